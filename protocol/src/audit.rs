@@ -1,0 +1,111 @@
+//! What is written down about who did what (S0-22 to S0-24, S4-45 to S4-51).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::id::{AuditId, DeviceId, FacilityId, OrganizationId, PatientId, SessionId, UserId};
+use crate::time::{ClockQuality, Timestamp};
+
+/// What kind of thing happened (S4-45, and the device's own kinds).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AuditEventType {
+    /// A sign-in, or a try at one.
+    Login,
+    /// The end of a session, or a lock.
+    Logout,
+    /// Health data was read or written.
+    PhiAccess,
+    /// A call of the API.
+    ApiAccess,
+    /// A badge was presented, refused, issued or revoked.
+    Badge,
+    /// A device was registered, enrolled, changed or deactivated.
+    Device,
+    /// A reader came, went or failed.
+    Reader,
+    /// Something of the sync itself.
+    Sync,
+    /// Somebody asked for another tenant's things.
+    CrossTenantAttempt,
+}
+
+/// What was done (S4-47).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AuditAction {
+    /// Read.
+    View,
+    /// Made.
+    Create,
+    /// Changed.
+    Update,
+    /// Removed.
+    Delete,
+    /// Taken out of the system.
+    Export,
+    /// A document was fetched.
+    Download,
+    /// Something that is none of these, such as a sign-in.
+    Execute,
+}
+
+/// One entry of the audit log. The server fills in organization, facility and device of an entry that
+/// a device sends from the device's own assignment, whatever the entry says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AuditEvent {
+    /// The entry.
+    pub id: AuditId,
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// How far that clock could be believed.
+    pub clock_quality: ClockQuality,
+    /// What kind of thing happened.
+    pub event_type: AuditEventType,
+    /// What was done.
+    pub action: AuditAction,
+    /// Whether it was done, or refused.
+    pub success: bool,
+    /// What it was done to, such as `patient`.
+    pub resource_type: String,
+    /// Which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_id: Option<String>,
+    /// The organization; none only when no tenant could be resolved (S0-22).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<OrganizationId>,
+    /// The facility.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facility_id: Option<FacilityId>,
+    /// The device it happened on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
+    /// Who did it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// Under which session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// About which patient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient_id: Option<PatientId>,
+    /// The name tried at a sign-in with a name (S4-50); never a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Through which endpoint or page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// From which address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<String>,
+    /// With which program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Anything more; no secrets and no health data.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub details: Map<String, Value>,
+}

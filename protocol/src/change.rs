@@ -1,0 +1,296 @@
+//! What a device made, its place in the device's chain, and the server's verdict.
+//!
+//! A change's identity is its [`Origin`]. A device's changes form one chain in each [`Lane`] of each
+//! incarnation: every link hashes the one before it, the change's number and the exact bytes of the
+//! change, so that neither ids nor hashes travel with each change and fields unknown to one side do
+//! not break the chain.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::id::{AssignmentId, DeviceId, IncarnationId, PatientId, RecordId, SessionId, UserId};
+use crate::record::Collection;
+use crate::time::{ClockQuality, Timestamp};
+
+/// Where a change came from; given when it is made and kept for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Origin {
+    /// The device that made it.
+    pub device: DeviceId,
+    /// The life of its outbox.
+    pub incarnation: IncarnationId,
+    /// Its number in its lane, counted from 1.
+    pub n: u64,
+}
+
+/// Which chain a change is in: a week of audit never delays a vital sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Care: the payload of each entry is a [`Change`].
+    Care,
+    /// Audit: the payload of each entry is an [`crate::audit::AuditEvent`].
+    Audit,
+}
+
+impl Lane {
+    /// Both lanes, care first.
+    pub const ALL: [Self; 2] = [Self::Care, Self::Audit];
+
+    /// Its name on the wire and in databases.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Care => "care",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// What a change does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// Makes a record.
+    Create,
+    /// Sets fields of an editable record.
+    Patch,
+    /// Corrects a charted record; the record stays, the amendment stands beside it.
+    Amend,
+    /// Removes an editable record.
+    Delete,
+}
+
+impl ChangeKind {
+    /// Its name on the wire and in databases.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Patch => "patch",
+            Self::Amend => "amend",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// One thing a person did on a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Change {
+    /// Who made it.
+    pub actor: UserId,
+    /// Under which session of the device.
+    pub session: SessionId,
+    /// Under which assignment of the device to a facility.
+    pub assignment: AssignmentId,
+    /// What it does.
+    pub kind: ChangeKind,
+    /// To a document of which collection.
+    pub collection: Collection,
+    /// Which document; none for a `create`, whose id is [`RecordId::of_create`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordId>,
+    /// The `seq` of the version it was made against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_seq: Option<u64>,
+    /// Whom it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<PatientId>,
+    /// The key of the workflow whose form was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// The version of that workflow's schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<u32>,
+    /// The values, by field key.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub fields: Map<String, Value>,
+    /// When it was made, on the device's corrected clock.
+    pub recorded_at: Timestamp,
+    /// How far that clock could be believed.
+    pub clock_quality: ClockQuality,
+    /// The number of the refused change of the same chain that this one corrects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<u64>,
+}
+
+/// What the server made of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It stands.
+    Applied,
+    /// The server had it already.
+    Duplicate,
+    /// It stands, and a conflict was kept for review.
+    Merged,
+    /// It was refused, and needs a person.
+    Rejected,
+}
+
+impl Verdict {
+    /// Its name on the wire and in databases.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Duplicate => "duplicate",
+            Self::Merged => "merged",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// A link of a chain: SHA-256, in hexadecimal on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String))]
+pub struct Link([u8; 32]);
+
+impl Link {
+    /// What stands before the first change of a chain.
+    #[must_use]
+    pub fn genesis(device: DeviceId, incarnation: IncarnationId, lane: Lane) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"carepost chain v1\0");
+        hash.update(device.as_bytes());
+        hash.update(incarnation.as_bytes());
+        hash.update(lane.name());
+        Self(hash.finalize().into())
+    }
+
+    /// The link after this one: the change's number and the hash of its exact bytes. The payload may
+    /// be purged later; its hash keeps the chain verifiable.
+    #[must_use]
+    pub fn next(&self, n: u64, payload: &PayloadHash) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(n.to_be_bytes());
+        hash.update(payload.0);
+        Self(hash.finalize().into())
+    }
+
+    /// The link that these bytes are.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes: what is stored, and what a device signs.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// The SHA-256 of a change's exact bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PayloadHash([u8; 32]);
+
+impl PayloadHash {
+    /// The hash of these bytes.
+    #[must_use]
+    pub fn of(payload: &[u8]) -> Self {
+        Self(Sha256::digest(payload).into())
+    }
+
+    /// The hash that these bytes are.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A text that is not a link.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a chain link is 64 hexadecimal digits")]
+pub struct NotALink;
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({self})")
+    }
+}
+
+impl FromStr for Link {
+    type Err = NotALink;
+    fn from_str(text: &str) -> Result<Self, NotALink> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NotALink);
+        }
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| NotALink)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotALink)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Link {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Link {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(payloads: &[&str]) -> Link {
+        let device = DeviceId::new(Timestamp::EPOCH, [1; 10]);
+        let incarnation = IncarnationId::new(Timestamp::EPOCH, [2; 10]);
+        let mut link = Link::genesis(device, incarnation, Lane::Care);
+        for (n, payload) in (1..).zip(payloads) {
+            link = link.next(n, &PayloadHash::of(payload.as_bytes()));
+        }
+        link
+    }
+
+    #[test]
+    fn editing_dropping_or_swapping_a_change_shows() {
+        let honest = chain(&["a", "b", "c"]);
+        assert_eq!(honest, chain(&["a", "b", "c"]));
+        for forged in
+            [&["a", "x", "c"][..], &["a", "c"], &["b", "a", "c"], &["a", "b"], &["a", "b", "c", "d"]]
+        {
+            assert_ne!(honest, chain(forged));
+        }
+    }
+
+    #[test]
+    fn a_link_survives_text() {
+        let link = chain(&["a"]);
+        assert_eq!(link.to_string().parse(), Ok(link));
+        assert_eq!("zz".parse::<Link>(), Err(NotALink));
+        assert_eq!("é".repeat(32).parse::<Link>(), Err(NotALink));
+    }
+}

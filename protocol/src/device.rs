@@ -1,0 +1,150 @@
+//! Devices: their types, and states that are functions of times and counts.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// What kind of device it is (S1-19 to S1-23).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DeviceType {
+    /// Wall kiosk.
+    RaspberryPi,
+    /// Carried by a nurse.
+    Tablet,
+    /// Case manager's laptop.
+    Laptop,
+    /// Med room or nurse station.
+    Workstation,
+    /// A reader without a screen.
+    #[serde(alias = "TYPE_BADGE_READER")]
+    BadgeReader,
+}
+
+/// Where a device stands with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DeviceState {
+    /// Registered by an administrator, not seen yet (S1-59).
+    Expected,
+    /// Waiting in the lobby for an administrator.
+    Pending,
+    /// Enrolled and working.
+    Active,
+    /// Two devices claim to be this one: it may push, not pull.
+    Quarantined,
+    /// Draining before it is retired.
+    Retiring,
+    /// Drained and wiped.
+    Retired,
+    /// Its key is refused.
+    Revoked,
+}
+
+/// A device is online while its last heartbeat is at most this old (S1-29).
+pub const ONLINE_WITHIN: Duration = Duration::from_secs(300);
+
+/// Whether a device last seen then is online now: true at exactly 300 s (S1-29).
+#[must_use]
+pub fn is_online(last_seen: Option<Timestamp>, now: Timestamp) -> bool {
+    last_seen.is_some_and(|seen| now.since(seen) <= ONLINE_WITHIN)
+}
+
+/// How well a device's copy and the server's agree (S1-30).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SyncStatus {
+    /// Nothing waits for long, and the last sync is recent.
+    Synced,
+    /// The last sync, or the oldest waiting change, is older than the staleness threshold.
+    Stale,
+    /// Something needs a person.
+    OutOfSync,
+    /// No sync has succeeded yet.
+    NeverSynced,
+}
+
+/// What the server knows of a device's sync, on the server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SyncFacts {
+    /// The last sync that succeeded; an empty pull and a live keep-alive count.
+    pub last_sync: Option<Timestamp>,
+    /// When the oldest change still waiting on the device was made.
+    pub oldest_waiting: Option<Timestamp>,
+    /// Changes the server refused, which a person must look at.
+    pub wedged: u64,
+    /// The device's cursor is one the server no longer serves.
+    pub cursor_refused: bool,
+}
+
+/// When a sync counts as old. The defaults are the product's; a server may set its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncThresholds {
+    /// Past this, STALE.
+    pub stale_after: Duration,
+    /// Past this without a sync, OUT_OF_SYNC.
+    pub out_of_sync_after: Duration,
+}
+
+impl Default for SyncThresholds {
+    fn default() -> Self {
+        Self { stale_after: Duration::from_secs(15 * 60), out_of_sync_after: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// The sync state of a device (S1-30).
+#[must_use]
+pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThresholds) -> SyncStatus {
+    let Some(last_sync) = facts.last_sync else {
+        return SyncStatus::NeverSynced;
+    };
+    let since_sync = now.since(last_sync);
+    if facts.wedged > 0 || facts.cursor_refused || since_sync > thresholds.out_of_sync_after {
+        return SyncStatus::OutOfSync;
+    }
+    let waited = facts.oldest_waiting.map_or(Duration::ZERO, |made| now.since(made));
+    if since_sync > thresholds.stale_after || waited > thresholds.stale_after {
+        return SyncStatus::Stale;
+    }
+    SyncStatus::Synced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn online_means_at_most_three_hundred_seconds() {
+        assert!(!is_online(None, at(0)));
+        assert!(is_online(Some(at(0)), at(300)));
+        assert!(!is_online(Some(at(0)), at(300).plus_millis(1)));
+        assert!(is_online(Some(at(10)), at(0)), "a beat from a server clock since set back still counts");
+    }
+
+    #[test]
+    fn the_four_sync_states() {
+        let thresholds = SyncThresholds::default();
+        let synced = SyncFacts { last_sync: Some(at(0)), ..SyncFacts::default() };
+        let status = |facts: SyncFacts, now| sync_status(&facts, at(now), &thresholds);
+        assert_eq!(status(SyncFacts::default(), 0), SyncStatus::NeverSynced);
+        assert_eq!(status(SyncFacts { wedged: 1, ..SyncFacts::default() }, 0), SyncStatus::NeverSynced);
+        assert_eq!(status(synced, 900), SyncStatus::Synced);
+        assert_eq!(status(synced, 901), SyncStatus::Stale);
+        assert_eq!(status(synced, 86_400), SyncStatus::Stale);
+        assert_eq!(status(synced, 86_401), SyncStatus::OutOfSync);
+        assert_eq!(status(SyncFacts { wedged: 1, ..synced }, 1), SyncStatus::OutOfSync);
+        assert_eq!(status(SyncFacts { cursor_refused: true, ..synced }, 1), SyncStatus::OutOfSync);
+        let waiting = SyncFacts { last_sync: Some(at(950)), oldest_waiting: Some(at(0)), ..synced };
+        assert_eq!(status(waiting, 951), SyncStatus::Stale);
+        assert_eq!(status(SyncFacts { oldest_waiting: Some(at(60)), ..waiting }, 951), SyncStatus::Synced);
+    }
+}

@@ -1,0 +1,159 @@
+//! The documents a device mirrors, by collection.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::facility::FacilityType;
+use crate::id::{BadgeId, FacilityId, PatientId, RecordId, UserId};
+use crate::role::Role;
+use crate::time::{ClockQuality, Timestamp};
+
+/// A set of documents of one kind that devices mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Collection {
+    /// The facility itself: one [`FacilityDocument`].
+    Facilities,
+    /// Staff: [`UserDocument`].
+    Users,
+    /// Their badges: [`BadgeDocument`].
+    Badges,
+    /// Schemas: [`crate::workflow::Workflow`].
+    Workflows,
+    /// Residents: [`PatientDocument`].
+    Patients,
+    /// What was charted: [`RecordDocument`].
+    Records,
+}
+
+impl Collection {
+    /// Every collection.
+    pub const ALL: [Self; 6] =
+        [Self::Facilities, Self::Users, Self::Badges, Self::Workflows, Self::Patients, Self::Records];
+
+    /// Its name on the wire and in databases.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Facilities => "facilities",
+            Self::Users => "users",
+            Self::Badges => "badges",
+            Self::Workflows => "workflows",
+            Self::Patients => "patients",
+            Self::Records => "records",
+        }
+    }
+
+    /// The collection of that name, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|collection| collection.name() == name)
+    }
+}
+
+/// The facility a device belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FacilityDocument {
+    /// The facility.
+    pub id: FacilityId,
+    /// Its name.
+    pub name: String,
+    /// The name of the organization that runs it.
+    pub organization_name: String,
+    /// Whom to call when the kiosk cannot help (S0-02).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// What care it gives.
+    pub facility_type: FacilityType,
+    /// Licensed beds, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licensed_beds: Option<u32>,
+    /// How many residents it has.
+    pub current_census: u32,
+}
+
+/// A member of staff who can sign in on the facility's devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserDocument {
+    /// The user.
+    pub id: UserId,
+    /// The name people see.
+    pub display_name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The PIN's verifier, an Argon2id PHC string; none until an administrator sets a PIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_verifier: Option<String>,
+    /// How long an idle session of this user lasts, in minutes (S0-48).
+    pub session_timeout_minutes: u32,
+    /// Whether the user may sign in at all (S1-73).
+    pub is_active: bool,
+}
+
+/// A badge of a member of staff.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadgeDocument {
+    /// The badge.
+    pub id: BadgeId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// HMAC-SHA256 of the card's id under the facility's badge key, in hexadecimal.
+    pub lookup: String,
+    /// Whether it still opens anything; a revoked badge is kept, to be refused by name.
+    pub is_active: bool,
+}
+
+/// A resident or patient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PatientDocument {
+    /// The patient.
+    pub id: PatientId,
+    /// The medical record number, unique in the organization (S0-17).
+    pub mrn: String,
+    /// The full name.
+    pub name: String,
+    /// The day of birth, `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date_of_birth: Option<String>,
+    /// The room, where there are rooms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<String>,
+    /// Whether the patient is in care now.
+    pub is_active: bool,
+}
+
+/// Something charted: an answered form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordDocument {
+    /// The record.
+    pub id: RecordId,
+    /// Whom it is about.
+    pub patient_id: PatientId,
+    /// The workflow's key.
+    pub workflow: String,
+    /// The version of the schema it was made under.
+    pub schema_version: u32,
+    /// Who charted it.
+    pub recorded_by: UserId,
+    /// When, on the device's corrected clock.
+    pub recorded_at: Timestamp,
+    /// How far that clock could be believed.
+    pub clock_quality: ClockQuality,
+    /// The answers, by field key.
+    pub values: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_collection_is_found_by_its_name() {
+        for collection in Collection::ALL {
+            assert_eq!(Collection::from_name(collection.name()), Some(collection));
+            assert_eq!(serde_json::to_value(collection).unwrap(), collection.name());
+        }
+        assert_eq!(Collection::from_name("base_users"), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! `POST /api/v1/sync/push`: a batch of one lane's changes goes up.
+//!
+//! The body is JSON, zstd-compressed. The server recomputes the chain over the exact bytes of each
+//! change, applies the batch in one durable commit with a savepoint for each change, and answers with
+//! a verdict for each.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::change::{Lane, Link, Verdict};
+use crate::id::IncarnationId;
+use crate::time::Timestamp;
+use crate::workflow::FieldError;
+
+/// The most changes in one batch.
+pub const MAX_CHANGES: usize = 1_000;
+/// The most bytes of one batch before compression.
+pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The most bytes of one change. A change larger than this could never travel: it is refused where
+/// it is made.
+pub const MAX_CHANGE_BYTES: usize = 256 * 1024;
+
+/// Consecutive changes of one lane, as a device sends them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PushBatch<'a> {
+    /// Which chain.
+    pub lane: Lane,
+    /// Which life of the device's outbox.
+    pub incarnation: IncarnationId,
+    /// Where that life forked from an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Fork>,
+    /// The number of the first change.
+    pub first_n: u64,
+    /// The link before the first change.
+    pub previous: Link,
+    /// The link of the last change.
+    pub head: Link,
+    /// The device key's signature over `head` (ECDSA P-256 with SHA-256, fixed length, hexadecimal),
+    /// made when the last change was written.
+    pub signature: String,
+    /// The changes, each exactly as it was hashed.
+    #[serde(borrow)]
+    pub changes: Vec<&'a RawValue>,
+}
+
+/// The point where an incarnation left an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Fork {
+    /// The earlier incarnation.
+    pub incarnation: IncarnationId,
+    /// The last number they share in the care lane.
+    pub care: u64,
+    /// The last number they share in the audit lane.
+    pub audit: u64,
+}
+
+/// The server's receipt for a batch: what it names is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PushReceipt {
+    /// One entry for each run of like verdicts, in order, together covering the batch.
+    pub verdicts: Vec<VerdictRun>,
+    /// The number the server expects next in this lane.
+    pub next_n: u64,
+    /// The last number of this lane that a verified backup holds; none before there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durable_through: Option<u64>,
+    /// The server's clock.
+    pub server_time: Timestamp,
+}
+
+/// The same verdict for consecutive changes, whose `seq`s are consecutive too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VerdictRun {
+    /// The first change's number.
+    pub n: u64,
+    /// How many changes.
+    pub count: u64,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The first change's `seq` in the facility's feed; none when nothing entered the feed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// Why a change was rejected. A rejected change has a run of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Rejection>,
+}
+
+/// Why the server refused a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Rejection {
+    /// A word for programs.
+    pub code: RejectionCode,
+    /// A sentence for people: what is wrong and what to do.
+    pub detail: String,
+    /// The fields that broke the schema.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+/// Why the server refused a change, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RejectionCode {
+    /// It is not a change of this protocol.
+    Malformed,
+    /// A field breaks its workflow's schema.
+    BreaksSchema,
+    /// It names a workflow, schema version or patient that the facility never had.
+    UnknownTarget,
+    /// Its actor had no authority for it when it was made.
+    NotAuthorized,
+    /// It was made under an assignment that is not this device's.
+    WrongAssignment,
+    /// This server does not take that kind of change for that collection.
+    Unsupported,
+}
+
+/// Adds one change's verdict to the runs of a receipt.
+pub fn append(
+    runs: &mut Vec<VerdictRun>,
+    n: u64,
+    verdict: Verdict,
+    seq: Option<u64>,
+    reason: Option<Rejection>,
+) {
+    if let Some(last) = runs.last_mut() {
+        let seq_continues = match (last.seq, seq) {
+            (Some(first), Some(seq)) => first + last.count == seq,
+            (None, None) => true,
+            _ => false,
+        };
+        let continues = last.n + last.count == n && last.verdict == verdict && seq_continues;
+        if continues && last.reason.is_none() && reason.is_none() {
+            last.count += 1;
+            return;
+        }
+    }
+    runs.push(VerdictRun { n, count: 1, verdict, seq, reason });
+}

@@ -1,0 +1,222 @@
+//! The form of every message, held by snapshots, and readers' tolerance of what they do not know.
+
+use serde_json::{json, value::RawValue};
+
+use super::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
+use super::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
+use super::problem::ProblemKind;
+use super::pull::{Cursor, KeepAlive, Line, PageEnd};
+use super::push::{Fork, PushBatch, PushReceipt, Rejection, RejectionCode, VerdictRun, append};
+use crate::audit::{AuditAction, AuditEvent, AuditEventType};
+use crate::change::{Change, ChangeKind, Lane, Link, Verdict};
+use crate::device::{DeviceState, DeviceType};
+use crate::id::*;
+use crate::record::Collection;
+use crate::time::{ClockQuality, Timestamp};
+use crate::workflow::FieldError;
+
+fn at() -> Timestamp {
+    "2026-05-01T14:10:00Z".parse().unwrap()
+}
+
+macro_rules! id {
+    ($type:ident, $n:literal) => {
+        $type::new(at(), [$n; 10])
+    };
+}
+
+fn link() -> Link {
+    Link::genesis(id!(DeviceId, 1), id!(IncarnationId, 2), Lane::Care)
+}
+
+fn change() -> Change {
+    Change {
+        actor: id!(UserId, 3),
+        session: id!(SessionId, 4),
+        assignment: id!(AssignmentId, 5),
+        kind: ChangeKind::Create,
+        collection: Collection::Records,
+        record: None,
+        base_seq: None,
+        patient: Some(id!(PatientId, 6)),
+        workflow: Some("vitals".into()),
+        schema_version: Some(1),
+        fields: json!({"pulse": 72}).as_object().unwrap().clone(),
+        recorded_at: at(),
+        clock_quality: ClockQuality::Synced,
+        supersedes: None,
+    }
+}
+
+#[test]
+fn snapshot_enroll() {
+    insta::assert_json_snapshot!(EnrollRequest {
+        device_uuid: DeviceUuid::from_bytes([7; 16]),
+        mac_addresses: vec!["02:00:5e:10:00:01".into()],
+        hostname: "hall-kiosk".into(),
+        agent_version: "0.1.0".into(),
+        token: Some("one-time".into()),
+    });
+    insta::assert_json_snapshot!([
+        EnrollResponse::Pending {
+            enrollment_id: id!(EnrollmentId, 1),
+            user_code: "BCDF-GHJK".parse().unwrap(),
+            expires_at: at(),
+            interval: 5,
+            expected: false,
+            possible_clone: true,
+        },
+        EnrollResponse::Confirming {
+            enrollment_id: id!(EnrollmentId, 1),
+            facility_name: "Riverside".into(),
+            number: "47".into(),
+            interval: 2,
+        },
+        EnrollResponse::Active {
+            grant: Grant {
+                device_id: id!(DeviceId, 1),
+                assignment_id: id!(AssignmentId, 5),
+                organization_id: id!(OrganizationId, 8),
+                facility_id: id!(FacilityId, 9),
+                facility_name: "Riverside".into(),
+                device_name: "Hall kiosk".into(),
+                device_type: DeviceType::RaspberryPi,
+                badge_key: "00".repeat(32),
+                recovery_recipient: "age1example".into(),
+                server_time: at(),
+            },
+        },
+    ]);
+}
+
+#[test]
+fn snapshot_heartbeat() {
+    insta::assert_json_snapshot!(Heartbeat {
+        agent_version: "0.1.0".into(),
+        uptime: 3600,
+        device_time: at(),
+        clock_quality: ClockQuality::Estimated,
+        mac_addresses: vec!["02:00:5e:10:00:01".into()],
+        encrypted: true,
+        reader: ReaderState::ServiceDown,
+        incarnation: id!(IncarnationId, 2),
+        queue: QueueState { care: 12, audit: 40, wedged: 1, oldest_age: Some(240) },
+        cursor: Some(Cursor { epoch: 1, seq: 99 }),
+        active_user: Some(id!(UserId, 3)),
+    });
+    insta::assert_json_snapshot!(HeartbeatReply { server_time: at(), state: DeviceState::Active });
+}
+
+#[test]
+fn snapshot_push() {
+    let bytes = serde_json::to_string(&change()).unwrap();
+    let raw: &RawValue = serde_json::from_str(&bytes).unwrap();
+    insta::assert_json_snapshot!(PushBatch {
+        lane: Lane::Care,
+        incarnation: id!(IncarnationId, 2),
+        parent: Some(Fork { incarnation: id!(IncarnationId, 1), care: 3, audit: 4 }),
+        first_n: 4,
+        previous: link(),
+        head: link(),
+        signature: "ab".repeat(64),
+        changes: vec![raw],
+    });
+    let mut verdicts = Vec::new();
+    append(&mut verdicts, 4, Verdict::Applied, Some(100), None);
+    append(&mut verdicts, 5, Verdict::Applied, Some(101), None);
+    append(&mut verdicts, 6, Verdict::Duplicate, Some(90), None);
+    let rejection = Rejection {
+        code: RejectionCode::BreaksSchema,
+        detail: "pulse: too low".into(),
+        errors: vec![FieldError { field: "pulse".into(), detail: "too low".into() }],
+    };
+    append(&mut verdicts, 7, Verdict::Rejected, None, Some(rejection.clone()));
+    append(&mut verdicts, 8, Verdict::Rejected, None, Some(rejection));
+    let receipt = PushReceipt { verdicts, next_n: 9, durable_through: Some(3), server_time: at() };
+    insta::assert_json_snapshot!(receipt);
+    assert_eq!(receipt.verdicts.iter().map(|run| run.count).sum::<u64>(), 5);
+}
+
+#[test]
+fn snapshot_pull() {
+    let body: &RawValue = serde_json::from_str(r#"{"name":"Ada Example"}"#).unwrap();
+    let document = Line {
+        collection: Some(Collection::Patients),
+        id: Some(id!(PatientId, 6).to_string().into()),
+        seq: Some(7),
+        ..Line::default()
+    };
+    let lines = [
+        Line { body: Some(body), ..document },
+        Line {
+            id: Some("gone".into()),
+            collection: Some(Collection::Users),
+            seq: Some(8),
+            deleted: true,
+            ..Line::default()
+        },
+        Line {
+            page: Some(PageEnd { cursor: Cursor { epoch: 1, seq: 8 }, head: 8, server_time: at() }),
+            ..Line::default()
+        },
+        Line { keep_alive: Some(KeepAlive { server_time: at() }), ..Line::default() },
+    ];
+    insta::assert_json_snapshot!(lines);
+}
+
+#[test]
+fn snapshot_audit() {
+    insta::assert_json_snapshot!(AuditEvent {
+        id: id!(AuditId, 1),
+        timestamp: at(),
+        clock_quality: ClockQuality::Synced,
+        event_type: AuditEventType::PhiAccess,
+        action: AuditAction::View,
+        success: true,
+        resource_type: "patient".into(),
+        resource_id: Some("x".into()),
+        organization_id: Some(id!(OrganizationId, 8)),
+        facility_id: Some(id!(FacilityId, 9)),
+        device_id: Some(id!(DeviceId, 1)),
+        user_id: Some(id!(UserId, 3)),
+        session_id: Some(id!(SessionId, 4)),
+        patient_id: Some(id!(PatientId, 6)),
+        username: None,
+        endpoint: Some("/residents".into()),
+        ip_address: Some("127.0.0.1".into()),
+        user_agent: Some("carepost-agent/0.1.0".into()),
+        details: serde_json::Map::new(),
+    });
+}
+
+#[test]
+fn snapshot_problem() {
+    insta::assert_json_snapshot!(ProblemKind::NotFound.because("there is no facility with that id"));
+    for kind in ProblemKind::ALL {
+        assert_eq!(ProblemKind::from_uri(&format!("https://care.example.test{}", kind.uri())), Some(*kind));
+    }
+}
+
+#[test]
+fn readers_ignore_fields_they_do_not_know() {
+    let mut newer = serde_json::to_value(change()).unwrap();
+    newer["from_the_future"] = json!({"a": [1, 2]});
+    assert_eq!(serde_json::from_value::<Change>(newer).unwrap(), change());
+    let line: Line<'_> = serde_json::from_str(
+        r#"{"page":{"cursor":{"epoch":1,"seq":8,"x":1},"head":8,"server_time":"2026-05-01T14:10:00Z","digests":[]}}"#,
+    )
+    .unwrap();
+    assert!(line.page.unwrap().reaches_head());
+}
+
+#[test]
+fn pairing_codes_forgive_case_and_hyphens_and_nothing_else() {
+    let code: UserCode = "bcdf ghjk".parse().unwrap();
+    assert_eq!(code.as_str(), "BCDF-GHJK");
+    for bad in ["", "BCDF-GHJ", "BCDF-GHJKL", "ABCD-EFGH", "BCDF-GHJ\u{212a}"] {
+        assert!(bad.parse::<UserCode>().is_err(), "{bad}");
+    }
+    assert_eq!(UserCode::new(&[255; 24]), None);
+    assert_eq!(UserCode::new(&[0; 24]).unwrap().as_str(), "BBBB-BBBB");
+    assert!(!format!("{code:?}").contains("BCDF"));
+}
