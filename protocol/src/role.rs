@@ -294,7 +294,12 @@ mod tests {
                 Role::PlatformAdmin | Role::Auditor => {
                     assert_eq!(asked(facility(1, 2)).unwrap_err(), Denied::Role);
                 }
-                _ => assert_eq!(asked(facility(1, 2)).unwrap_err(), Denied::OutOfScope, "{role:?}"),
+                Role::FacilityAdmin
+                | Role::Rn
+                | Role::Lpn
+                | Role::MedicalAssistant
+                | Role::Caregiver
+                | Role::Family => assert_eq!(asked(facility(1, 2)).unwrap_err(), Denied::OutOfScope),
             }
         }
     }

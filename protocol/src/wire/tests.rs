@@ -6,7 +6,7 @@ use super::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
 use super::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
 use super::problem::ProblemKind;
 use super::pull::{Cursor, KeepAlive, Line, PageEnd};
-use super::push::{Fork, PushBatch, PushReceipt, Rejection, RejectionCode, VerdictRun, append};
+use super::push::{Fork, PushBatch, PushReceipt, Rejection, RejectionCode, append};
 use crate::audit::{AuditAction, AuditEvent, AuditEventType};
 use crate::change::{Change, ChangeKind, Lane, Link, Verdict};
 use crate::device::{DeviceState, DeviceType};
