@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use url::Url;
 use serde::Deserialize;
+use url::Url;
 
 /// Where the configuration is, unless the command line names another place.
 pub const DEFAULT_PATH: &str = "/etc/carepost/agent.toml";
