@@ -1,1 +1,4 @@
 //! Carepost.
+
+pub mod identity;
+pub mod sqlite;
