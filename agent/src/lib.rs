@@ -1,4 +1,6 @@
 //! Carepost.
 
 pub mod identity;
+pub mod mirror;
+pub mod outbox;
 pub mod sqlite;

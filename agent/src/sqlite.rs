@@ -207,8 +207,7 @@ fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
 }
 
 fn make_private(path: &Path) -> std::io::Result<()> {
-    let file: File =
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let file: File = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))
 }
 

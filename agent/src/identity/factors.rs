@@ -74,7 +74,8 @@ impl Factors {
     pub fn read(root: &Path) -> Result<Self, FactorsError> {
         let mut found =
             FactorKind::ALL.into_iter().filter_map(|kind| Some(Factor { kind, value: value(kind, root)? }));
-        let strongest = found.next().ok_or_else(|| FactorsError::None { root: root.display().to_string() })?;
+        let strongest =
+            found.next().ok_or_else(|| FactorsError::None { root: root.display().to_string() })?;
         Ok(Self { strongest, others: found.collect(), mac_addresses: mac_addresses(root) })
     }
 
@@ -140,12 +141,14 @@ fn value(kind: FactorKind, root: &Path) -> Option<String> {
 fn text(root: &Path, path: &str) -> Option<String> {
     let bytes = std::fs::read(root.join(path)).ok()?;
     // The device tree ends its strings with a zero byte.
-    let text = String::from_utf8(bytes).ok()?.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_owned();
+    let text =
+        String::from_utf8(bytes).ok()?.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_owned();
     Some(text).filter(|text| !text.is_empty())
 }
 
 fn cpu_serial(cpuinfo: &str) -> Option<String> {
-    let (_, serial) = cpuinfo.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == "Serial")?;
+    let (_, serial) =
+        cpuinfo.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == "Serial")?;
     Some(serial.trim().to_owned())
 }
 

@@ -50,11 +50,9 @@ impl DeviceKey {
         let random = SystemRandom::new();
         let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
             .map_err(|_| KeyError::NotAKey)?;
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(
-            &PrivatePkcs8KeyDer::from(pkcs8),
-            &PKCS_ECDSA_P256_SHA256,
-        )
-        .map_err(|_| KeyError::NotAKey)?;
+        let key =
+            KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(pkcs8), &PKCS_ECDSA_P256_SHA256)
+                .map_err(|_| KeyError::NotAKey)?;
         let spki = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
         let mut public_key_sha256 = [0; 32];
         public_key_sha256.copy_from_slice(spki.as_ref());

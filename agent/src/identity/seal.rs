@@ -48,7 +48,9 @@ pub enum SealError {
         source_name: String,
     },
     /// The salt is gone while sealed files are there.
-    #[error("{path} is missing or damaged: re-enroll through replace; the outbox opens with the recovery key")]
+    #[error(
+        "{path} is missing or damaged: re-enroll through replace; the outbox opens with the recovery key"
+    )]
     NoSalt {
         /// Where it should be.
         path: PathBuf,
@@ -87,7 +89,9 @@ impl Credential {
         };
         let path = Path::new(directory).join(CREDENTIAL);
         match durable::read(&path) {
-            Ok(secret) => Ok(secret.filter(|secret| !secret.is_empty()).map(|secret| Self(Zeroizing::new(secret)))),
+            Ok(secret) => {
+                Ok(secret.filter(|secret| !secret.is_empty()).map(|secret| Self(Zeroizing::new(secret))))
+            }
             Err(source) => Err(SealError::Io { path, source }),
         }
     }
@@ -254,7 +258,10 @@ fn expand(extracted: &Prk, info: &[&[u8]]) -> Result<Zeroizing<[u8; 32]>, SealEr
     }
     let mut key = Zeroizing::new([0; 32]);
     // ring refuses only lengths over 255 hashes.
-    extracted.expand(info, Length).and_then(|output| output.fill(key.as_mut_slice())).map_err(|_| SealError::Random)?;
+    extracted
+        .expand(info, Length)
+        .and_then(|output| output.fill(key.as_mut_slice()))
+        .map_err(|_| SealError::Random)?;
     Ok(key)
 }
 

@@ -264,7 +264,8 @@ fn device_key(directory: &Path, seal: &Seal) -> Result<DeviceKey, VaultError> {
 
 fn file_key(directory: &Path, seal: &Seal, name: &'static str) -> Result<FileKey, VaultError> {
     if let Some(secret) = unseal_file(directory, seal, name)? {
-        let bytes = <[u8; 32]>::try_from(secret.as_slice()).map_err(|_| VaultError::NotUnderstood { name })?;
+        let bytes =
+            <[u8; 32]>::try_from(secret.as_slice()).map_err(|_| VaultError::NotUnderstood { name })?;
         return Ok(FileKey::from_bytes(bytes));
     }
     let mut bytes = Zeroizing::new([0; 32]);
@@ -278,11 +279,7 @@ fn seal_file(directory: &Path, seal: &Seal, name: &str, secret: &[u8]) -> Result
     durable::replace(&path, &seal.seal(name, secret)?).map_err(|source| VaultError::Io { path, source })
 }
 
-fn unseal_file(
-    directory: &Path,
-    seal: &Seal,
-    name: &str,
-) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+fn unseal_file(directory: &Path, seal: &Seal, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
     let path = directory.join(name);
     let sealed = durable::read(&path).map_err(|source| VaultError::Io { path, source })?;
     Ok(sealed.map(|sealed| seal.unseal(name, &sealed)).transpose()?)

@@ -53,11 +53,13 @@ pub enum MirrorError {
     /// The permit is for another place than this mirror's facility.
     #[error("this device holds another facility's residents")]
     OtherFacility,
-    /// A page's cursor lies before what the mirror has, or belongs to another epoch: pull afresh.
-    #[error("the page ends at {page:?}, which does not continue this mirror: refetch it")]
-    NotNext {
-        /// Where the page ends.
-        page: Cursor,
+    /// A page belongs to another epoch than the mirror: refetch.
+    #[error("the server's past changed (epoch {theirs}, this mirror has {ours}): everything is pulled again")]
+    OtherEpoch {
+        /// The mirror's epoch.
+        ours: u64,
+        /// The page's.
+        theirs: u64,
     },
     /// The disk is full.
     #[error("the disk is full: the copy of the facility's records stays as it was; free some space")]
@@ -112,6 +114,15 @@ pub enum Found {
     SetAside(PathBuf),
     /// The file held another facility's documents. It was removed, and the mirror starts empty.
     OtherFacility,
+}
+
+/// What became of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// The mirror holds it, and the cursor is at its end.
+    Advanced,
+    /// It ends before the cursor: a late page, left out so that no row goes back in time.
+    Behind,
 }
 
 /// The device's copy of its facility's documents. Applying a page does not hold up readers.
@@ -174,27 +185,31 @@ impl Mirror {
     /// Applies a page: rows, tombstones and cursor in one transaction. Applying it again is harmless.
     ///
     /// # Errors
-    /// [`MirrorError::NotNext`] when the page belongs to another epoch or lies before the cursor.
-    pub fn apply(&self, page: &Page, end: &PageEnd) -> Result<(), MirrorError> {
+    /// [`MirrorError::OtherEpoch`] when it does not belong to the mirror's epoch: then
+    /// [`refetch`](Self::refetch).
+    pub fn apply(&self, page: &Page, end: &PageEnd) -> Result<Applied, MirrorError> {
         let mut writer = self.write();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = cursor(&transaction)?;
-        if before.is_some_and(|before| end.cursor.epoch != before.epoch || end.cursor.seq < before.seq) {
-            return Err(MirrorError::NotNext { page: end.cursor });
+        if let Some(before) = before {
+            if end.cursor.epoch != before.epoch {
+                return Err(MirrorError::OtherEpoch { ours: before.epoch, theirs: end.cursor.epoch });
+            }
+            if end.cursor.seq < before.seq {
+                return Ok(Applied::Behind);
+            }
         }
-        let pass: i64 = transaction
-            .prepare_cached("SELECT pass FROM state")?
-            .query_row([], |row| row.get(0))?;
+        let pass: i64 =
+            transaction.prepare_cached("SELECT pass FROM state")?.query_row([], |row| row.get(0))?;
         write_documents(&transaction, page, pass)?;
-        transaction.prepare_cached("UPDATE state SET epoch = ?, seq = ?")?.execute(params![
-            signed(end.cursor.epoch),
-            signed(end.cursor.seq)
-        ])?;
+        transaction
+            .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
+            .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
         if end.reaches_head() {
             reach_head(&transaction, pass)?;
         }
         transaction.commit()?;
-        Ok(())
+        Ok(Applied::Advanced)
     }
 
     /// Forgets the cursor, so that everything is pulled again: after the server refused the cursor, or
@@ -288,14 +303,12 @@ fn write_documents(connection: &Connection, page: &Page, pass: i64) -> Result<()
 /// The device now has all there is: what this pass did not see is gone, and empty lists mean empty.
 fn reach_head(connection: &Connection, pass: i64) -> Result<(), MirrorError> {
     // Scanning for rows of an earlier pass is needed only once after a refetch.
-    let swept: i64 = connection
-        .prepare_cached("SELECT swept FROM state")?
-        .query_row([], |row| row.get(0))?;
+    let swept: i64 = connection.prepare_cached("SELECT swept FROM state")?.query_row([], |row| row.get(0))?;
     if swept < pass {
         connection.execute("DELETE FROM documents WHERE pass < ?", [pass])?;
         connection.execute("UPDATE state SET swept = ?", [pass])?;
-        let mut reached =
-            connection.prepare("INSERT OR REPLACE INTO collections (collection, reached_head) VALUES (?, 1)")?;
+        let mut reached = connection
+            .prepare("INSERT OR REPLACE INTO collections (collection, reached_head) VALUES (?, 1)")?;
         for collection in Collection::ALL {
             reached.execute([schema::number(collection)])?;
         }

@@ -40,7 +40,12 @@ impl Mirror {
     /// When the file cannot be read.
     pub fn facility(&self) -> Result<Option<FacilityDocument>, MirrorError> {
         let id = self.facility_id();
-        one(&self.read(), Collection::Facilities, BY_ID, params![schema::number(Collection::Facilities), id.as_bytes()])
+        one(
+            &self.read(),
+            Collection::Facilities,
+            BY_ID,
+            params![schema::number(Collection::Facilities), id.as_bytes()],
+        )
     }
 
     /// A member of staff, active or not.
@@ -104,7 +109,12 @@ impl Mirror {
         id: PatientId,
     ) -> Result<Option<PatientDocument>, MirrorError> {
         self.permitted(permit)?;
-        one(&self.read(), Collection::Patients, BY_ID, params![schema::number(Collection::Patients), id.as_bytes()])
+        one(
+            &self.read(),
+            Collection::Patients,
+            BY_ID,
+            params![schema::number(Collection::Patients), id.as_bytes()],
+        )
     }
 
     /// A resident's latest records, newest first.
