@@ -3,4 +3,8 @@
 //! Start at [`run`]: it puts the rooms together and holds the one loop.
 
 pub mod config;
+pub mod identity;
+pub mod mirror;
+pub mod outbox;
+pub mod sqlite;
 pub mod upstream;
