@@ -1,1 +1,3 @@
 //! Carepost.
+
+pub mod badge;

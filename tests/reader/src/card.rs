@@ -160,7 +160,7 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
         .filter(|letter| !matches!(letter, ':' | '-' | ' '))
         .map(|letter| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect::<Option<_>>()?;
-    if digits.is_empty() || digits.len() % 2 != 0 || digits.len() > 32 {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) || digits.len() > 32 {
         return None;
     }
     Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())

@@ -51,7 +51,7 @@ pub(crate) const DEVICE_PREFIX: &str = "socket:";
 /// `SCARD_IO_HEADER`, passed by value.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct IoHeader {
+pub(crate) struct IoHeader {
     protocol: Dword,
     length: Dword,
 }
@@ -71,7 +71,7 @@ fn reader(lun: Dword) -> Option<Arc<VirtualReader>> {
 /// # Safety
 /// `device_name` is null or a C string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn IFDHCreateChannelByName(lun: Dword, device_name: *const c_char) -> Response {
+pub(crate) unsafe extern "C" fn IFDHCreateChannelByName(lun: Dword, device_name: *const c_char) -> Response {
     if device_name.is_null() {
         return NO_SUCH_DEVICE;
     }
@@ -91,13 +91,13 @@ pub unsafe extern "C" fn IFDHCreateChannelByName(lun: Dword, device_name: *const
 
 /// A reader by number: there is none, a socket has a name.
 #[unsafe(no_mangle)]
-pub extern "C" fn IFDHCreateChannel(_lun: Dword, _channel: Dword) -> Response {
+pub(crate) extern "C" fn IFDHCreateChannel(_lun: Dword, _channel: Dword) -> Response {
     NO_SUCH_DEVICE
 }
 
 /// Closes a reader and its socket.
 #[unsafe(no_mangle)]
-pub extern "C" fn IFDHCloseChannel(lun: Dword) -> Response {
+pub(crate) extern "C" fn IFDHCloseChannel(lun: Dword) -> Response {
     // Taken out first: dropping joins the reader's thread, which must not wait for this lock.
     let control = open().remove(&lun);
     match control {
@@ -114,7 +114,7 @@ pub extern "C" fn IFDHCloseChannel(lun: Dword) -> Response {
 /// # Safety
 /// `value` is null or points to `*length` bytes; `length` is null or points to a DWORD.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn IFDHGetCapabilities(
+pub(crate) unsafe extern "C" fn IFDHGetCapabilities(
     lun: Dword,
     tag: Dword,
     length: *mut Dword,
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn IFDHGetCapabilities(
 
 /// Nothing can be set.
 #[unsafe(no_mangle)]
-pub extern "C" fn IFDHSetCapabilities(
+pub(crate) extern "C" fn IFDHSetCapabilities(
     _lun: Dword,
     _tag: Dword,
     _length: Dword,
@@ -150,7 +150,7 @@ pub extern "C" fn IFDHSetCapabilities(
 
 /// Any protocol will do: the reader makes the answers up.
 #[unsafe(no_mangle)]
-pub extern "C" fn IFDHSetProtocolParameters(
+pub(crate) extern "C" fn IFDHSetProtocolParameters(
     _lun: Dword,
     _protocol: Dword,
     _flags: c_uchar,
@@ -166,7 +166,7 @@ pub extern "C" fn IFDHSetProtocolParameters(
 /// # Safety
 /// When powering up, `atr` points to 33 bytes and `length` to a DWORD; both may be null.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn IFDHPowerICC(
+pub(crate) unsafe extern "C" fn IFDHPowerICC(
     lun: Dword,
     action: Dword,
     atr: *mut c_uchar,
@@ -200,7 +200,7 @@ pub unsafe extern "C" fn IFDHPowerICC(
 /// # Safety
 /// `tx` points to `tx_length` bytes, `rx` to `*rx_length` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn IFDHTransmitToICC(
+pub(crate) unsafe extern "C" fn IFDHTransmitToICC(
     lun: Dword,
     _send_pci: IoHeader,
     tx: *const c_uchar,
@@ -225,7 +225,7 @@ pub unsafe extern "C" fn IFDHTransmitToICC(
 /// # Safety
 /// `tx` points to `tx_length` bytes, `rx` to `rx_length` bytes, `returned` to a DWORD.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn IFDHControl(
+pub(crate) unsafe extern "C" fn IFDHControl(
     lun: Dword,
     code: Dword,
     tx: *const c_uchar,
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn IFDHControl(
 
 /// Whether a card lies on the reader.
 #[unsafe(no_mangle)]
-pub extern "C" fn IFDHICCPresence(lun: Dword) -> Response {
+pub(crate) extern "C" fn IFDHICCPresence(lun: Dword) -> Response {
     match reader(lun).map(|reader| reader.look()) {
         Some(Presence::Card) => ICC_PRESENT,
         Some(Presence::Empty) => ICC_NOT_PRESENT,

@@ -114,13 +114,12 @@ impl Pcscd {
         self.signal(libc::SIGCONT);
     }
 
-    /// Plugs readers in or out, so that there are so many: they appear in and vanish from pcscd's list.
-    pub fn set_readers(&mut self, readers: usize) -> Result<(), PcscdError> {
+    /// Starts it again on the same socket with another number of readers.
+    pub fn restart_with(&mut self, readers: usize) -> Result<(), PcscdError> {
+        self.kill();
         self.readers = readers;
         self.configure()?;
-        // pcscd reads its configuration again and finds what came and went.
-        self.signal(libc::SIGUSR1);
-        self.wait_until_ready()
+        self.restart()
     }
 
     fn configuration(&self) -> PathBuf {
@@ -260,7 +259,8 @@ fn again(name: &str) -> Result<(), String> {
 fn find_driver() -> Result<PathBuf, PcscdError> {
     let program = std::env::current_exe().map_err(failed("cannot find", Path::new("the running program")))?;
     let home = program.parent().unwrap_or(Path::new("."));
-    let beside = [home.join(DRIVER), home.join("deps").join(DRIVER), home.join("..").join(DRIVER)];
+    // What cargo builds as a dependency it leaves in `deps`; the copy one floor up can be an older one.
+    let beside = [home.join("deps").join(DRIVER), home.join(DRIVER), home.join("..").join(DRIVER)];
     beside.into_iter().find(|path| path.is_file()).ok_or_else(|| PcscdError::NoDriver(home.to_owned()))
 }
 

@@ -62,9 +62,9 @@ fn readers_come_and_go_and_pcscd_dies_and_returns() {
     alone("readers_come_and_go_and_pcscd_dies_and_returns", 0, |pcscd: &mut Pcscd| {
         let listed = || Context::establish(Scope::User).unwrap().list_readers_owned().unwrap().len();
         assert_eq!(listed(), 0);
-        pcscd.set_readers(2).unwrap();
+        pcscd.restart_with(2).unwrap();
         until(|| listed() == 2);
-        pcscd.set_readers(1).unwrap();
+        pcscd.restart_with(1).unwrap();
         until(|| listed() == 1);
         pcscd.kill();
         assert!(matches!(Context::establish(Scope::User), Err(pcsc::Error::NoService)));
