@@ -1,1 +1,4 @@
-//! Carepost.
+//! The Carepost agent: what runs on a care facility's device.
+
+pub mod desk;
+pub mod kiosk;
