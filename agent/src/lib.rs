@@ -12,5 +12,5 @@ pub mod kiosk;
 pub mod mirror;
 pub mod outbox;
 pub mod run;
-mod sqlite;
+pub mod sqlite;
 pub mod upstream;
