@@ -1,0 +1,264 @@
+//! What the desk shows: plain values that the kiosk renders into pages.
+
+use std::time::Duration;
+
+use carepost_protocol::id::DeviceUuid;
+use carepost_protocol::record::PatientDocument;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::UserCode;
+use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::workflow::{FieldError, Workflow};
+use serde_json::{Map, Value};
+
+/// The one screen that the kiosk shows now.
+#[derive(Debug, Clone)]
+pub enum Screen {
+    /// The device is not enrolled yet.
+    Enrolling(Enrolling),
+    /// The device's key is refused for good.
+    Revoked,
+    /// Nobody is signed in, or the screen is locked: nothing readable.
+    Locked(Locked),
+    /// A badge was presented; its PIN is asked for.
+    PinPad(PinPad),
+    /// Somebody is signed in.
+    Open(Open),
+}
+
+/// How far the enrollment is.
+#[derive(Debug, Clone)]
+pub struct Enrolling {
+    /// What to show.
+    pub step: EnrollStep,
+    /// The server this device asks.
+    pub server: String,
+    /// The device's hardware UUID, for administrators who register devices beforehand.
+    pub device_uuid: DeviceUuid,
+}
+
+/// A step of the enrollment.
+#[derive(Debug, Clone)]
+pub enum EnrollStep {
+    /// The server has not answered yet; why, if a try failed.
+    Contacting {
+        /// What went wrong at the last try, in words.
+        trouble: Option<String>,
+    },
+    /// An administrator has to type this code.
+    Code {
+        /// The code.
+        code: UserCode,
+        /// When it changes.
+        expires_at: Timestamp,
+        /// Another device with this hardware UUID is known.
+        possible_clone: bool,
+    },
+    /// The administrator has to confirm this number.
+    Confirm {
+        /// The facility that was chosen.
+        facility_name: String,
+        /// Two digits.
+        number: String,
+    },
+}
+
+/// The lock screen.
+#[derive(Debug, Clone)]
+pub struct Locked {
+    /// The facility's name.
+    pub facility_name: String,
+    /// The organization's name.
+    pub organization_name: String,
+    /// Whom to call when the kiosk cannot help.
+    pub phone: Option<String>,
+    /// A refusal, or another word to whoever stands before it.
+    pub notice: Option<String>,
+    /// Who just locked it with her own badge and may undo that for a moment.
+    pub undo: Option<String>,
+}
+
+/// The PIN pad.
+#[derive(Debug, Clone)]
+pub struct PinPad {
+    /// Whose PIN is asked for.
+    pub display_name: String,
+    /// Which try this is; a PIN for another try is dropped.
+    pub attempt: u64,
+    /// What was wrong with the last try.
+    pub notice: Option<String>,
+    /// The PIN is being checked.
+    pub checking: bool,
+}
+
+/// An open session.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// Who is signed in.
+    pub display_name: String,
+    /// In which role, in words.
+    pub role: &'static str,
+    /// The screen locks this soon, unless somebody touches it; none while that is far off.
+    pub locks_in: Option<Duration>,
+}
+
+/// What the line at the top of every screen says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusLine {
+    /// Whether the server is reached.
+    pub link: Link,
+    /// Entries not yet at the server.
+    pub waiting: u64,
+    /// How long the oldest of them has waited.
+    pub oldest_waiting: Option<Duration>,
+    /// Entries that the server refused and a person must look at.
+    pub wedged: u64,
+    /// The first copy of the facility's data is still on its way.
+    pub loading: bool,
+    /// The device cannot save; why, in words.
+    pub storage_trouble: Option<String>,
+    /// The badge reader.
+    pub reader: ReaderState,
+}
+
+/// Whether the server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// It is.
+    Online,
+    /// It is not.
+    Offline {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// The residents of the facility.
+#[derive(Debug, Clone)]
+pub struct Residents {
+    /// By room, then name.
+    pub residents: Vec<PatientDocument>,
+    /// Whether this is all of them; if not, say "still loading", never "none".
+    pub complete: bool,
+}
+
+/// One resident.
+#[derive(Debug, Clone)]
+pub struct ResidentPage {
+    /// Who it is.
+    pub resident: PatientDocument,
+    /// What can be charted.
+    pub workflows: Vec<Workflow>,
+    /// What was charted, latest first, entries not yet sent laid over what the server has.
+    pub entries: Vec<Entry>,
+    /// Whether the list of entries is complete; if not, say "still loading".
+    pub complete: bool,
+}
+
+/// One charted entry.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The workflow's label.
+    pub workflow: String,
+    /// Who charted it, by name.
+    pub author: String,
+    /// When.
+    pub recorded_at: Timestamp,
+    /// The answers: label and value in words, in the order of the form.
+    pub answers: Vec<(String, String)>,
+    /// How far it has come.
+    pub mark: Mark,
+}
+
+/// How far an entry has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// Durable on this device, not yet at the server.
+    SavedHere,
+    /// The server has it.
+    Sent,
+    /// The server refused it; why, in words.
+    NeedsAttention(String),
+}
+
+/// A form to fill in.
+#[derive(Debug, Clone)]
+pub struct FormPage {
+    /// About whom.
+    pub resident: PatientDocument,
+    /// What it asks.
+    pub workflow: Workflow,
+    /// What is filled in already, as typed: defaults, or the user's draft.
+    pub answers: Vec<(String, String)>,
+    /// Whether those come from a draft.
+    pub from_draft: bool,
+    /// Names this one form, so that sending it twice saves it once.
+    pub token: String,
+}
+
+/// Why something is not shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nobody is signed in.
+    #[error("sign in with your badge first")]
+    Locked,
+    /// The role does not allow it.
+    #[error("your role does not allow this; ask your charge nurse")]
+    NotAllowed,
+    /// There is no such resident in this facility.
+    #[error("there is no such resident here")]
+    NoSuchResident,
+    /// There is no such workflow, or it is switched off.
+    #[error("there is no such form here")]
+    NoSuchWorkflow,
+    /// The device cannot read its files.
+    #[error("this device cannot read its records: {0}. Use another device and call IT")]
+    Storage(String),
+}
+
+/// Why an entry was not saved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSaved {
+    /// Answers are wrong; the form comes back with them.
+    #[error("some answers need correcting")]
+    Answers(Vec<FieldError>),
+    /// The entry could not even be looked at.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The disk is full or broken: nothing of it was kept.
+    #[error("NOT saved: {0}. Write it on paper, use another device and call IT")]
+    Storage(String),
+}
+
+/// The answers of a record as words, in the order of its form.
+#[must_use]
+pub fn in_words(workflow: Option<&Workflow>, values: &Map<String, Value>) -> Vec<(String, String)> {
+    let Some(workflow) = workflow else {
+        return values.iter().map(|(key, value)| (key.clone(), word(value, None))).collect();
+    };
+    let known = workflow.in_order().into_iter().filter_map(|field| {
+        let value = values.get(&field.key).filter(|value| !value.is_null())?;
+        Some((field.label.clone(), word(value, field.unit.as_deref())))
+    });
+    let strangers = values
+        .iter()
+        .filter(|(key, value)| !value.is_null() && workflow.fields.iter().all(|field| field.key != **key))
+        .map(|(key, value)| (key.clone(), word(value, None)));
+    known.chain(strangers).collect()
+}
+
+fn word(value: &Value, unit: Option<&str>) -> String {
+    let text = match value {
+        Value::Bool(true) => "Yes".to_owned(),
+        Value::Bool(false) => "No".to_owned(),
+        Value::String(text) => text.replace('T', if looks_like_datetime(text) { " " } else { "T" }),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    };
+    match unit {
+        Some(unit) => format!("{text} {unit}"),
+        None => text,
+    }
+}
+
+fn looks_like_datetime(text: &str) -> bool {
+    text.len() == 16 && text.as_bytes().get(10) == Some(&b'T') && text.as_bytes().get(4) == Some(&b'-')
+}
