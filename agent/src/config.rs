@@ -41,9 +41,6 @@ pub struct Config {
     /// The copy of the facility's data.
     #[serde(default)]
     pub mirror: Mirror,
-    /// Heartbeats.
-    #[serde(default)]
-    pub heartbeat: Heartbeat,
 }
 
 /// Whether residents' data or a demonstration's is at stake.
@@ -150,20 +147,6 @@ impl Default for Mirror {
     }
 }
 
-/// `[heartbeat]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Heartbeat {
-    /// Seconds between heartbeats, give or take a tenth.
-    pub interval: u64,
-}
-
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Self { interval: 60 }
-    }
-}
-
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -257,12 +240,6 @@ impl Config {
         if self.session.pin_grace > 12 * 3600 {
             return Err(("session.pin_grace", "must be at most 43200 seconds: one long shift"));
         }
-        if self.heartbeat.interval == 0 || self.heartbeat.interval > 240 {
-            return Err((
-                "heartbeat.interval",
-                "must be 1 to 240 seconds: past 300 a device counts as offline",
-            ));
-        }
         if !(1024..=262_144).contains(&self.mirror.cache_kib) {
             return Err(("mirror.cache_kib", "must be between 1024 and 262144"));
         }
@@ -329,13 +306,13 @@ mod tests {
         let config = parse(
             SERVER,
             &[
-                ("CAREPOST_AGENT__HEARTBEAT__INTERVAL", "5"),
+                ("CAREPOST_AGENT__SESSION__PIN_GRACE", "5"),
                 ("CAREPOST_AGENT__MODE", "demo"),
                 ("PATH", "/bin"),
             ],
         )
         .unwrap();
-        assert_eq!((config.heartbeat.interval, config.mode), (5, Mode::Demo));
+        assert_eq!((config.session.pin_grace, config.mode), (5, Mode::Demo));
         assert!(parse(SERVER, &[("CAREPOST_AGENT__NONSENSE", "1")]).unwrap_err().contains("nonsense"));
     }
 
@@ -348,7 +325,6 @@ mod tests {
             ("[badge]\nsource = \"scripted\"\nsocket = \"s\"\n", "badge.source"),
             ("mode = \"demo\"\n[badge]\nsource = \"scripted\"\n", "badge.socket"),
             ("[session]\nscreen_lock = 1\n", "session.screen_lock"),
-            ("[heartbeat]\ninterval = 301\n", "heartbeat.interval"),
         ] {
             let text =
                 format!("{text}\n{SERVER}").replacen("colour = 1\n\n[server]", "colour = 1\n[server]", 1);

@@ -208,6 +208,18 @@ impl SessionMachine {
         }
     }
 
+    /// Whoever is signed in, waits behind the locked screen or is asked for a PIN: the people whose
+    /// changes in the mirror this machine wants to hear of.
+    #[must_use]
+    pub fn people(&self) -> Vec<UserId> {
+        let asked = match &self.screen {
+            Screen::PinPad { pad, .. } => Some(pad.member.user),
+            Screen::Locked { .. } | Screen::JustLocked { .. } | Screen::Open(_) => None,
+        };
+        let session = self.screen.session().map(|session| session.member.user);
+        asked.into_iter().chain(session).collect()
+    }
+
     fn open_until(&self, session: &Session) -> Duration {
         session.ends().min(session.touched.saturating_add(self.policy.screen_lock))
     }
