@@ -1,6 +1,7 @@
 //! Stories of a device and its server. Draws are zero, so that a wait is exactly half its span: 0.5 s,
 //! 1 s, 2 s and so on.
 
+use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use proptest::prelude::*;
 
 use super::*;
