@@ -6,4 +6,8 @@
 //!
 //! 1. [`session`]: who is signed in at the screen, and the only maker of permits on a device.
 
+pub mod backoff;
+pub mod clock;
+pub mod heartbeat;
+pub mod outbox;
 pub mod session;

@@ -2,5 +2,15 @@
 //!
 //! Start at [`run`]: it puts the rooms together and holds the one loop.
 
+pub mod badge;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod desk;
+pub mod identity;
+pub mod kiosk;
+pub mod mirror;
+pub mod outbox;
+pub mod run;
+pub mod sqlite;
 pub mod upstream;

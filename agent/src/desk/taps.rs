@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::lock;
 use super::ward::Ward;
 use crate::badge::{self, BadgeEvent, Uid};
+use crate::outbox::Throttle as Kept;
 
 impl Ward {
     /// A reader saw something: what to show at the reader.
@@ -63,10 +64,13 @@ impl Ward {
     /// A counter that cannot be read counts as one failure short of a lock: guessing stays bounded, and
     /// whoever knows her PIN still gets in.
     fn throttle(&self, user: UserId) -> Throttle {
-        self.outbox.throttle(user).unwrap_or_else(|error| {
-            tracing::error!(%error, "a PIN failure counter cannot be read");
-            Throttle { failures: 4, locked_until: None }
-        })
+        match self.outbox.throttle(user) {
+            Ok(kept) => Throttle { failures: kept.failures, locked_until: kept.locked_until },
+            Err(error) => {
+                tracing::error!(%error, "a PIN failure counter cannot be read");
+                Throttle { failures: 4, locked_until: None }
+            }
+        }
     }
 
     /// Whether a PIN for that attempt is awaited; then it has to be given to [`Ward::check_pin`].
@@ -145,7 +149,8 @@ impl Ward {
         for effect in effects {
             match effect {
                 SessionEffect::KeepThrottle { user, throttle } => {
-                    if let Err(error) = self.outbox.keep_throttle(user, &throttle) {
+                    let kept = Kept { failures: throttle.failures, locked_until: throttle.locked_until };
+                    if let Err(error) = self.outbox.keep_throttle(user, kept) {
                         tracing::error!(%error, "a PIN failure counter could not be kept");
                     }
                 }

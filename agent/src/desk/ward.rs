@@ -11,6 +11,7 @@ use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, Permit, ReadPatients};
 use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::workflow::Workflow;
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::view::{
@@ -20,11 +21,11 @@ use super::view::{
 use super::{lock, words};
 use crate::badge::Feedback;
 use crate::clock::Clock;
-use crate::mirror::Mirror;
-use crate::outbox::{Entry as OutboxEntry, Outbox, OutboxError, Progress};
+use crate::mirror::{Loaded, Mirror};
+use crate::outbox::{FormToken, Mark as OutboxMark, Outbox, OutboxError};
 
 /// How many of a resident's records a page shows.
-const SHOWN_RECORDS: usize = 50;
+const SHOWN_RECORDS: u32 = 50;
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
 /// The most audit events that wait in memory while the disk does not take them.
@@ -43,6 +44,8 @@ pub struct Ward {
     /// Whose PIN the session wants checked.
     pub(super) checks: Mutex<Option<UserId>>,
     form: Mutex<Option<OpenForm>>,
+    /// Wakes the sync: something was saved.
+    saved: Notify,
     /// What the disk refused to take: in words, and the audit events that still have to be written.
     unsaved: Mutex<Unsaved>,
 }
@@ -63,9 +66,10 @@ pub struct WardParts {
     pub clock: Arc<Clock>,
 }
 
-/// The form on the screen: whose it is stays known for a moment after the screen has locked.
+/// The form on the screen. What was typed into it may still be kept as a draft for a moment after the
+/// screen has locked, under the permit it was shown under.
 struct OpenForm {
-    user: UserId,
+    permit: Permit<Chart>,
     patient: PatientId,
     workflow: String,
     shown: Duration,
@@ -100,6 +104,7 @@ impl Ward {
             feedback: Mutex::new(None),
             checks: Mutex::new(None),
             form: Mutex::new(None),
+            saved: Notify::new(),
             unsaved: Mutex::new(Unsaved::default()),
         }
     }
@@ -120,6 +125,11 @@ impl Ward {
     #[must_use]
     pub const fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
+    }
+
+    /// Waits until something is saved that has to go to the server.
+    pub async fn until_saved(&self) {
+        self.saved.notified().await;
     }
 
     /// Who is signed in.
@@ -174,57 +184,47 @@ impl Ward {
             }
             Err(error) => status.storage_trouble = Some(error.to_string()),
         }
-        status.loading = !self.is_loaded(Collection::Patients);
+        status.loading = !self.mirror.ready().unwrap_or(false);
         if let Some(trouble) = &lock(&self.unsaved).trouble {
             status.storage_trouble = Some(trouble.clone());
         }
     }
 
-    fn is_loaded(&self, collection: Collection) -> bool {
-        self.mirror.is_complete(collection).unwrap_or(false)
-    }
-
     pub(super) fn residents(&self) -> Result<Residents, Refused> {
         let permit = self.permit::<ReadPatients>()?;
-        // Whether it is complete is asked first: a page that arrives in between only adds.
-        let complete = self.is_loaded(Collection::Patients);
-        let mut residents = self.mirror.residents(&permit).map_err(storage)?;
-        residents.retain(|resident| resident.is_active);
+        let listing = self.mirror.residents(&permit).map_err(storage)?;
         self.note_access(permit.actor(), AuditAction::View, "patient", None, "/");
-        Ok(Residents { residents, complete })
+        Ok(Residents { residents: listing.rows, complete: listing.loaded == Loaded::Complete })
     }
 
     pub(super) fn resident(&self, id: PatientId) -> Result<ResidentPage, Refused> {
         let permit = self.permit::<ReadPatients>()?;
-        let complete = self.is_loaded(Collection::Records);
         let resident = self.find(&permit, id)?;
-        let workflows = self.mirror.workflows().map_err(storage)?;
-        let entries = self.entries(&permit, id, &workflows)?;
+        let mut workflows = self.mirror.workflows().map_err(storage)?;
+        let (entries, loaded) = self.entries(&permit, id, &workflows)?;
         self.note_access(permit.actor(), AuditAction::View, "patient", Some(id), "/residents");
-        let mut workflows: Vec<Workflow> = workflows.into_iter().filter(|workflow| workflow.enabled).collect();
         if self.permit::<Chart>().is_err() {
             workflows.clear();
         }
-        workflows.sort_by(|a, b| a.label.cmp(&b.label));
-        Ok(ResidentPage { resident, workflows, entries, complete })
+        Ok(ResidentPage { resident, workflows, entries, complete: loaded == Loaded::Complete })
     }
 
-    /// What the server has, with what waits in the outbox laid over it. The outbox is read first: an
-    /// entry that arrives in between shows twice for a blink, rather than not at all, and is dropped
-    /// by its id.
+    /// What the server has, with what waits in the outbox laid over it: the outbox is asked for what
+    /// lies beyond the very `seq` that the mirror's list reaches, so that no entry is missing between
+    /// its receipt and its return.
     fn entries(
         &self,
         permit: &Permit<ReadPatients>,
         id: PatientId,
         workflows: &[Workflow],
-    ) -> Result<Vec<Entry>, Refused> {
-        let pending = self.outbox.pending(permit, id).map_err(storage)?;
-        let records = self.mirror.records(permit, id, SHOWN_RECORDS).map_err(storage)?;
+    ) -> Result<(Vec<Entry>, Loaded), Refused> {
+        let listing = self.mirror.records(permit, id, SHOWN_RECORDS).map_err(storage)?;
+        let pending = self.outbox.pending(permit, id, listing.seq).map_err(storage)?;
         let workflow = |key: &str| workflows.iter().find(|workflow| workflow.key == key);
         let label = |key: &str| workflow(key).map_or_else(|| key.to_owned(), |workflow| workflow.label.clone());
         let mut entries: Vec<Entry> = pending
             .into_iter()
-            .filter(|pending| records.iter().all(|record| record.id != pending.record))
+            .filter(|pending| listing.rows.iter().all(|record| record.id != pending.record))
             .map(|pending| {
                 let key = pending.change.workflow.unwrap_or_default();
                 Entry {
@@ -232,15 +232,15 @@ impl Ward {
                     author: self.name_of(pending.change.actor),
                     recorded_at: pending.change.recorded_at,
                     answers: in_words(workflow(&key), &pending.change.fields),
-                    mark: match pending.progress {
-                        Progress::Queued => Mark::SavedHere,
-                        Progress::Acknowledged => Mark::Sent,
-                        Progress::Wedged(reason) => Mark::NeedsAttention(reason),
+                    mark: match pending.mark {
+                        OutboxMark::Saved => Mark::SavedHere,
+                        OutboxMark::Sent => Mark::Sent,
+                        OutboxMark::Wedged(reason) => Mark::NeedsAttention(reason.detail),
                     },
                 }
             })
             .collect();
-        entries.extend(records.into_iter().map(|record| Entry {
+        entries.extend(listing.rows.into_iter().map(|record| Entry {
             workflow: label(&record.workflow),
             author: self.name_of(record.recorded_by),
             recorded_at: record.recorded_at,
@@ -248,7 +248,7 @@ impl Ward {
             mark: Mark::Sent,
         }));
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.recorded_at));
-        Ok(entries)
+        Ok((entries, listing.loaded))
     }
 
     fn name_of(&self, user: UserId) -> String {
@@ -261,8 +261,12 @@ impl Ward {
         let chart = self.permit::<Chart>()?;
         let resident = self.find(&permit, id)?;
         let workflow = self.workflow(key)?;
-        let user = chart.actor().user;
-        let draft = self.outbox.draft(user, id, key).map_err(storage)?;
+        // A draft that cannot be understood is of a newer agent: the form starts from its defaults.
+        let draft: Option<Vec<(String, String)>> = self
+            .outbox
+            .draft(&chart, id, key)
+            .map_err(storage)?
+            .and_then(|(body, _)| serde_json::from_slice(&body).ok());
         let from_draft = draft.is_some();
         let answers = draft.unwrap_or_else(|| {
             let defaults = workflow.fields.iter().filter_map(|field| {
@@ -272,8 +276,8 @@ impl Ward {
         });
         let shown = self.clock.monotonic();
         *lock(&self.form) =
-            Some(OpenForm { user, patient: id, workflow: key.to_owned(), shown, locked: None });
-        let token: String = self.clock.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+            Some(OpenForm { permit: chart, patient: id, workflow: key.to_owned(), shown, locked: None });
+        let token = hex(&self.clock.random::<16>());
         self.note_access(permit.actor(), AuditAction::View, "patient", Some(id), "/residents/chart");
         Ok(FormPage { resident, workflow, answers, from_draft, token })
     }
@@ -314,19 +318,23 @@ impl Ward {
             clock_quality: self.clock.quality(),
             supersedes: None,
         };
-        let mut audit = self.unsaved_audit();
-        audit.push(self.access(&actor, AuditAction::Create, "record", Some(id), "/residents/chart"));
-        let saved = self.outbox.append(&permit, OutboxEntry { change: &change, token, audit: &audit });
+        let token = form_token(token).ok_or(NotSaved::Refused(Refused::NoSuchWorkflow))?;
+        let waiting = self.unsaved_audit();
+        let saved = self.outbox.append(&permit, &change, &token, |record| {
+            let mut made = self.access(&actor, AuditAction::Create, "record", Some(id), "/residents/chart");
+            made.resource_id = Some(record.to_string());
+            waiting.iter().cloned().chain([made]).collect()
+        });
         match saved {
             Ok(_) => {
                 self.audit_saved();
                 self.session_on(SessionEvent::Touched);
                 *lock(&self.form) = None;
+                self.saved.notify_one();
                 Ok(())
             }
             Err(error) => {
-                audit.pop();
-                self.audit_failed(audit, &error);
+                self.audit_failed(waiting, &error);
                 Err(NotSaved::Storage(error.to_string()))
             }
         }
@@ -338,8 +346,10 @@ impl Ward {
         key: &str,
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
-        let open = lock(&self.session).actor(self.clock.monotonic()).map(|actor| actor.user);
-        let user = open.or_else(|| self.late_typist(id, key)).ok_or(Refused::Locked)?;
+        let permit = match self.permit::<Chart>() {
+            Ok(permit) => permit,
+            Err(refused) => self.late_permit(id, key).ok_or(refused)?,
+        };
         // Only what the form asks is kept, so that nothing grows without bound.
         let workflow = self.workflow(key)?;
         let asked: Vec<(String, String)> = answers
@@ -347,16 +357,17 @@ impl Ward {
             .filter(|(name, _)| workflow.fields.iter().any(|field| field.key == *name))
             .cloned()
             .collect();
-        self.outbox.put_draft(user, id, key, &asked, self.clock.now()).map_err(storage)
+        let body = serde_json::to_vec(&asked).map_err(storage)?;
+        self.outbox.put_draft(&permit, id, key, &body, self.clock.now()).map_err(storage)
     }
 
-    /// To whom the form on the screen was shown, if the screen locked only a moment ago.
-    fn late_typist(&self, id: PatientId, key: &str) -> Option<UserId> {
+    /// The permit that the form on the screen was shown under, if the screen locked only a moment ago.
+    fn late_permit(&self, id: PatientId, key: &str) -> Option<Permit<Chart>> {
         let form = lock(&self.form);
         let form = form.as_ref()?;
         let locked = form.locked.unwrap_or(form.shown);
         let late = self.clock.monotonic().saturating_sub(locked);
-        (form.patient == id && form.workflow == key && late < LATE_DRAFT).then_some(form.user)
+        (form.patient == id && form.workflow == key && late < LATE_DRAFT).then_some(form.permit)
     }
 
     pub(super) fn form_locked(&self) {
@@ -460,7 +471,10 @@ impl Ward {
         let mut all = self.unsaved_audit();
         all.extend(events);
         match self.outbox.append_audit(&all) {
-            Ok(()) => self.audit_saved(),
+            Ok(()) => {
+                self.audit_saved();
+                self.saved.notify_one();
+            }
             Err(error) => self.audit_failed(all, &error),
         }
     }
@@ -492,4 +506,14 @@ impl Ward {
 #[allow(clippy::needless_pass_by_value)] // so that it fits map_err
 fn storage(error: impl std::fmt::Display) -> Refused {
     Refused::Storage(error.to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A form's token as the page sends it back: 32 hexadecimal digits.
+fn form_token(text: &str) -> Option<FormToken> {
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
+    Some(FormToken::from_bytes(number.to_be_bytes()))
 }

@@ -1,0 +1,107 @@
+//! What people do on the pages. Each form carries the key of the screen it was shown on, so that
+//! nothing is done under a name that is no longer the one on the screen.
+
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use secrecy::SecretString;
+
+use super::page::{self, Fault};
+use super::{Kiosk, form, pages};
+use crate::desk::view::{NotSaved, Refused, Screen};
+
+/// The answers of a form in the order they were sent.
+type Answers = Vec<(String, String)>;
+
+/// The form's own fields start so; a workflow's keys start with a letter.
+const SCREEN: &str = "_screen";
+const TOKEN: &str = "_token";
+
+pub(super) async fn save(
+    State(kiosk): State<Kiosk>,
+    Path((id, workflow)): Path<(String, String)>,
+    Form(mut sent): Form<Answers>,
+) -> Result<Response, Fault> {
+    let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
+    let (shown_on, token) = (take(&mut sent, SCREEN), take(&mut sent, TOKEN));
+    if !is_still_on(&kiosk, &shown_on) {
+        return Ok(Redirect::to("/").into_response());
+    }
+    let (key, answers) = (workflow.clone(), sent.clone());
+    let saved = kiosk.ask(move |desk| desk.save(id, &key, &token, &answers)).await?;
+    let (status, not_saved) = match saved {
+        Ok(()) => return Ok(Redirect::to(&format!("/residents/{id}?saved=1")).into_response()),
+        Err(NotSaved::Refused(Refused::Storage(why))) => {
+            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(Refused::Storage(why).to_string()))
+        }
+        Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
+        Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
+        Err(NotSaved::Storage(why)) => {
+            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(NotSaved::Storage(why).to_string()))
+        }
+    };
+    pages::form_again(&kiosk, id, workflow, sent, status, not_saved).await
+}
+
+pub(super) async fn keep_draft(
+    State(kiosk): State<Kiosk>,
+    Path((id, workflow)): Path<(String, String)>,
+    Form(mut sent): Form<Answers>,
+) -> Result<Response, Fault> {
+    let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
+    let shown_on = take(&mut sent, SCREEN);
+    take(&mut sent, TOKEN);
+    if !is_still_on(&kiosk, &shown_on) {
+        return Ok((StatusCode::CONFLICT, "Not kept: somebody else is signed in.").into_response());
+    }
+    let kept = kiosk.ask(move |desk| desk.keep_draft(id, &workflow, &sent)).await?;
+    Ok(match kept {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refused) => (page::status_of(&refused), format!("Not kept: {refused}.")).into_response(),
+    })
+}
+
+/// What the PIN pad sends.
+#[derive(serde::Deserialize)]
+pub(super) struct Pin {
+    attempt: u64,
+    pin: String,
+}
+
+pub(super) async fn enter_pin(State(kiosk): State<Kiosk>, Form(sent): Form<Pin>) -> Result<Redirect, Fault> {
+    let pin = SecretString::from(sent.pin);
+    kiosk.ask(move |desk| desk.enter_pin(sent.attempt, pin)).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(super) async fn cancel_pin(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+    kiosk.ask(crate::desk::Desk::cancel_pin).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(super) async fn lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+    kiosk.ask(crate::desk::Desk::lock).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(super) async fn undo_lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+    kiosk.ask(crate::desk::Desk::undo_lock).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(super) async fn touch(State(kiosk): State<Kiosk>) -> StatusCode {
+    kiosk.desk.touched();
+    StatusCode::NO_CONTENT
+}
+
+fn is_still_on(kiosk: &Kiosk, shown_on: &str) -> bool {
+    let screen = kiosk.desk.screen();
+    matches!(screen, Screen::Open(_)) && page::screen_key(&screen) == shown_on
+}
+
+/// Takes one of the form's own fields out of what was sent; empty when it is missing.
+fn take(sent: &mut Answers, name: &str) -> String {
+    let at = sent.iter().position(|(key, _)| key == name);
+    at.map(|at| sent.remove(at).1).unwrap_or_default()
+}

@@ -1,0 +1,178 @@
+// The kiosk's one script. Every page works without it, except that it then neither follows changes by
+// itself nor goes blank when the screen locks.
+"use strict";
+(() => {
+  const STALE = 25_000; // Milliseconds without word from the agent: its beat is 10 seconds.
+  const TOUCHES = 5_000; // At most one report of a touch in this time, unless the screen is about to lock.
+  const PAUSE = 600; // A pause in typing this long keeps the draft.
+  const { body, documentElement: root } = document;
+  const byId = (id) => document.getElementById(id);
+  let gone = false;
+  let pressing = false;
+
+  // --- Going blank -----------------------------------------------------------------------------------
+  const blank = (words) => {
+    gone = true;
+    stream.close();
+    const say = document.createElement("p");
+    say.className = "restarting";
+    say.setAttribute("role", "alert");
+    say.textContent = words;
+    body.replaceChildren(say);
+  };
+  const home = () => {
+    if (gone) return;
+    blank("");
+    location.replace("/");
+  };
+  const restarting = () => {
+    if (gone) return;
+    blank("This kiosk is restarting. It comes back by itself; saved entries are safe.");
+    const again = async () => {
+      try {
+        if ((await fetch("/status", { cache: "no-store" })).ok) return location.replace("/");
+      } catch {
+        // Still down.
+      }
+      return setTimeout(again, 1_500);
+    };
+    setTimeout(again, 1_500);
+  };
+  // What the browser keeps of a left page must not be readable when somebody goes back to it.
+  addEventListener("pagehide", () => {
+    gone = true;
+    root.classList.add("left");
+  });
+  addEventListener("pageshow", (event) => event.persisted && location.replace("/"));
+
+  // --- Following the desk ----------------------------------------------------------------------------
+  const parts = body.hasAttribute("data-held") ? ["status", "warning"] : ["status", "warning", "main"];
+  const shown = new Map(parts.map((id) => [id, byId(id)?.innerHTML]));
+  let bump = body.dataset.bump;
+  let heard = performance.now();
+  let due = 0;
+  const refresh = async () => {
+    if (pressing) return later();
+    try {
+      const from = parts.includes("main") ? location.href : "/status";
+      const reply = await fetch(from, { cache: "no-store" });
+      const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+      if (gone) return undefined;
+      if (reply.redirected || page.body.dataset.screen !== body.dataset.screen) return home();
+      const focus = document.activeElement?.id;
+      for (const id of parts) {
+        const fresh = page.getElementById(id);
+        if (!fresh || fresh.innerHTML === shown.get(id)) continue;
+        shown.set(id, fresh.innerHTML);
+        byId(id).replaceChildren(...fresh.childNodes);
+      }
+      if (focus && document.activeElement?.id !== focus) byId(focus)?.focus({ preventScroll: true });
+      tell();
+    } catch {
+      // The stream notices if the agent is down.
+    }
+    return undefined;
+  };
+  const later = () => {
+    clearTimeout(due);
+    due = setTimeout(refresh, 150);
+  };
+  const stream = new EventSource("/events");
+  stream.onmessage = (event) => {
+    heard = performance.now();
+    const news = JSON.parse(event.data);
+    if (news.screen !== body.dataset.screen) return home();
+    if (String(news.bump) !== bump) {
+      bump = String(news.bump);
+      later();
+    }
+    return undefined;
+  };
+  stream.onerror = restarting;
+
+  // --- Times and countdown ---------------------------------------------------------------------------
+  const clock = new Intl.DateTimeFormat("en-US", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const date = new Intl.DateTimeFormat("en-US", { weekday: "long", month: "long", day: "numeric" });
+  const day = new Intl.DateTimeFormat("en-US", { month: "short", day: "numeric", year: "numeric" });
+  const read = (time) => {
+    const at = new Date(time.dateTime);
+    const today = day.format(at) === day.format(new Date());
+    if (today && "short" in time.dataset) return clock.format(at);
+    return `${today ? "Today" : day.format(at)} ${clock.format(at)}`;
+  };
+  const tell = () => {
+    for (const time of document.querySelectorAll("time[datetime]")) time.textContent = read(time);
+    for (const time of document.querySelectorAll("time[data-clock]")) time.textContent = clock.format(new Date());
+    for (const time of document.querySelectorAll("time[data-date]")) time.textContent = date.format(new Date());
+    const left = document.querySelector("[data-left]");
+    if (left && !left.dataset.until) left.dataset.until = performance.now() + left.dataset.left * 1_000;
+    if (left) left.textContent = Math.max(0, Math.ceil((left.dataset.until - performance.now()) / 1_000));
+  };
+  tell();
+  setInterval(() => {
+    if (gone) return;
+    tell();
+    if (performance.now() - heard > STALE) restarting();
+  }, 1_000);
+
+  // --- Touches ---------------------------------------------------------------------------------------
+  let touched = -TOUCHES;
+  const touch = () => {
+    const now = performance.now();
+    const warned = document.querySelector("[data-left]");
+    if (gone || (!warned && now - touched < TOUCHES)) return;
+    touched = now;
+    if (warned) byId("warning").replaceChildren();
+    shown.delete("warning");
+    fetch("/touch", { method: "POST" }).catch(() => {});
+  };
+  addEventListener("pointerdown", () => {
+    pressing = true;
+    touch();
+  });
+  for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => (pressing = false));
+  addEventListener("keydown", touch);
+  addEventListener("wheel", touch, { passive: true });
+
+  // --- The PIN pad -----------------------------------------------------------------------------------
+  root.classList.add("script");
+  const pin = byId("pin");
+  document.querySelector("[data-pin]")?.addEventListener("click", (event) => {
+    const { digit } = event.target.dataset;
+    if (digit && pin.value.length < pin.maxLength) pin.value += digit;
+    if ("clear" in event.target.dataset) pin.value = "";
+  });
+  if (pin) {
+    addEventListener("keydown", (event) => /^\d$/.test(event.key) && event.target === body && pin.focus());
+  }
+
+  // --- Drafts ----------------------------------------------------------------------------------------
+  const form = document.querySelector("form[data-draft]");
+  let pause = 0;
+  let keeping = null;
+  let leaving = false;
+  const keep = () => {
+    clearTimeout(pause);
+    pause = 0;
+    const kept = document.querySelector("[data-kept]");
+    keeping = fetch(form.dataset.draft, { method: "POST", body: new URLSearchParams(new FormData(form)), keepalive: true })
+      .then(async (reply) => {
+        kept.textContent = reply.ok ? "Unfinished answers are kept on this device." : await reply.text();
+      })
+      .catch(() => (kept.textContent = "Unfinished answers are not kept right now."))
+      .finally(() => (keeping = null));
+  };
+  form?.addEventListener("input", () => {
+    clearTimeout(pause);
+    pause = setTimeout(keep, PAUSE);
+  });
+  // A draft on its way must not arrive after the entry it became.
+  form?.addEventListener("submit", (event) => {
+    clearTimeout(pause);
+    pause = 0;
+    if (leaving || keeping) event.preventDefault();
+    if (keeping && !leaving) keeping.finally(() => form.submit());
+    leaving = true;
+  });
+  addEventListener("pagehide", () => pause && !leaving && keep());
+})();

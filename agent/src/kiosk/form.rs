@@ -1,0 +1,219 @@
+//! Forms, rendered from a workflow's schema (S4-22: no field is known to the code).
+
+use carepost_protocol::workflow::{Field, FieldError, FieldType};
+
+use super::words;
+use crate::desk::view::FormPage;
+
+/// A select with more options than this is a list to open; up to it, big buttons.
+const BUTTONS: usize = 5;
+/// A text whose key ends in one of these words is asked for in a box that grows.
+const LONG_TEXTS: [&str; 12] = [
+    "note", "notes", "reason", "comment", "comments", "details", "description", "summary", "justification",
+    "question", "questions", "history",
+];
+
+/// What stood in the way of saving.
+pub(super) enum Returned {
+    /// These answers are wrong.
+    Faults(Vec<FieldError>),
+    /// Nothing was kept; why, in words.
+    NotKept(String),
+}
+
+impl Returned {
+    /// Why nothing was kept, unless it is for the answers.
+    pub(super) fn words(&self) -> Option<String> {
+        match self {
+            Self::Faults(_) => None,
+            Self::NotKept(words) => Some(words.clone()),
+        }
+    }
+}
+
+/// A form as the page shows it.
+pub(super) struct FormView {
+    pub(super) resident: String,
+    pub(super) name: String,
+    pub(super) room: Option<String>,
+    pub(super) born: Option<String>,
+    pub(super) workflow_key: String,
+    pub(super) label: String,
+    pub(super) token: String,
+    pub(super) from_draft: bool,
+    pub(super) fields: Vec<FieldView>,
+    /// Faults of no field that is shown.
+    pub(super) loose: Vec<String>,
+    pub(super) not_kept: Option<String>,
+}
+
+impl FormView {
+    /// A form to fill in.
+    pub(super) fn fresh(form: &FormPage) -> Self {
+        Self::with(form, &[], None)
+    }
+
+    /// A form that comes back with its answers as they were typed.
+    pub(super) fn again(form: &FormPage, returned: Returned) -> Self {
+        match returned {
+            Returned::Faults(faults) => Self { from_draft: false, ..Self::with(form, &faults, None) },
+            Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
+        }
+    }
+
+    fn with(form: &FormPage, faults: &[FieldError], not_kept: Option<String>) -> Self {
+        let ordered = form.workflow.in_order();
+        let loose = faults.iter().filter(|fault| ordered.iter().all(|field| field.key != fault.field));
+        let loose = loose.map(ToString::to_string).collect();
+        let mut fields: Vec<FieldView> = ordered
+            .iter()
+            .enumerate()
+            .map(|(at, field)| {
+                let answer = form.answers.iter().find(|(key, _)| *key == field.key);
+                let fault = faults.iter().find(|fault| fault.field == field.key);
+                FieldView::new(at, field, answer.map_or("", |(_, text)| text), fault)
+            })
+            .collect();
+        if let Some(first) = fields.iter_mut().find(|field| field.fault.is_some()) {
+            first.focus = true;
+        }
+        Self {
+            resident: form.resident.id.to_string(),
+            name: form.resident.name.clone(),
+            room: form.resident.room.clone(),
+            born: form.resident.date_of_birth.as_deref().map(words::day),
+            workflow_key: form.workflow.key.clone(),
+            label: form.workflow.label.clone(),
+            token: form.token.clone(),
+            from_draft: form.from_draft,
+            fields,
+            loose,
+            not_kept,
+        }
+    }
+
+    pub(super) fn faulty(&self) -> usize {
+        self.fields.iter().filter(|field| field.fault.is_some()).count() + self.loose.len()
+    }
+}
+
+/// One question.
+pub(super) struct FieldView {
+    /// Names it within the page.
+    pub(super) id: String,
+    pub(super) key: String,
+    pub(super) label: String,
+    pub(super) required: bool,
+    pub(super) hint: String,
+    pub(super) unit: Option<String>,
+    pub(super) value: String,
+    pub(super) control: Control,
+    pub(super) fault: Option<String>,
+    /// Whether the page opens with the cursor here.
+    pub(super) focus: bool,
+}
+
+/// How a question is answered.
+pub(super) enum Control {
+    /// A line: the type of the input and the keyboard that a touch screen opens.
+    Line { kind: &'static str, keyboard: &'static str },
+    /// A box that grows.
+    Area,
+    /// Big buttons, one of which is chosen.
+    Buttons(Vec<Choice>),
+    /// A list to open.
+    List(Vec<Choice>),
+}
+
+/// One of the answers to choose from.
+pub(super) struct Choice {
+    pub(super) value: String,
+    pub(super) label: String,
+    pub(super) chosen: bool,
+}
+
+impl FieldView {
+    fn new(at: usize, field: &Field, answer: &str, fault: Option<&FieldError>) -> Self {
+        Self {
+            id: format!("f{at}"),
+            key: field.key.clone(),
+            label: field.label.clone(),
+            required: field.required,
+            hint: hint(field),
+            unit: field.unit.clone(),
+            value: answer.to_owned(),
+            control: control(field, answer),
+            fault: fault.map(|fault| fault.detail.clone()),
+            focus: false,
+        }
+    }
+
+    /// The ids of what describes the question, for who hears the page.
+    pub(super) fn described_by(&self) -> String {
+        let hint = (!self.hint.is_empty()).then(|| format!("{}-hint", self.id));
+        let fault = self.fault.is_some().then(|| format!("{}-fault", self.id));
+        hint.into_iter().chain(fault).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn control(field: &Field, answer: &str) -> Control {
+    let line = |kind, keyboard| Control::Line { kind, keyboard };
+    match field.field_type {
+        FieldType::String if is_long(field, answer) => Control::Area,
+        FieldType::String => line("text", "text"),
+        // A browser drops a day that it did not write itself: such an answer stays as text.
+        FieldType::Date if answer.is_empty() || has_shape(answer, "0000-00-00") => line("date", "text"),
+        FieldType::Datetime if answer.is_empty() || has_shape(answer, "0000-00-00T00:00") => {
+            line("datetime-local", "text")
+        }
+        FieldType::Date | FieldType::Datetime => line("text", "text"),
+        // The number pads of phones have no minus sign.
+        FieldType::Integer | FieldType::Number if field.min.is_some_and(|min| min < 0.0) => line("text", "text"),
+        FieldType::Integer => line("text", "numeric"),
+        FieldType::Number => line("text", "decimal"),
+        FieldType::Boolean => {
+            let answer = if matches!(answer, "true" | "on") { "yes" } else { answer };
+            let answer = if answer == "false" { "no" } else { answer };
+            Control::Buttons(choices(field, answer, [("yes", "Yes"), ("no", "No")].into_iter()))
+        }
+        FieldType::Select => {
+            let options = field.options.iter().map(|option| (option.as_str(), option.as_str()));
+            let choices = choices(field, answer, options);
+            if field.options.len() <= BUTTONS { Control::Buttons(choices) } else { Control::List(choices) }
+        }
+    }
+}
+
+/// The answers to choose from. A question that may stay open can be opened again.
+fn choices<'a>(field: &Field, answer: &str, options: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Choice> {
+    let none = (!field.required).then_some(("", "No answer"));
+    options
+        .chain(none)
+        .map(|(value, label)| Choice {
+            value: value.to_owned(),
+            label: label.to_owned(),
+            chosen: answer == value,
+        })
+        .collect()
+}
+
+fn hint(field: &Field) -> String {
+    let unit = field.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+    match (field.field_type, field.min, field.max) {
+        (FieldType::Integer | FieldType::Number, Some(min), Some(max)) => format!("{min} to {max}{unit}"),
+        (FieldType::Integer | FieldType::Number, Some(min), None) => format!("{min}{unit} or more"),
+        (FieldType::Integer | FieldType::Number, None, Some(max)) => format!("{max}{unit} or less"),
+        _ => String::new(),
+    }
+}
+
+fn is_long(field: &Field, answer: &str) -> bool {
+    let last = field.key.rsplit('_').next().unwrap_or_default();
+    LONG_TEXTS.contains(&last) || answer.contains('\n') || answer.chars().count() > 80
+}
+
+/// Whether a text has a digit where the shape has one, and the shape's own sign elsewhere.
+fn has_shape(text: &str, shape: &str) -> bool {
+    text.len() == shape.len()
+        && text.bytes().zip(shape.bytes()).all(|(is, asked)| is == asked || (asked == b'0' && is.is_ascii_digit()))
+}

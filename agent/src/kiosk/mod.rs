@@ -1,0 +1,86 @@
+//! The kiosk's pages: rendered here, on loopback only, from what the desk says.
+//!
+//! [`guard`](KioskConfig) stands before every page; `pages` shows, `acts` takes what people do, `events`
+//! tells an open page that something changed. No page waits for the network: the desk answers all.
+
+mod acts;
+mod events;
+mod form;
+mod guard;
+mod page;
+mod pages;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+
+use crate::desk::Desk;
+
+pub use guard::{KioskConfig, MAX_BODY};
+pub use serve::{Limits, NotServed, serve};
+
+/// How many pages may listen for changes at once; a kiosk has one, a workstation a few tabs.
+const STREAMS: usize = 16;
+
+/// What every page is made from.
+#[derive(Clone)]
+struct Kiosk {
+    desk: Arc<Desk>,
+    streams: Arc<Semaphore>,
+}
+
+/// The kiosk's pages over a desk.
+pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
+    let kiosk = Kiosk { desk, streams: Arc::new(Semaphore::new(STREAMS)) };
+    Router::new()
+        .route("/", get(pages::start))
+        .route("/status", get(pages::status))
+        .route("/residents/{id}", get(pages::resident))
+        .route("/residents/{id}/chart/{workflow}", get(pages::form).post(acts::save))
+        .route("/residents/{id}/chart/{workflow}/draft", post(acts::keep_draft))
+        .route("/pin", post(acts::enter_pin))
+        .route("/pin/cancel", post(acts::cancel_pin))
+        .route("/lock", post(acts::lock))
+        .route("/lock/undo", post(acts::undo_lock))
+        .route("/touch", post(acts::touch))
+        .route("/events", get(events::listen))
+        .route("/assets/kiosk.css", get(pages::style))
+        .route("/assets/kiosk.js", get(pages::script))
+        .route("/assets/icon.svg", get(pages::icon))
+        .fallback(pages::nowhere)
+        .layer(middleware::from_fn_with_state(kiosk.clone(), notice_touch))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::new(config), guard::stand))
+        .with_state(kiosk)
+}
+
+/// A person who follows a link or sends a form is there, also where the script does not run.
+async fn notice_touch(State(kiosk): State<Kiosk>, request: Request, next: Next) -> Response {
+    if guard::is_touch(request.headers()) {
+        kiosk.desk.touched();
+    }
+    next.run(request).await
+}
+
+impl Kiosk {
+    /// Asks the desk for something that may touch files, off the threads that serve pages.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Desk) -> T + Send + 'static,
+    ) -> Result<T, page::Fault> {
+        let desk = Arc::clone(&self.desk);
+        tokio::task::spawn_blocking(move || question(&desk)).await.map_err(|error| {
+            tracing::error!(%error, "the desk did not answer the kiosk");
+            page::Fault
+        })
+    }
+}

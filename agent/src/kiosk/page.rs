@@ -1,0 +1,323 @@
+//! The templates and what goes into them.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use carepost_protocol::record::PatientDocument;
+use ring::digest;
+
+use super::form::{Control, FormView};
+use super::words::{self, Moment, Sentence, Weight};
+use crate::desk::view::{
+    EnrollStep, Enrolling, Locked, Mark, Open, PinPad, Refused, ResidentPage, Residents, Screen, StatusLine,
+};
+
+/// The desk stopped in the middle of an answer; what it had made durable stands.
+pub(super) struct Fault;
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let words = "This device had a fault, so what you asked for may not be done. Look at the resident's \
+                     entries before you try again. If this stays, use another device and call IT.";
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, words)
+    }
+}
+
+/// Names a screen, so that a page notices when it has become another's. Says nothing about who it is.
+pub(super) fn screen_key(screen: &Screen) -> String {
+    match screen {
+        Screen::Enrolling(_) => "enrolling".to_owned(),
+        Screen::Revoked => "revoked".to_owned(),
+        Screen::Locked(_) => "locked".to_owned(),
+        Screen::PinPad(pad) => format!("pin-{}", pad.attempt),
+        Screen::Open(open) => {
+            let name = format!("{}\0{}", open.role, open.display_name);
+            let hash = digest::digest(&digest::SHA256, name.as_bytes());
+            let start: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            format!("open-{start}")
+        }
+    }
+}
+
+/// What every page has around it.
+pub(super) struct Shell {
+    key: String,
+    bump: u64,
+    status: Vec<Sentence>,
+    who: Option<Open>,
+    /// Seconds until the screen locks, while it warns.
+    locks_in: Option<u64>,
+    /// Whether the page's own part may be replaced while somebody looks at it.
+    live: bool,
+    /// How often a page without a script asks again, in seconds.
+    again: Option<u32>,
+}
+
+impl Shell {
+    /// The shell of a screen that changes by itself.
+    pub(super) fn new(bump: u64, screen: &Screen, status: &StatusLine) -> Self {
+        let (status, who) = match screen {
+            // Before there is a facility there is nothing to chart and nothing to send.
+            Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
+            Screen::Locked(_) | Screen::PinPad(_) => (words::status(status), None),
+            Screen::Open(open) => (words::status(status), Some(open.clone())),
+        };
+        let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
+        let again = Some(if who.is_some() { 15 } else { 5 });
+        Self { key: screen_key(screen), bump, status, who, locks_in, live: true, again }
+    }
+
+    /// The shell of a page that must keep what is typed into it.
+    fn held(self) -> Self {
+        Self { live: false, again: None, ..self }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "enrolling.html")]
+struct EnrollingPage<'a> {
+    shell: Shell,
+    enrolling: &'a Enrolling,
+}
+
+pub(super) fn enrolling(shell: Shell, enrolling: &Enrolling) -> Response {
+    answer(StatusCode::OK, &EnrollingPage { shell, enrolling })
+}
+
+#[derive(Template)]
+#[template(path = "revoked.html")]
+struct RevokedPage {
+    shell: Shell,
+}
+
+pub(super) fn revoked(shell: Shell) -> Response {
+    answer(StatusCode::OK, &RevokedPage { shell })
+}
+
+#[derive(Template)]
+#[template(path = "locked.html")]
+struct LockedPage {
+    shell: Shell,
+    locked: Locked,
+}
+
+pub(super) fn locked(shell: Shell, locked: Locked) -> Response {
+    let again = Some(if locked.undo.is_some() { 2 } else { 5 });
+    answer(StatusCode::OK, &LockedPage { shell: Shell { again, ..shell }, locked })
+}
+
+#[derive(Template)]
+#[template(path = "pin.html")]
+struct PinPage {
+    shell: Shell,
+    pad: PinPad,
+}
+
+pub(super) fn pin_pad(shell: Shell, pad: PinPad) -> Response {
+    // While a PIN is checked the page asks again; while one is typed nothing may disturb it.
+    let shell = if pad.checking { Shell { again: Some(1), ..shell } } else { shell.held() };
+    answer(StatusCode::OK, &PinPage { shell, pad })
+}
+
+/// A resident's card.
+struct Card {
+    id: String,
+    name: String,
+    room: Option<String>,
+    born: Option<String>,
+    /// The last name, where another resident has it too.
+    alert: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "residents.html")]
+struct ResidentsPage {
+    shell: Shell,
+    cards: Vec<Card>,
+    /// The initials to choose from; none where the list is short.
+    letters: Vec<char>,
+    letter: Option<char>,
+    total: usize,
+    complete: bool,
+}
+
+/// A list longer than this offers the initials of last names, so that nobody scrolls through it.
+const SHORT_LIST: usize = 12;
+
+pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>) -> Response {
+    let total = residents.residents.len();
+    let names: Vec<String> = residents.residents.iter().map(|one| last_name(&one.name)).collect();
+    let mut letters: Vec<char> = names.iter().filter_map(|name| initial(name)).collect();
+    letters.sort_unstable();
+    letters.dedup();
+    let letter = letter.and_then(|letter| letter.to_uppercase().next()).filter(|at| letters.contains(at));
+    if total <= SHORT_LIST && letter.is_none() {
+        letters.clear();
+    }
+    let cards = residents
+        .residents
+        .into_iter()
+        .zip(&names)
+        .filter(|(_, name)| letter.is_none() || initial(name) == letter)
+        .map(|(resident, name)| card(resident, name, &names))
+        .collect();
+    answer(StatusCode::OK, &ResidentsPage { shell, cards, letters, letter, total, complete: residents.complete })
+}
+
+fn card(resident: PatientDocument, name: &str, names: &[String]) -> Card {
+    let shared = names.iter().filter(|other| other.eq_ignore_ascii_case(name)).count() > 1;
+    Card {
+        id: resident.id.to_string(),
+        name: resident.name,
+        room: resident.room,
+        born: resident.date_of_birth.as_deref().map(words::day),
+        alert: shared.then(|| name.to_owned()),
+    }
+}
+
+/// The last name of "Mary Smith" and of "Smith, Mary".
+fn last_name(name: &str) -> String {
+    let last = match name.split_once(',') {
+        Some((last, _)) => last.trim(),
+        None => name.split_whitespace().last().unwrap_or_default(),
+    };
+    last.to_owned()
+}
+
+fn initial(name: &str) -> Option<char> {
+    name.chars().next().and_then(|first| first.to_uppercase().next())
+}
+
+/// An entry as it is listed.
+struct EntryView {
+    workflow: String,
+    author: String,
+    at: Moment,
+    answers: Vec<(String, String)>,
+    mark: Mark,
+}
+
+#[derive(Template)]
+#[template(path = "resident.html")]
+struct ResidentTemplate {
+    shell: Shell,
+    id: String,
+    name: String,
+    room: Option<String>,
+    born: Option<String>,
+    mrn: String,
+    /// Keys and labels of what can be charted.
+    forms: Vec<(String, String)>,
+    entries: Vec<EntryView>,
+    complete: bool,
+    saved: bool,
+}
+
+pub(super) fn resident(shell: Shell, page: ResidentPage, saved: bool) -> Response {
+    let entries = page.entries.into_iter().map(|entry| EntryView {
+        workflow: entry.workflow,
+        author: entry.author,
+        at: entry.recorded_at.into(),
+        answers: entry.answers,
+        mark: entry.mark,
+    });
+    let page = ResidentTemplate {
+        shell,
+        id: page.resident.id.to_string(),
+        name: page.resident.name,
+        room: page.resident.room,
+        born: page.resident.date_of_birth.as_deref().map(words::day),
+        mrn: page.resident.mrn,
+        forms: page.workflows.into_iter().map(|workflow| (workflow.key, workflow.label)).collect(),
+        entries: entries.collect(),
+        complete: page.complete,
+        saved,
+    };
+    answer(StatusCode::OK, &page)
+}
+
+#[derive(Template)]
+#[template(path = "form.html")]
+struct FormTemplate {
+    shell: Shell,
+    form: FormView,
+}
+
+pub(super) fn form(status: StatusCode, shell: Shell, form: FormView) -> Response {
+    answer(status, &FormTemplate { shell: shell.held(), form })
+}
+
+#[derive(Template)]
+#[template(path = "rescue.html")]
+struct RescuePage<'a> {
+    shell: Shell,
+    answers: &'a [(String, String)],
+    words: &'a str,
+}
+
+/// Answers that were neither saved nor can be shown in their form.
+pub(super) fn rescue(status: StatusCode, shell: Shell, answers: &[(String, String)], words: &str) -> Response {
+    answer(status, &RescuePage { shell: shell.held(), answers, words })
+}
+
+#[derive(Template)]
+#[template(path = "open_refusal.html")]
+struct OpenRefusal<'a> {
+    shell: Shell,
+    words: &'a str,
+}
+
+/// A refusal to somebody who is signed in and has no other page to go to.
+pub(super) fn open_refusal(shell: Shell, why: &Refused) -> Response {
+    answer(status_of(why), &OpenRefusal { shell, words: &sentence(why) })
+}
+
+#[derive(Template)]
+#[template(path = "bare.html")]
+struct BarePage {
+    shell: Shell,
+}
+
+/// The shell alone.
+pub(super) fn bare(shell: Shell) -> Response {
+    answer(StatusCode::OK, &BarePage { shell })
+}
+
+#[derive(Template)]
+#[template(path = "refusal.html")]
+struct RefusalPage<'a> {
+    words: &'a str,
+}
+
+/// A refusal that shows nothing of what the kiosk knows.
+pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
+    answer(status, &RefusalPage { words })
+}
+
+/// The status of a refusal.
+pub(super) const fn status_of(why: &Refused) -> StatusCode {
+    match why {
+        Refused::Locked => StatusCode::UNAUTHORIZED,
+        Refused::NotAllowed => StatusCode::FORBIDDEN,
+        Refused::NoSuchResident | Refused::NoSuchWorkflow => StatusCode::NOT_FOUND,
+        Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+/// A refusal as a sentence.
+pub(super) fn sentence(why: &Refused) -> String {
+    let words = why.to_string();
+    let mut letters = words.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+fn answer(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            (StatusCode::INTERNAL_SERVER_ERROR, "This page is broken. Use another device and call IT.").into_response()
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The kiosk's listener: loopback only, a bounded number of connections, none of them slow for long.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// How much patience the listener has.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// How long the head of a request may take, and how long a connection may idle before it.
+    pub head: Duration,
+    /// How long requests under way may take once the kiosk shuts down.
+    pub farewell: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 64, head: Duration::from_secs(15), farewell: Duration::from_secs(2) }
+    }
+}
+
+/// Why the kiosk is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum NotServed {
+    /// The address could be reached by other machines.
+    #[error("the kiosk serves this device only, not {0}: set its address to 127.0.0.1")]
+    NotLoopback(SocketAddr),
+    /// The listener does not say where it listens.
+    #[error("the kiosk's listener is broken: {0}; restart the agent")]
+    Listener(#[from] io::Error),
+}
+
+/// Serves the pages over HTTP/1.1 until `shutdown` is done.
+///
+/// # Errors
+/// When the listener is not on a loopback address.
+pub async fn serve(
+    listener: TcpListener,
+    pages: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NotServed> {
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        return Err(NotServed::NotLoopback(address));
+    }
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let (closing, closed) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some((stream, place)) = arrival(&listener, &places) => {
+                connections.spawn(converse(stream, place, pages.clone(), limits.head, closed.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+            else => break,
+        }
+    }
+    drop(listener);
+    closing.send_replace(true);
+    // Event streams never end by themselves: what is left after the farewell is cut.
+    let _ = timeout(limits.farewell, async { while connections.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+/// The next connection from this machine, once there is a place for it; none when places are closed.
+async fn arrival(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => return Some((stream, place)),
+            Ok(_) => {}
+            Err(error) => {
+                // Out of descriptors or the peer has gone already: neither is cured by asking at once.
+                tracing::warn!(%error, "the kiosk could not accept a connection");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+    pages: Router,
+    head: Duration,
+    mut closed: watch::Receiver<bool>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "the kiosk's connection keeps Nagle's algorithm");
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { drop(closed.wait_for(|closed| *closed).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the kiosk ended early");
+    }
+}

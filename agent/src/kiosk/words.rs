@@ -1,0 +1,242 @@
+//! States in words: what the line at the top says, how long is long, how a time reads.
+
+use std::time::Duration;
+
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::ReaderState;
+
+use crate::desk::view::{Link, StatusLine};
+
+/// How much a sentence of the status line matters; each has its own icon and word beside its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// All is well.
+    Calm,
+    /// Worth knowing; work goes on.
+    Notice,
+    /// Somebody must act.
+    Trouble,
+}
+
+impl Weight {
+    /// The class its colours hang on.
+    pub(super) const fn class(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Notice => "notice",
+            Self::Trouble => "trouble",
+        }
+    }
+}
+
+/// A sentence of the status line, with at most one time in it that the page shows in its own zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sentence {
+    pub(super) weight: Weight,
+    pub(super) before: String,
+    pub(super) at: Option<Moment>,
+    pub(super) after: String,
+}
+
+impl Sentence {
+    fn plain(weight: Weight, words: impl Into<String>) -> Self {
+        Self { weight, before: words.into(), at: None, after: String::new() }
+    }
+}
+
+/// A time as a page carries it: exact for the browser, readable without its help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// RFC 3339.
+    pub(super) exact: String,
+    /// In UTC, for a page whose script does not run.
+    pub(super) plain: String,
+}
+
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        let exact = at.to_string();
+        let plain = exact.get(..16).map_or_else(|| exact.clone(), |text| text.replace('T', " ") + " UTC");
+        Self { exact, plain }
+    }
+}
+
+/// The status line, what matters most first.
+pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
+    let mut sentences = Vec::new();
+    if let Some(why) = &line.storage_trouble {
+        let words = format!(
+            "This device cannot save: {}. Do not chart here: write it on paper, use another device and call IT.",
+            why.trim_end_matches('.')
+        );
+        sentences.push(Sentence::plain(Weight::Trouble, words));
+    }
+    match line.wedged {
+        0 => {}
+        1 => sentences.push(Sentence::plain(Weight::Trouble, "1 entry needs attention. Tell your charge nurse.")),
+        n => {
+            let words = format!("{n} entries need attention. Tell your charge nurse.");
+            sentences.push(Sentence::plain(Weight::Trouble, words));
+        }
+    }
+    sentences.extend(reader(line.reader));
+    sentences.push(link(line));
+    if line.loading {
+        let words = "The first copy of this facility's records is still loading. Some residents may be missing.";
+        sentences.push(Sentence::plain(Weight::Notice, words));
+    }
+    sentences
+}
+
+fn reader(state: ReaderState) -> Option<Sentence> {
+    let (weight, words) = match state {
+        ReaderState::Ready => return None,
+        ReaderState::Missing => {
+            (Weight::Trouble, "Badge reader unplugged. Plug it in again; if that does not help, call IT.")
+        }
+        ReaderState::ServiceDown => {
+            (Weight::Trouble, "Badge reader not answering. Wait a minute; if it stays so, call IT.")
+        }
+        ReaderState::None => (Weight::Notice, "This device has no badge reader."),
+    };
+    Some(Sentence::plain(weight, words))
+}
+
+fn link(line: &StatusLine) -> Sentence {
+    let count = match line.waiting {
+        0 => None,
+        1 => Some("1 entry".to_owned()),
+        n => Some(format!("{n} entries")),
+    };
+    let age = line.oldest_waiting.filter(|_| line.waiting > 0).map(long);
+    match line.link {
+        Link::Online => Sentence::plain(
+            Weight::Calm,
+            match (count, age) {
+                (None, _) => "Connected. Everything is sent.".to_owned(),
+                (Some(count), None) => format!("Connected. Sending {count}."),
+                (Some(count), Some(age)) => format!("Connected. Sending {count}, oldest {age}."),
+            },
+        ),
+        Link::Offline { since } => Sentence {
+            weight: Weight::Notice,
+            before: "Internet down since ".to_owned(),
+            at: Some(since.into()),
+            after: match (count, age) {
+                (None, _) => ". You can keep charting. Nothing is waiting.".to_owned(),
+                (Some(count), None) => format!(". You can keep charting. {count} waiting."),
+                (Some(count), Some(age)) => format!(". You can keep charting. {count} waiting, oldest {age}."),
+            },
+        },
+    }
+}
+
+/// A length of time in a few words.
+pub(super) fn long(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
+        (0, 0, 0) => "under 1 min".to_owned(),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, 0) => format!("{hours} h"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (1, _, _) => "1 day".to_owned(),
+        (days, _, _) => format!("{days} days"),
+    }
+}
+
+/// A day of birth as it is read in the United States; what is not a day stays as it is.
+pub(super) fn day(date: &str) -> String {
+    match date.split('-').collect::<Vec<_>>()[..] {
+        [year, month, day] => format!("{month}/{day}/{year}"),
+        _ => date.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calm() -> StatusLine {
+        StatusLine {
+            link: Link::Online,
+            waiting: 0,
+            oldest_waiting: None,
+            wedged: 0,
+            loading: false,
+            storage_trouble: None,
+            reader: ReaderState::Ready,
+        }
+    }
+
+    fn read(line: &StatusLine) -> Vec<String> {
+        status(line)
+            .into_iter()
+            .map(|s| format!("{}{}{}", s.before, s.at.map(|at| at.plain).unwrap_or_default(), s.after))
+            .collect()
+    }
+
+    #[test]
+    fn every_state_has_its_sentence() {
+        let offline = Link::Offline { since: "2026-05-01T14:10:00Z".parse().unwrap() };
+        let minutes = |n: u64| Some(Duration::from_secs(n * 60));
+        let cases: [(StatusLine, &[&str]); 10] = [
+            (calm(), &["Connected. Everything is sent."]),
+            (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
+            (
+                StatusLine { waiting: 2, oldest_waiting: minutes(125), ..calm() },
+                &["Connected. Sending 2 entries, oldest 2 h 5 min."],
+            ),
+            (
+                StatusLine { link: offline, ..calm() },
+                &["Internet down since 2026-05-01 14:10 UTC. You can keep charting. Nothing is waiting."],
+            ),
+            (
+                StatusLine { link: offline, waiting: 12, oldest_waiting: minutes(4), ..calm() },
+                &[
+                    "Internet down since 2026-05-01 14:10 UTC. You can keep charting. 12 entries waiting, oldest 4 min.",
+                ],
+            ),
+            (
+                StatusLine { wedged: 1, ..calm() },
+                &["1 entry needs attention. Tell your charge nurse.", "Connected. Everything is sent."],
+            ),
+            (
+                StatusLine { wedged: 3, ..calm() },
+                &["3 entries need attention. Tell your charge nurse.", "Connected. Everything is sent."],
+            ),
+            (
+                StatusLine { reader: ReaderState::Missing, ..calm() },
+                &[
+                    "Badge reader unplugged. Plug it in again; if that does not help, call IT.",
+                    "Connected. Everything is sent.",
+                ],
+            ),
+            (
+                StatusLine { storage_trouble: Some("the disk is full.".to_owned()), ..calm() },
+                &[
+                    "This device cannot save: the disk is full. Do not chart here: write it on paper, use another device and call IT.",
+                    "Connected. Everything is sent.",
+                ],
+            ),
+            (
+                StatusLine { loading: true, ..calm() },
+                &[
+                    "Connected. Everything is sent.",
+                    "The first copy of this facility's records is still loading. Some residents may be missing.",
+                ],
+            ),
+        ];
+        for (line, words) in cases {
+            assert_eq!(read(&line), words, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_stay_short() {
+        let cases =
+            [(0, "under 1 min"), (59, "under 1 min"), (60, "1 min"), (3_600, "1 h"), (90_000, "1 day"), (259_200, "3 days")];
+        for (seconds, words) in cases {
+            assert_eq!(long(Duration::from_secs(seconds)), words);
+        }
+    }
+}
