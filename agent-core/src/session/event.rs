@@ -88,7 +88,8 @@ pub enum SessionEvent {
         /// Which card it is.
         card: CardKey,
     },
-    /// The badge left the reader, or the reader left the device.
+    /// The badge left the reader. Not to be sent when the reader itself vanishes: a badge that lay on
+    /// it may lie there still when it comes back.
     BadgeRemoved,
     /// A PIN was typed: the machine asks for its check with [`SessionEffect::CheckPin`].
     PinEntered,

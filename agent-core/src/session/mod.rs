@@ -150,9 +150,7 @@ impl SessionMachine {
         self.expire(monotonic, &mut out);
         match event {
             SessionEvent::BadgePresented { badge, throttle, card } => {
-                if self.taps.is_new(card, monotonic) {
-                    self.tap(badge, &throttle, at, &mut out);
-                }
+                self.presented((badge, card), &throttle, at, &mut out);
             }
             SessionEvent::BadgeRemoved => self.taps.removed(),
             SessionEvent::PinEntered => self.pin_entered(monotonic, &mut out),

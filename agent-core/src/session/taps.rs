@@ -47,20 +47,33 @@ pub(super) struct Taps {
     last: Option<(CardKey, Duration)>,
 }
 
+/// What a presentation is.
+pub(super) enum Sight {
+    /// A tap.
+    Tap,
+    /// The end of the tap before.
+    Bounce,
+    /// A badge that was left on the reader, reported again.
+    Left,
+}
+
 impl Taps {
     pub(super) const fn new(quiet: Duration) -> Self {
         Self { quiet, on_reader: None, last: None }
     }
 
-    pub(super) fn is_new(&mut self, card: CardKey, monotonic: Duration) -> bool {
+    pub(super) fn see(&mut self, card: CardKey, monotonic: Duration) -> Sight {
         let stayed = self.on_reader.replace(card) == Some(card);
         let bounced =
             self.last.is_some_and(|(last, at)| last == card && monotonic.saturating_sub(at) < self.quiet);
-        if stayed || bounced {
-            return false;
+        if bounced {
+            return Sight::Bounce;
+        }
+        if stayed {
+            return Sight::Left;
         }
         self.last = Some((card, monotonic));
-        true
+        Sight::Tap
     }
 
     pub(super) const fn removed(&mut self) {
@@ -69,7 +82,24 @@ impl Taps {
 }
 
 impl SessionMachine {
-    pub(super) fn tap(&mut self, badge: Presented, throttle: &Throttle, at: Moment, out: &mut Effects) {
+    pub(super) fn presented(
+        &mut self,
+        (badge, card): (Presented, CardKey),
+        throttle: &Throttle,
+        at: Moment,
+        out: &mut Effects,
+    ) {
+        match self.taps.see(card, at.monotonic) {
+            Sight::Tap => self.tap(badge, throttle, at, out),
+            // Nobody who is charting needs to hear of it.
+            Sight::Left if !matches!(self.screen, Screen::Open(_)) => {
+                self.show(Notice::LeftOnReader, at.monotonic);
+            }
+            Sight::Left | Sight::Bounce => {}
+        }
+    }
+
+    fn tap(&mut self, badge: Presented, throttle: &Throttle, at: Moment, out: &mut Effects) {
         let (user, notice, reason) = match badge {
             Presented::Known(member) => return self.tap_of(member, throttle, at, out),
             Presented::Revoked { user } => (Some(user), Notice::RevokedBadge, Reason::RevokedBadge),

@@ -385,7 +385,7 @@ fn a_badge_left_on_the_reader_never_signs_in_again() {
     kiosk.pin(true);
     check(&kiosk.wait(secs(120)), "park1 lock1 +idle");
     check(&kiosk.present(known(&ada()), 1), "");
-    assert_eq!(kiosk.open_session(), None);
+    assert_eq!(kiosk.view(), SessionView::Locked { notice: Some(Notice::LeftOnReader) });
     kiosk.on(SessionEvent::BadgeRemoved);
     check(&kiosk.present(known(&ada()), 1), "+presented resume1 +badge_in_grace accept");
 }

@@ -64,6 +64,8 @@ pub enum Notice {
     RandomUid,
     /// Hold the card still for a moment longer.
     Unreadable,
+    /// The badge was left on the reader; take it off and present it again.
+    LeftOnReader,
     /// An administrator must set a first PIN.
     NoPin,
     /// A PIN is being checked; tap again in a moment.

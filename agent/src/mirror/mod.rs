@@ -25,7 +25,6 @@ use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
 
 pub use page::{Page, PageError};
-pub use read::{Listing, Loaded};
 
 use crate::sqlite::{self, Durability, FileKey, OpenError, Opening};
 
@@ -169,17 +168,18 @@ impl Mirror {
         cursor(&self.read())
     }
 
-    /// Whether every collection has reached the head of the feed at least once. Until then an empty
-    /// list means "still loading".
+    /// Whether a collection has reached the head of the feed at least once: until then what is not in a
+    /// list may still come, and an empty one means "still loading". Ask before reading the list: a page
+    /// that is applied in between only adds.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn ready(&self) -> Result<bool, MirrorError> {
-        let reader = self.read();
-        let reached: i64 = reader
-            .prepare_cached("SELECT count(*) FROM collections WHERE reached_head")?
-            .query_row([], |row| row.get(0))?;
-        Ok(usize::try_from(reached).unwrap_or(0) >= Collection::ALL.len())
+    pub fn is_complete(&self, collection: Collection) -> Result<bool, MirrorError> {
+        let reached: bool = self
+            .read()
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM collections WHERE collection = ?)")?
+            .query_row([schema::number(collection)], |row| row.get(0))?;
+        Ok(reached)
     }
 
     /// Applies a page: rows, tombstones and cursor in one transaction. Applying it again is harmless.
@@ -307,8 +307,7 @@ fn reach_head(connection: &Connection, pass: i64) -> Result<(), MirrorError> {
     if swept < pass {
         connection.execute("DELETE FROM documents WHERE pass < ?", [pass])?;
         connection.execute("UPDATE state SET swept = ?", [pass])?;
-        let mut reached = connection
-            .prepare("INSERT OR REPLACE INTO collections (collection, reached_head) VALUES (?, 1)")?;
+        let mut reached = connection.prepare("INSERT OR IGNORE INTO collections (collection) VALUES (?)")?;
         for collection in Collection::ALL {
             reached.execute([schema::number(collection)])?;
         }

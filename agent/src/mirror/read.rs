@@ -8,30 +8,10 @@ use carepost_protocol::record::{
 };
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Workflow;
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::{Connection, Params, params};
 use serde::de::DeserializeOwned;
 
-use super::{Mirror, MirrorError, schema, unsigned};
-
-/// Whether a list is all there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loaded {
-    /// Its collection has reached the head of the feed: what is not in the list is not there.
-    Complete,
-    /// It has not yet: say "still loading", never "none".
-    Loading,
-}
-
-/// A list, as of one moment of the mirror.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listing<T> {
-    /// The documents.
-    pub rows: Vec<T>,
-    /// Whether these are all.
-    pub loaded: Loaded,
-    /// The `seq` up to which the feed is in the list: what the outbox lays over it is what came later.
-    pub seq: u64,
-}
+use super::{Mirror, MirrorError, schema};
 
 impl Mirror {
     /// The facility itself; none before its document has come.
@@ -89,14 +69,14 @@ impl Mirror {
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
-    pub fn residents(&self, permit: &Permit<ReadPatients>) -> Result<Listing<PatientDocument>, MirrorError> {
+    pub fn residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<PatientDocument>, MirrorError> {
         self.permitted(permit)?;
         let number = schema::number(Collection::Patients);
-        let mut listing: Listing<PatientDocument> =
-            self.listing(Collection::Patients, OF_COLLECTION, params![number])?;
-        listing.rows.retain(|resident| resident.is_active);
-        listing.rows.sort_by(by_room_then_name);
-        Ok(listing)
+        let mut residents: Vec<PatientDocument> =
+            all(&self.read(), Collection::Patients, OF_COLLECTION, params![number])?;
+        residents.retain(|resident| resident.is_active);
+        residents.sort_by(by_room_then_name);
+        Ok(residents)
     }
 
     /// A resident, in care or not.
@@ -125,35 +105,15 @@ impl Mirror {
         &self,
         permit: &Permit<ReadPatients>,
         patient: PatientId,
-        limit: u32,
-    ) -> Result<Listing<RecordDocument>, MirrorError> {
+        limit: usize,
+    ) -> Result<Vec<RecordDocument>, MirrorError> {
         self.permitted(permit)?;
-        self.listing(
+        all(
+            &self.read(),
             Collection::Records,
             "SELECT body FROM documents WHERE patient = ? ORDER BY recorded_at DESC, id DESC LIMIT ?",
-            params![patient.as_bytes(), limit],
+            params![patient.as_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)],
         )
-    }
-
-    /// A list and how far it reaches, both of the same moment.
-    fn listing<T: DeserializeOwned>(
-        &self,
-        collection: Collection,
-        sql: &str,
-        parameters: impl Params,
-    ) -> Result<Listing<T>, MirrorError> {
-        let reader = self.read();
-        // One snapshot, so that a page applied meanwhile is either in all three answers or in none.
-        let snapshot = reader.unchecked_transaction()?;
-        let rows = all(&snapshot, collection, sql, parameters)?;
-        let reached = snapshot
-            .prepare_cached("SELECT reached_head FROM collections WHERE collection = ?")?
-            .query_row([schema::number(collection)], |row| row.get(0))
-            .optional()?;
-        let seq: Option<i64> =
-            snapshot.prepare_cached("SELECT seq FROM state")?.query_row([], |row| row.get(0))?;
-        let loaded = if reached.unwrap_or(false) { Loaded::Complete } else { Loaded::Loading };
-        Ok(Listing { rows, loaded, seq: unsigned(seq.unwrap_or(0)) })
     }
 }
 

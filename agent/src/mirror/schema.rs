@@ -7,7 +7,8 @@ use carepost_protocol::record::Collection;
 /// `documents` has one row for each document of any collection, keyed so that a page of the feed is
 /// written in few places. The columns beside `body` are what rows are found by: `patient` and
 /// `recorded_at` of records, `lookup` of badges; they are NULL elsewhere, and the indexes leave those
-/// rows out. `pass` is the pull that last named the row.
+/// rows out. `pass` is the pull that last named the row. `collections` has those that have reached the
+/// head of the feed at least once.
 pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE documents (
         collection INTEGER NOT NULL,
@@ -22,10 +23,7 @@ pub(super) const MIGRATIONS: &[&str] = &["
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX documents_by_patient ON documents (patient, recorded_at) WHERE patient IS NOT NULL;
     CREATE INDEX documents_by_lookup ON documents (lookup) WHERE lookup IS NOT NULL;
-    CREATE TABLE collections (
-        collection INTEGER PRIMARY KEY,
-        reached_head INTEGER NOT NULL
-    ) STRICT;
+    CREATE TABLE collections (collection INTEGER PRIMARY KEY) STRICT;
     CREATE TABLE state (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         organization BLOB NOT NULL,

@@ -11,23 +11,19 @@ use serde::Serialize;
 
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
-/// Names one opened form. The page that shows a form draws it at random and sends it with the answers,
-/// so that a second press, or a repeat after an unclear error, does not save the entry twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FormToken([u8; 16]);
+/// The longest form token, in bytes.
+const MAX_TOKEN_BYTES: usize = 64;
 
-impl FormToken {
-    /// The token that these random bytes are.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// The sixteen bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
+/// A change to be saved.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// The change.
+    pub change: &'a Change,
+    /// Names the opened form it comes from, drawn at random by the page that shows the form: a second
+    /// press, or a repeat after an unclear error, does not save it twice.
+    pub token: &'a str,
+    /// The audit events that are written with it.
+    pub audit: &'a [AuditEvent],
 }
 
 /// A saved change: it is durable on this device.
@@ -39,64 +35,46 @@ pub struct Saved {
     pub n: u64,
 }
 
-struct Entry<'a> {
+struct Fresh<'a> {
     lane: Lane,
     payload: &'a [u8],
     made_at: Timestamp,
     patient: Option<&'a [u8; 16]>,
     record: Option<RecordId>,
-    form: Option<&'a FormToken>,
+    form: Option<&'a str>,
 }
 
 impl Outbox {
-    /// Saves a change together with the audit events of saving it, in one durable transaction, and
-    /// discards the draft it was made from. `audit` is given the record's id, which the chain decides.
-    /// The same form again answers what was saved the first time.
+    /// Saves a change together with its audit events, in one durable transaction, and discards the
+    /// draft it was made from. The same form again answers what was saved the first time, and writes
+    /// only the audit events: that somebody pressed again did happen.
     ///
     /// # Errors
     /// [`OutboxError::Full`] when the disk is: nothing was saved. [`OutboxError::TooLarge`],
     /// [`OutboxError::NotPermitted`], [`OutboxError::SavedDifferently`]: see there. After
     /// [`OutboxError::Sqlite`] the change may be durable or not: append the same form again.
-    pub fn append(
-        &self,
-        permit: &Permit<Chart>,
-        change: &Change,
-        form: &FormToken,
-        audit: impl FnOnce(RecordId) -> Vec<AuditEvent>,
-    ) -> Result<Saved, OutboxError> {
+    pub fn append(&self, permit: &Permit<Chart>, entry: Entry<'_>) -> Result<Saved, OutboxError> {
         self.permitted(permit)?;
+        let Entry { change, token, audit } = entry;
         let actor = permit.actor();
         let its_own = change.actor == actor.user && change.session == actor.session;
         if !its_own || change.assignment != self.binding.assignment {
             return Err(OutboxError::NotPermitted);
         }
+        if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+            return Err(OutboxError::NotAToken);
+        }
         let payload = payload(change)?;
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if let Some(saved) = saved_before(&transaction, form, change)? {
-            return Ok(saved);
-        }
-        let n = self.head_in(&transaction, Lane::Care)?.0 + 1;
-        let made = match change.kind {
-            ChangeKind::Create => Some(RecordId::of_create(self.incarnation, n, change.recorded_at)),
-            ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete => change.record,
+        let saved = match saved_before(&transaction, token, change)? {
+            Some(saved) => saved,
+            None => self.link_change(&transaction, change, token, &payload)?,
         };
-        let record = made.ok_or(OutboxError::NotUnderstood("a change of a record that it does not name"))?;
-        self.link(
-            &transaction,
-            &Entry {
-                lane: Lane::Care,
-                payload: &payload,
-                made_at: change.recorded_at,
-                patient: change.patient.as_ref().map(|patient| patient.as_bytes()),
-                record: Some(record),
-                form: Some(form),
-            },
-        )?;
-        self.link_audit(&transaction, &audit(record))?;
+        self.link_audit(&transaction, audit)?;
         discard_draft_of(&transaction, change)?;
         transaction.commit()?;
-        Ok(Saved { record, n })
+        Ok(saved)
     }
 
     /// Writes audit events, in one durable transaction.
@@ -111,12 +89,40 @@ impl Outbox {
         Ok(())
     }
 
+    fn link_change(
+        &self,
+        connection: &Connection,
+        change: &Change,
+        token: &str,
+        payload: &[u8],
+    ) -> Result<Saved, OutboxError> {
+        let n = self.head_in(connection, Lane::Care)?.0 + 1;
+        let record = match change.kind {
+            ChangeKind::Create => Some(RecordId::of_create(self.incarnation, n, change.recorded_at)),
+            ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete => change.record,
+        };
+        let record =
+            record.ok_or(OutboxError::NotUnderstood("a change of a record that it does not name"))?;
+        self.link(
+            connection,
+            &Fresh {
+                lane: Lane::Care,
+                payload,
+                made_at: change.recorded_at,
+                patient: change.patient.as_ref().map(|patient| patient.as_bytes()),
+                record: Some(record),
+                form: Some(token),
+            },
+        )?;
+        Ok(Saved { record, n })
+    }
+
     fn link_audit(&self, connection: &Connection, events: &[AuditEvent]) -> Result<(), OutboxError> {
         for event in events {
             let payload = payload(event)?;
             self.link(
                 connection,
-                &Entry {
+                &Fresh {
                     lane: Lane::Audit,
                     payload: &payload,
                     made_at: event.timestamp,
@@ -129,7 +135,7 @@ impl Outbox {
         Ok(())
     }
 
-    fn link(&self, connection: &Connection, entry: &Entry<'_>) -> Result<(), OutboxError> {
+    fn link(&self, connection: &Connection, entry: &Fresh<'_>) -> Result<(), OutboxError> {
         let (last, previous) = self.head_in(connection, entry.lane)?;
         let n = last + 1;
         let hash = PayloadHash::of(entry.payload);
@@ -153,7 +159,7 @@ impl Outbox {
                 ":made_at": entry.made_at.as_millis(),
                 ":patient": entry.patient,
                 ":record": entry.record.as_ref().map(|record| record.as_bytes()),
-                ":form": entry.form.map(|form| form.as_bytes()),
+                ":form": entry.form,
             })?;
         Ok(())
     }
@@ -167,14 +173,10 @@ fn payload(document: &impl Serialize) -> Result<Vec<u8>, OutboxError> {
     Ok(payload)
 }
 
-fn saved_before(
-    connection: &Connection,
-    form: &FormToken,
-    change: &Change,
-) -> Result<Option<Saved>, OutboxError> {
+fn saved_before(connection: &Connection, token: &str, change: &Change) -> Result<Option<Saved>, OutboxError> {
     let row = connection
         .prepare_cached("SELECT n, record, payload FROM entries WHERE form = ?")?
-        .query_row([form.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row([token], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((n, record, payload)): Option<(i64, [u8; 16], Vec<u8>)> = row else {
         return Ok(None);

@@ -1,94 +1,64 @@
 //! What else exists only here: drafts of unsaved forms, and the counters of failed PINs.
 
+use carepost_agent_core::session::Throttle;
 use carepost_protocol::id::{PatientId, UserId};
-use carepost_protocol::role::{Chart, Permit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Outbox, OutboxError};
 
-/// A user's failed PINs on this device. It survives a restart, so that pulling the plug buys nobody
-/// another five tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Throttle {
-    /// Wrong PINs since the last right one.
-    pub failures: u32,
-    /// Until when the user is locked out, if so.
-    pub locked_until: Option<Timestamp>,
-}
-
 impl Outbox {
-    /// Keeps the unsaved answers of a form for the user who typed them. Nobody else gets them, and the
-    /// next save of that form discards them.
+    /// Keeps the unsaved answers of a form, field key and text as typed, for the user who typed them.
+    /// The next save of that form by that user discards them.
+    ///
+    /// No permit is asked: what was typed is kept also when the screen has locked meanwhile, and the
+    /// caller knows to whom the form was shown.
     ///
     /// # Errors
     /// [`OutboxError::TooLarge`] for answers that could not be saved either.
     pub fn put_draft(
         &self,
-        permit: &Permit<Chart>,
+        user: UserId,
         patient: PatientId,
         workflow: &str,
-        answers: &[u8],
+        answers: &[(String, String)],
         now: Timestamp,
     ) -> Result<(), OutboxError> {
-        self.permitted(permit)?;
-        if answers.len() > MAX_CHANGE_BYTES {
-            return Err(OutboxError::TooLarge { bytes: answers.len() });
+        let body = serde_json::to_vec(answers).map_err(|_| OutboxError::NotUnderstood("a new draft"))?;
+        if body.len() > MAX_CHANGE_BYTES {
+            return Err(OutboxError::TooLarge { bytes: body.len() });
         }
-        let user = permit.actor().user;
         self.lock()
             .prepare_cached(
                 "INSERT OR REPLACE INTO drafts (user, patient, workflow, body, kept_at) VALUES (?, ?, ?, ?, ?)",
             )?
-            .execute(params![user.as_bytes(), patient.as_bytes(), workflow, answers, now.as_millis()])?;
+            .execute(params![user.as_bytes(), patient.as_bytes(), workflow, body, now.as_millis()])?;
         Ok(())
     }
 
-    /// The user's unsaved answers of a form, and when they were kept. They stay until the form is saved
-    /// or they are discarded: a page that never reached the screen loses nothing.
+    /// The user's unsaved answers of a form. They stay until the form is saved: a page that never
+    /// reached the screen loses nothing.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn draft(
         &self,
-        permit: &Permit<Chart>,
+        user: UserId,
         patient: PatientId,
         workflow: &str,
-    ) -> Result<Option<(Vec<u8>, Timestamp)>, OutboxError> {
-        self.permitted(permit)?;
-        let user = permit.actor().user;
-        let draft = self
+    ) -> Result<Option<Vec<(String, String)>>, OutboxError> {
+        let body: Option<Vec<u8>> = self
             .lock()
-            .prepare_cached(
-                "SELECT body, kept_at FROM drafts WHERE user = ? AND patient = ? AND workflow = ?",
-            )?
-            .query_row(params![user.as_bytes(), patient.as_bytes(), workflow], |row| {
-                Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)))
-            })
+            .prepare_cached("SELECT body FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
+            .query_row(params![user.as_bytes(), patient.as_bytes(), workflow], |row| row.get(0))
             .optional()?;
-        Ok(draft)
+        let answers = body.map(|body| serde_json::from_slice(&body)).transpose();
+        answers.map_err(|_| OutboxError::NotUnderstood("a draft"))
     }
 
-    /// Discards the user's unsaved answers of a form.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn discard_draft(
-        &self,
-        permit: &Permit<Chart>,
-        patient: PatientId,
-        workflow: &str,
-    ) -> Result<(), OutboxError> {
-        self.permitted(permit)?;
-        let user = permit.actor().user;
-        self.lock()
-            .prepare_cached("DELETE FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
-            .execute(params![user.as_bytes(), patient.as_bytes(), workflow])?;
-        Ok(())
-    }
-
-    /// A user's failed PINs.
+    /// A user's failed PINs on this device. They survive a restart, so that pulling the plug buys nobody
+    /// another five tries.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -108,9 +78,9 @@ impl Outbox {
     ///
     /// # Errors
     /// When the file cannot be written: then the PIN must not be accepted either.
-    pub fn keep_throttle(&self, user: UserId, throttle: Throttle) -> Result<(), OutboxError> {
+    pub fn keep_throttle(&self, user: UserId, throttle: &Throttle) -> Result<(), OutboxError> {
         let connection = self.lock();
-        if throttle == Throttle::default() {
+        if *throttle == Throttle::default() {
             connection.prepare_cached("DELETE FROM throttles WHERE user = ?")?.execute([user.as_bytes()])?;
             return Ok(());
         }

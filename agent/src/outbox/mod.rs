@@ -24,10 +24,9 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Fork, MAX_CHANGE_BYTES};
 use rusqlite::{Connection, OptionalExtension, params};
 
-pub use append::{FormToken, Saved};
-pub use keep::Throttle;
+pub use append::{Entry, Saved};
 pub use settle::{Batch, Resync, Sent};
-pub use show::{Counts, Mark, Pending, Wedged};
+pub use show::{Counts, Pending, Progress, Wedged};
 
 use crate::identity::DeviceKey;
 use crate::identity::key::KeyError;
@@ -63,6 +62,9 @@ pub enum OutboxError {
         /// How large it is.
         bytes: usize,
     },
+    /// The form's token is none.
+    #[error("the form carries no token: open it anew")]
+    NotAToken,
     /// The form was saved before, with other values.
     #[error("this form was saved before with other values: look at the saved entry, then open a new form")]
     SavedDifferently {

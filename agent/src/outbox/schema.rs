@@ -36,7 +36,7 @@ pub(super) const MIGRATIONS: &[&str] = &["
         reason TEXT,
         patient BLOB,
         record BLOB,
-        form BLOB,
+        form TEXT,
         PRIMARY KEY (lane, n)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX entries_queued ON entries (lane, n) WHERE state = 0;

@@ -271,16 +271,15 @@ fn mark(
     let (state, reason) = match run.verdict {
         Verdict::Applied | Verdict::Duplicate | Verdict::Merged => (schema::ACKED, None),
         Verdict::Rejected => {
-            let reason = run.reason.as_ref().ok_or(OutboxError::Receipt("a refusal without a reason"))?;
-            let reason = serde_json::to_string(reason);
-            (schema::WEDGED, Some(reason.map_err(|_| OutboxError::NotUnderstood("a refusal"))?))
+            let reason = run.reason.as_ref().map(serde_json::to_string).transpose();
+            (schema::WEDGED, reason.map_err(|_| OutboxError::NotUnderstood("a refusal"))?)
         }
     };
     let marked = connection
         .prepare_cached(
             "UPDATE entries
              SET state = :state, reason = :reason, settled_at = :settled_at, seq = :seq + (n - :first)
-             WHERE lane = :lane AND n >= :first AND n < :end",
+             WHERE lane = :lane AND n >= :first AND n < :end AND state = 0",
         )?
         .execute(named_params! {
             ":state": state,
@@ -294,7 +293,7 @@ fn mark(
     if u64::try_from(marked).ok() == Some(run.count) {
         Ok(())
     } else {
-        Err(OutboxError::Receipt("it names entries that this outbox does not have"))
+        Err(OutboxError::Receipt("it names entries that do not wait here"))
     }
 }
 

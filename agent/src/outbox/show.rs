@@ -12,13 +12,13 @@ use super::{Outbox, OutboxError, schema, signed, unsigned};
 
 /// Where an entry stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mark {
+pub enum Progress {
     /// Saved here, and waiting for the server.
-    Saved,
+    Queued,
     /// The server has it; it is on its way back into the mirror.
-    Sent,
-    /// The server refused it: it needs a person.
-    Wedged(Rejection),
+    Acknowledged,
+    /// The server refused it, for this reason: it needs a person.
+    Wedged(String),
 }
 
 /// An entry about a resident that the mirror does not show yet.
@@ -31,7 +31,7 @@ pub struct Pending {
     /// What was charted.
     pub change: Change,
     /// Where it stands.
-    pub mark: Mark,
+    pub progress: Progress,
 }
 
 /// What waits.
@@ -57,14 +57,14 @@ pub struct Wedged {
     /// When it was made.
     pub made_at: Timestamp,
     /// Why.
-    pub reason: Rejection,
+    pub reason: String,
 }
 
 impl Outbox {
     /// The entries about a resident to be laid over the mirror, oldest first: all that wait or are
-    /// wedged, and those the server has acknowledged at a `seq` that the mirror had not reached when
-    /// `mirror_seq` was read with its list. So no entry is missing between receipt and pull; one that
-    /// came by pull before its receipt is in both, under the same record id.
+    /// wedged, and those the server has acknowledged at a `seq` beyond `mirror_seq`. Read the mirror's
+    /// cursor first, then this, then the mirror's records: so no entry is missing between its receipt
+    /// and its pull, and one that arrives in between is in both, under the same record id.
     ///
     /// # Errors
     /// [`OutboxError::NotPermitted`] when the permit is for another place.
@@ -89,10 +89,10 @@ impl Outbox {
                 record: RecordId::from_bytes(row.get(1)?),
                 n: unsigned(row.get(0)?),
                 change: change.map_err(|_| OutboxError::NotUnderstood("a saved change"))?,
-                mark: match row.get::<_, i64>(3)? {
-                    schema::QUEUED => Mark::Saved,
-                    schema::WEDGED => Mark::Wedged(rejection(row, 4)?),
-                    _ => Mark::Sent,
+                progress: match row.get::<_, i64>(3)? {
+                    schema::QUEUED => Progress::Queued,
+                    schema::WEDGED => Progress::Wedged(in_words(row, 4)?),
+                    _ => Progress::Acknowledged,
                 },
             });
         }
@@ -147,7 +147,7 @@ impl Outbox {
                     lane,
                     n: unsigned(row.get(0)?),
                     made_at: Timestamp::from_millis(row.get(1)?),
-                    reason: rejection(row, 2)?,
+                    reason: in_words(row, 2)?,
                 });
             }
         }
@@ -155,7 +155,15 @@ impl Outbox {
     }
 }
 
-fn rejection(row: &Row<'_>, column: usize) -> Result<Rejection, OutboxError> {
-    let reason: String = row.get(column)?;
-    serde_json::from_str(&reason).map_err(|_| OutboxError::NotUnderstood("a refusal"))
+fn in_words(row: &Row<'_>, column: usize) -> Result<String, OutboxError> {
+    let Some(reason) = row.get::<_, Option<String>>(column)? else {
+        return Ok("The server gave no reason: ask an administrator to look at its log.".to_owned());
+    };
+    let reason: Rejection =
+        serde_json::from_str(&reason).map_err(|_| OutboxError::NotUnderstood("a refusal"))?;
+    let mut words = reason.detail;
+    for error in reason.errors {
+        words.push_str(&format!(" {}: {}", error.field, error.detail));
+    }
+    Ok(words)
 }
