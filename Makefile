@@ -20,7 +20,8 @@ demo: ## Start a server and four kiosks on loopback; CHECK=1 runs the whole stor
 test: ## Build everything and run every test (debug)
 	./bootstrap.sh build reader browser
 	cargo build --workspace --all-targets --locked
-	cargo test --workspace --locked
+	cargo test --workspace --doc --locked
+	cargo test --workspace --lib --bins --tests --locked
 
 check: ## Formatting, lints, documentation, the house rules (tests/it/tidy) and, where cargo-deny is here, dependencies
 	./bootstrap.sh build
