@@ -379,6 +379,18 @@ fn a_lockout_at_the_pad_does_not_lose_the_session_behind_it() {
 }
 
 #[test]
+fn a_lockout_that_comes_while_the_pin_is_typed_holds_even_for_the_right_pin() {
+    let mut kiosk = Kiosk::new();
+    let first = kiosk.sign_in(&ada());
+    kiosk.tap(known(&ben()));
+    let elsewhere = Throttle { failures: 5, locked_until: Some(kiosk.now().after(secs(900))) };
+    kiosk.throttles.insert(ben().user, elsewhere);
+    check(&kiosk.pin(true), "-locked_out");
+    kiosk.tap(known(&ada()));
+    assert_eq!(kiosk.open_session(), Some(first));
+}
+
+#[test]
 fn a_badge_left_on_the_reader_never_signs_in_again() {
     let mut kiosk = Kiosk::new();
     check(&kiosk.present(known(&ada()), 1), "+presented accept");
