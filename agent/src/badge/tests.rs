@@ -1,6 +1,7 @@
 //! The stories every source tells alike, and those of PC/SC alone.
 //!
 //! PC/SC is real: each story has a pcscd of its own with virtual readers (`carepost-reader`).
+#![allow(clippy::wildcard_enum_match_arm, reason = "any other event is a failure, and is shown")]
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The state of one virtual reader, shared by the threads of pcscd and of the control socket.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::card::{self, Answer, Manner, Power};
@@ -21,6 +22,8 @@ struct State {
     /// Counts what happened to the reader; `noticed` is how much of it pcscd has asked about.
     happened: u64,
     noticed: u64,
+    /// pcscd's thread that waits for changes: only what it looks at is noticed, for only it tells pcscd's clients.
+    watcher: Option<ThreadId>,
     /// pcscd asked its waiting thread to return.
     interrupted: bool,
     signals: Vec<Vec<u8>>,
@@ -86,8 +89,10 @@ impl VirtualReader {
 
     pub(crate) fn look(&self) -> Presence {
         let mut state = self.lock();
-        state.noticed = state.happened;
-        self.changed.notify_all();
+        if state.watcher.is_none_or(|watcher| watcher == thread::current().id()) {
+            state.noticed = state.happened;
+            self.changed.notify_all();
+        }
         match (state.unplugged, &state.card) {
             (true, _) => Presence::Unplugged,
             (false, Some(_)) => Presence::Card,
@@ -97,9 +102,11 @@ impl VirtualReader {
 
     /// Returns when something happened that pcscd has not looked at, or it interrupts, or time is up.
     pub(crate) fn wait(&self, patience: Duration) {
+        let mut state = self.lock();
+        state.watcher = Some(thread::current().id());
         let (mut state, _) = self
             .changed
-            .wait_timeout_while(self.lock(), patience, |state| {
+            .wait_timeout_while(state, patience, |state| {
                 state.happened == state.noticed && !state.interrupted && !state.closed
             })
             .unwrap_or_else(PoisonError::into_inner);

@@ -119,22 +119,29 @@ impl Watch {
     /// Returns when the reader or the service has gone or the source stops.
     fn watch(&mut self) -> Result<(), Gone> {
         let Ok(context) = Context::establish(Scope::User) else { return Ok(()) };
-        let mut states = [ReaderState::new(self.reader.clone(), State::UNAWARE)];
+        let mut known = State::UNAWARE;
         while !self.crew.stopping() {
+            let mut states = [ReaderState::new(self.reader.clone(), self.counted(known))];
             match context.get_status_change(WAIT, &mut states) {
                 Ok(()) => {}
                 Err(Error::Timeout) => continue,
                 Err(_) => return Ok(()),
             }
-            for state in &mut states {
-                if state.event_state().intersects(State::UNKNOWN | State::IGNORE) {
+            for state in &states {
+                known = state.event_state() - State::CHANGED;
+                if known.intersects(State::UNKNOWN | State::IGNORE) {
                     return Ok(());
                 }
                 self.see(&context, state)?;
-                state.sync_current_state();
             }
         }
         Ok(())
+    }
+
+    /// What to wait for a change from. With the count as [`Watch::happened_since`] understood it: libpcsclite compares
+    /// only counts that are not 0, so a card seen before its count rose from there would hide the card after it.
+    fn counted(&self, known: State) -> State {
+        State::from_bits_retain(known.bits() | pcsc::ffi::DWORD::from((self.count & COUNT_MASK) << 16))
     }
 
     fn see(&mut self, context: &Context, state: &ReaderState) -> Result<(), Gone> {
@@ -142,14 +149,15 @@ impl Watch {
         let usable = !now.contains(State::UNAVAILABLE);
         // Noted each time: the coordinator may have given the reader up for stuck.
         self.crew.note(Note::Reader { worker: self.number, usable })?;
-        let happened = state.event_count().wrapping_sub(self.count) & COUNT_MASK;
-        self.count = state.event_count();
         if !usable {
             self.taken_away()?;
-            self.lying = Lying::Unseen;
+            // An absent reader has no count.
+            (self.lying, self.count) = (Lying::Unseen, 0);
             return Ok(());
         }
-        match (self.lying, now.contains(State::PRESENT)) {
+        let present = now.contains(State::PRESENT);
+        let happened = self.happened_since(state.event_count(), present);
+        match (self.lying, present) {
             (Lying::Unseen, true) => {
                 self.lying = Lying::Card;
                 self.unreadable(Unreadable::LyingThere)
@@ -171,6 +179,30 @@ impl Watch {
                 if happened > 1 { self.unreadable(Unreadable::PulledAway) } else { Ok(()) }
             }
         }
+    }
+
+    /// How many cards were laid down and taken away since the last look.
+    ///
+    /// pcscd changes a reader's state first and its count a moment later. So a state that flipped without an odd
+    /// count, or stayed without an even one, is one ahead of its count; and when that was a wrong guess, the count
+    /// that comes behind it is taken as it is.
+    fn happened_since(&mut self, count: u32, present: bool) -> u32 {
+        let happened = count.wrapping_sub(self.count) & COUNT_MASK;
+        let flipped = match self.lying {
+            Lying::Unseen => None,
+            Lying::Nothing => Some(present),
+            Lying::Card => Some(!present),
+        };
+        let ahead = match flipped {
+            None => false,
+            Some(_) if happened == COUNT_MASK => {
+                self.count = count;
+                return 0;
+            }
+            Some(flipped) => flipped == happened.is_multiple_of(2),
+        };
+        self.count = count.wrapping_add(u32::from(ahead));
+        happened + u32::from(ahead)
     }
 
     fn read(&mut self, context: &Context, state: &ReaderState) -> Result<(), Gone> {
