@@ -17,6 +17,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use tokio::sync::watch;
 
+use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
 
 pub use view::{
@@ -148,6 +149,20 @@ impl Desk {
             }
             self.changed();
         }
+    }
+
+    /// A reader saw a badge: what to show at the reader.
+    #[must_use]
+    pub fn on_badge(&self, event: &BadgeEvent) -> Option<Feedback> {
+        let feedback = self.ward()?.on_badge(event);
+        self.changed();
+        feedback
+    }
+
+    /// The process's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The badge reader's state, for the heartbeat.

@@ -31,15 +31,16 @@ pub(super) async fn listen(State(kiosk): State<Kiosk>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
     let changes = kiosk.desk.changes();
-    let news = stream::unfold((kiosk, changes, place, true), |(kiosk, mut changes, place, first)| async move {
-        if !first && let Ok(Err(_)) = timeout(BEAT, changes.changed()).await {
-            // The desk is gone: the page goes blank when the stream ends.
-            return None;
-        }
-        let bump = *changes.borrow_and_update();
-        let news = News { screen: page::screen_key(&kiosk.desk.screen()), bump };
-        let event = Event::default().json_data(news).ok()?;
-        Some((Ok::<_, Infallible>(event), (kiosk, changes, place, false)))
-    });
+    let news =
+        stream::unfold((kiosk, changes, place, true), |(kiosk, mut changes, place, first)| async move {
+            if !first && let Ok(Err(_)) = timeout(BEAT, changes.changed()).await {
+                // The desk is gone: the page goes blank when the stream ends.
+                return None;
+            }
+            let bump = *changes.borrow_and_update();
+            let news = News { screen: page::screen_key(&kiosk.desk.screen()), bump };
+            let event = Event::default().json_data(news).ok()?;
+            Some((Ok::<_, Infallible>(event), (kiosk, changes, place, false)))
+        });
     Sse::new(news).into_response()
 }

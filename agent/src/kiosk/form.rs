@@ -9,8 +9,18 @@ use crate::desk::view::FormPage;
 const BUTTONS: usize = 5;
 /// A text whose key ends in one of these words is asked for in a box that grows.
 const LONG_TEXTS: [&str; 12] = [
-    "note", "notes", "reason", "comment", "comments", "details", "description", "summary", "justification",
-    "question", "questions", "history",
+    "note",
+    "notes",
+    "reason",
+    "comment",
+    "comments",
+    "details",
+    "description",
+    "summary",
+    "justification",
+    "question",
+    "questions",
+    "history",
 ];
 
 /// What stood in the way of saving.
@@ -168,7 +178,9 @@ fn control(field: &Field, answer: &str) -> Control {
         }
         FieldType::Date | FieldType::Datetime => line("text", "text"),
         // The number pads of phones have no minus sign.
-        FieldType::Integer | FieldType::Number if field.min.is_some_and(|min| min < 0.0) => line("text", "text"),
+        FieldType::Integer | FieldType::Number if field.min.is_some_and(|min| min < 0.0) => {
+            line("text", "text")
+        }
         FieldType::Integer => line("text", "numeric"),
         FieldType::Number => line("text", "decimal"),
         FieldType::Boolean => {
@@ -185,7 +197,11 @@ fn control(field: &Field, answer: &str) -> Control {
 }
 
 /// The answers to choose from. A question that may stay open can be opened again.
-fn choices<'a>(field: &Field, answer: &str, options: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Choice> {
+fn choices<'a>(
+    field: &Field,
+    answer: &str,
+    options: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Vec<Choice> {
     let none = (!field.required).then_some(("", "No answer"));
     options
         .chain(none)
@@ -215,5 +231,8 @@ fn is_long(field: &Field, answer: &str) -> bool {
 /// Whether a text has a digit where the shape has one, and the shape's own sign elsewhere.
 fn has_shape(text: &str, shape: &str) -> bool {
     text.len() == shape.len()
-        && text.bytes().zip(shape.bytes()).all(|(is, asked)| is == asked || (asked == b'0' && is.is_ascii_digit()))
+        && text
+            .bytes()
+            .zip(shape.bytes())
+            .all(|(is, asked)| is == asked || (asked == b'0' && is.is_ascii_digit()))
 }

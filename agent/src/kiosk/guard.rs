@@ -53,7 +53,9 @@ impl KioskConfig {
     fn brings_token(&self, headers: &HeaderMap) -> bool {
         let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('=')).any(
-            |(name, value)| name == self.cookie && same(value.as_bytes(), self.token.expose_secret().as_bytes()),
+            |(name, value)| {
+                name == self.cookie && same(value.as_bytes(), self.token.expose_secret().as_bytes())
+            },
         )
     }
 
@@ -73,7 +75,9 @@ pub(super) enum Turned {
     OtherName,
     #[error("Another page asked for this, so it was not done. Use the kiosk's own pages.")]
     OtherPage,
-    #[error("The kiosk has restarted since this page was opened, so nothing was done. Begin at the start page.")]
+    #[error(
+        "The kiosk has restarted since this page was opened, so nothing was done. Begin at the start page."
+    )]
     OtherBoot,
     #[error("This is more than a form holds, so nothing was saved. Shorten the longest answer.")]
     TooLarge,
@@ -100,11 +104,7 @@ impl IntoResponse for Turned {
 
 /// Lets the kiosk's own pages through, turns everything else away, and puts on every answer the
 /// headers that keep it on this screen.
-pub(super) async fn stand(
-    State(config): State<Arc<KioskConfig>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn stand(State(config): State<Arc<KioskConfig>>, request: Request, next: Next) -> Response {
     let known = config.brings_token(request.headers());
     let admitted = match admit(&config, &request) {
         Ok(()) => whole(request).await,

@@ -161,7 +161,10 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
         .filter(|(_, name)| letter.is_none() || initial(name) == letter)
         .map(|(resident, name)| card(resident, name, &names))
         .collect();
-    answer(StatusCode::OK, &ResidentsPage { shell, cards, letters, letter, total, complete: residents.complete })
+    answer(
+        StatusCode::OK,
+        &ResidentsPage { shell, cards, letters, letter, total, complete: residents.complete },
+    )
 }
 
 fn card(resident: PatientDocument, name: &str, names: &[String]) -> Card {
@@ -256,7 +259,12 @@ struct RescuePage<'a> {
 }
 
 /// Answers that were neither saved nor can be shown in their form.
-pub(super) fn rescue(status: StatusCode, shell: Shell, answers: &[(String, String)], words: &str) -> Response {
+pub(super) fn rescue(
+    status: StatusCode,
+    shell: Shell,
+    answers: &[(String, String)],
+    words: &str,
+) -> Response {
     answer(status, &RescuePage { shell: shell.held(), answers, words })
 }
 
@@ -317,7 +325,8 @@ fn answer(status: StatusCode, page: &impl Template) -> Response {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
             tracing::error!(%error, "a page could not be rendered");
-            (StatusCode::INTERNAL_SERVER_ERROR, "This page is broken. Use another device and call IT.").into_response()
+            (StatusCode::INTERNAL_SERVER_ERROR, "This page is broken. Use another device and call IT.")
+                .into_response()
         }
     }
 }

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use carepost_protocol::id::PatientId;
 use serde::Deserialize;
 
+use super::Kiosk;
 use super::form::{FormView, Returned};
 use super::page::{self, Fault, Shell};
-use super::Kiosk;
 use crate::desk::view::{Open, Refused, Screen};
 
 /// What the start page is asked for.
@@ -89,7 +89,9 @@ pub(super) async fn form_again(
             page::form(status, shell, FormView::again(&form, returned))
         }
         // Not even the form can be read: what was typed stays on the screen as plain words.
-        Err(why) => page::rescue(status, shell, &answers, &returned.words().unwrap_or_else(|| page::sentence(&why))),
+        Err(why) => {
+            page::rescue(status, shell, &answers, &returned.words().unwrap_or_else(|| page::sentence(&why)))
+        }
     })
 }
 

@@ -73,7 +73,8 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     }
     match line.wedged {
         0 => {}
-        1 => sentences.push(Sentence::plain(Weight::Trouble, "1 entry needs attention. Tell your charge nurse.")),
+        1 => sentences
+            .push(Sentence::plain(Weight::Trouble, "1 entry needs attention. Tell your charge nurse.")),
         n => {
             let words = format!("{n} entries need attention. Tell your charge nurse.");
             sentences.push(Sentence::plain(Weight::Trouble, words));
@@ -82,7 +83,8 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     sentences.extend(reader(line.reader));
     sentences.push(link(line));
     if line.loading {
-        let words = "The first copy of this facility's records is still loading. Some residents may be missing.";
+        let words =
+            "The first copy of this facility's records is still loading. Some residents may be missing.";
         sentences.push(Sentence::plain(Weight::Notice, words));
     }
     sentences
@@ -125,7 +127,9 @@ fn link(line: &StatusLine) -> Sentence {
             after: match (count, age) {
                 (None, _) => ". You can keep charting. Nothing is waiting.".to_owned(),
                 (Some(count), None) => format!(". You can keep charting. {count} waiting."),
-                (Some(count), Some(age)) => format!(". You can keep charting. {count} waiting, oldest {age}."),
+                (Some(count), Some(age)) => {
+                    format!(". You can keep charting. {count} waiting, oldest {age}.")
+                }
             },
         },
     }
@@ -233,8 +237,14 @@ mod tests {
 
     #[test]
     fn lengths_of_time_stay_short() {
-        let cases =
-            [(0, "under 1 min"), (59, "under 1 min"), (60, "1 min"), (3_600, "1 h"), (90_000, "1 day"), (259_200, "3 days")];
+        let cases = [
+            (0, "under 1 min"),
+            (59, "under 1 min"),
+            (60, "1 min"),
+            (3_600, "1 h"),
+            (90_000, "1 day"),
+            (259_200, "3 days"),
+        ];
         for (seconds, words) in cases {
             assert_eq!(long(Duration::from_secs(seconds)), words);
         }

@@ -27,6 +27,8 @@ pub(crate) struct Opened {
     pub(crate) clock: Arc<Clock>,
     /// This run of the process.
     pub(crate) boot: BootId,
+    /// When it began, on monotonic time.
+    pub(crate) started: std::time::Duration,
 }
 
 /// Where the enrollment stands, as it is kept.
@@ -57,7 +59,8 @@ impl Opened {
         let floor: Option<Timestamp> = vault.kept(Kept::Clock)?;
         let clock = Arc::new(Clock::new(floor));
         let boot = BootId::new(clock.now(), clock.random());
-        Ok(Self { vault, factors, clock, boot })
+        let started = clock.monotonic();
+        Ok(Self { vault, factors, clock, boot, started })
     }
 
     /// The server, reached with this device's key.

@@ -7,6 +7,7 @@ mod pages;
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use carepost_protocol::id::{BootId, DeviceId};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
@@ -67,10 +68,25 @@ impl UpstreamError {
     }
 }
 
-/// The device's TLS credentials, as PEM.
+/// The device's TLS credentials.
 pub struct Credentials {
-    /// Certificate and private key.
-    pub identity: Zeroizing<String>,
+    /// Certificate and private key, in PEM as the client takes them.
+    identity: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// From a certificate and its private key in PKCS #8, both DER.
+    #[must_use]
+    pub fn new(certificate: &[u8], pkcs8: &[u8]) -> Self {
+        let key = pem("PRIVATE KEY", pkcs8);
+        let certificate = pem("CERTIFICATE", certificate);
+        Self { identity: Zeroizing::new(format!("{}{}", *key, *certificate)) }
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
+    Zeroizing::new(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", *body))
 }
 
 /// The server, as this device reaches it.

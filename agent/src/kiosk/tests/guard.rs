@@ -1,0 +1,173 @@
+//! Who may ask, and what every answer carries.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::get;
+
+use super::super::guard;
+use super::*;
+
+/// The guard before pages that answer everything.
+fn guarded() -> Router {
+    let yes = || get(async || "page").post(async |body: String| body);
+    let config = Arc::new(config());
+    Router::new()
+        .route("/", yes())
+        .route("/residents/x", yes())
+        .layer(middleware::from_fn_with_state(config, guard::stand))
+}
+
+const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
+const ORIGIN: (&str, &str) = ("origin", "http://127.0.0.1:3002");
+
+async fn status(method: &str, uri: &str, headers: &[(&str, &str)]) -> u16 {
+    send(&guarded(), method, uri, headers, "").await.status.as_u16()
+}
+
+#[tokio::test]
+async fn only_the_kiosks_own_names_are_answered() {
+    for (host, expected) in [
+        (HOST, 200),
+        ("localhost:3002", 200),
+        ("LOCALHOST:3002", 200),
+        ("[::1]:3002", 200),
+        ("127.0.0.1", 421),
+        ("127.0.0.1:3003", 421),
+        ("kiosk.attacker.test:3002", 421),
+        ("127.0.0.1.attacker.test:3002", 421),
+        ("attacker.test@127.0.0.1:3002", 421),
+        ("0.0.0.0:3002", 421),
+        ("", 421),
+    ] {
+        assert_eq!(status("GET", "/residents/x", &[("host", host)]).await, expected, "{host:?}");
+    }
+    assert_eq!(status("GET", "/", &[]).await, 421, "no name at all");
+    assert_eq!(status("GET", "/", &[("host", HOST), ("host", HOST)]).await, 421, "two names");
+}
+
+#[tokio::test]
+async fn an_authority_counts_as_the_name_and_must_agree_with_the_header() {
+    for (uri, headers, expected) in [
+        ("http://127.0.0.1:3002/", vec![], 200),
+        ("http://attacker.test:3002/", vec![], 421),
+        ("http://127.0.0.1:3002/", vec![("host", HOST)], 200),
+        ("http://127.0.0.1:3002/", vec![("host", "attacker.test:3002")], 421),
+        ("http://attacker.test:3002/", vec![("host", HOST)], 421),
+    ] {
+        assert_eq!(status("GET", uri, &headers).await, expected, "{uri} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_page_can_neither_read_nor_embed() {
+    let navigate = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    let frame = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+    let fetch = [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
+    let image = [("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
+    for (site, uri, how, expected) in [
+        ("same-origin", "/residents/x", fetch, 200),
+        ("none", "/residents/x", navigate, 200),
+        ("cross-site", "/", navigate, 200),
+        ("cross-site", "/residents/x", navigate, 403),
+        ("cross-site", "/", frame, 403),
+        ("cross-site", "/", fetch, 403),
+        ("cross-site", "/", image, 403),
+        // Another port of this machine is the same site, and foreign all the same.
+        ("same-site", "/", fetch, 403),
+        ("same-site", "/residents/x", navigate, 403),
+        ("nonsense", "/", fetch, 403),
+    ] {
+        let headers = [("host", HOST), ("cookie", COOKIE), ("sec-fetch-site", site), how[0], how[1]];
+        assert_eq!(status("GET", uri, &headers).await, expected, "{site} {uri} {how:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_changes_but_from_the_kiosks_own_pages() {
+    let host = ("host", HOST);
+    let cookie = ("cookie", COOKIE);
+    let fine: [&[(&str, &str)]; 4] = [
+        &[host, cookie, OWN, ORIGIN],
+        &[host, cookie, OWN],
+        &[host, cookie, ORIGIN],
+        &[("host", "localhost:3002"), cookie, OWN, ("origin", "http://localhost:3002")],
+    ];
+    for headers in fine {
+        assert_eq!(status("POST", "/", headers).await, 200, "{headers:?}");
+    }
+    let turned: [&[(&str, &str)]; 10] = [
+        &[host, cookie],
+        &[host, OWN, ORIGIN],
+        &[host, OWN, ORIGIN, ("cookie", "carepost_3002=07")],
+        &[host, OWN, ORIGIN, ("cookie", &COOKIE.replace("3002", "3003"))],
+        &[host, cookie, OWN, ("origin", "null")],
+        &[host, cookie, OWN, ("origin", "http://localhost:3002")],
+        &[host, cookie, OWN, ("origin", "https://127.0.0.1:3002")],
+        &[host, cookie, ("sec-fetch-site", "cross-site"), ("origin", "https://attacker.test")],
+        &[host, cookie, ("sec-fetch-site", "same-site"), ("origin", "http://127.0.0.1:3003")],
+        &[host, cookie, ("sec-fetch-site", "none")],
+    ];
+    for headers in turned {
+        assert_eq!(status("POST", "/", headers).await, 403, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cross_site_navigation_may_not_post_to_the_start_page_either() {
+    let headers = [
+        ("host", HOST),
+        ("cookie", COOKIE),
+        ORIGIN,
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+    ];
+    assert_eq!(status("POST", "/", &headers).await, 403);
+}
+
+#[tokio::test]
+async fn every_answer_is_sealed_and_the_first_brings_the_cookie() {
+    let pages = guarded();
+    let first = send(&pages, "GET", "/", &[("host", HOST)], "").await;
+    assert_eq!(first.header("set-cookie"), format!("{COOKIE}; Path=/; HttpOnly; SameSite=Strict"));
+    let later = send(&pages, "GET", "/", &[("host", HOST), ("cookie", COOKIE)], "").await;
+    assert_eq!(later.header("set-cookie"), "");
+    let turned = send(&pages, "GET", "/", &[("host", "attacker.test")], "").await;
+    assert_eq!(turned.header("set-cookie"), "", "a stranger gets no cookie");
+    assert!(turned.body.contains("This is not the kiosk&#39;s address"), "{}", turned.body);
+    for answer in [first, later, turned] {
+        let policy = answer.header("content-security-policy");
+        for rule in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
+            assert!(policy.contains(rule), "{policy}");
+        }
+        assert!(!policy.contains("unsafe"));
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("cross-origin-opener-policy"), "same-origin");
+        assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
+        assert_eq!(answer.header("access-control-allow-origin"), "");
+    }
+}
+
+#[tokio::test]
+async fn a_form_has_a_size() {
+    let headers = [("host", HOST), ("cookie", COOKIE), OWN, ORIGIN];
+    let fits = "x".repeat(guard::MAX_BODY);
+    assert_eq!(send(&guarded(), "POST", "/", &headers, &fits).await.status, StatusCode::OK);
+    let answer = send(&guarded(), "POST", "/", &headers, &(fits + "x")).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.body.contains("nothing was saved"));
+}
+
+#[test]
+fn the_token_does_not_print() {
+    assert!(!format!("{:?}", config()).contains("0707"));
+}

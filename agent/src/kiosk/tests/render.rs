@@ -1,0 +1,185 @@
+//! Pages made of plain values: nothing hostile gets through, every type of field has its control.
+
+use carepost_protocol::workflow::FieldError;
+
+use super::super::form::{FormView, Returned};
+use super::super::page::{self, Shell};
+use super::*;
+
+async fn read(response: axum::response::Response) -> String {
+    String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
+}
+
+fn shell(status: &StatusLine) -> Shell {
+    Shell::new(1, &open_screen("Mary Underwood"), status)
+}
+
+async fn form(view: FormView) -> String {
+    read(page::form(StatusCode::OK, shell(&calm()), view)).await
+}
+
+#[tokio::test]
+async fn hostile_names_and_labels_stay_words() {
+    let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    let mut page = resident_page();
+    page.resident.name = evil.to_owned();
+    page.resident.room = Some(evil.to_owned());
+    page.resident.mrn = evil.to_owned();
+    page.workflows[0].label = evil.to_owned();
+    page.entries[0].answers = vec![(evil.to_owned(), evil.to_owned())];
+    page.entries[0].author = evil.to_owned();
+    page.entries[1].mark = Mark::NeedsAttention(evil.to_owned());
+    let mut asked = form_page(&[("pulse", evil), ("notes", evil), ("taken_at", evil)]);
+    asked.resident.name = evil.to_owned();
+    asked.workflow.label = evil.to_owned();
+    asked.workflow.key = "../\"evil".to_owned();
+    for field in &mut asked.workflow.fields {
+        field.label = evil.to_owned();
+        field.unit = Some(evil.to_owned());
+        field.options = field.options.iter().map(|_| evil.to_owned()).collect();
+    }
+    let faults = vec![FieldError { field: "pulse".to_owned(), detail: evil.to_owned() }];
+    let mut list = residents();
+    list.residents[1].name = evil.to_owned();
+    let screen = locked(Some(evil), Some(evil));
+    let Screen::Locked(lock) = screen.clone() else { unreachable!() };
+    let status = StatusLine { storage_trouble: Some(evil.to_owned()), ..calm() };
+    for html in [
+        read(page::resident(shell(&status), page, true)).await,
+        form(FormView::again(&asked, Returned::Faults(faults))).await,
+        form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
+        read(page::residents(shell(&calm()), list, None)).await,
+        read(page::locked(Shell::new(1, &screen, &calm()), lock)).await,
+        read(page::rescue(StatusCode::OK, shell(&calm()), &[(evil.to_owned(), evil.to_owned())], evil)).await,
+        read(page::refusal(StatusCode::OK, evil)).await,
+    ] {
+        assert!(!html.contains("<img") && !html.contains("<script>"), "{html}");
+        assert!(!html.contains("\"'>"), "an attribute was left: {html}");
+        assert!(!html.contains("style=") && !html.contains("onclick"), "the policy forbids these: {html}");
+    }
+}
+
+#[tokio::test]
+async fn every_type_of_field_has_its_control() {
+    let html =
+        form(FormView::fresh(&form_page(&[("oxygen", "yes"), ("position", "Standing"), ("pulse", "72")])))
+            .await;
+    for part in [
+        r#"name="taken_at" type="datetime-local""#,
+        r#"name="pulse" type="text" inputmode="numeric" value="72" aria-required="true""#,
+        "20 to 250 bpm",
+        r#"<span class="unit">bpm</span>"#,
+        r#"name="temperature" type="text" inputmode="decimal""#,
+        r#"name="position" value="Standing" checked"#,
+        r#"<select id="f4" name="arm""#,
+        r#"name="oxygen" value="yes" checked"#,
+        r#"name="oxygen" value="">"#,
+        r#"name="seen_on" type="date""#,
+        r#"name="taken_by_device" type="text" inputmode="text""#,
+        r#"<textarea id="f8" name="notes""#,
+        r#"name="change" type="text" inputmode="text""#,
+        r#"<span class="required">required</span>"#,
+        r#"name="_token" value="0190a5e2""#,
+    ] {
+        assert!(html.contains(part), "{part} is missing in {html}");
+    }
+    assert!(!html.contains(r#"name="position" value="">"#), "a required choice cannot be left open");
+}
+
+#[tokio::test]
+async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
+    let typed = [
+        ("pulse", "7 2"),
+        ("taken_at", "yesterday at \"noon\""),
+        ("notes", "line one\nline two"),
+        ("arm", "F"),
+    ];
+    let faults =
+        [("pulse", "give a whole number"), ("position", "Position is required"), ("ghost", "no such field")]
+            .map(|(field, detail)| FieldError { field: field.to_owned(), detail: detail.to_owned() });
+    let html = form(FormView::again(&form_page(&typed), Returned::Faults(faults.to_vec()))).await;
+    for part in [
+        "3 answers need",
+        r##"<a href="#f1">Pulse: give a whole number</a>"##,
+        r#"value="7 2" aria-required="true" aria-invalid="true" aria-describedby="f1-hint f1-fault" autofocus>"#,
+        r#"id="f1-fault""#,
+        "yesterday at &#34;noon&#34;",
+        "line one\nline two</textarea>",
+        r#"<option value="F" selected>"#,
+        "ghost: no such field",
+    ] {
+        assert!(html.contains(part), "{part} is missing in {html}");
+    }
+    assert_eq!(html.matches(" autofocus").count(), 1, "the cursor goes to the first wrong answer only");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_keeps_the_answers() {
+    let words = "NOT saved: the disk is full. Write it on paper, use another device and call IT".to_owned();
+    let html = form(FormView::again(&form_page(&[("pulse", "72")]), Returned::NotKept(words))).await;
+    assert!(html.contains("This entry is not saved.") && html.contains("the disk is full"), "{html}");
+    assert!(html.contains(r#"value="72""#));
+}
+
+#[tokio::test]
+async fn two_smiths_are_told_apart_and_a_long_list_has_letters() {
+    let html = read(page::residents(shell(&calm()), residents(), None)).await;
+    assert_eq!(html.matches("More than one Smith").count(), 2);
+    assert!(!html.contains("class=\"letters\""), "five residents need no letters");
+    let mut many = residents();
+    many.residents.extend((20..40).map(|n| resident(n, "Nowak, Ewa", "200")));
+    let html = read(page::residents(shell(&calm()), many, Some('n'))).await;
+    assert!(
+        html.contains("Last names with S") && !html.contains("Mary Smith") && html.contains("Nowak, Ewa")
+    );
+}
+
+#[tokio::test]
+async fn a_list_that_is_still_loading_never_says_none() {
+    let none = Residents { residents: Vec::new(), complete: false };
+    let html = read(page::residents(shell(&calm()), none, None)).await;
+    assert!(html.contains("Still loading") && !html.contains("no residents"), "{html}");
+    let page =
+        ResidentPage { entries: Vec::new(), workflows: Vec::new(), complete: false, ..resident_page() };
+    let html = read(page::resident(shell(&calm()), page, false)).await;
+    assert!(html.contains("Still loading") && !html.contains("Nothing has been charted"), "{html}");
+}
+
+#[tokio::test]
+async fn marks_say_how_far_an_entry_has_come() {
+    let html = read(page::resident(shell(&offline()), resident_page(), true)).await;
+    for words in [
+        "Internet down since",
+        "12 entries waiting, oldest 4 min.",
+        "<b>Saved here.</b>",
+        "Needs attention: the form has changed since",
+        "Sent</p>",
+        "Mary Underwood",
+    ] {
+        assert!(html.contains(words), "{words} is missing in {html}");
+    }
+}
+
+#[tokio::test]
+async fn a_screen_about_to_lock_counts_down() {
+    let Screen::Open(open) = open_screen("Mary Underwood") else { unreachable!() };
+    let soon = Screen::Open(Open { locks_in: Some(Duration::from_secs(18)), ..open });
+    let html = read(page::bare(Shell::new(1, &soon, &calm()))).await;
+    assert!(html.contains(r#"data-left="18""#), "{html}");
+    assert!(!read(page::bare(shell(&calm()))).await.contains("data-left"));
+}
+
+#[test]
+fn a_screen_of_another_person_or_try_has_another_key() {
+    let keys = [
+        page::screen_key(&open_screen("Mary Underwood")),
+        page::screen_key(&open_screen("Sam Okafor")),
+        page::screen_key(&locked(None, None)),
+        page::screen_key(&pin_pad(1, None)),
+        page::screen_key(&pin_pad(2, None)),
+    ];
+    for (at, key) in keys.iter().enumerate() {
+        assert!(keys.iter().skip(at + 1).all(|other| other != key), "{key}");
+        assert!(!key.contains("Mary"));
+    }
+}
