@@ -41,7 +41,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// ring is the one cryptographic provider; a second one doubles what must be trusted and watched.
-const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "boring", "native-tls", "openssl"];
+const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "boring", "native-tls", "openssl", "openssl-sys"];
 
 /// Rooms that must not know another: where, and the paths that must not be used there.
 const ROOMS: &[(&str, &[&str])] = &[
