@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollResponse, Grant, UserCode};
 
 use crate::backoff::{Backoff, LONGEST, fraction_of};
@@ -87,6 +88,8 @@ pub enum EnrollmentView {
     Code {
         /// The code.
         code: UserCode,
+        /// When it changes, on the server's clock.
+        expires_at: Timestamp,
         /// Whether an administrator registered this hardware beforehand.
         expected: bool,
         /// Whether another device claims the same hardware.
@@ -226,8 +229,8 @@ impl Enrollment {
         self.trouble = None;
         self.backoff.reset();
         let interval = match answer {
-            EnrollResponse::Pending { user_code, expected, possible_clone, interval, .. } => {
-                self.shown = EnrollmentView::Code { code: user_code, expected, possible_clone };
+            EnrollResponse::Pending { user_code, expires_at, expected, possible_clone, interval, .. } => {
+                self.shown = EnrollmentView::Code { code: user_code, expires_at, expected, possible_clone };
                 interval
             }
             EnrollResponse::Confirming { facility_name, number, interval, .. } => {

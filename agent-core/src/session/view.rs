@@ -116,6 +116,15 @@ impl SessionMachine {
         }
     }
 
+    /// Whose lock "undo" would take back.
+    #[must_use]
+    pub fn undo_name(&self) -> Option<&str> {
+        match &self.screen {
+            Screen::JustLocked { session, .. } => Some(&session.member.display_name),
+            Screen::Locked { .. } | Screen::PinPad { .. } | Screen::Open(_) => None,
+        }
+    }
+
     /// When to send the next [`super::SessionEvent::Tick`], on monotonic time.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {

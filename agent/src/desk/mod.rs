@@ -5,7 +5,7 @@
 //! blocking thread.
 
 mod taps;
-mod view;
+pub mod view;
 mod ward;
 mod words;
 
@@ -21,8 +21,8 @@ use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
 
 pub use view::{
-    EnrollStep, Enrolling, Entry, FormPage, Link, Locked, Mark, NotSaved, Open, PinPad, Refused, ResidentPage,
-    Residents, Screen, StatusLine,
+    EnrollStep, Enrolling, Entry, FormPage, Link, Locked, Mark, NotSaved, Open, PinPad, Refused,
+    ResidentPage, Residents, Screen, StatusLine,
 };
 pub use ward::{Ward, WardParts};
 
@@ -186,11 +186,12 @@ impl Desk {
     }
 
     /// A PIN was typed for that attempt. Takes as long as its check: about 40 ms.
-    pub fn enter_pin(&self, attempt: u64, pin: &secrecy::SecretString) {
+    #[allow(clippy::needless_pass_by_value)] // a PIN is not kept by whoever asked
+    pub fn enter_pin(&self, attempt: u64, pin: secrecy::SecretString) {
         if let Some(ward) = self.ward() {
             if ward.begin_pin(attempt) {
                 self.changed();
-                ward.check_pin(attempt, pin);
+                ward.check_pin(attempt, &pin);
             }
             self.changed();
         }

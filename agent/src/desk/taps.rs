@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
 use carepost_agent_core::session::{
-    AuditNote, CardKey, Feedback, Member, PinMark, Presented, SessionEffect, SessionEvent, Throttle,
+    AuditNote, CardKey, Feedback as Answer, Member, PinMark, Presented, SessionEffect, SessionEvent, Throttle,
 };
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
@@ -15,8 +15,7 @@ use serde_json::Value;
 
 use super::lock;
 use super::ward::Ward;
-use crate::badge::{self, BadgeEvent, Uid};
-use crate::outbox::Throttle as Kept;
+use crate::badge::{self, BadgeEvent, Feedback, Uid};
 
 impl Ward {
     /// A reader saw something: what to show at the reader.
@@ -35,7 +34,8 @@ impl Ward {
 
     fn present(&self, uid: &Uid) {
         let lookup = badge::lookup(&self.badge_key, uid);
-        let card = CardKey(lookup.bytes().take(16).fold(0, |key, digit| (key << 4) | u64::from(nibble(digit))));
+        let card =
+            CardKey(lookup.bytes().take(16).fold(0, |key, digit| (key << 4) | u64::from(nibble(digit))));
         let badge = if uid.is_random() { Presented::RandomUid } else { self.known(&lookup) };
         let throttle = match &badge {
             Presented::Known(member) => self.throttle(member.user),
@@ -64,11 +64,23 @@ impl Ward {
     /// A counter that cannot be read counts as one failure short of a lock: guessing stays bounded, and
     /// whoever knows her PIN still gets in.
     fn throttle(&self, user: UserId) -> Throttle {
-        match self.outbox.throttle(user) {
-            Ok(kept) => Throttle { failures: kept.failures, locked_until: kept.locked_until },
+        if let Some(throttle) = lock(&self.unkept).get(&user) {
+            return *throttle;
+        }
+        self.outbox.throttle(user).unwrap_or_else(|error| {
+            tracing::error!(%error, "a PIN failure counter cannot be read");
+            Throttle { failures: 4, locked_until: None }
+        })
+    }
+
+    /// Keeps a counter durably; while the disk does not take it, in memory, so that a full disk makes
+    /// guessing no cheaper.
+    fn keep_throttle(&self, user: UserId, throttle: Throttle) {
+        match self.outbox.keep_throttle(user, &throttle) {
+            Ok(()) => drop(lock(&self.unkept).remove(&user)),
             Err(error) => {
-                tracing::error!(%error, "a PIN failure counter cannot be read");
-                Throttle { failures: 4, locked_until: None }
+                tracing::error!(%error, "a PIN failure counter could not be kept");
+                lock(&self.unkept).insert(user, throttle);
             }
         }
     }
@@ -148,16 +160,16 @@ impl Ward {
         let mut audit = Vec::new();
         for effect in effects {
             match effect {
-                SessionEffect::KeepThrottle { user, throttle } => {
-                    let kept = Kept { failures: throttle.failures, locked_until: throttle.locked_until };
-                    if let Err(error) = self.outbox.keep_throttle(user, kept) {
-                        tracing::error!(%error, "a PIN failure counter could not be kept");
-                    }
-                }
+                SessionEffect::KeepThrottle { user, throttle } => self.keep_throttle(user, throttle),
                 SessionEffect::CheckPin { user, .. } => *lock(&self.checks) = Some(user),
                 SessionEffect::ScreenLocked { .. } | SessionEffect::SessionEnded { .. } => self.form_locked(),
                 SessionEffect::Audit(note) => audit.push(self.noted(note)),
-                SessionEffect::Feedback(feedback) => *lock(&self.feedback) = Some(feedback),
+                SessionEffect::Feedback(answer) => {
+                    *lock(&self.feedback) = Some(match answer {
+                        Answer::Accept => Feedback::Accept,
+                        Answer::Deny => Feedback::Deny,
+                    });
+                }
                 // The page keeps its draft as it is typed; see `keep_draft`.
                 SessionEffect::ParkDraft { .. }
                 | SessionEffect::SessionOpened { .. }

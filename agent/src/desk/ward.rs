@@ -1,9 +1,10 @@
 //! The desk of an enrolled device: one facility's mirror and outbox behind one session.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use carepost_agent_core::session::{SessionEvent, SessionMachine, SessionPolicy, SessionView};
+use carepost_agent_core::session::{SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, SessionId, UserId};
@@ -21,11 +22,11 @@ use super::view::{
 use super::{lock, words};
 use crate::badge::Feedback;
 use crate::clock::Clock;
-use crate::mirror::{Loaded, Mirror};
-use crate::outbox::{FormToken, Mark as OutboxMark, Outbox, OutboxError};
+use crate::mirror::Mirror;
+use crate::outbox::{Entry as NewEntry, Outbox, OutboxError, Progress};
 
 /// How many of a resident's records a page shows.
-const SHOWN_RECORDS: u32 = 50;
+const SHOWN_RECORDS: usize = 50;
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
 /// The most audit events that wait in memory while the disk does not take them.
@@ -41,6 +42,8 @@ pub struct Ward {
     pub(super) session: Mutex<SessionMachine>,
     /// What the reader shall show for the tap that is being answered.
     pub(super) feedback: Mutex<Option<Feedback>>,
+    /// Counters of wrong PINs that the disk did not take.
+    pub(super) unkept: Mutex<BTreeMap<UserId, Throttle>>,
     /// Whose PIN the session wants checked.
     pub(super) checks: Mutex<Option<UserId>>,
     form: Mutex<Option<OpenForm>>,
@@ -67,9 +70,9 @@ pub struct WardParts {
 }
 
 /// The form on the screen. What was typed into it may still be kept as a draft for a moment after the
-/// screen has locked, under the permit it was shown under.
+/// screen has locked, for the user it was shown to.
 struct OpenForm {
-    permit: Permit<Chart>,
+    user: UserId,
     patient: PatientId,
     workflow: String,
     shown: Duration,
@@ -102,6 +105,7 @@ impl Ward {
             outbox: parts.outbox,
             clock: parts.clock,
             feedback: Mutex::new(None),
+            unkept: Mutex::new(BTreeMap::new()),
             checks: Mutex::new(None),
             form: Mutex::new(None),
             saved: Notify::new(),
@@ -140,13 +144,14 @@ impl Ward {
 
     pub(super) fn screen(&self) -> Screen {
         let session = lock(&self.session);
+        let undo = session.undo_name().map(ToOwned::to_owned);
         let attempt = session.pin_attempt().map(|(attempt, _)| attempt);
         let view = session.view(self.clock.monotonic());
         drop(session);
         let say = |notice: Option<_>| notice.map(|notice| words::notice(notice, self.clock.now()));
         match view {
-            SessionView::Locked { notice } => Screen::Locked(self.locked(say(notice), false)),
-            SessionView::JustLocked { notice, .. } => Screen::Locked(self.locked(say(notice), true)),
+            SessionView::Locked { notice } => Screen::Locked(self.locked(say(notice), None)),
+            SessionView::JustLocked { notice, .. } => Screen::Locked(self.locked(say(notice), undo)),
             SessionView::PinPad { display_name, checking, notice, tries_left } => {
                 let notice = say(notice).map(|notice| match tries_left {
                     1 => format!("{notice} One try is left before a lock of 30 minutes."),
@@ -162,7 +167,7 @@ impl Ward {
         }
     }
 
-    fn locked(&self, notice: Option<String>, undo: bool) -> Locked {
+    fn locked(&self, notice: Option<String>, undo: Option<String>) -> Locked {
         let facility = self.mirror.facility().ok().flatten();
         let facility_name = facility.as_ref().map_or(&self.grant.facility_name, |facility| &facility.name);
         Locked {
@@ -184,47 +189,56 @@ impl Ward {
             }
             Err(error) => status.storage_trouble = Some(error.to_string()),
         }
-        status.loading = !self.mirror.ready().unwrap_or(false);
+        status.loading = !self.is_loaded(Collection::Patients);
         if let Some(trouble) = &lock(&self.unsaved).trouble {
             status.storage_trouble = Some(trouble.clone());
         }
     }
 
+    fn is_loaded(&self, collection: Collection) -> bool {
+        self.mirror.is_complete(collection).unwrap_or(false)
+    }
+
     pub(super) fn residents(&self) -> Result<Residents, Refused> {
         let permit = self.permit::<ReadPatients>()?;
-        let listing = self.mirror.residents(&permit).map_err(storage)?;
+        // Whether it is complete is asked first: a page that arrives in between only adds.
+        let complete = self.is_loaded(Collection::Patients);
+        let residents = self.mirror.residents(&permit).map_err(storage)?;
         self.note_access(permit.actor(), AuditAction::View, "patient", None, "/");
-        Ok(Residents { residents: listing.rows, complete: listing.loaded == Loaded::Complete })
+        Ok(Residents { residents, complete })
     }
 
     pub(super) fn resident(&self, id: PatientId) -> Result<ResidentPage, Refused> {
         let permit = self.permit::<ReadPatients>()?;
+        let complete = self.is_loaded(Collection::Records);
         let resident = self.find(&permit, id)?;
         let mut workflows = self.mirror.workflows().map_err(storage)?;
-        let (entries, loaded) = self.entries(&permit, id, &workflows)?;
+        let entries = self.entries(&permit, id, &workflows)?;
         self.note_access(permit.actor(), AuditAction::View, "patient", Some(id), "/residents");
         if self.permit::<Chart>().is_err() {
             workflows.clear();
         }
-        Ok(ResidentPage { resident, workflows, entries, complete: loaded == Loaded::Complete })
+        Ok(ResidentPage { resident, workflows, entries, complete })
     }
 
-    /// What the server has, with what waits in the outbox laid over it: the outbox is asked for what
-    /// lies beyond the very `seq` that the mirror's list reaches, so that no entry is missing between
-    /// its receipt and its return.
+    /// What the server has, with what waits in the outbox laid over it. The cursor is read first, then
+    /// the outbox, then the mirror: an entry that arrives in between is in both and dropped here by its
+    /// id, and none is missing between its receipt and its return.
     fn entries(
         &self,
         permit: &Permit<ReadPatients>,
         id: PatientId,
         workflows: &[Workflow],
-    ) -> Result<(Vec<Entry>, Loaded), Refused> {
-        let listing = self.mirror.records(permit, id, SHOWN_RECORDS).map_err(storage)?;
-        let pending = self.outbox.pending(permit, id, listing.seq).map_err(storage)?;
+    ) -> Result<Vec<Entry>, Refused> {
+        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
+        let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
+        let records = self.mirror.records(permit, id, SHOWN_RECORDS).map_err(storage)?;
         let workflow = |key: &str| workflows.iter().find(|workflow| workflow.key == key);
-        let label = |key: &str| workflow(key).map_or_else(|| key.to_owned(), |workflow| workflow.label.clone());
+        let label =
+            |key: &str| workflow(key).map_or_else(|| key.to_owned(), |workflow| workflow.label.clone());
         let mut entries: Vec<Entry> = pending
             .into_iter()
-            .filter(|pending| listing.rows.iter().all(|record| record.id != pending.record))
+            .filter(|pending| records.iter().all(|record| record.id != pending.record))
             .map(|pending| {
                 let key = pending.change.workflow.unwrap_or_default();
                 Entry {
@@ -232,15 +246,15 @@ impl Ward {
                     author: self.name_of(pending.change.actor),
                     recorded_at: pending.change.recorded_at,
                     answers: in_words(workflow(&key), &pending.change.fields),
-                    mark: match pending.mark {
-                        OutboxMark::Saved => Mark::SavedHere,
-                        OutboxMark::Sent => Mark::Sent,
-                        OutboxMark::Wedged(reason) => Mark::NeedsAttention(reason.detail),
+                    mark: match pending.progress {
+                        Progress::Queued => Mark::SavedHere,
+                        Progress::Acknowledged => Mark::Sent,
+                        Progress::Wedged(reason) => Mark::NeedsAttention(reason),
                     },
                 }
             })
             .collect();
-        entries.extend(listing.rows.into_iter().map(|record| Entry {
+        entries.extend(records.into_iter().map(|record| Entry {
             workflow: label(&record.workflow),
             author: self.name_of(record.recorded_by),
             recorded_at: record.recorded_at,
@@ -248,7 +262,7 @@ impl Ward {
             mark: Mark::Sent,
         }));
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.recorded_at));
-        Ok((entries, listing.loaded))
+        Ok(entries)
     }
 
     fn name_of(&self, user: UserId) -> String {
@@ -261,12 +275,8 @@ impl Ward {
         let chart = self.permit::<Chart>()?;
         let resident = self.find(&permit, id)?;
         let workflow = self.workflow(key)?;
-        // A draft that cannot be understood is of a newer agent: the form starts from its defaults.
-        let draft: Option<Vec<(String, String)>> = self
-            .outbox
-            .draft(&chart, id, key)
-            .map_err(storage)?
-            .and_then(|(body, _)| serde_json::from_slice(&body).ok());
+        let user = chart.actor().user;
+        let draft = self.outbox.draft(user, id, key).map_err(storage)?;
         let from_draft = draft.is_some();
         let answers = draft.unwrap_or_else(|| {
             let defaults = workflow.fields.iter().filter_map(|field| {
@@ -276,7 +286,7 @@ impl Ward {
         });
         let shown = self.clock.monotonic();
         *lock(&self.form) =
-            Some(OpenForm { permit: chart, patient: id, workflow: key.to_owned(), shown, locked: None });
+            Some(OpenForm { user, patient: id, workflow: key.to_owned(), shown, locked: None });
         let token = hex(&self.clock.random::<16>());
         self.note_access(permit.actor(), AuditAction::View, "patient", Some(id), "/residents/chart");
         Ok(FormPage { resident, workflow, answers, from_draft, token })
@@ -318,13 +328,10 @@ impl Ward {
             clock_quality: self.clock.quality(),
             supersedes: None,
         };
-        let token = form_token(token).ok_or(NotSaved::Refused(Refused::NoSuchWorkflow))?;
         let waiting = self.unsaved_audit();
-        let saved = self.outbox.append(&permit, &change, &token, |record| {
-            let mut made = self.access(&actor, AuditAction::Create, "record", Some(id), "/residents/chart");
-            made.resource_id = Some(record.to_string());
-            waiting.iter().cloned().chain([made]).collect()
-        });
+        let made = self.access(&actor, AuditAction::Create, "record", Some(id), "/residents/chart");
+        let audit: Vec<AuditEvent> = waiting.iter().cloned().chain([made]).collect();
+        let saved = self.outbox.append(&permit, NewEntry { change: &change, token, audit: &audit });
         match saved {
             Ok(_) => {
                 self.audit_saved();
@@ -346,10 +353,8 @@ impl Ward {
         key: &str,
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
-        let permit = match self.permit::<Chart>() {
-            Ok(permit) => permit,
-            Err(refused) => self.late_permit(id, key).ok_or(refused)?,
-        };
+        let open = lock(&self.session).actor(self.clock.monotonic()).map(|actor| actor.user);
+        let user = open.or_else(|| self.late_typist(id, key)).ok_or(Refused::Locked)?;
         // Only what the form asks is kept, so that nothing grows without bound.
         let workflow = self.workflow(key)?;
         let asked: Vec<(String, String)> = answers
@@ -357,17 +362,16 @@ impl Ward {
             .filter(|(name, _)| workflow.fields.iter().any(|field| field.key == *name))
             .cloned()
             .collect();
-        let body = serde_json::to_vec(&asked).map_err(storage)?;
-        self.outbox.put_draft(&permit, id, key, &body, self.clock.now()).map_err(storage)
+        self.outbox.put_draft(user, id, key, &asked, self.clock.now()).map_err(storage)
     }
 
-    /// The permit that the form on the screen was shown under, if the screen locked only a moment ago.
-    fn late_permit(&self, id: PatientId, key: &str) -> Option<Permit<Chart>> {
+    /// To whom the form on the screen was shown, if the screen locked only a moment ago.
+    fn late_typist(&self, id: PatientId, key: &str) -> Option<UserId> {
         let form = lock(&self.form);
         let form = form.as_ref()?;
         let locked = form.locked.unwrap_or(form.shown);
         let late = self.clock.monotonic().saturating_sub(locked);
-        (form.patient == id && form.workflow == key && late < LATE_DRAFT).then_some(form.permit)
+        (form.patient == id && form.workflow == key && late < LATE_DRAFT).then_some(form.user)
     }
 
     pub(super) fn form_locked(&self) {
@@ -378,8 +382,7 @@ impl Ward {
 
     pub(super) fn session_on(&self, event: SessionEvent) {
         let random = self.clock.random::<10>();
-        let effects =
-            lock(&self.session).on(event, self.clock.now(), self.clock.monotonic(), random);
+        let effects = lock(&self.session).on(event, self.clock.now(), self.clock.monotonic(), random);
         self.perform(effects);
     }
 
@@ -510,10 +513,4 @@ fn storage(error: impl std::fmt::Display) -> Refused {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A form's token as the page sends it back: 32 hexadecimal digits.
-fn form_token(text: &str) -> Option<FormToken> {
-    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
-    Some(FormToken::from_bytes(number.to_be_bytes()))
 }

@@ -20,12 +20,16 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
                 .to_owned()
         }
         Notice::Unreadable => "The badge could not be read. Hold it still for a moment longer.".to_owned(),
+        Notice::LeftOnReader => "Take the badge off the reader, then tap it again.".to_owned(),
         Notice::NoPin => "You have no PIN yet. Ask an administrator to set your first one.".to_owned(),
         Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
         Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),
         Notice::PinReplaced => "Your PIN was changed. Tap again and use the new one.".to_owned(),
         Notice::LockedOut { until } => {
-            format!("Locked after too many wrong PINs, for {} more. Your charge nurse can help.", minutes(until, now))
+            format!(
+                "Locked after too many wrong PINs, for {} more. Your charge nurse can help.",
+                minutes(until, now)
+            )
         }
         Notice::DevicePaused { until } => {
             format!("Too many wrong PINs on this device. Wait {}.", minutes(until, now))

@@ -12,6 +12,9 @@ use serde::Deserialize;
 /// Why a line does not belong in a page. The peer is broken or newer than this build.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
+    /// A line is not of the stream's form.
+    #[error("a line of the page is not of the stream's form: {0}; pull again")]
+    NotALine(serde_json::Error),
     /// It has no collection, id or seq, or neither a body nor a tombstone.
     #[error("a line of the feed is not a document")]
     NotADocument,
@@ -73,6 +76,18 @@ struct BadgeKeys<'a> {
 }
 
 impl Page {
+    /// The documents of these lines, each ended by a line feed.
+    ///
+    /// # Errors
+    /// See [`PageError`].
+    pub fn from_lines(lines: &[u8]) -> Result<Self, PageError> {
+        let mut page = Self::default();
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            page.push(&serde_json::from_slice(line).map_err(PageError::NotALine)?)?;
+        }
+        Ok(page)
+    }
+
     /// Adds a document's line.
     ///
     /// # Errors

@@ -72,7 +72,8 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}: is another agent running?", config.kiosk.listen))?;
     let page = KioskConfig::new(listener.local_addr()?, &opened.clock.random());
     let pages = kiosk::router(Arc::clone(&desk), page);
-    let served = tokio::spawn(kiosk::serve(listener, pages, kiosk::Limits::default(), until(stopped.clone())));
+    let served =
+        tokio::spawn(kiosk::serve(listener, pages, kiosk::Limits::default(), until(stopped.clone())));
     tracing::info!(address = %config.kiosk.listen, "the kiosk page is up");
     if let Some((source, events)) = badges(config)? {
         tokio::spawn(watch_badges(Arc::clone(&desk), source, events));
@@ -194,12 +195,17 @@ pub(crate) fn badges(config: &Config) -> anyhow::Result<Option<Badges>> {
 
 async fn watch_badges(desk: Arc<Desk>, source: Box<dyn Source>, mut events: mpsc::Receiver<BadgeEvent>) {
     while let Some(event) = events.recv().await {
-        if let BadgeEvent::Reader(state) = &event {
-            let (desk, state) = (Arc::clone(&desk), *state);
-            let _ = tokio::task::spawn_blocking(move || desk.set_reader(state)).await;
-            continue;
-        }
-        let (reader, desk) = (event.reader().to_owned(), Arc::clone(&desk));
+        let reader = match &event {
+            BadgeEvent::Reader(state) => {
+                let (desk, state) = (Arc::clone(&desk), *state);
+                let _ = tokio::task::spawn_blocking(move || desk.set_reader(state)).await;
+                continue;
+            }
+            BadgeEvent::Presented { reader, .. }
+            | BadgeEvent::Removed { reader }
+            | BadgeEvent::Unreadable { reader, .. } => reader.clone(),
+        };
+        let desk = Arc::clone(&desk);
         let answered = tokio::task::spawn_blocking(move || desk.on_badge(&event)).await;
         if let Ok(Some(feedback)) = answered {
             source.signal(&reader, feedback);

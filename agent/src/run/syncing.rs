@@ -202,7 +202,8 @@ impl Uplink {
                 | Trouble::BatchRefused
                 | Trouble::ChainBroken { .. }
                 | Trouble::CursorRefused
-                | Trouble::NotAllowed => tracing::debug!(%error, "a heartbeat was not answered"),
+                | Trouble::NotAllowed
+                | Trouble::Local => tracing::debug!(%error, "a heartbeat was not answered"),
             },
         }
     }
@@ -249,7 +250,7 @@ impl Uplink {
             let sent_at = clock.monotonic();
             let report = match push_batch(&ward, &upstream, lane, changes).await {
                 Ok((left, Some(server_time))) => Report::Pushed { lane, left, server_time, sent_at },
-                Ok((left, None)) => Report::Sync(SyncEvent::Pushed { lane, left }),
+                Ok((_, None)) => Report::Sync(SyncEvent::NothingToPush(lane)),
                 Err((sent, trouble)) => Report::Sync(SyncEvent::PushFailed { lane, sent, trouble }),
             };
             let _ = reports.send(report).await;
@@ -370,17 +371,17 @@ async fn push_batch(
     lane: Lane,
     changes: usize,
 ) -> Result<(u64, Option<Timestamp>), (usize, Trouble)> {
-    let broken = |error: &dyn std::fmt::Display, sent| {
+    let local = |error: &dyn std::fmt::Display, sent| {
         tracing::error!(%error, lane = lane.name(), "a push failed on this device");
-        (sent, Trouble::Broken)
+        (sent, Trouble::Local)
     };
     let outbox = Arc::clone(ward.outbox());
     let batch = spawn_blocking(move || outbox.batch(lane, changes, MAX_BYTES)).await;
     let batch = match batch {
         Ok(Ok(Some(batch))) => batch,
         Ok(Ok(None)) => return Ok((0, None)),
-        Ok(Err(error)) => return Err(broken(&error, 0)),
-        Err(error) => return Err(broken(&error, 0)),
+        Ok(Err(error)) => return Err(local(&error, 0)),
+        Err(error) => return Err(local(&error, 0)),
     };
     let sent = usize::try_from(batch.sent.count).unwrap_or(usize::MAX);
     let receipt = upstream.push(&batch.body).await.map_err(|error| {
@@ -398,8 +399,12 @@ async fn push_batch(
     });
     match settled.await {
         Ok(Ok(left)) => Ok((left, Some(server_time))),
-        Ok(Err(error)) => Err(broken(&error, sent)),
-        Err(error) => Err(broken(&error, sent)),
+        Ok(Err(error @ OutboxError::Receipt(_))) => {
+            tracing::error!(%error, lane = lane.name(), "a receipt makes no sense");
+            Err((sent, Trouble::Broken))
+        }
+        Ok(Err(error)) => Err(local(&error, sent)),
+        Err(error) => Err(local(&error, sent)),
     }
 }
 

@@ -138,6 +138,15 @@ impl Upstream {
         Ok(Self { http: builder.build().map_err(set_up)?, base })
     }
 
+    /// Whether something that speaks HTTP answers there, over TLS that this device trusts.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn reach(&self) -> Result<(), UpstreamError> {
+        let request = self.http.get(self.url("api/v1/health")?).timeout(EXCHANGE_TIMEOUT);
+        request.send().await.map(drop).map_err(transport)
+    }
+
     /// Asks to be let in, or where that stands.
     ///
     /// # Errors
