@@ -187,11 +187,13 @@ fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result
     connection.pragma_update(None, "cache_size", -i64::from(opening.cache_kib))?;
     if !connection.is_readonly("main")? {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        let synchronous = match opening.durability {
-            Durability::PowerCut => "FULL",
-            Durability::ProcessCrash => "NORMAL",
+        // Folding the WAL back syncs the disk twice: not in the middle of a first pull.
+        let (synchronous, fold_at_pages) = match opening.durability {
+            Durability::PowerCut => ("FULL", 1_000),
+            Durability::ProcessCrash => ("NORMAL", 4_000),
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.query_row(&format!("PRAGMA wal_autocheckpoint = {fold_at_pages}"), [], |_| Ok(()))?;
         // After a large page the WAL is cut back to this many bytes rather than kept at its largest.
         connection.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
     }
