@@ -38,6 +38,8 @@
     };
     setTimeout(again, 1_500);
   };
+  // A form that came back is, from here on, a page like any other: nobody is asked to send it again.
+  history.replaceState(null, "", location.href);
   // What the browser keeps of a left page must not be readable when somebody goes back to it.
   addEventListener("pagehide", () => {
     gone = true;
@@ -143,7 +145,7 @@
     if ("clear" in event.target.dataset) pin.value = "";
   });
   if (pin) {
-    addEventListener("keydown", (event) => /^\d$/.test(event.key) && event.target === body && pin.focus());
+    addEventListener("keydown", (event) => /^\d$/.test(event.key) && pin.focus());
   }
 
   // --- Drafts ----------------------------------------------------------------------------------------
