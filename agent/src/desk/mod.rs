@@ -1,90 +1,289 @@
-//! The desk: where session, mirror and outbox meet.
+//! The desk: where the session, the mirror and the outbox meet. Everything that the kiosk's pages and
+//! the badge readers ask for is asked here.
+//!
+//! The desk never waits for the network. Its calls touch files, so async code calls them from a
+//! blocking thread.
 
+mod taps;
 pub mod view;
+mod ward;
+mod words;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use carepost_protocol::id::PatientId;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::ReaderState;
 use tokio::sync::watch;
 
-use view::{FormPage, NotSaved, Refused, ResidentPage, Residents, Screen, StatusLine};
+use crate::badge::{BadgeEvent, Feedback};
+use crate::clock::Clock;
 
-/// Answers the kiosk with fixed values.
+pub use view::{
+    EnrollStep, Enrolling, Entry, FormPage, Link, Locked, Mark, NotSaved, Open, PinPad, Refused,
+    ResidentPage, Residents, Screen, StatusLine,
+};
+pub use ward::{Ward, WardParts};
+
+/// See the module.
 #[derive(Debug)]
 pub struct Desk {
-    pub(crate) fixed: Mutex<Fixed>,
-    pub(crate) bumps: watch::Sender<u64>,
+    standing: Mutex<Standing>,
+    signals: Mutex<Signals>,
+    changes: watch::Sender<u64>,
+    clock: Arc<Clock>,
 }
 
-/// What a fixed desk says and what was asked of it.
-#[derive(Debug)]
-pub(crate) struct Fixed {
-    pub(crate) screen: Screen,
-    pub(crate) status: StatusLine,
-    pub(crate) residents: Result<Residents, Refused>,
-    pub(crate) resident: Result<ResidentPage, Refused>,
-    pub(crate) form: Result<FormPage, Refused>,
-    pub(crate) save: Result<(), NotSaved>,
-    pub(crate) asked: Vec<String>,
+/// Where the device stands with the server.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// Not enrolled yet.
+    Enrolling(Enrolling),
+    /// Enrolled: there is a facility, and people can sign in.
+    Enrolled(Arc<Ward>),
+    /// Its key is refused for good.
+    Revoked,
 }
 
-/// What the desk does for the kiosk.
-#[allow(missing_docs, clippy::missing_errors_doc, clippy::unwrap_used)]
+/// What the shell reports of the world outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Signals {
+    link: Link,
+    reader: ReaderState,
+}
+
 impl Desk {
+    /// A desk for a device that stands there.
+    #[must_use]
+    pub fn new(standing: Standing, reader: ReaderState, clock: Arc<Clock>) -> Self {
+        let link = Link::Offline { since: clock.now() };
+        Self {
+            standing: Mutex::new(standing),
+            signals: Mutex::new(Signals { link, reader }),
+            changes: watch::Sender::new(0),
+            clock,
+        }
+    }
+
+    /// The one screen that the kiosk shows now.
+    #[must_use]
     pub fn screen(&self) -> Screen {
-        self.fixed.lock().unwrap().screen.clone()
+        match self.standing() {
+            Standing::Enrolling(enrolling) => Screen::Enrolling(enrolling),
+            Standing::Revoked => Screen::Revoked,
+            Standing::Enrolled(ward) => ward.screen(),
+        }
     }
+
+    /// What the line at the top of every screen says.
+    #[must_use]
     pub fn status(&self) -> StatusLine {
-        self.fixed.lock().unwrap().status.clone()
+        let Signals { link, reader } = *lock(&self.signals);
+        let mut status = StatusLine {
+            link,
+            waiting: 0,
+            oldest_waiting: None,
+            wedged: 0,
+            loading: false,
+            storage_trouble: None,
+            reader,
+        };
+        if let Standing::Enrolled(ward) = self.standing() {
+            ward.report(&mut status);
+        }
+        status
     }
+
+    /// Counts up with every visible change.
+    #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.bumps.subscribe()
+        self.changes.subscribe()
     }
-    fn ask(&self, what: String) {
-        self.fixed.lock().unwrap().asked.push(what);
+
+    /// Says that something visible changed.
+    pub fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
+
+    /// The facility's ward, once the device is enrolled.
+    #[must_use]
+    pub fn ward(&self) -> Option<Arc<Ward>> {
+        match self.standing() {
+            Standing::Enrolled(ward) => Some(ward),
+            Standing::Enrolling(_) | Standing::Revoked => None,
+        }
+    }
+
+    /// The device stands elsewhere now.
+    pub fn stand(&self, standing: Standing) {
+        *lock(&self.standing) = standing;
+        self.changed();
+    }
+
+    /// The server is reached, or not any more.
+    pub fn set_link(&self, online: bool, now: Timestamp) {
+        let mut signals = lock(&self.signals);
+        let link = match (online, signals.link) {
+            (true, _) => Link::Online,
+            (false, Link::Online) => Link::Offline { since: now },
+            (false, offline @ Link::Offline { .. }) => offline,
+        };
+        let differs = signals.link != link;
+        signals.link = link;
+        drop(signals);
+        if differs {
+            self.changed();
+        }
+    }
+
+    /// The badge reader came or went.
+    pub fn set_reader(&self, reader: ReaderState) {
+        let mut signals = lock(&self.signals);
+        let differs = signals.reader != reader;
+        signals.reader = reader;
+        drop(signals);
+        if differs {
+            if let Some(ward) = self.ward() {
+                ward.note_reader(reader);
+            }
+            self.changed();
+        }
+    }
+
+    /// A reader saw a badge: what to show at the reader.
+    #[must_use]
+    pub fn on_badge(&self, event: &BadgeEvent) -> Option<Feedback> {
+        let feedback = self.ward()?.on_badge(event);
+        self.changed();
+        feedback
+    }
+
+    /// The process's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The badge reader's state, for the heartbeat.
+    #[must_use]
+    pub fn reader(&self) -> ReaderState {
+        lock(&self.signals).reader
+    }
+
+    /// Lets time pass; when to call again.
+    pub fn tick(&self) -> Option<Duration> {
+        let ward = self.ward()?;
+        if ward.tick() {
+            self.changed();
+        }
+        ward.next_deadline()
+    }
+
+    /// The page was touched.
     pub fn touched(&self) {
-        self.ask("touched".to_owned());
+        self.on_ward(Ward::touched);
     }
+
+    /// A PIN was typed for that attempt. Takes as long as its check: about 40 ms.
+    #[allow(clippy::needless_pass_by_value)] // a PIN is not kept by whoever asked
     pub fn enter_pin(&self, attempt: u64, pin: secrecy::SecretString) {
-        use secrecy::ExposeSecret;
-        self.ask(format!("pin {attempt} of {} digits", pin.expose_secret().len()));
+        if let Some(ward) = self.ward() {
+            if ward.begin_pin(attempt) {
+                self.changed();
+                ward.check_pin(attempt, &pin);
+            }
+            self.changed();
+        }
     }
+
+    /// The PIN pad was dismissed.
     pub fn cancel_pin(&self) {
-        self.ask("cancel_pin".to_owned());
+        self.on_ward(Ward::cancel_pin);
     }
+
+    /// "Lock" was pressed.
     pub fn lock(&self) {
-        self.ask("lock".to_owned());
+        self.on_ward(Ward::lock);
     }
+
+    /// "Undo" was pressed after the own badge had locked the screen.
     pub fn undo_lock(&self) {
-        self.ask("undo_lock".to_owned());
+        self.on_ward(Ward::undo_lock);
     }
+
+    /// The residents of the facility.
+    ///
+    /// # Errors
+    /// See [`Refused`].
     pub fn residents(&self) -> Result<Residents, Refused> {
-        self.fixed.lock().unwrap().residents.clone()
+        self.enrolled()?.residents()
     }
-    pub fn resident(&self, _: PatientId) -> Result<ResidentPage, Refused> {
-        self.fixed.lock().unwrap().resident.clone()
+
+    /// One resident, what can be charted and what was.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn resident(&self, id: PatientId) -> Result<ResidentPage, Refused> {
+        self.enrolled()?.resident(id)
     }
-    pub fn form(&self, _: PatientId, _: &str) -> Result<FormPage, Refused> {
-        self.fixed.lock().unwrap().form.clone()
+
+    /// A form to fill in, with the draft that the user left in it.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn form(&self, id: PatientId, workflow: &str) -> Result<FormPage, Refused> {
+        self.enrolled()?.form(id, workflow)
     }
+
+    /// Saves a filled-in form: when this returns, the entry is durable on the device.
+    ///
+    /// # Errors
+    /// See [`NotSaved`]; nothing of the entry is kept then but its draft.
     pub fn save(
         &self,
-        _: PatientId,
+        id: PatientId,
         workflow: &str,
         token: &str,
         answers: &[(String, String)],
     ) -> Result<(), NotSaved> {
-        self.ask(format!("save {workflow} {token} {answers:?}"));
-        self.fixed.lock().unwrap().save.clone()
+        let saved = self.enrolled()?.save(id, workflow, token, answers);
+        self.changed();
+        saved
     }
+
+    /// Keeps what was typed and not saved, for the user to whom the form was shown, also when the
+    /// screen has locked meanwhile.
+    ///
+    /// # Errors
+    /// See [`Refused`].
     pub fn keep_draft(
         &self,
-        _: PatientId,
+        id: PatientId,
         workflow: &str,
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
-        self.ask(format!("draft {workflow} {answers:?}"));
-        Ok(())
+        self.enrolled()?.keep_draft(id, workflow, answers)
     }
+
+    fn standing(&self) -> Standing {
+        lock(&self.standing).clone()
+    }
+
+    fn enrolled(&self) -> Result<Arc<Ward>, Refused> {
+        self.ward().ok_or(Refused::Locked)
+    }
+
+    fn on_ward(&self, act: impl FnOnce(&Ward)) {
+        if let Some(ward) = self.ward() {
+            act(&ward);
+            self.changed();
+        }
+    }
+}
+
+/// A panic elsewhere must not take the kiosk down with it: every value behind these locks is whole at
+/// each release.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,6 +10,7 @@ mod guard;
 mod page;
 mod pages;
 mod serve;
+mod status;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -44,6 +45,7 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
     Router::new()
         .route("/", get(pages::start))
         .route("/status", get(pages::status))
+        .route("/status.json", get(status::json))
         .route("/residents/{id}", get(pages::resident))
         .route("/residents/{id}/chart/{workflow}", get(pages::form).post(acts::save))
         .route("/residents/{id}/chart/{workflow}/draft", post(acts::keep_draft))

@@ -1,0 +1,45 @@
+# Carepost's commands.  Each installs what it needs first (bootstrap.sh says what and why) and is instant
+# about that when nothing is missing; after the first run nothing here needs the network.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench cross
+
+# rustup's folder is not on the PATH of every shell that runs make.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+target := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Start a server and four kiosks on loopback; CHECK=1 runs the whole story instead, without a person
+	./bootstrap.sh build reader $(if $(CHECK),browser)
+	cargo build --release --workspace --locked
+	$(target)/release/carepost-demo
+
+test: ## Build everything and run every test (debug)
+	./bootstrap.sh build reader browser
+	cargo build --workspace --all-targets --locked
+	cargo test --workspace --doc --locked
+	cargo test --workspace --lib --bins --tests --locked
+
+check: ## Formatting, lints, documentation, the house rules (tests/it/tidy) and, where cargo-deny is here, dependencies
+	./bootstrap.sh build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	cargo test --workspace --test it --locked tidy::
+	@if command -v cargo-deny >/dev/null; then \
+		cargo deny --offline --locked check bans licenses sources; \
+	else \
+		echo "check: cargo-deny is not installed, so deny.toml's licences and sources were not checked (its bans are: tidy)"; \
+	fi
+
+bench: ## Measure (release) and print the figures; also written to target/bench.json
+	./bootstrap.sh build reader
+	cargo build --release --workspace --locked
+	$(target)/release/carepost-bench
+
+cross: ## Build the agent for a 64-bit Raspberry Pi and run its doctor under emulation
+	cross/build.sh aarch64
+	cross/doctor.sh aarch64

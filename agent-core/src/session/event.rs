@@ -1,0 +1,273 @@
+//! The session machine's facts, events and effects.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use carepost_protocol::audit::AuditEventType;
+use carepost_protocol::id::{SessionId, UserId};
+use carepost_protocol::role::Role;
+
+use super::guard::Throttle;
+use super::taps::{CardKey, Presented};
+
+/// How long things last at this screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionPolicy {
+    /// Without a touch for this long the screen locks (kiosk: 2 minutes).
+    pub screen_lock: Duration,
+    /// How long before that the page warns.
+    pub screen_warning: Duration,
+    /// How long after a correct PIN the badge alone signs in; zero where that is not wanted.
+    pub pin_grace: Duration,
+    /// How long a lock by one's own badge can be undone without a PIN.
+    pub undo: Duration,
+    /// The same badge within this time is one tap.
+    pub same_badge_quiet: Duration,
+    /// Wrong PINs in a row that lock a user.
+    pub max_failures: u32,
+    /// How long that lock lasts.
+    pub lockout: Duration,
+    /// How long a PIN pad waits for the next touch.
+    pub pin_entry: Duration,
+}
+
+impl Default for SessionPolicy {
+    /// The product's times for a wall kiosk.
+    fn default() -> Self {
+        Self {
+            screen_lock: Duration::from_secs(2 * 60),
+            screen_warning: Duration::from_secs(20),
+            pin_grace: Duration::from_secs(4 * 3600),
+            undo: Duration::from_secs(3),
+            same_badge_quiet: Duration::from_secs(1),
+            max_failures: 5,
+            lockout: Duration::from_secs(30 * 60),
+            pin_entry: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A person who may sign in here, as the mirror knows her.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The user.
+    pub user: UserId,
+    /// What the screen calls her.
+    pub display_name: String,
+    /// Her role.
+    pub role: Role,
+    /// How long her session outlives her last touch.
+    pub session_timeout: Duration,
+    /// Which PIN she has; none before an administrator set the first.
+    pub pin: Option<PinMark>,
+}
+
+/// Tells one PIN verifier from another, so that a replaced PIN ends the grace period of the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinMark(u64);
+
+impl PinMark {
+    /// The mark of a stored verifier. It is for comparing within one run, not for storing.
+    #[must_use]
+    pub fn of(verifier: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        verifier.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// What happens at the screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// A reader saw a badge.
+    BadgePresented {
+        /// Whose it is.
+        badge: Presented,
+        /// Her persisted failure counter; the default where there is no user.
+        throttle: Throttle,
+        /// Which card it is.
+        card: CardKey,
+    },
+    /// The badge left the reader. Not to be sent when the reader itself vanishes: a badge that lay on
+    /// it may lie there still when it comes back.
+    BadgeRemoved,
+    /// A PIN was typed: the machine asks for its check with [`SessionEffect::CheckPin`].
+    PinEntered,
+    /// The check that [`SessionEffect::CheckPin`] asked for is done.
+    PinChecked {
+        /// Which check.
+        attempt: u64,
+        /// Whose PIN.
+        user: UserId,
+        /// Whether it was hers.
+        correct: bool,
+        /// Her persisted failure counter before this check.
+        throttle: Throttle,
+    },
+    /// The PIN pad was dismissed.
+    PinCancelled,
+    /// The page was touched.
+    Touched,
+    /// "Lock" was pressed.
+    LockPressed,
+    /// "Undo" was pressed on the screen that one's own badge had locked.
+    UndoPressed,
+    /// "Sign out" was pressed.
+    SignOutPressed,
+    /// The mirror has a new version of a person.
+    MemberChanged(Member),
+    /// The mirror no longer has the person, or has her as inactive.
+    MemberGone(UserId),
+    /// Time passed; see [`super::SessionMachine::next_deadline`].
+    Tick,
+}
+
+/// What to do about it, in this order: what must be durable comes before what shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEffect {
+    /// Persist a user's failure counter before anything else.
+    KeepThrottle {
+        /// The user.
+        user: UserId,
+        /// Her counter from now on.
+        throttle: Throttle,
+    },
+    /// Check the PIN that was typed against the user's verifier, and answer with
+    /// [`SessionEvent::PinChecked`].
+    CheckPin {
+        /// Which check.
+        attempt: u64,
+        /// Whose PIN.
+        user: UserId,
+    },
+    /// Keep, encrypted, what the user has typed and not saved.
+    ParkDraft {
+        /// Whose draft.
+        user: UserId,
+    },
+    /// A session began.
+    SessionOpened {
+        /// The session.
+        session: SessionId,
+        /// Whose.
+        user: UserId,
+    },
+    /// A locked session is open again.
+    SessionResumed {
+        /// The session.
+        session: SessionId,
+        /// Whose.
+        user: UserId,
+    },
+    /// The screen must show nothing of this session any more.
+    ScreenLocked {
+        /// The session that waits behind the screen.
+        session: SessionId,
+        /// Whose.
+        user: UserId,
+    },
+    /// A session is over.
+    SessionEnded {
+        /// The session.
+        session: SessionId,
+        /// Whose.
+        user: UserId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Write this down, with action `execute`.
+    Audit(AuditNote),
+    /// Light or sound at the reader.
+    Feedback(Feedback),
+}
+
+/// What the reader shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feedback {
+    /// The badge was taken.
+    Accept,
+    /// It was not.
+    Deny,
+}
+
+/// What the audit log must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditNote {
+    /// What kind of thing happened: `badge`, `login` or `logout`.
+    pub event_type: AuditEventType,
+    /// Whether it was done, or refused.
+    pub success: bool,
+    /// Who.
+    pub user: Option<UserId>,
+    /// Under which session.
+    pub session: Option<SessionId>,
+    /// What exactly.
+    pub reason: Reason,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
+        /// What happened, in a word for the audit log.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// The word.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A badge of a member was presented.
+    Presented = "presented";
+    /// Nobody here has that badge.
+    UnknownBadge = "unknown_badge";
+    /// The badge was revoked.
+    RevokedBadge = "revoked_badge";
+    /// The badge's user is inactive.
+    InactiveUser = "inactive_user";
+    /// The card shows another number each time.
+    RandomUid = "random_uid";
+    /// The card could not be read.
+    UnreadableBadge = "unreadable_badge";
+    /// The user has no PIN yet.
+    NoPin = "no_pin";
+    /// Another PIN was being checked.
+    PinBeingChecked = "pin_being_checked";
+    /// The user is locked out.
+    LockedOut = "locked_out";
+    /// The device pauses after many wrong PINs.
+    DevicePaused = "device_paused";
+    /// Signed in with badge and PIN.
+    BadgeAndPin = "badge_and_pin";
+    /// Signed in, or resumed, with the badge within the grace period.
+    BadgeInGrace = "badge_in_grace";
+    /// Resumed by "undo".
+    Undone = "undone";
+    /// The PIN was wrong.
+    WrongPin = "wrong_pin";
+    /// The PIN was right, but the pad had gone.
+    PinTooLate = "pin_too_late";
+    /// No PIN was typed in time.
+    PinTimedOut = "pin_timed_out";
+    /// The PIN pad was dismissed.
+    PinCancelled = "pin_cancelled";
+    /// The PIN was replaced while it was being asked for.
+    PinReplaced = "pin_replaced";
+    /// The screen was locked with the own badge.
+    OwnBadge = "own_badge";
+    /// The screen was locked with the button.
+    LockButton = "lock_button";
+    /// Nobody touched the screen.
+    Idle = "idle";
+    /// Another person's badge took over.
+    TapOver = "tap_over";
+    /// "Sign out" was pressed.
+    SignedOut = "signed_out";
+    /// The user was deactivated.
+    Deactivated = "deactivated";
+}

@@ -1,0 +1,193 @@
+//! The sync engine's events and effects.
+
+use std::time::Duration;
+
+use carepost_protocol::change::Lane;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use carepost_protocol::wire::pull::Cursor;
+
+/// What happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncEvent {
+    /// The agent started as, or became, an enrolled device.
+    Started {
+        /// Where the mirror stands.
+        cursor: Option<Cursor>,
+        /// The last sync of an earlier run.
+        last_sync: Option<Timestamp>,
+    },
+    /// Something waits in that lane: a save, or what an earlier run left.
+    Saved(Lane),
+    /// A receipt came and the outbox settled it.
+    Pushed {
+        /// Which lane.
+        lane: Lane,
+        /// How many still wait, counted when the receipt was settled.
+        left: u64,
+    },
+    /// There was nothing to push in that lane.
+    NothingToPush(Lane),
+    /// A push failed, or its receipt could not be believed ([`Trouble::Broken`]).
+    PushFailed {
+        /// Which lane.
+        lane: Lane,
+        /// How many changes the batch had.
+        sent: usize,
+        /// Why.
+        trouble: Trouble,
+    },
+    /// The server began to answer.
+    StreamOpened(StreamId),
+    /// A whole page is here: read no further before it is applied.
+    PageReceived(StreamId),
+    /// The mirror has the page.
+    PageApplied {
+        /// Where the mirror stands now.
+        cursor: Cursor,
+    },
+    /// The mirror could not take the page (disk full): it will be asked for again.
+    PageFailed,
+    /// Nothing happened, says the server.
+    KeepAlive(StreamId),
+    /// The server ended the stream in good order, as when it restarts.
+    StreamEnded(StreamId),
+    /// The stream failed.
+    StreamFailed(StreamId, Trouble),
+    /// Another request, such as a heartbeat, was answered.
+    ServerHeard,
+    /// The operating system says that there is a network again.
+    NetworkReturned,
+    /// The server said elsewhere that this device is revoked.
+    Revoked,
+    /// Time passed; see [`super::Engine::next_deadline`].
+    Tick,
+}
+
+/// Tells one live stream from those before it, whose last words may come late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamId(pub(super) u64);
+
+/// What went wrong, by consequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// No answer came: the only trouble that means offline.
+    Unreachable,
+    /// The server will not answer now: wait.
+    Busy {
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The server broke over the request: wait, then send less.
+    Broken,
+    /// The server refuses the batch as a whole: send less.
+    BatchRefused,
+    /// The batch does not continue the chain: send from there.
+    ChainBroken {
+        /// The number that the server expects.
+        next_n: u64,
+    },
+    /// The cursor is not served any more: pull from the beginning.
+    CursorRefused,
+    /// The server does not know or allow this device: wait, and say so.
+    NotAllowed,
+    /// The device's key is refused for good: stop.
+    Revoked,
+    /// The device itself failed, such as its disk: wait. It says nothing about the server.
+    Local,
+}
+
+impl Trouble {
+    /// What an answer other than 2xx means.
+    #[must_use]
+    pub fn of(status: u16, problem: Option<&Problem>, retry_after: Option<Duration>) -> Self {
+        let next_n = problem.and_then(|problem| problem.next_n);
+        match (problem.and_then(Problem::kind), next_n) {
+            (Some(ProblemKind::DeviceRevoked), _) => return Self::Revoked,
+            (Some(ProblemKind::CursorRefused), _) => return Self::CursorRefused,
+            (Some(ProblemKind::ChainBroken), Some(next_n)) => return Self::ChainBroken { next_n },
+            (_, _) => {}
+        }
+        match status {
+            429 | 502..=504 => Self::Busy { retry_after },
+            400 | 413 | 415 | 422 => Self::BatchRefused,
+            401 | 403 | 404 => Self::NotAllowed,
+            _ => Self::Broken,
+        }
+    }
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncEffect {
+    /// Send the next batch of the lane and answer with [`SyncEvent::Pushed`],
+    /// [`SyncEvent::NothingToPush`] or [`SyncEvent::PushFailed`].
+    Push {
+        /// Which lane.
+        lane: Lane,
+        /// The most changes it may have.
+        changes: usize,
+    },
+    /// Queue everything from this number on again, before the push that follows.
+    Resend {
+        /// Which lane.
+        lane: Lane,
+        /// The number that the server expects.
+        next_n: u64,
+    },
+    /// The lane needs a person; say so.
+    Stuck {
+        /// Which lane.
+        lane: Lane,
+        /// Why.
+        why: Stuck,
+    },
+    /// Open the live stream.
+    OpenStream {
+        /// Its name, to be given with its events.
+        stream: StreamId,
+        /// Where from; none is the beginning.
+        cursor: Option<Cursor>,
+    },
+    /// Drop the live stream.
+    CloseStream(StreamId),
+    /// Apply the page that was received, then answer with [`SyncEvent::PageApplied`] or
+    /// [`SyncEvent::PageFailed`].
+    ApplyPage,
+    /// Forget the cursor: what the coming pages do not bring is to be swept when the head is reached.
+    /// The outbox is not affected.
+    Refetch,
+    /// The device is revoked: nothing is sent or asked any more.
+    Stop,
+}
+
+/// Why a lane needs a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stuck {
+    /// The server does not take its first change, even alone.
+    FirstChange,
+    /// The server has another history under the same numbers.
+    OtherHistory,
+}
+
+/// How the device stands with its server, for the kiosk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Nothing was tried yet.
+    Connecting,
+    /// The server answers.
+    Online {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// The server cannot be reached.
+    Offline {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// The server refuses this device for good.
+    Revoked {
+        /// Since then.
+        since: Timestamp,
+    },
+}

@@ -1,0 +1,384 @@
+//! When to push, and how to hold the live stream: one engine for both directions.
+//!
+//! - Two lanes go up, one push in flight in each. No audit push starts while a care push is on its way,
+//!   and care never waits for audit: a week of audit does not delay a vital sign.
+//! - One live stream comes down. It starts at the cursor (or at the beginning), so that catching up and
+//!   staying current are the same thing; pages are applied one at a time. Pull never waits for push,
+//!   nor push for pull.
+//! - Whatever fails is tried again after a jittered exponential wait of at most five minutes, and at
+//!   once when the network returns. Only a transport error means offline.
+//! - A batch that the server chokes on is halved until it goes. One change that does not go even alone
+//!   makes its lane *stuck*: that is reported for a person to see, and tried only every few minutes
+//!   from then on. It is never skipped, because the changes behind it are chained to it.
+//!
+//! The engine holds counts, numbers and the cursor; the two files hold the rest.
+
+mod event;
+mod lane;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use carepost_protocol::change::Lane;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS};
+
+use crate::backoff::{Backoff, LONGEST};
+pub use event::{Link, StreamId, Stuck, SyncEffect, SyncEvent, Trouble};
+use lane::LaneState;
+
+/// A stream that is silent for longer is dead, whatever the connection says.
+pub const SILENCE: Duration = Duration::from_secs(2 * KEEP_ALIVE_SECONDS);
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    until: Duration,
+    wants: Wants,
+}
+
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    /// It ends early when the network returns.
+    Network,
+    /// Something other than the network failed: it is waited out.
+    Patience,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    Down { wait: Option<Wait> },
+    Up { id: StreamId, opened: bool, heard: Duration },
+}
+
+/// The machine. Give it every event with the corrected wall time (for what the kiosk shows), monotonic
+/// time and a fresh random number (for jitter).
+#[derive(Debug)]
+pub struct Engine {
+    runs: bool,
+    cursor: Option<Cursor>,
+    care: LaneState,
+    audit: LaneState,
+    stream: Stream,
+    streams: u64,
+    applying: bool,
+    refetched: bool,
+    backoff: Backoff,
+    /// When the server last did well at anything.
+    well: Option<Duration>,
+    link: Link,
+    last_sync: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Timestamp,
+    monotonic: Duration,
+    random: u64,
+}
+
+type Effects = Vec<SyncEffect>;
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            runs: false,
+            cursor: None,
+            care: LaneState::new(Lane::Care),
+            audit: LaneState::new(Lane::Audit),
+            stream: Stream::Down { wait: None },
+            streams: 0,
+            applying: false,
+            refetched: false,
+            backoff: Backoff::new(FIRST_WAIT),
+            well: None,
+            link: Link::Connecting,
+            last_sync: None,
+        }
+    }
+}
+
+impl Engine {
+    /// Takes an event. Before [`SyncEvent::Started`] it only remembers what waits; after
+    /// [`SyncEffect::Stop`] it does nothing.
+    pub fn on(
+        &mut self,
+        event: SyncEvent,
+        now: Timestamp,
+        monotonic: Duration,
+        random: u64,
+    ) -> Vec<SyncEffect> {
+        let at = Moment { now, monotonic, random };
+        let mut out = Vec::new();
+        if !matches!(self.link, Link::Revoked { .. }) {
+            self.take(event, at, &mut out);
+            self.go_on(at, &mut out);
+        }
+        out
+    }
+
+    /// How the device stands with its server.
+    #[must_use]
+    pub const fn link(&self) -> Link {
+        self.link
+    }
+
+    /// The last sync that succeeded: a receipt, a page or a keep-alive.
+    #[must_use]
+    pub const fn last_sync(&self) -> Option<Timestamp> {
+        self.last_sync
+    }
+
+    /// Why a lane needs a person, if it does.
+    #[must_use]
+    pub const fn stuck(&self, lane: Lane) -> Option<Stuck> {
+        match lane {
+            Lane::Care => self.care.stuck,
+            Lane::Audit => self.audit.stuck,
+        }
+    }
+
+    /// When to send the next [`SyncEvent::Tick`], on monotonic time.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        if !self.runs {
+            return None;
+        }
+        let stream = match self.stream {
+            _ if self.applying => None,
+            Stream::Down { wait } => wait.map(|wait| wait.until),
+            Stream::Up { heard, .. } => Some(heard.saturating_add(SILENCE)),
+        };
+        let audit = if self.care.in_flight { None } else { self.audit.wakes() };
+        [stream, self.care.wakes(), audit].into_iter().flatten().min()
+    }
+
+    fn take(&mut self, event: SyncEvent, at: Moment, out: &mut Effects) {
+        match event {
+            SyncEvent::Started { cursor, last_sync } => {
+                self.runs = true;
+                self.cursor = cursor;
+                self.last_sync = last_sync;
+            }
+            SyncEvent::Saved(lane) => self.lane(lane).saved(),
+            SyncEvent::Pushed { lane, left } => {
+                self.lane(lane).pushed(left);
+                self.synced(at);
+            }
+            SyncEvent::NothingToPush(lane) => self.lane(lane).empty(),
+            SyncEvent::PushFailed { lane, sent, trouble } => self.push_failed(lane, sent, trouble, at, out),
+            SyncEvent::StreamOpened(id) => {
+                self.stream_heard(id, at);
+            }
+            SyncEvent::KeepAlive(id) => {
+                if self.stream_heard(id, at) {
+                    self.stream_works(at);
+                }
+            }
+            SyncEvent::PageReceived(id) => {
+                if self.stream_heard(id, at) {
+                    self.applying = true;
+                    out.push(SyncEffect::ApplyPage);
+                }
+            }
+            SyncEvent::PageApplied { cursor } => self.page_applied(cursor, at),
+            SyncEvent::PageFailed => {
+                self.applying = false;
+                self.drop_stream(at, Wants::Patience, out);
+            }
+            SyncEvent::StreamEnded(id) if self.is_current(id) => self.stream_down(at, Wants::Patience, None),
+            SyncEvent::StreamFailed(id, trouble) if self.is_current(id) => {
+                self.stream_failed(trouble, at, out)
+            }
+            // The last words of a stream that was given up.
+            SyncEvent::StreamEnded(_) | SyncEvent::StreamFailed(_, _) => {}
+            SyncEvent::ServerHeard => self.answered(at),
+            SyncEvent::NetworkReturned => self.network_returned(),
+            SyncEvent::Revoked => self.stop(at, out),
+            SyncEvent::Tick => {}
+        }
+    }
+
+    /// Starts whatever may start now.
+    fn go_on(&mut self, at: Moment, out: &mut Effects) {
+        if !self.runs {
+            return;
+        }
+        self.care.push_if_due(at.monotonic, out);
+        if !self.care.in_flight {
+            self.audit.push_if_due(at.monotonic, out);
+        }
+        if self.applying {
+            return;
+        }
+        match self.stream {
+            Stream::Up { heard, .. } if at.monotonic.saturating_sub(heard) >= SILENCE => {
+                self.drop_stream(at, Wants::Network, out);
+                self.unreachable(at);
+            }
+            Stream::Down { wait } if wait.is_none_or(|wait| wait.until <= at.monotonic) => {
+                self.streams = self.streams.saturating_add(1);
+                let id = StreamId(self.streams);
+                self.stream = Stream::Up { id, opened: false, heard: at.monotonic };
+                out.push(SyncEffect::OpenStream { stream: id, cursor: self.cursor });
+            }
+            Stream::Up { .. } | Stream::Down { .. } => {}
+        }
+    }
+
+    fn page_applied(&mut self, cursor: Cursor, at: Moment) {
+        self.applying = false;
+        self.cursor = Some(cursor);
+        if let Stream::Up { heard, .. } = &mut self.stream {
+            *heard = at.monotonic;
+        }
+        self.stream_works(at);
+    }
+
+    const fn lane(&mut self, lane: Lane) -> &mut LaneState {
+        match lane {
+            Lane::Care => &mut self.care,
+            Lane::Audit => &mut self.audit,
+        }
+    }
+
+    fn push_failed(&mut self, lane: Lane, sent: usize, trouble: Trouble, at: Moment, out: &mut Effects) {
+        match trouble {
+            Trouble::Revoked => return self.stop(at, out),
+            // A stream that is open knows better, and its watchdog will say so.
+            Trouble::Unreachable if self.stream_is_open() => {}
+            Trouble::Local => {}
+            Trouble::Unreachable => self.unreachable(at),
+            Trouble::Busy { .. }
+            | Trouble::Broken
+            | Trouble::BatchRefused
+            | Trouble::ChainBroken { .. }
+            | Trouble::CursorRefused
+            | Trouble::NotAllowed => self.answered(at),
+        }
+        let well = self.well;
+        self.lane(lane).failed(sent, trouble, well, at, out);
+    }
+
+    fn stream_failed(&mut self, trouble: Trouble, at: Moment, out: &mut Effects) {
+        match trouble {
+            Trouble::Revoked => self.stop(at, out),
+            Trouble::Unreachable => {
+                self.stream_down(at, Wants::Network, None);
+                self.unreachable(at);
+            }
+            Trouble::CursorRefused if !self.refetched => {
+                self.answered(at);
+                self.refetched = true;
+                self.cursor = None;
+                self.stream = Stream::Down { wait: None };
+                out.push(SyncEffect::Refetch);
+            }
+            Trouble::Local => self.stream_down(at, Wants::Patience, None),
+            Trouble::Busy { retry_after } => {
+                self.answered(at);
+                self.stream_down(at, Wants::Patience, retry_after);
+            }
+            Trouble::CursorRefused
+            | Trouble::Broken
+            | Trouble::BatchRefused
+            | Trouble::ChainBroken { .. }
+            | Trouble::NotAllowed => {
+                self.answered(at);
+                self.stream_down(at, Wants::Patience, None);
+            }
+        }
+    }
+
+    fn is_current(&self, id: StreamId) -> bool {
+        matches!(self.stream, Stream::Up { id: current, .. } if current == id)
+    }
+
+    const fn stream_is_open(&self) -> bool {
+        matches!(self.stream, Stream::Up { opened: true, .. })
+    }
+
+    fn stream_heard(&mut self, id: StreamId, at: Moment) -> bool {
+        let current = self.is_current(id);
+        if current {
+            self.stream = Stream::Up { id, opened: true, heard: at.monotonic };
+            self.answered(at);
+        }
+        current
+    }
+
+    /// The stream brought something: what failed before is over.
+    fn stream_works(&mut self, at: Moment) {
+        self.backoff.reset();
+        self.refetched = false;
+        self.synced(at);
+    }
+
+    fn drop_stream(&mut self, at: Moment, wants: Wants, out: &mut Effects) {
+        if let Stream::Up { id, .. } = self.stream {
+            out.push(SyncEffect::CloseStream(id));
+            self.stream_down(at, wants, None);
+        }
+    }
+
+    fn stream_down(&mut self, at: Moment, wants: Wants, least: Option<Duration>) {
+        let wait = wait(&mut self.backoff, least, wants, at);
+        self.stream = Stream::Down { wait: Some(wait) };
+    }
+
+    /// The server did something well.
+    fn synced(&mut self, at: Moment) {
+        self.well = Some(at.monotonic);
+        self.last_sync = Some(at.now);
+        self.answered(at);
+    }
+
+    /// The server said something, be it a refusal: it can be reached.
+    fn answered(&mut self, at: Moment) {
+        match self.link {
+            Link::Offline { .. } | Link::Connecting => {
+                self.link = Link::Online { since: at.now };
+                self.lift_waits();
+            }
+            Link::Online { .. } | Link::Revoked { .. } => {}
+        }
+    }
+
+    fn unreachable(&mut self, at: Moment) {
+        match self.link {
+            Link::Online { .. } | Link::Connecting => self.link = Link::Offline { since: at.now },
+            Link::Offline { .. } | Link::Revoked { .. } => {}
+        }
+    }
+
+    fn network_returned(&mut self) {
+        self.backoff.reset();
+        self.lift_waits();
+    }
+
+    fn lift_waits(&mut self) {
+        self.care.lift_wait();
+        self.audit.lift_wait();
+        if let Stream::Down { wait } = &mut self.stream {
+            wait.take_if(|wait| wait.wants == Wants::Network);
+        }
+    }
+
+    fn stop(&mut self, at: Moment, out: &mut Effects) {
+        if let Stream::Up { id, .. } = self.stream {
+            out.push(SyncEffect::CloseStream(id));
+        }
+        self.runs = false;
+        self.stream = Stream::Down { wait: None };
+        self.link = Link::Revoked { since: at.now };
+        out.push(SyncEffect::Stop);
+    }
+}
+
+fn wait(backoff: &mut Backoff, least: Option<Duration>, wants: Wants, at: Moment) -> Wait {
+    let least = least.unwrap_or_default().min(LONGEST);
+    Wait { until: at.monotonic.saturating_add(backoff.next(at.random).max(least)), wants }
+}

@@ -1,0 +1,438 @@
+//! Stories of a device and its server. Draws are zero, so that a wait is exactly half its span: 0.5 s,
+//! 1 s, 2 s and so on.
+
+use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use proptest::prelude::*;
+
+use super::*;
+
+const NINE: i64 = 1_777_626_000_000;
+
+struct Device {
+    engine: Engine,
+    at: Duration,
+}
+
+impl Device {
+    fn new() -> Self {
+        Self { engine: Engine::default(), at: Duration::from_secs(100) }
+    }
+
+    /// A device whose stream is open and has reached the head.
+    fn online() -> Self {
+        let mut device = Self::new();
+        device.check(started(), "open1@start");
+        device.check(SyncEvent::StreamOpened(StreamId(1)), "");
+        device.check(SyncEvent::PageReceived(StreamId(1)), "apply");
+        device.check(applied(7), "");
+        device
+    }
+
+    fn on(&mut self, event: SyncEvent) -> Vec<SyncEffect> {
+        let now = Timestamp::from_millis(NINE).after(self.at);
+        self.engine.on(event, now, self.at, 0)
+    }
+
+    fn check(&mut self, event: SyncEvent, expected: &str) {
+        let told = format!("{event:?}");
+        let words: Vec<String> = self.on(event).iter().map(word).collect();
+        assert_eq!(words.join(" "), expected, "{told}");
+    }
+
+    fn check_after(&mut self, millis: u64, expected: &str) {
+        self.at += Duration::from_millis(millis);
+        self.check(SyncEvent::Tick, expected);
+    }
+}
+
+fn word(effect: &SyncEffect) -> String {
+    match effect {
+        SyncEffect::Push { lane, changes } => format!("push-{}({changes})", lane.name()),
+        SyncEffect::Resend { lane, next_n } => format!("resend-{}({next_n})", lane.name()),
+        SyncEffect::Stuck { lane, why } => format!("stuck-{}({why:?})", lane.name()),
+        SyncEffect::OpenStream { stream, cursor: None } => format!("open{}@start", stream.0),
+        SyncEffect::OpenStream { stream, cursor: Some(cursor) } => format!("open{}@{}", stream.0, cursor.seq),
+        SyncEffect::CloseStream(stream) => format!("close{}", stream.0),
+        SyncEffect::ApplyPage => "apply".into(),
+        SyncEffect::Refetch => "refetch".into(),
+        SyncEffect::Stop => "stop".into(),
+    }
+}
+
+const fn started() -> SyncEvent {
+    SyncEvent::Started { cursor: None, last_sync: None }
+}
+
+const fn applied(seq: u64) -> SyncEvent {
+    SyncEvent::PageApplied { cursor: Cursor { epoch: 1, seq } }
+}
+
+const fn pushed(lane: Lane, left: u64) -> SyncEvent {
+    SyncEvent::Pushed { lane, left }
+}
+
+const fn failed(lane: Lane, sent: usize, trouble: Trouble) -> SyncEvent {
+    SyncEvent::PushFailed { lane, sent, trouble }
+}
+
+use Lane::{Audit, Care};
+use SyncEvent::{KeepAlive, NetworkReturned, Saved, ServerHeard, StreamEnded, StreamFailed};
+
+#[test]
+fn nothing_goes_before_the_device_is_enrolled() {
+    let mut device = Device::new();
+    device.check(Saved(Care), "");
+    device.check_after(1_000_000, "");
+    assert_eq!(device.engine.next_deadline(), None);
+    device.check(started(), "push-care(1000) open1@start");
+}
+
+#[test]
+fn a_save_goes_up_at_once_and_what_came_meanwhile_right_after() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(Saved(Care), "");
+    device.check(pushed(Care, 0), "push-care(1000)");
+    device.check(SyncEvent::NothingToPush(Care), "");
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(pushed(Care, 3), "push-care(1000)");
+    device.check(pushed(Care, 0), "");
+}
+
+#[test]
+fn audit_never_delays_care() {
+    let mut device = Device::online();
+    device.check(Saved(Audit), "push-audit(1000)");
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(pushed(Audit, 5000), "");
+    device.check(pushed(Care, 1), "push-care(1000)");
+    device.check(pushed(Care, 0), "push-audit(1000)");
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(failed(Care, 1, Trouble::Broken), "");
+    device.check(pushed(Audit, 1), "push-audit(1000)");
+}
+
+#[test]
+fn days_offline_are_waited_out_with_growing_patience() {
+    let mut device = Device::online();
+    device.check(StreamFailed(StreamId(1), Trouble::Unreachable), "");
+    let Link::Offline { since } = device.engine.link() else { panic!("offline") };
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(failed(Care, 1, Trouble::Unreachable), "");
+    device.check(Saved(Care), "");
+    device.check_after(500, "push-care(1000) open2@7");
+    device.check(failed(Care, 2, Trouble::Unreachable), "");
+    device.check(StreamFailed(StreamId(2), Trouble::Unreachable), "");
+    for _ in 0..20 {
+        let wait = device.engine.next_deadline().unwrap() - device.at;
+        assert!(wait <= crate::backoff::LONGEST);
+        device.at += wait;
+        for effect in device.on(SyncEvent::Tick) {
+            match effect {
+                SyncEffect::Push { lane, .. } => drop(device.on(failed(lane, 2, Trouble::Unreachable))),
+                SyncEffect::OpenStream { stream, .. } => {
+                    drop(device.on(StreamFailed(stream, Trouble::Unreachable)));
+                }
+                other @ (SyncEffect::Resend { .. }
+                | SyncEffect::Stuck { .. }
+                | SyncEffect::CloseStream(_)
+                | SyncEffect::ApplyPage
+                | SyncEffect::Refetch
+                | SyncEffect::Stop) => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(device.engine.link(), Link::Offline { since }, "since the first failure");
+    let effects: Vec<String> = device.on(NetworkReturned).iter().map(word).collect();
+    assert_eq!(effects.len(), 2, "both directions at once: {effects:?}");
+}
+
+#[test]
+fn any_answer_ends_offline_and_brings_the_rest_back_at_once() {
+    let mut device = Device::online();
+    device.check(StreamFailed(StreamId(1), Trouble::Unreachable), "");
+    device.check(ServerHeard, "open2@7");
+    assert!(matches!(device.engine.link(), Link::Online { .. }));
+}
+
+#[test]
+fn only_a_transport_error_means_offline() {
+    for trouble in [
+        Trouble::Busy { retry_after: None },
+        Trouble::Broken,
+        Trouble::BatchRefused,
+        Trouble::NotAllowed,
+        Trouble::Local,
+        Trouble::ChainBroken { next_n: 1 },
+    ] {
+        let mut device = Device::online();
+        device.on(Saved(Care));
+        device.on(failed(Care, 1, trouble));
+        device.on(StreamFailed(StreamId(1), trouble));
+        assert!(matches!(device.engine.link(), Link::Online { .. }), "{trouble:?}");
+    }
+}
+
+#[test]
+fn a_silent_stream_is_given_up_after_two_keep_alives_but_not_while_a_page_is_applied() {
+    let mut device = Device::online();
+    device.check_after(29_999, "");
+    device.check(KeepAlive(StreamId(1)), "");
+    device.check_after(29_999, "");
+    device.check_after(1, "close1");
+    assert!(matches!(device.engine.link(), Link::Offline { .. }));
+    device.check_after(500, "open2@7");
+    device.check(SyncEvent::PageReceived(StreamId(2)), "apply");
+    device.check_after(60_000, "");
+    device.check(applied(9), "");
+    device.check(StreamEnded(StreamId(2)), "");
+    device.check_after(500, "open3@9");
+}
+
+#[test]
+fn late_words_of_an_old_stream_are_not_believed() {
+    let mut device = Device::online();
+    device.check(StreamEnded(StreamId(1)), "");
+    device.check_after(500, "open2@7");
+    device.check(SyncEvent::PageReceived(StreamId(1)), "");
+    device.check(StreamFailed(StreamId(1), Trouble::Unreachable), "");
+    assert!(matches!(device.engine.link(), Link::Online { .. }));
+}
+
+#[test]
+fn a_page_that_cannot_be_kept_is_asked_for_again() {
+    let mut device = Device::online();
+    device.check(SyncEvent::PageReceived(StreamId(1)), "apply");
+    device.check(SyncEvent::PageFailed, "close1");
+    device.check_after(500, "open2@7");
+}
+
+#[test]
+fn a_stream_that_ends_during_a_page_waits_for_the_page() {
+    let mut device = Device::online();
+    device.check(SyncEvent::PageReceived(StreamId(1)), "apply");
+    device.check(StreamEnded(StreamId(1)), "");
+    device.check_after(5_000, "");
+    device.check(applied(8), "open2@8");
+}
+
+#[test]
+fn a_refused_cursor_means_from_the_beginning_once() {
+    let mut device = Device::online();
+    device.check(StreamFailed(StreamId(1), Trouble::CursorRefused), "refetch open2@start");
+    device.check(StreamFailed(StreamId(2), Trouble::CursorRefused), "");
+    device.check_after(500, "open3@start");
+}
+
+#[test]
+fn a_broken_chain_is_sent_again_from_where_the_server_says() {
+    let broken = |next_n| failed(Care, 5, Trouble::ChainBroken { next_n });
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(broken(3), "resend-care(3) push-care(1000)");
+    device.check(pushed(Care, 1), "push-care(1000)");
+    device.check(broken(4), "resend-care(4) push-care(1000)");
+    device.check(broken(4), "stuck-care(OtherHistory)");
+    assert_eq!(device.engine.stuck(Care), Some(Stuck::OtherHistory));
+    device.check(Saved(Care), "");
+}
+
+#[test]
+fn a_batch_too_large_is_halved_at_once() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(failed(Care, 40, Trouble::BatchRefused), "push-care(20)");
+    device.check(failed(Care, 20, Trouble::BatchRefused), "push-care(10)");
+    device.check(pushed(Care, 30), "push-care(20)");
+    device.check(failed(Care, 3, Trouble::BatchRefused), "push-care(1)");
+    device.check(failed(Care, 1, Trouble::BatchRefused), "stuck-care(FirstChange)");
+    device.check_after(299_999, "close1");
+    device.check_after(1, "push-care(1)");
+    device.check(pushed(Care, 0), "open2@7");
+    assert_eq!(device.engine.stuck(Care), None, "the server was mended");
+}
+
+#[test]
+fn a_change_is_only_blamed_when_the_server_does_well_otherwise() {
+    for does_well in [true, false] {
+        let mut device = Device::online();
+        device.check(Saved(Care), "push-care(1000)");
+        device.check(failed(Care, 2, Trouble::Broken), "");
+        device.check_after(500, "push-care(1000)");
+        device.check(failed(Care, 2, Trouble::Broken), "");
+        device.check_after(1_000, "push-care(1)");
+        for wait in [2_000, 4_000, 8_000] {
+            device.check(failed(Care, 1, Trouble::Broken), "");
+            device.check_after(wait, "push-care(1)");
+            if does_well {
+                device.check(KeepAlive(StreamId(1)), "");
+            }
+        }
+        device
+            .check(failed(Care, 1, Trouble::Broken), if does_well { "stuck-care(FirstChange)" } else { "" });
+    }
+}
+
+#[test]
+fn a_busy_server_is_left_alone_as_long_as_it_asks() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(failed(Care, 9, Trouble::Busy { retry_after: Some(Duration::from_secs(20)) }), "");
+    device.check_after(19_999, "");
+    device.check_after(1, "push-care(1000)");
+}
+
+#[test]
+fn a_revoked_device_stops_for_good() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(failed(Care, 1, Trouble::Revoked), "close1 stop");
+    for event in [Saved(Care), NetworkReturned, started(), SyncEvent::Tick] {
+        device.check(event, "");
+    }
+    assert!(matches!(device.engine.link(), Link::Revoked { .. }));
+    assert_eq!(device.engine.next_deadline(), None);
+}
+
+#[test]
+fn answers_are_sorted_by_consequence() {
+    let problem = |kind: ProblemKind| kind.because("because");
+    let of = |kind: ProblemKind| Trouble::of(kind.status(), Some(&problem(kind)), None);
+    assert_eq!(of(ProblemKind::DeviceRevoked), Trouble::Revoked);
+    assert_eq!(of(ProblemKind::CursorRefused), Trouble::CursorRefused);
+    assert_eq!(of(ProblemKind::TooLarge), Trouble::BatchRefused);
+    assert_eq!(of(ProblemKind::Unauthenticated), Trouble::NotAllowed);
+    assert_eq!(of(ProblemKind::Unavailable), Trouble::Busy { retry_after: None });
+    assert_eq!(of(ProblemKind::Internal), Trouble::Broken);
+    let broken = Problem { next_n: Some(4), ..problem(ProblemKind::ChainBroken) };
+    assert_eq!(Trouble::of(409, Some(&broken), None), Trouble::ChainBroken { next_n: 4 });
+    assert_eq!(Trouble::of(502, None, None), Trouble::Busy { retry_after: None }, "a proxy's own page");
+}
+
+/// A device and a server that goes wrong in every way, and then is mended.
+struct World {
+    device: Device,
+    waiting: [u64; 2],
+    flying: [Option<u64>; 2],
+    stream: Option<StreamId>,
+    applying: bool,
+}
+
+impl World {
+    fn take(&mut self, event: SyncEvent) {
+        for effect in self.device.on(event) {
+            match effect {
+                SyncEffect::Push { lane, changes } => {
+                    let i = lane as usize;
+                    assert_eq!(self.flying[i], None, "two pushes in a lane");
+                    assert!(lane == Care || self.flying[0].is_none(), "audit beside care");
+                    self.flying[i] = Some(self.waiting[i].min(changes as u64));
+                }
+                SyncEffect::OpenStream { stream, .. } => {
+                    assert!(self.stream.is_none() && !self.applying, "two streams");
+                    self.stream = Some(stream);
+                }
+                SyncEffect::CloseStream(stream) => assert_eq!(self.stream.take(), Some(stream)),
+                SyncEffect::ApplyPage => {
+                    assert!(!self.applying, "two pages");
+                    self.applying = true;
+                }
+                SyncEffect::Resend { .. } | SyncEffect::Stuck { .. } | SyncEffect::Refetch => {}
+                SyncEffect::Stop => panic!("nobody revoked it"),
+            }
+        }
+        let due = self.device.engine.next_deadline();
+        assert!(due.is_none_or(|due| due > self.device.at), "a tick would spin");
+        let awaited = self.applying || self.flying.iter().any(Option::is_some);
+        assert!(due.is_some() || awaited, "nothing will ever wake it");
+    }
+
+    fn push_ends(&mut self, lane: Lane, trouble: Option<Trouble>) {
+        let i = lane as usize;
+        let Some(sent) = self.flying[i].take() else { return };
+        match trouble {
+            Some(trouble) => self.take(failed(lane, sent as usize, trouble)),
+            None => {
+                self.waiting[i] -= sent;
+                self.take(pushed(lane, self.waiting[i]));
+            }
+        }
+    }
+
+    fn stream_does(&mut self, what: usize, trouble: Option<Trouble>) {
+        let Some(id) = self.stream else { return };
+        if self.applying {
+            self.applying = false;
+            return self.take(if what == 0 { SyncEvent::PageFailed } else { applied(what as u64) });
+        }
+        match (what, trouble) {
+            (_, Some(trouble)) => {
+                self.stream = None;
+                self.take(StreamFailed(id, trouble));
+            }
+            (0, None) => {
+                self.stream = None;
+                self.take(StreamEnded(id));
+            }
+            (1, None) => self.take(SyncEvent::PageReceived(id)),
+            (_, None) => self.take(KeepAlive(id)),
+        }
+    }
+}
+
+fn trouble() -> impl Strategy<Value = Option<Trouble>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(Trouble::Unreachable)),
+        Just(Some(Trouble::Busy { retry_after: Some(Duration::from_secs(7)) })),
+        Just(Some(Trouble::Broken)),
+        Just(Some(Trouble::BatchRefused)),
+        Just(Some(Trouble::ChainBroken { next_n: 1 })),
+        Just(Some(Trouble::CursorRefused)),
+        Just(Some(Trouble::NotAllowed)),
+        Just(Some(Trouble::Local)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_went_wrong_everything_arrives_once_it_is_mended(
+        steps in prop::collection::vec((0..7_usize, 0..4_usize, trouble(), 0..40_000_u64), 1..150)
+    ) {
+        let (device, stream) = (Device::new(), None);
+        let mut world = World { device, waiting: [0; 2], flying: [None; 2], stream, applying: false };
+        world.take(started());
+        for (step, what, trouble, wait) in steps {
+            match step {
+                0 | 1 => {
+                    let lane = if step == 0 { Care } else { Audit };
+                    world.waiting[lane as usize] += what as u64 + 1;
+                    world.take(Saved(lane));
+                }
+                2 => world.push_ends(Care, trouble),
+                3 => world.push_ends(Audit, trouble),
+                4 => world.stream_does(what, trouble),
+                5 => world.take(if what == 0 { NetworkReturned } else { ServerHeard }),
+                _ => {
+                    world.device.at += Duration::from_millis(wait);
+                    world.take(SyncEvent::Tick);
+                }
+            }
+        }
+        // Mended: everything succeeds, and time passes at most to the next deadline.
+        for _ in 0..200 {
+            world.push_ends(Care, None);
+            world.push_ends(Audit, None);
+            world.stream_does(2, None);
+            if let Some(due) = world.device.engine.next_deadline() {
+                world.device.at = due.min(world.device.at + Duration::from_secs(15));
+            }
+            world.take(SyncEvent::Tick);
+        }
+        prop_assert_eq!(world.waiting, [0, 0]);
+        prop_assert!(world.stream.is_some());
+        let online = matches!(world.device.engine.link(), Link::Online { .. });
+        prop_assert!(online);
+        prop_assert_eq!((world.device.engine.stuck(Care), world.device.engine.stuck(Audit)), (None, None));
+    }
+}

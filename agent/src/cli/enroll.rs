@@ -1,0 +1,68 @@
+//! `carepost-agent enroll`: the same enrollment as the running agent's, on a terminal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::SecretString;
+
+use super::{Outcome, say};
+use crate::config::Config;
+use crate::desk::{EnrollStep, Enrolling};
+use crate::run::{Ended, Enroller, Opened};
+
+/// Enrolls, with a one-time token if one is given.
+pub(super) fn enroll(config: &Config, token: Option<String>, wait: u64) -> anyhow::Result<Outcome> {
+    let opened = Opened::open(config)
+        .context("cannot enroll here (a running agent enrolls by itself and shows the code on its page)")?;
+    if let Some(grant) = opened.vault.grant()? {
+        say(&format!("already enrolled: {} at {}", grant.device_name, grant.facility_name));
+        return Ok(Outcome::Done);
+    }
+    if let Some(token) = token {
+        opened.keep_token(&SecretString::from(token))?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let opened = Arc::new(opened);
+    let upstream = opened.upstream(config)?;
+    let mut enroller = Enroller::new(config, &opened, &upstream);
+    let mut shown = String::new();
+    let show = |screen: Enrolling| {
+        let line = in_words(&screen);
+        if line != shown {
+            say(&line);
+            shown = line;
+        }
+    };
+    let ended =
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(wait), enroller.run(show)).await });
+    match ended {
+        Ok(Ok(Ended::Enrolled(grant))) => {
+            say(&format!("enrolled: {} at {}", grant.device_name, grant.facility_name));
+            Ok(Outcome::Done)
+        }
+        Ok(Ok(Ended::Revoked)) => {
+            say("the server refuses this device's key for good: ask an administrator");
+            Ok(Outcome::NeedsAttention)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            say("not enrolled in time; run this again, or start the agent, to go on");
+            Ok(Outcome::NotEnrolled)
+        }
+    }
+}
+
+fn in_words(screen: &Enrolling) -> String {
+    match &screen.step {
+        EnrollStep::Contacting { trouble: None } => format!("asking {} ...", screen.server),
+        EnrollStep::Contacting { trouble: Some(trouble) } => trouble.clone(),
+        EnrollStep::Code { code, possible_clone, .. } => {
+            let clone = if *possible_clone { " (another device claims this hardware)" } else { "" };
+            format!("pairing code {code}{clone}: an administrator approves it")
+        }
+        EnrollStep::Confirm { facility_name, number } => {
+            format!("{facility_name}: confirm the number {number}")
+        }
+    }
+}

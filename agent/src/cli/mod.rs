@@ -1,0 +1,142 @@
+//! The command line. Exit codes: 0 done, 1 failed, 2 usage, 3 not enrolled, 4 offline, 5 needs
+//! attention.
+
+mod badge;
+mod doctor;
+mod enroll;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, DEFAULT_PATH};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    Failed,
+    Usage,
+    NotEnrolled,
+    Offline,
+    NeedsAttention,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::Failed => 1,
+            Outcome::Usage => 2,
+            Outcome::NotEnrolled => 3,
+            Outcome::Offline => 4,
+            Outcome::NeedsAttention => 5,
+        })
+    }
+}
+
+/// The Carepost agent: care records where the care happens, network or not.
+#[derive(Debug, Parser)]
+#[command(
+    name = "carepost-agent",
+    version,
+    after_help = "Examples:\n  carepost-agent run\n  carepost-agent doctor\n  carepost-agent --config ./agent.toml status --json\n\n\
+                  Exit codes: 0 done, 1 failed, 2 usage, 3 not enrolled, 4 offline, 5 needs attention."
+)]
+struct Cli {
+    /// The configuration.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH, env = "CAREPOST_AGENT_CONFIG")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent: kiosk page, badge readers, sync.
+    Run,
+    /// Enroll this device: show its pairing code, or use a one-time token, and wait until it is let in.
+    Enroll(Enroll),
+    /// Say how the running agent is.
+    Status(Output),
+    /// Check everything this device needs, and say what to do about what is wrong.
+    Doctor(Output),
+    /// Badges.
+    #[command(subcommand)]
+    Badge(Badge),
+}
+
+#[derive(Debug, Args)]
+struct Enroll {
+    /// The one-time token that registering the device gave.
+    #[arg(long, value_name = "TOKEN", env = "CAREPOST_ENROLL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Give up after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    wait: u64,
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    /// For programs: one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Badge {
+    /// Wait for a badge and say what it gives, its number masked.
+    Read {
+        /// Give up after so many seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
+    },
+}
+
+/// Runs the command that the command line gives.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The first thing: nothing may fall back to another provider of cryptography.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        say_error("another provider of cryptography is installed");
+        return Outcome::Failed.into();
+    }
+    let config = match Config::load(&cli.config) {
+        Ok(config) => config,
+        Err(error) => {
+            say_error(&error.to_string());
+            return match error {
+                ConfigError::Unreadable { .. } => Outcome::Failed.into(),
+                ConfigError::Malformed { .. } | ConfigError::Invalid { .. } => Outcome::Usage.into(),
+            };
+        }
+    };
+    let ended = match cli.command {
+        Command::Run => crate::run::run(&config).map(|()| Outcome::Done),
+        Command::Enroll(enroll) => enroll::enroll(&config, enroll.token, enroll.wait),
+        Command::Status(output) => status::status(&config, output.json),
+        Command::Doctor(output) => doctor::doctor(&config, output.json),
+        Command::Badge(Badge::Read { wait }) => badge::read(&config, wait),
+    };
+    match ended {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            say_error(&format!("{error:#}"));
+            Outcome::Failed.into()
+        }
+    }
+}
+
+/// A line for people, or for programs that asked for one.
+#[allow(clippy::print_stdout)] // this is where a command's output goes
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[allow(clippy::print_stderr)] // this is where a command's errors go
+fn say_error(line: &str) {
+    eprintln!("carepost-agent: {line}");
+}

@@ -1,0 +1,98 @@
+//! The process's one clock: corrected wall time, monotonic time, and the one random source beside it.
+//!
+//! What is believed, and why, is decided in [`carepost_agent_core::clock`].
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use carepost_agent_core::clock::Clock as Decisions;
+use carepost_protocol::time::{ClockQuality, Timestamp};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Clock {
+    decisions: Mutex<Decisions>,
+}
+
+impl Clock {
+    /// The clock at the start of a run, with the floor that was persisted.
+    #[must_use]
+    pub fn new(kept_floor: Option<Timestamp>) -> Self {
+        Self { decisions: Mutex::new(Decisions::new(kept_floor, monotonic())) }
+    }
+
+    /// The corrected time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.read().0
+    }
+
+    /// How far it can be believed.
+    #[must_use]
+    pub fn quality(&self) -> ClockQuality {
+        self.read().1
+    }
+
+    /// Time since the device was switched on; it goes on while the device sleeps.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        monotonic()
+    }
+
+    /// The server answered a request that was sent at `sent` on monotonic time. Returns the floor to
+    /// persist, when it is time to.
+    #[must_use]
+    pub fn compared(&self, server: Timestamp, sent: Duration) -> Option<Timestamp> {
+        self.decide(|decisions| decisions.compared(server, sent, monotonic()))
+    }
+
+    /// The server said its time. Returns the floor to persist, when it is time to.
+    #[must_use]
+    pub fn heard(&self, server: Timestamp) -> Option<Timestamp> {
+        self.decide(|decisions| decisions.heard(server))
+    }
+
+    /// Random bytes from the operating system.
+    ///
+    /// # Panics
+    /// Never on Linux, whose random source cannot fail once the system is up; without one, no key and
+    /// no id could be trusted.
+    #[must_use]
+    #[allow(clippy::expect_used)]
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        bytes
+    }
+
+    /// A random number.
+    #[must_use]
+    pub fn random_u64(&self) -> u64 {
+        u64::from_ne_bytes(self.random())
+    }
+
+    fn read(&self) -> (Timestamp, ClockQuality) {
+        self.decide(|decisions| decisions.now(device_time(), monotonic()))
+    }
+
+    fn decide<T>(&self, decide: impl FnOnce(&mut Decisions) -> T) -> T {
+        decide(&mut self.decisions.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What the device's own clock says.
+fn device_time() -> Timestamp {
+    let millis = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
+    };
+    Timestamp::from_millis(millis)
+}
+
+/// `CLOCK_BOOTTIME`: what `Instant` would give stands still while a tablet sleeps, and with it every
+/// idle time.
+fn monotonic() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}

@@ -1,0 +1,210 @@
+//! What comes from badge readers, PIN pads and the clock, and what the session makes of it.
+
+use std::time::Duration;
+
+use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
+use carepost_agent_core::session::{
+    AuditNote, CardKey, Feedback as Answer, Member, PinMark, Presented, SessionEffect, SessionEvent, Throttle,
+};
+use carepost_protocol::audit::{AuditEvent, AuditEventType};
+use carepost_protocol::id::UserId;
+use carepost_protocol::record::UserDocument;
+use carepost_protocol::wire::heartbeat::ReaderState;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use super::lock;
+use super::ward::Ward;
+use crate::badge::{self, BadgeEvent, Feedback, Uid};
+
+impl Ward {
+    /// A reader saw something: what to show at the reader.
+    pub fn on_badge(&self, event: &BadgeEvent) -> Option<Feedback> {
+        match event {
+            BadgeEvent::Presented { uid, .. } => self.present(uid),
+            BadgeEvent::Unreadable { .. } => {
+                let (badge, throttle) = (Presented::Unreadable, Throttle::default());
+                self.session_on(SessionEvent::BadgePresented { badge, throttle, card: CardKey(0) });
+            }
+            BadgeEvent::Removed { .. } => self.session_on(SessionEvent::BadgeRemoved),
+            BadgeEvent::Reader(_) => {}
+        }
+        lock(&self.feedback).take()
+    }
+
+    fn present(&self, uid: &Uid) {
+        let lookup = badge::lookup(&self.badge_key, uid);
+        let card =
+            CardKey(lookup.bytes().take(16).fold(0, |key, digit| (key << 4) | u64::from(nibble(digit))));
+        let badge = if uid.is_random() { Presented::RandomUid } else { self.known(&lookup) };
+        let throttle = match &badge {
+            Presented::Known(member) => self.throttle(member.user),
+            Presented::Revoked { .. }
+            | Presented::Inactive { .. }
+            | Presented::Unknown
+            | Presented::RandomUid
+            | Presented::Unreadable => Throttle::default(),
+        };
+        self.session_on(SessionEvent::BadgePresented { badge, throttle, card });
+    }
+
+    fn known(&self, lookup: &str) -> Presented {
+        let Ok(Some(badge)) = self.mirror.badge(lookup) else { return Presented::Unknown };
+        let user = badge.user_id;
+        if !badge.is_active {
+            return Presented::Revoked { user };
+        }
+        match self.mirror.user(user) {
+            Ok(Some(document)) if document.is_active => Presented::Known(member(&document)),
+            Ok(Some(_)) => Presented::Inactive { user },
+            Ok(None) | Err(_) => Presented::Unknown,
+        }
+    }
+
+    /// A counter that cannot be read counts as one failure short of a lock: guessing stays bounded, and
+    /// whoever knows her PIN still gets in.
+    fn throttle(&self, user: UserId) -> Throttle {
+        if let Some(throttle) = lock(&self.unkept).get(&user) {
+            return *throttle;
+        }
+        self.outbox.throttle(user).unwrap_or_else(|error| {
+            tracing::error!(%error, "a PIN failure counter cannot be read");
+            Throttle { failures: 4, locked_until: None }
+        })
+    }
+
+    /// Keeps a counter durably; while the disk does not take it, in memory, so that a full disk makes
+    /// guessing no cheaper.
+    fn keep_throttle(&self, user: UserId, throttle: Throttle) {
+        match self.outbox.keep_throttle(user, &throttle) {
+            Ok(()) => drop(lock(&self.unkept).remove(&user)),
+            Err(error) => {
+                tracing::error!(%error, "a PIN failure counter could not be kept");
+                lock(&self.unkept).insert(user, throttle);
+            }
+        }
+    }
+
+    /// Whether a PIN for that attempt is awaited; then it has to be given to [`Ward::check_pin`].
+    pub(super) fn begin_pin(&self, attempt: u64) -> bool {
+        let awaited = lock(&self.session).pin_attempt().is_some_and(|(awaited, _)| awaited == attempt);
+        if awaited {
+            self.session_on(SessionEvent::PinEntered);
+        }
+        awaited
+    }
+
+    pub(super) fn check_pin(&self, attempt: u64, pin: &SecretString) {
+        let Some(user) = lock(&self.checks).take() else { return };
+        let verifier = self.mirror.user(user).ok().flatten().and_then(|user| user.pin_verifier);
+        let correct = verifier.is_some_and(|verifier| is_pin(&verifier, pin));
+        let throttle = self.throttle(user);
+        self.session_on(SessionEvent::PinChecked { attempt, user, correct, throttle });
+    }
+
+    pub(super) fn touched(&self) {
+        self.session_on(SessionEvent::Touched);
+    }
+
+    pub(super) fn cancel_pin(&self) {
+        self.session_on(SessionEvent::PinCancelled);
+    }
+
+    pub(super) fn lock(&self) {
+        self.session_on(SessionEvent::LockPressed);
+    }
+
+    pub(super) fn undo_lock(&self) {
+        self.session_on(SessionEvent::UndoPressed);
+    }
+
+    /// Lets time pass: whether something was due.
+    pub(super) fn tick(&self) -> bool {
+        let now = self.clock.monotonic();
+        let due = lock(&self.session).next_deadline().is_some_and(|deadline| deadline <= now);
+        if due {
+            self.session_on(SessionEvent::Tick);
+        }
+        due
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        lock(&self.session).next_deadline()
+    }
+
+    /// The mirror has new documents: whoever is at this screen may be one of them.
+    pub fn members_changed(&self) {
+        let people = lock(&self.session).people();
+        for user in people {
+            match self.mirror.user(user) {
+                Ok(Some(document)) if document.is_active => {
+                    self.session_on(SessionEvent::MemberChanged(member(&document)));
+                }
+                Ok(_) => self.session_on(SessionEvent::MemberGone(user)),
+                Err(error) => tracing::error!(%error, "the mirror does not say who is at this screen"),
+            }
+        }
+    }
+
+    /// The reader came or went: audited.
+    pub(super) fn note_reader(&self, reader: ReaderState) {
+        let mut event = self.event(AuditEventType::Reader, reader == ReaderState::Ready, None, None);
+        "reader".clone_into(&mut event.resource_type);
+        event.details.insert("state".to_owned(), serde_json::to_value(reader).unwrap_or(Value::Null));
+        self.append_audit(vec![event]);
+    }
+
+    /// Does what the session decided; everything that is to be written down goes in one append, before
+    /// anything shows.
+    pub(super) fn perform(&self, effects: Vec<SessionEffect>) {
+        let mut audit = Vec::new();
+        for effect in effects {
+            match effect {
+                SessionEffect::KeepThrottle { user, throttle } => self.keep_throttle(user, throttle),
+                SessionEffect::CheckPin { user, .. } => *lock(&self.checks) = Some(user),
+                SessionEffect::ScreenLocked { .. } | SessionEffect::SessionEnded { .. } => self.form_locked(),
+                SessionEffect::Audit(note) => audit.push(self.noted(note)),
+                SessionEffect::Feedback(answer) => {
+                    *lock(&self.feedback) = Some(match answer {
+                        Answer::Accept => Feedback::Accept,
+                        Answer::Deny => Feedback::Deny,
+                    });
+                }
+                // The page keeps its draft as it is typed; see `keep_draft`.
+                SessionEffect::ParkDraft { .. }
+                | SessionEffect::SessionOpened { .. }
+                | SessionEffect::SessionResumed { .. } => {}
+            }
+        }
+        self.append_audit(audit);
+    }
+
+    fn noted(&self, note: AuditNote) -> AuditEvent {
+        let mut event = self.event(note.event_type, note.success, note.user, note.session);
+        event.details.insert("reason".to_owned(), note.reason.name().into());
+        event
+    }
+}
+
+fn member(user: &UserDocument) -> Member {
+    Member {
+        user: user.id,
+        display_name: user.display_name.clone(),
+        role: user.role,
+        session_timeout: Duration::from_secs(u64::from(user.session_timeout_minutes) * 60),
+        pin: user.pin_verifier.as_deref().map(PinMark::of),
+    }
+}
+
+fn is_pin(verifier: &str, pin: &SecretString) -> bool {
+    PasswordHash::new(verifier)
+        .is_ok_and(|hash| Argon2::default().verify_password(pin.expose_secret().as_bytes(), &hash).is_ok())
+}
+
+const fn nibble(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => 0,
+    }
+}

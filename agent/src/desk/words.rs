@@ -1,0 +1,63 @@
+//! The session's notices and roles, in words for whoever stands before the screen.
+
+use agent_core::session::Notice;
+use carepost_agent_core as agent_core;
+use carepost_protocol::role::Role;
+use carepost_protocol::time::Timestamp;
+
+/// What the screen says.
+pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
+    match notice {
+        Notice::UnknownBadge => {
+            "This badge is not known here. Ask your charge nurse to have it added.".to_owned()
+        }
+        Notice::RevokedBadge => {
+            "This badge was switched off. Use your new badge, or ask your charge nurse.".to_owned()
+        }
+        Notice::InactiveUser => "This account is switched off. Ask an administrator.".to_owned(),
+        Notice::RandomUid => {
+            "This card shows another number each time, so it cannot be a badge. Use your work badge."
+                .to_owned()
+        }
+        Notice::Unreadable => "The badge could not be read. Hold it still for a moment longer.".to_owned(),
+        Notice::LeftOnReader => "Take the badge off the reader, then tap it again.".to_owned(),
+        Notice::NoPin => "You have no PIN yet. Ask an administrator to set your first one.".to_owned(),
+        Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
+        Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),
+        Notice::PinReplaced => "Your PIN was changed. Tap again and use the new one.".to_owned(),
+        Notice::LockedOut { until } => {
+            format!(
+                "Locked after too many wrong PINs, for {} more. Your charge nurse can help.",
+                minutes(until, now)
+            )
+        }
+        Notice::DevicePaused { until } => {
+            format!("Too many wrong PINs on this device. Wait {}.", minutes(until, now))
+        }
+        Notice::Deactivated => {
+            "This account was switched off. What was typed is kept. Ask an administrator.".to_owned()
+        }
+    }
+}
+
+fn minutes(until: Timestamp, now: Timestamp) -> String {
+    match until.since(now).as_secs().div_ceil(60) {
+        0 | 1 => "1 minute".to_owned(),
+        minutes => format!("{minutes} minutes"),
+    }
+}
+
+/// A role as people say it.
+pub(super) const fn role(role: Role) -> &'static str {
+    match role {
+        Role::PlatformAdmin => "Platform administrator",
+        Role::OrgAdmin => "Organization administrator",
+        Role::FacilityAdmin => "Facility administrator",
+        Role::Rn => "Registered nurse",
+        Role::Lpn => "Licensed practical nurse",
+        Role::MedicalAssistant => "Medical assistant",
+        Role::Caregiver => "Caregiver",
+        Role::Family => "Family",
+        Role::Auditor => "Auditor",
+    }
+}

@@ -1,0 +1,15 @@
+//! Who this device is: its hardware label, its key, and how its secrets rest on its disk.
+//!
+//! The key is the identity; the hardware UUID is a label that anybody can copy. Read [`factors`],
+//! [`key`], [`seal`], then [`vault`], which puts them together in the state directory.
+
+mod durable;
+pub mod factors;
+pub mod key;
+pub mod seal;
+pub mod vault;
+
+pub use factors::Factors;
+pub use key::DeviceKey;
+pub use seal::Seal;
+pub use vault::Vault;

@@ -1,0 +1,289 @@
+//! The state directory: the device's secrets, sealed, each file written whole or not at all.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `agent.lock` | the lock that keeps a second agent out |
+//! | `seal.salt` | salt and source of the sealing key |
+//! | `device.key` | the device key (PKCS #8), sealed |
+//! | `mirror.key`, `outbox.key` | the keys of the two encrypted files, sealed |
+//! | `outbox.recovery` | the outbox key once more, for the organization's recovery key (age) |
+//! | `grant`, `enrollment`, `clock` | what the server granted, where enrollment stands, the clock's floor; sealed |
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use carepost_protocol::wire::enroll::Grant;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::durable;
+use super::factors::Factors;
+use super::key::{DeviceKey, KeyError};
+use super::seal::{Credential, SALT_FILE, Seal, SealError};
+use crate::sqlite::FileKey;
+
+const LOCK: &str = "agent.lock";
+const DEVICE_KEY: &str = "device.key";
+const MIRROR_KEY: &str = "mirror.key";
+const OUTBOX_KEY: &str = "outbox.key";
+const RECOVERY: &str = "outbox.recovery";
+const GRANT: &str = "grant";
+
+/// Why the state directory could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// Another agent runs on it.
+    #[error("{directory}: another carepost-agent runs on this directory; stop that one first")]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Sealing or opening failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The device key is unusable.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file opened, and what it holds is not what belongs there.
+    #[error("{name}: not what this version of the agent wrote there: re-enroll through replace")]
+    NotUnderstood {
+        /// The file.
+        name: &'static str,
+    },
+    /// The server gave a recovery recipient that is not an age recipient.
+    #[error("the server's recovery recipient is not an age recipient (age1...): {0}")]
+    NotARecipient(String),
+    /// The recovery recipient is pinned at enrollment, and another came.
+    #[error(
+        "the server names another recovery key than the one pinned at enrollment: ask the organization's \
+         administrator; re-enroll through replace if the key was changed on purpose"
+    )]
+    RecipientChanged,
+    /// The outbox key could not be wrapped.
+    #[error("the outbox key could not be wrapped to the recovery key: {0}")]
+    NotWrapped(String),
+    /// The disk refused.
+    #[error("{path}: {source}; check the disk and the owner of the state directory")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+/// A sealed document of the agent's own, besides the [`Grant`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Where enrollment stands, so that power loss in the middle of it resumes.
+    Enrollment,
+    /// The clock's floor and its offset to the server.
+    Clock,
+}
+
+impl Kept {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Enrollment => "enrollment",
+            Self::Clock => "clock",
+        }
+    }
+}
+
+/// An open state directory. While it lives, no other agent can open it.
+#[derive(Debug)]
+pub struct Vault {
+    directory: PathBuf,
+    seal: Seal,
+    device_key: Arc<DeviceKey>,
+    mirror_key: FileKey,
+    outbox_key: FileKey,
+    _lock: File,
+}
+
+impl Vault {
+    /// Opens a state directory. What it lacks is made: the directory, the sealing key, the device key
+    /// and the file keys.
+    ///
+    /// # Errors
+    /// [`VaultError::InUse`] while another agent has it; [`SealError::OtherHardware`] when it was
+    /// copied from another device.
+    pub fn open(
+        directory: &Path,
+        factors: &Factors,
+        credential: Option<&Credential>,
+    ) -> Result<Self, VaultError> {
+        let io = |source| VaultError::Io { path: directory.to_owned(), source };
+        durable::private_directory(directory).map_err(io)?;
+        let lock = lock(directory)?;
+        refuse_new_salt_for_old_secrets(directory)?;
+        let seal = Seal::open_or_create(directory, factors, credential)?;
+        let mirror_key = file_key(directory, &seal, MIRROR_KEY)?;
+        let outbox_key = file_key(directory, &seal, OUTBOX_KEY)?;
+        let device_key = Arc::new(device_key(directory, &seal)?);
+        let directory = directory.to_owned();
+        Ok(Self { directory, seal, device_key, mirror_key, outbox_key, _lock: lock })
+    }
+
+    /// The device's key.
+    #[must_use]
+    pub fn device_key(&self) -> &Arc<DeviceKey> {
+        &self.device_key
+    }
+
+    /// The key of the mirror's file.
+    #[must_use]
+    pub fn mirror_key(&self) -> &FileKey {
+        &self.mirror_key
+    }
+
+    /// The key of the outbox's file.
+    #[must_use]
+    pub fn outbox_key(&self) -> &FileKey {
+        &self.outbox_key
+    }
+
+    /// Where the mirror's file belongs.
+    #[must_use]
+    pub fn mirror_path(&self) -> PathBuf {
+        self.directory.join("mirror.db")
+    }
+
+    /// Where the outbox's file belongs.
+    #[must_use]
+    pub fn outbox_path(&self) -> PathBuf {
+        self.directory.join("outbox.db")
+    }
+
+    /// What the sealing key is derived from, for `doctor`.
+    #[must_use]
+    pub fn seal_source(&self) -> &'static str {
+        self.seal.source_name()
+    }
+
+    /// What the server granted at enrollment; none before.
+    ///
+    /// # Errors
+    /// When the file is damaged or the disk refuses.
+    pub fn grant(&self) -> Result<Option<Grant>, VaultError> {
+        self.load(GRANT)
+    }
+
+    /// Keeps what the server granted, and wraps the outbox key to the organization's recovery key. The
+    /// wrap comes first: no grant is on the disk without it, so no care is charted that nobody could
+    /// salvage. Keeping the same grant again is harmless.
+    ///
+    /// # Errors
+    /// [`VaultError::RecipientChanged`] when an earlier grant pinned another recovery recipient;
+    /// [`VaultError::NotARecipient`] when it is none.
+    pub fn keep_grant(&self, grant: &Grant) -> Result<(), VaultError> {
+        let pinned = self.grant()?.map(|earlier| earlier.recovery_recipient);
+        if pinned.is_some_and(|pinned| pinned != grant.recovery_recipient) {
+            return Err(VaultError::RecipientChanged);
+        }
+        self.wrap_outbox_key(&grant.recovery_recipient)?;
+        self.store(GRANT, grant)
+    }
+
+    /// Keeps a document of the agent's own.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep<T: Serialize>(&self, kept: Kept, document: &T) -> Result<(), VaultError> {
+        self.store(kept.file(), document)
+    }
+
+    /// The document kept last; none before there is one.
+    ///
+    /// # Errors
+    /// When the file is damaged, of another form, or the disk refuses.
+    pub fn kept<T: DeserializeOwned>(&self, kept: Kept) -> Result<Option<T>, VaultError> {
+        self.load(kept.file())
+    }
+
+    fn wrap_outbox_key(&self, recipient: &str) -> Result<(), VaultError> {
+        let recipient: age::x25519::Recipient =
+            recipient.parse().map_err(|error: &str| VaultError::NotARecipient(error.to_owned()))?;
+        // In hexadecimal, as the sqlcipher tool takes it.
+        let wrapped = age::encrypt(&recipient, self.outbox_key.to_hex().as_bytes())
+            .map_err(|error| VaultError::NotWrapped(error.to_string()))?;
+        self.write(RECOVERY, &wrapped)
+    }
+
+    fn store<T: Serialize>(&self, name: &'static str, document: &T) -> Result<(), VaultError> {
+        let json = serde_json::to_vec(document).map_err(|_| VaultError::NotUnderstood { name })?;
+        let sealed = self.seal.seal(name, &Zeroizing::new(json))?;
+        self.write(name, &sealed)
+    }
+
+    fn load<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, VaultError> {
+        let Some(secret) = unseal_file(&self.directory, &self.seal, name)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&secret).map(Some).map_err(|_| VaultError::NotUnderstood { name })
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), VaultError> {
+        let path = self.directory.join(name);
+        durable::replace(&path, content).map_err(|source| VaultError::Io { path, source })
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, VaultError> {
+    let path = directory.join(LOCK);
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let file = opened.map_err(|source| VaultError::Io { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(VaultError::InUse { directory: directory.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(VaultError::Io { path, source }),
+    }
+}
+
+/// Without its salt, what is sealed here is lost. A new salt would hide that behind "damaged".
+fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
+    let salt = directory.join(SALT_FILE);
+    let secrets = [DEVICE_KEY, MIRROR_KEY, OUTBOX_KEY];
+    if !salt.exists() && secrets.iter().any(|name| directory.join(name).exists()) {
+        return Err(SealError::NoSalt { path: salt }.into());
+    }
+    Ok(())
+}
+
+fn device_key(directory: &Path, seal: &Seal) -> Result<DeviceKey, VaultError> {
+    if let Some(pkcs8) = unseal_file(directory, seal, DEVICE_KEY)? {
+        return Ok(DeviceKey::from_pkcs8(&pkcs8)?);
+    }
+    let key = DeviceKey::generate()?;
+    seal_file(directory, seal, DEVICE_KEY, key.pkcs8())?;
+    Ok(key)
+}
+
+fn file_key(directory: &Path, seal: &Seal, name: &'static str) -> Result<FileKey, VaultError> {
+    if let Some(secret) = unseal_file(directory, seal, name)? {
+        let bytes =
+            <[u8; 32]>::try_from(secret.as_slice()).map_err(|_| VaultError::NotUnderstood { name })?;
+        return Ok(FileKey::from_bytes(bytes));
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(|_| SealError::Random)?;
+    seal_file(directory, seal, name, bytes.as_slice())?;
+    Ok(FileKey::from_bytes(*bytes))
+}
+
+fn seal_file(directory: &Path, seal: &Seal, name: &str, secret: &[u8]) -> Result<(), VaultError> {
+    let path = directory.join(name);
+    durable::replace(&path, &seal.seal(name, secret)?).map_err(|source| VaultError::Io { path, source })
+}
+
+fn unseal_file(directory: &Path, seal: &Seal, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+    let path = directory.join(name);
+    let sealed = durable::read(&path).map_err(|source| VaultError::Io { path, source })?;
+    Ok(sealed.map(|sealed| seal.unseal(name, &sealed)).transpose()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+use super::*;
+use age::secrecy::ExposeSecret;
+use carepost_protocol::device::DeviceType;
+use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, OrganizationId};
+use carepost_protocol::time::Timestamp;
+use std::os::unix::fs::PermissionsExt;
+
+const HERE: &str = "0f2c6e1d9b8a4c7e8d5f3a2b1c0d9e8f";
+const ELSEWHERE: &str = "9e8f0f2c6e1d9b8a4c7e8d5f3a2b1c0d";
+
+fn factors(machine_id: &str) -> Factors {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("etc")).unwrap();
+    std::fs::write(root.path().join("etc/machine-id"), machine_id).unwrap();
+    Factors::read(root.path()).unwrap()
+}
+
+fn grant(recipient: &age::x25519::Identity) -> Grant {
+    Grant {
+        device_id: DeviceId::from_bytes([1; 16]),
+        assignment_id: AssignmentId::from_bytes([2; 16]),
+        organization_id: OrganizationId::from_bytes([3; 16]),
+        facility_id: FacilityId::from_bytes([4; 16]),
+        facility_name: "Rosewood House".into(),
+        device_name: "Hall".into(),
+        device_type: DeviceType::RaspberryPi,
+        badge_key: "5e".repeat(32),
+        recovery_recipient: recipient.to_public().to_string(),
+        server_time: Timestamp::from_millis(1_777_644_600_000),
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn a_reopened_directory_is_the_same_device() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = state.path().join("carepost");
+    let vault = Vault::open(&directory, &factors(HERE), None).unwrap();
+    let (public, mirror) = (vault.device_key().public_key_sha256(), vault.mirror_key().clone());
+    assert_ne!(vault.mirror_key(), vault.outbox_key());
+    drop(vault);
+    let vault = Vault::open(&directory, &factors(HERE), None).unwrap();
+    assert_eq!(vault.device_key().public_key_sha256(), public);
+    assert_eq!(*vault.mirror_key(), mirror);
+}
+
+#[test]
+fn only_one_agent_runs_on_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::open(directory.path(), &factors(HERE), None).unwrap();
+    let second = Vault::open(directory.path(), &factors(HERE), None);
+    assert!(matches!(second, Err(VaultError::InUse { .. })));
+    drop(vault);
+    assert!(Vault::open(directory.path(), &factors(HERE), None).is_ok());
+}
+
+#[test]
+fn a_copied_directory_does_not_open_on_other_hardware() {
+    let (directory, stolen) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(Vault::open(directory.path(), &factors(HERE), None).unwrap());
+    copy(directory.path(), stolen.path());
+    let error = Vault::open(stolen.path(), &factors(ELSEWHERE), None).unwrap_err();
+    assert!(matches!(error, VaultError::Seal(SealError::OtherHardware { .. })));
+    assert!(error.to_string().contains("recovery key"));
+}
+
+#[test]
+fn the_recovery_key_opens_the_outbox_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let recovery = age::x25519::Identity::generate();
+    let vault = Vault::open(directory.path(), &factors(HERE), None).unwrap();
+    assert!(!directory.path().join(RECOVERY).exists());
+    vault.keep_grant(&grant(&recovery)).unwrap();
+    let wrapped = std::fs::read(directory.path().join(RECOVERY)).unwrap();
+    // What an administrator holds is the text of the identity.
+    let text = recovery.to_string();
+    let identity: age::x25519::Identity = text.expose_secret().parse().unwrap();
+    let opened = age::decrypt(&identity, &wrapped).unwrap();
+    assert_eq!(opened, vault.outbox_key().to_hex().as_bytes());
+    assert!(age::decrypt(&age::x25519::Identity::generate(), &wrapped).is_err());
+}
+
+#[test]
+fn a_grant_is_kept_and_its_recovery_key_pinned() {
+    let directory = tempfile::tempdir().unwrap();
+    let recovery = age::x25519::Identity::generate();
+    let vault = Vault::open(directory.path(), &factors(HERE), None).unwrap();
+    assert_eq!(vault.grant().unwrap(), None);
+    let first = grant(&recovery);
+    vault.keep_grant(&first).unwrap();
+    vault.keep_grant(&first).unwrap();
+    drop(vault);
+    let vault = Vault::open(directory.path(), &factors(HERE), None).unwrap();
+    assert_eq!(vault.grant().unwrap(), Some(first));
+    let other = grant(&age::x25519::Identity::generate());
+    assert!(matches!(vault.keep_grant(&other), Err(VaultError::RecipientChanged)));
+    let bad = Grant { recovery_recipient: "nobody".into(), ..other };
+    let fresh = tempfile::tempdir().unwrap();
+    let vault = Vault::open(fresh.path(), &factors(HERE), None).unwrap();
+    assert!(matches!(vault.keep_grant(&bad), Err(VaultError::NotARecipient(_))));
+    assert_eq!(vault.grant().unwrap(), None, "no grant without a way to salvage");
+}
+
+#[test]
+fn documents_come_back_and_nothing_is_readable_on_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::open(directory.path(), &factors(HERE), None).unwrap();
+    vault.keep_grant(&grant(&age::x25519::Identity::generate())).unwrap();
+    assert_eq!(vault.kept::<Vec<String>>(Kept::Enrollment).unwrap(), None);
+    vault.keep(Kept::Enrollment, &vec!["planted-marker"]).unwrap();
+    vault.keep(Kept::Clock, &17).unwrap();
+    assert_eq!(vault.kept::<Vec<String>>(Kept::Enrollment).unwrap().unwrap(), ["planted-marker"]);
+    assert_eq!(vault.kept::<i64>(Kept::Clock).unwrap(), Some(17));
+    assert!(matches!(vault.kept::<i64>(Kept::Enrollment), Err(VaultError::NotUnderstood { .. })));
+    let mode = std::fs::metadata(directory.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let secrets: [&[u8]; 4] =
+        [b"planted-marker", b"5e5e5e5e", vault.outbox_key().as_bytes(), &vault.device_key().pkcs8()[40..60]];
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let content = std::fs::read(&path).unwrap();
+        for secret in secrets {
+            let found = content.windows(secret.len()).any(|window| window == secret);
+            assert!(!found, "{}", path.display());
+        }
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_lost_salt_or_a_swapped_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Vault::open(directory.path(), &factors(HERE), None).unwrap());
+    let (mirror, outbox) = (directory.path().join(MIRROR_KEY), directory.path().join(OUTBOX_KEY));
+    let kept = std::fs::read(&mirror).unwrap();
+    std::fs::copy(&outbox, &mirror).unwrap();
+    let error = Vault::open(directory.path(), &factors(HERE), None).unwrap_err();
+    assert!(error.to_string().contains(MIRROR_KEY));
+    std::fs::write(&mirror, kept).unwrap();
+    std::fs::remove_file(directory.path().join(SALT_FILE)).unwrap();
+    let error = Vault::open(directory.path(), &factors(HERE), None).unwrap_err();
+    assert!(matches!(error, VaultError::Seal(SealError::NoSalt { .. })));
+}
+
+#[test]
+fn power_loss_in_the_middle_of_a_write_leaves_the_old_content() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::open(directory.path(), &factors(HERE), None).unwrap();
+    vault.keep(Kept::Clock, &1).unwrap();
+    // What a cut leaves: half of the new content, not yet renamed.
+    std::fs::write(directory.path().join("clock.new"), b"CPS1 half").unwrap();
+    assert_eq!(vault.kept::<i64>(Kept::Clock).unwrap(), Some(1));
+    vault.keep(Kept::Clock, &2).unwrap();
+    assert_eq!(vault.kept::<i64>(Kept::Clock).unwrap(), Some(2));
+}

@@ -1,0 +1,54 @@
+//! `/status.json`: how the agent is, for `carepost-agent status`. It names nobody and no resident, so
+//! any program on the device may read it.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use super::Kiosk;
+use crate::desk::{Link, Screen};
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::ReaderState;
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    state: DeviceState,
+    link: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline_since: Option<Timestamp>,
+    waiting: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_waiting_seconds: Option<u64>,
+    wedged: u64,
+    loading: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_trouble: Option<String>,
+    reader: ReaderState,
+    version: &'static str,
+}
+
+pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, super::page::Fault> {
+    let (screen, line) = kiosk.ask(|desk| (desk.screen(), desk.status())).await?;
+    let state = match screen {
+        Screen::Enrolling(_) => DeviceState::Pending,
+        Screen::Revoked => DeviceState::Revoked,
+        Screen::Locked(_) | Screen::PinPad(_) | Screen::Open(_) => DeviceState::Active,
+    };
+    let (link, offline_since) = match line.link {
+        Link::Online => ("ONLINE", None),
+        Link::Offline { since } => ("OFFLINE", Some(since)),
+    };
+    Ok(Json(Status {
+        state,
+        link,
+        offline_since,
+        waiting: line.waiting,
+        oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),
+        wedged: line.wedged,
+        loading: line.loading,
+        storage_trouble: line.storage_trouble,
+        reader: line.reader,
+        version: env!("CARGO_PKG_VERSION"),
+    }))
+}

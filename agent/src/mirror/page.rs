@@ -1,0 +1,184 @@
+//! A page of the feed, checked line by line as it arrives, before any of it touches the file.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::Collection;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::pull::{Line, MAX_PAGE_DOCUMENTS};
+use serde::Deserialize;
+
+/// Why a line does not belong in a page. The peer is broken or newer than this build.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// A line is not of the stream's form.
+    #[error("a line of the page is not of the stream's form: {0}; pull again")]
+    NotALine(serde_json::Error),
+    /// It has no collection, id or seq, or neither a body nor a tombstone.
+    #[error("a line of the feed is not a document")]
+    NotADocument,
+    /// Its id is not a UUID.
+    #[error("a document of the feed has the id {0:?}, which is not a UUID")]
+    NotAnId(String),
+    /// Its body lacks what its collection is looked up by.
+    #[error("a document of {collection} lacks what it is found by: {source}")]
+    NotUnderstood {
+        /// The collection.
+        collection: &'static str,
+        /// What is missing.
+        source: serde_json::Error,
+    },
+    /// The page has more documents than protocol v1 allows.
+    #[error("a page of the feed has more than {MAX_PAGE_DOCUMENTS} documents")]
+    TooMany,
+}
+
+/// The documents of one page. Collect lines until the page's end, then [`apply`](super::Mirror::apply)
+/// and [`clear`](Self::clear) it; its memory is used again.
+#[derive(Default)]
+pub struct Page {
+    entries: Vec<Entry>,
+    text: Vec<u8>,
+}
+
+struct Entry {
+    collection: Collection,
+    id: [u8; 16],
+    seq: u64,
+    patient: Option<[u8; 16]>,
+    recorded_at: Option<i64>,
+    lookup: Option<Range<usize>>,
+    body: Option<Range<usize>>,
+}
+
+/// A document as it is written into the file.
+pub(super) struct Document<'a> {
+    pub(super) collection: Collection,
+    pub(super) id: &'a [u8; 16],
+    pub(super) seq: u64,
+    pub(super) patient: Option<&'a [u8; 16]>,
+    pub(super) recorded_at: Option<i64>,
+    pub(super) lookup: Option<&'a str>,
+    pub(super) body: Option<&'a [u8]>,
+}
+
+#[derive(Deserialize)]
+struct RecordKeys {
+    patient_id: PatientId,
+    recorded_at: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct BadgeKeys<'a> {
+    #[serde(borrow)]
+    lookup: Cow<'a, str>,
+}
+
+impl Page {
+    /// The documents of these lines, each ended by a line feed.
+    ///
+    /// # Errors
+    /// See [`PageError`].
+    pub fn from_lines(lines: &[u8]) -> Result<Self, PageError> {
+        let mut page = Self::default();
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            page.push(&serde_json::from_slice(line).map_err(PageError::NotALine)?)?;
+        }
+        Ok(page)
+    }
+
+    /// Adds a document's line.
+    ///
+    /// # Errors
+    /// See [`PageError`]; the page is then to be dropped.
+    pub fn push(&mut self, line: &Line<'_>) -> Result<(), PageError> {
+        let (Some(collection), Some(id), Some(seq)) = (line.collection, line.id.as_deref(), line.seq) else {
+            return Err(PageError::NotADocument);
+        };
+        if self.entries.len() >= MAX_PAGE_DOCUMENTS {
+            return Err(PageError::TooMany);
+        }
+        // Every document's id is a UUID; which kind does not matter here.
+        let id: RecordId = id.parse().map_err(|_| PageError::NotAnId(id.to_owned()))?;
+        let mut entry = Entry {
+            collection,
+            id: *id.as_bytes(),
+            seq,
+            patient: None,
+            recorded_at: None,
+            lookup: None,
+            body: None,
+        };
+        match (line.body, line.deleted) {
+            (Some(body), false) => self.take_body(&mut entry, body.get())?,
+            (None, true) => {}
+            (Some(_), true) | (None, false) => return Err(PageError::NotADocument),
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// How many documents it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Empties it for the next page.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.text.clear();
+    }
+
+    pub(super) fn documents(&self) -> impl Iterator<Item = Document<'_>> {
+        let text = |range: &Range<usize>| self.text.get(range.clone());
+        self.entries.iter().map(move |entry| Document {
+            collection: entry.collection,
+            id: &entry.id,
+            seq: entry.seq,
+            patient: entry.patient.as_ref(),
+            recorded_at: entry.recorded_at,
+            lookup: entry.lookup.as_ref().and_then(text).and_then(|text| std::str::from_utf8(text).ok()),
+            body: entry.body.as_ref().and_then(text),
+        })
+    }
+
+    fn take_body(&mut self, entry: &mut Entry, body: &str) -> Result<(), PageError> {
+        let collection = entry.collection.name();
+        let not_understood = |source| PageError::NotUnderstood { collection, source };
+        match entry.collection {
+            Collection::Records => {
+                let keys: RecordKeys = serde_json::from_str(body).map_err(not_understood)?;
+                entry.patient = Some(*keys.patient_id.as_bytes());
+                entry.recorded_at = Some(keys.recorded_at.as_millis());
+            }
+            Collection::Badges => {
+                let keys: BadgeKeys<'_> = serde_json::from_str(body).map_err(not_understood)?;
+                entry.lookup = Some(self.keep(&keys.lookup));
+            }
+            Collection::Facilities | Collection::Users | Collection::Workflows | Collection::Patients => {}
+        }
+        entry.body = Some(self.keep(body));
+        Ok(())
+    }
+
+    fn keep(&mut self, text: &str) -> Range<usize> {
+        let start = self.text.len();
+        self.text.extend_from_slice(text.as_bytes());
+        start..self.text.len()
+    }
+}
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Bodies are health data.
+        f.debug_struct("Page").field("documents", &self.entries.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,205 @@
+//! Appending to the chains: the moment a nurse's entry becomes durable.
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::change::{Change, ChangeKind, Lane, PayloadHash};
+use carepost_protocol::id::RecordId;
+use carepost_protocol::role::{Chart, Permit};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
+use serde::Serialize;
+
+use super::{Outbox, OutboxError, schema, signed, unsigned};
+
+/// The longest form token, in bytes.
+const MAX_TOKEN_BYTES: usize = 64;
+
+/// A change to be saved.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// The change.
+    pub change: &'a Change,
+    /// Names the opened form it comes from, drawn at random by the page that shows the form: a second
+    /// press, or a repeat after an unclear error, does not save it twice.
+    pub token: &'a str,
+    /// The audit events that are written with it.
+    pub audit: &'a [AuditEvent],
+}
+
+/// A saved change: it is durable on this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Saved {
+    /// The record it makes or changes.
+    pub record: RecordId,
+    /// Its number in the care lane.
+    pub n: u64,
+}
+
+struct Fresh<'a> {
+    lane: Lane,
+    payload: &'a [u8],
+    made_at: Timestamp,
+    patient: Option<&'a [u8; 16]>,
+    record: Option<RecordId>,
+    form: Option<&'a str>,
+}
+
+impl Outbox {
+    /// Saves a change together with its audit events, in one durable transaction, and discards the
+    /// draft it was made from. The same form again answers what was saved the first time, and writes
+    /// only the audit events: that somebody pressed again did happen.
+    ///
+    /// # Errors
+    /// [`OutboxError::Full`] when the disk is: nothing was saved. [`OutboxError::TooLarge`],
+    /// [`OutboxError::NotPermitted`], [`OutboxError::SavedDifferently`]: see there. After
+    /// [`OutboxError::Sqlite`] the change may be durable or not: append the same form again.
+    pub fn append(&self, permit: &Permit<Chart>, entry: Entry<'_>) -> Result<Saved, OutboxError> {
+        self.permitted(permit)?;
+        let Entry { change, token, audit } = entry;
+        let actor = permit.actor();
+        let its_own = change.actor == actor.user && change.session == actor.session;
+        if !its_own || change.assignment != self.binding.assignment {
+            return Err(OutboxError::NotPermitted);
+        }
+        if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+            return Err(OutboxError::NotAToken);
+        }
+        let payload = payload(change)?;
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let saved = match saved_before(&transaction, token, change)? {
+            Some(saved) => saved,
+            None => self.link_change(&transaction, change, token, &payload)?,
+        };
+        self.link_audit(&transaction, audit)?;
+        discard_draft_of(&transaction, change)?;
+        transaction.commit()?;
+        Ok(saved)
+    }
+
+    /// Writes audit events, in one durable transaction.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_audit(&self, events: &[AuditEvent]) -> Result<(), OutboxError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.link_audit(&transaction, events)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn link_change(
+        &self,
+        connection: &Connection,
+        change: &Change,
+        token: &str,
+        payload: &[u8],
+    ) -> Result<Saved, OutboxError> {
+        let n = self.head_in(connection, Lane::Care)?.0 + 1;
+        let record = match change.kind {
+            ChangeKind::Create => Some(RecordId::of_create(self.incarnation, n, change.recorded_at)),
+            ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete => change.record,
+        };
+        let record =
+            record.ok_or(OutboxError::NotUnderstood("a change of a record that it does not name"))?;
+        self.link(
+            connection,
+            &Fresh {
+                lane: Lane::Care,
+                payload,
+                made_at: change.recorded_at,
+                patient: change.patient.as_ref().map(|patient| patient.as_bytes()),
+                record: Some(record),
+                form: Some(token),
+            },
+        )?;
+        Ok(Saved { record, n })
+    }
+
+    fn link_audit(&self, connection: &Connection, events: &[AuditEvent]) -> Result<(), OutboxError> {
+        for event in events {
+            let payload = payload(event)?;
+            self.link(
+                connection,
+                &Fresh {
+                    lane: Lane::Audit,
+                    payload: &payload,
+                    made_at: event.timestamp,
+                    patient: None,
+                    record: None,
+                    form: None,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn link(&self, connection: &Connection, entry: &Fresh<'_>) -> Result<(), OutboxError> {
+        let (last, previous) = self.head_in(connection, entry.lane)?;
+        let n = last + 1;
+        let hash = PayloadHash::of(entry.payload);
+        let link = previous.next(n, &hash);
+        let signature = self.device_key.sign(link.as_bytes())?;
+        connection
+            .prepare_cached(
+                "INSERT INTO entries
+                     (lane, n, payload, hash, link, signature, state, made_at, patient, record, form)
+                 VALUES
+                     (:lane, :n, :payload, :hash, :link, :signature, :state, :made_at, :patient, :record, :form)",
+            )?
+            .execute(named_params! {
+                ":lane": schema::number(entry.lane),
+                ":n": signed(n),
+                ":payload": entry.payload,
+                ":hash": hash.as_bytes(),
+                ":link": link.as_bytes(),
+                ":signature": signature.as_slice(),
+                ":state": schema::QUEUED,
+                ":made_at": entry.made_at.as_millis(),
+                ":patient": entry.patient,
+                ":record": entry.record.as_ref().map(|record| record.as_bytes()),
+                ":form": entry.form,
+            })?;
+        Ok(())
+    }
+}
+
+fn payload(document: &impl Serialize) -> Result<Vec<u8>, OutboxError> {
+    let payload = serde_json::to_vec(document).map_err(|_| OutboxError::NotUnderstood("a new entry"))?;
+    if payload.len() > MAX_CHANGE_BYTES {
+        return Err(OutboxError::TooLarge { bytes: payload.len() });
+    }
+    Ok(payload)
+}
+
+fn saved_before(connection: &Connection, token: &str, change: &Change) -> Result<Option<Saved>, OutboxError> {
+    let row = connection
+        .prepare_cached("SELECT n, record, payload FROM entries WHERE form = ?")?
+        .query_row([token], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((n, record, payload)): Option<(i64, [u8; 16], Vec<u8>)> = row else {
+        return Ok(None);
+    };
+    let record = RecordId::from_bytes(record);
+    let before: Change =
+        serde_json::from_slice(&payload).map_err(|_| OutboxError::NotUnderstood("a saved change"))?;
+    // The second press comes later, so the times differ; what was answered, about whom and by whom
+    // must not.
+    let repeat =
+        Change { recorded_at: before.recorded_at, clock_quality: before.clock_quality, ..change.clone() };
+    if repeat == before {
+        Ok(Some(Saved { record, n: unsigned(n) }))
+    } else {
+        Err(OutboxError::SavedDifferently { record })
+    }
+}
+
+fn discard_draft_of(connection: &Connection, change: &Change) -> Result<(), OutboxError> {
+    if let (Some(patient), Some(workflow)) = (&change.patient, &change.workflow) {
+        connection
+            .prepare_cached("DELETE FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
+            .execute(params![change.actor.as_bytes(), patient.as_bytes(), workflow])?;
+    }
+    Ok(())
+}

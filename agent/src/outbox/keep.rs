@@ -1,0 +1,98 @@
+//! What else exists only here: drafts of unsaved forms, and the counters of failed PINs.
+
+use carepost_agent_core::session::Throttle;
+use carepost_protocol::id::{PatientId, UserId};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
+use rusqlite::{OptionalExtension, params};
+
+use super::{Outbox, OutboxError};
+
+impl Outbox {
+    /// Keeps the unsaved answers of a form, field key and text as typed, for the user who typed them.
+    /// The next save of that form by that user discards them.
+    ///
+    /// No permit is asked: what was typed is kept also when the screen has locked meanwhile, and the
+    /// caller knows to whom the form was shown.
+    ///
+    /// # Errors
+    /// [`OutboxError::TooLarge`] for answers that could not be saved either.
+    pub fn put_draft(
+        &self,
+        user: UserId,
+        patient: PatientId,
+        workflow: &str,
+        answers: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<(), OutboxError> {
+        let body = serde_json::to_vec(answers).map_err(|_| OutboxError::NotUnderstood("a new draft"))?;
+        if body.len() > MAX_CHANGE_BYTES {
+            return Err(OutboxError::TooLarge { bytes: body.len() });
+        }
+        self.lock()
+            .prepare_cached(
+                "INSERT OR REPLACE INTO drafts (user, patient, workflow, body, kept_at) VALUES (?, ?, ?, ?, ?)",
+            )?
+            .execute(params![user.as_bytes(), patient.as_bytes(), workflow, body, now.as_millis()])?;
+        Ok(())
+    }
+
+    /// The user's unsaved answers of a form. They stay until the form is saved: a page that never
+    /// reached the screen loses nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn draft(
+        &self,
+        user: UserId,
+        patient: PatientId,
+        workflow: &str,
+    ) -> Result<Option<Vec<(String, String)>>, OutboxError> {
+        let body: Option<Vec<u8>> = self
+            .lock()
+            .prepare_cached("SELECT body FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
+            .query_row(params![user.as_bytes(), patient.as_bytes(), workflow], |row| row.get(0))
+            .optional()?;
+        let answers = body.map(|body| serde_json::from_slice(&body)).transpose();
+        answers.map_err(|_| OutboxError::NotUnderstood("a draft"))
+    }
+
+    /// A user's failed PINs on this device. They survive a restart, so that pulling the plug buys nobody
+    /// another five tries.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn throttle(&self, user: UserId) -> Result<Throttle, OutboxError> {
+        let throttle = self
+            .lock()
+            .prepare_cached("SELECT failures, locked_until FROM throttles WHERE user = ?")?
+            .query_row([user.as_bytes()], |row| {
+                let locked_until: Option<i64> = row.get(1)?;
+                Ok(Throttle { failures: row.get(0)?, locked_until: locked_until.map(Timestamp::from_millis) })
+            })
+            .optional()?;
+        Ok(throttle.unwrap_or_default())
+    }
+
+    /// Keeps a user's failed PINs, durably.
+    ///
+    /// # Errors
+    /// When the file cannot be written: then the PIN must not be accepted either.
+    pub fn keep_throttle(&self, user: UserId, throttle: &Throttle) -> Result<(), OutboxError> {
+        let connection = self.lock();
+        if *throttle == Throttle::default() {
+            connection.prepare_cached("DELETE FROM throttles WHERE user = ?")?.execute([user.as_bytes()])?;
+            return Ok(());
+        }
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO throttles (user, failures, locked_until) VALUES (?, ?, ?)",
+            )?
+            .execute(params![
+                user.as_bytes(),
+                throttle.failures,
+                throttle.locked_until.map(Timestamp::as_millis)
+            ])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! The outbox: what exists nowhere else. Changes and audit events until the server has them for good,
+//! drafts, and the counters of failed PINs.
+//!
+//! A save is one durable append ([`Durability::PowerCut`]): the care change and its audit events in
+//! one transaction, each linked to the one before it in its lane and signed with the device key. The
+//! chain is never rewritten; what changes about an entry is only what the server said of it.
+
+mod append;
+mod keep;
+mod schema;
+mod settle;
+mod show;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use carepost_protocol::change::{Lane, Link};
+use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, IncarnationId, OrganizationId, RecordId};
+use carepost_protocol::role::{Permit, Resource};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::push::{Fork, MAX_CHANGE_BYTES};
+use rusqlite::{Connection, OptionalExtension, params};
+
+pub use append::{Entry, Saved};
+pub use settle::{Batch, Resync, Sent};
+pub use show::{Counts, Pending, Progress, Wedged};
+
+use crate::identity::DeviceKey;
+use crate::identity::key::KeyError;
+use crate::sqlite::{self, Durability, FileKey, OpenError, Opening};
+
+/// KiB of decrypted pages: the chain's end and its indexes, which is all that is revisited.
+const CACHE_KIB: u32 = 1024;
+
+/// Why something was not saved, or not read.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// The file did not open. It may hold care that exists nowhere else: never delete it.
+    #[error(
+        "{0}. The outbox may hold care that exists nowhere else: keep the file; the organization's \
+         recovery key opens it"
+    )]
+    Open(#[from] OpenError),
+    /// The file belongs to another registration of this device.
+    #[error(
+        "{path}: holds the entries of another registration of this device: salvage it with the \
+         organization's recovery key before this device is used"
+    )]
+    OtherDevice {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The permit is for another place, or for another session than the change names.
+    #[error("this session may not chart here: sign in again")]
+    NotPermitted,
+    /// The change is larger than could ever be sent.
+    #[error("this entry has {bytes} bytes, and {MAX_CHANGE_BYTES} is the most: shorten its texts")]
+    TooLarge {
+        /// How large it is.
+        bytes: usize,
+    },
+    /// The form's token is none.
+    #[error("the form carries no token: open it anew")]
+    NotAToken,
+    /// The form was saved before, with other values.
+    #[error("this form was saved before with other values: look at the saved entry, then open a new form")]
+    SavedDifferently {
+        /// What was saved.
+        record: RecordId,
+    },
+    /// The disk is full. Nothing was saved, and what was saved before is unharmed.
+    #[error("NOT SAVED: this device's disk is full. Keep the page open and call for help")]
+    Full,
+    /// The receipt is not for what was sent: send it again.
+    #[error("the server's receipt does not fit the batch that was sent ({0}): it is sent again")]
+    Receipt(&'static str),
+    /// Something stored cannot be read.
+    #[error("an entry of the outbox cannot be read ({0}): keep the file and call for help")]
+    NotUnderstood(&'static str),
+    /// The device key did not sign.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The system's random source failed.
+    #[error("the system's random source failed: restart the device")]
+    Random,
+    /// SQLite refused for another reason. A save that ends so may be durable or not: save the same form
+    /// again, which never doubles it.
+    #[error("NOT SAVED for sure: {0}. Save again; an entry is never doubled")]
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for OutboxError {
+    fn from(error: rusqlite::Error) -> Self {
+        if sqlite::is_full(&error) { Self::Full } else { Self::Sqlite(error) }
+    }
+}
+
+/// Under which registration entries are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// The device.
+    pub device: DeviceId,
+    /// Its organization.
+    pub organization: OrganizationId,
+    /// Its facility.
+    pub facility: FacilityId,
+    /// Its binding to the facility.
+    pub assignment: AssignmentId,
+}
+
+/// How an outbox is opened.
+#[derive(Debug)]
+pub struct OutboxOpening<'a> {
+    /// Where the file is.
+    pub path: &'a Path,
+    /// Its key.
+    pub key: &'a FileKey,
+    /// The registration it belongs to.
+    pub binding: Binding,
+    /// Signs each link as it is written.
+    pub device_key: Arc<DeviceKey>,
+    /// When, for the beginning of a new incarnation.
+    pub now: Timestamp,
+}
+
+/// The device's outbox.
+#[derive(Debug)]
+pub struct Outbox {
+    connection: Mutex<Connection>,
+    binding: Binding,
+    incarnation: IncarnationId,
+    parent: Option<Fork>,
+    device_key: Arc<DeviceKey>,
+}
+
+impl Outbox {
+    /// Opens the outbox, or begins one under a new incarnation.
+    ///
+    /// # Errors
+    /// [`OutboxError::Open`] when it does not open: unlike the mirror it is never set aside unasked.
+    /// [`OutboxError::OtherDevice`] when it is another registration's.
+    pub fn open(opening: OutboxOpening<'_>) -> Result<Self, OutboxError> {
+        let connection = sqlite::open(&Opening {
+            path: opening.path,
+            key: opening.key,
+            durability: Durability::PowerCut,
+            cache_kib: CACHE_KIB,
+            migrations: schema::MIGRATIONS,
+        })?;
+        let binding = opening.binding;
+        if current(&connection)?.is_none() {
+            begin(&connection, &binding, opening.now)?;
+        }
+        let (incarnation, parent, bound) =
+            current(&connection)?.ok_or(OutboxError::NotUnderstood("the incarnation"))?;
+        if bound != binding {
+            return Err(OutboxError::OtherDevice { path: opening.path.to_owned() });
+        }
+        let connection = Mutex::new(connection);
+        Ok(Self { connection, binding, incarnation, parent, device_key: opening.device_key })
+    }
+
+    /// The life of this outbox.
+    #[must_use]
+    pub fn incarnation(&self) -> IncarnationId {
+        self.incarnation
+    }
+
+    /// The number and link of a lane's last entry; 0 and the genesis link before there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn head(&self, lane: Lane) -> Result<(u64, Link), OutboxError> {
+        self.head_in(&self.lock(), lane)
+    }
+
+    fn head_in(&self, connection: &Connection, lane: Lane) -> Result<(u64, Link), OutboxError> {
+        let last = connection
+            .prepare_cached("SELECT n, link FROM entries WHERE lane = ? ORDER BY n DESC LIMIT 1")?
+            .query_row([schema::number(lane)], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let genesis = || (0, Link::genesis(self.binding.device, self.incarnation, lane));
+        Ok(last.map_or_else(genesis, |(n, link): (i64, [u8; 32])| (unsigned(n), Link::from_bytes(link))))
+    }
+
+    fn permitted<A>(&self, permit: &Permit<A>) -> Result<(), OutboxError> {
+        if permit.resource() == Resource::Facility(self.binding.organization, self.binding.facility) {
+            Ok(())
+        } else {
+            Err(OutboxError::NotPermitted)
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Incarnation = (IncarnationId, Option<Fork>, Binding);
+
+fn current(connection: &Connection) -> Result<Option<Incarnation>, OutboxError> {
+    let row = connection
+        .prepare(
+            "SELECT id, parent, fork_care, fork_audit, device, organization, facility, assignment
+             FROM incarnations WHERE is_current",
+        )?
+        .query_row([], |row| {
+            let parent: Option<[u8; 16]> = row.get(1)?;
+            let (care, audit): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
+            let fork = parent.map(|parent| Fork {
+                incarnation: IncarnationId::from_bytes(parent),
+                care: unsigned(care.unwrap_or(0)),
+                audit: unsigned(audit.unwrap_or(0)),
+            });
+            let binding = Binding {
+                device: DeviceId::from_bytes(row.get(4)?),
+                organization: OrganizationId::from_bytes(row.get(5)?),
+                facility: FacilityId::from_bytes(row.get(6)?),
+                assignment: AssignmentId::from_bytes(row.get(7)?),
+            };
+            Ok((IncarnationId::from_bytes(row.get(0)?), fork, binding))
+        })
+        .optional()?;
+    Ok(row)
+}
+
+fn begin(connection: &Connection, binding: &Binding, now: Timestamp) -> Result<(), OutboxError> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).map_err(|_| OutboxError::Random)?;
+    connection.execute(
+        "INSERT INTO incarnations (id, device, organization, facility, assignment, began_at, is_current)
+         VALUES (?, ?, ?, ?, ?, ?, 1)",
+        params![
+            IncarnationId::new(now, random).as_bytes(),
+            binding.device.as_bytes(),
+            binding.organization.as_bytes(),
+            binding.facility.as_bytes(),
+            binding.assignment.as_bytes(),
+            now.as_millis(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// SQLite's integers are signed; counters that count up by one never reach the difference.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}

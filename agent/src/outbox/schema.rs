@@ -1,0 +1,74 @@
+//! The outbox's tables.
+
+use carepost_protocol::change::Lane;
+
+/// The numbered migrations.
+///
+/// `entries` is the chain of both lanes: what was made, exactly as it is sent, with its link and the
+/// device's signature over it. `queued` and `wedged` are found without looking at what is settled.
+/// `form` is the token of the form an entry was saved from: the same form is never saved twice.
+pub(super) const MIGRATIONS: &[&str] = &["
+    CREATE TABLE incarnations (
+        id BLOB PRIMARY KEY CHECK (length(id) = 16),
+        device BLOB NOT NULL,
+        organization BLOB NOT NULL,
+        facility BLOB NOT NULL,
+        assignment BLOB NOT NULL,
+        parent BLOB REFERENCES incarnations (id),
+        fork_care INTEGER,
+        fork_audit INTEGER,
+        began_at INTEGER NOT NULL,
+        is_current INTEGER NOT NULL,
+        CHECK ((parent IS NULL) = (fork_care IS NULL) AND (parent IS NULL) = (fork_audit IS NULL))
+    ) STRICT;
+    CREATE UNIQUE INDEX one_current_incarnation ON incarnations (is_current) WHERE is_current;
+    CREATE TABLE entries (
+        lane INTEGER NOT NULL,
+        n INTEGER NOT NULL CHECK (n > 0),
+        payload BLOB NOT NULL,
+        hash BLOB NOT NULL CHECK (length(hash) = 32),
+        link BLOB NOT NULL CHECK (length(link) = 32),
+        signature BLOB NOT NULL CHECK (length(signature) = 64),
+        state INTEGER NOT NULL CHECK (state IN (0, 1, 2)),
+        made_at INTEGER NOT NULL,
+        settled_at INTEGER,
+        seq INTEGER,
+        reason TEXT,
+        patient BLOB,
+        record BLOB,
+        form TEXT,
+        PRIMARY KEY (lane, n)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX entries_queued ON entries (lane, n) WHERE state = 0;
+    CREATE INDEX entries_wedged ON entries (lane, n) WHERE state = 2;
+    CREATE INDEX entries_by_patient ON entries (patient) WHERE patient IS NOT NULL;
+    CREATE UNIQUE INDEX entries_by_form ON entries (form) WHERE form IS NOT NULL;
+    CREATE TABLE drafts (
+        user BLOB NOT NULL,
+        patient BLOB NOT NULL,
+        workflow TEXT NOT NULL,
+        body BLOB NOT NULL,
+        kept_at INTEGER NOT NULL,
+        PRIMARY KEY (user, patient, workflow)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE throttles (
+        user BLOB PRIMARY KEY,
+        failures INTEGER NOT NULL,
+        locked_until INTEGER
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// A lane's number in the file.
+pub(super) const fn number(lane: Lane) -> i64 {
+    match lane {
+        Lane::Care => 0,
+        Lane::Audit => 1,
+    }
+}
+
+/// Waits for the server.
+pub(super) const QUEUED: i64 = 0;
+/// The server has it.
+pub(super) const ACKED: i64 = 1;
+/// The server refused it: it needs a person.
+pub(super) const WEDGED: i64 = 2;

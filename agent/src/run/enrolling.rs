@@ -1,0 +1,177 @@
+//! Drives the enrollment: asks the server, keeps each step, shows what to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use carepost_agent_core::enrollment::{
+    EnrollTrouble, Enrollment, EnrollmentEffect, EnrollmentEvent, EnrollmentView, Kept,
+};
+use carepost_protocol::wire::enroll::{EnrollRequest, Grant};
+use carepost_protocol::wire::problem::ProblemKind;
+
+use super::opened::{Opened, Step};
+use crate::config::Config;
+use crate::desk::{EnrollStep, Enrolling};
+use crate::upstream::{Upstream, UpstreamError};
+
+/// How the enrollment ended.
+pub(crate) enum Ended {
+    /// Let in.
+    Enrolled(Box<Grant>),
+    /// The key is refused for good.
+    Revoked,
+}
+
+/// An enrollment under way.
+pub(crate) struct Enroller<'a> {
+    opened: &'a Arc<Opened>,
+    upstream: &'a Upstream,
+    server: String,
+    machine: Enrollment,
+    hostname: String,
+}
+
+impl<'a> Enroller<'a> {
+    pub(crate) fn new(config: &Config, opened: &'a Arc<Opened>, upstream: &'a Upstream) -> Self {
+        Self {
+            opened,
+            upstream,
+            server: server_name(config),
+            machine: Enrollment::default(),
+            hostname: hostname(),
+        }
+    }
+
+    /// What the page shows before the server has answered.
+    pub(crate) fn first_screen(config: &Config, opened: &Opened) -> Enrolling {
+        Enrolling {
+            step: EnrollStep::Contacting { trouble: None },
+            server: server_name(config),
+            device_uuid: opened.factors.device_uuid(),
+        }
+    }
+
+    /// Runs until the device is let in or refused for good.
+    pub(crate) async fn run(&mut self, mut show: impl FnMut(Enrolling)) -> anyhow::Result<Ended> {
+        let kept = match self.opened.kept_enrollment()?.step {
+            Step::Nothing => Kept::Nothing,
+            Step::Asking => Kept::Asking,
+            Step::Enrolled => Kept::Enrolled,
+            Step::Revoked => Kept::Revoked,
+        };
+        let mut granted = None;
+        let mut next = Some(EnrollmentEvent::Started(kept));
+        loop {
+            let event = match next.take() {
+                Some(event) => event,
+                None => {
+                    self.wait().await;
+                    EnrollmentEvent::Tick
+                }
+            };
+            let clock = &self.opened.clock;
+            let effects = self.machine.on(event, clock.monotonic(), clock.random_u64());
+            for effect in effects {
+                match effect {
+                    EnrollmentEffect::Keep(kept) => self.keep(kept)?,
+                    EnrollmentEffect::KeepGrant(grant) => {
+                        self.opened.vault.keep_grant(&grant)?;
+                        self.opened.keep_step(Step::Enrolled)?;
+                        granted = Some(grant);
+                    }
+                    EnrollmentEffect::Ask => next = Some(self.ask().await?),
+                    EnrollmentEffect::Begin => {
+                        if let Some(grant) = granted.take().or(self.opened.vault.grant()?.map(Box::new)) {
+                            return Ok(Ended::Enrolled(grant));
+                        }
+                    }
+                    EnrollmentEffect::Stop => return Ok(Ended::Revoked),
+                }
+            }
+            show(self.screen());
+        }
+    }
+
+    async fn wait(&self) {
+        let now = self.opened.clock.monotonic();
+        let due = self.machine.next_deadline().unwrap_or(now + Duration::from_secs(1));
+        tokio::time::sleep(due.saturating_sub(now)).await;
+    }
+
+    fn keep(&self, kept: Kept) -> anyhow::Result<()> {
+        self.opened.keep_step(match kept {
+            Kept::Nothing => Step::Nothing,
+            Kept::Asking => Step::Asking,
+            Kept::Enrolled => Step::Enrolled,
+            Kept::Revoked => Step::Revoked,
+        })
+    }
+
+    async fn ask(&self) -> anyhow::Result<EnrollmentEvent> {
+        let request = EnrollRequest {
+            device_uuid: self.opened.factors.device_uuid(),
+            mac_addresses: self.opened.factors.mac_addresses().to_vec(),
+            hostname: self.hostname.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            token: self.opened.kept_enrollment()?.token(),
+        };
+        Ok(match self.upstream.enroll(&request).await {
+            Ok(answer) => EnrollmentEvent::Answered(answer),
+            Err(error) => EnrollmentEvent::Failed(trouble(error)),
+        })
+    }
+
+    fn screen(&self) -> Enrolling {
+        let (view, trouble) = self.machine.view();
+        let step = match view {
+            EnrollmentView::Code { code, expires_at, possible_clone, .. } => EnrollStep::Code {
+                code: code.clone(),
+                expires_at: *expires_at,
+                possible_clone: *possible_clone,
+            },
+            EnrollmentView::Confirm { facility_name, number } => {
+                EnrollStep::Confirm { facility_name: facility_name.clone(), number: number.clone() }
+            }
+            EnrollmentView::Asking | EnrollmentView::Enrolled | EnrollmentView::Revoked => {
+                EnrollStep::Contacting { trouble: trouble.map(in_words) }
+            }
+        };
+        Enrolling { step, server: self.server.clone(), device_uuid: self.opened.factors.device_uuid() }
+    }
+}
+
+fn trouble(error: UpstreamError) -> EnrollTrouble {
+    tracing::warn!(%error, "the enrollment was not answered");
+    match error {
+        UpstreamError::Transport(_) => EnrollTrouble::Unreachable,
+        UpstreamError::Refused(problem, retry_after) => match problem.kind() {
+            Some(ProblemKind::DeviceRevoked) => EnrollTrouble::Revoked,
+            Some(ProblemKind::TooManyTries | ProblemKind::Unavailable) => EnrollTrouble::Busy { retry_after },
+            _ if problem.status >= 500 => EnrollTrouble::Busy { retry_after },
+            _ => EnrollTrouble::Refused { detail: problem.detail },
+        },
+        UpstreamError::Nonsense(_) | UpstreamError::SetUp(_) => {
+            EnrollTrouble::Refused { detail: error.to_string() }
+        }
+    }
+}
+
+fn in_words(trouble: &EnrollTrouble) -> String {
+    match trouble {
+        EnrollTrouble::Unreachable => {
+            "The server is not reached. Check the network cable or Wi-Fi; this goes on by itself.".to_owned()
+        }
+        EnrollTrouble::Busy { .. } => "The server is busy; this goes on by itself.".to_owned(),
+        EnrollTrouble::Refused { detail } => format!("The server refused: {detail}"),
+        EnrollTrouble::Revoked => "The server refuses this device.".to_owned(),
+    }
+}
+
+fn server_name(config: &Config) -> String {
+    config.server.url.host_str().unwrap_or_default().to_owned()
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| String::new(), |name| name.trim().to_owned())
+}

@@ -1,0 +1,245 @@
+//! The composition root: opens what is on the disk, starts the rooms, and holds the one loop that
+//! talks to the server.
+//!
+//! The kiosk page, the badges and charting start first and need nothing from here on: whatever
+//! happens to the network, they go on.
+
+mod enrolling;
+mod opened;
+mod syncing;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use carepost_agent_core::session::SessionPolicy;
+use carepost_protocol::wire::heartbeat::ReaderState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use enrolling::{Ended, Enroller};
+pub(crate) use opened::Opened;
+
+use crate::badge::pcsc::PcscSource;
+use crate::badge::scripted::ScriptedSource;
+use crate::badge::{Admission, BadgeEvent, QUEUE, Source};
+use crate::config::{BadgeSource, Config, Mode};
+use crate::desk::{Desk, Standing, Ward, WardParts};
+use crate::kiosk::{self, KioskConfig};
+use crate::upstream::Upstream;
+
+/// How often the desk is given the time when nothing is due: what the status line says ages.
+const STATUS_TICK: Duration = Duration::from_secs(15);
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the configuration, the state directory or the kiosk's port cannot be used.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CAREPOST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // One thread is enough for a kiosk; files and PINs have blocking threads, a few of them.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_keep_alive(Duration::from_secs(2))
+        .build()?;
+    let ended = runtime.block_on(agent(config));
+    // A PIN check or a reader that hangs must not keep the service from stopping.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended
+}
+
+async fn agent(config: &Config) -> anyhow::Result<()> {
+    let opened = Arc::new(Opened::open(config)?);
+    let reader = match config.badge.source {
+        BadgeSource::None => ReaderState::None,
+        BadgeSource::Pcsc | BadgeSource::Scripted => ReaderState::Missing,
+    };
+    let standing = match opened.vault.grant()? {
+        _ if opened.is_revoked()? => Standing::Revoked,
+        Some(grant) => Standing::Enrolled(Arc::new(ward(config, &opened, grant)?)),
+        None => Standing::Enrolling(Enroller::first_screen(config, &opened)),
+    };
+    let desk = Arc::new(Desk::new(standing, reader, Arc::clone(&opened.clock)));
+
+    let (stop, stopped) = watch::channel(false);
+    let listener = TcpListener::bind(config.kiosk.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: is another agent running?", config.kiosk.listen))?;
+    let page = KioskConfig::new(listener.local_addr()?, &opened.clock.random());
+    let pages = kiosk::router(Arc::clone(&desk), page);
+    let served =
+        tokio::spawn(kiosk::serve(listener, pages, kiosk::Limits::default(), until(stopped.clone())));
+    tracing::info!(address = %config.kiosk.listen, "the kiosk page is up");
+    if let Some((source, events)) = badges(config)? {
+        tokio::spawn(watch_badges(Arc::clone(&desk), source, events));
+    }
+    tokio::spawn(keep_time(Arc::clone(&desk)));
+    let uplink = uplink(config.clone(), opened, desk, stopped);
+    notify_systemd();
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::pin!(served, uplink);
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        served = &mut served => Err(anyhow::anyhow!("the kiosk page ended: {served:?}")),
+        error = &mut uplink => Err(error),
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop.send_replace(true);
+    if ended.is_ok() {
+        let _ = tokio::time::timeout(Duration::from_secs(3), &mut served).await;
+    }
+    ended
+}
+
+/// Enrolls if need be, then syncs until the device is revoked; ends only with an error.
+async fn uplink(
+    config: Config,
+    opened: Arc<Opened>,
+    desk: Arc<Desk>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Error {
+    let upstream = match opened.upstream(&config) {
+        Ok(upstream) => upstream,
+        Err(error) => return error,
+    };
+    match talk(&config, &opened, &desk, &upstream).await {
+        // Revoked: the page says so, and nothing is sent any more.
+        Ok(()) => {
+            until(stopped).await;
+            anyhow::anyhow!("stopped")
+        }
+        Err(error) => error,
+    }
+}
+
+async fn talk(
+    config: &Config,
+    opened: &Arc<Opened>,
+    desk: &Arc<Desk>,
+    upstream: &Upstream,
+) -> anyhow::Result<()> {
+    if opened.is_revoked()? {
+        return Ok(());
+    }
+    let ward = match desk.ward() {
+        Some(ward) => ward,
+        None => {
+            let mut enroller = Enroller::new(config, opened, upstream);
+            match enroller.run(|screen| desk.stand(Standing::Enrolling(screen))).await? {
+                Ended::Revoked => {
+                    desk.stand(Standing::Revoked);
+                    return Ok(());
+                }
+                Ended::Enrolled(grant) => {
+                    let ward = Arc::new(ward(config, opened, *grant)?);
+                    desk.stand(Standing::Enrolled(Arc::clone(&ward)));
+                    ward
+                }
+            }
+        }
+    };
+    syncing::sync(opened, desk, &ward, upstream).await?;
+    opened.keep_revoked()?;
+    desk.stand(Standing::Revoked);
+    tracing::warn!("this device was deactivated: it shows and sends nothing any more");
+    Ok(())
+}
+
+fn ward(
+    config: &Config,
+    opened: &Opened,
+    grant: carepost_protocol::wire::enroll::Grant,
+) -> anyhow::Result<Ward> {
+    let (mirror, outbox) = opened.files(&grant, config.mirror.cache_kib)?;
+    let policy = SessionPolicy {
+        screen_lock: Duration::from_secs(config.session.screen_lock),
+        screen_warning: Duration::from_secs(config.session.screen_warning),
+        pin_grace: Duration::from_secs(config.session.pin_grace),
+        ..SessionPolicy::default()
+    };
+    let badge_key = opened::badge_key(&grant)?;
+    Ok(Ward::new(WardParts { grant, badge_key, mirror, outbox, policy, clock: Arc::clone(&opened.clock) }))
+}
+
+type Badges = (Box<dyn Source>, mpsc::Receiver<BadgeEvent>);
+
+/// Starts the configured source of badges.
+///
+/// # Errors
+/// When its threads or its socket cannot be had.
+pub(crate) fn badges(config: &Config) -> anyhow::Result<Option<Badges>> {
+    let (events, heard) = mpsc::channel(QUEUE);
+    let admission = match config.mode {
+        Mode::Production => Admission::RealOnly,
+        Mode::Demo => Admission::VirtualToo,
+    };
+    let socket = config.badge.socket.as_deref().map(Path::to_owned);
+    Ok(match (config.badge.source, socket) {
+        (BadgeSource::None, _) | (BadgeSource::Scripted, None) => None,
+        (BadgeSource::Pcsc, _) => Some((Box::new(PcscSource::start(events, admission)?), heard)),
+        (BadgeSource::Scripted, Some(socket)) => {
+            let source = ScriptedSource::start(std::slice::from_ref(&socket), events)
+                .with_context(|| format!("cannot take badges on {}", socket.display()))?;
+            Some((Box::new(source), heard))
+        }
+    })
+}
+
+async fn watch_badges(desk: Arc<Desk>, source: Box<dyn Source>, mut events: mpsc::Receiver<BadgeEvent>) {
+    while let Some(event) = events.recv().await {
+        let reader = match &event {
+            BadgeEvent::Reader(state) => {
+                let (desk, state) = (Arc::clone(&desk), *state);
+                let _ = tokio::task::spawn_blocking(move || desk.set_reader(state)).await;
+                continue;
+            }
+            BadgeEvent::Presented { reader, .. }
+            | BadgeEvent::Removed { reader }
+            | BadgeEvent::Unreadable { reader, .. } => reader.clone(),
+        };
+        let desk = Arc::clone(&desk);
+        let answered = tokio::task::spawn_blocking(move || desk.on_badge(&event)).await;
+        if let Ok(Some(feedback)) = answered {
+            source.signal(&reader, feedback);
+        }
+    }
+}
+
+/// Lets time pass at the desk: locks, warnings and lapsed notices.
+async fn keep_time(desk: Arc<Desk>) {
+    loop {
+        let ticking = Arc::clone(&desk);
+        let due = tokio::task::spawn_blocking(move || ticking.tick()).await.ok().flatten();
+        let now = desk.clock().monotonic();
+        let wait = due.map_or(STATUS_TICK, |due| due.saturating_sub(now).min(STATUS_TICK));
+        let mut changes = desk.changes();
+        // A tap or a touch moves what is due.
+        let _ = tokio::time::timeout(wait.max(Duration::from_millis(5)), changes.changed()).await;
+    }
+}
+
+/// Tells systemd that the agent works, and keeps telling it while the loop turns.
+fn notify_systemd() {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    if let Some(watchdog) = sd_notify::watchdog_enabled() {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(watchdog / 3).await;
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+        });
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // The sender lives as long as the agent; if it is gone, so is the agent.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

@@ -1,0 +1,162 @@
+//! What is on the disk: the vault, the clock's floor, and the two files.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use carepost_protocol::id::BootId;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::Grant;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::identity::seal::Credential;
+use crate::identity::vault::Kept;
+use crate::identity::{Factors, Vault};
+use crate::mirror::{Found, Mirror, MirrorOpening};
+use crate::outbox::{Binding, Outbox, OutboxOpening};
+use crate::upstream::{Credentials, Upstream};
+
+/// An opened state directory, with what was read of the hardware.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) vault: Vault,
+    pub(crate) factors: Factors,
+    pub(crate) clock: Arc<Clock>,
+    /// This run of the process.
+    pub(crate) boot: BootId,
+    /// When it began, on monotonic time.
+    pub(crate) started: std::time::Duration,
+}
+
+/// Where the enrollment stands, as it is kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct KeptEnrollment {
+    pub(crate) step: Step,
+    /// The one-time token of a device registered beforehand, until it is used. Sealed with the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    #[default]
+    Nothing,
+    Asking,
+    Enrolled,
+    Revoked,
+}
+
+impl Opened {
+    /// Opens the state directory, and makes what it lacks.
+    pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
+        let factors = Factors::read(&config.identity.factors_root)?;
+        let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
+        let vault = Vault::open(&config.state_dir, &factors, credential.as_ref())?;
+        let floor: Option<Timestamp> = vault.kept(Kept::Clock)?;
+        let clock = Arc::new(Clock::new(floor));
+        let boot = BootId::new(clock.now(), clock.random());
+        let started = clock.monotonic();
+        Ok(Self { vault, factors, clock, boot, started })
+    }
+
+    /// The server, reached with this device's key.
+    pub(crate) fn upstream(&self, config: &Config) -> anyhow::Result<Upstream> {
+        let ca = config.server.ca_file.as_deref().map(|path| {
+            std::fs::read(path).with_context(|| format!("cannot read server.ca_file {}", path.display()))
+        });
+        let key = self.vault.device_key();
+        let own = Credentials::new(key.certificate_der(), key.pkcs8());
+        Ok(Upstream::new(&config.server.url, ca.transpose()?.as_deref(), &own, self.boot)?)
+    }
+
+    /// The mirror and the outbox of an enrolled device.
+    pub(crate) fn files(&self, grant: &Grant, cache_kib: u32) -> anyhow::Result<(Arc<Mirror>, Arc<Outbox>)> {
+        let (mirror, found) = Mirror::open(&MirrorOpening {
+            path: &self.vault.mirror_path(),
+            key: self.vault.mirror_key(),
+            facility: (grant.organization_id, grant.facility_id),
+            cache_kib,
+        })?;
+        match found {
+            Found::Intact => {}
+            Found::SetAside(aside) => {
+                tracing::error!(aside = %aside.display(), "the mirror was damaged and is pulled afresh");
+            }
+            Found::OtherFacility => tracing::warn!("the mirror was another facility's and is pulled afresh"),
+        }
+        let outbox = Outbox::open(OutboxOpening {
+            path: &self.vault.outbox_path(),
+            key: self.vault.outbox_key(),
+            binding: Binding {
+                device: grant.device_id,
+                organization: grant.organization_id,
+                facility: grant.facility_id,
+                assignment: grant.assignment_id,
+            },
+            device_key: Arc::clone(self.vault.device_key()),
+            now: self.clock.now(),
+        })?;
+        Ok((Arc::new(mirror), Arc::new(outbox)))
+    }
+
+    pub(crate) fn is_revoked(&self) -> anyhow::Result<bool> {
+        Ok(self.kept_enrollment()?.step == Step::Revoked)
+    }
+
+    pub(crate) fn keep_revoked(&self) -> anyhow::Result<()> {
+        self.keep_step(Step::Revoked)
+    }
+
+    pub(crate) fn kept_enrollment(&self) -> anyhow::Result<KeptEnrollment> {
+        Ok(self.vault.kept(Kept::Enrollment)?.unwrap_or_default())
+    }
+
+    /// Keeps the step; a token that waits goes on waiting until the device is let in.
+    pub(crate) fn keep_step(&self, step: Step) -> anyhow::Result<()> {
+        let token = match step {
+            Step::Enrolled | Step::Revoked => None,
+            Step::Nothing | Step::Asking => self.kept_enrollment()?.token,
+        };
+        Ok(self.vault.keep(Kept::Enrollment, &KeptEnrollment { step, token })?)
+    }
+
+    pub(crate) fn keep_token(&self, token: &SecretString) -> anyhow::Result<()> {
+        let token = Some(token.expose_secret().to_owned());
+        Ok(self.vault.keep(Kept::Enrollment, &KeptEnrollment { step: Step::Asking, token })?)
+    }
+
+    /// The server said its time in answer to a request sent at `sent`, or in passing.
+    pub(crate) fn server_said(&self, server: Timestamp, sent: Option<std::time::Duration>) {
+        let floor = match sent {
+            Some(sent) => self.clock.compared(server, sent),
+            None => self.clock.heard(server),
+        };
+        if let Some(floor) = floor {
+            if let Err(error) = self.vault.keep(Kept::Clock, &floor) {
+                tracing::error!(%error, "the clock's floor could not be kept");
+            }
+        }
+    }
+}
+
+impl KeptEnrollment {
+    pub(crate) fn token(self) -> Option<String> {
+        self.token
+    }
+}
+
+/// The facility's badge key out of a grant.
+pub(crate) fn badge_key(grant: &Grant) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    let digits = grant.badge_key.as_bytes();
+    anyhow::ensure!(digits.len() == 64, "the grant's badge key is not 32 bytes: enroll the device again");
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair)?;
+        *byte = u8::from_str_radix(pair, 16).context("the grant's badge key: enroll the device again")?;
+    }
+    Ok(key)
+}

@@ -1,0 +1,466 @@
+//! Drives the sync: one loop that gives the engine its events and does what it decides.
+//!
+//! Whatever takes time runs in a task of its own and reports back as an event; the loop itself never
+//! waits for the network or the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use carepost_agent_core::heartbeat::{Heart, HeartbeatEffect, HeartbeatEvent};
+use carepost_agent_core::sync::{Engine, Link, StreamId, SyncEffect, SyncEvent, Trouble};
+use carepost_protocol::change::Lane;
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState};
+use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::push::MAX_BYTES;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
+
+use super::opened::Opened;
+use crate::desk::{Desk, Ward};
+use crate::mirror::{Applied, MirrorError, Page as MirrorPage};
+use crate::outbox::{OutboxError, Resync};
+use crate::upstream::{Page, StreamEvent, Upstream, UpstreamError};
+
+/// How often acknowledged entries that are old enough are removed.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+/// What the loop's tasks report.
+enum Report {
+    /// Something for the engine as it is.
+    Sync(SyncEvent),
+    /// A batch was acknowledged and settled.
+    Pushed { lane: Lane, left: u64, server_time: Timestamp, sent_at: Duration },
+    /// A page came. The stream goes on when it is applied.
+    Page { stream: StreamId, page: Box<Page>, applied: oneshot::Sender<()> },
+    /// The page is in the mirror.
+    Applied { cursor: Cursor, server_time: Timestamp },
+    /// The mirror has to be pulled from the beginning.
+    MirrorRefused,
+    /// The server lives.
+    KeepAlive { stream: StreamId, server_time: Timestamp },
+    /// A heartbeat was answered, or not.
+    Beat { reply: Result<HeartbeatReply, UpstreamError>, sent_at: Duration },
+}
+
+/// Syncs until the device is revoked.
+pub(super) async fn sync(
+    opened: &Arc<Opened>,
+    desk: &Arc<Desk>,
+    ward: &Arc<Ward>,
+    upstream: &Upstream,
+) -> anyhow::Result<()> {
+    let (reports, mut heard) = mpsc::channel(16);
+    let mut uplink = Uplink {
+        opened: Arc::clone(opened),
+        desk: Arc::clone(desk),
+        ward: Arc::clone(ward),
+        upstream: upstream.clone(),
+        engine: Engine::default(),
+        heart: Heart::default(),
+        reports,
+        tasks: JoinSet::new(),
+        stream: None,
+        page: None,
+        stopped: false,
+        wedged: 0,
+        reader: desk.reader(),
+        next_prune: opened.clock.monotonic(),
+    };
+    uplink.start()?;
+    while !uplink.stopped {
+        let wait = uplink.until_due();
+        tokio::select! {
+            Some(report) = heard.recv() => uplink.take(report),
+            () = ward.until_saved() => uplink.saved(),
+            () = tokio::time::sleep(wait) => uplink.tick(),
+            Some(_) = uplink.tasks.join_next() => {}
+        }
+    }
+    Ok(())
+}
+
+struct Uplink {
+    opened: Arc<Opened>,
+    desk: Arc<Desk>,
+    ward: Arc<Ward>,
+    upstream: Upstream,
+    engine: Engine,
+    heart: Heart,
+    reports: mpsc::Sender<Report>,
+    /// Everything under way; dropped with the loop.
+    tasks: JoinSet<()>,
+    stream: Option<AbortHandle>,
+    page: Option<(Box<Page>, oneshot::Sender<()>)>,
+    stopped: bool,
+    wedged: u64,
+    reader: carepost_protocol::wire::heartbeat::ReaderState,
+    next_prune: Duration,
+}
+
+impl Uplink {
+    fn start(&mut self) -> anyhow::Result<()> {
+        let cursor = self.ward.mirror().cursor()?;
+        let counts = self.ward.outbox().counts()?;
+        self.wedged = counts.wedged;
+        self.engine(SyncEvent::Started { cursor, last_sync: None });
+        if counts.care > 0 {
+            self.engine(SyncEvent::Saved(Lane::Care));
+        }
+        if counts.audit > 0 {
+            self.engine(SyncEvent::Saved(Lane::Audit));
+        }
+        self.heart(HeartbeatEvent::Started);
+        Ok(())
+    }
+
+    fn until_due(&self) -> Duration {
+        let now = self.opened.clock.monotonic();
+        [self.engine.next_deadline(), self.heart.next_deadline(), Some(self.next_prune)]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(PRUNE_EVERY, |due| due.saturating_sub(now))
+    }
+
+    fn tick(&mut self) {
+        let now = self.opened.clock.monotonic();
+        if now >= self.next_prune {
+            self.next_prune = now + PRUNE_EVERY;
+            self.prune();
+        }
+        self.engine(SyncEvent::Tick);
+        self.heart(HeartbeatEvent::Tick);
+    }
+
+    /// Something was saved; a save may concern either lane, and an empty lane costs one look.
+    fn saved(&mut self) {
+        self.engine(SyncEvent::Saved(Lane::Care));
+        self.engine(SyncEvent::Saved(Lane::Audit));
+        if self.reader != self.desk.reader() {
+            self.reader = self.desk.reader();
+            self.heart(HeartbeatEvent::Changed);
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Sync(event) => self.engine(event),
+            Report::Pushed { lane, left, server_time, sent_at } => {
+                self.opened.server_said(server_time, Some(sent_at));
+                self.engine(SyncEvent::Pushed { lane, left });
+                self.look_for_wedged();
+                if lane == Lane::Care {
+                    self.desk.changed();
+                }
+            }
+            Report::Page { stream, page, applied } => {
+                self.page = Some((page, applied));
+                self.engine(SyncEvent::PageReceived(stream));
+            }
+            Report::Applied { cursor, server_time } => {
+                self.opened.server_said(server_time, None);
+                self.ward.members_changed();
+                self.engine(SyncEvent::PageApplied { cursor });
+                self.desk.changed();
+            }
+            Report::MirrorRefused => {
+                if let Err(error) = self.ward.mirror().refetch() {
+                    tracing::error!(%error, "the mirror cannot be pulled afresh");
+                }
+                self.engine(SyncEvent::PageFailed);
+            }
+            Report::KeepAlive { stream, server_time } => {
+                self.opened.server_said(server_time, None);
+                self.engine(SyncEvent::KeepAlive(stream));
+            }
+            Report::Beat { reply, sent_at } => self.beaten(reply, sent_at),
+        }
+    }
+
+    fn beaten(&mut self, reply: Result<HeartbeatReply, UpstreamError>, sent_at: Duration) {
+        self.heart(HeartbeatEvent::Done);
+        match reply {
+            Ok(reply) => {
+                self.opened.server_said(reply.server_time, Some(sent_at));
+                match reply.state {
+                    DeviceState::Revoked => self.engine(SyncEvent::Revoked),
+                    DeviceState::Active
+                    | DeviceState::Expected
+                    | DeviceState::Pending
+                    | DeviceState::Quarantined
+                    | DeviceState::Retiring
+                    | DeviceState::Retired => self.engine(SyncEvent::ServerHeard),
+                }
+            }
+            Err(error) => match trouble(&error) {
+                Trouble::Revoked => self.engine(SyncEvent::Revoked),
+                Trouble::Unreachable
+                | Trouble::Busy { .. }
+                | Trouble::Broken
+                | Trouble::BatchRefused
+                | Trouble::ChainBroken { .. }
+                | Trouble::CursorRefused
+                | Trouble::NotAllowed
+                | Trouble::Local => tracing::debug!(%error, "a heartbeat was not answered"),
+            },
+        }
+    }
+
+    fn engine(&mut self, event: SyncEvent) {
+        let clock = Arc::clone(&self.opened.clock);
+        let effects = self.engine.on(event, clock.now(), clock.monotonic(), clock.random_u64());
+        for effect in effects {
+            self.perform(effect);
+        }
+        let online = matches!(self.engine.link(), Link::Online { .. });
+        self.desk.set_link(online, clock.now());
+    }
+
+    fn perform(&mut self, effect: SyncEffect) {
+        match effect {
+            SyncEffect::Push { lane, changes } => self.push(lane, changes),
+            SyncEffect::Resend { lane, next_n } => self.resend(lane, next_n),
+            SyncEffect::Stuck { lane, why } => {
+                tracing::error!(lane = lane.name(), ?why, "the server does not take what waits here");
+                self.heart(HeartbeatEvent::Changed);
+            }
+            SyncEffect::OpenStream { stream, cursor } => self.open_stream(stream, cursor),
+            SyncEffect::CloseStream(_) => {
+                if let Some(task) = self.stream.take() {
+                    task.abort();
+                }
+                self.page = None;
+            }
+            SyncEffect::ApplyPage => self.apply_page(),
+            SyncEffect::Refetch => {
+                if let Err(error) = self.ward.mirror().refetch() {
+                    tracing::error!(%error, "the mirror cannot be pulled afresh");
+                }
+            }
+            SyncEffect::Stop => self.stopped = true,
+        }
+    }
+
+    fn push(&mut self, lane: Lane, changes: usize) {
+        let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
+        let clock = Arc::clone(&self.opened.clock);
+        self.tasks.spawn(async move {
+            let sent_at = clock.monotonic();
+            let report = match push_batch(&ward, &upstream, lane, changes).await {
+                Ok((left, Some(server_time))) => Report::Pushed { lane, left, server_time, sent_at },
+                Ok((_, None)) => Report::Sync(SyncEvent::NothingToPush(lane)),
+                Err((sent, trouble)) => Report::Sync(SyncEvent::PushFailed { lane, sent, trouble }),
+            };
+            let _ = reports.send(report).await;
+        });
+    }
+
+    fn resend(&self, lane: Lane, next_n: u64) {
+        match self.ward.outbox().resync(lane, next_n) {
+            Ok(Resync::Resend { first_n }) => {
+                tracing::warn!(lane = lane.name(), first_n, "the server asks for entries again");
+            }
+            Ok(Resync::Diverged { ours, theirs }) => {
+                tracing::error!(lane = lane.name(), ours, theirs, "the server has another history");
+            }
+            Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+        }
+    }
+
+    fn open_stream(&mut self, stream: StreamId, cursor: Option<Cursor>) {
+        if let Some(task) = self.stream.take() {
+            task.abort();
+        }
+        let (upstream, reports) = (self.upstream.clone(), self.reports.clone());
+        self.stream = Some(self.tasks.spawn(async move {
+            let event = read_stream(&upstream, stream, cursor, &reports).await;
+            let _ = reports.send(Report::Sync(event)).await;
+        }));
+    }
+
+    fn apply_page(&mut self) {
+        let Some((page, applied)) = self.page.take() else { return };
+        let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
+        self.tasks.spawn(async move {
+            let server_time = page.end.server_time;
+            let outcome = spawn_blocking(move || apply(&ward, &page)).await;
+            let report = match outcome {
+                Ok(Ok(cursor)) => {
+                    // The stream may have been closed meanwhile.
+                    let _ = applied.send(());
+                    Report::Applied { cursor, server_time }
+                }
+                Ok(Err(MirrorError::OtherEpoch { .. })) => Report::MirrorRefused,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a page was not applied");
+                    Report::Sync(SyncEvent::PageFailed)
+                }
+                Err(error) => {
+                    tracing::error!(%error, "applying a page broke");
+                    Report::Sync(SyncEvent::PageFailed)
+                }
+            };
+            let _ = reports.send(report).await;
+        });
+    }
+
+    fn look_for_wedged(&mut self) {
+        let wedged = self.ward.outbox().counts().map_or(self.wedged, |counts| counts.wedged);
+        if wedged != self.wedged {
+            self.wedged = wedged;
+            tracing::warn!(wedged, "the server refused entries: they need attention");
+            self.heart(HeartbeatEvent::Changed);
+        }
+    }
+
+    fn prune(&mut self) {
+        let (ward, clock) = (Arc::clone(&self.ward), Arc::clone(&self.opened.clock));
+        self.tasks.spawn_blocking(move || {
+            let cursor = ward.mirror().cursor().ok().flatten().map_or(0, |cursor| cursor.seq);
+            if let Err(error) = ward.outbox().prune(cursor, clock.now()) {
+                tracing::error!(%error, "acknowledged entries could not be removed");
+            }
+        });
+    }
+
+    fn heart(&mut self, event: HeartbeatEvent) {
+        let clock = Arc::clone(&self.opened.clock);
+        let effect = self.heart.on(event, clock.monotonic(), clock.random_u64());
+        let Some(HeartbeatEffect::Send) = effect else { return };
+        let heartbeat = self.heartbeat();
+        let (device, upstream, reports) =
+            (self.ward.grant().device_id, self.upstream.clone(), self.reports.clone());
+        self.tasks.spawn(async move {
+            let sent_at = clock.monotonic();
+            let reply = upstream.heartbeat(device, &heartbeat).await;
+            let _ = reports.send(Report::Beat { reply, sent_at }).await;
+        });
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let clock = &self.opened.clock;
+        let counts = self.ward.outbox().counts().unwrap_or_default();
+        Heartbeat {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: clock.monotonic().saturating_sub(self.opened.started).as_secs(),
+            device_time: clock.now(),
+            clock_quality: clock.quality(),
+            mac_addresses: self.opened.factors.mac_addresses().to_vec(),
+            encrypted: true,
+            reader: self.desk.reader(),
+            incarnation: self.ward.outbox().incarnation(),
+            queue: QueueState {
+                care: counts.care,
+                audit: counts.audit,
+                wedged: counts.wedged,
+                oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
+            },
+            cursor: self.ward.mirror().cursor().ok().flatten(),
+            active_user: self.ward.active_user(),
+        }
+    }
+}
+
+/// Sends the next batch of a lane: how many are left, and the server's time; or how many were sent and
+/// what went wrong.
+async fn push_batch(
+    ward: &Arc<Ward>,
+    upstream: &Upstream,
+    lane: Lane,
+    changes: usize,
+) -> Result<(u64, Option<Timestamp>), (usize, Trouble)> {
+    let local = |error: &dyn std::fmt::Display, sent| {
+        tracing::error!(%error, lane = lane.name(), "a push failed on this device");
+        (sent, Trouble::Local)
+    };
+    let outbox = Arc::clone(ward.outbox());
+    let batch = spawn_blocking(move || outbox.batch(lane, changes, MAX_BYTES)).await;
+    let batch = match batch {
+        Ok(Ok(Some(batch))) => batch,
+        Ok(Ok(None)) => return Ok((0, None)),
+        Ok(Err(error)) => return Err(local(&error, 0)),
+        Err(error) => return Err(local(&error, 0)),
+    };
+    let sent = usize::try_from(batch.sent.count).unwrap_or(usize::MAX);
+    let receipt = upstream.push(&batch.body).await.map_err(|error| {
+        tracing::debug!(%error, lane = lane.name(), sent, "a push was not acknowledged");
+        (sent, trouble(&error))
+    })?;
+    let (outbox, server_time) = (Arc::clone(ward.outbox()), receipt.server_time);
+    let settled = spawn_blocking(move || {
+        outbox.settle(&batch.sent, &receipt)?;
+        let counts = outbox.counts()?;
+        Ok::<u64, OutboxError>(match lane {
+            Lane::Care => counts.care,
+            Lane::Audit => counts.audit,
+        })
+    });
+    match settled.await {
+        Ok(Ok(left)) => Ok((left, Some(server_time))),
+        Ok(Err(error @ OutboxError::Receipt(_))) => {
+            tracing::error!(%error, lane = lane.name(), "a receipt makes no sense");
+            Err((sent, Trouble::Broken))
+        }
+        Ok(Err(error)) => Err(local(&error, sent)),
+        Err(error) => Err(local(&error, sent)),
+    }
+}
+
+/// Reads a live stream to its end: how it ended.
+async fn read_stream(
+    upstream: &Upstream,
+    stream: StreamId,
+    cursor: Option<Cursor>,
+    reports: &mpsc::Sender<Report>,
+) -> SyncEvent {
+    let failed = |error: &UpstreamError| {
+        tracing::debug!(%error, "the live stream ended");
+        SyncEvent::StreamFailed(stream, trouble(error))
+    };
+    let mut pages = match upstream.live(cursor).await {
+        Ok(pages) => pages,
+        Err(error) => return failed(&error),
+    };
+    let _ = reports.send(Report::Sync(SyncEvent::StreamOpened(stream))).await;
+    let mut applying: Option<oneshot::Receiver<()>> = None;
+    loop {
+        // The next page is read and decompressed while the last one is applied, and waits here.
+        let event = pages.next().await;
+        if let Some(applied) = applying.take() {
+            // Not applied: the engine drops this stream, or has done so.
+            let _ = applied.await;
+        }
+        match event {
+            Ok(Some(StreamEvent::Page(page))) => {
+                let (done, applied) = oneshot::channel();
+                applying = Some(applied);
+                let _ = reports.send(Report::Page { stream, page: Box::new(page), applied: done }).await;
+            }
+            Ok(Some(StreamEvent::KeepAlive(alive))) => {
+                let server_time = alive.server_time;
+                let _ = reports.send(Report::KeepAlive { stream, server_time }).await;
+            }
+            Ok(None) => return SyncEvent::StreamEnded(stream),
+            Err(error) => return failed(&error),
+        }
+    }
+}
+
+fn apply(ward: &Ward, page: &Page) -> Result<Cursor, MirrorError> {
+    let parsed = MirrorPage::from_lines(&page.lines)?;
+    match ward.mirror().apply(&parsed, &page.end)? {
+        Applied::Advanced | Applied::Behind => Ok(page.end.cursor),
+    }
+}
+
+fn trouble(error: &UpstreamError) -> Trouble {
+    match error {
+        UpstreamError::Transport(_) => Trouble::Unreachable,
+        UpstreamError::Refused(problem, retry_after) => {
+            Trouble::of(problem.status, Some(problem), *retry_after)
+        }
+        UpstreamError::Nonsense(_) | UpstreamError::SetUp(_) => Trouble::Broken,
+    }
+}

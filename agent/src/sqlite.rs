@@ -1,0 +1,279 @@
+//! Opening the device's two encrypted files: SQLCipher with a raw key, and settings that leave no
+//! plaintext behind.
+//!
+//! Every setting is here, so that no file of the agent is opened in any other way.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use zeroize::Zeroizing;
+
+/// The 256-bit key of an encrypted file. It is wiped from memory when dropped and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileKey(Zeroizing<[u8; 32]>);
+
+impl FileKey {
+    /// The key that these bytes are.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The 32 bytes. A secret.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key in lower-case hexadecimal, as people and other tools write it. A secret.
+    #[must_use]
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(64));
+        for byte in self.0.iter() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+}
+
+impl fmt::Debug for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileKey([secret])")
+    }
+}
+
+/// How much a commit promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A returned commit survives a power cut (`synchronous=FULL`).
+    PowerCut,
+    /// A power cut may take the last commits, whole, in order, and never leaves half of one: the WAL's
+    /// frames are checksummed and the file is synced before and after each checkpoint
+    /// (`synchronous=NORMAL`). Only for what can be had again.
+    ProcessCrash,
+}
+
+/// How an encrypted file is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'a> {
+    /// Where it is.
+    pub path: &'a Path,
+    /// Its key.
+    pub key: &'a FileKey,
+    /// What a commit promises.
+    pub durability: Durability,
+    /// How many KiB of decrypted pages a connection may hold.
+    pub cache_kib: u32,
+    /// The numbered schema migrations, first one first; each runs once, in a transaction of its own.
+    pub migrations: &'a [&'a str],
+}
+
+/// Why a file did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The key is another one, or the file is damaged: SQLCipher cannot tell these apart.
+    #[error("{path}: not readable with this device's key: it is damaged, or it is another device's file")]
+    NotReadable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later version of the agent wrote it.
+    #[error(
+        "{path}: written by a newer agent (schema {found}, this build knows {known}): install that version"
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// The schema version found.
+        found: u32,
+        /// The newest that this build knows.
+        known: u32,
+    },
+    /// The file system refused.
+    #[error("{path}: {source}; check the disk and the owner of the state directory")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// SQLite refused for another reason.
+    #[error("{path}: {source}; check the disk")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+}
+
+/// Opens a file for writing, makes it if it is not there, and brings its schema up to date.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(opening: &Opening<'_>) -> Result<Connection, OpenError> {
+    let path = opening.path;
+    // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
+    make_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    let mut connection = connect(opening, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    migrate(&mut connection, opening)?;
+    Ok(connection)
+}
+
+/// Opens another connection, which only reads, to a file that [`open`] has opened.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_reader(opening: &Opening<'_>) -> Result<Connection, OpenError> {
+    connect(opening, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// Whether the disk, or the file's page limit, is full.
+#[must_use]
+pub fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// Whether the file's content cannot be trusted any more.
+#[must_use]
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+fn connect(opening: &Opening<'_>, mode: OpenFlags) -> Result<Connection, OpenError> {
+    let classified = |source| classify(opening.path, source);
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
+    let connection = Connection::open_with_flags(opening.path, flags).map_err(classified)?;
+    configure(&connection, opening).map_err(classified)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result<()> {
+    // A raw key: no stretching on each open. The statement holds the key, so it is wiped too.
+    let hex = opening.key.to_hex();
+    let key = Zeroizing::new(format!("PRAGMA key = \"x'{}'\"", hex.as_str()));
+    connection.query_row("PRAGMA cipher_log_level = NONE", [], |_| Ok(()))?;
+    connection.query_row(&key, [], |_| Ok(()))?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    // The first read decrypts: a wrong key or a damaged first page shows here.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Temporary files are written in the clear even by SQLCipher.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cache_size", -i64::from(opening.cache_kib))?;
+    if !connection.is_readonly("main")? {
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        let synchronous = match opening.durability {
+            Durability::PowerCut => "FULL",
+            Durability::ProcessCrash => "NORMAL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        // After a large page the WAL is cut back to this many bytes rather than kept at its largest.
+        connection.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), OpenError> {
+    let classified = |source| classify(opening.path, source);
+    let found: u32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(classified)?;
+    let known = u32::try_from(opening.migrations.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(OpenError::TooNew { path: opening.path.to_owned(), found, known });
+    }
+    for (number, migration) in (1_u32..).zip(opening.migrations).filter(|(number, _)| *number > found) {
+        let transaction = connection.transaction().map_err(classified)?;
+        transaction.execute_batch(migration).map_err(classified)?;
+        transaction.pragma_update(None, "user_version", number).map_err(classified)?;
+        transaction.commit().map_err(classified)?;
+    }
+    Ok(())
+}
+
+fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    if is_damage(&source) { OpenError::NotReadable { path } } else { OpenError::Sqlite { path, source } }
+}
+
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let file: File = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "CREATE TABLE notes (text TEXT NOT NULL)";
+
+    fn opening<'a>(path: &'a Path, key: &'a FileKey, migrations: &'a [&'a str]) -> Opening<'a> {
+        Opening { path, key, durability: Durability::PowerCut, cache_kib: 256, migrations }
+    }
+
+    #[test]
+    fn nothing_is_written_in_the_clear_and_the_file_is_the_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let key = FileKey::from_bytes([7; 32]);
+        let connection = open(&opening(&path, &key, &[TABLE])).unwrap();
+        connection.execute("INSERT INTO notes VALUES ('Marigold Fenwick')", []).unwrap();
+        let mut files = 0;
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(!bytes.windows(8).any(|window| window == b"Marigold"), "{}", path.display());
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            files += 1;
+        }
+        assert_eq!(files, 3, "the file, its -wal and its -shm");
+    }
+
+    #[test]
+    fn another_key_or_a_flipped_bit_is_not_readable() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let key = FileKey::from_bytes([7; 32]);
+        drop(open(&opening(&path, &key, &[TABLE])).unwrap());
+        let other = FileKey::from_bytes([8; 32]);
+        assert!(matches!(open(&opening(&path, &other, &[TABLE])), Err(OpenError::NotReadable { .. })));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(open(&opening(&path, &key, &[TABLE])), Err(OpenError::NotReadable { .. })));
+    }
+
+    #[test]
+    fn each_migration_runs_once_and_a_newer_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let key = FileKey::from_bytes([7; 32]);
+        drop(open(&opening(&path, &key, &[TABLE])).unwrap());
+        let second = "ALTER TABLE notes ADD COLUMN author TEXT";
+        drop(open(&opening(&path, &key, &[TABLE, second])).unwrap());
+        let connection = open(&opening(&path, &key, &[TABLE, second])).unwrap();
+        connection.execute("INSERT INTO notes VALUES ('a', 'b')", []).unwrap();
+        drop(connection);
+        assert!(matches!(
+            open(&opening(&path, &key, &[TABLE])),
+            Err(OpenError::TooNew { found: 2, known: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn a_key_does_not_print() {
+        let key = FileKey::from_bytes([0xab; 32]);
+        assert_eq!(format!("{key:?}"), "FileKey([secret])");
+        assert_eq!(key.to_hex().as_str(), "ab".repeat(32));
+    }
+}

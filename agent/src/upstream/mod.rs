@@ -1,0 +1,277 @@
+//! HTTPS to the sync-server, with the device's key as the client certificate.
+//!
+//! What goes wrong is told apart by what follows from it: only [`UpstreamError::Transport`] may mean
+//! "offline"; a refusal comes with the server's problem document; anything else is a broken peer.
+
+mod pages;
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use carepost_protocol::id::{BootId, DeviceId};
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
+use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::push::PushReceipt;
+use carepost_protocol::wire::{BOOT_HEADER, VERSION, VERSION_HEADER};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Client, Identity, Response, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+pub use pages::{Page, PageStream, StreamEvent};
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may stay silent in the middle of an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(35);
+/// How long a whole exchange, other than a stream, may take.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most bytes of an answer that is not a stream.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// zstd's fastest level that still halves the bytes of level 1 on charting data.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Why an exchange with the server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The server was not reached, or the connection broke: try again later; work on offline.
+    #[error("the server is not reached: {0}")]
+    Transport(String),
+    /// The server refused: its problem says why.
+    #[error("the server refused: {} ({})", .0.detail, .0.status)]
+    Refused(Box<Problem>, Option<Duration>),
+    /// The answer is not one of this protocol: something else answers at that address, or it is broken.
+    #[error("the server's answer makes no sense: {0}. Check server.url and any proxy in between")]
+    Nonsense(String),
+    /// The client could not be set up at all.
+    #[error("cannot set up TLS: {0}. Check server.ca_file and the system's CA certificates")]
+    SetUp(String),
+}
+
+impl UpstreamError {
+    /// The kind of problem, if the server gave one.
+    #[must_use]
+    pub fn problem(&self) -> Option<ProblemKind> {
+        match self {
+            Self::Refused(problem, _) => problem.kind(),
+            Self::Transport(_) | Self::Nonsense(_) | Self::SetUp(_) => None,
+        }
+    }
+
+    /// Whether it means that the server is not reached, and nothing else.
+    #[must_use]
+    pub const fn is_transport(&self) -> bool {
+        matches!(self, Self::Transport(_))
+    }
+}
+
+/// The device's TLS credentials.
+pub struct Credentials {
+    /// Certificate and private key, in PEM as the client takes them.
+    identity: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// From a certificate and its private key in PKCS #8, both DER.
+    #[must_use]
+    pub fn new(certificate: &[u8], pkcs8: &[u8]) -> Self {
+        let key = pem("PRIVATE KEY", pkcs8);
+        let certificate = pem("CERTIFICATE", certificate);
+        Self { identity: Zeroizing::new(format!("{}{}", *key, *certificate)) }
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
+    Zeroizing::new(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", *body))
+}
+
+/// The server, as this device reaches it.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    http: Client,
+    base: Url,
+}
+
+impl Upstream {
+    /// A client for the server at `base`.
+    ///
+    /// # Errors
+    /// [`UpstreamError::SetUp`] when the certificates cannot be used.
+    pub fn new(
+        base: &Url,
+        ca: Option<&[u8]>,
+        own: &Credentials,
+        boot: BootId,
+    ) -> Result<Self, UpstreamError> {
+        let set_up = |error: reqwest::Error| UpstreamError::SetUp(in_full(&error));
+        let identity = Identity::from_pem(own.identity.as_bytes()).map_err(set_up)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(VERSION_HEADER, HeaderValue::from(VERSION));
+        let boot = HeaderValue::try_from(boot.to_string());
+        headers.insert(BOOT_HEADER, boot.map_err(|error| UpstreamError::SetUp(error.to_string()))?);
+        let mut builder = Client::builder()
+            .identity(identity)
+            .tls_version_min(reqwest::tls::Version::TLS_1_3)
+            .https_only(true)
+            .user_agent(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_timeout(Duration::from_secs(10))
+            .http2_initial_stream_window_size(1024 * 1024)
+            .http2_initial_connection_window_size(2 * 1024 * 1024)
+            .pool_max_idle_per_host(1);
+        if let Some(pem) = ca {
+            builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(set_up)?);
+        }
+        let mut base = base.clone();
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        Ok(Self { http: builder.build().map_err(set_up)?, base })
+    }
+
+    /// Whether something that speaks HTTP answers there, over TLS that this device trusts.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn reach(&self) -> Result<(), UpstreamError> {
+        let request = self.http.get(self.url("api/v1/health")?).timeout(EXCHANGE_TIMEOUT);
+        request.send().await.map(drop).map_err(transport)
+    }
+
+    /// Asks to be let in, or where that stands.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, UpstreamError> {
+        self.post_json("api/v1/enroll", request).await
+    }
+
+    /// Says that the device lives and how it is.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn heartbeat(
+        &self,
+        device: DeviceId,
+        heartbeat: &Heartbeat,
+    ) -> Result<HeartbeatReply, UpstreamError> {
+        self.post_json(&format!("api/v1/devices/{device}/heartbeat"), heartbeat).await
+    }
+
+    /// Sends a batch, given as the JSON of a `PushBatch`.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`]; after a transport error the batch may have arrived all the same.
+    pub async fn push(&self, batch: &[u8]) -> Result<PushReceipt, UpstreamError> {
+        let body = zstd::bulk::compress(batch, ZSTD_LEVEL)
+            .map_err(|error| UpstreamError::Nonsense(format!("zstd: {error}")))?;
+        let request = self
+            .http
+            .post(self.url("api/v1/sync/push")?)
+            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_ENCODING, "zstd")
+            .timeout(EXCHANGE_TIMEOUT)
+            .body(body);
+        read_json(accept(request.send().await.map_err(transport)?).await?).await
+    }
+
+    /// Opens the stream of documents that stays open: from the cursor, or from the beginning.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn live(&self, cursor: Option<Cursor>) -> Result<PageStream, UpstreamError> {
+        let mut url = self.url("api/v1/sync/live")?;
+        if let Some(Cursor { epoch, seq }) = cursor {
+            url.query_pairs_mut()
+                .append_pair("epoch", &epoch.to_string())
+                .append_pair("seq", &seq.to_string());
+        }
+        let request = self.http.get(url).header(ACCEPT_ENCODING, "zstd");
+        let answer = accept(request.send().await.map_err(transport)?).await?;
+        PageStream::new(answer)
+    }
+
+    async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, UpstreamError> {
+        let body = serde_json::to_vec(body).map_err(|error| UpstreamError::Nonsense(error.to_string()))?;
+        let request = self
+            .http
+            .post(self.url(path)?)
+            .header(CONTENT_TYPE, "application/json")
+            .timeout(EXCHANGE_TIMEOUT)
+            .body(body);
+        read_json(accept(request.send().await.map_err(transport)?).await?).await
+    }
+
+    fn url(&self, path: &str) -> Result<Url, UpstreamError> {
+        self.base.join(path).map_err(|error| UpstreamError::SetUp(format!("{path}: {error}")))
+    }
+}
+
+/// Turns an error status into the problem it carries.
+async fn accept(answer: Response) -> Result<Response, UpstreamError> {
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    let retry_after = answer
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    let body = read_bounded(answer).await?;
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => Err(UpstreamError::Refused(Box::new(problem), retry_after)),
+        // A proxy in between answers 502 and the like in its own words: to the device the server is away.
+        Err(_) if status.is_server_error() => Err(UpstreamError::Transport(format!("status {status}"))),
+        Err(_) => Err(UpstreamError::Nonsense(format!("status {status} without a problem document"))),
+    }
+}
+
+async fn read_json<T: DeserializeOwned>(answer: Response) -> Result<T, UpstreamError> {
+    let zstd = answer.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "zstd");
+    let mut body = read_bounded(answer).await?;
+    if zstd {
+        body = zstd::bulk::decompress(&body, MAX_ANSWER)
+            .map_err(|error| UpstreamError::Nonsense(format!("zstd: {error}")))?;
+    }
+    serde_json::from_slice(&body).map_err(|error| UpstreamError::Nonsense(error.to_string()))
+}
+
+async fn read_bounded(mut answer: Response) -> Result<Vec<u8>, UpstreamError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(UpstreamError::Nonsense(format!("an answer of more than {MAX_ANSWER} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn transport(error: reqwest::Error) -> UpstreamError {
+    UpstreamError::Transport(in_full(&error.without_url()))
+}
+
+/// An error with its causes: reqwest's own text hides the certificate or the refused port.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,186 @@
+//! Who may know whom: crates by `cargo metadata`, rooms of one crate by their imports.
+
+use super::tree::{self, File, has_word};
+use super::{assert_found, assert_kept};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Each member of the workspace with the members that it may know.
+const MEMBERS: &[(&str, &[&str])] = &[
+    ("carepost-protocol", &[]),
+    ("carepost-agent-core", &["carepost-protocol"]),
+    ("carepost-agent", &["carepost-protocol", "carepost-agent-core"]),
+    ("carepost-server", &["carepost-protocol"]),
+    ("carepost-reader", &[]),
+    (
+        "carepost-tests",
+        &["carepost-protocol", "carepost-agent-core", "carepost-agent", "carepost-server", "carepost-reader"],
+    ),
+];
+
+/// The crates that decide and touch nothing.
+const PURE: &[&str] = &["carepost-protocol", "carepost-agent-core"];
+
+/// What would give a pure crate a file, a socket, a thread, a clock or a die, however indirectly.
+const IMPURE: &[&str] = &[
+    "axum",
+    "chrono",
+    "getrandom",
+    "hyper",
+    "mio",
+    "pcsc",
+    "rand",
+    "rand_core",
+    "reqwest",
+    "ring",
+    "rusqlite",
+    "rustls",
+    "socket2",
+    "tokio",
+];
+
+/// ring is the one cryptographic provider; a second one doubles what must be trusted and watched.
+const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "boring", "native-tls", "openssl", "openssl-sys"];
+
+/// Rooms that must not know another: where, and the paths that must not be used there.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("agent/src/kiosk/", &["upstream::"]),
+    ("agent/src/badge/", &["mirror::", "outbox::", "upstream::"]),
+    ("sync-server/src/handler/", &["rusqlite::"]),
+];
+
+#[test]
+fn crates_know_only_whom_they_may() {
+    let metadata = cargo(&["metadata", "--format-version", "1", "--no-deps"]);
+    assert_kept(&forbidden_members(&serde_json::from_str(&metadata).expect("cargo metadata prints JSON")));
+}
+
+#[test]
+fn pure_crates_reach_nothing_impure() {
+    for name in PURE {
+        // The tree of this crate alone: what other members switch on in a shared dependency is not its doing.
+        let tree =
+            cargo(&["tree", "-p", name, "--all-features", "--edges", "normal,build", "--prefix", "none"]);
+        assert!(tree.starts_with(name), "cargo tree prints the crate itself first: {tree}");
+        assert_kept(&impure_dependencies(name, &tree));
+    }
+}
+
+#[test]
+fn no_second_crypto_provider_is_locked() {
+    let lock = std::fs::read_to_string(tree::root().join("Cargo.lock")).expect("the lock file is committed");
+    assert_kept(&banned_packages(&lock));
+}
+
+#[test]
+fn rooms_know_only_whom_they_may() {
+    assert_kept(&forbidden_imports(&tree::project()));
+}
+
+#[test]
+fn a_planted_edge_is_found() {
+    let edge = |from: &str, to: &str| json!({"packages": [{"name": from, "id": from, "source": null, "dependencies": [{"name": to}]}, {"name": to, "id": to, "source": null, "dependencies": []}]});
+    assert_found(&forbidden_members(&edge("carepost-agent", "carepost-server")), "carepost-server");
+    assert_found(&forbidden_members(&edge("carepost-server", "carepost-agent")), "carepost-agent");
+    assert_found(&forbidden_members(&edge("carepost-agent-core", "carepost-agent")), "carepost-agent");
+    assert_kept(&forbidden_members(&edge("carepost-agent", "carepost-agent-core")));
+    assert_found(&forbidden_members(&edge("carepost-extra", "serde")), "carepost-extra");
+}
+
+#[test]
+fn a_planted_impure_dependency_is_found() {
+    let tree = "carepost-protocol v0.1.0 (protocol)\nuuid v1.29.1\ngetrandom v0.4.3\ngetrandom v0.4.3 (*)\n";
+    assert_found(&impure_dependencies("carepost-protocol", tree), "getrandom");
+    assert_kept(&impure_dependencies("carepost-protocol", "serde v1.0.229\nrandom-names v1.0.0\n"));
+}
+
+#[test]
+fn a_planted_banned_package_is_found() {
+    assert_found(&banned_packages("[[package]]\nname = \"native-tls\"\nversion = \"1\"\n"), "native-tls");
+    assert_kept(&banned_packages("[[package]]\nname = \"openssl-probe\"\nversion = \"1\"\n"));
+}
+
+#[test]
+fn a_planted_import_is_found() {
+    let planted = |path: &str, line: &str| forbidden_imports(&[File::planted(path, line)]);
+    assert_found(
+        &planted("agent/src/kiosk/pages.rs", "use crate::{desk, upstream::Upstream};"),
+        "upstream::",
+    );
+    assert_found(&planted("sync-server/src/handler/users.rs", "rusqlite::params![]"), "rusqlite::");
+    assert_kept(&planted("agent/src/kiosk/pages.rs", "// crate::upstream::Upstream fetches"));
+    assert_kept(&planted("agent/src/desk/mod.rs", "use crate::mirror::Mirror;"));
+}
+
+/// Edges between members that [`MEMBERS`] does not allow, of every kind, and members it does not name.
+fn forbidden_members(metadata: &Value) -> Vec<String> {
+    let allowed: BTreeMap<&str, &[&str]> = MEMBERS.iter().copied().collect();
+    let mut breaches = Vec::new();
+    for package in list(&metadata["packages"]).iter().filter(|package| package["source"].is_null()) {
+        let name = text(&package["name"]);
+        let is_member = name.starts_with("carepost-");
+        let Some(may_know) = allowed.get(name) else {
+            if is_member {
+                breaches.push(format!("{name} is not in the table of members: say whom it may know"));
+            }
+            continue;
+        };
+        for dependency in list(&package["dependencies"]) {
+            let dependency = text(&dependency["name"]);
+            if allowed.contains_key(dependency) && !may_know.contains(&dependency) {
+                breaches.push(format!("{name} must not depend on {dependency}"));
+            }
+        }
+    }
+    breaches
+}
+
+/// What a pure crate reaches, by its dependency tree with one package a line, and must not.
+fn impure_dependencies(name: &str, tree: &str) -> Vec<String> {
+    let reached: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let impure = reached.into_iter().filter(|reached| IMPURE.contains(reached));
+    impure.map(|reached| format!("{name} is pure and must not reach {reached}")).collect()
+}
+
+/// Packages of the lock file, which covers every target and feature, that nothing may depend on.
+fn banned_packages(lock: &str) -> Vec<String> {
+    let locked = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    locked.filter(|name| BANNED.contains(name)).map(|name| format!("{name} is locked")).collect()
+}
+
+/// Paths used in a room that must not know them.
+fn forbidden_imports(files: &[File]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for file in files {
+        for (_, paths) in ROOMS.iter().filter(|(room, _)| file.path.starts_with(room)) {
+            for (number, line) in file.code_lines() {
+                let used = paths
+                    .iter()
+                    .filter(|path| has_word(line, path.trim_end_matches(':')) && line.contains(**path));
+                breaches.extend(used.map(|path| format!("{}:{number} must not use {path}", file.path)));
+            }
+        }
+    }
+    breaches
+}
+
+/// What a cargo command prints, without touching the lock file or the network.
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .args(["--locked", "--offline"])
+        .current_dir(tree::root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("cargo prints UTF-8")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
