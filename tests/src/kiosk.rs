@@ -306,7 +306,8 @@ impl Kiosk {
     }
 
     async fn read(&self, answer: reqwest::Response) -> Result<Page> {
-        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
+        let header =
+            |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
         if let Some(set) = header("set-cookie") {
             let cookie = set.split(';').next().unwrap_or_default().to_owned();
             *self.cookie.lock().await = Some(cookie);
@@ -336,7 +337,8 @@ impl Kiosk {
     /// # Errors
     /// With what it says instead.
     pub async fn page_says(&self, path: &str, words: &[&str]) -> Result<String> {
-        let waited = until(&format!("{} to show {words:?} at {path}", self.name), PATIENCE, || async {
+        let what = format!("{} to show {words:?} at {path}", self.name);
+        let waited = until(&what, PATIENCE, || async {
             let page = self.get(path).await?;
             let said = page.words();
             match words.iter().find(|word| !said.contains(**word)) {
@@ -396,7 +398,9 @@ impl Kiosk {
     pub async fn chart(&self, resident: &str, workflow: &str, answers: &[(&str, &str)]) -> Result<()> {
         let path = format!("{}/chart/{workflow}", self.path_of(resident).await?);
         let answer = self.fill_in(&path, answers).await?;
-        if answer.status != StatusCode::SEE_OTHER.as_u16() || !answer.location.iter().any(|to| to.contains("saved")) {
+        if answer.status != StatusCode::SEE_OTHER.as_u16()
+            || !answer.location.iter().any(|to| to.contains("saved"))
+        {
             bail!("not saved ({} to {:?}): {}", answer.status, answer.location, answer.words());
         }
         Ok(())

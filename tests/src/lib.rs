@@ -1,6 +1,9 @@
 //! What the tests, the demo and the benchmark stand on: the world harness.
 
+pub mod api;
 pub mod browser;
 pub mod children;
 pub mod fixture;
+pub mod kiosk;
 pub mod link;
+pub mod world;
