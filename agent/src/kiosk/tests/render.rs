@@ -122,6 +122,39 @@ async fn a_full_disk_is_said_and_keeps_the_answers() {
 }
 
 #[tokio::test]
+async fn a_locked_screen_says_what_to_do_and_nobodys_name_but_who_may_undo() {
+    let screen = locked(Some("This badge is not known here."), Some("Mary U."));
+    let Screen::Locked(lock) = screen.clone() else { unreachable!() };
+    let html = read(page::locked(Shell::new(1, &screen, &offline()), lock)).await;
+    for words in [
+        "Golden Years ALF - Riverside",
+        "Tap your badge",
+        "not known here",
+        "Undo lock for Mary U.",
+        "(555) 010-0142",
+    ] {
+        assert!(html.contains(words), "{words} is missing in {html}");
+    }
+}
+
+#[tokio::test]
+async fn a_pin_pad_asks_for_one_try_of_one_person() {
+    let screen = pin_pad(3, Some("Wrong PIN."));
+    let Screen::PinPad(pad) = screen.clone() else { unreachable!() };
+    let html = read(page::pin_pad(Shell::new(1, &screen, &calm()), pad)).await;
+    for part in [
+        "Mary Underwood",
+        "Wrong PIN.",
+        r#"name="attempt" value="3""#,
+        r#"type="password""#,
+        r#"data-digit="0""#,
+    ] {
+        assert!(html.contains(part), "{part} is missing in {html}");
+    }
+    assert!(!html.contains("http-equiv"), "nothing disturbs who types");
+}
+
+#[tokio::test]
 async fn two_smiths_are_told_apart_and_a_long_list_has_letters() {
     let html = read(page::residents(shell(&calm()), residents(), None)).await;
     assert_eq!(html.matches("2 named Smith").count(), 2);
