@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carepost_protocol::id::DeviceUuid;
+use carepost_protocol::id::{DeviceUuid, SessionId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
@@ -93,6 +93,8 @@ pub struct PinPad {
 /// An open session.
 #[derive(Debug, Clone)]
 pub struct Open {
+    /// The session: pages of one are no pages of another, whoever's they are.
+    pub session: SessionId,
     /// Who is signed in.
     pub display_name: String,
     /// In which role, in words.

@@ -29,6 +29,9 @@ use crate::outbox::{Entry as NewEntry, Outbox, OutboxError, Progress};
 const SHOWN_RECORDS: usize = 50;
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
+/// A page that stays on the screen is fetched anew whenever something changes: within this time that is
+/// one read.
+const SAME_READ: Duration = Duration::from_secs(5 * 60);
 /// The most audit events that wait in memory while the disk does not take them.
 const MAX_UNSAVED_AUDIT: usize = 1_000;
 
@@ -47,6 +50,7 @@ pub struct Ward {
     /// Whose PIN the session wants checked.
     pub(super) checks: Mutex<Option<UserId>>,
     form: Mutex<Option<OpenForm>>,
+    reads: Mutex<Reads>,
     /// Wakes the sync: something was saved.
     saved: Notify,
     /// What the disk refused to take: in words, and the audit events that still have to be written.
@@ -79,6 +83,13 @@ struct OpenForm {
     locked: Option<Duration>,
 }
 
+/// What the session that is open has read, and when that was written down.
+#[derive(Default)]
+struct Reads {
+    session: Option<SessionId>,
+    noted: BTreeMap<(Option<PatientId>, &'static str), Duration>,
+}
+
 #[derive(Default)]
 struct Unsaved {
     trouble: Option<String>,
@@ -108,6 +119,7 @@ impl Ward {
             unkept: Mutex::new(BTreeMap::new()),
             checks: Mutex::new(None),
             form: Mutex::new(None),
+            reads: Mutex::new(Reads::default()),
             saved: Notify::new(),
             unsaved: Mutex::new(Unsaved::default()),
         }
@@ -159,7 +171,8 @@ impl Ward {
                 });
                 Screen::PinPad(PinPad { display_name, attempt: attempt.unwrap_or(0), notice, checking })
             }
-            SessionView::Open { member, locks_in, warns, .. } => Screen::Open(Open {
+            SessionView::Open { member, session, locks_in, warns, .. } => Screen::Open(Open {
+                session,
                 role: words::role(member.role),
                 display_name: member.display_name,
                 locks_in: warns.then_some(locks_in),
@@ -410,8 +423,19 @@ impl Ward {
         action: AuditAction,
         resource: &str,
         patient: Option<PatientId>,
-        endpoint: &str,
+        endpoint: &'static str,
     ) {
+        let now = self.clock.monotonic();
+        let mut reads = lock(&self.reads);
+        if reads.session != Some(actor.session) {
+            *reads = Reads { session: Some(actor.session), noted: BTreeMap::new() };
+        }
+        let read = (patient, endpoint);
+        if reads.noted.get(&read).is_some_and(|noted| now.saturating_sub(*noted) < SAME_READ) {
+            return;
+        }
+        reads.noted.insert(read, now);
+        drop(reads);
         let event = self.access(actor, action, resource, patient, endpoint);
         self.append_audit(vec![event]);
     }

@@ -31,8 +31,7 @@ pub(super) fn screen_key(screen: &Screen) -> String {
         Screen::Locked(_) => "locked".to_owned(),
         Screen::PinPad(pad) => format!("pin-{}", pad.attempt),
         Screen::Open(open) => {
-            let name = format!("{}\0{}", open.role, open.display_name);
-            let hash = digest::digest(&digest::SHA256, name.as_bytes());
+            let hash = digest::digest(&digest::SHA256, open.session.as_bytes());
             let start: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
             format!("open-{start}")
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use carepost_protocol::id::{PatientId, WorkflowId};
+use carepost_protocol::id::{PatientId, SessionId, WorkflowId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
@@ -96,7 +96,15 @@ fn calm() -> StatusLine {
 }
 
 fn open_screen(name: &str) -> Screen {
-    Screen::Open(Open { display_name: name.to_owned(), role: "Registered nurse", locks_in: None })
+    Screen::Open(Open {
+        session: SessionId::new(
+            Timestamp::EPOCH,
+            name.bytes().cycle().take(10).collect::<Vec<_>>().try_into().unwrap(),
+        ),
+        display_name: name.to_owned(),
+        role: "Registered nurse",
+        locks_in: None,
+    })
 }
 
 fn locked(notice: Option<&str>, undo: Option<&str>) -> Screen {
