@@ -1,0 +1,82 @@
+//! `make bench`: the figures that Carepost answers for, measured in one run, interleaved, beside the
+//! floor that the machine itself sets. Prints a table and writes `target/bench.json`.
+
+mod floors;
+mod kiosk;
+mod sync;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use table::{Figures, Row};
+use tempfile::TempDir;
+
+/// How often each thing is measured; the table shows medians.
+const ROUNDS: usize = 5;
+
+const ROWS: &[Row] = &[
+    row("tap_decision.p50_ms", "ms", "", "card presented within the grace period -> session decided, through pcscd"),
+    row("tap_decision.p99_ms", "ms", "aim <= 20", "the slowest of a hundred"),
+    row("pin_check.p50_ms", "ms", "", "PIN typed -> session decided (Argon2id, 19 MiB, 2 passes)"),
+    row("chart_saved.p50_ms", "ms", "", "form sent -> durable on the device, with its audit event"),
+    row("chart_saved.p99_ms", "ms", "", "the slowest of a hundred"),
+    row("chart_saved.floor_ms", "ms", "", "floor: a bare one-row commit, SQLCipher, FULL"),
+    row("first_sync_10k.ms", "ms", "aim <= 120", "10,000 records over mutual TLS into an empty encrypted mirror"),
+    row("first_sync_10k.bytes", "B", "aim <= 450000", "on the wire, both ways, TLS included"),
+    row("first_sync_10k.server_cpu_s", "s", "", "the server's CPU for it"),
+    row("first_sync_10k.floor_ms", "ms", "", "floor: the same rows into bare SQLCipher, in batches"),
+    row("first_sync_10k.vs_bare_insert", "x", "aim <= 3", "ratio to that floor, round by round"),
+    row("edits_1k.ms", "ms", "aim <= 60", "1,000 queued edits until durable on the server, and settled"),
+    row("edits_1k.bytes", "B", "aim <= 60000", "on the wire, both ways, TLS included"),
+    row("edits_1k.floor_ms", "ms", "", "floor: the same rows into bare SQLCipher, one batch"),
+    row("live.p50_ms", "ms", "aim <= floor + 3", "server's receipt at A -> durable and readable at B"),
+    row("live.p99_ms", "ms", "aim <= 15", "the slowest of a hundred"),
+    row("live.floor_ms", "ms", "", "floor: one bare commit and one hop over loopback"),
+    row("agent.rss_idle_mib", "MiB", "aim <= 25", "an idle agent with 10,000 records"),
+    row("agent.idle_cpu_pct", "%", "", "of one core, over ten idle seconds"),
+    row("agent.start_to_page_ms", "ms", "aim <= 500", "process started -> the kiosk's page answers, 10,000 records"),
+    row("agent.binary_mb", "MB", "aim <= 12", "stripped"),
+    row("server.rss_mib", "MiB", "", "the server after all of this"),
+    row("corpus.mean_bytes", "B", "", "a record of the corpus"),
+    row("corpus.zstd_ratio", "x", "", "how well 10,000 of them compress (zstd -3)"),
+];
+
+const fn row(name: &'static str, unit: &'static str, aim: &'static str, meaning: &'static str) -> Row {
+    Row { name, unit, meaning, aim }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<()> {
+    rustls::crypto::ring::default_provider().install_default().ok().context("a second provider")?;
+    let folder = TempDir::new()?;
+    let mut figures = Figures::default();
+    say("measuring sync ...");
+    let scene = sync::Scene::build(folder.path(), &mut figures).await?;
+    for round in 0..ROUNDS {
+        say(&format!("  round {} of {ROUNDS}", round + 1));
+        scene.first_sync(round, &mut figures).await?;
+        scene.edits(round, &mut figures).await?;
+        scene.live(round, &mut figures).await?;
+    }
+    say("measuring a kiosk ...");
+    kiosk::measure(folder.path(), &scene, &mut figures).await?;
+    if let Some(pid) = scene.server_pid() {
+        figures.add("server.rss_mib", kiosk::rss_mib(pid)?);
+    }
+    say(&figures.table(ROWS));
+    let file = target().join("bench.json");
+    std::fs::write(&file, serde_json::to_vec_pretty(&figures.json(ROWS))?)?;
+    say(&format!("written to {}", file.display()));
+    Ok(())
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
+}
+
+#[allow(clippy::print_stdout)] // this is what the program is for
+fn say(line: &str) {
+    println!("{line}");
+}

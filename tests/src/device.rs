@@ -1,0 +1,211 @@
+//! A device without a kiosk: the agent's own rooms, driven by hand.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use carepost_agent::clock::Clock;
+use carepost_agent::identity::DeviceKey;
+use carepost_agent::mirror::{Mirror, MirrorOpening, Page};
+use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved};
+use carepost_agent::sqlite::FileKey;
+use carepost_agent::upstream::{Credentials, PageStream, StreamEvent, Upstream};
+use carepost_protocol::change::{Change, ChangeKind, Lane};
+use carepost_protocol::id::{BootId, DeviceUuid, PatientId, SessionId, UserId};
+use carepost_protocol::record::Collection;
+use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role, authorize};
+use carepost_protocol::time::ClockQuality;
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
+use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
+use serde_json::{Map, Value, json};
+
+use crate::api::text;
+use crate::world::{Facility, Server};
+
+/// A device with its key, its files and its line to the server.
+pub struct Device {
+    /// What the server granted.
+    pub grant: Grant,
+    /// Its line to the server.
+    pub upstream: Upstream,
+    /// Its copy of the facility's data.
+    pub mirror: Arc<Mirror>,
+    /// What exists nowhere else.
+    pub outbox: Arc<Outbox>,
+    /// Its clock.
+    pub clock: Arc<Clock>,
+}
+
+impl Device {
+    /// Enrolls a new device at a facility. `port` is where it reaches the server: the server's own, or
+    /// that of a link.
+    ///
+    /// # Errors
+    /// When a step of it fails.
+    pub async fn enroll(folder: &Path, server: &Server, port: u16, facility: &Facility, name: &str) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let key = Arc::new(DeviceKey::generate()?);
+        let clock = Arc::new(Clock::new(None));
+        let upstream = connect(server, port, &key, &clock)?;
+        let request = EnrollRequest {
+            device_uuid: DeviceUuid::from_bytes(clock.random()),
+            mac_addresses: Vec::new(),
+            hostname: name.to_owned(),
+            agent_version: "test".to_owned(),
+            token: None,
+        };
+        let EnrollResponse::Pending { user_code, .. } = upstream.enroll(&request).await? else {
+            bail!("a new key is not pending");
+        };
+        let admin = &facility.organization.admin;
+        let body = json!({"code": user_code, "facility_id": facility.id, "device_name": name,
+            "device_type": "TABLET"});
+        let approved = admin.post("/api/v1/enrollments/approve", &body).await?;
+        let EnrollResponse::Confirming { number, .. } = upstream.enroll(&request).await? else {
+            bail!("an approved device is not confirming");
+        };
+        let path = format!("/api/v1/enrollments/{}/confirm", text(&approved, "enrollment_id")?);
+        admin.post(&path, &json!({ "number": number })).await?;
+        let EnrollResponse::Active { grant } = upstream.enroll(&request).await? else {
+            bail!("a confirmed device is not active");
+        };
+        let mirror = open_mirror(&folder.join("mirror.db"), &grant)?;
+        let outbox = Outbox::open(OutboxOpening {
+            path: &folder.join("outbox.db"),
+            key: &FileKey::from_bytes([7; 32]),
+            binding: Binding {
+                device: grant.device_id,
+                organization: grant.organization_id,
+                facility: grant.facility_id,
+                assignment: grant.assignment_id,
+            },
+            device_key: key,
+            now: clock.now(),
+        })?;
+        Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock })
+    }
+
+    /// Somebody who charts here, under a session of her own.
+    #[must_use]
+    pub fn nurse(&self, user: UserId) -> Actor {
+        Actor {
+            user,
+            session: SessionId::new(self.clock.now(), self.clock.random()),
+            role: Role::Rn,
+            organization: Some(self.grant.organization_id),
+            facility: Some(self.grant.facility_id),
+        }
+    }
+
+    /// Her permit to chart.
+    ///
+    /// # Errors
+    /// When her role does not allow it.
+    pub fn may_chart(&self, nurse: &Actor) -> Result<Permit<Chart>> {
+        Ok(authorize(nurse, Resource::Facility(self.grant.organization_id, self.grant.facility_id))?)
+    }
+
+    /// Her permit to read.
+    ///
+    /// # Errors
+    /// When her role does not allow it.
+    pub fn may_read(&self, nurse: &Actor) -> Result<Permit<ReadPatients>> {
+        Ok(authorize(nurse, Resource::Facility(self.grant.organization_id, self.grant.facility_id))?)
+    }
+
+    /// A round of vitals, as the kiosk makes it.
+    #[must_use]
+    pub fn vitals(&self, nurse: &Actor, patient: PatientId, fields: Map<String, Value>) -> Change {
+        Change {
+            actor: nurse.user,
+            session: nurse.session,
+            assignment: self.grant.assignment_id,
+            kind: ChangeKind::Create,
+            collection: Collection::Records,
+            record: None,
+            base_seq: None,
+            patient: Some(patient),
+            workflow: Some("vitals".to_owned()),
+            schema_version: Some(1),
+            fields,
+            recorded_at: self.clock.now(),
+            clock_quality: ClockQuality::Synced,
+            supersedes: None,
+        }
+    }
+
+    /// Saves a change.
+    ///
+    /// # Errors
+    /// When it is not saved.
+    pub fn save(&self, nurse: &Actor, change: &Change) -> Result<Saved> {
+        let token: String = self.clock.random::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let entry = Entry { change, token: &token, audit: &[] };
+        Ok(self.outbox.append(&self.may_chart(nurse)?, entry)?)
+    }
+
+    /// Pushes until nothing waits in the care lane.
+    ///
+    /// # Errors
+    /// When a push is not acknowledged.
+    pub async fn push_all(&self) -> Result<()> {
+        while let Some(batch) = self.outbox.batch(Lane::Care, MAX_CHANGES, MAX_BYTES)? {
+            let receipt = self.upstream.push(&batch.body).await?;
+            self.outbox.settle(&batch.sent, &receipt)?;
+        }
+        Ok(())
+    }
+
+    /// Pulls into a mirror until it has all there is; the stream goes on from there.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub async fn pull_all(&self, mirror: &Arc<Mirror>) -> Result<PageStream> {
+        let mut stream = self.upstream.live(mirror.cursor()?).await?;
+        let mut applying: Option<tokio::task::JoinHandle<Result<()>>> = None;
+        loop {
+            let event = stream.next().await?.context("the stream ended before the head")?;
+            if let Some(applied) = applying.take() {
+                applied.await??;
+            }
+            let StreamEvent::Page(page) = event else { continue };
+            let (end, mirror) = (page.end, Arc::clone(mirror));
+            // As the agent does: the next page is read while this one is applied.
+            applying = Some(tokio::task::spawn_blocking(move || {
+                mirror.apply(&Page::from_lines(&page.lines)?, &page.end)?;
+                Ok(())
+            }));
+            if end.reaches_head() {
+                if let Some(applied) = applying.take() {
+                    applied.await??;
+                }
+                return Ok(stream);
+            }
+        }
+    }
+}
+
+/// A client with that key, at that port.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn connect(server: &Server, port: u16, key: &DeviceKey, clock: &Clock) -> Result<Upstream> {
+    let own = Credentials::new(key.certificate_der(), key.pkcs8());
+    let boot = BootId::new(clock.now(), clock.random());
+    let base = format!("https://localhost:{port}").parse()?;
+    Ok(Upstream::new(&base, Some(&std::fs::read(&server.ca)?), &own, boot)?)
+}
+
+/// An empty mirror of the facility of that grant.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn open_mirror(path: &Path, grant: &Grant) -> Result<Arc<Mirror>> {
+    let (mirror, _) = Mirror::open(&MirrorOpening {
+        path,
+        key: &FileKey::from_bytes([9; 32]),
+        facility: (grant.organization_id, grant.facility_id),
+        cache_kib: carepost_agent::mirror::DEFAULT_CACHE_KIB,
+    })?;
+    Ok(Arc::new(mirror))
+}
