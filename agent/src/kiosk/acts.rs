@@ -52,7 +52,8 @@ pub(super) async fn keep_draft(
     let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let shown_on = take(&mut sent, SCREEN);
     take(&mut sent, TOKEN);
-    if !is_still_on(&kiosk, &shown_on) {
+    // Once the screen has locked the desk still takes the draft of whoever was shown the form.
+    if matches!(kiosk.desk.screen(), Screen::Open(_)) && !is_still_on(&kiosk, &shown_on) {
         return Ok((StatusCode::CONFLICT, "Not kept: somebody else is signed in.").into_response());
     }
     let kept = kiosk.ask(move |desk| desk.keep_draft(id, &workflow, &sent)).await?;

@@ -132,7 +132,8 @@ fn admit(config: &KioskConfig, request: &Request) -> Result<(), Turned> {
     }
     let site = text(headers, "sec-fetch-site");
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !matches!(site, None | Some("same-origin" | "none")) && !(safe && is_visit(request)) {
+    let from_here = matches!(site, None | Some("same-origin" | "none"));
+    if !from_here && (!safe || !is_visit(request)) {
         return Err(Turned::OtherPage);
     }
     if safe {

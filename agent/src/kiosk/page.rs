@@ -125,7 +125,7 @@ struct Card {
     name: String,
     room: Option<String>,
     born: Option<String>,
-    /// The last name, where another resident has it too.
+    /// How many have this last name, where there is more than one.
     alert: Option<String>,
 }
 
@@ -168,13 +168,13 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
 }
 
 fn card(resident: PatientDocument, name: &str, names: &[String]) -> Card {
-    let shared = names.iter().filter(|other| other.eq_ignore_ascii_case(name)).count() > 1;
+    let named = names.iter().filter(|other| other.eq_ignore_ascii_case(name)).count();
     Card {
         id: resident.id.to_string(),
         name: resident.name,
         room: resident.room,
         born: resident.date_of_birth.as_deref().map(words::day),
-        alert: shared.then(|| name.to_owned()),
+        alert: (named > 1).then(|| format!("{named} named {name}")),
     }
 }
 
@@ -286,9 +286,9 @@ struct BarePage {
     shell: Shell,
 }
 
-/// The shell alone.
+/// The shell alone, for pages that keep what is typed into them.
 pub(super) fn bare(shell: Shell) -> Response {
-    answer(StatusCode::OK, &BarePage { shell })
+    answer(StatusCode::OK, &BarePage { shell: shell.held() })
 }
 
 #[derive(Template)]

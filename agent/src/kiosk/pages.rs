@@ -15,7 +15,7 @@ use crate::desk::view::{Open, Refused, Screen};
 /// What the start page is asked for.
 #[derive(Deserialize)]
 pub(super) struct StartQuery {
-    letter: Option<char>,
+    letter: Option<String>,
 }
 
 /// Whatever the kiosk shows now.
@@ -30,7 +30,9 @@ pub(super) async fn start(
         Screen::Locked(locked) => page::locked(shell, locked),
         Screen::PinPad(pad) => page::pin_pad(shell, pad),
         Screen::Open(_) => match kiosk.ask(crate::desk::Desk::residents).await? {
-            Ok(residents) => page::residents(shell, residents, query.letter),
+            Ok(residents) => {
+                page::residents(shell, residents, query.letter.and_then(|text| text.chars().next()))
+            }
             Err(refused @ (Refused::NotAllowed | Refused::Storage(_))) => page::open_refusal(shell, &refused),
             Err(refused) => page::refusal(page::status_of(&refused), &page::sentence(&refused)),
         },

@@ -32,8 +32,9 @@ use crate::sqlite::{self, Durability, FileKey, OpenError, Opening};
 /// some three hundred bytes with their index.
 pub const DEFAULT_CACHE_KIB: u32 = 6 * 1024;
 
-/// The applying connection writes in the order of the feed and revisits little.
-const WRITER_CACHE_KIB: u32 = 1024;
+/// The applying connection's share: a first pull of ten thousand records revisits the pages of their
+/// index again and again. It is given back when a pull from the beginning has reached the head.
+const WRITER_CACHE_KIB: u32 = 8 * 1024;
 
 /// Why the mirror could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -130,8 +131,9 @@ pub enum Applied {
 /// The device's copy of its facility's documents. Applying a page does not hold up readers.
 #[derive(Debug)]
 pub struct Mirror {
-    writer: Mutex<Connection>,
+    // Dropped before the writer, whose closing then folds the WAL into the file.
     reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
     facility: (OrganizationId, FacilityId),
 }
 
@@ -208,10 +210,11 @@ impl Mirror {
         transaction
             .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
             .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
-        if end.reaches_head() {
-            reach_head(&transaction, pass)?;
-        }
+        let pulled_all = end.reaches_head() && reach_head(&transaction, pass)?;
         transaction.commit()?;
+        if pulled_all {
+            writer.execute_batch("PRAGMA shrink_memory")?;
+        }
         Ok(Applied::Advanced)
     }
 
@@ -238,8 +241,11 @@ impl Mirror {
         if !claim(&writer, opening.facility)? {
             return Ok(None);
         }
+        sqlite::check(&writer)?;
+        // The check read every page; the memory goes back.
+        writer.execute_batch("PRAGMA shrink_memory")?;
         let reader = sqlite::open_reader(&file(opening.cache_kib))?;
-        Ok(Some(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), facility: opening.facility }))
+        Ok(Some(Self { reader: Mutex::new(reader), writer: Mutex::new(writer), facility: opening.facility }))
     }
 
     fn open_fresh(opening: &MirrorOpening<'_>) -> Result<Self, MirrorError> {
@@ -304,18 +310,19 @@ fn write_documents(connection: &Connection, page: &Page, pass: i64) -> Result<()
 }
 
 /// The device now has all there is: what this pass did not see is gone, and empty lists mean empty.
-fn reach_head(connection: &Connection, pass: i64) -> Result<(), MirrorError> {
-    // Scanning for rows of an earlier pass is needed only once after a refetch.
+/// Says whether a pull from the beginning ends here.
+fn reach_head(connection: &Connection, pass: i64) -> Result<bool, MirrorError> {
     let swept: i64 = connection.prepare_cached("SELECT swept FROM state")?.query_row([], |row| row.get(0))?;
-    if swept < pass {
-        connection.execute("DELETE FROM documents WHERE pass < ?", [pass])?;
-        connection.execute("UPDATE state SET swept = ?", [pass])?;
-        let mut reached = connection.prepare("INSERT OR IGNORE INTO collections (collection) VALUES (?)")?;
-        for collection in Collection::ALL {
-            reached.execute([schema::number(collection)])?;
-        }
+    if swept >= pass {
+        return Ok(false);
     }
-    Ok(())
+    connection.execute("DELETE FROM documents WHERE pass < ?", [pass])?;
+    connection.execute("UPDATE state SET swept = ?", [pass])?;
+    let mut reached = connection.prepare("INSERT OR IGNORE INTO collections (collection) VALUES (?)")?;
+    for collection in Collection::ALL {
+        reached.execute([schema::number(collection)])?;
+    }
+    Ok(true)
 }
 
 fn cursor(connection: &Connection) -> Result<Option<Cursor>, MirrorError> {

@@ -19,8 +19,10 @@ struct State {
     manner: Manner,
     unplugged: bool,
     closed: bool,
-    /// Counts what happened to the reader; `noticed` is how much of it pcscd has asked about.
+    /// Counts what happened to the reader: how much of it pcscd has looked at, and how much it has dealt with, which
+    /// it shows by coming back to wait.
     happened: u64,
+    looked: u64,
     noticed: u64,
     /// pcscd's thread that waits for changes: only what it looks at is noticed, for only it tells pcscd's clients.
     watcher: Option<ThreadId>,
@@ -90,8 +92,7 @@ impl VirtualReader {
     pub(crate) fn look(&self) -> Presence {
         let mut state = self.lock();
         if state.watcher.is_none_or(|watcher| watcher == thread::current().id()) {
-            state.noticed = state.happened;
-            self.changed.notify_all();
+            state.looked = state.happened;
         }
         match (state.unplugged, &state.card) {
             (true, _) => Presence::Unplugged,
@@ -104,10 +105,12 @@ impl VirtualReader {
     pub(crate) fn wait(&self, patience: Duration) {
         let mut state = self.lock();
         state.watcher = Some(thread::current().id());
+        state.noticed = state.looked;
+        self.changed.notify_all();
         let (mut state, _) = self
             .changed
             .wait_timeout_while(state, patience, |state| {
-                state.happened == state.noticed && !state.interrupted && !state.closed
+                state.happened == state.looked && !state.interrupted && !state.closed
             })
             .unwrap_or_else(PoisonError::into_inner);
         state.interrupted = false;

@@ -13,6 +13,7 @@
   // --- Going blank -----------------------------------------------------------------------------------
   const blank = (words) => {
     gone = true;
+    flush();
     stream.close();
     const say = document.createElement("p");
     say.className = "restarting";
@@ -38,6 +39,8 @@
     };
     setTimeout(again, 1_500);
   };
+  // A form that came back is, from here on, a page like any other: nobody is asked to send it again.
+  history.replaceState(null, "", location.href);
   // What the browser keeps of a left page must not be readable when somebody goes back to it.
   addEventListener("pagehide", () => {
     gone = true;
@@ -143,7 +146,7 @@
     if ("clear" in event.target.dataset) pin.value = "";
   });
   if (pin) {
-    addEventListener("keydown", (event) => /^\d$/.test(event.key) && event.target === body && pin.focus());
+    addEventListener("keydown", (event) => /^\d$/.test(event.key) && pin.focus());
   }
 
   // --- Drafts ----------------------------------------------------------------------------------------
@@ -151,10 +154,10 @@
   let pause = 0;
   let keeping = null;
   let leaving = false;
+  const kept = document.querySelector("[data-kept]");
   const keep = () => {
     clearTimeout(pause);
     pause = 0;
-    const kept = document.querySelector("[data-kept]");
     keeping = fetch(form.dataset.draft, { method: "POST", body: new URLSearchParams(new FormData(form)), keepalive: true })
       .then(async (reply) => {
         kept.textContent = reply.ok ? "Unfinished answers are kept on this device." : await reply.text();
@@ -174,5 +177,7 @@
     if (keeping && !leaving) keeping.finally(() => form.submit());
     leaving = true;
   });
-  addEventListener("pagehide", () => pause && !leaving && keep());
+  // The desk takes the last words of a form also when the screen has just locked.
+  const flush = () => pause && !leaving && keep();
+  addEventListener("pagehide", flush);
 })();

@@ -67,7 +67,7 @@ async fn the_start_page_is_whatever_the_desk_shows() {
                 "Golden Years ALF - Riverside",
                 "Tap your badge",
                 "not known here",
-                "Mary U.: undo lock",
+                "Undo lock for Mary U.",
                 "(555) 010-0142",
             ],
         ),
