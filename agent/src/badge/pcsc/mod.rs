@@ -1,15 +1,15 @@
 //! Readers that pcscd drives.
 //!
 //! Every call into pcscd can block for as long as pcscd hangs, so each waits on a thread of its own: one watches
-//! for readers (`service`), each reader has one that reads its cards and one for its lights (`reader`), and the
+//! for readers (`daemon`), each reader has one that reads its cards and one for its lights (`reader`), and the
 //! coordinator here never calls pcscd. It hears from the others, notices who has fallen silent, and says what
 //! state the readers are in. A stuck card holds up its own reader only.
 //!
 //! pcscd that was restarted needs new contexts: threads whose calls fail end, and are started afresh.
 
 mod card;
+mod daemon;
 mod reader;
-mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
@@ -43,7 +43,7 @@ impl PcscSource {
         let (alive, ended) = mpsc::sync_channel(0);
         let (notes, heard) = mpsc::sync_channel(NOTES);
         let crew = Crew { events, notes, stop: Arc::clone(&stop), alive };
-        service::watch(crew.clone())?;
+        daemon::watch(crew.clone())?;
         let coordinator = Coordinator {
             crew,
             admission,
@@ -51,7 +51,7 @@ impl PcscSource {
             workers: BTreeMap::new(),
             hired: 0,
             refused: BTreeSet::new(),
-            service: Service::Unheard { since: Instant::now() },
+            daemon: Daemon::Unheard { since: Instant::now() },
             list_is_old: false,
             told: None,
         };
@@ -135,7 +135,7 @@ enum Note {
     Ended { worker: u64 },
 }
 
-enum Service {
+enum Daemon {
     Unheard { since: Instant },
     Up { heard: Instant },
     Down,
@@ -149,7 +149,7 @@ struct Coordinator {
     hired: u64,
     /// Virtual readers that were ignored, so that each is logged once.
     refused: BTreeSet<String>,
-    service: Service,
+    daemon: Daemon,
     list_is_old: bool,
     told: Option<ReaderState>,
 }
@@ -175,11 +175,11 @@ impl Coordinator {
     fn hear(&mut self, note: Note) {
         match note {
             Note::Readers(readers) => {
-                self.service = Service::Up { heard: Instant::now() };
+                self.daemon = Daemon::Up { heard: Instant::now() };
                 self.list_is_old = false;
                 self.staff(&readers);
             }
-            Note::ServiceDown => self.service = Service::Down,
+            Note::ServiceDown => self.daemon = Daemon::Down,
             Note::Reader { worker, usable } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
                     worker.usable = Some(usable);
@@ -225,13 +225,13 @@ impl Coordinator {
     /// Notices who has fallen silent.
     fn look_around(&mut self) -> Result<(), Gone> {
         let now = Instant::now();
-        match self.service {
-            Service::Unheard { since: heard } | Service::Up { heard } => {
+        match self.daemon {
+            Daemon::Unheard { since: heard } | Daemon::Up { heard } => {
                 if now.duration_since(heard) > SERVICE_PATIENCE {
-                    self.service = Service::Down;
+                    self.daemon = Daemon::Down;
                 }
             }
-            Service::Down => {}
+            Daemon::Down => {}
         }
         for worker in self.workers.values_mut() {
             if worker.usable.is_none() && now.duration_since(worker.hired) > CARD_PATIENCE {
@@ -264,12 +264,12 @@ impl Coordinator {
     /// and it is not known why.
     fn state(&self) -> Option<ReaderState> {
         let works = |usable| self.workers.values().any(|worker| worker.usable == usable);
-        match self.service {
-            Service::Unheard { .. } => None,
-            Service::Down => Some(ReaderState::ServiceDown),
-            Service::Up { .. } if works(None) || self.list_is_old => None,
-            Service::Up { .. } if works(Some(true)) => Some(ReaderState::Ready),
-            Service::Up { .. } => Some(ReaderState::Missing),
+        match self.daemon {
+            Daemon::Unheard { .. } => None,
+            Daemon::Down => Some(ReaderState::ServiceDown),
+            Daemon::Up { .. } if works(None) || self.list_is_old => None,
+            Daemon::Up { .. } if works(Some(true)) => Some(ReaderState::Ready),
+            Daemon::Up { .. } => Some(ReaderState::Missing),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that watches the service and its list of readers.
+//! The thread that watches the daemon and its list of readers.
 
 use std::io;
 use std::thread;
@@ -10,7 +10,7 @@ use super::{Crew, Gone, Note, WAIT};
 
 /// Starts watching.
 pub(super) fn watch(crew: Crew) -> io::Result<()> {
-    thread::Builder::new().name("badge-service".to_owned()).spawn(move || {
+    thread::Builder::new().name("badge-daemon".to_owned()).spawn(move || {
         // It returns when the source is stopped or nobody listens.
         let _gone = run(&crew);
     })?;
