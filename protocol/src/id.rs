@@ -19,8 +19,9 @@ macro_rules! ids {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = "uuid"))]
         #[serde(transparent)]
-        pub struct $name(#[cfg_attr(feature = "openapi", schema(value_type = String, format = "uuid"))] Uuid);
+        pub struct $name(Uuid);
 
         impl $name {
             /// A new identifier from the moment it is made and ten random bytes.
@@ -129,8 +130,9 @@ fn uuid_v7(now: Timestamp, random: [u8; 10]) -> Uuid {
 /// A device's hardware UUID: a label read off the hardware (S1-24), never proof of identity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, format = "uuid"))]
 #[serde(transparent)]
-pub struct DeviceUuid(#[cfg_attr(feature = "openapi", schema(value_type = String, format = "uuid"))] Uuid);
+pub struct DeviceUuid(Uuid);
 
 impl DeviceUuid {
     /// The UUID that these sixteen bytes are.
