@@ -44,6 +44,16 @@ impl OrganizationScope {
         (actor.role == Role::PlatformAdmin).then_some(Self { organization, limit: None })
     }
 
+    /// The scope of a device that holds the one-time token of an expected device: that device's facility.
+    pub(crate) const fn of_token(organization: OrganizationId, facility: FacilityId) -> Self {
+        Self { organization, limit: Some(facility) }
+    }
+
+    /// The scope in which the store sets up an organization that it has just created.
+    pub(crate) const fn of_founding(organization: OrganizationId) -> Self {
+        Self { organization, limit: None }
+    }
+
     /// One facility of this scope. None when the scope is limited to another. Whether the facility is
     /// the organization's is the engine's to say: it filters on both, so a foreign facility is empty.
     #[must_use]

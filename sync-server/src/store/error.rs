@@ -22,6 +22,9 @@ pub enum StoreError {
     /// The pairing code is unknown or has run out, or the number was wrong.
     #[error("that is not what the device shows; read it off the device again")]
     WrongCode,
+    /// The device's key is refused: it was deactivated.
+    #[error("an administrator deactivated this device; it has to be enrolled anew with a new key")]
+    DeviceRevoked,
     /// Too many wrong tries.
     #[error("too many wrong tries; wait until {until}")]
     TooManyTries {
@@ -83,7 +86,30 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
-            _ => Self::Engine(error),
+            _ => match taken(&error) {
+                Some(field) => Self::Conflict(field),
+                None => Self::Engine(error),
+            },
         }
     }
+}
+
+/// Which field's value is taken, when a unique key says so.
+fn taken(error: &rusqlite::Error) -> Option<&'static str> {
+    let rusqlite::Error::SqliteFailure(failure, Some(message)) = error else { return None };
+    if failure.extended_code != rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE {
+        return None;
+    }
+    let column = message.rsplit('.').next()?;
+    let fields = [
+        ("slug", "slug"),
+        ("name", "name"),
+        ("username_key", "username"),
+        ("email_key", "email"),
+        ("mrn", "mrn"),
+        ("lookup", "badge"),
+        ("device_uuid", "device_uuid"),
+        ("key_sha256", "key"),
+    ];
+    fields.into_iter().find(|(of, _)| *of == column).map(|(_, field)| field)
 }

@@ -4,21 +4,30 @@
 //! tenant argument; [`SystemStore`] is for what no scope can do, and its methods are listed in one
 //! file. Row security is the engine's: see [`engine`].
 
+mod audit;
+mod column;
 mod engine;
+mod enrollment;
 mod error;
 mod facility;
 mod organization;
+mod presence;
+mod publish;
+mod push;
 mod rows;
 mod system;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use carepost_protocol::time::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::feed::Feeds;
 use crate::scope::{FacilityScope, OrganizationScope};
+use engine::{Engine, Reach, Tx};
+use presence::Presence;
 
 pub use error::StoreError;
 pub use facility::FacilityStore;
@@ -79,7 +88,19 @@ impl std::fmt::Debug for Ambient {
 
 /// The store. Cloning it is cheap and gives another handle to the same one.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engine: Arc<Engine>,
+    presence: Arc<Presence>,
+    presence_thread: Mutex<Option<JoinHandle<()>>>,
+    feeds: Arc<Feeds>,
+    tries: enrollment::Tries,
+    ambient: Ambient,
+}
 
 impl Store {
     /// Opens the database at `path` with its key, creating and migrating it as needed. Blocks.
@@ -87,36 +108,91 @@ impl Store {
     /// # Errors
     /// [`StoreError::WrongKey`], [`StoreError::Newer`], or what the engine says.
     pub fn open(path: &Path, key: &DatabaseKey, ambient: Ambient) -> Result<Self, StoreError> {
-        todo!()
+        Self::open_limited(path, key, ambient, None)
+    }
+
+    /// As [`Self::open`], with a file that may grow to so many pages of 4096 bytes and no further:
+    /// beyond that, writes answer [`StoreError::Full`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_limited(
+        path: &Path,
+        key: &DatabaseKey,
+        ambient: Ambient,
+        max_pages: Option<u32>,
+    ) -> Result<Self, StoreError> {
+        let feeds = Arc::new(Feeds::default());
+        let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, Arc::clone(&feeds))?);
+        let presence = Arc::new(Presence::default());
+        let presence_thread = Mutex::new(Some(presence.start(&engine)?));
+        let tries = enrollment::Tries::default();
+        Ok(Self { inner: Arc::new(Inner { engine, presence, presence_thread, feeds, tries, ambient }) })
     }
 
     /// Work within one facility.
     #[must_use]
     pub fn facility(&self, scope: &FacilityScope) -> FacilityStore {
-        todo!()
+        FacilityStore::new(self.clone(), *scope)
     }
 
     /// Work within one organization.
     #[must_use]
     pub fn organization(&self, scope: &OrganizationScope) -> OrganizationStore {
-        todo!()
+        OrganizationStore::new(self.clone(), *scope)
     }
 
     /// Work across scopes.
     #[must_use]
     pub fn system(&self) -> SystemStore {
-        todo!()
+        SystemStore::new(self.clone())
     }
 
     /// Where live streams listen.
     #[must_use]
     pub fn feeds(&self) -> &Feeds {
-        todo!()
+        &self.inner.feeds
     }
 
     /// Writes what is only in memory (heartbeats), then stops the writer and the readers; what comes
     /// after answers [`StoreError::Closed`]. Blocks until all is durable.
     pub fn close(&self) {
-        todo!()
+        self.inner.close();
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        reach: Reach,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.engine.read(reach, work).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        reach: Reach,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.engine.write(reach, work).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.ambient.now()
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.presence.close();
+        if let Some(thread) = self.presence_thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+        self.engine.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
     }
 }
