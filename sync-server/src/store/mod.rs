@@ -16,6 +16,8 @@ mod publish;
 mod push;
 mod rows;
 mod system;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -253,7 +253,10 @@ impl View<'_> {
                 "facility_id = scope_facility() AND organization_id = scope_organization()"
             }
             Some(Owner::Nobody) => "0",
-            None => "scope_system()",
+            // Every table that the system has a view of has an id. SQLite asks the authorizer once more for
+            // a table none of whose columns are used (`SELECT count(*)`), and forgets on whose behalf; so
+            // a column is used, in a condition that is always true and that SQLite cannot fold away.
+            None => "scope_system() AND length(id) = 16",
         }
     }
 
