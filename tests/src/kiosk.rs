@@ -418,6 +418,16 @@ impl Kiosk {
         self.post(path, &fields).await
     }
 
+    /// Opens the stream on which a page hears which screen is the right one.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn listen(&self) -> Result<Listener> {
+        let cookie = self.cookie.lock().await.clone().unwrap_or_default();
+        let request = self.page.get(format!("{}/events", self.address())).header("cookie", cookie);
+        Ok(Listener { answer: request.send().await?, heard: String::new() })
+    }
+
     /// The code on the screen of a device that is not enrolled.
     ///
     /// # Errors
@@ -441,6 +451,29 @@ impl Kiosk {
             if code.len() == length { Ok(code) } else { bail!("{code:?}: {}", page.words()) }
         })
         .await
+    }
+}
+
+/// A page's ear.
+#[derive(Debug)]
+pub struct Listener {
+    answer: reqwest::Response,
+    heard: String,
+}
+
+impl Listener {
+    /// Waits until a screen is announced whose key begins so.
+    ///
+    /// # Errors
+    /// When the stream ends first, or nothing comes for long.
+    pub async fn until_says(&mut self, key: &str) -> Result<()> {
+        let wanted = format!("\"screen\":\"{key}");
+        while !self.heard.contains(&wanted) {
+            let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await;
+            let chunk = chunk.with_context(|| format!("no {key:?} within {PATIENCE:?}"))??;
+            self.heard.push_str(&String::from_utf8_lossy(&chunk.context("the stream ended")?));
+        }
+        Ok(())
     }
 }
 

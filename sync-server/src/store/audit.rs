@@ -1,0 +1,139 @@
+//! The audit log: appended, searched, never changed.
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::IncarnationId;
+use rusqlite::{Row, params};
+
+use super::column::{count, id_at, id_or_none_at, json, json_or_none_at, time_at, word, word_at};
+use super::engine::{Reach, Tx};
+use super::{AuditQuery, StoreError};
+
+/// The most events that one search gives.
+const MOST: usize = 1_000;
+
+macro_rules! columns {
+    () => {
+        "(organization_id, id, facility_id, timestamp, clock_quality, event_type, action, success,
+            resource_type, resource_id, device_id, user_id, session_id, patient_id, username, endpoint,
+            ip_address, user_agent, details, received_at, origin_incarnation, origin_n)"
+    };
+}
+macro_rules! values {
+    () => {
+        "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)"
+    };
+}
+macro_rules! search {
+    ($first:literal) => {
+        concat!(
+            "SELECT organization_id, id, facility_id, timestamp, clock_quality, event_type, action, success,
+                resource_type, resource_id, device_id, user_id, session_id, patient_id, username, endpoint,
+                ip_address, user_agent, details
+             FROM audit WHERE ", $first, " AND timestamp >= ?1 AND timestamp < ?2
+                AND (?3 IS NULL OR patient_id = ?3) AND (?4 IS NULL OR user_id = ?4)
+                AND (?5 IS NULL OR device_id = ?5) AND (?6 IS NULL OR session_id = ?6)
+             ORDER BY timestamp DESC LIMIT ?7"
+        )
+    };
+}
+
+/// Appends events made by the server, under the reach's tenant; the system's, under the one they name.
+pub(super) fn append(tx: &Tx<'_>, events: &[AuditEvent]) -> Result<(), StoreError> {
+    events.iter().try_for_each(|event| append_one(tx, event, None))
+}
+
+/// Appends one event; one that a device pushed has its place in the device's chain.
+pub(super) fn append_one(
+    tx: &Tx<'_>,
+    event: &AuditEvent,
+    origin: Option<(IncarnationId, u64)>,
+) -> Result<(), StoreError> {
+    let sql = match tx.reach() {
+        Reach::System => concat!("INSERT INTO system_audit ", columns!(), " VALUES ", values!()),
+        Reach::Facility(_) | Reach::Organization(_) | Reach::Nothing => {
+            concat!("INSERT INTO audit ", columns!(), " VALUES ", values!())
+        }
+    };
+    let details = if event.details.is_empty() { None } else { Some(json(&event.details)?) };
+    tx.execute(
+        sql,
+        params![
+            event.organization_id.map(|id| *id.as_bytes()),
+            event.id.as_bytes(),
+            event.facility_id.map(|id| *id.as_bytes()),
+            event.timestamp.as_millis(),
+            word(&event.clock_quality)?,
+            word(&event.event_type)?,
+            word(&event.action)?,
+            event.success,
+            event.resource_type,
+            event.resource_id,
+            event.device_id.map(|id| *id.as_bytes()),
+            event.user_id.map(|id| *id.as_bytes()),
+            event.session_id.map(|id| *id.as_bytes()),
+            event.patient_id.map(|id| *id.as_bytes()),
+            event.username,
+            event.endpoint,
+            event.ip_address,
+            event.user_agent,
+            details,
+            tx.now().as_millis(),
+            origin.map(|(incarnation, _)| *incarnation.as_bytes()),
+            origin.map(|(_, n)| count(n)),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The events that match, latest first.
+pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<AuditEvent>, StoreError> {
+    // The narrowest given part leads, so that its index is used.
+    let sql = if query.patient.is_some() {
+        search!("patient_id = ?3")
+    } else if query.session.is_some() {
+        search!("session_id = ?6")
+    } else if query.user.is_some() {
+        search!("user_id = ?4")
+    } else if query.device.is_some() {
+        search!("device_id = ?5")
+    } else {
+        search!("1")
+    };
+    tx.all(
+        sql,
+        params![
+            query.since.map_or(i64::MIN, |since| since.as_millis()),
+            query.until.map_or(i64::MAX, |until| until.as_millis()),
+            query.patient.map(|id| *id.as_bytes()),
+            query.user.map(|id| *id.as_bytes()),
+            query.device.map(|id| *id.as_bytes()),
+            query.session.map(|id| *id.as_bytes()),
+            i64::try_from(query.limit.min(MOST)).unwrap_or(0),
+        ],
+        event_row,
+    )
+}
+
+fn event_row(row: &Row<'_>) -> rusqlite::Result<AuditEvent> {
+    Ok(AuditEvent {
+        organization_id: id_or_none_at(row, 0)?,
+        id: id_at(row, 1)?,
+        facility_id: id_or_none_at(row, 2)?,
+        timestamp: time_at(row, 3)?,
+        clock_quality: word_at(row, 4)?,
+        event_type: word_at(row, 5)?,
+        action: word_at(row, 6)?,
+        success: row.get(7)?,
+        resource_type: row.get(8)?,
+        resource_id: row.get(9)?,
+        device_id: id_or_none_at(row, 10)?,
+        user_id: id_or_none_at(row, 11)?,
+        session_id: id_or_none_at(row, 12)?,
+        patient_id: id_or_none_at(row, 13)?,
+        username: row.get(14)?,
+        endpoint: row.get(15)?,
+        ip_address: row.get(16)?,
+        user_agent: row.get(17)?,
+        details: json_or_none_at(row, 18)?.unwrap_or_default(),
+    })
+}

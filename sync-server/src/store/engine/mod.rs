@@ -1,0 +1,223 @@
+//! SQLite, encrypted: one thread writes and commits for all who wait, several read.
+//!
+//! Work arrives as closures over a [`Tx`]. It runs under the reach it was sent with, the writer's in a
+//! savepoint of its own, and is answered only when the group's commit is durable. Work that fails or
+//! breaks off is rolled back alone.
+
+mod connection;
+mod migrate;
+mod readers;
+mod security;
+mod writer;
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::Arc;
+
+use carepost_protocol::id::{DeviceId, FacilityId};
+use carepost_protocol::time::Timestamp;
+use rusqlite::{CachedStatement, Connection, Params, Row};
+
+use super::{Ambient, DatabaseKey, StoreError};
+use crate::feed::Feeds;
+use crate::scope::FacilityScope;
+use connection::Purpose;
+use readers::Readers;
+use security::ReachCell;
+use writer::Writer;
+
+pub(super) use security::Reach;
+
+/// The database: where work is sent.
+#[derive(Debug)]
+pub(super) struct Engine {
+    writer: Writer,
+    readers: Readers,
+}
+
+/// What the outside hears of a commit.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Moved(FacilityId, u64),
+    Refused(DeviceId),
+}
+
+/// A transaction, as a piece of work sees it.
+pub(super) struct Tx<'a> {
+    connection: &'a Connection,
+    reach: &'a ReachCell,
+    ambient: &'a Ambient,
+    events: RefCell<Vec<Event>>,
+}
+
+impl Engine {
+    /// Opens or creates the file; it may grow to `max_pages` pages of 4096 bytes.
+    pub(super) fn open(
+        path: &Path,
+        key: &DatabaseKey,
+        ambient: &Ambient,
+        max_pages: Option<u32>,
+        feeds: Arc<Feeds>,
+    ) -> Result<Self, StoreError> {
+        let reach = ReachCell::nothing();
+        let connection = connection::open(path, key, ambient, Purpose::Write { max_pages }, &reach)?;
+        let writer = Writer::start(connection, reach, ambient.clone(), feeds)?;
+        let readers = Readers::start(path, key, ambient)?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Runs work on a reader, in a transaction that sees one state of the database.
+    pub(super) async fn read<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.readers.run(reach, work).await
+    }
+
+    /// Runs work on the writer; the answer comes when it is durable.
+    pub(super) async fn write<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.run(reach, work).await
+    }
+
+    /// As [`Self::write`], for a thread that may block.
+    pub(super) fn write_blocking<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.run_blocking(reach, work)
+    }
+
+    /// Finishes what waits, then stops. Blocks.
+    pub(super) fn close(&self) {
+        self.writer.close();
+        self.readers.close();
+    }
+}
+
+impl<'a> Tx<'a> {
+    fn new(connection: &'a Connection, reach: &'a ReachCell, ambient: &'a Ambient) -> Self {
+        Self { connection, reach, ambient, events: RefCell::new(Vec::new()) }
+    }
+
+    /// A statement, prepared once for each connection.
+    pub(super) fn prepare(&self, sql: &'static str) -> Result<CachedStatement<'_>, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+
+    /// Runs a statement; gives how many rows were written, those of triggers included, because a
+    /// view's own count is always zero.
+    pub(super) fn execute(&self, sql: &'static str, params: impl Params) -> Result<u64, StoreError> {
+        let before = self.connection.total_changes();
+        self.prepare(sql)?.execute(params)?;
+        Ok(self.connection.total_changes().saturating_sub(before))
+    }
+
+    /// The first row, if there is one.
+    pub(super) fn first<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query(params)?;
+        Ok(rows.next()?.map(read).transpose()?)
+    }
+
+    /// Every row.
+    pub(super) fn all<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.prepare(sql)?;
+        let rows = statement.query_map(params, read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Runs a part under another reach: a facility of the organization, or the system on behalf of
+    /// `system.rs` and `enrollment.rs`.
+    pub(super) fn within<T>(
+        &self,
+        reach: Reach,
+        part: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let before = self.reach.get();
+        self.reach.set(reach);
+        let done = part(self);
+        self.reach.set(before);
+        done
+    }
+
+    /// Runs a part in one facility of the organization whose scope this is.
+    pub(super) fn within_facility<T>(
+        &self,
+        facility: FacilityId,
+        part: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let scope = match self.reach.get() {
+            Reach::Organization(scope) => scope.enter(facility),
+            Reach::Facility(scope) => (scope.facility() == facility).then_some(scope),
+            Reach::Nothing | Reach::System => None,
+        };
+        self.within(Reach::Facility(scope.ok_or(StoreError::NotFound("facility"))?), part)
+    }
+
+    /// Whose rows this reaches.
+    pub(super) fn reach(&self) -> Reach {
+        self.reach.get()
+    }
+
+    /// The facility whose scope this is.
+    pub(super) fn facility_scope(&self) -> Result<FacilityScope, StoreError> {
+        match self.reach.get() {
+            Reach::Facility(scope) => Ok(scope),
+            Reach::Organization(_) | Reach::Nothing | Reach::System => Err(StoreError::NotFound("facility")),
+        }
+    }
+
+    /// Runs a part in a savepoint: what it wrote is undone when it fails.
+    pub(super) fn savepoint<T>(
+        &self,
+        part: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let events = self.events.borrow().len();
+        self.execute("SAVEPOINT part", [])?;
+        let done = part(self);
+        if done.is_err() && !self.connection.is_autocommit() {
+            self.execute("ROLLBACK TO part", [])?;
+            self.events.borrow_mut().truncate(events);
+        }
+        if !self.connection.is_autocommit() {
+            self.execute("RELEASE part", [])?;
+        }
+        done
+    }
+
+    /// Now, on the server's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.ambient.now()
+    }
+
+    /// Random bytes.
+    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], StoreError> {
+        self.ambient.random()
+    }
+
+    /// Announces, once this is committed, that a facility's feed has reached `seq`.
+    pub(super) fn moved(&self, facility: FacilityId, seq: u64) {
+        self.events.borrow_mut().push(Event::Moved(facility, seq));
+    }
+
+    /// Announces, once this is committed, that a device's key is refused.
+    pub(super) fn refused(&self, device: DeviceId) {
+        self.events.borrow_mut().push(Event::Refused(device));
+    }
+}

@@ -1,0 +1,95 @@
+//! The threads that read, each with a connection of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Tx;
+use super::connection::{Purpose, open};
+use super::security::{Reach, ReachCell};
+use crate::store::{Ambient, DatabaseKey, StoreError};
+
+/// How many pieces of work may wait; who comes later waits to be let in.
+const QUEUE: usize = 1_024;
+
+type Job = Box<dyn FnOnce(&Tx<'_>) + Send>;
+type Queue = Arc<Mutex<mpsc::Receiver<Option<Job>>>>;
+
+/// Where work for the readers is sent.
+#[derive(Debug)]
+pub(super) struct Readers {
+    sender: mpsc::Sender<Option<Job>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Readers {
+    pub(super) fn start(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Self, StoreError> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let queue: Queue = Arc::new(Mutex::new(receiver));
+        let count = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+        let mut threads = Vec::with_capacity(count);
+        for at in 0..count {
+            let reach = ReachCell::nothing();
+            let connection = open(path, key, ambient, Purpose::Read, &reach)?;
+            let (queue, ambient) = (Arc::clone(&queue), ambient.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("store-reader-{at}"))
+                .spawn(move || read_all(&queue, &connection, &reach, &ambient))
+                .map_err(|_| StoreError::Closed)?;
+            threads.push(thread);
+        }
+        Ok(Self { sender, threads: Mutex::new(threads) })
+    }
+
+    pub(super) async fn run<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |tx| {
+            let work = || tx.within(reach, |tx| one_state(tx, work));
+            let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StoreError::Broken));
+            let _ = reply.send(outcome);
+        });
+        self.sender.send(Some(job)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Lets everything before it finish.
+    pub(super) fn close(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..threads.len() {
+            while let Err(mpsc::error::TrySendError::Full(_)) = self.sender.try_send(None) {
+                std::thread::yield_now();
+            }
+        }
+        for thread in threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read_all(queue: &Queue, connection: &Connection, reach: &ReachCell, ambient: &Ambient) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(Some(job)) = job else { return };
+        job(&Tx::new(connection, reach, ambient));
+        reach.set(Reach::Nothing);
+        if !connection.is_autocommit() {
+            // The work broke off in the middle.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+fn one_state<T>(tx: &Tx<'_>, work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    tx.execute("BEGIN", [])?;
+    let outcome = work(tx);
+    tx.execute("ROLLBACK", [])?;
+    outcome
+}

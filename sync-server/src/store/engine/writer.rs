@@ -1,0 +1,202 @@
+//! The one thread that writes. Whatever waits when it comes round is committed together: one fsync
+//! for all of them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::security::{Reach, ReachCell};
+use super::{Event, Tx};
+use crate::feed::Feeds;
+use crate::store::{Ambient, StoreError};
+
+/// How many pieces of work may wait; who comes later waits to be let in.
+const QUEUE: usize = 1_024;
+/// How many are committed together at most: it bounds how long the first waits for the last.
+const GROUP: usize = 256;
+
+/// Where work for the writer is sent.
+#[derive(Debug)]
+pub(super) struct Writer {
+    sender: mpsc::Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Work(Box<dyn Job>),
+    Close,
+}
+
+/// A piece of work with somebody waiting for its answer.
+trait Job: Send {
+    /// Runs within the group's transaction.
+    fn run(&mut self, tx: &Tx<'_>);
+    /// Answers, now that the group is durable, or says why it is not.
+    fn answer(self: Box<Self>, failure: Option<StoreError>);
+}
+
+struct Pending<T, F> {
+    reach: Reach,
+    work: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Pending<T, F>
+where
+    T: Send,
+    F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, tx: &Tx<'_>) {
+        let Some(work) = self.work.take() else { return };
+        // Everything the work may leave half-done is in the savepoint, which is rolled back.
+        let guarded =
+            |tx: &Tx<'_>| catch_unwind(AssertUnwindSafe(|| work(tx))).unwrap_or(Err(StoreError::Broken));
+        self.outcome = Some(tx.savepoint(|tx| tx.within(self.reach, guarded)));
+    }
+
+    fn answer(self: Box<Self>, failure: Option<StoreError>) {
+        let outcome = match (failure, self.outcome) {
+            (None, Some(outcome)) => outcome,
+            // It failed by itself, and for a better reason than the group.
+            (Some(_), Some(Err(own))) => Err(own),
+            (Some(failure), _) => Err(failure),
+            (None, None) => Err(StoreError::Broken),
+        };
+        // Whoever asked may be gone; the write stands.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+impl Writer {
+    pub(super) fn start(
+        connection: Connection,
+        reach: ReachCell,
+        ambient: Ambient,
+        feeds: Arc<Feeds>,
+    ) -> Result<Self, StoreError> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || write_groups(receiver, &connection, &reach, &ambient, &feeds))
+            .map_err(|_| StoreError::Closed)?;
+        Ok(Self { sender, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(super) async fn run<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (message, answer) = pending(reach, work);
+        self.sender.send(message).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    pub(super) fn run_blocking<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (message, answer) = pending(reach, work);
+        self.sender.blocking_send(message).map_err(|_| StoreError::Closed)?;
+        answer.blocking_recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Lets everything before it finish.
+    pub(super) fn close(&self) {
+        // A send that would block cannot block for long: the thread is at work on what fills the queue.
+        while let Err(mpsc::error::TrySendError::Full(_)) = self.sender.try_send(Message::Close) {
+            std::thread::yield_now();
+        }
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn pending<T, F>(reach: Reach, work: F) -> (Message, oneshot::Receiver<Result<T, StoreError>>)
+where
+    T: Send + 'static,
+    F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    (Message::Work(Box::new(Pending { reach, work: Some(work), outcome: None, reply })), answer)
+}
+
+fn write_groups(
+    mut receiver: mpsc::Receiver<Message>,
+    connection: &Connection,
+    reach: &ReachCell,
+    ambient: &Ambient,
+    feeds: &Feeds,
+) {
+    let mut open = true;
+    while open {
+        let Some(Message::Work(first)) = receiver.blocking_recv() else { break };
+        let tx = Tx::new(connection, reach, ambient);
+        let mut group = Vec::with_capacity(1);
+        let mut outcome = tx.execute("BEGIN IMMEDIATE", []).map(drop);
+        let mut next = Some(first);
+        while let Some(mut job) = next.take() {
+            if outcome.is_ok() {
+                job.run(&tx);
+                // Some failures (a full disk, say) make SQLite give up the whole transaction.
+                if connection.is_autocommit() {
+                    outcome = Err(StoreError::NotDurable("the transaction was given up".to_owned()));
+                }
+            }
+            group.push(job);
+            if group.len() < GROUP {
+                match receiver.try_recv() {
+                    Ok(Message::Work(job)) => next = Some(job),
+                    Ok(Message::Close) => open = false,
+                    Err(_) => {}
+                }
+            }
+        }
+        let outcome = outcome.and_then(|()| commit(&tx, connection));
+        finish(group, outcome, tx.events.into_inner(), feeds);
+    }
+    receiver.close();
+}
+
+fn commit(tx: &Tx<'_>, connection: &Connection) -> Result<(), StoreError> {
+    let done = tx.execute("COMMIT", []).map(drop);
+    if done.is_err() && !connection.is_autocommit() {
+        tx.execute("ROLLBACK", [])?;
+    }
+    done
+}
+
+fn finish(group: Vec<Box<dyn Job>>, outcome: Result<(), StoreError>, events: Vec<Event>, feeds: &Feeds) {
+    match outcome {
+        Ok(()) => {
+            for event in events {
+                match event {
+                    Event::Moved(facility, seq) => feeds.moved(facility, seq),
+                    Event::Refused(device) => feeds.refused(device),
+                }
+            }
+            group.into_iter().for_each(|job| job.answer(None));
+        }
+        Err(error) => {
+            for job in group {
+                job.answer(Some(for_each_of_a_group(&error)));
+            }
+        }
+    }
+}
+
+/// Everybody in a group that did not become durable hears the same.
+fn for_each_of_a_group(error: &StoreError) -> StoreError {
+    let full = match error {
+        StoreError::Full => true,
+        StoreError::Engine(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+        _ => false,
+    };
+    if full { StoreError::Full } else { StoreError::NotDurable(error.to_string()) }
+}

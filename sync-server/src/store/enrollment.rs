@@ -1,0 +1,515 @@
+//! The lobby: how a device without a tenant comes to one.
+//!
+//! A waiting device belongs to nobody, so these steps cross scopes: an administrator's claim finds a
+//! row of the lobby by the code typed, and takes it into the administrator's tenant. Each step is
+//! idempotent, and each is one transaction: power loss in the middle resumes.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use carepost_protocol::device::{DeviceState, DeviceType};
+use carepost_protocol::id::{DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, UserId};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
+use rusqlite::{Row, params};
+
+use super::column::{id_at, id_or_none_at, json, json_at, time_at, uuid_at, word, word_at, word_or_none_at};
+use super::engine::{Reach, Tx};
+use super::organization::assign;
+use super::{Claim, Device, PresentedKey, StoreError, Waiting};
+use crate::scope::OrganizationScope;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// How long a code or a claim stands.
+const CODE_LIFE: Duration = Duration::from_secs(10 * 60);
+/// How many wrong tries are taken.
+const MAX_TRIES: u32 = 5;
+/// How many devices may wait at once, all over the server.
+const MAX_WAITING: u64 = 10_000;
+/// How long a device that asks no more is remembered after its code ran out.
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Seconds between a waiting device's requests.
+const WAITING_INTERVAL: u32 = 5;
+/// Seconds between the requests of one whose number is being confirmed.
+const CONFIRMING_INTERVAL: u32 = 2;
+
+/// Wrong codes, counted per user: five in ten minutes, then none is taken until those are over.
+#[derive(Debug, Default)]
+pub(super) struct Tries(Mutex<HashMap<UserId, (u32, Timestamp)>>);
+
+impl Tries {
+    /// Whether this user may try a code now.
+    pub(super) fn check(&self, by: UserId, now: Timestamp) -> Result<()> {
+        let mut counts = self.locked();
+        counts.retain(|_, (_, until)| *until > now);
+        match counts.get(&by) {
+            Some((count, until)) if *count >= MAX_TRIES => Err(StoreError::TooManyTries { until: *until }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a wrong code.
+    pub(super) fn failed(&self, by: UserId, now: Timestamp) {
+        let mut counts = self.locked();
+        let (count, _) = counts.entry(by).or_insert((0, now.after(CODE_LIFE)));
+        *count = count.saturating_add(1);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<UserId, (u32, Timestamp)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A row of the lobby.
+struct Lobby {
+    id: EnrollmentId,
+    key_sha256: [u8; 32],
+    public_key: Vec<u8>,
+    device_uuid: DeviceUuid,
+    mac_addresses: Vec<String>,
+    hostname: String,
+    agent_version: String,
+    user_code: String,
+    expires_at: Timestamp,
+    organization: Option<OrganizationId>,
+    facility: Option<FacilityId>,
+    name: Option<String>,
+    device_type: Option<DeviceType>,
+    number: Option<String>,
+    tries: u32,
+}
+
+macro_rules! lobby_columns {
+    ($view:literal) => {
+        concat!(
+            "SELECT id, key_sha256, public_key, device_uuid, mac_addresses, hostname, agent_version, user_code,
+                expires_at, organization_id, facility_id, name, device_type, number, tries FROM ", $view, " "
+        )
+    };
+}
+
+/// Where a device's enrollment stands, if nothing has to be written to say so. System reach.
+pub(super) fn standing(
+    tx: &Tx<'_>,
+    key: &PresentedKey,
+    request: &EnrollRequest,
+) -> Result<Option<EnrollResponse>> {
+    if let Some(grant) = grant_of(tx, &key.sha256)? {
+        return Ok(Some(EnrollResponse::Active { grant }));
+    }
+    let by_key = concat!(lobby_columns!("system_enrollments"), "WHERE key_sha256 = ?1");
+    let Some(row) = tx.first(by_key, [key.sha256], lobby_row)? else { return Ok(None) };
+    let same = row.device_uuid == request.device_uuid
+        && row.mac_addresses == request.mac_addresses
+        && row.hostname == request.hostname;
+    if !same || row.expires_at <= tx.now() {
+        return Ok(None);
+    }
+    response(tx, &row).map(Some)
+}
+
+/// Lets a device into the lobby, or in at once with the token of an expected device. System reach.
+pub(super) fn enroll(
+    tx: &Tx<'_>,
+    key: &PresentedKey,
+    request: &EnrollRequest,
+    token_sha256: Option<&[u8; 32]>,
+) -> Result<EnrollResponse> {
+    if let Some(grant) = grant_of(tx, &key.sha256)? {
+        return Ok(EnrollResponse::Active { grant });
+    }
+    if let Some(token) = token_sha256 {
+        redeem(tx, key, request, token)?;
+        let grant = grant_of(tx, &key.sha256)?.ok_or(StoreError::Unreadable("devices"))?;
+        return Ok(EnrollResponse::Active { grant });
+    }
+    let by_key = concat!(lobby_columns!("system_enrollments"), "WHERE key_sha256 = ?1");
+    let row = match tx.first(by_key, [key.sha256], lobby_row)? {
+        Some(row) => row,
+        None => enter_lobby(tx, key)?,
+    };
+    let lapsed = row.expires_at <= tx.now();
+    let row = Lobby {
+        device_uuid: request.device_uuid,
+        mac_addresses: request.mac_addresses.clone(),
+        hostname: request.hostname.clone(),
+        agent_version: request.agent_version.clone(),
+        ..row
+    };
+    let row = if lapsed { anew(tx, row)? } else { row };
+    write_row(tx, &row)?;
+    response(tx, &row)
+}
+
+fn enter_lobby(tx: &Tx<'_>, key: &PresentedKey) -> Result<Lobby> {
+    let forgotten = tx.now().plus_millis(-i64::try_from(FORGET_AFTER.as_millis()).unwrap_or(i64::MAX));
+    tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", [forgotten.as_millis()])?;
+    let waiting =
+        tx.first("SELECT count(*) FROM system_enrollments", [], |row| super::column::count_at(row, 0))?;
+    if waiting.unwrap_or(0) >= MAX_WAITING {
+        return Err(StoreError::TooManyTries { until: tx.now().after(CODE_LIFE) });
+    }
+    let row = Lobby {
+        id: EnrollmentId::new(tx.now(), tx.random()?),
+        key_sha256: key.sha256,
+        public_key: key.point.clone(),
+        device_uuid: DeviceUuid::from_bytes([0; 16]),
+        mac_addresses: Vec::new(),
+        hostname: String::new(),
+        agent_version: String::new(),
+        user_code: new_code(tx)?,
+        expires_at: tx.now().after(CODE_LIFE),
+        organization: None,
+        facility: None,
+        name: None,
+        device_type: None,
+        number: None,
+        tries: 0,
+    };
+    tx.execute(
+        "INSERT INTO system_enrollments (key_sha256, id, public_key, device_uuid, mac_addresses, hostname,
+            agent_version, user_code, expires_at, tries) VALUES (?1, ?2, ?3, ?4, '[]', '', '', ?5, ?6, 0)",
+        params![
+            row.key_sha256,
+            row.id.as_bytes(),
+            row.public_key,
+            row.device_uuid.as_bytes(),
+            row.user_code,
+            row.expires_at.as_millis(),
+        ],
+    )?;
+    Ok(row)
+}
+
+/// Back to waiting, under a new code and nobody's claim.
+fn anew(tx: &Tx<'_>, row: Lobby) -> Result<Lobby> {
+    Ok(Lobby {
+        user_code: new_code(tx)?,
+        expires_at: tx.now().after(CODE_LIFE),
+        organization: None,
+        facility: None,
+        name: None,
+        device_type: None,
+        number: None,
+        tries: 0,
+        ..row
+    })
+}
+
+fn new_code(tx: &Tx<'_>) -> Result<String> {
+    loop {
+        let Some(code) = UserCode::new(&tx.random()?) else { continue };
+        let taken =
+            tx.first("SELECT 1 FROM system_enrollments WHERE user_code = ?1", [code.as_str()], |row| {
+                row.get::<_, i64>(0)
+            })?;
+        if taken.is_none() {
+            return Ok(code.as_str().to_owned());
+        }
+    }
+}
+
+fn write_row(tx: &Tx<'_>, row: &Lobby) -> Result<()> {
+    tx.execute(
+        "UPDATE system_enrollments SET device_uuid = ?2, mac_addresses = ?3, hostname = ?4, agent_version = ?5,
+            user_code = ?6, expires_at = ?7, organization_id = ?8, facility_id = ?9, name = ?10,
+            device_type = ?11, number = ?12, tries = ?13 WHERE key_sha256 = ?1",
+        params![
+            row.key_sha256,
+            row.device_uuid.as_bytes(),
+            json(&row.mac_addresses)?,
+            row.hostname,
+            row.agent_version,
+            row.user_code,
+            row.expires_at.as_millis(),
+            row.organization.map(|id| *id.as_bytes()),
+            row.facility.map(|id| *id.as_bytes()),
+            row.name,
+            row.device_type.as_ref().map(word).transpose()?,
+            row.number,
+            row.tries,
+        ],
+    )
+    .map(drop)
+}
+
+fn response(tx: &Tx<'_>, row: &Lobby) -> Result<EnrollResponse> {
+    if let (Some(organization), Some(facility), Some(number)) = (row.organization, row.facility, &row.number)
+    {
+        let facility_name = tx.first(
+            "SELECT name FROM system_facilities WHERE organization_id = ?1 AND id = ?2",
+            params![organization.as_bytes(), facility.as_bytes()],
+            |row| row.get(0),
+        )?;
+        return Ok(EnrollResponse::Confirming {
+            enrollment_id: row.id,
+            facility_name: facility_name.ok_or(StoreError::Unreadable("enrollments"))?,
+            number: number.clone(),
+            interval: CONFIRMING_INTERVAL,
+        });
+    }
+    Ok(EnrollResponse::Pending {
+        enrollment_id: row.id,
+        user_code: row.user_code.parse().map_err(|_| StoreError::Unreadable("enrollments"))?,
+        expires_at: row.expires_at,
+        interval: WAITING_INTERVAL,
+        expected: known_hardware(tx, row.device_uuid, Known::Expected)?,
+        possible_clone: known_hardware(tx, row.device_uuid, Known::Live)?,
+    })
+}
+
+/// What the server knows of a hardware UUID, all tenants considered.
+#[derive(Clone, Copy)]
+enum Known {
+    Expected,
+    Live,
+}
+
+fn known_hardware(tx: &Tx<'_>, uuid: DeviceUuid, known: Known) -> Result<bool> {
+    let sql = match known {
+        Known::Expected => "SELECT 1 FROM system_devices WHERE device_uuid = ?1 AND state = 'EXPECTED'",
+        Known::Live => {
+            "SELECT 1 FROM system_devices WHERE device_uuid = ?1 AND key_sha256 IS NOT NULL
+                AND state NOT IN ('RETIRED', 'REVOKED')"
+        }
+    };
+    Ok(tx.first(sql, [uuid.as_bytes()], |row| row.get::<_, i64>(0))?.is_some())
+}
+
+/// Everything a device needs to work, when its key is an ACTIVE device's.
+fn grant_of(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<Option<Grant>> {
+    let sql = "SELECT d.state, d.id, a.id, d.organization_id, d.facility_id, f.name, d.name, d.device_type,
+            f.badge_key, o.recovery_recipient
+        FROM system_devices AS d
+        JOIN system_organizations AS o ON o.id = d.organization_id
+        JOIN system_facilities AS f ON f.organization_id = d.organization_id AND f.id = d.facility_id
+        LEFT JOIN system_assignments AS a
+            ON a.organization_id = d.organization_id AND a.device_id = d.id AND a.until_at IS NULL
+        WHERE d.key_sha256 = ?1";
+    let server_time = tx.now();
+    let found = tx.first(sql, [key_sha256], |row| {
+        if word_at::<DeviceState>(row, 0)? != DeviceState::Active {
+            return Ok(None);
+        }
+        let key: [u8; 32] = row.get(8)?;
+        Ok(Some(Grant {
+            device_id: id_at(row, 1)?,
+            assignment_id: id_at(row, 2)?,
+            organization_id: id_at(row, 3)?,
+            facility_id: id_at(row, 4)?,
+            facility_name: row.get(5)?,
+            device_name: row.get(6)?,
+            device_type: word_at(row, 7)?,
+            badge_key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+            recovery_recipient: row.get(9)?,
+            server_time,
+        }))
+    })?;
+    match found {
+        Some(None) => Err(StoreError::DeviceRevoked),
+        Some(Some(grant)) => Ok(Some(grant)),
+        None => Ok(None),
+    }
+}
+
+/// Lets the expected device in whose one-time token this is.
+fn redeem(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest, token: &[u8; 32]) -> Result<()> {
+    let invalid = |field, detail: &str| StoreError::Invalid { field, detail: detail.to_owned() };
+    let sql =
+        "SELECT organization_id, facility_id, id, device_uuid FROM system_devices WHERE token_sha256 = ?1";
+    let found = tx.first(sql, [token], |row| {
+        Ok((
+            id_at::<OrganizationId>(row, 0)?,
+            id_at::<FacilityId>(row, 1)?,
+            id_at::<DeviceId>(row, 2)?,
+            uuid_at(row, 3)?,
+        ))
+    })?;
+    let (organization, facility, device, uuid) = found
+        .ok_or_else(|| invalid("token", "this token is unknown or was used already; ask for another"))?;
+    if uuid.is_some_and(|uuid| uuid != request.device_uuid) {
+        return Err(invalid("device_uuid", "this token was made for other hardware; register this device"));
+    }
+    let scope = OrganizationScope::of_token(organization, facility);
+    let waiting = Lobby {
+        device_uuid: request.device_uuid,
+        mac_addresses: request.mac_addresses.clone(),
+        agent_version: request.agent_version.clone(),
+        ..enter_from_token(tx, key)?
+    };
+    tx.within(Reach::Organization(scope), |tx| activate(tx, &waiting, device, facility))?;
+    tx.execute("DELETE FROM system_enrollments WHERE key_sha256 = ?1", [key.sha256]).map(drop)
+}
+
+fn enter_from_token(tx: &Tx<'_>, key: &PresentedKey) -> Result<Lobby> {
+    let by_key = concat!(lobby_columns!("system_enrollments"), "WHERE key_sha256 = ?1");
+    match tx.first(by_key, [key.sha256], lobby_row)? {
+        Some(row) => Ok(row),
+        None => enter_lobby(tx, key),
+    }
+}
+
+/// Makes a registered device ACTIVE under the waiting key.
+fn activate(tx: &Tx<'_>, row: &Lobby, device: DeviceId, facility: FacilityId) -> Result<()> {
+    tx.execute(
+        "UPDATE devices SET state = 'ACTIVE', device_uuid = ?2, mac_addresses = ?3, key_sha256 = ?4,
+            public_key = ?5, agent_version = ?6, token_sha256 = NULL WHERE id = ?1",
+        params![
+            device.as_bytes(),
+            row.device_uuid.as_bytes(),
+            json(&row.mac_addresses)?,
+            row.key_sha256,
+            row.public_key,
+            row.agent_version,
+        ],
+    )?;
+    assign(tx, device, facility).map(drop)
+}
+
+/// The waiting devices that an organization's scope may see.
+pub(super) fn waiting(tx: &Tx<'_>) -> Result<Vec<Waiting>> {
+    let mut seen = tx.all(concat!(lobby_columns!("enrollments"), "ORDER BY id"), [], lobby_row)?;
+    let expected =
+        tx.all("SELECT device_uuid FROM devices WHERE state = 'EXPECTED'", [], |row| uuid_at(row, 0))?;
+    tx.within(Reach::System, |tx| {
+        for uuid in expected.into_iter().flatten() {
+            let by_uuid = concat!(
+                lobby_columns!("system_enrollments"),
+                "WHERE device_uuid = ?1 AND organization_id IS NULL ORDER BY id LIMIT 100"
+            );
+            seen.extend(tx.all(by_uuid, [uuid.as_bytes()], lobby_row)?);
+        }
+        seen.retain(|row| row.expires_at > tx.now());
+        seen.iter().map(|row| as_waiting(tx, row)).collect()
+    })
+}
+
+fn as_waiting(tx: &Tx<'_>, row: &Lobby) -> Result<Waiting> {
+    Ok(Waiting {
+        id: row.id,
+        device_uuid: row.device_uuid,
+        mac_addresses: row.mac_addresses.clone(),
+        hostname: row.hostname.clone(),
+        expected: known_hardware(tx, row.device_uuid, Known::Expected)?,
+        possible_clone: known_hardware(tx, row.device_uuid, Known::Live)?,
+        facility_id: row.facility,
+    })
+}
+
+/// Takes the device that shows this code into the scope's tenant. Organization reach.
+pub(super) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiting> {
+    let Reach::Organization(scope) = tx.reach() else { return Err(StoreError::NotFound("facility")) };
+    let facility =
+        tx.first("SELECT id FROM facilities WHERE id = ?1", [claim.facility_id.as_bytes()], |row| {
+            id_at::<FacilityId>(row, 0)
+        })?;
+    let facility = facility.ok_or(StoreError::NotFound("facility"))?;
+    let [drawn] = tx.random::<1>()?;
+    tx.within(Reach::System, |tx| {
+        let by_code = concat!(lobby_columns!("system_enrollments"), "WHERE user_code = ?1");
+        let found = tx.first(by_code, [code.as_str()], lobby_row)?;
+        let free = |row: &Lobby| {
+            row.expires_at > tx.now() && row.organization.is_none_or(|owner| owner == scope.organization())
+        };
+        let row = found.filter(free).ok_or(StoreError::WrongCode)?;
+        let row = Lobby {
+            organization: Some(scope.organization()),
+            facility: Some(facility),
+            name: Some(claim.name.clone()),
+            device_type: Some(claim.device_type),
+            number: Some((10 + u32::from(drawn) * 90 / 256).to_string()),
+            expires_at: tx.now().after(CODE_LIFE),
+            tries: 0,
+            ..row
+        };
+        write_row(tx, &row)?;
+        as_waiting(tx, &row)
+    })
+}
+
+/// Enrolls a claimed device when the number is the one it shows; none when it is another. Organization
+/// reach.
+pub(super) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> Result<Option<DeviceId>> {
+    let by_id = concat!(lobby_columns!("enrollments"), "WHERE id = ?1");
+    let row = tx.first(by_id, [id.as_bytes()], lobby_row)?.filter(|row| row.expires_at > tx.now());
+    let row = row.ok_or(StoreError::NotFound("waiting device"))?;
+    let (Some(facility), Some(expected)) = (row.facility, row.number.as_deref()) else {
+        return Err(StoreError::NotFound("waiting device"));
+    };
+    if number.trim() != expected {
+        let tries = row.tries.saturating_add(1);
+        let row = Lobby { tries, ..row };
+        tx.within(Reach::System, |tx| {
+            let row = if tries >= MAX_TRIES { anew(tx, row)? } else { row };
+            write_row(tx, &row)
+        })?;
+        return Ok(None);
+    }
+    let device = registered(tx, &row, facility)?;
+    activate(tx, &row, device, facility)?;
+    tx.execute("DELETE FROM enrollments WHERE id = ?1", [id.as_bytes()])?;
+    Ok(Some(device))
+}
+
+/// The device's row: the one that expected this hardware, else a new one.
+fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId> {
+    let (Some(name), Some(device_type)) = (&row.name, &row.device_type) else {
+        return Err(StoreError::Unreadable("enrollments"));
+    };
+    let expecting = "SELECT id FROM devices WHERE device_uuid = ?1 AND state = 'EXPECTED'";
+    if let Some(id) = tx.first(expecting, [row.device_uuid.as_bytes()], |row| id_at::<DeviceId>(row, 0))? {
+        tx.execute(
+            "UPDATE devices SET facility_id = ?2, name = ?3, device_type = ?4 WHERE id = ?1",
+            params![id.as_bytes(), facility.as_bytes(), name, word(device_type)?],
+        )?;
+        return Ok(id);
+    }
+    let id = DeviceId::new(tx.now(), tx.random()?);
+    tx.execute(
+        "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses, waiting,
+            wedged, cursor_refused, created_at) VALUES (?1, ?2, ?3, ?4, 'PENDING', ?5, '[]', 0, 0, 0, ?6)",
+        params![
+            id.as_bytes(),
+            facility.as_bytes(),
+            name,
+            word(device_type)?,
+            row.device_uuid.as_bytes(),
+            tx.now().as_millis(),
+        ],
+    )?;
+    Ok(id)
+}
+
+/// Says of a device whether another key that claims its hardware waits in the lobby.
+pub(super) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
+    if let (Some(uuid), Some(_)) = (device.device_uuid, &device.key_sha256) {
+        let sql = "SELECT 1 FROM system_enrollments WHERE device_uuid = ?1 AND expires_at > ?2";
+        device.possible_clone = tx.within(Reach::System, |tx| {
+            let params = params![uuid.as_bytes(), tx.now().as_millis()];
+            Ok(tx.first(sql, params, |row| row.get::<_, i64>(0))?.is_some())
+        })?;
+    }
+    Ok(device)
+}
+
+fn lobby_row(row: &Row<'_>) -> rusqlite::Result<Lobby> {
+    Ok(Lobby {
+        id: id_at(row, 0)?,
+        key_sha256: row.get(1)?,
+        public_key: row.get(2)?,
+        device_uuid: DeviceUuid::from_bytes(row.get(3)?),
+        mac_addresses: json_at(row, 4)?,
+        hostname: row.get(5)?,
+        agent_version: row.get(6)?,
+        user_code: row.get(7)?,
+        expires_at: time_at(row, 8)?,
+        organization: id_or_none_at(row, 9)?,
+        facility: id_or_none_at(row, 10)?,
+        name: row.get(11)?,
+        device_type: word_or_none_at(row, 12)?,
+        number: row.get(13)?,
+        tries: row.get(14)?,
+    })
+}

@@ -1,0 +1,200 @@
+//! The server's truth: one encrypted SQLite file, one writer that commits in groups, many readers.
+//!
+//! Three handles reach it. [`FacilityStore`] and [`OrganizationStore`] work within a scope and take no
+//! tenant argument; [`SystemStore`] is for what no scope can do, and its methods are listed in one
+//! file. Row security is the engine's: see [`engine`].
+
+mod audit;
+mod column;
+mod engine;
+mod enrollment;
+mod error;
+mod facility;
+mod organization;
+mod presence;
+mod publish;
+mod push;
+mod rows;
+mod system;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use carepost_protocol::time::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::feed::Feeds;
+use crate::scope::{FacilityScope, OrganizationScope};
+use engine::{Engine, Reach, Tx};
+use presence::Presence;
+
+pub use error::StoreError;
+pub use facility::FacilityStore;
+pub use organization::OrganizationStore;
+pub use rows::*;
+pub use system::SystemStore;
+
+/// The raw 256-bit key of the database file.
+#[derive(Clone)]
+pub struct DatabaseKey(Zeroizing<[u8; 32]>);
+
+impl DatabaseKey {
+    /// A key of these bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl std::fmt::Debug for DatabaseKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DatabaseKey([secret])")
+    }
+}
+
+/// The clock and the random source of the server: tests bring their own.
+#[derive(Clone)]
+pub struct Ambient {
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    random: Arc<dyn Fn(&mut [u8]) -> bool + Send + Sync>,
+}
+
+impl Ambient {
+    /// From the process's clock, and from what fills a slice with random bytes and says whether it
+    /// could.
+    pub fn new(
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        random: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { clock: Arc::new(clock), random: Arc::new(random) }
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    fn random<const N: usize>(&self) -> Result<[u8; N], StoreError> {
+        let mut bytes = [0; N];
+        if (self.random)(&mut bytes) { Ok(bytes) } else { Err(StoreError::NoRandomness) }
+    }
+}
+
+impl std::fmt::Debug for Ambient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ambient")
+    }
+}
+
+/// The store. Cloning it is cheap and gives another handle to the same one.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engine: Arc<Engine>,
+    presence: Arc<Presence>,
+    presence_thread: Mutex<Option<JoinHandle<()>>>,
+    feeds: Arc<Feeds>,
+    tries: enrollment::Tries,
+    ambient: Ambient,
+}
+
+impl Store {
+    /// Opens the database at `path` with its key, creating and migrating it as needed. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongKey`], [`StoreError::Newer`], or what the engine says.
+    pub fn open(path: &Path, key: &DatabaseKey, ambient: Ambient) -> Result<Self, StoreError> {
+        Self::open_limited(path, key, ambient, None)
+    }
+
+    /// As [`Self::open`], with a file that may grow to so many pages of 4096 bytes and no further:
+    /// beyond that, writes answer [`StoreError::Full`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_limited(
+        path: &Path,
+        key: &DatabaseKey,
+        ambient: Ambient,
+        max_pages: Option<u32>,
+    ) -> Result<Self, StoreError> {
+        let feeds = Arc::new(Feeds::default());
+        let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, Arc::clone(&feeds))?);
+        let presence = Arc::new(Presence::default());
+        let presence_thread = Mutex::new(Some(presence.start(&engine)?));
+        let tries = enrollment::Tries::default();
+        Ok(Self { inner: Arc::new(Inner { engine, presence, presence_thread, feeds, tries, ambient }) })
+    }
+
+    /// Work within one facility.
+    #[must_use]
+    pub fn facility(&self, scope: &FacilityScope) -> FacilityStore {
+        FacilityStore::new(self.clone(), *scope)
+    }
+
+    /// Work within one organization.
+    #[must_use]
+    pub fn organization(&self, scope: &OrganizationScope) -> OrganizationStore {
+        OrganizationStore::new(self.clone(), *scope)
+    }
+
+    /// Work across scopes.
+    #[must_use]
+    pub fn system(&self) -> SystemStore {
+        SystemStore::new(self.clone())
+    }
+
+    /// Where live streams listen.
+    #[must_use]
+    pub fn feeds(&self) -> &Feeds {
+        &self.inner.feeds
+    }
+
+    /// Writes what is only in memory (heartbeats), then stops the writer and the readers; what comes
+    /// after answers [`StoreError::Closed`]. Blocks until all is durable.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        reach: Reach,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.engine.read(reach, work).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        reach: Reach,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.engine.write(reach, work).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.ambient.now()
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.presence.close();
+        if let Some(thread) = self.presence_thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+        self.engine.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

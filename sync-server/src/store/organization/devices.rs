@@ -1,0 +1,209 @@
+//! Devices and their assignments.
+
+use carepost_protocol::device::{DeviceState, SyncFacts};
+use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
+use carepost_protocol::wire::enroll::UserCode;
+use carepost_protocol::wire::pull::Cursor;
+use rusqlite::{Row, params};
+
+use super::super::column::{
+    count_at, id_at, id_or_none_at, json_at, time_at, time_or_none_at, uuid_at, word, word_at,
+    word_or_none_at,
+};
+use super::super::enrollment;
+use super::super::{Claim, Device, DevicePatch, NewDevice, Waiting};
+use super::{OrganizationStore, Result, StoreError, Tx};
+
+macro_rules! device_columns {
+    () => {
+        "SELECT id, facility_id, name, device_type, state, device_uuid, mac_addresses,
+            (SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL), key_sha256,
+            agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
+            cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at FROM devices "
+    };
+}
+
+impl OrganizationStore {
+    /// The devices of a facility, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the facility.
+    pub async fn devices(&self, facility: FacilityId) -> Result<Vec<Device>> {
+        let found = self.read(move |tx| {
+            super::facilities::facility(tx, facility)?;
+            let of_facility = concat!(device_columns!(), "WHERE facility_id = ?1 ORDER BY name");
+            let found = tx.all(of_facility, [facility.as_bytes()], device_row)?;
+            found.into_iter().map(|device| enrollment::mark_clone(tx, device)).collect::<Result<Vec<_>>>()
+        });
+        let mut found = found.await?;
+        found.iter_mut().for_each(|device| self.store.inner.presence.lay_over(device));
+        Ok(found)
+    }
+
+    /// One device.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn device(&self, id: DeviceId) -> Result<Device> {
+        let found = self.read(move |tx| enrollment::mark_clone(tx, device(tx, id)?)).await?;
+        Ok(self.laid_over(found))
+    }
+
+    /// Registers a device before it is seen.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] when a live device of the
+    /// organization has that hardware UUID.
+    pub async fn expect_device(&self, new: NewDevice) -> Result<Device> {
+        self.write(move |tx| {
+            super::facilities::facility(tx, new.facility_id)?;
+            let id = DeviceId::new(tx.now(), tx.random()?);
+            tx.execute(
+                "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses,
+                    token_sha256, waiting, wedged, cursor_refused, created_at)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, '[]', ?7, 0, 0, 0, ?8)",
+                params![
+                    id.as_bytes(),
+                    new.facility_id.as_bytes(),
+                    new.name,
+                    word(&new.device_type)?,
+                    word(&DeviceState::Expected)?,
+                    new.device_uuid.map(|uuid| *uuid.as_bytes()),
+                    new.token_sha256,
+                    tx.now().as_millis(),
+                ],
+            )?;
+            device(tx, id)
+        })
+        .await
+    }
+
+    /// Changes a device.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn update_device(&self, id: DeviceId, patch: DevicePatch) -> Result<Device> {
+        let changed = self.write(move |tx| {
+            device(tx, id)?;
+            tx.execute(
+                "UPDATE devices SET name = coalesce(?2, name), device_type = coalesce(?3, device_type)
+                    WHERE id = ?1",
+                params![id.as_bytes(), patch.name, patch.device_type.as_ref().map(word).transpose()?],
+            )?;
+            enrollment::mark_clone(tx, device(tx, id)?)
+        });
+        Ok(self.laid_over(changed.await?))
+    }
+
+    /// Refuses the device's key from now on and closes its streams. Twice is fine.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn deactivate_device(&self, id: DeviceId) -> Result<Device> {
+        let revoked = self.write(move |tx| {
+            device(tx, id)?;
+            tx.execute(
+                "UPDATE devices SET state = ?2, token_sha256 = NULL WHERE id = ?1",
+                params![id.as_bytes(), word(&DeviceState::Revoked)?],
+            )?;
+            tx.execute(
+                "UPDATE assignments SET until_at = ?2 WHERE device_id = ?1 AND until_at IS NULL",
+                params![id.as_bytes(), tx.now().as_millis()],
+            )?;
+            tx.refused(id);
+            device(tx, id)
+        });
+        let revoked = self.laid_over(revoked.await?);
+        Ok(revoked)
+    }
+
+    /// The waiting devices that this scope may see: those it claimed and those whose hardware it expects.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
+        self.read(enrollment::waiting).await
+    }
+
+    /// Enters a device's code for it: from now on the device shows the facility and a number.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongCode`], and after five of them [`StoreError::TooManyTries`];
+    /// [`StoreError::NotFound`] for the facility.
+    pub async fn claim(&self, by: UserId, code: UserCode, claim: Claim) -> Result<Waiting> {
+        self.store.inner.tries.check(by, self.store.now())?;
+        let claimed = self.write(move |tx| enrollment::claim(tx, &code, &claim)).await;
+        if matches!(claimed, Err(StoreError::WrongCode)) {
+            self.store.inner.tries.failed(by, self.store.now());
+        }
+        claimed
+    }
+
+    /// Confirms the number that the claimed device shows: it is enrolled.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongCode`], after five of which the device is back in the lobby with a new code;
+    /// [`StoreError::NotFound`]; [`StoreError::Conflict`] when a live device has that hardware UUID.
+    pub async fn confirm(&self, enrollment: EnrollmentId, number: &str) -> Result<Device> {
+        let number = number.to_owned();
+        // A wrong number has to be counted durably, so it is an outcome and not a failure of the work.
+        let outcome = self.write(move |tx| enrollment::confirm(tx, enrollment, &number)).await?;
+        let id = outcome.ok_or(StoreError::WrongCode)?;
+        self.device(id).await
+    }
+
+    fn laid_over(&self, mut device: Device) -> Device {
+        self.store.inner.presence.lay_over(&mut device);
+        device
+    }
+}
+
+/// Binds a device to a facility from now on.
+pub(in crate::store) fn assign(tx: &Tx<'_>, device: DeviceId, facility: FacilityId) -> Result<AssignmentId> {
+    let id = AssignmentId::new(tx.now(), tx.random()?);
+    tx.execute(
+        "INSERT INTO assignments (id, facility_id, device_id, from_at) VALUES (?1, ?2, ?3, ?4)",
+        params![id.as_bytes(), facility.as_bytes(), device.as_bytes(), tx.now().as_millis()],
+    )?;
+    Ok(id)
+}
+
+fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
+    tx.first(concat!(device_columns!(), "WHERE id = ?1"), [id.as_bytes()], device_row)?
+        .ok_or(StoreError::NotFound("device"))
+}
+
+fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
+    let epoch: Option<i64> = row.get(16)?;
+    let cursor = match epoch {
+        Some(_) => Some(Cursor { epoch: count_at(row, 16)?, seq: count_at(row, 17)? }),
+        None => None,
+    };
+    let key: Option<[u8; 32]> = row.get(8)?;
+    Ok(Device {
+        id: id_at(row, 0)?,
+        facility_id: id_at(row, 1)?,
+        name: row.get(2)?,
+        device_type: word_at(row, 3)?,
+        state: word_at(row, 4)?,
+        device_uuid: uuid_at(row, 5)?,
+        mac_addresses: json_at(row, 6)?,
+        assignment: id_or_none_at(row, 7)?,
+        key_sha256: key.map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect()),
+        possible_clone: false,
+        agent_version: row.get(9)?,
+        last_seen: time_or_none_at(row, 10)?,
+        sync: SyncFacts {
+            last_sync: time_or_none_at(row, 11)?,
+            oldest_waiting: time_or_none_at(row, 12)?,
+            wedged: count_at(row, 14)?,
+            cursor_refused: row.get(15)?,
+        },
+        waiting: count_at(row, 13)?,
+        cursor,
+        reader: word_or_none_at(row, 18)?,
+        encrypted: row.get(19)?,
+        clock_skew_ms: row.get(20)?,
+        created_at: time_at(row, 21)?,
+    })
+}

@@ -1,0 +1,246 @@
+//! The organization itself, and its facilities.
+
+use carepost_protocol::id::{FacilityId, OrganizationId, WorkflowId};
+use carepost_protocol::record::{Collection, FacilityDocument};
+use rusqlite::{Row, params};
+
+use super::super::column::{count_at, id_at, json, json_or_none_at, time_at, word, word_at};
+use super::super::publish::{FeedEnd, put};
+use super::super::{Facility, FacilityCounts, FacilityPatch, NewFacility};
+use super::{Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Tx};
+
+/// The columns that [`organization_row`] reads.
+macro_rules! organization_columns {
+    () => {
+        "SELECT id, name, slug, organization_type, npi, address, contact, recovery_recipient, created_at,
+            updated_at FROM "
+    };
+}
+pub(in crate::store) use organization_columns;
+
+/// The organization whose scope it is.
+const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
+
+macro_rules! facility_columns {
+    () => {
+        "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, created_at,
+            updated_at FROM facilities "
+    };
+}
+
+impl OrganizationStore {
+    /// The organization itself.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is gone.
+    pub async fn organization(&self) -> Result<Organization> {
+        self.read(organization).await
+    }
+
+    /// Changes it.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn update_organization(&self, patch: OrganizationPatch) -> Result<Organization> {
+        self.write(move |tx| {
+            tx.execute(
+                "UPDATE organizations SET name = coalesce(?1, name),
+                    organization_type = coalesce(?2, organization_type), npi = coalesce(?3, npi),
+                    address = coalesce(?4, address), contact = coalesce(?5, contact), updated_at = ?6",
+                params![
+                    patch.name,
+                    patch.organization_type.as_ref().map(word).transpose()?,
+                    patch.npi,
+                    patch.address.as_ref().map(json).transpose()?,
+                    patch.contact.as_ref().map(json).transpose()?,
+                    tx.now().as_millis(),
+                ],
+            )?;
+            if patch.name.is_some() {
+                // Kiosks show it on their locked screen.
+                for id in tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))? {
+                    publish(tx, &facility(tx, id)?)?;
+                }
+            }
+            organization(tx)
+        })
+        .await
+    }
+
+    /// The facilities that the scope reaches, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn facilities(&self) -> Result<Vec<Facility>> {
+        self.read(|tx| tx.all(concat!(facility_columns!(), "ORDER BY name"), [], facility_row)).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn facility(&self, id: FacilityId) -> Result<Facility> {
+        self.read(move |tx| facility(tx, id)).await
+    }
+
+    /// Adds one, with the organization's workflows in its feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for the name.
+    pub async fn create_facility(&self, new: NewFacility) -> Result<Facility> {
+        self.write(move |tx| create(tx, &new)).await
+    }
+
+    /// Changes one, and its document.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
+    pub async fn update_facility(&self, id: FacilityId, patch: FacilityPatch) -> Result<Facility> {
+        self.write(move |tx| {
+            let mut changed = facility(tx, id)?;
+            changed.name = patch.name.unwrap_or(changed.name);
+            changed.facility_type = patch.facility_type.unwrap_or(changed.facility_type);
+            changed.licensed_beds = patch.licensed_beds.unwrap_or(changed.licensed_beds);
+            changed.current_census = patch.current_census.unwrap_or(changed.current_census);
+            changed.phone = patch.phone.unwrap_or(changed.phone);
+            changed.updated_at = tx.now();
+            tx.execute(
+                "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
+                    phone = ?6, updated_at = ?7 WHERE id = ?1",
+                params![
+                    id.as_bytes(),
+                    changed.name,
+                    word(&changed.facility_type)?,
+                    changed.licensed_beds,
+                    changed.current_census,
+                    changed.phone,
+                    changed.updated_at.as_millis(),
+                ],
+            )?;
+            publish(tx, &changed)?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// What a dashboard shows of one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn counts(&self, id: FacilityId) -> Result<FacilityCounts> {
+        self.read(move |tx| {
+            facility(tx, id)?;
+            let count = |sql| {
+                let counted = tx.first(sql, [id.as_bytes()], |row| count_at(row, 0))?;
+                Ok::<_, StoreError>(counted.unwrap_or(0))
+            };
+            Ok(FacilityCounts {
+                active_devices: count(
+                    "SELECT count(*) FROM devices WHERE facility_id = ?1 AND state = 'ACTIVE'",
+                )?,
+                active_users: count("SELECT count(*) FROM users WHERE facility_id = ?1 AND is_active")?,
+                active_patients: count("SELECT count(*) FROM patients WHERE facility_id = ?1 AND is_active")?,
+                records: tx.within_facility(id, |tx| {
+                    let sql =
+                        "SELECT count(*) FROM documents WHERE collection = 'records' AND body IS NOT NULL";
+                    Ok(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0))
+                })?,
+            })
+        })
+        .await
+    }
+}
+
+fn organization(tx: &Tx<'_>) -> Result<Organization> {
+    tx.first(ORGANIZATION, [], organization_row)?.ok_or(StoreError::NotFound("organization"))
+}
+
+pub(super) fn facility(tx: &Tx<'_>, id: FacilityId) -> Result<Facility> {
+    tx.first(concat!(facility_columns!(), "WHERE id = ?1"), [id.as_bytes()], facility_row)?
+        .ok_or(StoreError::NotFound("facility"))
+}
+
+fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
+    let (now, organization) = (tx.now(), organization(tx)?);
+    let facility = Facility {
+        id: FacilityId::new(now, tx.random()?),
+        organization_id: organization.id,
+        name: new.name.clone(),
+        facility_type: new.facility_type,
+        licensed_beds: new.licensed_beds,
+        current_census: new.current_census,
+        phone: new.phone.clone(),
+        created_at: now,
+        updated_at: now,
+    };
+    tx.execute(
+        "INSERT INTO facilities (id, name, facility_type, licensed_beds, current_census, phone, badge_key,
+            created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+        params![
+            facility.id.as_bytes(),
+            facility.name,
+            word(&facility.facility_type)?,
+            facility.licensed_beds,
+            facility.current_census,
+            facility.phone,
+            tx.random::<32>()?,
+            now.as_millis(),
+        ],
+    )?;
+    tx.within_facility(facility.id, FeedEnd::create)?;
+    publish(tx, &facility)?;
+    let workflows = tx.all(super::workflows::LATEST, [], |row| {
+        Ok((id_at::<WorkflowId>(row, 0)?, row.get::<_, String>(1)?))
+    })?;
+    for (id, body) in workflows {
+        tx.within_facility(facility.id, |tx| {
+            put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
+        })?;
+    }
+    Ok(facility)
+}
+
+fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
+    let document = FacilityDocument {
+        id: facility.id,
+        name: facility.name.clone(),
+        organization_name: organization(tx)?.name,
+        phone: facility.phone.clone(),
+        facility_type: facility.facility_type,
+        licensed_beds: facility.licensed_beds,
+        current_census: facility.current_census,
+    };
+    let body = json(&document)?;
+    tx.within_facility(facility.id, |tx| {
+        put(tx, Collection::Facilities, facility.id.as_bytes(), None, Some(&body))
+    })
+}
+
+pub(in crate::store) fn organization_row(row: &Row<'_>) -> rusqlite::Result<Organization> {
+    Ok(Organization {
+        id: id_at::<OrganizationId>(row, 0)?,
+        name: row.get(1)?,
+        slug: row.get(2)?,
+        organization_type: word_at(row, 3)?,
+        npi: row.get(4)?,
+        address: json_or_none_at(row, 5)?,
+        contact: json_or_none_at(row, 6)?,
+        recovery_recipient: row.get(7)?,
+        created_at: time_at(row, 8)?,
+        updated_at: time_at(row, 9)?,
+    })
+}
+
+fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
+    Ok(Facility {
+        id: id_at(row, 0)?,
+        organization_id: id_at(row, 1)?,
+        name: row.get(2)?,
+        facility_type: word_at(row, 3)?,
+        licensed_beds: row.get(4)?,
+        current_census: row.get(5)?,
+        phone: row.get(6)?,
+        created_at: time_at(row, 7)?,
+        updated_at: time_at(row, 8)?,
+    })
+}

@@ -1,0 +1,257 @@
+//! Users: their rows, the terms they served, and what devices mirror of them.
+
+use carepost_protocol::id::{FacilityId, UserId};
+use carepost_protocol::record::{Collection, UserDocument};
+use carepost_protocol::role::Role;
+use rusqlite::{Row, params};
+
+use super::super::column::{id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
+use super::super::publish::put;
+use super::super::{NewUser, User, UserPatch};
+use super::{OrganizationStore, Result, StoreError, Tx};
+
+/// What a username must be.
+const USERNAME_RULE: &str = "give 1 to 100 characters without blanks";
+
+macro_rules! user_columns {
+    () => {
+        "SELECT id, facility_id, username, email, display_name, role, employee_id, session_timeout_minutes,
+            is_active, pin_verifier IS NOT NULL, password_hash IS NOT NULL, last_activity_at, locked_until,
+            created_at FROM users "
+    };
+}
+
+impl OrganizationStore {
+    /// Users, by name; of one facility or of all that the scope reaches.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn users(&self, facility: Option<FacilityId>) -> Result<Vec<User>> {
+        self.read(move |tx| match facility {
+            Some(id) => tx.all(
+                concat!(user_columns!(), "WHERE facility_id = ?1 ORDER BY display_name"),
+                [id.as_bytes()],
+                user_row,
+            ),
+            None => tx.all(concat!(user_columns!(), "ORDER BY display_name"), [], user_row),
+        })
+        .await
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn user(&self, id: UserId) -> Result<User> {
+        self.read(move |tx| user(tx, id)).await
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for username or email, [`StoreError::Invalid`] for the role or the
+    /// facility it needs, [`StoreError::NotFound`] for the facility.
+    pub async fn create_user(&self, new: NewUser) -> Result<User> {
+        self.write(move |tx| {
+            let id = insert_user(tx, &new)?;
+            user(tx, id)
+        })
+        .await
+    }
+
+    /// Changes one; the change is kept, so that what was charted before is judged by what was so then.
+    ///
+    /// # Errors
+    /// As [`Self::create_user`].
+    pub async fn update_user(&self, id: UserId, patch: UserPatch) -> Result<User> {
+        self.write(move |tx| update(tx, id, patch)).await
+    }
+
+    /// Sets the password's verifier, forgets failed sign-ins and ends the user's sessions.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_password(&self, id: UserId, password_hash: String) -> Result<()> {
+        self.write(move |tx| {
+            user(tx, id)?;
+            tx.execute(
+                "UPDATE users SET password_hash = ?2, failed_logins = 0, locked_until = NULL WHERE id = ?1",
+                params![id.as_bytes(), password_hash],
+            )?;
+            tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()]).map(drop)
+        })
+        .await
+    }
+
+    /// Sets the PIN's verifier, or removes it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_pin(&self, id: UserId, pin_verifier: Option<String>) -> Result<()> {
+        self.write(move |tx| {
+            user(tx, id)?;
+            tx.execute(
+                "UPDATE users SET pin_verifier = ?2 WHERE id = ?1",
+                params![id.as_bytes(), pin_verifier],
+            )?;
+            publish(tx, id)
+        })
+        .await
+    }
+}
+
+/// What a name is compared by: "Ada" and "ADA" are one user.
+pub(in crate::store) fn name_key(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
+/// Adds a user to the organization whose scope it is.
+pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId> {
+    if new.username.is_empty() || new.username.len() > 100 || new.username.contains(char::is_whitespace) {
+        return Err(StoreError::Invalid { field: "username", detail: USERNAME_RULE.to_owned() });
+    }
+    check_place(tx, new.role, new.facility_id)?;
+    let (now, id) = (tx.now(), UserId::new(tx.now(), tx.random()?));
+    tx.execute(
+        "INSERT INTO users (id, facility_id, username, username_key, email, email_key, display_name, role,
+            employee_id, password_hash, pin_verifier, session_timeout_minutes, is_active, failed_logins,
+            created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, 0, ?13)",
+        params![
+            id.as_bytes(),
+            new.facility_id.map(|id| *id.as_bytes()),
+            new.username,
+            name_key(&new.username),
+            new.email,
+            new.email.as_deref().map(name_key),
+            new.display_name,
+            word(&new.role)?,
+            new.employee_id,
+            new.password_hash,
+            new.pin_verifier,
+            new.session_timeout_minutes,
+            now.as_millis(),
+        ],
+    )?;
+    begin_term(tx, id, new.role, new.facility_id)?;
+    publish(tx, id)?;
+    Ok(id)
+}
+
+fn update(tx: &Tx<'_>, id: UserId, patch: UserPatch) -> Result<User> {
+    let before = user(tx, id)?;
+    let mut after = before.clone();
+    after.facility_id = patch.facility_id.unwrap_or(after.facility_id);
+    after.email = patch.email.unwrap_or(after.email);
+    after.display_name = patch.display_name.unwrap_or(after.display_name);
+    after.role = patch.role.unwrap_or(after.role);
+    after.employee_id = patch.employee_id.unwrap_or(after.employee_id);
+    after.session_timeout_minutes = patch.session_timeout_minutes.unwrap_or(after.session_timeout_minutes);
+    after.is_active = patch.is_active.unwrap_or(after.is_active);
+    check_place(tx, after.role, after.facility_id)?;
+    tx.execute(
+        "UPDATE users SET facility_id = ?2, email = ?3, email_key = ?4, display_name = ?5, role = ?6,
+            employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9 WHERE id = ?1",
+        params![
+            id.as_bytes(),
+            after.facility_id.map(|id| *id.as_bytes()),
+            after.email,
+            after.email.as_deref().map(name_key),
+            after.display_name,
+            word(&after.role)?,
+            after.employee_id,
+            after.session_timeout_minutes,
+            after.is_active,
+        ],
+    )?;
+    let standing = |user: &User| (user.role, user.facility_id, user.is_active);
+    if standing(&before) != standing(&after) {
+        let ended = "UPDATE user_terms SET until_at = ?2 WHERE user_id = ?1 AND until_at IS NULL";
+        tx.execute(ended, params![id.as_bytes(), tx.now().as_millis()])?;
+        if after.is_active {
+            begin_term(tx, id, after.role, after.facility_id)?;
+        }
+    }
+    if !after.is_active {
+        tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()])?;
+    }
+    if before.facility_id != after.facility_id {
+        leave(tx, id, before.facility_id)?;
+    }
+    publish(tx, id)?;
+    user(tx, id)
+}
+
+/// A user who moves takes no badge along: the other facility's readers know cards by another key.
+fn leave(tx: &Tx<'_>, id: UserId, facility: Option<FacilityId>) -> Result<()> {
+    let Some(facility) = facility else { return Ok(()) };
+    tx.within_facility(facility, |tx| put(tx, Collection::Users, id.as_bytes(), None, None))?;
+    super::badges::remove_all(tx, id)
+}
+
+fn begin_term(tx: &Tx<'_>, user: UserId, role: Role, facility: Option<FacilityId>) -> Result<()> {
+    tx.execute(
+        "INSERT INTO user_terms (user_id, id, facility_id, role, from_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            user.as_bytes(),
+            tx.random::<16>()?,
+            facility.map(|id| *id.as_bytes()),
+            word(&role)?,
+            tx.now().as_millis(),
+        ],
+    )
+    .map(drop)
+}
+
+fn check_place(tx: &Tx<'_>, role: Role, facility: Option<FacilityId>) -> Result<()> {
+    let invalid = |field, detail: &str| Err(StoreError::Invalid { field, detail: detail.to_owned() });
+    if role == Role::PlatformAdmin {
+        return invalid("role", "a platform administrator belongs to no organization");
+    }
+    match facility {
+        Some(id) => super::facilities::facility(tx, id).map(drop),
+        None if role.is_of_one_facility() => invalid("facility_id", "this role needs a home facility"),
+        None => Ok(()),
+    }
+}
+
+fn publish(tx: &Tx<'_>, id: UserId) -> Result<()> {
+    let user = user(tx, id)?;
+    let Some(facility) = user.facility_id else { return Ok(()) };
+    let pin_verifier = tx
+        .first("SELECT pin_verifier FROM users WHERE id = ?1", [id.as_bytes()], |row| row.get(0))?
+        .flatten();
+    let document = UserDocument {
+        id,
+        display_name: user.display_name,
+        role: user.role,
+        pin_verifier,
+        session_timeout_minutes: user.session_timeout_minutes,
+        is_active: user.is_active,
+    };
+    let body = json(&document)?;
+    tx.within_facility(facility, |tx| put(tx, Collection::Users, id.as_bytes(), None, Some(&body)))
+}
+
+pub(super) fn user(tx: &Tx<'_>, id: UserId) -> Result<User> {
+    tx.first(concat!(user_columns!(), "WHERE id = ?1"), [id.as_bytes()], user_row)?
+        .ok_or(StoreError::NotFound("user"))
+}
+
+fn user_row(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        id: id_at(row, 0)?,
+        facility_id: id_or_none_at(row, 1)?,
+        username: row.get(2)?,
+        email: row.get(3)?,
+        display_name: row.get(4)?,
+        role: word_at(row, 5)?,
+        employee_id: row.get(6)?,
+        session_timeout_minutes: row.get(7)?,
+        is_active: row.get(8)?,
+        has_pin: row.get(9)?,
+        has_password: row.get(10)?,
+        last_activity_at: time_or_none_at(row, 11)?,
+        locked_until: time_or_none_at(row, 12)?,
+        created_at: time_at(row, 13)?,
+    })
+}

@@ -1,0 +1,431 @@
+//! What no scope can do: the whole list of the server's cross-tenant work. It may only shrink.
+//!
+//! What is here runs before anybody is known (a key, a name, a token, a code is looked up), or is the
+//! platform's own (organizations). [`super::enrollment`] holds the steps of the lobby.
+
+use std::time::Duration;
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::{OrganizationId, SessionId, UserId};
+use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use rusqlite::{Row, params};
+
+use super::column::{count_at, id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
+use super::engine::{Reach, Tx};
+use super::organization::{insert_user, name_key, organization_columns, organization_row};
+use super::{
+    Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Organization, PresentedKey, Session,
+    SignInFailure, Store, StoreError, audit, enrollment,
+};
+use crate::scope::OrganizationScope;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Failed sign-ins in a row that lock (S0-49).
+const MAX_FAILURES: u32 = 5;
+/// For how long they lock.
+const LOCK: Duration = Duration::from_secs(30 * 60);
+/// A session's last activity is written at most this often, or four times in its idle time.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// Work across scopes.
+#[derive(Debug, Clone)]
+pub struct SystemStore {
+    store: Store,
+}
+
+impl SystemStore {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn health(&self) -> Result<()> {
+        self.read(|tx| tx.first("SELECT 1", [], |_| Ok(())).map(drop)).await
+    }
+
+    /// The device that holds this key (SHA-256 of its SPKI), whatever its state.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn device_by_key(&self, key_sha256: [u8; 32]) -> Result<Option<DeviceIdentity>> {
+        let sql = "SELECT d.id, d.organization_id, d.facility_id, d.state, d.public_key,
+                (SELECT id FROM system_assignments
+                    WHERE organization_id = d.organization_id AND device_id = d.id AND until_at IS NULL)
+            FROM system_devices AS d WHERE d.key_sha256 = ?1";
+        self.read(move |tx| {
+            tx.first(sql, [key_sha256], |row| {
+                Ok(DeviceIdentity {
+                    device: id_at(row, 0)?,
+                    organization: id_at(row, 1)?,
+                    facility: id_at(row, 2)?,
+                    state: word_at(row, 3)?,
+                    public_key: row.get(4)?,
+                    assignment: id_or_none_at(row, 5)?,
+                })
+            })
+        })
+        .await
+    }
+
+    /// A device asks to be let in, again and again: where its enrollment stands. With the one-time token
+    /// of an expected device (`token_sha256`) it is let in at once.
+    ///
+    /// # Errors
+    /// [`StoreError::DeviceRevoked`]; [`StoreError::Invalid`] for a token that is unknown, used or for
+    /// other hardware; [`StoreError::Conflict`] when a live device has the hardware UUID;
+    /// [`StoreError::TooManyTries`] when the lobby is full.
+    pub async fn enroll(
+        &self,
+        key: PresentedKey,
+        request: EnrollRequest,
+        token_sha256: Option<[u8; 32]>,
+    ) -> Result<EnrollResponse> {
+        let (asked, described) = (key.clone(), request.clone());
+        let standing = self.read(move |tx| enrollment::standing(tx, &asked, &described)).await?;
+        match standing {
+            Some(active @ EnrollResponse::Active { .. }) => Ok(active),
+            Some(waiting) if token_sha256.is_none() => Ok(waiting),
+            _ => self.write(move |tx| enrollment::enroll(tx, &key, &request, token_sha256.as_ref())).await,
+        }
+    }
+
+    /// What is needed to check the sign-in of a user of an organization, named by its slug.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credentials(&self, slug: &str, username: &str) -> Result<Option<Credentials>> {
+        let (slug, username) = (slug.to_owned(), name_key(username));
+        let sql = "SELECT u.id, u.organization_id, u.facility_id, u.role, u.display_name, u.password_hash,
+                u.is_active, u.locked_until, u.session_timeout_minutes
+            FROM system_organizations AS o JOIN system_users AS u ON u.organization_id = o.id
+            WHERE o.slug = ?1 AND u.username_key = ?2";
+        self.read(move |tx| tx.first(sql, params![slug, username], credentials_row)).await
+    }
+
+    /// What is needed to check the sign-in of a platform administrator.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn platform_credentials(&self, username: &str) -> Result<Option<Credentials>> {
+        let username = name_key(username);
+        let sql = "SELECT id, NULL, NULL, 'platform_admin', display_name, password_hash, is_active,
+                locked_until, session_timeout_minutes
+            FROM system_platform_admins WHERE username_key = ?1";
+        self.read(move |tx| tx.first(sql, [username], credentials_row)).await
+    }
+
+    /// Counts a failed sign-in: the fifth in a row locks for 30 minutes (S0-49).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the user.
+    pub async fn sign_in_failed(
+        &self,
+        organization: Option<OrganizationId>,
+        user: UserId,
+    ) -> Result<SignInFailure> {
+        self.write(move |tx| sign_in_failed(tx, organization, user)).await
+    }
+
+    /// Makes a session, and forgets the failures before it.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn create_session(&self, session: NewSession) -> Result<SessionId> {
+        self.write(move |tx| create_session(tx, &session)).await
+    }
+
+    /// The session whose token has this hash, if it is valid now: neither ended, expired nor idle too
+    /// long, its user still active. Counts as activity.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn session(&self, token_sha256: [u8; 32]) -> Result<Option<Session>> {
+        let found = self.read(move |tx| find_session(tx, &token_sha256)).await?;
+        let Some((session, touch)) = found else { return Ok(None) };
+        if touch {
+            let actor = session.actor;
+            self.write(move |tx| touch_session(tx, &token_sha256, &actor)).await?;
+        }
+        Ok(Some(session))
+    }
+
+    /// Ends a session. Ending it twice is fine.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn end_session(&self, session: SessionId) -> Result<()> {
+        self.write(move |tx| {
+            tx.execute("DELETE FROM system_sessions WHERE id = ?1", [session.as_bytes()]).map(drop)
+        })
+        .await
+    }
+
+    /// Every organization, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn organizations(&self) -> Result<Vec<Organization>> {
+        let sql = concat!(organization_columns!(), "system_organizations ORDER BY name");
+        self.read(move |tx| tx.all(sql, [], organization_row)).await
+    }
+
+    /// One organization, by id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>> {
+        let sql = concat!(organization_columns!(), "system_organizations WHERE id = ?1");
+        self.read(move |tx| tx.first(sql, [id.as_bytes()], organization_row)).await
+    }
+
+    /// One organization, by slug.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn organization_by_slug(&self, slug: &str) -> Result<Option<Organization>> {
+        let slug = slug.to_owned();
+        let sql = concat!(organization_columns!(), "system_organizations WHERE slug = ?1");
+        self.read(move |tx| tx.first(sql, [slug], organization_row)).await
+    }
+
+    /// Creates an organization, and its first administrator where one is given, in one step.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for the slug; for the administrator, as
+    /// [`super::OrganizationStore::create_user`].
+    pub async fn create_organization(
+        &self,
+        organization: NewOrganization,
+        admin: Option<NewUser>,
+    ) -> Result<(Organization, Option<UserId>)> {
+        self.write(move |tx| create_organization(tx, organization, admin.as_ref())).await
+    }
+
+    /// Creates a platform administrator.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for the username.
+    pub async fn create_platform_admin(
+        &self,
+        username: &str,
+        display_name: &str,
+        password_hash: &str,
+    ) -> Result<UserId> {
+        let (username, display_name) = (username.to_owned(), display_name.to_owned());
+        let password_hash = password_hash.to_owned();
+        self.write(move |tx| {
+            let id = UserId::new(tx.now(), tx.random()?);
+            tx.execute(
+                "INSERT INTO system_platform_admins (id, username, username_key, display_name, password_hash,
+                    session_timeout_minutes, is_active, failed_logins, created_at)
+                    VALUES (?1, ?2, ?3, ?4, ?5, 30, 1, 0, ?6)",
+                params![
+                    id.as_bytes(),
+                    username,
+                    name_key(&username),
+                    display_name,
+                    password_hash,
+                    tx.now().as_millis(),
+                ],
+            )?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// How many platform administrators there are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn platform_admins(&self) -> Result<u64> {
+        let sql = "SELECT count(*) FROM system_platform_admins";
+        self.read(move |tx| Ok(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0))).await
+    }
+
+    /// Writes audit events of which no scope is known, such as a failed sign-in: each under the
+    /// organization and facility it names itself.
+    ///
+    /// # Errors
+    /// When they could not be made durable.
+    pub async fn audit(&self, events: Vec<AuditEvent>) -> Result<()> {
+        self.write(move |tx| audit::append(tx, &events)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.read(Reach::System, work).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.write(Reach::System, work).await
+    }
+}
+
+fn credentials_row(row: &Row<'_>) -> rusqlite::Result<Credentials> {
+    Ok(Credentials {
+        user: id_at(row, 0)?,
+        organization: id_or_none_at(row, 1)?,
+        facility: id_or_none_at(row, 2)?,
+        role: word_at(row, 3)?,
+        display_name: row.get(4)?,
+        password_hash: row.get(5)?,
+        is_active: row.get(6)?,
+        locked_until: time_or_none_at(row, 7)?,
+        session_timeout_minutes: row.get(8)?,
+    })
+}
+
+/// Which row of which table a person is.
+fn person(organization: Option<OrganizationId>, user: UserId) -> ([u8; 16], [u8; 16]) {
+    (organization.map_or([0; 16], |id| *id.as_bytes()), *user.as_bytes())
+}
+
+fn sign_in_failed(tx: &Tx<'_>, organization: Option<OrganizationId>, user: UserId) -> Result<SignInFailure> {
+    let (read, write) = match organization {
+        Some(_) => (
+            "SELECT failed_logins FROM system_users WHERE organization_id = ?1 AND id = ?2",
+            "UPDATE system_users SET failed_logins = ?3, locked_until = coalesce(?4, locked_until)
+                WHERE organization_id = ?1 AND id = ?2",
+        ),
+        None => (
+            "SELECT failed_logins FROM system_platform_admins WHERE ?1 IS NOT NULL AND id = ?2",
+            "UPDATE system_platform_admins SET failed_logins = ?3, locked_until = coalesce(?4, locked_until)
+                WHERE ?1 IS NOT NULL AND id = ?2",
+        ),
+    };
+    let (tenant, id) = person(organization, user);
+    let before: Option<u32> = tx.first(read, params![tenant, id], |row| row.get(0))?;
+    let failures = before.ok_or(StoreError::NotFound("user"))?.saturating_add(1);
+    let locked_until = (failures >= MAX_FAILURES).then(|| tx.now().after(LOCK));
+    let kept = if locked_until.is_some() { 0 } else { failures };
+    tx.execute(write, params![tenant, id, kept, locked_until.map(Timestamp::as_millis)])?;
+    Ok(SignInFailure { failures, locked_until })
+}
+
+fn create_session(tx: &Tx<'_>, session: &NewSession) -> Result<SessionId> {
+    let (now, id) = (tx.now(), SessionId::new(tx.now(), tx.random()?));
+    tx.execute("DELETE FROM system_sessions WHERE expires_at <= ?1", [now.as_millis()])?;
+    let forget = match session.organization {
+        Some(_) => {
+            "UPDATE system_users SET failed_logins = 0, locked_until = NULL, last_activity_at = ?3
+                WHERE organization_id = ?1 AND id = ?2"
+        }
+        None => {
+            "UPDATE system_platform_admins SET failed_logins = 0, locked_until = NULL, last_activity_at = ?3
+                WHERE ?1 IS NOT NULL AND id = ?2"
+        }
+    };
+    let (tenant, user) = person(session.organization, session.user);
+    tx.execute(forget, params![tenant, user, now.as_millis()])?;
+    tx.execute(
+        "INSERT INTO system_sessions (token_sha256, id, organization_id, user_id, created_at, expires_at,
+            last_activity_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
+        params![
+            session.token_sha256,
+            id.as_bytes(),
+            session.organization.map(|id| *id.as_bytes()),
+            user,
+            now.as_millis(),
+            session.expires_at.as_millis(),
+        ],
+    )?;
+    Ok(id)
+}
+
+/// The session, and whether its activity should be written.
+fn find_session(tx: &Tx<'_>, token_sha256: &[u8; 32]) -> Result<Option<(Session, bool)>> {
+    let sql = "SELECT s.id, s.user_id, s.organization_id, s.created_at, s.expires_at, s.last_activity_at,
+            u.facility_id, coalesce(u.role, 'platform_admin'), coalesce(u.username, p.username),
+            coalesce(u.display_name, p.display_name),
+            coalesce(u.session_timeout_minutes, p.session_timeout_minutes), coalesce(u.is_active, p.is_active, 0)
+        FROM system_sessions AS s
+        LEFT JOIN system_users AS u ON u.organization_id = s.organization_id AND u.id = s.user_id
+        LEFT JOIN system_platform_admins AS p ON s.organization_id IS NULL AND p.id = s.user_id
+        WHERE s.token_sha256 = ?1";
+    let now = tx.now();
+    let found = tx.first(sql, [token_sha256], |row| {
+        if !row.get::<_, bool>(11)? {
+            return Ok(None);
+        }
+        let idle = Duration::from_secs(60 * count_at(row, 10)?);
+        let unused = now.since(time_at(row, 5)?);
+        let role: Role = word_at(row, 7)?;
+        let session = Session {
+            actor: Actor {
+                session: id_at(row, 0)?,
+                user: id_at(row, 1)?,
+                organization: id_or_none_at(row, 2)?,
+                facility: id_or_none_at(row, 6)?,
+                role,
+            },
+            username: row.get(8)?,
+            display_name: row.get(9)?,
+            created_at: time_at(row, 3)?,
+            expires_at: time_at(row, 4)?,
+        };
+        let valid = now < session.expires_at && unused < idle;
+        Ok(valid.then_some((session, unused >= TOUCH_EVERY.min(idle / 4))))
+    })?;
+    Ok(found.flatten())
+}
+
+fn touch_session(tx: &Tx<'_>, token_sha256: &[u8; 32], actor: &Actor) -> Result<()> {
+    let now = tx.now().as_millis();
+    let sql = "UPDATE system_sessions SET last_activity_at = ?2 WHERE token_sha256 = ?1";
+    tx.execute(sql, params![token_sha256, now])?;
+    let sql = match actor.organization {
+        Some(_) => "UPDATE system_users SET last_activity_at = ?3 WHERE organization_id = ?1 AND id = ?2",
+        None => "UPDATE system_platform_admins SET last_activity_at = ?3 WHERE ?1 IS NOT NULL AND id = ?2",
+    };
+    let (tenant, user) = person(actor.organization, actor.user);
+    tx.execute(sql, params![tenant, user, now]).map(drop)
+}
+
+fn create_organization(
+    tx: &Tx<'_>,
+    new: NewOrganization,
+    admin: Option<&NewUser>,
+) -> Result<(Organization, Option<UserId>)> {
+    let now = tx.now();
+    let organization = Organization {
+        id: OrganizationId::new(now, tx.random()?),
+        name: new.name,
+        slug: new.slug,
+        organization_type: new.organization_type,
+        npi: new.npi,
+        address: new.address,
+        contact: new.contact,
+        recovery_recipient: new.recovery_recipient,
+        created_at: now,
+        updated_at: now,
+    };
+    tx.execute(
+        "INSERT INTO system_organizations (id, slug, name, organization_type, npi, address, contact,
+            recovery_recipient, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+        params![
+            organization.id.as_bytes(),
+            organization.slug,
+            organization.name,
+            word(&organization.organization_type)?,
+            organization.npi,
+            organization.address.as_ref().map(json).transpose()?,
+            organization.contact.as_ref().map(json).transpose()?,
+            organization.recovery_recipient,
+            now.as_millis(),
+        ],
+    )?;
+    let scope = Reach::Organization(OrganizationScope::of_founding(organization.id));
+    let admin = admin.map(|admin| tx.within(scope, |tx| insert_user(tx, admin))).transpose()?;
+    Ok((organization, admin))
+}

@@ -1,0 +1,309 @@
+//! The store from outside: a real encrypted file, real keys, two organizations.
+
+mod lobby;
+mod registry;
+mod security;
+mod sync;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
+use carepost_protocol::device::DeviceType;
+use carepost_protocol::facility::FacilityType;
+use carepost_protocol::id::{
+    AssignmentId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, SessionId, UserId,
+    WorkflowId,
+};
+use carepost_protocol::record::Collection;
+use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use carepost_protocol::wire::push::{PushBatch, PushReceipt};
+use carepost_protocol::workflow::{Field, FieldType, Workflow};
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::*;
+
+/// 2026-05-01T08:00:00Z.
+const START: i64 = 1_777_622_400_000;
+
+/// A server's store on a disk of its own, and a clock that tests move.
+struct World {
+    store: Store,
+    clock: Arc<AtomicI64>,
+    ambient: Ambient,
+    directory: tempfile::TempDir,
+}
+
+/// Invented people of one organization with one facility.
+struct Tenant {
+    organization: OrganizationScope,
+    facility: FacilityScope,
+    nurse: UserId,
+    patient: PatientId,
+}
+
+/// An enrolled device, as the test plays it.
+struct Kiosk {
+    identity: DeviceIdentity,
+    assignment: AssignmentId,
+    key: EcdsaKeyPair,
+    incarnation: IncarnationId,
+    sent: u64,
+    head: Link,
+}
+
+fn key() -> DatabaseKey {
+    DatabaseKey::new([7; 32])
+}
+
+impl World {
+    fn new() -> Self {
+        Self::limited(None)
+    }
+
+    fn limited(max_pages: Option<u32>) -> Self {
+        let clock = Arc::new(AtomicI64::new(START));
+        let (now, drawn) = (Arc::clone(&clock), AtomicU64::new(1));
+        let ambient = Ambient::new(
+            move || Timestamp::from_millis(now.load(Ordering::SeqCst)),
+            move |bytes| {
+                for chunk in bytes.chunks_mut(32) {
+                    let n = drawn.fetch_add(1, Ordering::SeqCst);
+                    let hash = PayloadHash::of(&n.to_be_bytes());
+                    chunk.copy_from_slice(&hash.as_bytes()[..chunk.len()]);
+                }
+                true
+            },
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("server.db");
+        let store = Store::open_limited(&path, &key(), ambient.clone(), max_pages).unwrap();
+        Self { store, clock, ambient, directory }
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.clock.fetch_add(seconds * 1_000, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.ambient.now()
+    }
+
+    async fn tenant(&self, slug: &str) -> Tenant {
+        let new = NewOrganization {
+            name: format!("{slug} Care"),
+            slug: slug.to_owned(),
+            organization_type: OrganizationType::AlfOperator,
+            npi: None,
+            address: Some(json!({"city": "Springfield"})),
+            contact: None,
+            recovery_recipient: "age1example".to_owned(),
+        };
+        let (organization, _) = self.store.system().create_organization(new, None).await.unwrap();
+        let scope = administrator(organization.id, None);
+        let registry = self.store.organization(&scope);
+        let facility = registry.create_facility(new_facility("Riverside")).await.unwrap().id;
+        let nurse = registry.create_user(new_user("nina", Role::Rn, Some(facility))).await.unwrap().id;
+        let patient = registry.create_patient(new_patient(facility, "MRN-1")).await.unwrap().id;
+        registry.publish_workflow(vitals(20.0)).await.unwrap();
+        Tenant { organization: scope, facility: scope.enter(facility).unwrap(), nurse, patient }
+    }
+
+    async fn kiosk(&self, tenant: &Tenant, n: u8) -> Kiosk {
+        let token = *PayloadHash::of(&[n]).as_bytes();
+        let registry = self.store.organization(&tenant.organization);
+        registry.expect_device(expected(tenant.facility.facility(), n, token)).await.unwrap();
+        let random = ring::rand::SystemRandom::new();
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let key =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap();
+        let presented = presented(&key);
+        let sha256 = presented.sha256;
+        let answer = self.store.system().enroll(presented, enroll_request(n), Some(token)).await.unwrap();
+        let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
+        let identity = self.store.system().device_by_key(sha256).await.unwrap().unwrap();
+        let incarnation = IncarnationId::new(self.now(), [n; 10]);
+        let head = Link::genesis(identity.device(), incarnation, Lane::Care);
+        Kiosk { identity, assignment: grant.assignment_id, key, incarnation, sent: 0, head }
+    }
+
+    async fn push(&self, kiosk: &mut Kiosk, changes: &[Change]) -> Result<PushReceipt, StoreError> {
+        let scope = FacilityScope::of_device(&kiosk.identity).unwrap();
+        let batch = kiosk.batch(changes);
+        let receipt = batch.send(self, &scope, &kiosk.identity).await;
+        if receipt.is_ok() {
+            kiosk.sent += changes.len() as u64;
+            kiosk.head = batch.head;
+        }
+        receipt
+    }
+}
+
+/// A batch with its payloads, so that tests can send it again, or break it.
+struct Sent {
+    incarnation: IncarnationId,
+    first_n: u64,
+    previous: Link,
+    head: Link,
+    signature: String,
+    payloads: Vec<Box<RawValue>>,
+}
+
+impl Sent {
+    async fn send(
+        &self,
+        world: &World,
+        scope: &FacilityScope,
+        device: &DeviceIdentity,
+    ) -> Result<PushReceipt, StoreError> {
+        let batch = PushBatch {
+            lane: Lane::Care,
+            incarnation: self.incarnation,
+            parent: None,
+            first_n: self.first_n,
+            previous: self.previous,
+            head: self.head,
+            signature: self.signature.clone(),
+            changes: self.payloads.iter().map(|payload| &**payload).collect(),
+        };
+        world.store.facility(scope).push(device, None, &batch).await
+    }
+}
+
+impl Kiosk {
+    fn batch(&self, changes: &[Change]) -> Sent {
+        let payloads: Vec<_> =
+            changes.iter().map(|change| serde_json::value::to_raw_value(change).unwrap()).collect();
+        let mut head = self.head;
+        for (n, payload) in (self.sent + 1..).zip(&payloads) {
+            head = head.next(n, &PayloadHash::of(payload.get().as_bytes()));
+        }
+        let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
+        let signature = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Sent {
+            incarnation: self.incarnation,
+            first_n: self.sent + 1,
+            previous: self.head,
+            head,
+            signature,
+            payloads,
+        }
+    }
+
+    fn vitals(&self, tenant: &Tenant, pulse: u32, at: Timestamp) -> Change {
+        Change {
+            actor: tenant.nurse,
+            session: SessionId::new(at, [3; 10]),
+            assignment: self.assignment,
+            kind: ChangeKind::Create,
+            collection: Collection::Records,
+            record: None,
+            base_seq: None,
+            patient: Some(tenant.patient),
+            workflow: Some("vitals".into()),
+            schema_version: Some(1),
+            fields: json!({"pulse": pulse}).as_object().unwrap().clone(),
+            recorded_at: at,
+            clock_quality: ClockQuality::Synced,
+            supersedes: None,
+        }
+    }
+}
+
+fn administrator(organization: OrganizationId, limit: Option<FacilityId>) -> OrganizationScope {
+    let actor = Actor {
+        user: UserId::new(Timestamp::EPOCH, [1; 10]),
+        session: SessionId::new(Timestamp::EPOCH, [1; 10]),
+        role: if limit.is_some() { Role::FacilityAdmin } else { Role::OrgAdmin },
+        organization: Some(organization),
+        facility: limit,
+    };
+    OrganizationScope::of_actor(&actor).unwrap()
+}
+
+fn new_facility(name: &str) -> NewFacility {
+    NewFacility {
+        name: name.to_owned(),
+        facility_type: FacilityType::Alf,
+        licensed_beds: Some(48),
+        current_census: 44,
+        phone: None,
+    }
+}
+
+fn new_user(username: &str, role: Role, facility_id: Option<FacilityId>) -> NewUser {
+    NewUser {
+        facility_id,
+        username: username.to_owned(),
+        email: None,
+        display_name: format!("{username} Example"),
+        role,
+        employee_id: None,
+        session_timeout_minutes: 30,
+        password_hash: Some("$argon2id$invented".to_owned()),
+        pin_verifier: None,
+    }
+}
+
+fn new_patient(facility_id: FacilityId, mrn: &str) -> NewPatient {
+    NewPatient {
+        facility_id,
+        mrn: mrn.to_owned(),
+        name: "Ada Example".to_owned(),
+        date_of_birth: None,
+        room: None,
+    }
+}
+
+fn vitals(min: f64) -> Workflow {
+    let pulse = Field {
+        key: "pulse".into(),
+        label: "Pulse".into(),
+        field_type: FieldType::Integer,
+        required: true,
+        display_in_list: true,
+        display_order: 1,
+        options: Vec::new(),
+        default: None,
+        unit: Some("bpm".into()),
+        min: Some(min),
+        max: Some(250.0),
+    };
+    Workflow {
+        id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
+        key: "vitals".into(),
+        label: "Vitals".into(),
+        version: 0,
+        enabled: true,
+        fields: vec![pulse],
+    }
+}
+
+fn expected(facility_id: FacilityId, n: u8, token_sha256: [u8; 32]) -> NewDevice {
+    NewDevice {
+        facility_id,
+        name: format!("Kiosk {n}"),
+        device_type: DeviceType::RaspberryPi,
+        device_uuid: Some(DeviceUuid::from_bytes([n; 16])),
+        token_sha256,
+    }
+}
+
+fn presented(key: &EcdsaKeyPair) -> PresentedKey {
+    let point = key.public_key().as_ref().to_vec();
+    PresentedKey { sha256: *PayloadHash::of(&point).as_bytes(), point }
+}
+
+fn enroll_request(n: u8) -> EnrollRequest {
+    EnrollRequest {
+        device_uuid: DeviceUuid::from_bytes([n; 16]),
+        mac_addresses: vec!["02:00:5e:10:00:01".into()],
+        hostname: "hall-kiosk".into(),
+        agent_version: "0.1.0".into(),
+        token: None,
+    }
+}

@@ -1,0 +1,200 @@
+//! What administrators do, and what devices then mirror.
+
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::id::AuditId;
+use carepost_protocol::wire::heartbeat::{Heartbeat, QueueState, ReaderState};
+use carepost_protocol::wire::pull::Line;
+
+use super::*;
+
+pub(super) fn event(world: &World) -> AuditEvent {
+    AuditEvent {
+        id: AuditId::new(world.now(), [4; 10]),
+        timestamp: world.now(),
+        clock_quality: ClockQuality::Synced,
+        event_type: AuditEventType::PhiAccess,
+        action: AuditAction::View,
+        success: true,
+        resource_type: "patient".into(),
+        resource_id: None,
+        organization_id: None,
+        facility_id: None,
+        device_id: None,
+        user_id: Some(UserId::new(world.now(), [5; 10])),
+        session_id: None,
+        patient_id: None,
+        username: None,
+        endpoint: Some("/api/v1/patients".into()),
+        ip_address: None,
+        user_agent: None,
+        details: json!({"count": 1}).as_object().unwrap().clone(),
+    }
+}
+
+#[tokio::test]
+async fn names_are_unique_in_an_organization_and_nowhere_else() {
+    let world = World::new();
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let registry = world.store.organization(&alpha.organization);
+    let facility = alpha.facility.facility();
+    let taken = registry.create_user(new_user("NINA", Role::Lpn, Some(facility))).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("username"))), "{taken:?}");
+    let taken = registry.create_patient(new_patient(facility, "MRN-1")).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "{taken:?}");
+    let taken = registry.create_facility(new_facility("Riverside")).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
+    assert_eq!(beta.organization.limit(), None, "beta has the same names and was made all the same");
+    let foreign = registry.patient(beta.patient).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound("patient"))), "{foreign:?}");
+}
+
+#[tokio::test]
+async fn five_failures_lock_for_half_an_hour_and_sessions_end_when_they_should() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let system = world.store.system();
+    let found = system.credentials("alpha", " Nina").await.unwrap().unwrap();
+    assert_eq!(found.user, tenant.nurse);
+    assert_eq!(system.credentials("beta", "nina").await.unwrap(), None);
+    for n in 1..=5 {
+        let failure = system.sign_in_failed(found.organization, found.user).await.unwrap();
+        assert_eq!(failure.locked_until.is_some(), n == 5);
+    }
+    let locked = system.credentials("alpha", "nina").await.unwrap().unwrap().locked_until;
+    assert_eq!(locked, Some(world.now().plus_millis(30 * 60_000)));
+
+    let new = NewSession {
+        user: found.user,
+        organization: found.organization,
+        token_sha256: [9; 32],
+        expires_at: world.now().plus_millis(12 * 3_600_000),
+    };
+    let id = system.create_session(new).await.unwrap();
+    assert_eq!(system.credentials("alpha", "nina").await.unwrap().unwrap().locked_until, None);
+    world.pass(29 * 60);
+    let session = system.session([9; 32]).await.unwrap().unwrap();
+    assert_eq!((session.actor.role, session.actor.facility), (Role::Rn, Some(tenant.facility.facility())));
+    world.pass(29 * 60);
+    assert!(system.session([9; 32]).await.unwrap().is_some(), "the last request counted as activity");
+    world.pass(30 * 60);
+    assert!(system.session([9; 32]).await.unwrap().is_none(), "idle for 30 minutes");
+    system.create_session(NewSession { token_sha256: [8; 32], ..new }).await.unwrap();
+    let registry = world.store.organization(&tenant.organization);
+    registry
+        .update_user(tenant.nurse, UserPatch { is_active: Some(false), ..UserPatch::default() })
+        .await
+        .unwrap();
+    assert!(system.session([8; 32]).await.unwrap().is_none(), "the user may not sign in any more");
+    system.end_session(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_platform_administrator_has_a_session_and_no_organization() {
+    let world = World::new();
+    let system = world.store.system();
+    assert_eq!(system.platform_admins().await.unwrap(), 0);
+    let user = system.create_platform_admin("root", "Rita Example", "$argon2id$invented").await.unwrap();
+    let expires_at = world.now().plus_millis(3_600_000);
+    let new = NewSession { user, organization: None, token_sha256: [1; 32], expires_at };
+    system.create_session(new).await.unwrap();
+    let actor = system.session([1; 32]).await.unwrap().unwrap().actor;
+    assert_eq!((actor.role, actor.organization), (Role::PlatformAdmin, None));
+    assert_eq!(OrganizationScope::of_actor(&actor), None);
+    assert_eq!(system.sign_in_failed(None, user).await.unwrap().failures, 1);
+}
+
+#[tokio::test]
+async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let other = new_user("otto", Role::Lpn, Some(tenant.facility.facility()));
+    let other = registry.create_user(other).await.unwrap().id;
+    let card = [0x04, 0xa1, 0xb2, 0xc3];
+    let badge = registry.issue_badge(tenant.nurse, &card).await.unwrap();
+    assert!(matches!(registry.issue_badge(other, &card).await, Err(StoreError::Conflict("badge"))));
+    assert!(matches!(registry.issue_badge(other, &[8, 1, 2, 3]).await, Err(StoreError::Invalid { .. })));
+    assert!(!registry.revoke_badge(badge.id).await.unwrap().is_active);
+    registry.issue_badge(other, &card).await.unwrap();
+    let page = world.store.facility(&tenant.facility).page(None, 100).await.unwrap();
+    let text = String::from_utf8(page.lines).unwrap();
+    let badges: Vec<bool> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Line<'_>>(line).unwrap())
+        .filter(|line| line.collection == Some(Collection::Badges))
+        .map(|line| line.deleted)
+        .collect();
+    assert_eq!(badges, [true, false], "the old badge left a tombstone, the new one is there");
+    assert!(!text.to_lowercase().contains("04a1b2c3"), "a card's id is never stored");
+}
+
+#[tokio::test]
+async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let same = registry.publish_workflow(vitals(20.0)).await.unwrap();
+    assert_eq!(same.version, 1);
+    assert_eq!(registry.publish_workflow(vitals(25.0)).await.unwrap().version, 2);
+    assert_eq!(registry.workflow("vitals", Some(1)).await.unwrap(), same);
+    assert_eq!(registry.workflow("vitals", None).await.unwrap().version, 2);
+    let hillside = registry.create_facility(new_facility("Hillside")).await.unwrap();
+    let scope = tenant.organization.enter(hillside.id).unwrap();
+    let page = world.store.facility(&scope).page(None, 10).await.unwrap();
+    assert_eq!(page.documents, 2, "the facility itself and its workflow");
+    let census = FacilityPatch { current_census: Some(45), ..FacilityPatch::default() };
+    assert_eq!(registry.update_facility(hillside.id, census).await.unwrap().current_census, 45);
+    let counts = registry.counts(tenant.facility.facility()).await.unwrap();
+    assert_eq!(counts, FacilityCounts { active_users: 1, active_patients: 1, ..FacilityCounts::default() });
+}
+
+#[tokio::test]
+async fn heartbeats_are_read_at_once_and_survive_a_restart() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let device = kiosk.identity.device();
+    let beat = Heartbeat {
+        agent_version: "0.2.0".into(),
+        uptime: 60,
+        device_time: world.now().plus_millis(1_500),
+        clock_quality: ClockQuality::Synced,
+        mac_addresses: Vec::new(),
+        encrypted: true,
+        reader: ReaderState::Missing,
+        incarnation: kiosk.incarnation,
+        queue: QueueState { care: 3, audit: 4, wedged: 1, oldest_age: Some(240) },
+        cursor: None,
+        active_user: None,
+    };
+    let store = world.store.facility(&tenant.facility);
+    store.heartbeat(&kiosk.identity, &beat);
+    store.synced(&kiosk.identity);
+    let registry = world.store.organization(&tenant.organization);
+    let fresh = registry.device(device).await.unwrap();
+    assert_eq!((fresh.last_seen, fresh.sync.last_sync), (Some(world.now()), Some(world.now())));
+    assert_eq!((fresh.waiting, fresh.sync.wedged, fresh.clock_skew_ms), (7, 1, Some(1_500)));
+    assert_eq!(fresh.sync.oldest_waiting, Some(world.now().plus_millis(-240_000)));
+    world.store.close();
+    assert!(matches!(registry.device(device).await, Err(StoreError::Closed)));
+    let path = world.directory.path().join("server.db");
+    let again = Store::open(&path, &key(), world.ambient.clone()).unwrap();
+    assert_eq!(again.organization(&tenant.organization).device(device).await.unwrap(), fresh);
+}
+
+#[tokio::test]
+async fn audit_is_found_by_who_and_within_the_scope() {
+    let world = World::new();
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let event = event(&world);
+    world.store.facility(&alpha.facility).audit(vec![event.clone()]).await.unwrap();
+    let query = AuditQuery { user: event.user_id, limit: 10, ..AuditQuery::default() };
+    let registry = world.store.organization(&alpha.organization);
+    let found = registry.audit_events(query.clone()).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].facility_id, Some(alpha.facility.facility()));
+    assert_eq!(found[0].details, event.details);
+    assert!(world.store.organization(&beta.organization).audit_events(query).await.unwrap().is_empty());
+    let later = AuditQuery { since: Some(world.now().plus_millis(1)), limit: 10, ..AuditQuery::default() };
+    assert!(registry.audit_events(later).await.unwrap().is_empty());
+}

@@ -1,0 +1,262 @@
+//! The engine's own walls: what SQL can and cannot reach.
+
+use super::*;
+use rusqlite::params;
+
+const VIEWS: &[&str] = &[
+    "organizations",
+    "facilities",
+    "users",
+    "user_terms",
+    "sessions",
+    "badges",
+    "workflows",
+    "patients",
+    "devices",
+    "assignments",
+    "enrollments",
+    "feeds",
+    "documents",
+    "incarnations",
+    "chain_heads",
+    "changes",
+    "audit",
+];
+
+/// The prefix of base tables, written so that the search for it finds only who may name it.
+const BASE: &str = concat!("ba", "se_");
+
+async fn refused(world: &World, reach: Reach, sql: String) -> String {
+    let sql: &'static str = sql.leak();
+    let outcome = world.store.write(reach, move |tx| tx.prepare(sql).map(drop)).await;
+    let Err(error) = outcome else { panic!("the engine took: {sql}") };
+    error.to_string()
+}
+
+async fn count(world: &World, reach: Reach, view: &str) -> u64 {
+    let sql: &'static str = format!("SELECT count(*) FROM {view}").leak();
+    let counted = world.store.read(reach, move |tx| tx.first(sql, [], |row| column::count_at(row, 0)));
+    counted.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn base_tables_and_the_schema_cannot_be_touched() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    for reach in [Reach::Facility(tenant.facility), Reach::Organization(tenant.organization), Reach::System] {
+        for name in VIEWS.iter().chain(&["platform_admins"]) {
+            for sql in [
+                format!("SELECT * FROM {BASE}{name}"),
+                format!("SELECT count(*) FROM main.{BASE}{name}"),
+                format!("SELECT 1 WHERE EXISTS (SELECT 1 FROM {BASE}{name})"),
+                format!("WITH {name} AS (SELECT * FROM {BASE}{name}) SELECT * FROM {name}"),
+                format!(
+                    "WITH audit_keeps_rows AS (SELECT * FROM {BASE}{name}) SELECT * FROM audit_keeps_rows"
+                ),
+                format!("DELETE FROM {BASE}{name}"),
+                format!("INSERT INTO {BASE}{name} DEFAULT VALUES"),
+                format!("UPDATE {BASE}{name} SET rowid = 1"),
+            ] {
+                let error = refused(&world, reach, sql.clone()).await;
+                let denied = error.contains("prohibited") || error.contains("not authorized");
+                assert!(denied || error.contains("no such column"), "{sql}: {error}");
+            }
+        }
+        for sql in [
+            "SELECT * FROM sqlite_master",
+            "SELECT * FROM sqlite_schema",
+            "SELECT * FROM temp.sqlite_master",
+            "SELECT * FROM sqlite_temp_schema",
+            "SELECT * FROM pragma_table_info('users')",
+            "SELECT * FROM schema_migrations",
+            "PRAGMA foreign_keys = OFF",
+            "PRAGMA writable_schema = ON",
+            "PRAGMA table_list",
+            "ATTACH ':memory:' AS other",
+            "CREATE TABLE mine (a)",
+            "CREATE TEMP VIEW mine AS SELECT 1",
+            "CREATE TEMP TRIGGER mine INSTEAD OF INSERT ON users BEGIN SELECT 1; END",
+            "DROP VIEW users",
+            "DROP TABLE schema_migrations",
+            "ALTER TABLE schema_migrations RENAME TO gone",
+            "REINDEX",
+            "SELECT sqlcipher_export('other')",
+            "SELECT load_extension('other')",
+        ] {
+            let error = refused(&world, reach, sql.to_owned()).await;
+            let denied = error.contains("prohibited") || error.contains("not authorized");
+            assert!(denied, "{sql}: {error}");
+        }
+        // VACUUM is refused where it would copy the database: it needs ATTACH, and no transaction.
+        let copied = world.store.write(reach, |tx| tx.execute("VACUUM INTO 'copy.db'", [])).await;
+        assert!(copied.is_err());
+    }
+}
+
+#[tokio::test]
+async fn without_its_filter_a_query_still_sees_one_tenant() {
+    let world = World::new();
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let mut kiosk = world.kiosk(&alpha, 1).await;
+    let change = kiosk.vitals(&alpha, 72, world.now());
+    world.push(&mut kiosk, &[change]).await.unwrap();
+    let events = world.store.facility(&alpha.facility);
+    events.audit(vec![super::registry::event(&world)]).await.unwrap();
+    for view in VIEWS.iter().filter(|view| !matches!(**view, "sessions" | "badges" | "enrollments")) {
+        let here = count(&world, Reach::Facility(alpha.facility), view).await;
+        assert!(here > 0, "the test put nothing into {view}");
+        assert_eq!(count(&world, Reach::Nothing, view).await, 0, "{view} with no scope");
+        assert_eq!(count(&world, Reach::System, view).await, 0, "{view} is no system view");
+    }
+    for view in ["documents", "changes", "feeds", "incarnations", "chain_heads"] {
+        let mixed = beta.organization.enter(alpha.facility.facility()).unwrap();
+        assert_eq!(count(&world, Reach::Facility(mixed), view).await, 0, "{view} of another organization");
+        assert_eq!(
+            count(&world, Reach::Organization(alpha.organization), view).await,
+            0,
+            "{view} needs a facility"
+        );
+    }
+    assert_eq!(count(&world, Reach::Facility(beta.facility), "devices").await, 0);
+    assert_eq!(count(&world, Reach::Facility(beta.facility), "patients").await, 1);
+    for view in ["system_users", "system_devices", "system_sessions", "system_organizations", "system_audit"]
+    {
+        assert_eq!(
+            count(&world, Reach::Organization(alpha.organization), view).await,
+            0,
+            "{view} in a scope"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_can_be_written_into_another_tenant() {
+    let world = World::new();
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let theirs = beta.facility.facility();
+    let reach = Reach::Organization(alpha.organization);
+    let organization = beta.organization.organization();
+    let insert = "INSERT INTO patients (organization_id, id, facility_id, mrn, name, is_active, created_at)
+        VALUES (?1, ?2, ?3, 'X', 'Eve Example', 1, 0)";
+    let outcome = world.store.write(reach, move |tx| {
+        tx.execute(insert, params![organization.as_bytes(), [1_u8; 16], theirs.as_bytes()])
+    });
+    let error = outcome.await.unwrap_err().to_string();
+    assert!(error.contains("FOREIGN KEY"), "{error}");
+
+    let id = beta.patient;
+    let outcome = world.store.write(reach, move |tx| {
+        let update = "UPDATE patients SET name = 'Eve' WHERE id = ?1";
+        let delete = "DELETE FROM badges WHERE organization_id = ?1";
+        Ok((tx.execute(update, [id.as_bytes()])?, tx.execute(delete, [organization.as_bytes()])?))
+    });
+    assert_eq!(outcome.await.unwrap(), (0, 0));
+    let limited = administrator(alpha.organization.organization(), Some(alpha.facility.facility()));
+    let other = world
+        .store
+        .organization(&alpha.organization)
+        .create_facility(new_facility("Hillside"))
+        .await
+        .unwrap();
+    let registry = world.store.organization(&limited);
+    assert_eq!(registry.facilities().await.unwrap().len(), 1);
+    let refused = registry.create_patient(new_patient(other.id, "MRN-9")).await;
+    assert!(matches!(refused, Err(StoreError::NotFound("facility"))), "{refused:?}");
+    let outcome = world.store.write(Reach::Organization(limited), move |tx| {
+        let update = "UPDATE patients SET facility_id = ?1";
+        tx.execute(update, [other.id.as_bytes()])
+    });
+    assert!(outcome.await.unwrap_err().to_string().contains("outside the scope"));
+    assert_eq!(limited.enter(other.id), None);
+}
+
+#[tokio::test]
+async fn reads_go_by_the_tenants_keys() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    for (reach, sql) in [
+        (Reach::Facility(tenant.facility), "SELECT body FROM documents WHERE seq > 5 ORDER BY seq LIMIT 10"),
+        (
+            Reach::Facility(tenant.facility),
+            "SELECT body FROM documents WHERE collection = 'users' AND id = x'00'",
+        ),
+        (
+            Reach::Facility(tenant.facility),
+            "SELECT link FROM changes WHERE device_id = x'00' AND incarnation_id = x'00' AND lane = 'care' AND n = 4",
+        ),
+        (
+            Reach::Facility(tenant.facility),
+            "SELECT body FROM documents WHERE patient_id = x'00' AND collection = 'records' AND body IS NOT NULL ORDER BY seq DESC LIMIT 3",
+        ),
+        (Reach::Organization(tenant.organization), "SELECT name FROM patients WHERE id = x'00'"),
+        (Reach::Organization(tenant.organization), "SELECT name FROM patients WHERE facility_id = x'00'"),
+        (Reach::Organization(tenant.organization), "SELECT name FROM users WHERE facility_id = x'00'"),
+        (Reach::Organization(tenant.organization), "SELECT name FROM devices WHERE facility_id = x'00'"),
+        (
+            Reach::Organization(tenant.organization),
+            "SELECT id FROM badges WHERE facility_id = x'00' AND lookup = 'a'",
+        ),
+        (
+            Reach::Organization(tenant.organization),
+            "SELECT id FROM audit WHERE patient_id = x'00' AND timestamp > 5",
+        ),
+        (Reach::System, "SELECT id FROM system_devices WHERE key_sha256 = x'00'"),
+        (Reach::System, "SELECT id FROM system_sessions WHERE token_sha256 = x'00'"),
+        (Reach::System, "SELECT id FROM system_enrollments WHERE user_code = 'A'"),
+    ] {
+        let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}")
+            .replace("SELECT name FROM users", "SELECT id FROM users")
+            .leak();
+        let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<_, String>(3)));
+        for step in plan.await.unwrap() {
+            assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_is_append_only_even_without_the_walls() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    world.store.facility(&tenant.facility).audit(vec![super::registry::event(&world)]).await.unwrap();
+    for sql in ["DELETE FROM audit", "UPDATE audit SET success = 0"] {
+        let outcome = world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, []));
+        assert!(outcome.await.unwrap_err().to_string().contains("because it is a view"), "{sql}");
+    }
+    world.store.close();
+    let bare = rusqlite::Connection::open(world.directory.path().join("server.db")).unwrap();
+    bare.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
+    let table = format!("{BASE}audit");
+    for (sql, taken) in [
+        (format!("DELETE FROM {table}"), false),
+        (format!("UPDATE {table} SET user_id = NULL"), false),
+        (format!("UPDATE {table} SET sealed_seq = 1, link = x'01'"), true),
+        (format!("UPDATE {table} SET sealed_seq = 2, link = x'02'"), false),
+    ] {
+        let outcome = bare.execute(&sql, []);
+        assert_eq!(outcome.is_ok(), taken, "{sql}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_key_and_a_newer_database_are_refused_with_advice() {
+    let world = World::new();
+    world.store.close();
+    let path = world.directory.path().join("server.db");
+    let wrong = Store::open(&path, &DatabaseKey::new([8; 32]), world.ambient.clone()).unwrap_err();
+    assert!(
+        matches!(&wrong, StoreError::WrongKey(_)) && wrong.to_string().contains("give the key"),
+        "{wrong}"
+    );
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(
+        !bytes.windows(6).any(|window| window == b"SQLite" || window == b"CREATE"),
+        "the file is readable"
+    );
+    let bare = rusqlite::Connection::open(&path).unwrap();
+    bare.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
+    bare.execute("INSERT INTO schema_migrations VALUES (999, 'later', x'00', 0)", []).unwrap();
+    drop(bare);
+    let newer = Store::open(&path, &key(), world.ambient.clone()).unwrap_err();
+    assert!(matches!(newer, StoreError::Newer { found: 999, .. }), "{newer}");
+}

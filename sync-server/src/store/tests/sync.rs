@@ -1,0 +1,235 @@
+//! Push, pull and group commit.
+
+use std::time::{Duration, Instant};
+
+use carepost_protocol::change::Verdict;
+use carepost_protocol::wire::pull::{Cursor, Line};
+use carepost_protocol::wire::push::RejectionCode;
+
+use super::*;
+use crate::feed::Wake;
+
+async fn feed(world: &World, scope: &FacilityScope) -> Vec<(Collection, u64)> {
+    let page = world.store.facility(scope).page(None, 2_000).await.unwrap();
+    let text = String::from_utf8(page.lines).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Line<'_>>(line).unwrap());
+    lines.filter_map(|line| Some((line.collection?, line.seq?))).collect()
+}
+
+#[tokio::test]
+async fn what_one_kiosk_pushes_the_facility_reads_and_nobody_else() {
+    let world = World::new();
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let mut kiosk = world.kiosk(&alpha, 1).await;
+    let mut listener = world.store.feeds().listen(alpha.facility.facility(), kiosk.identity.device());
+    let changes = [kiosk.vitals(&alpha, 72, world.now()), kiosk.vitals(&alpha, 80, world.now())];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    assert_eq!(receipt.next_n, 3);
+    assert_eq!(receipt.verdicts.len(), 1);
+    assert_eq!((receipt.verdicts[0].verdict, receipt.verdicts[0].count), (Verdict::Applied, 2));
+    assert_eq!(listener.wake().await, Wake::Moved);
+    let records = world.store.facility(&alpha.facility).records(alpha.patient, 10).await.unwrap();
+    assert_eq!(records.iter().map(|record| record.values["pulse"].clone()).collect::<Vec<_>>(), [80, 72]);
+    let collections =
+        |feed: Vec<(Collection, u64)>| feed.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    use Collection::{Facilities, Patients, Records, Users, Workflows};
+    let here = collections(feed(&world, &alpha.facility).await);
+    assert_eq!(here, [Facilities, Users, Patients, Workflows, Records, Records]);
+    assert_eq!(collections(feed(&world, &beta.facility).await), [Facilities, Users, Patients, Workflows]);
+    assert!(world.store.facility(&beta.facility).records(alpha.patient, 10).await.unwrap().is_empty());
+    let mixed = beta.organization.enter(alpha.facility.facility()).unwrap();
+    assert!(matches!(world.store.facility(&mixed).page(None, 10).await, Err(StoreError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn pages_resume_and_foreign_cursors_are_refused() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let store = world.store.facility(&tenant.facility);
+    let first = store.page(None, 3).await.unwrap();
+    assert_eq!((first.documents, first.end.reaches_head()), (3, false));
+    let second = store.page(Some(first.end.cursor), 3).await.unwrap();
+    assert_eq!((second.documents, second.end.reaches_head()), (1, true));
+    let nothing = store.page(Some(second.end.cursor), 3).await.unwrap();
+    assert_eq!((nothing.documents, nothing.end.reaches_head()), (0, true));
+    for cursor in [Cursor { epoch: 2, seq: 0 }, Cursor { epoch: 1, seq: 99 }] {
+        assert!(matches!(store.page(Some(cursor), 3).await, Err(StoreError::CursorRefused)));
+    }
+}
+
+#[tokio::test]
+async fn sent_twice_is_applied_once_and_a_refused_change_stays_refused() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let changes = [
+        kiosk.vitals(&tenant, 72, world.now()),
+        kiosk.vitals(&tenant, 5, world.now()),
+        kiosk.vitals(&tenant, 74, world.now()),
+    ];
+    let batch = kiosk.batch(&changes);
+    let first = batch.send(&world, &tenant.facility, &kiosk.identity).await.unwrap();
+    let verdicts = |receipt: &PushReceipt| receipt.verdicts.iter().map(|run| run.verdict).collect::<Vec<_>>();
+    assert_eq!(verdicts(&first), [Verdict::Applied, Verdict::Rejected, Verdict::Applied]);
+    let reason = first.verdicts[1].reason.as_ref().unwrap();
+    assert_eq!((reason.code, reason.errors[0].field.as_str()), (RejectionCode::BreaksSchema, "pulse"));
+    let again = batch.send(&world, &tenant.facility, &kiosk.identity).await.unwrap();
+    assert_eq!(verdicts(&again), [Verdict::Duplicate, Verdict::Rejected, Verdict::Duplicate]);
+    assert_eq!(again.verdicts[2].seq, first.verdicts[2].seq);
+    assert_eq!(again.next_n, 4);
+    let records = world.store.facility(&tenant.facility).records(tenant.patient, 10).await.unwrap();
+    assert_eq!(records.len(), 2);
+    // An overlap with something new behind it: the new part applies.
+    let longer = [&changes[..], &[kiosk.vitals(&tenant, 75, world.now())]].concat();
+    let receipt = world.push(&mut kiosk, &longer).await.unwrap();
+    assert_eq!(receipt.next_n, 5);
+    assert_eq!(receipt.verdicts.last().unwrap().verdict, Verdict::Applied);
+}
+
+#[tokio::test]
+async fn gaps_forks_and_forgeries_are_refused_whole() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let change = kiosk.vitals(&tenant, 72, world.now());
+    world.push(&mut kiosk, std::slice::from_ref(&change)).await.unwrap();
+    let good = kiosk.batch(std::slice::from_ref(&change));
+
+    kiosk.sent += 1;
+    let gap = kiosk.batch(std::slice::from_ref(&change));
+    kiosk.sent -= 1;
+    let refused = gap.send(&world, &tenant.facility, &kiosk.identity).await;
+    assert!(matches!(refused, Err(StoreError::ChainBroken { next_n: 2 })), "{refused:?}");
+
+    let before = kiosk.head;
+    kiosk.head = Link::from_bytes([9; 32]);
+    let forked = kiosk.batch(std::slice::from_ref(&change));
+    kiosk.head = before;
+    let refused = forked.send(&world, &tenant.facility, &kiosk.identity).await;
+    assert!(matches!(refused, Err(StoreError::ChainBroken { next_n: 2 })), "{refused:?}");
+
+    let other = world.kiosk(&tenant, 2).await;
+    let refused = good.send(&world, &tenant.facility, &other.identity).await;
+    assert!(matches!(refused, Err(StoreError::BadSignature)), "{refused:?}");
+    let edited = Sent { payloads: vec![RawValue::from_string("{}".into()).unwrap()], ..good };
+    let refused = edited.send(&world, &tenant.facility, &kiosk.identity).await;
+    assert!(matches!(refused, Err(StoreError::Invalid { field: "head", .. })), "{refused:?}");
+    assert_eq!(world.store.facility(&tenant.facility).records(tenant.patient, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn authority_is_judged_as_of_when_the_change_was_made() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.pass(60);
+    let in_time = kiosk.vitals(&tenant, 72, world.now());
+    registry.publish_workflow(vitals(100.0)).await.unwrap();
+    world.pass(60);
+    let gone = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    registry.update_user(tenant.nurse, gone).await.unwrap();
+    world.pass(60);
+    let too_late = kiosk.vitals(&tenant, 73, world.now());
+    let foreign = Change { assignment: AssignmentId::new(world.now(), [9; 10]), ..in_time.clone() };
+    let receipt = world.push(&mut kiosk, &[in_time, too_late, foreign]).await.unwrap();
+    let codes: Vec<_> = receipt.verdicts.iter().map(|run| run.reason.as_ref().map(|why| why.code)).collect();
+    assert_eq!(codes, [None, Some(RejectionCode::NotAuthorized), Some(RejectionCode::WrongAssignment)]);
+}
+
+#[tokio::test]
+async fn a_deactivated_device_is_refused_at_once_and_its_stream_ends() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let device = kiosk.identity.device();
+    let mut listener = world.store.feeds().listen(tenant.facility.facility(), device);
+    world.store.organization(&tenant.organization).deactivate_device(device).await.unwrap();
+    assert_eq!(listener.wake().await, Wake::Refused);
+    let change = kiosk.vitals(&tenant, 72, world.now());
+    assert!(matches!(world.push(&mut kiosk, &[change]).await, Err(StoreError::DeviceRevoked)));
+    let sha256 = presented(&kiosk.key).sha256;
+    let identity = world.store.system().device_by_key(sha256).await.unwrap().unwrap();
+    assert_eq!(FacilityScope::of_device(&identity), None);
+}
+
+#[tokio::test]
+async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let facility = tenant.facility.facility();
+    let reach = Reach::Organization(tenant.organization);
+    let insert = "INSERT INTO patients (id, facility_id, mrn, name, is_active, created_at)
+        VALUES (?1, ?2, ?3, 'Bea Example', 1, 0)";
+    // All are sent before any is awaited, so that they meet in one group.
+    let work = (0..9_u8).map(|n| {
+        world.store.write(reach, move |tx| {
+            tx.execute(insert, rusqlite::params![[n; 16], facility.as_bytes(), format!("G-{n}")])?;
+            match n % 3 {
+                0 => Ok(()),
+                1 => Err(StoreError::NotFound("nothing")),
+                _ => panic!("breaks off"),
+            }
+        })
+    });
+    let outcomes = futures_util::future::join_all(work).await;
+    for (n, outcome) in outcomes.into_iter().enumerate() {
+        match n % 3 {
+            0 => outcome.unwrap(),
+            1 => assert!(matches!(outcome, Err(StoreError::NotFound("nothing")))),
+            _ => assert!(matches!(outcome, Err(StoreError::Broken))),
+        }
+    }
+    let patients = world.store.organization(&tenant.organization).patients(None).await.unwrap();
+    let mrns: Vec<_> = patients.iter().map(|patient| patient.mrn.as_str()).collect();
+    assert_eq!(mrns, ["MRN-1", "G-0", "G-3", "G-6"]);
+}
+
+#[tokio::test]
+async fn a_reader_never_sees_a_seq_before_a_smaller_one() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let facility = tenant.facility.facility();
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let registry = world.store.organization(&tenant.organization);
+        writers.spawn(async move { registry.create_patient(new_patient(facility, &format!("P-{n}"))).await });
+    }
+    let (mut cursor, mut seen) = (None, Vec::new());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while seen.len() < 44 {
+        assert!(Instant::now() < deadline, "only {} documents came", seen.len());
+        let page = world.store.facility(&tenant.facility).page(cursor, 7).await.unwrap();
+        cursor = Some(page.end.cursor);
+        let text = String::from_utf8(page.lines).unwrap();
+        seen.extend(text.lines().filter_map(|line| serde_json::from_str::<Line<'_>>(line).unwrap().seq));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(seen, (1..=44).collect::<Vec<_>>());
+    while let Some(written) = writers.join_next().await {
+        written.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
+    let world = World::limited(Some(220));
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let mut kept = 1;
+    let refused = loop {
+        let mut new = new_patient(tenant.facility.facility(), &format!("P-{kept}"));
+        new.name = "Ada ".repeat(400);
+        match registry.create_patient(new).await {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+        assert!(kept < 2_000, "the disk never filled");
+    };
+    assert!(matches!(refused, StoreError::Full), "{refused:?}");
+    assert_eq!(registry.patients(None).await.unwrap().len(), kept);
+    world.store.close();
+    let path = world.directory.path().join("server.db");
+    let again = Store::open(&path, &key(), world.ambient.clone()).unwrap();
+    assert_eq!(again.organization(&tenant.organization).patients(None).await.unwrap().len(), kept);
+}
