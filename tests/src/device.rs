@@ -42,7 +42,13 @@ impl Device {
     ///
     /// # Errors
     /// When a step of it fails.
-    pub async fn enroll(folder: &Path, server: &Server, port: u16, facility: &Facility, name: &str) -> Result<Self> {
+    pub async fn enroll(
+        folder: &Path,
+        server: &Server,
+        port: u16,
+        facility: &Facility,
+        name: &str,
+    ) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let key = Arc::new(DeviceKey::generate()?);
         let clock = Arc::new(Clock::new(None));

@@ -16,13 +16,23 @@ use tempfile::TempDir;
 const ROUNDS: usize = 5;
 
 const ROWS: &[Row] = &[
-    row("tap_decision.p50_ms", "ms", "", "card presented within the grace period -> session decided, through pcscd"),
+    row(
+        "tap_decision.p50_ms",
+        "ms",
+        "",
+        "card presented within the grace period -> session decided, through pcscd",
+    ),
     row("tap_decision.p99_ms", "ms", "aim <= 20", "the slowest of a hundred"),
     row("pin_check.p50_ms", "ms", "", "PIN typed -> session decided (Argon2id, 19 MiB, 2 passes)"),
     row("chart_saved.p50_ms", "ms", "", "form sent -> durable on the device, with its audit event"),
     row("chart_saved.p99_ms", "ms", "", "the slowest of a hundred"),
     row("chart_saved.floor_ms", "ms", "", "floor: a bare one-row commit, SQLCipher, FULL"),
-    row("first_sync_10k.ms", "ms", "aim <= 120", "10,000 records over mutual TLS into an empty encrypted mirror"),
+    row(
+        "first_sync_10k.ms",
+        "ms",
+        "aim <= 120",
+        "10,000 records over mutual TLS into an empty encrypted mirror",
+    ),
     row("first_sync_10k.bytes", "B", "aim <= 450000", "on the wire, both ways, TLS included"),
     row("first_sync_10k.server_cpu_s", "s", "", "the server's CPU for it"),
     row("first_sync_10k.floor_ms", "ms", "", "floor: the same rows into bare SQLCipher, in batches"),
@@ -35,7 +45,12 @@ const ROWS: &[Row] = &[
     row("live.floor_ms", "ms", "", "floor: one bare commit and one hop over loopback"),
     row("agent.rss_idle_mib", "MiB", "aim <= 25", "an idle agent with 10,000 records"),
     row("agent.idle_cpu_pct", "%", "", "of one core, over ten idle seconds"),
-    row("agent.start_to_page_ms", "ms", "aim <= 500", "process started -> the kiosk's page answers, 10,000 records"),
+    row(
+        "agent.start_to_page_ms",
+        "ms",
+        "aim <= 500",
+        "process started -> the kiosk's page answers, 10,000 records",
+    ),
     row("agent.binary_mb", "MB", "aim <= 12", "stripped"),
     row("server.rss_mib", "MiB", "", "the server after all of this"),
     row("corpus.mean_bytes", "B", "", "a record of the corpus"),

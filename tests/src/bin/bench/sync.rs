@@ -149,7 +149,8 @@ impl Scene {
         let mut waits = Vec::new();
         for at in 0..LIVE {
             let patient = *self.residents.get(at % self.residents.len()).context("a resident")?;
-            let saved = self.a.save(&self.actor, &self.a.vitals(&self.actor, patient, vitals(&mut random)))?;
+            let saved =
+                self.a.save(&self.actor, &self.a.vitals(&self.actor, patient, vitals(&mut random)))?;
             let listener = async {
                 loop {
                     let Some(StreamEvent::Page(page)) = stream.next().await? else { continue };
