@@ -1,1 +1,2 @@
+//! Carepost.
 fn main() {}

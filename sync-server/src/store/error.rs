@@ -1,0 +1,89 @@
+//! What the store answers when it cannot do what was asked.
+
+use carepost_protocol::time::Timestamp;
+
+/// Why not, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing within the scope: the same for a foreign and a missing id.
+    #[error("there is no such {0} in your scope; check the id")]
+    NotFound(&'static str),
+    /// Something with that value is there already.
+    #[error("{0} is taken already in your organization; choose another")]
+    Conflict(&'static str),
+    /// A value breaks a rule that only the store can check.
+    #[error("{field}: {detail}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong and what to do.
+        detail: String,
+    },
+    /// The pairing code is unknown or has run out, or the number was wrong.
+    #[error("that is not what the device shows; read it off the device again")]
+    WrongCode,
+    /// Too many wrong tries.
+    #[error("too many wrong tries; wait until {until}")]
+    TooManyTries {
+        /// When the next try is taken.
+        until: Timestamp,
+    },
+    /// The batch does not continue the device's chain.
+    #[error("the batch does not continue the chain; send again from {next_n}")]
+    ChainBroken {
+        /// The number expected next.
+        next_n: u64,
+    },
+    /// The head of the batch is not signed by the device's key.
+    #[error("the batch is not signed by the device's key; nothing of it was taken")]
+    BadSignature,
+    /// The cursor is of another epoch, or beyond the head.
+    #[error("the cursor is not served any more; pull from the beginning")]
+    CursorRefused,
+    /// The disk, or the size allowed for the database, is full. Nothing acknowledged is lost.
+    #[error("the database's disk is full; free some space, then send the request again")]
+    Full,
+    /// The group of writes this one was in could not be made durable. Nothing of it was acknowledged.
+    #[error("the database could not make the write durable ({0}); send the request again")]
+    NotDurable(String),
+    /// The key does not open the file.
+    #[error("the key does not open {0}: give the key it was made with, or restore it from backup")]
+    WrongKey(String),
+    /// The database was written by a newer build.
+    #[error(
+        "the database has schema version {found}, this build knows {known}; install the newer build again"
+    )]
+    Newer {
+        /// The version found in the file.
+        found: u32,
+        /// The last version this build knows.
+        known: u32,
+    },
+    /// A migration that this build carries is not the one the database was made with.
+    #[error("migration {0} is not the one this database was made with; install an unmodified build")]
+    ChangedMigration(u32),
+    /// The store is shutting down.
+    #[error("the store is closed; send the request again when the server is back")]
+    Closed,
+    /// A piece of work broke off; it was rolled back alone.
+    #[error("the store broke off a piece of work, and rolled it back; give the operator the request id")]
+    Broken,
+    /// No randomness was to be had.
+    #[error("the operating system gave no random bytes; the operator has to look at the host")]
+    NoRandomness,
+    /// What is stored cannot be read as what it should be.
+    #[error("the database holds something unreadable in {0}; the operator has to look at it")]
+    Unreadable(&'static str),
+    /// The engine refused or failed.
+    #[error("the database failed: {0}")]
+    Engine(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Engine(error),
+        }
+    }
+}

@@ -1,0 +1,562 @@
+//! What the store takes and gives: one type for each kind of thing, with no tenant to choose in it.
+
+use std::fmt;
+
+use carepost_protocol::device::{DeviceState, DeviceType, SyncFacts};
+use carepost_protocol::facility::FacilityType;
+use carepost_protocol::id::{
+    AssignmentId, BadgeId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, PatientId,
+    SessionId, UserId,
+};
+use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::pull::{Cursor, PageEnd};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What kind of operator an organization is (S1-02).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OrganizationType {
+    /// Visiting nurses.
+    HomeHealthAgency,
+    /// Assisted living.
+    AlfOperator,
+    /// Dementia care.
+    MemoryCareGroup,
+    /// Skilled nursing.
+    SnfChain,
+    /// Several kinds of care.
+    MultiSiteSystem,
+    /// Hospital.
+    Hospital,
+    /// Outpatient clinic.
+    Clinic,
+    /// Physicians' practices.
+    PhysicianGroup,
+}
+
+/// An organization.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Organization {
+    /// The organization.
+    pub id: OrganizationId,
+    /// Its name.
+    pub name: String,
+    /// Its name in addresses: lower-case letters, digits and hyphens; unique on the server.
+    pub slug: String,
+    /// What kind of operator it is.
+    pub organization_type: OrganizationType,
+    /// Its National Provider Identifier (S1-03).
+    pub npi: Option<String>,
+    /// Where it is: a JSON object, in part or whole.
+    pub address: Option<Value>,
+    /// Whom to reach: a JSON object, in part or whole.
+    pub contact: Option<Value>,
+    /// The public half of its recovery key (an age recipient).
+    pub recovery_recipient: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A new organization.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewOrganization {
+    /// Its name.
+    pub name: String,
+    /// Its name in addresses.
+    pub slug: String,
+    /// What kind of operator it is.
+    pub organization_type: OrganizationType,
+    /// Its National Provider Identifier.
+    pub npi: Option<String>,
+    /// Where it is.
+    pub address: Option<Value>,
+    /// Whom to reach.
+    pub contact: Option<Value>,
+    /// The public half of its recovery key.
+    pub recovery_recipient: String,
+}
+
+/// What an administrator changes of an organization; what is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OrganizationPatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// What kind of operator it is.
+    pub organization_type: Option<OrganizationType>,
+    /// Its National Provider Identifier.
+    pub npi: Option<String>,
+    /// Where it is.
+    pub address: Option<Value>,
+    /// Whom to reach.
+    pub contact: Option<Value>,
+}
+
+/// A facility.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facility {
+    /// The facility.
+    pub id: FacilityId,
+    /// The organization that runs it.
+    pub organization_id: OrganizationId,
+    /// Its name, unique in the organization.
+    pub name: String,
+    /// What care it gives.
+    pub facility_type: FacilityType,
+    /// Licensed beds, where it has any.
+    pub licensed_beds: Option<u32>,
+    /// How many residents it has.
+    pub current_census: u32,
+    /// Whom to call.
+    pub phone: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A new facility.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFacility {
+    /// Its name.
+    pub name: String,
+    /// What care it gives.
+    pub facility_type: FacilityType,
+    /// Licensed beds, where it has any.
+    pub licensed_beds: Option<u32>,
+    /// How many residents it has.
+    pub current_census: u32,
+    /// Whom to call.
+    pub phone: Option<String>,
+}
+
+/// What an administrator changes of a facility; what is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FacilityPatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// What care it gives.
+    pub facility_type: Option<FacilityType>,
+    /// Licensed beds; `Some(None)` removes them.
+    pub licensed_beds: Option<Option<u32>>,
+    /// How many residents it has.
+    pub current_census: Option<u32>,
+    /// Whom to call; `Some(None)` removes it.
+    pub phone: Option<Option<String>>,
+}
+
+/// How many there are of what a dashboard shows of a facility.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FacilityCounts {
+    /// Devices that are ACTIVE.
+    pub active_devices: u64,
+    /// Users who may sign in and have the facility as home.
+    pub active_users: u64,
+    /// Patients in care.
+    pub active_patients: u64,
+    /// Records charted.
+    pub records: u64,
+}
+
+/// A user, without the secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub id: UserId,
+    /// The home facility.
+    pub facility_id: Option<FacilityId>,
+    /// The name to sign in with, unique in the organization whatever its case.
+    pub username: String,
+    /// The address, unique in the organization whatever its case.
+    pub email: Option<String>,
+    /// The name people see.
+    pub display_name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The employer's number for the user (S1-67).
+    pub employee_id: Option<String>,
+    /// How long an idle session lasts, in minutes.
+    pub session_timeout_minutes: u32,
+    /// Whether the user may sign in at all.
+    pub is_active: bool,
+    /// Whether a PIN is set.
+    pub has_pin: bool,
+    /// Whether a password is set.
+    pub has_password: bool,
+    /// When the user last did something with the server.
+    pub last_activity_at: Option<Timestamp>,
+    /// Until when sign-in is locked.
+    pub locked_until: Option<Timestamp>,
+    /// When the user was created.
+    pub created_at: Timestamp,
+}
+
+/// A new user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewUser {
+    /// The home facility; a role that acts within one facility needs one.
+    pub facility_id: Option<FacilityId>,
+    /// The name to sign in with.
+    pub username: String,
+    /// The address.
+    pub email: Option<String>,
+    /// The name people see.
+    pub display_name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The employer's number for the user.
+    pub employee_id: Option<String>,
+    /// How long an idle session lasts, in minutes.
+    pub session_timeout_minutes: u32,
+    /// The password's verifier, an Argon2id PHC string.
+    pub password_hash: Option<String>,
+    /// The PIN's verifier, an Argon2id PHC string.
+    pub pin_verifier: Option<String>,
+}
+
+impl fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewUser")
+            .field("username", &self.username)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an administrator changes of a user; what is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserPatch {
+    /// The home facility; `Some(None)` removes it.
+    pub facility_id: Option<Option<FacilityId>>,
+    /// The address; `Some(None)` removes it.
+    pub email: Option<Option<String>>,
+    /// The name people see.
+    pub display_name: Option<String>,
+    /// What the user may do.
+    pub role: Option<Role>,
+    /// The employer's number; `Some(None)` removes it.
+    pub employee_id: Option<Option<String>>,
+    /// How long an idle session lasts, in minutes.
+    pub session_timeout_minutes: Option<u32>,
+    /// Whether the user may sign in at all.
+    pub is_active: Option<bool>,
+}
+
+/// What is needed to check a sign-in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user.
+    pub user: UserId,
+    /// The organization; none for the platform's administrators.
+    pub organization: Option<OrganizationId>,
+    /// The home facility.
+    pub facility: Option<FacilityId>,
+    /// What the user may do.
+    pub role: Role,
+    /// The name people see.
+    pub display_name: String,
+    /// The password's verifier; none when no password is set: then nobody signs in with one.
+    pub password_hash: Option<String>,
+    /// Whether the user may sign in at all.
+    pub is_active: bool,
+    /// Until when sign-in is locked; already over when in the past.
+    pub locked_until: Option<Timestamp>,
+    /// How long an idle session lasts, in minutes.
+    pub session_timeout_minutes: u32,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a failed sign-in leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignInFailure {
+    /// Failures in a row, this one included.
+    pub failures: u32,
+    /// Until when sign-in is locked now (S0-49).
+    pub locked_until: Option<Timestamp>,
+}
+
+/// A signed-in user's session with the server, valid now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Who: as the user's row says now, not as it said at sign-in.
+    pub actor: Actor,
+    /// The name to sign in with.
+    pub username: String,
+    /// The name people see.
+    pub display_name: String,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ends whatever happens.
+    pub expires_at: Timestamp,
+}
+
+/// A session to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewSession {
+    /// Who signed in.
+    pub user: UserId,
+    /// The user's organization; none for the platform's administrators.
+    pub organization: Option<OrganizationId>,
+    /// SHA-256 of the token that the client holds.
+    pub token_sha256: [u8; 32],
+    /// When it ends whatever happens.
+    pub expires_at: Timestamp,
+}
+
+/// A badge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Badge {
+    /// The badge.
+    pub id: BadgeId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The facility whose readers know it.
+    pub facility_id: FacilityId,
+    /// Whether it still opens anything.
+    pub is_active: bool,
+    /// When it was issued.
+    pub created_at: Timestamp,
+}
+
+/// A patient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patient {
+    /// The patient.
+    pub id: PatientId,
+    /// The facility.
+    pub facility_id: FacilityId,
+    /// The medical record number, unique in the organization.
+    pub mrn: String,
+    /// The full name.
+    pub name: String,
+    /// The day of birth, `YYYY-MM-DD`.
+    pub date_of_birth: Option<String>,
+    /// The room.
+    pub room: Option<String>,
+    /// Whether the patient is in care now.
+    pub is_active: bool,
+    /// When the row was created.
+    pub created_at: Timestamp,
+}
+
+/// A new patient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPatient {
+    /// The facility.
+    pub facility_id: FacilityId,
+    /// The medical record number.
+    pub mrn: String,
+    /// The full name.
+    pub name: String,
+    /// The day of birth, `YYYY-MM-DD`.
+    pub date_of_birth: Option<String>,
+    /// The room.
+    pub room: Option<String>,
+}
+
+/// What changes of a patient; what is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PatientPatch {
+    /// The medical record number.
+    pub mrn: Option<String>,
+    /// The full name.
+    pub name: Option<String>,
+    /// The day of birth; `Some(None)` removes it.
+    pub date_of_birth: Option<Option<String>>,
+    /// The room; `Some(None)` removes it.
+    pub room: Option<Option<String>>,
+    /// Whether the patient is in care now.
+    pub is_active: Option<bool>,
+}
+
+/// A device as an administrator sees it, its latest heartbeat included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The device.
+    pub id: DeviceId,
+    /// The facility it belongs to.
+    pub facility_id: FacilityId,
+    /// Its name.
+    pub name: String,
+    /// What kind of device it is.
+    pub device_type: DeviceType,
+    /// Where it stands.
+    pub state: DeviceState,
+    /// The label read off its hardware.
+    pub device_uuid: Option<DeviceUuid>,
+    /// The addresses of its network interfaces.
+    pub mac_addresses: Vec<String>,
+    /// Its binding to the facility; none before it was enrolled and after it was deactivated.
+    pub assignment: Option<AssignmentId>,
+    /// SHA-256 of its public key (SPKI), in hexadecimal.
+    pub key_sha256: Option<String>,
+    /// Whether another key that claims the same hardware waits in the lobby.
+    pub possible_clone: bool,
+    /// The agent's version.
+    pub agent_version: Option<String>,
+    /// The last heartbeat, on the server's clock.
+    pub last_seen: Option<Timestamp>,
+    /// What [`carepost_protocol::device::sync_status`] takes.
+    pub sync: SyncFacts,
+    /// Changes that wait on the device, as of the last heartbeat.
+    pub waiting: u64,
+    /// Where its mirror stands.
+    pub cursor: Option<Cursor>,
+    /// Its badge reader.
+    pub reader: Option<ReaderState>,
+    /// Whether it says its files are encrypted.
+    pub encrypted: Option<bool>,
+    /// How far its clock is ahead of the server's, in milliseconds.
+    pub clock_skew_ms: Option<i64>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+/// A device registered before it is seen (S1-59).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDevice {
+    /// The facility.
+    pub facility_id: FacilityId,
+    /// Its name.
+    pub name: String,
+    /// What kind of device it is.
+    pub device_type: DeviceType,
+    /// The label on its hardware.
+    pub device_uuid: Option<DeviceUuid>,
+    /// SHA-256 of the one-time token it may enroll with.
+    pub token_sha256: [u8; 32],
+}
+
+/// What an administrator changes of a device; what is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DevicePatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// What kind of device it is.
+    pub device_type: Option<DeviceType>,
+}
+
+/// A device whose key was looked up: what a request over mutual TLS is authenticated as. Only the
+/// store makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceIdentity {
+    pub(super) device: DeviceId,
+    pub(super) organization: OrganizationId,
+    pub(super) facility: FacilityId,
+    pub(super) assignment: Option<AssignmentId>,
+    pub(super) state: DeviceState,
+    pub(super) public_key: Vec<u8>,
+}
+
+impl DeviceIdentity {
+    /// The device.
+    #[must_use]
+    pub const fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// The organization.
+    #[must_use]
+    pub const fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    /// The facility it is assigned to.
+    #[must_use]
+    pub const fn facility(&self) -> FacilityId {
+        self.facility
+    }
+
+    /// Its binding to that facility now.
+    #[must_use]
+    pub const fn assignment(&self) -> Option<AssignmentId> {
+        self.assignment
+    }
+
+    /// Where it stands: anything but ACTIVE reaches nothing.
+    #[must_use]
+    pub const fn state(&self) -> DeviceState {
+        self.state
+    }
+}
+
+/// The key of the connection over which a device asks to be let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresentedKey {
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub sha256: [u8; 32],
+    /// The point itself: 65 bytes, uncompressed (04 || x || y).
+    pub point: Vec<u8>,
+}
+
+/// What an administrator says of a device whose code was read off it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The facility it shall belong to.
+    pub facility_id: FacilityId,
+    /// Its name.
+    pub name: String,
+    /// What kind of device it is.
+    pub device_type: DeviceType,
+}
+
+/// A waiting device that an administrator may see: its code was entered, or its hardware is expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The enrollment.
+    pub id: EnrollmentId,
+    /// The label it claims.
+    pub device_uuid: DeviceUuid,
+    /// The addresses of its network interfaces.
+    pub mac_addresses: Vec<String>,
+    /// What it calls itself.
+    pub hostname: String,
+    /// Whether an administrator registered that hardware beforehand.
+    pub expected: bool,
+    /// Whether a device with another key has that hardware.
+    pub possible_clone: bool,
+    /// The facility chosen for it, once its code was entered.
+    pub facility_id: Option<FacilityId>,
+}
+
+/// A page of a facility's feed, as it goes over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// NDJSON: the documents, then the page's end, each line ended by `\n`.
+    pub lines: Vec<u8>,
+    /// How many documents.
+    pub documents: usize,
+    /// The page's end, as the last line says it.
+    pub end: PageEnd,
+}
+
+/// Which audit events somebody looks for: all that match every given part, latest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// About this patient.
+    pub patient: Option<PatientId>,
+    /// By this user.
+    pub user: Option<UserId>,
+    /// On this device.
+    pub device: Option<DeviceId>,
+    /// Under this session.
+    pub session: Option<SessionId>,
+    /// At or after.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// At most so many; the store gives at most 1,000 at once.
+    pub limit: usize,
+}
