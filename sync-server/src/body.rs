@@ -1,0 +1,150 @@
+//! What comes in: bounded, read in bounded time, and refused by name where it is not what it should be.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::workflow::FieldError;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Refusal, too_large, unsupported_media_type};
+
+/// The most bytes of a person's request.
+pub const MAX_JSON: usize = 256 * 1024;
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+/// `too-large`, or `malformed` when it breaks off or takes too long.
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let broken = || Refusal::new(ProblemKind::Malformed, "The body broke off or took too long; send it again.");
+    match tokio::time::timeout(BODY, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) | Err(_) => Err(broken()),
+    }
+}
+
+/// Refuses a body that does not say it is JSON.
+///
+/// # Errors
+/// `unsupported-media-type`.
+pub fn must_be_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(unsupported_media_type()) }
+}
+
+/// A person's JSON request. Unknown, missing and wrong fields are refused by name.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        must_be_json(request.headers())?;
+        let bytes = read(request.into_body(), MAX_JSON).await?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| refuse(&fault))?;
+        reader.end().map_err(|fault| malformed(&fault))?;
+        Ok(Self(value))
+    }
+}
+
+fn refuse(fault: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
+    let inner = fault.inner();
+    if !inner.is_data() {
+        return malformed(inner);
+    }
+    let said = inner.to_string();
+    let detail = said.rsplit_once(" at line ").map_or(said.as_str(), |(detail, _)| detail);
+    let path = fault.path().to_string();
+    // serde names an unknown or missing field only in its words: `... field `name` ...`.
+    let named = detail.split_once("field `").and_then(|(_, rest)| rest.split('`').next());
+    let field = match (path.as_str(), named) {
+        (".", Some(name)) => name.to_owned(),
+        (path, Some(name)) if !path.ends_with(name) => format!("{path}.{name}"),
+        (path, _) => path.to_owned(),
+    };
+    Refusal::field(&field, detail)
+}
+
+/// Text that is not JSON, with the place where it stops being so.
+#[must_use]
+pub fn malformed(fault: &serde_json::Error) -> Refusal {
+    Refusal::new(ProblemKind::Malformed, format!("The body is not what this endpoint takes: {fault}."))
+}
+
+/// An id in a path. One that cannot be read is answered like one that is not there.
+#[derive(Debug, Clone, Copy)]
+pub struct Id<T>(pub T);
+
+impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let text = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::not_found())?;
+        text.parse().map(Self).map_err(|_| Refusal::not_found())
+    }
+}
+
+/// The query of a URL; unknown parameters are refused by name.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(fault) => {
+                let said = fault.body_text();
+                let named = said.split_once("field `").and_then(|(_, rest)| rest.split('`').next());
+                let words = said.strip_prefix("Failed to deserialize query string: ").unwrap_or(&said);
+                let named = named.or_else(|| words.split_once(": ").map(|(field, _)| field));
+                Err(Refusal::field(named.unwrap_or("query"), words))
+            }
+        }
+    }
+}
+
+/// Collects what is wrong with a request, so that it is all said at once.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<FieldError>);
+
+impl Faults {
+    /// Notes a field as wrong unless `good`.
+    pub fn unless(&mut self, good: bool, field: &str, detail: &str) {
+        if !good {
+            self.0.push(FieldError { field: field.to_owned(), detail: detail.to_owned() });
+        }
+    }
+
+    /// Notes a text that is empty, too long or holds control characters.
+    pub fn text(&mut self, field: &str, text: &str, most: usize) {
+        let good = !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control);
+        self.unless(good, field, &format!("give 1 to {most} characters, none of them a control character"));
+    }
+
+    /// As [`Self::text`] where one is given.
+    pub fn maybe_text(&mut self, field: &str, text: Option<&str>, most: usize) {
+        if let Some(text) = text {
+            self.text(field, text, most);
+        }
+    }
+
+    /// Refuses the request if anything was noted.
+    ///
+    /// # Errors
+    /// `invalid`, naming each field.
+    pub fn check(self) -> Result<(), Refusal> {
+        if self.0.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.0)) }
+    }
+}

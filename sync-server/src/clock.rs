@@ -1,0 +1,36 @@
+//! The process's one clock and one source of randomness; everything else takes time and random
+//! bytes as arguments.
+
+use std::time::SystemTime;
+
+use carepost_protocol::time::Timestamp;
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// The moment it is now.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Fresh random bytes from the operating system.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if SystemRandom::new().fill(&mut bytes).is_err() {
+        // Every token and id would be predictable from here on: nothing may be answered any more.
+        std::process::abort();
+    }
+    bytes
+}
+
+/// Bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,275 @@
+//! `server.toml`: what an operator may set. Unknown keys are refused, and every key can be
+//! overridden by an environment variable: `CAREPOST_SERVER_` and the key in capitals.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use carepost_protocol::device::SyncThresholds;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// Where the configuration is unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/carepost/server.toml";
+/// What the names of overriding environment variables begin with.
+pub const ENV_PREFIX: &str = "CAREPOST_SERVER_";
+/// The systemd credential that may hold the database key.
+const CREDENTIAL: &str = "database-key";
+
+/// Why the server cannot be configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {fault}; run `carepost-server init`, or name the file with --config")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        fault: std::io::Error,
+    },
+    /// The file, or an overriding variable, is not a configuration.
+    #[error("{origin}: {fault}")]
+    Invalid {
+        /// Which file or variable.
+        origin: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// The database key is not 32 bytes.
+    #[error("{0}: the database key is 64 hexadecimal digits; restore it from your backup of the key")]
+    BadKey(PathBuf),
+}
+
+/// The configuration, with the product's defaults for what is not set.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the database, its key and the self-signed certificate are.
+    pub state_dir: PathBuf,
+    /// Where people and programs connect.
+    pub people_address: SocketAddr,
+    /// Where devices connect, with their own certificates.
+    pub devices_address: SocketAddr,
+    /// The server's certificate chain in PEM; `tls.crt` in the state directory unless set.
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's key in PEM; `tls.key` in the state directory unless set.
+    pub tls_key: Option<PathBuf>,
+    /// The database key: 64 hexadecimal digits. The systemd credential `database-key` comes first;
+    /// without either it is `database.key` in the state directory.
+    pub database_key_file: Option<PathBuf>,
+    /// Organizations are also found by subdomain under this name: `SLUG.BASE_DOMAIN`.
+    pub base_domain: Option<String>,
+    /// The most connections on each listener.
+    pub max_connections: usize,
+    /// Hours until a person has to sign in again.
+    pub session_hours: u32,
+    /// Minutes after which a device without a sync is STALE.
+    pub stale_after_minutes: u32,
+    /// Hours after which a device without a sync is OUT_OF_SYNC.
+    pub out_of_sync_after_hours: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("/var/lib/carepost-server"),
+            people_address: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            devices_address: SocketAddr::from(([0, 0, 0, 0], 8444)),
+            tls_certificate: None,
+            tls_key: None,
+            database_key_file: None,
+            base_domain: None,
+            max_connections: 4_096,
+            session_hours: 12,
+            stale_after_minutes: 15,
+            out_of_sync_after_hours: 24,
+        }
+    }
+}
+
+/// What `init` writes: every key, explained, at its default.
+pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every key can be overridden by an environment variable:
+# CAREPOST_SERVER_ and the key in capitals, such as CAREPOST_SERVER_PEOPLE_ADDRESS.
+
+# Where the database, its key and the self-signed certificate are.
+#state_dir = "/var/lib/carepost-server"
+
+# Where people and programs connect.
+#people_address = "0.0.0.0:8443"
+
+# Where devices connect. They bring their own certificates: a balancer must pass this TCP through.
+#devices_address = "0.0.0.0:8444"
+
+# The server's certificate chain and key in PEM. Unset: tls.crt and tls.key in state_dir.
+#tls_certificate = "/etc/carepost/tls.crt"
+#tls_key = "/etc/carepost/tls.key"
+
+# The database key, 64 hexadecimal digits. The systemd credential `database-key` comes first; without
+# either it is database.key in state_dir. Keep a copy: without it the database cannot be read.
+#database_key_file = "/etc/carepost/database.key"
+
+# Organizations are also found by subdomain under this name: SLUG.carepost.example.test.
+#base_domain = "carepost.example.test"
+
+# The most connections on each listener.
+#max_connections = 4096
+
+# Hours until a person has to sign in again, however busy.
+#session_hours = 12
+
+# When a device without a sync is STALE, and when it is OUT_OF_SYNC.
+#stale_after_minutes = 15
+#out_of_sync_after_hours = 24
+"#;
+
+/// Keys whose values are numbers; all others are texts.
+const NUMBERS: [&str; 4] =
+    ["max_connections", "session_hours", "stale_after_minutes", "out_of_sync_after_hours"];
+
+impl Config {
+    /// Reads the file at `path` and lays the environment over it. A missing file at the default path
+    /// means the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = path.unwrap_or_else(|| Path::new(DEFAULT_PATH));
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(fault) if path.is_none() && fault.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(fault) => return Err(ConfigError::Unreadable { path: file.to_owned(), fault }),
+        };
+        Self::parse(&text, &file.display().to_string(), std::env::vars())
+    }
+
+    /// Parses a configuration and lays overriding variables over it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn parse(
+        text: &str,
+        origin: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let invalid = |origin: &str, fault: &dyn std::fmt::Display| ConfigError::Invalid {
+            origin: origin.to_owned(),
+            fault: fault.to_string(),
+        };
+        let mut table: toml::Table = text.parse().map_err(|fault| invalid(origin, &fault))?;
+        // Checked before the environment is laid over it, so that a fault names the right place.
+        let _: Self = table.clone().try_into().map_err(|fault: toml::de::Error| invalid(origin, &fault))?;
+        for (name, value) in variables {
+            let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
+            let value = if NUMBERS.contains(&key.as_str()) {
+                toml::Value::Integer(value.parse().map_err(|fault| invalid(&name, &fault))?)
+            } else {
+                toml::Value::String(value)
+            };
+            table.insert(key, value);
+            let _: Self = table.clone().try_into().map_err(|fault: toml::de::Error| invalid(&name, &fault))?;
+        }
+        table.try_into().map_err(|fault: toml::de::Error| invalid(origin, &fault))
+    }
+
+    /// The certificate chain's file.
+    #[must_use]
+    pub fn certificate_path(&self) -> PathBuf {
+        self.tls_certificate.clone().unwrap_or_else(|| self.state_dir.join("tls.crt"))
+    }
+
+    /// The key's file.
+    #[must_use]
+    pub fn key_path(&self) -> PathBuf {
+        self.tls_key.clone().unwrap_or_else(|| self.state_dir.join("tls.key"))
+    }
+
+    /// The database's file.
+    #[must_use]
+    pub fn database_path(&self) -> PathBuf {
+        self.state_dir.join("carepost.db")
+    }
+
+    /// The file that holds the database key, and whether it is systemd's to give.
+    #[must_use]
+    pub fn database_key_path(&self) -> (PathBuf, KeySource) {
+        let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(CREDENTIAL));
+        if let Some(path) = credential.filter(|path| path.exists()) {
+            return (path, KeySource::Credential);
+        }
+        let path = self.database_key_file.clone().unwrap_or_else(|| self.state_dir.join("database.key"));
+        (path, KeySource::File)
+    }
+
+    /// Reads the database key.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`] or [`ConfigError::BadKey`].
+    pub fn database_key(&self) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
+        let (path, _) = self.database_key_path();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|fault| ConfigError::Unreadable { path: path.clone(), fault })?;
+        let text = Zeroizing::new(text);
+        crate::tls::unhex(text.trim()).map(Zeroizing::new).ok_or(ConfigError::BadKey(path))
+    }
+
+    /// When a device's sync counts as old.
+    #[must_use]
+    pub fn thresholds(&self) -> SyncThresholds {
+        SyncThresholds {
+            stale_after: Duration::from_secs(u64::from(self.stale_after_minutes) * 60),
+            out_of_sync_after: Duration::from_secs(u64::from(self.out_of_sync_after_hours) * 3_600),
+        }
+    }
+}
+
+/// Who looks after the database key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySource {
+    /// systemd gives it as a credential.
+    Credential,
+    /// It is in a file of our own.
+    File,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::parse(text, "server.toml", variables).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn the_template_names_every_key_at_its_default() {
+        assert_eq!(parse(TEMPLATE, &[]), Ok(Config::default()));
+        let uncommented: String = TEMPLATE
+            .lines()
+            .filter_map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let optional = Config {
+            tls_certificate: Some("/etc/carepost/tls.crt".into()),
+            tls_key: Some("/etc/carepost/tls.key".into()),
+            database_key_file: Some("/etc/carepost/database.key".into()),
+            base_domain: Some("carepost.example.test".into()),
+            ..Config::default()
+        };
+        assert_eq!(parse(&uncommented, &[]), Ok(optional));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name_wherever_they_stand() {
+        assert!(parse("sate_dir = \"x\"", &[]).unwrap_err().contains("sate_dir"));
+        let fault = parse("", &[("CAREPOST_SERVER_SATE_DIR", "x")]).unwrap_err();
+        assert!(fault.contains("CAREPOST_SERVER_SATE_DIR") && fault.contains("sate_dir"), "{fault}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let variables = [("CAREPOST_SERVER_MAX_CONNECTIONS", "7"), ("CAREPOST_SERVER_STATE_DIR", "/y"), ("HOME", "/")];
+        let config = parse("max_connections = 5\nstate_dir = \"/x\"", &variables).unwrap();
+        assert_eq!((config.max_connections, config.state_dir), (7, PathBuf::from("/y")));
+        assert!(parse("", &[("CAREPOST_SERVER_MAX_CONNECTIONS", "many")]).is_err());
+    }
+}

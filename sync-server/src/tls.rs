@@ -1,0 +1,186 @@
+//! TLS 1.3 for both listeners, and whose key a device spoke with.
+//!
+//! A device's key is its identity: its certificate is self-signed, and nothing in it is believed but
+//! the key. The handshake proves that the peer holds that key; whether the key is a device's, and
+//! what state that device is in, is looked up on every request, because a resumed session is not
+//! verified again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as ring_provider, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, PeerIncompatible, ServerConfig, SignatureScheme,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Why a listener cannot speak TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or holds no PEM of the right kind.
+    #[error("{path}: {fault}; run `carepost-server init`, or point tls_certificate and tls_key at PEM files")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// Certificate and key do not belong together, or the key is of a kind that is not supported.
+    #[error("the TLS certificate and key cannot be used together: {0}")]
+    Mismatch(#[from] rustls::Error),
+}
+
+/// The TLS configurations of the two listeners.
+pub struct Tls {
+    /// For people and programs: no client certificate is asked for.
+    pub people: Arc<ServerConfig>,
+    /// For devices: a client certificate is mandatory.
+    pub devices: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Reads the server's certificate chain and key, both in PEM.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let unreadable = |path: &Path, fault: rustls_pki_types::pem::Error| TlsError::Unreadable {
+            path: path.to_owned(),
+            fault: fault.to_string(),
+        };
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect)
+            .map_err(|fault| unreadable(certificate, fault))?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|fault| unreadable(key, fault))?;
+        let provider = Arc::new(ring_provider::default_provider());
+        let versions = &[&rustls::version::TLS13];
+        let people = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)?
+            .with_no_client_auth()
+            .with_single_cert(chain.clone(), private.clone_key())?;
+        let verifier = Arc::new(DeviceKeys::new(&provider));
+        let devices = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, private)?;
+        Ok(Self { people: speaking_http(people), devices: speaking_http(devices) })
+    }
+}
+
+fn speaking_http(mut config: ServerConfig) -> Arc<ServerConfig> {
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// The key that a device's connection was made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerKey {
+    sha256: [u8; 32],
+    point: [u8; 65],
+}
+
+impl PeerKey {
+    /// The key in a certificate; none unless it is an ECDSA P-256 key.
+    #[must_use]
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (rest, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let key = parsed.public_key();
+        let curve = key.algorithm.parameters.as_ref()?.as_oid().ok()?;
+        let is_p256 = key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve == OID_EC_P256;
+        if !rest.is_empty() || !is_p256 {
+            return None;
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA256, key.raw);
+        let point = <[u8; 65]>::try_from(key.subject_public_key.data.as_ref()).ok()?;
+        Some(Self { sha256: digest.as_ref().try_into().ok()?, point })
+    }
+
+    /// SHA-256 over the DER of its SubjectPublicKeyInfo: what the devices table holds.
+    #[must_use]
+    pub const fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// The key itself: an uncompressed point, `04 || x || y`.
+    #[must_use]
+    pub const fn point(&self) -> &[u8; 65] {
+        &self.point
+    }
+}
+
+/// The bytes that hexadecimal digits are; none unless there are exactly that many.
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != N * 2 {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let value = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = value(high)? * 16 + value(low)?;
+    }
+    Some(bytes)
+}
+
+/// Accepts any certificate with a P-256 key whose holder signs the handshake.
+#[derive(Debug)]
+struct DeviceKeys {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl DeviceKeys {
+    fn new(provider: &CryptoProvider) -> Self {
+        Self { algorithms: provider.signature_verification_algorithms }
+    }
+}
+
+impl ClientCertVerifier for DeviceKeys {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        // Names, dates and issuers of the certificate are not looked at: a device with a dead clock
+        // must get in, and a forged name must gain nothing.
+        if !intermediates.is_empty() || PeerKey::of(end_entity).is_none() {
+            return Err(rustls::Error::InvalidCertificate(CertificateError::BadEncoding));
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if signature.scheme != SignatureScheme::ECDSA_NISTP256_SHA256 {
+            return Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature));
+        }
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
