@@ -55,11 +55,14 @@ impl std::fmt::Debug for DatabaseKey {
     }
 }
 
+/// Fills a slice with random bytes, and says whether it could.
+type Fill = dyn Fn(&mut [u8]) -> bool + Send + Sync;
+
 /// The clock and the random source of the server: tests bring their own.
 #[derive(Clone)]
 pub struct Ambient {
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    random: Arc<dyn Fn(&mut [u8]) -> bool + Send + Sync>,
+    random: Arc<Fill>,
 }
 
 impl Ambient {

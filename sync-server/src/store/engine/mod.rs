@@ -188,15 +188,30 @@ impl<'a> Tx<'a> {
         &self,
         part: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.undoable(["SAVEPOINT part", "ROLLBACK TO part", "RELEASE part"], part)
+    }
+
+    /// Runs a whole piece of work in a savepoint. It has a name of its own: going back to it undoes the
+    /// parts inside too, even one that broke off half-way.
+    fn job<T>(&self, work: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.undoable(["SAVEPOINT job", "ROLLBACK TO job", "RELEASE job"], work)
+    }
+
+    fn undoable<T>(
+        &self,
+        [begin, undo, end]: [&'static str; 3],
+        part: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let events = self.events.borrow().len();
-        self.execute("SAVEPOINT part", [])?;
+        self.execute(begin, [])?;
         let done = part(self);
+        // Some failures end the whole transaction; then there is nothing to go back to.
         if done.is_err() && !self.connection.is_autocommit() {
-            self.execute("ROLLBACK TO part", [])?;
+            self.execute(undo, [])?;
             self.events.borrow_mut().truncate(events);
         }
         if !self.connection.is_autocommit() {
-            self.execute("RELEASE part", [])?;
+            self.execute(end, [])?;
         }
         done
     }

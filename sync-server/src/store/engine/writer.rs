@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::security::{Reach, ReachCell};
@@ -55,7 +55,7 @@ where
         // Everything the work may leave half-done is in the savepoint, which is rolled back.
         let guarded =
             |tx: &Tx<'_>| catch_unwind(AssertUnwindSafe(|| work(tx))).unwrap_or(Err(StoreError::Broken));
-        self.outcome = Some(tx.savepoint(|tx| tx.within(self.reach, guarded)));
+        self.outcome = Some(tx.job(|tx| tx.within(self.reach, guarded)));
     }
 
     fn answer(self: Box<Self>, failure: Option<StoreError>) {
@@ -193,10 +193,9 @@ fn finish(group: Vec<Box<dyn Job>>, outcome: Result<(), StoreError>, events: Vec
 
 /// Everybody in a group that did not become durable hears the same.
 fn for_each_of_a_group(error: &StoreError) -> StoreError {
-    let full = match error {
-        StoreError::Full => true,
-        StoreError::Engine(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
-        _ => false,
-    };
-    if full { StoreError::Full } else { StoreError::NotDurable(error.to_string()) }
+    if matches!(error, StoreError::Full) {
+        StoreError::Full
+    } else {
+        StoreError::NotDurable(error.to_string())
+    }
 }

@@ -19,10 +19,9 @@ fn claim(tenant: &Tenant) -> Claim {
 }
 
 async fn code_of(world: &World, key: &PresentedKey, n: u8) -> UserCode {
-    match world.store.system().enroll(key.clone(), enroll_request(n), None).await.unwrap() {
-        EnrollResponse::Pending { user_code, .. } => user_code,
-        other => panic!("{other:?}"),
-    }
+    let answer = world.store.system().enroll(key.clone(), enroll_request(n), None).await.unwrap();
+    let EnrollResponse::Pending { user_code, .. } = answer else { panic!("{answer:?}") };
+    user_code
 }
 
 #[tokio::test]

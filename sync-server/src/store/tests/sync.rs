@@ -168,7 +168,7 @@ async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
             match n % 3 {
                 0 => Ok(()),
                 1 => Err(StoreError::NotFound("nothing")),
-                _ => panic!("breaks off"),
+                _ => tx.savepoint(|_| panic!("breaks off inside a part")),
             }
         })
     });

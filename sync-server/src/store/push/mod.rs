@@ -1,0 +1,152 @@
+//! Takes what devices push: checks the chain, judges each change, keeps all of it.
+
+mod chain;
+mod judge;
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::change::{Change, Lane, Link, PayloadHash};
+use carepost_protocol::id::{BootId, DeviceId, IncarnationId};
+use carepost_protocol::wire::push::{
+    Fork, MAX_CHANGE_BYTES, MAX_CHANGES, PushBatch, PushReceipt, Rejection, RejectionCode, append,
+};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use rusqlite::params;
+
+use super::engine::Tx;
+use super::{DeviceIdentity, StoreError};
+use chain::Chain;
+use judge::Judge;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// A batch whose own arithmetic and signature hold.
+pub(super) struct Batch {
+    device: DeviceId,
+    key: Vec<u8>,
+    boot: Option<BootId>,
+    lane: Lane,
+    incarnation: IncarnationId,
+    parent: Option<Fork>,
+    first_n: u64,
+    previous: Link,
+    signature: [u8; 64],
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    payload: Box<[u8]>,
+    hash: PayloadHash,
+    link: Link,
+    content: Content,
+}
+
+/// What a payload says, or why it says nothing.
+enum Content {
+    Care(Box<Change>),
+    Audit(Box<AuditEvent>),
+    Unreadable(Rejection),
+}
+
+impl Batch {
+    /// Recomputes the links, and checks that the device signed the last.
+    pub(super) fn check(
+        device: &DeviceIdentity,
+        boot: Option<BootId>,
+        batch: &PushBatch<'_>,
+    ) -> Result<Self> {
+        let invalid = |field, detail: &str| StoreError::Invalid { field, detail: detail.to_owned() };
+        if batch.changes.len() > MAX_CHANGES {
+            return Err(invalid("changes", "send at most 1000 changes at once"));
+        }
+        if batch.first_n == 0 || batch.first_n > u64::MAX / 4 {
+            return Err(invalid("first_n", "changes are counted from 1"));
+        }
+        let mut link = batch.previous;
+        let mut entries = Vec::with_capacity(batch.changes.len());
+        for (n, payload) in (batch.first_n..).zip(&batch.changes) {
+            let payload = payload.get();
+            let hash = PayloadHash::of(payload.as_bytes());
+            link = link.next(n, &hash);
+            let content = read(batch.lane, payload);
+            entries.push(Entry { payload: payload.as_bytes().into(), hash, link, content });
+        }
+        if link != batch.head {
+            return Err(invalid(
+                "head",
+                "the head is not the link of the last change sent; send the batch again",
+            ));
+        }
+        let signature = signature_of(&batch.signature).ok_or(StoreError::BadSignature)?;
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &device.public_key)
+            .verify(batch.head.as_bytes(), &signature)
+            .map_err(|_| StoreError::BadSignature)?;
+        Ok(Self {
+            device: device.device,
+            key: device.public_key.clone(),
+            boot,
+            lane: batch.lane,
+            incarnation: batch.incarnation,
+            parent: batch.parent,
+            first_n: batch.first_n,
+            previous: batch.previous,
+            signature,
+            entries,
+        })
+    }
+}
+
+fn signature_of(text: &str) -> Option<[u8; 64]> {
+    let mut signature = [0; 64];
+    if text.len() != 128 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, digits) in signature.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(signature)
+}
+
+fn read(lane: Lane, payload: &str) -> Content {
+    if payload.len() > MAX_CHANGE_BYTES {
+        return Content::Unreadable(reject(RejectionCode::Malformed, "the entry is larger than any may be"));
+    }
+    let content = match lane {
+        Lane::Care => serde_json::from_str(payload).map(|change| Content::Care(Box::new(change))),
+        Lane::Audit => serde_json::from_str(payload).map(|event| Content::Audit(Box::new(event))),
+    };
+    content.unwrap_or_else(|error| {
+        Content::Unreadable(reject(
+            RejectionCode::Malformed,
+            format!(
+                "the server cannot read this entry ({error}); export it, and update the server or device"
+            ),
+        ))
+    })
+}
+
+fn reject(code: RejectionCode, detail: impl Into<String>) -> Rejection {
+    Rejection { code, detail: detail.into(), errors: Vec::new() }
+}
+
+/// Applies a batch in one transaction.
+pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<PushReceipt> {
+    let live = "SELECT 1 FROM devices WHERE id = ?1 AND state = 'ACTIVE' AND public_key = ?2";
+    if tx.first(live, params![batch.device.as_bytes(), batch.key], |row| row.get::<_, i64>(0))?.is_none() {
+        return Err(StoreError::DeviceRevoked);
+    }
+    let chain = Chain::open(tx, &batch)?;
+    let mut verdicts = Vec::new();
+    let known = chain.overlap(tx, &batch, &mut verdicts)?;
+    let mut next_n = chain.next_n;
+    if batch.entries.len() > known {
+        let mut judge = Judge::open(tx, &batch)?;
+        for entry in batch.entries.iter().skip(known) {
+            let (verdict, seq, reason) = judge.take(tx, next_n, entry)?;
+            append(&mut verdicts, next_n, verdict, seq, reason);
+            next_n += 1;
+        }
+        judge.feed.close(tx)?;
+        chain.advance(tx, &batch, next_n)?;
+    }
+    Ok(PushReceipt { verdicts, next_n, durable_through: None, server_time: tx.now() })
+}
