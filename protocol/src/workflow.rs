@@ -338,8 +338,9 @@ fn unknown(key: &str) -> FieldError {
     FieldError::new(shown, "the workflow has no such field")
 }
 
-/// `YYYY-MM-DD` from that or from `MM/DD/YYYY`; none when there is no such day.
-fn parse_date(text: &str) -> Option<String> {
+/// `YYYY-MM-DD` from that or from `MM/DD/YYYY` (C9); none when there is no such day.
+#[must_use]
+pub fn parse_date(text: &str) -> Option<String> {
     let (year, month, day) = match text.split(['-', '/']).collect::<Vec<_>>()[..] {
         [year, month, day] if text.contains('-') && year.len() == 4 => (year, month, day),
         [month, day, year] if text.contains('/') && year.len() == 4 => (year, month, day),

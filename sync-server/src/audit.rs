@@ -55,7 +55,12 @@ pub struct Note(AuditEvent);
 impl Note {
     /// Something of a type, done just now through the client's endpoint to a kind of resource.
     #[must_use]
-    pub fn new(client: &Client, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> Self {
+    pub fn new(
+        client: &Client,
+        event_type: AuditEventType,
+        action: AuditAction,
+        resource_type: &str,
+    ) -> Self {
         let now = clock::now();
         Self(AuditEvent {
             id: AuditId::new(now, clock::random()),

@@ -25,7 +25,8 @@ const BODY: Duration = Duration::from_secs(30);
 /// # Errors
 /// `too-large`, or `malformed` when it breaks off or takes too long.
 pub async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let broken = || Refusal::new(ProblemKind::Malformed, "The body broke off or took too long; send it again.");
+    let broken =
+        || Refusal::new(ProblemKind::Malformed, "The body broke off or took too long; send it again.");
     match tokio::time::timeout(BODY, Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(too_large()),
@@ -52,11 +53,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
         must_be_json(request.headers())?;
         let bytes = read(request.into_body(), MAX_JSON).await?;
-        let mut reader = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| refuse(&fault))?;
-        reader.end().map_err(|fault| malformed(&fault))?;
-        Ok(Self(value))
+        parse(&bytes).map(Self)
     }
+}
+
+/// JSON into what an endpoint takes.
+///
+/// # Errors
+/// `malformed` for text that is not JSON, `invalid` naming the field that is wrong.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| refuse(&fault))?;
+    reader.end().map_err(|fault| malformed(&fault))?;
+    Ok(value)
 }
 
 fn refuse(fault: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
@@ -90,7 +99,8 @@ pub struct Id<T>(pub T);
 impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let text = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::not_found())?;
+        let text =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::not_found())?;
         text.parse().map(Self).map_err(|_| Refusal::not_found())
     }
 }
@@ -129,7 +139,8 @@ impl Faults {
 
     /// Notes a text that is empty, too long or holds control characters.
     pub fn text(&mut self, field: &str, text: &str, most: usize) {
-        let good = !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control);
+        let good =
+            !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control);
         self.unless(good, field, &format!("give 1 to {most} characters, none of them a control character"));
     }
 

@@ -24,6 +24,12 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Fills a slice with random bytes: whether it could.
+#[must_use]
+pub fn fill(bytes: &mut [u8]) -> bool {
+    SystemRandom::new().fill(bytes).is_ok()
+}
+
 /// Bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

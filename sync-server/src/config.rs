@@ -166,7 +166,8 @@ impl Config {
                 toml::Value::String(value)
             };
             table.insert(key, value);
-            let _: Self = table.clone().try_into().map_err(|fault: toml::de::Error| invalid(&name, &fault))?;
+            let _: Self =
+                table.clone().try_into().map_err(|fault: toml::de::Error| invalid(&name, &fault))?;
         }
         table.try_into().map_err(|fault: toml::de::Error| invalid(origin, &fault))
     }
@@ -192,7 +193,8 @@ impl Config {
     /// The file that holds the database key, and whether it is systemd's to give.
     #[must_use]
     pub fn database_key_path(&self) -> (PathBuf, KeySource) {
-        let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(CREDENTIAL));
+        let credential =
+            std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(CREDENTIAL));
         if let Some(path) = credential.filter(|path| path.exists()) {
             return (path, KeySource::Credential);
         }
@@ -267,7 +269,8 @@ mod tests {
 
     #[test]
     fn the_environment_overrides_the_file() {
-        let variables = [("CAREPOST_SERVER_MAX_CONNECTIONS", "7"), ("CAREPOST_SERVER_STATE_DIR", "/y"), ("HOME", "/")];
+        let variables =
+            [("CAREPOST_SERVER_MAX_CONNECTIONS", "7"), ("CAREPOST_SERVER_STATE_DIR", "/y"), ("HOME", "/")];
         let config = parse("max_connections = 5\nstate_dir = \"/x\"", &variables).unwrap();
         assert_eq!((config.max_connections, config.state_dir), (7, PathBuf::from("/y")));
         assert!(parse("", &[("CAREPOST_SERVER_MAX_CONNECTIONS", "many")]).is_err());

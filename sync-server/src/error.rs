@@ -90,6 +90,12 @@ impl Refusal {
         self
     }
 
+    /// The kind of problem.
+    #[must_use]
+    pub fn kind(&self) -> Option<ProblemKind> {
+        self.problem.kind()
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -144,12 +150,16 @@ impl From<StoreError> for Refusal {
                 Self::new(ProblemKind::TooManyTries, said).retry_after(wait)
             }
             StoreError::ChainBroken { next_n } => Self::new(ProblemKind::ChainBroken, said).expecting(next_n),
-            StoreError::BadSignature => Self::new(ProblemKind::Malformed, said)
-                .naming(FieldError { field: "signature".to_owned(), detail: "not this device's key".to_owned() }),
+            StoreError::DeviceRevoked => Self::new(ProblemKind::DeviceRevoked, said),
+            StoreError::BadSignature => Self::new(ProblemKind::Malformed, said).naming(FieldError {
+                field: "signature".to_owned(),
+                detail: "not this device's key".to_owned(),
+            }),
             StoreError::CursorRefused => Self::new(ProblemKind::CursorRefused, said),
             StoreError::Full | StoreError::NotDurable(_) | StoreError::Closed => {
                 tracing::error!(%said, "the store could not take a write");
-                Self::new(ProblemKind::Unavailable, "The server cannot store anything right now.").retry_after(5)
+                Self::new(ProblemKind::Unavailable, "The server cannot store anything right now.")
+                    .retry_after(5)
             }
             StoreError::WrongKey(_)
             | StoreError::Newer { .. }
@@ -202,10 +212,7 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
         HeaderName::from_static("strict-transport-security"),
         HeaderValue::from_static("max-age=31536000"),
     );
-    headers.insert(
-        HeaderName::from_static("x-content-type-options"),
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -1,14 +1,114 @@
 //! The Carepost sync-server: the truth of many organizations, none of which sees another.
+//!
+//! Read [`routes`] first: it is the one table of what is served, and to whom.
 
+pub mod app;
 pub mod audit;
 pub mod body;
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod feed;
+pub mod guard;
+pub mod handler;
 pub mod listener;
+pub mod openapi;
 pub mod password;
+pub mod routes;
 pub mod scope;
+pub mod setup;
 pub mod store;
+pub mod tenant;
 pub mod tls;
 pub mod tries;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use app::App;
+use config::{Config, ConfigError};
+use listener::Stopping;
+use password::{PasswordError, Passwords};
+use routes::Listener;
+use store::{Ambient, DatabaseKey, Store, StoreError};
+use tls::{Tls, TlsError};
+use tries::Tries;
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration or the database key cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Passwords cannot be checked.
+    #[error(transparent)]
+    Passwords(#[from] PasswordError),
+    /// A thread broke while the database was opened.
+    #[error("opening the database broke off: {0}; see the log")]
+    Opening(#[from] tokio::task::JoinError),
+}
+
+/// The two listeners, bound and not yet served.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For people and programs.
+    pub people: TcpListener,
+    /// For devices, with certificates of their own.
+    pub devices: TcpListener,
+}
+
+/// Serves until `stop` is done; then lets what is under way finish. `ready` is called once requests are
+/// answered.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(
+    listeners: Listeners,
+    config: Config,
+    ready: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let tls = Tls::load(&config.certificate_path(), &config.key_path())?;
+    let store = open_store(&config).await?;
+    let (stopping, stopped) = Stopping::channel();
+    let app = App {
+        store: store.clone(),
+        passwords: Passwords::new()?,
+        config: Arc::new(config),
+        tries: Arc::new(Tries::default()),
+        stopping: stopped.clone(),
+    };
+    let most = app.config.max_connections;
+    let people = routes::router(&app, Listener::People);
+    let devices = routes::router(&app, Listener::Devices);
+    let people = tokio::spawn(listener::serve(listeners.people, tls.people, people, most, stopped.clone()));
+    let devices = tokio::spawn(listener::serve(listeners.devices, tls.devices, devices, most, stopped));
+    ready();
+    stop.await;
+    stopping.send_replace(true);
+    for served in [people, devices] {
+        if let Err(fault) = served.await {
+            tracing::error!(%fault, "a listener broke");
+        }
+    }
+    tokio::task::spawn_blocking(move || store.close()).await?;
+    Ok(())
+}
+
+/// Opens the store of a configuration.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
+    let (path, key) = (config.database_path(), config.database_key()?);
+    let ambient = Ambient::new(clock::now, |bytes| clock::fill(bytes));
+    let opened = tokio::task::spawn_blocking(move || Store::open(&path, &DatabaseKey::new(*key), ambient));
+    Ok(opened.await??)
+}

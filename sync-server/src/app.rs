@@ -1,0 +1,24 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::listener::Stopping;
+use crate::password::Passwords;
+use crate::store::Store;
+use crate::tries::Tries;
+
+/// The parts of a running server. Cloning it is cheap.
+#[derive(Clone)]
+pub struct App {
+    /// The truth.
+    pub store: Store,
+    /// Checks passwords and PINs.
+    pub passwords: Passwords,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Failures by address and by unknown name.
+    pub tries: Arc<Tries>,
+    /// Says that the server stops.
+    pub stopping: Stopping,
+}

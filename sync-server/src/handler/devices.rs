@@ -1,0 +1,241 @@
+//! Devices as administrators know them (S1-46 to S1-51, S1-59 to S1-64).
+
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::device::{DeviceState, DeviceType, SyncStatus, is_online, sync_status};
+use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::ReaderState;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::List;
+use crate::app::App;
+use crate::body::{Faults, Id, Json};
+use crate::clock;
+use crate::error::Answer;
+use crate::guard::{Person, token_sha256};
+use crate::store::{Device, DevicePatch, NewDevice};
+
+/// A device to be expected.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterDevice {
+    /// The facility it belongs to.
+    #[serde(alias = "facilityId")]
+    facility_id: FacilityId,
+    /// Its name.
+    #[serde(alias = "deviceName")]
+    device_name: String,
+    /// What kind of device it is.
+    #[serde(alias = "deviceType")]
+    device_type: DeviceType,
+    /// The label on its hardware: with it, the device is recognized when it first asks.
+    #[serde(default, alias = "deviceUuid")]
+    device_uuid: Option<DeviceUuid>,
+}
+
+/// What changes of a device; what is absent stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateDevice {
+    /// Its name.
+    #[serde(default, alias = "deviceName")]
+    device_name: Option<String>,
+    /// What kind of device it is.
+    #[serde(default, alias = "deviceType")]
+    device_type: Option<DeviceType>,
+}
+
+/// A device and how it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeviceView {
+    /// The device.
+    id: DeviceId,
+    /// The facility it belongs to.
+    facility_id: FacilityId,
+    /// Its name.
+    device_name: String,
+    /// What kind of device it is.
+    device_type: DeviceType,
+    /// Where it stands.
+    state: DeviceState,
+    /// Whether it may work: ACTIVE.
+    is_active: bool,
+    /// The label read off its hardware.
+    device_uuid: Option<DeviceUuid>,
+    /// The addresses of its network interfaces.
+    mac_addresses: Vec<String>,
+    /// SHA-256 of its public key, in hexadecimal.
+    key_sha256: Option<String>,
+    /// Whether another key that claims the same hardware waits in the lobby.
+    possible_clone: bool,
+    /// The agent's version.
+    agent_version: Option<String>,
+    /// Whether its last heartbeat is at most five minutes old (S1-29).
+    is_online: bool,
+    /// The last heartbeat, on the server's clock.
+    last_seen: Option<Timestamp>,
+    /// How well its copy and the server's agree (S1-30).
+    sync_status: SyncStatus,
+    /// Why it is not SYNCED, in words.
+    sync_reason: Option<String>,
+    /// The last sync that succeeded.
+    last_sync: Option<Timestamp>,
+    /// Changes that wait on the device, as of its last heartbeat.
+    waiting: u64,
+    /// Changes the server refused, which a person must look at.
+    wedged: u64,
+    /// Its badge reader.
+    reader: Option<ReaderState>,
+    /// Whether its files are encrypted (S1-26).
+    encrypted: Option<bool>,
+    /// How far its clock is ahead of the server's, in milliseconds.
+    clock_skew_ms: Option<i64>,
+    /// When it was registered.
+    created_at: Timestamp,
+}
+
+/// A device that was just registered, with what is shown only now.
+#[derive(Serialize, ToSchema)]
+pub struct RegisteredDevice {
+    /// The device.
+    #[serde(flatten)]
+    device: DeviceView,
+    /// The one-time token for `carepost-agent enroll --token`. The server does not keep it.
+    token: String,
+}
+
+/// A facility's devices, by name.
+#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/devices", operation_id = "list_devices", tag = "devices", security(("session" = [])), params(("facility_id" = FacilityId, Path)), responses((status = 200, body = List<DeviceView>)))]
+pub async fn list_devices(
+    State(app): State<App>,
+    person: Person,
+    Id(facility): Id<FacilityId>,
+) -> Answer<axum::Json<List<DeviceView>>> {
+    let devices = person.registry()?.devices(facility).await?;
+    Ok(axum::Json(List::of(devices, |device| view(&app, device))))
+}
+
+/// Registers a device before it is seen; it enrolls with the token, or waits in the lobby as expected.
+#[utoipa::path(post, path = "/api/v1/devices", operation_id = "register_device", tag = "devices", security(("session" = [])), request_body = RegisterDevice, responses((status = 201, body = RegisteredDevice)))]
+pub async fn register_device(
+    State(app): State<App>,
+    person: Person,
+    Json(asked): Json<RegisterDevice>,
+) -> Answer<(StatusCode, axum::Json<RegisteredDevice>)> {
+    let mut faults = Faults::default();
+    faults.text("device_name", &asked.device_name, 100);
+    faults.check()?;
+    let token = format!("cpd_{}", URL_SAFE_NO_PAD.encode(clock::random::<32>()));
+    let new = NewDevice {
+        facility_id: asked.facility_id,
+        name: asked.device_name,
+        device_type: asked.device_type,
+        device_uuid: asked.device_uuid,
+        token_sha256: token_sha256(&token),
+    };
+    let device = person.registry()?.expect_device(new).await?;
+    write(&person, AuditAction::Create, &device).await?;
+    Ok((StatusCode::CREATED, axum::Json(RegisteredDevice { device: view(&app, device), token })))
+}
+
+/// One device.
+#[utoipa::path(get, path = "/api/v1/devices/{device_id}", operation_id = "show_device", tag = "devices", security(("session" = [])), params(("device_id" = DeviceId, Path)), responses((status = 200, body = DeviceView)))]
+pub async fn show_device(
+    State(app): State<App>,
+    person: Person,
+    Id(id): Id<DeviceId>,
+) -> Answer<axum::Json<DeviceView>> {
+    Ok(axum::Json(view(&app, person.registry()?.device(id).await?)))
+}
+
+/// Changes a device.
+#[utoipa::path(put, path = "/api/v1/devices/{device_id}", operation_id = "update_device", tag = "devices", security(("session" = [])), params(("device_id" = DeviceId, Path)), request_body = UpdateDevice, responses((status = 200, body = DeviceView)))]
+pub async fn update_device(
+    State(app): State<App>,
+    person: Person,
+    Id(id): Id<DeviceId>,
+    Json(asked): Json<UpdateDevice>,
+) -> Answer<axum::Json<DeviceView>> {
+    let mut faults = Faults::default();
+    faults.maybe_text("device_name", asked.device_name.as_deref(), 100);
+    faults.check()?;
+    let patch = DevicePatch { name: asked.device_name, device_type: asked.device_type };
+    let device = person.registry()?.update_device(id, patch).await?;
+    write(&person, AuditAction::Update, &device).await?;
+    Ok(axum::Json(view(&app, device)))
+}
+
+/// Deactivates a device: its key is refused from now on, and its streams are closed.
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/deactivate", operation_id = "deactivate_device", tag = "devices", security(("session" = [])), params(("device_id" = DeviceId, Path)), responses((status = 200, body = DeviceView)))]
+pub async fn deactivate_device(
+    State(app): State<App>,
+    person: Person,
+    Id(id): Id<DeviceId>,
+) -> Answer<axum::Json<DeviceView>> {
+    let device = person.registry()?.deactivate_device(id).await?;
+    write(&person, AuditAction::Delete, &device).await?;
+    Ok(axum::Json(view(&app, device)))
+}
+
+/// A device as of now.
+pub(super) fn view(app: &App, it: Device) -> DeviceView {
+    let now = clock::now();
+    let status = sync_status(&it.sync, now, &app.config.thresholds());
+    DeviceView {
+        is_active: it.state == DeviceState::Active,
+        is_online: is_online(it.last_seen, now),
+        sync_status: status,
+        sync_reason: reason(status, &it, now),
+        last_sync: it.sync.last_sync,
+        wedged: it.sync.wedged,
+        id: it.id,
+        facility_id: it.facility_id,
+        device_name: it.name,
+        device_type: it.device_type,
+        state: it.state,
+        device_uuid: it.device_uuid,
+        mac_addresses: it.mac_addresses,
+        key_sha256: it.key_sha256,
+        possible_clone: it.possible_clone,
+        agent_version: it.agent_version,
+        last_seen: it.last_seen,
+        waiting: it.waiting,
+        reader: it.reader,
+        encrypted: it.encrypted,
+        clock_skew_ms: it.clock_skew_ms,
+        created_at: it.created_at,
+    }
+}
+
+fn reason(status: SyncStatus, device: &Device, now: Timestamp) -> Option<String> {
+    let minutes = |since: Timestamp| now.since(since).as_secs() / 60;
+    match status {
+        SyncStatus::Synced => None,
+        SyncStatus::NeverSynced => Some("No sync has succeeded yet.".to_owned()),
+        SyncStatus::OutOfSync if device.sync.wedged > 0 => {
+            Some(format!("{} entries were refused and need attention.", device.sync.wedged))
+        }
+        SyncStatus::OutOfSync if device.sync.cursor_refused => {
+            Some("Its copy is of another past of this server and is pulled anew.".to_owned())
+        }
+        SyncStatus::OutOfSync | SyncStatus::Stale => {
+            let synced =
+                device.sync.last_sync.map(|at| format!("The last sync was {} minutes ago", minutes(at)));
+            let waits = device
+                .sync
+                .oldest_waiting
+                .map(|at| format!("the oldest entry waits {} minutes", minutes(at)));
+            Some(format!("{}.", [synced, waits].into_iter().flatten().collect::<Vec<_>>().join("; ")))
+        }
+    }
+}
+
+async fn write(person: &Person, action: AuditAction, device: &Device) -> Answer<()> {
+    let note = person.note(AuditEventType::Device, action, "device").on(device.id).device(device.id);
+    person.write(note.facility(Some(device.facility_id))).await
+}

@@ -1,0 +1,204 @@
+//! Facilities (S1-41 to S1-45).
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::facility::{FacilityType, available_beds, occupancy_rate};
+use carepost_protocol::id::{FacilityId, OrganizationId};
+use carepost_protocol::time::Timestamp;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{List, present};
+use crate::body::{Faults, Id, Json};
+use crate::error::Answer;
+use crate::guard::Person;
+use crate::store::{Facility, FacilityPatch, NewFacility};
+
+/// The most beds and residents that are believed.
+const MOST_BEDS: u32 = 100_000;
+
+/// A new facility.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateFacility {
+    /// The organization that runs it; the asker's own unless given.
+    #[serde(default, alias = "organizationId")]
+    organization_id: Option<OrganizationId>,
+    /// Its name.
+    name: String,
+    /// What care it gives.
+    #[serde(alias = "facilityType")]
+    facility_type: FacilityType,
+    /// Licensed beds, where it has any.
+    #[serde(default, alias = "licensedBeds")]
+    licensed_beds: Option<u32>,
+    /// How many residents it has.
+    #[serde(default, alias = "currentCensus")]
+    current_census: u32,
+    /// Whom to call.
+    #[serde(default)]
+    phone: Option<String>,
+}
+
+/// What changes of a facility; what is absent stays as it is, what is null is removed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateFacility {
+    /// Its name.
+    #[serde(default)]
+    name: Option<String>,
+    /// What care it gives.
+    #[serde(default, alias = "facilityType")]
+    facility_type: Option<FacilityType>,
+    /// Licensed beds.
+    #[serde(default, alias = "licensedBeds", deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    licensed_beds: Option<Option<u32>>,
+    /// How many residents it has.
+    #[serde(default, alias = "currentCensus")]
+    current_census: Option<u32>,
+    /// Whom to call.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    phone: Option<Option<String>>,
+}
+
+/// How many residents there are.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateCensus {
+    /// So many.
+    #[serde(alias = "currentCensus", alias = "census")]
+    current_census: u32,
+}
+
+/// A facility and its figures.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FacilityView {
+    /// The facility.
+    id: FacilityId,
+    /// The organization that runs it.
+    organization_id: OrganizationId,
+    /// Its name.
+    name: String,
+    /// What care it gives.
+    facility_type: FacilityType,
+    /// Licensed beds.
+    licensed_beds: Option<u32>,
+    /// How many residents it has.
+    current_census: u32,
+    /// How many of a hundred beds are taken; null without beds.
+    occupancy_rate: Option<f64>,
+    /// How many beds are free; null without beds.
+    available_beds: Option<u32>,
+    /// Whom to call.
+    phone: Option<String>,
+    /// When it was created.
+    created_at: Timestamp,
+    /// When it was last changed.
+    updated_at: Timestamp,
+}
+
+impl From<Facility> for FacilityView {
+    fn from(it: Facility) -> Self {
+        Self {
+            occupancy_rate: occupancy_rate(it.licensed_beds, it.current_census),
+            available_beds: available_beds(it.licensed_beds, it.current_census),
+            id: it.id,
+            organization_id: it.organization_id,
+            name: it.name,
+            facility_type: it.facility_type,
+            licensed_beds: it.licensed_beds,
+            current_census: it.current_census,
+            phone: it.phone,
+            created_at: it.created_at,
+            updated_at: it.updated_at,
+        }
+    }
+}
+
+/// The facilities the asker sees, by name.
+#[utoipa::path(get, path = "/api/v1/facilities", operation_id = "list_facilities", tag = "facilities", security(("session" = [])), responses((status = 200, body = List<FacilityView>)))]
+pub async fn list_facilities(person: Person) -> Answer<axum::Json<List<FacilityView>>> {
+    Ok(axum::Json(List::of(person.registry()?.facilities().await?, FacilityView::from)))
+}
+
+/// Adds a facility.
+#[utoipa::path(post, path = "/api/v1/facilities", operation_id = "create_facility", tag = "facilities", security(("session" = [])), request_body = CreateFacility, responses((status = 201, body = FacilityView)))]
+pub async fn create_facility(
+    person: Person,
+    Json(asked): Json<CreateFacility>,
+) -> Answer<(StatusCode, axum::Json<FacilityView>)> {
+    let registry = person.registry_of(asked.organization_id).await?;
+    let mut faults = Faults::default();
+    faults.text("name", &asked.name, 200);
+    faults.maybe_text("phone", asked.phone.as_deref(), 50);
+    figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
+    faults.check()?;
+    let new = NewFacility {
+        name: asked.name,
+        facility_type: asked.facility_type,
+        licensed_beds: asked.licensed_beds,
+        current_census: asked.current_census,
+        phone: asked.phone,
+    };
+    let facility = registry.create_facility(new).await?;
+    write(&person, AuditAction::Create, &facility).await?;
+    Ok((StatusCode::CREATED, axum::Json(facility.into())))
+}
+
+/// One facility.
+#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}", operation_id = "show_facility", tag = "facilities", security(("session" = [])), params(("facility_id" = FacilityId, Path)), responses((status = 200, body = FacilityView)))]
+pub async fn show_facility(person: Person, Id(id): Id<FacilityId>) -> Answer<axum::Json<FacilityView>> {
+    Ok(axum::Json(person.registry()?.facility(id).await?.into()))
+}
+
+/// Changes a facility.
+#[utoipa::path(put, path = "/api/v1/facilities/{facility_id}", operation_id = "update_facility", tag = "facilities", security(("session" = [])), params(("facility_id" = FacilityId, Path)), request_body = UpdateFacility, responses((status = 200, body = FacilityView)))]
+pub async fn update_facility(
+    person: Person,
+    Id(id): Id<FacilityId>,
+    Json(asked): Json<UpdateFacility>,
+) -> Answer<axum::Json<FacilityView>> {
+    let mut faults = Faults::default();
+    faults.maybe_text("name", asked.name.as_deref(), 200);
+    faults.maybe_text("phone", asked.phone.as_ref().and_then(Option::as_deref), 50);
+    figures(&mut faults, asked.licensed_beds.flatten(), asked.current_census);
+    faults.check()?;
+    let patch = FacilityPatch {
+        name: asked.name,
+        facility_type: asked.facility_type,
+        licensed_beds: asked.licensed_beds,
+        current_census: asked.current_census,
+        phone: asked.phone,
+    };
+    let facility = person.registry()?.update_facility(id, patch).await?;
+    write(&person, AuditAction::Update, &facility).await?;
+    Ok(axum::Json(facility.into()))
+}
+
+/// Reports how many residents a facility has.
+#[utoipa::path(put, path = "/api/v1/facilities/{facility_id}/census", operation_id = "update_census", tag = "facilities", security(("session" = [])), params(("facility_id" = FacilityId, Path)), request_body = UpdateCensus, responses((status = 200, body = FacilityView)))]
+pub async fn update_census(
+    person: Person,
+    Id(id): Id<FacilityId>,
+    Json(asked): Json<UpdateCensus>,
+) -> Answer<axum::Json<FacilityView>> {
+    let mut faults = Faults::default();
+    figures(&mut faults, None, Some(asked.current_census));
+    faults.check()?;
+    let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
+    let facility = person.registry()?.update_facility(id, patch).await?;
+    write(&person, AuditAction::Update, &facility).await?;
+    Ok(axum::Json(facility.into()))
+}
+
+fn figures(faults: &mut Faults, beds: Option<u32>, census: Option<u32>) {
+    faults.unless(beds.is_none_or(|beds| beds <= MOST_BEDS), "licensed_beds", "at most 100000");
+    faults.unless(census.is_none_or(|census| census <= MOST_BEDS), "current_census", "at most 100000");
+}
+
+async fn write(person: &Person, action: AuditAction, facility: &Facility) -> Answer<()> {
+    let note = person.note(AuditEventType::ApiAccess, action, "facility").on(facility.id);
+    person.write(note.organization(Some(facility.organization_id)).facility(Some(facility.id))).await
+}

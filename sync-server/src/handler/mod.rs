@@ -1,0 +1,35 @@
+//! One file for each kind of thing the API is about.
+
+pub mod audit_log;
+pub mod badges;
+pub mod devices;
+pub mod enrollments;
+pub mod facilities;
+pub mod meta;
+pub mod organizations;
+pub mod patients;
+pub mod sessions;
+pub mod sync;
+pub mod users;
+pub mod workflows;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+/// Several of a kind.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List<T> {
+    /// Them.
+    pub items: Vec<T>,
+}
+
+impl<T> List<T> {
+    fn of<U>(items: Vec<U>, view: impl FnMut(U) -> T) -> Self {
+        Self { items: items.into_iter().map(view).collect() }
+    }
+}
+
+/// Tells a field that is absent (it stays as it is) from one that is null (it is removed).
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(reader).map(Some)
+}

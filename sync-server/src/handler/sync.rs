@@ -1,0 +1,302 @@
+//! What devices ask: to be let in, to be heard, to push, to pull and to stay current.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::{BootId, DeviceId};
+use carepost_protocol::wire::BOOT_HEADER;
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
+use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS};
+use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
+use futures_util::stream;
+use http::HeaderMap;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use zstd::stream::write::Encoder;
+
+use crate::app::App;
+use crate::body::{self, Id, Params};
+use crate::clock;
+use crate::error::{Answer, Refusal, too_large};
+use crate::feed::{Listener, Wake};
+use crate::guard::{Device, token_sha256};
+use crate::store::PresentedKey;
+use crate::tls::PeerKey;
+
+/// The most bytes of a compressed push.
+const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
+/// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
+const LEVEL: i32 = 3;
+/// The window of the stream's compression, as a power of two: 1 MiB, held for each live stream while it
+/// catches up and given back once it has.
+const WINDOW_LOG: u32 = 20;
+
+/// Asks to be let in, again and again until it is; the key is the connection's.
+#[utoipa::path(post, path = "/api/v1/enroll", operation_id = "enroll", tag = "sync", request_body = EnrollRequest,
+    responses((status = 200, body = EnrollResponse), (status = 401, body = Problem), (status = 429, body = Problem)))]
+pub async fn enroll(
+    State(app): State<App>,
+    Extension(key): Extension<PeerKey>,
+    Tolerant(request): Tolerant<EnrollRequest>,
+) -> Answer<axum::Json<EnrollResponse>> {
+    let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec() };
+    let token = request.token.as_deref().map(token_sha256);
+    Ok(axum::Json(app.store.system().enroll(presented, request, token).await?))
+}
+
+/// Says that the device lives and how it is (S1-50).
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/heartbeat", operation_id = "heartbeat", tag = "sync",
+    params(("device_id" = DeviceId, Path)), request_body = Heartbeat,
+    responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub async fn heartbeat(
+    Id(id): Id<DeviceId>,
+    device: Device,
+    Tolerant(beat): Tolerant<Heartbeat>,
+) -> Answer<axum::Json<HeartbeatReply>> {
+    if id != device.identity.device() {
+        return Err(Refusal::not_found());
+    }
+    device.facility.heartbeat(&device.identity, &beat);
+    Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state: DeviceState::Active }))
+}
+
+/// Takes a batch of one lane's changes: one durable commit, a verdict for each.
+#[utoipa::path(post, path = "/api/v1/sync/push", operation_id = "push", tag = "sync",
+    request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: zstd"),
+    responses((status = 200, body = PushReceipt), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem)))]
+pub async fn push(device: Device, request: Request) -> Answer<axum::Json<PushReceipt>> {
+    body::must_be_json(request.headers())?;
+    let boot = boot_of(request.headers());
+    let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
+    let limit = if packed { MAX_COMPRESSED } else { MAX_BYTES + 64 * 1024 };
+    let bytes = body::read(request.into_body(), limit).await?;
+    let bytes = if packed { unpack(&bytes)? } else { bytes.to_vec() };
+    let batch: PushBatch<'_> = serde_json::from_slice(&bytes).map_err(|fault| body::malformed(&fault))?;
+    Ok(axum::Json(device.facility.push(&device.identity, boot, &batch).await?))
+}
+
+/// Where to pull from; neither is the beginning.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct From {
+    /// The cursor's epoch.
+    epoch: Option<u64>,
+    /// The cursor's place.
+    seq: Option<u64>,
+}
+
+/// Sends the pages from a cursor up to the head of the feed, as NDJSON.
+#[utoipa::path(get, path = "/api/v1/sync/pull", operation_id = "pull", tag = "sync", params(From),
+    responses((status = 200, content_type = "application/x-ndjson", description = "Documents and the ends of pages"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem)))]
+pub async fn pull(
+    State(app): State<App>,
+    device: Device,
+    Params(from): Params<From>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    open(&app, device, from, &headers, Until::Head).await
+}
+
+/// Sends the pages from a cursor and stays open: each page as it is committed, and a keep-alive when
+/// nothing happens.
+#[utoipa::path(get, path = "/api/v1/sync/live", operation_id = "live", tag = "sync", params(From),
+    responses((status = 200, content_type = "application/x-ndjson", description = "Documents, the ends of pages, keep-alives"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem)))]
+pub async fn live(
+    State(app): State<App>,
+    device: Device,
+    Params(from): Params<From>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    open(&app, device, from, &headers, Until::Closed).await
+}
+
+/// When a stream ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Head,
+    Closed,
+}
+
+/// What a stream remembers between pages.
+struct Pages {
+    app: App,
+    device: Device,
+    listener: Listener,
+    cursor: Option<Cursor>,
+    at_head: bool,
+    ended: bool,
+    until: Until,
+    packer: Packer,
+}
+
+async fn open(app: &App, device: Device, from: From, headers: &HeaderMap, until: Until) -> Answer<Response> {
+    let cursor = match (from.epoch, from.seq) {
+        (None, None) => None,
+        (Some(epoch), Some(seq)) => Some(Cursor { epoch, seq }),
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(Refusal::field("seq", "give epoch and seq together, or neither"));
+        }
+    };
+    let zstd =
+        headers.get(ACCEPT_ENCODING).is_some_and(|value| value.as_bytes().windows(4).any(|it| it == b"zstd"));
+    // Listen first and read after: then no commit falls between the two.
+    let listener = app.store.feeds().listen(device.identity.facility(), device.identity.device());
+    let mut pages = Pages {
+        app: app.clone(),
+        device,
+        listener,
+        cursor,
+        at_head: false,
+        ended: false,
+        until,
+        packer: Packer::new(zstd)?,
+    };
+    // The first page is read before anything is answered, so that a cursor that is not served any more
+    // is a problem document and not a broken stream.
+    let first = pages.page().await?;
+    let body = stream::unfold((pages, Some(first)), |(mut pages, first)| async move {
+        let next = match first {
+            Some(first) => Some(first),
+            None => pages.next().await,
+        };
+        next.map(|chunk| (Ok::<_, std::io::Error>(chunk), (pages, None)))
+    });
+    let mut response = Body::from_stream(body).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    if zstd {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+    }
+    Ok(response)
+}
+
+impl Pages {
+    /// What goes down next; none ends the stream. An error ends it too: the device comes again and is
+    /// told then.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        if self.at_head {
+            if self.until == Until::Head {
+                return None;
+            }
+            if let Some(alive) = self.wait().await? {
+                return Some(alive);
+            }
+        }
+        match self.page().await {
+            Ok(chunk) => Some(chunk),
+            Err(_) => None,
+        }
+    }
+
+    /// Waits for the feed to move: none inside when it has, a keep-alive when it has not for a while;
+    /// none outside when the stream has to close.
+    async fn wait(&mut self) -> Option<Option<Bytes>> {
+        let patience = Duration::from_secs(KEEP_ALIVE_SECONDS);
+        tokio::select! {
+            wake = self.listener.wake() => match wake {
+                Wake::Moved => Some(None),
+                Wake::Refused => None,
+            },
+            () = self.app.stopping.wait() => None,
+            () = tokio::time::sleep(patience) => {
+                self.device.facility.synced(&self.device.identity);
+                let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
+                self.packer.pack(line.as_bytes()).ok().map(Some)
+            }
+        }
+    }
+
+    async fn page(&mut self) -> Answer<Bytes> {
+        let page = match self.device.facility.page(self.cursor, MAX_PAGE_DOCUMENTS).await {
+            Ok(page) => page,
+            Err(fault) => {
+                let refusal = Refusal::from(fault);
+                if refusal.kind() == Some(ProblemKind::CursorRefused) {
+                    self.device.facility.cursor_refused(&self.device.identity);
+                }
+                return Err(refusal);
+            }
+        };
+        self.cursor = Some(page.end.cursor);
+        self.at_head = page.end.reaches_head();
+        if self.at_head {
+            self.device.facility.synced(&self.device.identity);
+        }
+        let packed = self.packer.pack(&page.lines);
+        packed.map_err(|fault| Refusal::internal(&fault))
+    }
+}
+
+/// One zstd stream over all pages, so that the second page costs a fraction of the first.
+struct Packer(Option<Encoder<'static, Vec<u8>>>);
+
+impl Packer {
+    fn new(zstd: bool) -> Answer<Self> {
+        if !zstd {
+            return Ok(Self(None));
+        }
+        let encoder = Encoder::new(Vec::new(), LEVEL).and_then(|mut encoder| {
+            encoder.window_log(WINDOW_LOG)?;
+            Ok(encoder)
+        });
+        encoder.map(|encoder| Self(Some(encoder))).map_err(|fault| Refusal::internal(&fault))
+    }
+
+    /// Packs a page, so that all of it can be read at the other end.
+    fn pack(&mut self, lines: &[u8]) -> std::io::Result<Bytes> {
+        let Some(encoder) = &mut self.0 else { return Ok(Bytes::copy_from_slice(lines)) };
+        encoder.write_all(lines)?;
+        encoder.flush()?;
+        Ok(Bytes::from(std::mem::take(encoder.get_mut())))
+    }
+}
+
+/// A device's JSON message: fields that this server does not know are of a newer agent, and left alone.
+pub struct Tolerant<T>(T);
+
+impl<T: serde::de::DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<S> for Tolerant<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        body::must_be_json(request.headers())?;
+        let bytes = body::read(request.into_body(), body::MAX_JSON).await?;
+        body::parse(&bytes).map(Self)
+    }
+}
+
+fn boot_of(headers: &HeaderMap) -> Option<BootId> {
+    headers.get(BOOT_HEADER)?.to_str().ok()?.parse().ok()
+}
+
+fn is_zstd(encoding: Option<&HeaderValue>) -> Answer<bool> {
+    match encoding.map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(false),
+        Some(b"zstd") => Ok(true),
+        Some(_) => Err(Refusal::new(
+            ProblemKind::UnsupportedMediaType,
+            "Send the batch as it is, or with Content-Encoding: zstd.",
+        )),
+    }
+}
+
+/// Unpacks a batch, and not a byte more than a batch may have.
+fn unpack(packed: &[u8]) -> Answer<Vec<u8>> {
+    use std::io::Read as _;
+    let broken = |_| Refusal::new(ProblemKind::Malformed, "The body is not zstd; send it again.");
+    let mut decoder = zstd::stream::read::Decoder::new(packed).map_err(broken)?;
+    decoder.window_log_max(23).map_err(broken)?;
+    let most = MAX_BYTES + 64 * 1024;
+    let mut plain = Vec::new();
+    decoder.take(most as u64 + 1).read_to_end(&mut plain).map_err(broken)?;
+    if plain.len() > most { Err(too_large()) } else { Ok(plain) }
+}

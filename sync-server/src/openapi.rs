@@ -1,0 +1,74 @@
+//! The OpenAPI document (3.1), put together from the handlers' annotations.
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::handler::{
+    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, sync,
+    users, workflows,
+};
+
+/// The document of the API for people, programs and devices.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Carepost", description = "Care records of many organizations, none of which sees another."),
+    modifiers(&Security),
+    paths(
+        meta::health, meta::openapi, meta::list_problems, meta::explain_problem,
+        sessions::sign_in, sessions::current_session, sessions::sign_out,
+        organizations::list_organizations, organizations::create_organization,
+        organizations::show_organization, organizations::update_organization,
+        facilities::list_facilities, facilities::create_facility, facilities::show_facility,
+        facilities::update_facility, facilities::update_census,
+        devices::list_devices, devices::register_device, devices::show_device, devices::update_device,
+        devices::deactivate_device,
+        enrollments::approve_enrollment, enrollments::confirm_enrollment,
+        users::list_users, users::create_user, users::show_user, users::update_user, users::set_pin,
+        users::set_password,
+        badges::list_badges, badges::issue_badge, badges::revoke_badge,
+        workflows::list_workflows, workflows::publish_workflow, workflows::show_workflow,
+        patients::list_patients, patients::create_patient, patients::show_patient, patients::update_patient,
+        patients::discharge_patient, patients::list_records,
+        audit_log::search_audit_events,
+        sync::enroll, sync::heartbeat, sync::push, sync::pull, sync::live,
+    )
+)]
+pub struct Document;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("session", SecurityScheme::Http(bearer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use utoipa::OpenApi as _;
+
+    use super::Document;
+    use crate::routes::ROUTES;
+
+    #[test]
+    fn the_document_lists_exactly_what_is_served() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let mut described = BTreeSet::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap();
+                described.insert((method.to_uppercase(), path.clone(), id.to_owned()));
+            }
+        }
+        let served: BTreeSet<_> = ROUTES
+            .iter()
+            .map(|route| (route.method.to_string(), route.path.to_owned(), route.operation.to_owned()))
+            .collect();
+        assert_eq!(described, served);
+        assert_eq!(document["openapi"], "3.1.0");
+    }
+}

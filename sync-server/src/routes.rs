@@ -1,0 +1,218 @@
+//! ROUTES: the one table of endpoints. Both routers are built from it, so what is not in it is not
+//! served, and each row says who may call it.
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use carepost_protocol::role::Action;
+use tower::ServiceExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::error::{Refusal, finish, of_panic};
+use crate::guard::guard;
+use crate::handler::{
+    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, sync,
+    users, workflows,
+};
+use crate::tenant::take_slug;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authorization {
+    /// Anybody.
+    Public,
+    /// Whoever holds the key of the connection, registered or not: enrollment.
+    AnyKey,
+    /// A device that is ACTIVE.
+    ActiveDevice,
+    /// Anybody who is signed in.
+    SignedIn,
+    /// Whose role allows the action; the handler asks about the place.
+    Person(Action),
+}
+
+/// Which listener serves a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The people's: no client certificate.
+    People,
+    /// The devices': mutual TLS.
+    Devices,
+}
+
+/// A row of [`ROUTES`].
+pub struct Route {
+    /// The method.
+    pub method: http::Method,
+    /// The path, with the names of what stands in it.
+    pub path: &'static str,
+    /// Which listener serves it.
+    pub listener: Listener,
+    /// Who may call it.
+    pub authorization: Authorization,
+    /// Its name in the OpenAPI document.
+    pub operation: &'static str,
+    handler: fn(MethodFilter) -> MethodRouter<App>,
+}
+
+/// What stands in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Parameter {
+    /// An organization's id.
+    Organization,
+    /// A facility's id.
+    Facility,
+    /// A device's id.
+    Device,
+    /// An enrollment's id.
+    Enrollment,
+    /// A user's id.
+    User,
+    /// A badge's id.
+    Badge,
+    /// A patient's id.
+    Patient,
+    /// A workflow's key.
+    WorkflowKey,
+    /// The name of a kind of problem.
+    Problem,
+}
+
+impl Parameter {
+    /// Every kind, with its name in paths.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::Organization, "{organization_id}"),
+        (Self::Facility, "{facility_id}"),
+        (Self::Device, "{device_id}"),
+        (Self::Enrollment, "{enrollment_id}"),
+        (Self::User, "{user_id}"),
+        (Self::Badge, "{badge_id}"),
+        (Self::Patient, "{patient_id}"),
+        (Self::WorkflowKey, "{workflow_key}"),
+        (Self::Problem, "{problem}"),
+    ];
+}
+
+impl Route {
+    /// What stands in its path.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let all = Parameter::ALL.into_iter();
+        all.filter(|(_, name)| self.path.contains(name)).map(|(kind, _)| kind).collect()
+    }
+
+    /// Its path with something in each place.
+    #[must_use]
+    pub fn path_with(&self, fill: impl Fn(Parameter) -> String) -> String {
+        Parameter::ALL.into_iter().fold(self.path.to_owned(), |path, (kind, name)| {
+            if path.contains(name) { path.replace(name, &fill(kind)) } else { path }
+        })
+    }
+
+    /// What kind of thing it is about, for the audit log.
+    #[must_use]
+    pub fn resource(&self) -> &'static str {
+        self.path.split('/').find(|part| !matches!(*part, "" | "api" | "v1")).unwrap_or("endpoint")
+    }
+}
+
+macro_rules! routes {
+    ($($listener:ident $method:ident $path:literal $authorization:expr => $operation:literal $handler:path;)*) => {
+        /// Every endpoint of the server.
+        pub static ROUTES: &[Route] = &[$(Route {
+            method: http::Method::$method,
+            path: $path,
+            listener: Listener::$listener,
+            authorization: $authorization,
+            operation: $operation,
+            handler: |filter| on(filter, $handler),
+        },)*];
+    };
+}
+
+use Action as A;
+use Authorization::{ActiveDevice, AnyKey, Person, Public, SignedIn};
+
+routes! {
+    People GET "/api/v1/health" Public => "health" meta::health;
+    People GET "/api/v1/openapi.json" Public => "openapi" meta::openapi;
+    People GET "/problems" Public => "list_problems" meta::list_problems;
+    People GET "/problems/{problem}" Public => "explain_problem" meta::explain_problem;
+
+    People POST "/api/v1/sessions" Public => "sign_in" sessions::sign_in;
+    People GET "/api/v1/sessions/current" SignedIn => "current_session" sessions::current_session;
+    People DELETE "/api/v1/sessions/current" SignedIn => "sign_out" sessions::sign_out;
+
+    People GET "/api/v1/organizations" Person(A::ReadOrganization) => "list_organizations" organizations::list_organizations;
+    People POST "/api/v1/organizations" Person(A::ManagePlatform) => "create_organization" organizations::create_organization;
+    People GET "/api/v1/organizations/{organization_id}" Person(A::ReadOrganization) => "show_organization" organizations::show_organization;
+    People PUT "/api/v1/organizations/{organization_id}" Person(A::ManageOrganization) => "update_organization" organizations::update_organization;
+
+    People GET "/api/v1/facilities" Person(A::ReadFacility) => "list_facilities" facilities::list_facilities;
+    People POST "/api/v1/facilities" Person(A::ManageOrganization) => "create_facility" facilities::create_facility;
+    People GET "/api/v1/facilities/{facility_id}" Person(A::ReadFacility) => "show_facility" facilities::show_facility;
+    People PUT "/api/v1/facilities/{facility_id}" Person(A::ManageFacility) => "update_facility" facilities::update_facility;
+    People PUT "/api/v1/facilities/{facility_id}/census" Person(A::UpdateCensus) => "update_census" facilities::update_census;
+    People GET "/api/v1/facilities/{facility_id}/devices" Person(A::ReadDevices) => "list_devices" devices::list_devices;
+
+    People POST "/api/v1/devices" Person(A::ManageDevices) => "register_device" devices::register_device;
+    People GET "/api/v1/devices/{device_id}" Person(A::ReadDevices) => "show_device" devices::show_device;
+    People PUT "/api/v1/devices/{device_id}" Person(A::ManageDevices) => "update_device" devices::update_device;
+    People POST "/api/v1/devices/{device_id}/deactivate" Person(A::ManageDevices) => "deactivate_device" devices::deactivate_device;
+
+    People POST "/api/v1/enrollments/approve" Person(A::ManageDevices) => "approve_enrollment" enrollments::approve_enrollment;
+    People POST "/api/v1/enrollments/{enrollment_id}/confirm" Person(A::ManageDevices) => "confirm_enrollment" enrollments::confirm_enrollment;
+
+    People GET "/api/v1/users" Person(A::ManageUsers) => "list_users" users::list_users;
+    People POST "/api/v1/users" Person(A::ManageUsers) => "create_user" users::create_user;
+    People GET "/api/v1/users/{user_id}" Person(A::ManageUsers) => "show_user" users::show_user;
+    People PUT "/api/v1/users/{user_id}" Person(A::ManageUsers) => "update_user" users::update_user;
+    People PUT "/api/v1/users/{user_id}/pin" Person(A::ManageUsers) => "set_pin" users::set_pin;
+    People PUT "/api/v1/users/{user_id}/password" Person(A::ManageUsers) => "set_password" users::set_password;
+    People GET "/api/v1/users/{user_id}/badges" Person(A::ManageUsers) => "list_badges" badges::list_badges;
+    People POST "/api/v1/badges" Person(A::ManageUsers) => "issue_badge" badges::issue_badge;
+    People POST "/api/v1/badges/{badge_id}/revoke" Person(A::ManageUsers) => "revoke_badge" badges::revoke_badge;
+
+    People GET "/api/v1/workflows" Person(A::ReadWorkflows) => "list_workflows" workflows::list_workflows;
+    People POST "/api/v1/workflows" Person(A::ManageWorkflows) => "publish_workflow" workflows::publish_workflow;
+    People GET "/api/v1/workflows/{workflow_key}" Person(A::ReadWorkflows) => "show_workflow" workflows::show_workflow;
+
+    People GET "/api/v1/patients" Person(A::ReadPatients) => "list_patients" patients::list_patients;
+    People POST "/api/v1/patients" Person(A::ManagePatients) => "create_patient" patients::create_patient;
+    People GET "/api/v1/patients/{patient_id}" Person(A::ReadPatients) => "show_patient" patients::show_patient;
+    People PUT "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "update_patient" patients::update_patient;
+    People DELETE "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "discharge_patient" patients::discharge_patient;
+    People GET "/api/v1/patients/{patient_id}/records" Person(A::ReadPatients) => "list_records" patients::list_records;
+
+    People GET "/api/v1/audit-events" Person(A::ReadAudit) => "search_audit_events" audit_log::search_audit_events;
+
+    Devices POST "/api/v1/enroll" AnyKey => "enroll" sync::enroll;
+    Devices POST "/api/v1/devices/{device_id}/heartbeat" ActiveDevice => "heartbeat" sync::heartbeat;
+    Devices POST "/api/v1/sync/push" ActiveDevice => "push" sync::push;
+    Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" sync::pull;
+    Devices GET "/api/v1/sync/live" ActiveDevice => "live" sync::live;
+}
+
+/// The router of one listener: every route of it, under `/api/v1` and `/api` alike, with or without
+/// `/org/{slug}` before it.
+#[must_use]
+pub fn router(app: &App, listener: Listener) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES.iter().filter(|route| route.listener == listener) {
+        // Every method of the table is one that axum can filter by.
+        let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
+        let guarded = (route.handler)(filter).route_layer(from_fn_with_state((app.clone(), route), guard));
+        if let Some(rest) = route.path.strip_prefix("/api/v1/") {
+            router = router.route(&format!("/api/{rest}"), guarded.clone());
+        }
+        router = router.route(route.path, guarded);
+    }
+    let router = router
+        .fallback(async || Refusal::not_found())
+        .with_state(app.clone())
+        .layer(CatchPanicLayer::custom(of_panic))
+        .layer(from_fn(finish));
+    // The slug has to leave the path before the path is looked up.
+    Router::new().fallback_service(router.map_request(take_slug))
+}

@@ -1,0 +1,115 @@
+//! `carepost-server init`: what a server needs before it can serve. Nothing that exists is overwritten.
+
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256};
+use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
+
+use crate::config::{Config, KeySource};
+use crate::password::{PasswordError, check_password, hash_now};
+use crate::store::StoreError;
+use crate::{ServeError, clock, open_store};
+
+/// Why a server could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A file or folder cannot be written.
+    #[error("{path}: {fault}; check who owns the folder and whether the disk is full")]
+    Unwritable {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        fault: std::io::Error,
+    },
+    /// The password is too weak.
+    #[error("the administrator's password: {0}")]
+    Password(&'static str),
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] PasswordError),
+    /// The certificate could not be made.
+    #[error("the certificate could not be made: {0}; check the host names")]
+    Certificate(#[from] rcgen::Error),
+    /// The server could not be opened.
+    #[error(transparent)]
+    Open(#[from] ServeError),
+    /// The administrator could not be created.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What `init` made, and what was there already.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The database key's file, if it was made now.
+    pub database_key: Option<PathBuf>,
+    /// The certificate's file, if it was made now.
+    pub certificate: Option<PathBuf>,
+    /// Whether the first platform administrator was created now.
+    pub admin: bool,
+}
+
+/// Makes the state directory, the database key, a self-signed certificate for these host names and the
+/// first platform administrator, each unless it is there.
+///
+/// # Errors
+/// See [`SetupError`].
+pub async fn init(
+    config: &Config,
+    hosts: &[String],
+    admin: &str,
+    password: &SecretString,
+) -> Result<Made, SetupError> {
+    check_password(password.expose_secret()).map_err(SetupError::Password)?;
+    let folder = &config.state_dir;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|fault| SetupError::Unwritable { path: folder.clone(), fault })?;
+    let database_key = make_database_key(config)?;
+    let certificate = make_certificate(config, hosts)?;
+    let store = open_store(config).await?;
+    let created = store.system().platform_admins().await? == 0;
+    if created {
+        let hash = hash_now(password.expose_secret())?;
+        store.system().create_platform_admin(admin, admin, &hash).await?;
+    }
+    store.close();
+    Ok(Made { database_key, certificate, admin: created })
+}
+
+fn make_database_key(config: &Config) -> Result<Option<PathBuf>, SetupError> {
+    let (path, source) = config.database_key_path();
+    if source == KeySource::Credential || path.exists() {
+        return Ok(None);
+    }
+    let digits = Zeroizing::new(clock::hex(&*Zeroizing::new(clock::random::<32>())));
+    write_new(&path, digits.as_bytes(), 0o600)?;
+    Ok(Some(path))
+}
+
+fn make_certificate(config: &Config, hosts: &[String]) -> Result<Option<PathBuf>, SetupError> {
+    let (certificate, key) = (config.certificate_path(), config.key_path());
+    if certificate.exists() || key.exists() {
+        return Ok(None);
+    }
+    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut params = CertificateParams::new(hosts.to_vec())?;
+    params.distinguished_name.push(DnType::CommonName, "Carepost sync-server");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let signed = params.self_signed(&pair)?;
+    // The key first: a certificate without it would look finished to the next `init`.
+    write_new(&key, Zeroizing::new(pair.serialize_pem()).as_bytes(), 0o600)?;
+    write_new(&certificate, signed.pem().as_bytes(), 0o644)?;
+    Ok(Some(certificate))
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), SetupError> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|fault| SetupError::Unwritable { path: path.to_owned(), fault })
+}
