@@ -9,5 +9,11 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod main_job;
 mod tidy;
 mod units;
+
+/// TLS needs a provider of cryptography before the first connection; the second call changes nothing.
+fn install_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
