@@ -91,7 +91,7 @@ pub fn vitals(random: &mut Random) -> Map<String, Value> {
         &["Sitting", "Sitting", "Sitting", "Lying", "Standing"],
         usize::try_from(random.below(5)).unwrap_or(0),
     );
-    let mut values = json!({
+    let values = json!({
         "systolic": systolic.clamp(85, 210),
         "diastolic": (systolic * 6 / 10 + random.around(2, 6)).clamp(45, 120),
         "pulse": random.around(76, 10).clamp(45, 140),
@@ -100,6 +100,10 @@ pub fn vitals(random: &mut Random) -> Map<String, Value> {
         "oxygen": random.around(96, 2).clamp(84, 100),
         "position": position,
     });
+    let mut values = match values {
+        Value::Object(values) => values,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    };
     if random.below(6) == 0 {
         let notes = [
             "Resting in bed, no complaint.",
@@ -108,12 +112,9 @@ pub fn vitals(random: &mut Random) -> Map<String, Value> {
             "Complains of mild headache, charge nurse told.",
         ];
         let note = pick(&notes, usize::try_from(random.below(4)).unwrap_or(0));
-        values["note"] = json!(note);
+        values.insert("note".to_owned(), json!(note));
     }
-    match values {
-        Value::Object(values) => values,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
-    }
+    values
 }
 
 #[cfg(test)]

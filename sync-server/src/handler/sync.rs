@@ -193,10 +193,7 @@ impl Pages {
                 return Some(alive);
             }
         }
-        match self.page().await {
-            Ok(chunk) => Some(chunk),
-            Err(_) => None,
-        }
+        self.page().await.ok()
     }
 
     /// Waits for the feed to move: none inside when it has, a keep-alive when it has not for a while;
