@@ -24,7 +24,10 @@ impl Ward {
             BadgeEvent::Presented { uid, .. } => self.present(uid),
             BadgeEvent::Unreadable { .. } => {
                 let (badge, throttle) = (Presented::Unreadable, Throttle::default());
-                self.session_on(SessionEvent::BadgePresented { badge, throttle, card: CardKey(0) });
+                // Nobody knows which card it was, so no two are the same; and it is gone, or as good as.
+                let card = CardKey(self.clock.random_u64());
+                self.session_on(SessionEvent::BadgePresented { badge, throttle, card });
+                self.session_on(SessionEvent::BadgeRemoved);
             }
             BadgeEvent::Removed { .. } => self.session_on(SessionEvent::BadgeRemoved),
             BadgeEvent::Reader(_) => {}
@@ -76,12 +79,10 @@ impl Ward {
     /// Keeps a counter durably; while the disk does not take it, in memory, so that a full disk makes
     /// guessing no cheaper.
     fn keep_throttle(&self, user: UserId, throttle: Throttle) {
+        lock(&self.unkept).insert(user, throttle);
         match self.outbox.keep_throttle(user, &throttle) {
             Ok(()) => drop(lock(&self.unkept).remove(&user)),
-            Err(error) => {
-                tracing::error!(%error, "a PIN failure counter could not be kept");
-                lock(&self.unkept).insert(user, throttle);
-            }
+            Err(error) => tracing::error!(%error, "a PIN failure counter could not be kept"),
         }
     }
 

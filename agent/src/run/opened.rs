@@ -32,7 +32,7 @@ pub(crate) struct Opened {
 }
 
 /// Where the enrollment stands, as it is kept.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct KeptEnrollment {
     pub(crate) step: Step,
     /// The one-time token of a device registered beforehand, until it is used. Sealed with the rest.
@@ -129,15 +129,22 @@ impl Opened {
         Ok(self.vault.keep(Kept::Enrollment, &KeptEnrollment { step: Step::Asking, token })?)
     }
 
-    /// The server said its time in answer to a request sent at `sent`, or in passing.
-    pub(crate) fn server_said(&self, server: Timestamp, sent: Option<std::time::Duration>) {
-        let floor = match sent {
+    /// The server said its time in answer to a request sent at `sent`, or in passing: the floor to keep,
+    /// when it is time to.
+    pub(crate) fn hear_time(
+        &self,
+        server: Timestamp,
+        sent: Option<std::time::Duration>,
+    ) -> Option<Timestamp> {
+        match sent {
             Some(sent) => self.clock.compared(server, sent),
             None => self.clock.heard(server),
-        };
-        if let Some(floor) = floor
-            && let Err(error) = self.vault.keep(Kept::Clock, &floor)
-        {
+        }
+    }
+
+    /// Keeps the clock's floor.
+    pub(crate) fn keep_floor(&self, floor: Timestamp) {
+        if let Err(error) = self.vault.keep(Kept::Clock, &floor) {
             tracing::error!(%error, "the clock's floor could not be kept");
         }
     }

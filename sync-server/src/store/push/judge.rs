@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map};
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::change::{Change, ChangeKind, Lane, Verdict};
+use carepost_protocol::change::{Change, ChangeKind, Verdict};
 use carepost_protocol::id::{AssignmentId, PatientId, RecordId, UserId};
 use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::role::Role;
