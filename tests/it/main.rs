@@ -9,6 +9,8 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod bad_input;
+mod bad_push;
 mod isolation;
 mod main_job;
 mod tidy;
