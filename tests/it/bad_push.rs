@@ -93,7 +93,7 @@ async fn a_bad_change_is_rejected_by_name_and_holds_up_none_behind_it() -> Resul
         ward.change(|change| drop(change.fields.insert("colour".to_owned(), json!("red"))))?,
         ward.change(|change| drop(change.fields.remove("pulse")))?,
         ward.change(|change| drop(change.fields.insert("pulse".to_owned(), json!("fast"))))?,
-        ward.change(|change| change.workflow = Some("'; DROP TABLE base_changes; --".to_owned()))?,
+        ward.change(|change| change.workflow = Some("'; DROP TABLE changes; --".to_owned()))?,
         ward.change(|change| change.schema_version = Some(7))?,
         ward.change(|change| change.patient = None)?,
         ward.change(|change| change.kind = ChangeKind::Delete)?,

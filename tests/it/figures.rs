@@ -95,7 +95,7 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     beat(QueueState { wedged: counts.wedged, ..QueueState::default() }).await?;
     let shown = facility.device("Tablet").await?;
     assert_eq!((states(&shown), &shown["wedged"]), (("ACTIVE", "OUT_OF_SYNC", true), &json!(1)));
-    assert_eq!(shown["sync_reason"], "1 entries were refused and need attention.");
+    assert_eq!(shown["sync_reason"], "1 entry was refused and needs attention.");
     Ok(())
 }
 

@@ -33,6 +33,7 @@ fn the_exemptions_only_shrink() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_role_reaches_another_tenant_by_any_route() -> Result<()> {
     let tenants = Tenants::new().await?;
+    requests::finds_what_is_new(&tenants.document);
     let mut breaches = requests::unknown(&tenants.document);
     breaches.extend(strangers(&tenants).await?);
     let refused = tenants.people.iter().map(|person| foreign(&tenants, person));

@@ -124,6 +124,27 @@ pub fn unknown(document: &Value) -> Vec<String> {
     breaches
 }
 
+/// Shows that something new in the API would be found: an id, a body, a renamed operation.
+pub fn finds_what_is_new(document: &Value) {
+    let found = |plant: &dyn Fn(&mut Value), word: &str| {
+        let mut planted = document.clone();
+        plant(&mut planted);
+        let breaches = unknown(&planted);
+        assert!(breaches.len() == 1 && breaches[0].contains(word), "{word} is not found: {breaches:?}");
+    };
+    let users = "/api/v1/users";
+    found(
+        &|it| it["components"]["schemas"]["CreatePatient"]["properties"]["ward_id"] = json!({}),
+        "Body(\"ward_id\")",
+    );
+    found(&|it| it["paths"][users]["get"]["parameters"][0]["name"] = json!("team_id"), "Query(\"team_id\")");
+    found(
+        &|it| it["paths"]["/api/v1/badges/{badge_id}/revoke"]["post"]["requestBody"] = json!({}),
+        "no body of revoke_badge",
+    );
+    found(&|it| it["paths"][users]["get"]["operationId"] = json!("users"), "list_users");
+}
+
 fn is_id(name: &str) -> bool {
     name.ends_with("_id") && !NO_IDS.contains(&name)
 }
