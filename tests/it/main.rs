@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod bad_push;
+mod cli;
 mod figures;
 mod isolation;
 mod main_job;
