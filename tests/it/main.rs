@@ -9,7 +9,11 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod bad_input;
+mod bad_push;
 mod cli;
+mod figures;
+mod isolation;
 mod main_job;
 mod tidy;
 mod units;
