@@ -9,7 +9,15 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod badges;
+mod full_disk;
+mod lobby;
 mod main_job;
+mod offline;
+mod plaintext;
+mod power_loss;
+mod revocation;
+mod sessions;
 mod tidy;
 mod units;
 

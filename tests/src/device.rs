@@ -86,6 +86,7 @@ impl Device {
                 assignment: grant.assignment_id,
             },
             device_key: key,
+            max_mib: 64,
             now: clock.now(),
         })?;
         Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock })

@@ -138,7 +138,7 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> Vec<Finding> {
         Ok(Some(grant)) => {
             let enrolled = format!("{} at {}", grant.device_name, grant.facility_name);
             let mut findings = vec![finding("enrolled", Verdict::Well, enrolled)];
-            findings.push(match opened.files(&grant, config.mirror.cache_kib) {
+            findings.push(match opened.files(&grant, config) {
                 Ok((mirror, outbox)) => {
                     let ready = mirror.is_complete(Collection::Records).unwrap_or(false);
                     let counts = outbox.counts().unwrap_or_default();

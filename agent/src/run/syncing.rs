@@ -151,6 +151,7 @@ impl Uplink {
                 self.opened.server_said(server_time, Some(sent_at));
                 self.engine(SyncEvent::Pushed { lane, left });
                 self.look_for_wedged();
+                self.retry_unsaved();
                 if lane == Lane::Care {
                     self.desk.changed();
                 }
@@ -163,6 +164,7 @@ impl Uplink {
                 self.opened.server_said(server_time, None);
                 self.ward.members_changed();
                 self.engine(SyncEvent::PageApplied { cursor });
+                self.retry_unsaved();
                 self.desk.changed();
             }
             Report::MirrorRefused => {
@@ -313,6 +315,15 @@ impl Uplink {
             tracing::warn!(wedged, "the server refused entries: they need attention");
             self.heart(HeartbeatEvent::Changed);
         }
+    }
+
+    fn retry_unsaved(&mut self) {
+        let (ward, desk) = (Arc::clone(&self.ward), Arc::clone(&self.desk));
+        self.tasks.spawn_blocking(move || {
+            if ward.retry_unsaved() {
+                desk.changed();
+            }
+        });
     }
 
     fn prune(&mut self) {
