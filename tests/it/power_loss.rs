@@ -111,6 +111,7 @@ async fn an_enrollment_goes_on_after_a_power_cut_at_each_step() -> Result<()> {
     hall.says(&["Riverside", "Tap your badge"]).await?;
     hall.pull_the_plug().await?;
     hall.start().await?;
+    hall.status_is("loading", false).await?;
     hall.sign_in(&scene.nora).await?;
     let devices = admin.get(&format!("/api/v1/facilities/{}/devices", scene.facility.id)).await?;
     assert_eq!(carepost_tests::world::items(&devices)?.len(), 1, "{devices}");

@@ -36,6 +36,8 @@ pub enum Presented {
     RandomUid,
     /// A card that left too early, or that speaks no known language.
     Unreadable,
+    /// A card that already lay on the reader when that was plugged in.
+    LyingThere,
 }
 
 /// Which presentations are taps. A badge that is left on the reader is one tap, however often the
@@ -107,6 +109,7 @@ impl SessionMachine {
             Presented::Unknown => (None, Notice::UnknownBadge, Reason::UnknownBadge),
             Presented::RandomUid => (None, Notice::RandomUid, Reason::RandomUid),
             Presented::Unreadable => (None, Notice::Unreadable, Reason::UnreadableBadge),
+            Presented::LyingThere => (None, Notice::LeftOnReader, Reason::UnreadableBadge),
         };
         self.refuse(user, notice, reason, at.monotonic, out);
     }

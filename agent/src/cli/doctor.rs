@@ -183,6 +183,10 @@ async fn reach(config: &Config) -> anyhow::Result<()> {
     Ok(Upstream::new(&config.server.url, ca.as_deref(), &own, boot)?.reach().await?)
 }
 
+fn is_in_use(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}
+
 async fn reader(config: &Config) -> Finding {
     if config.badge.source == BadgeSource::None {
         return finding("reader", Verdict::Well, "none, as configured");
@@ -190,6 +194,9 @@ async fn reader(config: &Config) -> Finding {
     let source = match crate::run::badges(config) {
         Ok(Some(badges)) => badges,
         Ok(None) => return finding("reader", Verdict::Well, "none, as configured"),
+        Err(error) if is_in_use(&error) => {
+            return finding("reader", Verdict::Mind, "scripted badges, taken by the running agent");
+        }
         Err(error) => return finding("reader", Verdict::Wrong, format!("{error:#}")),
     };
     let (source, mut events) = source;

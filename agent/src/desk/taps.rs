@@ -15,15 +15,24 @@ use serde_json::Value;
 
 use super::lock;
 use super::ward::Ward;
-use crate::badge::{self, BadgeEvent, Feedback, Uid};
+use crate::badge::{self, BadgeEvent, Feedback, Uid, Unreadable};
 
 impl Ward {
     /// A reader saw something: what to show at the reader.
     pub fn on_badge(&self, event: &BadgeEvent) -> Option<Feedback> {
         match event {
             BadgeEvent::Presented { uid, .. } => self.present(uid),
-            BadgeEvent::Unreadable { .. } => {
-                let (badge, throttle) = (Presented::Unreadable, Throttle::default());
+            BadgeEvent::Unreadable { why, .. } => {
+                let badge = match why {
+                    Unreadable::LyingThere => Presented::LyingThere,
+                    Unreadable::PulledAway
+                    | Unreadable::Mute
+                    | Unreadable::Refused(_)
+                    | Unreadable::Malformed(_)
+                    | Unreadable::Hung
+                    | Unreadable::Failed(_) => Presented::Unreadable,
+                };
+                let throttle = Throttle::default();
                 self.session_on(SessionEvent::BadgePresented { badge, throttle, card: CardKey(0) });
             }
             BadgeEvent::Removed { .. } => self.session_on(SessionEvent::BadgeRemoved),
@@ -43,7 +52,8 @@ impl Ward {
             | Presented::Inactive { .. }
             | Presented::Unknown
             | Presented::RandomUid
-            | Presented::Unreadable => Throttle::default(),
+            | Presented::Unreadable
+            | Presented::LyingThere => Throttle::default(),
         };
         self.session_on(SessionEvent::BadgePresented { badge, throttle, card });
     }
