@@ -5,6 +5,7 @@
 pub mod app;
 pub mod audit;
 pub mod body;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
@@ -108,7 +109,7 @@ pub async fn serve(
 /// See [`ServeError`].
 pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
     let (path, key) = (config.database_path(), config.database_key()?);
-    let ambient = Ambient::new(clock::now, |bytes| clock::fill(bytes));
+    let ambient = Ambient::new(clock::now, clock::fill);
     let opened = tokio::task::spawn_blocking(move || Store::open(&path, &DatabaseKey::new(*key), ambient));
     Ok(opened.await??)
 }

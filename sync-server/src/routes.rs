@@ -196,7 +196,6 @@ routes! {
 
 /// The router of one listener: every route of it, under `/api/v1` and `/api` alike, with or without
 /// `/org/{slug}` before it.
-#[must_use]
 pub fn router(app: &App, listener: Listener) -> Router {
     let mut router = Router::new();
     for route in ROUTES.iter().filter(|route| route.listener == listener) {

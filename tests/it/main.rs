@@ -10,6 +10,7 @@
 )]
 
 mod badges;
+mod cli;
 mod full_disk;
 mod lobby;
 mod main_job;

@@ -136,10 +136,10 @@ impl Opened {
             Some(sent) => self.clock.compared(server, sent),
             None => self.clock.heard(server),
         };
-        if let Some(floor) = floor {
-            if let Err(error) = self.vault.keep(Kept::Clock, &floor) {
-                tracing::error!(%error, "the clock's floor could not be kept");
-            }
+        if let Some(floor) = floor
+            && let Err(error) = self.vault.keep(Kept::Clock, &floor)
+        {
+            tracing::error!(%error, "the clock's floor could not be kept");
         }
     }
 }

@@ -177,7 +177,7 @@ mod tests {
     fn stream() -> String {
         let reordered = r#"{"seq":2,"collection":"users","id":"y","deleted":true}"#;
         let stranger = r#"{"from_the_future":1}"#;
-        [DOCUMENT, &stranger, reordered, &end(2), KEEP_ALIVE, DOCUMENT, &end(3), &end(3), ""].join("\n")
+        [DOCUMENT, stranger, reordered, &end(2), KEEP_ALIVE, DOCUMENT, &end(3), &end(3), ""].join("\n")
     }
 
     fn events(cutter: &mut Cutter) -> Result<Vec<String>, UpstreamError> {

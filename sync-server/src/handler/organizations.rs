@@ -352,7 +352,7 @@ fn npi_warning(npi: &str) -> Option<FieldError> {
         .enumerate()
         .map(|(at, digit)| if at % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 })
         .sum();
-    (sum % 10 != 0).then(|| FieldError {
+    (!sum.is_multiple_of(10)).then(|| FieldError {
         field: "npi".to_owned(),
         detail: "the check digit does not match: compare it with the NPI registry".to_owned(),
     })

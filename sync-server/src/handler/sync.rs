@@ -133,7 +133,6 @@ struct Pages {
     listener: Listener,
     cursor: Option<Cursor>,
     at_head: bool,
-    ended: bool,
     until: Until,
     packer: Packer,
 }
@@ -156,10 +155,12 @@ async fn open(app: &App, device: Device, from: From, headers: &HeaderMap, until:
         listener,
         cursor,
         at_head: false,
-        ended: false,
         until,
         packer: Packer::new(zstd)?,
     };
+    if !pages.is_still_active().await {
+        return Err(Refusal::new(ProblemKind::DeviceRevoked, "An administrator deactivated this device."));
+    }
     // The first page is read before anything is answered, so that a cursor that is not served any more
     // is a problem document and not a broken stream.
     let first = pages.page().await?;
@@ -182,21 +183,15 @@ impl Pages {
     /// What goes down next; none ends the stream. An error ends it too: the device comes again and is
     /// told then.
     async fn next(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
         if self.at_head {
             if self.until == Until::Head {
-                return None;
+                return self.packer.finish();
             }
             if let Some(alive) = self.wait().await? {
                 return Some(alive);
             }
         }
-        match self.page().await {
-            Ok(chunk) => Some(chunk),
-            Err(_) => None,
-        }
+        self.page().await.ok()
     }
 
     /// Waits for the feed to move: none inside when it has, a keep-alive when it has not for a while;
@@ -210,11 +205,20 @@ impl Pages {
             },
             () = self.app.stopping.wait() => None,
             () = tokio::time::sleep(patience) => {
+                if !self.is_still_active().await {
+                    return None;
+                }
                 self.device.facility.synced(&self.device.identity);
                 let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
                 self.packer.pack(line.as_bytes()).ok().map(Some)
             }
         }
+    }
+
+    /// Whether the device may still work: its state was read before this stream began to listen.
+    async fn is_still_active(&self) -> bool {
+        let known = self.app.store.system().device_by_key(*self.device.key.sha256()).await;
+        matches!(known, Ok(Some(identity)) if identity.state() == DeviceState::Active)
     }
 
     async fn page(&mut self) -> Answer<Bytes> {
@@ -259,6 +263,13 @@ impl Packer {
         encoder.write_all(lines)?;
         encoder.flush()?;
         Ok(Bytes::from(std::mem::take(encoder.get_mut())))
+    }
+}
+
+impl Packer {
+    /// What closes the compressed stream, once; none after that, and none where nothing is compressed.
+    fn finish(&mut self) -> Option<Bytes> {
+        self.0.take()?.finish().ok().map(Bytes::from)
     }
 }
 

@@ -31,9 +31,9 @@ const MAX_WAITING: u64 = 10_000;
 /// How long a device that asks no more is remembered after its code ran out.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Seconds between a waiting device's requests.
-const WAITING_INTERVAL: u32 = 5;
+const WAITING_INTERVAL: u32 = 2;
 /// Seconds between the requests of one whose number is being confirmed.
-const CONFIRMING_INTERVAL: u32 = 2;
+const CONFIRMING_INTERVAL: u32 = 1;
 
 /// Wrong codes, counted per user: five in ten minutes, then none is taken until those are over.
 #[derive(Debug, Default)]

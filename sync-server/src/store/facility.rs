@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{BootId, PatientId};
 use carepost_protocol::record::RecordDocument;
+use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::wire::heartbeat::Heartbeat;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
@@ -79,8 +80,16 @@ impl FacilityStore {
     /// A patient's records, latest first.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn records(&self, patient: PatientId, limit: usize) -> Result<Vec<RecordDocument>> {
+    /// [`StoreError::NotFound`] when the permit is for another facility.
+    pub async fn records(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+        limit: usize,
+    ) -> Result<Vec<RecordDocument>> {
+        if permit.resource() != Resource::Facility(self.scope.organization(), self.scope.facility()) {
+            return Err(StoreError::NotFound("patient"));
+        }
         self.store
             .read(Reach::Facility(self.scope), move |tx| {
                 tx.all(

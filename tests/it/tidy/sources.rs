@@ -141,7 +141,7 @@ fn is_empty_name(word: &str) -> bool {
 
 /// The name of the struct, enum or trait that a line begins to define.
 fn defined_type(line: &str) -> Option<&str> {
-    let mut words = line.trim_start().split_whitespace().skip_while(|word| word.starts_with("pub"));
+    let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
     if !matches!(words.next()?, "struct" | "enum" | "trait") {
         return None;
     }

@@ -90,7 +90,7 @@ impl Scene {
             for line in page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 let line: serde_json::Value = serde_json::from_slice(line)?;
                 if line.get("collection").is_some_and(|it| it == "records") {
-                    self.bodies.push(serde_json::to_vec(&line["body"])?);
+                    self.bodies.push(serde_json::to_vec(line.get("body").context("a body")?)?);
                 }
             }
         }
