@@ -39,6 +39,28 @@ async fn a_kiosk_that_starts_without_its_server_signs_in_and_charts() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_without_its_copy_says_so_and_pulls_it_afresh() -> Result<()> {
+    let scene = Scene::new(3).await?;
+    let mut hall = scene.kiosk("hall").await?;
+    hall.stop().await?;
+    for file in ["mirror.db", "mirror.db-wal", "mirror.db-shm"] {
+        if let Err(error) = std::fs::remove_file(hall.folder.join("state").join(file)) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        }
+    }
+    hall.link.cut();
+    hall.start().await?;
+    hall.tap(&scene.nora.uid).await?;
+    // Nobody is told that her badge is unknown: this device does not know yet.
+    hall.says(&["This device is still loading its first copy", "Some residents may be missing"]).await?;
+    hall.link.restore();
+    hall.status_is("loading", false).await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.says(&[scene.resident()?.0]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_a_certificate_of_another_authority_is_not_talked_to() -> Result<()> {
     let scene = Scene::new(2).await?;
     let mut hall = scene.kiosk("hall").await?;

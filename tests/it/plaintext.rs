@@ -108,7 +108,7 @@ fn search_file(path: &Path, secrets: &[String]) -> Result<()> {
 
 /// The bytes of a badge's number.
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() < 12 || text.len() % 2 != 0 {
+    if text.len() < 12 || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()

@@ -1,13 +1,17 @@
 //! A device is deactivated: at once it shows nothing, and its key is refused.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
+use carepost_agent::identity::{Factors, Vault};
+use carepost_agent::outbox::{Binding, Outbox, OutboxOpening};
 use carepost_agent::upstream::UpstreamError;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_tests::children::until;
 use carepost_tests::device::Device;
-use carepost_tests::kiosk::PATIENCE;
+use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use serde_json::{Map, json};
 
@@ -22,7 +26,6 @@ async fn a_deactivated_kiosk_shows_nothing_at_once_and_for_good() -> Result<()> 
     hall.link.cut();
     hall.says(&["Internet down"]).await?;
     hall.chart(name, "vitals", &vitals("Never sent")).await?;
-    let waiting = std::fs::metadata(hall.folder.join("state/outbox.db"))?.len();
 
     let device = scene.facility.device("hall").await?;
     let device = device["id"].as_str().context("no id")?;
@@ -48,10 +51,31 @@ async fn a_deactivated_kiosk_shows_nothing_at_once_and_for_good() -> Result<()> 
     }
     assert_eq!(hall.command(&["status"]).await?.0, 5);
     assert!(scene.facility.records(id).await?.is_empty(), "it sends nothing any more");
-    // What waited is not destroyed: the recovery key opens it.
-    assert!(std::fs::metadata(hall.folder.join("state/outbox.db"))?.len() >= waiting);
     assert_eq!(scene.facility.device("hall").await?["state"], "REVOKED");
+    // What waited is not destroyed: it is in the outbox still.
+    hall.stop().await?;
+    assert_eq!(outbox_of(&hall)?.counts()?.care, 1);
     Ok(())
+}
+
+/// The outbox of a kiosk whose agent does not run, opened on that kiosk's own hardware.
+fn outbox_of(kiosk: &Kiosk) -> Result<Outbox> {
+    let factors = Factors::read(&kiosk.folder.join("factors"))?;
+    let vault = Vault::open(&kiosk.folder.join("state"), &factors, None)?;
+    let grant = vault.grant()?.context("it was never enrolled")?;
+    Ok(Outbox::open(OutboxOpening {
+        path: &vault.outbox_path(),
+        key: vault.outbox_key(),
+        binding: Binding {
+            device: grant.device_id,
+            organization: grant.organization_id,
+            facility: grant.facility_id,
+            assignment: grant.assignment_id,
+        },
+        device_key: Arc::clone(vault.device_key()),
+        max_mib: 1,
+        now: grant.server_time,
+    })?)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,8 @@ pub enum Presented {
     },
     /// Nobody's here.
     Unknown,
+    /// Nobody's so far: the mirror does not have all badges yet.
+    StillLoading,
     /// A card that shows another number each time.
     RandomUid,
     /// A card that left too early, or that speaks no known language.
@@ -107,6 +109,7 @@ impl SessionMachine {
             Presented::Revoked { user } => (Some(user), Notice::RevokedBadge, Reason::RevokedBadge),
             Presented::Inactive { user } => (Some(user), Notice::InactiveUser, Reason::InactiveUser),
             Presented::Unknown => (None, Notice::UnknownBadge, Reason::UnknownBadge),
+            Presented::StillLoading => (None, Notice::StillLoading, Reason::StillLoading),
             Presented::RandomUid => (None, Notice::RandomUid, Reason::RandomUid),
             Presented::Unreadable => (None, Notice::Unreadable, Reason::UnreadableBadge),
             Presented::LyingThere => (None, Notice::LeftOnReader, Reason::UnreadableBadge),

@@ -8,7 +8,7 @@ use carepost_agent_core::session::{
 };
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
-use carepost_protocol::record::UserDocument;
+use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::wire::heartbeat::ReaderState;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -51,6 +51,7 @@ impl Ward {
             Presented::Revoked { .. }
             | Presented::Inactive { .. }
             | Presented::Unknown
+            | Presented::StillLoading
             | Presented::RandomUid
             | Presented::Unreadable
             | Presented::LyingThere => Throttle::default(),
@@ -59,7 +60,10 @@ impl Ward {
     }
 
     fn known(&self, lookup: &str) -> Presented {
-        let Ok(Some(badge)) = self.mirror.badge(lookup) else { return Presented::Unknown };
+        // Asked first: a page that arrives in between only adds.
+        let unknown =
+            if self.is_loaded(Collection::Badges) { Presented::Unknown } else { Presented::StillLoading };
+        let Ok(Some(badge)) = self.mirror.badge(lookup) else { return unknown };
         let user = badge.user_id;
         if !badge.is_active {
             return Presented::Revoked { user };
@@ -67,7 +71,7 @@ impl Ward {
         match self.mirror.user(user) {
             Ok(Some(document)) if document.is_active => Presented::Known(member(&document)),
             Ok(Some(_)) => Presented::Inactive { user },
-            Ok(None) | Err(_) => Presented::Unknown,
+            Ok(None) | Err(_) => unknown,
         }
     }
 
