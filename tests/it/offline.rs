@@ -41,6 +41,7 @@ async fn a_kiosk_that_starts_without_its_server_signs_in_and_charts() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kiosk_without_its_copy_says_so_and_pulls_it_afresh() -> Result<()> {
     let scene = Scene::new(3).await?;
+    let omar = scene.facility.nurse("Omar Reyes", "lpn", "371640", "04B1B2C3D4E5F6").await?;
     let mut hall = scene.kiosk("hall").await?;
     hall.stop().await?;
     for file in ["mirror.db", "mirror.db-wal", "mirror.db-shm"] {
@@ -50,8 +51,10 @@ async fn a_kiosk_without_its_copy_says_so_and_pulls_it_afresh() -> Result<()> {
     }
     hall.link.cut();
     hall.start().await?;
-    hall.tap(&scene.nora.uid).await?;
-    // Nobody is told that her badge is unknown: this device does not know yet.
+    hall.status_is("reader", "READY").await?;
+    let (reader, uid) = (hall.reader()?, omar.uid.clone());
+    tokio::task::spawn_blocking(move || reader.tap(&uid, Duration::from_millis(60))).await??;
+    // Nobody is told that his badge is unknown: this device does not know yet.
     hall.says(&["This device is still loading its first copy", "Some residents may be missing"]).await?;
     hall.link.restore();
     hall.status_is("loading", false).await?;
