@@ -170,7 +170,7 @@ impl Sent {
             signature: self.signature.clone(),
             changes: self.payloads.iter().map(|payload| &**payload).collect(),
         };
-        world.store.facility(scope).push(device, None, &batch).await
+        world.store.facility(scope).push(device, Batch::check(device, None, &batch)?).await
     }
 }
 
