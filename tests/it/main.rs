@@ -11,10 +11,18 @@
 
 mod bad_input;
 mod bad_push;
+mod badges;
 mod cli;
 mod figures;
+mod full_disk;
 mod isolation;
+mod lobby;
 mod main_job;
+mod offline;
+mod plaintext;
+mod power_loss;
+mod revocation;
+mod sessions;
 mod tidy;
 mod units;
 

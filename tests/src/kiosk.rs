@@ -8,7 +8,7 @@ use carepost_reader::{Pcscd, Reader};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
-use crate::children::{Running, free_port, until};
+use crate::children::{Running, free_port, run, until};
 use crate::link::Link;
 use crate::world::{Nurse, Server};
 
@@ -166,6 +166,29 @@ impl Kiosk {
     #[must_use]
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Changes its configuration for the next start.
+    ///
+    /// # Errors
+    /// When `old` does not stand in it.
+    pub fn reconfigure(&self, old: &str, new: &str) -> Result<()> {
+        let text = std::fs::read_to_string(self.config())?;
+        if !text.contains(old) {
+            bail!("no {old:?} in {text}");
+        }
+        Ok(std::fs::write(self.config(), text.replace(old, new))?)
+    }
+
+    /// Runs `carepost-agent` with this kiosk's configuration: its exit code and what it said.
+    ///
+    /// # Errors
+    /// When it cannot be started or hangs.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(i32, String)> {
+        let config = self.config().display().to_string();
+        let all: Vec<&str> = ["--config", &config].into_iter().chain(arguments.iter().copied()).collect();
+        let (code, out, error) = run("carepost-agent", &all, &self.environment()).await?;
+        Ok((code, out + &error))
     }
 
     /// Starts the agent and waits for its page.
@@ -337,6 +360,20 @@ impl Kiosk {
     /// When no answer comes.
     pub async fn status(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.get("/status.json").await?.html)?)
+    }
+
+    /// Waits until the agent says that of itself.
+    ///
+    /// # Errors
+    /// With what it says instead.
+    pub async fn status_is(&self, key: &str, value: impl Into<Value>) -> Result<()> {
+        let value = value.into();
+        let what = format!("{} to have {key} {value}", self.name);
+        let waited = until(&what, PATIENCE, || async {
+            let status = self.status().await?;
+            if status.get(key) == Some(&value) { Ok(()) } else { bail!("{status}") }
+        });
+        waited.await.map_err(|error| error.context(format!("log of {}:\n{}", self.name, tail(&self.log()))))
     }
 
     /// Waits until the start page says all of these.

@@ -161,7 +161,7 @@ fn ward(
     opened: &Opened,
     grant: carepost_protocol::wire::enroll::Grant,
 ) -> anyhow::Result<Ward> {
-    let (mirror, outbox) = opened.files(&grant, config.mirror.cache_kib)?;
+    let (mirror, outbox) = opened.files(&grant, config)?;
     let policy = SessionPolicy {
         screen_lock: Duration::from_secs(config.session.screen_lock),
         screen_warning: Duration::from_secs(config.session.screen_warning),

@@ -74,12 +74,12 @@ impl Opened {
     }
 
     /// The mirror and the outbox of an enrolled device.
-    pub(crate) fn files(&self, grant: &Grant, cache_kib: u32) -> anyhow::Result<(Arc<Mirror>, Arc<Outbox>)> {
+    pub(crate) fn files(&self, grant: &Grant, config: &Config) -> anyhow::Result<(Arc<Mirror>, Arc<Outbox>)> {
         let (mirror, found) = Mirror::open(&MirrorOpening {
             path: &self.vault.mirror_path(),
             key: self.vault.mirror_key(),
             facility: (grant.organization_id, grant.facility_id),
-            cache_kib,
+            cache_kib: config.mirror.cache_kib,
         })?;
         match found {
             Found::Intact => {}
@@ -98,6 +98,7 @@ impl Opened {
                 assignment: grant.assignment_id,
             },
             device_key: Arc::clone(self.vault.device_key()),
+            max_mib: config.outbox.max_mib,
             now: self.clock.now(),
         })?;
         Ok((Arc::new(mirror), Arc::new(outbox)))

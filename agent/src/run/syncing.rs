@@ -167,6 +167,7 @@ impl Uplink {
                 self.server_said(server_time, Some(sent_at));
                 self.engine(SyncEvent::Pushed { lane, left });
                 self.look_for_wedged();
+                self.retry_unsaved();
                 if lane == Lane::Care {
                     self.desk.changed();
                 }
@@ -178,6 +179,7 @@ impl Uplink {
             Report::Applied { cursor, server_time } => {
                 self.server_said(server_time, None);
                 self.engine(SyncEvent::PageApplied { cursor });
+                self.retry_unsaved();
                 self.desk.changed();
             }
             Report::MirrorRefused => self.refetch(true),
@@ -347,6 +349,15 @@ impl Uplink {
         self.tasks.spawn(async move {
             if let Ok(Ok(counts)) = spawn_blocking(move || ward.outbox().counts()).await {
                 let _ = reports.send(Report::Wedged(counts.wedged)).await;
+            }
+        });
+    }
+
+    fn retry_unsaved(&mut self) {
+        let (ward, desk) = (Arc::clone(&self.ward), Arc::clone(&self.desk));
+        self.tasks.spawn_blocking(move || {
+            if ward.retry_unsaved() {
+                desk.changed();
             }
         });
     }
