@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod browser;
 mod main_job;
 mod tidy;
 mod units;
