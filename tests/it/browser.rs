@@ -41,7 +41,12 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     page.sees(&["Set up this device", &kiosk.pairing_code().await?]).await?;
     album.keep(&page, "enroll").await?;
     riverside.enroll(&kiosk).await?;
-    page.sees(&[&riverside.name, "Tap your badge", "Connected"]).await?;
+    page.sees(&[&riverside.name, "Tap your badge"]).await?;
+    until("the first copy", PATIENCE, || async {
+        let text = page.text().await?;
+        if text.contains("still loading") { bail!("{text}") } else { Ok(()) }
+    })
+    .await?;
     album.keep(&page, "locked").await?;
 
     tap_and_touch_the_pin(&page, &kiosk, &nora, Some(&album)).await?;
