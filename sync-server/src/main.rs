@@ -1,2 +1,7 @@
-//! Carepost.
-fn main() {}
+//! The carepost-server program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    carepost_server::cli::main()
+}

@@ -10,6 +10,7 @@
 )]
 
 mod browser;
+mod cli;
 mod main_job;
 mod tidy;
 mod units;

@@ -116,26 +116,25 @@ impl Random {
     }
 }
 
-/// The answers of one round of vitals, as a nurse would give them: most without a note.
+/// The answers of one round of vitals, as nurses give them: pressure and pulse always, the rest now and
+/// then.
 pub fn vitals(random: &mut Random) -> Map<String, Value> {
     let systolic = random.around(128, 18);
-    let position = pick(
-        &["Sitting", "Sitting", "Sitting", "Lying", "Standing"],
-        usize::try_from(random.below(5)).unwrap_or(0),
-    );
-    let values = json!({
-        "systolic": systolic.clamp(85, 210),
-        "diastolic": (systolic * 6 / 10 + random.around(2, 6)).clamp(45, 120),
-        "pulse": random.around(76, 10).clamp(45, 140),
-        "temperature": f64::from(i32::try_from(random.around(979, 7)).unwrap_or(979)) / 10.0,
-        "respirations": random.around(17, 2).clamp(10, 30),
-        "oxygen": random.around(96, 2).clamp(84, 100),
-        "position": position,
-    });
-    let mut values = match values {
-        Value::Object(values) => values,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
-    };
+    let diastolic = systolic * 6 / 10 + random.around(2, 6);
+    let mut values = Map::new();
+    values.insert("systolic".to_owned(), json!(systolic.clamp(85, 210)));
+    values.insert("diastolic".to_owned(), json!(diastolic.clamp(45, 120)));
+    values.insert("pulse".to_owned(), json!(random.around(76, 10).clamp(45, 140)));
+    if random.below(4) == 0 {
+        let tenths = i32::try_from(random.around(979, 7)).unwrap_or(979);
+        values.insert("temperature".to_owned(), json!(f64::from(tenths) / 10.0));
+    }
+    if random.below(4) == 0 {
+        values.insert("oxygen".to_owned(), json!(random.around(96, 2).clamp(84, 100)));
+    }
+    if random.below(8) == 0 {
+        values.insert("respirations".to_owned(), json!(random.around(17, 2).clamp(10, 30)));
+    }
     if random.below(6) == 0 {
         let notes = [
             "Resting in bed, no complaint.",

@@ -266,11 +266,26 @@ impl Kiosk {
         self.pcscd.as_mut().context("this kiosk has no pcscd")
     }
 
+    /// Waits until the kiosk says that its reader is ready, and this device's people are known.
+    ///
+    /// # Errors
+    /// With how it is instead.
+    pub async fn reader_ready(&self) -> Result<()> {
+        until(&format!("the reader of {}", self.name), PATIENCE, || async {
+            let status = self.status().await?;
+            let ready = status.get("reader").is_some_and(|reader| reader == "READY")
+                && status.get("loading").is_some_and(|loading| loading == false);
+            if ready { Ok(()) } else { bail!("{status}") }
+        })
+        .await
+    }
+
     /// Taps a badge and takes it away.
     ///
     /// # Errors
-    /// When the reader does not take it.
+    /// When the reader is not ready in time, or does not take it.
     pub async fn tap(&self, uid: &str) -> Result<()> {
+        self.reader_ready().await?;
         let (reader, uid) = (self.reader()?, uid.to_owned());
         let held = tokio::task::spawn_blocking(move || reader.tap(&uid, Duration::from_millis(60)));
         Ok(held.await??)

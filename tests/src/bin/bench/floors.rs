@@ -14,7 +14,7 @@ pub(crate) fn bare(path: &Path) -> Result<Connection> {
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA temp_store = MEMORY;
-         CREATE TABLE rows (id BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;",
+         CREATE TABLE IF NOT EXISTS rows (id BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;",
     )?;
     Ok(connection)
 }

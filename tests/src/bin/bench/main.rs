@@ -74,6 +74,7 @@ async fn main() -> Result<()> {
         scene.edits(round, &mut figures).await?;
         scene.live(round, &mut figures).await?;
     }
+    say(&figures.table(ROWS));
     say("measuring a kiosk ...");
     kiosk::measure(folder.path(), &scene, &mut figures).await?;
     if let Some(pid) = scene.server_pid() {

@@ -1,0 +1,227 @@
+//! The API's client: signed in by the session that `sign-in` keeps.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use carepost_protocol::wire::problem::Problem;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Certificate, Method};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::Reach;
+
+/// Why the server did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// No answer came.
+    #[error("the server is not reached: {0}. Check --server, --ca and the network")]
+    NotReached(String),
+    /// It refused, and says why.
+    #[error("{}", in_words(.0))]
+    Refused(Box<Problem>),
+    /// Nobody is signed in here.
+    #[error("nobody is signed in: run `carepost-server sign-in` first")]
+    NotSignedIn,
+    /// The answer is none of this API's.
+    #[error("the answer makes no sense: {0}. Is that a Carepost server?")]
+    Nonsense(String),
+}
+
+/// A problem as a person reads it.
+fn in_words(problem: &Problem) -> String {
+    let mut words = format!("{} ({}): {}", problem.title, problem.status, problem.detail);
+    for error in &problem.errors {
+        words.push_str(&format!("\n  {}: {}", error.field, error.detail));
+    }
+    words
+}
+
+/// A client of one server.
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    session: PathBuf,
+    organization: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(reach: &Reach) -> anyhow::Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .tls_version_min(reqwest::tls::Version::TLS_1_3)
+            .https_only(true)
+            .timeout(Duration::from_secs(60))
+            .user_agent(concat!("carepost-server/", env!("CARGO_PKG_VERSION")));
+        if let Some(ca) = &reach.ca {
+            let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+            builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem)?);
+        }
+        Ok(Self {
+            http: builder.build().context("cannot set up TLS: name the certificate to trust with --ca")?,
+            base: reach.server.trim_end_matches('/').to_owned(),
+            session: reach.session.clone().map_or_else(default_session, Ok)?,
+            organization: reach.organization.clone(),
+        })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
+    /// The id of the one thing of a list whose `field` is `name`; an id is taken as it is.
+    pub(super) async fn find(&self, list: &str, field: &str, name: &str) -> anyhow::Result<String> {
+        if name.len() == 36 && name.bytes().filter(|byte| *byte == b'-').count() == 4 {
+            return Ok(name.to_owned());
+        }
+        let found = self.get(list).await?;
+        let items = found.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let named: Vec<&Value> = items
+            .iter()
+            .filter(|item| {
+                let value = item.get(field).and_then(Value::as_str);
+                value.is_some_and(|value| value.eq_ignore_ascii_case(name))
+            })
+            .collect();
+        match named.as_slice() {
+            [one] => Ok(one.get("id").and_then(Value::as_str).context("an item without id")?.to_owned()),
+            [] => anyhow::bail!("there is no {name:?} here; see {list}"),
+            _ => anyhow::bail!("several are called {name:?}: give the id"),
+        }
+    }
+
+    /// Begins a session and keeps its token, readable by this user only.
+    pub(super) async fn sign_in(&self, body: &Value) -> anyhow::Result<Value> {
+        let answer = self.send(Method::POST, "/api/v1/sessions", Some(body), None).await?;
+        let token = answer.get("token").and_then(Value::as_str).context("an answer without token")?;
+        keep(&self.session, &json!({"server": self.base, "token": token}).to_string())?;
+        Ok(answer)
+    }
+
+    /// Ends the session and forgets its token.
+    pub(super) async fn sign_out(&self) -> anyhow::Result<()> {
+        self.call(Method::DELETE, "/api/v1/sessions/current", None).await?;
+        std::fs::remove_file(&self.session)
+            .with_context(|| format!("cannot remove {}", self.session.display()))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let token = self.token()?;
+        self.send(method, path, body, Some(&token)).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&str>,
+    ) -> anyhow::Result<Value> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(token) = token {
+            let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
+            bearer.set_sensitive(true);
+            request = request.header(AUTHORIZATION, bearer);
+        }
+        if let Some(organization) = &self.organization {
+            request = request.header("x-organization-id", organization);
+        }
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let not_reached = |fault: reqwest::Error| ClientError::NotReached(in_full(&fault));
+        let answer = request.send().await.map_err(not_reached)?;
+        let status = answer.status();
+        let bytes = answer.bytes().await.map_err(not_reached)?;
+        if status.is_success() {
+            if bytes.is_empty() {
+                return Ok(Value::Null);
+            }
+            return Ok(
+                serde_json::from_slice(&bytes).map_err(|fault| ClientError::Nonsense(fault.to_string()))?
+            );
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(ClientError::Refused(Box::new(problem)).into()),
+            Err(_) => Err(ClientError::Nonsense(format!("status {status}")).into()),
+        }
+    }
+
+    fn token(&self) -> anyhow::Result<Zeroizing<String>> {
+        let kept = std::fs::read_to_string(&self.session).map(Zeroizing::new);
+        let kept = kept.map_err(|_| ClientError::NotSignedIn)?;
+        let kept: Value = serde_json::from_str(&kept).map_err(|_| ClientError::NotSignedIn)?;
+        // A token goes to the server that gave it, and to no other.
+        if kept.get("server").and_then(Value::as_str) != Some(self.base.as_str()) {
+            return Err(ClientError::NotSignedIn.into());
+        }
+        let token = kept.get("token").and_then(Value::as_str).ok_or(ClientError::NotSignedIn)?;
+        Ok(Zeroizing::new(token.to_owned()))
+    }
+}
+
+fn default_session() -> anyhow::Result<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
+    let state = state.or_else(home).context("neither HOME nor XDG_STATE_HOME is set: give --session")?;
+    Ok(state.join("carepost/session.json"))
+}
+
+fn keep(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    // Made anew, so that an older file's permissions do not stay.
+    match std::fs::remove_file(path) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => return Err(fault.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+fn in_full(fault: &dyn std::error::Error) -> String {
+    let mut words = fault.to_string();
+    let mut cause = fault.source();
+    while let Some(fault) = cause {
+        words = format!("{words}: {fault}");
+        cause = fault.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use carepost_protocol::wire::problem::ProblemKind;
+    use carepost_protocol::workflow::FieldError;
+
+    #[test]
+    fn a_token_is_readable_by_its_user_only() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a/b/session.json");
+        super::keep(&path, "{}").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        super::keep(&path, "{}").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_problem_is_told_in_words_with_its_fields() {
+        let mut problem = ProblemKind::Invalid.because("Correct these fields: name.");
+        problem.errors.push(FieldError { field: "name".into(), detail: "give a name".into() });
+        let words = super::in_words(&problem);
+        assert_eq!(words, "Invalid value (422): Correct these fields: name.\n  name: give a name");
+    }
+}

@@ -1,0 +1,142 @@
+//! Devices: registering, letting in, looking at, deactivating.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::tenants::facility_id;
+use super::{Said, show};
+
+const DEVICE: &[&str] = &[
+    "device_name",
+    "device_type",
+    "state",
+    "is_online",
+    "sync_status",
+    "sync_reason",
+    "waiting",
+    "wedged",
+    "last_seen",
+    "id",
+];
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Device {
+    /// Register a device before it is seen: gives a one-time token for `carepost-agent enroll`.
+    #[command(
+        after_help = "Example:\n  carepost-server device register \"Hall kiosk\" --facility Riverside --type RASPBERRY_PI --uuid 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42"
+    )]
+    Register(Register),
+    /// Let a waiting device in: type the code it shows, then the number it shows next.
+    #[command(
+        after_help = "Example:\n  carepost-server device approve BCDF-GHJK --facility Riverside --name \"Hall kiosk\""
+    )]
+    Approve(Approve),
+    /// Confirm the number that an approved device shows.
+    Confirm {
+        /// The enrollment, as `approve` named it.
+        enrollment: String,
+        /// The two digits on its screen.
+        number: String,
+    },
+    /// List a facility's devices.
+    List {
+        /// The facility, by name or id.
+        facility: String,
+    },
+    /// Show all of a device.
+    Show {
+        /// The device's id.
+        device: String,
+    },
+    /// Deactivate a device: its key is refused from now on.
+    Deactivate {
+        /// The device's id.
+        device: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Register {
+    /// Its name.
+    name: String,
+    /// The facility, by name or id.
+    #[arg(long)]
+    facility: String,
+    /// RASPBERRY_PI, TABLET, LAPTOP, WORKSTATION or BADGE_READER.
+    #[arg(long = "type", value_name = "TYPE", default_value = "RASPBERRY_PI")]
+    kind: String,
+    /// The label on its hardware.
+    #[arg(long)]
+    uuid: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// The code on its screen.
+    code: String,
+    /// The facility, by name or id.
+    #[arg(long)]
+    facility: String,
+    /// What it shall be called.
+    #[arg(long)]
+    name: String,
+    /// RASPBERRY_PI, TABLET, LAPTOP, WORKSTATION or BADGE_READER.
+    #[arg(long = "type", value_name = "TYPE", default_value = "RASPBERRY_PI")]
+    kind: String,
+}
+
+pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Said> {
+    let thing = match device {
+        Device::Register(new) => return register(client, new).await,
+        Device::Approve(approve) => return let_in(client, approve).await,
+        Device::Confirm { enrollment, number } => confirm(client, &enrollment, &number).await?,
+        Device::List { facility } => {
+            let id = facility_id(client, &facility).await?;
+            client.get(&format!("/api/v1/facilities/{id}/devices")).await?
+        }
+        Device::Show { device } => {
+            return Ok(Said::Thing(client.get(&format!("/api/v1/devices/{device}")).await?, &[]));
+        }
+        Device::Deactivate { device } => {
+            client.post(&format!("/api/v1/devices/{device}/deactivate"), &json!({})).await?
+        }
+    };
+    Ok(Said::Thing(thing, DEVICE))
+}
+
+async fn register(client: &Client, new: Register) -> anyhow::Result<Said> {
+    let facility = facility_id(client, &new.facility).await?;
+    let body = json!({"facility_id": facility, "device_name": new.name, "device_type": new.kind,
+        "device_uuid": new.uuid});
+    let made = client.post("/api/v1/devices", &body).await?;
+    show::say_error("The token is shown once: carepost-agent enroll --token TOKEN");
+    Ok(Said::Thing(made, &["id", "device_name", "state", "token"]))
+}
+
+async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Said> {
+    let facility = facility_id(client, &approve.facility).await?;
+    let body = json!({"code": approve.code, "facility_id": facility, "device_name": approve.name,
+        "device_type": approve.kind});
+    let approved = client.post("/api/v1/enrollments/approve", &body).await?;
+    let enrollment = approved.get("enrollment_id").and_then(Value::as_str).context("no enrollment")?;
+    if approved.get("possible_clone") == Some(&Value::Bool(true)) {
+        show::say_error("Another device has this hardware's UUID: is this one a replacement, or a copy?");
+    }
+    if !std::io::stdin().is_terminal() {
+        return Ok(Said::Thing(approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]));
+    }
+    let mut out = std::io::stderr();
+    write!(out, "It shows two digits now, if it is the right one: ")?;
+    out.flush()?;
+    let mut number = String::new();
+    std::io::stdin().lock().read_line(&mut number)?;
+    Ok(Said::Thing(confirm(client, enrollment, number.trim()).await?, DEVICE))
+}
+
+async fn confirm(client: &Client, enrollment: &str, number: &str) -> anyhow::Result<Value> {
+    client.post(&format!("/api/v1/enrollments/{enrollment}/confirm"), &json!({"number": number})).await
+}

@@ -1,0 +1,106 @@
+//! What happens on the server's own machine.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use utoipa::OpenApi as _;
+
+use super::{Said, people, show};
+use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
+use crate::openapi::Document;
+use crate::setup::{self, Made};
+use crate::{Listeners, serve as run_server};
+
+/// What a server needs.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  carepost-server init --host care.example.test --admin root")]
+pub(super) struct Init {
+    /// A name or address under which the server is reached; several may be given.
+    #[arg(long = "host", value_name = "NAME", required = true)]
+    hosts: Vec<String>,
+    /// The first platform administrator's username.
+    #[arg(long, value_name = "USERNAME")]
+    admin: String,
+    #[command(flatten)]
+    password: people::PasswordFrom,
+}
+
+/// Makes what is missing, and says what it made.
+pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said> {
+    let file = path.unwrap_or_else(|| Path::new(DEFAULT_PATH));
+    if !file.exists() {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        std::fs::write(file, TEMPLATE).with_context(|| format!("cannot write {}", file.display()))?;
+        show::say(&format!("wrote the configuration, every key explained: {}", file.display()));
+    }
+    let config = Config::load(path)?;
+    let password = init.password.read("Password of the first administrator: ")?;
+    let Made { database_key, certificate, admin } =
+        setup::init(&config, &init.hosts, &init.admin, &password).await?;
+    if let Some(key) = database_key {
+        show::say(&format!("made the database key: {}", key.display()));
+        show::say("  KEEP A COPY of it elsewhere: without it the database cannot be read.");
+    }
+    if let Some(certificate) = certificate {
+        show::say(&format!("made a certificate for {}: {}", init.hosts.join(", "), certificate.display()));
+        show::say("  devices trust it by server.ca_file, these commands by --ca.");
+    }
+    if admin {
+        show::say(&format!("created the platform administrator {}", init.admin));
+    }
+    Ok(Said::Words("ready: run `carepost-server serve`".to_owned()))
+}
+
+/// Runs the server until SIGTERM or SIGINT.
+pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CAREPOST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let config = Config::load(path)?;
+    let bind = async |address| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let listeners = Listeners {
+        people: bind(config.people_address).await?,
+        devices: bind(config.devices_address).await?,
+    };
+    let (people, devices) = (config.people_address, config.devices_address);
+    let ready = || {
+        tracing::info!(%people, %devices, "the server is up");
+        notify_systemd();
+    };
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("stopping");
+    };
+    run_server(listeners, config, ready, stop).await?;
+    Ok(Said::Nothing)
+}
+
+/// Prints the OpenAPI document.
+pub(super) fn openapi() -> anyhow::Result<Said> {
+    Ok(Said::Words(serde_json::to_string_pretty(&Document::openapi())?))
+}
+
+/// Tells systemd that the server works, and keeps telling it.
+fn notify_systemd() {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    if let Some(watchdog) = sd_notify::watchdog_enabled() {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(watchdog / 3).await;
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+        });
+    }
+}

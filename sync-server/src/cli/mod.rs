@@ -1,0 +1,177 @@
+//! The command line: setting up, serving, and everything an administrator does, as a client of the API
+//! like any other. Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached.
+
+mod client;
+mod devices;
+mod local;
+mod people;
+mod show;
+mod tenants;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use client::{Client, ClientError};
+
+/// The Carepost sync-server, and its administrators' commands.
+#[derive(Debug, Parser)]
+#[command(
+    name = "carepost-server",
+    version,
+    after_help = "Examples:\n  \
+        carepost-server init --host care.example.test --admin root\n  \
+        carepost-server serve\n  \
+        carepost-server --ca /var/lib/carepost-server/tls.crt sign-in root\n  \
+        carepost-server org create \"Golden Years\" --slug golden-years\n  \
+        carepost-server device approve BCDF-GHJK --facility Riverside --name \"Hall kiosk\"\n\n\
+        Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached."
+)]
+struct Cli {
+    /// The server's configuration (for init and serve).
+    #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How the server is reached.
+#[derive(Debug, Args)]
+struct Reach {
+    /// The server's address for people and programs.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "CAREPOST_SERVER_URL",
+        default_value = "https://localhost:8443"
+    )]
+    server: String,
+    /// PEM file of the certificate to trust, instead of the system's.
+    #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_CA")]
+    ca: Option<PathBuf>,
+    /// Where the session's token is kept.
+    #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_SESSION")]
+    session: Option<PathBuf>,
+    /// Which organization is meant, by id (for platform administrators).
+    #[arg(long, global = true, value_name = "ID", env = "CAREPOST_ORGANIZATION")]
+    organization: Option<String>,
+    /// For programs: the API's JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make what a server needs: database key, certificate, first platform administrator.
+    Init(local::Init),
+    /// Run the server.
+    Serve,
+    /// Sign in; the other commands use the session.
+    SignIn(people::SignIn),
+    /// Sign out.
+    SignOut,
+    /// Organizations.
+    #[command(subcommand)]
+    Org(tenants::Org),
+    /// Facilities.
+    #[command(subcommand)]
+    Facility(tenants::Facility),
+    /// Workflow schemas.
+    #[command(subcommand)]
+    Workflow(tenants::Workflow),
+    /// Users, their passwords and PINs.
+    #[command(subcommand)]
+    User(people::User),
+    /// Badges.
+    #[command(subcommand)]
+    Badge(people::Badge),
+    /// Patients.
+    #[command(subcommand)]
+    Patient(people::Patient),
+    /// Devices.
+    #[command(subcommand)]
+    Device(devices::Device),
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+/// What a command answers.
+enum Said {
+    /// Nothing more.
+    Nothing,
+    /// A sentence.
+    Words(String),
+    /// Something of the API's, with the columns that people see.
+    Thing(Value, &'static [&'static str]),
+}
+
+/// Runs the command that the command line gives.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The first thing: nothing may fall back to another provider of cryptography.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return failed(&anyhow::anyhow!("another provider of cryptography is installed"));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return failed(&fault.into()),
+    };
+    let json = cli.reach.json;
+    match runtime.block_on(run(cli)) {
+        Ok(Said::Nothing) => ExitCode::SUCCESS,
+        Ok(Said::Words(words)) => {
+            show::say(&words);
+            ExitCode::SUCCESS
+        }
+        Ok(Said::Thing(thing, columns)) => {
+            show::say(&if json { thing.to_string() } else { show::table(&thing, columns) });
+            ExitCode::SUCCESS
+        }
+        Err(fault) => failed(&fault),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Said> {
+    let config = cli.config.as_deref();
+    let client = || Client::new(&cli.reach);
+    match cli.command {
+        Command::Init(init) => local::init(config, init).await,
+        Command::Serve => local::serve(config).await,
+        Command::Openapi => local::openapi(),
+        Command::SignIn(who) => people::sign_in(&client()?, who).await,
+        Command::SignOut => people::sign_out(&client()?).await,
+        Command::Org(org) => tenants::org(&client()?, org).await,
+        Command::Facility(facility) => tenants::facility(&client()?, facility).await,
+        Command::Workflow(workflow) => tenants::workflow(&client()?, workflow).await,
+        Command::User(user) => people::user(&client()?, user).await,
+        Command::Badge(badge) => people::badge(&client()?, badge).await,
+        Command::Patient(patient) => people::patient(&client()?, patient).await,
+        Command::Device(device) => devices::device(&client()?, device).await,
+    }
+}
+
+fn failed(fault: &anyhow::Error) -> ExitCode {
+    show::say_error(&format!("carepost-server: {fault:#}"));
+    match fault.downcast_ref() {
+        Some(ClientError::NotReached(_)) => ExitCode::from(4),
+        Some(ClientError::Refused(_) | ClientError::NotSignedIn | ClientError::Nonsense(_)) | None => {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

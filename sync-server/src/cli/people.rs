@@ -1,0 +1,236 @@
+//! Signing in; users, badges and patients.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::Said;
+use super::client::Client;
+use super::tenants::facility_id;
+
+const USER: &[&str] = &["username", "display_name", "role", "is_active", "has_pin", "has_password", "id"];
+const BADGE: &[&str] = &["id", "is_active", "created_at"];
+const PATIENT: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id"];
+
+/// Where a password comes from; never from the command line, which every user of the machine can read.
+#[derive(Debug, Args)]
+pub(super) struct PasswordFrom {
+    /// Read the password from this file instead of asking; CAREPOST_PASSWORD does as well.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl PasswordFrom {
+    pub(super) fn read(&self, prompt: &str) -> anyhow::Result<SecretString> {
+        secret(self.password_file.as_ref(), "CAREPOST_PASSWORD", prompt)
+    }
+}
+
+/// Where a PIN comes from.
+#[derive(Debug, Args)]
+pub(super) struct PinFrom {
+    /// Read the PIN from this file instead of asking; CAREPOST_PIN does as well.
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+}
+
+fn secret(file: Option<&PathBuf>, variable: &str, prompt: &str) -> anyhow::Result<SecretString> {
+    if let Some(file) = file {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        return Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])));
+    }
+    if let Ok(text) = std::env::var(variable) {
+        return Ok(SecretString::from(text));
+    }
+    let text = rpassword::prompt_password(prompt)
+        .with_context(|| format!("no terminal to ask on: set {variable}"))?;
+    Ok(SecretString::from(text))
+}
+
+/// Who signs in.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  carepost-server sign-in root\n  carepost-server sign-in --of golden-years admin"
+)]
+pub(super) struct SignIn {
+    /// The name.
+    username: String,
+    /// The organization's slug; none for the platform's administrators.
+    #[arg(long = "of", value_name = "SLUG")]
+    slug: Option<String>,
+    #[command(flatten)]
+    password: PasswordFrom,
+}
+
+pub(super) async fn sign_in(client: &Client, who: SignIn) -> anyhow::Result<Said> {
+    let password = who.password.read("Password: ")?;
+    let body =
+        json!({"organization": who.slug, "username": who.username, "password": password.expose_secret()});
+    let session = client.sign_in(&body).await?;
+    let role = session.get("role").and_then(serde_json::Value::as_str).unwrap_or_default();
+    Ok(Said::Words(format!("signed in: {} ({role})", who.username)))
+}
+
+pub(super) async fn sign_out(client: &Client) -> anyhow::Result<Said> {
+    client.sign_out().await?;
+    Ok(Said::Words("signed out".to_owned()))
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum User {
+    /// Add a user.
+    #[command(
+        after_help = "Example:\n  carepost-server user create nora --name \"Nora Quist\" --role rn --facility Riverside"
+    )]
+    Create(CreateUser),
+    /// List users.
+    List,
+    /// Set a user's PIN for kiosks.
+    SetPin {
+        /// The user, by username or id.
+        user: String,
+        #[command(flatten)]
+        pin: PinFrom,
+    },
+    /// Set a user's password for the server.
+    SetPassword {
+        /// The user, by username or id.
+        user: String,
+        #[command(flatten)]
+        password: PasswordFrom,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateUser {
+    /// The name to sign in with.
+    username: String,
+    /// The name people see; the username unless given.
+    #[arg(long)]
+    name: Option<String>,
+    /// org_admin, facility_admin, rn, lpn, medical_assistant, caregiver, family or auditor.
+    #[arg(long)]
+    role: String,
+    /// The home facility, by name or id.
+    #[arg(long)]
+    facility: Option<String>,
+    /// The employer's number.
+    #[arg(long)]
+    employee_id: Option<String>,
+}
+
+pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
+    match user {
+        User::List => Ok(Said::Thing(client.get("/api/v1/users").await?, USER)),
+        User::Create(new) => {
+            let facility = match &new.facility {
+                Some(facility) => Some(facility_id(client, facility).await?),
+                None => None,
+            };
+            let body = json!({"username": new.username, "display_name": new.name, "role": new.role,
+                "facility_id": facility, "employee_id": new.employee_id});
+            Ok(Said::Thing(client.post("/api/v1/users", &body).await?, USER))
+        }
+        User::SetPin { user, pin } => {
+            let id = user_id(client, &user).await?;
+            let pin = secret(pin.pin_file.as_ref(), "CAREPOST_PIN", "New PIN: ")?;
+            let body = json!({"pin": pin.expose_secret()});
+            client.put(&format!("/api/v1/users/{id}/pin"), &body).await?;
+            Ok(Said::Words("the PIN is set; kiosks know it from their next sync on".to_owned()))
+        }
+        User::SetPassword { user, password } => {
+            let id = user_id(client, &user).await?;
+            let body = json!({"password": password.read("New password: ")?.expose_secret()});
+            client.put(&format!("/api/v1/users/{id}/password"), &body).await?;
+            Ok(Said::Words("the password is set; older sessions have ended".to_owned()))
+        }
+    }
+}
+
+async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    client.find("/api/v1/users", "username", name).await
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Badge {
+    /// Issue a badge to a user.
+    #[command(after_help = "Example:\n  carepost-server badge issue nora --uid 04A1B2C3D4E5F6")]
+    Issue {
+        /// The user, by username or id.
+        user: String,
+        /// The card's number in hexadecimal.
+        #[arg(long, value_name = "HEX")]
+        uid: String,
+    },
+    /// Revoke a badge.
+    Revoke {
+        /// The badge's id.
+        badge: String,
+    },
+    /// List a user's badges.
+    List {
+        /// The user, by username or id.
+        user: String,
+    },
+}
+
+pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said> {
+    let thing = match badge {
+        Badge::Issue { user, uid } => {
+            let id = user_id(client, &user).await?;
+            client.post("/api/v1/badges", &json!({"user_id": id, "uid": uid})).await?
+        }
+        Badge::Revoke { badge } => client.post(&format!("/api/v1/badges/{badge}/revoke"), &json!({})).await?,
+        Badge::List { user } => {
+            let id = user_id(client, &user).await?;
+            client.get(&format!("/api/v1/users/{id}/badges")).await?
+        }
+    };
+    Ok(Said::Thing(thing, BADGE))
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Patient {
+    /// Admit a patient.
+    #[command(
+        after_help = "Example:\n  carepost-server patient create \"Ada Amberly\" --mrn R-1001 --facility Riverside --room 12 --born 1941-03-15"
+    )]
+    Create(CreatePatient),
+    /// List patients.
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreatePatient {
+    /// The full name.
+    name: String,
+    /// The medical record number.
+    #[arg(long)]
+    mrn: String,
+    /// The facility, by name or id.
+    #[arg(long)]
+    facility: String,
+    /// The room.
+    #[arg(long)]
+    room: Option<String>,
+    /// The day of birth: 1941-03-15 or 03/15/1941.
+    #[arg(long)]
+    born: Option<String>,
+}
+
+pub(super) async fn patient(client: &Client, patient: Patient) -> anyhow::Result<Said> {
+    let thing = match patient {
+        Patient::List => client.get("/api/v1/patients").await?,
+        Patient::Create(new) => {
+            let facility = facility_id(client, &new.facility).await?;
+            let body = json!({"facility_id": facility, "mrn": new.mrn, "name": new.name, "room": new.room,
+                "date_of_birth": new.born});
+            client.post("/api/v1/patients", &body).await?
+        }
+    };
+    Ok(Said::Thing(thing, PATIENT))
+}

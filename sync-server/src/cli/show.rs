@@ -1,0 +1,72 @@
+//! What people see: tables, and one value a line for a single thing.
+
+use serde_json::Value;
+
+/// A list as a table of these columns, a single thing as lines; without columns, all of a thing.
+pub(super) fn table(thing: &Value, columns: &[&str]) -> String {
+    let Some(items) = thing.get("items").and_then(Value::as_array) else {
+        return lines(thing, columns);
+    };
+    if items.is_empty() {
+        return "(none)".to_owned();
+    }
+    let cell = |item: &Value, column: &str| item.get(column).map(word).unwrap_or_default();
+    let widths: Vec<usize> = columns
+        .iter()
+        .map(|column| {
+            let widest = items.iter().map(|item| cell(item, column).chars().count()).max().unwrap_or(0);
+            widest.max(column.len())
+        })
+        .collect();
+    let row = |cells: Vec<String>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let head = row(columns.iter().map(|column| column.to_uppercase()).collect());
+    let body = items.iter().map(|item| row(columns.iter().map(|column| cell(item, column)).collect()));
+    std::iter::once(head).chain(body).collect::<Vec<_>>().join("\n")
+}
+
+fn lines(thing: &Value, columns: &[&str]) -> String {
+    let members = thing.as_object().into_iter().flatten();
+    members
+        .filter(|(key, value)| (columns.is_empty() || columns.contains(&key.as_str())) && !value.is_null())
+        .map(|(key, value)| format!("{key:20} {}", word(value)))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+#[allow(clippy::print_stdout)] // this is where a command's output goes
+pub(super) fn say(line: &str) {
+    println!("{line}");
+}
+
+#[allow(clippy::print_stderr)] // this is where a command's errors go
+pub(super) fn say_error(line: &str) {
+    eprintln!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::table;
+
+    #[test]
+    fn lists_are_aligned_and_single_things_are_lines() {
+        let list = json!({"items": [{"name": "Riverside", "beds": 48}, {"name": "Ö", "beds": null}]});
+        assert_eq!(table(&list, &["name", "beds"]), "NAME       BEDS\nRiverside  48\nÖ");
+        assert_eq!(table(&json!({"items": []}), &["name"]), "(none)");
+        assert_eq!(table(&json!({"name": "A", "x": null}), &[]), "name                 A");
+    }
+}

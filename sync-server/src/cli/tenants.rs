@@ -1,0 +1,147 @@
+//! Organizations, facilities and workflow schemas.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::{Said, people, show};
+
+const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
+const FACILITY: &[&str] =
+    &["name", "facility_type", "licensed_beds", "current_census", "occupancy_rate", "available_beds", "id"];
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Org {
+    /// Create an organization and its first administrator. Shows its recovery key, once.
+    #[command(
+        after_help = "Example:\n  carepost-server org create \"Golden Years\" --slug golden-years --type ALF_OPERATOR --admin admin"
+    )]
+    Create(CreateOrg),
+    /// List organizations.
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateOrg {
+    /// Its name.
+    name: String,
+    /// Its name in addresses; made from the name unless given.
+    #[arg(long)]
+    slug: Option<String>,
+    /// What kind of operator it is, such as ALF_OPERATOR, SNF_CHAIN or CLINIC.
+    #[arg(long = "type", value_name = "TYPE", default_value = "MULTI_SITE_SYSTEM")]
+    kind: String,
+    /// Its National Provider Identifier.
+    #[arg(long)]
+    npi: Option<String>,
+    /// Its first administrator's username.
+    #[arg(long, default_value = "admin")]
+    admin: String,
+    #[command(flatten)]
+    password: people::PasswordFrom,
+}
+
+pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
+    match org {
+        Org::List => Ok(Said::Thing(client.get("/api/v1/organizations").await?, ORGANIZATION)),
+        Org::Create(new) => {
+            let password = new.password.read("Password of the organization's administrator: ")?;
+            let password = secrecy::ExposeSecret::expose_secret(&password);
+            let admin = json!({"username": new.admin, "password": password});
+            let body =
+                json!({"name": new.name, "slug": new.slug, "type": new.kind, "npi": new.npi, "admin": admin});
+            let made = client.post("/api/v1/organizations", &body).await?;
+            show::say_error(
+                "The recovery key below is shown ONCE and kept nowhere: print it and lock it away.",
+            );
+            show::say_error("It opens what a dead or lost device had not sent yet.");
+            Ok(Said::Thing(made, &["id", "name", "slug", "type", "recovery_key"]))
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Facility {
+    /// Add a facility.
+    #[command(
+        after_help = "Example:\n  carepost-server facility create Riverside --type ALF --beds 48 --census 44"
+    )]
+    Create(CreateFacility),
+    /// List facilities with their figures.
+    List,
+    /// Report how many residents a facility has.
+    Census {
+        /// The facility, by name or id.
+        facility: String,
+        /// So many.
+        census: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateFacility {
+    /// Its name.
+    name: String,
+    /// What care it gives: HOME_HEALTH, ALF, MEMORY_CARE, SNF, HOSPICE, CLINIC or HOSPITAL.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: String,
+    /// Licensed beds, where it has any.
+    #[arg(long)]
+    beds: Option<u32>,
+    /// How many residents it has.
+    #[arg(long, default_value_t = 0)]
+    census: u32,
+    /// Whom to call when a kiosk cannot help.
+    #[arg(long)]
+    phone: Option<String>,
+}
+
+pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
+    let thing = match facility {
+        Facility::List => client.get("/api/v1/facilities").await?,
+        Facility::Create(new) => {
+            let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
+                "current_census": new.census, "phone": new.phone});
+            client.post("/api/v1/facilities", &body).await?
+        }
+        Facility::Census { facility, census } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}/census"), &json!({"current_census": census})).await?
+        }
+    };
+    Ok(Said::Thing(thing, FACILITY))
+}
+
+/// A facility by name or id.
+pub(super) async fn facility_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    client.find("/api/v1/facilities", "name", name).await
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Workflow {
+    /// Publish a schema: a new workflow, or the next version of the one with its key.
+    #[command(after_help = "Example:\n  carepost-server workflow publish vitals.json")]
+    Publish {
+        /// A JSON file with key, label and fields.
+        file: PathBuf,
+    },
+    /// List workflows.
+    List,
+}
+
+pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Result<Said> {
+    let thing = match workflow {
+        Workflow::List => client.get("/api/v1/workflows").await?,
+        Workflow::Publish { file } => {
+            let text =
+                std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let body: Value =
+                serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+            client.post("/api/v1/workflows", &body).await?
+        }
+    };
+    Ok(Said::Thing(thing, &["key", "label", "version", "enabled", "id"]))
+}
