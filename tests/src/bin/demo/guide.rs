@@ -51,14 +51,15 @@ fn staff(scene: &Scene, text: &mut String) -> Result<()> {
 fn server(scene: &Scene, text: &mut String) -> Result<()> {
     let server = &scene.server;
     let command = short(&binary("carepost-server")?);
+    let session = server.folder.with_file_name("session");
     let slug = &scene.site(Place::Riverside)?.facility.organization.slug;
-    writeln!(
-        text,
-        "\nThe server, for people and programs: {}, certificate {}\n",
-        server.people,
-        short(&server.ca)
-    )?;
-    writeln!(text, "  {command} --help\n  organization {slug}, user admin, password \"{PASSWORD}\"")?;
+    writeln!(text, "\nThe server, for administrators and programs, is {}:\n", server.people)?;
+    writeln!(text, "  export CAREPOST_CA={} CAREPOST_SESSION={}", short(&server.ca), short(&session))?;
+    writeln!(text, "  export CAREPOST_PASSWORD=\"{PASSWORD}\"")?;
+    writeln!(text, "  {command} sign-in --of {slug} admin     # or demo-clinic-alpha, demo-clinic-beta")?;
+    writeln!(text, "  {command} device list \"Golden Years ALF - Riverside\"")?;
+    writeln!(text, "  {command} sign-in root                      # the platform's administrator")?;
+    writeln!(text, "  {command} org list")?;
     Ok(())
 }
 
