@@ -67,7 +67,8 @@ const FAMILY: [&str; 45] = [
     "Pruitt",
 ];
 
-/// `count` residents, in rooms or without. No two share a name, though there are several Smiths.
+/// `count` residents, in rooms or without. Of the first 250 no two share a name, though there are
+/// several Smiths.
 #[must_use]
 pub fn residents(prefix: &str, count: usize, rooms: bool) -> Vec<Resident> {
     (0..count)
@@ -154,10 +155,10 @@ mod tests {
 
     #[test]
     fn residents_have_names_of_their_own() {
-        let mut names: Vec<_> = residents("R", 44, true).into_iter().map(|resident| resident.name).collect();
+        let mut names: Vec<_> = residents("R", 250, true).into_iter().map(|resident| resident.name).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 44);
+        assert_eq!(names.len(), 250);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use carepost_agent_core::heartbeat::{Heart, HeartbeatEffect, HeartbeatEvent};
 use carepost_agent_core::sync::{Engine, Link, StreamId, SyncEffect, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState};
 use carepost_protocol::wire::pull::Cursor;
@@ -66,6 +67,7 @@ pub(super) async fn sync(
         stopped: false,
         wedged: 0,
         reader: desk.reader(),
+        active_user: ward.active_user(),
         next_prune: opened.clock.monotonic(),
     };
     uplink.start()?;
@@ -96,6 +98,7 @@ struct Uplink {
     stopped: bool,
     wedged: u64,
     reader: carepost_protocol::wire::heartbeat::ReaderState,
+    active_user: Option<UserId>,
     next_prune: Duration,
 }
 
@@ -138,8 +141,9 @@ impl Uplink {
     fn saved(&mut self) {
         self.engine(SyncEvent::Saved(Lane::Care));
         self.engine(SyncEvent::Saved(Lane::Audit));
-        if self.reader != self.desk.reader() {
-            self.reader = self.desk.reader();
+        let now = (self.desk.reader(), self.ward.active_user());
+        if now != (self.reader, self.active_user) {
+            (self.reader, self.active_user) = now;
             self.heart(HeartbeatEvent::Changed);
         }
     }

@@ -92,8 +92,8 @@ pub(crate) fn expect_free_ports() -> Result<()> {
         .collect();
     if !taken.is_empty() {
         bail!(
-            "port {} of 127.0.0.1 is taken: stop what listens there (another demo?) and start again",
-            taken.join(" and port ")
+            "taken on 127.0.0.1: port {}. Stop what listens there (another demo?) and start again",
+            taken.join(", ")
         );
     }
     Ok(())
