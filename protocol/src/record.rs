@@ -154,6 +154,6 @@ mod tests {
             assert_eq!(Collection::from_name(collection.name()), Some(collection));
             assert_eq!(serde_json::to_value(collection).unwrap(), collection.name());
         }
-        assert_eq!(Collection::from_name("base_users"), None);
+        assert_eq!(Collection::from_name("sqlite_schema"), None);
     }
 }

@@ -97,6 +97,15 @@ impl Person {
         Ok(authorize(self.actor(), Resource::Facility(organization, facility))?)
     }
 
+    /// Proof that the person may do `A` in the organization, as far as the person reaches.
+    ///
+    /// # Errors
+    /// As [`Self::permit`].
+    pub fn permit_of_organization<A: Act>(&self) -> Answer<Permit<A>> {
+        let organization = self.tenant.ok_or_else(Refusal::not_found)?;
+        Ok(authorize(self.actor(), Resource::Organization(organization))?)
+    }
+
     /// An audit event of this person's, to be completed and [written](Self::write).
     #[must_use]
     pub fn note(&self, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> Note {

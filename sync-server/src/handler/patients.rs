@@ -3,7 +3,7 @@
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{FacilityId, PatientId};
 use carepost_protocol::record::RecordDocument;
-use carepost_protocol::role::ReadPatients;
+use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -82,8 +82,9 @@ pub struct PatientView {
     created_at: Timestamp,
 }
 
-impl From<Patient> for PatientView {
-    fn from(it: Patient) -> Self {
+impl PatientView {
+    /// Only who may read patients gets to see one.
+    fn of(_: &Permit<ReadPatients>, it: Patient) -> Self {
         Self {
             id: it.id,
             facility_id: it.facility_id,
@@ -103,10 +104,11 @@ pub async fn list_patients(
     person: Person,
     Params(of): Params<OfFacility>,
 ) -> Answer<axum::Json<List<PatientView>>> {
+    let permit = person.permit_of_organization::<ReadPatients>()?;
     let patients = person.registry()?.patients(of.facility_id).await?;
     let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "patient").facility(of.facility_id);
     person.write(note.detail("count", patients.len())).await?;
-    Ok(axum::Json(List::of(patients, PatientView::from)))
+    Ok(axum::Json(List::of(patients, |patient| PatientView::of(&permit, patient))))
 }
 
 /// Admits a patient.
@@ -128,17 +130,18 @@ pub async fn create_patient(
         date_of_birth,
         room: asked.room,
     };
+    let permit = person.permit::<ReadPatients>(new.facility_id)?;
     let patient = person.registry()?.create_patient(new).await?;
     write(&person, AuditAction::Create, &patient, "patient").await?;
-    Ok((StatusCode::CREATED, axum::Json(patient.into())))
+    Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, patient))))
 }
 
 /// One patient.
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}", operation_id = "show_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
 pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
-    let patient = permitted(&person, id).await?;
+    let (patient, permit) = permitted(&person, id).await?;
     write(&person, AuditAction::View, &patient, "patient").await?;
-    Ok(axum::Json(patient.into()))
+    Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
 /// Changes who or where a patient is.
@@ -161,34 +164,36 @@ pub async fn update_patient(
         room: asked.room,
         is_active: asked.is_active,
     };
+    let (_, permit) = permitted(&person, id).await?;
     let patient = person.registry()?.update_patient(id, patch).await?;
     write(&person, AuditAction::Update, &patient, "patient").await?;
-    Ok(axum::Json(patient.into()))
+    Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 #[utoipa::path(delete, path = "/api/v1/patients/{patient_id}", operation_id = "discharge_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
 pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
     let patch = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
+    let (_, permit) = permitted(&person, id).await?;
     let patient = person.registry()?.update_patient(id, patch).await?;
     write(&person, AuditAction::Delete, &patient, "patient").await?;
-    Ok(axum::Json(patient.into()))
+    Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
 /// What was charted about a patient, latest first.
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}/records", operation_id = "list_records", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = Object)))]
 pub async fn list_records(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<List<RecordDocument>>> {
-    let patient = permitted(&person, id).await?;
-    let records = person.facility(patient.facility_id)?.records(id, RECORDS).await?;
+    let (patient, permit) = permitted(&person, id).await?;
+    let records = person.facility(patient.facility_id)?.records(&permit, id, RECORDS).await?;
     write(&person, AuditAction::View, &patient, "record").await?;
     Ok(axum::Json(List::of(records, std::convert::identity)))
 }
 
-/// A patient in the asker's scope, whom the asker's role lets read.
-async fn permitted(person: &Person, id: PatientId) -> Answer<Patient> {
+/// A patient in the asker's scope, and the proof that the asker's role lets read.
+async fn permitted(person: &Person, id: PatientId) -> Answer<(Patient, Permit<ReadPatients>)> {
     let patient = person.registry()?.patient(id).await?;
-    let _: carepost_protocol::role::Permit<ReadPatients> = person.permit(patient.facility_id)?;
-    Ok(patient)
+    let permit = person.permit(patient.facility_id)?;
+    Ok((patient, permit))
 }
 
 fn birthday(faults: &mut Faults, given: Option<String>) -> Option<String> {

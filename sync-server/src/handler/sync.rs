@@ -28,16 +28,18 @@ use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::feed::{Listener, Wake};
 use crate::guard::{Device, token_sha256};
-use crate::store::PresentedKey;
+use crate::store::{Batch, PresentedKey};
 use crate::tls::PeerKey;
 
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
 const LEVEL: i32 = 3;
-/// The window of the stream's compression, as a power of two: 1 MiB, held for each live stream while it
-/// catches up and given back once it has.
+/// The window of the compression, as a power of two: 1 MiB, held for each stream while it catches up and
+/// given back once it has.
 const WINDOW_LOG: u32 = 20;
+/// A chunk smaller than this is packed on the spot.
+const SMALL: usize = 32 * 1024;
 
 /// Asks to be let in, again and again until it is; the key is the connection's.
 #[utoipa::path(post, path = "/api/v1/enroll", operation_id = "enroll", tag = "sync", request_body = EnrollRequest,
@@ -78,9 +80,14 @@ pub async fn push(device: Device, request: Request) -> Answer<axum::Json<PushRec
     let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
     let limit = if packed { MAX_COMPRESSED } else { MAX_BYTES + 64 * 1024 };
     let bytes = body::read(request.into_body(), limit).await?;
-    let bytes = if packed { unpack(&bytes)? } else { bytes.to_vec() };
-    let batch: PushBatch<'_> = serde_json::from_slice(&bytes).map_err(|fault| body::malformed(&fault))?;
-    Ok(axum::Json(device.facility.push(&device.identity, boot, &batch).await?))
+    let identity = device.identity.clone();
+    let checked = tokio::task::spawn_blocking(move || {
+        let bytes = if packed { unpack(&bytes)? } else { bytes.to_vec() };
+        let batch: PushBatch<'_> = serde_json::from_slice(&bytes).map_err(|fault| body::malformed(&fault))?;
+        Ok::<_, Refusal>(Batch::check(&identity, boot, &batch)?)
+    });
+    let batch = checked.await.map_err(|fault| Refusal::internal(&fault))??;
+    Ok(axum::Json(device.facility.push(&device.identity, batch).await?))
 }
 
 /// Where to pull from; neither is the beginning.
@@ -133,7 +140,6 @@ struct Pages {
     listener: Listener,
     cursor: Option<Cursor>,
     at_head: bool,
-    ended: bool,
     until: Until,
     packer: Packer,
 }
@@ -156,10 +162,12 @@ async fn open(app: &App, device: Device, from: From, headers: &HeaderMap, until:
         listener,
         cursor,
         at_head: false,
-        ended: false,
         until,
-        packer: Packer::new(zstd)?,
+        packer: Packer { zstd, catching_up: None },
     };
+    if !pages.is_still_active().await {
+        return Err(Refusal::new(ProblemKind::DeviceRevoked, "An administrator deactivated this device."));
+    }
     // The first page is read before anything is answered, so that a cursor that is not served any more
     // is a problem document and not a broken stream.
     let first = pages.page().await?;
@@ -182,9 +190,6 @@ impl Pages {
     /// What goes down next; none ends the stream. An error ends it too: the device comes again and is
     /// told then.
     async fn next(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
         if self.at_head {
             if self.until == Until::Head {
                 return None;
@@ -192,6 +197,10 @@ impl Pages {
             if let Some(alive) = self.wait().await? {
                 return Some(alive);
             }
+        }
+        // A device that is revoked while it catches up gets no further page.
+        if self.listener.is_refused() {
+            return None;
         }
         self.page().await.ok()
     }
@@ -207,11 +216,20 @@ impl Pages {
             },
             () = self.app.stopping.wait() => None,
             () = tokio::time::sleep(patience) => {
+                if !self.is_still_active().await {
+                    return None;
+                }
                 self.device.facility.synced(&self.device.identity);
                 let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
-                self.packer.pack(line.as_bytes()).ok().map(Some)
+                self.packer.pack(line.into_bytes(), true).ok().map(Some)
             }
         }
+    }
+
+    /// Whether the device may still work: its state was read before this stream began to listen.
+    async fn is_still_active(&self) -> bool {
+        let known = self.app.store.system().device_by_key(*self.device.key.sha256()).await;
+        matches!(known, Ok(Some(identity)) if identity.state() == DeviceState::Active)
     }
 
     async fn page(&mut self) -> Answer<Bytes> {
@@ -230,32 +248,54 @@ impl Pages {
         if self.at_head {
             self.device.facility.synced(&self.device.identity);
         }
-        let packed = self.packer.pack(&page.lines);
+        let (mut packer, last) = (std::mem::take(&mut self.packer), self.at_head);
+        let small = page.lines.len() < SMALL;
+        let pack = move || {
+            let packed = packer.pack(page.lines, last);
+            (packer, packed)
+        };
+        let (packer, packed) = if small {
+            pack()
+        } else {
+            tokio::task::spawn_blocking(pack).await.map_err(|fault| Refusal::internal(&fault))?
+        };
+        self.packer = packer;
         packed.map_err(|fault| Refusal::internal(&fault))
     }
 }
 
-/// One zstd stream over all pages, so that the second page costs a fraction of the first.
-struct Packer(Option<Encoder<'static, Vec<u8>>>);
+/// Packs what goes down. While a device catches up, all pages are one zstd frame, so that the second
+/// costs a fraction of the first; once it has, each chunk is a small frame of its own, so that an idle
+/// stream holds no compressor.
+#[derive(Default)]
+struct Packer {
+    zstd: bool,
+    catching_up: Option<Encoder<'static, Vec<u8>>>,
+}
 
 impl Packer {
-    fn new(zstd: bool) -> Answer<Self> {
-        if !zstd {
-            return Ok(Self(None));
+    /// Packs a chunk so that all of it can be read at the other end; `last` closes the frame.
+    fn pack(&mut self, lines: Vec<u8>, last: bool) -> std::io::Result<Bytes> {
+        if !self.zstd {
+            return Ok(Bytes::from(lines));
         }
-        let encoder = Encoder::new(Vec::new(), LEVEL).and_then(|mut encoder| {
-            encoder.window_log(WINDOW_LOG)?;
-            Ok(encoder)
-        });
-        encoder.map(|encoder| Self(Some(encoder))).map_err(|fault| Refusal::internal(&fault))
-    }
-
-    /// Packs a page, so that all of it can be read at the other end.
-    fn pack(&mut self, lines: &[u8]) -> std::io::Result<Bytes> {
-        let Some(encoder) = &mut self.0 else { return Ok(Bytes::copy_from_slice(lines)) };
-        encoder.write_all(lines)?;
+        let mut encoder = match self.catching_up.take() {
+            Some(encoder) => encoder,
+            None if last => return zstd::bulk::compress(&lines, LEVEL).map(Bytes::from),
+            None => {
+                let mut encoder = Encoder::new(Vec::new(), LEVEL)?;
+                encoder.window_log(WINDOW_LOG)?;
+                encoder
+            }
+        };
+        encoder.write_all(&lines)?;
+        if last {
+            return encoder.finish().map(Bytes::from);
+        }
         encoder.flush()?;
-        Ok(Bytes::from(std::mem::take(encoder.get_mut())))
+        let packed = std::mem::take(encoder.get_mut());
+        self.catching_up = Some(encoder);
+        Ok(Bytes::from(packed))
     }
 }
 

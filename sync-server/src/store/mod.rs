@@ -2,7 +2,7 @@
 //!
 //! Three handles reach it. [`FacilityStore`] and [`OrganizationStore`] work within a scope and take no
 //! tenant argument; [`SystemStore`] is for what no scope can do, and its methods are listed in one
-//! file. Row security is the engine's: see [`engine`].
+//! file. Row security is the engine's: see `engine`.
 
 mod audit;
 mod column;
@@ -34,6 +34,7 @@ use presence::Presence;
 pub use error::StoreError;
 pub use facility::FacilityStore;
 pub use organization::OrganizationStore;
+pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;
 

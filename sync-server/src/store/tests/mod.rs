@@ -16,7 +16,7 @@ use carepost_protocol::id::{
     WorkflowId,
 };
 use carepost_protocol::record::Collection;
-use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::role::{Actor, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
@@ -170,7 +170,7 @@ impl Sent {
             signature: self.signature.clone(),
             changes: self.payloads.iter().map(|payload| &**payload).collect(),
         };
-        world.store.facility(scope).push(device, None, &batch).await
+        world.store.facility(scope).push(device, Batch::check(device, None, &batch)?).await
     }
 }
 
@@ -306,4 +306,17 @@ fn enroll_request(n: u8) -> EnrollRequest {
         agent_version: "0.1.0".into(),
         token: None,
     }
+}
+
+/// A nurse's permit to read in a tenant's facility.
+fn may_read(tenant: &Tenant) -> Permit<ReadPatients> {
+    let (organization, facility) = (tenant.facility.organization(), tenant.facility.facility());
+    let actor = Actor {
+        user: tenant.nurse,
+        session: SessionId::new(Timestamp::EPOCH, [2; 10]),
+        role: Role::Rn,
+        organization: Some(organization),
+        facility: Some(facility),
+    };
+    authorize(&actor, Resource::Facility(organization, facility)).unwrap()
 }

@@ -28,7 +28,8 @@ async fn what_one_kiosk_pushes_the_facility_reads_and_nobody_else() {
     assert_eq!(receipt.verdicts.len(), 1);
     assert_eq!((receipt.verdicts[0].verdict, receipt.verdicts[0].count), (Verdict::Applied, 2));
     assert_eq!(listener.wake().await, Wake::Moved);
-    let records = world.store.facility(&alpha.facility).records(alpha.patient, 10).await.unwrap();
+    let records =
+        world.store.facility(&alpha.facility).records(&may_read(&alpha), alpha.patient, 10).await.unwrap();
     assert_eq!(records.iter().map(|record| record.values["pulse"].clone()).collect::<Vec<_>>(), [80, 72]);
     let collections =
         |feed: Vec<(Collection, u64)>| feed.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
@@ -36,7 +37,17 @@ async fn what_one_kiosk_pushes_the_facility_reads_and_nobody_else() {
     let here = collections(feed(&world, &alpha.facility).await);
     assert_eq!(here, [Facilities, Users, Patients, Workflows, Records, Records]);
     assert_eq!(collections(feed(&world, &beta.facility).await), [Facilities, Users, Patients, Workflows]);
-    assert!(world.store.facility(&beta.facility).records(alpha.patient, 10).await.unwrap().is_empty());
+    assert!(
+        world
+            .store
+            .facility(&beta.facility)
+            .records(&may_read(&beta), alpha.patient, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let borrowed = world.store.facility(&beta.facility).records(&may_read(&alpha), alpha.patient, 10).await;
+    assert!(matches!(borrowed, Err(StoreError::NotFound(_))), "a permit is for its own facility");
     let mixed = beta.organization.enter(alpha.facility.facility()).unwrap();
     assert!(matches!(world.store.facility(&mixed).page(None, 10).await, Err(StoreError::NotFound(_))));
 }
@@ -77,7 +88,8 @@ async fn sent_twice_is_applied_once_and_a_refused_change_stays_refused() {
     assert_eq!(verdicts(&again), [Verdict::Duplicate, Verdict::Rejected, Verdict::Duplicate]);
     assert_eq!(again.verdicts[2].seq, first.verdicts[2].seq);
     assert_eq!(again.next_n, 4);
-    let records = world.store.facility(&tenant.facility).records(tenant.patient, 10).await.unwrap();
+    let records =
+        world.store.facility(&tenant.facility).records(&may_read(&tenant), tenant.patient, 10).await.unwrap();
     assert_eq!(records.len(), 2);
     // An overlap with something new behind it: the new part applies.
     let longer = [&changes[..], &[kiosk.vitals(&tenant, 75, world.now())]].concat();
@@ -114,7 +126,16 @@ async fn gaps_forks_and_forgeries_are_refused_whole() {
     let edited = Sent { payloads: vec![RawValue::from_string("{}".into()).unwrap()], ..good };
     let refused = edited.send(&world, &tenant.facility, &kiosk.identity).await;
     assert!(matches!(refused, Err(StoreError::Invalid { field: "head", .. })), "{refused:?}");
-    assert_eq!(world.store.facility(&tenant.facility).records(tenant.patient, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        world
+            .store
+            .facility(&tenant.facility)
+            .records(&may_read(&tenant), tenant.patient, 10)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
