@@ -12,6 +12,7 @@
 mod bad_input;
 mod bad_push;
 mod badges;
+mod browser;
 mod cli;
 mod figures;
 mod full_disk;

@@ -10,6 +10,7 @@ use carepost_agent_core::heartbeat::{Heart, HeartbeatEffect, HeartbeatEvent};
 use carepost_agent_core::sync::{Engine, Link, StreamId, SyncEffect, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
 use carepost_protocol::wire::pull::Cursor;
@@ -70,6 +71,7 @@ pub(super) async fn sync(
         stopped: false,
         wedged: 0,
         reader: desk.reader(),
+        active_user: ward.active_user(),
         resend: None,
         trouble: None,
         next_prune: opened.clock.monotonic(),
@@ -102,6 +104,7 @@ struct Uplink {
     stopped: bool,
     wedged: u64,
     reader: ReaderState,
+    active_user: Option<UserId>,
     /// What the next push of that lane has to queue again first.
     resend: Option<(Lane, u64)>,
     /// Why the server is not reached, as it was last logged.
@@ -154,8 +157,9 @@ impl Uplink {
     fn saved(&mut self) {
         self.engine(SyncEvent::Saved(Lane::Care));
         self.engine(SyncEvent::Saved(Lane::Audit));
-        if self.reader != self.desk.reader() {
-            self.reader = self.desk.reader();
+        let now = (self.desk.reader(), self.ward.active_user());
+        if now != (self.reader, self.active_user) {
+            (self.reader, self.active_user) = now;
             self.heart(HeartbeatEvent::Changed);
         }
     }
