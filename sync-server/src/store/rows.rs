@@ -149,19 +149,6 @@ pub struct FacilityPatch {
     pub phone: Option<Option<String>>,
 }
 
-/// How many there are of what a dashboard shows of a facility.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FacilityCounts {
-    /// Devices that are ACTIVE.
-    pub active_devices: u64,
-    /// Users who may sign in and have the facility as home.
-    pub active_users: u64,
-    /// Patients in care.
-    pub active_patients: u64,
-    /// Records charted.
-    pub records: u64,
-}
-
 /// A user, without the secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -536,8 +523,6 @@ pub struct Waiting {
 pub struct Page {
     /// NDJSON: the documents, then the page's end, each line ended by `\n`.
     pub lines: Vec<u8>,
-    /// How many documents.
-    pub documents: usize,
     /// The page's end, as the last line says it.
     pub end: PageEnd,
 }
