@@ -499,7 +499,7 @@ pub struct Claim {
     pub device_type: DeviceType,
 }
 
-/// A waiting device that an administrator may see: its code was entered, or its hardware is expected.
+/// A waiting device whose code an administrator entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// The enrollment.
@@ -510,12 +510,10 @@ pub struct Waiting {
     pub mac_addresses: Vec<String>,
     /// What it calls itself.
     pub hostname: String,
-    /// Whether an administrator registered that hardware beforehand.
+    /// Whether an administrator of the same organization registered that hardware beforehand.
     pub expected: bool,
-    /// Whether a device with another key has that hardware.
+    /// Whether a device of the same organization with another key has that hardware.
     pub possible_clone: bool,
-    /// The facility chosen for it, once its code was entered.
-    pub facility_id: Option<FacilityId>,
 }
 
 /// A page of a facility's feed, as it goes over the wire.
