@@ -137,7 +137,7 @@ fn page(tx: &Tx<'_>, after: Option<Cursor>, limit: usize) -> Result<Page> {
     lines.push_str("{\"page\":");
     lines.push_str(&json(&end)?);
     lines.push_str("}\n");
-    Ok(Page { lines: lines.into_bytes(), documents, end })
+    Ok(Page { lines: lines.into_bytes(), end })
 }
 
 /// A document's line, as [`carepost_protocol::wire::pull::Line`] writes it: the body goes as it is

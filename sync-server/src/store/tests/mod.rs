@@ -214,6 +214,11 @@ impl Kiosk {
     }
 }
 
+/// How many documents a page has: a line for each, and one for the page's end.
+fn documents(page: &Page) -> usize {
+    page.lines.iter().filter(|byte| **byte == b'\n').count() - 1
+}
+
 fn administrator(organization: OrganizationId, limit: Option<FacilityId>) -> OrganizationScope {
     let actor = Actor {
         user: UserId::new(Timestamp::EPOCH, [1; 10]),
