@@ -18,6 +18,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use carepost_agent_core::outbox::BadReceipt;
 use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, IncarnationId, OrganizationId, RecordId};
 use carepost_protocol::role::{Permit, Resource};
@@ -79,8 +80,8 @@ pub enum OutboxError {
     #[error("NOT SAVED: this device's disk is full. Keep the page open and call for help")]
     Full,
     /// The receipt is not for what was sent: send it again.
-    #[error("the server's receipt does not fit the batch that was sent ({0}): it is sent again")]
-    Receipt(&'static str),
+    #[error(transparent)]
+    Receipt(#[from] BadReceipt),
     /// Something stored cannot be read.
     #[error("an entry of the outbox cannot be read ({0}): keep the file and call for help")]
     NotUnderstood(&'static str),

@@ -1,17 +1,13 @@
 //! Towards the server and back: batches, receipts, and what is kept no longer.
 
-use std::time::Duration;
-
-use carepost_protocol::change::{Lane, Link, Verdict};
+use carepost_agent_core::outbox::{BadReceipt, Fate, KEPT_FOR, covers};
+use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{PushBatch, PushReceipt, VerdictRun};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
 use serde_json::value::RawValue;
 
 use super::{Outbox, OutboxError, schema, signed, unsigned};
-
-/// How long an acknowledged entry is kept, in case the server is restored from a backup.
-const KEPT_AFTER_RECEIPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Room for a batch's members besides its changes.
 const ENVELOPE_BYTES: usize = 1024;
@@ -99,7 +95,7 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError::Receipt`] when it does not cover exactly what was sent; nothing is marked then.
     pub fn settle(&self, sent: &Sent, receipt: &PushReceipt) -> Result<(), OutboxError> {
-        covers(&receipt.verdicts, sent)?;
+        covers(sent.first_n, sent.count, receipt)?;
         let mut connection = self.lock_to_settle()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for run in &receipt.verdicts {
@@ -151,7 +147,7 @@ impl Outbox {
     pub fn prune(&self, mirror_seq: u64, now: Timestamp) -> Result<usize, OutboxError> {
         let mut connection = self.lock_to_settle()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let before = i64::try_from(KEPT_AFTER_RECEIPT.as_millis()).unwrap_or(i64::MAX);
+        let before = i64::try_from(KEPT_FOR.as_millis()).unwrap_or(i64::MAX);
         let before = now.plus_millis(-before).as_millis();
         let mut removed = 0;
         for lane in Lane::ALL {
@@ -245,32 +241,15 @@ fn collect(
 }
 
 /// Runs follow each other without gap or overlap, from the first number sent to the last.
-fn covers(runs: &[VerdictRun], sent: &Sent) -> Result<(), OutboxError> {
-    let mut next = sent.first_n;
-    for run in runs {
-        if run.n != next {
-            return Err(OutboxError::Receipt("its numbers do not follow each other"));
-        }
-        if run.count == 0 {
-            return Err(OutboxError::Receipt("a verdict for nothing"));
-        }
-        next = next.checked_add(run.count).ok_or(OutboxError::Receipt("a number out of range"))?;
-    }
-    if next != sent.first_n + sent.count {
-        return Err(OutboxError::Receipt("it does not end where the batch ends"));
-    }
-    Ok(())
-}
-
 fn mark(
     connection: &Connection,
     lane: Lane,
     run: &VerdictRun,
     server_time: Timestamp,
 ) -> Result<(), OutboxError> {
-    let (state, reason) = match run.verdict {
-        Verdict::Applied | Verdict::Duplicate | Verdict::Merged => (schema::ACKED, None),
-        Verdict::Rejected => {
+    let (state, reason) = match Fate::of(run.verdict) {
+        Fate::Acknowledged => (schema::ACKED, None),
+        Fate::Wedged => {
             let reason = run.reason.as_ref().map(serde_json::to_string).transpose();
             (schema::WEDGED, reason.map_err(|_| OutboxError::NotUnderstood("a refusal"))?)
         }
@@ -290,11 +269,7 @@ fn mark(
             ":first": signed(run.n),
             ":end": signed(run.n + run.count),
         })?;
-    if u64::try_from(marked).ok() == Some(run.count) {
-        Ok(())
-    } else {
-        Err(OutboxError::Receipt("it names entries that do not wait here"))
-    }
+    if u64::try_from(marked).ok() == Some(run.count) { Ok(()) } else { Err(BadReceipt::NotWaiting.into()) }
 }
 
 fn hex(bytes: &[u8; 64]) -> String {

@@ -141,7 +141,8 @@ fn run(n: u64, count: u64, verdict: Verdict, seq: Option<u64>) -> VerdictRun {
 }
 
 fn receipt(verdicts: Vec<VerdictRun>) -> PushReceipt {
-    PushReceipt { verdicts, next_n: 0, durable_through: None, server_time: at(60) }
+    let next_n = verdicts.iter().map(|run| run.n.saturating_add(run.count)).max().unwrap_or(0);
+    PushReceipt { verdicts, next_n, durable_through: None, server_time: at(60) }
 }
 
 fn care(outbox: &Outbox) -> Batch {
