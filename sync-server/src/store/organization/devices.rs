@@ -1,5 +1,6 @@
 //! Devices and their assignments.
 
+use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{DeviceState, SyncFacts};
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
 use carepost_protocol::wire::enroll::UserCode;
@@ -12,7 +13,7 @@ use super::super::column::{
 };
 use super::super::enrollment;
 use super::super::{Claim, Device, DevicePatch, NewDevice, Waiting};
-use super::{OrganizationStore, Result, StoreError, Tx};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 macro_rules! device_columns {
     () => {
@@ -47,74 +48,6 @@ impl OrganizationStore {
     pub async fn device(&self, id: DeviceId) -> Result<Device> {
         let found = self.read(move |tx| enrollment::mark_clone(tx, device(tx, id)?)).await?;
         Ok(self.laid_over(found))
-    }
-
-    /// Registers a device before it is seen.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] when a live device of the
-    /// organization has that hardware UUID.
-    pub async fn expect_device(&self, new: NewDevice) -> Result<Device> {
-        self.write(move |tx| {
-            super::facilities::facility(tx, new.facility_id)?;
-            let id = DeviceId::new(tx.now(), tx.random()?);
-            tx.execute(
-                "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses,
-                    token_sha256, waiting, wedged, cursor_refused, created_at)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, '[]', ?7, 0, 0, 0, ?8)",
-                params![
-                    id.as_bytes(),
-                    new.facility_id.as_bytes(),
-                    new.name,
-                    word(&new.device_type)?,
-                    word(&DeviceState::Expected)?,
-                    new.device_uuid.map(|uuid| *uuid.as_bytes()),
-                    new.token_sha256,
-                    tx.now().as_millis(),
-                ],
-            )?;
-            device(tx, id)
-        })
-        .await
-    }
-
-    /// Changes a device.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn update_device(&self, id: DeviceId, patch: DevicePatch) -> Result<Device> {
-        let changed = self.write(move |tx| {
-            device(tx, id)?;
-            tx.execute(
-                "UPDATE devices SET name = coalesce(?2, name), device_type = coalesce(?3, device_type)
-                    WHERE id = ?1",
-                params![id.as_bytes(), patch.name, patch.device_type.as_ref().map(word).transpose()?],
-            )?;
-            enrollment::mark_clone(tx, device(tx, id)?)
-        });
-        Ok(self.laid_over(changed.await?))
-    }
-
-    /// Refuses the device's key from now on and closes its streams. Twice is fine.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn deactivate_device(&self, id: DeviceId) -> Result<Device> {
-        let revoked = self.write(move |tx| {
-            device(tx, id)?;
-            tx.execute(
-                "UPDATE devices SET state = ?2, token_sha256 = NULL WHERE id = ?1",
-                params![id.as_bytes(), word(&DeviceState::Revoked)?],
-            )?;
-            tx.execute(
-                "UPDATE assignments SET until_at = ?2 WHERE device_id = ?1 AND until_at IS NULL",
-                params![id.as_bytes(), tx.now().as_millis()],
-            )?;
-            tx.refused(id);
-            device(tx, id)
-        });
-        let revoked = self.laid_over(revoked.await?);
-        Ok(revoked)
     }
 
     /// The waiting devices that this scope may see: those it claimed and those whose hardware it expects.
@@ -155,6 +88,85 @@ impl OrganizationStore {
     fn laid_over(&self, mut device: Device) -> Device {
         self.store.inner.presence.lay_over(&mut device);
         device
+    }
+}
+
+impl Noted {
+    /// Registers a device before it is seen.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] when a live device of the
+    /// organization has that hardware UUID.
+    pub async fn expect_device(self, new: NewDevice) -> Result<Device> {
+        self.write(move |tx| {
+            super::facilities::facility(tx, new.facility_id)?;
+            let id = DeviceId::new(tx.now(), tx.random()?);
+            tx.execute(
+                "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses,
+                    token_sha256, waiting, wedged, cursor_refused, created_at)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, '[]', ?7, 0, 0, 0, ?8)",
+                params![
+                    id.as_bytes(),
+                    new.facility_id.as_bytes(),
+                    new.name,
+                    word(&new.device_type)?,
+                    word(&DeviceState::Expected)?,
+                    new.device_uuid.map(|uuid| *uuid.as_bytes()),
+                    new.token_sha256,
+                    tx.now().as_millis(),
+                ],
+            )?;
+            device(tx, id)
+        })
+        .await
+    }
+
+    /// Changes a device.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn update_device(self, id: DeviceId, patch: DevicePatch) -> Result<Device> {
+        let registry = self.registry.clone();
+        let changed = self.write(move |tx| {
+            device(tx, id)?;
+            tx.execute(
+                "UPDATE devices SET name = coalesce(?2, name), device_type = coalesce(?3, device_type)
+                    WHERE id = ?1",
+                params![id.as_bytes(), patch.name, patch.device_type.as_ref().map(word).transpose()?],
+            )?;
+            enrollment::mark_clone(tx, device(tx, id)?)
+        });
+        Ok(registry.laid_over(changed.await?))
+    }
+
+    /// Refuses the device's key from now on and closes its streams. Twice is fine.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn deactivate_device(self, id: DeviceId) -> Result<Device> {
+        let registry = self.registry.clone();
+        let revoked = self.write(move |tx| {
+            device(tx, id)?;
+            tx.execute(
+                "UPDATE devices SET state = ?2, token_sha256 = NULL WHERE id = ?1",
+                params![id.as_bytes(), word(&DeviceState::Revoked)?],
+            )?;
+            tx.execute(
+                "UPDATE assignments SET until_at = ?2 WHERE device_id = ?1 AND until_at IS NULL",
+                params![id.as_bytes(), tx.now().as_millis()],
+            )?;
+            tx.refused(id);
+            device(tx, id)
+        });
+        Ok(registry.laid_over(revoked.await?))
+    }
+}
+
+impl Subject for Device {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.device_id = Some(self.id);
+        event.facility_id = Some(self.facility_id);
     }
 }
 

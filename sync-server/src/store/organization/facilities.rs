@@ -1,5 +1,6 @@
 //! The organization itself, and its facilities.
 
+use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, OrganizationId, WorkflowId};
 use carepost_protocol::record::{Collection, FacilityDocument};
 use rusqlite::{Row, params};
@@ -7,7 +8,7 @@ use rusqlite::{Row, params};
 use super::super::column::{count_at, id_at, json, json_or_none_at, time_at, word, word_at};
 use super::super::publish::{FeedEnd, put};
 use super::super::{Facility, FacilityCounts, FacilityPatch, NewFacility};
-use super::{Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Tx};
+use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
 
 /// The columns that [`organization_row`] reads.
 macro_rules! organization_columns {
@@ -37,36 +38,6 @@ impl OrganizationStore {
         self.read(organization).await
     }
 
-    /// Changes it.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn update_organization(&self, patch: OrganizationPatch) -> Result<Organization> {
-        self.write(move |tx| {
-            tx.execute(
-                "UPDATE organizations SET name = coalesce(?1, name),
-                    organization_type = coalesce(?2, organization_type), npi = coalesce(?3, npi),
-                    address = coalesce(?4, address), contact = coalesce(?5, contact), updated_at = ?6",
-                params![
-                    patch.name,
-                    patch.organization_type.as_ref().map(word).transpose()?,
-                    patch.npi,
-                    patch.address.as_ref().map(json).transpose()?,
-                    patch.contact.as_ref().map(json).transpose()?,
-                    tx.now().as_millis(),
-                ],
-            )?;
-            if patch.name.is_some() {
-                // Kiosks show it on their locked screen.
-                for id in tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))? {
-                    publish(tx, &facility(tx, id)?)?;
-                }
-            }
-            organization(tx)
-        })
-        .await
-    }
-
     /// The facilities that the scope reaches, by name.
     ///
     /// # Errors
@@ -81,46 +52,6 @@ impl OrganizationStore {
     /// [`StoreError::NotFound`].
     pub async fn facility(&self, id: FacilityId) -> Result<Facility> {
         self.read(move |tx| facility(tx, id)).await
-    }
-
-    /// Adds one, with the organization's workflows in its feed.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] for the name.
-    pub async fn create_facility(&self, new: NewFacility) -> Result<Facility> {
-        self.write(move |tx| create(tx, &new)).await
-    }
-
-    /// Changes one, and its document.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
-    pub async fn update_facility(&self, id: FacilityId, patch: FacilityPatch) -> Result<Facility> {
-        self.write(move |tx| {
-            let mut changed = facility(tx, id)?;
-            changed.name = patch.name.unwrap_or(changed.name);
-            changed.facility_type = patch.facility_type.unwrap_or(changed.facility_type);
-            changed.licensed_beds = patch.licensed_beds.unwrap_or(changed.licensed_beds);
-            changed.current_census = patch.current_census.unwrap_or(changed.current_census);
-            changed.phone = patch.phone.unwrap_or(changed.phone);
-            changed.updated_at = tx.now();
-            tx.execute(
-                "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
-                    phone = ?6, updated_at = ?7 WHERE id = ?1",
-                params![
-                    id.as_bytes(),
-                    changed.name,
-                    word(&changed.facility_type)?,
-                    changed.licensed_beds,
-                    changed.current_census,
-                    changed.phone,
-                    changed.updated_at.as_millis(),
-                ],
-            )?;
-            publish(tx, &changed)?;
-            Ok(changed)
-        })
-        .await
     }
 
     /// What a dashboard shows of one.
@@ -148,6 +79,91 @@ impl OrganizationStore {
             })
         })
         .await
+    }
+}
+
+impl Noted {
+    /// Changes it.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn update_organization(self, patch: OrganizationPatch) -> Result<Organization> {
+        self.write(move |tx| {
+            tx.execute(
+                "UPDATE organizations SET name = coalesce(?1, name),
+                    organization_type = coalesce(?2, organization_type), npi = coalesce(?3, npi),
+                    address = coalesce(?4, address), contact = coalesce(?5, contact), updated_at = ?6",
+                params![
+                    patch.name,
+                    patch.organization_type.as_ref().map(word).transpose()?,
+                    patch.npi,
+                    patch.address.as_ref().map(json).transpose()?,
+                    patch.contact.as_ref().map(json).transpose()?,
+                    tx.now().as_millis(),
+                ],
+            )?;
+            if patch.name.is_some() {
+                // Kiosks show it on their locked screen.
+                for id in tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))? {
+                    publish(tx, &facility(tx, id)?)?;
+                }
+            }
+            organization(tx)
+        })
+        .await
+    }
+
+    /// Adds one, with the organization's workflows in its feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for the name.
+    pub async fn create_facility(self, new: NewFacility) -> Result<Facility> {
+        self.write(move |tx| create(tx, &new)).await
+    }
+
+    /// Changes one, and its document.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
+    pub async fn update_facility(self, id: FacilityId, patch: FacilityPatch) -> Result<Facility> {
+        self.write(move |tx| {
+            let mut changed = facility(tx, id)?;
+            changed.name = patch.name.unwrap_or(changed.name);
+            changed.facility_type = patch.facility_type.unwrap_or(changed.facility_type);
+            changed.licensed_beds = patch.licensed_beds.unwrap_or(changed.licensed_beds);
+            changed.current_census = patch.current_census.unwrap_or(changed.current_census);
+            changed.phone = patch.phone.unwrap_or(changed.phone);
+            changed.updated_at = tx.now();
+            tx.execute(
+                "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
+                    phone = ?6, updated_at = ?7 WHERE id = ?1",
+                params![
+                    id.as_bytes(),
+                    changed.name,
+                    word(&changed.facility_type)?,
+                    changed.licensed_beds,
+                    changed.current_census,
+                    changed.phone,
+                    changed.updated_at.as_millis(),
+                ],
+            )?;
+            publish(tx, &changed)?;
+            Ok(changed)
+        })
+        .await
+    }
+}
+
+impl Subject for Organization {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+    }
+}
+
+impl Subject for Facility {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.facility_id = Some(self.id);
     }
 }
 
