@@ -47,7 +47,7 @@ async fn a_code_and_a_number_let_a_device_in() {
     let answer = world.store.system().enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
     assert_eq!((grant.device_id, Some(grant.assignment_id)), (device.id, device.assignment));
-    registry.deactivate_device(device.id).await.unwrap();
+    registry.noting(event(&world)).deactivate_device(device.id).await.unwrap();
     let refused = world.store.system().enroll(key, enroll_request(1), None).await;
     assert!(matches!(refused, Err(StoreError::DeviceRevoked)), "{refused:?}");
 }
@@ -108,7 +108,11 @@ async fn a_token_works_once_and_only_for_its_hardware() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    registry.expect_device(expected(tenant.facility.facility(), 1, [5; 32])).await.unwrap();
+    registry
+        .noting(event(&world))
+        .expect_device(expected(tenant.facility.facility(), 1, [5; 32]))
+        .await
+        .unwrap();
     let system = world.store.system();
     let key = fresh_key();
     let answer = system.enroll(key.clone(), enroll_request(1), None).await.unwrap();
@@ -123,6 +127,7 @@ async fn a_token_works_once_and_only_for_its_hardware() {
     assert!(matches!(answer, EnrollResponse::Active { .. }), "{answer:?}");
     let again = system.enroll(fresh_key(), enroll_request(1), Some([5; 32])).await;
     assert!(matches!(again, Err(StoreError::Invalid { field: "token", .. })), "{again:?}");
-    let taken = registry.expect_device(expected(tenant.facility.facility(), 1, [6; 32])).await;
+    let taken =
+        registry.noting(event(&world)).expect_device(expected(tenant.facility.facility(), 1, [6; 32])).await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_uuid"))), "{taken:?}");
 }
