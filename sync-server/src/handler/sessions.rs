@@ -129,12 +129,12 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     fn new(app: &'a App, client: &'a Client, username: &'a str, place: Place) -> Self {
         let by_address = client.ip.map(|ip| format!("address {ip}")).unwrap_or_default();
-        let within = match &place {
-            Place::Platform => "",
-            Place::Organization(organization) => &organization.slug,
-            Place::Nowhere(text) => text,
+        let name = username.trim().to_lowercase();
+        let by_name = match &place {
+            Place::Platform => format!("name {name}"),
+            Place::Organization(organization) => format!("name {name} of {}", organization.id),
+            Place::Nowhere(text) => format!("name {name} nowhere in {text}"),
         };
-        let by_name = format!("name {within}/{}", username.trim().to_lowercase());
         Self { app, client, username, place, by_address, by_name }
     }
 
@@ -180,15 +180,16 @@ impl<'a> Attempt<'a> {
     /// Counts a failure and writes it down.
     async fn failed(&self, known: Option<&Credentials>) -> Answer<Refusal> {
         let now = clock::now();
+        // Before anything waits: whoever hangs up is counted all the same.
         self.app.tries.fail(&self.by_address, BY_ADDRESS, now);
+        let unknown = match known {
+            Some(_) => None,
+            None => self.app.tries.fail(&self.by_name, BY_NAME, now),
+        };
         let event = self.note(known).refused().into_event();
         let somebody = known.map(|known| (known.organization, known.user));
         let durably = self.app.store.system().sign_in_failed(somebody, event).await?;
-        let locked = match known {
-            Some(_) => durably,
-            None => self.app.tries.fail(&self.by_name, BY_NAME, now),
-        };
-        Ok(locked.map_or_else(wrong, too_many))
+        Ok(durably.or(unknown).map_or_else(wrong, too_many))
     }
 
     async fn begin(&self, known: Credentials) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
