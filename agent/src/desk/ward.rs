@@ -208,7 +208,7 @@ impl Ward {
         }
     }
 
-    fn is_loaded(&self, collection: Collection) -> bool {
+    pub(super) fn is_loaded(&self, collection: Collection) -> bool {
         self.mirror.is_complete(collection).unwrap_or(false)
     }
 
@@ -344,8 +344,8 @@ impl Ward {
         let waiting = self.unsaved_audit();
         let made = self.access(&actor, AuditAction::Create, "record", Some(id), "/residents/chart");
         let audit: Vec<AuditEvent> = waiting.iter().cloned().chain([made]).collect();
-        let saved = self.outbox.append(&permit, NewEntry { change: &change, token, audit: &audit });
-        match saved {
+        let entry = NewEntry { change: &change, token, audit: &audit };
+        match self.with_room(|| self.outbox.append(&permit, entry)) {
             Ok(_) => {
                 self.audit_saved();
                 self.session_on(SessionEvent::Touched);
@@ -495,14 +495,43 @@ impl Ward {
         if events.is_empty() {
             return;
         }
+        self.write_audit(events);
+    }
+
+    /// Writes what the disk refused before, now that entries were sent and their copies may give way.
+    /// Whether there was something.
+    pub fn retry_unsaved(&self) -> bool {
+        let refused = lock(&self.unsaved).trouble.is_some();
+        if refused {
+            self.write_audit(Vec::new());
+        }
+        refused
+    }
+
+    fn write_audit(&self, events: Vec<AuditEvent>) {
         let mut all = self.unsaved_audit();
         all.extend(events);
-        match self.outbox.append_audit(&all) {
+        match self.with_room(|| self.outbox.append_audit(&all)) {
             Ok(()) => {
                 self.audit_saved();
                 self.saved.notify_one();
             }
             Err(error) => self.audit_failed(all, &error),
+        }
+    }
+
+    /// Writes to the outbox; when that is full, copies of what the server has give way first.
+    fn with_room<T>(&self, mut write: impl FnMut() -> Result<T, OutboxError>) -> Result<T, OutboxError> {
+        loop {
+            match write() {
+                Err(OutboxError::Full) => {
+                    let cursor = self.mirror.cursor().ok().flatten().map_or(0, |cursor| cursor.seq);
+                    if self.outbox.make_room(cursor)? == 0 {
+                        return Err(OutboxError::Full);
+                    }
+                }
+                written => return written,
+            }
         }
     }
 

@@ -50,41 +50,6 @@ impl OrganizationStore {
         Ok(self.laid_over(found))
     }
 
-    /// The waiting devices that this scope may see: those it claimed and those whose hardware it expects.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
-        self.read(enrollment::waiting).await
-    }
-
-    /// Enters a device's code for it: from now on the device shows the facility and a number.
-    ///
-    /// # Errors
-    /// [`StoreError::WrongCode`], and after five of them [`StoreError::TooManyTries`];
-    /// [`StoreError::NotFound`] for the facility.
-    pub async fn claim(&self, by: UserId, code: UserCode, claim: Claim) -> Result<Waiting> {
-        self.store.inner.tries.check(by, self.store.now())?;
-        let claimed = self.write(move |tx| enrollment::claim(tx, &code, &claim)).await;
-        if matches!(claimed, Err(StoreError::WrongCode)) {
-            self.store.inner.tries.failed(by, self.store.now());
-        }
-        claimed
-    }
-
-    /// Confirms the number that the claimed device shows: it is enrolled.
-    ///
-    /// # Errors
-    /// [`StoreError::WrongCode`], after five of which the device is back in the lobby with a new code;
-    /// [`StoreError::NotFound`]; [`StoreError::Conflict`] when a live device has that hardware UUID.
-    pub async fn confirm(&self, enrollment: EnrollmentId, number: &str) -> Result<Device> {
-        let number = number.to_owned();
-        // A wrong number has to be counted durably, so it is an outcome and not a failure of the work.
-        let outcome = self.write(move |tx| enrollment::confirm(tx, enrollment, &number)).await?;
-        let id = outcome.ok_or(StoreError::WrongCode)?;
-        self.device(id).await
-    }
-
     fn laid_over(&self, mut device: Device) -> Device {
         self.store.inner.presence.lay_over(&mut device);
         device
@@ -160,6 +125,49 @@ impl Noted {
         });
         Ok(registry.laid_over(revoked.await?))
     }
+
+    /// Enters a device's code for it: from now on the device shows the facility and a number. A wrong code
+    /// is written down too.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongCode`], and after five of them [`StoreError::TooManyTries`];
+    /// [`StoreError::NotFound`] for the facility.
+    pub async fn claim(self, by: UserId, code: UserCode, claim: Claim) -> Result<Waiting> {
+        let store = self.registry.store.clone();
+        store.inner.tries.check(by, store.now())?;
+        let outcome = self.write(move |tx| match enrollment::claim(tx, &code, &claim) {
+            Err(StoreError::WrongCode) => Ok(None),
+            claimed => claimed.map(Some),
+        });
+        outcome.await?.ok_or_else(|| {
+            store.inner.tries.failed(by, store.now());
+            StoreError::WrongCode
+        })
+    }
+
+    /// Confirms the number that the claimed device shows: it is enrolled. A wrong number is written down
+    /// too.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongCode`], after five of which the device is back in the lobby with a new code,
+    /// and the same user gets [`StoreError::TooManyTries`]; [`StoreError::NotFound`];
+    /// [`StoreError::Conflict`] when a live device has that hardware UUID.
+    pub async fn confirm(self, by: UserId, enrollment: EnrollmentId, number: &str) -> Result<Device> {
+        let registry = self.registry.clone();
+        let store = &registry.store;
+        store.inner.tries.check(by, store.now())?;
+        let number = number.to_owned();
+        // A wrong number has to be counted durably, so it is an outcome and not a failure of the work.
+        let outcome = self.write(move |tx| {
+            let id = enrollment::confirm(tx, enrollment, &number)?;
+            id.map(|id| enrollment::mark_clone(tx, device(tx, id)?).map(Enrolled)).transpose()
+        });
+        let Some(Enrolled(device)) = outcome.await? else {
+            store.inner.tries.failed(by, store.now());
+            return Err(StoreError::WrongCode);
+        };
+        Ok(registry.laid_over(device))
+    }
 }
 
 impl Subject for Device {
@@ -167,6 +175,22 @@ impl Subject for Device {
         event.resource_id = Some(self.id.to_string());
         event.device_id = Some(self.id);
         event.facility_id = Some(self.facility_id);
+    }
+}
+
+impl Subject for Waiting {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+    }
+}
+
+/// What an enrollment came to: its event is about the enrollment, and names the device.
+struct Enrolled(Device);
+
+impl Subject for Enrolled {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.device_id = Some(self.0.id);
+        event.facility_id = Some(self.0.facility_id);
     }
 }
 

@@ -44,6 +44,16 @@ trait Subject {
     fn describe(&self, event: &mut AuditEvent);
 }
 
+/// None is a refusal.
+impl<T: Subject> Subject for Option<T> {
+    fn describe(&self, event: &mut AuditEvent) {
+        match self {
+            Some(done) => done.describe(event),
+            None => event.success = false,
+        }
+    }
+}
+
 impl OrganizationStore {
     pub(super) fn new(store: Store, scope: OrganizationScope) -> Self {
         Self { store, scope }
