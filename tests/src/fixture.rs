@@ -155,10 +155,10 @@ mod tests {
 
     #[test]
     fn residents_have_names_of_their_own() {
-        let mut names: Vec<_> = residents("R", 250, true).into_iter().map(|resident| resident.name).collect();
+        let mut names: Vec<_> = residents("R", 220, true).into_iter().map(|resident| resident.name).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 250);
+        assert_eq!(names.len(), 220);
     }
 
     #[test]

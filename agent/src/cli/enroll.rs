@@ -62,10 +62,7 @@ fn in_words(screen: &Enrolling) -> String {
     match &screen.step {
         EnrollStep::Contacting { trouble: None } => format!("asking {} ...", screen.server),
         EnrollStep::Contacting { trouble: Some(trouble) } => trouble.clone(),
-        EnrollStep::Code { code, possible_clone, .. } => {
-            let clone = if *possible_clone { " (another device claims this hardware)" } else { "" };
-            format!("pairing code {code}{clone}: an administrator approves it")
-        }
+        EnrollStep::Code { code, .. } => format!("pairing code {code}: an administrator approves it"),
         EnrollStep::Confirm { facility_name, number } => {
             format!("{facility_name}: confirm the number {number}")
         }

@@ -142,11 +142,9 @@ impl<'a> Enroller<'a> {
     fn screen(&self) -> Enrolling {
         let (view, trouble) = self.machine.view();
         let step = match view {
-            EnrollmentView::Code { code, expires_at, possible_clone, .. } => EnrollStep::Code {
-                code: code.clone(),
-                expires_at: *expires_at,
-                possible_clone: *possible_clone,
-            },
+            EnrollmentView::Code { code, expires_at } => {
+                EnrollStep::Code { code: code.clone(), expires_at: *expires_at }
+            }
             EnrollmentView::Confirm { facility_name, number } => {
                 EnrollStep::Confirm { facility_name: facility_name.clone(), number: number.clone() }
             }

@@ -57,10 +57,6 @@ pub enum EnrollResponse {
         expires_at: Timestamp,
         /// Seconds to wait before asking again.
         interval: u32,
-        /// Whether an administrator registered this hardware UUID beforehand.
-        expected: bool,
-        /// Whether another device with another key has this hardware UUID.
-        possible_clone: bool,
     },
     /// An administrator typed the code; somebody must read the number off the device.
     Confirming {

@@ -76,8 +76,6 @@ fn snapshot_enroll() {
             user_code: "BCDF-GHJK".parse().unwrap(),
             expires_at: at(),
             interval: 5,
-            expected: false,
-            possible_clone: true,
         },
         EnrollResponse::Confirming {
             enrollment_id: id!(EnrollmentId, 1),

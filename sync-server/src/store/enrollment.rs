@@ -282,11 +282,9 @@ fn response(tx: &Tx<'_>, row: &Lobby) -> Result<EnrollResponse> {
         enrollment_id: row.id,
         user_code: row.user_code.parse().map_err(|_| StoreError::Unreadable("enrollments"))?,
         expires_at: row.expires_at,
-        interval: WAITING_INTERVAL,
         // Whoever makes a key can ask with any UUID. What the server knows of that hardware is told to
         // the organization that has it, once one of its administrators has claimed the device.
-        expected: false,
-        possible_clone: false,
+        interval: WAITING_INTERVAL,
     })
 }
 
