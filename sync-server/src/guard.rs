@@ -18,7 +18,7 @@ use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
 use crate::routes::{Authorization, Route};
 use crate::scope::{FacilityScope, OrganizationScope};
-use crate::store::{DeviceIdentity, FacilityStore, OrganizationStore, Session};
+use crate::store::{DeviceIdentity, FacilityStore, Noted, OrganizationStore, Session};
 use crate::tenant::{self, Said};
 use crate::tls::PeerKey;
 
@@ -106,7 +106,16 @@ impl Person {
         Ok(authorize(self.actor(), Resource::Organization(organization))?)
     }
 
-    /// An audit event of this person's, to be completed and [written](Self::write).
+    /// A change to the registry that the person reaches, with the event to be written with it.
+    ///
+    /// # Errors
+    /// As [`Self::registry`].
+    pub fn noting(&self, note: Note) -> Answer<Noted> {
+        Ok(self.registry()?.noting(note.into_event()))
+    }
+
+    /// An audit event of this person's, to be completed and [written](Self::write) or to go
+    /// [with a change](Self::noting).
     #[must_use]
     pub fn note(&self, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> Note {
         let actor = self.actor();
@@ -115,7 +124,7 @@ impl Person {
             .organization(self.tenant)
     }
 
-    /// Writes an event down; a request whose event cannot be written is not answered.
+    /// Writes down what changed nothing; a request whose event cannot be written is not answered.
     ///
     /// # Errors
     /// What the store says.

@@ -2,7 +2,7 @@
 //! not exist (so that a lock does not tell which names do).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carepost_protocol::time::Timestamp;
@@ -21,34 +21,81 @@ pub struct Limit {
 
 /// The failures of one server since it started.
 #[derive(Debug, Default)]
-pub struct Tries(Mutex<HashMap<String, (u32, Timestamp)>>);
+pub struct Tries(Mutex<HashMap<String, Tried>>);
+
+/// What is remembered of a key.
+#[derive(Debug)]
+struct Tried {
+    failures: u32,
+    last: Timestamp,
+    /// The end of the lock whose first refusal was told.
+    told: Option<Timestamp>,
+    /// Refusals since then.
+    untold: u32,
+}
 
 impl Tries {
     /// Until when the key is locked, if it is.
     #[must_use]
     pub fn locked(&self, key: &str, limit: Limit, now: Timestamp) -> Option<Timestamp> {
-        let tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (failures, last) = tries.get(key)?;
-        let until = last.after(limit.lock);
-        (*failures >= limit.failures && until > now).then_some(until)
+        self.tries().get(key)?.locked(limit, now)
     }
 
-    /// Counts a failure; gives until when the key is locked by it, if it is.
+    /// Counts a failure, unless the key is locked already; gives until when the key is locked now, if it
+    /// is.
     pub fn fail(&self, key: &str, limit: Limit, now: Timestamp) -> Option<Timestamp> {
-        let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if tries.len() >= MOST && !tries.contains_key(key) {
-            let oldest = tries.iter().min_by_key(|(_, (_, last))| *last).map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
-                tries.remove(&oldest);
-            }
+        let mut tries = self.tries();
+        let tried = entry(&mut tries, key, now);
+        let locked = tried.locked(limit, now);
+        if locked.is_some() {
+            return locked;
         }
-        let entry = tries.entry(key.to_owned()).or_insert((0, now));
-        if entry.1.after(limit.lock) <= now {
-            entry.0 = 0;
+        if tried.last.after(limit.lock) <= now {
+            tried.failures = 0;
         }
-        *entry = (entry.0.saturating_add(1), now);
-        (entry.0 >= limit.failures).then(|| now.after(limit.lock))
+        tried.failures = tried.failures.saturating_add(1);
+        tried.last = now;
+        tried.locked(limit, now)
     }
+
+    /// Counts a try that was refused by a lock of the key until then. Says whether it is the first of
+    /// that lock: only that one is worth an event of its own, or trying would fill the disk.
+    pub fn refuse(&self, key: &str, until: Timestamp, now: Timestamp) -> bool {
+        let mut tries = self.tries();
+        let tried = entry(&mut tries, key, now);
+        if tried.told == Some(until) {
+            tried.untold = tried.untold.saturating_add(1);
+            return false;
+        }
+        tried.told = Some(until);
+        true
+    }
+
+    /// How many refusals of the key no event has told yet; they count as told from now on.
+    pub fn untold(&self, key: &str) -> u32 {
+        self.tries().get_mut(key).map_or(0, |tried| std::mem::take(&mut tried.untold))
+    }
+
+    fn tries(&self) -> MutexGuard<'_, HashMap<String, Tried>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tried {
+    fn locked(&self, limit: Limit, now: Timestamp) -> Option<Timestamp> {
+        let until = self.last.after(limit.lock);
+        (self.failures >= limit.failures && until > now).then_some(until)
+    }
+}
+
+fn entry<'a>(tries: &'a mut HashMap<String, Tried>, key: &str, now: Timestamp) -> &'a mut Tried {
+    if tries.len() >= MOST && !tries.contains_key(key) {
+        let oldest = tries.iter().min_by_key(|(_, tried)| tried.last).map(|(key, _)| key.clone());
+        if let Some(oldest) = oldest {
+            tries.remove(&oldest);
+        }
+    }
+    tries.entry(key.to_owned()).or_insert(Tried { failures: 0, last: now, told: None, untold: 0 })
 }
 
 #[cfg(test)]
@@ -69,5 +116,17 @@ mod tests {
         assert_eq!(tries.locked("b", limit, at(63)), None);
         assert_eq!(tries.locked("a", limit, at(64)), None);
         assert_eq!(tries.fail("a", limit, at(64)), None, "earlier failures are forgotten");
+    }
+
+    #[test]
+    fn the_first_refusal_of_each_lock_is_told_and_the_others_are_counted() {
+        let tries = Tries::default();
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        assert!(tries.refuse("a", at(60), at(1)));
+        assert!(!tries.refuse("a", at(60), at(2)));
+        assert!(!tries.refuse("a", at(60), at(3)));
+        assert!(tries.refuse("b", at(60), at(3)));
+        assert!(tries.refuse("a", at(120), at(61)), "another lock");
+        assert_eq!((tries.untold("a"), tries.untold("a"), tries.untold("c")), (2, 0, 0));
     }
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::List;
+use super::users::may_touch;
 use crate::body::{Id, Json};
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
@@ -66,16 +67,18 @@ pub async fn issue_badge(
     Json(asked): Json<IssueBadge>,
 ) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
     let uid = parse_uid(&asked.uid).map_err(|why| Refusal::field("uid", why))?;
-    let badge = person.registry()?.issue_badge(asked.user_id, &uid).await?;
-    write(&person, AuditAction::Create, &badge).await?;
+    may_touch(&person, asked.user_id).await?;
+    let note = person.note(AuditEventType::Badge, AuditAction::Create, "badge");
+    let badge = person.noting(note)?.issue_badge(asked.user_id, &uid).await?;
     Ok((StatusCode::CREATED, axum::Json(badge.into())))
 }
 
 /// Revokes a badge. Twice is fine.
 #[utoipa::path(post, path = "/api/v1/badges/{badge_id}/revoke", operation_id = "revoke_badge", tag = "badges", security(("session" = [])), params(("badge_id" = BadgeId, Path)), responses((status = 200, body = BadgeView)))]
 pub async fn revoke_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<axum::Json<BadgeView>> {
-    let badge = person.registry()?.revoke_badge(id).await?;
-    write(&person, AuditAction::Delete, &badge).await?;
+    may_touch(&person, person.registry()?.badge(id).await?.user_id).await?;
+    let note = person.note(AuditEventType::Badge, AuditAction::Delete, "badge");
+    let badge = person.noting(note)?.revoke_badge(id).await?;
     Ok(axum::Json(badge.into()))
 }
 
@@ -96,11 +99,6 @@ fn parse_uid(text: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         uid if (4..=10).contains(&uid.len()) => Ok(bytes),
         _ => Err("a card's number has 4 to 10 bytes"),
     }
-}
-
-async fn write(person: &Person, action: AuditAction, badge: &Badge) -> Answer<()> {
-    let note = person.note(AuditEventType::Badge, action, "badge").on(badge.id);
-    person.write(note.facility(Some(badge.facility_id)).detail("user", badge.user_id.to_string())).await
 }
 
 #[cfg(test)]

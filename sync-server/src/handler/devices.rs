@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::List;
 use crate::app::App;
+use crate::audit::Note;
 use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::Answer;
@@ -138,8 +139,7 @@ pub async fn register_device(
         device_uuid: asked.device_uuid,
         token_sha256: token_sha256(&token),
     };
-    let device = person.registry()?.expect_device(new).await?;
-    write(&person, AuditAction::Create, &device).await?;
+    let device = person.noting(note(&person, AuditAction::Create))?.expect_device(new).await?;
     Ok((StatusCode::CREATED, axum::Json(RegisteredDevice { device: view(&app, device), token })))
 }
 
@@ -165,8 +165,7 @@ pub async fn update_device(
     faults.maybe_text("device_name", asked.device_name.as_deref(), 100);
     faults.check()?;
     let patch = DevicePatch { name: asked.device_name, device_type: asked.device_type };
-    let device = person.registry()?.update_device(id, patch).await?;
-    write(&person, AuditAction::Update, &device).await?;
+    let device = person.noting(note(&person, AuditAction::Update))?.update_device(id, patch).await?;
     Ok(axum::Json(view(&app, device)))
 }
 
@@ -177,8 +176,7 @@ pub async fn deactivate_device(
     person: Person,
     Id(id): Id<DeviceId>,
 ) -> Answer<axum::Json<DeviceView>> {
-    let device = person.registry()?.deactivate_device(id).await?;
-    write(&person, AuditAction::Delete, &device).await?;
+    let device = person.noting(note(&person, AuditAction::Delete))?.deactivate_device(id).await?;
     Ok(axum::Json(view(&app, device)))
 }
 
@@ -238,7 +236,6 @@ fn reason(status: SyncStatus, device: &Device, now: Timestamp) -> Option<String>
     }
 }
 
-async fn write(person: &Person, action: AuditAction, device: &Device) -> Answer<()> {
-    let note = person.note(AuditEventType::Device, action, "device").on(device.id).device(device.id);
-    person.write(note.facility(Some(device.facility_id))).await
+fn note(person: &Person, action: AuditAction) -> Note {
+    person.note(AuditEventType::Device, action, "device")
 }

@@ -86,27 +86,21 @@ pub async fn approve_enrollment(
     let facility = asked.facility_id;
     let claim = Claim { facility_id: facility, name: asked.device_name, device_type: asked.device_type };
     let note =
-        person.note(AuditEventType::Device, AuditAction::Update, "enrollment").facility(Some(facility));
-    match person.registry()?.claim(person.actor().user, asked.code, claim).await {
-        Ok(waiting) => {
-            person.write(note.on(waiting.id).detail("step", "approved")).await?;
-            Ok(axum::Json(ApprovedEnrollment {
-                enrollment_id: waiting.id,
-                device_uuid: waiting.device_uuid,
-                mac_addresses: waiting.mac_addresses,
-                hostname: waiting.hostname,
-                expected: waiting.expected,
-                possible_clone: waiting.possible_clone,
-            }))
-        }
-        Err(fault) => {
-            if matches!(fault, StoreError::WrongCode) {
-                app.tries.fail(&address, BY_ADDRESS, clock::now());
-                person.write(note.facility(None).refused().detail("step", "approve")).await?;
-            }
-            Err(fault.into())
-        }
+        person.note(AuditEventType::Device, AuditAction::Update, "enrollment").detail("step", "approve");
+    let noted = person.noting(note.facility(Some(facility)))?;
+    let claimed = noted.claim(person.actor().user, asked.code, claim).await;
+    if matches!(claimed, Err(StoreError::WrongCode)) {
+        app.tries.fail(&address, BY_ADDRESS, clock::now());
     }
+    let waiting = claimed?;
+    Ok(axum::Json(ApprovedEnrollment {
+        enrollment_id: waiting.id,
+        device_uuid: waiting.device_uuid,
+        mac_addresses: waiting.mac_addresses,
+        hostname: waiting.hostname,
+        expected: waiting.expected,
+        possible_clone: waiting.possible_clone,
+    }))
 }
 
 /// Confirms the number that the device shows: it is let in.
@@ -117,16 +111,15 @@ pub async fn confirm_enrollment(
     Id(id): Id<EnrollmentId>,
     Json(asked): Json<ConfirmEnrollment>,
 ) -> Answer<axum::Json<DeviceView>> {
-    let note = person.note(AuditEventType::Device, AuditAction::Update, "enrollment").on(id);
-    match person.registry()?.confirm(person.actor().user, id, asked.number.trim()).await {
-        Ok(device) => {
-            let note = note.facility(Some(device.facility_id)).device(device.id);
-            person.write(note.detail("step", "confirmed")).await?;
-            Ok(axum::Json(view(&app, device)))
-        }
-        Err(fault) => {
-            person.write(note.refused().detail("step", "confirm")).await?;
-            Err(fault.into())
-        }
+    let note = person
+        .note(AuditEventType::Device, AuditAction::Update, "enrollment")
+        .on(id)
+        .detail("step", "confirm");
+    let noted = person.noting(note.clone())?;
+    let confirmed = noted.confirm(person.actor().user, id, asked.number.trim()).await;
+    if matches!(confirmed, Err(StoreError::Conflict(_))) {
+        // It changed nothing, and says that hardware was copied or moved.
+        person.write(note.refused()).await?;
     }
+    Ok(axum::Json(view(&app, confirmed?)))
 }

@@ -1,6 +1,6 @@
 //! Facilities (S1-41 to S1-45).
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::facility::{FacilityType, available_beds, occupancy_rate};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
@@ -142,8 +142,7 @@ pub async fn create_facility(
         current_census: asked.current_census,
         phone: asked.phone,
     };
-    let facility = registry.create_facility(new).await?;
-    write(&person, AuditAction::Create, &facility).await?;
+    let facility = registry.noting(note(&person, AuditAction::Create)).create_facility(new).await?;
     Ok((StatusCode::CREATED, axum::Json(facility.into())))
 }
 
@@ -172,8 +171,8 @@ pub async fn update_facility(
         current_census: asked.current_census,
         phone: asked.phone,
     };
-    let facility = person.registry()?.update_facility(id, patch).await?;
-    write(&person, AuditAction::Update, &facility).await?;
+    let registry = person.registry()?;
+    let facility = registry.noting(note(&person, AuditAction::Update)).update_facility(id, patch).await?;
     Ok(axum::Json(facility.into()))
 }
 
@@ -188,8 +187,8 @@ pub async fn update_census(
     figures(&mut faults, None, Some(asked.current_census));
     faults.check()?;
     let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
-    let facility = person.registry()?.update_facility(id, patch).await?;
-    write(&person, AuditAction::Update, &facility).await?;
+    let registry = person.registry()?;
+    let facility = registry.noting(note(&person, AuditAction::Update)).update_facility(id, patch).await?;
     Ok(axum::Json(facility.into()))
 }
 
@@ -198,7 +197,6 @@ fn figures(faults: &mut Faults, beds: Option<u32>, census: Option<u32>) {
     faults.unless(census.is_none_or(|census| census <= MOST_BEDS), "current_census", "at most 100000");
 }
 
-async fn write(person: &Person, action: AuditAction, facility: &Facility) -> Answer<()> {
-    let note = person.note(AuditEventType::ApiAccess, action, "facility").on(facility.id);
-    person.write(note.organization(Some(facility.organization_id)).facility(Some(facility.id))).await
+fn note(person: &Person, action: AuditAction) -> AuditEvent {
+    person.note(AuditEventType::ApiAccess, action, "facility").into_event()
 }

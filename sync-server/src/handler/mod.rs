@@ -10,6 +10,8 @@ pub mod organizations;
 pub mod patients;
 pub mod sessions;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 pub mod users;
 pub mod workflows;
 

@@ -272,10 +272,8 @@ pub async fn create_organization(
         password_hash: Some(password_hash),
         pin_verifier: None,
     };
-    let (organization, user) = app.store.system().create_organization(new, Some(admin)).await?;
-    let id = user.ok_or_else(|| Refusal::internal(&"the organization has no administrator"))?;
-    let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "organization");
-    person.write(note.on(organization.id).organization(Some(organization.id))).await?;
+    let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "organization").into_event();
+    let (organization, id) = app.store.system().create_organization(new, admin, note).await?;
     let created = CreatedOrganization {
         organization: organization.into(),
         recovery_key: identity.to_string().expose_secret().to_owned(),
@@ -312,9 +310,8 @@ pub async fn update_organization(
         address: json(asked.address)?,
         contact: json(asked.contact)?,
     };
-    let organization = registry.update_organization(patch).await?;
     let note = person.note(AuditEventType::ApiAccess, AuditAction::Update, "organization");
-    person.write(note.on(id).organization(Some(id))).await?;
+    let organization = registry.noting(note.into_event()).update_organization(patch).await?;
     Ok(axum::Json(organization.into()))
 }
 

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::users::OfFacility;
 use super::{List, present};
+use crate::audit::Note;
 use crate::body::{Faults, Id, Json, Params};
 use crate::error::Answer;
 use crate::guard::Person;
@@ -18,6 +19,9 @@ use crate::store::{NewPatient, Patient, PatientPatch};
 
 /// How many of a patient's records are answered at once.
 const RECORDS: usize = 200;
+
+/// How many of the patients in a list the audit log names; beyond them it only counts.
+const NAMED: usize = 200;
 
 /// A new patient.
 #[derive(Deserialize, ToSchema)]
@@ -106,8 +110,9 @@ pub async fn list_patients(
 ) -> Answer<axum::Json<List<PatientView>>> {
     let permit = person.permit_of_organization::<ReadPatients>()?;
     let patients = person.registry()?.patients(of.facility_id).await?;
-    let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "patient").facility(of.facility_id);
-    person.write(note.detail("count", patients.len())).await?;
+    let named: Vec<_> = patients.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
+    let note = note(&person, AuditAction::View, "patient").facility(of.facility_id);
+    person.write(note.detail("count", patients.len()).detail("patients", named)).await?;
     Ok(axum::Json(List::of(patients, |patient| PatientView::of(&permit, patient))))
 }
 
@@ -131,8 +136,7 @@ pub async fn create_patient(
         room: asked.room,
     };
     let permit = person.permit::<ReadPatients>(new.facility_id)?;
-    let patient = person.registry()?.create_patient(new).await?;
-    write(&person, AuditAction::Create, &patient, "patient").await?;
+    let patient = person.noting(note(&person, AuditAction::Create, "patient"))?.create_patient(new).await?;
     Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, patient))))
 }
 
@@ -140,7 +144,7 @@ pub async fn create_patient(
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}", operation_id = "show_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
 pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
     let (patient, permit) = permitted(&person, id).await?;
-    write(&person, AuditAction::View, &patient, "patient").await?;
+    viewed(&person, &patient, "patient").await?;
     Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
@@ -165,8 +169,8 @@ pub async fn update_patient(
         is_active: asked.is_active,
     };
     let (_, permit) = permitted(&person, id).await?;
-    let patient = person.registry()?.update_patient(id, patch).await?;
-    write(&person, AuditAction::Update, &patient, "patient").await?;
+    let noted = person.noting(note(&person, AuditAction::Update, "patient"))?;
+    let patient = noted.update_patient(id, patch).await?;
     Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
@@ -175,8 +179,8 @@ pub async fn update_patient(
 pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
     let patch = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
     let (_, permit) = permitted(&person, id).await?;
-    let patient = person.registry()?.update_patient(id, patch).await?;
-    write(&person, AuditAction::Delete, &patient, "patient").await?;
+    let noted = person.noting(note(&person, AuditAction::Delete, "patient"))?;
+    let patient = noted.update_patient(id, patch).await?;
     Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
@@ -185,7 +189,7 @@ pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<
 pub async fn list_records(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<List<RecordDocument>>> {
     let (patient, permit) = permitted(&person, id).await?;
     let records = person.facility(patient.facility_id)?.records(&permit, id, RECORDS).await?;
-    write(&person, AuditAction::View, &patient, "record").await?;
+    viewed(&person, &patient, "record").await?;
     Ok(axum::Json(List::of(records, std::convert::identity)))
 }
 
@@ -203,7 +207,11 @@ fn birthday(faults: &mut Faults, given: Option<String>) -> Option<String> {
     read
 }
 
-async fn write(person: &Person, action: AuditAction, patient: &Patient, what: &str) -> Answer<()> {
-    let note = person.note(AuditEventType::PhiAccess, action, what).patient(patient.id, patient.facility_id);
-    person.write(note).await
+fn note(person: &Person, action: AuditAction, what: &str) -> Note {
+    person.note(AuditEventType::PhiAccess, action, what)
+}
+
+/// Written before the patient is shown.
+async fn viewed(person: &Person, patient: &Patient, what: &str) -> Answer<()> {
+    person.write(note(person, AuditAction::View, what).patient(patient.id, patient.facility_id)).await
 }

@@ -22,7 +22,7 @@ use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::{Person, token_sha256};
 use crate::password::MAX_SECRET_BYTES;
-use crate::store::{Credentials, NewSession};
+use crate::store::{Credentials, NewSession, Organization, StoreError};
 use crate::tenant::{self, Said};
 use crate::tries::Limit;
 
@@ -77,109 +77,167 @@ pub async fn sign_in(
 ) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
     let (parts, body) = request.into_parts();
     let said = tenant::said(&app, &parts).await?;
-    let Json(mut asked) =
+    let Json(asked) =
         <Json<SignIn> as axum::extract::FromRequest<()>>::from_request(Request::from_parts(parts, body), &())
             .await?;
-    match said {
-        Said::Nothing => {}
-        Said::Nonsense(_) => return Err(Refusal::not_found()),
-        Said::One(organization) => {
-            if asked.organization.as_ref().is_some_and(|asked| *asked != organization.slug) {
-                return Err(Refusal::not_found());
-            }
-            asked.organization = Some(organization.slug);
-        }
-    }
     let mut faults = Faults::default();
     faults.text("username", &asked.username, 100);
     faults.maybe_text("organization", asked.organization.as_deref(), 100);
     let length = secrecy::ExposeSecret::expose_secret(&asked.password).len();
     faults.unless(length <= MAX_SECRET_BYTES, "password", "a password has at most 256 bytes");
     faults.check()?;
-    let credentials = check(&app, &client, &asked).await?;
-    begin(&app, &client, &asked.username, credentials).await
+    let place = place(&app, said, asked.organization).await?;
+    let attempt = Attempt::new(&app, &client, &asked.username, place);
+    let known = attempt.check(asked.password).await?;
+    attempt.begin(known).await
 }
 
-/// Checks name and password, counting failures.
-async fn check(app: &App, client: &Client, asked: &SignIn) -> Answer<Credentials> {
-    let system = app.store.system();
-    let now = clock::now();
-    let by_address = client.ip.map(|ip| format!("address {ip}")).unwrap_or_default();
-    let slug = asked.organization.as_deref();
-    let by_name = format!("name {}/{}", slug.unwrap_or_default(), asked.username.to_lowercase());
-    let locked = app.tries.locked(&by_address, BY_ADDRESS, now).or(app.tries.locked(&by_name, BY_NAME, now));
-    if let Some(until) = locked {
-        write(app, failed(client, &asked.username)).await?;
-        return Err(too_many(until));
+/// Where somebody wants to sign in.
+enum Place {
+    /// On the platform.
+    Platform,
+    /// In an organization.
+    Organization(Box<Organization>),
+    /// In no organization there is: nobody can, and it takes as long as elsewhere, so that the answer
+    /// does not tell which organizations there are.
+    Nowhere(String),
+}
+
+async fn place(app: &App, said: Said, asked: Option<String>) -> Answer<Place> {
+    Ok(match (said, asked) {
+        (Said::Nothing, None) => Place::Platform,
+        (Said::Nothing, Some(slug)) => match app.store.system().organization_by_slug(&slug).await? {
+            Some(organization) => Place::Organization(Box::new(organization)),
+            None => Place::Nowhere(slug),
+        },
+        (Said::One(organization), Some(slug)) if slug != organization.slug => Place::Nowhere(slug),
+        (Said::One(organization), _) => Place::Organization(organization),
+        (Said::Nonsense(text), _) => Place::Nowhere(text),
+    })
+}
+
+/// One try to sign in.
+struct Attempt<'a> {
+    app: &'a App,
+    client: &'a Client,
+    username: &'a str,
+    place: Place,
+    by_address: String,
+    by_name: String,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(app: &'a App, client: &'a Client, username: &'a str, place: Place) -> Self {
+        let by_address = client.ip.map(|ip| format!("address {ip}")).unwrap_or_default();
+        let name = username.trim().to_lowercase();
+        let by_name = match &place {
+            Place::Platform => format!("name {name}"),
+            Place::Organization(organization) => format!("name {name} of {}", organization.id),
+            Place::Nowhere(text) => format!("name {name} nowhere in {text}"),
+        };
+        Self { app, client, username, place, by_address, by_name }
     }
-    let known = match slug {
-        Some(slug) => system.credentials(slug, &asked.username).await?,
-        None => system.platform_credentials(&asked.username).await?,
-    };
-    if let Some(until) = known.as_ref().and_then(|known| known.locked_until).filter(|until| *until > now) {
-        write(app, about(failed(client, &asked.username), known.as_ref())).await?;
-        return Err(too_many(until));
-    }
-    let verifier =
-        known.as_ref().filter(|known| known.is_active).and_then(|known| known.password_hash.clone());
-    let correct = app.passwords.verify(asked.password.clone(), verifier).await?;
-    match known {
-        Some(known) if correct => Ok(known),
-        known => {
-            app.tries.fail(&by_address, BY_ADDRESS, now);
-            let locked = match &known {
-                Some(known) => system.sign_in_failed(known.organization, known.user).await?.locked_until,
-                None => app.tries.fail(&by_name, BY_NAME, now),
-            };
-            write(app, about(failed(client, &asked.username), known.as_ref())).await?;
-            Err(locked.filter(|until| *until > now).map_or_else(wrong, too_many))
+
+    /// Checks name and password, counting failures.
+    async fn check(&self, password: SecretString) -> Answer<Credentials> {
+        let system = self.app.store.system();
+        let known = match &self.place {
+            Place::Platform => system.platform_credentials(self.username).await?,
+            Place::Organization(organization) => {
+                system.credentials(&organization.slug, self.username).await?
+            }
+            Place::Nowhere(_) => None,
+        };
+        self.unlocked(known.as_ref()).await?;
+        let verifier =
+            known.as_ref().filter(|known| known.is_active).and_then(|known| known.password_hash.clone());
+        let correct = self.app.passwords.verify(password, verifier).await?;
+        // Others may have failed while this one waited for its turn.
+        self.unlocked(known.as_ref()).await?;
+        match known {
+            Some(known) if correct => Ok(known),
+            known => Err(self.failed(known.as_ref()).await?),
         }
     }
-}
 
-async fn begin(
-    app: &App,
-    client: &Client,
-    username: &str,
-    known: Credentials,
-) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
-    let token = format!("cps_{}", URL_SAFE_NO_PAD.encode(clock::random::<32>()));
-    let expires_at = clock::now().after(Duration::from_secs(u64::from(app.config.session_hours) * 3_600));
-    let session = NewSession {
-        user: known.user,
-        organization: known.organization,
-        token_sha256: token_sha256(&token),
-        expires_at,
-    };
-    let session_id = app.store.system().create_session(session).await?;
-    let note = Note::new(client, AuditEventType::Login, AuditAction::Execute, "session").named(username);
-    write(app, about(note, Some(&known)).on(session_id).by(known.user, Some(session_id))).await?;
-    let signed_in = SignedIn {
-        token,
-        session_id,
-        expires_at,
-        user_id: known.user,
-        display_name: known.display_name,
-        role: known.role,
-        organization_id: known.organization,
-        facility_id: known.facility,
-    };
-    Ok((StatusCode::CREATED, axum::Json(signed_in)))
-}
-
-fn failed(client: &Client, username: &str) -> Note {
-    Note::new(client, AuditEventType::Login, AuditAction::Execute, "session").named(username).refused()
-}
-
-fn about(note: Note, known: Option<&Credentials>) -> Note {
-    match known {
-        Some(known) => note.by(known.user, None).organization(known.organization).facility(known.facility),
-        None => note,
+    /// Whether this address and this name may try. Of each lock the first refusal is written down.
+    async fn unlocked(&self, known: Option<&Credentials>) -> Answer<()> {
+        let (tries, now) = (&self.app.tries, clock::now());
+        let by_address = tries.locked(&self.by_address, BY_ADDRESS, now);
+        let durably = known.and_then(|known| known.locked_until).filter(|until| *until > now);
+        let by_name = durably.or_else(|| tries.locked(&self.by_name, BY_NAME, now));
+        let address = by_address.map(|until| (&self.by_address, until));
+        let Some((key, until)) = address.or(by_name.map(|until| (&self.by_name, until))) else {
+            return Ok(());
+        };
+        if tries.refuse(key, until, now) {
+            let event = self.note(known).refused().into_event();
+            self.app.store.system().audit(vec![event]).await?;
+        }
+        Err(too_many(until))
     }
-}
 
-async fn write(app: &App, note: Note) -> Answer<()> {
-    Ok(app.store.system().audit(vec![note.into_event()]).await?)
+    /// Counts a failure and writes it down.
+    async fn failed(&self, known: Option<&Credentials>) -> Answer<Refusal> {
+        let now = clock::now();
+        // Before anything waits: whoever hangs up is counted all the same.
+        self.app.tries.fail(&self.by_address, BY_ADDRESS, now);
+        let unknown = match known {
+            Some(_) => None,
+            None => self.app.tries.fail(&self.by_name, BY_NAME, now),
+        };
+        let event = self.note(known).refused().into_event();
+        let somebody = known.map(|known| (known.organization, known.user));
+        let durably = self.app.store.system().sign_in_failed(somebody, event).await?;
+        Ok(durably.or(unknown).map_or_else(wrong, too_many))
+    }
+
+    async fn begin(&self, known: Credentials) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
+        let app = self.app;
+        let token = format!("cps_{}", URL_SAFE_NO_PAD.encode(clock::random::<32>()));
+        let expires_at = clock::now().after(Duration::from_secs(u64::from(app.config.session_hours) * 3_600));
+        let session = NewSession {
+            user: known.user,
+            organization: known.organization,
+            token_sha256: token_sha256(&token),
+            expires_at,
+        };
+        let event = self.note(Some(&known)).into_event();
+        let session_id = match app.store.system().create_session(session, event).await {
+            Err(StoreError::TooManyTries { until }) => return Err(too_many(until)),
+            made => made?,
+        };
+        let signed_in = SignedIn {
+            token,
+            session_id,
+            expires_at,
+            user_id: known.user,
+            display_name: known.display_name,
+            role: known.role,
+            organization_id: known.organization,
+            facility_id: known.facility,
+        };
+        Ok((StatusCode::CREATED, axum::Json(signed_in)))
+    }
+
+    /// The event of this try, filed under the organization it was for; with how many others were refused
+    /// since the last one.
+    fn note(&self, known: Option<&Credentials>) -> Note {
+        let organization = match &self.place {
+            Place::Organization(organization) => Some(organization.id),
+            Place::Platform | Place::Nowhere(_) => None,
+        };
+        let note = Note::new(self.client, AuditEventType::Login, AuditAction::Execute, "session")
+            .named(self.username)
+            .organization(organization);
+        let untold =
+            self.app.tries.untold(&self.by_name).saturating_add(self.app.tries.untold(&self.by_address));
+        let note = if untold > 0 { note.detail("refused_since", untold) } else { note };
+        match known {
+            Some(known) => note.by(known.user, None).facility(known.facility),
+            None => note,
+        }
+    }
 }
 
 fn wrong() -> Refusal {
@@ -236,7 +294,8 @@ pub async fn current_session(person: Person) -> axum::Json<CurrentSession> {
 #[utoipa::path(delete, path = "/api/v1/sessions/current", operation_id = "sign_out", tag = "sessions", security(("session" = [])), responses((status = 204)))]
 pub async fn sign_out(State(app): State<App>, person: Person) -> Answer<StatusCode> {
     let session = person.actor().session;
-    app.store.system().end_session(session).await?;
-    person.write(person.note(AuditEventType::Logout, AuditAction::Execute, "session").on(session)).await?;
+    let note = person.note(AuditEventType::Logout, AuditAction::Execute, "session").on(session);
+    let note = note.organization(person.actor().organization).facility(person.actor().facility);
+    app.store.system().end_session(session, note.into_event()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

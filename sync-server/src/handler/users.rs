@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{List, present};
 use crate::app::App;
+use crate::audit::Note;
 use crate::body::{Faults, Id, Json, Params};
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
@@ -191,8 +192,7 @@ pub async fn create_user(
         password_hash: None,
         pin_verifier: None,
     };
-    let user = person.registry()?.create_user(new).await?;
-    write(&person, AuditAction::Create, &user, "user").await?;
+    let user = person.noting(note(&person, AuditAction::Create, "user"))?.create_user(new).await?;
     Ok((StatusCode::CREATED, axum::Json(user.into())))
 }
 
@@ -226,8 +226,7 @@ pub async fn update_user(
         session_timeout_minutes: asked.session_timeout_minutes,
         is_active: asked.is_active,
     };
-    let user = person.registry()?.update_user(id, patch).await?;
-    write(&person, AuditAction::Update, &user, "user").await?;
+    let user = person.noting(note(&person, AuditAction::Update, "user"))?.update_user(id, patch).await?;
     Ok(axum::Json(user.into()))
 }
 
@@ -239,11 +238,10 @@ pub async fn set_pin(
     Id(id): Id<UserId>,
     Json(asked): Json<SetPin>,
 ) -> Answer<StatusCode> {
-    let user = may_touch(&person, id).await?;
+    may_touch(&person, id).await?;
     check_pin(asked.pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
     let verifier = app.passwords.hash(asked.pin).await?;
-    person.registry()?.set_pin(id, Some(verifier)).await?;
-    write(&person, AuditAction::Update, &user, "pin").await?;
+    person.noting(note(&person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -255,11 +253,10 @@ pub async fn set_password(
     Id(id): Id<UserId>,
     Json(asked): Json<SetPassword>,
 ) -> Answer<StatusCode> {
-    let user = may_touch(&person, id).await?;
+    may_touch(&person, id).await?;
     check_password(asked.password.expose_secret()).map_err(|why| Refusal::field("password", why))?;
     let verifier = app.passwords.hash(asked.password).await?;
-    person.registry()?.set_password(id, verifier).await?;
-    write(&person, AuditAction::Update, &user, "password").await?;
+    person.noting(note(&person, AuditAction::Update, "password"))?.set_password(id, verifier).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -277,13 +274,11 @@ fn may_give(person: &Person, role: Option<Role>) -> Answer<()> {
 }
 
 /// Nor changes who has more.
-async fn may_touch(person: &Person, id: UserId) -> Answer<User> {
+pub(super) async fn may_touch(person: &Person, id: UserId) -> Answer<()> {
     let user = person.registry()?.user(id).await?;
-    may_give(person, Some(user.role)).map_err(|_| Refusal::from(carepost_protocol::role::Denied::Role))?;
-    Ok(user)
+    may_give(person, Some(user.role)).map_err(|_| Refusal::from(carepost_protocol::role::Denied::Role))
 }
 
-async fn write(person: &Person, action: AuditAction, user: &User, what: &str) -> Answer<()> {
-    let note = person.note(AuditEventType::ApiAccess, action, "user").on(user.id).detail("what", what);
-    person.write(note.facility(user.facility_id)).await
+fn note(person: &Person, action: AuditAction, what: &str) -> Note {
+    person.note(AuditEventType::ApiAccess, action, "user").detail("what", what)
 }

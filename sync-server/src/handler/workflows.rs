@@ -63,9 +63,8 @@ pub async fn publish_workflow(
         fields: asked.fields,
     };
     workflow.check().map_err(Refusal::invalid)?;
-    let published = person.registry()?.publish_workflow(workflow).await?;
-    let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow").on(published.id);
-    person.write(note.detail("key", published.key.as_str()).detail("version", published.version)).await?;
+    let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow");
+    let published = person.noting(note)?.publish_workflow(workflow).await?;
     Ok((StatusCode::CREATED, axum::Json(published)))
 }
 

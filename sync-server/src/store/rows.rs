@@ -265,15 +265,6 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What a failed sign-in leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SignInFailure {
-    /// Failures in a row, this one included.
-    pub failures: u32,
-    /// Until when sign-in is locked now (S0-49).
-    pub locked_until: Option<Timestamp>,
-}
-
 /// A signed-in user's session with the server, valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {

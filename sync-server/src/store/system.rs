@@ -17,7 +17,7 @@ use super::engine::{Reach, Tx};
 use super::organization::{insert_user, name_key, organization_columns, organization_row};
 use super::{
     Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Organization, PresentedKey, Session,
-    SignInFailure, Store, StoreError, audit, enrollment,
+    Store, StoreError, audit, enrollment,
 };
 use crate::scope::OrganizationScope;
 
@@ -128,24 +128,32 @@ impl SystemStore {
         self.read(move |tx| tx.first(sql, [username], credentials_row)).await
     }
 
-    /// Counts a failed sign-in: the fifth in a row locks for 30 minutes (S0-49).
+    /// Writes a failed sign-in down and counts it, when it was somebody's: the fifth in a row, none of
+    /// them 30 minutes after the one before it, locks for 30 minutes (S0-49). Gives until when sign-in is
+    /// locked now. A name that nobody has costs one commit as well, so that time does not tell.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the user.
     pub async fn sign_in_failed(
         &self,
-        organization: Option<OrganizationId>,
-        user: UserId,
-    ) -> Result<SignInFailure> {
-        self.write(move |tx| sign_in_failed(tx, organization, user)).await
+        somebody: Option<(Option<OrganizationId>, UserId)>,
+        event: AuditEvent,
+    ) -> Result<Option<Timestamp>> {
+        self.write(move |tx| {
+            audit::append(tx, &[event])?;
+            somebody.map_or(Ok(None), |(organization, user)| sign_in_failed(tx, organization, user))
+        })
+        .await
     }
 
-    /// Makes a session, and forgets the failures before it.
+    /// Makes a session, forgets the failures before it and writes it down.
     ///
     /// # Errors
-    /// When it could not be made durable.
-    pub async fn create_session(&self, session: NewSession) -> Result<SessionId> {
-        self.write(move |tx| create_session(tx, &session)).await
+    /// [`StoreError::TooManyTries`] when other tries have locked the user since the password was checked;
+    /// that is written down too.
+    pub async fn create_session(&self, session: NewSession, event: AuditEvent) -> Result<SessionId> {
+        let refused = self.write(move |tx| create_session(tx, &session, event)).await?;
+        refused.map_err(|until| StoreError::TooManyTries { until })
     }
 
     /// The session whose token has this hash, if it is valid now: neither ended, expired nor idle too
@@ -163,13 +171,14 @@ impl SystemStore {
         Ok(Some(session))
     }
 
-    /// Ends a session. Ending it twice is fine.
+    /// Ends a session and writes it down. Ending it twice is fine.
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn end_session(&self, session: SessionId) -> Result<()> {
+    pub async fn end_session(&self, session: SessionId, event: AuditEvent) -> Result<()> {
         self.write(move |tx| {
-            tx.execute("DELETE FROM system_sessions WHERE id = ?1", [session.as_bytes()]).map(drop)
+            tx.execute("DELETE FROM system_sessions WHERE id = ?1", [session.as_bytes()])?;
+            audit::append(tx, &[event])
         })
         .await
     }
@@ -202,17 +211,18 @@ impl SystemStore {
         self.read(move |tx| tx.first(sql, [slug], organization_row)).await
     }
 
-    /// Creates an organization, and its first administrator where one is given, in one step.
+    /// Creates an organization and its first administrator, and writes it down, in one step.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] for the slug; for the administrator, as
-    /// [`super::OrganizationStore::create_user`].
+    /// [`super::Noted::create_user`].
     pub async fn create_organization(
         &self,
         organization: NewOrganization,
-        admin: Option<NewUser>,
-    ) -> Result<(Organization, Option<UserId>)> {
-        self.write(move |tx| create_organization(tx, organization, admin.as_ref())).await
+        admin: NewUser,
+        event: AuditEvent,
+    ) -> Result<(Organization, UserId)> {
+        self.write(move |tx| create_organization(tx, organization, &admin, event)).await
     }
 
     /// Creates a platform administrator.
@@ -256,7 +266,7 @@ impl SystemStore {
         self.read(move |tx| Ok(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0))).await
     }
 
-    /// Writes audit events of which no scope is known, such as a failed sign-in: each under the
+    /// Writes audit events of which no scope is known, such as a refused sign-in: each under the
     /// organization and facility it names itself.
     ///
     /// # Errors
@@ -299,29 +309,78 @@ fn person(organization: Option<OrganizationId>, user: UserId) -> ([u8; 16], [u8;
     (organization.map_or([0; 16], |id| *id.as_bytes()), *user.as_bytes())
 }
 
-fn sign_in_failed(tx: &Tx<'_>, organization: Option<OrganizationId>, user: UserId) -> Result<SignInFailure> {
-    let (read, write) = match organization {
-        Some(_) => (
-            "SELECT failed_logins FROM system_users WHERE organization_id = ?1 AND id = ?2",
-            "UPDATE system_users SET failed_logins = ?3, locked_until = coalesce(?4, locked_until)
-                WHERE organization_id = ?1 AND id = ?2",
-        ),
-        None => (
-            "SELECT failed_logins FROM system_platform_admins WHERE ?1 IS NOT NULL AND id = ?2",
-            "UPDATE system_platform_admins SET failed_logins = ?3, locked_until = coalesce(?4, locked_until)
-                WHERE ?1 IS NOT NULL AND id = ?2",
-        ),
-    };
-    let (tenant, id) = person(organization, user);
-    let before: Option<u32> = tx.first(read, params![tenant, id], |row| row.get(0))?;
-    let failures = before.ok_or(StoreError::NotFound("user"))?.saturating_add(1);
-    let locked_until = (failures >= MAX_FAILURES).then(|| tx.now().after(LOCK));
-    let kept = if locked_until.is_some() { 0 } else { failures };
-    tx.execute(write, params![tenant, id, kept, locked_until.map(Timestamp::as_millis)])?;
-    Ok(SignInFailure { failures, locked_until })
+/// What locks a person out of signing in, and what is counted towards that.
+struct Failures {
+    counted: u32,
+    last: Option<Timestamp>,
+    locked_until: Option<Timestamp>,
 }
 
-fn create_session(tx: &Tx<'_>, session: &NewSession) -> Result<SessionId> {
+fn failures(tx: &Tx<'_>, organization: Option<OrganizationId>, user: UserId) -> Result<Failures> {
+    let sql = match organization {
+        Some(_) => {
+            "SELECT failed_logins, last_failed_at, locked_until FROM system_users
+                WHERE organization_id = ?1 AND id = ?2"
+        }
+        None => {
+            "SELECT failed_logins, last_failed_at, locked_until FROM system_platform_admins
+                WHERE ?1 IS NOT NULL AND id = ?2"
+        }
+    };
+    let now = tx.now();
+    let (tenant, id) = person(organization, user);
+    let found = tx.first(sql, params![tenant, id], |row| {
+        Ok(Failures {
+            counted: row.get(0)?,
+            last: time_or_none_at(row, 1)?,
+            locked_until: time_or_none_at(row, 2)?.filter(|until| *until > now),
+        })
+    })?;
+    found.ok_or(StoreError::NotFound("user"))
+}
+
+fn sign_in_failed(
+    tx: &Tx<'_>,
+    organization: Option<OrganizationId>,
+    user: UserId,
+) -> Result<Option<Timestamp>> {
+    let before = failures(tx, organization, user)?;
+    // Tries that were let through to the check together are told the same, whichever was the fifth.
+    if before.locked_until.is_some() {
+        return Ok(before.locked_until);
+    }
+    let now = tx.now();
+    let recent = before.last.is_some_and(|last| last.after(LOCK) > now);
+    let counted = if recent { before.counted.saturating_add(1) } else { 1 };
+    let locked_until = (counted >= MAX_FAILURES).then(|| now.after(LOCK));
+    let kept = if locked_until.is_some() { 0 } else { counted };
+    let write = match organization {
+        Some(_) => {
+            "UPDATE system_users SET failed_logins = ?3, locked_until = ?4, last_failed_at = ?5
+                WHERE organization_id = ?1 AND id = ?2"
+        }
+        None => {
+            "UPDATE system_platform_admins SET failed_logins = ?3, locked_until = ?4, last_failed_at = ?5
+                WHERE ?1 IS NOT NULL AND id = ?2"
+        }
+    };
+    let (tenant, id) = person(organization, user);
+    let until = locked_until.map(Timestamp::as_millis);
+    tx.execute(write, params![tenant, id, kept, until, now.as_millis()])?;
+    Ok(locked_until)
+}
+
+/// The session, or until when the user is locked: an outcome and not a failure, so that it is kept.
+fn create_session(
+    tx: &Tx<'_>,
+    session: &NewSession,
+    mut event: AuditEvent,
+) -> Result<std::result::Result<SessionId, Timestamp>> {
+    if let Some(until) = failures(tx, session.organization, session.user)?.locked_until {
+        event.success = false;
+        audit::append(tx, &[event])?;
+        return Ok(Err(until));
+    }
     let (now, id) = (tx.now(), SessionId::new(tx.now(), tx.random()?));
     tx.execute("DELETE FROM system_sessions WHERE expires_at <= ?1", [now.as_millis()])?;
     let forget = match session.organization {
@@ -348,7 +407,10 @@ fn create_session(tx: &Tx<'_>, session: &NewSession) -> Result<SessionId> {
             session.expires_at.as_millis(),
         ],
     )?;
-    Ok(id)
+    event.resource_id = Some(id.to_string());
+    event.session_id = Some(id);
+    audit::append(tx, &[event])?;
+    Ok(Ok(id))
 }
 
 /// The session, and whether its activity should be written.
@@ -403,8 +465,9 @@ fn touch_session(tx: &Tx<'_>, token_sha256: &[u8; 32], actor: &Actor) -> Result<
 fn create_organization(
     tx: &Tx<'_>,
     new: NewOrganization,
-    admin: Option<&NewUser>,
-) -> Result<(Organization, Option<UserId>)> {
+    admin: &NewUser,
+    mut event: AuditEvent,
+) -> Result<(Organization, UserId)> {
     let now = tx.now();
     let organization = Organization {
         id: OrganizationId::new(now, tx.random()?),
@@ -434,6 +497,9 @@ fn create_organization(
         ],
     )?;
     let scope = Reach::Organization(OrganizationScope::of_founding(organization.id));
-    let admin = admin.map(|admin| tx.within(scope, |tx| insert_user(tx, admin))).transpose()?;
+    let admin = tx.within(scope, |tx| insert_user(tx, admin))?;
+    event.organization_id = Some(organization.id);
+    event.resource_id = Some(organization.id.to_string());
+    audit::append(tx, &[event])?;
     Ok((organization, admin))
 }

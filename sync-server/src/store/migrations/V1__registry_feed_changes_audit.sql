@@ -26,6 +26,7 @@ CREATE TABLE base_platform_admins (
     is_active INTEGER NOT NULL,
     last_activity_at INTEGER,
     failed_logins INTEGER NOT NULL,
+    last_failed_at INTEGER,
     locked_until INTEGER,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -62,6 +63,7 @@ CREATE TABLE base_users (
     is_active INTEGER NOT NULL,
     last_activity_at INTEGER,
     failed_logins INTEGER NOT NULL,
+    last_failed_at INTEGER,
     locked_until INTEGER,
     created_at INTEGER NOT NULL,
     PRIMARY KEY (organization_id, id),

@@ -1,6 +1,7 @@
 //! Badges. A card's id is never stored: only its HMAC under the facility's badge key, which is what a
 //! reader's device computes too.
 
+use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{BadgeId, UserId};
 use carepost_protocol::record::{BadgeDocument, Collection};
 use rusqlite::{Row, params};
@@ -9,7 +10,7 @@ use zeroize::Zeroizing;
 use super::super::Badge;
 use super::super::column::{id_at, json, time_at};
 use super::super::publish::put;
-use super::{OrganizationStore, Result, StoreError, Tx};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 macro_rules! badge_columns {
     () => {
@@ -31,6 +32,16 @@ impl OrganizationStore {
         .await
     }
 
+    /// One badge.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn badge(&self, id: BadgeId) -> Result<Badge> {
+        self.read(move |tx| Ok(badge(tx, id)?.0)).await
+    }
+}
+
+impl Noted {
     /// Issues the card with this id to a user, for the readers of the user's home facility. A card whose
     /// badge was revoked may be issued again, to anybody.
     ///
@@ -38,7 +49,7 @@ impl OrganizationStore {
     /// [`StoreError::NotFound`] for the user, [`StoreError::Conflict`] when the card is somebody's
     /// badge, [`StoreError::Invalid`] for a user without a home facility and for a card that draws a new
     /// id for each tap.
-    pub async fn issue_badge(&self, user: UserId, uid: &[u8]) -> Result<Badge> {
+    pub async fn issue_badge(self, user: UserId, uid: &[u8]) -> Result<Badge> {
         let uid = Zeroizing::new(uid.to_vec());
         self.write(move |tx| issue(tx, user, &uid)).await
     }
@@ -47,12 +58,9 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn revoke_badge(&self, id: BadgeId) -> Result<Badge> {
+    pub async fn revoke_badge(self, id: BadgeId) -> Result<Badge> {
         self.write(move |tx| {
-            let by_id = concat!(badge_columns!(), "WHERE id = ?1");
-            let read = |row: &Row<'_>| Ok((badge_row(row)?, row.get::<_, String>(5)?));
-            let found = tx.first(by_id, [id.as_bytes()], read)?;
-            let (mut badge, lookup) = found.ok_or(StoreError::NotFound("badge"))?;
+            let (mut badge, lookup) = badge(tx, id)?;
             if badge.is_active {
                 badge.is_active = false;
                 tx.execute("UPDATE badges SET is_active = 0 WHERE id = ?1", [id.as_bytes()])?;
@@ -62,6 +70,21 @@ impl OrganizationStore {
         })
         .await
     }
+}
+
+impl Subject for Badge {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.facility_id = Some(self.facility_id);
+        event.details.insert("user".to_owned(), self.user_id.to_string().into());
+    }
+}
+
+/// A badge, and what readers know it by.
+fn badge(tx: &Tx<'_>, id: BadgeId) -> Result<(Badge, String)> {
+    let by_id = concat!(badge_columns!(), "WHERE id = ?1");
+    let read = |row: &Row<'_>| Ok((badge_row(row)?, row.get::<_, String>(5)?));
+    tx.first(by_id, [id.as_bytes()], read)?.ok_or(StoreError::NotFound("badge"))
 }
 
 fn issue(tx: &Tx<'_>, user: UserId, uid: &[u8]) -> Result<Badge> {

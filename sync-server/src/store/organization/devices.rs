@@ -1,5 +1,6 @@
 //! Devices and their assignments.
 
+use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{DeviceState, SyncFacts};
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
 use carepost_protocol::wire::enroll::UserCode;
@@ -12,7 +13,7 @@ use super::super::column::{
 };
 use super::super::enrollment;
 use super::super::{Claim, Device, DevicePatch, NewDevice, Waiting};
-use super::{OrganizationStore, Result, StoreError, Tx};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 macro_rules! device_columns {
     () => {
@@ -49,12 +50,19 @@ impl OrganizationStore {
         Ok(self.laid_over(found))
     }
 
+    fn laid_over(&self, mut device: Device) -> Device {
+        self.store.inner.presence.lay_over(&mut device);
+        device
+    }
+}
+
+impl Noted {
     /// Registers a device before it is seen.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] when a live device of the
     /// organization has that hardware UUID.
-    pub async fn expect_device(&self, new: NewDevice) -> Result<Device> {
+    pub async fn expect_device(self, new: NewDevice) -> Result<Device> {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
             let id = DeviceId::new(tx.now(), tx.random()?);
@@ -82,7 +90,8 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn update_device(&self, id: DeviceId, patch: DevicePatch) -> Result<Device> {
+    pub async fn update_device(self, id: DeviceId, patch: DevicePatch) -> Result<Device> {
+        let registry = self.registry.clone();
         let changed = self.write(move |tx| {
             device(tx, id)?;
             tx.execute(
@@ -92,14 +101,15 @@ impl OrganizationStore {
             )?;
             enrollment::mark_clone(tx, device(tx, id)?)
         });
-        Ok(self.laid_over(changed.await?))
+        Ok(registry.laid_over(changed.await?))
     }
 
     /// Refuses the device's key from now on and closes its streams. Twice is fine.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn deactivate_device(&self, id: DeviceId) -> Result<Device> {
+    pub async fn deactivate_device(self, id: DeviceId) -> Result<Device> {
+        let registry = self.registry.clone();
         let revoked = self.write(move |tx| {
             device(tx, id)?;
             tx.execute(
@@ -113,45 +123,74 @@ impl OrganizationStore {
             tx.refused(id);
             device(tx, id)
         });
-        let revoked = self.laid_over(revoked.await?);
-        Ok(revoked)
+        Ok(registry.laid_over(revoked.await?))
     }
 
-    /// Enters a device's code for it: from now on the device shows the facility and a number.
+    /// Enters a device's code for it: from now on the device shows the facility and a number. A wrong code
+    /// is written down too.
     ///
     /// # Errors
     /// [`StoreError::WrongCode`], and after five of them [`StoreError::TooManyTries`];
     /// [`StoreError::NotFound`] for the facility.
-    pub async fn claim(&self, by: UserId, code: UserCode, claim: Claim) -> Result<Waiting> {
-        self.store.inner.tries.check(by, self.store.now())?;
-        let claimed = self.write(move |tx| enrollment::claim(tx, &code, &claim)).await;
-        if matches!(claimed, Err(StoreError::WrongCode)) {
-            self.store.inner.tries.failed(by, self.store.now());
-        }
-        claimed
+    pub async fn claim(self, by: UserId, code: UserCode, claim: Claim) -> Result<Waiting> {
+        let store = self.registry.store.clone();
+        store.inner.tries.check(by, store.now())?;
+        let outcome = self.write(move |tx| match enrollment::claim(tx, &code, &claim) {
+            Err(StoreError::WrongCode) => Ok(None),
+            claimed => claimed.map(Some),
+        });
+        outcome.await?.ok_or_else(|| {
+            store.inner.tries.failed(by, store.now());
+            StoreError::WrongCode
+        })
     }
 
-    /// Confirms the number that the claimed device shows: it is enrolled.
+    /// Confirms the number that the claimed device shows: it is enrolled. A wrong number is written down
+    /// too.
     ///
     /// # Errors
     /// [`StoreError::WrongCode`], after five of which the device is back in the lobby with a new code,
     /// and the same user gets [`StoreError::TooManyTries`]; [`StoreError::NotFound`];
     /// [`StoreError::Conflict`] when a live device has that hardware UUID.
-    pub async fn confirm(&self, by: UserId, enrollment: EnrollmentId, number: &str) -> Result<Device> {
-        self.store.inner.tries.check(by, self.store.now())?;
+    pub async fn confirm(self, by: UserId, enrollment: EnrollmentId, number: &str) -> Result<Device> {
+        let registry = self.registry.clone();
+        let store = &registry.store;
+        store.inner.tries.check(by, store.now())?;
         let number = number.to_owned();
         // A wrong number has to be counted durably, so it is an outcome and not a failure of the work.
-        let outcome = self.write(move |tx| enrollment::confirm(tx, enrollment, &number)).await?;
-        let Some(id) = outcome else {
-            self.store.inner.tries.failed(by, self.store.now());
+        let outcome = self.write(move |tx| {
+            let id = enrollment::confirm(tx, enrollment, &number)?;
+            id.map(|id| enrollment::mark_clone(tx, device(tx, id)?).map(Enrolled)).transpose()
+        });
+        let Some(Enrolled(device)) = outcome.await? else {
+            store.inner.tries.failed(by, store.now());
             return Err(StoreError::WrongCode);
         };
-        self.device(id).await
+        Ok(registry.laid_over(device))
     }
+}
 
-    fn laid_over(&self, mut device: Device) -> Device {
-        self.store.inner.presence.lay_over(&mut device);
-        device
+impl Subject for Device {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.device_id = Some(self.id);
+        event.facility_id = Some(self.facility_id);
+    }
+}
+
+impl Subject for Waiting {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+    }
+}
+
+/// What an enrollment came to: its event is about the enrollment, and names the device.
+struct Enrolled(Device);
+
+impl Subject for Enrolled {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.device_id = Some(self.0.id);
+        event.facility_id = Some(self.0.facility_id);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The organization itself, and its facilities.
 
+use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, OrganizationId, WorkflowId};
 use carepost_protocol::record::{Collection, FacilityDocument};
 use rusqlite::{Row, params};
@@ -7,7 +8,7 @@ use rusqlite::{Row, params};
 use super::super::column::{id_at, json, json_or_none_at, time_at, word, word_at};
 use super::super::publish::{FeedEnd, put};
 use super::super::{Facility, FacilityPatch, NewFacility};
-use super::{Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Tx};
+use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
 
 /// The columns that [`organization_row`] reads.
 macro_rules! organization_columns {
@@ -37,11 +38,29 @@ impl OrganizationStore {
         self.read(organization).await
     }
 
+    /// The facilities that the scope reaches, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn facilities(&self) -> Result<Vec<Facility>> {
+        self.read(|tx| tx.all(concat!(facility_columns!(), "ORDER BY name"), [], facility_row)).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn facility(&self, id: FacilityId) -> Result<Facility> {
+        self.read(move |tx| facility(tx, id)).await
+    }
+}
+
+impl Noted {
     /// Changes it.
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn update_organization(&self, patch: OrganizationPatch) -> Result<Organization> {
+    pub async fn update_organization(self, patch: OrganizationPatch) -> Result<Organization> {
         self.write(move |tx| {
             tx.execute(
                 "UPDATE organizations SET name = coalesce(?1, name),
@@ -67,27 +86,11 @@ impl OrganizationStore {
         .await
     }
 
-    /// The facilities that the scope reaches, by name.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn facilities(&self) -> Result<Vec<Facility>> {
-        self.read(|tx| tx.all(concat!(facility_columns!(), "ORDER BY name"), [], facility_row)).await
-    }
-
-    /// One of them.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn facility(&self, id: FacilityId) -> Result<Facility> {
-        self.read(move |tx| facility(tx, id)).await
-    }
-
     /// Adds one, with the organization's workflows in its feed.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] for the name.
-    pub async fn create_facility(&self, new: NewFacility) -> Result<Facility> {
+    pub async fn create_facility(self, new: NewFacility) -> Result<Facility> {
         self.write(move |tx| create(tx, &new)).await
     }
 
@@ -95,7 +98,7 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
-    pub async fn update_facility(&self, id: FacilityId, patch: FacilityPatch) -> Result<Facility> {
+    pub async fn update_facility(self, id: FacilityId, patch: FacilityPatch) -> Result<Facility> {
         self.write(move |tx| {
             let mut changed = facility(tx, id)?;
             changed.name = patch.name.unwrap_or(changed.name);
@@ -121,6 +124,19 @@ impl OrganizationStore {
             Ok(changed)
         })
         .await
+    }
+}
+
+impl Subject for Organization {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+    }
+}
+
+impl Subject for Facility {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.facility_id = Some(self.id);
     }
 }
 

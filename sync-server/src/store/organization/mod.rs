@@ -30,6 +30,30 @@ pub struct OrganizationStore {
     scope: OrganizationScope,
 }
 
+/// One change to the registry. It is written in one transaction with its audit event, or not at all;
+/// nothing else changes the registry, so that nobody changes it unseen.
+#[derive(Debug)]
+pub struct Noted {
+    registry: OrganizationStore,
+    event: AuditEvent,
+}
+
+/// What a change is about: it completes the change's audit event.
+trait Subject {
+    /// Says which one it is, and whose.
+    fn describe(&self, event: &mut AuditEvent);
+}
+
+/// None is a refusal.
+impl<T: Subject> Subject for Option<T> {
+    fn describe(&self, event: &mut AuditEvent) {
+        match self {
+            Some(done) => done.describe(event),
+            None => event.success = false,
+        }
+    }
+}
+
 impl OrganizationStore {
     pub(super) fn new(store: Store, scope: OrganizationScope) -> Self {
         Self { store, scope }
@@ -49,17 +73,20 @@ impl OrganizationStore {
         self.store.write(Reach::Organization(self.scope), work).await
     }
 
-    /// Writes audit events, all under this organization, and under the scope's one facility where it is
-    /// limited to that.
+    /// A change to the registry, with the event that says who made it.
+    #[must_use]
+    pub fn noting(&self, event: AuditEvent) -> Noted {
+        Noted { registry: self.clone(), event }
+    }
+
+    /// Writes audit events of what changed nothing, all under this organization, and under the scope's
+    /// one facility where it is limited to that.
     ///
     /// # Errors
     /// When they could not be made durable.
-    pub async fn audit(&self, mut events: Vec<AuditEvent>) -> Result<()> {
-        for event in &mut events {
-            event.organization_id = Some(self.scope.organization());
-            event.facility_id = self.scope.limit().or(event.facility_id);
-        }
-        self.write(move |tx| audit::append(tx, &events)).await
+    pub async fn audit(&self, events: Vec<AuditEvent>) -> Result<()> {
+        let scope = self.scope;
+        self.write(move |tx| events.into_iter().try_for_each(|event| append(tx, scope, event))).await
     }
 
     /// Looks for audit events.
@@ -69,4 +96,27 @@ impl OrganizationStore {
     pub async fn audit_events(&self, query: AuditQuery) -> Result<Vec<AuditEvent>> {
         self.read(move |tx| audit::find(tx, &query)).await
     }
+}
+
+impl Noted {
+    async fn write<T: Subject + Send + 'static>(
+        self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Self { registry, mut event } = self;
+        let scope = registry.scope;
+        let noted = move |tx: &Tx<'_>| {
+            let done = work(tx)?;
+            done.describe(&mut event);
+            append(tx, scope, event)?;
+            Ok(done)
+        };
+        registry.write(noted).await
+    }
+}
+
+fn append(tx: &Tx<'_>, scope: OrganizationScope, mut event: AuditEvent) -> Result<()> {
+    event.organization_id = Some(scope.organization());
+    event.facility_id = scope.limit().or(event.facility_id);
+    audit::append(tx, &[event])
 }

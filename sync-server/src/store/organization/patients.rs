@@ -1,5 +1,6 @@
 //! Patients.
 
+use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use rusqlite::{Row, params};
@@ -7,7 +8,7 @@ use rusqlite::{Row, params};
 use super::super::column::{id_at, json, time_at};
 use super::super::publish::put;
 use super::super::{NewPatient, Patient, PatientPatch};
-use super::{OrganizationStore, Result, StoreError, Tx};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 macro_rules! patient_columns {
     () => {
@@ -39,12 +40,14 @@ impl OrganizationStore {
     pub async fn patient(&self, id: PatientId) -> Result<Patient> {
         self.read(move |tx| patient(tx, id)).await
     }
+}
 
+impl Noted {
     /// Admits a patient.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] for the mrn, [`StoreError::NotFound`] for the facility.
-    pub async fn create_patient(&self, new: NewPatient) -> Result<Patient> {
+    pub async fn create_patient(self, new: NewPatient) -> Result<Patient> {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
             let now = tx.now();
@@ -81,7 +84,7 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the mrn.
-    pub async fn update_patient(&self, id: PatientId, patch: PatientPatch) -> Result<Patient> {
+    pub async fn update_patient(self, id: PatientId, patch: PatientPatch) -> Result<Patient> {
         self.write(move |tx| {
             let mut changed = patient(tx, id)?;
             changed.mrn = patch.mrn.unwrap_or(changed.mrn);
@@ -105,6 +108,14 @@ impl OrganizationStore {
             Ok(changed)
         })
         .await
+    }
+}
+
+impl Subject for Patient {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.patient_id = Some(self.id);
+        event.facility_id = Some(self.facility_id);
     }
 }
 

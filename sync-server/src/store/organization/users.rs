@@ -1,5 +1,6 @@
 //! Users: their rows, the terms they served, and what devices mirror of them.
 
+use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::role::Role;
@@ -8,7 +9,7 @@ use rusqlite::{Row, params};
 use super::super::column::{id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
 use super::super::publish::put;
 use super::super::{NewUser, User, UserPatch};
-use super::{OrganizationStore, Result, StoreError, Tx};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 /// What a username must be.
 const USERNAME_RULE: &str = "give 1 to 100 characters without blanks";
@@ -45,13 +46,15 @@ impl OrganizationStore {
     pub async fn user(&self, id: UserId) -> Result<User> {
         self.read(move |tx| user(tx, id)).await
     }
+}
 
+impl Noted {
     /// Adds one.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] for username or email, [`StoreError::Invalid`] for the role or the
     /// facility it needs, [`StoreError::NotFound`] for the facility.
-    pub async fn create_user(&self, new: NewUser) -> Result<User> {
+    pub async fn create_user(self, new: NewUser) -> Result<User> {
         self.write(move |tx| {
             let id = insert_user(tx, &new)?;
             user(tx, id)
@@ -63,7 +66,7 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// As [`Self::create_user`].
-    pub async fn update_user(&self, id: UserId, patch: UserPatch) -> Result<User> {
+    pub async fn update_user(self, id: UserId, patch: UserPatch) -> Result<User> {
         self.write(move |tx| update(tx, id, patch)).await
     }
 
@@ -71,14 +74,15 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn set_password(&self, id: UserId, password_hash: String) -> Result<()> {
+    pub async fn set_password(self, id: UserId, password_hash: String) -> Result<User> {
         self.write(move |tx| {
-            user(tx, id)?;
+            let found = user(tx, id)?;
             tx.execute(
                 "UPDATE users SET password_hash = ?2, failed_logins = 0, locked_until = NULL WHERE id = ?1",
                 params![id.as_bytes(), password_hash],
             )?;
-            tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()]).map(drop)
+            tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()])?;
+            Ok(found)
         })
         .await
     }
@@ -87,16 +91,24 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn set_pin(&self, id: UserId, pin_verifier: Option<String>) -> Result<()> {
+    pub async fn set_pin(self, id: UserId, pin_verifier: Option<String>) -> Result<User> {
         self.write(move |tx| {
-            user(tx, id)?;
+            let found = user(tx, id)?;
             tx.execute(
                 "UPDATE users SET pin_verifier = ?2 WHERE id = ?1",
                 params![id.as_bytes(), pin_verifier],
             )?;
-            publish(tx, id)
+            publish(tx, id)?;
+            Ok(found)
         })
         .await
+    }
+}
+
+impl Subject for User {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.facility_id = self.facility_id;
     }
 }
 

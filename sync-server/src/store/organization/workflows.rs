@@ -1,5 +1,6 @@
 //! Workflow schemas. Every version that was ever published is kept.
 
+use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, WorkflowId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::workflow::Workflow;
@@ -7,7 +8,7 @@ use rusqlite::params;
 
 use super::super::column::{id_at, json, json_at};
 use super::super::publish::put;
-use super::{OrganizationStore, Result, StoreError, Tx};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 /// Id and body of the latest version of each workflow.
 pub(super) const LATEST: &str = "SELECT id, body FROM workflows AS w WHERE version =
@@ -41,17 +42,27 @@ impl OrganizationStore {
         })
         .await
     }
+}
 
+impl Noted {
     /// Publishes a schema as the next version of its key, to every facility. The store chooses id and
     /// version, whatever the argument says; publishing what is published already changes nothing.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's.
-    pub async fn publish_workflow(&self, workflow: Workflow) -> Result<Workflow> {
-        if self.scope.limit().is_some() {
+    pub async fn publish_workflow(self, workflow: Workflow) -> Result<Workflow> {
+        if self.registry.scope.limit().is_some() {
             return Err(StoreError::NotFound("workflow"));
         }
         self.write(move |tx| publish(tx, workflow)).await
+    }
+}
+
+impl Subject for Workflow {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.details.insert("key".to_owned(), self.key.as_str().into());
+        event.details.insert("version".to_owned(), self.version.into());
     }
 }
 

@@ -52,19 +52,25 @@ async fn a_code_and_a_number_let_a_device_in() {
     world.pass(601);
     let fresh = code_of(&world, &key, 1).await;
     assert_ne!(fresh, code);
-    assert!(matches!(registry.claim(admin, code, claim(&tenant)).await, Err(StoreError::WrongCode)));
-    let waiting = registry.claim(admin, fresh, claim(&tenant)).await.unwrap();
+    assert!(matches!(
+        registry.noting(event(&world)).claim(admin, code, claim(&tenant)).await,
+        Err(StoreError::WrongCode)
+    ));
+    let waiting = registry.noting(event(&world)).claim(admin, fresh, claim(&tenant)).await.unwrap();
     let answer = world.store.system().enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Confirming { number, facility_name, .. } = answer else { panic!("{answer:?}") };
     assert_eq!((facility_name.as_str(), number.len()), ("Riverside", 2));
     let wrong = if number == "11" { "12" } else { "11" };
-    assert!(matches!(registry.confirm(admin, waiting.id, wrong).await, Err(StoreError::WrongCode)));
-    let device = registry.confirm(admin, waiting.id, &number).await.unwrap();
+    assert!(matches!(
+        registry.noting(event(&world)).confirm(admin, waiting.id, wrong).await,
+        Err(StoreError::WrongCode)
+    ));
+    let device = registry.noting(event(&world)).confirm(admin, waiting.id, &number).await.unwrap();
     assert!(device.assignment.is_some());
     let answer = world.store.system().enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
     assert_eq!((grant.device_id, Some(grant.assignment_id)), (device.id, device.assignment));
-    registry.deactivate_device(device.id).await.unwrap();
+    registry.noting(event(&world)).deactivate_device(device.id).await.unwrap();
     let refused = world.store.system().enroll(key, enroll_request(1), None).await;
     assert!(matches!(refused, Err(StoreError::DeviceRevoked)), "{refused:?}");
 }
@@ -78,13 +84,13 @@ async fn five_wrong_codes_are_enough() {
     let gone = code_of(&world, &key, 1).await;
     world.pass(601);
     for _ in 0..5 {
-        let wrong = registry.claim(person(1), gone.clone(), claim(&tenant)).await;
+        let wrong = registry.noting(event(&world)).claim(person(1), gone.clone(), claim(&tenant)).await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
     }
     let right = code_of(&world, &key, 1).await;
-    let refused = registry.claim(person(1), right.clone(), claim(&tenant)).await;
+    let refused = registry.noting(event(&world)).claim(person(1), right.clone(), claim(&tenant)).await;
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
-    registry.claim(person(2), right, claim(&tenant)).await.unwrap();
+    registry.noting(event(&world)).claim(person(2), right, claim(&tenant)).await.unwrap();
 }
 
 #[tokio::test]
@@ -94,19 +100,23 @@ async fn five_wrong_numbers_are_enough_however_often_the_code_is_typed() {
     let registry = world.store.organization(&tenant.organization);
     let key = fresh_key();
     let code = code_of(&world, &key, 1).await;
-    let waiting = registry.claim(person(1), code.clone(), claim(&tenant)).await.unwrap();
+    let waiting =
+        registry.noting(event(&world)).claim(person(1), code.clone(), claim(&tenant)).await.unwrap();
     let number = number_of(&world, &key, 1).await;
     for n in 1..=4 {
-        let wrong = registry.confirm(person(n), waiting.id, "00").await;
+        let wrong = registry.noting(event(&world)).confirm(person(n), waiting.id, "00").await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
-        registry.claim(person(n), code.clone(), claim(&tenant)).await.unwrap();
+        registry.noting(event(&world)).claim(person(n), code.clone(), claim(&tenant)).await.unwrap();
         assert_eq!(number_of(&world, &key, 1).await, number, "typing the code again draws no other number");
     }
-    assert!(matches!(registry.confirm(person(5), waiting.id, "00").await, Err(StoreError::WrongCode)));
-    let late = registry.confirm(person(6), waiting.id, &number).await;
+    assert!(matches!(
+        registry.noting(event(&world)).confirm(person(5), waiting.id, "00").await,
+        Err(StoreError::WrongCode)
+    ));
+    let late = registry.noting(event(&world)).confirm(person(6), waiting.id, &number).await;
     assert!(matches!(late, Err(StoreError::NotFound(_))), "{late:?}");
     assert_ne!(code_of(&world, &key, 1).await, code, "back in the lobby under a new code");
-    let stale = registry.claim(person(6), code, claim(&tenant)).await;
+    let stale = registry.noting(event(&world)).claim(person(6), code, claim(&tenant)).await;
     assert!(matches!(stale, Err(StoreError::WrongCode)), "{stale:?}");
 }
 
@@ -117,19 +127,19 @@ async fn who_gave_five_wrong_numbers_tries_no_other_device() {
     let registry = world.store.organization(&tenant.organization);
     let (first, second) = (fresh_key(), fresh_key());
     let code = code_of(&world, &first, 1).await;
-    let waiting = registry.claim(person(1), code, claim(&tenant)).await.unwrap();
+    let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&tenant)).await.unwrap();
     for _ in 0..5 {
-        let wrong = registry.confirm(person(1), waiting.id, "00").await;
+        let wrong = registry.noting(event(&world)).confirm(person(1), waiting.id, "00").await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
     }
     let code = code_of(&world, &second, 2).await;
-    let refused = registry.claim(person(1), code.clone(), claim(&tenant)).await;
+    let refused = registry.noting(event(&world)).claim(person(1), code.clone(), claim(&tenant)).await;
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
-    let waiting = registry.claim(person(2), code, claim(&tenant)).await.unwrap();
+    let waiting = registry.noting(event(&world)).claim(person(2), code, claim(&tenant)).await.unwrap();
     let number = number_of(&world, &second, 2).await;
-    let refused = registry.confirm(person(1), waiting.id, &number).await;
+    let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
-    registry.confirm(person(2), waiting.id, &number).await.unwrap();
+    registry.noting(event(&world)).confirm(person(2), waiting.id, &number).await.unwrap();
 }
 
 #[tokio::test]
@@ -142,11 +152,11 @@ async fn a_second_key_with_known_hardware_waits_as_a_possible_clone() {
     let key = fresh_key();
     let code = code_of(&world, &key, 1).await;
     assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "both are shown");
-    let waiting = registry.claim(person(1), code, claim(&alpha)).await.unwrap();
+    let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&alpha)).await.unwrap();
     assert!(waiting.possible_clone);
     assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "and stay so");
     let number = number_of(&world, &key, 1).await;
-    let refused = registry.confirm(person(1), waiting.id, &number).await;
+    let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::Conflict("device_uuid"))), "{refused:?}");
     let sha256 = presented(&kiosk.key).sha256;
     let first = world.store.system().device_by_key(sha256).await.unwrap().unwrap();
@@ -159,17 +169,17 @@ async fn nobody_learns_which_hardware_another_organization_has() {
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
     let kiosk = world.kiosk(&beta, 1).await;
     let owner = world.store.organization(&beta.organization);
-    owner.expect_device(expected(beta.facility.facility(), 2, [5; 32])).await.unwrap();
+    owner.noting(event(&world)).expect_device(expected(beta.facility.facility(), 2, [5; 32])).await.unwrap();
     let registry = world.store.organization(&alpha.organization);
     for n in [1, 2, 3] {
         let key = fresh_key();
         let code = code_of(&world, &key, n).await;
-        let waiting = registry.claim(person(1), code, claim(&alpha)).await.unwrap();
+        let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&alpha)).await.unwrap();
         assert_eq!((waiting.expected, waiting.possible_clone), (false, false), "nor is its administrator");
         let device = owner.device(kiosk.identity.device()).await.unwrap();
         assert!(!device.possible_clone, "nor the owner, of what alpha claimed");
         let number = number_of(&world, &key, n).await;
-        registry.confirm(person(1), waiting.id, &number).await.unwrap();
+        registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
     }
 }
 
@@ -180,13 +190,14 @@ async fn a_claimed_device_that_says_it_is_another_starts_anew() {
     let registry = world.store.organization(&tenant.organization);
     let key = fresh_key();
     let code = code_of(&world, &key, 1).await;
-    let waiting = registry.claim(person(1), code.clone(), claim(&tenant)).await.unwrap();
+    let waiting =
+        registry.noting(event(&world)).claim(person(1), code.clone(), claim(&tenant)).await.unwrap();
     let number = number_of(&world, &key, 1).await;
     let fresh = code_of(&world, &key, 2).await;
     assert_ne!(fresh, code);
-    let refused = registry.confirm(person(1), waiting.id, &number).await;
+    let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
-    let waiting = registry.claim(person(1), fresh, claim(&tenant)).await.unwrap();
+    let waiting = registry.noting(event(&world)).claim(person(1), fresh, claim(&tenant)).await.unwrap();
     assert_eq!(waiting.device_uuid, DeviceUuid::from_bytes([2; 16]), "approved anew, as what it says now");
 }
 
@@ -195,7 +206,11 @@ async fn a_full_lobby_forgets_who_asks_no_more_and_lets_tokens_through() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    registry.expect_device(expected(tenant.facility.facility(), 1, [5; 32])).await.unwrap();
+    registry
+        .noting(event(&world))
+        .expect_device(expected(tenant.facility.facility(), 1, [5; 32]))
+        .await
+        .unwrap();
     let (system, until) = (world.store.system(), world.now().plus_millis(600_000));
     let crowd = world.store.write(Reach::System, move |tx| {
         for n in 0..MAX_WAITING {
@@ -231,12 +246,16 @@ async fn a_token_works_once_and_only_for_its_hardware() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    registry.expect_device(expected(tenant.facility.facility(), 1, [5; 32])).await.unwrap();
+    registry
+        .noting(event(&world))
+        .expect_device(expected(tenant.facility.facility(), 1, [5; 32]))
+        .await
+        .unwrap();
     let system = world.store.system();
     let key = fresh_key();
     let answer = system.enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Pending { user_code, .. } = answer else { panic!("{answer:?}") };
-    let waiting = registry.claim(person(1), user_code, claim(&tenant)).await.unwrap();
+    let waiting = registry.noting(event(&world)).claim(person(1), user_code, claim(&tenant)).await.unwrap();
     assert!(waiting.expected && !waiting.possible_clone, "{waiting:?}");
     let other = system.enroll(fresh_key(), enroll_request(2), Some([5; 32])).await;
     assert!(matches!(other, Err(StoreError::Invalid { field: "device_uuid", .. })), "{other:?}");
@@ -244,6 +263,7 @@ async fn a_token_works_once_and_only_for_its_hardware() {
     assert!(matches!(answer, EnrollResponse::Active { .. }), "{answer:?}");
     let again = system.enroll(fresh_key(), enroll_request(1), Some([5; 32])).await;
     assert!(matches!(again, Err(StoreError::Invalid { field: "token", .. })), "{again:?}");
-    let taken = registry.expect_device(expected(tenant.facility.facility(), 1, [6; 32])).await;
+    let taken =
+        registry.noting(event(&world)).expect_device(expected(tenant.facility.facility(), 1, [6; 32])).await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_uuid"))), "{taken:?}");
 }

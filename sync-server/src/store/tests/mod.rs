@@ -8,12 +8,13 @@ mod sync;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::facility::FacilityType;
 use carepost_protocol::id::{
-    AssignmentId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, SessionId, UserId,
-    WorkflowId,
+    AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, SessionId,
+    UserId, WorkflowId,
 };
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Permit, ReadPatients, Resource, Role, authorize};
@@ -103,20 +104,36 @@ impl World {
             contact: None,
             recovery_recipient: "age1example".to_owned(),
         };
-        let (organization, _) = self.store.system().create_organization(new, None).await.unwrap();
+        let (organization, _) = self
+            .store
+            .system()
+            .create_organization(new, new_user("olga", Role::OrgAdmin, None), event(self))
+            .await
+            .unwrap();
         let scope = administrator(organization.id, None);
         let registry = self.store.organization(&scope);
-        let facility = registry.create_facility(new_facility("Riverside")).await.unwrap().id;
-        let nurse = registry.create_user(new_user("nina", Role::Rn, Some(facility))).await.unwrap().id;
-        let patient = registry.create_patient(new_patient(facility, "MRN-1")).await.unwrap().id;
-        registry.publish_workflow(vitals(20.0)).await.unwrap();
+        let facility =
+            registry.noting(event(self)).create_facility(new_facility("Riverside")).await.unwrap().id;
+        let nurse = registry
+            .noting(event(self))
+            .create_user(new_user("nina", Role::Rn, Some(facility)))
+            .await
+            .unwrap()
+            .id;
+        let patient =
+            registry.noting(event(self)).create_patient(new_patient(facility, "MRN-1")).await.unwrap().id;
+        registry.noting(event(self)).publish_workflow(vitals(20.0)).await.unwrap();
         Tenant { organization: scope, facility: scope.enter(facility).unwrap(), nurse, patient }
     }
 
     async fn kiosk(&self, tenant: &Tenant, n: u8) -> Kiosk {
         let token = *PayloadHash::of(&[n]).as_bytes();
         let registry = self.store.organization(&tenant.organization);
-        registry.expect_device(expected(tenant.facility.facility(), n, token)).await.unwrap();
+        registry
+            .noting(event(self))
+            .expect_device(expected(tenant.facility.facility(), n, token))
+            .await
+            .unwrap();
         let random = ring::rand::SystemRandom::new();
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
         let key =
@@ -228,6 +245,31 @@ fn administrator(organization: OrganizationId, limit: Option<FacilityId>) -> Org
         facility: limit,
     };
     OrganizationScope::of_actor(&actor).unwrap()
+}
+
+/// Invented; each has an id of its own.
+fn event(world: &World) -> AuditEvent {
+    AuditEvent {
+        id: AuditId::new(world.now(), world.ambient.random().unwrap()),
+        timestamp: world.now(),
+        clock_quality: ClockQuality::Synced,
+        event_type: AuditEventType::PhiAccess,
+        action: AuditAction::View,
+        success: true,
+        resource_type: "patient".into(),
+        resource_id: None,
+        organization_id: None,
+        facility_id: None,
+        device_id: None,
+        user_id: Some(UserId::new(world.now(), [5; 10])),
+        session_id: None,
+        patient_id: None,
+        username: None,
+        endpoint: Some("/api/v1/patients".into()),
+        ip_address: None,
+        user_agent: None,
+        details: json!({"count": 1}).as_object().unwrap().clone(),
+    }
 }
 
 fn new_facility(name: &str) -> NewFacility {

@@ -1,35 +1,10 @@
 //! What administrators do, and what devices then mirror.
 
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::id::AuditId;
 use carepost_protocol::wire::heartbeat::{Heartbeat, QueueState, ReaderState};
 use carepost_protocol::wire::pull::Line;
+use futures_util::FutureExt as _;
 
 use super::*;
-
-pub(super) fn event(world: &World) -> AuditEvent {
-    AuditEvent {
-        id: AuditId::new(world.now(), [4; 10]),
-        timestamp: world.now(),
-        clock_quality: ClockQuality::Synced,
-        event_type: AuditEventType::PhiAccess,
-        action: AuditAction::View,
-        success: true,
-        resource_type: "patient".into(),
-        resource_id: None,
-        organization_id: None,
-        facility_id: None,
-        device_id: None,
-        user_id: Some(UserId::new(world.now(), [5; 10])),
-        session_id: None,
-        patient_id: None,
-        username: None,
-        endpoint: Some("/api/v1/patients".into()),
-        ip_address: None,
-        user_agent: None,
-        details: json!({"count": 1}).as_object().unwrap().clone(),
-    }
-}
 
 #[tokio::test]
 async fn names_are_unique_in_an_organization_and_nowhere_else() {
@@ -37,11 +12,11 @@ async fn names_are_unique_in_an_organization_and_nowhere_else() {
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
     let registry = world.store.organization(&alpha.organization);
     let facility = alpha.facility.facility();
-    let taken = registry.create_user(new_user("NINA", Role::Lpn, Some(facility))).await;
+    let taken = registry.noting(event(&world)).create_user(new_user("NINA", Role::Lpn, Some(facility))).await;
     assert!(matches!(taken, Err(StoreError::Conflict("username"))), "{taken:?}");
-    let taken = registry.create_patient(new_patient(facility, "MRN-1")).await;
+    let taken = registry.noting(event(&world)).create_patient(new_patient(facility, "MRN-1")).await;
     assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "{taken:?}");
-    let taken = registry.create_facility(new_facility("Riverside")).await;
+    let taken = registry.noting(event(&world)).create_facility(new_facility("Riverside")).await;
     assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
     assert_eq!(beta.organization.limit(), None, "beta has the same names and was made all the same");
     let foreign = registry.patient(beta.patient).await;
@@ -56,12 +31,15 @@ async fn five_failures_lock_for_half_an_hour_and_sessions_end_when_they_should()
     let found = system.credentials("alpha", " Nina").await.unwrap().unwrap();
     assert_eq!(found.user, tenant.nurse);
     assert_eq!(system.credentials("beta", "nina").await.unwrap(), None);
+    let somebody = Some((found.organization, found.user));
     for n in 1..=5 {
-        let failure = system.sign_in_failed(found.organization, found.user).await.unwrap();
-        assert_eq!(failure.locked_until.is_some(), n == 5);
+        let locked = system.sign_in_failed(somebody, event(&world)).await.unwrap();
+        assert_eq!(locked.is_some(), n == 5);
     }
     let locked = system.credentials("alpha", "nina").await.unwrap().unwrap().locked_until;
     assert_eq!(locked, Some(world.now().plus_millis(30 * 60_000)));
+    let told = system.sign_in_failed(somebody, event(&world)).await.unwrap();
+    assert_eq!(told, locked, "a try that was under way meanwhile neither counts nor prolongs the lock");
 
     let new = NewSession {
         user: found.user,
@@ -69,7 +47,12 @@ async fn five_failures_lock_for_half_an_hour_and_sessions_end_when_they_should()
         token_sha256: [9; 32],
         expires_at: world.now().plus_millis(12 * 3_600_000),
     };
-    let id = system.create_session(new).await.unwrap();
+    let late = event(&world);
+    let refused = system.create_session(new, late.clone()).await;
+    assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
+    assert!(system.session([9; 32]).await.unwrap().is_none(), "the right password came with the wrong ones");
+    world.pass(30 * 60);
+    let id = system.create_session(new, event(&world)).await.unwrap();
     assert_eq!(system.credentials("alpha", "nina").await.unwrap().unwrap().locked_until, None);
     world.pass(29 * 60);
     let session = system.session([9; 32]).await.unwrap().unwrap();
@@ -78,14 +61,33 @@ async fn five_failures_lock_for_half_an_hour_and_sessions_end_when_they_should()
     assert!(system.session([9; 32]).await.unwrap().is_some(), "the last request counted as activity");
     world.pass(30 * 60);
     assert!(system.session([9; 32]).await.unwrap().is_none(), "idle for 30 minutes");
-    system.create_session(NewSession { token_sha256: [8; 32], ..new }).await.unwrap();
+    system.create_session(NewSession { token_sha256: [8; 32], ..new }, event(&world)).await.unwrap();
     let registry = world.store.organization(&tenant.organization);
     registry
+        .noting(event(&world))
         .update_user(tenant.nurse, UserPatch { is_active: Some(false), ..UserPatch::default() })
         .await
         .unwrap();
     assert!(system.session([8; 32]).await.unwrap().is_none(), "the user may not sign in any more");
-    system.end_session(id).await.unwrap();
+    system.end_session(id, event(&world)).await.unwrap();
+}
+
+#[tokio::test]
+async fn failures_that_lie_half_an_hour_apart_do_not_add_up() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let system = world.store.system();
+    let somebody = Some((Some(tenant.organization.organization()), tenant.nurse));
+    for _ in 0..4 {
+        assert_eq!(system.sign_in_failed(somebody, event(&world)).await.unwrap(), None);
+        world.pass(29 * 60);
+    }
+    world.pass(60);
+    for _ in 0..4 {
+        assert_eq!(system.sign_in_failed(somebody, event(&world)).await.unwrap(), None);
+    }
+    assert!(system.sign_in_failed(somebody, event(&world)).await.unwrap().is_some());
+    assert_eq!(system.sign_in_failed(None, event(&world)).await.unwrap(), None, "nobody's name");
 }
 
 #[tokio::test]
@@ -96,11 +98,11 @@ async fn a_platform_administrator_has_a_session_and_no_organization() {
     let user = system.create_platform_admin("root", "Rita Example", "$argon2id$invented").await.unwrap();
     let expires_at = world.now().plus_millis(3_600_000);
     let new = NewSession { user, organization: None, token_sha256: [1; 32], expires_at };
-    system.create_session(new).await.unwrap();
+    system.create_session(new, event(&world)).await.unwrap();
     let actor = system.session([1; 32]).await.unwrap().unwrap().actor;
     assert_eq!((actor.role, actor.organization), (Role::PlatformAdmin, None));
     assert_eq!(OrganizationScope::of_actor(&actor), None);
-    assert_eq!(system.sign_in_failed(None, user).await.unwrap().failures, 1);
+    assert_eq!(system.sign_in_failed(Some((None, user)), event(&world)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -109,13 +111,19 @@ async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
     let other = new_user("otto", Role::Lpn, Some(tenant.facility.facility()));
-    let other = registry.create_user(other).await.unwrap().id;
+    let other = registry.noting(event(&world)).create_user(other).await.unwrap().id;
     let card = [0x04, 0xa1, 0xb2, 0xc3];
-    let badge = registry.issue_badge(tenant.nurse, &card).await.unwrap();
-    assert!(matches!(registry.issue_badge(other, &card).await, Err(StoreError::Conflict("badge"))));
-    assert!(matches!(registry.issue_badge(other, &[8, 1, 2, 3]).await, Err(StoreError::Invalid { .. })));
-    assert!(!registry.revoke_badge(badge.id).await.unwrap().is_active);
-    registry.issue_badge(other, &card).await.unwrap();
+    let badge = registry.noting(event(&world)).issue_badge(tenant.nurse, &card).await.unwrap();
+    assert!(matches!(
+        registry.noting(event(&world)).issue_badge(other, &card).await,
+        Err(StoreError::Conflict("badge"))
+    ));
+    assert!(matches!(
+        registry.noting(event(&world)).issue_badge(other, &[8, 1, 2, 3]).await,
+        Err(StoreError::Invalid { .. })
+    ));
+    assert!(!registry.noting(event(&world)).revoke_badge(badge.id).await.unwrap().is_active);
+    registry.noting(event(&world)).issue_badge(other, &card).await.unwrap();
     let page = world.store.facility(&tenant.facility).page(None, 100).await.unwrap();
     let text = String::from_utf8(page.lines).unwrap();
     let badges: Vec<bool> = text
@@ -133,17 +141,20 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let same = registry.publish_workflow(vitals(20.0)).await.unwrap();
+    let same = registry.noting(event(&world)).publish_workflow(vitals(20.0)).await.unwrap();
     assert_eq!(same.version, 1);
-    assert_eq!(registry.publish_workflow(vitals(25.0)).await.unwrap().version, 2);
+    assert_eq!(registry.noting(event(&world)).publish_workflow(vitals(25.0)).await.unwrap().version, 2);
     assert_eq!(registry.workflow("vitals", Some(1)).await.unwrap(), same);
     assert_eq!(registry.workflow("vitals", None).await.unwrap().version, 2);
-    let hillside = registry.create_facility(new_facility("Hillside")).await.unwrap();
+    let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
     let scope = tenant.organization.enter(hillside.id).unwrap();
     let page = world.store.facility(&scope).page(None, 10).await.unwrap();
     assert_eq!(documents(&page), 2, "the facility itself and its workflow");
     let census = FacilityPatch { current_census: Some(45), ..FacilityPatch::default() };
-    assert_eq!(registry.update_facility(hillside.id, census).await.unwrap().current_census, 45);
+    assert_eq!(
+        registry.noting(event(&world)).update_facility(hillside.id, census).await.unwrap().current_census,
+        45
+    );
 }
 
 #[tokio::test]
@@ -184,7 +195,7 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
 async fn audit_is_found_by_who_and_within_the_scope() {
     let world = World::new();
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
-    let event = event(&world);
+    let event = AuditEvent { user_id: Some(UserId::new(world.now(), [6; 10])), ..event(&world) };
     world.store.facility(&alpha.facility).audit(vec![event.clone()]).await.unwrap();
     let query = AuditQuery { user: event.user_id, limit: 10, ..AuditQuery::default() };
     let registry = world.store.organization(&alpha.organization);
@@ -195,4 +206,51 @@ async fn audit_is_found_by_who_and_within_the_scope() {
     assert!(world.store.organization(&beta.organization).audit_events(query).await.unwrap().is_empty());
     let later = AuditQuery { since: Some(world.now().plus_millis(1)), limit: 10, ..AuditQuery::default() };
     assert!(registry.audit_events(later).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_change_and_its_audit_event_are_written_together_or_not_at_all() {
+    let world = World::limited(Some(400));
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let facility = tenant.facility.facility();
+    let mine = AuditEvent { user_id: Some(UserId::new(world.now(), [6; 10])), ..event(&world) };
+    let query = AuditQuery { user: mine.user_id, limit: 10, ..AuditQuery::default() };
+
+    let taken = registry.noting(mine.clone()).create_patient(new_patient(facility, "MRN-1")).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "{taken:?}");
+    assert!(registry.audit_events(query.clone()).await.unwrap().is_empty(), "nothing was done");
+
+    let made = registry.noting(mine.clone()).create_patient(new_patient(facility, "MRN-2")).await.unwrap();
+    let written = registry.audit_events(query.clone()).await.unwrap();
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0].resource_id, Some(made.id.to_string()));
+    assert_eq!((written[0].patient_id, written[0].facility_id), (Some(made.id), Some(facility)));
+
+    let mut large = mine.clone();
+    large.details.insert("text".to_owned(), "x".repeat(4_000_000).into());
+    let unseen = registry.noting(large).create_patient(new_patient(facility, "MRN-3")).await;
+    assert!(matches!(unseen, Err(StoreError::Full)), "{unseen:?}");
+    let mrns = registry.patients(None).await.unwrap().into_iter().map(|patient| patient.mrn);
+    assert_eq!(mrns.collect::<Vec<_>>(), ["MRN-1", "MRN-2"]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_cancelled_leaves_its_audit_event() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let mine = AuditEvent { user_id: Some(UserId::new(world.now(), [6; 10])), ..event(&world) };
+    let query = AuditQuery { user: mine.user_id, limit: 10, ..AuditQuery::default() };
+    let new = new_user("otto", Role::Lpn, Some(tenant.facility.facility()));
+    let asked = registry.noting(mine).create_user(new);
+    // The asker hangs up as soon as the change is sent.
+    let _ = asked.now_or_never();
+    // The writer takes turns: what was sent before this is done.
+    registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
+    let users = registry.users(None).await.unwrap();
+    let otto = users.iter().find(|user| user.username == "otto").expect("the change was under way");
+    let written = registry.audit_events(query).await.unwrap();
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0].resource_id, Some(otto.id.to_string()));
 }

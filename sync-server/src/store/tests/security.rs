@@ -101,7 +101,7 @@ async fn without_its_filter_a_query_still_sees_one_tenant() {
     let change = kiosk.vitals(&alpha, 72, world.now());
     world.push(&mut kiosk, &[change]).await.unwrap();
     let events = world.store.facility(&alpha.facility);
-    events.audit(vec![super::registry::event(&world)]).await.unwrap();
+    events.audit(vec![event(&world)]).await.unwrap();
     for view in VIEWS.iter().filter(|view| !matches!(**view, "sessions" | "badges" | "enrollments")) {
         let here = count(&world, Reach::Facility(alpha.facility), view).await;
         assert!(here > 0, "the test put nothing into {view}");
@@ -155,12 +155,13 @@ async fn nothing_can_be_written_into_another_tenant() {
     let other = world
         .store
         .organization(&alpha.organization)
+        .noting(event(&world))
         .create_facility(new_facility("Hillside"))
         .await
         .unwrap();
     let registry = world.store.organization(&limited);
     assert_eq!(registry.facilities().await.unwrap().len(), 1);
-    let refused = registry.create_patient(new_patient(other.id, "MRN-9")).await;
+    let refused = registry.noting(event(&world)).create_patient(new_patient(other.id, "MRN-9")).await;
     assert!(matches!(refused, Err(StoreError::NotFound("facility"))), "{refused:?}");
     let outcome = world.store.write(Reach::Organization(limited), move |tx| {
         let update = "UPDATE patients SET facility_id = ?1";
@@ -218,7 +219,7 @@ async fn reads_go_by_the_tenants_keys() {
 async fn the_audit_log_is_append_only_even_without_the_walls() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    world.store.facility(&tenant.facility).audit(vec![super::registry::event(&world)]).await.unwrap();
+    world.store.facility(&tenant.facility).audit(vec![event(&world)]).await.unwrap();
     for sql in ["DELETE FROM audit", "UPDATE audit SET success = 0"] {
         let outcome = world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, []));
         assert!(outcome.await.unwrap_err().to_string().contains("because it is a view"), "{sql}");

@@ -146,10 +146,10 @@ async fn authority_is_judged_as_of_when_the_change_was_made() {
     let mut kiosk = world.kiosk(&tenant, 1).await;
     world.pass(60);
     let in_time = kiosk.vitals(&tenant, 72, world.now());
-    registry.publish_workflow(vitals(100.0)).await.unwrap();
+    registry.noting(event(&world)).publish_workflow(vitals(100.0)).await.unwrap();
     world.pass(60);
     let gone = UserPatch { is_active: Some(false), ..UserPatch::default() };
-    registry.update_user(tenant.nurse, gone).await.unwrap();
+    registry.noting(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
     world.pass(60);
     let too_late = kiosk.vitals(&tenant, 73, world.now());
     let foreign = Change { assignment: AssignmentId::new(world.now(), [9; 10]), ..in_time.clone() };
@@ -165,7 +165,13 @@ async fn a_deactivated_device_is_refused_at_once_and_its_stream_ends() {
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let device = kiosk.identity.device();
     let mut listener = world.store.feeds().listen(tenant.facility.facility(), device);
-    world.store.organization(&tenant.organization).deactivate_device(device).await.unwrap();
+    world
+        .store
+        .organization(&tenant.organization)
+        .noting(event(&world))
+        .deactivate_device(device)
+        .await
+        .unwrap();
     assert_eq!(listener.wake().await, Wake::Refused);
     let change = kiosk.vitals(&tenant, 72, world.now());
     assert!(matches!(world.push(&mut kiosk, &[change]).await, Err(StoreError::DeviceRevoked)));
@@ -213,7 +219,7 @@ async fn a_reader_never_sees_a_seq_before_a_smaller_one() {
     let facility = tenant.facility.facility();
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..40 {
-        let registry = world.store.organization(&tenant.organization);
+        let registry = world.store.organization(&tenant.organization).noting(event(&world));
         writers.spawn(async move { registry.create_patient(new_patient(facility, &format!("P-{n}"))).await });
     }
     let (mut cursor, mut seen) = (None, Vec::new());
@@ -241,7 +247,7 @@ async fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
     let refused = loop {
         let mut new = new_patient(tenant.facility.facility(), &format!("P-{kept}"));
         new.name = "Ada ".repeat(400);
-        match registry.create_patient(new).await {
+        match registry.noting(event(&world)).create_patient(new).await {
             Ok(_) => kept += 1,
             Err(error) => break error,
         }

@@ -1,0 +1,268 @@
+//! Requests as the people's listener takes them, on a real store.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::facility::FacilityType;
+use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
+use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::time::Timestamp;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::app::App;
+use crate::audit::{Client, Note};
+use crate::clock;
+use crate::config::Config;
+use crate::guard::token_sha256;
+use crate::listener::{PeerAddress, Stopping};
+use crate::password::Passwords;
+use crate::routes::{Listener, router};
+use crate::scope::OrganizationScope;
+use crate::store::{
+    Ambient, AuditQuery, DatabaseKey, NewFacility, NewOrganization, NewPatient, NewSession, NewUser,
+    OrganizationStore, OrganizationType, Store,
+};
+use crate::tries::Tries;
+
+const PASSWORD: &str = "a sentence for tests";
+
+/// A server with one organization, `alpha`, whose administrator is `olga`.
+struct Server {
+    app: App,
+    router: Router,
+    organization: OrganizationId,
+    registry: OrganizationStore,
+    _directory: tempfile::TempDir,
+}
+
+fn event() -> AuditEvent {
+    let client = Client { ip: None, user_agent: None, endpoint: String::new() };
+    Note::new(&client, AuditEventType::ApiAccess, AuditAction::Create, "fixture").into_event()
+}
+
+fn new_user(username: &str, role: Role, facility: Option<FacilityId>, password: Option<String>) -> NewUser {
+    NewUser {
+        facility_id: facility,
+        username: username.to_owned(),
+        email: None,
+        display_name: format!("{username} Example"),
+        role,
+        employee_id: None,
+        session_timeout_minutes: 30,
+        password_hash: password,
+        pin_verifier: None,
+    }
+}
+
+impl Server {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let ambient = Ambient::new(clock::now, clock::fill);
+        let store =
+            Store::open(&directory.path().join("server.db"), &DatabaseKey::new([7; 32]), ambient).unwrap();
+        let passwords = Passwords::new().unwrap();
+        let hash = passwords.hash(SecretString::from(PASSWORD)).await.unwrap();
+        let new = NewOrganization {
+            name: "Alpha Care".to_owned(),
+            slug: "alpha".to_owned(),
+            organization_type: OrganizationType::AlfOperator,
+            npi: None,
+            address: None,
+            contact: None,
+            recovery_recipient: "age1example".to_owned(),
+        };
+        let admin = new_user("olga", Role::OrgAdmin, None, Some(hash));
+        let (organization, user) = store.system().create_organization(new, admin, event()).await.unwrap();
+        let actor = Actor {
+            user,
+            session: SessionId::new(Timestamp::EPOCH, [0; 10]),
+            role: Role::OrgAdmin,
+            organization: Some(organization.id),
+            facility: None,
+        };
+        let registry = store.organization(&OrganizationScope::of_actor(&actor).unwrap());
+        let app = App {
+            store,
+            passwords,
+            config: Arc::new(Config::default()),
+            tries: Arc::new(Tries::default()),
+            stopping: Stopping::channel().1,
+        };
+        let router = router(&app, Listener::People);
+        Self { app, router, organization: organization.id, registry, _directory: directory }
+    }
+
+    async fn send(&self, mut request: Request<Body>) -> (StatusCode, Value) {
+        request.extensions_mut().insert(PeerAddress(SocketAddr::from(([192, 0, 2, 1], 50_000))));
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> (StatusCode, Value) {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    async fn sign_in(&self, username: &str, password: &str) -> StatusCode {
+        let body = json!({"organization": "alpha", "username": username, "password": password});
+        self.post("/api/v1/sessions", None, &body).await.0
+    }
+
+    /// A session of a user, made without a password.
+    async fn token(&self, user: UserId) -> String {
+        let token = format!("cps_{user}");
+        let new = NewSession {
+            user,
+            organization: Some(self.organization),
+            token_sha256: token_sha256(&token),
+            expires_at: clock::now().plus_millis(60_000),
+        };
+        self.app.store.system().create_session(new, event()).await.unwrap();
+        token
+    }
+
+    async fn facility(&self) -> FacilityId {
+        let new = NewFacility {
+            name: "Riverside".to_owned(),
+            facility_type: FacilityType::Alf,
+            licensed_beds: None,
+            current_census: 0,
+            phone: None,
+        };
+        self.registry.noting(event()).create_facility(new).await.unwrap().id
+    }
+
+    async fn user(&self, username: &str, role: Role, facility: FacilityId) -> UserId {
+        let new = new_user(username, role, Some(facility), None);
+        self.registry.noting(event()).create_user(new).await.unwrap().id
+    }
+
+    async fn events(&self, event_type: AuditEventType) -> Vec<AuditEvent> {
+        let query = AuditQuery { limit: 1_000, ..AuditQuery::default() };
+        let mut found = self.registry.audit_events(query).await.unwrap();
+        found.retain(|event| event.event_type == event_type && event.resource_type != "fixture");
+        found
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_does_not_tell_which_organizations_there_are() {
+    let server = Server::new().await;
+    let wrong = json!({"username": "olga", "password": "wrong"});
+    let ghost = json!({"organization": "ghost", "username": "olga", "password": "wrong"});
+    let nobody = OrganizationId::new(Timestamp::EPOCH, [9; 10]).to_string();
+    let mut answers = Vec::new();
+    for (path, header, body) in [
+        ("/org/alpha/api/v1/sessions", None, &wrong),
+        ("/org/ghost/api/v1/sessions", None, &wrong),
+        ("/org/alpha/api/v1/sessions", None, &ghost),
+        ("/api/v1/sessions", None, &ghost),
+        ("/api/v1/sessions", Some(server.organization.to_string()), &wrong),
+        ("/api/v1/sessions", Some(nobody), &wrong),
+        ("/api/v1/sessions", Some("nonsense".to_owned()), &wrong),
+    ] {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if let Some(header) = header {
+            request = request.header("x-organization-id", header);
+        }
+        let (status, mut answer) = server.send(request.body(Body::from(body.to_string())).unwrap()).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path} {answer}");
+        answer["request_id"].take();
+        answers.push(answer);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn known_and_unknown_names_lock_alike_and_trying_on_writes_nothing_more() {
+    let server = Server::new().await;
+    for name in ["olga", "nobody"] {
+        let mut answers = Vec::new();
+        for _ in 0..9 {
+            answers.push(server.sign_in(name, "wrong").await.as_u16());
+        }
+        assert_eq!(answers, [401, 401, 401, 401, 429, 429, 429, 429, 429], "{name}");
+        let events = server.events(AuditEventType::Login).await;
+        let about: Vec<_> = events.iter().filter(|event| event.username.as_deref() == Some(name)).collect();
+        assert_eq!(about.len(), 6, "five failures and one refusal, filed under the organization: {about:?}");
+        assert!(about.iter().all(|event| !event.success));
+    }
+    assert_eq!(server.sign_in("olga", PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_session_and_its_end_are_in_the_audit_log() {
+    let server = Server::new().await;
+    let body = json!({"organization": "alpha", "username": "olga", "password": PASSWORD});
+    let (status, answer) = server.post("/api/v1/sessions", None, &body).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let request = Request::delete("/api/v1/sessions/current")
+        .header("authorization", format!("Bearer {}", answer["token"].as_str().unwrap()));
+    let (status, _) = server.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    for event_type in [AuditEventType::Login, AuditEventType::Logout] {
+        let events = server.events(event_type).await;
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].session_id.unwrap().to_string(), answer["session_id"].as_str().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_facilitys_administrator_touches_no_badge_of_the_organizations() {
+    let server = Server::new().await;
+    let facility = server.facility().await;
+    let (chief, local, nurse) = (
+        server.user("carla", Role::OrgAdmin, facility).await,
+        server.user("fred", Role::FacilityAdmin, facility).await,
+        server.user("nina", Role::Rn, facility).await,
+    );
+    let (chiefs, locals) = (server.token(chief).await, server.token(local).await);
+    let card = |user: UserId, uid: &str| json!({"user_id": user, "uid": uid});
+    let (status, badge) = server.post("/api/v1/badges", Some(&chiefs), &card(chief, "04a1b2c3")).await;
+    assert_eq!(status, StatusCode::CREATED, "{badge}");
+    let (status, _) = server.post("/api/v1/badges", Some(&locals), &card(chief, "04a1b2c4")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let revoke = format!("/api/v1/badges/{}/revoke", badge["id"].as_str().unwrap());
+    let (status, _) = server.post(&revoke, Some(&locals), &json!({})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, badge) = server.post("/api/v1/badges", Some(&locals), &card(nurse, "04a1b2c5")).await;
+    assert_eq!(status, StatusCode::CREATED, "{badge}");
+}
+
+#[tokio::test]
+async fn a_list_of_patients_names_them_in_the_audit_log() {
+    let server = Server::new().await;
+    let facility = server.facility().await;
+    let nurse = server.user("nina", Role::Rn, facility).await;
+    let token = server.token(nurse).await;
+    let mut made = Vec::new();
+    for n in 0..3 {
+        let new = NewPatient {
+            facility_id: facility,
+            mrn: format!("MRN-{n}"),
+            name: format!("Ada {n} Example"),
+            date_of_birth: None,
+            room: None,
+        };
+        made.push(server.registry.noting(event()).create_patient(new).await.unwrap().id.to_string());
+    }
+    let request = Request::get("/api/v1/patients").header("authorization", format!("Bearer {token}"));
+    let (status, _) = server.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    let events = server.events(AuditEventType::PhiAccess).await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].details["patients"], json!(made));
+    assert_eq!(events[0].details["count"], json!(3));
+}
