@@ -104,6 +104,7 @@ fn open_screen(name: &str) -> Screen {
         display_name: name.to_owned(),
         role: "Registered nurse",
         locks_in: None,
+        notice: None,
     })
 }
 
