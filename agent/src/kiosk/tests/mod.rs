@@ -4,6 +4,7 @@ mod guard;
 mod pages;
 mod render;
 mod serve;
+mod ward;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
