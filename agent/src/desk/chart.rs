@@ -144,9 +144,9 @@ impl Ward {
         let answer = |field: &str| answers.iter().rfind(|(name, _)| name == field).cloned();
         let asked: Vec<(String, String)> =
             self.workflow(key)?.fields.iter().filter_map(|field| answer(&field.key)).collect();
-        self.outbox.put_draft(user, id, key, &asked, self.clock.now()).map_err(|error| match error {
-            OutboxError::TooLarge { .. } => Refused::TooLong,
-            error => storage(error),
+        self.outbox.put_draft(user, id, key, &asked, self.clock.now()).map_err(|error| {
+            let too_long = matches!(error, OutboxError::TooLarge { .. });
+            if too_long { Refused::TooLong } else { storage(error) }
         })
     }
 
@@ -211,6 +211,16 @@ impl Ward {
             recorded_at: self.clock.now(),
             clock_quality: self.clock.quality(),
             supersedes: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Ward {
+    /// As if the screen had locked over the form that much earlier.
+    pub(crate) fn form_locked_earlier(&self, by: Duration) {
+        if let Some(locked) = lock(&self.form).as_mut().and_then(|form| form.locked.as_mut()) {
+            *locked = locked.saturating_sub(by);
         }
     }
 }

@@ -38,7 +38,9 @@ pub(super) async fn save(
         }
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
-        Err(NotSaved::NotTaken(why)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(why)),
+        Err(NotSaved::NotTaken(why)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
+        }
         Err(NotSaved::Storage(why)) => {
             (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(NotSaved::Storage(why).to_string()))
         }

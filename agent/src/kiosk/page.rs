@@ -310,10 +310,14 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
 
 /// A refusal as a sentence.
 pub(super) fn sentence(why: &Refused) -> String {
-    let words = why.to_string();
+    format!("{}.", capital(&why.to_string()).trim_end_matches('.'))
+}
+
+/// The same words, to begin a sentence with.
+pub(super) fn capital(words: &str) -> String {
     let mut letters = words.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+    first + letters.as_str()
 }
 
 fn answer(status: StatusCode, page: &impl Template) -> Response {

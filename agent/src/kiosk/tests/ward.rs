@@ -306,6 +306,20 @@ async fn what_was_typed_is_kept_when_the_screen_locks() {
 }
 
 #[tokio::test]
+async fn what_was_typed_long_after_the_lock_is_nobodys() {
+    for (seconds, status) in [(50, StatusCode::NO_CONTENT), (61, StatusCode::UNAUTHORIZED)] {
+        let device = Device::new();
+        device.sign_in(ANNA);
+        let sheet = device.form(4).await;
+        device.desk.lock();
+        device.ward.form_locked_earlier(Duration::from_secs(seconds));
+        // Ben's sign-in ends Anna's session; the time runs from the first lock on.
+        device.sign_in(BEN);
+        assert_eq!(device.keep(&sheet, "pulse=91").await.status, status, "{seconds} s later");
+    }
+}
+
+#[tokio::test]
 async fn a_draft_is_one_answer_to_each_question_about_somebody_who_is_here() {
     let device = Device::new();
     let annas = device.sign_in(ANNA);
@@ -334,7 +348,7 @@ async fn an_unclear_save_is_repeated_and_never_doubled() {
     assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
     let other = device.send(&sheet, &ANSWERS.replace("72", "73")).await;
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(other.body.contains("saved before with other values"), "{}", other.body);
+    assert!(other.body.contains("This form was saved before with other values"), "{}", other.body);
     assert!(other.body.contains(r#"value="73""#), "what was typed stays");
     assert_eq!(device.entries().len(), 1);
     assert_eq!(device.desk.status().storage_trouble, None, "the device is well");
