@@ -13,7 +13,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Start a server and four kiosks on loopback; CHECK=1 runs the whole story instead, without a person
-	./bootstrap.sh build reader $(if $(CHECK),browser)
+	./bootstrap.sh build reader
 	cargo build --release --workspace --locked
 	$(target)/release/carepost-demo
 

@@ -90,10 +90,6 @@ pub enum EnrollmentView {
         code: UserCode,
         /// When it changes, on the server's clock.
         expires_at: Timestamp,
-        /// Whether an administrator registered this hardware beforehand.
-        expected: bool,
-        /// Whether another device claims the same hardware.
-        possible_clone: bool,
     },
     /// Somebody must read this number to the administrator, if it is the right facility.
     Confirm {
@@ -229,8 +225,8 @@ impl Enrollment {
         self.trouble = None;
         self.backoff.reset();
         let interval = match answer {
-            EnrollResponse::Pending { user_code, expires_at, expected, possible_clone, interval, .. } => {
-                self.shown = EnrollmentView::Code { code: user_code, expires_at, expected, possible_clone };
+            EnrollResponse::Pending { user_code, expires_at, interval, .. } => {
+                self.shown = EnrollmentView::Code { code: user_code, expires_at };
                 interval
             }
             EnrollResponse::Confirming { facility_name, number, interval, .. } => {
@@ -327,8 +323,6 @@ mod tests {
             user_code: "BCDF-GHJK".parse().unwrap(),
             expires_at: Timestamp::EPOCH,
             interval: 5,
-            expected: true,
-            possible_clone: false,
         })
     }
 
@@ -374,7 +368,7 @@ mod tests {
             (active(), 13, "keep-grant keep-enrolled begin"),
             (Tick, 99, ""),
         ];
-        assert!(matches!(check(&steps[..3]).view(), (EnrollmentView::Code { expected: true, .. }, None)));
+        assert!(matches!(check(&steps[..3]).view(), (EnrollmentView::Code { .. }, None)));
         assert!(matches!(check(&steps[..5]).view(), (EnrollmentView::Confirm { .. }, None)));
         let enrolled = check(&steps);
         assert_eq!(enrolled.view(), (&EnrollmentView::Enrolled, None));

@@ -41,6 +41,9 @@ pub struct Config {
     /// The copy of the facility's data.
     #[serde(default)]
     pub mirror: Mirror,
+    /// What waits for the server.
+    #[serde(default)]
+    pub outbox: Outbox,
 }
 
 /// Whether residents' data or a demonstration's is at stake.
@@ -147,6 +150,21 @@ impl Default for Mirror {
     }
 }
 
+/// `[outbox]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outbox {
+    /// The most of the disk that waiting entries may take, in MiB. A save that would need more is
+    /// refused, and the page says so.
+    pub max_mib: u32,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { max_mib: 512 }
+    }
+}
+
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -243,6 +261,9 @@ impl Config {
         if !(1024..=262_144).contains(&self.mirror.cache_kib) {
             return Err(("mirror.cache_kib", "must be between 1024 and 262144"));
         }
+        if !(1..=1024 * 1024).contains(&self.outbox.max_mib) {
+            return Err(("outbox.max_mib", "must be between 1 and 1048576"));
+        }
         Ok(())
     }
 }
@@ -325,6 +346,7 @@ mod tests {
             ("[badge]\nsource = \"scripted\"\nsocket = \"s\"\n", "badge.source"),
             ("mode = \"demo\"\n[badge]\nsource = \"scripted\"\n", "badge.socket"),
             ("[session]\nscreen_lock = 1\n", "session.screen_lock"),
+            ("[outbox]\nmax_mib = 0\n", "outbox.max_mib"),
         ] {
             let text =
                 format!("{text}\n{SERVER}").replacen("colour = 1\n\n[server]", "colour = 1\n[server]", 1);

@@ -1,5 +1,7 @@
 //! The documents a device mirrors, by collection.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -74,7 +76,7 @@ pub struct FacilityDocument {
 }
 
 /// A member of staff who can sign in on the facility's devices.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserDocument {
     /// The user.
     pub id: UserId,
@@ -89,6 +91,18 @@ pub struct UserDocument {
     pub session_timeout_minutes: u32,
     /// Whether the user may sign in at all (S1-73).
     pub is_active: bool,
+}
+
+impl fmt::Debug for UserDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserDocument")
+            .field("id", &self.id)
+            .field("role", &self.role)
+            .field("pin_verifier", &self.pin_verifier.as_ref().map(|_| "[secret]"))
+            .field("session_timeout_minutes", &self.session_timeout_minutes)
+            .field("is_active", &self.is_active)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A badge of a member of staff.
@@ -147,6 +161,20 @@ pub struct RecordDocument {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_of_staff_is_printed_without_the_pin() {
+        let nina = UserDocument {
+            id: UserId::new(crate::time::Timestamp::EPOCH, [1; 10]),
+            display_name: "Nina Example".into(),
+            role: Role::Rn,
+            pin_verifier: Some("$argon2id$invented".into()),
+            session_timeout_minutes: 30,
+            is_active: true,
+        };
+        let printed = format!("{nina:?}");
+        assert!(printed.contains("[secret]") && !printed.contains("argon2id"), "{printed}");
+    }
 
     #[test]
     fn every_collection_is_found_by_its_name() {

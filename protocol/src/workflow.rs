@@ -85,6 +85,8 @@ pub enum FieldType {
 
 /// The longest text a field takes, in characters.
 pub const MAX_TEXT: usize = 2_000;
+/// The most faults that are told at once.
+const MAX_FAULTS: usize = 20;
 /// The most fields a workflow may have.
 pub const MAX_FIELDS: usize = 100;
 
@@ -182,10 +184,14 @@ impl Workflow {
     /// Checks values as they came over the wire.
     ///
     /// # Errors
-    /// Every value that breaks the schema, each with its field.
+    /// The values that break the schema, each with its field: the first twenty of them, so that garbage
+    /// costs its reader little.
     pub fn validate(&self, values: &Map<String, Value>) -> Result<(), Vec<FieldError>> {
         let mut faults = Vec::new();
         for (key, value) in values {
+            if faults.len() >= MAX_FAULTS {
+                break;
+            }
             match self.fields.iter().find(|field| field.key == *key) {
                 Some(field) => faults.extend(field.validate(value).err()),
                 None => faults.push(unknown(key)),

@@ -51,6 +51,14 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Whether the device's key is refused by now.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        *self.refused.borrow()
+    }
+}
+
 impl Feeds {
     /// An ear for one device's live stream. Listen first and read the feed after: then no commit
     /// falls between the two.

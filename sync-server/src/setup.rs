@@ -30,6 +30,14 @@ pub enum SetupError {
     /// The password could not be hashed.
     #[error(transparent)]
     Hash(#[from] PasswordError),
+    /// A key that is there already cannot be used for the certificate.
+    #[error("{path}: {fault}; restore the key, or move it away and run init again to make another")]
+    Key {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        fault: String,
+    },
     /// The certificate could not be made.
     #[error("the certificate could not be made: {0}; check the host names")]
     Certificate(#[from] rcgen::Error),
@@ -91,25 +99,81 @@ fn make_database_key(config: &Config) -> Result<Option<PathBuf>, SetupError> {
 
 fn make_certificate(config: &Config, hosts: &[String]) -> Result<Option<PathBuf>, SetupError> {
     let (certificate, key) = (config.certificate_path(), config.key_path());
-    if certificate.exists() || key.exists() {
+    if certificate.exists() {
         return Ok(None);
     }
-    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let pair = key_pair(&key)?;
     let mut params = CertificateParams::new(hosts.to_vec())?;
     params.distinguished_name.push(DnType::CommonName, "Carepost sync-server");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let signed = params.self_signed(&pair)?;
-    // The key first: a certificate without it would look finished to the next `init`.
-    write_new(&key, Zeroizing::new(pair.serialize_pem()).as_bytes(), 0o600)?;
     write_new(&certificate, signed.pem().as_bytes(), 0o644)?;
     Ok(Some(certificate))
 }
 
+/// The certificate's key, which is there before the certificate: one alone is of an `init` that broke
+/// off, or the operator's own.
+fn key_pair(path: &Path) -> Result<KeyPair, SetupError> {
+    if path.exists() {
+        let unusable = |fault: &dyn std::fmt::Display| SetupError::Key {
+            path: path.to_owned(),
+            fault: fault.to_string(),
+        };
+        let pem = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|fault| unusable(&fault))?;
+        return KeyPair::from_pem(&pem).map_err(|fault| unusable(&fault));
+    }
+    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    write_new(path, Zeroizing::new(pair.serialize_pem()).as_bytes(), 0o600)?;
+    Ok(pair)
+}
+
+/// Writes a file that was not there: it has all of its bytes or does not exist, whenever the power goes.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), SetupError> {
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let written = file.and_then(|mut file| {
+    let mut half = path.as_os_str().to_owned();
+    half.push(".half");
+    let half = PathBuf::from(half);
+    let write = || {
+        match std::fs::remove_file(&half) {
+            Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => return Err(fault),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&half)?;
         file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|fault| SetupError::Unwritable { path: path.to_owned(), fault })
+        file.sync_all()?;
+        // A link, unlike a rename, never replaces what came to be there meanwhile.
+        std::fs::hard_link(&half, path)?;
+        std::fs::remove_file(&half)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|fault| SetupError::Unwritable { path: path.to_owned(), fault })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_init_that_broke_off_after_the_key_is_finished_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { state_dir: folder.path().join("state"), ..Config::default() };
+        let password = SecretString::from("correct horse battery staple 7");
+        let hosts = ["carepost.example.test".to_owned()];
+        let run = || init(&config, &hosts, "root", &password);
+        let first = run().await.unwrap();
+        assert_eq!(first.certificate, Some(config.certificate_path()));
+        let key = std::fs::read(config.key_path()).unwrap();
+        std::fs::remove_file(config.certificate_path()).unwrap();
+        assert_eq!(run().await.unwrap().certificate, Some(config.certificate_path()));
+        assert_eq!(std::fs::read(config.key_path()).unwrap(), key, "the same key");
+        crate::tls::Tls::load(&config.certificate_path(), &config.key_path()).unwrap();
+        assert_eq!(run().await.unwrap().certificate, None, "nothing is left to do");
+        std::fs::remove_file(config.certificate_path()).unwrap();
+        std::fs::write(config.key_path(), "no key").unwrap();
+        let fault = run().await.unwrap_err();
+        assert!(matches!(&fault, SetupError::Key { path, .. } if *path == config.key_path()), "{fault}");
+        let left: Vec<_> =
+            std::fs::read_dir(&config.state_dir).unwrap().map(|it| it.unwrap().path()).collect();
+        assert!(left.iter().all(|path| path.extension().is_none_or(|it| it != "half")), "{left:?}");
+    }
 }

@@ -50,15 +50,16 @@ pub fn take_slug(mut request: Request) -> Request {
 /// What the store says.
 pub async fn said(app: &App, parts: &Parts) -> Answer<Said> {
     let path = parts.extensions.get::<PathSlug>().map(|slug| slug.0.clone());
-    let slugs = path.into_iter().chain(subdomain(app, parts));
-    let header = parts.headers.get(ORGANIZATION_HEADER);
+    let slugs = path.into_iter().chain(subdomains(app, parts));
     let mut found: Option<Organization> = None;
-    if let Some(header) = header {
+    for header in parts.headers.get_all(ORGANIZATION_HEADER) {
         let text = header.to_str().unwrap_or_default();
         let Ok(id) = text.parse::<OrganizationId>() else { return Ok(Said::Nonsense(printable(text))) };
         match app.store.system().organization(id).await? {
-            Some(organization) => found = Some(organization),
-            None => return Ok(Said::Nonsense(id.to_string())),
+            Some(organization) if found.as_ref().is_none_or(|found| found.id == organization.id) => {
+                found = Some(organization);
+            }
+            Some(_) | None => return Ok(Said::Nonsense(id.to_string())),
         }
     }
     for slug in slugs {
@@ -77,16 +78,19 @@ fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
-/// The label before the configured base domain. HTTP/2 says the host in `:authority`.
-fn subdomain(app: &App, parts: &Parts) -> Option<String> {
-    let base = app.config.base_domain.as_deref()?;
-    let host = match parts.uri.host() {
-        Some(host) => host,
-        None => parts.headers.get(http::header::HOST)?.to_str().ok()?,
-    };
+/// The labels before the configured base domain: of the request's target (HTTP/2 says the host in
+/// `:authority`) and of its Host header. A client may send both, so both have to agree with the rest.
+fn subdomains(app: &App, parts: &Parts) -> impl Iterator<Item = String> {
+    let base = app.config.base_domain.as_deref().map(str::to_ascii_lowercase);
+    let headers = parts.headers.get_all(http::header::HOST).iter().filter_map(|host| host.to_str().ok());
+    let hosts = parts.uri.host().into_iter().chain(headers);
+    let labels: Vec<String> = hosts.filter_map(|host| label(host, base.as_deref()?)).collect();
+    labels.into_iter()
+}
+
+fn label(host: &str, base: &str) -> Option<String> {
     let host = host.rsplit_once(':').map_or(host, |(name, _port)| name).to_ascii_lowercase();
-    let label = host.strip_suffix(&base.to_ascii_lowercase())?.strip_suffix('.')?;
-    Some(label.to_owned())
+    Some(host.strip_suffix(base)?.strip_suffix('.')?.to_owned())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ struct Terminal<'a> {
 impl Terminal<'_> {
     fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("CAREPOST_SERVER_URL", self.server.people.clone()),
+            ("CAREPOST_URL", self.server.people.clone()),
             ("CAREPOST_CA", self.server.ca.display().to_string()),
             ("CAREPOST_SESSION", self.session.clone()),
             ("CAREPOST_PASSWORD", PASSWORD.to_owned()),
@@ -127,7 +127,7 @@ async fn a_server_that_is_not_there_and_a_wrong_command_are_told_apart() -> Resu
     std::fs::write(&ca, rcgen::generate_simple_self_signed(["localhost".to_owned()])?.cert.pem())?;
     let environment = [
         ("CAREPOST_CA", ca.display().to_string()),
-        ("CAREPOST_SERVER_URL", format!("https://localhost:{port}")),
+        ("CAREPOST_URL", format!("https://localhost:{port}")),
         ("CAREPOST_SESSION", session.display().to_string()),
         ("CAREPOST_PASSWORD", PASSWORD.to_owned()),
     ];

@@ -9,8 +9,21 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod bad_input;
+mod bad_push;
+mod badges;
+mod browser;
 mod cli;
+mod figures;
+mod full_disk;
+mod isolation;
+mod lobby;
 mod main_job;
+mod offline;
+mod plaintext;
+mod power_loss;
+mod revocation;
+mod sessions;
 mod tidy;
 mod units;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use reqwest::{Certificate, Client, Method};
+use reqwest::header::HeaderMap;
+use reqwest::{Certificate, Client, Identity, Method};
 use serde_json::{Value, json};
 
 /// A client, signed in or not.
@@ -14,11 +15,15 @@ pub struct Api {
     token: Option<String>,
 }
 
-/// An answer: its status and its JSON.
+/// An answer: its status and what it says.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// The body as it came.
+    pub text: String,
     /// The body; null when it is not JSON.
     pub body: Value,
 }
@@ -29,12 +34,28 @@ impl Api {
     /// # Errors
     /// When the certificate cannot be used.
     pub fn new(base: &str, ca: &[u8]) -> Result<Self> {
-        let http = Client::builder()
+        Self::with_certificate(base, ca, None)
+    }
+
+    /// The same, with a client certificate and its key in PEM.
+    ///
+    /// # Errors
+    /// When a certificate cannot be used.
+    pub fn with_certificate(base: &str, ca: &[u8], own: Option<&str>) -> Result<Self> {
+        let mut client = Client::builder()
             .tls_certs_only(Certificate::from_pem_bundle(ca)?)
             .timeout(Duration::from_secs(30))
-            .no_proxy()
-            .build()?;
-        Ok(Self { http, base: base.to_owned(), token: None })
+            .no_proxy();
+        if let Some(own) = own {
+            client = client.identity(Identity::from_pem(own.as_bytes())?);
+        }
+        Ok(Self { http: client.build()?, base: base.to_owned(), token: None })
+    }
+
+    /// The same client, whoever was signed in with another's token.
+    #[must_use]
+    pub fn with_token_of(&self, other: &Self) -> Self {
+        Self { token: other.token.clone(), ..self.clone() }
     }
 
     /// The same client, signed in.
@@ -53,17 +74,34 @@ impl Api {
     /// # Errors
     /// When no answer comes.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        let json = body.map(|body| body.to_string().into_bytes());
+        let headers: &[_] = if json.is_some() { &[("content-type", "application/json")] } else { &[] };
+        self.send(method, path, headers, json.unwrap_or_default()).await
+    }
+
+    /// Any request, byte by byte: whatever the server answers.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Answer> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).body(body);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let answer = request.send().await?;
-        let status = answer.status().as_u16();
-        let body = serde_json::from_slice(&answer.bytes().await?).unwrap_or(Value::Null);
-        Ok(Answer { status, body })
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let text = answer.text().await?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Answer { status, headers, text, body })
     }
 
     /// A GET that must succeed.

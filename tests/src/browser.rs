@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use fantoccini::{Client, ClientBuilder, Locator};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A window of headless Chromium with a profile of its own.
 pub struct Browser {
     client: Client,
+    /// The session at chromedriver, for what is Chromium's own.
+    session: String,
+    http: reqwest::Client,
     _driver: Child,
     _profile: TempDir,
 }
@@ -50,17 +53,54 @@ impl Browser {
             format!("--window-size={width},{height}"),
             format!("--user-data-dir={}", profile.path().display()),
         ];
-        let capabilities = json!({"goog:chromeOptions": {"args": arguments}});
-        let serde_json::Value::Object(capabilities) = capabilities else {
-            bail!("capabilities are an object")
-        };
+        let capabilities =
+            json!({"goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}});
+        let Value::Object(capabilities) = capabilities else { bail!("capabilities are an object") };
         let url = format!("http://127.0.0.1:{port}");
         let client = until("chromedriver", PATIENCE, || async {
             Ok(ClientBuilder::new(hyper_connector()).capabilities(capabilities.clone()).connect(&url).await?)
         })
         .await?;
-        client.set_window_size(width, height).await?;
-        Ok(Self { client, _driver: driver, _profile: profile })
+        let id = client.session_id().await?.context("chromedriver names no session")?;
+        let session = format!("{url}/session/{id}");
+        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
+        let browser = Self { client, session, http, _driver: driver, _profile: profile };
+        browser.resize(width, height).await?;
+        Ok(browser)
+    }
+
+    /// Gives the page exactly so many pixels, as another screen would.
+    ///
+    /// # Errors
+    /// When the browser cannot.
+    pub async fn resize(&self, width: u32, height: u32) -> Result<()> {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let command = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics});
+        self.ask_chromium("goog/cdp/execute", &command).await?;
+        Ok(())
+    }
+
+    /// What the browser complained of since it was last asked: scripts that broke, what the
+    /// Content-Security-Policy stopped, what could not be loaded.
+    ///
+    /// # Errors
+    /// When the browser cannot say.
+    pub async fn complaints(&self) -> Result<Vec<String>> {
+        let log = self.ask_chromium("se/log", &json!({"type": "browser"})).await?;
+        let entries = log.as_array().with_context(|| format!("not a log: {log}"))?;
+        let said = |entry: &Value| entry.get("message").and_then(Value::as_str).unwrap_or("?").to_owned();
+        let serious = |entry: &&Value| entry.get("level").is_some_and(|it| it == "SEVERE" || it == "WARNING");
+        Ok(entries.iter().filter(serious).map(said).collect())
+    }
+
+    async fn ask_chromium(&self, what: &str, body: &Value) -> Result<Value> {
+        let request = self.http.post(format!("{}/{what}", self.session)).body(body.to_string());
+        let answer: Value = serde_json::from_slice(&request.send().await?.bytes().await?)?;
+        let value = answer.get("value").cloned().unwrap_or(Value::Null);
+        match value.get("error") {
+            Some(error) => bail!("chromedriver refused {what}: {error}: {value}"),
+            None => Ok(value),
+        }
     }
 
     /// Opens an address.
@@ -139,7 +179,7 @@ impl Browser {
     ///
     /// # Errors
     /// When the browser cannot.
-    pub async fn script(&self, script: &str) -> Result<serde_json::Value> {
+    pub async fn script(&self, script: &str) -> Result<Value> {
         Ok(self.client.execute(script, Vec::new()).await?)
     }
 

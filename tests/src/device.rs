@@ -4,22 +4,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
 use carepost_agent::clock::Clock;
 use carepost_agent::identity::DeviceKey;
 use carepost_agent::mirror::{Mirror, MirrorOpening, Page};
 use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved};
 use carepost_agent::sqlite::FileKey;
 use carepost_agent::upstream::{Credentials, PageStream, StreamEvent, Upstream};
-use carepost_protocol::change::{Change, ChangeKind, Lane};
-use carepost_protocol::id::{BootId, DeviceUuid, PatientId, SessionId, UserId};
+use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
+use carepost_protocol::id::{BootId, DeviceUuid, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
+use carepost_protocol::wire::heartbeat::{Heartbeat, QueueState, ReaderState};
 use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
 use serde_json::{Map, Value, json};
 
-use crate::api::text;
+use crate::api::{Api, text};
 use crate::world::{Facility, Server};
 
 /// A device with its key, its files and its line to the server.
@@ -34,6 +36,8 @@ pub struct Device {
     pub outbox: Arc<Outbox>,
     /// Its clock.
     pub clock: Arc<Clock>,
+    /// Its key.
+    pub key: Arc<DeviceKey>,
 }
 
 impl Device {
@@ -85,10 +89,45 @@ impl Device {
                 facility: grant.facility_id,
                 assignment: grant.assignment_id,
             },
-            device_key: key,
+            device_key: Arc::clone(&key),
+            max_mib: 64,
             now: clock.now(),
         })?;
-        Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock })
+        Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock, key })
+    }
+
+    /// Its line to the server, byte by byte.
+    ///
+    /// # Errors
+    /// When its certificate cannot be used.
+    pub fn wire(&self, server: &Server) -> Result<Api> {
+        wire(server, Some(&identity(self.key.certificate_der(), self.key.pkcs8())))
+    }
+
+    /// A chain of its own making, which its outbox knows nothing of.
+    #[must_use]
+    pub fn chain(&self, lane: Lane) -> Chain {
+        let incarnation = IncarnationId::new(self.clock.now(), self.clock.random());
+        let head = Link::genesis(self.grant.device_id, incarnation, lane);
+        Chain { key: Arc::clone(&self.key), lane, incarnation, next_n: 1, head }
+    }
+
+    /// A heartbeat with that queue.
+    #[must_use]
+    pub fn heartbeat(&self, queue: QueueState) -> Heartbeat {
+        Heartbeat {
+            agent_version: "test".to_owned(),
+            uptime: 1,
+            device_time: self.clock.now(),
+            clock_quality: ClockQuality::Synced,
+            mac_addresses: Vec::new(),
+            encrypted: true,
+            reader: ReaderState::None,
+            incarnation: IncarnationId::new(self.clock.now(), self.clock.random()),
+            queue,
+            cursor: None,
+            active_user: None,
+        }
     }
 
     /// Somebody who charts here, under a session of her own.
@@ -189,6 +228,61 @@ impl Device {
             }
         }
     }
+}
+
+/// A chain that a test writes by hand.
+#[derive(Clone)]
+pub struct Chain {
+    /// The life of the outbox it claims to be of.
+    pub incarnation: IncarnationId,
+    /// The number of its next change.
+    pub next_n: u64,
+    /// The link of its last change.
+    pub head: Link,
+    key: Arc<DeviceKey>,
+    lane: Lane,
+}
+
+impl Chain {
+    /// The next changes as a batch, signed; each is sent exactly as it is written.
+    ///
+    /// # Errors
+    /// When the key does not sign.
+    pub fn batch(&mut self, changes: &[String]) -> Result<String> {
+        let (first, previous) = (self.next_n, self.head);
+        for change in changes {
+            self.head = self.head.next(self.next_n, &PayloadHash::of(change.as_bytes()));
+            self.next_n += 1;
+        }
+        let signature: String =
+            self.key.sign(self.head.as_bytes())?.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!(
+            r#"{{"lane":"{}","incarnation":"{}","first_n":{first},"previous":"{previous}","head":"{}","signature":"{signature}","changes":[{}]}}"#,
+            self.lane.name(),
+            self.incarnation,
+            self.head,
+            changes.join(","),
+        ))
+    }
+}
+
+/// The devices' listener as somebody with that certificate and key (PEM), or none, reaches it.
+///
+/// # Errors
+/// When the certificate cannot be used.
+pub fn wire(server: &Server, own: Option<&str>) -> Result<Api> {
+    let base = format!("https://localhost:{}", server.devices.port());
+    Api::with_certificate(&base, &std::fs::read(&server.ca)?, own)
+}
+
+/// A certificate and its key in PKCS #8, as PEM.
+#[must_use]
+pub fn identity(certificate: &[u8], pkcs8: &[u8]) -> String {
+    let pem = |label, der| {
+        let body = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+    };
+    format!("{}{}", pem("PRIVATE KEY", pkcs8), pem("CERTIFICATE", certificate))
 }
 
 /// A client with that key, at that port.

@@ -19,29 +19,62 @@ const GIVEN: [&str; 22] = [
     "Ada", "Bela", "Cora", "Dov", "Edda", "Finn", "Greta", "Hugo", "Inge", "Jonas", "Kaia", "Lorenz", "Mina",
     "Nils", "Oda", "Pavel", "Runa", "Sven", "Tilda", "Uwe", "Vera", "Wim",
 ];
-const FAMILY: [&str; 13] = [
+const FAMILY: [&str; 45] = [
     "Amberly",
-    "Brookfield",
-    "Castellan",
-    "Dunmore",
-    "Eastwick",
-    "Fairlough",
-    "Grantham",
+    "Okonjo",
     "Hollis",
-    "Ivering",
-    "Jarrow",
     "Kestrel",
-    "Lindqvist",
     "Smith",
+    "Birkett",
+    "Marchetti",
+    "Dunmore",
+    "Lindqvist",
+    "Castellan",
+    "Rosenthal",
+    "Grantham",
+    "Brookfield",
+    "Nakagawa",
+    "Fairlough",
+    "Pemberton",
+    "Smith",
+    "Jarrow",
+    "Whitlock",
+    "Elmsworth",
+    "Sandoval",
+    "Carmody",
+    "Abelson",
+    "Hathaway",
+    "Lockwood",
+    "Delacroix",
+    "Kowalczyk",
+    "Moravec",
+    "Prendergast",
+    "Thackeray",
+    "Gilchrist",
+    "Smith",
+    "Northcott",
+    "Jessop",
+    "Farouk",
+    "Ostrander",
+    "Bellweather",
+    "Haverford",
+    "Langtry",
+    "Corrigan",
+    "Sorensen",
+    "Mandeville",
+    "Greaves",
+    "Whitcombe",
+    "Pruitt",
 ];
 
-/// `count` residents, in rooms or without. No two share a name, though there are several Smiths.
+/// `count` residents, in rooms or without. Of the first 250 no two share a name, though there are
+/// several Smiths.
 #[must_use]
 pub fn residents(prefix: &str, count: usize, rooms: bool) -> Vec<Resident> {
     (0..count)
         .map(|at| Resident {
             mrn: format!("{prefix}-{:04}", 1000 + at),
-            name: format!("{} {}", pick(&GIVEN, at), pick(&FAMILY, at * 5 + at / GIVEN.len())),
+            name: format!("{} {}", pick(&GIVEN, at), pick(&FAMILY, at)),
             date_of_birth: format!("19{:02}-{:02}-{:02}", 30 + at % 25, 1 + at % 12, 1 + (at * 7) % 28),
             room: rooms.then(|| format!("{}{:02}", 1 + at / 24, 1 + at % 24)),
         })
@@ -122,10 +155,10 @@ mod tests {
 
     #[test]
     fn residents_have_names_of_their_own() {
-        let mut names: Vec<_> = residents("R", 44, true).into_iter().map(|resident| resident.name).collect();
+        let mut names: Vec<_> = residents("R", 220, true).into_iter().map(|resident| resident.name).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 44);
+        assert_eq!(names.len(), 220);
     }
 
     #[test]

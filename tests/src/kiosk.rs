@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use carepost_reader::{Pcscd, Reader};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::children::{Running, free_port, until};
+use crate::children::{Running, free_port, run, until};
 use crate::link::Link;
 use crate::world::{Nurse, Server};
 
@@ -38,6 +39,7 @@ pub struct Kiosk {
     /// Its network cable.
     pub link: Link,
     badges: Badges,
+    sockets: Sockets,
     pcscd: Option<Pcscd>,
     agent: Option<Running>,
     page: Client,
@@ -108,8 +110,9 @@ impl Kiosk {
         std::fs::create_dir_all(folder)?;
         make_factors(&folder.join("factors"), name)?;
         let link = Link::start(server.devices).await?;
+        let sockets = Sockets::near(folder)?;
         let pcscd = match badges {
-            Badges::Pcsc => Some(Pcscd::start(&folder.join("pcsc"), 1)?),
+            Badges::Pcsc => Some(Pcscd::start(&sockets.folder().join("pcsc"), 1)?),
             Badges::Scripted | Badges::None => None,
         };
         let page = Client::builder()
@@ -124,6 +127,7 @@ impl Kiosk {
             port,
             link,
             badges,
+            sockets,
             pcscd,
             agent: None,
             page,
@@ -139,7 +143,7 @@ impl Kiosk {
         let source = match self.badges {
             Badges::Pcsc => "source = \"pcsc\"".to_owned(),
             Badges::Scripted => {
-                format!("source = \"scripted\"\nsocket = \"{}\"", self.folder.join("badge.sock").display())
+                format!("source = \"scripted\"\nsocket = \"{}\"", self.scripted().display())
             }
             Badges::None => "source = \"none\"".to_owned(),
         };
@@ -166,6 +170,29 @@ impl Kiosk {
     #[must_use]
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Changes its configuration for the next start.
+    ///
+    /// # Errors
+    /// When `old` does not stand in it.
+    pub fn reconfigure(&self, old: &str, new: &str) -> Result<()> {
+        let text = std::fs::read_to_string(self.config())?;
+        if !text.contains(old) {
+            bail!("no {old:?} in {text}");
+        }
+        Ok(std::fs::write(self.config(), text.replace(old, new))?)
+    }
+
+    /// Runs `carepost-agent` with this kiosk's configuration: its exit code and what it said.
+    ///
+    /// # Errors
+    /// When it cannot be started or hangs.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(i32, String)> {
+        let config = self.config().display().to_string();
+        let all: Vec<&str> = ["--config", &config].into_iter().chain(arguments.iter().copied()).collect();
+        let (code, out, error) = run("carepost-agent", &all, &self.environment()).await?;
+        Ok((code, out + &error))
     }
 
     /// Starts the agent and waits for its page.
@@ -245,9 +272,13 @@ impl Kiosk {
     pub fn reader(&self) -> Result<Reader> {
         match (&self.pcscd, self.badges) {
             (Some(pcscd), _) => Ok(pcscd.reader(0)),
-            (None, Badges::Scripted) => Ok(Reader::at(self.folder.join("badge.sock"))),
+            (None, Badges::Scripted) => Ok(Reader::at(self.scripted())),
             (None, Badges::Pcsc | Badges::None) => bail!("{} has no badge reader", self.name),
         }
+    }
+
+    fn scripted(&self) -> PathBuf {
+        self.sockets.folder().join("badge.sock")
     }
 
     /// The service that drives the reader.
@@ -337,6 +368,20 @@ impl Kiosk {
     /// When no answer comes.
     pub async fn status(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.get("/status.json").await?.html)?)
+    }
+
+    /// Waits until the agent says that of itself.
+    ///
+    /// # Errors
+    /// With what it says instead.
+    pub async fn status_is(&self, key: &str, value: impl Into<Value>) -> Result<()> {
+        let value = value.into();
+        let what = format!("{} to have {key} {value}", self.name);
+        let waited = until(&what, PATIENCE, || async {
+            let status = self.status().await?;
+            if status.get(key) == Some(&value) { Ok(()) } else { bail!("{status}") }
+        });
+        waited.await.map_err(|error| error.context(format!("log of {}:\n{}", self.name, tail(&self.log()))))
     }
 
     /// Waits until the start page says all of these.
@@ -489,6 +534,42 @@ impl Listener {
             self.heard.push_str(&String::from_utf8_lossy(&chunk.context("the stream ended")?));
         }
         Ok(())
+    }
+}
+
+/// Where sockets are made: in the folder asked for, or, where that lies so deep that no socket's name
+/// would fit (107 bytes), in a short folder of its own that goes when this does.
+#[derive(Debug)]
+pub enum Sockets {
+    /// There.
+    Here(PathBuf),
+    /// Elsewhere.
+    Short(TempDir),
+}
+
+impl Sockets {
+    /// A folder for sockets, near `folder` if that is short enough.
+    ///
+    /// # Errors
+    /// When a short one cannot be made.
+    pub fn near(folder: &Path) -> Result<Self> {
+        // The longest name inside is 16 bytes: `/pcsc/pcscd.comm`.
+        if folder.as_os_str().len() <= 88 {
+            return Ok(Self::Here(folder.to_owned()));
+        }
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|it| it.is_dir());
+        let home = runtime.unwrap_or_else(std::env::temp_dir);
+        let short = tempfile::Builder::new().prefix("carepost-").tempdir_in(&home);
+        Ok(Self::Short(short.with_context(|| format!("no folder for sockets in {}", home.display()))?))
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        match self {
+            Self::Here(folder) => folder,
+            Self::Short(folder) => folder.path(),
+        }
     }
 }
 

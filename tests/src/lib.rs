@@ -7,4 +7,5 @@ pub mod device;
 pub mod fixture;
 pub mod kiosk;
 pub mod link;
+pub mod scene;
 pub mod world;

@@ -21,7 +21,6 @@ pub struct Link {
 
 #[derive(Debug)]
 struct Wire {
-    target: SocketAddr,
     state: watch::Sender<State>,
     up: AtomicU64,
     down: AtomicU64,
@@ -29,6 +28,9 @@ struct Wire {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
+    target: SocketAddr,
+    /// How often every connection was broken.
+    breaks: u64,
     connected: bool,
     delay: Duration,
     /// Cut everything once this many bytes went up (or down) in all.
@@ -44,9 +46,15 @@ impl Link {
     pub async fn start(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port for the relay")?;
         let address = listener.local_addr()?;
-        let state = State { connected: true, delay: Duration::ZERO, cut_up_at: None, cut_down_at: None };
-        let wire =
-            Wire { target, state: watch::channel(state).0, up: AtomicU64::new(0), down: AtomicU64::new(0) };
+        let state = State {
+            target,
+            breaks: 0,
+            connected: true,
+            delay: Duration::ZERO,
+            cut_up_at: None,
+            cut_down_at: None,
+        };
+        let wire = Wire { state: watch::channel(state).0, up: AtomicU64::new(0), down: AtomicU64::new(0) };
         let wire = Arc::new(wire);
         tokio::spawn(accept(listener, Arc::clone(&wire)));
         Ok(Self { address, wire })
@@ -60,13 +68,21 @@ impl Link {
 
     /// Breaks every connection and refuses new ones.
     pub fn cut(&self) {
-        self.wire.state.send_modify(|state| state.connected = false);
+        self.wire.state.send_modify(State::cut);
     }
 
     /// Lets connections through again.
     pub fn restore(&self) {
         self.wire.state.send_modify(|state| {
             *state = State { connected: true, cut_up_at: None, cut_down_at: None, ..*state };
+        });
+    }
+
+    /// Leads connections elsewhere from now on; the ones there are break.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.wire.state.send_modify(|state| {
+            state.target = target;
+            state.breaks += 1;
         });
     }
 
@@ -106,6 +122,13 @@ impl Link {
     }
 }
 
+impl State {
+    fn cut(&mut self) {
+        self.connected = false;
+        self.breaks += 1;
+    }
+}
+
 async fn accept(listener: TcpListener, wire: Arc<Wire>) {
     while let Ok((device, _)) = listener.accept().await {
         if !wire.state.borrow().connected {
@@ -116,7 +139,8 @@ async fn accept(listener: TcpListener, wire: Arc<Wire>) {
 }
 
 async fn relay(device: TcpStream, wire: Arc<Wire>) {
-    let Ok(server) = TcpStream::connect(wire.target).await else { return };
+    let State { target, breaks, .. } = *wire.state.borrow();
+    let Ok(server) = TcpStream::connect(target).await else { return };
     // Failing to turn Nagle off costs time, not correctness.
     let _ = (device.set_nodelay(true), server.set_nodelay(true));
     let (from_device, to_device) = device.into_split();
@@ -125,7 +149,7 @@ async fn relay(device: TcpStream, wire: Arc<Wire>) {
     tokio::select! {
         () = pump(from_device, to_server, &wire, Way::Up) => {}
         () = pump(from_server, to_device, &wire, Way::Down) => {}
-        _ = state.wait_for(|state| !state.connected) => {}
+        _ = state.wait_for(|state| state.breaks != breaks) => {}
     }
 }
 
@@ -155,7 +179,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, wire: &Wire, way:
             return;
         }
         if allowed < read {
-            wire.state.send_modify(|state| state.connected = false);
+            wire.state.send_modify(State::cut);
             return;
         }
     }

@@ -73,8 +73,15 @@ impl Server {
     /// # Errors
     /// When a step of it fails.
     pub async fn start(folder: &Path) -> Result<Self> {
+        Self::start_at(folder, free_port()?, free_port()?).await
+    }
+
+    /// The same on given ports: people's and devices'.
+    ///
+    /// # Errors
+    /// When a step of it fails.
+    pub async fn start_at(folder: &Path, people: u16, devices: u16) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let (people, devices) = (free_port()?, free_port()?);
         let config = folder.join("server.toml");
         std::fs::write(
             &config,

@@ -234,6 +234,8 @@ reasons! {
     RandomUid = "random_uid";
     /// The card could not be read.
     UnreadableBadge = "unreadable_badge";
+    /// The device did not have all badges yet.
+    StillLoading = "still_loading";
     /// The user has no PIN yet.
     NoPin = "no_pin";
     /// Another PIN was being checked.

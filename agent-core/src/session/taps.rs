@@ -32,10 +32,14 @@ pub enum Presented {
     },
     /// Nobody's here.
     Unknown,
+    /// Nobody's so far: the mirror does not have all badges yet.
+    StillLoading,
     /// A card that shows another number each time.
     RandomUid,
     /// A card that left too early, or that speaks no known language.
     Unreadable,
+    /// A card that already lay on the reader when that was plugged in.
+    LyingThere,
 }
 
 /// Which presentations are taps. A badge that is left on the reader is one tap, however often the
@@ -105,8 +109,10 @@ impl SessionMachine {
             Presented::Revoked { user } => (Some(user), Notice::RevokedBadge, Reason::RevokedBadge),
             Presented::Inactive { user } => (Some(user), Notice::InactiveUser, Reason::InactiveUser),
             Presented::Unknown => (None, Notice::UnknownBadge, Reason::UnknownBadge),
+            Presented::StillLoading => (None, Notice::StillLoading, Reason::StillLoading),
             Presented::RandomUid => (None, Notice::RandomUid, Reason::RandomUid),
             Presented::Unreadable => (None, Notice::Unreadable, Reason::UnreadableBadge),
+            Presented::LyingThere => (None, Notice::LeftOnReader, Reason::UnreadableBadge),
         };
         self.refuse(user, notice, reason, at.monotonic, out);
     }

@@ -204,8 +204,10 @@ fn badges_that_open_nothing_are_answered_and_written_down() {
         (Presented::Unknown, Notice::UnknownBadge, "unknown_badge"),
         (Presented::Revoked { user }, Notice::RevokedBadge, "revoked_badge"),
         (Presented::Inactive { user }, Notice::InactiveUser, "inactive_user"),
+        (Presented::StillLoading, Notice::StillLoading, "still_loading"),
         (Presented::RandomUid, Notice::RandomUid, "random_uid"),
         (Presented::Unreadable, Notice::Unreadable, "unreadable_badge"),
+        (Presented::LyingThere, Notice::LeftOnReader, "unreadable_badge"),
         (Presented::Known(Member { pin: None, ..ada() }), Notice::NoPin, "no_pin"),
     ] {
         let mut kiosk = Kiosk::new();

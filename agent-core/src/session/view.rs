@@ -66,6 +66,8 @@ pub enum Notice {
     Unreadable,
     /// The badge was left on the reader; take it off and present it again.
     LeftOnReader,
+    /// The device does not have all badges yet; tap again in a while.
+    StillLoading,
     /// An administrator must set a first PIN.
     NoPin,
     /// A PIN is being checked; tap again in a moment.

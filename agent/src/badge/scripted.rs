@@ -32,9 +32,11 @@ impl ScriptedSource {
         let readers = sockets.iter().map(|socket| Reader::named(socket)).collect();
         let shared = Arc::new(Shared { readers: Mutex::new(readers), events, stop: AtomicBool::new(false) });
         let (alive, ended) = mpsc::sync_channel(0);
-        let source = ScriptedSource { shared, sockets: sockets.to_vec(), ended };
+        // Only its own sockets are removed when it ends.
+        let mut source = ScriptedSource { shared, sockets: Vec::new(), ended };
         for (index, socket) in sockets.iter().enumerate() {
             let listener = listen(socket)?;
+            source.sockets.push(socket.clone());
             let shared = Arc::clone(&source.shared);
             let alive = alive.clone();
             thread::Builder::new()
@@ -123,6 +125,10 @@ impl Shared {
 }
 
 fn listen(socket: &Path) -> io::Result<UnixListener> {
+    // A socket that nobody answers on is left from a crash; one that answers is another agent's.
+    if UnixStream::connect(socket).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

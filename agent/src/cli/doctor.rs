@@ -138,7 +138,7 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> Vec<Finding> {
         Ok(Some(grant)) => {
             let enrolled = format!("{} at {}", grant.device_name, grant.facility_name);
             let mut findings = vec![finding("enrolled", Verdict::Well, enrolled)];
-            findings.push(match opened.files(&grant, config.mirror.cache_kib) {
+            findings.push(match opened.files(&grant, config) {
                 Ok((mirror, outbox)) => {
                     let ready = mirror.is_complete(Collection::Records).unwrap_or(false);
                     let counts = outbox.counts().unwrap_or_default();
@@ -183,6 +183,10 @@ async fn reach(config: &Config) -> anyhow::Result<()> {
     Ok(Upstream::new(&config.server.url, ca.as_deref(), &own, boot)?.reach().await?)
 }
 
+fn is_in_use(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}
+
 async fn reader(config: &Config) -> Finding {
     if config.badge.source == BadgeSource::None {
         return finding("reader", Verdict::Well, "none, as configured");
@@ -190,6 +194,9 @@ async fn reader(config: &Config) -> Finding {
     let source = match crate::run::badges(config) {
         Ok(Some(badges)) => badges,
         Ok(None) => return finding("reader", Verdict::Well, "none, as configured"),
+        Err(error) if is_in_use(&error) => {
+            return finding("reader", Verdict::Mind, "scripted badges, taken by the running agent");
+        }
         Err(error) => return finding("reader", Verdict::Wrong, format!("{error:#}")),
     };
     let (source, mut events) = source;

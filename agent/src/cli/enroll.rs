@@ -7,12 +7,17 @@ use anyhow::Context as _;
 use secrecy::SecretString;
 
 use super::{Outcome, say};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::desk::{EnrollStep, Enrolling};
 use crate::run::{Ended, Enroller, Opened};
 
 /// Enrolls, with a one-time token if one is given.
 pub(super) fn enroll(config: &Config, token: Option<String>, wait: u64) -> anyhow::Result<Outcome> {
+    if config.mode == Mode::Production && !config.state_dir.exists() && rustix::process::geteuid().is_root() {
+        // Made by root, the keys would be sealed to what only root can read of the hardware.
+        say("run this as the agent's own user: sudo -u carepost-agent carepost-agent enroll");
+        return Ok(Outcome::Usage);
+    }
     let opened = Opened::open(config)
         .context("cannot enroll here (a running agent enrolls by itself and shows the code on its page)")?;
     if let Some(grant) = opened.vault.grant()? {
@@ -57,10 +62,7 @@ fn in_words(screen: &Enrolling) -> String {
     match &screen.step {
         EnrollStep::Contacting { trouble: None } => format!("asking {} ...", screen.server),
         EnrollStep::Contacting { trouble: Some(trouble) } => trouble.clone(),
-        EnrollStep::Code { code, possible_clone, .. } => {
-            let clone = if *possible_clone { " (another device claims this hardware)" } else { "" };
-            format!("pairing code {code}{clone}: an administrator approves it")
-        }
+        EnrollStep::Code { code, .. } => format!("pairing code {code}: an administrator approves it"),
         EnrollStep::Confirm { facility_name, number } => {
             format!("{facility_name}: confirm the number {number}")
         }

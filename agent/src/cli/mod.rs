@@ -6,6 +6,7 @@ mod doctor;
 mod enroll;
 mod status;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,7 +69,7 @@ enum Command {
     Badge(Badge),
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct Enroll {
     /// The one-time token that registering the device gave.
     #[arg(long, value_name = "TOKEN", env = "CAREPOST_ENROLL_TOKEN", hide_env_values = true)]
@@ -76,6 +77,13 @@ struct Enroll {
     /// Give up after so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     wait: u64,
+}
+
+impl std::fmt::Debug for Enroll {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token lets a device in.
+        f.debug_struct("Enroll").field("wait", &self.wait).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -131,12 +139,11 @@ pub fn main() -> ExitCode {
 }
 
 /// A line for people, or for programs that asked for one.
-#[allow(clippy::print_stdout)] // this is where a command's output goes
 fn say(line: &str) {
-    println!("{line}");
+    // A reader that has closed its end of a pipe has read enough.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-#[allow(clippy::print_stderr)] // this is where a command's errors go
 fn say_error(line: &str) {
-    eprintln!("carepost-agent: {line}");
+    let _ = writeln!(std::io::stderr(), "carepost-agent: {line}");
 }

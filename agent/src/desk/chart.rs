@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
 use carepost_protocol::change::{Change, ChangeKind};
-use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::id::{PatientId, RecordId, SessionId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients};
 use carepost_protocol::workflow::Workflow;
@@ -90,12 +90,12 @@ impl Ward {
         let waiting = self.take_waiting();
         let earlier = self.to_write(&waiting);
         let entry = Entry { change: &change, token };
-        let saved = self.outbox.append(&permit, entry, |record| {
+        let audit = |record: RecordId| {
             let mut made = self.access(&actor, &page, true);
             made.resource_id = Some(record.to_string());
-            earlier.into_iter().chain([made]).collect()
-        });
-        match saved {
+            earlier.iter().cloned().chain([made]).collect()
+        };
+        match self.with_room(|| self.outbox.append(&permit, entry, audit)) {
             Ok(_) => {
                 self.write_worked();
                 self.session_on(SessionEvent::Touched);

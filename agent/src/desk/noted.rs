@@ -147,17 +147,35 @@ impl Ward {
     }
 
     /// Tries again to write what the disk did not take: cheap while nothing waits. Returns whether that
-    /// worked, so that the screen no longer says that this device cannot save. Call it every few
-    /// seconds, from a blocking thread.
-    pub fn retry_audit(&self) -> bool {
+    /// worked, so that the screen no longer says that this device cannot save. Call it whenever entries
+    /// were sent, whose copies may give way, and every few seconds, from a blocking thread.
+    pub fn retry_unsaved(&self) -> bool {
         let waiting = self.take_waiting();
         !waiting.is_empty() && self.write_audit(waiting, Vec::new())
+    }
+
+    /// Writes to the outbox; when that is full, copies of what the server has give way first.
+    pub(super) fn with_room<T>(
+        &self,
+        mut write: impl FnMut() -> Result<T, OutboxError>,
+    ) -> Result<T, OutboxError> {
+        loop {
+            match write() {
+                Err(OutboxError::Full) => {
+                    let cursor = self.mirror.cursor().ok().flatten().map_or(0, |cursor| cursor.seq);
+                    if self.outbox.make_room(cursor)? == 0 {
+                        return Err(OutboxError::Full);
+                    }
+                }
+                written => return written,
+            }
+        }
     }
 
     fn write_audit(&self, waiting: Waiting, events: Vec<AuditEvent>) -> bool {
         let mut all = self.to_write(&waiting);
         all.extend(events.iter().cloned());
-        match self.outbox.append_audit(&all) {
+        match self.with_room(|| self.outbox.append_audit(&all)) {
             Ok(()) => {
                 self.write_worked();
                 self.saved.notify_one();

@@ -8,23 +8,30 @@ use carepost_agent_core::session::{
 };
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
-use carepost_protocol::record::UserDocument;
+use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::wire::heartbeat::ReaderState;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::lock;
 use super::ward::Ward;
-use crate::badge::{self, BadgeEvent, Feedback, Uid};
+use crate::badge::{self, BadgeEvent, Feedback, Uid, Unreadable};
 
 impl Ward {
     /// A reader saw something: what to show at the reader.
     pub fn on_badge(&self, event: &BadgeEvent) -> Option<Feedback> {
         match event {
             BadgeEvent::Presented { uid, .. } => self.present(uid),
-            BadgeEvent::Unreadable { .. } => {
-                let (badge, throttle) = (Presented::Unreadable, Throttle::default());
-                self.session_on(SessionEvent::BadgePresented { badge, throttle, card: CardKey(0) });
+            BadgeEvent::Unreadable { why, .. } => {
+                let lies_there = matches!(why, Unreadable::LyingThere);
+                let badge = if lies_there { Presented::LyingThere } else { Presented::Unreadable };
+                let throttle = Throttle::default();
+                // Nobody knows which card it was, so no two are the same.
+                let card = CardKey(self.clock.random_u64());
+                self.session_on(SessionEvent::BadgePresented { badge, throttle, card });
+                if !lies_there {
+                    self.session_on(SessionEvent::BadgeRemoved);
+                }
             }
             BadgeEvent::Removed { .. } => self.session_on(SessionEvent::BadgeRemoved),
             BadgeEvent::Reader(_) => {}
@@ -42,14 +49,19 @@ impl Ward {
             Presented::Revoked { .. }
             | Presented::Inactive { .. }
             | Presented::Unknown
+            | Presented::StillLoading
             | Presented::RandomUid
-            | Presented::Unreadable => Throttle::default(),
+            | Presented::Unreadable
+            | Presented::LyingThere => Throttle::default(),
         };
         self.session_on(SessionEvent::BadgePresented { badge, throttle, card });
     }
 
     fn known(&self, lookup: &str) -> Presented {
-        let Ok(Some(badge)) = self.mirror.badge(lookup) else { return Presented::Unknown };
+        // Asked first: a page that arrives in between only adds.
+        let unknown =
+            if self.is_loaded(Collection::Badges) { Presented::Unknown } else { Presented::StillLoading };
+        let Ok(Some(badge)) = self.mirror.badge(lookup) else { return unknown };
         let user = badge.user_id;
         if !badge.is_active {
             return Presented::Revoked { user };
@@ -57,7 +69,7 @@ impl Ward {
         match self.mirror.user(user) {
             Ok(Some(document)) if document.is_active => Presented::Known(member(&document)),
             Ok(Some(_)) => Presented::Inactive { user },
-            Ok(None) | Err(_) => Presented::Unknown,
+            Ok(None) | Err(_) => unknown,
         }
     }
 
@@ -76,12 +88,10 @@ impl Ward {
     /// Keeps a counter durably; while the disk does not take it, in memory, so that a full disk makes
     /// guessing no cheaper.
     fn keep_throttle(&self, user: UserId, throttle: Throttle) {
+        lock(&self.unkept).insert(user, throttle);
         match self.outbox.keep_throttle(user, &throttle) {
             Ok(()) => drop(lock(&self.unkept).remove(&user)),
-            Err(error) => {
-                tracing::error!(%error, "a PIN failure counter could not be kept");
-                lock(&self.unkept).insert(user, throttle);
-            }
+            Err(error) => tracing::error!(%error, "a PIN failure counter could not be kept"),
         }
     }
 

@@ -51,8 +51,6 @@ pub enum EnrollStep {
         code: UserCode,
         /// When it changes.
         expires_at: Timestamp,
-        /// Another device with this hardware UUID is known.
-        possible_clone: bool,
     },
     /// The administrator has to confirm this number.
     Confirm {

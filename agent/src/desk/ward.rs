@@ -177,7 +177,7 @@ impl Ward {
         }
     }
 
-    fn is_loaded(&self, collection: Collection) -> bool {
+    pub(super) fn is_loaded(&self, collection: Collection) -> bool {
         self.mirror.is_complete(collection).unwrap_or(false)
     }
 

@@ -21,6 +21,10 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
         }
         Notice::Unreadable => "The badge could not be read. Hold it still for a moment longer.".to_owned(),
         Notice::LeftOnReader => "Take the badge off the reader, then tap it again.".to_owned(),
+        Notice::StillLoading => {
+            "This device is still loading its first copy. Tap again in a minute, or use another device."
+                .to_owned()
+        }
         Notice::NoPin => "You have no PIN yet. Ask an administrator to set your first one.".to_owned(),
         Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
         Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),

@@ -69,7 +69,7 @@ impl Outbox {
             return Err(OutboxError::NotAToken);
         }
         let payload = payload(change)?;
-        let mut connection = self.lock();
+        let mut connection = self.lock_to_save()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let saved = match saved_before(&transaction, token, change)? {
             Some(saved) => saved,
@@ -86,7 +86,7 @@ impl Outbox {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn append_audit(&self, events: &[AuditEvent]) -> Result<(), OutboxError> {
-        let mut connection = self.lock();
+        let mut connection = self.lock_to_save()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         self.link_audit(&transaction, events)?;
         transaction.commit()?;

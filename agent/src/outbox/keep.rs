@@ -29,7 +29,7 @@ impl Outbox {
         if body.len() > MAX_CHANGE_BYTES {
             return Err(OutboxError::TooLarge { bytes: body.len() });
         }
-        self.lock()
+        self.lock_to_save()?
             .prepare_cached(
                 "INSERT OR REPLACE INTO drafts (user, patient, workflow, body, kept_at) VALUES (?, ?, ?, ?, ?)",
             )?
@@ -79,7 +79,7 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be written: then the PIN must not be accepted either.
     pub fn keep_throttle(&self, user: UserId, throttle: &Throttle) -> Result<(), OutboxError> {
-        let connection = self.lock();
+        let connection = self.lock_to_settle()?;
         if *throttle == Throttle::default() {
             connection.prepare_cached("DELETE FROM throttles WHERE user = ?")?.execute([user.as_bytes()])?;
             return Ok(());

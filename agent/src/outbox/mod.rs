@@ -7,6 +7,7 @@
 
 mod append;
 mod keep;
+mod room;
 mod schema;
 mod settle;
 mod show;
@@ -27,6 +28,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub use append::{Entry, Saved};
 pub use settle::{Batch, Resync, Sent};
 pub use show::{Counts, Pending, Progress, Wedged};
+
+use room::Room;
 
 use crate::identity::DeviceKey;
 use crate::identity::key::KeyError;
@@ -71,7 +74,8 @@ pub enum OutboxError {
         /// What was saved.
         record: RecordId,
     },
-    /// The disk is full. Nothing was saved, and what was saved before is unharmed.
+    /// The disk, or the part of it that the outbox may take, is full. Nothing was saved, and what was
+    /// saved before is unharmed.
     #[error("NOT SAVED: this device's disk is full. Keep the page open and call for help")]
     Full,
     /// The receipt is not for what was sent: send it again.
@@ -122,6 +126,8 @@ pub struct OutboxOpening<'a> {
     pub binding: Binding,
     /// Signs each link as it is written.
     pub device_key: Arc<DeviceKey>,
+    /// The most MiB that the file may take.
+    pub max_mib: u32,
     /// When, for the beginning of a new incarnation.
     pub now: Timestamp,
 }
@@ -134,6 +140,7 @@ pub struct Outbox {
     incarnation: IncarnationId,
     parent: Option<Fork>,
     device_key: Arc<DeviceKey>,
+    room: Room,
 }
 
 impl Outbox {
@@ -160,7 +167,8 @@ impl Outbox {
             return Err(OutboxError::OtherDevice { path: opening.path.to_owned() });
         }
         let connection = Mutex::new(connection);
-        Ok(Self { connection, binding, incarnation, parent, device_key: opening.device_key })
+        let room = Room::of(opening.max_mib);
+        Ok(Self { connection, binding, incarnation, parent, device_key: opening.device_key, room })
     }
 
     /// The life of this outbox.

@@ -100,7 +100,7 @@ impl Outbox {
     /// [`OutboxError::Receipt`] when it does not cover exactly what was sent; nothing is marked then.
     pub fn settle(&self, sent: &Sent, receipt: &PushReceipt) -> Result<(), OutboxError> {
         covers(&receipt.verdicts, sent)?;
-        let mut connection = self.lock();
+        let mut connection = self.lock_to_settle()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for run in &receipt.verdicts {
             mark(&transaction, sent.lane, run, receipt.server_time)?;
@@ -115,7 +115,7 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn resync(&self, lane: Lane, next_n: u64) -> Result<Resync, OutboxError> {
-        let mut connection = self.lock();
+        let mut connection = self.lock_to_settle()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let head = self.head_in(&transaction, lane)?.0;
         let ours = first_queued(&transaction, lane)?.unwrap_or(head + 1);
@@ -149,7 +149,7 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be written.
     pub fn prune(&self, mirror_seq: u64, now: Timestamp) -> Result<usize, OutboxError> {
-        let mut connection = self.lock();
+        let mut connection = self.lock_to_settle()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = i64::try_from(KEPT_AFTER_RECEIPT.as_millis()).unwrap_or(i64::MAX);
         let before = now.plus_millis(-before).as_millis();

@@ -55,6 +55,7 @@ fn open_at(path: &Path, key: u8, device: u8, device_key: &Arc<DeviceKey>) -> Res
             assignment: AssignmentId::from_bytes([8; 16]),
         },
         device_key: Arc::clone(device_key),
+        max_mib: 1,
         now: at(0),
     })
 }
@@ -354,22 +355,44 @@ fn only_what_is_seen_and_a_week_old_is_pruned() {
 fn a_full_disk_saves_nothing_and_harms_nothing() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
-    save_some(&outbox, 1);
-    let pages: i64 = outbox.lock().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
-    let limit = |pages: i64| {
-        let pragma = format!("PRAGMA max_page_count = {pages}");
-        outbox.lock().query_row(&pragma, [], |_| Ok(())).unwrap();
-    };
-    limit(pages + 2);
-    let large = change(2, &"x".repeat(50_000));
-    let full = save(&outbox, &large, "large form").unwrap_err();
-    assert!(matches!(full, OutboxError::Full));
+    let (saved, full) = fill(&outbox);
     assert!(full.to_string().contains("NOT SAVED"));
-    assert_eq!(outbox.head(Lane::Care).unwrap().0, 1);
-    assert_eq!(outbox.head(Lane::Audit).unwrap().0, 1, "nor its audit event");
-    limit(pages + 1_000);
-    assert_eq!(save(&outbox, &large, "large form").unwrap().n, 2);
+    assert_eq!(outbox.head(Lane::Care).unwrap().0, saved);
+    assert_eq!(outbox.head(Lane::Audit).unwrap().0, saved, "nor its audit event");
+    assert_eq!(outbox.make_room(u64::MAX).unwrap(), 0, "what only this device has never gives way");
     verify(&kiosk, &serde_json::from_slice(&care(&outbox).body).unwrap());
+}
+
+#[test]
+fn a_full_outbox_still_notes_receipts_and_then_gives_up_copies() {
+    let kiosk = Kiosk::new();
+    let outbox = kiosk.open();
+    let (saved, _) = fill(&outbox);
+    while let Some(batch) = outbox.batch(Lane::Care, 7, usize::MAX).unwrap() {
+        let Sent { first_n, count, .. } = batch.sent;
+        outbox
+            .settle(&batch.sent, &receipt(vec![run(first_n, count, Verdict::Applied, Some(first_n))]))
+            .unwrap();
+    }
+    let again = change(100_000, "again");
+    assert!(matches!(save(&outbox, &change(99_999, &"x".repeat(50_000)), "z"), Err(OutboxError::Full)));
+    assert_eq!(outbox.make_room(0).unwrap(), 0, "the mirror has none of them");
+    let given_up = outbox.make_room(u64::MAX).unwrap();
+    assert!(given_up > 0 && given_up < usize::try_from(saved).unwrap(), "{given_up} of {saved}");
+    assert_eq!(save(&outbox, &again, "again").unwrap().n, saved + 1);
+    verify(&kiosk, &serde_json::from_slice(&care(&outbox).body).unwrap());
+}
+
+/// Saves until no more is taken: how many were, and what was said then.
+fn fill(outbox: &Outbox) -> (u64, OutboxError) {
+    for n in 1.. {
+        let large = change(i64::try_from(n).unwrap(), &"x".repeat(9_000));
+        if let Err(error) = save(outbox, &large, &format!("form {n}")) {
+            assert!(matches!(error, OutboxError::Full), "{error}");
+            return (n - 1, error);
+        }
+    }
+    unreachable!("1 MiB does not hold endless entries")
 }
 
 #[test]

@@ -59,7 +59,6 @@ impl<'a> Enroller<'a> {
             Step::Enrolled => Kept::Enrolled,
             Step::Revoked => Kept::Revoked,
         };
-        let mut granted = None;
         let mut next = Some(EnrollmentEvent::Started(kept));
         loop {
             let event = match next.take() {
@@ -71,22 +70,33 @@ impl<'a> Enroller<'a> {
             };
             let clock = &self.opened.clock;
             let effects = self.machine.on(event, clock.monotonic(), clock.random_u64());
+            let mut ended = None;
             for effect in effects {
                 match effect {
-                    EnrollmentEffect::Keep(kept) => self.keep(kept)?,
-                    EnrollmentEffect::KeepGrant(grant) => {
-                        self.opened.vault.keep_grant(&grant)?;
-                        self.opened.keep_step(Step::Enrolled)?;
-                        granted = Some(grant);
-                    }
                     EnrollmentEffect::Ask => next = Some(self.ask().await?),
-                    EnrollmentEffect::Begin => {
-                        if let Some(grant) = granted.take().or(self.opened.vault.grant()?.map(Box::new)) {
-                            return Ok(Ended::Enrolled(grant));
+                    EnrollmentEffect::Begin => ended = Some(Kept::Enrolled),
+                    EnrollmentEffect::Stop => ended = Some(Kept::Revoked),
+                    EnrollmentEffect::Keep(_) | EnrollmentEffect::KeepGrant(_) => {
+                        if let Err(error) = self.keep(&effect) {
+                            // A full disk, most likely: the rest is dropped, and the server asked again.
+                            tracing::error!(
+                                error = format!("{error:#}"),
+                                "a step of the enrollment was not kept"
+                            );
+                            next = Some(EnrollmentEvent::KeepFailed);
+                            break;
                         }
                     }
-                    EnrollmentEffect::Stop => return Ok(Ended::Revoked),
                 }
+            }
+            match ended {
+                Some(Kept::Revoked) => return Ok(Ended::Revoked),
+                Some(Kept::Enrolled) => {
+                    if let Some(grant) = self.opened.vault.grant()? {
+                        return Ok(Ended::Enrolled(Box::new(grant)));
+                    }
+                }
+                Some(Kept::Nothing | Kept::Asking) | None => {}
             }
             show(self.screen());
         }
@@ -98,13 +108,21 @@ impl<'a> Enroller<'a> {
         tokio::time::sleep(due.saturating_sub(now)).await;
     }
 
-    fn keep(&self, kept: Kept) -> anyhow::Result<()> {
-        self.opened.keep_step(match kept {
-            Kept::Nothing => Step::Nothing,
-            Kept::Asking => Step::Asking,
-            Kept::Enrolled => Step::Enrolled,
-            Kept::Revoked => Step::Revoked,
-        })
+    /// Does an effect that keeps something.
+    fn keep(&self, effect: &EnrollmentEffect) -> anyhow::Result<()> {
+        match effect {
+            EnrollmentEffect::KeepGrant(grant) => {
+                self.opened.vault.keep_grant(grant)?;
+                self.opened.keep_step(Step::Enrolled)
+            }
+            EnrollmentEffect::Keep(kept) => self.opened.keep_step(match kept {
+                Kept::Nothing => Step::Nothing,
+                Kept::Asking => Step::Asking,
+                Kept::Enrolled => Step::Enrolled,
+                Kept::Revoked => Step::Revoked,
+            }),
+            EnrollmentEffect::Ask | EnrollmentEffect::Begin | EnrollmentEffect::Stop => Ok(()),
+        }
     }
 
     async fn ask(&self) -> anyhow::Result<EnrollmentEvent> {
@@ -124,11 +142,9 @@ impl<'a> Enroller<'a> {
     fn screen(&self) -> Enrolling {
         let (view, trouble) = self.machine.view();
         let step = match view {
-            EnrollmentView::Code { code, expires_at, possible_clone, .. } => EnrollStep::Code {
-                code: code.clone(),
-                expires_at: *expires_at,
-                possible_clone: *possible_clone,
-            },
+            EnrollmentView::Code { code, expires_at } => {
+                EnrollStep::Code { code: code.clone(), expires_at: *expires_at }
+            }
             EnrollmentView::Confirm { facility_name, number } => {
                 EnrollStep::Confirm { facility_name: facility_name.clone(), number: number.clone() }
             }

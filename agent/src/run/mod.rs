@@ -5,6 +5,7 @@
 //! happens to the network, they go on.
 
 mod enrolling;
+mod network;
 mod opened;
 mod syncing;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use carepost_agent_core::backoff::Backoff;
 use carepost_agent_core::session::SessionPolicy;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use tokio::net::TcpListener;
@@ -30,6 +32,8 @@ use crate::desk::{Desk, Standing, Ward, WardParts};
 use crate::kiosk::{self, KioskConfig};
 use crate::upstream::Upstream;
 
+/// The first wait after the line to the server broke.
+const UPLINK_RETRY: Duration = Duration::from_secs(2);
 /// How often the desk is given the time when nothing is due: what the status line says ages.
 const STATUS_TICK: Duration = Duration::from_secs(15);
 
@@ -72,24 +76,22 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}: is another agent running?", config.kiosk.listen))?;
     let page = KioskConfig::new(listener.local_addr()?, &opened.clock.random());
     let pages = kiosk::router(Arc::clone(&desk), page);
-    let served =
-        tokio::spawn(kiosk::serve(listener, pages, kiosk::Limits::default(), until(stopped.clone())));
+    let served = tokio::spawn(kiosk::serve(listener, pages, kiosk::Limits::default(), until(stopped)));
     tracing::info!(address = %config.kiosk.listen, "the kiosk page is up");
     if let Some((source, events)) = badges(config)? {
         tokio::spawn(watch_badges(Arc::clone(&desk), source, events));
     }
     tokio::spawn(keep_time(Arc::clone(&desk)));
-    let uplink = uplink(config.clone(), opened, desk, stopped);
+    tokio::spawn(uplink(config.clone(), opened, desk));
     notify_systemd();
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::pin!(served, uplink);
+    tokio::pin!(served);
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         served = &mut served => Err(anyhow::anyhow!("the kiosk page ended: {served:?}")),
-        error = &mut uplink => Err(error),
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);
@@ -99,24 +101,22 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
     ended
 }
 
-/// Enrolls if need be, then syncs until the device is revoked; ends only with an error.
-async fn uplink(
-    config: Config,
-    opened: Arc<Opened>,
-    desk: Arc<Desk>,
-    stopped: watch::Receiver<bool>,
-) -> anyhow::Error {
-    let upstream = match opened.upstream(&config) {
-        Ok(upstream) => upstream,
-        Err(error) => return error,
-    };
-    match talk(&config, &opened, &desk, &upstream).await {
-        // Revoked: the page says so, and nothing is sent any more.
-        Ok(()) => {
-            until(stopped).await;
-            anyhow::anyhow!("stopped")
+/// Enrolls if need be, then syncs until the device is revoked. Whatever goes wrong here is logged and
+/// tried again: the kiosk, its badges and charting go on without it.
+async fn uplink(config: Config, opened: Arc<Opened>, desk: Arc<Desk>) {
+    let mut backoff = Backoff::new(UPLINK_RETRY);
+    loop {
+        let talked = async {
+            let upstream = opened.upstream(&config)?;
+            talk(&config, &opened, &desk, &upstream).await
+        };
+        match talked.await {
+            // Revoked: the page says so, and nothing is sent any more.
+            Ok(()) => return,
+            Err(error) => tracing::error!(error = format!("{error:#}"), "the line to the server broke"),
         }
-        Err(error) => error,
+        desk.set_link(false, opened.clock.now());
+        tokio::time::sleep(backoff.next(opened.clock.random_u64())).await;
     }
 }
 
@@ -127,6 +127,7 @@ async fn talk(
     upstream: &Upstream,
 ) -> anyhow::Result<()> {
     if opened.is_revoked()? {
+        desk.stand(Standing::Revoked);
         return Ok(());
     }
     let ward = match desk.ward() {
@@ -139,7 +140,9 @@ async fn talk(
                     return Ok(());
                 }
                 Ended::Enrolled(grant) => {
-                    let ward = Arc::new(ward(config, opened, *grant)?);
+                    let (config, opened) = (config.clone(), Arc::clone(opened));
+                    let ward = tokio::task::spawn_blocking(move || ward(&config, &opened, *grant));
+                    let ward = Arc::new(ward.await??);
                     desk.stand(Standing::Enrolled(Arc::clone(&ward)));
                     ward
                 }
@@ -147,10 +150,10 @@ async fn talk(
         }
     };
     syncing::sync(opened, desk, &ward, upstream).await?;
-    opened.keep_revoked()?;
+    // The screen first: a full disk must not keep a deactivated device at work.
     desk.stand(Standing::Revoked);
     tracing::warn!("this device was deactivated: it shows and sends nothing any more");
-    Ok(())
+    opened.keep_revoked()
 }
 
 fn ward(
@@ -158,7 +161,7 @@ fn ward(
     opened: &Opened,
     grant: carepost_protocol::wire::enroll::Grant,
 ) -> anyhow::Result<Ward> {
-    let (mirror, outbox) = opened.files(&grant, config.mirror.cache_kib)?;
+    let (mirror, outbox) = opened.files(&grant, config)?;
     let policy = SessionPolicy {
         screen_lock: Duration::from_secs(config.session.screen_lock),
         screen_warning: Duration::from_secs(config.session.screen_warning),

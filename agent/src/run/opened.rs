@@ -32,7 +32,7 @@ pub(crate) struct Opened {
 }
 
 /// Where the enrollment stands, as it is kept.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct KeptEnrollment {
     pub(crate) step: Step,
     /// The one-time token of a device registered beforehand, until it is used. Sealed with the rest.
@@ -74,12 +74,12 @@ impl Opened {
     }
 
     /// The mirror and the outbox of an enrolled device.
-    pub(crate) fn files(&self, grant: &Grant, cache_kib: u32) -> anyhow::Result<(Arc<Mirror>, Arc<Outbox>)> {
+    pub(crate) fn files(&self, grant: &Grant, config: &Config) -> anyhow::Result<(Arc<Mirror>, Arc<Outbox>)> {
         let (mirror, found) = Mirror::open(&MirrorOpening {
             path: &self.vault.mirror_path(),
             key: self.vault.mirror_key(),
             facility: (grant.organization_id, grant.facility_id),
-            cache_kib,
+            cache_kib: config.mirror.cache_kib,
         })?;
         match found {
             Found::Intact => {}
@@ -98,6 +98,7 @@ impl Opened {
                 assignment: grant.assignment_id,
             },
             device_key: Arc::clone(self.vault.device_key()),
+            max_mib: config.outbox.max_mib,
             now: self.clock.now(),
         })?;
         Ok((Arc::new(mirror), Arc::new(outbox)))
@@ -129,15 +130,22 @@ impl Opened {
         Ok(self.vault.keep(Kept::Enrollment, &KeptEnrollment { step: Step::Asking, token })?)
     }
 
-    /// The server said its time in answer to a request sent at `sent`, or in passing.
-    pub(crate) fn server_said(&self, server: Timestamp, sent: Option<std::time::Duration>) {
-        let floor = match sent {
+    /// The server said its time in answer to a request sent at `sent`, or in passing: the floor to keep,
+    /// when it is time to.
+    pub(crate) fn hear_time(
+        &self,
+        server: Timestamp,
+        sent: Option<std::time::Duration>,
+    ) -> Option<Timestamp> {
+        match sent {
             Some(sent) => self.clock.compared(server, sent),
             None => self.clock.heard(server),
-        };
-        if let Some(floor) = floor
-            && let Err(error) = self.vault.keep(Kept::Clock, &floor)
-        {
+        }
+    }
+
+    /// Keeps the clock's floor.
+    pub(crate) fn keep_floor(&self, floor: Timestamp) {
+        if let Err(error) = self.vault.keep(Kept::Clock, &floor) {
             tracing::error!(%error, "the clock's floor could not be kept");
         }
     }

@@ -10,8 +10,9 @@ use carepost_agent_core::heartbeat::{Heart, HeartbeatEffect, HeartbeatEvent};
 use carepost_agent_core::sync::{Engine, Link, StreamId, SyncEffect, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
 use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::MAX_BYTES;
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +21,7 @@ use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use super::opened::Opened;
 use crate::desk::{Desk, Ward};
 use crate::mirror::{Applied, MirrorError, Page as MirrorPage};
-use crate::outbox::{OutboxError, Resync};
+use crate::outbox::{Outbox, OutboxError, Resync};
 use crate::upstream::{Page, StreamEvent, Upstream, UpstreamError};
 
 /// How often acknowledged entries that are old enough are removed.
@@ -40,6 +41,10 @@ enum Report {
     MirrorRefused,
     /// The server lives.
     KeepAlive { stream: StreamId, server_time: Timestamp },
+    /// How many entries need a person, as of a receipt.
+    Wedged(u64),
+    /// The network of this device changed.
+    Network,
     /// A heartbeat was answered, or not.
     Beat { reply: Result<HeartbeatReply, UpstreamError>, sent_at: Duration },
 }
@@ -66,9 +71,12 @@ pub(super) async fn sync(
         stopped: false,
         wedged: 0,
         reader: desk.reader(),
+        active_user: ward.active_user(),
+        resend: None,
+        trouble: None,
         next_prune: opened.clock.monotonic(),
     };
-    uplink.start()?;
+    uplink.start().await?;
     while !uplink.stopped {
         let wait = uplink.until_due();
         tokio::select! {
@@ -95,14 +103,20 @@ struct Uplink {
     page: Option<(Box<Page>, oneshot::Sender<()>)>,
     stopped: bool,
     wedged: u64,
-    reader: carepost_protocol::wire::heartbeat::ReaderState,
+    reader: ReaderState,
+    active_user: Option<UserId>,
+    /// What the next push of that lane has to queue again first.
+    resend: Option<(Lane, u64)>,
+    /// Why the server is not reached, as it was last logged.
+    trouble: Option<String>,
     next_prune: Duration,
 }
 
 impl Uplink {
-    fn start(&mut self) -> anyhow::Result<()> {
-        let cursor = self.ward.mirror().cursor()?;
-        let counts = self.ward.outbox().counts()?;
+    async fn start(&mut self) -> anyhow::Result<()> {
+        let ward = Arc::clone(&self.ward);
+        let found = spawn_blocking(move || anyhow::Ok((ward.mirror().cursor()?, ward.outbox().counts()?)));
+        let (cursor, counts) = found.await??;
         self.wedged = counts.wedged;
         self.engine(SyncEvent::Started { cursor, last_sync: None });
         if counts.care > 0 {
@@ -112,6 +126,11 @@ impl Uplink {
             self.engine(SyncEvent::Saved(Lane::Audit));
         }
         self.heart(HeartbeatEvent::Started);
+        let reports = self.reports.clone();
+        self.tasks.spawn(super::network::watch(move || {
+            let reports = reports.clone();
+            async move { reports.send(Report::Network).await.is_ok() }
+        }));
         Ok(())
     }
 
@@ -138,8 +157,9 @@ impl Uplink {
     fn saved(&mut self) {
         self.engine(SyncEvent::Saved(Lane::Care));
         self.engine(SyncEvent::Saved(Lane::Audit));
-        if self.reader != self.desk.reader() {
-            self.reader = self.desk.reader();
+        let now = (self.desk.reader(), self.ward.active_user());
+        if now != (self.reader, self.active_user) {
+            (self.reader, self.active_user) = now;
             self.heart(HeartbeatEvent::Changed);
         }
     }
@@ -148,9 +168,10 @@ impl Uplink {
         match report {
             Report::Sync(event) => self.engine(event),
             Report::Pushed { lane, left, server_time, sent_at } => {
-                self.opened.server_said(server_time, Some(sent_at));
+                self.server_said(server_time, Some(sent_at));
                 self.engine(SyncEvent::Pushed { lane, left });
                 self.look_for_wedged();
+                self.retry_unsaved();
                 if lane == Lane::Care {
                     self.desk.changed();
                 }
@@ -160,19 +181,25 @@ impl Uplink {
                 self.engine(SyncEvent::PageReceived(stream));
             }
             Report::Applied { cursor, server_time } => {
-                self.opened.server_said(server_time, None);
-                self.ward.members_changed();
+                self.server_said(server_time, None);
                 self.engine(SyncEvent::PageApplied { cursor });
+                self.retry_unsaved();
                 self.desk.changed();
             }
-            Report::MirrorRefused => {
-                if let Err(error) = self.ward.mirror().refetch() {
-                    tracing::error!(%error, "the mirror cannot be pulled afresh");
+            Report::MirrorRefused => self.refetch(true),
+            Report::Wedged(wedged) => {
+                if wedged > self.wedged {
+                    tracing::warn!(wedged, "the server refused entries: they need attention");
+                    self.heart(HeartbeatEvent::Changed);
                 }
-                self.engine(SyncEvent::PageFailed);
+                self.wedged = wedged;
+            }
+            Report::Network => {
+                tracing::debug!("the network changed");
+                self.engine(SyncEvent::NetworkReturned);
             }
             Report::KeepAlive { stream, server_time } => {
-                self.opened.server_said(server_time, None);
+                self.server_said(server_time, None);
                 self.engine(SyncEvent::KeepAlive(stream));
             }
             Report::Beat { reply, sent_at } => self.beaten(reply, sent_at),
@@ -183,7 +210,7 @@ impl Uplink {
         self.heart(HeartbeatEvent::Done);
         match reply {
             Ok(reply) => {
-                self.opened.server_said(reply.server_time, Some(sent_at));
+                self.server_said(reply.server_time, Some(sent_at));
                 match reply.state {
                     DeviceState::Revoked => self.engine(SyncEvent::Revoked),
                     DeviceState::Active
@@ -194,17 +221,32 @@ impl Uplink {
                     | DeviceState::Retired => self.engine(SyncEvent::ServerHeard),
                 }
             }
-            Err(error) => match trouble(&error) {
-                Trouble::Revoked => self.engine(SyncEvent::Revoked),
-                Trouble::Unreachable
-                | Trouble::Busy { .. }
-                | Trouble::Broken
-                | Trouble::BatchRefused
-                | Trouble::ChainBroken { .. }
-                | Trouble::CursorRefused
-                | Trouble::NotAllowed
-                | Trouble::Local => tracing::debug!(%error, "a heartbeat was not answered"),
-            },
+            Err(error) => {
+                let revoked = trouble(&error) == Trouble::Revoked;
+                self.note_trouble(&error);
+                if revoked {
+                    self.engine(SyncEvent::Revoked);
+                }
+            }
+        }
+    }
+
+    /// Says why the server is not reached, once for each reason: a wrong certificate looks like a dead
+    /// cable from the page.
+    fn note_trouble(&mut self, error: &UpstreamError) {
+        let words = error.to_string();
+        if self.trouble.as_ref() != Some(&words) {
+            tracing::warn!(%error, "the server is not reached");
+            self.trouble = Some(words);
+        }
+    }
+
+    /// The server said its time; keeping what follows from it touches the disk.
+    fn server_said(&mut self, server: Timestamp, sent: Option<Duration>) {
+        self.trouble = None;
+        if let Some(floor) = self.opened.hear_time(server, sent) {
+            let opened = Arc::clone(&self.opened);
+            self.tasks.spawn_blocking(move || opened.keep_floor(floor));
         }
     }
 
@@ -221,7 +263,7 @@ impl Uplink {
     fn perform(&mut self, effect: SyncEffect) {
         match effect {
             SyncEffect::Push { lane, changes } => self.push(lane, changes),
-            SyncEffect::Resend { lane, next_n } => self.resend(lane, next_n),
+            SyncEffect::Resend { lane, next_n } => self.resend = Some((lane, next_n)),
             SyncEffect::Stuck { lane, why } => {
                 tracing::error!(lane = lane.name(), ?why, "the server does not take what waits here");
                 self.heart(HeartbeatEvent::Changed);
@@ -234,11 +276,7 @@ impl Uplink {
                 self.page = None;
             }
             SyncEffect::ApplyPage => self.apply_page(),
-            SyncEffect::Refetch => {
-                if let Err(error) = self.ward.mirror().refetch() {
-                    tracing::error!(%error, "the mirror cannot be pulled afresh");
-                }
-            }
+            SyncEffect::Refetch => self.refetch(false),
             SyncEffect::Stop => self.stopped = true,
         }
     }
@@ -246,9 +284,10 @@ impl Uplink {
     fn push(&mut self, lane: Lane, changes: usize) {
         let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
         let clock = Arc::clone(&self.opened.clock);
+        let resend = self.resend.take_if(|(of, _)| *of == lane).map(|(_, next_n)| next_n);
         self.tasks.spawn(async move {
             let sent_at = clock.monotonic();
-            let report = match push_batch(&ward, &upstream, lane, changes).await {
+            let report = match push_batch(&ward, &upstream, lane, changes, resend).await {
                 Ok((left, Some(server_time))) => Report::Pushed { lane, left, server_time, sent_at },
                 Ok((_, None)) => Report::Sync(SyncEvent::NothingToPush(lane)),
                 Err((sent, trouble)) => Report::Sync(SyncEvent::PushFailed { lane, sent, trouble }),
@@ -257,16 +296,19 @@ impl Uplink {
         });
     }
 
-    fn resend(&self, lane: Lane, next_n: u64) {
-        match self.ward.outbox().resync(lane, next_n) {
-            Ok(Resync::Resend { first_n }) => {
-                tracing::warn!(lane = lane.name(), first_n, "the server asks for entries again");
+    /// Forgets the mirror's cursor, so that all is pulled again; `failed` when a page made it necessary.
+    fn refetch(&mut self, failed: bool) {
+        let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
+        self.tasks.spawn(async move {
+            match spawn_blocking(move || ward.mirror().refetch()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the mirror cannot be pulled afresh"),
+                Err(error) => tracing::error!(%error, "forgetting the mirror's cursor broke"),
             }
-            Ok(Resync::Diverged { ours, theirs }) => {
-                tracing::error!(lane = lane.name(), ours, theirs, "the server has another history");
+            if failed {
+                let _ = reports.send(Report::Sync(SyncEvent::PageFailed)).await;
             }
-            Err(error) => tracing::error!(%error, "the outbox cannot be read"),
-        }
+        });
     }
 
     fn open_stream(&mut self, stream: StreamId, cursor: Option<Cursor>) {
@@ -307,12 +349,21 @@ impl Uplink {
     }
 
     fn look_for_wedged(&mut self) {
-        let wedged = self.ward.outbox().counts().map_or(self.wedged, |counts| counts.wedged);
-        if wedged != self.wedged {
-            self.wedged = wedged;
-            tracing::warn!(wedged, "the server refused entries: they need attention");
-            self.heart(HeartbeatEvent::Changed);
-        }
+        let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
+        self.tasks.spawn(async move {
+            if let Ok(Ok(counts)) = spawn_blocking(move || ward.outbox().counts()).await {
+                let _ = reports.send(Report::Wedged(counts.wedged)).await;
+            }
+        });
+    }
+
+    fn retry_unsaved(&mut self) {
+        let (ward, desk) = (Arc::clone(&self.ward), Arc::clone(&self.desk));
+        self.tasks.spawn_blocking(move || {
+            if ward.retry_unsaved() {
+                desk.changed();
+            }
+        });
     }
 
     fn prune(&mut self) {
@@ -329,37 +380,39 @@ impl Uplink {
         let clock = Arc::clone(&self.opened.clock);
         let effect = self.heart.on(event, clock.monotonic(), clock.random_u64());
         let Some(HeartbeatEffect::Send) = effect else { return };
-        let heartbeat = self.heartbeat();
         let (device, upstream, reports) =
             (self.ward.grant().device_id, self.upstream.clone(), self.reports.clone());
+        let (opened, desk, ward) = (Arc::clone(&self.opened), Arc::clone(&self.desk), Arc::clone(&self.ward));
         self.tasks.spawn(async move {
+            let Ok(heartbeat) = spawn_blocking(move || describe(&opened, &desk, &ward)).await else { return };
             let sent_at = clock.monotonic();
             let reply = upstream.heartbeat(device, &heartbeat).await;
             let _ = reports.send(Report::Beat { reply, sent_at }).await;
         });
     }
+}
 
-    fn heartbeat(&self) -> Heartbeat {
-        let clock = &self.opened.clock;
-        let counts = self.ward.outbox().counts().unwrap_or_default();
-        Heartbeat {
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime: clock.monotonic().saturating_sub(self.opened.started).as_secs(),
-            device_time: clock.now(),
-            clock_quality: clock.quality(),
-            mac_addresses: self.opened.factors.mac_addresses().to_vec(),
-            encrypted: true,
-            reader: self.desk.reader(),
-            incarnation: self.ward.outbox().incarnation(),
-            queue: QueueState {
-                care: counts.care,
-                audit: counts.audit,
-                wedged: counts.wedged,
-                oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
-            },
-            cursor: self.ward.mirror().cursor().ok().flatten(),
-            active_user: self.ward.active_user(),
-        }
+/// How this device is.
+fn describe(opened: &Opened, desk: &Desk, ward: &Ward) -> Heartbeat {
+    let clock = &opened.clock;
+    let counts = ward.outbox().counts().unwrap_or_default();
+    Heartbeat {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: clock.monotonic().saturating_sub(opened.started).as_secs(),
+        device_time: clock.now(),
+        clock_quality: clock.quality(),
+        mac_addresses: opened.factors.mac_addresses().to_vec(),
+        encrypted: true,
+        reader: desk.reader(),
+        incarnation: ward.outbox().incarnation(),
+        queue: QueueState {
+            care: counts.care,
+            audit: counts.audit,
+            wedged: counts.wedged,
+            oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
+        },
+        cursor: ward.mirror().cursor().ok().flatten(),
+        active_user: ward.active_user(),
     }
 }
 
@@ -370,13 +423,20 @@ async fn push_batch(
     upstream: &Upstream,
     lane: Lane,
     changes: usize,
+    resend: Option<u64>,
 ) -> Result<(u64, Option<Timestamp>), (usize, Trouble)> {
     let local = |error: &dyn std::fmt::Display, sent| {
         tracing::error!(%error, lane = lane.name(), "a push failed on this device");
         (sent, Trouble::Local)
     };
     let outbox = Arc::clone(ward.outbox());
-    let batch = spawn_blocking(move || outbox.batch(lane, changes, MAX_BYTES)).await;
+    let batch = spawn_blocking(move || {
+        if let Some(next_n) = resend {
+            queue_again(&outbox, lane, next_n)?;
+        }
+        outbox.batch(lane, changes, MAX_BYTES)
+    });
+    let batch = batch.await;
     let batch = match batch {
         Ok(Ok(Some(batch))) => batch,
         Ok(Ok(None)) => return Ok((0, None)),
@@ -385,7 +445,7 @@ async fn push_batch(
     };
     let sent = usize::try_from(batch.sent.count).unwrap_or(usize::MAX);
     let receipt = upstream.push(&batch.body).await.map_err(|error| {
-        tracing::debug!(%error, lane = lane.name(), sent, "a push was not acknowledged");
+        tracing::info!(%error, lane = lane.name(), sent, "a push was not acknowledged");
         (sent, trouble(&error))
     })?;
     let (outbox, server_time) = (Arc::clone(ward.outbox()), receipt.server_time);
@@ -408,6 +468,19 @@ async fn push_batch(
     }
 }
 
+/// The server asks for entries that it had acknowledged: it was restored from a backup, say.
+fn queue_again(outbox: &Outbox, lane: Lane, next_n: u64) -> Result<(), OutboxError> {
+    match outbox.resync(lane, next_n)? {
+        Resync::Resend { first_n } => {
+            tracing::warn!(lane = lane.name(), first_n, "the server asks for entries again");
+        }
+        Resync::Diverged { ours, theirs } => {
+            tracing::error!(lane = lane.name(), ours, theirs, "the server has another history");
+        }
+    }
+    Ok(())
+}
+
 /// Reads a live stream to its end: how it ended.
 async fn read_stream(
     upstream: &Upstream,
@@ -416,7 +489,7 @@ async fn read_stream(
     reports: &mpsc::Sender<Report>,
 ) -> SyncEvent {
     let failed = |error: &UpstreamError| {
-        tracing::debug!(%error, "the live stream ended");
+        tracing::info!(%error, "the live stream ended");
         SyncEvent::StreamFailed(stream, trouble(error))
     };
     let mut pages = match upstream.live(cursor).await {
@@ -450,9 +523,14 @@ async fn read_stream(
 
 fn apply(ward: &Ward, page: &Page) -> Result<Cursor, MirrorError> {
     let parsed = MirrorPage::from_lines(&page.lines)?;
-    match ward.mirror().apply(&parsed, &page.end)? {
-        Applied::Advanced | Applied::Behind => Ok(page.end.cursor),
-    }
+    let cursor = match ward.mirror().apply(&parsed, &page.end)? {
+        Applied::Advanced => page.end.cursor,
+        // A late page of an earlier stream: the mirror is further on already.
+        Applied::Behind => ward.mirror().cursor()?.unwrap_or(page.end.cursor),
+    };
+    // Whoever is at the screen may be among what changed.
+    ward.members_changed();
+    Ok(cursor)
 }
 
 fn trouble(error: &UpstreamError) -> Trouble {

@@ -62,9 +62,28 @@ impl PageStream {
     }
 }
 
+/// What one piece of the stream unpacks to: a few bytes may unpack to gigabytes, so it is bounded as it
+/// grows.
+#[derive(Default)]
+struct Plain(Vec<u8>);
+
+impl std::io::Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_PAGE_BYTES {
+            return Err(std::io::Error::other(format!("a page of more than {MAX_PAGE_BYTES} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Cuts decompressed bytes into pages without touching a byte twice.
 struct Cutter {
-    decoder: Option<Decoder<'static, Vec<u8>>>,
+    decoder: Option<Decoder<'static, Plain>>,
     plain: Vec<u8>,
     /// Where the line that is being read begins.
     line: usize,
@@ -76,7 +95,7 @@ struct Cutter {
 impl Cutter {
     fn new(zstd: bool) -> Result<Self, UpstreamError> {
         let decoder = if zstd {
-            let mut decoder = Decoder::new(Vec::new()).map_err(broken)?;
+            let mut decoder = Decoder::new(Plain::default()).map_err(broken)?;
             decoder.window_log_max(WINDOW_LOG).map_err(broken)?;
             Some(decoder)
         } else {
@@ -90,7 +109,7 @@ impl Cutter {
             None => self.plain.extend_from_slice(chunk),
             Some(decoder) => {
                 decoder.write_all(chunk).and_then(|()| decoder.flush()).map_err(broken)?;
-                self.plain.append(decoder.get_mut());
+                self.plain.append(&mut decoder.get_mut().0);
             }
         }
         if self.plain.len() > MAX_PAGE_BYTES {
@@ -222,6 +241,27 @@ mod tests {
         cutter.feed(b"\n").unwrap();
         assert!(events(&mut cutter).unwrap().is_empty());
         assert!(!cutter.is_clean());
+    }
+
+    #[test]
+    fn a_small_piece_that_unpacks_to_very_much_is_refused() {
+        let bomb = zstd::bulk::compress(&vec![b' '; MAX_PAGE_BYTES + 1], 3).unwrap();
+        assert!(bomb.len() < 10_000);
+        assert!(Cutter::new(true).unwrap().feed(&bomb).is_err());
+    }
+
+    #[test]
+    fn frames_that_follow_one_another_are_one_stream() {
+        let text = stream();
+        let (first, second) = text.split_at(text.len() / 2);
+        let frames = [zstd::bulk::compress(first.as_bytes(), 3), zstd::bulk::compress(second.as_bytes(), 3)];
+        let mut cutter = Cutter::new(true).unwrap();
+        let mut seen = Vec::new();
+        for frame in frames {
+            cutter.feed(&frame.unwrap()).unwrap();
+            seen.extend(events(&mut cutter).unwrap());
+        }
+        assert_eq!(seen.len(), 4);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::id::{AssignmentId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, Or
 use crate::time::Timestamp;
 
 /// What a device says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnrollRequest {
     /// Its hardware UUID: a label (S1-24).
@@ -28,6 +28,18 @@ pub struct EnrollRequest {
     /// The one-time token of a device that was registered beforehand (S1-59).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+}
+
+impl fmt::Debug for EnrollRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnrollRequest")
+            .field("device_uuid", &self.device_uuid)
+            .field("mac_addresses", &self.mac_addresses)
+            .field("hostname", &self.hostname)
+            .field("agent_version", &self.agent_version)
+            .field("token", &self.token.as_ref().map(|_| "[secret]"))
+            .finish()
+    }
 }
 
 /// Where the enrollment stands.
@@ -45,10 +57,6 @@ pub enum EnrollResponse {
         expires_at: Timestamp,
         /// Seconds to wait before asking again.
         interval: u32,
-        /// Whether an administrator registered this hardware UUID beforehand.
-        expected: bool,
-        /// Whether another device with another key has this hardware UUID.
-        possible_clone: bool,
     },
     /// An administrator typed the code; somebody must read the number off the device.
     Confirming {

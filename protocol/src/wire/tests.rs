@@ -49,6 +49,19 @@ fn change() -> Change {
 }
 
 #[test]
+fn a_token_is_not_printed() {
+    let request = EnrollRequest {
+        device_uuid: DeviceUuid::from_bytes([7; 16]),
+        mac_addresses: Vec::new(),
+        hostname: "hall-kiosk".into(),
+        agent_version: "0.1.0".into(),
+        token: Some("invented-token".into()),
+    };
+    let printed = format!("{request:?}");
+    assert!(printed.contains("hall-kiosk") && !printed.contains("invented"), "{printed}");
+}
+
+#[test]
 fn snapshot_enroll() {
     insta::assert_json_snapshot!(EnrollRequest {
         device_uuid: DeviceUuid::from_bytes([7; 16]),
@@ -63,8 +76,6 @@ fn snapshot_enroll() {
             user_code: "BCDF-GHJK".parse().unwrap(),
             expires_at: at(),
             interval: 5,
-            expected: false,
-            possible_clone: true,
         },
         EnrollResponse::Confirming {
             enrollment_id: id!(EnrollmentId, 1),

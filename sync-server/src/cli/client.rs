@@ -110,7 +110,15 @@ impl Client {
 
     /// Ends the session and forgets its token.
     pub(super) async fn sign_out(&self) -> anyhow::Result<()> {
-        self.call(Method::DELETE, "/api/v1/sessions/current", None).await?;
+        let ended = self.call(Method::DELETE, "/api/v1/sessions/current", None).await;
+        // A session that has ended by itself is forgotten all the same.
+        let over = matches!(
+            ended.as_ref().err().and_then(|fault| fault.downcast_ref()),
+            Some(ClientError::Refused(problem)) if problem.status == 401
+        );
+        if !over {
+            ended?;
+        }
         std::fs::remove_file(&self.session)
             .with_context(|| format!("cannot remove {}", self.session.display()))
     }

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
+use carepost_protocol::id::{DeviceId, EnrollmentId};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -38,7 +39,7 @@ pub(super) enum Device {
     /// Confirm the number that an approved device shows.
     Confirm {
         /// The enrollment, as `approve` named it.
-        enrollment: String,
+        enrollment: EnrollmentId,
         /// The two digits on its screen.
         number: String,
     },
@@ -50,12 +51,12 @@ pub(super) enum Device {
     /// Show all of a device.
     Show {
         /// The device's id.
-        device: String,
+        device: DeviceId,
     },
     /// Deactivate a device: its key is refused from now on.
     Deactivate {
         /// The device's id.
-        device: String,
+        device: DeviceId,
     },
 }
 
@@ -93,7 +94,7 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
     let thing = match device {
         Device::Register(new) => return register(client, new).await,
         Device::Approve(approve) => return let_in(client, approve).await,
-        Device::Confirm { enrollment, number } => confirm(client, &enrollment, &number).await?,
+        Device::Confirm { enrollment, number } => confirm(client, &enrollment.to_string(), &number).await?,
         Device::List { facility } => {
             let id = facility_id(client, &facility).await?;
             client.get(&format!("/api/v1/facilities/{id}/devices")).await?

@@ -47,7 +47,7 @@ struct Reach {
         long,
         global = true,
         value_name = "URL",
-        env = "CAREPOST_SERVER_URL",
+        env = "CAREPOST_URL",
         default_value = "https://localhost:8443"
     )]
     server: String,

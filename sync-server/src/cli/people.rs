@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use carepost_protocol::id::BadgeId;
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -169,7 +170,7 @@ pub(super) enum Badge {
     /// Revoke a badge.
     Revoke {
         /// The badge's id.
-        badge: String,
+        badge: BadgeId,
     },
     /// List a user's badges.
     List {

@@ -1,5 +1,7 @@
 //! What people see: tables, and one value a line for a single thing.
 
+use std::io::Write as _;
+
 use serde_json::Value;
 
 /// A list as a table of these columns, a single thing as lines; without columns, all of a thing.
@@ -38,7 +40,8 @@ fn lines(thing: &Value, columns: &[&str]) -> String {
 
 fn word(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        // A device that waits chooses its own host name: it must not write on the terminal.
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
         Value::Null => String::new(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
@@ -46,14 +49,13 @@ fn word(value: &Value) -> String {
     }
 }
 
-#[allow(clippy::print_stdout)] // this is where a command's output goes
 pub(super) fn say(line: &str) {
-    println!("{line}");
+    // A reader that has closed its end of a pipe has read enough.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-#[allow(clippy::print_stderr)] // this is where a command's errors go
 pub(super) fn say_error(line: &str) {
-    eprintln!("{line}");
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

@@ -217,6 +217,9 @@ fn reason(status: SyncStatus, device: &Device, now: Timestamp) -> Option<String>
     match status {
         SyncStatus::Synced => None,
         SyncStatus::NeverSynced => Some("No sync has succeeded yet.".to_owned()),
+        SyncStatus::OutOfSync if device.sync.wedged == 1 => {
+            Some("1 entry was refused and needs attention.".to_owned())
+        }
         SyncStatus::OutOfSync if device.sync.wedged > 0 => {
             Some(format!("{} entries were refused and need attention.", device.sync.wedged))
         }

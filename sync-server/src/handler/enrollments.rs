@@ -52,9 +52,9 @@ pub struct ApprovedEnrollment {
     mac_addresses: Vec<String>,
     /// What it calls itself on its network.
     hostname: String,
-    /// Whether an administrator registered that hardware beforehand.
+    /// Whether an administrator of the same organization registered that hardware beforehand.
     expected: bool,
-    /// Whether a device with another key has that hardware: is it a replacement, or a copy?
+    /// Whether a device of the same organization with another key has that hardware: is it a replacement, or a copy?
     possible_clone: bool,
 }
 
@@ -110,7 +110,7 @@ pub async fn approve_enrollment(
 }
 
 /// Confirms the number that the device shows: it is let in.
-#[utoipa::path(post, path = "/api/v1/enrollments/{enrollment_id}/confirm", operation_id = "confirm_enrollment", tag = "enrollments", security(("session" = [])), params(("enrollment_id" = EnrollmentId, Path)), request_body = ConfirmEnrollment, responses((status = 200, body = DeviceView), (status = 422, description = "The device shows another number")))]
+#[utoipa::path(post, path = "/api/v1/enrollments/{enrollment_id}/confirm", operation_id = "confirm_enrollment", tag = "enrollments", security(("session" = [])), params(("enrollment_id" = EnrollmentId, Path)), request_body = ConfirmEnrollment, responses((status = 200, body = DeviceView), (status = 422, description = "The device shows another number"), (status = 429, description = "Too many wrong numbers")))]
 pub async fn confirm_enrollment(
     State(app): State<App>,
     person: Person,
@@ -118,7 +118,7 @@ pub async fn confirm_enrollment(
     Json(asked): Json<ConfirmEnrollment>,
 ) -> Answer<axum::Json<DeviceView>> {
     let note = person.note(AuditEventType::Device, AuditAction::Update, "enrollment").on(id);
-    match person.registry()?.confirm(id, asked.number.trim()).await {
+    match person.registry()?.confirm(person.actor().user, id, asked.number.trim()).await {
         Ok(device) => {
             let note = note.facility(Some(device.facility_id)).device(device.id);
             person.write(note.detail("step", "confirmed")).await?;

@@ -9,12 +9,14 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{BootId, DeviceId};
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS};
 use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
+use carepost_protocol::workflow::FieldError;
 use futures_util::stream;
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -23,47 +25,74 @@ use utoipa::IntoParams;
 use zstd::stream::write::Encoder;
 
 use crate::app::App;
+use crate::audit::Client;
 use crate::body::{self, Id, Params};
 use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::feed::{Listener, Wake};
 use crate::guard::{Device, token_sha256};
-use crate::store::PresentedKey;
+use crate::store::{Batch, PresentedKey};
 use crate::tls::PeerKey;
+use crate::tries::{Limit, Tries};
 
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
 const LEVEL: i32 = 3;
-/// The window of the stream's compression, as a power of two: 1 MiB, held for each live stream while it
-/// catches up and given back once it has.
+/// The window of the compression, as a power of two: 1 MiB, held for each stream while it catches up and
+/// given back once it has.
 const WINDOW_LOG: u32 = 20;
+/// A chunk smaller than this is packed on the spot.
+const SMALL: usize = 32 * 1024;
+
+/// Keys that were never seen before, from one address: the devices behind it share them.
+const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
+/// The longest host name there is (RFC 1035, section 2.3.4).
+const MAX_HOSTNAME: usize = 253;
+/// The longest name of a version.
+const MAX_VERSION: usize = 64;
+/// A MAC address as text: six pairs of digits and five colons.
+const MAX_ADDRESS: usize = 17;
+/// The most MAC addresses that are kept of a device; a host of many containers may have more.
+const MAX_ADDRESSES: usize = 32;
 
 /// Asks to be let in, again and again until it is; the key is the connection's.
 #[utoipa::path(post, path = "/api/v1/enroll", operation_id = "enroll", tag = "sync", request_body = EnrollRequest,
-    responses((status = 200, body = EnrollResponse), (status = 401, body = Problem), (status = 429, body = Problem)))]
+    responses((status = 200, body = EnrollResponse), (status = 401, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn enroll(
     State(app): State<App>,
+    client: Client,
     Extension(key): Extension<PeerKey>,
-    Tolerant(request): Tolerant<EnrollRequest>,
+    Tolerant(mut request): Tolerant<EnrollRequest>,
 ) -> Answer<axum::Json<EnrollResponse>> {
+    check_texts(&[
+        ("hostname", &request.hostname, MAX_HOSTNAME),
+        ("agent_version", &request.agent_version, MAX_VERSION),
+    ])?;
+    check_addresses(&mut request.mac_addresses)?;
     let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec() };
     let token = request.token.as_deref().map(token_sha256);
+    // A token is worth more than a place in the lobby, and one that has a place keeps it.
+    if token.is_none() && !app.store.system().knows_key(presented.sha256).await? {
+        count_newcomer(&app.tries, &client, clock::now())?;
+    }
     Ok(axum::Json(app.store.system().enroll(presented, request, token).await?))
 }
 
 /// Says that the device lives and how it is (S1-50).
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/heartbeat", operation_id = "heartbeat", tag = "sync",
     params(("device_id" = DeviceId, Path)), request_body = Heartbeat,
-    responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub async fn heartbeat(
     Id(id): Id<DeviceId>,
     device: Device,
-    Tolerant(beat): Tolerant<Heartbeat>,
+    Tolerant(mut beat): Tolerant<Heartbeat>,
 ) -> Answer<axum::Json<HeartbeatReply>> {
     if id != device.identity.device() {
         return Err(Refusal::not_found());
     }
+    check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
+    check_addresses(&mut beat.mac_addresses)?;
     device.facility.heartbeat(&device.identity, &beat);
     Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state: DeviceState::Active }))
 }
@@ -78,9 +107,14 @@ pub async fn push(device: Device, request: Request) -> Answer<axum::Json<PushRec
     let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
     let limit = if packed { MAX_COMPRESSED } else { MAX_BYTES + 64 * 1024 };
     let bytes = body::read(request.into_body(), limit).await?;
-    let bytes = if packed { unpack(&bytes)? } else { bytes.to_vec() };
-    let batch: PushBatch<'_> = serde_json::from_slice(&bytes).map_err(|fault| body::malformed(&fault))?;
-    Ok(axum::Json(device.facility.push(&device.identity, boot, &batch).await?))
+    let identity = device.identity.clone();
+    let checked = tokio::task::spawn_blocking(move || {
+        let bytes = if packed { unpack(&bytes)? } else { bytes.to_vec() };
+        let batch: PushBatch<'_> = serde_json::from_slice(&bytes).map_err(|fault| body::malformed(&fault))?;
+        Ok::<_, Refusal>(Batch::check(&identity, boot, &batch)?)
+    });
+    let batch = checked.await.map_err(|fault| Refusal::internal(&fault))??;
+    Ok(axum::Json(device.facility.push(&device.identity, batch).await?))
 }
 
 /// Where to pull from; neither is the beginning.
@@ -156,7 +190,7 @@ async fn open(app: &App, device: Device, from: From, headers: &HeaderMap, until:
         cursor,
         at_head: false,
         until,
-        packer: Packer::new(zstd)?,
+        packer: Packer { zstd, catching_up: None },
     };
     if !pages.is_still_active().await {
         return Err(Refusal::new(ProblemKind::DeviceRevoked, "An administrator deactivated this device."));
@@ -185,11 +219,15 @@ impl Pages {
     async fn next(&mut self) -> Option<Bytes> {
         if self.at_head {
             if self.until == Until::Head {
-                return self.packer.finish();
+                return None;
             }
             if let Some(alive) = self.wait().await? {
                 return Some(alive);
             }
+        }
+        // A device that is revoked while it catches up gets no further page.
+        if self.listener.is_refused() {
+            return None;
         }
         self.page().await.ok()
     }
@@ -210,7 +248,7 @@ impl Pages {
                 }
                 self.device.facility.synced(&self.device.identity);
                 let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
-                self.packer.pack(line.as_bytes()).ok().map(Some)
+                self.packer.pack(line.into_bytes(), true).ok().map(Some)
             }
         }
     }
@@ -237,39 +275,54 @@ impl Pages {
         if self.at_head {
             self.device.facility.synced(&self.device.identity);
         }
-        let packed = self.packer.pack(&page.lines);
+        let (mut packer, last) = (std::mem::take(&mut self.packer), self.at_head);
+        let small = page.lines.len() < SMALL;
+        let pack = move || {
+            let packed = packer.pack(page.lines, last);
+            (packer, packed)
+        };
+        let (packer, packed) = if small {
+            pack()
+        } else {
+            tokio::task::spawn_blocking(pack).await.map_err(|fault| Refusal::internal(&fault))?
+        };
+        self.packer = packer;
         packed.map_err(|fault| Refusal::internal(&fault))
     }
 }
 
-/// One zstd stream over all pages, so that the second page costs a fraction of the first.
-struct Packer(Option<Encoder<'static, Vec<u8>>>);
-
-impl Packer {
-    fn new(zstd: bool) -> Answer<Self> {
-        if !zstd {
-            return Ok(Self(None));
-        }
-        let encoder = Encoder::new(Vec::new(), LEVEL).and_then(|mut encoder| {
-            encoder.window_log(WINDOW_LOG)?;
-            Ok(encoder)
-        });
-        encoder.map(|encoder| Self(Some(encoder))).map_err(|fault| Refusal::internal(&fault))
-    }
-
-    /// Packs a page, so that all of it can be read at the other end.
-    fn pack(&mut self, lines: &[u8]) -> std::io::Result<Bytes> {
-        let Some(encoder) = &mut self.0 else { return Ok(Bytes::copy_from_slice(lines)) };
-        encoder.write_all(lines)?;
-        encoder.flush()?;
-        Ok(Bytes::from(std::mem::take(encoder.get_mut())))
-    }
+/// Packs what goes down. While a device catches up, all pages are one zstd frame, so that the second
+/// costs a fraction of the first; once it has, each chunk is a small frame of its own, so that an idle
+/// stream holds no compressor.
+#[derive(Default)]
+struct Packer {
+    zstd: bool,
+    catching_up: Option<Encoder<'static, Vec<u8>>>,
 }
 
 impl Packer {
-    /// What closes the compressed stream, once; none after that, and none where nothing is compressed.
-    fn finish(&mut self) -> Option<Bytes> {
-        self.0.take()?.finish().ok().map(Bytes::from)
+    /// Packs a chunk so that all of it can be read at the other end; `last` closes the frame.
+    fn pack(&mut self, lines: Vec<u8>, last: bool) -> std::io::Result<Bytes> {
+        if !self.zstd {
+            return Ok(Bytes::from(lines));
+        }
+        let mut encoder = match self.catching_up.take() {
+            Some(encoder) => encoder,
+            None if last => return zstd::bulk::compress(&lines, LEVEL).map(Bytes::from),
+            None => {
+                let mut encoder = Encoder::new(Vec::new(), LEVEL)?;
+                encoder.window_log(WINDOW_LOG)?;
+                encoder
+            }
+        };
+        encoder.write_all(&lines)?;
+        if last {
+            return encoder.finish().map(Bytes::from);
+        }
+        encoder.flush()?;
+        let packed = std::mem::take(encoder.get_mut());
+        self.catching_up = Some(encoder);
+        Ok(Bytes::from(packed))
     }
 }
 
@@ -283,6 +336,43 @@ impl<T: serde::de::DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<
         let bytes = body::read(request.into_body(), body::MAX_JSON).await?;
         body::parse(&bytes).map(Self)
     }
+}
+
+/// Counts a key that was never seen before against the address it came from.
+fn count_newcomer(tries: &Tries, client: &Client, now: Timestamp) -> Answer<()> {
+    let address = client.ip.map(|ip| format!("enroll {ip}")).unwrap_or_default();
+    if let Some(until) = tries.locked(&address, NEW_KEYS, now) {
+        let words = format!("Too many new devices from this address; wait until {until}, or use tokens.");
+        let wait = until.since(now).as_secs().max(1);
+        return Err(Refusal::new(ProblemKind::TooManyTries, words).retry_after(wait));
+    }
+    tries.fail(&address, NEW_KEYS, now);
+    Ok(())
+}
+
+/// Refuses a text that no device says of itself. An empty one is fine: a host may have no name.
+fn check_texts(said: &[(&str, &str, usize)]) -> Answer<()> {
+    let wrong = said.iter().filter(|(_, text, most)| !is_text(text, *most));
+    let errors: Vec<FieldError> = wrong
+        .map(|(field, _, most)| FieldError {
+            field: (*field).to_owned(),
+            detail: format!("send at most {most} characters, none of them a control character"),
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid(errors)) }
+}
+
+/// Keeps the first addresses; refuses what is none.
+fn check_addresses(addresses: &mut Vec<String>) -> Answer<()> {
+    addresses.truncate(MAX_ADDRESSES);
+    match addresses.iter().position(|address| !is_text(address, MAX_ADDRESS)) {
+        Some(n) => Err(Refusal::field(&format!("mac_addresses[{n}]"), "send it as 02:00:5e:10:00:01")),
+        None => Ok(()),
+    }
+}
+
+fn is_text(text: &str, most: usize) -> bool {
+    text.chars().count() <= most && !text.chars().any(char::is_control)
 }
 
 fn boot_of(headers: &HeaderMap) -> Option<BootId> {
@@ -310,4 +400,44 @@ fn unpack(packed: &[u8]) -> Answer<Vec<u8>> {
     let mut plain = Vec::new();
     decoder.take(most as u64 + 1).read_to_end(&mut plain).map_err(broken)?;
     if plain.len() > most { Err(too_large()) } else { Ok(plain) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn one_address_brings_a_hundred_new_keys_in_a_while_and_others_are_not_held_up() {
+        let tries = Tries::default();
+        let from = |last| Client {
+            ip: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))),
+            user_agent: None,
+            endpoint: String::new(),
+        };
+        let now = Timestamp::from_millis(1_777_622_400_000);
+        for _ in 0..100 {
+            count_newcomer(&tries, &from(1), now).unwrap();
+        }
+        let refused = count_newcomer(&tries, &from(1), now).unwrap_err();
+        assert_eq!(refused.kind(), Some(ProblemKind::TooManyTries));
+        count_newcomer(&tries, &from(2), now).unwrap();
+        count_newcomer(&tries, &from(1), now.after(Duration::from_secs(15 * 60))).unwrap();
+    }
+
+    #[test]
+    fn what_a_device_says_of_itself_is_bounded() {
+        check_texts(&[("hostname", "", MAX_HOSTNAME), ("agent_version", "0.1.0", MAX_VERSION)]).unwrap();
+        let long = "h".repeat(254);
+        let refused = check_texts(&[("hostname", &long, MAX_HOSTNAME)]).unwrap_err();
+        assert_eq!(refused.kind(), Some(ProblemKind::Invalid));
+        assert!(format!("{refused:?}").contains("hostname"), "{refused:?}");
+        assert!(check_texts(&[("agent_version", "0.1\n", MAX_VERSION)]).is_err());
+        let mut many = vec!["02:00:5e:10:00:01".to_owned(); 40];
+        check_addresses(&mut many).unwrap();
+        assert_eq!(many.len(), 32);
+        let refused = check_addresses(&mut vec![many[0].clone(), long]).unwrap_err();
+        assert!(format!("{refused:?}").contains("mac_addresses[1]"), "{refused:?}");
+    }
 }

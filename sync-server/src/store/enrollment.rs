@@ -14,7 +14,9 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
 use rusqlite::{Row, params};
 
-use super::column::{id_at, id_or_none_at, json, json_at, time_at, uuid_at, word, word_at, word_or_none_at};
+use super::column::{
+    count_at, id_at, id_or_none_at, json, json_at, time_at, uuid_at, word, word_at, word_or_none_at,
+};
 use super::engine::{Reach, Tx};
 use super::organization::assign;
 use super::{Claim, Device, PresentedKey, StoreError, Waiting};
@@ -27,7 +29,7 @@ const CODE_LIFE: Duration = Duration::from_secs(10 * 60);
 /// How many wrong tries are taken.
 const MAX_TRIES: u32 = 5;
 /// How many devices may wait at once, all over the server.
-const MAX_WAITING: u64 = 10_000;
+pub(super) const MAX_WAITING: u64 = 10_000;
 /// How long a device that asks no more is remembered after its code ran out.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Seconds between a waiting device's requests.
@@ -35,12 +37,13 @@ const WAITING_INTERVAL: u32 = 2;
 /// Seconds between the requests of one whose number is being confirmed.
 const CONFIRMING_INTERVAL: u32 = 1;
 
-/// Wrong codes, counted per user: five in ten minutes, then none is taken until those are over.
+/// Wrong codes and wrong numbers, counted per user: five in ten minutes, then neither is taken until
+/// those are over.
 #[derive(Debug, Default)]
 pub(super) struct Tries(Mutex<HashMap<UserId, (u32, Timestamp)>>);
 
 impl Tries {
-    /// Whether this user may try a code now.
+    /// Whether this user may try a code or a number now.
     pub(super) fn check(&self, by: UserId, now: Timestamp) -> Result<()> {
         let mut counts = self.locked();
         counts.retain(|_, (_, until)| *until > now);
@@ -50,7 +53,7 @@ impl Tries {
         }
     }
 
-    /// Counts a wrong code.
+    /// Counts a wrong code or number.
     pub(super) fn failed(&self, by: UserId, now: Timestamp) {
         let mut counts = self.locked();
         let (count, _) = counts.entry(by).or_insert((0, now.after(CODE_LIFE)));
@@ -110,6 +113,13 @@ pub(super) fn standing(
     response(tx, &row).map(Some)
 }
 
+/// Whether a key is known already: as a device's, or in the lobby. System reach.
+pub(super) fn knows(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<bool> {
+    let sql = "SELECT 1 FROM system_devices WHERE key_sha256 = ?1
+        UNION ALL SELECT 1 FROM system_enrollments WHERE key_sha256 = ?1";
+    Ok(tx.first(sql, [key_sha256], |row| row.get::<_, i64>(0))?.is_some())
+}
+
 /// Lets a device into the lobby, or in at once with the token of an expected device. System reach.
 pub(super) fn enroll(
     tx: &Tx<'_>,
@@ -126,11 +136,12 @@ pub(super) fn enroll(
         return Ok(EnrollResponse::Active { grant });
     }
     let by_key = concat!(lobby_columns!("system_enrollments"), "WHERE key_sha256 = ?1");
-    let row = match tx.first(by_key, [key.sha256], lobby_row)? {
-        Some(row) => row,
-        None => enter_lobby(tx, key)?,
+    let Some(row) = tx.first(by_key, [key.sha256], lobby_row)? else {
+        return response(tx, &enter_lobby(tx, key, request)?);
     };
     let lapsed = row.expires_at <= tx.now();
+    // An administrator approved what the device said then, not what it says now.
+    let another = row.organization.is_some() && row.device_uuid != request.device_uuid;
     let row = Lobby {
         device_uuid: request.device_uuid,
         mac_addresses: request.mac_addresses.clone(),
@@ -138,27 +149,21 @@ pub(super) fn enroll(
         agent_version: request.agent_version.clone(),
         ..row
     };
-    let row = if lapsed { anew(tx, row)? } else { row };
+    let row = if lapsed || another { anew(tx, row)? } else { row };
     write_row(tx, &row)?;
     response(tx, &row)
 }
 
-fn enter_lobby(tx: &Tx<'_>, key: &PresentedKey) -> Result<Lobby> {
-    let forgotten = tx.now().plus_millis(-i64::try_from(FORGET_AFTER.as_millis()).unwrap_or(i64::MAX));
-    tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", [forgotten.as_millis()])?;
-    let waiting =
-        tx.first("SELECT count(*) FROM system_enrollments", [], |row| super::column::count_at(row, 0))?;
-    if waiting.unwrap_or(0) >= MAX_WAITING {
-        return Err(StoreError::TooManyTries { until: tx.now().after(CODE_LIFE) });
-    }
+fn enter_lobby(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest) -> Result<Lobby> {
+    make_room(tx)?;
     let row = Lobby {
         id: EnrollmentId::new(tx.now(), tx.random()?),
         key_sha256: key.sha256,
         public_key: key.point.clone(),
-        device_uuid: DeviceUuid::from_bytes([0; 16]),
-        mac_addresses: Vec::new(),
-        hostname: String::new(),
-        agent_version: String::new(),
+        device_uuid: request.device_uuid,
+        mac_addresses: request.mac_addresses.clone(),
+        hostname: request.hostname.clone(),
+        agent_version: request.agent_version.clone(),
         user_code: new_code(tx)?,
         expires_at: tx.now().after(CODE_LIFE),
         organization: None,
@@ -170,17 +175,40 @@ fn enter_lobby(tx: &Tx<'_>, key: &PresentedKey) -> Result<Lobby> {
     };
     tx.execute(
         "INSERT INTO system_enrollments (key_sha256, id, public_key, device_uuid, mac_addresses, hostname,
-            agent_version, user_code, expires_at, tries) VALUES (?1, ?2, ?3, ?4, '[]', '', '', ?5, ?6, 0)",
+            agent_version, user_code, expires_at, tries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
         params![
             row.key_sha256,
             row.id.as_bytes(),
             row.public_key,
             row.device_uuid.as_bytes(),
+            json(&row.mac_addresses)?,
+            row.hostname,
+            row.agent_version,
             row.user_code,
             row.expires_at.as_millis(),
         ],
     )?;
     Ok(row)
+}
+
+/// Forgets who has not asked for long, and when the lobby is full all the same, the one whose code ran
+/// out first: a device that still asks has a code that stands.
+fn make_room(tx: &Tx<'_>) -> Result<()> {
+    let forgotten = tx.now().plus_millis(-i64::try_from(FORGET_AFTER.as_millis()).unwrap_or(i64::MAX));
+    tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", [forgotten.as_millis()])?;
+    let waiting = tx.first("SELECT count(*) FROM system_enrollments", [], |row| count_at(row, 0))?;
+    if waiting.unwrap_or(0) < MAX_WAITING {
+        return Ok(());
+    }
+    let oldest =
+        "SELECT key_sha256 FROM system_enrollments WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 1";
+    let oldest = tx.first(oldest, [tx.now().as_millis()], |row| row.get::<_, [u8; 32]>(0))?;
+    let oldest = oldest.ok_or(StoreError::TooManyTries { until: tx.now().after(CODE_LIFE) })?;
+    leave_lobby(tx, &oldest)
+}
+
+fn leave_lobby(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<()> {
+    tx.execute("DELETE FROM system_enrollments WHERE key_sha256 = ?1", [key_sha256]).map(drop)
 }
 
 /// Back to waiting, under a new code and nobody's claim.
@@ -254,28 +282,10 @@ fn response(tx: &Tx<'_>, row: &Lobby) -> Result<EnrollResponse> {
         enrollment_id: row.id,
         user_code: row.user_code.parse().map_err(|_| StoreError::Unreadable("enrollments"))?,
         expires_at: row.expires_at,
+        // Whoever makes a key can ask with any UUID. What the server knows of that hardware is told to
+        // the organization that has it, once one of its administrators has claimed the device.
         interval: WAITING_INTERVAL,
-        expected: known_hardware(tx, row.device_uuid, Known::Expected)?,
-        possible_clone: known_hardware(tx, row.device_uuid, Known::Live)?,
     })
-}
-
-/// What the server knows of a hardware UUID, all tenants considered.
-#[derive(Clone, Copy)]
-enum Known {
-    Expected,
-    Live,
-}
-
-fn known_hardware(tx: &Tx<'_>, uuid: DeviceUuid, known: Known) -> Result<bool> {
-    let sql = match known {
-        Known::Expected => "SELECT 1 FROM system_devices WHERE device_uuid = ?1 AND state = 'EXPECTED'",
-        Known::Live => {
-            "SELECT 1 FROM system_devices WHERE device_uuid = ?1 AND key_sha256 IS NOT NULL
-                AND state NOT IN ('RETIRED', 'REVOKED')"
-        }
-    };
-    Ok(tx.first(sql, [uuid.as_bytes()], |row| row.get::<_, i64>(0))?.is_some())
 }
 
 /// Everything a device needs to work, when its key is an ACTIVE device's.
@@ -333,72 +343,46 @@ fn redeem(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest, token: &[u8;
         return Err(invalid("device_uuid", "this token was made for other hardware; register this device"));
     }
     let scope = OrganizationScope::of_token(organization, facility);
-    let waiting = Lobby {
+    // A token is worth a place of its own: the lobby may be full.
+    let newcomer = Newcomer {
+        key_sha256: &key.sha256,
+        public_key: &key.point,
         device_uuid: request.device_uuid,
-        mac_addresses: request.mac_addresses.clone(),
-        agent_version: request.agent_version.clone(),
-        ..enter_from_token(tx, key)?
+        mac_addresses: &request.mac_addresses,
+        agent_version: &request.agent_version,
     };
-    tx.within(Reach::Organization(scope), |tx| activate(tx, &waiting, device, facility))?;
-    tx.execute("DELETE FROM system_enrollments WHERE key_sha256 = ?1", [key.sha256]).map(drop)
+    tx.within(Reach::Organization(scope), |tx| activate(tx, &newcomer, device, facility))?;
+    leave_lobby(tx, &key.sha256)
 }
 
-fn enter_from_token(tx: &Tx<'_>, key: &PresentedKey) -> Result<Lobby> {
-    let by_key = concat!(lobby_columns!("system_enrollments"), "WHERE key_sha256 = ?1");
-    match tx.first(by_key, [key.sha256], lobby_row)? {
-        Some(row) => Ok(row),
-        None => enter_lobby(tx, key),
-    }
+/// What a device is registered with when it is let in.
+struct Newcomer<'a> {
+    key_sha256: &'a [u8; 32],
+    public_key: &'a [u8],
+    device_uuid: DeviceUuid,
+    mac_addresses: &'a [String],
+    agent_version: &'a str,
 }
 
-/// Makes a registered device ACTIVE under the waiting key.
-fn activate(tx: &Tx<'_>, row: &Lobby, device: DeviceId, facility: FacilityId) -> Result<()> {
+/// Makes a registered device ACTIVE under the newcomer's key.
+fn activate(tx: &Tx<'_>, newcomer: &Newcomer<'_>, device: DeviceId, facility: FacilityId) -> Result<()> {
     tx.execute(
         "UPDATE devices SET state = 'ACTIVE', device_uuid = ?2, mac_addresses = ?3, key_sha256 = ?4,
             public_key = ?5, agent_version = ?6, token_sha256 = NULL WHERE id = ?1",
         params![
             device.as_bytes(),
-            row.device_uuid.as_bytes(),
-            json(&row.mac_addresses)?,
-            row.key_sha256,
-            row.public_key,
-            row.agent_version,
+            newcomer.device_uuid.as_bytes(),
+            json(&newcomer.mac_addresses)?,
+            newcomer.key_sha256,
+            newcomer.public_key,
+            newcomer.agent_version,
         ],
     )?;
     assign(tx, device, facility).map(drop)
 }
 
-/// The waiting devices that an organization's scope may see.
-pub(super) fn waiting(tx: &Tx<'_>) -> Result<Vec<Waiting>> {
-    let mut seen = tx.all(concat!(lobby_columns!("enrollments"), "ORDER BY id"), [], lobby_row)?;
-    let expected =
-        tx.all("SELECT device_uuid FROM devices WHERE state = 'EXPECTED'", [], |row| uuid_at(row, 0))?;
-    tx.within(Reach::System, |tx| {
-        for uuid in expected.into_iter().flatten() {
-            let by_uuid = concat!(
-                lobby_columns!("system_enrollments"),
-                "WHERE device_uuid = ?1 AND organization_id IS NULL ORDER BY id LIMIT 100"
-            );
-            seen.extend(tx.all(by_uuid, [uuid.as_bytes()], lobby_row)?);
-        }
-        seen.retain(|row| row.expires_at > tx.now());
-        seen.iter().map(|row| as_waiting(tx, row)).collect()
-    })
-}
-
-fn as_waiting(tx: &Tx<'_>, row: &Lobby) -> Result<Waiting> {
-    Ok(Waiting {
-        id: row.id,
-        device_uuid: row.device_uuid,
-        mac_addresses: row.mac_addresses.clone(),
-        hostname: row.hostname.clone(),
-        expected: known_hardware(tx, row.device_uuid, Known::Expected)?,
-        possible_clone: known_hardware(tx, row.device_uuid, Known::Live)?,
-        facility_id: row.facility,
-    })
-}
-
-/// Takes the device that shows this code into the scope's tenant. Organization reach.
+/// Takes the device that shows this code into the scope's tenant, and says what the scope knows of its
+/// hardware. Organization reach.
 pub(super) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiting> {
     let Reach::Organization(scope) = tx.reach() else { return Err(StoreError::NotFound("facility")) };
     let facility =
@@ -407,25 +391,39 @@ pub(super) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiti
         })?;
     let facility = facility.ok_or(StoreError::NotFound("facility"))?;
     let [drawn] = tx.random::<1>()?;
-    tx.within(Reach::System, |tx| {
+    let row = tx.within(Reach::System, |tx| {
         let by_code = concat!(lobby_columns!("system_enrollments"), "WHERE user_code = ?1");
         let found = tx.first(by_code, [code.as_str()], lobby_row)?;
         let free = |row: &Lobby| {
             row.expires_at > tx.now() && row.organization.is_none_or(|owner| owner == scope.organization())
         };
         let row = found.filter(free).ok_or(StoreError::WrongCode)?;
+        // Who types the code again gets neither another number nor more tries: five wrong numbers are the
+        // end of a code, however often it is typed.
+        let number = row.number.clone().unwrap_or_else(|| (10 + u32::from(drawn) * 90 / 256).to_string());
         let row = Lobby {
             organization: Some(scope.organization()),
             facility: Some(facility),
             name: Some(claim.name.clone()),
             device_type: Some(claim.device_type),
-            number: Some((10 + u32::from(drawn) * 90 / 256).to_string()),
+            number: Some(number),
             expires_at: tx.now().after(CODE_LIFE),
-            tries: 0,
             ..row
         };
         write_row(tx, &row)?;
-        as_waiting(tx, &row)
+        Ok(row)
+    })?;
+    let hardware = [row.device_uuid.as_bytes()];
+    let expected = "SELECT 1 FROM devices WHERE device_uuid = ?1 AND state = 'EXPECTED'";
+    let live = "SELECT 1 FROM devices WHERE device_uuid = ?1 AND key_sha256 IS NOT NULL
+        AND state NOT IN ('RETIRED', 'REVOKED')";
+    Ok(Waiting {
+        id: row.id,
+        expected: tx.first(expected, hardware, |_| Ok(()))?.is_some(),
+        possible_clone: tx.first(live, hardware, |_| Ok(()))?.is_some(),
+        device_uuid: row.device_uuid,
+        mac_addresses: row.mac_addresses,
+        hostname: row.hostname,
     })
 }
 
@@ -448,7 +446,14 @@ pub(super) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> Result<Opt
         return Ok(None);
     }
     let device = registered(tx, &row, facility)?;
-    activate(tx, &row, device, facility)?;
+    let newcomer = Newcomer {
+        key_sha256: &row.key_sha256,
+        public_key: &row.public_key,
+        device_uuid: row.device_uuid,
+        mac_addresses: &row.mac_addresses,
+        agent_version: &row.agent_version,
+    };
+    activate(tx, &newcomer, device, facility)?;
     tx.execute("DELETE FROM enrollments WHERE id = ?1", [id.as_bytes()])?;
     Ok(Some(device))
 }
@@ -482,13 +487,17 @@ fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId
     Ok(id)
 }
 
-/// Says of a device whether another key that claims its hardware waits in the lobby.
+/// Says of a device whether another key that claims its hardware waits in the lobby: claimed by nobody
+/// yet, or by the device's own organization. Organization reach.
 pub(super) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
+    let Reach::Organization(scope) = tx.reach() else { return Err(StoreError::NotFound("device")) };
     if let (Some(uuid), Some(_)) = (device.device_uuid, &device.key_sha256) {
-        let sql = "SELECT 1 FROM system_enrollments WHERE device_uuid = ?1 AND expires_at > ?2";
+        let sql = "SELECT 1 FROM system_enrollments WHERE device_uuid = ?1 AND expires_at > ?2
+            AND (organization_id IS NULL OR organization_id = ?3)";
         device.possible_clone = tx.within(Reach::System, |tx| {
-            let params = params![uuid.as_bytes(), tx.now().as_millis()];
-            Ok(tx.first(sql, params, |row| row.get::<_, i64>(0))?.is_some())
+            let owner = scope.organization();
+            let params = params![uuid.as_bytes(), tx.now().as_millis(), owner.as_bytes()];
+            Ok(tx.first(sql, params, |_| Ok(()))?.is_some())
         })?;
     }
     Ok(device)

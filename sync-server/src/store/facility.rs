@@ -3,17 +3,18 @@
 use std::fmt::Write as _;
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{BootId, PatientId};
+use carepost_protocol::id::PatientId;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::wire::heartbeat::Heartbeat;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
-use carepost_protocol::wire::push::{PushBatch, PushReceipt};
+use carepost_protocol::wire::push::PushReceipt;
 use rusqlite::params;
 
 use super::column::{count, count_at, json, json_at};
 use super::engine::{Reach, Tx};
-use super::{DeviceIdentity, Page, Store, StoreError, audit, push};
+use super::push::{self, Batch};
+use super::{DeviceIdentity, Page, Store, StoreError, audit};
 use crate::scope::FacilityScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -37,16 +38,8 @@ impl FacilityStore {
     /// server has already is answered again as it was: applied as a duplicate, refused as refused.
     ///
     /// # Errors
-    /// [`StoreError::ChainBroken`], [`StoreError::BadSignature`]; [`StoreError::Invalid`] when the batch
-    /// contradicts itself; [`StoreError::DeviceRevoked`].
-    pub async fn push(
-        &self,
-        device: &DeviceIdentity,
-        boot: Option<BootId>,
-        batch: &PushBatch<'_>,
-    ) -> Result<PushReceipt> {
-        // Hashing, parsing and the signature need no database: the writer only gets what passed.
-        let batch = push::Batch::check(device, boot, batch)?;
+    /// [`StoreError::ChainBroken`], [`StoreError::DeviceRevoked`].
+    pub async fn push(&self, device: &DeviceIdentity, batch: Batch) -> Result<PushReceipt> {
         let receipt = self.store.write(Reach::Facility(self.scope), move |tx| push::apply(tx, batch)).await?;
         self.synced(device);
         Ok(receipt)
@@ -144,7 +137,7 @@ fn page(tx: &Tx<'_>, after: Option<Cursor>, limit: usize) -> Result<Page> {
     lines.push_str("{\"page\":");
     lines.push_str(&json(&end)?);
     lines.push_str("}\n");
-    Ok(Page { lines: lines.into_bytes(), documents, end })
+    Ok(Page { lines: lines.into_bytes(), end })
 }
 
 /// A document's line, as [`carepost_protocol::wire::pull::Line`] writes it: the body goes as it is

@@ -34,6 +34,7 @@ use presence::Presence;
 pub use error::StoreError;
 pub use facility::FacilityStore;
 pub use organization::OrganizationStore;
+pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;
 

@@ -149,19 +149,6 @@ pub struct FacilityPatch {
     pub phone: Option<Option<String>>,
 }
 
-/// How many there are of what a dashboard shows of a facility.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FacilityCounts {
-    /// Devices that are ACTIVE.
-    pub active_devices: u64,
-    /// Users who may sign in and have the facility as home.
-    pub active_users: u64,
-    /// Patients in care.
-    pub active_patients: u64,
-    /// Records charted.
-    pub records: u64,
-}
-
 /// A user, without the secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -512,7 +499,7 @@ pub struct Claim {
     pub device_type: DeviceType,
 }
 
-/// A waiting device that an administrator may see: its code was entered, or its hardware is expected.
+/// A waiting device whose code an administrator entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// The enrollment.
@@ -523,12 +510,10 @@ pub struct Waiting {
     pub mac_addresses: Vec<String>,
     /// What it calls itself.
     pub hostname: String,
-    /// Whether an administrator registered that hardware beforehand.
+    /// Whether an administrator of the same organization registered that hardware beforehand.
     pub expected: bool,
-    /// Whether a device with another key has that hardware.
+    /// Whether a device of the same organization with another key has that hardware.
     pub possible_clone: bool,
-    /// The facility chosen for it, once its code was entered.
-    pub facility_id: Option<FacilityId>,
 }
 
 /// A page of a facility's feed, as it goes over the wire.
@@ -536,8 +521,6 @@ pub struct Waiting {
 pub struct Page {
     /// NDJSON: the documents, then the page's end, each line ended by `\n`.
     pub lines: Vec<u8>,
-    /// How many documents.
-    pub documents: usize,
     /// The page's end, as the last line says it.
     pub end: PageEnd,
 }

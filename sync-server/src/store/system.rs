@@ -79,7 +79,7 @@ impl SystemStore {
     /// # Errors
     /// [`StoreError::DeviceRevoked`]; [`StoreError::Invalid`] for a token that is unknown, used or for
     /// other hardware; [`StoreError::Conflict`] when a live device has the hardware UUID;
-    /// [`StoreError::TooManyTries`] when the lobby is full.
+    /// [`StoreError::TooManyTries`] when the lobby is full of devices whose codes stand.
     pub async fn enroll(
         &self,
         key: PresentedKey,
@@ -93,6 +93,14 @@ impl SystemStore {
             Some(waiting) if token_sha256.is_none() => Ok(waiting),
             _ => self.write(move |tx| enrollment::enroll(tx, &key, &request, token_sha256.as_ref())).await,
         }
+    }
+
+    /// Whether a key has asked to be let in before: it is a device's, or waits in the lobby.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn knows_key(&self, key_sha256: [u8; 32]) -> Result<bool> {
+        self.read(move |tx| enrollment::knows(tx, &key_sha256)).await
     }
 
     /// What is needed to check the sign-in of a user of an organization, named by its slug.

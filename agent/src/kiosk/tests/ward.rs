@@ -94,6 +94,7 @@ impl Device {
                 assignment: grant.assignment_id,
             },
             device_key: Arc::new(DeviceKey::generate().unwrap()),
+            max_mib: 64,
             now: clock.now(),
         })
         .unwrap();
@@ -364,12 +365,12 @@ async fn trouble_with_the_disk_goes_with_the_first_write_that_works() {
     assert_eq!(answer.status, StatusCode::INSUFFICIENT_STORAGE);
     assert!(answer.body.contains("This device cannot save"), "{}", answer.body);
     assert_eq!(Sheet::of(&sheet.path, answer.body).token, sheet.token);
-    assert!(!device.ward.retry_audit(), "still broken");
+    assert!(!device.ward.retry_unsaved(), "still broken");
     assert!(device.desk.status().storage_trouble.is_some());
     device.break_disk(false);
-    assert!(device.ward.retry_audit());
+    assert!(device.ward.retry_unsaved());
     assert_eq!(device.desk.status().storage_trouble, None);
-    assert!(!device.ward.retry_audit(), "nothing waits any more");
+    assert!(!device.ward.retry_unsaved(), "nothing waits any more");
     assert!(device.accesses().contains(&(AuditAction::Create, false, None)), "{:?}", device.accesses());
     assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
     assert_eq!(device.entries().len(), 1);
@@ -384,7 +385,7 @@ async fn how_many_audit_events_were_lost_is_written_down_once() {
         device.desk.resident(&annas, patient(n)).unwrap();
     }
     device.break_disk(false);
-    assert!(device.ward.retry_audit());
+    assert!(device.ward.retry_unsaved());
     device.desk.resident(&annas, patient(4)).unwrap();
     let events: Vec<AuditEvent> = device.lane(Lane::Audit);
     let lost: Vec<_> = events.iter().filter_map(|event| event.details.get("lost")).collect();

@@ -175,8 +175,6 @@ CREATE UNIQUE INDEX devices_by_hardware ON base_devices (organization_id, device
 -- A handshake brings a key and no tenant: these two find the tenant.
 CREATE UNIQUE INDEX devices_by_key ON base_devices (key_sha256);
 CREATE UNIQUE INDEX devices_by_token ON base_devices (token_sha256);
--- The lobby asks across tenants whether hardware is known.
-CREATE INDEX devices_by_uuid ON base_devices (device_uuid);
 
 CREATE TABLE base_assignments (
     organization_id BLOB NOT NULL,

@@ -117,14 +117,6 @@ impl OrganizationStore {
         Ok(revoked)
     }
 
-    /// The waiting devices that this scope may see: those it claimed and those whose hardware it expects.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
-        self.read(enrollment::waiting).await
-    }
-
     /// Enters a device's code for it: from now on the device shows the facility and a number.
     ///
     /// # Errors
@@ -142,13 +134,18 @@ impl OrganizationStore {
     /// Confirms the number that the claimed device shows: it is enrolled.
     ///
     /// # Errors
-    /// [`StoreError::WrongCode`], after five of which the device is back in the lobby with a new code;
-    /// [`StoreError::NotFound`]; [`StoreError::Conflict`] when a live device has that hardware UUID.
-    pub async fn confirm(&self, enrollment: EnrollmentId, number: &str) -> Result<Device> {
+    /// [`StoreError::WrongCode`], after five of which the device is back in the lobby with a new code,
+    /// and the same user gets [`StoreError::TooManyTries`]; [`StoreError::NotFound`];
+    /// [`StoreError::Conflict`] when a live device has that hardware UUID.
+    pub async fn confirm(&self, by: UserId, enrollment: EnrollmentId, number: &str) -> Result<Device> {
+        self.store.inner.tries.check(by, self.store.now())?;
         let number = number.to_owned();
         // A wrong number has to be counted durably, so it is an outcome and not a failure of the work.
         let outcome = self.write(move |tx| enrollment::confirm(tx, enrollment, &number)).await?;
-        let id = outcome.ok_or(StoreError::WrongCode)?;
+        let Some(id) = outcome else {
+            self.store.inner.tries.failed(by, self.store.now());
+            return Err(StoreError::WrongCode);
+        };
         self.device(id).await
     }
 

@@ -4,9 +4,9 @@ use carepost_protocol::id::{FacilityId, OrganizationId, WorkflowId};
 use carepost_protocol::record::{Collection, FacilityDocument};
 use rusqlite::{Row, params};
 
-use super::super::column::{count_at, id_at, json, json_or_none_at, time_at, word, word_at};
+use super::super::column::{id_at, json, json_or_none_at, time_at, word, word_at};
 use super::super::publish::{FeedEnd, put};
-use super::super::{Facility, FacilityCounts, FacilityPatch, NewFacility};
+use super::super::{Facility, FacilityPatch, NewFacility};
 use super::{Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Tx};
 
 /// The columns that [`organization_row`] reads.
@@ -119,33 +119,6 @@ impl OrganizationStore {
             )?;
             publish(tx, &changed)?;
             Ok(changed)
-        })
-        .await
-    }
-
-    /// What a dashboard shows of one.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn counts(&self, id: FacilityId) -> Result<FacilityCounts> {
-        self.read(move |tx| {
-            facility(tx, id)?;
-            let count = |sql| {
-                let counted = tx.first(sql, [id.as_bytes()], |row| count_at(row, 0))?;
-                Ok::<_, StoreError>(counted.unwrap_or(0))
-            };
-            Ok(FacilityCounts {
-                active_devices: count(
-                    "SELECT count(*) FROM devices WHERE facility_id = ?1 AND state = 'ACTIVE'",
-                )?,
-                active_users: count("SELECT count(*) FROM users WHERE facility_id = ?1 AND is_active")?,
-                active_patients: count("SELECT count(*) FROM patients WHERE facility_id = ?1 AND is_active")?,
-                records: tx.within_facility(id, |tx| {
-                    let sql =
-                        "SELECT count(*) FROM documents WHERE collection = 'records' AND body IS NOT NULL";
-                    Ok(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0))
-                })?,
-            })
         })
         .await
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map};
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::change::{Change, ChangeKind, Lane, Verdict};
+use carepost_protocol::change::{Change, ChangeKind, Verdict};
 use carepost_protocol::id::{AssignmentId, PatientId, RecordId, UserId};
 use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::role::Role;
@@ -242,8 +242,9 @@ impl<'a> Judge<'a> {
         };
         let record = accepted.map(|accepted| accepted.record).or(change.and_then(|change| change.record));
         let quality = change.map(|change| word(&change.clock_quality)).transpose()?;
-        // An audit event's bytes are in the audit log, column by column; here its hash is enough.
-        let payload = (self.batch.lane == Lane::Care).then_some(&*entry.payload);
+        // The exact bytes, of audit events too: they prove the columns of the audit log, and keep what
+        // a newer agent said that this server does not understand.
+        let payload = &*entry.payload;
         tx.execute(
             "INSERT INTO changes (device_id, incarnation_id, lane, n, assignment_id, payload, payload_sha256,
                 link, verdict, reason, seq, collection, record_id, patient_id, actor_id, session_id, kind,

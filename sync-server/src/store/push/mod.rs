@@ -20,7 +20,7 @@ use judge::Judge;
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// A batch whose own arithmetic and signature hold.
-pub(super) struct Batch {
+pub struct Batch {
     device: DeviceId,
     key: Vec<u8>,
     boot: Option<BootId>,
@@ -48,12 +48,12 @@ enum Content {
 }
 
 impl Batch {
-    /// Recomputes the links, and checks that the device signed the last.
-    pub(super) fn check(
-        device: &DeviceIdentity,
-        boot: Option<BootId>,
-        batch: &PushBatch<'_>,
-    ) -> Result<Self> {
+    /// Recomputes the links, and checks that the device signed the last: megabytes of hashing and
+    /// parsing, which want a blocking thread.
+    ///
+    /// # Errors
+    /// [`StoreError::BadSignature`]; [`StoreError::Invalid`] when the batch contradicts itself.
+    pub fn check(device: &DeviceIdentity, boot: Option<BootId>, batch: &PushBatch<'_>) -> Result<Self> {
         let invalid = |field, detail: &str| StoreError::Invalid { field, detail: detail.to_owned() };
         if batch.changes.len() > MAX_CHANGES {
             return Err(invalid("changes", "send at most 1000 changes at once"));

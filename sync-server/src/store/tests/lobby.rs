@@ -1,7 +1,10 @@
 //! Devices come in: by code, by token, and twice with one label.
 
+use carepost_protocol::id::EnrollmentId;
 use carepost_protocol::wire::enroll::UserCode;
+use rusqlite::params;
 
+use super::enrollment::MAX_WAITING;
 use super::*;
 
 fn fresh_key() -> PresentedKey {
@@ -18,6 +21,20 @@ fn claim(tenant: &Tenant) -> Claim {
     }
 }
 
+fn person(n: u8) -> UserId {
+    UserId::new(Timestamp::EPOCH, [n; 10])
+}
+
+async fn asks(world: &World, key: &PresentedKey, n: u8) -> EnrollResponse {
+    world.store.system().enroll(key.clone(), enroll_request(n), None).await.unwrap()
+}
+
+async fn number_of(world: &World, key: &PresentedKey, n: u8) -> String {
+    let answer = asks(world, key, n).await;
+    let EnrollResponse::Confirming { number, .. } = answer else { panic!("{answer:?}") };
+    number
+}
+
 async fn code_of(world: &World, key: &PresentedKey, n: u8) -> UserCode {
     let answer = world.store.system().enroll(key.clone(), enroll_request(n), None).await.unwrap();
     let EnrollResponse::Pending { user_code, .. } = answer else { panic!("{answer:?}") };
@@ -29,7 +46,7 @@ async fn a_code_and_a_number_let_a_device_in() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let (key, admin) = (fresh_key(), UserId::new(world.now(), [1; 10]));
+    let (key, admin) = (fresh_key(), person(1));
     let code = code_of(&world, &key, 1).await;
     assert_eq!(code_of(&world, &key, 1).await, code, "asking again changes nothing");
     world.pass(601);
@@ -41,8 +58,8 @@ async fn a_code_and_a_number_let_a_device_in() {
     let EnrollResponse::Confirming { number, facility_name, .. } = answer else { panic!("{answer:?}") };
     assert_eq!((facility_name.as_str(), number.len()), ("Riverside", 2));
     let wrong = if number == "11" { "12" } else { "11" };
-    assert!(matches!(registry.confirm(waiting.id, wrong).await, Err(StoreError::WrongCode)));
-    let device = registry.confirm(waiting.id, &number).await.unwrap();
+    assert!(matches!(registry.confirm(admin, waiting.id, wrong).await, Err(StoreError::WrongCode)));
+    let device = registry.confirm(admin, waiting.id, &number).await.unwrap();
     assert!(device.assignment.is_some());
     let answer = world.store.system().enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
@@ -53,54 +70,160 @@ async fn a_code_and_a_number_let_a_device_in() {
 }
 
 #[tokio::test]
-async fn five_wrong_codes_or_numbers_are_enough() {
+async fn five_wrong_codes_are_enough() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let (key, admin) = (fresh_key(), UserId::new(world.now(), [1; 10]));
-    let code = code_of(&world, &key, 1).await;
-    let waiting = registry.claim(admin, code.clone(), claim(&tenant)).await.unwrap();
+    let key = fresh_key();
+    let gone = code_of(&world, &key, 1).await;
+    world.pass(601);
     for _ in 0..5 {
-        assert!(matches!(registry.confirm(waiting.id, "00").await, Err(StoreError::WrongCode)));
-    }
-    assert!(matches!(registry.confirm(waiting.id, "00").await, Err(StoreError::NotFound(_))));
-    assert_ne!(code_of(&world, &key, 1).await, code, "back in the lobby under a new code");
-    for _ in 0..5 {
-        assert!(matches!(
-            registry.claim(admin, code.clone(), claim(&tenant)).await,
-            Err(StoreError::WrongCode)
-        ));
+        let wrong = registry.claim(person(1), gone.clone(), claim(&tenant)).await;
+        assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
     }
     let right = code_of(&world, &key, 1).await;
-    let refused = registry.claim(admin, right.clone(), claim(&tenant)).await;
+    let refused = registry.claim(person(1), right.clone(), claim(&tenant)).await;
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
-    let colleague = UserId::new(world.now(), [2; 10]);
-    registry.claim(colleague, right, claim(&tenant)).await.unwrap();
+    registry.claim(person(2), right, claim(&tenant)).await.unwrap();
+}
+
+#[tokio::test]
+async fn five_wrong_numbers_are_enough_however_often_the_code_is_typed() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let key = fresh_key();
+    let code = code_of(&world, &key, 1).await;
+    let waiting = registry.claim(person(1), code.clone(), claim(&tenant)).await.unwrap();
+    let number = number_of(&world, &key, 1).await;
+    for n in 1..=4 {
+        let wrong = registry.confirm(person(n), waiting.id, "00").await;
+        assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
+        registry.claim(person(n), code.clone(), claim(&tenant)).await.unwrap();
+        assert_eq!(number_of(&world, &key, 1).await, number, "typing the code again draws no other number");
+    }
+    assert!(matches!(registry.confirm(person(5), waiting.id, "00").await, Err(StoreError::WrongCode)));
+    let late = registry.confirm(person(6), waiting.id, &number).await;
+    assert!(matches!(late, Err(StoreError::NotFound(_))), "{late:?}");
+    assert_ne!(code_of(&world, &key, 1).await, code, "back in the lobby under a new code");
+    let stale = registry.claim(person(6), code, claim(&tenant)).await;
+    assert!(matches!(stale, Err(StoreError::WrongCode)), "{stale:?}");
+}
+
+#[tokio::test]
+async fn who_gave_five_wrong_numbers_tries_no_other_device() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let (first, second) = (fresh_key(), fresh_key());
+    let code = code_of(&world, &first, 1).await;
+    let waiting = registry.claim(person(1), code, claim(&tenant)).await.unwrap();
+    for _ in 0..5 {
+        let wrong = registry.confirm(person(1), waiting.id, "00").await;
+        assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
+    }
+    let code = code_of(&world, &second, 2).await;
+    let refused = registry.claim(person(1), code.clone(), claim(&tenant)).await;
+    assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
+    let waiting = registry.claim(person(2), code, claim(&tenant)).await.unwrap();
+    let number = number_of(&world, &second, 2).await;
+    let refused = registry.confirm(person(1), waiting.id, &number).await;
+    assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
+    registry.confirm(person(2), waiting.id, &number).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_second_key_with_known_hardware_waits_as_a_possible_clone() {
     let world = World::new();
-    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let alpha = world.tenant("alpha").await;
     let kiosk = world.kiosk(&alpha, 1).await;
     let registry = world.store.organization(&alpha.organization);
     assert!(!registry.device(kiosk.identity.device()).await.unwrap().possible_clone);
     let key = fresh_key();
-    let answer = world.store.system().enroll(key.clone(), enroll_request(1), None).await.unwrap();
-    let EnrollResponse::Pending { possible_clone, user_code, .. } = answer else { panic!("{answer:?}") };
-    assert!(possible_clone);
+    let code = code_of(&world, &key, 1).await;
     assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "both are shown");
-    let admin = UserId::new(world.now(), [1; 10]);
-    let waiting = registry.claim(admin, user_code, claim(&alpha)).await.unwrap();
+    let waiting = registry.claim(person(1), code, claim(&alpha)).await.unwrap();
     assert!(waiting.possible_clone);
-    assert_eq!(world.store.organization(&beta.organization).waiting().await.unwrap(), []);
-    let answer = world.store.system().enroll(key, enroll_request(1), None).await.unwrap();
-    let EnrollResponse::Confirming { number, .. } = answer else { panic!("{answer:?}") };
-    let refused = registry.confirm(waiting.id, &number).await;
+    assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "and stay so");
+    let number = number_of(&world, &key, 1).await;
+    let refused = registry.confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::Conflict("device_uuid"))), "{refused:?}");
     let sha256 = presented(&kiosk.key).sha256;
     let first = world.store.system().device_by_key(sha256).await.unwrap().unwrap();
     assert!(FacilityScope::of_device(&first).is_some(), "the first keeps working");
+}
+
+#[tokio::test]
+async fn nobody_learns_which_hardware_another_organization_has() {
+    let world = World::new();
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let kiosk = world.kiosk(&beta, 1).await;
+    let owner = world.store.organization(&beta.organization);
+    owner.expect_device(expected(beta.facility.facility(), 2, [5; 32])).await.unwrap();
+    let registry = world.store.organization(&alpha.organization);
+    for n in [1, 2, 3] {
+        let key = fresh_key();
+        let code = code_of(&world, &key, n).await;
+        let waiting = registry.claim(person(1), code, claim(&alpha)).await.unwrap();
+        assert_eq!((waiting.expected, waiting.possible_clone), (false, false), "nor is its administrator");
+        let device = owner.device(kiosk.identity.device()).await.unwrap();
+        assert!(!device.possible_clone, "nor the owner, of what alpha claimed");
+        let number = number_of(&world, &key, n).await;
+        registry.confirm(person(1), waiting.id, &number).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_claimed_device_that_says_it_is_another_starts_anew() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let key = fresh_key();
+    let code = code_of(&world, &key, 1).await;
+    let waiting = registry.claim(person(1), code.clone(), claim(&tenant)).await.unwrap();
+    let number = number_of(&world, &key, 1).await;
+    let fresh = code_of(&world, &key, 2).await;
+    assert_ne!(fresh, code);
+    let refused = registry.confirm(person(1), waiting.id, &number).await;
+    assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
+    let waiting = registry.claim(person(1), fresh, claim(&tenant)).await.unwrap();
+    assert_eq!(waiting.device_uuid, DeviceUuid::from_bytes([2; 16]), "approved anew, as what it says now");
+}
+
+#[tokio::test]
+async fn a_full_lobby_forgets_who_asks_no_more_and_lets_tokens_through() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    registry.expect_device(expected(tenant.facility.facility(), 1, [5; 32])).await.unwrap();
+    let (system, until) = (world.store.system(), world.now().plus_millis(600_000));
+    let crowd = world.store.write(Reach::System, move |tx| {
+        for n in 0..MAX_WAITING {
+            let hash = PayloadHash::of(&n.to_be_bytes());
+            tx.execute(
+                "INSERT INTO system_enrollments (key_sha256, id, public_key, device_uuid, mac_addresses,
+                    hostname, agent_version, user_code, expires_at, tries)
+                    VALUES (?1, ?2, x'04', ?2, '[]', '', '', ?3, ?4, 0)",
+                params![
+                    hash.as_bytes(),
+                    EnrollmentId::new(Timestamp::EPOCH, hash.as_bytes()[..10].try_into().unwrap()).as_bytes(),
+                    n.to_string(),
+                    until.as_millis(),
+                ],
+            )?;
+        }
+        Ok(())
+    });
+    crowd.await.unwrap();
+    let full = system.enroll(fresh_key(), enroll_request(2), None).await;
+    assert!(matches!(full, Err(StoreError::TooManyTries { .. })), "{full:?}");
+    let answer = system.enroll(fresh_key(), enroll_request(1), Some([5; 32])).await.unwrap();
+    assert!(matches!(answer, EnrollResponse::Active { .. }), "{answer:?}");
+    world.pass(601);
+    let key = fresh_key();
+    assert!(!system.knows_key(key.sha256).await.unwrap());
+    code_of(&world, &key, 2).await;
+    assert!(system.knows_key(key.sha256).await.unwrap());
 }
 
 #[tokio::test]
@@ -112,11 +235,9 @@ async fn a_token_works_once_and_only_for_its_hardware() {
     let system = world.store.system();
     let key = fresh_key();
     let answer = system.enroll(key.clone(), enroll_request(1), None).await.unwrap();
-    assert!(
-        matches!(answer, EnrollResponse::Pending { expected: true, possible_clone: false, .. }),
-        "{answer:?}"
-    );
-    assert_eq!(registry.waiting().await.unwrap().len(), 1, "expected hardware is seen without its code");
+    let EnrollResponse::Pending { user_code, .. } = answer else { panic!("{answer:?}") };
+    let waiting = registry.claim(person(1), user_code, claim(&tenant)).await.unwrap();
+    assert!(waiting.expected && !waiting.possible_clone, "{waiting:?}");
     let other = system.enroll(fresh_key(), enroll_request(2), Some([5; 32])).await;
     assert!(matches!(other, Err(StoreError::Invalid { field: "device_uuid", .. })), "{other:?}");
     let answer = system.enroll(key, enroll_request(1), Some([5; 32])).await.unwrap();

@@ -170,7 +170,7 @@ impl Sent {
             signature: self.signature.clone(),
             changes: self.payloads.iter().map(|payload| &**payload).collect(),
         };
-        world.store.facility(scope).push(device, None, &batch).await
+        world.store.facility(scope).push(device, Batch::check(device, None, &batch)?).await
     }
 }
 
@@ -212,6 +212,11 @@ impl Kiosk {
             supersedes: None,
         }
     }
+}
+
+/// How many documents a page has: a line for each, and one for the page's end.
+fn documents(page: &Page) -> usize {
+    page.lines.iter().filter(|byte| **byte == b'\n').count() - 1
 }
 
 fn administrator(organization: OrganizationId, limit: Option<FacilityId>) -> OrganizationScope {

@@ -58,11 +58,11 @@ async fn pages_resume_and_foreign_cursors_are_refused() {
     let tenant = world.tenant("alpha").await;
     let store = world.store.facility(&tenant.facility);
     let first = store.page(None, 3).await.unwrap();
-    assert_eq!((first.documents, first.end.reaches_head()), (3, false));
+    assert_eq!((documents(&first), first.end.reaches_head()), (3, false));
     let second = store.page(Some(first.end.cursor), 3).await.unwrap();
-    assert_eq!((second.documents, second.end.reaches_head()), (1, true));
+    assert_eq!((documents(&second), second.end.reaches_head()), (1, true));
     let nothing = store.page(Some(second.end.cursor), 3).await.unwrap();
-    assert_eq!((nothing.documents, nothing.end.reaches_head()), (0, true));
+    assert_eq!((documents(&nothing), nothing.end.reaches_head()), (0, true));
     for cursor in [Cursor { epoch: 2, seq: 0 }, Cursor { epoch: 1, seq: 99 }] {
         assert!(matches!(store.page(Some(cursor), 3).await, Err(StoreError::CursorRefused)));
     }

@@ -1,0 +1,38 @@
+//! Notices that this device's network changed: a cable, a Wi-Fi, a lease.
+
+use std::time::Duration;
+
+/// How often the routes are looked at. They are two small files that the kernel writes for the asking.
+const EVERY: Duration = Duration::from_secs(3);
+const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
+
+/// Calls `changed` whenever the routes have changed, until it says that nobody listens any more.
+pub(super) async fn watch<F: Future<Output = bool>>(changed: impl Fn() -> F) {
+    let mut known = routes();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let now = routes();
+        if now != known {
+            known = now;
+            if !changed().await {
+                return;
+            }
+        }
+    }
+}
+
+/// Destination, gateway and interface of each route; the use counts beside them change all the time.
+fn routes() -> Vec<String> {
+    let lines = ROUTES.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    lines
+        .flat_map(|table| {
+            let rows = table.lines().map(|line| {
+                let cells: Vec<&str> = line.split_whitespace().collect();
+                let device = if cells.len() == 10 { cells.last() } else { cells.first() };
+                let start = cells.iter().take(3).skip(1).copied().collect::<Vec<_>>().join(" ");
+                format!("{} {start}", device.copied().unwrap_or_default())
+            });
+            rows.collect::<Vec<_>>()
+        })
+        .collect()
+}

@@ -1,0 +1,168 @@
+//! The main job as it looks: a nurse in front of the kiosk's page, in a real browser, by touch.
+//!
+//! With `CAREPOST_SCREENSHOTS=1` its pictures become those of the README.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use carepost_tests::browser::Browser;
+use carepost_tests::children::until;
+use carepost_tests::fixture::residents;
+use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
+use carepost_tests::world::{Nurse, Server};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A wall kiosk's screen, and a phone's.
+const WALL: (u32, u32) = (1280, 800);
+const PHONE: (u32, u32) = (390, 844);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
+    crate::install_provider();
+    let folder = TempDir::new()?;
+    let album = Album::open(folder.path())?;
+    let server = Server::start(&folder.path().join("server")).await?;
+    let golden = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
+    golden.publish("vitals").await?;
+    golden.publish("adl").await?;
+    let riverside = golden.facility("Golden Years ALF - Riverside", "ALF", Some(48), 44).await?;
+    let nora = riverside.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
+    let omar = riverside.nurse("Omar Reyes", "caregiver", "371640", "04A1B2C3D4E5F7").await?;
+    let people = residents("RS", 44, true);
+    let ids = riverside.admit(&people).await?;
+    let (id, name) = (ids[0].clone(), people[0].name.clone());
+
+    // A device that is not enrolled shows a code; what follows comes by itself.
+    let home = folder.path().join("hall");
+    let kiosk = Kiosk::hang(&home, "Hall kiosk", &server, None, Badges::Pcsc, "").await?;
+    let page = Browser::open(WALL.0, WALL.1).await?;
+    page.goto(&kiosk.address()).await?;
+    page.sees(&["Set up this device", &kiosk.pairing_code().await?]).await?;
+    album.keep(&page, "enroll").await?;
+    riverside.enroll(&kiosk).await?;
+    page.sees(&[&riverside.name, "Tap your badge"]).await?;
+    until("the first copy", PATIENCE, || async {
+        let text = page.text().await?;
+        if text.contains("still loading") { bail!("{text}") } else { Ok(()) }
+    })
+    .await?;
+    album.keep(&page, "locked").await?;
+
+    tap_and_touch_the_pin(&page, &kiosk, &nora, Some(&album)).await?;
+    page.sees(&[&nora.name, "Room", &name, &people[43].name]).await?;
+    album.keep(&page, "residents").await?;
+
+    // A form by touch. What was typed comes back with what is wrong with it.
+    page.touch(&format!("#r-{id}")).await?;
+    page.touch("#chart-vitals").await?;
+    page.fill("[name=systolic]", "128").await?;
+    page.fill("[name=diastolic]", "77").await?;
+    page.fill("[name=pulse]", "710").await?;
+    page.touch_words("Save").await?;
+    page.sees(&["Not saved yet", "1 answer needs correcting"]).await?;
+    let fault = page.script(&beside("pulse", ".fault")).await?;
+    assert!(fault.as_str().is_some_and(|words| words.contains("220")), "beside the pulse: {fault}");
+    assert_eq!(page.script(&typed("systolic")).await?, json!("128"));
+    album.keep(&page, "form").await?;
+
+    // The network goes, and the page says so while the form stays as it is.
+    kiosk.link.cut();
+    page.sees(&["Internet down since", "You can keep charting"]).await?;
+    assert_eq!(page.script(&typed("diastolic")).await?, json!("77"), "the form was replaced");
+    page.fill("[name=pulse]", "71").await?;
+    page.touch_words("Lying").await?;
+    page.fill("[name=note]", "After breakfast, in good spirits").await?;
+    page.touch_words("Save").await?;
+    page.sees(&["The entry is safe on this device", "128 mmHg", "Lying", "in good spirits"]).await?;
+    page.sees(&["Internet down since", "1 entry waiting"]).await?;
+    assert_eq!(page.script(MARK).await?, json!("Saved here"));
+    album.keep(&page, "offline").await?;
+    assert!(riverside.records(&id).await?.is_empty(), "it cannot be at the server yet");
+
+    kiosk.link.restore();
+    page.sees(&["Connected. Everything is sent."]).await?;
+    until("the mark to change", PATIENCE, || async {
+        let mark = page.script(MARK).await?;
+        if mark == json!("Sent") { Ok(()) } else { bail!("it is {mark}") }
+    })
+    .await?;
+    let records = riverside.has_records(&id, 1).await?;
+    assert_eq!(records[0]["values"]["position"], "Lying");
+
+    // Her own badge locks; nothing of a resident is left to read, nor to go back to.
+    kiosk.tap(&nora.uid).await?;
+    page.sees(&["Tap your badge", "Undo lock"]).await?;
+    shows_nobody(&page, &name).await?;
+    page.script("history.back()").await?;
+    page.sees(&["Tap your badge"]).await?;
+    shows_nobody(&page, &name).await?;
+
+    tap_and_touch_the_pin(&page, &kiosk, &omar, None).await?;
+    page.sees(&[&omar.name, &name]).await?;
+    page.resize(PHONE.0, PHONE.1).await?;
+    album.keep(&page, "phone").await?;
+    let wide = page.script("return document.documentElement.scrollWidth > innerWidth").await?;
+    assert_eq!(wide, json!(false), "a phone would have to scroll sideways");
+
+    let complaints = page.complaints().await?;
+    // The one answer that is meant to be no success, the form that came back, shows that it does complain.
+    let (expected, unexpected): (Vec<_>, Vec<_>) =
+        complaints.iter().partition(|it| it.contains("status of 422"));
+    assert_eq!(expected.len(), 1, "{complaints:#?}");
+    assert!(unexpected.is_empty(), "the browser complains: {unexpected:#?}");
+    page.close().await
+}
+
+const MARK: &str = "return document.querySelector('.entries .mark').innerText.trim()";
+
+fn typed(field: &str) -> String {
+    format!("return document.querySelector('[name={field}]').value")
+}
+
+fn beside(field: &str, what: &str) -> String {
+    format!(
+        "return document.querySelector('[name={field}]').closest('.field').querySelector('{what}').innerText"
+    )
+}
+
+async fn tap_and_touch_the_pin(
+    page: &Browser,
+    kiosk: &Kiosk,
+    nurse: &Nurse,
+    album: Option<&Album>,
+) -> Result<()> {
+    kiosk.tap(&nurse.uid).await?;
+    page.sees(&[&nurse.name, "Enter your PIN"]).await?;
+    for (at, digit) in nurse.pin.chars().enumerate() {
+        if let Some(album) = album.filter(|_| at == 4) {
+            album.keep(page, "pin").await?;
+        }
+        page.touch(&format!("[data-digit='{digit}']")).await?;
+    }
+    page.touch(".keys .primary").await
+}
+
+async fn shows_nobody(page: &Browser, name: &str) -> Result<()> {
+    let source = page.script("return document.documentElement.outerHTML").await?;
+    let source = source.as_str().context("no page")?;
+    assert!(!source.contains(name) && !source.contains("good spirits"), "{source}");
+    Ok(())
+}
+
+/// Where pictures go: into the documentation when that is asked for, else away.
+struct Album(PathBuf);
+
+impl Album {
+    fn open(folder: &Path) -> Result<Self> {
+        let wanted = std::env::var("CAREPOST_SCREENSHOTS").is_ok_and(|value| value == "1");
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/screenshots");
+        let album = if wanted { readme } else { folder.join("screenshots") };
+        std::fs::create_dir_all(&album)?;
+        Ok(Self(album))
+    }
+
+    async fn keep(&self, page: &Browser, name: &str) -> Result<()> {
+        page.screenshot(&self.0.join(format!("{name}.png"))).await
+    }
+}

@@ -1,0 +1,62 @@
+//! The part of the disk that waiting entries may take is full: the page says what is not saved.
+
+use anyhow::Result;
+use carepost_tests::kiosk::Badges;
+use carepost_tests::scene::{Scene, vitals};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_and_passes() -> Result<()> {
+    let scene = Scene::new(4).await?;
+    let hall = scene.kiosk_with("hall", Badges::Scripted, "[outbox]\nmax_mib = 1").await?;
+    hall.sign_in(&scene.nora).await?;
+    let mut paths = Vec::new();
+    for (name, _) in &scene.residents {
+        paths.push(hall.path_of(name).await?);
+    }
+    hall.link.cut();
+    hall.says(&["You can keep charting"]).await?;
+
+    let long = "The night was quiet. ".repeat(90);
+    let mut notes = vec![Vec::new(); paths.len()];
+    let mut saved = 0;
+    let (form, refused) = loop {
+        let note = format!("Entry {saved}. {long}").trim().to_owned();
+        let form = format!("{}/chart/vitals", paths[saved % paths.len()]);
+        let answer = hall.fill_in(&form, &vitals(&note)).await?;
+        if answer.status != 303 {
+            break (form, answer);
+        }
+        notes[saved % paths.len()].push(note);
+        saved += 1;
+        assert!(saved < 2_000, "1 MiB holds no end of entries");
+    };
+    assert!(saved > 50, "only {saved} fitted into 1 MiB");
+    assert_eq!(refused.status, 507, "{}", refused.words());
+    let words = refused.words();
+    for part in ["This entry is not saved", "disk is full", "Your answers are still below"] {
+        assert!(words.contains(part), "no {part:?}: {words}");
+    }
+    assert!(refused.html.contains(&format!("Entry {saved}. The night")), "{}", refused.html);
+    hall.says(&["This device cannot save", "You can keep charting"]).await?;
+    assert_eq!(hall.command(&["status"]).await?.0, 5, "it needs attention");
+    // Reading goes on.
+    hall.page_says(&paths[1], &["Entry 1.", "Saved here"]).await?;
+
+    hall.link.restore();
+    hall.says(&["Everything is sent"]).await?;
+    for ((_, id), notes) in scene.residents.iter().zip(&notes) {
+        scene.has_notes(id, notes).await?;
+    }
+    // The form that was refused is sent again: now there is room, though no entry is a week old.
+    let (token, screen) = (refused.hidden("_token")?, refused.hidden("_screen")?);
+    let mut fields = vec![("_token", token.as_str()), ("_screen", screen.as_str())];
+    fields.extend(vitals("There is room again"));
+    let answer = hall.post(&form, &fields).await?;
+    assert_eq!(answer.status, 303, "{}", answer.words());
+    let at = saved % paths.len();
+    notes[at].push("There is room again".to_owned());
+    scene.has_notes(&scene.residents[at].1, &notes[at]).await?;
+    let words = hall.says(&["Everything is sent"]).await?;
+    assert!(!words.contains("cannot save"), "{words}");
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! Letting devices in: by code, by token; and who is not let in.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use carepost_tests::api::text;
+use carepost_tests::children::run;
+use carepost_tests::kiosk::{Badges, Kiosk};
+use carepost_tests::scene::{Scene, vitals};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_code_and_a_wrong_number_let_nobody_in_and_are_counted() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let admin = &scene.facility.organization.admin;
+    let hall = Kiosk::hang(&scene.folder_of("hall"), "hall", &scene.server, None, Badges::None, "").await?;
+    assert_eq!(hall.command(&["status"]).await?.0, 3, "not enrolled has an exit code of its own");
+    let code = hall.pairing_code().await?;
+    let approve = |code: &str| {
+        json!({"code": code, "facility_id": scene.facility.id, "device_name": "hall",
+            "device_type": "RASPBERRY_PI"})
+    };
+
+    // The right code; then the wrong number, which ends that attempt: nobody guesses through 100.
+    let approved = admin.post("/api/v1/enrollments/approve", &approve(&code)).await?;
+    let number: u32 = hall.confirmation_number().await?.parse()?;
+    let path = format!("/api/v1/enrollments/{}/confirm", text(&approved, "enrollment_id")?);
+    let wrong = json!({ "number": format!("{:02}", (number + 1) % 100) });
+    let mut refusals = Vec::new();
+    for _ in 0..6 {
+        refusals.push(admin.call(Method::POST, &path, Some(&wrong)).await?.status);
+    }
+    assert!(refusals.iter().all(|status| (400..500).contains(status)), "{refusals:?}");
+    let right = json!({ "number": format!("{number:02}") });
+    let answer = admin.call(Method::POST, &path, Some(&right)).await?;
+    assert!(answer.status >= 400, "after so many wrong numbers the right one is refused: {answer:?}");
+    assert_ne!(hall.status().await?["state"], "ACTIVE");
+
+    // Wrong codes: five, then not even a right one for a while.
+    let mut statuses = Vec::new();
+    for wrong in ["BCDF-GHJK", "BCDF-GHJL", "BCDF-GHJM", "BCDF-GHJN", "BCDF-GHJP", "BCDF-GHJQ"] {
+        let answer = admin.call(Method::POST, "/api/v1/enrollments/approve", Some(&approve(wrong))).await?;
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+    assert!(statuses.iter().take(4).all(|status| *status == 422), "{statuses:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_registered_beforehand_enrolls_with_its_token_once() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let admin = &scene.facility.organization.admin;
+    let body =
+        json!({"facility_id": scene.facility.id, "device_name": "hall", "device_type": "RASPBERRY_PI"});
+    let token = text(&admin.post("/api/v1/devices", &body).await?, "token")?;
+    assert_eq!(scene.facility.device("hall").await?["state"], "EXPECTED");
+
+    let mut hall =
+        Kiosk::hang(&scene.folder_of("hall"), "hall", &scene.server, None, Badges::Scripted, "").await?;
+    let (code, said) = hall.command(&["enroll", "--token", &token]).await?;
+    assert_eq!(code, 1, "a running agent enrolls by itself: {said}");
+    hall.stop().await?;
+    let (code, said) = hall.command(&["enroll", "--token", &token]).await?;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("enrolled: hall at Riverside") && !said.contains(&token), "{said}");
+    hall.start().await?;
+    hall.says(&["Riverside", "Tap your badge"]).await?;
+    hall.status_is("link", "ONLINE").await?;
+    assert_eq!(hall.command(&["status"]).await?.0, 0);
+    let (code, said) = hall.command(&["doctor"]).await?;
+    assert!(code == 0 || code == 5, "{code}: {said}");
+    for check in ["mode", "hardware", "seal", "state", "server", "reader"] {
+        assert!(said.contains(check), "doctor looks at {check}: {said}");
+    }
+    assert!(
+        said.contains("its certificate is trusted") && said.contains("in use by the running agent"),
+        "{said}"
+    );
+    // Asking the doctor disturbs nobody: a badge is still read.
+    hall.sign_in(&scene.nora).await?;
+
+    // The token is used up.
+    let mut thief =
+        Kiosk::hang(&scene.folder_of("thief"), "thief", &scene.server, None, Badges::None, "").await?;
+    thief.pairing_code().await?;
+    thief.stop().await?;
+    let (code, said) = thief.command(&["enroll", "--token", &token, "--wait", "3"]).await?;
+    assert_eq!(code, 3, "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_key_on_known_hardware_waits_as_a_possible_clone() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let hall = scene.kiosk("hall").await?;
+    let folder = scene.folder_of("copy");
+    copy(&hall.folder.join("factors"), &folder.join("factors"))?;
+    let clone = Kiosk::hang(&folder, "copy", &scene.server, None, Badges::None, "").await?;
+    clone.says(&["The server knows another device with this hardware"]).await?;
+    clone.pairing_code().await?;
+    let first = scene.facility.device("hall").await?;
+    assert_eq!((&first["possible_clone"], &first["state"]), (&json!(true), &json!("ACTIVE")), "{first}");
+    // The first keeps working.
+    hall.sign_in(&scene.nora).await?;
+    let (name, id) = scene.resident()?;
+    hall.chart(name, "vitals", &vitals("Still here")).await?;
+    scene.has_notes(id, &["Still here".to_owned()]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_directory_opens_on_no_other_hardware_and_for_no_second_agent() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let mut hall = scene.kiosk("hall").await?;
+    // A second agent on the same directory, while the first runs.
+    hall.reconfigure(&format!(":{}", hall.port), ":0")?;
+    let (code, said) = hall.command(&["run"]).await?;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("another carepost-agent runs on this directory"), "{said}");
+    hall.reconfigure("127.0.0.1:0", &format!("127.0.0.1:{}", hall.port))?;
+    hall.says(&["Riverside", "Tap your badge"]).await?;
+
+    hall.stop().await?;
+    let stolen = scene.folder_of("stolen");
+    copy(&hall.folder, &stolen)?;
+    std::fs::write(stolen.join("factors/etc/machine-id"), "00112233445566778899aabbccddeeff\n")?;
+    let config = stolen.join("agent.toml");
+    let text = std::fs::read_to_string(&config)?;
+    let (own, copied) = (hall.folder.display().to_string(), stolen.display().to_string());
+    std::fs::write(&config, text.replace(&own, &copied))?;
+    let path = config.display().to_string();
+    let (code, _, said) = run("carepost-agent", &["--config", &path, "run"], &[]).await?;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("sealed on other hardware"), "{said}");
+    // Its own hardware still opens the original.
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    let admin = &scene.facility.organization.admin;
+    let devices: Value = admin.get(&format!("/api/v1/facilities/{}/devices", scene.facility.id)).await?;
+    assert_eq!(carepost_tests::world::items(&devices)?.len(), 1);
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), &target).with_context(|| format!("{}", target.display()))?;
+        }
+    }
+    Ok(())
+}
