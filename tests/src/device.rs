@@ -185,8 +185,8 @@ impl Device {
     /// When it is not saved.
     pub fn save(&self, nurse: &Actor, change: &Change) -> Result<Saved> {
         let token: String = self.clock.random::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
-        let entry = Entry { change, token: &token, audit: &[] };
-        Ok(self.outbox.append(&self.may_chart(nurse)?, entry)?)
+        let entry = Entry { change, token: &token };
+        Ok(self.outbox.append(&self.may_chart(nurse)?, entry, |_| Vec::new())?)
     }
 
     /// Pushes until nothing waits in the care lane.

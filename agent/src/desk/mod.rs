@@ -4,6 +4,8 @@
 //! The desk never waits for the network. Its calls touch files, so async code calls them from a
 //! blocking thread.
 
+mod chart;
+mod noted;
 mod taps;
 pub mod view;
 mod ward;
@@ -22,7 +24,7 @@ use crate::clock::Clock;
 
 pub use view::{
     EnrollStep, Enrolling, Entry, FormPage, Link, Locked, Mark, NotSaved, Open, PinPad, Refused,
-    ResidentPage, Residents, Screen, StatusLine,
+    ResidentPage, Residents, Screen, SessionKey, StatusLine,
 };
 pub use ward::{Ward, WardParts};
 
@@ -212,28 +214,29 @@ impl Desk {
         self.on_ward(Ward::undo_lock);
     }
 
-    /// The residents of the facility.
+    /// The residents of the facility. Like the others below it takes the session that the page is made
+    /// for, or was: nobody reads or writes under a name that is no longer the one on the screen.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn residents(&self) -> Result<Residents, Refused> {
-        self.enrolled()?.residents()
+    pub fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
+        self.enrolled()?.residents(on)
     }
 
     /// One resident, what can be charted and what was.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn resident(&self, id: PatientId) -> Result<ResidentPage, Refused> {
-        self.enrolled()?.resident(id)
+    pub fn resident(&self, on: &SessionKey, id: PatientId) -> Result<ResidentPage, Refused> {
+        self.enrolled()?.resident(on, id)
     }
 
     /// A form to fill in, with the draft that the user left in it.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn form(&self, id: PatientId, workflow: &str) -> Result<FormPage, Refused> {
-        self.enrolled()?.form(id, workflow)
+    pub fn form(&self, on: &SessionKey, id: PatientId, workflow: &str) -> Result<FormPage, Refused> {
+        self.enrolled()?.form(on, id, workflow)
     }
 
     /// Saves a filled-in form: when this returns, the entry is durable on the device.
@@ -242,28 +245,30 @@ impl Desk {
     /// See [`NotSaved`]; nothing of the entry is kept then but its draft.
     pub fn save(
         &self,
+        on: &SessionKey,
         id: PatientId,
         workflow: &str,
         token: &str,
         answers: &[(String, String)],
     ) -> Result<(), NotSaved> {
-        let saved = self.enrolled()?.save(id, workflow, token, answers);
+        let saved = self.enrolled()?.save(on, id, workflow, token, answers);
         self.changed();
         saved
     }
 
     /// Keeps what was typed and not saved, for the user to whom the form was shown, also when the
-    /// screen has locked meanwhile.
+    /// screen has locked meanwhile or shows somebody else's session.
     ///
     /// # Errors
     /// See [`Refused`].
     pub fn keep_draft(
         &self,
+        on: &SessionKey,
         id: PatientId,
         workflow: &str,
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
-        self.enrolled()?.keep_draft(id, workflow, answers)
+        self.enrolled()?.keep_draft(on, id, workflow, answers)
     }
 
     fn standing(&self) -> Standing {

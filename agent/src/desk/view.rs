@@ -8,6 +8,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::workflow::{FieldError, Workflow};
+use ring::digest;
 use serde_json::{Map, Value};
 
 /// The one screen that the kiosk shows now.
@@ -99,6 +100,41 @@ pub struct Open {
     pub role: &'static str,
     /// The screen locks this soon, unless somebody touches it; none while that is far off.
     pub locks_in: Option<Duration>,
+    /// A word to whoever stands before it, such as why a tap was refused.
+    pub notice: Option<String>,
+}
+
+/// Names a session on its pages, and says nothing about whose it is. What a page asks for or sends is
+/// done in the session that the page was made for, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionKey(String);
+
+impl SessionKey {
+    /// The session's key.
+    #[must_use]
+    pub fn of(session: SessionId) -> Self {
+        let hash = digest::digest(&digest::SHA256, session.as_bytes());
+        let start: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("open-{start}"))
+    }
+
+    /// The key that a page sent back; it may be no session's.
+    #[must_use]
+    pub const fn sent(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Whether it is that session's.
+    #[must_use]
+    pub fn names(&self, session: SessionId) -> bool {
+        *self == Self::of(session)
+    }
+
+    /// As pages carry it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What the line at the top of every screen says.
@@ -210,6 +246,9 @@ pub enum Refused {
     /// There is no such workflow, or it is switched off.
     #[error("there is no such form here")]
     NoSuchWorkflow,
+    /// What was typed is more than an entry can hold.
+    #[error("this is more than one entry can hold; shorten the longest answer")]
+    TooLong,
     /// The device cannot read its files.
     #[error("this device cannot read its records: {0}. Use another device and call IT")]
     Storage(String),
@@ -224,6 +263,9 @@ pub enum NotSaved {
     /// The entry could not even be looked at.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The form as it was sent cannot be taken; why and what to do, in words. The device is well.
+    #[error("{0}")]
+    NotTaken(String),
     /// The disk is full or broken: nothing of it was kept.
     #[error("NOT saved: {0}. Write it on paper, use another device and call IT")]
     Storage(String),

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use carepost_agent_core::session::{SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle};
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::change::{Change, ChangeKind};
-use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, Permit, ReadPatients};
 use carepost_protocol::wire::enroll::Grant;
@@ -15,25 +12,20 @@ use carepost_protocol::workflow::Workflow;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
+use super::chart::OpenForm;
+use super::noted::{LastRead, Page, Unsaved};
 use super::view::{
-    Entry, FormPage, Locked, Mark, NotSaved, Open, PinPad, Refused, ResidentPage, Residents, Screen,
-    StatusLine, in_words,
+    Entry, Locked, Mark, Open, PinPad, Refused, ResidentPage, Residents, Screen, SessionKey, StatusLine,
+    in_words,
 };
 use super::{lock, words};
 use crate::badge::Feedback;
 use crate::clock::Clock;
 use crate::mirror::Mirror;
-use crate::outbox::{Entry as NewEntry, Outbox, OutboxError, Progress};
+use crate::outbox::{Outbox, Progress};
 
 /// How many of a resident's records a page shows.
 const SHOWN_RECORDS: usize = 50;
-/// How long after a lock what was typed on the page may still be kept as a draft.
-const LATE_DRAFT: Duration = Duration::from_secs(60);
-/// A page that stays on the screen is fetched anew whenever something changes: within this time that is
-/// one read.
-const SAME_READ: Duration = Duration::from_secs(5 * 60);
-/// The most audit events that wait in memory while the disk does not take them.
-const MAX_UNSAVED_AUDIT: usize = 1_000;
 
 /// See the module.
 pub struct Ward {
@@ -49,12 +41,12 @@ pub struct Ward {
     pub(super) unkept: Mutex<BTreeMap<UserId, Throttle>>,
     /// Whose PIN the session wants checked.
     pub(super) checks: Mutex<Option<UserId>>,
-    form: Mutex<Option<OpenForm>>,
-    reads: Mutex<Reads>,
+    pub(super) form: Mutex<Option<OpenForm>>,
+    /// The last page that was written down as read, or as refused.
+    pub(super) last_read: Mutex<Option<LastRead>>,
     /// Wakes the sync: something was saved.
-    saved: Notify,
-    /// What the disk refused to take: in words, and the audit events that still have to be written.
-    unsaved: Mutex<Unsaved>,
+    pub(super) saved: Notify,
+    pub(super) unsaved: Mutex<Unsaved>,
 }
 
 /// What a ward is made of.
@@ -71,30 +63,6 @@ pub struct WardParts {
     pub policy: SessionPolicy,
     /// The process's clock.
     pub clock: Arc<Clock>,
-}
-
-/// The form on the screen. What was typed into it may still be kept as a draft for a moment after the
-/// screen has locked, for the user it was shown to.
-struct OpenForm {
-    user: UserId,
-    patient: PatientId,
-    workflow: String,
-    shown: Duration,
-    locked: Option<Duration>,
-}
-
-/// What the session that is open has read, and when that was written down.
-#[derive(Default)]
-struct Reads {
-    session: Option<SessionId>,
-    noted: BTreeMap<(Option<PatientId>, &'static str), Duration>,
-}
-
-#[derive(Default)]
-struct Unsaved {
-    trouble: Option<String>,
-    audit: Vec<AuditEvent>,
-    dropped: u64,
 }
 
 impl std::fmt::Debug for Ward {
@@ -119,7 +87,7 @@ impl Ward {
             unkept: Mutex::new(BTreeMap::new()),
             checks: Mutex::new(None),
             form: Mutex::new(None),
-            reads: Mutex::new(Reads::default()),
+            last_read: Mutex::new(None),
             saved: Notify::new(),
             unsaved: Mutex::new(Unsaved::default()),
         }
@@ -171,11 +139,12 @@ impl Ward {
                 });
                 Screen::PinPad(PinPad { display_name, attempt: attempt.unwrap_or(0), notice, checking })
             }
-            SessionView::Open { member, session, locks_in, warns, .. } => Screen::Open(Open {
+            SessionView::Open { member, session, locks_in, warns, notice } => Screen::Open(Open {
                 session,
                 role: words::role(member.role),
                 display_name: member.display_name,
                 locks_in: warns.then_some(locks_in),
+                notice: say(notice),
             }),
         }
     }
@@ -212,23 +181,25 @@ impl Ward {
         self.mirror.is_complete(collection).unwrap_or(false)
     }
 
-    pub(super) fn residents(&self) -> Result<Residents, Refused> {
-        let permit = self.permit::<ReadPatients>()?;
+    pub(super) fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
+        let page = Page::RESIDENTS;
+        let permit = self.permit::<ReadPatients>(on, &page)?;
         // Whether it is complete is asked first: a page that arrives in between only adds.
         let complete = self.is_loaded(Collection::Patients);
         let residents = self.mirror.residents(&permit).map_err(storage)?;
-        self.note_access(permit.actor(), AuditAction::View, "patient", None, "/");
+        self.note(permit.actor(), &page, true);
         Ok(Residents { residents, complete })
     }
 
-    pub(super) fn resident(&self, id: PatientId) -> Result<ResidentPage, Refused> {
-        let permit = self.permit::<ReadPatients>()?;
+    pub(super) fn resident(&self, on: &SessionKey, id: PatientId) -> Result<ResidentPage, Refused> {
+        let page = Page::resident(id);
+        let permit = self.permit::<ReadPatients>(on, &page)?;
         let complete = self.is_loaded(Collection::Records);
-        let resident = self.find(&permit, id)?;
+        let resident = self.find(&permit, id, &page)?;
         let mut workflows = self.mirror.workflows().map_err(storage)?;
         let entries = self.entries(&permit, id, &workflows)?;
-        self.note_access(permit.actor(), AuditAction::View, "patient", Some(id), "/residents");
-        if self.permit::<Chart>().is_err() {
+        self.note(permit.actor(), &page, true);
+        if self.authorized::<Chart>(on).is_err() {
             workflows.clear();
         }
         Ok(ResidentPage { resident, workflows, entries, complete })
@@ -283,287 +254,62 @@ impl Ward {
         known.map_or_else(|| "Somebody no longer here".to_owned(), |user| user.display_name)
     }
 
-    pub(super) fn form(&self, id: PatientId, key: &str) -> Result<FormPage, Refused> {
-        let permit = self.permit::<ReadPatients>()?;
-        let chart = self.permit::<Chart>()?;
-        let resident = self.find(&permit, id)?;
-        let workflow = self.workflow(key)?;
-        let user = chart.actor().user;
-        let draft = self.outbox.draft(user, id, key).map_err(storage)?;
-        let from_draft = draft.is_some();
-        let answers = draft.unwrap_or_else(|| {
-            let defaults = workflow.fields.iter().filter_map(|field| {
-                field.default.as_ref().map(|default| (field.key.clone(), default.clone()))
-            });
-            defaults.collect()
-        });
-        let shown = self.clock.monotonic();
-        *lock(&self.form) =
-            Some(OpenForm { user, patient: id, workflow: key.to_owned(), shown, locked: None });
-        let token = hex(&self.clock.random::<16>());
-        self.note_access(permit.actor(), AuditAction::View, "patient", Some(id), "/residents/chart");
-        Ok(FormPage { resident, workflow, answers, from_draft, token })
-    }
-
-    pub(super) fn save(
-        &self,
-        id: PatientId,
-        key: &str,
-        token: &str,
-        answers: &[(String, String)],
-    ) -> Result<(), NotSaved> {
-        let permit = match self.permit::<Chart>() {
-            Ok(permit) => permit,
-            Err(refused) => {
-                // The screen locked under her hands: what she typed waits for her as a draft.
-                self.keep_draft(id, key, answers)?;
-                return Err(refused.into());
-            }
-        };
-        self.find(&self.permit::<ReadPatients>()?, id)?;
-        let workflow = self.workflow(key)?;
-        let typed = answers.iter().map(|(key, text)| (key.as_str(), text.as_str()));
-        let fields = workflow.parse_form(typed).map_err(NotSaved::Answers)?;
-        let actor = *permit.actor();
-        let change = Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: self.grant.assignment_id,
-            kind: ChangeKind::Create,
-            collection: Collection::Records,
-            record: None,
-            base_seq: None,
-            patient: Some(id),
-            workflow: Some(workflow.key),
-            schema_version: Some(workflow.version),
-            fields,
-            recorded_at: self.clock.now(),
-            clock_quality: self.clock.quality(),
-            supersedes: None,
-        };
-        let waiting = self.unsaved_audit();
-        let made = self.access(&actor, AuditAction::Create, "record", Some(id), "/residents/chart");
-        let audit: Vec<AuditEvent> = waiting.iter().cloned().chain([made]).collect();
-        let entry = NewEntry { change: &change, token, audit: &audit };
-        match self.with_room(|| self.outbox.append(&permit, entry)) {
-            Ok(_) => {
-                self.audit_saved();
-                self.session_on(SessionEvent::Touched);
-                *lock(&self.form) = None;
-                self.saved.notify_one();
-                Ok(())
-            }
-            Err(error) => {
-                self.audit_failed(waiting, &error);
-                Err(NotSaved::Storage(error.to_string()))
-            }
-        }
-    }
-
-    pub(super) fn keep_draft(
-        &self,
-        id: PatientId,
-        key: &str,
-        answers: &[(String, String)],
-    ) -> Result<(), Refused> {
-        let open = lock(&self.session).actor(self.clock.monotonic()).map(|actor| actor.user);
-        let user = open.or_else(|| self.late_typist(id, key)).ok_or(Refused::Locked)?;
-        // Only what the form asks is kept, so that nothing grows without bound.
-        let workflow = self.workflow(key)?;
-        let asked: Vec<(String, String)> = answers
-            .iter()
-            .filter(|(name, _)| workflow.fields.iter().any(|field| field.key == *name))
-            .cloned()
-            .collect();
-        self.outbox.put_draft(user, id, key, &asked, self.clock.now()).map_err(storage)
-    }
-
-    /// To whom the form on the screen was shown, if the screen locked only a moment ago.
-    fn late_typist(&self, id: PatientId, key: &str) -> Option<UserId> {
-        let form = lock(&self.form);
-        let form = form.as_ref()?;
-        let locked = form.locked.unwrap_or(form.shown);
-        let late = self.clock.monotonic().saturating_sub(locked);
-        (form.patient == id && form.workflow == key && late < LATE_DRAFT).then_some(form.user)
-    }
-
-    pub(super) fn form_locked(&self) {
-        if let Some(form) = lock(&self.form).as_mut() {
-            form.locked = Some(self.clock.monotonic());
-        }
-    }
-
     pub(super) fn session_on(&self, event: SessionEvent) {
         let random = self.clock.random::<10>();
         let effects = lock(&self.session).on(event, self.clock.now(), self.clock.monotonic(), random);
         self.perform(effects);
     }
 
-    fn permit<A: Act>(&self) -> Result<Permit<A>, Refused> {
+    /// Whether that session is the one that is open.
+    pub(super) fn is_open(&self, on: &SessionKey) -> bool {
+        lock(&self.session).actor(self.clock.monotonic()).is_some_and(|actor| on.names(actor.session))
+    }
+
+    /// A permit of the session that a page was made for; none once another is open. That and whether
+    /// its role allows it are asked at one moment.
+    pub(super) fn authorized<A: Act>(&self, on: &SessionKey) -> Result<Permit<A>, (Refused, Option<Actor>)> {
         use carepost_agent_core::session::Refused as NoPermit;
-        lock(&self.session).authorize::<A>(self.clock.monotonic()).map_err(|refused| match refused {
-            NoPermit::NoSession => Refused::Locked,
-            NoPermit::Denied(_) => Refused::NotAllowed,
+        let session = lock(&self.session);
+        let now = self.clock.monotonic();
+        let actor = session.actor(now).filter(|actor| on.names(actor.session));
+        let actor = actor.ok_or((Refused::Locked, None))?;
+        session.authorize::<A>(now).map_err(|refused| match refused {
+            NoPermit::NoSession => (Refused::Locked, None),
+            NoPermit::Denied(_) => (Refused::NotAllowed, Some(actor)),
         })
     }
 
-    fn find(&self, permit: &Permit<ReadPatients>, id: PatientId) -> Result<PatientDocument, Refused> {
-        self.mirror.resident(permit, id).map_err(storage)?.ok_or(Refused::NoSuchResident)
+    /// As [`Ward::authorized`]; that a role does not allow it is written down.
+    pub(super) fn permit<A: Act>(&self, on: &SessionKey, page: &Page) -> Result<Permit<A>, Refused> {
+        self.authorized::<A>(on).map_err(|(refused, actor)| {
+            if let Some(actor) = actor {
+                self.note(&actor, page, false);
+            }
+            refused
+        })
     }
 
-    fn workflow(&self, key: &str) -> Result<Workflow, Refused> {
+    /// A resident who is here; that somebody asked for one who is not is written down.
+    pub(super) fn find(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: PatientId,
+        page: &Page,
+    ) -> Result<PatientDocument, Refused> {
+        self.mirror.resident(permit, id).map_err(storage)?.ok_or_else(|| {
+            self.note(permit.actor(), page, false);
+            Refused::NoSuchResident
+        })
+    }
+
+    pub(super) fn workflow(&self, key: &str) -> Result<Workflow, Refused> {
         let workflows = self.mirror.workflows().map_err(storage)?;
         let found = workflows.into_iter().find(|workflow| workflow.key == key && workflow.enabled);
         found.ok_or(Refused::NoSuchWorkflow)
     }
-
-    fn note_access(
-        &self,
-        actor: &Actor,
-        action: AuditAction,
-        resource: &str,
-        patient: Option<PatientId>,
-        endpoint: &'static str,
-    ) {
-        let now = self.clock.monotonic();
-        let mut reads = lock(&self.reads);
-        if reads.session != Some(actor.session) {
-            *reads = Reads { session: Some(actor.session), noted: BTreeMap::new() };
-        }
-        let read = (patient, endpoint);
-        if reads.noted.get(&read).is_some_and(|noted| now.saturating_sub(*noted) < SAME_READ) {
-            return;
-        }
-        reads.noted.insert(read, now);
-        drop(reads);
-        let event = self.access(actor, action, resource, patient, endpoint);
-        self.append_audit(vec![event]);
-    }
-
-    fn access(
-        &self,
-        actor: &Actor,
-        action: AuditAction,
-        resource: &str,
-        patient: Option<PatientId>,
-        endpoint: &str,
-    ) -> AuditEvent {
-        AuditEvent {
-            action,
-            resource_type: resource.to_owned(),
-            resource_id: patient.map(|patient| patient.to_string()),
-            patient_id: patient,
-            endpoint: Some(endpoint.to_owned()),
-            ..self.event(AuditEventType::PhiAccess, true, Some(actor.user), Some(actor.session))
-        }
-    }
-
-    pub(super) fn event(
-        &self,
-        event_type: AuditEventType,
-        success: bool,
-        user: Option<UserId>,
-        session: Option<SessionId>,
-    ) -> AuditEvent {
-        let now = self.clock.now();
-        AuditEvent {
-            id: carepost_protocol::id::AuditId::new(now, self.clock.random::<10>()),
-            timestamp: now,
-            clock_quality: self.clock.quality(),
-            event_type,
-            action: AuditAction::Execute,
-            success,
-            resource_type: "session".to_owned(),
-            resource_id: session.map(|session| session.to_string()),
-            organization_id: Some(self.grant.organization_id),
-            facility_id: Some(self.grant.facility_id),
-            device_id: Some(self.grant.device_id),
-            user_id: user,
-            session_id: session,
-            patient_id: None,
-            username: None,
-            endpoint: None,
-            ip_address: None,
-            user_agent: Some(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
-            details: serde_json::Map::new(),
-        }
-    }
-
-    /// Writes audit events durably. What the disk does not take waits in memory, bounded, and goes
-    /// with the next write: a full disk must not keep a nurse from reading.
-    pub(super) fn append_audit(&self, events: Vec<AuditEvent>) {
-        if events.is_empty() {
-            return;
-        }
-        self.write_audit(events);
-    }
-
-    /// Writes what the disk refused before, now that entries were sent and their copies may give way.
-    /// Whether there was something.
-    pub fn retry_unsaved(&self) -> bool {
-        let refused = lock(&self.unsaved).trouble.is_some();
-        if refused {
-            self.write_audit(Vec::new());
-        }
-        refused
-    }
-
-    fn write_audit(&self, events: Vec<AuditEvent>) {
-        let mut all = self.unsaved_audit();
-        all.extend(events);
-        match self.with_room(|| self.outbox.append_audit(&all)) {
-            Ok(()) => {
-                self.audit_saved();
-                self.saved.notify_one();
-            }
-            Err(error) => self.audit_failed(all, &error),
-        }
-    }
-
-    /// Writes to the outbox; when that is full, copies of what the server has give way first.
-    fn with_room<T>(&self, mut write: impl FnMut() -> Result<T, OutboxError>) -> Result<T, OutboxError> {
-        loop {
-            match write() {
-                Err(OutboxError::Full) => {
-                    let cursor = self.mirror.cursor().ok().flatten().map_or(0, |cursor| cursor.seq);
-                    if self.outbox.make_room(cursor)? == 0 {
-                        return Err(OutboxError::Full);
-                    }
-                }
-                written => return written,
-            }
-        }
-    }
-
-    fn unsaved_audit(&self) -> Vec<AuditEvent> {
-        std::mem::take(&mut lock(&self.unsaved).audit)
-    }
-
-    fn audit_saved(&self) {
-        let mut unsaved = lock(&self.unsaved);
-        unsaved.trouble = None;
-        unsaved.dropped = 0;
-    }
-
-    fn audit_failed(&self, mut events: Vec<AuditEvent>, error: &OutboxError) {
-        let mut unsaved = lock(&self.unsaved);
-        events.append(&mut unsaved.audit);
-        let over = events.len().saturating_sub(MAX_UNSAVED_AUDIT);
-        events.drain(..over);
-        unsaved.dropped += over as u64;
-        unsaved.audit = events;
-        let dropped = unsaved.dropped;
-        unsaved.trouble = Some(error.to_string());
-        drop(unsaved);
-        tracing::error!(%error, dropped, "the outbox takes nothing: audit events wait in memory");
-    }
 }
 
 #[allow(clippy::needless_pass_by_value)] // so that it fits map_err
-fn storage(error: impl std::fmt::Display) -> Refused {
+pub(super) fn storage(error: impl std::fmt::Display) -> Refused {
     Refused::Storage(error.to_string())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

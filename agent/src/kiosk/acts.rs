@@ -8,8 +8,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::SecretString;
 
 use super::page::{self, Fault};
-use super::{Kiosk, form, pages};
-use crate::desk::view::{NotSaved, Refused, Screen};
+use super::pages::{self, Sent};
+use super::{Kiosk, form};
+use crate::desk::view::{NotSaved, Refused, SessionKey};
 
 /// The answers of a form in the order they were sent.
 type Answers = Vec<(String, String)>;
@@ -25,11 +26,11 @@ pub(super) async fn save(
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let (shown_on, token) = (take(&mut sent, SCREEN), take(&mut sent, TOKEN));
-    if !is_still_on(&kiosk, &shown_on) {
-        return Ok(Redirect::to("/").into_response());
-    }
-    let (key, answers) = (workflow.clone(), sent.clone());
-    let saved = kiosk.ask(move |desk| desk.save(id, &key, &token, &answers)).await?;
+    let sent = Sent { on: SessionKey::sent(shown_on), token, resident: id, workflow, answers: sent };
+    let asked = sent.clone();
+    let saved = kiosk
+        .ask(move |desk| desk.save(&asked.on, id, &asked.workflow, &asked.token, &asked.answers))
+        .await?;
     let (status, not_saved) = match saved {
         Ok(()) => return Ok(Redirect::to(&format!("/residents/{id}?saved=1")).into_response()),
         Err(NotSaved::Refused(Refused::Storage(why))) => {
@@ -37,11 +38,14 @@ pub(super) async fn save(
         }
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
+        Err(NotSaved::NotTaken(why)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
+        }
         Err(NotSaved::Storage(why)) => {
             (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(NotSaved::Storage(why).to_string()))
         }
     };
-    pages::form_again(&kiosk, id, workflow, sent, status, not_saved).await
+    pages::form_again(&kiosk, sent, status, not_saved).await
 }
 
 pub(super) async fn keep_draft(
@@ -50,13 +54,9 @@ pub(super) async fn keep_draft(
     Form(mut sent): Form<Answers>,
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
-    let shown_on = take(&mut sent, SCREEN);
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
     take(&mut sent, TOKEN);
-    // Once the screen has locked the desk still takes the draft of whoever was shown the form.
-    if matches!(kiosk.desk.screen(), Screen::Open(_)) && !is_still_on(&kiosk, &shown_on) {
-        return Ok((StatusCode::CONFLICT, "Not kept: somebody else is signed in.").into_response());
-    }
-    let kept = kiosk.ask(move |desk| desk.keep_draft(id, &workflow, &sent)).await?;
+    let kept = kiosk.ask(move |desk| desk.keep_draft(&on, id, &workflow, &sent)).await?;
     Ok(match kept {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refused) => (page::status_of(&refused), format!("Not kept: {refused}.")).into_response(),
@@ -91,14 +91,9 @@ pub(super) async fn undo_lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fa
     Ok(Redirect::to("/"))
 }
 
-pub(super) async fn touch(State(kiosk): State<Kiosk>) -> StatusCode {
-    kiosk.desk.touched();
-    StatusCode::NO_CONTENT
-}
-
-fn is_still_on(kiosk: &Kiosk, shown_on: &str) -> bool {
-    let screen = kiosk.desk.screen();
-    matches!(screen, Screen::Open(_)) && page::screen_key(&screen) == shown_on
+pub(super) async fn touch(State(kiosk): State<Kiosk>) -> Result<StatusCode, Fault> {
+    kiosk.ask(crate::desk::Desk::touched).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Takes one of the form's own fields out of what was sent; empty when it is missing.

@@ -38,7 +38,9 @@ pub(super) async fn listen(State(kiosk): State<Kiosk>) -> Response {
                 return None;
             }
             let bump = *changes.borrow_and_update();
-            let news = News { screen: page::screen_key(&kiosk.desk.screen()), bump };
+            // Without an answer the stream ends, and the page goes blank.
+            let screen = kiosk.ask(crate::desk::Desk::screen).await.ok()?;
+            let news = News { screen: page::screen_key(&screen), bump };
             let event = Event::default().json_data(news).ok()?;
             Some((Ok::<_, Infallible>(event), (kiosk, changes, place, false)))
         });

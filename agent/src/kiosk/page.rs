@@ -4,12 +4,12 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use carepost_protocol::record::PatientDocument;
-use ring::digest;
 
 use super::form::{Control, FormView};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::view::{
-    EnrollStep, Enrolling, Locked, Mark, Open, PinPad, Refused, ResidentPage, Residents, Screen, StatusLine,
+    EnrollStep, Enrolling, Locked, Mark, Open, PinPad, Refused, ResidentPage, Residents, Screen, SessionKey,
+    StatusLine,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -30,11 +30,7 @@ pub(super) fn screen_key(screen: &Screen) -> String {
         Screen::Revoked => "revoked".to_owned(),
         Screen::Locked(_) => "locked".to_owned(),
         Screen::PinPad(pad) => format!("pin-{}", pad.attempt),
-        Screen::Open(open) => {
-            let hash = digest::digest(&digest::SHA256, open.session.as_bytes());
-            let start: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            format!("open-{start}")
-        }
+        Screen::Open(open) => SessionKey::of(open.session).as_str().to_owned(),
     }
 }
 
@@ -307,16 +303,21 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         Refused::Locked => StatusCode::UNAUTHORIZED,
         Refused::NotAllowed => StatusCode::FORBIDDEN,
         Refused::NoSuchResident | Refused::NoSuchWorkflow => StatusCode::NOT_FOUND,
+        Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
     }
 }
 
 /// A refusal as a sentence.
 pub(super) fn sentence(why: &Refused) -> String {
-    let words = why.to_string();
+    format!("{}.", capital(&why.to_string()).trim_end_matches('.'))
+}
+
+/// The same words, to begin a sentence with.
+pub(super) fn capital(words: &str) -> String {
     let mut letters = words.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+    first + letters.as_str()
 }
 
 fn answer(status: StatusCode, page: &impl Template) -> Response {

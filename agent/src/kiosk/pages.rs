@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::Kiosk;
 use super::form::{FormView, Returned};
 use super::page::{self, Fault, Shell};
-use crate::desk::view::{Open, Refused, Screen};
+use crate::desk::view::{Open, Refused, Screen, SessionKey};
 
 /// What the start page is asked for.
 #[derive(Deserialize)]
@@ -23,25 +23,25 @@ pub(super) async fn start(
     State(kiosk): State<Kiosk>,
     Query(query): Query<StartQuery>,
 ) -> Result<Response, Fault> {
-    let (shell, screen) = shell(&kiosk);
+    let (shell, screen) = shell(&kiosk).await?;
     Ok(match screen {
         Screen::Enrolling(enrolling) => page::enrolling(shell, &enrolling),
         Screen::Revoked => page::revoked(shell),
         Screen::Locked(locked) => page::locked(shell, locked),
         Screen::PinPad(pad) => page::pin_pad(shell, pad),
-        Screen::Open(_) => match kiosk.ask(crate::desk::Desk::residents).await? {
+        Screen::Open(open) => match kiosk.ask(move |desk| desk.residents(&key_of(&open))).await? {
             Ok(residents) => {
                 page::residents(shell, residents, query.letter.and_then(|text| text.chars().next()))
             }
             Err(refused @ (Refused::NotAllowed | Refused::Storage(_))) => page::open_refusal(shell, &refused),
-            Err(refused) => page::refusal(page::status_of(&refused), &page::sentence(&refused)),
+            Err(why) => refused(&why),
         },
     })
 }
 
 /// The parts that every page shares, for a page whose own part must not be replaced.
-pub(super) async fn status(State(kiosk): State<Kiosk>) -> Response {
-    page::bare(shell(&kiosk).0)
+pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault> {
+    Ok(page::bare(shell(&kiosk).await?.0))
 }
 
 /// What the resident's page is asked for.
@@ -56,8 +56,8 @@ pub(super) async fn resident(
     Query(query): Query<ResidentQuery>,
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
-    let Some((shell, _)) = open_shell(&kiosk) else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.resident(id)).await? {
+    let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
+    Ok(match kiosk.ask(move |desk| desk.resident(&on, id)).await? {
         Ok(resident) => page::resident(shell, resident, query.saved.is_some()),
         Err(why) => refused(&why),
     })
@@ -68,33 +68,62 @@ pub(super) async fn form(
     Path((id, workflow)): Path<(String, String)>,
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
-    let Some((shell, _)) = open_shell(&kiosk) else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.form(id, &workflow)).await? {
+    let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
+    Ok(match kiosk.ask(move |desk| desk.form(&on, id, &workflow)).await? {
         Ok(form) => page::form(StatusCode::OK, shell, FormView::fresh(&form)),
         Err(why) => refused(&why),
     })
 }
 
-/// The form as it was sent, with what stood in the way of saving it.
+/// A form as it was sent.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    /// The session whose page it was sent from.
+    pub(super) on: SessionKey,
+    pub(super) token: String,
+    pub(super) resident: PatientId,
+    pub(super) workflow: String,
+    pub(super) answers: Vec<(String, String)>,
+}
+
+/// The form as it was sent, with what stood in the way of saving it. It keeps its token: an entry that
+/// was saved after all is not saved again.
 pub(super) async fn form_again(
     kiosk: &Kiosk,
-    id: PatientId,
-    workflow: String,
-    answers: Vec<(String, String)>,
+    sent: Sent,
     status: StatusCode,
     returned: Returned,
 ) -> Result<Response, Fault> {
-    let Some((shell, _)) = open_shell(kiosk) else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.form(id, &workflow)).await? {
+    let shell = open_shell(kiosk).await?.filter(|(_, on)| *on == sent.on);
+    let Some((shell, _)) = shell else { return to_draft(kiosk, sent).await };
+    let asked = sent.clone();
+    let form = kiosk.ask(move |desk| desk.form(&asked.on, asked.resident, &asked.workflow)).await?;
+    Ok(match form {
         Ok(mut form) => {
-            form.answers = answers;
+            form.answers = sent.answers;
+            if !sent.token.is_empty() {
+                form.token = sent.token;
+            }
             page::form(status, shell, FormView::again(&form, returned))
         }
+        Err(Refused::Locked) => return to_draft(kiosk, sent).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.
         Err(why) => {
-            page::rescue(status, shell, &answers, &returned.words().unwrap_or_else(|| page::sentence(&why)))
+            let words = returned.words().unwrap_or_else(|| page::sentence(&why));
+            page::rescue(status, shell, &sent.answers, &words)
         }
     })
+}
+
+/// The screen is no longer that of the session that sent the form: what was typed waits for whoever
+/// typed it, and nobody else sees it.
+async fn to_draft(kiosk: &Kiosk, sent: Sent) -> Result<Response, Fault> {
+    let Sent { on, resident, workflow, answers, .. } = sent;
+    let kept = kiosk.ask(move |desk| desk.keep_draft(&on, resident, &workflow, &answers)).await?;
+    if let Err(why) = kept {
+        tracing::warn!(%why, "answers of a session that has left the screen are not kept");
+    }
+    Ok(to_start())
 }
 
 pub(super) async fn nowhere() -> Response {
@@ -105,9 +134,11 @@ pub(super) async fn nowhere() -> Response {
 pub(super) fn refused(why: &Refused) -> Response {
     match why {
         Refused::Locked => to_start(),
-        Refused::NotAllowed | Refused::NoSuchResident | Refused::NoSuchWorkflow | Refused::Storage(_) => {
-            page::refusal(page::status_of(why), &page::sentence(why))
-        }
+        Refused::NotAllowed
+        | Refused::NoSuchResident
+        | Refused::NoSuchWorkflow
+        | Refused::TooLong
+        | Refused::Storage(_) => page::refusal(page::status_of(why), &page::sentence(why)),
     }
 }
 
@@ -129,15 +160,24 @@ fn to_start() -> Response {
 }
 
 /// The bump is read before the screen, so that a change in between is seen as one.
-fn shell(kiosk: &Kiosk) -> (Shell, Screen) {
-    let bump = *kiosk.desk.changes().borrow();
-    let screen = kiosk.desk.screen();
-    (Shell::new(bump, &screen, &kiosk.desk.status()), screen)
+async fn shell(kiosk: &Kiosk) -> Result<(Shell, Screen), Fault> {
+    kiosk
+        .ask(|desk| {
+            let bump = *desk.changes().borrow();
+            let screen = desk.screen();
+            (Shell::new(bump, &screen, &desk.status()), screen)
+        })
+        .await
 }
 
-fn open_shell(kiosk: &Kiosk) -> Option<(Shell, Open)> {
-    match shell(kiosk) {
-        (shell, Screen::Open(open)) => Some((shell, open)),
+/// The shell of an open session, with the key of the session that the page is made for.
+async fn open_shell(kiosk: &Kiosk) -> Result<Option<(Shell, SessionKey)>, Fault> {
+    Ok(match shell(kiosk).await? {
+        (shell, Screen::Open(open)) => Some((shell, key_of(&open))),
         (_, Screen::Enrolling(_) | Screen::Revoked | Screen::Locked(_) | Screen::PinPad(_)) => None,
-    }
+    })
+}
+
+fn key_of(open: &Open) -> SessionKey {
+    SessionKey::of(open.session)
 }

@@ -22,8 +22,6 @@ pub struct Entry<'a> {
     /// Names the opened form it comes from, drawn at random by the page that shows the form: a second
     /// press, or a repeat after an unclear error, does not save it twice.
     pub token: &'a str,
-    /// The audit events that are written with it.
-    pub audit: &'a [AuditEvent],
 }
 
 /// A saved change: it is durable on this device.
@@ -47,15 +45,21 @@ struct Fresh<'a> {
 impl Outbox {
     /// Saves a change together with its audit events, in one durable transaction, and discards the
     /// draft it was made from. The same form again answers what was saved the first time, and writes
-    /// only the audit events: that somebody pressed again did happen.
+    /// only the audit events: that somebody pressed again did happen. `audit` is asked for those events
+    /// once the record has its id.
     ///
     /// # Errors
     /// [`OutboxError::Full`] when the disk is: nothing was saved. [`OutboxError::TooLarge`],
     /// [`OutboxError::NotPermitted`], [`OutboxError::SavedDifferently`]: see there. After
     /// [`OutboxError::Sqlite`] the change may be durable or not: append the same form again.
-    pub fn append(&self, permit: &Permit<Chart>, entry: Entry<'_>) -> Result<Saved, OutboxError> {
+    pub fn append(
+        &self,
+        permit: &Permit<Chart>,
+        entry: Entry<'_>,
+        audit: impl FnOnce(RecordId) -> Vec<AuditEvent>,
+    ) -> Result<Saved, OutboxError> {
         self.permitted(permit)?;
-        let Entry { change, token, audit } = entry;
+        let Entry { change, token } = entry;
         let actor = permit.actor();
         let its_own = change.actor == actor.user && change.session == actor.session;
         if !its_own || change.assignment != self.binding.assignment {
@@ -71,7 +75,7 @@ impl Outbox {
             Some(saved) => saved,
             None => self.link_change(&transaction, change, token, &payload)?,
         };
-        self.link_audit(&transaction, audit)?;
+        self.link_audit(&transaction, &audit(saved.record))?;
         discard_draft_of(&transaction, change)?;
         transaction.commit()?;
         Ok(saved)

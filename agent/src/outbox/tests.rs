@@ -122,7 +122,7 @@ fn audit() -> AuditEvent {
 }
 
 fn save(outbox: &Outbox, change: &Change, token: &str) -> Result<Saved, OutboxError> {
-    outbox.append(&permit::<Chart>(HERE), Entry { change, token, audit: &[audit()] })
+    outbox.append(&permit::<Chart>(HERE), Entry { change, token }, |_| vec![audit()])
 }
 
 fn save_some(outbox: &Outbox, count: i64) {
@@ -207,6 +207,14 @@ fn a_form_sent_twice_is_saved_once() {
     let edited = save(&outbox, &change(4, "b"), "form");
     assert!(matches!(edited, Err(OutboxError::SavedDifferently { record }) if record == first.record));
     assert_eq!(save(&outbox, &change(4, "b"), "another form").unwrap().n, 2);
+    let mut named = None;
+    let name = |record| {
+        named = Some(record);
+        vec![audit()]
+    };
+    let made = change(5, "a");
+    outbox.append(&permit::<Chart>(HERE), Entry { change: &made, token: "form" }, name).unwrap();
+    assert_eq!(named, Some(first.record), "its audit events name the record that was saved");
 }
 
 #[test]
@@ -403,7 +411,7 @@ fn nobody_charts_elsewhere_or_under_another_name() {
     let outbox = kiosk.open();
     let made = change(1, "a");
     let elsewhere =
-        outbox.append(&permit::<Chart>(NEIGHBOR), Entry { change: &made, token: "form", audit: &[] });
+        outbox.append(&permit::<Chart>(NEIGHBOR), Entry { change: &made, token: "form" }, |_| vec![]);
     assert!(matches!(elsewhere, Err(OutboxError::NotPermitted)));
     for forged in [
         Change { actor: UserId::from_bytes([44; 16]), ..made.clone() },

@@ -4,6 +4,7 @@ mod guard;
 mod pages;
 mod render;
 mod serve;
+mod ward;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -104,6 +105,7 @@ fn open_screen(name: &str) -> Screen {
         display_name: name.to_owned(),
         role: "Registered nurse",
         locks_in: None,
+        notice: None,
     })
 }
 

@@ -1,0 +1,232 @@
+//! What is written down: who read, made and was refused what. What the disk does not take waits in
+//! memory, bounded, and goes with the next write: a full disk must not keep a nurse from reading.
+
+use std::time::Duration;
+
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::role::Actor;
+
+use super::lock;
+use super::ward::Ward;
+use crate::outbox::OutboxError;
+
+/// A page that stays on the screen is fetched anew whenever something changes: within this time that is
+/// one read.
+const SAME_READ: Duration = Duration::from_secs(5 * 60);
+/// The most audit events that wait in memory while the disk does not take them.
+const MAX_UNSAVED_AUDIT: usize = 1_000;
+
+/// What is asked for, as the audit log names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Page {
+    action: AuditAction,
+    resource: &'static str,
+    patient: Option<PatientId>,
+    endpoint: &'static str,
+}
+
+impl Page {
+    pub(super) const RESIDENTS: Self =
+        Self { action: AuditAction::View, resource: "patient", patient: None, endpoint: "/" };
+
+    pub(super) const fn resident(id: PatientId) -> Self {
+        Self { patient: Some(id), endpoint: "/residents", ..Self::RESIDENTS }
+    }
+
+    pub(super) const fn form(id: PatientId) -> Self {
+        Self { patient: Some(id), endpoint: "/residents/chart", ..Self::RESIDENTS }
+    }
+
+    /// An entry to be made about a resident.
+    pub(super) const fn entry(id: PatientId) -> Self {
+        Self { action: AuditAction::Create, resource: "record", ..Self::form(id) }
+    }
+}
+
+/// A page that was read, or refused.
+#[derive(Debug)]
+pub(super) struct LastRead {
+    session: SessionId,
+    page: Page,
+    success: bool,
+    noted: Duration,
+}
+
+/// What the disk has not taken: in words, and the audit events that still have to be written.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    pub(super) trouble: Option<String>,
+    waiting: Waiting,
+}
+
+/// Audit events that still have to be written, and how many more there were.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    events: Vec<AuditEvent>,
+    lost: u64,
+}
+
+impl Waiting {
+    const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.lost == 0
+    }
+}
+
+impl Ward {
+    /// Writes down that a page was read, or something refused: a page once while it stays on the screen,
+    /// and again when somebody comes back to it.
+    pub(super) fn note(&self, actor: &Actor, page: &Page, success: bool) {
+        if page.action != AuditAction::View {
+            return self.append_audit(vec![self.access(actor, page, success)]);
+        }
+        let now = self.clock.monotonic();
+        let mut last = lock(&self.last_read);
+        let same = last.as_ref().is_some_and(|last| {
+            (last.session, last.page, last.success) == (actor.session, *page, success)
+                && now.saturating_sub(last.noted) < SAME_READ
+        });
+        if same {
+            return;
+        }
+        *last = Some(LastRead { session: actor.session, page: *page, success, noted: now });
+        drop(last);
+        let event = self.access(actor, page, success);
+        self.append_audit(vec![event]);
+    }
+
+    pub(super) fn access(&self, actor: &Actor, page: &Page, success: bool) -> AuditEvent {
+        // An entry has no id before it is made.
+        let resource = page.patient.filter(|_| page.action == AuditAction::View);
+        AuditEvent {
+            action: page.action,
+            resource_type: page.resource.to_owned(),
+            resource_id: resource.map(|patient| patient.to_string()),
+            patient_id: page.patient,
+            endpoint: Some(page.endpoint.to_owned()),
+            ..self.event(AuditEventType::PhiAccess, success, Some(actor.user), Some(actor.session))
+        }
+    }
+
+    pub(super) fn event(
+        &self,
+        event_type: AuditEventType,
+        success: bool,
+        user: Option<UserId>,
+        session: Option<SessionId>,
+    ) -> AuditEvent {
+        let now = self.clock.now();
+        AuditEvent {
+            id: carepost_protocol::id::AuditId::new(now, self.clock.random::<10>()),
+            timestamp: now,
+            clock_quality: self.clock.quality(),
+            event_type,
+            action: AuditAction::Execute,
+            success,
+            resource_type: "session".to_owned(),
+            resource_id: session.map(|session| session.to_string()),
+            organization_id: Some(self.grant.organization_id),
+            facility_id: Some(self.grant.facility_id),
+            device_id: Some(self.grant.device_id),
+            user_id: user,
+            session_id: session,
+            patient_id: None,
+            username: None,
+            endpoint: None,
+            ip_address: None,
+            user_agent: Some(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
+            details: serde_json::Map::new(),
+        }
+    }
+
+    /// Writes audit events durably, with those that wait. What the disk does not take waits.
+    pub(super) fn append_audit(&self, events: Vec<AuditEvent>) {
+        if !events.is_empty() {
+            self.write_audit(self.take_waiting(), events);
+        }
+    }
+
+    /// Tries again to write what the disk did not take: cheap while nothing waits. Returns whether that
+    /// worked, so that the screen no longer says that this device cannot save. Call it whenever entries
+    /// were sent, whose copies may give way, and every few seconds, from a blocking thread.
+    pub fn retry_unsaved(&self) -> bool {
+        let waiting = self.take_waiting();
+        !waiting.is_empty() && self.write_audit(waiting, Vec::new())
+    }
+
+    /// Writes to the outbox; when that is full, copies of what the server has give way first.
+    pub(super) fn with_room<T>(
+        &self,
+        mut write: impl FnMut() -> Result<T, OutboxError>,
+    ) -> Result<T, OutboxError> {
+        loop {
+            match write() {
+                Err(OutboxError::Full) => {
+                    let cursor = self.mirror.cursor().ok().flatten().map_or(0, |cursor| cursor.seq);
+                    if self.outbox.make_room(cursor)? == 0 {
+                        return Err(OutboxError::Full);
+                    }
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn write_audit(&self, waiting: Waiting, events: Vec<AuditEvent>) -> bool {
+        let mut all = self.to_write(&waiting);
+        all.extend(events.iter().cloned());
+        match self.with_room(|| self.outbox.append_audit(&all)) {
+            Ok(()) => {
+                self.write_worked();
+                self.saved.notify_one();
+                true
+            }
+            Err(error) => {
+                self.put_back(waiting, events);
+                self.write_failed(&error);
+                false
+            }
+        }
+    }
+
+    /// Takes what waits, to be written or put back.
+    pub(super) fn take_waiting(&self) -> Waiting {
+        std::mem::take(&mut lock(&self.unsaved).waiting)
+    }
+
+    /// What waits as it is written: how many events were lost comes first.
+    pub(super) fn to_write(&self, waiting: &Waiting) -> Vec<AuditEvent> {
+        let lost = (waiting.lost > 0).then(|| {
+            let mut event = self.event(AuditEventType::Device, false, None, None);
+            "audit_log".clone_into(&mut event.resource_type);
+            event.details.insert("reason".to_owned(), "events_lost".into());
+            event.details.insert("lost".to_owned(), waiting.lost.into());
+            event
+        });
+        lost.into_iter().chain(waiting.events.iter().cloned()).collect()
+    }
+
+    /// Puts back what was not written, with what shall wait too; the oldest go first when it is too much.
+    pub(super) fn put_back(&self, mut waiting: Waiting, events: Vec<AuditEvent>) {
+        waiting.events.extend(events);
+        let mut unsaved = lock(&self.unsaved);
+        // What began to wait meanwhile is younger.
+        waiting.events.append(&mut unsaved.waiting.events);
+        let over = waiting.events.len().saturating_sub(MAX_UNSAVED_AUDIT);
+        waiting.events.drain(..over);
+        waiting.lost += unsaved.waiting.lost + over as u64;
+        unsaved.waiting = waiting;
+    }
+
+    pub(super) fn write_worked(&self) {
+        lock(&self.unsaved).trouble = None;
+    }
+
+    pub(super) fn write_failed(&self, error: &OutboxError) {
+        let mut unsaved = lock(&self.unsaved);
+        unsaved.trouble = Some(error.to_string());
+        let lost = unsaved.waiting.lost;
+        drop(unsaved);
+        tracing::error!(%error, lost, "the outbox takes nothing: audit events wait in memory");
+    }
+}
