@@ -53,6 +53,8 @@ pub enum Standing {
 struct Signals {
     link: Link,
     reader: ReaderState,
+    /// Lanes whose first waiting entry the server does not take.
+    stuck: u64,
 }
 
 impl Desk {
@@ -62,7 +64,7 @@ impl Desk {
         let link = Link::Offline { since: clock.now() };
         Self {
             standing: Mutex::new(standing),
-            signals: Mutex::new(Signals { link, reader }),
+            signals: Mutex::new(Signals { link, reader, stuck: 0 }),
             changes: watch::Sender::new(0),
             clock,
         }
@@ -81,7 +83,7 @@ impl Desk {
     /// What the line at the top of every screen says.
     #[must_use]
     pub fn status(&self) -> StatusLine {
-        let Signals { link, reader } = *lock(&self.signals);
+        let Signals { link, reader, stuck } = *lock(&self.signals);
         let mut status = StatusLine {
             link,
             waiting: 0,
@@ -94,6 +96,7 @@ impl Desk {
         if let Standing::Enrolled(ward) = self.standing() {
             ward.report(&mut status);
         }
+        status.wedged += stuck;
         status
     }
 
@@ -137,6 +140,20 @@ impl Desk {
         if differs {
             self.changed();
         }
+    }
+
+    /// How many lanes the server does not take the next entry of: each needs a person.
+    pub fn set_stuck(&self, stuck: u64) {
+        let differs = std::mem::replace(&mut lock(&self.signals).stuck, stuck) != stuck;
+        if differs {
+            self.changed();
+        }
+    }
+
+    /// See [`Self::set_stuck`].
+    #[must_use]
+    pub fn stuck(&self) -> u64 {
+        lock(&self.signals).stuck
     }
 
     /// The badge reader came or went.

@@ -39,6 +39,8 @@ pub struct Ward {
     pub(super) feedback: Mutex<Option<Feedback>>,
     /// Counters of wrong PINs that the disk did not take.
     pub(super) unkept: Mutex<BTreeMap<UserId, Throttle>>,
+    /// Held while an event is decided and done.
+    acting: Mutex<()>,
     /// Whose PIN the session wants checked.
     pub(super) checks: Mutex<Option<UserId>>,
     pub(super) form: Mutex<Option<OpenForm>>,
@@ -85,6 +87,7 @@ impl Ward {
             clock: parts.clock,
             feedback: Mutex::new(None),
             unkept: Mutex::new(BTreeMap::new()),
+            acting: Mutex::new(()),
             checks: Mutex::new(None),
             form: Mutex::new(None),
             last_read: Mutex::new(None),
@@ -256,6 +259,8 @@ impl Ward {
 
     pub(super) fn session_on(&self, event: SessionEvent) {
         let random = self.clock.random::<10>();
+        // What one event decided is done before the next is looked at: two wrong PINs count as two.
+        let _acting = lock(&self.acting);
         let effects = lock(&self.session).on(event, self.clock.now(), self.clock.monotonic(), random);
         self.perform(effects);
     }

@@ -258,6 +258,8 @@ impl Uplink {
         }
         let online = matches!(self.engine.link(), Link::Online { .. });
         self.desk.set_link(online, clock.now());
+        let stuck = Lane::ALL.into_iter().filter(|lane| self.engine.stuck(*lane).is_some()).count();
+        self.desk.set_stuck(u64::try_from(stuck).unwrap_or(u64::MAX));
     }
 
     fn perform(&mut self, effect: SyncEffect) {
@@ -408,7 +410,7 @@ fn describe(opened: &Opened, desk: &Desk, ward: &Ward) -> Heartbeat {
         queue: QueueState {
             care: counts.care,
             audit: counts.audit,
-            wedged: counts.wedged,
+            wedged: counts.wedged + desk.stuck(),
             oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
         },
         cursor: ward.mirror().cursor().ok().flatten(),
