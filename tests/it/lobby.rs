@@ -7,6 +7,7 @@ use carepost_tests::api::text;
 use carepost_tests::children::run;
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::{Scene, vitals};
+use carepost_tests::world::PASSWORD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -37,7 +38,12 @@ async fn a_wrong_code_and_a_wrong_number_let_nobody_in_and_are_counted() -> Resu
     assert!(answer.status >= 400, "after so many wrong numbers the right one is refused: {answer:?}");
     assert_ne!(hall.status().await?["state"], "ACTIVE");
 
-    // Wrong codes: five, then not even a right one for a while.
+    // Wrong codes, typed by somebody who has not guessed yet: five, then not even a right one for a while.
+    let second = json!({"username": "second", "role": "org_admin"});
+    let second = text(&admin.post("/api/v1/users", &second).await?, "id")?;
+    admin.put(&format!("/api/v1/users/{second}/password"), &json!({"password": PASSWORD})).await?;
+    let slug = &scene.facility.organization.slug;
+    let admin = &scene.server.api()?.sign_in(Some(slug), "second", PASSWORD).await?;
     let mut statuses = Vec::new();
     for wrong in ["BCDF-GHJK", "BCDF-GHJL", "BCDF-GHJM", "BCDF-GHJN", "BCDF-GHJP", "BCDF-GHJQ"] {
         let answer = admin.call(Method::POST, "/api/v1/enrollments/approve", Some(&approve(wrong))).await?;
@@ -98,8 +104,11 @@ async fn a_second_key_on_known_hardware_waits_as_a_possible_clone() -> Result<()
     let folder = scene.folder_of("copy");
     copy(&hall.folder.join("factors"), &folder.join("factors"))?;
     let clone = Kiosk::hang(&folder, "copy", &scene.server, None, Badges::None, "").await?;
-    clone.says(&["The server knows another device with this hardware"]).await?;
-    clone.pairing_code().await?;
+    let code = clone.pairing_code().await?;
+    let approve = json!({"code": code, "facility_id": scene.facility.id, "device_name": "copy",
+        "device_type": "RASPBERRY_PI"});
+    let approved = scene.facility.organization.admin.post("/api/v1/enrollments/approve", &approve).await?;
+    assert_eq!(approved["possible_clone"], json!(true), "whoever lets it in is told: {approved}");
     let first = scene.facility.device("hall").await?;
     assert_eq!((&first["possible_clone"], &first["state"]), (&json!(true), &json!("ACTIVE")), "{first}");
     // The first keeps working.
