@@ -97,7 +97,7 @@ impl Ward {
         };
         match self.with_room(|| self.outbox.append(&permit, entry, audit)) {
             Ok(_) => {
-                self.write_worked();
+                self.entry_worked();
                 self.session_on(SessionEvent::Touched);
                 lock(&self.form).take_if(|form| form.is(on, id, key));
                 self.saved.notify_one();
@@ -125,7 +125,8 @@ impl Ward {
                 // That it failed is written down once the disk takes something, and shows that it does.
                 let failed = self.access(&actor, &page, false);
                 self.put_back(waiting, vec![failed]);
-                self.write_failed(&error);
+                let bytes = serde_json::to_vec(&change).map_or(0, |payload| payload.len());
+                self.entry_failed(bytes, &error);
                 Err(NotSaved::Storage(error.to_string()))
             }
         }

@@ -57,6 +57,8 @@ pub(super) struct LastRead {
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
     pub(super) trouble: Option<String>,
+    /// How many bytes the entry had that was refused last; 0 when none was.
+    refused: usize,
     waiting: Waiting,
 }
 
@@ -151,7 +153,17 @@ impl Ward {
     /// were sent, whose copies may give way, and every few seconds, from a blocking thread.
     pub fn retry_unsaved(&self) -> bool {
         let waiting = self.take_waiting();
-        !waiting.is_empty() && self.write_audit(waiting, Vec::new())
+        let (some, refused) = (!waiting.is_empty(), lock(&self.unsaved).refused);
+        if some && !self.write_audit(waiting, Vec::new()) {
+            return false;
+        }
+        if refused > 0 && self.with_room(|| self.outbox.try_room(refused)).is_err() {
+            return false;
+        }
+        if refused > 0 {
+            self.entry_worked();
+        }
+        some || refused > 0
     }
 
     /// Writes to the outbox; when that is full, copies of what the server has give way first.
@@ -218,11 +230,27 @@ impl Ward {
         unsaved.waiting = waiting;
     }
 
-    pub(super) fn write_worked(&self) {
-        lock(&self.unsaved).trouble = None;
+    fn write_worked(&self) {
+        let mut unsaved = lock(&self.unsaved);
+        if unsaved.refused == 0 {
+            unsaved.trouble = None;
+        }
     }
 
-    pub(super) fn write_failed(&self, error: &OutboxError) {
+    /// An entry was saved, or would be now.
+    pub(super) fn entry_worked(&self) {
+        let mut unsaved = lock(&self.unsaved);
+        unsaved.refused = 0;
+        unsaved.trouble = None;
+    }
+
+    /// An entry of that many bytes was refused for want of the disk.
+    pub(super) fn entry_failed(&self, bytes: usize, error: &OutboxError) {
+        lock(&self.unsaved).refused = bytes.max(1);
+        self.write_failed(error);
+    }
+
+    fn write_failed(&self, error: &OutboxError) {
         let mut unsaved = lock(&self.unsaved);
         unsaved.trouble = Some(error.to_string());
         let lost = unsaved.waiting.lost;

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::page::{self, Fault};
 use super::pages::{self, Sent};
 use super::{Kiosk, form};
-use crate::desk::view::{NotSaved, Refused, SessionKey};
+use crate::desk::view::{NotSaved, Refused, Screen, SessionKey};
 
 /// The answers of a form in the order they were sent.
 type Answers = Vec<(String, String)>;
@@ -56,9 +56,13 @@ pub(super) async fn keep_draft(
     let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     take(&mut sent, TOKEN);
-    let kept = kiosk.ask(move |desk| desk.keep_draft(&on, id, &workflow, &sent)).await?;
+    let (kept, screen) =
+        kiosk.ask(move |desk| (desk.keep_draft(&on, id, &workflow, &sent), desk.screen())).await?;
     Ok(match kept {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(Refused::Locked) if matches!(screen, Screen::Open(_)) => {
+            (StatusCode::CONFLICT, "Not kept: somebody else is signed in.").into_response()
+        }
         Err(refused) => (page::status_of(&refused), format!("Not kept: {refused}.")).into_response(),
     })
 }

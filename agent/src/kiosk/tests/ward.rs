@@ -287,7 +287,7 @@ async fn what_anna_typed_waits_for_her_when_ben_takes_over() {
         let bens = device.form(4).await;
         assert!(!bens.html.contains(r#"value="91""#), "Ben sees none of it: {}", bens.html);
         let late = device.keep(&sheet, "pulse=55").await;
-        assert_eq!(late.status, StatusCode::UNAUTHORIZED, "another form was shown since");
+        assert_eq!(late.status, StatusCode::CONFLICT, "another form was shown since");
         device.sign_in(ANNA);
         let again = device.form(4).await;
         assert!(again.html.contains(r#"value="91""#), "by save: {by_save}: {}", again.html);
@@ -308,7 +308,7 @@ async fn what_was_typed_is_kept_when_the_screen_locks() {
 
 #[tokio::test]
 async fn what_was_typed_long_after_the_lock_is_nobodys() {
-    for (seconds, status) in [(50, StatusCode::NO_CONTENT), (61, StatusCode::UNAUTHORIZED)] {
+    for (seconds, status) in [(50, StatusCode::NO_CONTENT), (61, StatusCode::CONFLICT)] {
         let device = Device::new();
         device.sign_in(ANNA);
         let sheet = device.form(4).await;
