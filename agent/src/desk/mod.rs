@@ -193,7 +193,9 @@ impl Desk {
     /// Lets time pass; when to call again.
     pub fn tick(&self) -> Option<Duration> {
         let ward = self.ward()?;
-        if ward.tick() {
+        // What a full disk did not take is written as soon as it does.
+        let mended = ward.retry_unsaved();
+        if ward.tick() || mended {
             self.changed();
         }
         ward.next_deadline()
