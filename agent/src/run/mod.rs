@@ -20,6 +20,8 @@ use carepost_protocol::wire::heartbeat::ReaderState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 pub(crate) use enrolling::{Ended, Enroller};
 pub(crate) use opened::Opened;
@@ -42,9 +44,10 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 /// # Errors
 /// When the configuration, the state directory or the kiosk's port cannot be used.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CAREPOST_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     // One thread is enough for a kiosk; files and PINs have blocking threads, a few of them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

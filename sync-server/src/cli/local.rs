@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 use utoipa::OpenApi as _;
 
 use super::{Said, people, show};
@@ -58,9 +60,10 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said
 
 /// Runs the server until SIGTERM or SIGINT.
 pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CAREPOST_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let config = Config::load(path)?;
     let bind = async |address| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))

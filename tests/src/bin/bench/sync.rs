@@ -21,7 +21,15 @@ const EDITS: usize = 1_000;
 const LIVE: usize = 100;
 const SEED: u64 = 20_260_501;
 
-/// A server with ten thousand records, and two devices.
+/// Two devices of one facility: what A charts, B hears of.
+struct Pair {
+    a: Device,
+    b: Device,
+    actor: Actor,
+    residents: Vec<PatientId>,
+}
+
+/// A server with ten thousand records in one facility, and another facility where people chart.
 pub(crate) struct Scene {
     pub(crate) folder: PathBuf,
     pub(crate) server: Server,
@@ -29,9 +37,10 @@ pub(crate) struct Scene {
     pub(crate) nurse: Nurse,
     pub(crate) residents: Vec<PatientId>,
     link: Link,
-    a: Device,
-    b: Device,
-    actor: Actor,
+    /// Where ten thousand records are, and stay ten thousand.
+    archive: Pair,
+    /// Where edits are made and heard of.
+    ward: Pair,
     /// The bodies of the corpus, as they lie in the feed.
     bodies: Vec<Vec<u8>>,
 }
@@ -43,13 +52,14 @@ impl Scene {
         organization.publish("vitals").await?;
         let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;
         let nurse = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
-        let ids = facility.admit(&residents("GY", 44, true)).await?;
-        let residents = ids.iter().map(|id| Ok(id.parse()?)).collect::<Result<Vec<PatientId>>>()?;
         let link = Link::start(server.devices).await?;
-        let port = link.address().port();
-        let a = Device::enroll(&folder.join("a"), &server, port, &facility, "A").await?;
-        let b = Device::enroll(&folder.join("b"), &server, port, &facility, "B").await?;
-        let actor = a.nurse(nurse.id.parse::<UserId>()?);
+        let archive = Pair::new(&folder.join("archive"), &server, &link, &facility, &nurse, "GY").await?;
+        let hillside = organization.facility("Hillside", "ALF", Some(48), 44).await?;
+        let other = hillside.nurse("Omar Reyes", "rn", "371640", "04B1B2C3D4E5F6").await?;
+        let ward = Pair::new(&folder.join("ward"), &server, &link, &hillside, &other, "HS").await?;
+        archive.queue(RECORDS, SEED)?;
+        archive.a.push_all().await?;
+        let residents = archive.residents.clone();
         let mut scene = Self {
             folder: folder.to_owned(),
             server,
@@ -57,13 +67,10 @@ impl Scene {
             nurse,
             residents,
             link,
-            a,
-            b,
-            actor,
+            archive,
+            ward,
             bodies: Vec::new(),
         };
-        scene.queue(RECORDS, SEED)?;
-        scene.a.push_all().await?;
         scene.weigh_corpus(figures).await?;
         Ok(scene)
     }
@@ -72,19 +79,8 @@ impl Scene {
         self.server.pid()
     }
 
-    /// Saves so many rounds of vitals at A, without sending them.
-    fn queue(&self, count: usize, seed: u64) -> Result<()> {
-        let mut random = Random::new(seed);
-        for at in 0..count {
-            let patient = self.residents.get(at % self.residents.len()).context("a resident")?;
-            let change = self.a.vitals(&self.actor, *patient, vitals(&mut random));
-            self.a.save(&self.actor, &change)?;
-        }
-        Ok(())
-    }
-
     async fn weigh_corpus(&mut self, figures: &mut Figures) -> Result<()> {
-        let mut stream = self.b.upstream.live(None).await?;
+        let mut stream = self.archive.b.upstream.live(None).await?;
         while self.bodies.len() < RECORDS {
             let Some(StreamEvent::Page(page)) = stream.next().await? else { continue };
             for line in page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -110,10 +106,10 @@ impl Scene {
             let mut bare = floors::bare(&self.folder.join(format!("bare-{round}.db")))?;
             floors::batches(&mut bare, &self.bodies)?
         };
-        let mirror = open_mirror(&self.folder.join(format!("mirror-{round}.db")), &self.b.grant)?;
+        let mirror = open_mirror(&self.folder.join(format!("mirror-{round}.db")), &self.archive.b.grant)?;
         let (bytes, cpu) = (self.bytes(), cpu_seconds(self.server.pid())?);
         let started = Instant::now();
-        drop(self.b.pull_all(&mirror).await?);
+        drop(self.archive.b.pull_all(&mirror).await?);
         let took = started.elapsed();
         figures.add("first_sync_10k.ms", ms(took));
         #[allow(clippy::cast_precision_loss)]
@@ -126,14 +122,14 @@ impl Scene {
 
     /// A thousand edits wait while the network is down, and then it is back.
     pub(crate) async fn edits(&self, round: usize, figures: &mut Figures) -> Result<()> {
-        self.queue(EDITS, SEED + 1 + round as u64)?;
+        self.ward.queue(EDITS, SEED + 1 + round as u64)?;
         let floor = {
             let mut bare = floors::bare(&self.folder.join(format!("bare-edits-{round}.db")))?;
             floors::batches(&mut bare, self.bodies.get(..EDITS).context("bodies")?)?
         };
         let bytes = self.bytes();
         let started = Instant::now();
-        self.a.push_all().await?;
+        self.ward.a.push_all().await?;
         figures.add("edits_1k.ms", ms(started.elapsed()));
         #[allow(clippy::cast_precision_loss)]
         figures.add("edits_1k.bytes", (self.bytes() - bytes) as f64);
@@ -143,30 +139,30 @@ impl Scene {
 
     /// A charts, B listens.
     pub(crate) async fn live(&self, round: usize, figures: &mut Figures) -> Result<()> {
-        let mut stream = self.b.pull_all(&self.b.mirror).await?;
-        let permit = self.b.may_read(&self.b.nurse(self.actor.user))?;
+        let Pair { a, b, actor, residents } = &self.ward;
+        let mut stream = b.pull_all(&b.mirror).await?;
+        let permit = b.may_read(&b.nurse(actor.user))?;
         let mut random = Random::new(SEED + 100 + round as u64);
         let mut waits = Vec::new();
         for at in 0..LIVE {
-            let patient = *self.residents.get(at % self.residents.len()).context("a resident")?;
-            let saved =
-                self.a.save(&self.actor, &self.a.vitals(&self.actor, patient, vitals(&mut random)))?;
+            let patient = *residents.get(at % residents.len()).context("a resident")?;
+            let saved = a.save(actor, &a.vitals(actor, patient, vitals(&mut random)))?;
             let listener = async {
                 loop {
                     let Some(StreamEvent::Page(page)) = stream.next().await? else { continue };
-                    let (mirror, end) = (std::sync::Arc::clone(&self.b.mirror), page.end);
+                    let (mirror, end) = (std::sync::Arc::clone(&b.mirror), page.end);
                     let applied = tokio::task::spawn_blocking(move || {
                         mirror.apply(&carepost_agent::mirror::Page::from_lines(&page.lines)?, &end)
                     });
                     applied.await??;
-                    let readable = self.b.mirror.records(&permit, patient, 1)?;
+                    let readable = b.mirror.records(&permit, patient, 1)?;
                     if readable.iter().any(|record| record.id == saved.record) {
                         return Ok::<_, anyhow::Error>(Instant::now());
                     }
                 }
             };
             let writer = async {
-                self.a.push_all().await?;
+                a.push_all().await?;
                 Ok::<_, anyhow::Error>(Instant::now())
             };
             let (readable, receipt) = tokio::try_join!(listener, writer)?;
@@ -191,6 +187,36 @@ impl Scene {
 
     fn bytes(&self) -> u64 {
         self.link.bytes_up() + self.link.bytes_down()
+    }
+}
+
+impl Pair {
+    async fn new(
+        folder: &Path,
+        server: &Server,
+        link: &Link,
+        facility: &Facility,
+        nurse: &Nurse,
+        prefix: &str,
+    ) -> Result<Self> {
+        let ids = facility.admit(&residents(prefix, 44, true)).await?;
+        let residents = ids.iter().map(|id| Ok(id.parse()?)).collect::<Result<Vec<PatientId>>>()?;
+        let port = link.address().port();
+        let a = Device::enroll(&folder.join("a"), server, port, facility, "A").await?;
+        let b = Device::enroll(&folder.join("b"), server, port, facility, "B").await?;
+        let actor = a.nurse(nurse.id.parse::<UserId>()?);
+        Ok(Self { a, b, actor, residents })
+    }
+
+    /// Saves so many rounds of vitals at A, without sending them.
+    fn queue(&self, count: usize, seed: u64) -> Result<()> {
+        let mut random = Random::new(seed);
+        for at in 0..count {
+            let patient = self.residents.get(at % self.residents.len()).context("a resident")?;
+            let change = self.a.vitals(&self.actor, *patient, vitals(&mut random));
+            self.a.save(&self.actor, &change)?;
+        }
+        Ok(())
     }
 }
 
