@@ -22,6 +22,7 @@ mod main_job;
 mod offline;
 mod plaintext;
 mod power_loss;
+mod presets;
 mod revocation;
 mod sessions;
 mod tidy;
