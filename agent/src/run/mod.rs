@@ -5,6 +5,7 @@
 //! happens to the network, they go on.
 
 mod enrolling;
+mod exchange;
 mod network;
 mod opened;
 mod syncing;
