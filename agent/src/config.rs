@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
@@ -268,14 +267,6 @@ impl Config {
     }
 }
 
-impl Session {
-    /// See the field.
-    #[must_use]
-    pub const fn screen_lock(&self) -> Duration {
-        Duration::from_secs(self.screen_lock)
-    }
-}
-
 fn default_state_dir() -> PathBuf {
     PathBuf::from("/var/lib/carepost-agent")
 }
@@ -320,6 +311,21 @@ mod tests {
         assert_eq!(config.kiosk.listen.to_string(), "127.0.0.1:3000");
         assert_eq!(config.session.screen_lock, 120);
         assert_eq!(config.badge.source, BadgeSource::Pcsc);
+    }
+
+    #[test]
+    fn the_example_names_every_key_at_its_default() {
+        let example = include_str!("../../systemd/agent.example.toml");
+        let least = format!("[server]\nurl = \"{}\"\n", "https://devices.care.example.test:8444");
+        let defaults = format!("{:?}", parse(&least, &[]).unwrap());
+        assert_eq!(format!("{:?}", parse(example, &[]).unwrap()), defaults);
+        let uncommented: String = example
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')).unwrap_or(line))
+            .filter(|line| !line.starts_with("ca_file"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        assert_eq!(format!("{:?}", parse(&uncommented, &[]).unwrap()), defaults);
     }
 
     #[test]
