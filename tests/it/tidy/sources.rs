@@ -85,8 +85,9 @@ fn a_planted_machine_path_is_found() {
     for folder in MACHINE_FOLDERS {
         let path = format!("see /{folder}/notes");
         assert_found(&machine_paths(&[File::planted("README.md", &path)]), "README.md:1");
+        let inside = format!("target/{folder}/a https://example.test/{folder}/a");
+        assert_kept(&machine_paths(&[File::planted("README.md", &inside)]));
     }
-    assert_kept(&machine_paths(&[File::planted("README.md", "target/work/a https://example.test/work/a")]));
 }
 
 /// Clocks and dice named in a pure crate, outside its comments.
