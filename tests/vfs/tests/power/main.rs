@@ -12,4 +12,7 @@
 
 mod cuts;
 mod device;
+mod mirror;
 mod outbox;
+mod server;
+mod store;
