@@ -198,6 +198,9 @@ unsafe extern "C" fn read(
     bytes: c_int,
     offset: sqlite3_int64,
 ) -> c_int {
+    if let Some(code) = seen(file).and_then(|seen| seen.state.trouble(Operation::Read)) {
+        return code;
+    }
     pass_on!(file, xRead, into, bytes, offset)
 }
 

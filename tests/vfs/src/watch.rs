@@ -15,8 +15,10 @@ static WATCHED: Mutex<BTreeMap<PathBuf, Weak<State>>> = Mutex::new(BTreeMap::new
 /// What an operation is to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// EIO: the disk does not do it.
+    /// EIO from whatever changes something: writes, syncs, truncations, files made, opened, deleted.
     Broken,
+    /// EIO from reads.
+    Unreadable,
     /// ENOSPC: there is no room. Only what takes room is counted: writes, new files, the WAL's index.
     Full,
 }
@@ -44,6 +46,7 @@ pub struct Watch {
 pub(crate) enum Operation {
     Make,
     Open,
+    Read,
     Write,
     Truncate,
     Sync,
@@ -189,15 +192,20 @@ fn lying_in(directory: &Path) -> std::io::Result<BTreeMap<Name, Vec<u8>>> {
 
 /// None for an operation that such trouble does not reach.
 fn code(trouble: Trouble, operation: Operation) -> Option<c_int> {
-    match (trouble, operation) {
-        (Trouble::Full, Operation::Write) => Some(ffi::SQLITE_FULL),
-        (Trouble::Full, Operation::Index) => Some(ffi::SQLITE_IOERR_SHMSIZE),
-        (Trouble::Broken, Operation::Open) | (_, Operation::Make) => Some(ffi::SQLITE_CANTOPEN),
-        (Trouble::Full, _) => None,
-        (Trouble::Broken, Operation::Write) => Some(ffi::SQLITE_IOERR_WRITE),
-        (Trouble::Broken, Operation::Truncate) => Some(ffi::SQLITE_IOERR_TRUNCATE),
-        (Trouble::Broken, Operation::Sync) => Some(ffi::SQLITE_IOERR_FSYNC),
-        (Trouble::Broken, Operation::Delete) => Some(ffi::SQLITE_IOERR_DELETE),
-        (Trouble::Broken, Operation::Index) => Some(ffi::SQLITE_IOERR_SHMMAP),
+    let broken = match operation {
+        Operation::Make | Operation::Open => ffi::SQLITE_CANTOPEN,
+        Operation::Read => ffi::SQLITE_IOERR_READ,
+        Operation::Write => ffi::SQLITE_IOERR_WRITE,
+        Operation::Truncate => ffi::SQLITE_IOERR_TRUNCATE,
+        Operation::Sync => ffi::SQLITE_IOERR_FSYNC,
+        Operation::Delete => ffi::SQLITE_IOERR_DELETE,
+        Operation::Index => ffi::SQLITE_IOERR_SHMMAP,
+    };
+    match trouble {
+        Trouble::Broken => (operation != Operation::Read).then_some(broken),
+        Trouble::Unreadable => (operation == Operation::Read).then_some(broken),
+        Trouble::Full if operation == Operation::Write => Some(ffi::SQLITE_FULL),
+        Trouble::Full if operation == Operation::Index => Some(ffi::SQLITE_IOERR_SHMSIZE),
+        Trouble::Full => (operation == Operation::Make).then_some(broken),
     }
 }

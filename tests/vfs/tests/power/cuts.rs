@@ -54,9 +54,13 @@ pub fn tell(what: &str, tally: &Tally) {
     println!("{what}: {} cuts, {} outcomes, {} lost", tally.cuts, tally.outcomes, tally.lost);
 }
 
+/// How many times as much as usual is to be tried.
+pub fn times() -> usize {
+    of_environment("CAREPOST_CUTS").map_or(1, |times| times.max(1).try_into().unwrap())
+}
+
 fn moments(recording: &Recording, count: usize, dice: &mut Dice) -> Vec<usize> {
-    let times = of_environment("CAREPOST_CUTS").and_then(|times| times.try_into().ok()).unwrap_or(1);
-    let count = count * times;
+    let count = count * times();
     let mut syncs: Vec<usize> = recording.before_syncs().collect();
     while syncs.len() > count / 2 {
         syncs.swap_remove(dice.below(syncs.len()));

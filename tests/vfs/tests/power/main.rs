@@ -12,6 +12,9 @@
 
 mod cuts;
 mod device;
+mod failing_device;
+mod failing_store;
+mod faults;
 mod mirror;
 mod outbox;
 mod server;

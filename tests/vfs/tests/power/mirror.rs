@@ -77,6 +77,13 @@ impl Story {
     }
 }
 
+impl Step {
+    /// Whether it is a page with something behind a cursor.
+    pub fn ends_after(&self, cursor: Option<Cursor>) -> bool {
+        matches!(self, Self::Apply(_, end) if cursor.is_none_or(|cursor| end.cursor.seq > cursor.seq))
+    }
+}
+
 impl Shown {
     pub fn of(mirror: &Mirror) -> Self {
         Self {
