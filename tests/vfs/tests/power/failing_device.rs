@@ -130,12 +130,16 @@ impl Session for Sync<'_> {
         Ok(())
     }
 
-    fn is_clear(error: &SyncError) -> bool {
+    fn is_clear(&self, error: &SyncError) -> bool {
         match error {
             SyncError::Outbox(OutboxError::Full | OutboxError::Sqlite(_))
             | SyncError::Outbox(OutboxError::Open(OpenError::Sqlite { .. }))
             | SyncError::Mirror(MirrorError::Full | MirrorError::Sqlite(_))
             | SyncError::Mirror(MirrorError::Open(OpenError::Sqlite { .. })) => true,
+            // What cannot be read cannot be told from what another key wrote.
+            SyncError::Outbox(OutboxError::Open(OpenError::NotReadable { .. })) => {
+                self.trouble == Trouble::Unreadable
+            }
             SyncError::Outbox(_) | SyncError::Mirror(_) => false,
         }
     }

@@ -80,7 +80,7 @@ impl Session for Serving<'_> {
         Ok(())
     }
 
-    fn is_clear(error: &StoreError) -> bool {
+    fn is_clear(&self, error: &StoreError) -> bool {
         matches!(error, StoreError::Full | StoreError::NotDurable(_) | StoreError::Engine(_))
     }
 

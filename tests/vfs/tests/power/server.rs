@@ -36,7 +36,7 @@ pub struct Kiosk {
     identity: DeviceIdentity,
     facility: FacilityScope,
     incarnation: IncarnationId,
-    payloads: Vec<Box<RawValue>>,
+    changes: Vec<Box<RawValue>>,
 }
 
 /// Waits for what the store's own threads do.
@@ -135,11 +135,11 @@ impl Kiosk {
         let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
         let identity = store.system().device_by_key(presented(&key).sha256).await.unwrap().unwrap();
         let incarnation = IncarnationId::new(at(0), [1; 10]);
-        let payloads = (0..changes).map(|number| {
+        let changes = (0..changes).map(|number| {
             let change = charted(nurse, patient, grant.assignment_id, number);
             serde_json::value::to_raw_value(&change).unwrap()
         });
-        Self { payloads: payloads.collect(), key, identity, facility, incarnation }
+        Self { changes: changes.collect(), key, identity, facility, incarnation }
     }
 
     /// Whether the store knows the device and lets it speak.
@@ -154,12 +154,13 @@ impl Kiosk {
     /// Pushes the changes from the first number up to and with the last.
     pub async fn push(&self, store: &Store, first: u64, last: u64) -> Result<PushReceipt, StoreError> {
         let (from, to) = (usize::try_from(first - 1).unwrap(), usize::try_from(last).unwrap());
-        let link = |upon: Link, (n, payload): (u64, &Box<RawValue>)| {
-            upon.next(n, &PayloadHash::of(payload.get().as_bytes()))
+        let changes: Vec<&RawValue> = self.changes.iter().map(AsRef::as_ref).collect();
+        let link = |upon: Link, (n, change): (u64, &&RawValue)| {
+            upon.next(n, &PayloadHash::of(change.get().as_bytes()))
         };
         let genesis = Link::genesis(self.identity.device(), self.incarnation, Lane::Care);
-        let previous = (1..).zip(&self.payloads[..from]).fold(genesis, link);
-        let head = (first..).zip(&self.payloads[from..to]).fold(previous, link);
+        let previous = (1..).zip(&changes[..from]).fold(genesis, link);
+        let head = (first..).zip(&changes[from..to]).fold(previous, link);
         let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
         let batch = PushBatch {
             lane: Lane::Care,
@@ -169,7 +170,7 @@ impl Kiosk {
             previous,
             head,
             signature: signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
-            changes: self.payloads[from..to].iter().map(AsRef::as_ref).collect(),
+            changes: changes[from..to].to_vec(),
         };
         let batch = Batch::check(&self.identity, None, &batch)?;
         store.facility(&self.facility).push(&self.identity, batch).await
