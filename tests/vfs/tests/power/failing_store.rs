@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use carepost_protocol::change::Verdict;
 use carepost_server::store::{Store, StoreError};
+use carepost_vfs::Trouble;
 
 use crate::cuts::directory;
 use crate::faults::{Session, operations_fail};
@@ -15,6 +16,7 @@ struct Serving<'a> {
     store: Option<Store>,
     /// Where in the feed each change was said to be.
     seqs: Vec<u64>,
+    trouble: Trouble,
 }
 
 #[derive(Clone, Copy)]
@@ -45,10 +47,12 @@ fn a_server_whose_disk_fails_takes_each_push_exactly_once() {
     let store = open(enrolled.path()).unwrap();
     let kiosk = wait(Kiosk::enroll(&store, CHANGES.try_into().unwrap()));
     drop(store);
-    let database = std::fs::read(enrolled.path().join("server.db")).unwrap();
-    operations_fail("server", |place: &Path, _| {
-        std::fs::write(place.join("server.db"), &database).unwrap();
-        Serving { kiosk: &kiosk, place: place.to_owned(), store: None, seqs: Vec::new() }
+    // Threads that close at the same time leave the WAL to whoever opens next.
+    let files = ["server.db", "server.db-wal"].map(|name| (name, enrolled.path().join(name)));
+    let files = files.map(|(name, path)| (name, std::fs::read(path).unwrap_or_default()));
+    operations_fail("server", |place: &Path, trouble| {
+        files.iter().for_each(|(name, content)| std::fs::write(place.join(name), content).unwrap());
+        Serving { kiosk: &kiosk, place: place.to_owned(), store: None, seqs: Vec::new(), trouble }
     });
 }
 
@@ -81,7 +85,9 @@ impl Session for Serving<'_> {
     }
 
     fn is_clear(&self, error: &StoreError) -> bool {
-        matches!(error, StoreError::Full | StoreError::NotDurable(_) | StoreError::Engine(_))
+        // What cannot be read cannot be told from what another key wrote.
+        let unreadable = matches!(error, StoreError::WrongKey(_)) && self.trouble == Trouble::Unreadable;
+        unreadable || matches!(error, StoreError::Full | StoreError::NotDurable(_) | StoreError::Engine(_))
     }
 
     fn check(mut self) {
