@@ -148,7 +148,8 @@ pub fn page(lines: &str) -> Page {
 }
 
 pub fn end(epoch: u64, seq: u64, head: u64) -> PageEnd {
-    PageEnd { cursor: Cursor { epoch, seq }, head, server_time: at(0) }
+    let cursor = Cursor { epoch, seq };
+    serde_json::from_value(json!({"cursor": cursor, "head": head, "server_time": at(0)})).unwrap()
 }
 
 /// A resident where `seq` is a multiple of four, else a record about one of them.
@@ -164,17 +165,17 @@ pub fn put(lines: &mut String, seq: u64, number: u8, epoch: u64) {
         };
         json!({"collection": "patients", "id": resident.id, "seq": seq, "body": resident})
     } else {
-        let record = RecordDocument {
-            id: RecordId::from_bytes([number; 16]),
-            patient_id: PATIENT,
-            workflow: "vitals".into(),
-            schema_version: 1,
-            recorded_by: NURSE,
-            recorded_at: at(seq.try_into().unwrap()),
-            clock_quality: ClockQuality::Synced,
-            values: json!({"note": "quiet night ".repeat(60)}).as_object().unwrap().clone(),
-        };
-        json!({"collection": "records", "id": record.id, "seq": seq, "body": record})
+        let record = json!({
+            "id": RecordId::from_bytes([number; 16]),
+            "patient_id": PATIENT,
+            "workflow": "vitals",
+            "schema_version": 1,
+            "recorded_by": NURSE,
+            "recorded_at": at(seq.try_into().unwrap()),
+            "clock_quality": ClockQuality::Synced,
+            "values": {"note": "quiet night ".repeat(60)},
+        });
+        json!({"collection": "records", "id": record["id"], "seq": seq, "body": record})
     };
     lines.push_str(&format!("{line}\n"));
 }

@@ -162,16 +162,20 @@ impl Kiosk {
         let previous = (1..).zip(&changes[..from]).fold(genesis, link);
         let head = (first..).zip(&changes[from..to]).fold(previous, link);
         let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
-        let batch = PushBatch {
-            lane: Lane::Care,
-            incarnation: self.incarnation,
-            parent: None,
-            first_n: first,
-            previous,
-            head,
-            signature: signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
-            changes: changes[from..to].to_vec(),
-        };
+        let signature: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        // As it comes over the wire: the changes byte for byte.
+        let changes: Vec<&str> = changes[from..to].iter().map(|change| change.get()).collect();
+        let envelope = json!({
+            "lane": Lane::Care,
+            "incarnation": self.incarnation,
+            "first_n": first,
+            "previous": previous,
+            "head": head,
+            "signature": signature,
+        });
+        let envelope = envelope.to_string();
+        let body = format!("{},\"changes\":[{}]}}", envelope.trim_end_matches('}'), changes.join(","));
+        let batch: PushBatch<'_> = serde_json::from_str(&body).unwrap();
         let batch = Batch::check(&self.identity, None, &batch)?;
         store.facility(&self.facility).push(&self.identity, batch).await
     }
