@@ -1,11 +1,12 @@
 //! The disk fails under a device that saves, pushes, pulls and prunes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use carepost_agent::mirror::{Found, Mirror, MirrorError};
 use carepost_agent::outbox::{Outbox, OutboxError};
 use carepost_agent::sqlite::OpenError;
 use carepost_protocol::change::Lane;
+use carepost_protocol::id::IncarnationId;
 use carepost_vfs::Trouble;
 
 use crate::cuts::directory;
@@ -20,6 +21,8 @@ struct Sync<'a> {
     device: &'a Device,
     place: PathBuf,
     outbox: Option<Outbox>,
+    /// The outbox's life since it was first opened.
+    incarnation: Option<IncarnationId>,
     mirror: Option<Mirror>,
     pages: &'a [Step],
     /// What a mirror shows that took each page.
@@ -78,6 +81,7 @@ fn a_device_whose_disk_fails_saves_settles_and_pulls_exactly_once() {
         device: &device,
         place: place.to_owned(),
         outbox: None,
+        incarnation: None,
         mirror: None,
         pages: &pages,
         wanted: &wanted,
@@ -96,7 +100,10 @@ impl Session for Sync<'_> {
         match ACTS[step] {
             Act::OpenOutbox => {
                 drop(self.outbox.take());
-                self.outbox = Some(self.device.open(&self.place)?);
+                let outbox = self.device.open(&self.place)?;
+                let first = *self.incarnation.get_or_insert(outbox.incarnation());
+                assert_eq!(outbox.incarnation(), first);
+                self.outbox = Some(outbox);
             }
             Act::OpenMirror => {
                 drop(self.mirror.take());
@@ -119,13 +126,7 @@ impl Session for Sync<'_> {
                 }
             }
             Act::Prune => drop(self.outbox().prune(2, at(100 + WEEK))?),
-            // As many as follow the cursor.
-            Act::Apply(last) => {
-                let cursor = self.mirror.as_ref().map(Mirror::cursor).transpose()?.flatten();
-                for page in self.pages[..=last].iter().filter(|page| page.ends_after(cursor)) {
-                    mirror::take(page, &mut self.mirror, &self.place)?;
-                }
-            }
+            Act::Apply(last) => pull(&mut self.mirror, &self.pages[..=last], &self.place)?,
         }
         Ok(())
     }
@@ -144,20 +145,26 @@ impl Session for Sync<'_> {
         }
     }
 
-    fn check(mut self) {
-        let incarnation = self.outbox().incarnation();
+    fn close(&mut self) {
         drop((self.outbox.take(), self.mirror.take()));
-        let outbox = self.device.open(&self.place).unwrap();
-        assert_eq!(outbox.incarnation(), incarnation);
-        let entries = entries(&self.place, incarnation);
+    }
+
+    fn check(&self, place: &Path, after_cut: bool) {
+        let outbox = self.device.open(place).unwrap();
+        assert_eq!(Some(outbox.incarnation()), self.incarnation);
+        let entries = entries(place, outbox.incarnation());
         let care: Vec<_> =
             entries.range((0, 0)..(0, u64::MAX)).map(|((_, n), (done, _))| (*n, *done)).collect();
         assert_eq!(care, [(3, true), (4, true), (5, true), (FORMS, false)]);
         // Whoever presses again after an unclear answer leaves one audit event more.
         assert!(entries.range((1, 0)..(1, u64::MAX)).count() as u64 > FORMS);
-        let mirror = mirror::open(&self.place).unwrap();
-        assert_eq!(mirror.1, Found::Intact);
-        assert_eq!(Shown::of(&mirror.0), *self.wanted);
+        let (mirror, found) = mirror::open(place).unwrap();
+        assert_eq!(found, Found::Intact);
+        let mut mirror = Some(mirror);
+        if after_cut {
+            pull(&mut mirror, self.pages, place).unwrap();
+        }
+        assert_eq!(Shown::of(&mirror.unwrap()), *self.wanted);
     }
 }
 
@@ -165,6 +172,12 @@ impl Sync<'_> {
     fn outbox(&self) -> &Outbox {
         self.outbox.as_ref().unwrap()
     }
+}
+
+/// Applies the pages that follow the cursor.
+fn pull(mirror: &mut Option<Mirror>, pages: &[Step], place: &Path) -> Result<(), MirrorError> {
+    let cursor = mirror.as_ref().map(Mirror::cursor).transpose()?.flatten();
+    pages.iter().filter(|page| page.ends_after(cursor)).try_for_each(|page| mirror::take(page, mirror, place))
 }
 
 fn pages() -> Vec<Step> {

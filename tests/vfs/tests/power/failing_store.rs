@@ -90,14 +90,17 @@ impl Session for Serving<'_> {
         unreadable || matches!(error, StoreError::Full | StoreError::NotDurable(_) | StoreError::Engine(_))
     }
 
-    fn check(mut self) {
+    fn close(&mut self) {
         drop(self.store.take());
-        let store = open(&self.place).unwrap();
+    }
+
+    fn check(&self, place: &Path, _: bool) {
+        let store = open(place).unwrap();
         let again = verdicts(&wait(self.kiosk.push(&store, 1, CHANGES)).unwrap());
         let wanted: Vec<_> = self.seqs.iter().map(|seq| (Verdict::Duplicate, *seq)).collect();
         assert_eq!(again, wanted);
         drop(store);
-        assert!(is_sound(&self.place));
+        assert!(is_sound(place));
     }
 }
 

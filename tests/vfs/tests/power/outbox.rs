@@ -52,7 +52,7 @@ fn without_a_sync_for_each_save_power_cuts_lose_saves() {
         watch
     };
     let story = Story::of(&device, weakened);
-    let tally = cut(&story.recording, 40, |moment, found| story.loses(&device, moment, found));
+    let tally = cut(&story.recording, 25, |moment, found| story.loses(&device, moment, found));
     tell("outbox with synchronous=NORMAL", &tally);
     assert!(tally.lost > 0, "{tally:?}");
 }

@@ -29,7 +29,7 @@ struct Push {
 #[test]
 fn no_power_cut_loses_a_push_or_turns_the_feed_back() {
     let story = Story::of(|_| {});
-    let tally = cut(&story.recording, 60, |moment, found| story.loses(moment, found));
+    let tally = cut(&story.recording, 50, |moment, found| story.loses(moment, found));
     tell("store", &tally);
     assert_eq!(tally.lost, 0, "{tally:?}");
 }
@@ -38,7 +38,7 @@ fn no_power_cut_loses_a_push_or_turns_the_feed_back() {
 #[test]
 fn without_a_sync_for_each_push_power_cuts_lose_pushes() {
     let story = Story::of(Watch::weaken);
-    let tally = cut(&story.recording, 15, |moment, found| story.loses(moment, found));
+    let tally = cut(&story.recording, 10, |moment, found| story.loses(moment, found));
     tell("store with synchronous=NORMAL", &tally);
     assert!(tally.lost > 0, "{tally:?}");
 }
@@ -48,7 +48,7 @@ fn a_migration_that_the_power_cut_off_is_made_again() {
     let place = directory();
     let watch = Watch::over(place.path());
     drop(open(place.path()).unwrap());
-    let tally = cut(&watch.recording(), 40, |_, cut_off| {
+    let tally = cut(&watch.recording(), 30, |_, cut_off| {
         let store = open(cut_off).unwrap();
         wait(found(&store)).unwrap();
         drop(store);
