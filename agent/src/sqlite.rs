@@ -255,6 +255,10 @@ fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.query_row(&format!("PRAGMA wal_autocheckpoint = {fold_at_pages}"), [], |_| Ok(()))?;
+        // Frames that an earlier process wrote and could not sync may be in the system's memory only; one
+        // behind them would be lost with them. Folding them back writes them again, and the WAL begins
+        // anew. A disk too full for it opens all the same.
+        let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
         // After a large page the WAL is cut back to this many bytes rather than kept at its largest.
         connection.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
     }

@@ -91,6 +91,10 @@ fn open(
     )?;
     match purpose {
         Purpose::Write { max_pages } => {
+            // Frames that an earlier process wrote and could not sync may be in the system's memory only;
+            // one behind them would be lost with them. Folding them back writes them again, and the WAL
+            // begins anew. A disk too full for it opens all the same.
+            let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
             migrate(&mut connection, ambient.now())?;
             if let Some(pages) = max_pages {
                 connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use carepost_agent::outbox::Outbox;
 use carepost_protocol::change::Lane;
 use carepost_protocol::id::IncarnationId;
-use carepost_vfs::{Recording, Watch};
+use carepost_vfs::{Dice, Disk, Fault, Outcome, Recording, Trouble, Watch};
 
 use crate::cuts::{cut, directory, tell};
 use crate::device::{Device, WEEK, at, audit, entries, receipt, save};
@@ -55,6 +55,36 @@ fn without_a_sync_for_each_save_power_cuts_lose_saves() {
     let tally = cut(&story.recording, 25, |moment, found| story.loses(&device, moment, found));
     tell("outbox with synchronous=NORMAL", &tally);
     assert!(tally.lost > 0, "{tally:?}");
+}
+
+/// A process that could not sync an entry is gone, and the next one finds the entry in the system's memory
+/// only. Pressing again answers that it is saved: so by then it is.
+#[test]
+fn what_was_found_behind_a_failed_sync_is_written_before_it_is_answered_for() {
+    let device = Device::new();
+    let found_unsynced = (0..30).filter(|after| {
+        let place = directory();
+        let watch = Watch::over(place.path());
+        let outbox = device.open(place.path()).unwrap();
+        save(&outbox, &form(1), 200).unwrap();
+        watch.fail(Fault { trouble: Trouble::Broken, after: *after, lasting: true });
+        let failed = save(&outbox, &form(2), 200).is_err();
+        drop(outbox);
+        watch.mend();
+        let outbox = device.open(place.path()).unwrap();
+        let found = outbox.head(Lane::Care).unwrap().0 == 2;
+        (1..=3).for_each(|n| assert_eq!(save(&outbox, &form(n), 200).unwrap().n, n));
+
+        let (recording, cut) = (watch.recording(), directory());
+        let mut disk = Disk::new(&recording);
+        disk.advance(recording.len());
+        disk.cut(Outcome::Dropped, &mut Dice::new(0), cut.path()).unwrap();
+        let outbox = device.open(cut.path()).unwrap();
+        assert_eq!(outbox.head(Lane::Care).unwrap().0, 3, "after {after} operations");
+        entries(cut.path(), outbox.incarnation());
+        failed && found
+    });
+    assert!(found_unsynced.count() > 0, "no save failed and was found all the same");
 }
 
 impl Story {
