@@ -25,6 +25,7 @@ mod power_loss;
 mod presets;
 mod revocation;
 mod sessions;
+mod simulation;
 mod tidy;
 mod units;
 
