@@ -1,0 +1,341 @@
+//! Devices whose clocks are wrong: they reach their server, chart, and leave nothing behind that is
+//! wrong after the clock was set right.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use carepost_protocol::time::Timestamp;
+use carepost_tests::clock;
+use carepost_tests::kiosk::Kiosk;
+use carepost_tests::scene::{Scene, vitals};
+use carepost_tests::world::{Facility, PASSWORD};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+const DAY: i64 = 24 * 3600;
+const YEAR: i64 = 365 * DAY;
+/// Five minutes after the epoch: what a Pi without a battery says after booting.
+const PI: i64 = 300;
+/// 2099.
+const POISON: i64 = 4_070_908_800;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pi_that_boots_in_1970_enrolls_charts_and_tells_the_right_time() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    clock::set(&scene.folder_of("hall"), PI)?;
+    let mut hall = scene.kiosk("hall").await?;
+    let (name, id) = scene.resident()?;
+    hall.sign_in(&scene.nora).await?;
+    hall.chart(name, "vitals", &vitals("First day")).await?;
+    scene.has_notes(id, &notes(&["First day"])).await?;
+    assert_made(&scene.facility, id, "First day", "synced", clock::now()?, 10).await?;
+    let device = scene.facility.device("hall").await?;
+    let skew = device.get("clock_skew_ms").and_then(Value::as_i64).context("no clock_skew_ms")?;
+    assert!(skew < -50 * YEAR * 1000, "the server is told how far it is off: {skew}");
+    let (code, said) = hall.command(&["doctor"]).await?;
+    assert!(said.contains("behind the server's: OFF"), "doctor names the clock ({code}): {said}");
+
+    // Off and on again, and there is no network: what is known is the floor.
+    hall.stop().await?;
+    hall.link.cut();
+    clock::set(&hall.folder, PI)?;
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.chart(name, "vitals", &vitals("Offline")).await?;
+    hall.link.restore();
+    hall.status_is("link", "ONLINE").await?;
+    hall.chart(name, "vitals", &vitals("Back again")).await?;
+    scene.has_notes(id, &notes(&["First day", "Offline", "Back again"])).await?;
+    assert_made(&scene.facility, id, "Offline", "estimated", clock::now()?, 120).await?;
+    assert_made(&scene.facility, id, "Back again", "synced", clock::now()?, 10).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_renewed_during_four_months_offline_is_trusted_by_a_stopped_clock() -> Result<()> {
+    let folder = TempDir::new()?;
+    let now = clock::now()?;
+    let then = now - 120 * DAY;
+    // Four months ago: server and kiosk know each other, and the clocks are right.
+    clock::set(&folder.path().join("server"), then)?;
+    clock::set(&folder.path().join("hall"), then)?;
+    let mut scene = Scene::within(folder, 2).await?;
+    let authority = authority("Facility IT", then - YEAR, now + YEAR)?;
+    let both = scene.folder_of("both.crt");
+    std::fs::write(&both, std::fs::read_to_string(&scene.server.ca)? + &authority.pem())?;
+    scene.server.ca = both;
+    let mut hall = scene.kiosk("hall").await?;
+    hall.stop().await?;
+
+    // Today: the server has a certificate that is ten days old, the kiosk's clock stood still.
+    scene.server.stop().await?;
+    clock::right(&scene.server.folder)?;
+    let renewed = certificate("localhost", &authority, now - 10 * DAY, now + 80 * DAY)?;
+    std::fs::write(scene.server.folder.join("state/tls.crt"), renewed.pem())?;
+    std::fs::write(scene.server.folder.join("state/tls.key"), renewed.key.serialize_pem())?;
+    scene.server.resume().await?;
+    clock::set(&hall.folder, then + 600)?;
+    hall.link.cut();
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    let (name, id) = scene.resident()?;
+    hall.chart(name, "vitals", &vitals("Before the network")).await?;
+    hall.link.restore();
+    hall.status_is("link", "ONLINE").await?;
+    hall.chart(name, "vitals", &vitals("After it")).await?;
+
+    let mut facility = scene.facility.clone();
+    facility.organization.admin =
+        scene.server.api()?.sign_in(Some("golden-years"), "admin", PASSWORD).await?;
+    facility.has_records(id, 2).await?;
+    assert_made(&facility, id, "Before the network", "estimated", then + 600, 120).await?;
+    assert_made(&facility, id, "After it", "synced", clock::now()?, 10).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_once_stood_at_2099_poisons_nothing() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let omar = scene.facility.nurse("Omar Reyes", "lpn", "371640", "04B1B2C3D4E5F6").await?;
+    let mut hall = scene.kiosk("hall").await?;
+    let (name, id) = scene.resident()?;
+    hall.stop().await?;
+
+    // It connects, though every certificate there is has ended by its clock.
+    clock::set(&hall.folder, POISON)?;
+    hall.start().await?;
+    hall.status_is("link", "ONLINE").await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.chart(name, "vitals", &vitals("At 2099 online")).await?;
+    scene.has_notes(id, &notes(&["At 2099 online"])).await?;
+    assert_made(&scene.facility, id, "At 2099 online", "synced", clock::now()?, 10).await?;
+
+    // And so it does after a night offline, in which somebody locks himself out.
+    hall.stop().await?;
+    hall.link.cut();
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.chart(name, "vitals", &vitals("At 2099 offline")).await?;
+    lock_out(&hall, &omar.uid).await?;
+    hall.stop().await?;
+
+    // The clock is set right. Forty minutes later the lock-out is over, and not seventy years later.
+    clock::set(&hall.folder, clock::now()?)?;
+    hall.start().await?;
+    hall.tap(&omar.uid).await?;
+    hall.says(&["Locked after too many wrong PINs"]).await?;
+    hall.stop().await?;
+    clock::set(&hall.folder, clock::now()? + 40 * 60)?;
+    hall.start().await?;
+    hall.sign_in(&omar).await?;
+    hall.stop().await?;
+
+    clock::right(&hall.folder)?;
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.chart(name, "vitals", &vitals("Right again")).await?;
+    hall.link.restore();
+    scene.has_notes(id, &notes(&["At 2099 online", "At 2099 offline", "Right again"])).await?;
+    assert_made(&scene.facility, id, "At 2099 offline", "estimated", clock::now()?, 120).await?;
+    // The floor is a time that the server said, and none of the clock's.
+    assert_made(&scene.facility, id, "Right again", "estimated", clock::now()?, 60).await?;
+    hall.status_is("wedged", 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_in_mid_session_neither_locks_nor_reorders() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let mut hall = scene.kiosk("hall").await?;
+    let (name, id) = scene.resident()?;
+    hall.stop().await?;
+    let now = clock::now()?;
+    clock::set(&hall.folder, now)?;
+    hall.link.cut();
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    let jumps = [0, 3600, -3600, 3 * YEAR, -PI - now, POISON - now, 8 * 3600, 0];
+    let mut made = Vec::new();
+    for (n, jump) in jumps.into_iter().enumerate() {
+        clock::set(&hall.folder, clock::now()? + jump)?;
+        // The same session, without a tap or a PIN.
+        hall.says(&[&scene.nora.name, "Lock"]).await?;
+        let note = format!("Jump {n}");
+        hall.chart(name, "vitals", &vitals(&note)).await?;
+        made.push(note);
+    }
+    hall.link.restore();
+    hall.status_is("link", "ONLINE").await?;
+    scene.has_notes(id, &made).await?;
+    for jump in [-YEAR, POISON - now] {
+        clock::set(&hall.folder, clock::now()? + jump)?;
+        hall.says(&[&scene.nora.name, "Lock"]).await?;
+        let note = format!("Online, off by {jump}");
+        hall.chart(name, "vitals", &vitals(&note)).await?;
+        made.push(note.clone());
+        scene.has_notes(id, &made).await?;
+        assert_made(&scene.facility, id, &note, "synced", clock::now()?, 10).await?;
+    }
+    // What no clock can say was not believed, and what one can was dropped with the jump back.
+    for (n, off) in [(0, 0), (1, 3600), (3, 3 * YEAR), (4, 0), (5, 0), (6, 8 * 3600), (7, 0)] {
+        let note = format!("Jump {n}");
+        assert_made(&scene.facility, id, &note, "estimated", clock::now()? + off, 120).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_had_ended_or_is_anothers_is_refused_under_any_clock() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let mut hall = scene.kiosk("hall").await?;
+    hall.stop().await?;
+    let now = clock::now()?;
+    let trusted = authority("Facility IT", now - YEAR, now + YEAR)?;
+    let stranger = authority("Facility IT", now - YEAR, now + YEAR)?;
+    let file = scene.folder_of("authority.crt");
+    std::fs::write(&file, trusted.pem())?;
+    hall.reconfigure(&scene.server.ca.display().to_string(), &file.display().to_string())?;
+    let (ended, valid) = ((now - 60 * DAY, now - 30 * DAY), (now - 10 * DAY, now + 80 * DAY));
+    let ended = Peer::start(certificate("localhost", &trusted, ended.0, ended.1)?).await?;
+    let misnamed = Peer::start(certificate("elsewhere.example.test", &trusted, valid.0, valid.1)?).await?;
+    let foreign = Peer::start(certificate("localhost", &stranger, valid.0, valid.1)?).await?;
+    let right = Peer::start(certificate("localhost", &trusted, valid.0, valid.1)?).await?;
+    for time in [now, PI, now - 120 * DAY, POISON] {
+        clock::set(&hall.folder, time)?;
+        for refused in [&ended, &misnamed, &foreign] {
+            hall.link.lead_to(refused.address);
+            let (code, said) = hall.command(&["doctor"]).await?;
+            assert_eq!(code, 5, "at {time}: {said}");
+            assert!(said.contains("WRONG server") && said.contains("certificate"), "at {time}: {said}");
+            assert_eq!(refused.trusted(), 0, "at {time}: {said}");
+        }
+        // The same device, the same clock, a certificate that is in order.
+        let before = right.trusted();
+        hall.link.lead_to(right.address);
+        let (_, said) = hall.command(&["doctor"]).await?;
+        assert!(said.contains("its certificate is trusted"), "at {time}: {said}");
+        assert_eq!(right.trusted(), before + 1);
+    }
+    Ok(())
+}
+
+/// What the server has of the entry with that note: its clock's quality, and when it was made, within so
+/// many seconds.
+async fn assert_made(
+    facility: &Facility,
+    resident: &str,
+    note: &str,
+    quality: &str,
+    unix: i64,
+    within: i64,
+) -> Result<()> {
+    let records = facility.records(resident).await?;
+    let noted = |record: &&Value| record.pointer("/values/note").is_some_and(|it| it == note);
+    let record = records.iter().find(noted).with_context(|| format!("no {note:?} in {records:?}"))?;
+    let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
+    assert_eq!(text("clock_quality").as_deref(), Some(quality), "{note}: {record}");
+    let made: Timestamp = text("recorded_at").context("no recorded_at")?.parse()?;
+    let off = made.as_millis() / 1000 - unix;
+    assert!(off.abs() <= within, "{note} is off by {off} seconds: {record}");
+    Ok(())
+}
+
+fn notes(notes: &[&str]) -> Vec<String> {
+    notes.iter().map(|note| (*note).to_owned()).collect()
+}
+
+async fn lock_out(hall: &Kiosk, uid: &str) -> Result<()> {
+    hall.tap(uid).await?;
+    for _ in 0..5 {
+        hall.says(&["Enter your PIN"]).await?;
+        hall.enter_pin("000000").await?;
+    }
+    hall.says(&["Locked after too many wrong PINs"]).await.map(drop)
+}
+
+/// A certificate and its key.
+struct Certified {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+impl Certified {
+    fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+}
+
+fn certificate(
+    name: &str,
+    by: &CertifiedIssuer<'static, KeyPair>,
+    from: i64,
+    until: i64,
+) -> Result<Certified> {
+    let mut params = CertificateParams::new([name.to_owned()])?;
+    dates(&mut params, from, until)?;
+    let key = KeyPair::generate()?;
+    Ok(Certified { certificate: params.signed_by(&key, by)?, key })
+}
+
+fn authority(name: &str, from: i64, until: i64) -> Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut params = CertificateParams::new([])?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    dates(&mut params, from, until)?;
+    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+}
+
+fn dates(params: &mut CertificateParams, from: i64, until: i64) -> Result<()> {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + Duration::from_secs(from.try_into()?);
+    params.not_after = epoch + Duration::from_secs(until.try_into()?);
+    Ok(())
+}
+
+/// Somebody at the server's address with that certificate, who counts by whom it was trusted.
+struct Peer {
+    address: std::net::SocketAddr,
+    trusted: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Peer {
+    async fn start(Certified { certificate, key }: Certified) -> Result<Self> {
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let tls = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())?;
+        let (tls, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind(("127.0.0.1", 0)).await?);
+        let (address, trusted) = (listener.local_addr()?, Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&trusted);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (tls, count) = (tls.clone(), Arc::clone(&count));
+                tokio::spawn(async move {
+                    let Ok(mut stream) = tls.accept(stream).await else { return };
+                    if stream.read(&mut [0; 4096]).await.is_ok_and(|bytes| bytes > 0) {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        let answer = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+                        // Gone or not, the one who asked has trusted.
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                        let _ = stream.shutdown().await;
+                    }
+                });
+            }
+        });
+        Ok(Self { address, trusted, task })
+    }
+
+    fn trusted(&self) -> usize {
+        self.trusted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
