@@ -1,14 +1,15 @@
 //! Devices whose clocks are wrong: they reach their server, chart, and leave nothing behind that is
 //! wrong after the clock was set right.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::BOOT_HEADER;
+use carepost_tests::children::until;
 use carepost_tests::clock;
-use carepost_tests::kiosk::Kiosk;
+use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::{Facility, PASSWORD};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -66,19 +67,13 @@ async fn a_certificate_renewed_during_four_months_offline_is_trusted_by_a_stoppe
     clock::set(&folder.path().join("hall"), then)?;
     let mut scene = Scene::within(folder, 2).await?;
     let authority = authority("Facility IT", then - YEAR, now + YEAR)?;
-    let both = scene.folder_of("both.crt");
-    std::fs::write(&both, std::fs::read_to_string(&scene.server.ca)? + &authority.pem())?;
-    scene.server.ca = both;
+    trust_as_well(&mut scene, &authority)?;
     let mut hall = scene.kiosk("hall").await?;
     hall.stop().await?;
 
     // Today: the server has a certificate that is ten days old, the kiosk's clock stood still.
-    scene.server.stop().await?;
-    clock::right(&scene.server.folder)?;
     let renewed = certificate("localhost", &authority, now - 10 * DAY, now + 80 * DAY)?;
-    std::fs::write(scene.server.folder.join("state/tls.crt"), renewed.pem())?;
-    std::fs::write(scene.server.folder.join("state/tls.key"), renewed.key.serialize_pem())?;
-    scene.server.resume().await?;
+    install(&mut scene, &renewed).await?;
     clock::set(&hall.folder, then + 600)?;
     hall.link.cut();
     hall.start().await?;
@@ -89,23 +84,24 @@ async fn a_certificate_renewed_during_four_months_offline_is_trusted_by_a_stoppe
     hall.status_is("link", "ONLINE").await?;
     hall.chart(name, "vitals", &vitals("After it")).await?;
 
-    let mut facility = scene.facility.clone();
-    facility.organization.admin =
-        scene.server.api()?.sign_in(Some("golden-years"), "admin", PASSWORD).await?;
-    facility.has_records(id, 2).await?;
-    assert_made(&facility, id, "Before the network", "estimated", then + 600, 120).await?;
-    assert_made(&facility, id, "After it", "synced", clock::now()?, 10).await
+    scene.has_notes(id, &notes(&["Before the network", "After it"])).await?;
+    assert_made(&scene.facility, id, "Before the network", "estimated", then + 600, 120).await?;
+    assert_made(&scene.facility, id, "After it", "synced", clock::now()?, 10).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_once_stood_at_2099_poisons_nothing() -> Result<()> {
-    let scene = Scene::new(2).await?;
+    let mut scene = Scene::new(2).await?;
+    let now = clock::now()?;
+    let authority = authority("Facility IT", now - YEAR, now + YEAR)?;
+    trust_as_well(&mut scene, &authority)?;
+    install(&mut scene, &certificate("localhost", &authority, now - 10 * DAY, now + 80 * DAY)?).await?;
     let omar = scene.facility.nurse("Omar Reyes", "lpn", "371640", "04B1B2C3D4E5F6").await?;
     let mut hall = scene.kiosk("hall").await?;
     let (name, id) = scene.resident()?;
     hall.stop().await?;
 
-    // It connects, though every certificate there is has ended by its clock.
+    // It connects, though the server's certificate ended long ago by its clock.
     clock::set(&hall.folder, POISON)?;
     hall.start().await?;
     hall.status_is("link", "ONLINE").await?;
@@ -222,6 +218,61 @@ async fn a_certificate_that_had_ended_or_is_anothers_is_refused_under_any_clock(
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_agent_that_runs_says_which_run_of_it_speaks() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let mut hall = scene.kiosk("hall").await?;
+    hall.stop().await?;
+    let now = clock::now()?;
+    let authority = authority("Facility IT", now - YEAR, now + YEAR)?;
+    let file = scene.folder_of("authority.crt");
+    std::fs::write(&file, authority.pem())?;
+    hall.reconfigure(&scene.server.ca.display().to_string(), &file.display().to_string())?;
+    let server = Peer::start(certificate("localhost", &authority, now - DAY, now + DAY)?).await?;
+    hall.link.lead_to(server.address);
+
+    hall.command(&["doctor"]).await?;
+    let asked = server.heard()?;
+    assert!(asked.contains("carepost-protocol") && !asked.contains(BOOT_HEADER), "{asked}");
+    hall.start().await?;
+    until("the agent to speak", PATIENCE, || async {
+        let asked = server.heard()?;
+        anyhow::ensure!(asked.contains(BOOT_HEADER), "{asked}");
+        Ok(())
+    })
+    .await?;
+    // A device that is not enrolled, on its terminal.
+    hall.stop().await?;
+    std::fs::remove_dir_all(hall.folder.join("state"))?;
+    hall.command(&["enroll", "--wait", "2"]).await?;
+    let asked = server.heard()?;
+    assert!(asked.starts_with("POST /api/v1/enroll") && !asked.contains(BOOT_HEADER), "{asked}");
+    Ok(())
+}
+
+/// Lets kiosks that are hung from now on trust that authority beside the server's first certificate.
+fn trust_as_well(scene: &mut Scene, authority: &CertifiedIssuer<'static, KeyPair>) -> Result<()> {
+    let both = scene.folder_of("both.crt");
+    std::fs::write(&both, std::fs::read_to_string(&scene.server.ca)? + &authority.pem())?;
+    scene.server.ca = both;
+    Ok(())
+}
+
+/// Gives the server another certificate, and its administrator a client that trusts it.
+async fn install(scene: &mut Scene, Certified { certificate, key }: &Certified) -> Result<()> {
+    scene.server.stop().await?;
+    // A right clock from now on, if it had a wrong one.
+    if scene.server.folder.join("clock").exists() {
+        clock::right(&scene.server.folder)?;
+    }
+    std::fs::write(scene.server.folder.join("state/tls.crt"), certificate.pem())?;
+    std::fs::write(scene.server.folder.join("state/tls.key"), key.serialize_pem())?;
+    scene.server.resume().await?;
+    let admin = scene.server.api()?.sign_in(Some("golden-years"), "admin", PASSWORD).await?;
+    scene.facility.organization.admin = admin;
+    Ok(())
+}
+
 /// What the server has of the entry with that note: its clock's quality, and when it was made, within so
 /// many seconds.
 async fn assert_made(
@@ -262,12 +313,6 @@ struct Certified {
     key: KeyPair,
 }
 
-impl Certified {
-    fn pem(&self) -> String {
-        self.certificate.pem()
-    }
-}
-
 fn certificate(
     name: &str,
     by: &CertifiedIssuer<'static, KeyPair>,
@@ -295,10 +340,11 @@ fn dates(params: &mut CertificateParams, from: i64, until: i64) -> Result<()> {
     Ok(())
 }
 
-/// Somebody at the server's address with that certificate, who counts by whom it was trusted.
+/// Somebody at the server's address with that certificate, who keeps what was asked by those who trusted
+/// it.
 struct Peer {
     address: std::net::SocketAddr,
-    trusted: Arc<AtomicUsize>,
+    asked: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -309,15 +355,17 @@ impl Peer {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key.into())?;
         let (tls, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind(("127.0.0.1", 0)).await?);
-        let (address, trusted) = (listener.local_addr()?, Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&trusted);
+        let (address, asked) = (listener.local_addr()?, Arc::new(Mutex::new(Vec::new())));
+        let kept = Arc::clone(&asked);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (tls, count) = (tls.clone(), Arc::clone(&count));
+                let (tls, kept) = (tls.clone(), Arc::clone(&kept));
                 tokio::spawn(async move {
                     let Ok(mut stream) = tls.accept(stream).await else { return };
-                    if stream.read(&mut [0; 4096]).await.is_ok_and(|bytes| bytes > 0) {
-                        count.fetch_add(1, Ordering::SeqCst);
+                    let mut request = [0; 4096];
+                    if let Ok(bytes @ 1..) = stream.read(&mut request).await {
+                        let request = String::from_utf8_lossy(&request[..bytes]).into_owned();
+                        kept.lock().unwrap().push(request);
                         let answer = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
                         // Gone or not, the one who asked has trusted.
                         let _ = stream.write_all(answer.as_bytes()).await;
@@ -326,11 +374,16 @@ impl Peer {
                 });
             }
         });
-        Ok(Self { address, trusted, task })
+        Ok(Self { address, asked, task })
     }
 
     fn trusted(&self) -> usize {
-        self.trusted.load(Ordering::SeqCst)
+        self.asked.lock().unwrap().len()
+    }
+
+    /// The last request, as it came.
+    fn heard(&self) -> Result<String> {
+        self.asked.lock().unwrap().last().cloned().context("nobody asked")
     }
 }
 
