@@ -11,7 +11,7 @@ use carepost_tests::children::until;
 use carepost_tests::clock;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
-use carepost_tests::world::{Facility, PASSWORD};
+use carepost_tests::world::{Facility, PASSWORD, items};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -139,7 +139,19 @@ async fn a_clock_that_once_stood_at_2099_poisons_nothing() -> Result<()> {
     assert_made(&scene.facility, id, "At 2099 offline", "estimated", clock::now()?, 120).await?;
     // The floor is a time that the server said, and none of the clock's.
     assert_made(&scene.facility, id, "Right again", "estimated", clock::now()?, 60).await?;
-    hall.status_is("wedged", 0).await
+    hall.status_is("wedged", 0).await?;
+    // The audit of that night is kept, and says how good its times are.
+    let admin = &scene.facility.organization.admin;
+    until("the audit of the night", PATIENCE, || async {
+        let events = items(&admin.get("/api/v1/audit-events?limit=1000").await?)?;
+        let estimated =
+            events.iter().filter(|event| event.get("clock_quality").is_some_and(|it| it == "estimated"));
+        let views = estimated.filter(|event| event.get("action").is_some_and(|it| it == "view")).count();
+        anyhow::ensure!(views > 0, "no reads by an estimated clock in {events:?}");
+        anyhow::ensure!(!format!("{events:?}").contains("\"2099-"), "a time of 2099 in {events:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,6 +192,12 @@ async fn a_clock_that_jumps_in_mid_session_neither_locks_nor_reorders() -> Resul
         let note = format!("Jump {n}");
         assert_made(&scene.facility, id, &note, "estimated", clock::now()? + off, 120).await?;
     }
+    // On the page what was stamped three years ahead stands no higher than where it came.
+    let path = hall.path_of(name).await?;
+    hall.page_says(&path, &["Everything is sent"]).await?;
+    let words = hall.get(&path).await?.words();
+    let place = |note: &str| words.find(note).with_context(|| format!("no {note:?} on {words}"));
+    assert!(place("Online, off by")? < place("Jump 3")?, "{words}");
     Ok(())
 }
 
