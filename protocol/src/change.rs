@@ -95,7 +95,8 @@ pub struct Change {
     pub kind: ChangeKind,
     /// To a document of which collection.
     pub collection: Collection,
-    /// Which document; none for a `create`, whose id is [`RecordId::of_create`].
+    /// Which document: the one that is patched, deleted or corrected. None for a `create`, whose id is
+    /// [`RecordId::of_create`], unless it supersedes a refused one: then that one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordId>,
     /// The `seq` of the version it was made against.
@@ -117,9 +118,24 @@ pub struct Change {
     pub recorded_at: Timestamp,
     /// How far that clock could be believed.
     pub clock_quality: ClockQuality,
-    /// The number of the refused change of the same chain that this one corrects.
+    /// The number of the refused change of the same chain that this one takes the place of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<u64>,
+}
+
+impl Change {
+    /// The document it is about, when it is number `n` of that incarnation; none when it should name one
+    /// and does not. A correction is a record of its own, beside the one it corrects.
+    #[must_use]
+    pub fn document(&self, incarnation: IncarnationId, n: u64) -> Option<RecordId> {
+        match self.kind {
+            ChangeKind::Create if self.supersedes.is_some() => self.record,
+            ChangeKind::Create | ChangeKind::Amend => {
+                Some(RecordId::of_create(incarnation, n, self.recorded_at))
+            }
+            ChangeKind::Patch | ChangeKind::Delete => self.record,
+        }
+    }
 }
 
 /// What the server made of a change.
@@ -192,8 +208,10 @@ impl Link {
     }
 }
 
-/// The SHA-256 of a change's exact bytes.
+/// The SHA-256 of a change's exact bytes, in hexadecimal on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String))]
 pub struct PayloadHash([u8; 32]);
 
 impl PayloadHash {
@@ -216,49 +234,59 @@ impl PayloadHash {
     }
 }
 
-/// A text that is not a link.
+/// A text that is not a SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a chain link is 64 hexadecimal digits")]
-pub struct NotALink;
+#[error("a link or hash is 64 hexadecimal digits")]
+pub struct NotAHash;
 
-impl fmt::Display for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Link({self})")
-    }
-}
-
-impl FromStr for Link {
-    type Err = NotALink;
-    fn from_str(text: &str) -> Result<Self, NotALink> {
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(NotALink);
+macro_rules! hexadecimal {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
         }
-        let mut bytes = [0; 32];
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| NotALink)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotALink)?;
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
         }
-        Ok(Self(bytes))
-    }
+
+        impl FromStr for $name {
+            type Err = NotAHash;
+            fn from_str(text: &str) -> Result<Self, NotAHash> {
+                parse_hash(text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
 }
 
-impl Serialize for Link {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+hexadecimal!(Link, PayloadHash);
 
-impl<'de> Deserialize<'de> for Link {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+fn parse_hash(text: &str) -> Result<[u8; 32], NotAHash> {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(NotAHash);
     }
+    let mut bytes = [0; 32];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).map_err(|_| NotAHash)?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| NotAHash)?;
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -290,7 +318,7 @@ mod tests {
     fn a_link_survives_text() {
         let link = chain(&["a"]);
         assert_eq!(link.to_string().parse(), Ok(link));
-        assert_eq!("zz".parse::<Link>(), Err(NotALink));
-        assert_eq!("é".repeat(32).parse::<Link>(), Err(NotALink));
+        assert_eq!("zz".parse::<Link>(), Err(NotAHash));
+        assert_eq!("é".repeat(32).parse::<Link>(), Err(NotAHash));
     }
 }

@@ -80,6 +80,35 @@ pub struct SyncFacts {
     pub wedged: u64,
     /// The device's cursor is one the server no longer serves.
     pub cursor_refused: bool,
+    /// A collection of the device's mirror was found to differ and is not mended yet.
+    pub mirror_differs: bool,
+    /// Nothing moves, though the device reaches the server and something waits.
+    pub no_progress: bool,
+    /// Two copies of the device claim to be it.
+    pub quarantined: bool,
+}
+
+/// Why a device is not SYNCED.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SyncReason {
+    /// No sync has succeeded yet.
+    NeverSynced,
+    /// The server refused changes, which a person must look at.
+    RefusedChanges,
+    /// The device's cursor is one the server no longer serves.
+    CursorRefused,
+    /// The device's copy was found to differ from the server's; it is being fetched again.
+    MirrorDiffers,
+    /// Nothing moves, though the device reaches the server and something waits.
+    NoProgress,
+    /// Two copies of the device claim to be it: it may push, not pull.
+    Quarantined,
+    /// The last sync is too long ago.
+    NoRecentSync,
+    /// A change has waited too long on the device.
+    OldChangesWaiting,
 }
 
 /// When a sync counts as old. The defaults are the product's; a server may set its own.
@@ -100,18 +129,41 @@ impl Default for SyncThresholds {
 /// The sync state of a device (S1-30).
 #[must_use]
 pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThresholds) -> SyncStatus {
-    let Some(last_sync) = facts.last_sync else {
-        return SyncStatus::NeverSynced;
-    };
-    let since_sync = now.since(last_sync);
-    if facts.wedged > 0 || facts.cursor_refused || since_sync > thresholds.out_of_sync_after {
-        return SyncStatus::OutOfSync;
-    }
+    let worst = sync_reasons(facts, now, thresholds).into_iter().map(|reason| match reason {
+        SyncReason::NeverSynced => (3, SyncStatus::NeverSynced),
+        SyncReason::RefusedChanges
+        | SyncReason::CursorRefused
+        | SyncReason::MirrorDiffers
+        | SyncReason::NoProgress
+        | SyncReason::Quarantined => (2, SyncStatus::OutOfSync),
+        SyncReason::NoRecentSync if since_sync(facts, now) > thresholds.out_of_sync_after => {
+            (2, SyncStatus::OutOfSync)
+        }
+        SyncReason::NoRecentSync | SyncReason::OldChangesWaiting => (1, SyncStatus::Stale),
+    });
+    worst.max_by_key(|(rank, _)| *rank).map_or(SyncStatus::Synced, |(_, status)| status)
+}
+
+/// Every reason why a device is not SYNCED, the gravest first.
+#[must_use]
+pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThresholds) -> Vec<SyncReason> {
     let waited = facts.oldest_waiting.map_or(Duration::ZERO, |made| now.since(made));
-    if since_sync > thresholds.stale_after || waited > thresholds.stale_after {
-        return SyncStatus::Stale;
-    }
-    SyncStatus::Synced
+    let too_long_ago = facts.last_sync.is_some() && since_sync(facts, now) > thresholds.stale_after;
+    let holds = [
+        (facts.last_sync.is_none(), SyncReason::NeverSynced),
+        (facts.quarantined, SyncReason::Quarantined),
+        (facts.wedged > 0, SyncReason::RefusedChanges),
+        (facts.cursor_refused, SyncReason::CursorRefused),
+        (facts.mirror_differs, SyncReason::MirrorDiffers),
+        (facts.no_progress, SyncReason::NoProgress),
+        (too_long_ago, SyncReason::NoRecentSync),
+        (waited > thresholds.stale_after, SyncReason::OldChangesWaiting),
+    ];
+    holds.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect()
+}
+
+fn since_sync(facts: &SyncFacts, now: Timestamp) -> Duration {
+    facts.last_sync.map_or(Duration::ZERO, |last| now.since(last))
 }
 
 #[cfg(test)]
@@ -142,9 +194,22 @@ mod tests {
         assert_eq!(status(synced, 86_400), SyncStatus::Stale);
         assert_eq!(status(synced, 86_401), SyncStatus::OutOfSync);
         assert_eq!(status(SyncFacts { wedged: 1, ..synced }, 1), SyncStatus::OutOfSync);
-        assert_eq!(status(SyncFacts { cursor_refused: true, ..synced }, 1), SyncStatus::OutOfSync);
+        for broken in [
+            SyncFacts { cursor_refused: true, ..synced },
+            SyncFacts { mirror_differs: true, ..synced },
+            SyncFacts { no_progress: true, ..synced },
+            SyncFacts { quarantined: true, ..synced },
+        ] {
+            assert_eq!(status(broken, 1), SyncStatus::OutOfSync);
+        }
         let waiting = SyncFacts { last_sync: Some(at(950)), oldest_waiting: Some(at(0)), ..synced };
         assert_eq!(status(waiting, 951), SyncStatus::Stale);
         assert_eq!(status(SyncFacts { oldest_waiting: Some(at(60)), ..waiting }, 951), SyncStatus::Synced);
+        let broken = SyncFacts { wedged: 2, mirror_differs: true, ..waiting };
+        assert_eq!(
+            sync_reasons(&broken, at(951), &thresholds),
+            [SyncReason::RefusedChanges, SyncReason::MirrorDiffers, SyncReason::OldChangesWaiting]
+        );
+        assert!(sync_reasons(&synced, at(900), &thresholds).is_empty());
     }
 }

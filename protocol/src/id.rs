@@ -96,16 +96,42 @@ ids! {
     PatientId;
     /// A workflow of an organization.
     WorkflowId;
-    /// A charted record.
+    /// A charted record; in a change, the document it is about, whatever its collection.
     RecordId;
+    /// A review.
+    ReviewId;
     /// An audit event.
     AuditId;
     /// A request to the server, for its logs.
     RequestId;
 }
 
+impl From<PatientId> for RecordId {
+    fn from(patient: PatientId) -> Self {
+        Self(patient.0)
+    }
+}
+
+impl From<ReviewId> for RecordId {
+    fn from(review: ReviewId) -> Self {
+        Self(review.0)
+    }
+}
+
+impl From<RecordId> for PatientId {
+    fn from(record: RecordId) -> Self {
+        Self(record.0)
+    }
+}
+
+impl From<RecordId> for ReviewId {
+    fn from(record: RecordId) -> Self {
+        Self(record.0)
+    }
+}
+
 impl RecordId {
-    /// The id of a record that a device creates. It is a function of the change that creates it, so
+    /// The id of a document that a device creates. It is a function of the change that creates it, so
     /// that neither the outbox nor a push needs to carry it.
     #[must_use]
     pub fn of_create(incarnation: IncarnationId, n: u64, recorded_at: Timestamp) -> Self {

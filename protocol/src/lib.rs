@@ -9,14 +9,19 @@
 //! 4. [`workflow`]: the schemas that forms are rendered from and records are checked against.
 //! 5. [`record`]: the documents a device mirrors.
 //! 6. [`change`]: what a device made, its place in the device's chain, the server's verdict.
-//! 7. [`audit`]: what is written down about who did what.
-//! 8. [`wire`]: the messages of protocol v1.
+//! 7. [`merge`], [`amend`]: how edits and corrections made side by side come together.
+//! 8. [`digest`]: how two copies are proven equal.
+//! 9. [`audit`]: what is written down about who did what.
+//! 10. [`wire`]: the messages of protocol v1.
 
+pub mod amend;
 pub mod audit;
 pub mod change;
 pub mod device;
+pub mod digest;
 pub mod facility;
 pub mod id;
+pub mod merge;
 pub mod record;
 pub mod role;
 pub mod time;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::facility::FacilityType;
-use crate::id::{BadgeId, FacilityId, PatientId, RecordId, UserId};
+use crate::id::{BadgeId, FacilityId, PatientId, RecordId, ReviewId, UserId};
 use crate::role::Role;
 use crate::time::{ClockQuality, Timestamp};
 
@@ -27,12 +27,21 @@ pub enum Collection {
     Patients,
     /// What was charted: [`RecordDocument`].
     Records,
+    /// What somebody has to look at: [`ReviewDocument`].
+    Reviews,
 }
 
 impl Collection {
     /// Every collection.
-    pub const ALL: [Self; 6] =
-        [Self::Facilities, Self::Users, Self::Badges, Self::Workflows, Self::Patients, Self::Records];
+    pub const ALL: [Self; 7] = [
+        Self::Facilities,
+        Self::Users,
+        Self::Badges,
+        Self::Workflows,
+        Self::Patients,
+        Self::Records,
+        Self::Reviews,
+    ];
 
     /// Its name on the wire and in databases.
     #[must_use]
@@ -44,6 +53,7 @@ impl Collection {
             Self::Workflows => "workflows",
             Self::Patients => "patients",
             Self::Records => "records",
+            Self::Reviews => "reviews",
         }
     }
 
@@ -123,7 +133,8 @@ pub struct BadgeDocument {
 pub struct PatientDocument {
     /// The patient.
     pub id: PatientId,
-    /// The medical record number, unique in the organization (S0-17).
+    /// The medical record number, unique in the organization (S0-17); empty while none is known, and
+    /// where the device may not see it.
     pub mrn: String,
     /// The full name.
     pub name: String,
@@ -154,8 +165,93 @@ pub struct RecordDocument {
     pub recorded_at: Timestamp,
     /// How far that clock could be believed.
     pub clock_quality: ClockQuality,
-    /// The answers, by field key.
+    /// The answers, by field key; none where the device may not see them.
     pub values: Map<String, Value>,
+    /// The record that this one corrects. Both stay; together they form a tree ([`crate::amend`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amends: Option<RecordId>,
+}
+
+/// Something that a person has to look at: the server decided what it could and kept the rest. It is
+/// resolved by a `patch` of this document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReviewDocument {
+    /// The review.
+    pub id: ReviewId,
+    /// What is to be looked at.
+    pub kind: ReviewKind,
+    /// Whom it is about.
+    pub patient_id: PatientId,
+    /// The collection of what it is about.
+    pub collection: Collection,
+    /// What it is about: the edited document, the corrected record, or the patient admitted last.
+    pub record: RecordId,
+    /// With `conflict`: each field that was edited on both sides, with every value that was saved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<DisputedField>,
+    /// With `duplicate`: the other patients who may be the same person. With `amendments`: the
+    /// corrections that stand side by side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<RecordId>,
+    /// When it was opened, on the server's clock.
+    pub opened_at: Timestamp,
+    /// Who closed it; none while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Resolved>,
+}
+
+/// What a review is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ReviewKind {
+    /// Two people set the same field and neither had seen the other's value.
+    Conflict,
+    /// Two admissions may be of the same person.
+    Duplicate,
+    /// One record was corrected twice, side by side.
+    Amendments,
+    /// A kind that this build does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A field that has more than one saved value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DisputedField {
+    /// The field's key.
+    pub field: String,
+    /// Every value, in the order of [`SavedValue::at`]; the one that stands is marked.
+    pub values: Vec<SavedValue>,
+}
+
+/// A value that somebody saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SavedValue {
+    /// The value.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub value: Value,
+    /// Who saved it; none for what the office entered before devices did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<UserId>,
+    /// When, as it counts in the merge.
+    pub at: Timestamp,
+    /// Whether it is the value that the document has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stands: bool,
+}
+
+/// Who closed a review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Resolved {
+    /// The user.
+    pub by: UserId,
+    /// When, on the device's corrected clock.
+    pub at: Timestamp,
 }
 
 #[cfg(test)]

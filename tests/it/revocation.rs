@@ -156,5 +156,8 @@ fn heartbeat(device: &Device) -> carepost_protocol::wire::heartbeat::Heartbeat {
         },
         cursor: None,
         active_user: None,
+        mirror: carepost_protocol::wire::heartbeat::MirrorState::default(),
+        no_progress: None,
+        refused: Vec::new(),
     }
 }

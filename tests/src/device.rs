@@ -17,7 +17,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
-use carepost_protocol::wire::heartbeat::{Heartbeat, QueueState, ReaderState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
 use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
 use serde_json::{Map, Value, json};
 
@@ -127,6 +127,9 @@ impl Device {
             queue,
             cursor: None,
             active_user: None,
+            mirror: MirrorState::default(),
+            no_progress: None,
+            refused: Vec::new(),
         }
     }
 
@@ -214,13 +217,13 @@ impl Device {
                 applied.await??;
             }
             let StreamEvent::Page(page) = event else { continue };
-            let (end, mirror) = (page.end, Arc::clone(mirror));
+            let (at_head, mirror) = (page.end.reaches_head(), Arc::clone(mirror));
             // As the agent does: the next page is read while this one is applied.
             applying = Some(tokio::task::spawn_blocking(move || {
                 mirror.apply(&Page::from_lines(&page.lines)?, &page.end)?;
                 Ok(())
             }));
-            if end.reaches_head() {
+            if at_head {
                 if let Some(applied) = applying.take() {
                     applied.await??;
                 }

@@ -70,6 +70,11 @@ struct RecordKeys {
 }
 
 #[derive(Deserialize)]
+struct ReviewKeys {
+    patient_id: PatientId,
+}
+
+#[derive(Deserialize)]
 struct BadgeKeys<'a> {
     #[serde(borrow)]
     lookup: Cow<'a, str>,
@@ -93,9 +98,11 @@ impl Page {
     /// # Errors
     /// See [`PageError`]; the page is then to be dropped.
     pub fn push(&mut self, line: &Line<'_>) -> Result<(), PageError> {
-        let (Some(collection), Some(id), Some(seq)) = (line.collection, line.id.as_deref(), line.seq) else {
+        let (Some(collection), Some(id), Some(seq)) = (&line.collection, line.id.as_deref(), line.seq) else {
             return Err(PageError::NotADocument);
         };
+        // A newer server's: nothing here could show it.
+        let Some(collection) = Collection::from_name(collection) else { return Ok(()) };
         if self.entries.len() >= MAX_PAGE_DOCUMENTS {
             return Err(PageError::TooMany);
         }
@@ -158,6 +165,10 @@ impl Page {
                 let keys: RecordKeys = serde_json::from_str(body).map_err(not_understood)?;
                 entry.patient = Some(*keys.patient_id.as_bytes());
                 entry.recorded_at = Some(keys.recorded_at.as_millis());
+            }
+            Collection::Reviews => {
+                let keys: ReviewKeys = serde_json::from_str(body).map_err(not_understood)?;
+                entry.patient = Some(*keys.patient_id.as_bytes());
             }
             Collection::Badges => {
                 let keys: BadgeKeys<'_> = serde_json::from_str(body).map_err(not_understood)?;

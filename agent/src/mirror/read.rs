@@ -111,8 +111,12 @@ impl Mirror {
         all(
             &self.read(),
             Collection::Records,
-            "SELECT body FROM documents WHERE patient = ? ORDER BY recorded_at DESC, id DESC LIMIT ?",
-            params![patient.as_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)],
+            "SELECT body FROM documents WHERE patient = ? AND collection = ? ORDER BY recorded_at DESC, id DESC LIMIT ?",
+            params![
+                patient.as_bytes(),
+                schema::number(Collection::Records),
+                i64::try_from(limit).unwrap_or(i64::MAX)
+            ],
         )
     }
 }

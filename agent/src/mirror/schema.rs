@@ -55,5 +55,6 @@ pub(super) const fn number(collection: Collection) -> i64 {
         Collection::Workflows => 4,
         Collection::Patients => 5,
         Collection::Records => 6,
+        Collection::Reviews => 7,
     }
 }

@@ -58,7 +58,7 @@ fn permit(facility: FacilityId) -> Permit<ReadPatients> {
 fn put(page: &mut Page, collection: Collection, id: impl std::fmt::Display, seq: u64, body: &impl Serialize) {
     let body = serde_json::value::to_raw_value(body).unwrap();
     let line = Line {
-        collection: Some(collection),
+        collection: Some(collection.name().into()),
         id: Some(id.to_string().into()),
         seq: Some(seq),
         body: Some(&body),
@@ -69,12 +69,18 @@ fn put(page: &mut Page, collection: Collection, id: impl std::fmt::Display, seq:
 
 fn bury(page: &mut Page, collection: Collection, id: impl std::fmt::Display, seq: u64) {
     let id = Some(id.to_string().into());
-    let line = Line { collection: Some(collection), id, seq: Some(seq), deleted: true, ..Line::default() };
+    let line = Line {
+        collection: Some(collection.name().into()),
+        id,
+        seq: Some(seq),
+        deleted: true,
+        ..Line::default()
+    };
     page.push(&line).unwrap();
 }
 
 fn end(epoch: u64, seq: u64, head: u64) -> PageEnd {
-    PageEnd { cursor: Cursor { epoch, seq }, head, server_time: Timestamp::from_millis(60 * 60_000) }
+    PageEnd::new(Cursor { epoch, seq }, head, Timestamp::from_millis(60 * 60_000))
 }
 
 fn patient(number: u8, name: &str, room: Option<&str>) -> PatientDocument {
@@ -98,6 +104,7 @@ fn record(number: u8, patient: u8, minute: i64) -> RecordDocument {
         recorded_at: Timestamp::from_millis(minute * 60_000),
         clock_quality: ClockQuality::Synced,
         values: serde_json::Map::new(),
+        amends: None,
     }
 }
 

@@ -85,6 +85,8 @@ impl Outbox {
             head: collected.head,
             signature: hex(&collected.signature),
             changes: collected.changes.iter().map(AsRef::as_ref).collect(),
+            gap: None,
+            opaque: None,
         };
         let body = serde_json::to_vec(&batch).map_err(|_| OutboxError::NotUnderstood("a batch"))?;
         Ok(Some(Batch { sent: Sent { lane, first_n, count }, body }))

@@ -12,7 +12,7 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState};
 use carepost_protocol::wire::pull::Cursor;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
@@ -416,5 +416,8 @@ fn describe(opened: &Opened, desk: &Desk, ward: &Ward) -> Heartbeat {
         },
         cursor: ward.mirror().cursor().ok().flatten(),
         active_user: ward.active_user(),
+        mirror: MirrorState::default(),
+        no_progress: None,
+        refused: Vec::new(),
     }
 }

@@ -35,6 +35,41 @@ pub struct Heartbeat {
     /// Who is signed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_user: Option<UserId>,
+    /// How well its mirror and the server's feed agree.
+    #[serde(default)]
+    pub mirror: MirrorState,
+    /// For how many seconds nothing has moved, while the server can be reached and something waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_progress: Option<u64>,
+    /// The oldest care changes that were refused and are not settled, at most [`MAX_REFUSED`]: the answer
+    /// says what has become of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<ChangeName>,
+}
+
+/// The most refused changes that a heartbeat names.
+pub const MAX_REFUSED: usize = 100;
+
+/// How well a mirror and the server's feed agree.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MirrorState {
+    /// The names of the collections that were found to differ and are not mended yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
+    /// How often a collection had to be fetched again because it differed, since the mirror was made.
+    #[serde(default)]
+    pub refetches: u64,
+}
+
+/// A care change of the device that speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangeName {
+    /// In which life of its outbox it was made.
+    pub incarnation: IncarnationId,
+    /// Its number there.
+    pub n: u64,
 }
 
 /// A device's badge reader.
@@ -44,12 +79,13 @@ pub struct Heartbeat {
 pub enum ReaderState {
     /// Ready for a badge.
     Ready,
-    /// The reader is unplugged or broken.
-    Missing,
     /// The service that drives readers is down.
     ServiceDown,
     /// This device is configured without one.
     None,
+    /// The reader is unplugged or broken, or in a state that this build does not know.
+    #[serde(other)]
+    Missing,
 }
 
 /// What waits on a device for the server.
@@ -76,4 +112,34 @@ pub struct HeartbeatReply {
     pub server_time: Timestamp,
     /// Where the device stands.
     pub state: DeviceState,
+    /// What has become of refused changes that the heartbeat named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<SettledChange>,
+}
+
+/// What has become of a refused change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SettledChange {
+    /// Which.
+    #[serde(flatten)]
+    pub change: ChangeName,
+    /// What.
+    pub settlement: Settlement,
+    /// With `applied`: its place in the facility's feed, where it entered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+}
+
+/// How a refused change was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Settlement {
+    /// It was judged again, and stands now.
+    Applied,
+    /// Another change took its place.
+    Superseded,
+    /// An administrator discarded it, with a reason.
+    Discarded,
 }

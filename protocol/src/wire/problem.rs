@@ -29,6 +29,27 @@ pub struct Problem {
     /// With `chain-broken`: the number the server expects next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_n: Option<u64>,
+    /// With `chain-broken`: the server has another history under the same numbers. It is the same up to
+    /// and with this number, as far as the batch shows; 0 when not even the link before it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_n: Option<u64>,
+    /// With `cursor-refused`: what the server expects next of the device's chains, where it has less
+    /// than the device said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expects: Option<Expects>,
+}
+
+/// The numbers that a server expects next of one incarnation's lanes; none where it has all that the
+/// device said was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Expects {
+    /// In the care lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub care: Option<u64>,
+    /// In the audit lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<u64>,
 }
 
 macro_rules! problems {
@@ -83,6 +104,12 @@ problems! {
     /// The device's key is refused for good.
     DeviceRevoked = "device-revoked", 403, "Device revoked",
         "An administrator deactivated this device. It has to be enrolled anew.";
+    /// Two copies of the device claim to be it.
+    DeviceQuarantined = "device-quarantined", 403, "Device quarantined",
+        "Two devices claim to be this one. Pushing goes on; an administrator has to find the copy, then release or deactivate the device.";
+    /// The facility's documents are more than the device may hold.
+    OverBudget = "over-budget", 403, "More than this device may hold",
+        "Raise sync.max_documents in the server's configuration, or give the device a narrower view.";
     /// There is no such thing in the asker's scope.
     NotFound = "not-found", 404, "Not found",
         "Check the id. Things of other organizations and facilities look the same as missing ones.";
@@ -94,7 +121,7 @@ problems! {
         "Something with that name or number exists already in your organization.";
     /// The batch does not continue the device's chain.
     ChainBroken = "chain-broken", 409, "The batch does not continue the chain",
-        "Send again from the number in next_n.";
+        "Send again from the number in next_n; with shared_n, go on under a new incarnation that forks there.";
     /// The cursor is of another epoch, or beyond the head.
     CursorRefused = "cursor-refused", 410, "The cursor is not served any more",
         "Pull again from the beginning. What waits in the outbox is not affected.";
@@ -143,6 +170,8 @@ impl ProblemKind {
             errors: Vec::new(),
             request_id: None,
             next_n: None,
+            shared_n: None,
+            expects: None,
         }
     }
 }

@@ -3,13 +3,18 @@
 //! Both answer with NDJSON lines, zstd-compressed, flushed at the end of each page: documents, then
 //! the page's end with the cursor to resume from. `pull` ends at the head of the feed; `live` stays
 //! open, sends each page as it is committed and a keep-alive when nothing happens.
+//!
+//! The query says where the device stands ([`Standing`]). With `refetch` the stream begins with the
+//! named collections, whole, up to the cursor; then it goes on from there.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::record::Collection;
+use crate::digest::Digest;
+use crate::id::IncarnationId;
 use crate::time::Timestamp;
 
 /// The most documents in one page.
@@ -30,13 +35,36 @@ pub struct Cursor {
     pub seq: u64,
 }
 
+/// The query of `pull` and `live`: where the device stands. Without `epoch` and `seq` it has nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Standing {
+    /// The cursor's epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The cursor's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// The life of its outbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<IncarnationId>,
+    /// The last number of that incarnation's care lane that the server has acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub care: Option<u64>,
+    /// The last number of its audit lane that the server has acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<u64>,
+    /// The names of collections to be sent again from their beginning, with commas between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refetch: Option<String>,
+}
+
 /// A line of the stream, told apart by which member it has: a document (`collection`, `id`, `seq` and
 /// either `body` or `deleted`), the end of a page (`page`), or a keep-alive (`keep_alive`).
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Line<'a> {
-    /// The document's collection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub collection: Option<Collection>,
+    /// The name of the document's collection; one that this build does not know is left out.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub collection: Option<Cow<'a, str>>,
     /// The document's id.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub id: Option<Cow<'a, str>>,
@@ -58,7 +86,7 @@ pub struct Line<'a> {
 }
 
 /// The end of a page: apply what came before it in one transaction, together with the cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PageEnd {
     /// Where the next request resumes.
@@ -67,9 +95,22 @@ pub struct PageEnd {
     pub head: u64,
     /// The server's clock.
     pub server_time: Timestamp,
+    /// On a page that reaches the head: what the device's copy of each collection, by its name, should
+    /// come to. The first such page of a stream names every collection, a later one those that moved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, Digest>,
+    /// The names of the collections whose refetch ends with this page: what it did not bring is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refetched: Vec<String>,
 }
 
 impl PageEnd {
+    /// The end of a page that says nothing of digests.
+    #[must_use]
+    pub const fn new(cursor: Cursor, head: u64, server_time: Timestamp) -> Self {
+        Self { cursor, head, server_time, digests: BTreeMap::new(), refetched: Vec::new() }
+    }
+
     /// Whether the device now has all there is.
     #[must_use]
     pub const fn reaches_head(&self) -> bool {

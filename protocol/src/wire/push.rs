@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::change::{Lane, Link, Verdict};
+use crate::change::{Lane, Link, PayloadHash, Verdict};
 use crate::id::IncarnationId;
 use crate::time::Timestamp;
 use crate::workflow::FieldError;
@@ -42,6 +42,37 @@ pub struct PushBatch<'a> {
     /// The changes, each exactly as it was hashed.
     #[serde(borrow)]
     pub changes: Vec<&'a RawValue>,
+    /// Numbers before `first_n` that nobody holds any more: the server was rewound to before them, and
+    /// the device has kept them no longer. `previous` is then taken as the device says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+    /// Stands for one change, number `first_n`, that the server or something on the way breaks over;
+    /// `changes` is empty then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<Opaque>,
+}
+
+/// Consecutive numbers of a lane whose changes are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Gap {
+    /// The first number: the one that the server expects.
+    pub from: u64,
+    /// The last: the one before the batch's first.
+    pub to: u64,
+}
+
+/// A change that is to be kept without being looked at. The server rejects it with
+/// [`RejectionCode::Opaque`], and the chain goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Opaque {
+    /// The SHA-256 of the change's exact bytes, in hexadecimal.
+    pub sha256: PayloadHash,
+    /// The bytes, in base64 with padding (RFC 4648, section 4); none when they do not get through even
+    /// so. The device keeps them for export.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
 }
 
 /// The point where an incarnation left an earlier one.
@@ -119,6 +150,16 @@ pub enum RejectionCode {
     WrongAssignment,
     /// This server does not take that kind of change for that collection.
     Unsupported,
+    /// It is about something that an earlier change would have made, and that one was refused.
+    DependsOnRefused,
+    /// It says that it takes the place of another, which is not a refused change of its own actor in the
+    /// same chain, or has been settled since.
+    NotSuperseding,
+    /// The server, or something on the way to it, breaks over it: it is kept unread.
+    Opaque,
+    /// A reason that this build does not know; the detail says it in words.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Adds one change's verdict to the runs of a receipt.

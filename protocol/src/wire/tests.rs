@@ -3,15 +3,20 @@
 use serde_json::{json, value::RawValue};
 
 use super::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
-use super::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
-use super::problem::ProblemKind;
-use super::pull::{Cursor, KeepAlive, Line, PageEnd};
-use super::push::{Fork, PushBatch, PushReceipt, Rejection, RejectionCode, append};
+use super::heartbeat::{
+    ChangeName, Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState, SettledChange, Settlement,
+};
+use super::problem::{Expects, Problem, ProblemKind};
+use super::pull::{Cursor, KeepAlive, Line, PageEnd, Standing};
+use super::push::{Fork, Gap, Opaque, PushBatch, PushReceipt, Rejection, RejectionCode, append};
 use crate::audit::{AuditAction, AuditEvent, AuditEventType};
-use crate::change::{Change, ChangeKind, Lane, Link, Verdict};
+use crate::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use crate::device::{DeviceState, DeviceType};
+use crate::digest::Digest;
 use crate::id::*;
-use crate::record::Collection;
+use crate::record::{
+    Collection, DisputedField, RecordDocument, Resolved, ReviewDocument, ReviewKind, SavedValue,
+};
 use crate::time::{ClockQuality, Timestamp};
 use crate::workflow::FieldError;
 
@@ -23,6 +28,10 @@ macro_rules! id {
     ($type:ident, $n:literal) => {
         $type::new(at(), [$n; 10])
     };
+}
+
+fn name() -> ChangeName {
+    ChangeName { incarnation: id!(IncarnationId, 2), n: 7 }
 }
 
 fn link() -> Link {
@@ -114,8 +123,18 @@ fn snapshot_heartbeat() {
         queue: QueueState { care: 12, audit: 40, wedged: 1, oldest_age: Some(240) },
         cursor: Some(Cursor { epoch: 1, seq: 99 }),
         active_user: Some(id!(UserId, 3)),
+        mirror: MirrorState { differs: vec!["patients".into()], refetches: 1 },
+        no_progress: Some(900),
+        refused: vec![name()],
     });
-    insta::assert_json_snapshot!(HeartbeatReply { server_time: at(), state: DeviceState::Active });
+    insta::assert_json_snapshot!(HeartbeatReply {
+        server_time: at(),
+        state: DeviceState::Active,
+        settled: vec![
+            SettledChange { change: name(), settlement: Settlement::Applied, seq: Some(120) },
+            SettledChange { change: name(), settlement: Settlement::Discarded, seq: None },
+        ],
+    });
 }
 
 #[test]
@@ -131,6 +150,20 @@ fn snapshot_push() {
         head: link(),
         signature: "ab".repeat(64),
         changes: vec![raw],
+        gap: None,
+        opaque: None,
+    });
+    insta::assert_json_snapshot!(PushBatch {
+        lane: Lane::Audit,
+        incarnation: id!(IncarnationId, 2),
+        parent: None,
+        first_n: 9,
+        previous: link(),
+        head: link(),
+        signature: "ab".repeat(64),
+        changes: Vec::new(),
+        gap: Some(Gap { from: 5, to: 8 }),
+        opaque: Some(Opaque { sha256: PayloadHash::of(b"{}"), bytes: Some("e30=".into()) }),
     });
     let mut verdicts = Vec::new();
     append(&mut verdicts, 4, Verdict::Applied, Some(100), None);
@@ -152,7 +185,7 @@ fn snapshot_push() {
 fn snapshot_pull() {
     let body: &RawValue = serde_json::from_str(r#"{"name":"Ada Example"}"#).unwrap();
     let document = Line {
-        collection: Some(Collection::Patients),
+        collection: Some("patients".into()),
         id: Some(id!(PatientId, 6).to_string().into()),
         seq: Some(7),
         ..Line::default()
@@ -161,18 +194,64 @@ fn snapshot_pull() {
         Line { body: Some(body), ..document },
         Line {
             id: Some("gone".into()),
-            collection: Some(Collection::Users),
+            collection: Some("users".into()),
             seq: Some(8),
             deleted: true,
             ..Line::default()
         },
         Line {
-            page: Some(PageEnd { cursor: Cursor { epoch: 1, seq: 8 }, head: 8, server_time: at() }),
+            page: Some(PageEnd {
+                cursor: Cursor { epoch: 1, seq: 8 },
+                head: 8,
+                server_time: at(),
+                digests: [("users".to_owned(), Digest::default())].into(),
+                refetched: vec!["patients".into()],
+            }),
             ..Line::default()
         },
         Line { keep_alive: Some(KeepAlive { server_time: at() }), ..Line::default() },
     ];
     insta::assert_json_snapshot!(lines);
+    insta::assert_json_snapshot!(Standing {
+        epoch: Some(1),
+        seq: Some(8),
+        incarnation: Some(id!(IncarnationId, 2)),
+        care: Some(12),
+        audit: Some(40),
+        refetch: Some("patients,records".into()),
+    });
+}
+
+#[test]
+fn snapshot_documents() {
+    insta::assert_json_snapshot!(ReviewDocument {
+        id: id!(ReviewId, 1),
+        kind: ReviewKind::Conflict,
+        patient_id: id!(PatientId, 6),
+        collection: Collection::Patients,
+        record: id!(PatientId, 6).into(),
+        fields: vec![DisputedField {
+            field: "room".into(),
+            values: vec![
+                SavedValue { value: json!("14"), by: None, at: at(), stands: false },
+                SavedValue { value: json!("12"), by: Some(id!(UserId, 3)), at: at(), stands: true },
+            ],
+        }],
+        others: Vec::new(),
+        opened_at: at(),
+        resolved: Some(Resolved { by: id!(UserId, 3), at: at() }),
+    });
+    insta::assert_json_snapshot!(RecordDocument {
+        id: id!(RecordId, 1),
+        patient_id: id!(PatientId, 6),
+        workflow: "vitals".into(),
+        schema_version: 1,
+        recorded_by: id!(UserId, 3),
+        recorded_at: at(),
+        clock_quality: ClockQuality::Synced,
+        values: change().fields,
+        amends: Some(id!(RecordId, 2)),
+    });
 }
 
 #[test]
@@ -203,6 +282,12 @@ fn snapshot_audit() {
 #[test]
 fn snapshot_problem() {
     insta::assert_json_snapshot!(ProblemKind::NotFound.because("there is no facility with that id"));
+    insta::assert_json_snapshot!(Problem {
+        next_n: Some(12),
+        shared_n: Some(9),
+        expects: Some(Expects { care: Some(4), audit: None }),
+        ..ProblemKind::ChainBroken.because("the server has another history")
+    });
     for kind in ProblemKind::ALL {
         assert_eq!(ProblemKind::from_uri(&format!("https://care.example.test{}", kind.uri())), Some(*kind));
     }
@@ -214,10 +299,23 @@ fn readers_ignore_fields_they_do_not_know() {
     newer["from_the_future"] = json!({"a": [1, 2]});
     assert_eq!(serde_json::from_value::<Change>(newer).unwrap(), change());
     let line: Line<'_> = serde_json::from_str(
-        r#"{"page":{"cursor":{"epoch":1,"seq":8,"x":1},"head":8,"server_time":"2026-05-01T14:10:00Z","digests":[]}}"#,
+        r#"{"page":{"cursor":{"epoch":1,"seq":8,"x":1},"head":8,"server_time":"2026-05-01T14:10:00Z","weather":[]}}"#,
     )
     .unwrap();
     assert!(line.page.unwrap().reaches_head());
+    let line: Line<'_> = serde_json::from_str(r#"{"collection":"of_tomorrow","id":"x","seq":1}"#).unwrap();
+    assert_eq!(line.collection.as_deref().and_then(Collection::from_name), None);
+    let rejection: Rejection = serde_json::from_str(r#"{"code":"of_tomorrow","detail":"x"}"#).unwrap();
+    assert_eq!(rejection.code, RejectionCode::Unknown);
+}
+
+#[test]
+fn what_an_older_device_leaves_out_is_nothing() {
+    let beat = r#"{"agent_version":"0.1.0","uptime":1,"device_time":"2026-05-01T14:10:00Z",
+        "clock_quality":"synced","mac_addresses":[],"encrypted":true,"reader":"READY",
+        "incarnation":"0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42","queue":{"care":0,"audit":0,"wedged":0}}"#;
+    let beat: Heartbeat = serde_json::from_str(beat).unwrap();
+    assert_eq!((beat.mirror, beat.no_progress, beat.refused.len()), (MirrorState::default(), None, 0));
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn page(tx: &Tx<'_>, after: Option<Cursor>, limit: usize) -> Result<Page> {
         }
     }
     let seq = if full { last } else { head.seq };
-    let end = PageEnd { cursor: Cursor { epoch: head.epoch, seq }, head: head.seq, server_time: tx.now() };
+    let end = PageEnd::new(Cursor { epoch: head.epoch, seq }, head.seq, tx.now());
     lines.push_str("{\"page\":");
     lines.push_str(&json(&end)?);
     lines.push_str("}\n");

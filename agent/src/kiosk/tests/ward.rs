@@ -81,7 +81,7 @@ impl Device {
         .unwrap();
         let page = first_page();
         let cursor = Cursor { epoch: 1, seq: 100 };
-        mirror.apply(&page, &PageEnd { cursor, head: 100, server_time: Timestamp::EPOCH }).unwrap();
+        mirror.apply(&page, &PageEnd::new(cursor, 100, Timestamp::EPOCH)).unwrap();
         let clock = Arc::new(Clock::new(None));
         let grant = grant();
         let outbox = Outbox::open(OutboxOpening {
@@ -245,7 +245,7 @@ fn first_page() -> Page {
 fn put(page: &mut Page, collection: Collection, id: impl std::fmt::Display, body: &impl Serialize) {
     let body = serde_json::value::to_raw_value(body).unwrap();
     let line = Line {
-        collection: Some(collection),
+        collection: Some(collection.name().into()),
         id: Some(id.to_string().into()),
         seq: Some(1),
         body: Some(&body),

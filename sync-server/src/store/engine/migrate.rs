@@ -8,10 +8,13 @@ use crate::store::StoreError;
 
 /// Numbered from 1 without gaps. One that was ever released is never edited: a database remembers the
 /// SHA-256 of what made it.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("registry_feed_changes_audit", include_str!("../migrations/V1__registry_feed_changes_audit.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("registry_feed_changes_audit", include_str!("../migrations/V1__registry_feed_changes_audit.sql")),
+    ("forks_merges_digests", include_str!("../migrations/V2__forks_merges_digests.sql")),
+];
 
-/// Applies what is missing, each migration in a transaction of its own.
+/// Applies what is missing, each migration in a transaction of its own. Foreign keys are not enforced
+/// meanwhile, so that a table can be built anew, and checked before each commit.
 ///
 /// # Errors
 /// [`StoreError::Newer`] when the database knows migrations that this build does not,
@@ -25,6 +28,7 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(),
             applied_at INTEGER NOT NULL
         ) STRICT",
     )?;
+    connection.pragma_update(None, "foreign_keys", false)?;
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
     let found: u32 =
         connection
@@ -47,11 +51,15 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(),
         }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
+        if transaction.prepare("PRAGMA foreign_key_check")?.exists([])? {
+            return Err(StoreError::Unreadable("foreign keys"));
+        }
         transaction.execute(
             "INSERT INTO schema_migrations VALUES (?1, ?2, ?3, ?4)",
             params![version, name, sha256, now.as_millis()],
         )?;
         transaction.commit()?;
     }
+    connection.pragma_update(None, "foreign_keys", true)?;
     Ok(())
 }

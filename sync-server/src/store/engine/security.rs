@@ -94,9 +94,13 @@ const TABLES: &[Table] = &[
     Table("enrollments", Owner::Registry, &[Update, Delete], Some(&[Insert, Update, Delete])),
     Table("feeds", Owner::Facility, &[Insert, Update], None),
     Table("documents", Owner::Facility, &[Insert, Delete], None),
+    Table("marks", Owner::Facility, &[Insert, Delete], None),
+    Table("reviews", Owner::Facility, &[Insert, Update], None),
+    Table("digests", Owner::Facility, &[Insert, Update], None),
     Table("incarnations", Owner::Facility, &[Insert], None),
     Table("chain_heads", Owner::Facility, &[Insert, Update], None),
-    Table("changes", Owner::Facility, &[Insert], None),
+    Table("gaps", Owner::Facility, &[Insert], None),
+    Table("changes", Owner::Facility, &[Insert, Update], None),
     Table("audit", Owner::Registry, &[Insert], Some(&[Insert])),
 ];
 
@@ -203,6 +207,8 @@ struct View<'a> {
 struct Column {
     name: String,
     in_key: bool,
+    /// As the table's definition writes it.
+    default: Option<String>,
 }
 
 impl View<'_> {
@@ -214,7 +220,7 @@ impl View<'_> {
     ) -> Result<(), StoreError> {
         let (table, public, inner) = (self.table, &self.public, names.draw()?);
         let filter = self.filter();
-        let listed = self.list(|name| name.to_owned());
+        let listed = self.list(|column| column.name.clone());
         connection.execute_batch(&format!(
             "CREATE TEMP VIEW {inner} AS SELECT {listed} FROM main.base_{table} WHERE {filter};
              CREATE TEMP VIEW {public} AS SELECT {listed} FROM {inner};"
@@ -277,12 +283,18 @@ impl View<'_> {
     }
 
     fn insert(&self) -> String {
-        let values = self.list(|name| match (self.owner, name) {
-            (Some(_), "organization_id") => "scope_organization()".to_owned(),
-            (Some(Owner::Facility), "facility_id") => "scope_facility()".to_owned(),
-            _ => format!("NEW.{name}"),
+        let values = self.list(|column| match (self.owner, column.name.as_str(), &column.default) {
+            (Some(_), "organization_id", _) => "scope_organization()".to_owned(),
+            (Some(Owner::Facility), "facility_id", _) => "scope_facility()".to_owned(),
+            // What an insert into a view leaves out comes as NULL, not as the table's default.
+            (_, name, Some(default)) => format!("coalesce(NEW.{name}, {default})"),
+            (_, name, None) => format!("NEW.{name}"),
         });
-        format!("INSERT INTO base_{} ({}) VALUES ({values});", self.table, self.list(|name| name.to_owned()))
+        format!(
+            "INSERT INTO base_{} ({}) VALUES ({values});",
+            self.table,
+            self.list(|column| column.name.clone())
+        )
     }
 
     fn update(&self) -> String {
@@ -306,15 +318,17 @@ impl View<'_> {
         key.map(|column| format!("{0} = OLD.{0}", column.name)).collect::<Vec<_>>().join(" AND ")
     }
 
-    fn list(&self, write: impl Fn(&str) -> String) -> String {
-        self.columns.iter().map(|column| write(&column.name)).collect::<Vec<_>>().join(", ")
+    fn list(&self, write: impl Fn(&Column) -> String) -> String {
+        self.columns.iter().map(write).collect::<Vec<_>>().join(", ")
     }
 }
 
 fn columns(connection: &Connection, table: &str) -> Result<Vec<Column>, StoreError> {
-    let mut statement = connection.prepare("SELECT name, pk FROM pragma_table_info('base_' || ?1)")?;
-    let columns = statement
-        .query_map([table], |row| Ok(Column { name: row.get(0)?, in_key: row.get::<_, i64>(1)? > 0 }))?;
+    let mut statement =
+        connection.prepare("SELECT name, pk, dflt_value FROM pragma_table_info('base_' || ?1)")?;
+    let columns = statement.query_map([table], |row| {
+        Ok(Column { name: row.get(0)?, in_key: row.get::<_, i64>(1)? > 0, default: row.get(2)? })
+    })?;
     Ok(columns.collect::<Result<_, _>>()?)
 }
 

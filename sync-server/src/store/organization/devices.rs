@@ -234,6 +234,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
             oldest_waiting: time_or_none_at(row, 12)?,
             wedged: count_at(row, 14)?,
             cursor_refused: row.get(15)?,
+            ..SyncFacts::default()
         },
         waiting: count_at(row, 13)?,
         cursor,

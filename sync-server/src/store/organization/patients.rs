@@ -24,11 +24,11 @@ impl OrganizationStore {
     pub async fn patients(&self, facility: Option<FacilityId>) -> Result<Vec<Patient>> {
         self.read(move |tx| match facility {
             Some(id) => tx.all(
-                concat!(patient_columns!(), "WHERE facility_id = ?1 ORDER BY name"),
+                concat!(patient_columns!(), "WHERE facility_id = ?1 ORDER BY name, mrn"),
                 [id.as_bytes()],
                 patient_row,
             ),
-            None => tx.all(concat!(patient_columns!(), "ORDER BY name"), [], patient_row),
+            None => tx.all(concat!(patient_columns!(), "ORDER BY name, mrn"), [], patient_row),
         })
         .await
     }

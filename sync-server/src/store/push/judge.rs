@@ -150,6 +150,7 @@ impl<'a> Judge<'a> {
             recorded_at: change.recorded_at,
             clock_quality: change.clock_quality,
             values: change.fields.clone(),
+            amends: None,
         };
         Ok(Ok(Accepted { record, patient, body: json(&document)?, review }))
     }

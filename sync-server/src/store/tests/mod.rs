@@ -186,6 +186,8 @@ impl Sent {
             head: self.head,
             signature: self.signature.clone(),
             changes: self.payloads.iter().map(|payload| &**payload).collect(),
+            gap: None,
+            opaque: None,
         };
         world.store.facility(scope).push(device, Batch::check(device, None, &batch)?).await
     }

@@ -129,7 +129,7 @@ async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
     let badges: Vec<bool> = text
         .lines()
         .map(|line| serde_json::from_str::<Line<'_>>(line).unwrap())
-        .filter(|line| line.collection == Some(Collection::Badges))
+        .filter(|line| line.collection.as_deref() == Some(Collection::Badges.name()))
         .map(|line| line.deleted)
         .collect();
     assert_eq!(badges, [true, false], "the old badge left a tombstone, the new one is there");
@@ -175,6 +175,9 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
         queue: QueueState { care: 3, audit: 4, wedged: 1, oldest_age: Some(240) },
         cursor: None,
         active_user: None,
+        mirror: carepost_protocol::wire::heartbeat::MirrorState::default(),
+        no_progress: None,
+        refused: Vec::new(),
     };
     let store = world.store.facility(&tenant.facility);
     store.heartbeat(&kiosk.identity, &beat);

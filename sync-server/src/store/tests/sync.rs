@@ -13,7 +13,7 @@ async fn feed(world: &World, scope: &FacilityScope) -> Vec<(Collection, u64)> {
     let page = world.store.facility(scope).page(None, 2_000).await.unwrap();
     let text = String::from_utf8(page.lines).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Line<'_>>(line).unwrap());
-    lines.filter_map(|line| Some((line.collection?, line.seq?))).collect()
+    lines.filter_map(|line| Some((Collection::from_name(&line.collection?)?, line.seq?))).collect()
 }
 
 #[tokio::test]
