@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::BOOT_HEADER;
-use carepost_tests::children::until;
+use carepost_tests::children::{run, until};
 use carepost_tests::clock;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
@@ -232,6 +232,16 @@ async fn a_certificate_that_had_ended_or_is_anothers_is_refused_under_any_clock(
         let (_, said) = hall.command(&["doctor"]).await?;
         assert!(said.contains("its certificate is trusted"), "at {time}: {said}");
         assert_eq!(right.trusted(), before + 1);
+    }
+    // The same by the system's authorities, where none is configured.
+    hall.reconfigure(&format!("ca_file = \"{}\"", file.display()), "")?;
+    let mut environment = hall.environment();
+    environment.push(("SSL_CERT_FILE", file.display().to_string()));
+    let config = hall.config().display().to_string();
+    for (peer, trusted) in [(&foreign, 0), (&ended, 0), (&right, right.trusted() + 1)] {
+        hall.link.lead_to(peer.address);
+        let (_, said, error) = run("carepost-agent", &["--config", &config, "doctor"], &environment).await?;
+        assert_eq!(peer.trusted(), trusted, "{said}{error}");
     }
     Ok(())
 }
