@@ -3,6 +3,7 @@
 pub mod api;
 pub mod browser;
 pub mod children;
+pub mod clock;
 pub mod device;
 pub mod fixture;
 pub mod kiosk;
