@@ -31,7 +31,7 @@ use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::feed::{Listener, Wake};
 use crate::guard::{Device, token_sha256};
-use crate::store::{Batch, PresentedKey};
+use crate::store::{Batch, PageRequest, PresentedKey, View};
 use crate::tls::PeerKey;
 use crate::tries::{Limit, Tries};
 
@@ -264,7 +264,13 @@ impl Pages {
     }
 
     async fn page(&mut self) -> Answer<Bytes> {
-        let page = match self.device.facility.page(self.cursor, MAX_PAGE_DOCUMENTS).await {
+        let asked = PageRequest {
+            view: View::Full,
+            after: self.cursor,
+            limit: MAX_PAGE_DOCUMENTS,
+            was_at_head: self.at_head,
+        };
+        let page = match self.device.facility.page(asked).await {
             Ok(page) => page,
             Err(fault) => {
                 let refusal = Refusal::from(fault);

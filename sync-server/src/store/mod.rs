@@ -11,6 +11,7 @@ mod enrollment;
 mod error;
 mod facility;
 mod organization;
+mod page;
 mod presence;
 mod publish;
 mod push;
@@ -18,6 +19,7 @@ mod rows;
 mod system;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,9 +36,11 @@ use presence::Presence;
 pub use error::StoreError;
 pub use facility::FacilityStore;
 pub use organization::{Noted, OrganizationStore};
+pub use page::PageRequest;
 pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;
+pub use view::View;
 
 /// The raw 256-bit key of the database file.
 #[derive(Clone)]

@@ -1,5 +1,6 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod digests;
 mod lobby;
 mod registry;
 mod security;
@@ -20,6 +21,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
@@ -231,6 +233,11 @@ impl Kiosk {
             supersedes: None,
         }
     }
+}
+
+/// The next page of everything.
+fn after(after: Option<Cursor>, limit: usize) -> PageRequest {
+    PageRequest { view: View::Full, after, limit, was_at_head: false }
 }
 
 /// How many documents a page has: a line for each, and one for the page's end.
