@@ -1,16 +1,19 @@
 //! One facility: its feed, what its devices push, its records.
 
+use std::time::Duration;
+
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::wire::heartbeat::Heartbeat;
+use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
 use rusqlite::params;
 
 use super::column::json_at;
 use super::engine::Reach;
-use super::page::{self, PageRequest};
+use super::page::{self, AgainRequest, PageRequest};
 use super::publish::count_view;
 use super::push::{self, Batch};
 use super::{DeviceIdentity, Page, Store, StoreError, audit};
@@ -41,10 +44,36 @@ impl FacilityStore {
         Ok(receipt)
     }
 
-    /// The next page of the feed: at most `limit` documents and about 4 MiB.
+    /// Whether a device may go on from a cursor: tombstones that it needs may be gone. A mirror that was
+    /// begun within `kept` needs none of those, so that a first pull that breaks off is not begun anew.
     ///
     /// # Errors
     /// [`StoreError::CursorRefused`].
+    pub async fn check_horizon(&self, device: &DeviceIdentity, cursor: Cursor, kept: Duration) -> Result<()> {
+        let now = self.store.now();
+        if device.mirror_began.is_some_and(|began| now.since(began) < kept) {
+            return Ok(());
+        }
+        self.store.read(Reach::Facility(self.scope), move |tx| page::check_horizon(tx, cursor)).await
+    }
+
+    /// Notes that a device begins its mirror. In memory, as [`Self::heartbeat`].
+    pub fn mirror_began(&self, device: &DeviceIdentity) {
+        self.store.inner.presence.mirror_began(self.scope, device.device(), self.store.now());
+    }
+
+    /// A page of collections that are sent again, and after which `seq` the next one begins.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorRefused`].
+    pub async fn page_again(&self, asked: AgainRequest) -> Result<(Page, u64)> {
+        self.store.read(Reach::Facility(self.scope), move |tx| page::read_again(tx, &asked)).await
+    }
+
+    /// The next page of the feed: at most `limit` documents and about 4 MiB.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorRefused`], [`StoreError::OverBudget`].
     pub async fn page(&self, asked: PageRequest) -> Result<Page> {
         let reach = Reach::Facility(self.scope);
         if let Some(page) = self.store.read(reach, move |tx| page::read(tx, &asked)).await? {

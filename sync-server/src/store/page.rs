@@ -21,8 +21,13 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// What a page is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct PageRequest {
-    /// As what the feed is to be seen.
+    /// What of the feed is sent.
     pub view: View,
+    /// How often that was changed: a cursor's epoch is the feed's and this together, so that one from
+    /// before a change is refused.
+    pub view_changes: u64,
+    /// How many documents the view may have.
+    pub most_documents: u64,
     /// After which place; none is the beginning.
     pub after: Option<Cursor>,
     /// At most so many documents are read.
@@ -31,27 +36,69 @@ pub struct PageRequest {
     pub was_at_head: bool,
 }
 
+/// What is asked for when collections are sent again from their beginning.
+#[derive(Debug, Clone)]
+pub struct AgainRequest {
+    /// Which collections.
+    pub collections: Vec<Collection>,
+    /// Up to which place of the feed: the device's own, which stays where it is.
+    pub cursor: Cursor,
+    /// After which `seq` this page begins.
+    pub after: u64,
+    /// At most so many documents are sent.
+    pub limit: usize,
+    /// As in [`PageRequest::view`].
+    pub view: View,
+    /// As in [`PageRequest::view_changes`].
+    pub view_changes: u64,
+}
+
+/// Where a feed ends, and what was purged and counted of it.
+struct Head {
+    cursor: Cursor,
+    digested: u64,
+    horizon: u64,
+}
+
+impl Head {
+    fn read(tx: &Tx<'_>, view_changes: u64) -> Result<Self> {
+        let found = tx.first("SELECT epoch, seq, digested, horizon FROM feeds", [], |row| {
+            let epoch = count_at(row, 0)?.saturating_add(view_changes);
+            let cursor = Cursor { epoch, seq: count_at(row, 1)? };
+            Ok(Self { cursor, digested: count_at(row, 2)?, horizon: count_at(row, 3)? })
+        })?;
+        found.ok_or(StoreError::NotFound("facility"))
+    }
+
+    fn check(&self, cursor: Cursor) -> Result<()> {
+        let served = cursor.epoch == self.cursor.epoch && cursor.seq <= self.cursor.seq;
+        if served { Ok(()) } else { Err(StoreError::CursorRefused) }
+    }
+}
+
+/// Refuses a cursor from before tombstones that are gone.
+pub(super) fn check_horizon(tx: &Tx<'_>, cursor: Cursor) -> Result<()> {
+    if cursor.seq < Head::read(tx, 0)?.horizon { Err(StoreError::CursorRefused) } else { Ok(()) }
+}
+
 /// The next page of the feed; none when the view's digests have to be counted first.
 pub(super) fn read(tx: &Tx<'_>, asked: &PageRequest) -> Result<Option<Page>> {
-    let sql = "SELECT epoch, seq, digested FROM feeds";
-    let feed = tx.first(sql, [], |row| {
-        Ok((Cursor { epoch: count_at(row, 0)?, seq: count_at(row, 1)? }, count_at(row, 2)?))
-    })?;
-    let (head, digested) = feed.ok_or(StoreError::NotFound("facility"))?;
-    let after = asked.after.unwrap_or(Cursor { epoch: head.epoch, seq: 0 });
-    if after.epoch != head.epoch || after.seq > head.seq {
-        return Err(StoreError::CursorRefused);
-    }
-    if digested & asked.view.bit() == 0 {
+    let head = Head::read(tx, asked.view_changes)?;
+    let after = asked.after.unwrap_or(Cursor { seq: 0, ..head.cursor });
+    head.check(after)?;
+    if head.digested & asked.view.bit() == 0 {
         return Ok(None);
     }
-    let mut lines = Lines { view: asked.view, text: String::new(), moved: BTreeSet::new() };
-    let (mut read, mut last) = (0, after.seq);
+    let known = digests(tx, asked.view)?;
+    let documents = known.values().map(|digest| digest.count).sum();
+    if documents > asked.most_documents {
+        return Err(StoreError::OverBudget { documents, most: asked.most_documents });
+    }
+    let mut lines = Lines::new(asked.view);
+    let (mut read, mut last, mut full) = (0, after.seq, asked.limit == 0);
     let mut statement =
         tx.prepare("SELECT collection, id, seq, body FROM documents WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-    let mut rows =
-        statement.query(params![count(after.seq), i64::try_from(asked.limit).unwrap_or(i64::MAX)])?;
-    let mut full = asked.limit == 0;
+    let mut rows = statement.query(params![count(after.seq), limit(asked.limit)])?;
     while let Some(row) = rows.next()? {
         last = count_at(row, 2)?;
         lines.write(row, last)?;
@@ -61,16 +108,50 @@ pub(super) fn read(tx: &Tx<'_>, asked: &PageRequest) -> Result<Option<Page>> {
             break;
         }
     }
-    let seq = if full { last } else { head.seq };
-    let mut end = PageEnd::new(Cursor { epoch: head.epoch, seq }, head.seq, tx.now());
+    let seq = if full { last } else { head.cursor.seq };
+    let mut end = PageEnd::new(Cursor { seq, ..head.cursor }, head.cursor.seq, tx.now());
     if end.reaches_head() {
-        let known = digests(tx, asked.view)?;
         let named = Collection::ALL.iter().filter(|name| !asked.was_at_head || lines.moved.contains(name));
         // A collection that the view hides, or that never had a document, comes to nothing.
         let told = named.map(|name| (name.name().to_owned(), known.get(name).copied().unwrap_or_default()));
         end.digests = told.collect();
     }
     lines.end(end).map(Some)
+}
+
+/// A page of what collections hold up to the device's cursor, and after which `seq` the next one begins;
+/// the last names the collections.
+pub(super) fn read_again(tx: &Tx<'_>, asked: &AgainRequest) -> Result<(Page, u64)> {
+    let head = Head::read(tx, asked.view_changes)?;
+    head.check(asked.cursor)?;
+    let [a, b, c, d, e, f, g] =
+        Collection::ALL.map(|name| asked.collections.contains(&name).then_some(name.name()));
+    let mut lines = Lines::new(asked.view);
+    let (mut read, mut last, mut full) = (0, asked.after, false);
+    let mut statement = tx.prepare(
+        "SELECT collection, id, seq, body FROM documents WHERE seq > ?1 AND seq <= ?2 AND body IS NOT NULL
+            AND collection IN (?3, ?4, ?5, ?6, ?7, ?8, ?9) ORDER BY seq LIMIT ?10",
+    )?;
+    let (after, until) = (count(asked.after), count(asked.cursor.seq));
+    let mut rows = statement.query(params![after, until, a, b, c, d, e, f, g, limit(asked.limit)])?;
+    while let Some(row) = rows.next()? {
+        last = count_at(row, 2)?;
+        lines.write(row, last)?;
+        read += 1;
+        if read >= asked.limit || lines.text.len() >= PAGE_BYTES {
+            full = true;
+            break;
+        }
+    }
+    let mut end = PageEnd::new(asked.cursor, head.cursor.seq, tx.now());
+    if !full {
+        end.refetched = asked.collections.iter().map(|name| name.name().to_owned()).collect();
+    }
+    Ok((lines.end(end)?, last))
+}
+
+fn limit(documents: usize) -> i64 {
+    i64::try_from(documents).unwrap_or(i64::MAX)
 }
 
 /// The lines of a page.
@@ -81,6 +162,10 @@ struct Lines {
 }
 
 impl Lines {
+    fn new(view: View) -> Self {
+        Self { view, text: String::new(), moved: BTreeSet::new() }
+    }
+
     /// A document's line, as [`carepost_protocol::wire::pull::Line`] writes it: the body goes as the view
     /// has it, in the full view without being read.
     fn write(&mut self, row: &Row<'_>, seq: u64) -> Result<()> {

@@ -21,7 +21,7 @@ impl Copy {
     async fn follow(&mut self, world: &World, scope: &FacilityScope, view: View, limit: usize) {
         loop {
             let was_at_head = self.at_head;
-            let asked = PageRequest { view, after: self.cursor, limit, was_at_head };
+            let asked = PageRequest { view, was_at_head, ..after(self.cursor, limit) };
             let page = world.store.facility(scope).page(asked).await.unwrap();
             for line in String::from_utf8(page.lines).unwrap().lines() {
                 self.take(&serde_json::from_str(line).unwrap());

@@ -5,6 +5,7 @@ mod lobby;
 mod registry;
 mod security;
 mod sync;
+mod views;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
 use carepost_protocol::device::DeviceType;
-use carepost_protocol::facility::FacilityType;
+use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, SessionId,
     UserId, WorkflowId,
@@ -237,7 +238,14 @@ impl Kiosk {
 
 /// The next page of everything.
 fn after(after: Option<Cursor>, limit: usize) -> PageRequest {
-    PageRequest { view: View::Full, after, limit, was_at_head: false }
+    PageRequest {
+        view: View::Full,
+        view_changes: 0,
+        most_documents: 1_000_000,
+        after,
+        limit,
+        was_at_head: false,
+    }
 }
 
 /// How many documents a page has: a line for each, and one for the page's end.
@@ -288,6 +296,7 @@ fn new_facility(name: &str) -> NewFacility {
         licensed_beds: Some(48),
         current_census: 44,
         phone: None,
+        phi_mode: PhiMode::Full,
     }
 }
 
