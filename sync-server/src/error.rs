@@ -90,6 +90,12 @@ impl Refusal {
         self
     }
 
+    /// The problem document, but for the request's id.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
     /// The kind of problem.
     #[must_use]
     pub fn kind(&self) -> Option<ProblemKind> {

@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, Resource};
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
 
@@ -206,7 +207,7 @@ impl Mirror {
         }
         let pass: i64 =
             transaction.prepare_cached("SELECT pass FROM state")?.query_row([], |row| row.get(0))?;
-        write_documents(&transaction, page, pass)?;
+        write_documents(&transaction, page, pass, end.server_time)?;
         transaction
             .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
             .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
@@ -287,7 +288,14 @@ fn claim(writer: &Connection, facility: (OrganizationId, FacilityId)) -> Result<
     Ok(mine)
 }
 
-fn write_documents(connection: &Connection, page: &Page, pass: i64) -> Result<(), MirrorError> {
+/// Nothing was made after it came: what a clock that is ahead stamped sorts where it came, and does not
+/// stay before all that is newer.
+fn write_documents(
+    connection: &Connection,
+    page: &Page,
+    pass: i64,
+    came: Timestamp,
+) -> Result<(), MirrorError> {
     let mut put = connection.prepare_cached(schema::PUT)?;
     let mut remove = connection.prepare_cached(schema::REMOVE)?;
     for document in page.documents() {
@@ -299,7 +307,7 @@ fn write_documents(connection: &Connection, page: &Page, pass: i64) -> Result<()
                 ":seq": signed(document.seq),
                 ":pass": pass,
                 ":patient": document.patient,
-                ":recorded_at": document.recorded_at,
+                ":recorded_at": document.recorded_at.map(|made| made.min(came.as_millis())),
                 ":lookup": document.lookup,
                 ":body": body,
             })?,

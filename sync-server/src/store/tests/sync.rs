@@ -159,6 +159,77 @@ async fn authority_is_judged_as_of_when_the_change_was_made() {
 }
 
 #[tokio::test]
+async fn a_night_charted_by_an_absurd_clock_is_taken_and_flagged() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).publish_workflow(vitals(100.0)).await.unwrap();
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.pass(60);
+    let made = |kiosk: &Kiosk, began: Timestamp, recorded_at, clock_quality| Change {
+        session: SessionId::new(began, [3; 10]),
+        recorded_at,
+        clock_quality,
+        ..kiosk.vitals(&tenant, 72, world.now())
+    };
+    let hours = |hours: i64| world.now().plus_millis(hours * 3_600_000);
+    let (long_ago, far_ahead) = (Timestamp::EPOCH, "2099-01-01T00:00:00Z".parse().unwrap());
+    let (synced, estimated, unset) = (ClockQuality::Synced, ClockQuality::Estimated, ClockQuality::Unset);
+    let night = [
+        (made(&kiosk, world.now(), world.now(), synced), None),
+        (made(&kiosk, long_ago, long_ago, unset), Some("clock_unset")),
+        (made(&kiosk, far_ahead, far_ahead, unset), Some("clock_unset")),
+        // The floor of a device that stopped before this nurse came here.
+        (made(&kiosk, long_ago, long_ago, estimated), Some("clock_unsure")),
+        (made(&kiosk, far_ahead, far_ahead, estimated), Some("clock_ahead")),
+        (made(&kiosk, hours(2), hours(2), estimated), Some("clock_ahead")),
+        // The clock was set right within the session.
+        (made(&kiosk, far_ahead, world.now(), synced), None),
+        (made(&kiosk, long_ago, world.now(), synced), None),
+    ];
+    let (changes, expected): (Vec<_>, Vec<_>) = night.into_iter().unzip();
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    assert!(receipt.verdicts.iter().all(|run| run.reason.is_none()), "{:?}", receipt.verdicts);
+    assert_eq!(reviews(&world, &tenant).await, expected);
+
+    // Whoever set the clock right within a session that outlived the nurse's role is believed as well;
+    // one who never had a role here is not, by no clock.
+    let gone = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
+    world.pass(60);
+    let after = [
+        made(&kiosk, far_ahead, world.now(), synced),
+        made(&kiosk, far_ahead, far_ahead, estimated),
+        made(&kiosk, world.now(), world.now(), synced),
+        Change { actor: UserId::new(world.now(), [77; 10]), ..made(&kiosk, long_ago, long_ago, unset) },
+    ];
+    let receipt = world.push(&mut kiosk, &after).await.unwrap();
+    let codes: Vec<_> = receipt
+        .verdicts
+        .iter()
+        .flat_map(|run| vec![run.reason.as_ref().map(|why| why.code); usize::try_from(run.count).unwrap()])
+        .collect();
+    let refused = Some(RejectionCode::NotAuthorized);
+    assert_eq!(codes, [None, None, refused, refused]);
+    let ended = Some("authority_ended_since");
+    assert_eq!(reviews(&world, &tenant).await[8..], [ended, ended, None, None]);
+}
+
+/// What is to be reviewed of each change, in their order.
+async fn reviews(world: &World, tenant: &Tenant) -> Vec<Option<&'static str>> {
+    let words = ["clock_unset", "clock_unsure", "clock_ahead", "authority_ended_since"];
+    let read = |tx: &Tx<'_>| {
+        tx.all("SELECT review FROM changes ORDER BY n", [], |row| row.get::<_, Option<String>>(0))
+    };
+    let reach = Reach::Facility(tenant.facility);
+    let found = world.store.write(reach, read).await.unwrap();
+    found
+        .into_iter()
+        .map(|review| review.map(|it| *words.iter().find(|word| **word == it).unwrap()))
+        .collect()
+}
+
+#[tokio::test]
 async fn a_deactivated_device_is_refused_at_once_and_its_stream_ends() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
