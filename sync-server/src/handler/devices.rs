@@ -96,6 +96,10 @@ pub struct DeviceView {
     encrypted: Option<bool>,
     /// How far its clock is ahead of the server's, in milliseconds.
     clock_skew_ms: Option<i64>,
+    /// Why it is quarantined.
+    quarantine_reason: Option<String>,
+    /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
+    rolled_back_at: Option<Timestamp>,
     /// When it was registered.
     created_at: Timestamp,
 }
@@ -206,6 +210,8 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         reader: it.reader,
         encrypted: it.encrypted,
         clock_skew_ms: it.clock_skew_ms,
+        quarantine_reason: it.quarantine,
+        rolled_back_at: it.rolled_back_at,
         created_at: it.created_at,
     }
 }

@@ -25,8 +25,8 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Work within one facility.
 #[derive(Debug, Clone)]
 pub struct FacilityStore {
-    store: Store,
-    scope: FacilityScope,
+    pub(super) store: Store,
+    pub(super) scope: FacilityScope,
 }
 
 impl FacilityStore {
@@ -115,7 +115,7 @@ fn page(tx: &Tx<'_>, after: Option<Cursor>, limit: usize) -> Result<Page> {
     let head = feed.ok_or(StoreError::NotFound("facility"))?;
     let after = after.unwrap_or(Cursor { epoch: head.epoch, seq: 0 });
     if after.epoch != head.epoch || after.seq > head.seq {
-        return Err(StoreError::CursorRefused);
+        return Err(StoreError::CursorRefused { expects: None });
     }
     let mut lines = String::new();
     let (mut documents, mut last) = (0, after.seq);

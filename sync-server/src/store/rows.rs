@@ -398,6 +398,10 @@ pub struct Device {
     pub encrypted: Option<bool>,
     /// How far its clock is ahead of the server's, in milliseconds.
     pub clock_skew_ms: Option<i64>,
+    /// Why it is quarantined.
+    pub quarantine: Option<String>,
+    /// When it last went on under a new incarnation, from an older state of itself.
+    pub rolled_back_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
 }

@@ -104,6 +104,10 @@ ALTER TABLE base_devices ADD COLUMN differs TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE base_devices ADD COLUMN refetches INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE base_devices ADD COLUMN no_progress INTEGER;
 
+-- Why it is quarantined; when it last went on under a new incarnation, from an older state of itself.
+ALTER TABLE base_devices ADD COLUMN quarantine TEXT;
+ALTER TABLE base_devices ADD COLUMN rolled_back_at INTEGER;
+
 -- The last number that a verified backup holds.
 ALTER TABLE base_chain_heads ADD COLUMN durable_n INTEGER;
 

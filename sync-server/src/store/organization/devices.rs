@@ -20,7 +20,8 @@ macro_rules! device_columns {
         "SELECT id, facility_id, name, device_type, state, device_uuid, mac_addresses,
             (SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL), key_sha256,
             agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
-            cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at FROM devices "
+            cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, quarantine, rolled_back_at
+            FROM devices "
     };
 }
 
@@ -242,5 +243,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         encrypted: row.get(19)?,
         clock_skew_ms: row.get(20)?,
         created_at: time_at(row, 21)?,
+        quarantine: row.get(22)?,
+        rolled_back_at: time_or_none_at(row, 23)?,
     })
 }

@@ -1,5 +1,7 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod book;
+mod forks;
 mod lobby;
 mod registry;
 mod security;
