@@ -14,7 +14,7 @@ use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS};
+use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS, Standing};
 use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
 use carepost_protocol::workflow::FieldError;
 use futures_util::stream;
@@ -31,7 +31,7 @@ use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::feed::{Listener, Wake};
 use crate::guard::{Device, token_sha256};
-use crate::store::{Batch, PresentedKey};
+use crate::store::{Batch, PresentedKey, StoreError};
 use crate::tls::PeerKey;
 use crate::tries::{Limit, Tries};
 
@@ -199,6 +199,10 @@ async fn open(app: &App, device: Device, from: From, headers: &HeaderMap, until:
     if !pages.is_still_active().await {
         return Err(Refusal::new(ProblemKind::DeviceRevoked, "An administrator deactivated this device."));
     }
+    let standing = Standing { epoch: from.epoch, seq: from.seq, ..Standing::default() };
+    if let Err(fault) = pages.device.facility.standing(&pages.device.identity, &standing).await {
+        return Err(pages.refusal(fault));
+    }
     // The first page is read before anything is answered, so that a cursor that is not served any more
     // is a problem document and not a broken stream.
     let first = pages.page().await?;
@@ -263,16 +267,19 @@ impl Pages {
         matches!(known, Ok(Some(identity)) if identity.state() == DeviceState::Active)
     }
 
+    /// A refused cursor shows to administrators until the device has synced again.
+    fn refusal(&self, fault: StoreError) -> Refusal {
+        let refusal = Refusal::from(fault);
+        if refusal.kind() == Some(ProblemKind::CursorRefused) {
+            self.device.facility.cursor_refused(&self.device.identity);
+        }
+        refusal
+    }
+
     async fn page(&mut self) -> Answer<Bytes> {
         let page = match self.device.facility.page(self.cursor, MAX_PAGE_DOCUMENTS).await {
             Ok(page) => page,
-            Err(fault) => {
-                let refusal = Refusal::from(fault);
-                if refusal.kind() == Some(ProblemKind::CursorRefused) {
-                    self.device.facility.cursor_refused(&self.device.identity);
-                }
-                return Err(refusal);
-            }
+            Err(fault) => return Err(self.refusal(fault)),
         };
         self.cursor = Some(page.end.cursor);
         self.at_head = page.end.reaches_head();

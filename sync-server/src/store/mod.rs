@@ -15,6 +15,7 @@ mod presence;
 mod publish;
 mod push;
 mod rows;
+mod standing;
 mod system;
 #[cfg(test)]
 mod tests;

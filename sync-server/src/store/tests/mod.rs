@@ -4,6 +4,7 @@ mod book;
 mod forks;
 mod lobby;
 mod registry;
+mod rewinds;
 mod security;
 mod sync;
 
