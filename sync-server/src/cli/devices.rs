@@ -1,4 +1,4 @@
-//! Devices: registering, letting in, looking at, deactivating.
+//! Devices: registering, letting in, looking at, releasing, deactivating.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -53,6 +53,11 @@ pub(super) enum Device {
         /// The device's id.
         device: DeviceId,
     },
+    /// Release a quarantined device, once its second copy is switched off.
+    Release {
+        /// The device's id.
+        device: DeviceId,
+    },
     /// Deactivate a device: its key is refused from now on.
     Deactivate {
         /// The device's id.
@@ -101,6 +106,9 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         }
         Device::Show { device } => {
             return Ok(Said::Thing(client.get(&format!("/api/v1/devices/{device}")).await?, &[]));
+        }
+        Device::Release { device } => {
+            client.post(&format!("/api/v1/devices/{device}/release"), &json!({})).await?
         }
         Device::Deactivate { device } => {
             client.post(&format!("/api/v1/devices/{device}/deactivate"), &json!({})).await?

@@ -184,6 +184,20 @@ pub async fn deactivate_device(
     Ok(axum::Json(view(&app, device)))
 }
 
+/// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks
+/// next is the device.
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/release", operation_id = "release_device", tag = "devices", security(("session" = [])), params(("device_id" = DeviceId, Path)), responses((status = 200, body = DeviceView)))]
+pub async fn release_device(
+    State(app): State<App>,
+    person: Person,
+    Id(id): Id<DeviceId>,
+) -> Answer<axum::Json<DeviceView>> {
+    let note = note(&person, AuditAction::Update).detail("what", "release");
+    let device = person.noting(note)?.release_device(id).await?;
+    app.speakers.forget(id);
+    Ok(axum::Json(view(&app, device)))
+}
+
 /// A device as of now.
 pub(super) fn view(app: &App, it: Device) -> DeviceView {
     let now = clock::now();

@@ -84,8 +84,9 @@ pub async fn enroll(
     params(("device_id" = DeviceId, Path)), request_body = Heartbeat,
     responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub async fn heartbeat(
+    State(app): State<App>,
     Id(id): Id<DeviceId>,
-    device: Device,
+    mut device: Device,
     Tolerant(mut beat): Tolerant<Heartbeat>,
 ) -> Answer<axum::Json<HeartbeatReply>> {
     if id != device.identity.device() {
@@ -93,10 +94,11 @@ pub async fn heartbeat(
     }
     check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
     check_addresses(&mut beat.mac_addresses)?;
+    device.speaks_for(&app, Some(beat.incarnation)).await?;
     device.facility.heartbeat(&device.identity, &beat);
     Ok(axum::Json(HeartbeatReply {
         server_time: clock::now(),
-        state: DeviceState::Active,
+        state: device.identity.state(),
         settled: Vec::new(),
     }))
 }
@@ -196,10 +198,9 @@ async fn open(app: &App, device: Device, from: From, headers: &HeaderMap, until:
         until,
         packer: Packer { zstd, catching_up: None },
     };
-    if !pages.is_still_active().await {
-        return Err(Refusal::new(ProblemKind::DeviceRevoked, "An administrator deactivated this device."));
-    }
     let standing = Standing { epoch: from.epoch, seq: from.seq, ..Standing::default() };
+    pages.device.speaks_for(app, standing.incarnation).await?;
+    pages.device.may_still_read(app).await?;
     if let Err(fault) = pages.device.facility.standing(&pages.device.identity, &standing).await {
         return Err(pages.refusal(fault));
     }

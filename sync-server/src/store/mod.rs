@@ -14,6 +14,7 @@ mod organization;
 mod presence;
 mod publish;
 mod push;
+mod quarantine;
 mod rows;
 mod standing;
 mod system;

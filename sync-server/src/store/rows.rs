@@ -467,7 +467,7 @@ impl DeviceIdentity {
         self.assignment
     }
 
-    /// Where it stands: anything but ACTIVE reaches nothing.
+    /// Where it stands: ACTIVE works, QUARANTINED may push and say how it is, anything else reaches nothing.
     #[must_use]
     pub const fn state(&self) -> DeviceState {
         self.state

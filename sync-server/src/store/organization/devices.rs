@@ -127,6 +127,24 @@ impl Noted {
         Ok(registry.laid_over(revoked.await?))
     }
 
+    /// Ends a device's quarantine. One that is not quarantined stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn release_device(self, id: DeviceId) -> Result<Device> {
+        let registry = self.registry.clone();
+        let released = self.write(move |tx| {
+            device(tx, id)?;
+            tx.execute(
+                "UPDATE devices SET state = 'ACTIVE', quarantine = NULL
+                    WHERE id = ?1 AND state = 'QUARANTINED'",
+                [id.as_bytes()],
+            )?;
+            enrollment::mark_clone(tx, device(tx, id)?)
+        });
+        Ok(registry.laid_over(released.await?))
+    }
+
     /// Enters a device's code for it: from now on the device shows the facility and a number. A wrong code
     /// is written down too.
     ///
