@@ -17,7 +17,7 @@ use carepost_protocol::id::{AuditId, SessionId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::pull::{Cursor, Standing};
 use fastrand::Rng;
 use serde_json::json;
 
@@ -275,6 +275,20 @@ impl Device {
     pub(super) fn has_nothing_to_send(&self) -> bool {
         self.live.is_some()
             && Lane::ALL.into_iter().all(|lane| self.waiting(lane).is_ok_and(|waiting| waiting == 0))
+    }
+
+    /// Where it stands, as it tells the server.
+    pub(super) fn standing(&self, cursor: Option<Cursor>) -> Result<Standing> {
+        let Some(live) = &self.live else { return Ok(Standing::default()) };
+        let position = live.outbox.position()?;
+        Ok(Standing {
+            epoch: cursor.map(|cursor| cursor.epoch),
+            seq: cursor.map(|cursor| cursor.seq),
+            incarnation: Some(position.incarnation),
+            care: position.care,
+            audit: position.audit,
+            refetch: None,
+        })
     }
 
     /// Up to where its mirror is complete.

@@ -8,7 +8,7 @@ use carepost_vfs::Trouble;
 
 use crate::cuts::directory;
 use crate::faults::{Session, operations_fail};
-use crate::server::{Kiosk, is_sound, open, verdicts, wait};
+use crate::server::{Kiosk, from_the_beginning, is_sound, open, verdicts, wait};
 
 struct Serving<'a> {
     kiosk: &'a Kiosk,
@@ -74,7 +74,8 @@ impl Session for Serving<'_> {
                 self.seqs.extend(verdicts.into_iter().map(|(_, seq)| seq));
             }
             Act::Page => {
-                let page = wait(self.store().facility(self.kiosk.facility()).page(None, 1_000))?;
+                let page =
+                    wait(self.store().facility(self.kiosk.facility()).page(from_the_beginning(1_000)))?;
                 // Four documents of the registry come first, then each change's record, once.
                 assert_eq!(page.lines.iter().filter(|byte| **byte == b'\n').count(), 4 + self.seqs.len() + 1);
                 let head = self.seqs.last().copied();

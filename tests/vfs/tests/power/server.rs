@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use carepost_protocol::device::DeviceType;
-use carepost_protocol::facility::FacilityType;
+use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceUuid, IncarnationId, OrganizationId, PatientId, SessionId, UserId,
     WorkflowId,
@@ -20,7 +20,7 @@ use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::scope::{FacilityScope, OrganizationScope};
 use carepost_server::store::{
     Ambient, Batch, DatabaseKey, DeviceIdentity, NewDevice, NewFacility, NewOrganization, NewPatient,
-    NewUser, OrganizationType, PresentedKey, Store, StoreError,
+    NewUser, OrganizationType, PageRequest, PresentedKey, Store, StoreError, View,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::json;
@@ -29,6 +29,18 @@ use serde_json::value::RawValue;
 use crate::device::at;
 
 const KEY: [u8; 32] = [7; 32];
+
+/// The first page of a feed, whole.
+pub fn from_the_beginning(limit: usize) -> PageRequest {
+    PageRequest {
+        view: View::Full,
+        view_changes: 0,
+        most_documents: u64::MAX,
+        after: None,
+        limit,
+        was_at_head: false,
+    }
+}
 
 /// The device, as the test plays it, and all that it will ever push.
 pub struct Kiosk {
@@ -92,6 +104,7 @@ pub async fn found(
         licensed_beds: Some(48),
         current_census: 44,
         phone: None,
+        phi_mode: PhiMode::Full,
     };
     let facility = registry.noting(event()).create_facility(facility).await?.id;
     let nurse = registry.noting(event()).create_user(user("nina", Role::Rn, Some(facility))).await?.id;

@@ -6,7 +6,7 @@ use carepost_protocol::change::Verdict;
 use carepost_vfs::{Recording, Watch};
 
 use crate::cuts::{cut, directory, tell};
-use crate::server::{Kiosk, found, is_sound, open, verdicts, wait};
+use crate::server::{Kiosk, found, from_the_beginning, is_sound, open, verdicts, wait};
 
 /// How many changes each push has, and how many pushes there are.
 const BATCH: u64 = 7;
@@ -89,7 +89,7 @@ impl Story {
                 return moment >= self.enrolled;
             }
             let feed = store.facility(self.kiosk.facility());
-            let head = feed.page(None, 1).await.unwrap().end.head;
+            let head = feed.page(from_the_beginning(1)).await.unwrap().end.head;
             // As a device that does not know what was taken: all of it at once, from the first.
             let verdicts = verdicts(&self.kiosk.push(&store, 1, CHANGES).await.unwrap());
             let known = verdicts.iter().take_while(|(verdict, _)| *verdict == Verdict::Duplicate).count();
