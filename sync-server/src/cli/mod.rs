@@ -7,6 +7,7 @@ mod local;
 mod people;
 mod show;
 mod tenants;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -71,6 +72,10 @@ enum Command {
     Init(local::Init),
     /// Run the server.
     Serve,
+    /// Copy the database to a file while the server runs, and read the copy from end to end.
+    Backup(upkeep::Backup),
+    /// Put a backup in the place of the database.
+    Restore(upkeep::Restore),
     /// Sign in; the other commands use the session.
     SignIn(people::SignIn),
     /// Sign out.
@@ -143,6 +148,8 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
     match cli.command {
         Command::Init(init) => local::init(config, init).await,
         Command::Serve => local::serve(config).await,
+        Command::Backup(backup) => upkeep::backup(config, backup).await,
+        Command::Restore(restore) => upkeep::restore(config, restore).await,
         Command::Openapi => local::openapi(),
         Command::SignIn(who) => people::sign_in(&client()?, who).await,
         Command::SignOut => people::sign_out(&client()?).await,

@@ -5,6 +5,7 @@
 //! file. Row security is the engine's: see `engine`.
 
 mod audit;
+mod backup;
 mod column;
 mod engine;
 mod enrollment;
@@ -33,6 +34,7 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use engine::{Engine, Reach, Tx};
 use presence::Presence;
 
+pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use error::StoreError;
 pub use facility::FacilityStore;
 pub use organization::{Noted, OrganizationStore};
