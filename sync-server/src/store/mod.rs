@@ -21,6 +21,7 @@ mod standing;
 mod system;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,7 @@ pub use organization::{Noted, OrganizationStore};
 pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;
+pub use verify::{Fault, Missing, Verified, What, verify};
 
 /// The raw 256-bit key of the database file.
 #[derive(Clone)]

@@ -112,7 +112,20 @@ pub(super) fn beside<T>(
     ambient: &Ambient,
     work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    alone(path, key, ambient, Purpose::Beside, work)
+    alone(path, key, ambient, Purpose::Beside, "BEGIN IMMEDIATE", work)
+}
+
+/// Reads one state of a file that a running server may have open as well, and holds nobody up.
+///
+/// # Errors
+/// As [`beside`].
+pub(super) fn observed<T>(
+    path: &Path,
+    key: &DatabaseKey,
+    ambient: &Ambient,
+    work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    alone(path, key, ambient, Purpose::Beside, "BEGIN", work)
 }
 
 /// Runs work in one transaction on a file that nobody else has open, once it is migrated.
@@ -125,7 +138,7 @@ pub(super) fn migrated<T>(
     ambient: &Ambient,
     work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    alone(path, key, ambient, Purpose::Write { max_pages: None }, work)
+    alone(path, key, ambient, Purpose::Write { max_pages: None }, "BEGIN IMMEDIATE", work)
 }
 
 fn alone<T>(
@@ -133,12 +146,13 @@ fn alone<T>(
     key: &DatabaseKey,
     ambient: &Ambient,
     purpose: Purpose,
+    begin: &'static str,
     work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let reach = ReachCell::nothing();
     let connection = connection::open(path, key, ambient, purpose, &reach)?;
     let tx = Tx::new(&connection, &reach, ambient);
-    tx.execute("BEGIN IMMEDIATE", [])?;
+    tx.execute(begin, [])?;
     let done = work(&tx);
     tx.execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }, [])?;
     done

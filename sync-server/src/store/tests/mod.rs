@@ -8,6 +8,7 @@ mod registry;
 mod rewinds;
 mod security;
 mod sync;
+mod verifying;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
