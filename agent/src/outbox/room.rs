@@ -6,10 +6,11 @@
 use std::sync::MutexGuard;
 
 use carepost_protocol::change::Lane;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{TransactionBehavior, params};
 
 use super::settle::first_queued;
 use super::{Outbox, OutboxError, schema, signed};
+use crate::sqlite::Connected;
 
 const PAGES_A_MIB: u32 = 256;
 /// Which part is kept for receipts. They make each entry some twenty bytes longer, a refusal a few
@@ -58,16 +59,16 @@ impl Outbox {
         Ok(removed)
     }
 
-    pub(super) fn lock_to_save(&self) -> Result<MutexGuard<'_, Connection>, OutboxError> {
+    pub(super) fn lock_to_save(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         self.lock_within(self.room.saving)
     }
 
-    pub(super) fn lock_to_settle(&self) -> Result<MutexGuard<'_, Connection>, OutboxError> {
+    pub(super) fn lock_to_settle(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         self.lock_within(self.room.settling)
     }
 
     /// A limit below what the file has already grown to means that it does not grow further.
-    fn lock_within(&self, pages: u32) -> Result<MutexGuard<'_, Connection>, OutboxError> {
+    fn lock_within(&self, pages: u32) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         let connection = self.lock();
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
         Ok(connection)

@@ -22,7 +22,7 @@ use rusqlite::{CachedStatement, Connection, Params, Row};
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::feed::Feeds;
 use crate::scope::FacilityScope;
-use connection::Purpose;
+use connection::{Purpose, Source};
 use readers::Readers;
 use security::ReachCell;
 use writer::Writer;
@@ -61,9 +61,7 @@ impl Engine {
         max_pages: Option<u32>,
         feeds: Arc<Feeds>,
     ) -> Result<Self, StoreError> {
-        let reach = ReachCell::nothing();
-        let connection = connection::open(path, key, ambient, Purpose::Write { max_pages }, &reach)?;
-        let writer = Writer::start(connection, reach, ambient.clone(), feeds)?;
+        let writer = Writer::start(Source::new(path, key, ambient, Purpose::Write { max_pages }), feeds)?;
         let readers = Readers::start(path, key, ambient)?;
         Ok(Self { writer, readers })
     }
@@ -149,9 +147,9 @@ fn alone<T>(
     begin: &'static str,
     work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let reach = ReachCell::nothing();
-    let connection = connection::open(path, key, ambient, purpose, &reach)?;
-    let tx = Tx::new(&connection, &reach, ambient);
+    let source = Source::new(path, key, ambient, purpose);
+    let connection = source.open()?;
+    let tx = Tx::new(&connection, &source.reach, ambient);
     tx.execute(begin, [])?;
     let done = work(&tx);
     tx.execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }, [])?;

@@ -105,7 +105,7 @@ async fn a_server_put_back_asks_devices_for_what_it_lost_and_gets_it() {
     let Scene { mut world, tenant, kiosk, mut book } = scene().await;
     world.back_up("copy.db").unwrap();
     let facility = world.store.facility(&tenant.facility);
-    let before = facility.page(None, 2_000).await.unwrap().end.cursor;
+    let before = facility.page(after(None, 2_000)).await.unwrap().end.cursor;
     book.chart(&world, &kiosk, &tenant, &[73, 74]);
     book.push(&world, &kiosk, 4..=5).await.unwrap();
     world.pass(60);
@@ -114,7 +114,7 @@ async fn a_server_put_back_asks_devices_for_what_it_lost_and_gets_it() {
     assert!(restored.replaced.unwrap().exists(), "what was replaced is kept");
     assert_eq!(pulses(&world, &tenant).await, [70, 71, 72]);
     let facility = world.store.facility(&tenant.facility);
-    let head = facility.page(None, 2_000).await.unwrap().end.cursor;
+    let head = facility.page(after(None, 2_000)).await.unwrap().end.cursor;
     assert!(head.epoch > before.epoch, "{head:?}");
     let standing = Standing {
         epoch: Some(before.epoch),
@@ -126,7 +126,7 @@ async fn a_server_put_back_asks_devices_for_what_it_lost_and_gets_it() {
     let refused = facility.standing(&kiosk.identity, &standing).await;
     let Err(StoreError::CursorRefused { expects: Some(expects) }) = refused else { panic!("{refused:?}") };
     assert_eq!((expects.care, expects.audit), (Some(4), None));
-    let still = facility.page(None, 2_000).await.unwrap().end.cursor;
+    let still = facility.page(after(None, 2_000)).await.unwrap().end.cursor;
     assert_eq!(still, head, "raised by the restore already");
     let receipt = book.push(&world, &kiosk, 4..=5).await.unwrap();
     assert_eq!((receipt.next_n, receipt.durable_through), (6, Some(3)));

@@ -26,7 +26,7 @@ async fn scene() -> Scene {
 
 impl Scene {
     async fn head(&self) -> Cursor {
-        self.world.store.facility(&self.tenant.facility).page(None, 2_000).await.unwrap().end.cursor
+        self.world.store.facility(&self.tenant.facility).page(after(None, 2_000)).await.unwrap().end.cursor
     }
 
     fn standing(&self, cursor: Option<Cursor>, care: u64, audit: u64) -> Standing {
