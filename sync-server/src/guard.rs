@@ -85,10 +85,8 @@ impl Device {
     /// # Errors
     /// Why its state does not allow it.
     pub fn may_read(&self) -> Answer<()> {
-        match self.identity.state() {
-            DeviceState::Active => Ok(()),
-            other => Err(of_state(other)),
-        }
+        let state = self.identity.state();
+        if state == DeviceState::Active { Ok(()) } else { Err(of_state(state)) }
     }
 }
 

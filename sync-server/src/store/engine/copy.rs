@@ -29,10 +29,10 @@ pub(in crate::store) fn copy(from: &Path, to: &Path, key: &DatabaseKey) -> Resul
     let backup = Backup::new(&source, &mut target)?;
     for _ in 0..TRIES {
         // All at once: in pieces it would begin anew whenever another process writes.
-        match backup.step(-1)? {
-            StepResult::Done => return Ok(()),
-            _ => std::thread::sleep(PAUSE),
+        if backup.step(-1)? == StepResult::Done {
+            return Ok(());
         }
+        std::thread::sleep(PAUSE);
     }
     Err(StoreError::NotDurable("the database stayed busy".to_owned()))
 }
