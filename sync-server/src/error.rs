@@ -165,12 +165,12 @@ impl From<StoreError> for Refusal {
                 field: "signature".to_owned(),
                 detail: "not this device's key".to_owned(),
             }),
+            StoreError::OverBudget { .. } => Self::new(ProblemKind::OverBudget, said),
             StoreError::CursorRefused { expects } => {
                 let mut refusal = Self::new(ProblemKind::CursorRefused, said);
                 refusal.problem.expects = expects;
                 refusal
             }
-            StoreError::OverBudget { .. } => Self::new(ProblemKind::OverBudget, said),
             StoreError::Full | StoreError::NotDurable(_) | StoreError::Closed => {
                 tracing::error!(%said, "the store could not take a write");
                 Self::new(ProblemKind::Unavailable, "The server cannot store anything right now.")

@@ -54,11 +54,6 @@ pub(super) enum Device {
         /// The device's id.
         device: DeviceId,
     },
-    /// Release a quarantined device, once its second copy is switched off.
-    Release {
-        /// The device's id.
-        device: DeviceId,
-    },
     /// Say how much of a resident a device is sent; it then makes its copy anew.
     #[command(
         after_help = "Example:\n  carepost-server device phi-mode 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42 free"
@@ -68,6 +63,11 @@ pub(super) enum Device {
         device: DeviceId,
         /// full, minimal (initials and room), free (case number only), or facility: as the facility says.
         mode: String,
+    },
+    /// Release a quarantined device, once its second copy is switched off.
+    Release {
+        /// The device's id.
+        device: DeviceId,
     },
     /// Deactivate a device: its key is refused from now on.
     Deactivate {
@@ -118,12 +118,12 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         Device::Show { device } => {
             return Ok(Said::Thing(client.get(&format!("/api/v1/devices/{device}")).await?, &[]));
         }
-        Device::Release { device } => {
-            client.post(&format!("/api/v1/devices/{device}/release"), &json!({})).await?
-        }
         Device::PhiMode { device, mode } => {
             let mode = (mode != "facility").then_some(mode);
             client.put(&format!("/api/v1/devices/{device}"), &json!({"phi_mode": mode})).await?
+        }
+        Device::Release { device } => {
+            client.post(&format!("/api/v1/devices/{device}/release"), &json!({})).await?
         }
         Device::Deactivate { device } => {
             client.post(&format!("/api/v1/devices/{device}/deactivate"), &json!({})).await?

@@ -107,16 +107,16 @@ pub struct DeviceView {
     encrypted: Option<bool>,
     /// How far its clock is ahead of the server's, in milliseconds.
     clock_skew_ms: Option<i64>,
-    /// Why it is quarantined.
-    quarantine_reason: Option<String>,
-    /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
-    rolled_back_at: Option<Timestamp>,
     /// The names of the collections of its copy that were found to differ and are not mended yet.
     differs: Vec<String>,
     /// How often it had to fetch a collection again because it differed.
     refetches: u64,
     /// For how many seconds nothing has moved, though the device reaches the server and something waits.
     no_progress: Option<u64>,
+    /// Why it is quarantined.
+    quarantine_reason: Option<String>,
+    /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
+    rolled_back_at: Option<Timestamp>,
     /// When it was registered.
     created_at: Timestamp,
 }
@@ -245,11 +245,11 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         reader: it.reader,
         encrypted: it.encrypted,
         clock_skew_ms: it.clock_skew_ms,
-        quarantine_reason: it.quarantine,
-        rolled_back_at: it.rolled_back_at,
         differs: it.differs,
         refetches: it.refetches,
         no_progress: it.no_progress,
+        quarantine_reason: it.quarantine,
+        rolled_back_at: it.rolled_back_at,
         created_at: it.created_at,
     }
 }

@@ -408,16 +408,16 @@ pub struct Device {
     pub encrypted: Option<bool>,
     /// How far its clock is ahead of the server's, in milliseconds.
     pub clock_skew_ms: Option<i64>,
-    /// Why it is quarantined.
-    pub quarantine: Option<String>,
-    /// When it last went on under a new incarnation, from an older state of itself.
-    pub rolled_back_at: Option<Timestamp>,
     /// The names of the collections of its copy that were found to differ and are not mended yet.
     pub differs: Vec<String>,
     /// How often it had to fetch a collection again.
     pub refetches: u64,
     /// For how many seconds nothing has moved, though something waits.
     pub no_progress: Option<u64>,
+    /// Why it is quarantined.
+    pub quarantine: Option<String>,
+    /// When it last went on under a new incarnation, from an older state of itself.
+    pub rolled_back_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
 }

@@ -29,24 +29,6 @@ struct Feed {
     raised_at: Option<Timestamp>,
 }
 
-/// Who says where it stands.
-#[derive(Clone, Copy)]
-struct Asker {
-    device: DeviceId,
-    view_changes: u64,
-}
-
-impl Asker {
-    const fn of(identity: &DeviceIdentity) -> Self {
-        Self { device: identity.device(), view_changes: identity.view_changes() }
-    }
-
-    /// The epoch as this device knows it.
-    const fn epoch(self, head: Cursor) -> u64 {
-        head.epoch.saturating_add(self.view_changes)
-    }
-}
-
 /// What was found of where a device stands.
 struct Found {
     feed: Feed,
@@ -65,7 +47,11 @@ impl FacilityStore {
     /// # Errors
     /// [`StoreError::CursorRefused`], with what the server expects of the chains in which it has less.
     pub async fn standing(&self, device: &DeviceIdentity, standing: &Standing) -> Result<()> {
-        let (reach, device) = (Reach::Facility(self.scope), Asker::of(device));
+        let (reach, view_changes) = (Reach::Facility(self.scope), device.view_changes());
+        let device = device.device();
+        // What a device is told is the feed's epoch and the changes of its view together.
+        let epoch = standing.epoch.map(|epoch| epoch.saturating_sub(view_changes));
+        let standing = &Standing { epoch, ..standing.clone() };
         let asked = standing.clone();
         let found = self.store.read(reach, move |tx| find(tx, device, &asked)).await?;
         if !found.knows_more {
@@ -99,28 +85,28 @@ impl Feed {
     }
 }
 
-fn find(tx: &Tx<'_>, asker: Asker, standing: &Standing) -> Result<Found> {
+fn find(tx: &Tx<'_>, device: DeviceId, standing: &Standing) -> Result<Found> {
     let feed = Feed::read(tx)?;
     let mut missing = Expects::default();
     if let Some(incarnation) = standing.incarnation {
         let less = |lane, acknowledged: Option<u64>| -> Result<Option<u64>> {
             let Some(acknowledged) = acknowledged.filter(|n| *n > 0) else { return Ok(None) };
-            let next_n = expects(tx, Strand { device: asker.device, incarnation, lane })?;
+            let next_n = expects(tx, Strand { device, incarnation, lane })?;
             Ok((next_n <= acknowledged).then_some(next_n))
         };
         missing.care = less(Lane::Care, standing.care)?;
         missing.audit = less(Lane::Audit, standing.audit)?;
     }
     let cursor = standing.epoch.zip(standing.seq);
-    let in_epoch = cursor.is_none_or(|(epoch, _)| epoch == asker.epoch(feed.head));
+    let in_epoch = cursor.is_none_or(|(epoch, _)| epoch == feed.head.epoch);
     let ahead = in_epoch && cursor.is_some_and(|(_, seq)| seq > feed.head.seq);
     let knows_more = ahead || missing != Expects::default();
     Ok(Found { feed, expects: missing, knows_more, in_epoch })
 }
 
 /// Looks again, now that nothing else writes: of two that come together, one raises.
-fn raise(tx: &Tx<'_>, asker: Asker, standing: &Standing) -> Result<Expects> {
-    let found = find(tx, asker, standing)?;
+fn raise(tx: &Tx<'_>, device: DeviceId, standing: &Standing) -> Result<Expects> {
+    let found = find(tx, device, standing)?;
     if found.may_be_raised(tx.now()) {
         let from = found.feed.head;
         let epoch = raised(from.epoch, tx.now());
@@ -131,11 +117,11 @@ fn raise(tx: &Tx<'_>, asker: Asker, standing: &Standing) -> Result<Expects> {
         let details = object!({
             "epoch": epoch,
             "head": from.seq,
-            "cursor": standing.seq.filter(|_| standing.epoch == Some(asker.epoch(from))),
+            "cursor": standing.seq.filter(|_| standing.epoch == Some(from.epoch)),
             "care": found.expects.care,
             "audit": found.expects.audit,
         });
-        audit::noticed(tx, AuditEventType::Sync, "server_rewound", Some(asker.device), details)?;
+        audit::noticed(tx, AuditEventType::Sync, "server_rewound", Some(device), details)?;
         // Streams of the old epoch end: their devices come again and are told.
         tx.moved(tx.facility_scope()?.facility(), from.seq);
     }

@@ -21,8 +21,7 @@ macro_rules! device_columns {
             (SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL), key_sha256,
             agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
             cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
-            differs, refetches, no_progress, quarantine, rolled_back_at
-            FROM devices "
+            differs, refetches, no_progress, quarantine, rolled_back_at FROM devices "
     };
 }
 
