@@ -178,6 +178,7 @@ impl From<StoreError> for Refusal {
             }
             StoreError::WrongKey(_)
             | StoreError::Newer { .. }
+            | StoreError::Older { .. }
             | StoreError::ChangedMigration(_)
             | StoreError::Broken
             | StoreError::NoRandomness

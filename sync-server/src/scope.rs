@@ -84,6 +84,11 @@ impl FacilityScope {
             .then_some(Self { organization: device.organization(), facility: device.facility() })
     }
 
+    /// The scope in which an operator's command on the server's own machine goes through all facilities.
+    pub(crate) const fn of_operator(organization: OrganizationId, facility: FacilityId) -> Self {
+        Self { organization, facility }
+    }
+
     /// The organization.
     #[must_use]
     pub const fn organization(&self) -> OrganizationId {

@@ -80,6 +80,17 @@ pub enum StoreError {
         /// The last version this build knows.
         known: u32,
     },
+    /// The database was written by an older build, and this command does not bring it up.
+    #[error(
+        "the database has schema version {found}, this build knows {known}; start this build's server once, \
+         which brings it up, or use the older build's command"
+    )]
+    Older {
+        /// The version found in the file.
+        found: u32,
+        /// The last version this build knows.
+        known: u32,
+    },
     /// A migration that this build carries is not the one the database was made with.
     #[error("migration {0} is not the one this database was made with; install an unmodified build")]
     ChangedMigration(u32),

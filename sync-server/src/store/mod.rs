@@ -5,6 +5,7 @@
 //! file. Row security is the engine's: see `engine`.
 
 mod audit;
+mod backup;
 mod column;
 mod engine;
 mod enrollment;
@@ -22,6 +23,7 @@ mod standing;
 mod system;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod view;
 
 use std::path::Path;
@@ -37,6 +39,7 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use engine::{Engine, Reach, Tx};
 use presence::Presence;
 
+pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use error::StoreError;
 pub use facility::FacilityStore;
 pub use organization::{Noted, OrganizationStore};
@@ -44,6 +47,7 @@ pub use page::{AgainRequest, PageRequest};
 pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;
+pub use verify::{Fault, Missing, Verified, What, verify};
 pub use view::View;
 
 /// The raw 256-bit key of the database file.

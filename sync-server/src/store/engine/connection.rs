@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use zeroize::Zeroizing;
 
-use super::migrate::migrate;
+use super::migrate::{check_version, migrate};
 use super::security::{ReachCell, build, guard};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
@@ -16,6 +16,8 @@ pub(super) enum Purpose {
     Write { max_pages: Option<u32> },
     /// One of those that read.
     Read,
+    /// An operator's command, beside a server that may run: it neither makes nor migrates the file.
+    Beside,
 }
 
 /// Where the connections of one thread come from.
@@ -75,7 +77,7 @@ fn open(
     reach: &ReachCell,
 ) -> Result<Connection, StoreError> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if purpose != Purpose::Read {
+    if matches!(purpose, Purpose::Write { .. }) {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let mut connection = Connection::open_with_flags(path, flags)?;
@@ -100,6 +102,7 @@ fn open(
                 connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
             }
         }
+        Purpose::Beside => check_version(&connection)?,
         Purpose::Read => {}
     }
     connection.set_prepared_statement_cache_capacity(256);
@@ -112,6 +115,14 @@ fn open(
 }
 
 fn unlock(connection: &Connection, path: &Path, key: &DatabaseKey) -> Result<(), StoreError> {
+    give_key(connection, key)?;
+    let opened = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
+    opened.map_err(|error| unreadable(error, path))?;
+    check_key(connection, path)
+}
+
+/// Gives a connection the key, before anything of the file is read.
+pub(super) fn give_key(connection: &Connection, key: &DatabaseKey) -> Result<(), StoreError> {
     let mut pragma = Zeroizing::new(String::with_capacity(128));
     pragma.push_str("PRAGMA cipher_log_level = NONE; PRAGMA key = \"x'");
     for byte in key.0.iter() {
@@ -120,15 +131,18 @@ fn unlock(connection: &Connection, path: &Path, key: &DatabaseKey) -> Result<(),
         }
     }
     pragma.push_str("'\"; PRAGMA cipher_page_size = 4096;");
-    connection.execute_batch(&pragma)?;
-    let opened = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
-    let checked =
-        opened.and_then(|()| connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())));
-    match checked {
-        Ok(()) => Ok(()),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            Err(StoreError::WrongKey(path.display().to_string()))
-        }
-        Err(error) => Err(error.into()),
+    Ok(connection.execute_batch(&pragma)?)
+}
+
+/// Whether the key that was given opens the file.
+pub(super) fn check_key(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let read = connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()));
+    read.map_err(|error| unreadable(error, path))
+}
+
+fn unreadable(error: rusqlite::Error, path: &Path) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::WrongKey(path.display().to_string()),
+        _ => error.into(),
     }
 }

@@ -45,7 +45,7 @@ impl Chain {
             return Ok(chain);
         }
         lineage::enter(tx, batch)?;
-        let fork = lineage::origin(tx, strand)?.flatten().map_or(0, |parent| parent.shared);
+        let fork = lineage::fork_of(tx, strand)?;
         if batch.first_n <= fork {
             let detail = "what is shared with the parent is sent under the parent".to_owned();
             return Err(StoreError::Invalid { field: "first_n", detail });

@@ -23,7 +23,7 @@ pub(in crate::store) struct Strand {
 
 impl Strand {
     /// How a statement finds it: device, incarnation, lane.
-    pub(super) const fn key(&self) -> (&[u8; 16], &[u8; 16], &'static str) {
+    pub(in crate::store) const fn key(&self) -> (&[u8; 16], &[u8; 16], &'static str) {
         (self.device.as_bytes(), self.incarnation.as_bytes(), self.lane.name())
     }
 
@@ -55,6 +55,11 @@ pub(super) fn origin(tx: &Tx<'_>, strand: Strand) -> Result<Option<Option<Parent
     })
 }
 
+/// The last number that a strand shares with its parent; 0 where it shares nothing.
+pub(in crate::store) fn fork_of(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
+    Ok(origin(tx, strand)?.flatten().map_or(0, |parent| parent.shared))
+}
+
 /// The number that the server expects next: after what it has of the strand, and where it has nothing,
 /// after what it has of the parents, as far as they are shared.
 pub(super) fn expected(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
@@ -72,7 +77,7 @@ pub(super) fn expected(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
 
 /// The link at a number; none where the server does not have it. At 0 it is the genesis of the incarnation
 /// that all began with.
-pub(super) fn link_at(tx: &Tx<'_>, strand: Strand, n: u64) -> Result<Option<Link>> {
+pub(in crate::store) fn link_at(tx: &Tx<'_>, strand: Strand, n: u64) -> Result<Option<Link>> {
     let mut at = strand;
     loop {
         match origin(tx, at)? {

@@ -1,5 +1,6 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod backups;
 mod book;
 mod digests;
 mod forks;
@@ -8,6 +9,7 @@ mod registry;
 mod rewinds;
 mod security;
 mod sync;
+mod verifying;
 mod views;
 
 use std::sync::Arc;
