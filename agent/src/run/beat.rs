@@ -16,8 +16,8 @@ pub(super) fn describe(opened: &Opened, desk: &Desk, ward: &Ward, still: Option<
     Heartbeat {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock.monotonic().saturating_sub(opened.started).as_secs(),
-        device_time: clock.now(),
-        clock_quality: clock.quality(),
+        device_time: clock.uncorrected(),
+        clock_quality: clock.stamp().1,
         mac_addresses: opened.factors.mac_addresses().to_vec(),
         encrypted: true,
         reader: desk.reader(),
