@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use carepost_agent::identity::{Factors, Vault};
-use carepost_agent::outbox::{Binding, Outbox, OutboxOpening};
+use carepost_agent::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use carepost_agent::upstream::UpstreamError;
+use carepost_protocol::change::Lane;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::wire::problem::ProblemKind;
