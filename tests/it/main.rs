@@ -25,6 +25,7 @@ mod plaintext;
 mod power_loss;
 mod presets;
 mod revocation;
+mod rollback;
 mod sessions;
 mod simulation;
 mod tidy;
