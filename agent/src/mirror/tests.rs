@@ -1,3 +1,6 @@
+mod digest;
+mod feed;
+
 use std::path::{Path, PathBuf};
 
 use carepost_protocol::facility::FacilityType;
