@@ -1,5 +1,7 @@
 //! Applying a page: rows, tombstones, digests and cursor in one transaction.
 
+use std::sync::atomic::Ordering;
+
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
@@ -20,7 +22,8 @@ pub enum Applied {
 #[derive(Default)]
 struct AtHead {
     swept: bool,
-    found: bool,
+    differs: bool,
+    mended: bool,
 }
 
 impl Mirror {
@@ -33,7 +36,7 @@ impl Mirror {
     /// page's stream began.
     pub fn apply(&self, page: &Page, end: &PageEnd) -> Result<Applied, MirrorError> {
         let (applied, at_head) = self.writing(|writer| {
-            if self.is_begun_anew() {
+            if self.begun_anew.load(Ordering::Acquire) {
                 return Err(MirrorError::BegunAnew);
             }
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -52,7 +55,9 @@ impl Mirror {
             }
             Ok((Applied::Advanced, at_head))
         })?;
-        if at_head.found {
+        if at_head.differs {
+            self.want_more();
+        } else if at_head.mended {
             self.news.notify_one();
         }
         Ok(applied)
@@ -81,7 +86,7 @@ fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, 
         }
         if end.reaches_head() {
             at_head.swept |= sweep(connection, copy)?;
-            at_head.found |= compare(connection, copy, end)?;
+            compare(connection, copy, end, &mut at_head)?;
         }
     }
     for copy in copies.iter().filter(|copy| !before.contains(copy)) {
@@ -142,23 +147,30 @@ fn sweep(connection: &Connection, copy: &mut Copy) -> Result<bool, MirrorError> 
     Ok(ends)
 }
 
-/// Compares a whole copy with what the server says it should come to. Says whether that is news.
-fn compare(connection: &Connection, copy: &mut Copy, end: &PageEnd) -> Result<bool, MirrorError> {
+/// Compares a whole copy with what the server says it should come to.
+fn compare(
+    connection: &Connection,
+    copy: &mut Copy,
+    end: &PageEnd,
+    at_head: &mut AtHead,
+) -> Result<(), MirrorError> {
     let Some(theirs) = end.digests.get(copy.collection.name()).filter(|_| copy.is_whole()) else {
-        return Ok(false);
+        return Ok(());
     };
     let (equal, known) = (copy.digest == *theirs, copy.differs_since.is_some());
     // What still differs is fetched again with patience.
     if equal != known {
-        return Ok(false);
+        return Ok(());
     }
     copies::report(connection, &finding(copy, equal, end.server_time, theirs.count))?;
     if equal {
         copy.differs_since = None;
+        at_head.mended = true;
     } else {
         copy.suspect(end.server_time);
+        at_head.differs = true;
     }
-    Ok(true)
+    Ok(())
 }
 
 const fn finding(copy: &Copy, mended: bool, at: Timestamp, expected: u64) -> Finding {

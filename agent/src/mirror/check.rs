@@ -106,7 +106,7 @@ impl Mirror {
             Ok(true)
         })?;
         if marked {
-            self.news.notify_one();
+            self.want_more();
         }
         Ok(())
     }

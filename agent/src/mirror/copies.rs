@@ -120,7 +120,7 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be written.
     pub fn ask_again(&self) -> Result<bool, MirrorError> {
-        self.writing(|writer| {
+        let again = self.writing(|writer| {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut again = false;
             for mut copy in load(&transaction)? {
@@ -132,7 +132,11 @@ impl Mirror {
             }
             transaction.commit()?;
             Ok(again)
-        })
+        })?;
+        if again {
+            self.want_more();
+        }
+        Ok(again)
     }
 
     /// What was found and is not in the audit log yet.

@@ -62,6 +62,8 @@ impl Mirror {
             place,
             generation: AtomicU64::new(0),
             begun_anew: AtomicBool::new(false),
+            wants_more: AtomicBool::new(false),
+            set_aside: AtomicBool::new(matches!(found, Found::SetAside(_))),
             news: Notify::new(),
         };
         // What an earlier run found and did not come to tell.
@@ -100,15 +102,6 @@ impl Mirror {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Whether the file was made anew and no stream has begun at its beginning yet.
-    pub(super) fn is_begun_anew(&self) -> bool {
-        self.begun_anew.load(Ordering::Acquire)
-    }
-
-    pub(super) fn stream_begins(&self) {
-        self.begun_anew.store(false, Ordering::Release);
-    }
-
     /// Sets a file aside that turned out damaged, and begins a fresh one. The answer stays an error: a
     /// list out of the fresh file must not pass for one that is complete.
     pub(super) fn renewing<T>(
@@ -140,9 +133,10 @@ impl Mirror {
         let fresh = self.place.open_fresh()?;
         (*reader, *writer) = (Some(fresh.reader), Some(fresh.writer));
         self.begun_anew.store(true, Ordering::Release);
+        self.set_aside.store(true, Ordering::Release);
         self.generation.fetch_add(1, Ordering::AcqRel);
         drop((reader, writer));
-        self.news.notify_one();
+        self.want_more();
         Ok(())
     }
 }

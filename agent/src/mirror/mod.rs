@@ -27,12 +27,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, Resource};
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::pull::{Cursor, Standing};
 use rusqlite::Connection;
 use tokio::sync::Notify;
 
@@ -143,6 +143,21 @@ pub struct Beginning {
     pub refetch: Vec<Collection>,
 }
 
+impl Beginning {
+    /// As the server is asked for it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let names: Vec<&str> = self.refetch.iter().map(|collection| collection.name()).collect();
+        Standing {
+            epoch: self.cursor.map(|cursor| cursor.epoch),
+            seq: self.cursor.map(|cursor| cursor.seq),
+            // Whoever begins at the beginning gets everything.
+            refetch: (!names.is_empty() && self.cursor.is_some()).then(|| names.join(",")),
+            ..Standing::default()
+        }
+    }
+}
+
 /// The device's copy of its facility's documents. Applying a page does not hold up readers.
 #[derive(Debug)]
 pub struct Mirror {
@@ -152,7 +167,12 @@ pub struct Mirror {
     writer: Mutex<Option<Connection>>,
     place: files::Place,
     generation: AtomicU64,
+    /// The file was made anew, and no stream has begun at its beginning yet.
     begun_anew: AtomicBool,
+    /// There is more to fetch than the last stream was asked for.
+    wants_more: AtomicBool,
+    /// A damaged file was set aside, and nobody was told yet.
+    set_aside: AtomicBool,
     news: Notify,
 }
 
@@ -183,9 +203,17 @@ impl Mirror {
             let refetch = copies.into_iter().filter(|copy| copy.brought < copy.pass);
             let refetch = refetch.map(|copy| copy.collection).collect();
             let beginning = Beginning { cursor: apply::cursor(writer)?, refetch };
-            self.stream_begins();
+            self.begun_anew.store(false, Ordering::Release);
+            self.wants_more.store(false, Ordering::Release);
             Ok(beginning)
         })
+    }
+
+    /// Whether there is more to fetch than the last stream was asked for: then a new one has to begin
+    /// ([`beginning`](Self::beginning)).
+    #[must_use]
+    pub fn wants_more(&self) -> bool {
+        self.wants_more.load(Ordering::Acquire)
     }
 
     /// Whether a collection has reached the head of the feed at least once: until then what is not in a
@@ -219,11 +247,20 @@ impl Mirror {
         })
     }
 
-    /// Waits until something was found ([`untold`](Self::untold)), or the mirror was made anew: then
-    /// there may be more to fetch than a running stream brings ([`beginning`](Self::beginning)). It is so
-    /// once after each opening.
+    /// Waits until something was found ([`untold`](Self::untold)), or there is more to fetch
+    /// ([`wants_more`](Self::wants_more)). It is so once after each opening.
     pub async fn until_news(&self) {
         self.news.notified().await;
+    }
+
+    /// Whether a damaged file was set aside since this was asked last.
+    pub fn take_set_aside(&self) -> bool {
+        self.set_aside.swap(false, Ordering::AcqRel)
+    }
+
+    fn want_more(&self) {
+        self.wants_more.store(true, Ordering::Release);
+        self.news.notify_one();
     }
 
     fn permitted<A>(&self, permit: &Permit<A>) -> Result<(), MirrorError> {

@@ -12,7 +12,7 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
 use carepost_protocol::wire::pull::Cursor;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
@@ -38,6 +38,8 @@ pub(super) enum Report {
     Applied { cursor: Cursor, server_time: Timestamp },
     /// The mirror has to be pulled from the beginning.
     MirrorRefused,
+    /// The mirror was found to differ, or to be equal again.
+    MirrorDiffers,
     /// The server lives.
     KeepAlive { stream: StreamId, server_time: Timestamp },
     /// How many entries need a person, as of a receipt.
@@ -54,6 +56,7 @@ pub(super) async fn sync(
     desk: &Arc<Desk>,
     ward: &Arc<Ward>,
     upstream: &Upstream,
+    check_every: Duration,
 ) -> anyhow::Result<()> {
     let (reports, mut heard) = mpsc::channel(16);
     let mut uplink = Uplink {
@@ -76,11 +79,14 @@ pub(super) async fn sync(
         next_prune: opened.clock.monotonic(),
     };
     uplink.start().await?;
+    let clock = Arc::clone(&opened.clock);
+    uplink.tasks.spawn(super::checking::watch(Arc::clone(ward), clock, check_every));
     while !uplink.stopped {
         let wait = uplink.until_due();
         tokio::select! {
             Some(report) = heard.recv() => uplink.take(report),
             () = ward.until_saved() => uplink.saved(),
+            () = ward.mirror().until_news() => uplink.mirror_news(),
             () = tokio::time::sleep(wait) => uplink.tick(),
             Some(_) = uplink.tasks.join_next() => {}
         }
@@ -186,6 +192,7 @@ impl Uplink {
                 self.desk.changed();
             }
             Report::MirrorRefused => self.refetch(true),
+            Report::MirrorDiffers => self.heart(HeartbeatEvent::Changed),
             Report::Wedged(wedged) => {
                 if wedged > self.wedged {
                     tracing::warn!(wedged, "the server refused entries: they need attention");
@@ -269,7 +276,7 @@ impl Uplink {
                 tracing::error!(lane = lane.name(), ?why, "the server does not take what waits here");
                 self.heart(HeartbeatEvent::Changed);
             }
-            SyncEffect::OpenStream { stream, cursor } => self.open_stream(stream, cursor),
+            SyncEffect::OpenStream { stream, .. } => self.open_stream(stream),
             SyncEffect::CloseStream(_) => {
                 if let Some(task) = self.stream.take() {
                     task.abort();
@@ -312,13 +319,13 @@ impl Uplink {
         });
     }
 
-    fn open_stream(&mut self, stream: StreamId, cursor: Option<Cursor>) {
+    fn open_stream(&mut self, stream: StreamId) {
         if let Some(task) = self.stream.take() {
             task.abort();
         }
-        let (upstream, reports) = (self.upstream.clone(), self.reports.clone());
+        let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
         self.stream = Some(self.tasks.spawn(async move {
-            let event = read_stream(&upstream, stream, cursor, &reports).await;
+            let event = read_stream(&upstream, stream, &ward, &reports).await;
             let _ = reports.send(Report::Sync(event)).await;
         }));
     }
@@ -346,6 +353,25 @@ impl Uplink {
                 }
             };
             let _ = reports.send(report).await;
+        });
+    }
+
+    /// The mirror found that it differs or is equal again, or was made anew.
+    fn mirror_news(&mut self) {
+        let (ward, desk, reports) = (Arc::clone(&self.ward), Arc::clone(&self.desk), self.reports.clone());
+        self.tasks.spawn(async move {
+            let told =
+                spawn_blocking(move || (ward.tell_of_mirror(), ward.mirror().wants_more(), ward)).await;
+            let Ok((told, wants_more, ward)) = told else { return };
+            if told {
+                desk.changed();
+                let _ = reports.send(Report::MirrorDiffers).await;
+            }
+            if wants_more {
+                let cursor = spawn_blocking(move || ward.mirror().cursor().ok().flatten()).await;
+                let event = SyncEvent::MirrorWantsMore { cursor: cursor.ok().flatten() };
+                let _ = reports.send(Report::Sync(event)).await;
+            }
         });
     }
 
@@ -414,7 +440,7 @@ fn describe(opened: &Opened, desk: &Desk, ward: &Ward) -> Heartbeat {
         },
         cursor: ward.mirror().cursor().ok().flatten(),
         active_user: ward.active_user(),
-        mirror: MirrorState::default(),
+        mirror: ward.mirror().agreement().unwrap_or_default(),
         no_progress: None,
         refused: Vec::new(),
     }
