@@ -168,7 +168,7 @@ impl Mirror {
             let mut reviews = Vec::new();
             each(reader, Collection::Reviews, SQL, [schema::number(Collection::Reviews)], |review| {
                 let review: ReviewDocument = review;
-                if !open_only || review.resolved.is_none() {
+                if reviews.len() < limit && (!open_only || review.resolved.is_none()) {
                     reviews.push(review);
                 }
                 reviews.len() < limit

@@ -1,5 +1,8 @@
+mod damage;
 mod digest;
 mod feed;
+mod random;
+mod threads;
 
 use std::path::{Path, PathBuf};
 
