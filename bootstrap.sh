@@ -2,9 +2,10 @@
 # Installs the Debian packages that a Carepost command needs: ./bootstrap.sh SET...
 #
 # Sets: build (compile everything), reader (taps through the real pcscd), browser (the kiosk page in a
-# real browser); and for cross/: aarch64, armv7, x86_64 (a C compiler for it), rust (a compiler where
-# rustup cannot add a target), qemu. Says what is missing and why, installs it as root or through sudo,
-# and answers at once, without the network, when nothing is missing.
+# real browser), clock (programs whose clock is wrong); and for cross/: aarch64, armv7, x86_64 (a C
+# compiler for it), rust (a compiler where rustup cannot add a target), qemu. Says what is missing and
+# why, installs it as root or through sudo, and answers at once, without the network, when nothing is
+# missing.
 set -eu
 
 # package | set | must or may | why.  Without a "may" package the command goes on and says what it skips.
@@ -16,6 +17,7 @@ libssl-dev             | build   | must | SQLCipher encrypts with OpenSSL's libc
 pcscd                  | reader  | may  | the PC/SC daemon that the demo's and the tests' badge taps go through
 chromium               | browser | may  | the kiosk page is tested in a real browser
 chromium-driver        | browser | may  | drives that browser
+faketime               | clock   | may  | the tests give agents and servers wrong clocks with its libfaketime
 gcc-aarch64-linux-gnu  | aarch64 | must | compiles and links C for a 64-bit Raspberry Pi
 gcc-arm-linux-gnueabihf | armv7  | must | compiles and links C for a 32-bit Raspberry Pi
 gcc-x86-64-linux-gnu   | x86_64  | must | compiles and links C for x86-64

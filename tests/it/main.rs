@@ -14,6 +14,7 @@ mod bad_push;
 mod badges;
 mod browser;
 mod cli;
+mod clocks;
 mod figures;
 mod full_disk;
 mod isolation;
@@ -25,6 +26,7 @@ mod power_loss;
 mod presets;
 mod revocation;
 mod sessions;
+mod simulation;
 mod tidy;
 mod units;
 

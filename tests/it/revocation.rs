@@ -144,7 +144,7 @@ fn heartbeat(device: &Device) -> carepost_protocol::wire::heartbeat::Heartbeat {
         agent_version: "test".to_owned(),
         uptime: 1,
         device_time: device.clock.now(),
-        clock_quality: device.clock.quality(),
+        clock_quality: device.clock.stamp().1,
         mac_addresses: Vec::new(),
         encrypted: true,
         reader: ReaderState::None,

@@ -292,11 +292,11 @@ pub fn identity(certificate: &[u8], pkcs8: &[u8]) -> String {
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub fn connect(server: &Server, port: u16, key: &DeviceKey, clock: &Clock) -> Result<Upstream> {
+pub fn connect(server: &Server, port: u16, key: &DeviceKey, clock: &Arc<Clock>) -> Result<Upstream> {
     let own = Credentials::new(key.certificate_der(), key.pkcs8());
     let boot = BootId::new(clock.now(), clock.random());
     let base = format!("https://localhost:{port}").parse()?;
-    Ok(Upstream::new(&base, Some(&std::fs::read(&server.ca)?), &own, boot)?)
+    Ok(Upstream::new(&base, Some(&std::fs::read(&server.ca)?), &own, Arc::clone(clock), Some(boot))?)
 }
 
 /// An empty mirror of the facility of that grant.

@@ -3,9 +3,11 @@
 pub mod api;
 pub mod browser;
 pub mod children;
+pub mod clock;
 pub mod device;
 pub mod fixture;
 pub mod kiosk;
 pub mod link;
 pub mod scene;
+pub mod simulation;
 pub mod world;

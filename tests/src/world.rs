@@ -106,7 +106,8 @@ impl Server {
             "--password-file",
             &password.display().to_string(),
         ];
-        let (code, out, error) = run("carepost-server", &arguments, &[]).await?;
+        let (code, out, error) =
+            run("carepost-server", &arguments, &crate::clock::environment(folder)).await?;
         if code != 0 {
             bail!("carepost-server init ended with {code}: {out}{error}");
         }
@@ -128,7 +129,8 @@ impl Server {
     pub async fn resume(&mut self) -> Result<()> {
         let config = self.config().display().to_string();
         let log = self.folder.join("server.log");
-        let environment = [("CAREPOST_LOG", "info".to_owned()), ("RUST_BACKTRACE", "1".to_owned())];
+        let mut environment = vec![("CAREPOST_LOG", "info".to_owned()), ("RUST_BACKTRACE", "1".to_owned())];
+        environment.extend(crate::clock::environment(&self.folder));
         let mut process =
             Running::start("carepost-server", &["--config", &config, "serve"], &environment, &log)?;
         let api = self.api()?;

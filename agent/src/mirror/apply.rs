@@ -75,7 +75,7 @@ pub(super) fn cursor(connection: &Connection) -> Result<Option<Cursor>, MirrorEr
 fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, MirrorError> {
     let before = copies::load(connection)?;
     let mut copies = before.clone();
-    write_documents(connection, page, &mut copies)?;
+    write_documents(connection, page, &mut copies, end.server_time.as_millis())?;
     connection
         .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
         .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
@@ -95,7 +95,14 @@ fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, 
     Ok(at_head)
 }
 
-fn write_documents(connection: &Connection, page: &Page, copies: &mut [Copy]) -> Result<(), MirrorError> {
+/// Nothing was made after it came: what a clock that is ahead stamped sorts where it came, and does not
+/// stay before all that is newer.
+fn write_documents(
+    connection: &Connection,
+    page: &Page,
+    copies: &mut [Copy],
+    came: i64,
+) -> Result<(), MirrorError> {
     let mut put_new = connection.prepare_cached(schema::PUT_NEW)?;
     let mut put_over = connection.prepare_cached(schema::PUT_OVER)?;
     let mut held = connection.prepare_cached(schema::HELD)?;
@@ -119,7 +126,7 @@ fn write_documents(connection: &Connection, page: &Page, copies: &mut [Copy]) ->
             ":seq": signed(document.seq),
             ":pass": pass,
             ":patient": document.patient,
-            ":recorded_at": document.recorded_at,
+            ":recorded_at": document.recorded_at.map(|made| made.min(came)),
             ":lookup": document.lookup,
             ":body": body,
             ":element": element.to_bytes(),

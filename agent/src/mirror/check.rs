@@ -176,7 +176,11 @@ impl Progress {
         let stored: Option<[u8; 16]> = row.get(7)?;
         let lookup = row.get_ref(5)?.as_str_or_null();
         let keys = Keys::of(collection, body).is_ok_and(|keys| {
-            (row.get(3), row.get(4)) == (Ok(keys.patient), Ok(keys.recorded_at))
+            // What came before it was made sorts where it came.
+            let made = row.get(4).is_ok_and(|at: Option<i64>| {
+                at.is_some() == keys.recorded_at.is_some() && at <= keys.recorded_at
+            });
+            made && row.get(3) == Ok(keys.patient)
                 && lookup.is_ok_and(|lookup| lookup == keys.lookup.as_deref())
         });
         let written = signed(unsigned(seq)) == seq && stored == Some(element.to_bytes());

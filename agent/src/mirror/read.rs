@@ -113,7 +113,8 @@ impl Mirror {
         self.document(Collection::Patients, id.as_bytes())
     }
 
-    /// A resident's latest records, newest first; corrections are records of their own.
+    /// A resident's latest records, newest first; one from the future counts as made when it came.
+    /// Corrections are records of their own.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.

@@ -112,7 +112,7 @@ async fn uplink(config: Config, opened: Arc<Opened>, desk: Arc<Desk>) {
     let mut backoff = Backoff::new(UPLINK_RETRY);
     loop {
         let talked = async {
-            let upstream = opened.upstream(&config)?;
+            let upstream = opened.upstream(&config, Some(opened.boot))?;
             talk(&config, &opened, &desk, &upstream).await
         };
         match talked.await {

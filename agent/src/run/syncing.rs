@@ -394,10 +394,12 @@ impl Uplink {
     }
 
     fn prune(&mut self) {
-        let (ward, clock) = (Arc::clone(&self.ward), Arc::clone(&self.opened.clock));
+        // By a time that the server attested: a clock that is ahead must not make them old.
+        let Some(now) = self.opened.clock.floor() else { return };
+        let ward = Arc::clone(&self.ward);
         self.tasks.spawn_blocking(move || {
             let cursor = ward.mirror().cursor().ok().flatten().map_or(0, |cursor| cursor.seq);
-            if let Err(error) = ward.outbox().prune(cursor, clock.now()) {
+            if let Err(error) = ward.outbox().prune(cursor, now) {
                 tracing::error!(%error, "acknowledged entries could not be removed");
             }
         });
@@ -426,8 +428,8 @@ fn describe(opened: &Opened, desk: &Desk, ward: &Ward) -> Heartbeat {
     Heartbeat {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock.monotonic().saturating_sub(opened.started).as_secs(),
-        device_time: clock.now(),
-        clock_quality: clock.quality(),
+        device_time: clock.uncorrected(),
+        clock_quality: clock.stamp().1,
         mac_addresses: opened.factors.mac_addresses().to_vec(),
         encrypted: true,
         reader: desk.reader(),
