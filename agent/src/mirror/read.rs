@@ -10,7 +10,6 @@ use carepost_protocol::record::{
     UserDocument,
 };
 use carepost_protocol::role::{Permit, ReadPatients};
-use carepost_protocol::time::Timestamp;
 use carepost_protocol::workflow::Workflow;
 use rusqlite::{Connection, Params, params};
 use serde::Deserialize;
@@ -43,7 +42,6 @@ pub struct RecordThreads {
 #[derive(Deserialize)]
 struct Link {
     id: RecordId,
-    recorded_at: Timestamp,
     #[serde(default)]
     amends: Option<RecordId>,
 }
@@ -124,14 +122,8 @@ impl Mirror {
         patient: PatientId,
         limit: usize,
     ) -> Result<Vec<RecordDocument>, MirrorError> {
-        const SQL: &str = "SELECT body FROM documents WHERE patient = ? AND collection = ?
-            ORDER BY recorded_at DESC, id DESC LIMIT ?";
         self.permitted(permit)?;
-        let number = schema::number(Collection::Records);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.reading(|reader| {
-            all(reader, Collection::Records, SQL, params![patient.as_bytes(), number, limit])
-        })
+        self.reading(|reader| all(reader, Collection::Records, NEWEST_FIRST, newest(patient, limit)))
     }
 
     /// A resident's latest records, each with all its corrections; at most `limit` of either kind.
@@ -207,14 +199,20 @@ impl Mirror {
     }
 }
 
+const NEWEST_FIRST: &str = "SELECT body FROM documents WHERE patient = ? AND collection = ?
+    ORDER BY recorded_at DESC, id DESC LIMIT ?";
+
+fn newest(patient: PatientId, limit: usize) -> ([u8; 16], i64, i64) {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    (*patient.as_bytes(), schema::number(Collection::Records), limit)
+}
+
 fn put_together(reader: &Connection, patient: PatientId, limit: usize) -> Result<RecordThreads, MirrorError> {
-    const SQL: &str = "SELECT body FROM documents WHERE patient = ? AND collection = ?";
     const RECORDS: Collection = Collection::Records;
-    let number = schema::number(RECORDS);
-    let links: Vec<Link> = all(reader, RECORDS, SQL, params![patient.as_bytes(), number])?;
-    let made: BTreeMap<RecordId, Timestamp> = links.iter().map(|link| (link.id, link.recorded_at)).collect();
+    let links: Vec<Link> = all(reader, RECORDS, NEWEST_FIRST, newest(patient, usize::MAX))?;
+    let places: BTreeMap<RecordId, usize> = links.iter().map(|link| link.id).zip(0..).collect();
     let found = amend::threads(links.iter().map(|link| (link.id, link.amends)));
-    let newest_first = |id: &RecordId| Reverse((made.get(id).copied(), *id));
+    let newest_first = |id: &RecordId| places.get(id).copied();
     let document = |id: &RecordId| by_id::<RecordDocument>(reader, RECORDS, id.as_bytes());
     let mut children: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
     for link in &links {
@@ -237,7 +235,7 @@ fn put_together(reader: &Connection, patient: PatientId, limit: usize) -> Result
                 amendments.extend(document(child)?);
             }
         }
-        amendments.sort_by_key(|amendment| (amendment.recorded_at, amendment.id));
+        amendments.sort_by_key(|amendment: &RecordDocument| Reverse(newest_first(&amendment.id)));
         put.threads.push(RecordThread { root, amendments, leaves: thread.leaves });
     }
     let mut held = found.held;

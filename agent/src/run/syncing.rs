@@ -71,6 +71,7 @@ pub(super) async fn sync(
         stream: None,
         page: None,
         stopped: false,
+        online: false,
         wedged: 0,
         reader: desk.reader(),
         active_user: ward.active_user(),
@@ -107,6 +108,7 @@ struct Uplink {
     stream: Option<AbortHandle>,
     page: Option<(Box<Page>, oneshot::Sender<()>)>,
     stopped: bool,
+    online: bool,
     wedged: u64,
     reader: ReaderState,
     active_user: Option<UserId>,
@@ -264,6 +266,11 @@ impl Uplink {
         }
         let online = matches!(self.engine.link(), Link::Online { .. });
         self.desk.set_link(online, clock.now());
+        if online && !std::mem::replace(&mut self.online, online) {
+            // What became of this device while it was away is not held back for a minute.
+            self.heart(HeartbeatEvent::Changed);
+        }
+        self.online = online;
         let stuck = Lane::ALL.into_iter().filter(|lane| self.engine.stuck(*lane).is_some()).count();
         self.desk.set_stuck(u64::try_from(stuck).unwrap_or(u64::MAX));
     }
