@@ -81,11 +81,12 @@ fn queue_again(outbox: &Outbox, lane: Lane, next_n: u64) -> Result<(), OutboxErr
     Ok(())
 }
 
-/// Reads a live stream to its end: how it ended.
+/// Reads a live stream to its end: how it ended. With `refetch` everything is pulled again.
 pub(super) async fn read_stream(
     upstream: &Upstream,
     stream: StreamId,
     ward: &Arc<Ward>,
+    refetch: bool,
     reports: &mpsc::Sender<Report>,
 ) -> SyncEvent {
     let failed = |error: &UpstreamError| {
@@ -94,7 +95,13 @@ pub(super) async fn read_stream(
     };
     let mirror = Arc::clone(ward.mirror());
     // The mirror itself says where it stands: it may have been made anew since the engine heard of it.
-    let standing = match spawn_blocking(move || mirror.beginning()).await {
+    let beginning = spawn_blocking(move || {
+        if refetch {
+            mirror.refetch()?;
+        }
+        mirror.beginning()
+    });
+    let standing = match beginning.await {
         Ok(Ok(beginning)) => beginning.standing(),
         Ok(Err(error)) => {
             tracing::error!(%error, "the mirror does not say where it stands");

@@ -76,6 +76,7 @@ pub(super) async fn sync(
         reader: desk.reader(),
         active_user: ward.active_user(),
         resend: None,
+        refetch: false,
         trouble: None,
         next_prune: opened.clock.monotonic(),
     };
@@ -114,6 +115,8 @@ struct Uplink {
     active_user: Option<UserId>,
     /// What the next push of that lane has to queue again first.
     resend: Option<(Lane, u64)>,
+    /// The next stream begins at the beginning.
+    refetch: bool,
     /// Why the server is not reached, as it was last logged.
     trouble: Option<String>,
     next_prune: Duration,
@@ -193,7 +196,7 @@ impl Uplink {
                 self.retry_unsaved();
                 self.desk.changed();
             }
-            Report::MirrorRefused => self.refetch(true),
+            Report::MirrorRefused => self.refetch_refused(),
             Report::MirrorDiffers => self.heart(HeartbeatEvent::Changed),
             Report::Wedged(wedged) => {
                 if wedged > self.wedged {
@@ -291,7 +294,7 @@ impl Uplink {
                 self.page = None;
             }
             SyncEffect::ApplyPage => self.apply_page(),
-            SyncEffect::Refetch => self.refetch(false),
+            SyncEffect::Refetch => self.refetch = true,
             SyncEffect::Stop => self.stopped = true,
         }
     }
@@ -311,8 +314,8 @@ impl Uplink {
         });
     }
 
-    /// Forgets the mirror's cursor, so that all is pulled again; `failed` when a page made it necessary.
-    fn refetch(&mut self, failed: bool) {
+    /// A page is not of the mirror's past: its cursor is forgotten, so that all is pulled again.
+    fn refetch_refused(&mut self) {
         let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
         self.tasks.spawn(async move {
             match spawn_blocking(move || ward.mirror().refetch()).await {
@@ -320,9 +323,7 @@ impl Uplink {
                 Ok(Err(error)) => tracing::error!(%error, "the mirror cannot be pulled afresh"),
                 Err(error) => tracing::error!(%error, "forgetting the mirror's cursor broke"),
             }
-            if failed {
-                let _ = reports.send(Report::Sync(SyncEvent::PageFailed)).await;
-            }
+            let _ = reports.send(Report::Sync(SyncEvent::PageFailed)).await;
         });
     }
 
@@ -331,8 +332,9 @@ impl Uplink {
             task.abort();
         }
         let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
+        let refetch = std::mem::take(&mut self.refetch);
         self.stream = Some(self.tasks.spawn(async move {
-            let event = read_stream(&upstream, stream, &ward, &reports).await;
+            let event = read_stream(&upstream, stream, &ward, refetch, &reports).await;
             let _ = reports.send(Report::Sync(event)).await;
         }));
     }
