@@ -149,11 +149,9 @@ impl Beginning {
     pub fn standing(&self) -> Standing {
         let names: Vec<&str> = self.refetch.iter().map(|collection| collection.name()).collect();
         Standing {
-            epoch: self.cursor.map(|cursor| cursor.epoch),
-            seq: self.cursor.map(|cursor| cursor.seq),
             // Whoever begins at the beginning gets everything.
             refetch: (!names.is_empty() && self.cursor.is_some()).then(|| names.join(",")),
-            ..Standing::default()
+            ..Standing::at(self.cursor)
         }
     }
 }

@@ -92,6 +92,7 @@ fn calm() -> StatusLine {
         wedged: 0,
         loading: false,
         differs: Vec::new(),
+        sync: crate::desk::SyncView::default(),
         storage_trouble: None,
         reader: ReaderState::Ready,
     }
