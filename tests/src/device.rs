@@ -18,7 +18,6 @@ use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
-use carepost_protocol::wire::pull::Standing;
 use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
 use serde_json::{Map, Value, json};
 
@@ -211,7 +210,7 @@ impl Device {
     /// # Errors
     /// When the stream breaks.
     pub async fn pull_all(&self, mirror: &Arc<Mirror>) -> Result<PageStream> {
-        let mut stream = self.upstream.live(&Standing::at(mirror.cursor()?)).await?;
+        let mut stream = self.upstream.live(&mirror.beginning()?.standing()).await?;
         let mut applying: Option<tokio::task::JoinHandle<Result<()>>> = None;
         loop {
             let event = stream.next().await?.context("the stream ended before the head")?;

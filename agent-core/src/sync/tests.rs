@@ -90,6 +90,23 @@ use Lane::{Audit, Care};
 use SyncEvent::{KeepAlive, NetworkReturned, Saved, ServerHeard, StreamEnded, StreamFailed};
 
 #[test]
+fn a_mirror_that_wants_more_gets_a_new_stream() {
+    let more = |seq| SyncEvent::MirrorWantsMore { cursor: Some(Cursor { epoch: 1, seq }) };
+    let mut device = Device::online();
+    device.check(more(7), "close1 open2@7");
+    device.check(SyncEvent::StreamOpened(StreamId(2)), "");
+    device.check(SyncEvent::PageReceived(StreamId(2)), "apply");
+    device.check(more(7), "close2");
+    device.check(applied(8), "open3@8");
+    // Made anew: from the beginning.
+    device.check(SyncEvent::MirrorWantsMore { cursor: None }, "close3 open4@start");
+    // One that failed waits for its turn.
+    device.check(StreamFailed(StreamId(4), Trouble::Broken), "");
+    device.check(more(8), "");
+    device.check_after(500, "open5@8");
+}
+
+#[test]
 fn nothing_goes_before_the_device_is_enrolled() {
     let mut device = Device::new();
     device.check(Saved(Care), "");

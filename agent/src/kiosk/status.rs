@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Kiosk;
 use crate::desk::{Link, Screen, Sending};
 use carepost_protocol::device::DeviceState;
+use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 
@@ -22,6 +23,9 @@ pub(super) struct Status {
     oldest_waiting_seconds: Option<u64>,
     wedged: u64,
     loading: bool,
+    /// The collections whose copy differs from the server's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differs: Vec<Collection>,
     #[serde(skip_serializing_if = "Option::is_none")]
     loaded_percent: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +58,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),
         wedged: line.wedged,
         loading: line.loading,
+        differs: line.differs,
         loaded_percent: line.sync.loaded.filter(|_| line.loading),
         sending: line.sync.sending.map(|Sending { sent, total }| format!("{sent} of {total}")),
         quarantined: line.sync.quarantined,

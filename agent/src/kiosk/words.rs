@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 
@@ -95,7 +96,32 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     sentences.extend(reader(line.reader));
     sentences.push(link(line));
     sentences.extend(loading(line));
+    sentences.extend(differs(&line.differs));
     sentences
+}
+
+fn differs(collections: &[Collection]) -> Option<Sentence> {
+    let names: Vec<&str> = collections.iter().map(|collection| copy_of(*collection)).collect();
+    let (last, others) = names.split_last()?;
+    let names =
+        if others.is_empty() { (*last).to_owned() } else { format!("{} and {last}", others.join(", ")) };
+    let words = format!(
+        "This device's copy of {names} differs from the server's. It is being fetched again; until then \
+         something may be missing or out of date here."
+    );
+    Some(Sentence::plain(Weight::Notice, words))
+}
+
+const fn copy_of(collection: Collection) -> &'static str {
+    match collection {
+        Collection::Facilities => "the facility's details",
+        Collection::Users => "the staff",
+        Collection::Badges => "the badges",
+        Collection::Workflows => "the forms",
+        Collection::Patients => "the residents",
+        Collection::Records => "the charts",
+        Collection::Reviews => "the reviews",
+    }
 }
 
 fn loading(line: &StatusLine) -> Option<Sentence> {
@@ -206,6 +232,7 @@ mod tests {
             oldest_waiting: None,
             wedged: 0,
             loading: false,
+            differs: Vec::new(),
             sync: SyncView::default(),
             storage_trouble: None,
             reader: ReaderState::Ready,
@@ -225,7 +252,7 @@ mod tests {
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
         let sync = SyncView::default();
         let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
-        let cases: [(StatusLine, &[&str]); 14] = [
+        let cases: [(StatusLine, &[&str]); 16] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (
@@ -294,6 +321,23 @@ mod tests {
                 &[
                     "Connected, but nothing has been sent or received for 12 min. What you chart is kept here. Call IT.",
                     "Connected. Sending 1 entry.",
+                ],
+            ),
+            (
+                StatusLine { differs: vec![Collection::Patients], ..calm() },
+                &[
+                    "Connected. Everything is sent.",
+                    "This device's copy of the residents differs from the server's. It is being fetched again; until then something may be missing or out of date here.",
+                ],
+            ),
+            (
+                StatusLine {
+                    differs: vec![Collection::Users, Collection::Patients, Collection::Records],
+                    ..calm()
+                },
+                &[
+                    "Connected. Everything is sent.",
+                    "This device's copy of the staff, the residents and the charts differs from the server's. It is being fetched again; until then something may be missing or out of date here.",
                 ],
             ),
         ];

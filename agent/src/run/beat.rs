@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use carepost_protocol::change::Lane;
-use carepost_protocol::wire::heartbeat::{Heartbeat, MAX_REFUSED, MirrorState, QueueState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, MAX_REFUSED, QueueState};
 
 use super::opened::Opened;
 use crate::desk::{Desk, Ward};
@@ -30,7 +30,7 @@ pub(super) fn describe(opened: &Opened, desk: &Desk, ward: &Ward, still: Option<
         },
         cursor: ward.mirror().cursor().ok().flatten(),
         active_user: ward.active_user(),
-        mirror: MirrorState::default(),
+        mirror: ward.mirror().agreement().unwrap_or_default(),
         no_progress: still.map(|still| still.as_secs()),
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
     }

@@ -130,23 +130,23 @@ pub(super) fn fork(outbox: &Outbox, shared: Diverged, now: Timestamp) -> SyncEve
     }
 }
 
-/// Reads a live stream to its end: how it ended.
+/// Reads a live stream to its end: how it ended. With `refetch` everything is pulled again.
 pub(super) async fn read_stream(
     ward: &Arc<Ward>,
     upstream: &Upstream,
     stream: StreamId,
-    cursor: Option<Cursor>,
+    refetch: bool,
     reports: &mpsc::Sender<Report>,
 ) -> SyncEvent {
     let failed = |error: &UpstreamError| {
         tracing::info!(%error, "the live stream ended");
         SyncEvent::StreamFailed(stream, trouble(error))
     };
-    let outbox = Arc::clone(ward.outbox());
-    let standing = match spawn_blocking(move || standing(&outbox, cursor)).await {
+    let at = Arc::clone(ward);
+    let standing = match spawn_blocking(move || standing(&at, refetch)).await {
         Ok(Ok(standing)) => standing,
         Ok(Err(error)) => {
-            tracing::error!(%error, "where the outbox stands cannot be read");
+            tracing::error!(error = format!("{error:#}"), "where this device stands cannot be read");
             return SyncEvent::StreamFailed(stream, Trouble::Local);
         }
         Err(_) => return SyncEvent::StreamFailed(stream, Trouble::Local),
@@ -180,13 +180,18 @@ pub(super) async fn read_stream(
     }
 }
 
-fn standing(outbox: &Outbox, cursor: Option<Cursor>) -> Result<Standing, OutboxError> {
-    let position = outbox.position()?;
+/// Where the device stands. The mirror itself says so: it may have been made anew since the engine heard
+/// of it.
+fn standing(ward: &Ward, refetch: bool) -> anyhow::Result<Standing> {
+    if refetch {
+        ward.mirror().refetch()?;
+    }
+    let position = ward.outbox().position()?;
     Ok(Standing {
         incarnation: Some(position.incarnation),
         care: position.care,
         audit: position.audit,
-        ..Standing::at(cursor)
+        ..ward.mirror().beginning()?.standing()
     })
 }
 

@@ -5,6 +5,7 @@
 //! happens to the network, they go on.
 
 mod beat;
+mod checking;
 mod elsewhere;
 mod enrolling;
 mod exchange;
@@ -155,7 +156,8 @@ async fn talk(
             }
         }
     };
-    syncing::sync(opened, desk, &ward, upstream).await?;
+    let check_every = Duration::from_secs(config.mirror.check_every);
+    syncing::sync(opened, desk, &ward, upstream, check_every).await?;
     // The screen first: a full disk must not keep a deactivated device at work.
     desk.stand(Standing::Revoked);
     tracing::warn!("this device was deactivated: it shows and sends nothing any more");

@@ -40,6 +40,8 @@ pub(super) enum Report {
     Applied { cursor: Cursor, end: Box<PageEnd> },
     /// The mirror has to be pulled from the beginning.
     MirrorRefused,
+    /// The mirror was found to differ, or to be equal again.
+    MirrorDiffers,
     /// The server lives.
     KeepAlive { stream: StreamId, server_time: Timestamp },
     /// How many entries need a person, after some of them were settled.
@@ -58,6 +60,7 @@ pub(super) async fn sync(
     desk: &Arc<Desk>,
     ward: &Arc<Ward>,
     upstream: &Upstream,
+    check_every: Duration,
 ) -> anyhow::Result<()> {
     let (reports, mut heard) = mpsc::channel(16);
     let mut uplink = Uplink {
@@ -72,9 +75,11 @@ pub(super) async fn sync(
         stream: None,
         page: None,
         stopped: false,
+        online: false,
         wedged: 0,
         reader: desk.reader(),
         active_user: ward.active_user(),
+        refetch: false,
         resend: [None; 2],
         sent: 0,
         view: SyncView::default(),
@@ -82,11 +87,14 @@ pub(super) async fn sync(
         next_prune: opened.clock.monotonic(),
     };
     uplink.start().await?;
+    let clock = Arc::clone(&opened.clock);
+    uplink.tasks.spawn(super::checking::watch(Arc::clone(ward), clock, check_every));
     while !uplink.stopped {
         let wait = uplink.until_due();
         tokio::select! {
             Some(report) = heard.recv() => uplink.take(report),
             () = ward.until_saved() => uplink.saved(),
+            () = ward.mirror().until_news() => uplink.mirror_news(),
             () = tokio::time::sleep(wait) => uplink.tick(),
             Some(_) = uplink.tasks.join_next() => {}
         }
@@ -107,9 +115,12 @@ struct Uplink {
     stream: Option<AbortHandle>,
     page: Option<(Box<Page>, oneshot::Sender<()>)>,
     stopped: bool,
+    online: bool,
     wedged: u64,
     reader: ReaderState,
     active_user: Option<UserId>,
+    /// The next stream begins at the beginning.
+    refetch: bool,
     /// From where on the next push of a lane has to queue again first, care first.
     resend: [Option<u64>; 2],
     /// How many care entries were acknowledged since something began to wait.
@@ -194,7 +205,8 @@ impl Uplink {
                 self.retry_unsaved();
                 self.desk.changed();
             }
-            Report::MirrorRefused => self.refetch(true),
+            Report::MirrorRefused => self.refetch_refused(),
+            Report::MirrorDiffers => self.heart(HeartbeatEvent::Changed),
             Report::Wedged(wedged) => {
                 self.wedged(wedged);
                 self.desk.changed();
@@ -296,6 +308,11 @@ impl Uplink {
         }
         let online = matches!(self.engine.link(), Link::Online { .. });
         self.desk.set_link(online, clock.now());
+        if online && !std::mem::replace(&mut self.online, online) {
+            // What became of this device while it was away is not held back for a minute.
+            self.heart(HeartbeatEvent::Changed);
+        }
+        self.online = online;
         self.show();
     }
 
@@ -332,7 +349,7 @@ impl Uplink {
                 tracing::error!(lane = lane.name(), ?why, "the server does not take what waits here");
                 self.heart(HeartbeatEvent::Changed);
             }
-            SyncEffect::OpenStream { stream, cursor } => self.open_stream(stream, cursor),
+            SyncEffect::OpenStream { stream, .. } => self.open_stream(stream),
             SyncEffect::CloseStream(_) => {
                 if let Some(task) = self.stream.take() {
                     task.abort();
@@ -340,7 +357,7 @@ impl Uplink {
                 self.page = None;
             }
             SyncEffect::ApplyPage => self.apply_page(),
-            SyncEffect::Refetch => self.refetch(false),
+            SyncEffect::Refetch => self.refetch = true,
             SyncEffect::Stop => self.stopped = true,
         }
     }
@@ -378,8 +395,8 @@ impl Uplink {
         });
     }
 
-    /// Forgets the mirror's cursor, so that all is pulled again; `failed` when a page made it necessary.
-    fn refetch(&mut self, failed: bool) {
+    /// A page is not of the mirror's past: its cursor is forgotten, so that all is pulled again.
+    fn refetch_refused(&mut self) {
         let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
         self.tasks.spawn(async move {
             match spawn_blocking(move || ward.mirror().refetch()).await {
@@ -387,19 +404,18 @@ impl Uplink {
                 Ok(Err(error)) => tracing::error!(%error, "the mirror cannot be pulled afresh"),
                 Err(error) => tracing::error!(%error, "forgetting the mirror's cursor broke"),
             }
-            if failed {
-                let _ = reports.send(Report::Sync(SyncEvent::PageFailed)).await;
-            }
+            let _ = reports.send(Report::Sync(SyncEvent::PageFailed)).await;
         });
     }
 
-    fn open_stream(&mut self, stream: StreamId, cursor: Option<Cursor>) {
+    fn open_stream(&mut self, stream: StreamId) {
         if let Some(task) = self.stream.take() {
             task.abort();
         }
         let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
+        let refetch = std::mem::take(&mut self.refetch);
         self.stream = Some(self.tasks.spawn(async move {
-            let event = read_stream(&ward, &upstream, stream, cursor, &reports).await;
+            let event = read_stream(&ward, &upstream, stream, refetch, &reports).await;
             let _ = reports.send(Report::Sync(event)).await;
         }));
     }
@@ -427,6 +443,25 @@ impl Uplink {
                 }
             };
             let _ = reports.send(report).await;
+        });
+    }
+
+    /// The mirror found that it differs or is equal again, or was made anew.
+    fn mirror_news(&mut self) {
+        let (ward, desk, reports) = (Arc::clone(&self.ward), Arc::clone(&self.desk), self.reports.clone());
+        self.tasks.spawn(async move {
+            let told =
+                spawn_blocking(move || (ward.tell_of_mirror(), ward.mirror().wants_more(), ward)).await;
+            let Ok((told, wants_more, ward)) = told else { return };
+            if told {
+                desk.changed();
+                let _ = reports.send(Report::MirrorDiffers).await;
+            }
+            if wants_more {
+                let cursor = spawn_blocking(move || ward.mirror().cursor().ok().flatten()).await;
+                let event = SyncEvent::MirrorWantsMore { cursor: cursor.ok().flatten() };
+                let _ = reports.send(Report::Sync(event)).await;
+            }
         });
     }
 

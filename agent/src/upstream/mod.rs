@@ -187,7 +187,7 @@ impl Upstream {
         read_json(accept(request.send().await.map_err(transport)?).await?).await
     }
 
-    /// Opens the stream of documents that stays open, from where the device stands on.
+    /// Opens the stream of documents that stays open: from where the device stands.
     ///
     /// # Errors
     /// See [`UpstreamError`].
