@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
+use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState};
 use carepost_tests::api::Api;
 use carepost_tests::device::Device;
 use carepost_tests::kiosk::PATIENCE;
@@ -81,6 +82,32 @@ async fn a_standing_is_read_leniently_and_collections_come_again_on_demand() -> 
     assert_eq!(first["page"]["refetched"], json!(["patients", "badges"]));
     assert_eq!(first["page"]["cursor"], last["page"]["cursor"]);
     assert_eq!(last["page"]["digests"].as_object().context("no digests")?.len(), 7);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_differs_and_stands_still_says_why_it_is_out_of_sync() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let port = scene.server.devices.port();
+    let hall = Device::enroll(&scene.folder_of("hall"), &scene.server, port, &scene.facility, "hall").await?;
+    let _stream = hall.pull_all(&hall.mirror).await?;
+    let beat = hall.heartbeat(QueueState { wedged: 2, ..QueueState::default() });
+    let mut ill = Heartbeat { no_progress: Some(720), ..beat };
+    ill.mirror = MirrorState { differs: vec!["records".to_owned()], refetches: 1 };
+    hall.upstream.heartbeat(hall.grant.device_id, &ill).await?;
+    let seen = scene.facility.device("hall").await?;
+    assert_eq!(seen["sync_status"], "OUT_OF_SYNC");
+    assert_eq!(seen["sync_reasons"], json!(["refused_changes", "mirror_differs", "no_progress"]));
+    let words = seen["sync_reason"].as_str().context("no words")?;
+    assert_eq!(
+        words,
+        "2 entries were refused and need attention. Its copy of records was found to differ and is fetched \
+         again. Nothing has moved for 12 minutes, though it reaches the server."
+    );
+    // Mended, settled and moving: nothing of it is left.
+    hall.upstream.heartbeat(hall.grant.device_id, &hall.heartbeat(QueueState::default())).await?;
+    let seen = scene.facility.device("hall").await?;
+    assert_eq!((&seen["sync_status"], &seen["sync_reasons"]), (&json!("SYNCED"), &json!([])));
     Ok(())
 }
 
