@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -41,6 +41,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
+
+/// When the connection of a request was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectedAt(pub Instant);
 
 /// Says that the server stops: long answers end, connections finish what they have begun.
 #[derive(Debug, Clone)]
@@ -76,6 +80,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
             () = stopping.wait() => break,
         };
+        let begun = ConnectedAt(Instant::now());
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(fault) => {
@@ -94,7 +99,7 @@ pub async fn serve(
         tokio::spawn(async move {
             // What follows is a task of its own: a handshake's state is not carried for a connection's life.
             if let Some((stream, peer)) = shake_hands(&acceptor, stream).await {
-                speak(stream, address, peer, router, stopping, place);
+                speak(stream, (address, begun), peer, router, stopping, place);
             }
         });
     }
@@ -120,7 +125,7 @@ async fn shake_hands(
 /// Serves a connection, in a task that holds it in one place: thousands of them idle.
 fn speak(
     stream: TlsStream<TcpStream>,
-    address: SocketAddr,
+    (address, begun): (SocketAddr, ConnectedAt),
     peer: Option<PeerKey>,
     router: Router,
     stopping: Stopping,
@@ -129,6 +134,7 @@ fn speak(
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(address));
+        request.extensions_mut().insert(begun);
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }

@@ -16,7 +16,9 @@ mod page;
 mod presence;
 mod publish;
 mod push;
+mod quarantine;
 mod rows;
+mod standing;
 mod system;
 #[cfg(test)]
 mod tests;

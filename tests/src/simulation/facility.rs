@@ -108,8 +108,31 @@ impl Server {
         self.time.store(START + millis(now), Ordering::SeqCst);
     }
 
+    /// Keeps a copy of the database, as a backup does.
+    pub(super) fn back_up(&mut self) -> Result<()> {
+        self.store.close();
+        std::fs::copy(&self.path, self.path.with_extension("backup"))?;
+        self.reopen()
+    }
+
+    /// Puts the copy in the place of the database; says whether there was one.
+    pub(super) fn rewind(&mut self) -> Result<bool> {
+        let backup = self.path.with_extension("backup");
+        if !backup.exists() {
+            return Ok(false);
+        }
+        self.store.close();
+        std::fs::copy(backup, &self.path)?;
+        self.reopen()?;
+        Ok(true)
+    }
+
     pub(super) fn restart(&mut self) -> Result<()> {
         self.store.close();
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> Result<()> {
         self.restarts += 1;
         self.store = open(&self.path, &self.time, self.restarts)?;
         Ok(())

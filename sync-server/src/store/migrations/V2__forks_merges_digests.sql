@@ -111,6 +111,10 @@ ALTER TABLE base_devices ADD COLUMN no_progress INTEGER;
 -- When it last came without a cursor.
 ALTER TABLE base_devices ADD COLUMN mirror_began_at INTEGER;
 
+-- Why it is quarantined; when it last went on under a new incarnation, from an older state of itself.
+ALTER TABLE base_devices ADD COLUMN quarantine TEXT;
+ALTER TABLE base_devices ADD COLUMN rolled_back_at INTEGER;
+
 -- The last number that a verified backup holds.
 ALTER TABLE base_chain_heads ADD COLUMN durable_n INTEGER;
 

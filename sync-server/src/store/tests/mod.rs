@@ -1,8 +1,11 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod book;
 mod digests;
+mod forks;
 mod lobby;
 mod registry;
+mod rewinds;
 mod security;
 mod sync;
 mod views;
