@@ -31,6 +31,7 @@ mod sessions;
 mod simulation;
 mod tidy;
 mod units;
+mod views;
 
 /// TLS needs a provider of cryptography before the first connection; the second call changes nothing.
 fn install_provider() {
