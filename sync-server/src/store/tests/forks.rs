@@ -193,6 +193,11 @@ async fn a_device_whose_server_lost_everything_starts_with_a_gap() {
     assert_eq!(broken(child.push(&world, &kiosk, 5..=5).await), (2, None));
     assert_eq!(child.push_with(&world, &kiosk, 5..=5, with()).await.unwrap().next_n, 6);
     assert_eq!(pulses(&world, &tenant).await, [70, 83, 91]);
+    let found = verify(&world.directory.path().join("server.db"), &key(), &world.ambient).unwrap();
+    assert!(found.is_whole(), "{found:?}");
+    let mut gaps: Vec<_> = found.gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+    gaps.sort_unstable();
+    assert_eq!(gaps, [(1, 2), (2, 4)]);
 }
 
 #[tokio::test]
