@@ -73,7 +73,7 @@ impl World {
                     // What was thought to wait did not.
                     return self.take(SyncEvent::NothingToPush(lane));
                 }
-                self.take(SyncEvent::Pushed { lane, left, level: left % 2 == 0 });
+                self.take(SyncEvent::Pushed { lane, left, level: left.is_multiple_of(2) });
             }
         }
     }
