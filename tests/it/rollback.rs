@@ -53,7 +53,6 @@ async fn the_queue_is_listed_and_taken_out_beside_the_running_agent_and_without_
     let mut hall = scene.kiosk("hall").await?;
     let (name, id) = scene.resident()?;
     hall.sign_in(&scene.nora).await?;
-    let path = hall.path_of(name).await?;
     hall.link.cut();
     hall.says(&["You can keep charting"]).await?;
     hall.chart(name, "vitals", &vitals("Kept here")).await?;
@@ -88,15 +87,14 @@ async fn the_queue_is_listed_and_taken_out_beside_the_running_agent_and_without_
     hall.start().await?;
     scene.has_notes(id, &["Kept here".to_owned()]).await?;
     // That it was taken out is on the server's record too, both times.
-    let api = scene.server.root().await?;
+    let admin = &scene.facility.organization.admin;
     until("the audit of both exports", PATIENCE, || async {
-        let found = api.get("/api/v1/audit?action=export").await?;
+        let found = admin.get(&format!("/api/v1/audit-events?limit=1000&patient_id={id}")).await?;
         let text = found.to_string();
         anyhow::ensure!(text.matches("carepost-agent queue export").count() >= 2, "not yet: {text}");
         Ok(())
     })
     .await?;
-    let _ = path;
     Ok(())
 }
 

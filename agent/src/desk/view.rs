@@ -176,6 +176,15 @@ pub struct SyncView {
     pub loaded: Option<u8>,
 }
 
+impl SyncView {
+    /// How much of the feed is here; none at its head.
+    #[must_use]
+    pub fn loaded(seq: u64, head: u64) -> Option<u8> {
+        let percent = u128::from(seq) * 100 / u128::from(head.max(1));
+        u8::try_from(percent).ok().filter(|percent| *percent < 100)
+    }
+}
+
 /// How much of a long queue is at the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sending {

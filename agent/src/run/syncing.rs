@@ -200,7 +200,7 @@ impl Uplink {
             Report::Applied { cursor, end } => {
                 self.server_said(end.server_time, None);
                 let at_head = end.reaches_head();
-                self.view.loaded = (!at_head).then(|| percent(end.cursor.seq, end.head));
+                self.view.loaded = SyncView::loaded(end.cursor.seq, end.head);
                 self.engine(SyncEvent::PageApplied { cursor, at_head });
                 self.retry_unsaved();
                 self.desk.changed();
@@ -532,10 +532,4 @@ impl Uplink {
             let _ = reports.send(Report::Beat { reply, sent_at }).await;
         });
     }
-}
-
-/// How much of the feed is here.
-fn percent(seq: u64, head: u64) -> u8 {
-    let percent = u128::from(seq) * 100 / u128::from(head.max(1));
-    u8::try_from(percent.min(99)).unwrap_or(99)
 }
