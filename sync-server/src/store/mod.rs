@@ -11,9 +11,11 @@ mod enrollment;
 mod error;
 mod facility;
 mod organization;
+mod patient;
 mod presence;
 mod publish;
 mod push;
+mod review;
 mod rows;
 mod system;
 #[cfg(test)]

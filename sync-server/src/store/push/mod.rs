@@ -17,6 +17,8 @@ use super::{DeviceIdentity, StoreError};
 use chain::Chain;
 use judge::Judge;
 
+pub(super) use judge::{Retried, discard, retry};
+
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// A batch whose own arithmetic and signature hold.
