@@ -94,11 +94,8 @@ pub async fn heartbeat(
     check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
     check_addresses(&mut beat.mac_addresses)?;
     device.facility.heartbeat(&device.identity, &beat);
-    Ok(axum::Json(HeartbeatReply {
-        server_time: clock::now(),
-        state: DeviceState::Active,
-        settled: Vec::new(),
-    }))
+    let settled = device.facility.settled(id, beat.refused).await?;
+    Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state: DeviceState::Active, settled }))
 }
 
 /// Takes a batch of one lane's changes: one durable commit, a verdict for each.

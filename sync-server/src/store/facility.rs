@@ -25,8 +25,8 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Work within one facility.
 #[derive(Debug, Clone)]
 pub struct FacilityStore {
-    store: Store,
-    scope: FacilityScope,
+    pub(super) store: Store,
+    pub(super) scope: FacilityScope,
 }
 
 impl FacilityStore {

@@ -5,6 +5,7 @@
 //! file. Row security is the engine's: see `engine`.
 
 mod audit;
+mod changes;
 mod column;
 mod engine;
 mod enrollment;
@@ -33,9 +34,10 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use engine::{Engine, Reach, Tx};
 use presence::Presence;
 
+pub use changes::{KeptChange, Latest};
 pub use error::StoreError;
 pub use facility::FacilityStore;
-pub use organization::{Noted, OrganizationStore};
+pub use organization::{Noted, OrganizationStore, Reconsidered};
 pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;

@@ -1,16 +1,14 @@
 //! Refused changes, judged again as of when they were made, or discarded.
 
 use carepost_protocol::change::{Lane, Verdict};
-use carepost_protocol::id::{DeviceId, PatientId, UserId};
+use carepost_protocol::id::{DeviceId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use rusqlite::params;
 
 use super::super::super::StoreError;
-use super::super::super::column::{
-    count, count_at, id_at, id_or_none_at, json, json_or_none_at, time_at, word_at,
-};
+use super::super::super::column::{count, count_at, id_at, json, json_or_none_at, time_at, word_at};
 use super::super::super::engine::Tx;
 use super::super::{Content, Result, read, reject};
 use super::keeping::Settling;
@@ -19,13 +17,9 @@ use super::{Judge, Place};
 /// How many changes are judged again because what they depend on stands now.
 const MOST: usize = 10_000;
 
-/// What a refused change came to when it was judged again.
-#[derive(Debug, Clone, PartialEq)]
+/// What came of judging a refused change again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Retried {
-    /// Whom it is about, where that is known.
-    pub(in crate::store) patient: Option<PatientId>,
-    /// Why it is refused still; none when it stands.
-    pub(in crate::store) refused: Option<Rejection>,
     /// How many that had depended on it stand now as well.
     pub(in crate::store) followed: u64,
 }
@@ -33,7 +27,6 @@ pub(in crate::store) struct Retried {
 struct Kept {
     payload: Option<Vec<u8>>,
     received: Timestamp,
-    patient: Option<PatientId>,
 }
 
 /// Judges a refused change again, and when it stands now, those that had been refused because it did
@@ -57,7 +50,7 @@ pub(in crate::store) fn retry(
             }
         }
     }
-    Ok(Retried { patient: kept.patient, refused, followed })
+    Ok(Retried { followed })
 }
 
 /// Settles a refused change for good: it will not stand.
@@ -67,12 +60,11 @@ pub(in crate::store) fn discard(
     name: ChangeName,
     by: Option<UserId>,
     reason: &str,
-) -> Result<Option<PatientId>> {
+) -> Result<()> {
     let kept = kept(tx, device, name)?;
     let mut judge = Judge::at(tx, place(device, name), kept.received)?;
     let settling = Settling { how: Settlement::Discarded, seq: None, by, reason: Some(reason) };
-    judge.settle(tx, name.incarnation, name.n, &settling)?;
-    Ok(kept.patient)
+    judge.settle(tx, name.incarnation, name.n, &settling)
 }
 
 fn again(
@@ -127,12 +119,12 @@ fn place(device: DeviceId, name: ChangeName) -> Place {
 }
 
 fn kept(tx: &Tx<'_>, device: DeviceId, name: ChangeName) -> Result<Kept> {
-    let sql = "SELECT payload, received_at, patient_id, verdict, settlement IS NULL FROM changes
+    let sql = "SELECT payload, received_at, verdict, settlement IS NULL FROM changes
         WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
     let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
     let found = tx.first(sql, key, |row| {
-        let kept = Kept { payload: row.get(0)?, received: time_at(row, 1)?, patient: id_or_none_at(row, 2)? };
-        Ok((kept, word_at::<Verdict>(row, 3)? == Verdict::Rejected, row.get::<_, bool>(4)?))
+        let kept = Kept { payload: row.get(0)?, received: time_at(row, 1)? };
+        Ok((kept, word_at::<Verdict>(row, 2)? == Verdict::Rejected, row.get::<_, bool>(3)?))
     })?;
     match found {
         Some((kept, true, true)) => Ok(kept),

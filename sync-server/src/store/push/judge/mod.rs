@@ -23,7 +23,7 @@ use rusqlite::params;
 use super::super::engine::Tx;
 use super::super::publish::FeedEnd;
 use super::super::{StoreError, audit};
-use super::{Batch, Content, Entry, Result, read, reject};
+use super::{Batch, Content, Entry, Result, reject};
 use authority::Term;
 use records::Form;
 
