@@ -244,7 +244,7 @@ pub async fn retry_refused_change(
 ) -> Answer<axum::Json<ReconsideredChange>> {
     let (facility, permit) = permitted(&person, device).await?;
     let noted = person.noting(note(&person, AuditAction::Execute, facility))?;
-    Ok(reconsidered(&permit, noted.retry_change(facility, device, name).await?))
+    Ok(reconsidered(&permit, noted.retry_change(device, name).await?))
 }
 
 /// Settles a refused change for good: it will not stand.
@@ -260,7 +260,7 @@ pub async fn discard_refused_change(
     let (facility, permit) = permitted(&person, device).await?;
     let note = note(&person, AuditAction::Delete, facility).detail("reason", asked.reason.clone());
     let noted = person.noting(note)?;
-    Ok(reconsidered(&permit, noted.discard_change(facility, device, name, asked.reason).await?))
+    Ok(reconsidered(&permit, noted.discard_change(device, name, asked.reason).await?))
 }
 
 impl Which {

@@ -185,9 +185,9 @@ pub(super) fn read(
 }
 
 fn read_one(field: &str, value: &Value) -> Option<std::result::Result<Value, &'static str>> {
-    let text = |most: usize, otherwise: &'static str| match value {
-        Value::String(text) if is_text(text, most) => Ok(value.clone()),
-        _ => Err(otherwise),
+    let text = |most: usize, otherwise: &'static str| {
+        let good = value.as_str().is_some_and(|text| is_text(text, most));
+        if good { Ok(value.clone()) } else { Err(otherwise) }
     };
     let nothing = value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
     Some(match field {

@@ -5,8 +5,9 @@ use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::wire::heartbeat::ChangeName;
 
 use super::super::changes::{self, KeptChange};
+use super::super::column::id_at;
 use super::super::push::{self, Retried};
-use super::{Noted, Result, Subject};
+use super::{Noted, Result, StoreError, Subject, Tx};
 
 /// What came of looking at a refused change again.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,14 +26,10 @@ impl Noted {
     ///
     /// # Errors
     /// [`super::StoreError::NotFound`]; [`super::StoreError::Invalid`] when it is settled already.
-    pub async fn retry_change(
-        self,
-        facility: FacilityId,
-        device: DeviceId,
-        name: ChangeName,
-    ) -> Result<Reconsidered> {
+    pub async fn retry_change(self, device: DeviceId, name: ChangeName) -> Result<Reconsidered> {
         let by = self.event.user_id;
         self.write(move |tx| {
+            let facility = facility_of(tx, device)?;
             tx.within_facility(facility, |tx| {
                 let Retried { followed } = push::retry(tx, device, name, by)?;
                 Ok(Reconsidered { change: changes::refused_change(tx, device, name)?, facility, followed })
@@ -47,13 +44,13 @@ impl Noted {
     /// As [`Self::retry_change`].
     pub async fn discard_change(
         self,
-        facility: FacilityId,
         device: DeviceId,
         name: ChangeName,
         reason: String,
     ) -> Result<Reconsidered> {
         let by = self.event.user_id;
         self.write(move |tx| {
+            let facility = facility_of(tx, device)?;
             tx.within_facility(facility, |tx| {
                 push::discard(tx, device, name, by, &reason)?;
                 let change = changes::refused_change(tx, device, name)?;
@@ -62,6 +59,11 @@ impl Noted {
         })
         .await
     }
+}
+
+fn facility_of(tx: &Tx<'_>, device: DeviceId) -> Result<FacilityId> {
+    let sql = "SELECT facility_id FROM devices WHERE id = ?1";
+    tx.first(sql, [device.as_bytes()], |row| id_at(row, 0))?.ok_or(StoreError::NotFound("device"))
 }
 
 impl Subject for Reconsidered {

@@ -30,7 +30,7 @@ async fn records(world: &World, tenant: &Tenant, patient: PatientId) -> Vec<Reco
 
 async fn retry(world: &World, tenant: &Tenant, kiosk: &Kiosk, n: u64) -> Result<Reconsidered, StoreError> {
     let noted = world.store.organization(&tenant.organization).noting(event(world));
-    noted.retry_change(tenant.facility.facility(), kiosk.identity.device(), kiosk.named(n)).await
+    noted.retry_change(kiosk.identity.device(), kiosk.named(n)).await
 }
 
 #[tokio::test]
@@ -301,7 +301,7 @@ async fn a_refused_change_is_exported_exactly_and_discarded_for_a_reason() {
     let change = kiosk.vitals(&tenant, 5, world.now());
     let sent = kiosk.batch(std::slice::from_ref(&change));
     world.push(&mut kiosk, std::slice::from_ref(&change)).await.unwrap();
-    let (device, name, facility) = (kiosk.identity.device(), kiosk.named(1), tenant.facility.facility());
+    let (device, name) = (kiosk.identity.device(), kiosk.named(1));
     let store = world.store.facility(&tenant.facility);
     let (kept, payload) = store.refused_change(&may_read(&tenant), device, name).await.unwrap();
     assert_eq!(payload.unwrap(), sent.payloads[0].get().as_bytes());
@@ -311,13 +311,13 @@ async fn a_refused_change_is_exported_exactly_and_discarded_for_a_reason() {
     let refused = foreign.refused_change(&may_read(&other), device, name).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
     let noted = world.store.organization(&other.organization).noting(event(&world));
-    let refused = noted.discard_change(facility, device, name, "not ours".into()).await;
+    let refused = noted.discard_change(device, name, "not ours".into()).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
 
     let registry = world.store.organization(&tenant.organization);
     let discard = || {
         let noted = registry.noting(event(&world));
-        noted.discard_change(facility, device, name, "entered for a drill".into())
+        noted.discard_change(device, name, "entered for a drill".into())
     };
     let discarded = discard().await.unwrap().change;
     assert_eq!(discarded.settlement, Some(Settlement::Discarded));

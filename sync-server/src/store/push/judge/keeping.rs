@@ -43,7 +43,7 @@ impl Judge {
         };
         let record = stands
             .map(|stands| stands.record)
-            .or(change.and_then(|change| change.document(self.place.incarnation, n)));
+            .or_else(|| change.and_then(|change| change.document(self.place.incarnation, n)));
         let quality = change.map(|change| word(&change.clock_quality)).transpose()?;
         // The exact bytes, of audit events too: they prove the columns of the audit log, and keep what
         // a newer agent said that this server does not understand.
@@ -90,7 +90,8 @@ impl Judge {
     /// Writes what is known of a refused change now: what the server could not read before, it may
     /// understand since.
     pub(super) fn reread(&self, tx: &Tx<'_>, n: u64, change: &Change, stands: Option<&Stands>) -> Result<()> {
-        let record = stands.map(|stands| stands.record).or(change.document(self.place.incarnation, n));
+        let record =
+            stands.map(|stands| stands.record).or_else(|| change.document(self.place.incarnation, n));
         tx.execute(
             "UPDATE changes SET assignment_id = ?5, collection = ?6, record_id = ?7, patient_id = ?8,
                 actor_id = ?9, session_id = ?10, kind = ?11, recorded_at = ?12, clock_quality = ?13,

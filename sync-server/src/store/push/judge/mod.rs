@@ -274,13 +274,10 @@ impl Judge {
 }
 
 fn is_constraint(fault: &StoreError) -> bool {
-    match fault {
-        StoreError::Conflict(_) => true,
-        StoreError::Engine(error) => {
-            error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
-        }
-        _ => false,
+    if let StoreError::Engine(error) = fault {
+        return error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
     }
+    matches!(fault, StoreError::Conflict(_))
 }
 
 fn refused_by_database() -> Rejection {
