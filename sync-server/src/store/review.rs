@@ -61,6 +61,7 @@ pub(super) fn dispute(
         return Ok(());
     }
     let mut review = open(tx, about, patient)?;
+    let before = review.clone();
     for conflict in &merged.conflicts {
         let at = review.fields.iter().position(|disputed| disputed.field == conflict.field);
         if at.is_none() {
@@ -82,7 +83,7 @@ pub(super) fn dispute(
         }
         disputed.values.sort_by_cached_key(|value| (value.at, value.by, value.value.to_string()));
     }
-    put(tx, feed, &review)
+    if review == before { Ok(()) } else { put(tx, feed, &review) }
 }
 
 /// Writes a review, closed when it says who closed it.

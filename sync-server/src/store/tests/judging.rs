@@ -329,3 +329,49 @@ async fn a_refused_change_is_exported_exactly_and_discarded_for_a_reason() {
     let audited = registry.audit_events(query).await.unwrap();
     assert!(audited.iter().any(|event| event.device_id == Some(device)), "{audited:?}");
 }
+
+#[tokio::test]
+async fn what_the_server_could_not_read_is_kept_and_stands_once_it_can() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let bea = PatientId::from(kiosk.made(1, now));
+    let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let record = Change { patient: Some(bea), ..kiosk.vitals(&tenant, 72, now) };
+    let strange = RawValue::from_string(r#"{"of": "a later protocol"}"#.to_owned()).unwrap();
+    let sent = kiosk.batch_of(vec![strange, serde_json::value::to_raw_value(&record).unwrap()]);
+    let receipt = sent.send(&world, &tenant.facility, &kiosk.identity).await.unwrap();
+    let (malformed, unknown) = (RejectionCode::Malformed, RejectionCode::UnknownTarget);
+    assert_eq!(verdicts(&receipt), [refused(malformed), refused(unknown)]);
+    let again = retry(&world, &tenant, &kiosk, 1).await.unwrap().change;
+    assert_eq!((again.settlement, again.reason.map(|why| why.code)), (None, Some(malformed)));
+
+    // As if a newer server read the same bytes.
+    let readable = serde_json::to_vec(&admission).unwrap();
+    world
+        .store
+        .write(Reach::Facility(tenant.facility), move |tx| {
+            tx.execute("UPDATE changes SET payload = ?1 WHERE n = 1", [readable])
+        })
+        .await
+        .unwrap();
+    let again = retry(&world, &tenant, &kiosk, 1).await.unwrap();
+    assert_eq!((again.change.settlement, again.followed), (Some(Settlement::Applied), 1));
+    assert_eq!((again.change.patient, again.change.actor), (Some(bea), Some(tenant.nurse)));
+    assert_eq!(records(&world, &tenant, bea).await, [kiosk.made(2, now)]);
+
+    // Its author may also correct it without the server ever having read it.
+    (kiosk.sent, kiosk.head) = (2, sent.head);
+    let strange = RawValue::from_string("{}".to_owned()).unwrap();
+    let sent = kiosk.batch_of(vec![strange]);
+    sent.send(&world, &tenant.facility, &kiosk.identity).await.unwrap();
+    (kiosk.sent, kiosk.head) = (3, sent.head);
+    let instead =
+        |record| Change { supersedes: Some(3), record: Some(record), ..kiosk.vitals(&tenant, 75, now) };
+    let changes = [instead(kiosk.made(2, now)), instead(kiosk.made(3, now))];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    assert_eq!(verdicts(&receipt), [refused(RejectionCode::NotSuperseding), APPLIED]);
+    let still: Vec<u64> = waiting(&world, &tenant).await.into_iter().map(|change| change.n).collect();
+    assert_eq!(still, [4]);
+}

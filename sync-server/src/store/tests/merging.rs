@@ -58,6 +58,10 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
     let patch = PatientPatch { room: Some(Some("30".to_owned())), ..PatientPatch::default() };
     let registry = world.store.organization(&tenant.organization);
     registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
+    let before = head(&world, &tenant).await;
+    let unrelated = PatientPatch { name: Some("Ada Sample".to_owned()), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(tenant.patient, unrelated).await.unwrap();
+    assert_eq!(head(&world, &tenant).await, before + 1, "a field that nobody disputes does not touch it");
     let reviews = open_reviews(&world, &tenant).await;
     assert_eq!(values(&reviews[0]), told(&[("10", false), ("11", false), ("22", false), ("30", true)]));
 

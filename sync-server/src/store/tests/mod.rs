@@ -198,8 +198,10 @@ impl Sent {
 
 impl Kiosk {
     fn batch(&self, changes: &[Change]) -> Sent {
-        let payloads: Vec<_> =
-            changes.iter().map(|change| serde_json::value::to_raw_value(change).unwrap()).collect();
+        self.batch_of(changes.iter().map(|change| serde_json::value::to_raw_value(change).unwrap()).collect())
+    }
+
+    fn batch_of(&self, payloads: Vec<Box<RawValue>>) -> Sent {
         let mut head = self.head;
         for (n, payload) in (self.sent + 1..).zip(&payloads) {
             head = head.next(n, &PayloadHash::of(payload.get().as_bytes()));
