@@ -3,14 +3,14 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench cross
+.PHONY: help demo test check bench simulate cross
 
 # rustup's folder is not on the PATH of every shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 target := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Start a server and four kiosks on loopback; CHECK=1 runs the whole story instead, without a person
 	./bootstrap.sh build reader
@@ -39,6 +39,11 @@ bench: ## Measure (release) and print the figures; also written to target/bench.
 	./bootstrap.sh build reader
 	cargo build --release --workspace --locked
 	$(target)/release/carepost-bench
+
+simulate: ## Tell many stories of failing networks, devices and clocks (SEEDS=1000 of them), or one of them again (SEED=17)
+	./bootstrap.sh build reader
+	cargo build --release --workspace --locked
+	$(target)/release/carepost-simulate $(if $(SEED),--seed $(SEED),--seeds $(if $(SEEDS),$(SEEDS),1000))
 
 cross: ## Build the agent for a 64-bit Raspberry Pi and run its doctor under emulation
 	cross/build.sh aarch64

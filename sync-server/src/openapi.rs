@@ -5,7 +5,7 @@ use utoipa::{Modify, OpenApi};
 
 use crate::handler::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
-    sessions, sync, users, workflows,
+    sessions, stream, sync, users, workflows,
 };
 
 /// The document of the API for people, programs and devices.
@@ -21,7 +21,7 @@ use crate::handler::{
         facilities::list_facilities, facilities::create_facility, facilities::show_facility,
         facilities::update_facility, facilities::update_census,
         devices::list_devices, devices::register_device, devices::show_device, devices::update_device,
-        devices::deactivate_device,
+        devices::deactivate_device, devices::release_device,
         enrollments::approve_enrollment, enrollments::confirm_enrollment,
         users::list_users, users::create_user, users::show_user, users::update_user, users::set_pin,
         users::set_password,
@@ -32,7 +32,7 @@ use crate::handler::{
         changes::list_refused_changes, changes::list_flagged_changes, reviews::list_reviews,
         changes::export_refused_change, changes::retry_refused_change, changes::discard_refused_change,
         audit_log::search_audit_events,
-        sync::enroll, sync::heartbeat, sync::push, sync::pull, sync::live,
+        sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live,
     )
 )]
 pub struct Document;

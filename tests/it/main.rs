@@ -27,6 +27,7 @@ mod power_loss;
 mod presets;
 mod revocation;
 mod sessions;
+mod simulation;
 mod tidy;
 mod units;
 

@@ -1,5 +1,6 @@
 //! A device is deactivated: at once it shows nothing, and its key is refused.
 
+use carepost_agent::outbox::Shape;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -9,6 +10,7 @@ use carepost_agent::upstream::UpstreamError;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::wire::pull::Standing;
 use carepost_tests::children::until;
 use carepost_tests::device::Device;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
@@ -113,14 +115,16 @@ async fn the_key_of_a_deactivated_device_is_refused_on_every_call_and_its_stream
     tokio::time::timeout(PATIENCE, async { while let Ok(Some(_)) = stream.next().await {} })
         .await
         .context("the stream goes on")?;
-    let batch = tablet.outbox.batch(carepost_protocol::change::Lane::Care, 10, 100_000)?;
+    let batch = tablet
+        .outbox
+        .batch(carepost_protocol::change::Lane::Care, Shape::Plain { changes: 10, bytes: 100_000 })?;
     let batch = batch.context("nothing waits")?;
     let beat = heartbeat(&tablet);
     // Over the connection that is open, and over new ones.
     until("refusals", PATIENCE, || async {
         let refused = [
             is_revoked(tablet.upstream.push(&batch.body).await.map(drop)),
-            is_revoked(tablet.upstream.live(None).await.map(drop)),
+            is_revoked(tablet.upstream.live(&Standing::default()).await.map(drop)),
             is_revoked(tablet.upstream.heartbeat(tablet.grant.device_id, &beat).await.map(drop)),
         ];
         anyhow::ensure!(refused == [true; 3], "{refused:?}");

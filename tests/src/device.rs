@@ -8,7 +8,7 @@ use base64::Engine as _;
 use carepost_agent::clock::Clock;
 use carepost_agent::identity::DeviceKey;
 use carepost_agent::mirror::{Mirror, MirrorOpening, Page};
-use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved};
+use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved, Shape};
 use carepost_agent::sqlite::FileKey;
 use carepost_agent::upstream::{Credentials, PageStream, StreamEvent, Upstream};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
@@ -18,6 +18,7 @@ use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
+use carepost_protocol::wire::pull::Standing;
 use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
 use serde_json::{Map, Value, json};
 
@@ -197,7 +198,8 @@ impl Device {
     /// # Errors
     /// When a push is not acknowledged.
     pub async fn push_all(&self) -> Result<()> {
-        while let Some(batch) = self.outbox.batch(Lane::Care, MAX_CHANGES, MAX_BYTES)? {
+        let whole = Shape::Plain { changes: MAX_CHANGES, bytes: MAX_BYTES };
+        while let Some(batch) = self.outbox.batch(Lane::Care, whole)? {
             let receipt = self.upstream.push(&batch.body).await?;
             self.outbox.settle(&batch.sent, &receipt)?;
         }
@@ -209,7 +211,7 @@ impl Device {
     /// # Errors
     /// When the stream breaks.
     pub async fn pull_all(&self, mirror: &Arc<Mirror>) -> Result<PageStream> {
-        let mut stream = self.upstream.live(mirror.cursor()?).await?;
+        let mut stream = self.upstream.live(&Standing::at(mirror.cursor()?)).await?;
         let mut applying: Option<tokio::task::JoinHandle<Result<()>>> = None;
         loop {
             let event = stream.next().await?.context("the stream ended before the head")?;

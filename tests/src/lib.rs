@@ -9,4 +9,5 @@ pub mod fixture;
 pub mod kiosk;
 pub mod link;
 pub mod scene;
+pub mod simulation;
 pub mod world;

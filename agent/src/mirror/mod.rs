@@ -27,7 +27,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params,
 
 pub use page::{Page, PageError};
 
-use crate::sqlite::{self, Durability, FileKey, OpenError, Opening};
+use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
 
 /// How many KiB of decrypted pages the reading connection may hold: enough for ten thousand records of
 /// some three hundred bytes with their index.
@@ -133,8 +133,8 @@ pub enum Applied {
 #[derive(Debug)]
 pub struct Mirror {
     // Dropped before the writer, whose closing then folds the WAL into the file.
-    reader: Mutex<Connection>,
-    writer: Mutex<Connection>,
+    reader: Mutex<Connected>,
+    writer: Mutex<Connected>,
     facility: (OrganizationId, FacilityId),
 }
 
@@ -263,14 +263,20 @@ impl Mirror {
         }
     }
 
-    fn read(&self) -> MutexGuard<'_, Connection> {
-        // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> MutexGuard<'_, Connected> {
+        lock(&self.reader)
     }
 
-    fn write(&self) -> MutexGuard<'_, Connection> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> MutexGuard<'_, Connected> {
+        lock(&self.writer)
     }
+}
+
+fn lock(connection: &Mutex<Connected>) -> MutexGuard<'_, Connected> {
+    // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
+    let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+    connection.revive();
+    connection
 }
 
 /// Writes whose mirror it is into a fresh file; says whether it is this facility's.

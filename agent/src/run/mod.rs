@@ -4,6 +4,8 @@
 //! The kiosk page, the badges and charting start first and need nothing from here on: whatever
 //! happens to the network, they go on.
 
+mod beat;
+mod elsewhere;
 mod enrolling;
 mod exchange;
 mod network;

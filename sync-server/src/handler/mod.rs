@@ -11,6 +11,7 @@ pub mod organizations;
 pub mod patients;
 pub mod reviews;
 pub mod sessions;
+pub mod stream;
 pub mod sync;
 #[cfg(test)]
 mod tests;

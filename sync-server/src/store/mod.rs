@@ -5,26 +5,34 @@
 //! file. Row security is the engine's: see `engine`.
 
 mod audit;
+mod backup;
 mod changes;
 mod column;
 mod engine;
 mod enrollment;
 mod error;
 mod facility;
+mod horizon;
 mod organization;
+mod page;
 mod patient;
 mod presence;
 mod publish;
 mod push;
+mod quarantine;
 mod review;
 mod rows;
+mod standing;
 mod system;
 #[cfg(test)]
 mod tests;
+mod verify;
+mod view;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use carepost_protocol::time::Timestamp;
 use zeroize::Zeroizing;
@@ -34,13 +42,17 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use engine::{Engine, Reach, Tx};
 use presence::Presence;
 
+pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use changes::{KeptChange, Latest};
 pub use error::StoreError;
 pub use facility::FacilityStore;
 pub use organization::{Noted, OrganizationStore, Reconsidered};
+pub use page::{AgainRequest, PageRequest};
 pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;
+pub use verify::{Fault, Missing, Verified, What, verify};
+pub use view::View;
 
 /// The raw 256-bit key of the database file.
 #[derive(Clone)]
@@ -134,7 +146,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let feeds = Arc::new(Feeds::default());
         let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, Arc::clone(&feeds))?);
-        let presence = Arc::new(Presence::default());
+        let presence = Arc::new(Presence::new(ambient.clone()));
         let presence_thread = Mutex::new(Some(presence.start(&engine)?));
         let tries = enrollment::Tries::default();
         Ok(Self { inner: Arc::new(Inner { engine, presence, presence_thread, feeds, tries, ambient }) })
@@ -156,6 +168,11 @@ impl Store {
     #[must_use]
     pub fn system(&self) -> SystemStore {
         SystemStore::new(self.clone())
+    }
+
+    /// Says how long tombstones are kept, from the next purge on; 90 days unless it is said.
+    pub fn keep_tombstones(&self, kept: Duration) {
+        self.inner.presence.keep_tombstones(kept);
     }
 
     /// Where live streams listen.

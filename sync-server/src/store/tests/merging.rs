@@ -10,7 +10,7 @@ async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
 }
 
 async fn head(world: &World, tenant: &Tenant) -> u64 {
-    world.store.facility(&tenant.facility).page(None, 0).await.unwrap().end.head
+    world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head
 }
 
 async fn room(world: &World, tenant: &Tenant) -> Option<String> {
@@ -149,7 +149,7 @@ async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
     let applied = (Verdict::Applied, None);
     assert_eq!(verdicts(&receipt), [applied, (Verdict::Merged, None)], "within the facility it shows");
-    let page = world.store.facility(&tenant.facility).page(None, 2_000).await.unwrap();
+    let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
     let said =
         format!("{} {}", String::from_utf8(page.lines).unwrap(), serde_json::to_string(&receipt).unwrap());
     assert!(!said.contains("Hidden") && !said.contains("mrn_taken"), "{said}");

@@ -47,7 +47,7 @@ impl Judge {
         let quality = change.map(|change| word(&change.clock_quality)).transpose()?;
         // The exact bytes, of audit events too: they prove the columns of the audit log, and keep what
         // a newer agent said that this server does not understand.
-        let payload = &*entry.payload;
+        let payload = entry.payload.as_deref();
         tx.execute(
             "INSERT INTO changes (device_id, incarnation_id, lane, n, assignment_id, payload, payload_sha256,
                 link, verdict, reason, seq, collection, record_id, patient_id, actor_id, session_id, kind,
