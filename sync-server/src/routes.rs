@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::error::{Refusal, finish, of_panic};
 use crate::guard::guard;
 use crate::handler::{
-    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, stream,
-    sync, users, workflows,
+    audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
+    sessions, stream, sync, users, workflows,
 };
 use crate::tenant::take_slug;
 
@@ -75,6 +75,10 @@ pub enum Parameter {
     Badge,
     /// A patient's id.
     Patient,
+    /// The id of a life of a device's outbox.
+    Incarnation,
+    /// The number of a change.
+    Number,
     /// A workflow's key.
     WorkflowKey,
     /// The name of a kind of problem.
@@ -83,7 +87,7 @@ pub enum Parameter {
 
 impl Parameter {
     /// Every kind, with its name in paths.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Organization, "{organization_id}"),
         (Self::Facility, "{facility_id}"),
         (Self::Device, "{device_id}"),
@@ -91,6 +95,8 @@ impl Parameter {
         (Self::User, "{user_id}"),
         (Self::Badge, "{badge_id}"),
         (Self::Patient, "{patient_id}"),
+        (Self::Incarnation, "{incarnation_id}"),
+        (Self::Number, "{n}"),
         (Self::WorkflowKey, "{workflow_key}"),
         (Self::Problem, "{problem}"),
     ];
@@ -187,6 +193,13 @@ routes! {
     People PUT "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "update_patient" patients::update_patient;
     People DELETE "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "discharge_patient" patients::discharge_patient;
     People GET "/api/v1/patients/{patient_id}/records" Person(A::ReadPatients) => "list_records" patients::list_records;
+
+    People GET "/api/v1/facilities/{facility_id}/refused-changes" Person(A::ReadPatients) => "list_refused_changes" changes::list_refused_changes;
+    People GET "/api/v1/facilities/{facility_id}/flagged-changes" Person(A::ReadPatients) => "list_flagged_changes" changes::list_flagged_changes;
+    People GET "/api/v1/facilities/{facility_id}/reviews" Person(A::ReadPatients) => "list_reviews" reviews::list_reviews;
+    People GET "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}" Person(A::ReadPatients) => "export_refused_change" changes::export_refused_change;
+    People POST "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/retry" Person(A::ManagePatients) => "retry_refused_change" changes::retry_refused_change;
+    People POST "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/discard" Person(A::ManagePatients) => "discard_refused_change" changes::discard_refused_change;
 
     People GET "/api/v1/audit-events" Person(A::ReadAudit) => "search_audit_events" audit_log::search_audit_events;
 

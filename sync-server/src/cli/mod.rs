@@ -1,6 +1,7 @@
 //! The command line: setting up, serving, and everything an administrator does, as a client of the API
 //! like any other. Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached, 5 does not verify.
 
+mod changes;
 mod client;
 mod devices;
 mod local;
@@ -104,6 +105,12 @@ enum Command {
     /// Devices.
     #[command(subcommand)]
     Device(devices::Device),
+    /// Changes that were refused, or that stand with a flag.
+    #[command(subcommand)]
+    Change(changes::Change),
+    /// What somebody has to decide.
+    #[command(subcommand)]
+    Review(changes::Review),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -170,6 +177,8 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
         Command::Badge(badge) => people::badge(&client()?, badge).await,
         Command::Patient(patient) => people::patient(&client()?, patient).await,
         Command::Device(device) => devices::device(&client()?, device).await,
+        Command::Change(change) => changes::change(&client()?, change).await,
+        Command::Review(review) => changes::review(&client()?, review).await,
     }
 }
 

@@ -79,11 +79,8 @@ pub async fn heartbeat(
     check_addresses(&mut beat.mac_addresses)?;
     device.speaks_for(&app, Some(beat.incarnation)).await?;
     device.facility.heartbeat(&device.identity, &beat);
-    Ok(axum::Json(HeartbeatReply {
-        server_time: clock::now(),
-        state: device.identity.state(),
-        settled: Vec::new(),
-    }))
+    let settled = device.facility.settled(id, beat.refused).await?;
+    Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state: device.identity.state(), settled }))
 }
 
 /// Takes a batch of one lane's changes: one durable commit, a verdict for each.

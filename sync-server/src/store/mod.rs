@@ -6,6 +6,7 @@
 
 mod audit;
 mod backup;
+mod changes;
 mod column;
 mod engine;
 mod enrollment;
@@ -14,10 +15,12 @@ mod facility;
 mod horizon;
 mod organization;
 mod page;
+mod patient;
 mod presence;
 mod publish;
 mod push;
 mod quarantine;
+mod review;
 mod rows;
 mod standing;
 mod system;
@@ -40,9 +43,10 @@ use engine::{Engine, Reach, Tx};
 use presence::Presence;
 
 pub use backup::{BackupError, Copied, Restored, backup, restore};
+pub use changes::{KeptChange, Latest};
 pub use error::StoreError;
 pub use facility::FacilityStore;
-pub use organization::{Noted, OrganizationStore};
+pub use organization::{Noted, OrganizationStore, Reconsidered};
 pub use page::{AgainRequest, PageRequest};
 pub use push::Batch;
 pub use rows::*;

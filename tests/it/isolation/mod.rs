@@ -124,6 +124,8 @@ async fn own(tenants: &Tenants, person: &Person) -> Result<Vec<String>> {
             (false, _) => answer.status == 403,
             // The number that the device shows is not known here.
             (true, "confirm_enrollment") => answer.status == 422,
+            // Settled once, by the first who may.
+            (true, "retry_refused_change" | "discard_refused_change") => matches!(answer.status, 200 | 422),
             (true, _) => (200..300).contains(&answer.status),
         };
         let name = format!("{} by {:?} of place {}", route.operation, person.role, person.home);

@@ -22,6 +22,7 @@ use chain::Chain;
 use judge::Judge;
 
 pub(super) use chain::expects;
+pub(super) use judge::{Retried, discard, retry};
 pub(super) use lineage::{Strand, fork_of, link_at};
 
 type Result<T> = std::result::Result<T, StoreError>;
