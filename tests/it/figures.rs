@@ -80,7 +80,7 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     beat(QueueState { care: 2, oldest_age: Some(16 * 60), ..QueueState::default() }).await?;
     let shown = facility.device("Tablet").await?;
     assert_eq!(states(&shown), ("ACTIVE", "STALE", true));
-    assert!(text(&shown, "sync_reason")?.contains("the oldest entry waits 16 minutes"), "{shown}");
+    assert!(text(&shown, "sync_reason")?.contains("oldest entry waits 16 minutes"), "{shown}");
 
     // A change that the server refuses is wedged on the device, which says so.
     let nora = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;

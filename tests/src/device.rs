@@ -123,7 +123,7 @@ impl Device {
             mac_addresses: Vec::new(),
             encrypted: true,
             reader: ReaderState::None,
-            incarnation: IncarnationId::new(self.clock.now(), self.clock.random()),
+            incarnation: self.outbox.incarnation(),
             queue,
             cursor: None,
             active_user: None,
