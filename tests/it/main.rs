@@ -17,6 +17,7 @@ mod cli;
 mod figures;
 mod full_disk;
 mod isolation;
+mod kills;
 mod lobby;
 mod main_job;
 mod offline;

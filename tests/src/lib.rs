@@ -6,6 +6,7 @@ pub mod children;
 pub mod device;
 pub mod fixture;
 pub mod kiosk;
+pub mod ledger;
 pub mod link;
 pub mod scene;
 pub mod simulation;
