@@ -34,7 +34,7 @@ async fn an_agent_killed_again_and_again_under_load_loses_nothing_that_it_called
             }
             hall.sign_in(&scene.nora).await?;
             let killed = AtomicBool::new(false);
-            let (first, second) = (&scene.residents[kill % 4].0, &scene.residents[(kill + 1) % 4].0);
+            let (first, second) = (&scene.residents[kill % 4].1, &scene.residents[(kill + 1) % 4].1);
             let ((), (), shot) = tokio::join!(
                 chart_until(&hall, first, format!("Kill {kill} left"), &ledger, &killed),
                 chart_until(&hall, second, format!("Kill {kill} right"), &ledger, &killed),
@@ -160,14 +160,15 @@ async fn shoot(hall: &Kiosk, ledger: &Ledger, kill: usize) -> Result<()> {
 }
 
 /// Charts one entry after the other, until the agent is no more.
-async fn chart_until(kiosk: &Kiosk, name: &str, prefix: String, ledger: &Ledger, killed: &AtomicBool) {
+async fn chart_until(kiosk: &Kiosk, resident: &str, prefix: String, ledger: &Ledger, killed: &AtomicBool) {
+    let path = format!("/residents/{resident}/chart/vitals");
     for n in 0.. {
         let note = format!("{prefix} {n:03}");
-        match kiosk.chart(name, "vitals", &vitals(&note)).await {
-            Ok(()) => ledger.saved(&note),
-            Err(_) if killed.load(Ordering::SeqCst) => return,
+        match kiosk.fill_in(&path, &vitals(&note)).await {
+            Ok(page) if page.location.as_ref().is_some_and(|to| to.contains("saved")) => ledger.saved(&note),
+            Ok(_) | Err(_) if killed.load(Ordering::SeqCst) => return,
             // The shot falls a moment before it is told; anything else shows as too few entries.
-            Err(_) => tokio::task::yield_now().await,
+            Ok(_) | Err(_) => tokio::task::yield_now().await,
         }
     }
 }
