@@ -27,6 +27,7 @@ mod presets;
 mod revocation;
 mod sessions;
 mod simulation;
+mod soak;
 mod tidy;
 mod units;
 

@@ -56,6 +56,36 @@ impl Findings {
     }
 }
 
+/// Entries that are numbered from 0 on, so many of them that names would be heavy.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    seen: Vec<u8>,
+    strangers: usize,
+}
+
+impl Tally {
+    /// None of `count` entries seen yet.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        Self { seen: vec![0; count], strangers: 0 }
+    }
+
+    /// Counts an entry by its number; none, or a number too large, is a stranger.
+    pub fn count(&mut self, number: Option<usize>) {
+        match number.and_then(|number| self.seen.get_mut(number)) {
+            Some(seen) => *seen = seen.saturating_add(1),
+            None => self.strangers += 1,
+        }
+    }
+
+    /// How many were never seen, how many more than once, and how many strangers there were.
+    #[must_use]
+    pub fn lost_doubled_strange(&self) -> (usize, usize, usize) {
+        let count = |of: fn(u8) -> bool| self.seen.iter().filter(|seen| of(**seen)).count();
+        (count(|seen| seen == 0), count(|seen| seen > 1), self.strangers)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +99,12 @@ mod tests {
         let findings = ledger.compare(&there(&["a", "c", "c", "d", "d"]));
         assert_eq!(findings.lost, ["b"]);
         assert_eq!(findings.doubled, ["c", "d"]);
+    }
+
+    #[test]
+    fn numbers_that_are_missing_twice_or_strange_are_counted() {
+        let mut tally = Tally::new(4);
+        [Some(0), Some(1), Some(1), Some(3), Some(4), None].into_iter().for_each(|n| tally.count(n));
+        assert_eq!(tally.lost_doubled_strange(), (1, 1, 2));
     }
 }

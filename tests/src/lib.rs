@@ -1,6 +1,7 @@
 //! What the tests, the demo and the benchmark stand on: the world harness.
 
 pub mod api;
+pub mod appetite;
 pub mod browser;
 pub mod children;
 pub mod device;
@@ -10,4 +11,5 @@ pub mod ledger;
 pub mod link;
 pub mod scene;
 pub mod simulation;
+pub mod soak;
 pub mod world;
