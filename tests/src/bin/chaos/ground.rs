@@ -123,6 +123,11 @@ impl Disk {
         &self.mount
     }
 
+    /// Syncs what is there: what whoever hung the kiosk wrote is not what is tried.
+    pub(crate) fn sync(&self) -> Result<()> {
+        run("sync", &["-f", &self.mount.display().to_string()])
+    }
+
     /// As a power cut: what was not synced is gone, and nothing more is written (`EXT4_IOC_SHUTDOWN`
     /// without a flush of the log).
     pub(crate) fn shut_down(&self) -> Result<()> {

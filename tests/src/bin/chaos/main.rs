@@ -177,7 +177,10 @@ async fn trouble(
     let mut peak = 0.0_f64;
     let dying = async {
         while !ward.done.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(2_000..15_000))).await;
+            ward.work_on(Duration::from_millis(fastrand::u64(2_000..15_000))).await;
+            if ward.done.load(Ordering::SeqCst) {
+                break;
+            }
             peak = peak.max(peak_kib(server.pid()).unwrap_or(0.0) / 1024.0);
             server.pull_the_plug().await?;
             ward.kills.fetch_add(1, Ordering::Relaxed);

@@ -27,6 +27,16 @@ pub(crate) struct Ward {
     pub(crate) disks: AtomicUsize,
 }
 
+impl Ward {
+    /// Waits for so long, or until the ward is done.
+    pub(crate) async fn work_on(&self, lasts: Duration) {
+        let ends = tokio::time::Instant::now() + lasts;
+        while tokio::time::Instant::now() < ends && !self.done.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 /// A kiosk with the key of its mirror's file, to look into it.
 pub(crate) struct Wall {
     pub(crate) kiosk: Kiosk,
@@ -45,6 +55,9 @@ impl Wall {
             let vault = Vault::open(&kiosk.folder.join("state"), &factors, None)?;
             (vault.mirror_path(), vault.mirror_key().clone())
         };
+        if let Some(disk) = &disk {
+            disk.sync()?;
+        }
         kiosk.start().await?;
         Ok(Self { kiosk, disk, peak_mib: 0.0, mirror, key })
     }
@@ -57,10 +70,7 @@ impl Wall {
             let name = self.kiosk.name.clone();
             let shot = async {
                 // A life of seconds, and the end in the middle of whatever is being done.
-                let ends = tokio::time::Instant::now() + Duration::from_millis(fastrand::u64(1_000..20_000));
-                while tokio::time::Instant::now() < ends && !ward.done.load(Ordering::SeqCst) {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+                ward.work_on(Duration::from_millis(fastrand::u64(1_000..20_000))).await;
                 let over = ward.done.load(Ordering::SeqCst);
                 let shot = if over { Ok(()) } else { self.end().await };
                 killed.store(true, Ordering::SeqCst);
