@@ -18,7 +18,7 @@ demo: ## Start a server and four kiosks on loopback; CHECK=1 runs the whole stor
 	$(target)/release/carepost-demo
 
 test: ## Build everything and run every test (debug)
-	./bootstrap.sh build reader browser
+	./bootstrap.sh build reader browser clock
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --doc --locked
 	cargo test --workspace --lib --bins --tests --locked

@@ -2,9 +2,15 @@
 # Installs the Debian packages that a Carepost command needs: ./bootstrap.sh SET...
 #
 # Sets: build (compile everything), reader (taps through the real pcscd), browser (the kiosk page in a
+<<<<<<< HEAD
 # real browser), chaos (faults of real networks and file systems); and for cross/: aarch64, armv7, x86_64
 # (a C compiler for it), rust (a compiler where rustup cannot add a target), qemu. Says what is missing
 # and why, installs it as root or through sudo, and answers at once, without the network, when nothing is
+=======
+# real browser), clock (programs whose clock is wrong); and for cross/: aarch64, armv7, x86_64 (a C
+# compiler for it), rust (a compiler where rustup cannot add a target), qemu. Says what is missing and
+# why, installs it as root or through sudo, and answers at once, without the network, when nothing is
+>>>>>>> main
 # missing.
 set -eu
 
@@ -23,6 +29,7 @@ e2fsprogs              | chaos   | may  | makes that file system
 xfsprogs               | chaos   | may  | its xfs_io shuts that file system down, ext4 like any other
 chromium               | browser | may  | the kiosk page is tested in a real browser
 chromium-driver        | browser | may  | drives that browser
+faketime               | clock   | may  | the tests give agents and servers wrong clocks with its libfaketime
 gcc-aarch64-linux-gnu  | aarch64 | must | compiles and links C for a 64-bit Raspberry Pi
 gcc-arm-linux-gnueabihf | armv7  | must | compiles and links C for a 32-bit Raspberry Pi
 gcc-x86-64-linux-gnu   | x86_64  | must | compiles and links C for x86-64

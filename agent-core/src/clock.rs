@@ -1,13 +1,14 @@
 //! What time it is, as far as a device can know.
 //!
 //! Only the server's time is believed. Once it has been heard in this run, time is that moment carried
-//! on by monotonic time, whatever the device's own clock does. Before that it is the device's clock,
-//! but never earlier than the persisted floor, and the floor only ever rises to a time that the server
-//! attested: neither a stopped clock nor one set years ahead leaves a trace.
+//! on by monotonic time, whatever the device's own clock does. Before that it is the device's clock, if
+//! it says what can be ([`EARLIEST`], [`LATEST`], [`AHEAD`]), and else the persisted floor carried on.
+//! Time is never before the floor, and the floor only ever rises to a time that the server attested:
+//! neither a stopped clock nor one set years ahead leaves a trace.
 //!
-//! Corrected time does not run backwards within a run, with one exception: a device whose own clock was
-//! ahead when the run began steps back once the server has said so ([`STEP`]); smaller corrections hold
-//! time still until it has caught up.
+//! Corrected time does not run backwards within a run, with one exception: what was ahead by more than
+//! [`STEP`] steps back, once the server has said so or, until it has, the device's own clock was set
+//! back. Smaller corrections hold time still until it has caught up.
 //!
 //! Monotonic time here should go on while the device sleeps (`CLOCK_BOOTTIME` on Linux).
 
@@ -19,6 +20,14 @@ use carepost_protocol::time::{ClockQuality, Timestamp};
 pub const STEP: Duration = Duration::from_secs(2);
 /// The floor is persisted anew only when it rose by this much: keep-alives must not wear out a card.
 pub const FLOOR_STEP: Duration = Duration::from_secs(60);
+/// 2026-01-01: no clock that is right says less to this program.
+pub const EARLIEST: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+/// 2056-01-01: nobody is believed who says more, not even a server. Clocks that lost their battery like
+/// to say 2069, 2099 or 2106, and a floor that once stood there would stand there for good.
+pub const LATEST: Timestamp = Timestamp::from_millis(2_713_910_400_000);
+/// A device's own clock that is further than this ahead of the floor is not believed: no device that
+/// is in use is away from its server for five years.
+pub const AHEAD: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
 /// A crystal may drift by one part in this many: how fast an old comparison loses its worth.
 const DRIFT: u32 = 5_000;
 
@@ -30,6 +39,16 @@ pub struct Clock {
     kept_floor: Option<Timestamp>,
     anchor: Option<Anchor>,
     last: Option<Timestamp>,
+}
+
+/// When the dates in a server's certificate are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateTime {
+    /// Exactly then: time was compared with the server's in this run.
+    At(Timestamp),
+    /// It is then or later, nobody knows how much. What is valid from a later moment on is taken to be
+    /// valid by now; what ended before this has ended.
+    NotBefore(Timestamp),
 }
 
 /// A comparison with the server's clock.
@@ -50,7 +69,8 @@ impl Anchor {
 impl Clock {
     /// The clock at the start of a run, with the floor that was persisted.
     #[must_use]
-    pub const fn new(kept_floor: Option<Timestamp>, monotonic: Duration) -> Self {
+    pub fn new(kept_floor: Option<Timestamp>, monotonic: Duration) -> Self {
+        let kept_floor = kept_floor.filter(|floor| can_be(*floor));
         Self { started: monotonic, floor: kept_floor, kept_floor, anchor: None, last: None }
     }
 
@@ -59,21 +79,43 @@ impl Clock {
     pub fn now(&mut self, device: Timestamp, monotonic: Duration) -> (Timestamp, ClockQuality) {
         let (time, quality) = match (self.anchor, self.floor) {
             (Some(anchor), _) => (anchor.at(monotonic), ClockQuality::Synced),
-            (None, Some(floor)) => {
-                let least = floor.after(monotonic.saturating_sub(self.started));
-                (device.max(least), ClockQuality::Estimated)
-            }
-            (None, None) => (device, ClockQuality::Unset),
+            (None, Some(_)) => (self.guess(device, monotonic), ClockQuality::Estimated),
+            (None, None) => (self.guess(device, monotonic), ClockQuality::Unset),
         };
         let time = self.floor.map_or(time, |floor| time.max(floor));
-        let time = self.last.map_or(time, |last| time.max(last));
+        let time = match self.last {
+            Some(last) if last.since(time) <= STEP => time.max(last),
+            // The device's own clock was set back. A comparison steps back when it is made.
+            Some(last) if self.anchor.is_some() => time.max(last),
+            Some(_) | None => time,
+        };
         self.last = Some(time);
         (time, quality)
+    }
+
+    /// When to judge the server's certificate. Until time was compared in this run, the device's own
+    /// clock counts only on a device that never met its server, and there only if it says what can be:
+    /// neither a stopped clock nor one set years ahead keeps a device from its server.
+    pub fn certificate_time(&mut self, device: Timestamp, monotonic: Duration) -> CertificateTime {
+        match (self.anchor, self.floor) {
+            (Some(_), _) => CertificateTime::At(self.now(device, monotonic).0),
+            (None, Some(floor)) => CertificateTime::NotBefore(floor),
+            (None, None) => CertificateTime::NotBefore(self.believed(device).unwrap_or(EARLIEST)),
+        }
+    }
+
+    /// The latest time that the server ever attested: what is this old is so by any clock.
+    #[must_use]
+    pub const fn floor(&self) -> Option<Timestamp> {
+        self.floor
     }
 
     /// The server answered a request with its time: sent and received at these monotonic moments.
     /// Returns the floor to persist, when it is time to.
     pub fn compared(&mut self, server: Timestamp, sent: Duration, received: Duration) -> Option<Timestamp> {
+        if !can_be(server) {
+            return None;
+        }
         let uncertainty = received.saturating_sub(sent) / 2;
         let worn = self.anchor.map(|anchor| {
             anchor.uncertainty.saturating_add(received.saturating_sub(anchor.monotonic) / DRIFT)
@@ -91,6 +133,9 @@ impl Clock {
     /// The server said its time, but nobody knows how long the word travelled (a page, a keep-alive):
     /// it raises the floor. Returns the floor to persist, when it is time to.
     pub fn heard(&mut self, server: Timestamp) -> Option<Timestamp> {
+        if !can_be(server) {
+            return None;
+        }
         if self.floor.is_none_or(|floor| floor < server) {
             self.floor = Some(server);
         }
@@ -100,6 +145,22 @@ impl Clock {
         }
         self.floor.filter(|_| due)
     }
+
+    /// The time until it was compared.
+    fn guess(&self, device: Timestamp, monotonic: Duration) -> Timestamp {
+        let least = self.floor.unwrap_or(EARLIEST).after(monotonic.saturating_sub(self.started));
+        self.believed(device).map_or(least, |device| device.max(least))
+    }
+
+    /// What the device's own clock says, if that can be.
+    fn believed(&self, device: Timestamp) -> Option<Timestamp> {
+        let near = self.floor.is_none_or(|floor| device <= floor.after(AHEAD));
+        (near && can_be(device)).then_some(device)
+    }
+}
+
+fn can_be(time: Timestamp) -> bool {
+    (EARLIEST..=LATEST).contains(&time)
 }
 
 #[cfg(test)]
@@ -108,8 +169,13 @@ mod tests {
 
     use super::*;
 
+    /// Seconds after 2026-05-01.
     fn wall(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1000)
+        "2026-05-01T00:00:00Z".parse::<Timestamp>().unwrap().plus_millis(seconds * 1000)
+    }
+
+    fn year(year: i32) -> Timestamp {
+        format!("{year}-01-01T00:00:00Z").parse().unwrap()
     }
 
     fn run(seconds: u64) -> Duration {
@@ -127,6 +193,75 @@ mod tests {
     fn a_device_that_never_met_the_server_says_so() {
         let mut clock = Clock::new(None, run(0));
         assert_eq!(clock.now(wall(7), run(1)), (wall(7), ClockQuality::Unset));
+    }
+
+    #[test]
+    fn a_clock_that_says_what_cannot_be_is_not_believed() {
+        assert_eq!((EARLIEST, LATEST), (year(2026), year(2056)));
+        for absurd in [Timestamp::EPOCH, Timestamp::from_millis(i64::MIN), year(2000), year(2099)] {
+            let mut clock = Clock::new(Some(wall(1_000)), run(0));
+            assert_eq!(clock.now(absurd, run(10)), (wall(1_010), ClockQuality::Estimated), "{absurd}");
+            let mut clock = Clock::new(None, run(0));
+            assert_eq!(
+                clock.now(absurd, run(10)),
+                (EARLIEST.after(run(10)), ClockQuality::Unset),
+                "{absurd}"
+            );
+        }
+        let mut clock = Clock::new(Some(wall(0)), run(0));
+        assert_eq!(clock.now(year(2030), run(1)).0, year(2030), "four years away are believed");
+        assert_eq!(clock.now(year(2032), run(2)).0, wall(2), "six are not");
+    }
+
+    #[test]
+    fn a_server_that_says_what_cannot_be_raises_no_floor() {
+        for absurd in [Timestamp::EPOCH, year(2099)] {
+            let mut clock = Clock::new(Some(wall(1_000)), run(0));
+            assert_eq!(clock.compared(absurd, run(1), run(1)), None);
+            assert_eq!(clock.heard(absurd), None);
+            assert_eq!(clock.now(wall(0), run(2)), (wall(1_002), ClockQuality::Estimated));
+        }
+    }
+
+    #[test]
+    fn a_kept_floor_that_cannot_be_is_forgotten() {
+        let mut clock = Clock::new(Some(year(2099)), run(0));
+        assert_eq!(clock.now(wall(5), run(1)), (wall(5), ClockQuality::Unset));
+        assert_eq!(clock.compared(wall(9), run(2), run(2)), Some(wall(9)));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_and_back_again_leaves_no_trace() {
+        let mut clock = Clock::new(Some(wall(1_000)), run(0));
+        assert_eq!(clock.now(wall(5_000), run(10)).0, wall(5_000));
+        assert_eq!(clock.now(wall(90_000), run(20)).0, wall(90_000));
+        assert_eq!(clock.now(wall(5_020), run(30)).0, wall(5_020));
+        assert_eq!(clock.now(wall(5_019), run(31)).0, wall(5_020), "a small step holds");
+        assert_eq!(clock.now(Timestamp::EPOCH, run(40)).0, wall(1_040), "the floor, carried on");
+        clock.compared(wall(5_050), run(50), run(50));
+        for device in [wall(0), wall(90_000), year(2099)] {
+            assert_eq!(clock.now(device, run(60)), (wall(5_060), ClockQuality::Synced));
+        }
+    }
+
+    #[test]
+    fn certificates_are_judged_by_the_floor_until_time_was_compared() {
+        for device in [Timestamp::EPOCH, wall(5_000), year(2029), year(2099)] {
+            let mut clock = Clock::new(Some(wall(1_000)), run(0));
+            assert_eq!(clock.certificate_time(device, run(9)), CertificateTime::NotBefore(wall(1_000)));
+            clock.compared(wall(2_000), run(10), run(10));
+            assert_eq!(clock.certificate_time(device, run(15)), CertificateTime::At(wall(2_005)));
+        }
+    }
+
+    #[test]
+    fn a_device_that_never_met_its_server_judges_certificates_by_its_clock_if_that_can_be() {
+        for (device, judged) in
+            [(Timestamp::EPOCH, EARLIEST), (year(2099), EARLIEST), (wall(5_000), wall(5_000))]
+        {
+            let mut clock = Clock::new(None, run(0));
+            assert_eq!(clock.certificate_time(device, run(9)), CertificateTime::NotBefore(judged));
+        }
     }
 
     #[test]
@@ -172,11 +307,12 @@ mod tests {
             let mut clock = Clock::new(Some(wall(1_000)), run(0));
             let mut floor = wall(1_000);
             let (mut monotonic, mut last, mut stepped) = (run(0), None::<Timestamp>, false);
+            let (mut compared, mut device) = (false, 0);
             for (seconds, wait, what) in steps {
                 monotonic += run(wait);
                 if what > 0 {
                     let kept = if what == 1 { clock.heard(wall(seconds)) } else {
-                        stepped = true;
+                        (stepped, compared) = (true, true);
                         clock.compared(wall(seconds), monotonic, monotonic)
                     };
                     floor = floor.max(wall(seconds));
@@ -184,7 +320,9 @@ mod tests {
                 }
                 let (time, _) = clock.now(wall(seconds), monotonic);
                 prop_assert!(time >= floor);
-                prop_assert!(stepped || last.is_none_or(|last| time >= last));
+                let set_back = !compared && device > seconds + 2;
+                prop_assert!(stepped || set_back || last.is_none_or(|last| time >= last));
+                device = seconds;
                 (last, stepped) = (Some(time), false);
             }
         }

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use carepost_agent_core::clock::Clock as Decisions;
+use carepost_agent_core::clock::{CertificateTime, Clock as Decisions};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 
 /// See the module.
@@ -24,13 +24,31 @@ impl Clock {
     /// The corrected time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.read().0
+        self.stamp().0
     }
 
-    /// How far it can be believed.
+    /// The corrected time, and how far it can be believed: of one moment.
     #[must_use]
-    pub fn quality(&self) -> ClockQuality {
-        self.read().1
+    pub fn stamp(&self) -> (Timestamp, ClockQuality) {
+        self.decide(|decisions| decisions.now(device_time(), monotonic()))
+    }
+
+    /// What the device's own clock says, right or wrong: to be shown and reported, and nothing else.
+    #[must_use]
+    pub fn uncorrected(&self) -> Timestamp {
+        device_time()
+    }
+
+    /// The latest time that the server ever attested: what is this old is so by any clock.
+    #[must_use]
+    pub fn floor(&self) -> Option<Timestamp> {
+        self.decide(|decisions| decisions.floor())
+    }
+
+    /// When to judge the dates in the server's certificate.
+    #[must_use]
+    pub fn certificate_time(&self) -> CertificateTime {
+        self.decide(|decisions| decisions.certificate_time(device_time(), monotonic()))
     }
 
     /// Time since the device was switched on; it goes on while the device sleeps.
@@ -69,10 +87,6 @@ impl Clock {
     #[must_use]
     pub fn random_u64(&self) -> u64 {
         u64::from_ne_bytes(self.random())
-    }
-
-    fn read(&self) -> (Timestamp, ClockQuality) {
-        self.decide(|decisions| decisions.now(device_time(), monotonic()))
     }
 
     fn decide<T>(&self, decide: impl FnOnce(&mut Decisions) -> T) -> T {

@@ -28,8 +28,14 @@ impl Timestamp {
 
     /// The moment that many milliseconds after 1970, brought into the years 1 to 9999.
     #[must_use]
-    pub fn from_millis(millis: i64) -> Self {
-        Self(millis.clamp(MIN_MILLIS, MAX_MILLIS))
+    pub const fn from_millis(millis: i64) -> Self {
+        if millis < MIN_MILLIS {
+            Self(MIN_MILLIS)
+        } else if millis > MAX_MILLIS {
+            Self(MAX_MILLIS)
+        } else {
+            Self(millis)
+        }
     }
 
     /// Milliseconds since 1970.

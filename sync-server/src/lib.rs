@@ -18,6 +18,7 @@ pub mod password;
 pub mod routes;
 pub mod scope;
 pub mod setup;
+pub mod speakers;
 pub mod store;
 pub mod tenant;
 pub mod tls;
@@ -32,6 +33,7 @@ use config::{Config, ConfigError};
 use listener::Stopping;
 use password::{PasswordError, Passwords};
 use routes::Listener;
+use speakers::Speakers;
 use store::{Ambient, DatabaseKey, Store, StoreError};
 use tls::{Tls, TlsError};
 use tries::Tries;
@@ -78,12 +80,14 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let tls = Tls::load(&config.certificate_path(), &config.key_path())?;
     let store = open_store(&config).await?;
+    store.keep_tombstones(config.sync.tombstones_kept());
     let (stopping, stopped) = Stopping::channel();
     let app = App {
         store: store.clone(),
         passwords: Passwords::new()?,
         config: Arc::new(config),
         tries: Arc::new(Tries::default()),
+        speakers: Arc::new(Speakers::default()),
         stopping: stopped.clone(),
     };
     let most = app.config.max_connections;

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -36,6 +36,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
+
+/// When the connection of a request was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectedAt(pub Instant);
 
 /// Says that the server stops: long answers end, connections finish what they have begun.
 #[derive(Debug, Clone)]
@@ -71,6 +75,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
             () = stopping.wait() => break,
         };
+        let begun = ConnectedAt(Instant::now());
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(fault) => {
@@ -89,7 +94,7 @@ pub async fn serve(
         tokio::spawn(async move {
             let _place = place;
             if let Some((stream, peer)) = shake_hands(&acceptor, stream).await {
-                speak(stream, address, peer, router, stopping).await;
+                speak(stream, (address, begun), peer, router, stopping).await;
             }
         });
     }
@@ -113,7 +118,7 @@ async fn shake_hands(
 
 async fn speak(
     stream: TlsStream<TcpStream>,
-    address: SocketAddr,
+    (address, begun): (SocketAddr, ConnectedAt),
     peer: Option<PeerKey>,
     router: Router,
     stopping: Stopping,
@@ -121,6 +126,7 @@ async fn speak(
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(address));
+        request.extensions_mut().insert(begun);
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::error::{Refusal, finish, of_panic};
 use crate::guard::guard;
 use crate::handler::{
-    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, sync,
-    users, workflows,
+    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, stream,
+    sync, users, workflows,
 };
 use crate::tenant::take_slug;
 
@@ -26,6 +26,8 @@ pub enum Authorization {
     AnyKey,
     /// A device that is ACTIVE.
     ActiveDevice,
+    /// A device that is ACTIVE, or QUARANTINED: what it has to say is taken.
+    SpeakingDevice,
     /// Anybody who is signed in.
     SignedIn,
     /// Whose role allows the action; the handler asks about the place.
@@ -132,7 +134,7 @@ macro_rules! routes {
 }
 
 use Action as A;
-use Authorization::{ActiveDevice, AnyKey, Person, Public, SignedIn};
+use Authorization::{ActiveDevice, AnyKey, Person, Public, SignedIn, SpeakingDevice};
 
 routes! {
     People GET "/api/v1/health" Public => "health" meta::health;
@@ -160,6 +162,7 @@ routes! {
     People GET "/api/v1/devices/{device_id}" Person(A::ReadDevices) => "show_device" devices::show_device;
     People PUT "/api/v1/devices/{device_id}" Person(A::ManageDevices) => "update_device" devices::update_device;
     People POST "/api/v1/devices/{device_id}/deactivate" Person(A::ManageDevices) => "deactivate_device" devices::deactivate_device;
+    People POST "/api/v1/devices/{device_id}/release" Person(A::ManageDevices) => "release_device" devices::release_device;
 
     People POST "/api/v1/enrollments/approve" Person(A::ManageDevices) => "approve_enrollment" enrollments::approve_enrollment;
     People POST "/api/v1/enrollments/{enrollment_id}/confirm" Person(A::ManageDevices) => "confirm_enrollment" enrollments::confirm_enrollment;
@@ -188,10 +191,10 @@ routes! {
     People GET "/api/v1/audit-events" Person(A::ReadAudit) => "search_audit_events" audit_log::search_audit_events;
 
     Devices POST "/api/v1/enroll" AnyKey => "enroll" sync::enroll;
-    Devices POST "/api/v1/devices/{device_id}/heartbeat" ActiveDevice => "heartbeat" sync::heartbeat;
-    Devices POST "/api/v1/sync/push" ActiveDevice => "push" sync::push;
-    Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" sync::pull;
-    Devices GET "/api/v1/sync/live" ActiveDevice => "live" sync::live;
+    Devices POST "/api/v1/devices/{device_id}/heartbeat" SpeakingDevice => "heartbeat" sync::heartbeat;
+    Devices POST "/api/v1/sync/push" SpeakingDevice => "push" sync::push;
+    Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" stream::pull;
+    Devices GET "/api/v1/sync/live" ActiveDevice => "live" stream::live;
 }
 
 /// The router of one listener: every route of it, under `/api/v1` and `/api` alike, with or without

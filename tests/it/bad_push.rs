@@ -236,7 +236,7 @@ async fn a_body_too_large_or_not_what_it_says_is_refused_whole() -> Result<()> {
 
     let beat = format!("/api/v1/devices/{}/heartbeat", ward.device.grant.device_id);
     let good = serde_json::to_value(ward.device.heartbeat(QueueState::default()))?;
-    for (key, value) in [("uptime", json!("long")), ("reader", json!("PERHAPS")), ("queue", json!(null))] {
+    for (key, value) in [("uptime", json!("long")), ("encrypted", json!("PERHAPS")), ("queue", json!(null))] {
         let mut bad = good.clone();
         bad[key] = value;
         let answer = ward.wire.call(Method::POST, &beat, Some(&bad)).await?;

@@ -14,6 +14,7 @@ mod bad_push;
 mod badges;
 mod browser;
 mod cli;
+mod clocks;
 mod figures;
 mod full_disk;
 mod isolation;

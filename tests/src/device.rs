@@ -8,7 +8,7 @@ use base64::Engine as _;
 use carepost_agent::clock::Clock;
 use carepost_agent::identity::DeviceKey;
 use carepost_agent::mirror::{Mirror, MirrorOpening, Page};
-use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved};
+use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved, Shape};
 use carepost_agent::sqlite::FileKey;
 use carepost_agent::upstream::{Credentials, PageStream, StreamEvent, Upstream};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
@@ -18,6 +18,7 @@ use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
+use carepost_protocol::wire::pull::Standing;
 use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
 use serde_json::{Map, Value, json};
 
@@ -197,7 +198,8 @@ impl Device {
     /// # Errors
     /// When a push is not acknowledged.
     pub async fn push_all(&self) -> Result<()> {
-        while let Some(batch) = self.outbox.batch(Lane::Care, MAX_CHANGES, MAX_BYTES)? {
+        let whole = Shape::Plain { changes: MAX_CHANGES, bytes: MAX_BYTES };
+        while let Some(batch) = self.outbox.batch(Lane::Care, whole)? {
             let receipt = self.upstream.push(&batch.body).await?;
             self.outbox.settle(&batch.sent, &receipt)?;
         }
@@ -210,7 +212,7 @@ impl Device {
     /// # Errors
     /// When the stream breaks.
     pub async fn each_note(&self, mut see: impl FnMut(&str)) -> Result<()> {
-        let mut stream = self.upstream.live(None).await?;
+        let mut stream = self.upstream.live(&Standing::at(None)).await?;
         loop {
             let StreamEvent::Page(page) = stream.next().await?.context("the stream ended")? else { continue };
             for line in page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -240,7 +242,7 @@ impl Device {
     /// # Errors
     /// When the stream breaks.
     pub async fn pull_all(&self, mirror: &Arc<Mirror>) -> Result<PageStream> {
-        let mut stream = self.upstream.live(mirror.cursor()?).await?;
+        let mut stream = self.upstream.live(&Standing::at(mirror.cursor()?)).await?;
         let mut applying: Option<tokio::task::JoinHandle<Result<()>>> = None;
         loop {
             let event = stream.next().await?.context("the stream ended before the head")?;
@@ -323,11 +325,11 @@ pub fn identity(certificate: &[u8], pkcs8: &[u8]) -> String {
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub fn connect(server: &Server, port: u16, key: &DeviceKey, clock: &Clock) -> Result<Upstream> {
+pub fn connect(server: &Server, port: u16, key: &DeviceKey, clock: &Arc<Clock>) -> Result<Upstream> {
     let own = Credentials::new(key.certificate_der(), key.pkcs8());
     let boot = BootId::new(clock.now(), clock.random());
     let base = format!("https://localhost:{port}").parse()?;
-    Ok(Upstream::new(&base, Some(&std::fs::read(&server.ca)?), &own, boot)?)
+    Ok(Upstream::new(&base, Some(&std::fs::read(&server.ca)?), &own, Arc::clone(clock), Some(boot))?)
 }
 
 /// An empty mirror of the facility of that grant.

@@ -218,6 +218,7 @@ impl Kiosk {
         if let Some(pcscd) = &self.pcscd {
             environment.push(("PCSCLITE_CSOCK_NAME", pcscd.socket().display().to_string()));
         }
+        environment.extend(crate::clock::environment(&self.folder));
         environment
     }
 

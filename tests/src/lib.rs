@@ -4,6 +4,7 @@ pub mod api;
 pub mod appetite;
 pub mod browser;
 pub mod children;
+pub mod clock;
 pub mod device;
 pub mod fixture;
 pub mod kiosk;

@@ -32,9 +32,16 @@ impl Scene {
     /// # Errors
     /// When a step of it fails.
     pub async fn new(count: usize) -> Result<Self> {
+        Self::within(TempDir::new()?, count).await
+    }
+
+    /// The same in a folder in which something may lie already, such as a clock for the server.
+    ///
+    /// # Errors
+    /// When a step of it fails.
+    pub async fn within(folder: TempDir, count: usize) -> Result<Self> {
         // The second provider would be the same; TLS needs one before the first connection.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = TempDir::new()?;
         let server = Server::start(&folder.path().join("server")).await?;
         let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
         organization.publish("vitals").await?;

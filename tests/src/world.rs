@@ -132,7 +132,8 @@ impl Server {
             "--password-file",
             &password.display().to_string(),
         ];
-        let (code, out, error) = run("carepost-server", &arguments, &[]).await?;
+        let (code, out, error) =
+            run("carepost-server", &arguments, &crate::clock::environment(folder)).await?;
         if code != 0 {
             bail!("carepost-server init ended with {code}: {out}{error}");
         }
@@ -155,7 +156,8 @@ impl Server {
     pub async fn resume(&mut self) -> Result<()> {
         let config = self.config().display().to_string();
         let log = self.folder.join("server.log");
-        let environment = [("CAREPOST_LOG", "info".to_owned()), ("RUST_BACKTRACE", "1".to_owned())];
+        let mut environment = vec![("CAREPOST_LOG", "info".to_owned()), ("RUST_BACKTRACE", "1".to_owned())];
+        environment.extend(crate::clock::environment(&self.folder));
         let (namespace, serve) = (self.namespace.as_deref(), ["--config", &config, "serve"]);
         let mut process = Running::start_within(namespace, "carepost-server", &serve, &environment, &log)?;
         let api = self.api()?;

@@ -1,10 +1,12 @@
 //! `carepost-agent doctor`: everything this device needs, checked one by one.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use carepost_protocol::id::BootId;
+use carepost_agent_core::clock::{AHEAD, EARLIEST};
 use carepost_protocol::record::Collection;
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use serde_json::json;
 
@@ -19,6 +21,8 @@ use crate::upstream::{Credentials, Upstream};
 
 /// How long the server and the reader have to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A clock that is off by more than this is named.
+const CLOCK_OFF: Duration = Duration::from_secs(120);
 
 /// What a check found.
 struct Finding {
@@ -39,8 +43,13 @@ enum Verdict {
 pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut findings = vec![mode(config), hardware(config), seal()];
-    findings.extend(state(config, &runtime));
-    findings.push(runtime.block_on(server(config)));
+    let (found, clock) = state(config, &runtime);
+    findings.extend(found);
+    // A running agent holds the floor: then the device's clock has to do.
+    let clock = clock.unwrap_or_else(|| Arc::new(Clock::new(None)));
+    let (found, server_time) = runtime.block_on(server(config, &clock));
+    findings.push(found);
+    findings.push(time(clock.uncorrected(), clock.floor(), server_time));
     findings.push(runtime.block_on(reader(config)));
     runtime.shutdown_timeout(Duration::from_secs(1));
     if json {
@@ -115,26 +124,28 @@ fn seal() -> Finding {
     }
 }
 
-/// The state directory. A running agent holds it; then the agent itself is asked.
-fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> Vec<Finding> {
+/// The state directory, and the clock with the floor that is kept there. A running agent holds it; then
+/// the agent itself is asked.
+fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, Option<Arc<Clock>>) {
     use crate::identity::vault::VaultError;
+    let alone = |found| (vec![found], None);
     if !config.state_dir.exists() {
         let words = format!("{} is made at the first start", config.state_dir.display());
-        return vec![finding("state", Verdict::Mind, words)];
+        return alone(finding("state", Verdict::Mind, words));
     }
     let opened = match Opened::open(config) {
         Ok(opened) => opened,
         Err(error) if matches!(error.downcast_ref(), Some(VaultError::InUse { .. })) => {
-            return vec![finding(
+            return alone(finding(
                 "state",
                 Verdict::Well,
                 "in use by the running agent; ask it with `status`",
-            )];
+            ));
         }
-        Err(error) => return vec![finding("state", Verdict::Wrong, format!("{error:#}"))],
+        Err(error) => return alone(finding("state", Verdict::Wrong, format!("{error:#}"))),
     };
     let _inside = runtime.enter();
-    match opened.vault.grant() {
+    let findings = match opened.vault.grant() {
         Ok(Some(grant)) => {
             let enrolled = format!("{} at {}", grant.device_name, grant.facility_name);
             let mut findings = vec![finding("enrolled", Verdict::Well, enrolled)];
@@ -156,31 +167,68 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> Vec<Finding> {
         }
         Ok(None) => vec![finding("enrolled", Verdict::Mind, "not yet: start the agent and approve its code")],
         Err(error) => vec![finding("enrolled", Verdict::Wrong, error.to_string())],
-    }
+    };
+    (findings, Some(opened.clock))
 }
 
-/// Whether the server is reached over TLS that this device trusts. The handshake needs no enrollment.
-async fn server(config: &Config) -> Finding {
+/// Whether the server is reached over TLS that this device trusts, and what time it says it is. The
+/// handshake needs no enrollment.
+async fn server(config: &Config, clock: &Arc<Clock>) -> (Finding, Option<Timestamp>) {
     let url = &config.server.url;
-    match tokio::time::timeout(PATIENCE, reach(config)).await {
-        Ok(Ok(())) => {
-            finding("server", Verdict::Well, format!("{url} answers, and its certificate is trusted"))
+    match tokio::time::timeout(PATIENCE, reach(config, clock)).await {
+        Ok(Ok(time)) => {
+            let words = format!("{url} answers, and its certificate is trusted");
+            (finding("server", Verdict::Well, words), time)
         }
-        Ok(Err(error)) => finding("server", Verdict::Wrong, format!("{url}: {error:#}")),
+        Ok(Err(error)) => (finding("server", Verdict::Wrong, format!("{url}: {error:#}")), None),
         Err(_) => {
-            finding("server", Verdict::Wrong, format!("{url} does not answer: check network and firewall"))
+            let words = format!("{url} does not answer: check network and firewall");
+            (finding("server", Verdict::Wrong, words), None)
         }
     }
 }
 
-async fn reach(config: &Config) -> anyhow::Result<()> {
+async fn reach(config: &Config, clock: &Arc<Clock>) -> anyhow::Result<Option<Timestamp>> {
     let ca = config.server.ca_file.as_deref().map(std::fs::read).transpose()?;
     // Any key will do: the vault may be in use, and this asks for nothing but an answer.
     let key = DeviceKey::generate()?;
-    let clock = Clock::new(None);
-    let boot = BootId::new(clock.now(), clock.random());
     let own = Credentials::new(key.certificate_der(), key.pkcs8());
-    Ok(Upstream::new(&config.server.url, ca.as_deref(), &own, boot)?.reach().await?)
+    let upstream = Upstream::new(&config.server.url, ca.as_deref(), &own, Arc::clone(clock), None)?;
+    Ok(upstream.reach().await?.and_then(timestamp))
+}
+
+fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    let millis = time.duration_since(UNIX_EPOCH).ok()?.as_millis();
+    Some(Timestamp::from_millis(i64::try_from(millis).ok()?))
+}
+
+/// Whether the device's own clock is right: by the server's where it answered, else by what cannot be.
+fn time(own: Timestamp, floor: Option<Timestamp>, server: Option<Timestamp>) -> Finding {
+    let least = floor.unwrap_or(EARLIEST);
+    let (off, than) = match server {
+        Some(server) if own.since(server).max(server.since(own)) <= CLOCK_OFF => {
+            return finding("clock", Verdict::Well, format!("{own}, as the server's"));
+        }
+        Some(server) => (server, "the server's"),
+        None if least.since(own) > CLOCK_OFF => (least, "the latest time known"),
+        None if own.since(least) > AHEAD => (least, "the latest time known"),
+        None => return finding("clock", Verdict::Well, format!("{own}; no server to compare it with")),
+    };
+    let (by, way) = if own > off { (own.since(off), "ahead of") } else { (off.since(own), "behind") };
+    let words = format!(
+        "{own}, {} {way} {than}: OFF. The agent corrects it; set it, or let it follow a time server \
+         (timedatectl set-ntp true)",
+        roughly(by)
+    );
+    finding("clock", Verdict::Mind, words)
+}
+
+fn roughly(time: Duration) -> String {
+    match time.as_secs() / 60 {
+        minutes @ ..120 => format!("{minutes} minutes"),
+        minutes @ 120..2880 => format!("{} hours", minutes / 60),
+        minutes => format!("{} days", minutes / 1440),
+    }
 }
 
 fn is_in_use(error: &anyhow::Error) -> bool {
@@ -220,5 +268,35 @@ async fn reader(config: &Config) -> Finding {
             Verdict::Wrong,
             "pcscd does not answer: install and start it, or set badge.source to \"none\"",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_named_with_how_far_and_what_to_do() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2026-05-01T14:10:00Z");
+        let floor = Some(at("2026-04-30T00:00:00Z"));
+        let said = |own, floor, server| {
+            let Finding { check, verdict, words } = time(own, floor, server);
+            assert_eq!(check, "clock");
+            (verdict == Verdict::Well, words)
+        };
+        assert!(said(now.plus_millis(90_000), floor, Some(now)).0);
+        let (well, words) = said(at("2026-05-01T17:10:00Z"), floor, Some(now));
+        assert!(
+            !well && words.contains("3 hours ahead of the server's: OFF") && words.contains("set-ntp"),
+            "{words}"
+        );
+        let (well, words) = said(Timestamp::EPOCH, None, Some(now));
+        assert!(!well && words.contains("20574 days behind the server's"), "{words}");
+        // Without a server only what cannot be shows.
+        let (well, words) = said(Timestamp::EPOCH, floor, None);
+        assert!(!well && words.contains("behind the latest time known"), "{words}");
+        assert!(!said(at("2099-01-01T00:00:00Z"), None, None).0);
+        assert!(said(at("2027-01-01T00:00:00Z"), floor, None).0, "long off, perhaps");
     }
 }

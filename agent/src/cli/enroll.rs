@@ -29,7 +29,7 @@ pub(super) fn enroll(config: &Config, token: Option<String>, wait: u64) -> anyho
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let opened = Arc::new(opened);
-    let upstream = opened.upstream(config)?;
+    let upstream = opened.upstream(config, None)?;
     let mut enroller = Enroller::new(config, &opened, &upstream);
     let mut shown = String::new();
     let show = |screen: Enrolling| {

@@ -107,6 +107,8 @@ impl Ward {
                 error @ (OutboxError::SavedDifferently { .. }
                 | OutboxError::NotAToken
                 | OutboxError::TooLarge { .. }
+                | OutboxError::NotRefused { .. }
+                | OutboxError::NotItsActor
                 | OutboxError::NotPermitted),
             ) => {
                 self.put_back(waiting, Vec::new());
@@ -197,6 +199,7 @@ impl Ward {
     }
 
     fn change(&self, actor: &Actor, id: PatientId, workflow: Workflow, fields: Map<String, Value>) -> Change {
+        let (recorded_at, clock_quality) = self.clock.stamp();
         Change {
             actor: actor.user,
             session: actor.session,
@@ -209,8 +212,8 @@ impl Ward {
             workflow: Some(workflow.key),
             schema_version: Some(workflow.version),
             fields,
-            recorded_at: self.clock.now(),
-            clock_quality: self.clock.quality(),
+            recorded_at,
+            clock_quality,
             supersedes: None,
         }
     }

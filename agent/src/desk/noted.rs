@@ -117,11 +117,11 @@ impl Ward {
         user: Option<UserId>,
         session: Option<SessionId>,
     ) -> AuditEvent {
-        let now = self.clock.now();
+        let (now, clock_quality) = self.clock.stamp();
         AuditEvent {
             id: carepost_protocol::id::AuditId::new(now, self.clock.random::<10>()),
             timestamp: now,
-            clock_quality: self.clock.quality(),
+            clock_quality,
             event_type,
             action: AuditAction::Execute,
             success,

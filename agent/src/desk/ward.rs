@@ -7,6 +7,7 @@ use carepost_agent_core::session::{SessionEvent, SessionMachine, SessionPolicy, 
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, Permit, ReadPatients};
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::workflow::Workflow;
 use tokio::sync::Notify;
@@ -223,12 +224,16 @@ impl Ward {
         let workflow = |key: &str| workflows.iter().find(|workflow| workflow.key == key);
         let label =
             |key: &str| workflow(key).map_or_else(|| key.to_owned(), |workflow| workflow.label.clone());
-        let mut entries: Vec<Entry> = pending
+        // The mirror's order stands, though a clock that was ahead may have stamped one of its records.
+        let now = self.clock.now();
+        let mut latest = now;
+        let mut entries: Vec<(Timestamp, Entry)> = pending
             .into_iter()
+            .rev()
             .filter(|pending| records.iter().all(|record| record.id != pending.record))
             .map(|pending| {
                 let key = pending.change.workflow.unwrap_or_default();
-                Entry {
+                let entry = Entry {
                     workflow: label(&key),
                     author: self.name_of(pending.change.actor),
                     recorded_at: pending.change.recorded_at,
@@ -238,18 +243,23 @@ impl Ward {
                         Progress::Acknowledged => Mark::Sent,
                         Progress::Wedged(reason) => Mark::NeedsAttention(reason),
                     },
-                }
+                };
+                (entry.recorded_at.min(now), entry)
             })
             .collect();
-        entries.extend(records.into_iter().map(|record| Entry {
-            workflow: label(&record.workflow),
-            author: self.name_of(record.recorded_by),
-            recorded_at: record.recorded_at,
-            answers: in_words(workflow(&record.workflow), &record.values),
-            mark: Mark::Sent,
+        entries.extend(records.into_iter().map(|record| {
+            latest = latest.min(record.recorded_at);
+            let entry = Entry {
+                workflow: label(&record.workflow),
+                author: self.name_of(record.recorded_by),
+                recorded_at: record.recorded_at,
+                answers: in_words(workflow(&record.workflow), &record.values),
+                mark: Mark::Sent,
+            };
+            (latest, entry)
         }));
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.recorded_at));
-        Ok(entries)
+        entries.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
     }
 
     fn name_of(&self, user: UserId) -> String {

@@ -1,6 +1,6 @@
 //! The session's notices and roles, in words for whoever stands before the screen.
 
-use agent_core::session::Notice;
+use agent_core::session::{Notice, SessionPolicy};
 use carepost_agent_core as agent_core;
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
@@ -44,8 +44,9 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
     }
 }
 
+/// No pause is longer than a lock-out, though the clock may have been set back since the notice was made.
 fn minutes(until: Timestamp, now: Timestamp) -> String {
-    match until.since(now).as_secs().div_ceil(60) {
+    match until.since(now).min(SessionPolicy::default().lockout).as_secs().div_ceil(60) {
         0 | 1 => "1 minute".to_owned(),
         minutes => format!("{minutes} minutes"),
     }
@@ -63,5 +64,18 @@ pub(super) const fn role(role: Role) -> &'static str {
         Role::Caregiver => "Caregiver",
         Role::Family => "Family",
         Role::Auditor => "Auditor",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_pause_longer_than_a_lock_out() {
+        let now: Timestamp = "2026-05-01T14:10:00Z".parse().unwrap();
+        let until: Timestamp = "2029-05-01T14:10:00Z".parse().unwrap();
+        let said = notice(Notice::LockedOut { until }, now);
+        assert!(said.contains("for 30 minutes more"), "{said}");
     }
 }

@@ -21,12 +21,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, Resource};
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
 
 pub use page::{Page, PageError};
 
-use crate::sqlite::{self, Durability, FileKey, OpenError, Opening};
+use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
 
 /// How many KiB of decrypted pages the reading connection may hold: enough for ten thousand records of
 /// some three hundred bytes with their index.
@@ -132,8 +133,8 @@ pub enum Applied {
 #[derive(Debug)]
 pub struct Mirror {
     // Dropped before the writer, whose closing then folds the WAL into the file.
-    reader: Mutex<Connection>,
-    writer: Mutex<Connection>,
+    reader: Mutex<Connected>,
+    writer: Mutex<Connected>,
     facility: (OrganizationId, FacilityId),
 }
 
@@ -206,7 +207,7 @@ impl Mirror {
         }
         let pass: i64 =
             transaction.prepare_cached("SELECT pass FROM state")?.query_row([], |row| row.get(0))?;
-        write_documents(&transaction, page, pass)?;
+        write_documents(&transaction, page, pass, end.server_time)?;
         transaction
             .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
             .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
@@ -262,14 +263,20 @@ impl Mirror {
         }
     }
 
-    fn read(&self) -> MutexGuard<'_, Connection> {
-        // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> MutexGuard<'_, Connected> {
+        lock(&self.reader)
     }
 
-    fn write(&self) -> MutexGuard<'_, Connection> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> MutexGuard<'_, Connected> {
+        lock(&self.writer)
     }
+}
+
+fn lock(connection: &Mutex<Connected>) -> MutexGuard<'_, Connected> {
+    // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
+    let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+    connection.revive();
+    connection
 }
 
 /// Writes whose mirror it is into a fresh file; says whether it is this facility's.
@@ -287,7 +294,14 @@ fn claim(writer: &Connection, facility: (OrganizationId, FacilityId)) -> Result<
     Ok(mine)
 }
 
-fn write_documents(connection: &Connection, page: &Page, pass: i64) -> Result<(), MirrorError> {
+/// Nothing was made after it came: what a clock that is ahead stamped sorts where it came, and does not
+/// stay before all that is newer.
+fn write_documents(
+    connection: &Connection,
+    page: &Page,
+    pass: i64,
+    came: Timestamp,
+) -> Result<(), MirrorError> {
     let mut put = connection.prepare_cached(schema::PUT)?;
     let mut remove = connection.prepare_cached(schema::REMOVE)?;
     for document in page.documents() {
@@ -299,7 +313,7 @@ fn write_documents(connection: &Connection, page: &Page, pass: i64) -> Result<()
                 ":seq": signed(document.seq),
                 ":pass": pass,
                 ":patient": document.patient,
-                ":recorded_at": document.recorded_at,
+                ":recorded_at": document.recorded_at.map(|made| made.min(came.as_millis())),
                 ":lookup": document.lookup,
                 ":body": body,
             })?,

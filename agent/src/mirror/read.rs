@@ -97,7 +97,7 @@ impl Mirror {
         )
     }
 
-    /// A resident's latest records, newest first.
+    /// A resident's latest records, newest first; one from the future counts as made when it came.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.

@@ -80,7 +80,7 @@ fn bury(page: &mut Page, collection: Collection, id: impl std::fmt::Display, seq
 }
 
 fn end(epoch: u64, seq: u64, head: u64) -> PageEnd {
-    PageEnd::new(Cursor { epoch, seq }, head, Timestamp::EPOCH)
+    PageEnd::new(Cursor { epoch, seq }, head, Timestamp::from_millis(60 * 60_000))
 }
 
 fn patient(number: u8, name: &str, room: Option<&str>) -> PatientDocument {
@@ -183,6 +183,25 @@ fn records_come_newest_first_and_tombstones_take_them_away() {
     put(&mut page, Collection::Records, record(2, 7, 2).id, 2, &record(2, 7, 2));
     assert_eq!(mirror.apply(&page, &end(1, 2, 5)).unwrap(), Applied::Behind);
     assert_eq!(read(9).len(), 2, "a late page does not raise the dead");
+}
+
+#[test]
+fn a_record_from_the_future_sorts_where_it_came() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let arrive = |seq: u64, minute: i64, record: &RecordDocument| {
+        let mut page = Page::default();
+        put(&mut page, Collection::Records, record.id, seq, record);
+        let end = PageEnd { server_time: Timestamp::from_millis(minute * 60_000), ..end(1, seq, seq) };
+        mirror.apply(&page, &end).unwrap();
+    };
+    let far_ahead = record(2, 7, 70 * 365 * 24 * 60);
+    arrive(1, 10, &record(1, 7, 9));
+    arrive(2, 12, &far_ahead);
+    arrive(3, 14, &record(3, 7, 13));
+    let read = |limit| mirror.records(&permit(FACILITY), PatientId::from_bytes([7; 16]), limit).unwrap();
+    assert_eq!(read(9), [record(3, 7, 13), far_ahead.clone(), record(1, 7, 9)]);
+    assert_eq!(read(1), [record(3, 7, 13)], "it takes nobody's place");
 }
 
 #[test]

@@ -113,6 +113,9 @@ impl<'a> Enroller<'a> {
         match effect {
             EnrollmentEffect::KeepGrant(grant) => {
                 self.opened.vault.keep_grant(grant)?;
+                if let Some(floor) = self.opened.hear_time(grant.server_time, None) {
+                    self.opened.keep_floor(floor);
+                }
                 self.opened.keep_step(Step::Enrolled)
             }
             EnrollmentEffect::Keep(kept) => self.opened.keep_step(match kept {

@@ -4,6 +4,8 @@
 //! The kiosk page, the badges and charting start first and need nothing from here on: whatever
 //! happens to the network, they go on.
 
+mod beat;
+mod elsewhere;
 mod enrolling;
 mod exchange;
 mod network;
@@ -111,7 +113,7 @@ async fn uplink(config: Config, opened: Arc<Opened>, desk: Arc<Desk>) {
     let mut backoff = Backoff::new(UPLINK_RETRY);
     loop {
         let talked = async {
-            let upstream = opened.upstream(&config)?;
+            let upstream = opened.upstream(&config, Some(opened.boot))?;
             talk(&config, &opened, &desk, &upstream).await
         };
         match talked.await {

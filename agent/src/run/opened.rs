@@ -56,21 +56,25 @@ impl Opened {
         let factors = Factors::read(&config.identity.factors_root)?;
         let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
         let vault = Vault::open(&config.state_dir, &factors, credential.as_ref())?;
-        let floor: Option<Timestamp> = vault.kept(Kept::Clock)?;
+        // The grant bears a time of the server as well: one that stands should the floor be lost.
+        let granted = vault.grant().ok().flatten().map(|grant| grant.server_time);
+        let floor = vault.kept::<Timestamp>(Kept::Clock)?.max(granted);
         let clock = Arc::new(Clock::new(floor));
         let boot = BootId::new(clock.now(), clock.random());
         let started = clock.monotonic();
         Ok(Self { vault, factors, clock, boot, started })
     }
 
-    /// The server, reached with this device's key.
-    pub(crate) fn upstream(&self, config: &Config) -> anyhow::Result<Upstream> {
+    /// The server, reached with this device's key. `boot` is given by the agent that runs, and by no
+    /// other command: by it the server tells two agents with one key apart.
+    pub(crate) fn upstream(&self, config: &Config, boot: Option<BootId>) -> anyhow::Result<Upstream> {
         let ca = config.server.ca_file.as_deref().map(|path| {
             std::fs::read(path).with_context(|| format!("cannot read server.ca_file {}", path.display()))
         });
         let key = self.vault.device_key();
         let own = Credentials::new(key.certificate_der(), key.pkcs8());
-        Ok(Upstream::new(&config.server.url, ca.transpose()?.as_deref(), &own, self.boot)?)
+        let clock = Arc::clone(&self.clock);
+        Ok(Upstream::new(&config.server.url, ca.transpose()?.as_deref(), &own, clock, boot)?)
     }
 
     /// The mirror and the outbox of an enrolled device.

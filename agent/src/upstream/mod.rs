@@ -4,24 +4,29 @@
 //! "offline"; a refusal comes with the server's problem document; anything else is a broken peer.
 
 mod pages;
+mod trust;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
 use carepost_protocol::id::{BootId, DeviceId};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::pull::Standing;
 use carepost_protocol::wire::push::PushReceipt;
 use carepost_protocol::wire::{BOOT_HEADER, VERSION, VERSION_HEADER};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, Identity, Response, Url};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
+use reqwest::{Client, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 pub use pages::{Page, PageStream, StreamEvent};
+
+use crate::clock::Clock;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,23 +75,18 @@ impl UpstreamError {
 
 /// The device's TLS credentials.
 pub struct Credentials {
-    /// Certificate and private key, in PEM as the client takes them.
-    identity: Zeroizing<String>,
+    /// DER.
+    certificate: Vec<u8>,
+    /// DER.
+    pkcs8: Zeroizing<Vec<u8>>,
 }
 
 impl Credentials {
     /// From a certificate and its private key in PKCS #8, both DER.
     #[must_use]
     pub fn new(certificate: &[u8], pkcs8: &[u8]) -> Self {
-        let key = pem("PRIVATE KEY", pkcs8);
-        let certificate = pem("CERTIFICATE", certificate);
-        Self { identity: Zeroizing::new(format!("{}{}", *key, *certificate)) }
+        Self { certificate: certificate.to_vec(), pkcs8: Zeroizing::new(pkcs8.to_vec()) }
     }
-}
-
-fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
-    let body = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
-    Zeroizing::new(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", *body))
 }
 
 /// The server, as this device reaches it.
@@ -97,7 +97,9 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// A client for the server at `base`.
+    /// A client for the server at `base`, trusted by the certificates in `ca` (PEM) or else by the
+    /// system's; `clock` says when their dates are judged. `boot` names the run of the agent that
+    /// speaks; other commands have none.
     ///
     /// # Errors
     /// [`UpstreamError::SetUp`] when the certificates cannot be used.
@@ -105,17 +107,17 @@ impl Upstream {
         base: &Url,
         ca: Option<&[u8]>,
         own: &Credentials,
-        boot: BootId,
+        clock: Arc<Clock>,
+        boot: Option<BootId>,
     ) -> Result<Self, UpstreamError> {
-        let set_up = |error: reqwest::Error| UpstreamError::SetUp(in_full(&error));
-        let identity = Identity::from_pem(own.identity.as_bytes()).map_err(set_up)?;
         let mut headers = HeaderMap::new();
         headers.insert(VERSION_HEADER, HeaderValue::from(VERSION));
-        let boot = HeaderValue::try_from(boot.to_string());
-        headers.insert(BOOT_HEADER, boot.map_err(|error| UpstreamError::SetUp(error.to_string()))?);
-        let mut builder = Client::builder()
-            .identity(identity)
-            .tls_version_min(reqwest::tls::Version::TLS_1_3)
+        if let Some(boot) = boot {
+            let boot = HeaderValue::try_from(boot.to_string());
+            headers.insert(BOOT_HEADER, boot.map_err(|error| UpstreamError::SetUp(error.to_string()))?);
+        }
+        let http = Client::builder()
+            .tls_backend_preconfigured(trust::tls(ca, own, clock)?)
             .https_only(true)
             .user_agent(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -127,24 +129,25 @@ impl Upstream {
             .http2_keep_alive_timeout(Duration::from_secs(10))
             .http2_initial_stream_window_size(1024 * 1024)
             .http2_initial_connection_window_size(2 * 1024 * 1024)
-            .pool_max_idle_per_host(1);
-        if let Some(pem) = ca {
-            builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(set_up)?);
-        }
+            .pool_max_idle_per_host(1)
+            .build()
+            .map_err(|error| UpstreamError::SetUp(in_full(&error)))?;
         let mut base = base.clone();
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        Ok(Self { http: builder.build().map_err(set_up)?, base })
+        Ok(Self { http, base })
     }
 
-    /// Whether something that speaks HTTP answers there, over TLS that this device trusts.
+    /// Whether something that speaks HTTP answers there, over TLS that this device trusts: what time it
+    /// says it is, to the second (RFC 9110, section 6.6.1).
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub async fn reach(&self) -> Result<(), UpstreamError> {
+    pub async fn reach(&self) -> Result<Option<SystemTime>, UpstreamError> {
         let request = self.http.get(self.url("api/v1/health")?).timeout(EXCHANGE_TIMEOUT);
-        request.send().await.map(drop).map_err(transport)
+        let answer = request.send().await.map_err(transport)?;
+        Ok(answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok()))
     }
 
     /// Asks to be let in, or where that stands.
@@ -184,16 +187,17 @@ impl Upstream {
         read_json(accept(request.send().await.map_err(transport)?).await?).await
     }
 
-    /// Opens the stream of documents that stays open: from the cursor, or from the beginning.
+    /// Opens the stream of documents that stays open, from where the device stands on.
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub async fn live(&self, cursor: Option<Cursor>) -> Result<PageStream, UpstreamError> {
+    pub async fn live(&self, standing: &Standing) -> Result<PageStream, UpstreamError> {
         let mut url = self.url("api/v1/sync/live")?;
-        if let Some(Cursor { epoch, seq }) = cursor {
-            url.query_pairs_mut()
-                .append_pair("epoch", &epoch.to_string())
-                .append_pair("seq", &seq.to_string());
+        let members = serde_json::to_value(standing);
+        let members = members.map_err(|error| UpstreamError::Nonsense(error.to_string()))?;
+        for (name, value) in members.as_object().into_iter().flatten() {
+            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            url.query_pairs_mut().append_pair(name, &value);
         }
         let request = self.http.get(url).header(ACCEPT_ENCODING, "zstd");
         let answer = accept(request.send().await.map_err(transport)?).await?;

@@ -15,9 +15,9 @@ pub struct Heartbeat {
     pub agent_version: String,
     /// Seconds since the agent started.
     pub uptime: u64,
-    /// The device's clock.
+    /// What the device's own clock says, uncorrected: how far it is off shows on the server.
     pub device_time: Timestamp,
-    /// How far it can be believed.
+    /// How far the times that the device gives what is charted can be believed.
     pub clock_quality: ClockQuality,
     /// The addresses of all its network interfaces: a change is an alert (S1-25).
     pub mac_addresses: Vec<String>,

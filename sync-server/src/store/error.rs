@@ -1,6 +1,7 @@
 //! What the store answers when it cannot do what was asked.
 
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::problem::Expects;
 
 /// Why not, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -32,17 +33,34 @@ pub enum StoreError {
         until: Timestamp,
     },
     /// The batch does not continue the device's chain.
-    #[error("the batch does not continue the chain; send again from {next_n}")]
+    #[error("the batch does not continue the chain; send again from {next_n}, or fork after what is shared")]
     ChainBroken {
         /// The number expected next.
         next_n: u64,
+        /// Where the server has another history: the last number that is the same, as far as the batch
+        /// shows; 0 when not even the link before it is. None where the server is only behind.
+        shared_n: Option<u64>,
     },
     /// The head of the batch is not signed by the device's key.
     #[error("the batch is not signed by the device's key; nothing of it was taken")]
     BadSignature,
     /// The cursor is of another epoch, or beyond the head.
     #[error("the cursor is not served any more; pull from the beginning")]
-    CursorRefused,
+    CursorRefused {
+        /// What the server expects next of the device's chains, where it has less than the device said.
+        expects: Option<Expects>,
+    },
+    /// The device's view of the feed has more documents than a device may hold.
+    #[error(
+        "this device would have to hold {documents} documents, and may hold {most}; raise max_documents under \
+         [sync] in server.toml, or give the device a narrower view"
+    )]
+    OverBudget {
+        /// How many there are.
+        documents: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// The disk, or the size allowed for the database, is full. Nothing acknowledged is lost.
     #[error("the database's disk is full; free some space, then send the request again")]
     Full,

@@ -57,7 +57,7 @@ async fn strangers(tenants: &Tenants) -> Result<Vec<String>> {
         let good = match route.authorization {
             Authorization::Public => !matches!(answer.status, 401 | 403),
             Authorization::SignedIn | Authorization::Person(_) => answer.status == 401,
-            Authorization::AnyKey | Authorization::ActiveDevice => false,
+            Authorization::AnyKey | Authorization::ActiveDevice | Authorization::SpeakingDevice => false,
         };
         if !good && route.operation != "sign_in" {
             breaches.push(format!("{} by a stranger: {}", route.operation, said(&answer)));
@@ -146,7 +146,7 @@ fn is_allowed(route: &Route, role: Role) -> bool {
     match route.authorization {
         Authorization::Public | Authorization::SignedIn => true,
         Authorization::Person(action) => may(role, action),
-        Authorization::AnyKey | Authorization::ActiveDevice => false,
+        Authorization::AnyKey | Authorization::ActiveDevice | Authorization::SpeakingDevice => false,
     }
 }
 

@@ -32,6 +32,16 @@ pub(super) enum Event {
     Weather { at: usize },
     /// The server's process ends and starts again.
     ServerRestarts,
+    /// The device's disk is copied while it runs.
+    DiskCopied { at: usize },
+    /// The device gets the copy for its disk.
+    DiskRestored { at: usize },
+    /// Another device starts from the copy, beside the first.
+    CloneAppears { of: usize },
+    /// The server's database is backed up.
+    BackedUp,
+    /// The server's database is replaced by the backup.
+    Rewound,
     /// The engine wanted to be woken.
     Wake { at: usize, boot: u64, wake: u64 },
     /// A push reaches the server; a copy is not answered.
@@ -143,10 +153,24 @@ impl Story {
             }
             Event::ServerRestarts => {
                 self.note("the server restarts");
-                self.server.restart()?;
-                for stream in &mut self.queue.streams {
-                    *stream = None;
-                }
+                self.queue.streams.clear();
+                self.server.restart()
+            }
+            Event::DiskCopied { at } => {
+                self.note(&format!("the disk of device {at} is copied"));
+                self.devices[at].copy_disk()
+            }
+            Event::DiskRestored { at } => self.restore_disk(at),
+            Event::CloneAppears { of } => self.clone_appears(of),
+            Event::BackedUp => {
+                self.note("the server is backed up");
+                self.queue.streams.clear();
+                self.server.back_up()
+            }
+            Event::Rewound => {
+                let rewound = self.server.rewind()?;
+                self.note(&format!("the server is restored from its backup: {rewound}"));
+                self.queue.streams.clear();
                 Ok(())
             }
             Event::Wake { at, boot, wake } => {
@@ -207,6 +231,27 @@ impl Story {
                 self.engine(at, SyncEvent::Saved(lane))?;
             }
         }
+        Ok(())
+    }
+
+    fn restore_disk(&mut self, at: usize) -> Result<()> {
+        let known = super::check::marks_of(self, self.devices[at].place())?;
+        let restored = self.devices[at].restore_disk(|mark| known.contains_key(&mark))?;
+        self.note(&format!("device {at} gets its old disk: {restored}"));
+        if restored {
+            self.queue.add(self.now + Duration::from_secs(1), Event::Switch { at, on: true });
+        }
+        Ok(())
+    }
+
+    fn clone_appears(&mut self, of: usize) -> Result<()> {
+        let Some(clone) = self.devices[of].clone_from_copy() else { return Ok(()) };
+        let at = self.devices.len();
+        self.note(&format!("device {at} is a copy of device {of}"));
+        self.devices[of].forked = true;
+        self.devices.push(clone);
+        self.weather.push(self.weather[of]);
+        self.plan(at);
         Ok(())
     }
 

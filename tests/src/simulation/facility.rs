@@ -11,7 +11,7 @@ use carepost_agent_core::sync::Trouble;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::PayloadHash;
 use carepost_protocol::device::DeviceType;
-use carepost_protocol::facility::FacilityType;
+use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AuditId, DeviceUuid, FacilityId, OrganizationId, PatientId, SessionId, UserId, WorkflowId,
 };
@@ -25,7 +25,7 @@ use carepost_server::error::Refusal;
 use carepost_server::scope::{FacilityScope, OrganizationScope};
 use carepost_server::store::{
     Ambient, Batch, DatabaseKey, DeviceIdentity, NewDevice, NewFacility, NewOrganization, NewPatient,
-    NewUser, OrganizationType, Page, PresentedKey, Store, StoreError,
+    NewUser, OrganizationType, Page, PageRequest, PresentedKey, Store, StoreError, View,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use tempfile::TempDir;
@@ -108,8 +108,31 @@ impl Server {
         self.time.store(START + millis(now), Ordering::SeqCst);
     }
 
+    /// Keeps a copy of the database, as a backup does.
+    pub(super) fn back_up(&mut self) -> Result<()> {
+        self.store.close();
+        std::fs::copy(&self.path, self.path.with_extension("backup"))?;
+        self.reopen()
+    }
+
+    /// Puts the copy in the place of the database; says whether there was one.
+    pub(super) fn rewind(&mut self) -> Result<bool> {
+        let backup = self.path.with_extension("backup");
+        if !backup.exists() {
+            return Ok(false);
+        }
+        self.store.close();
+        std::fs::copy(backup, &self.path)?;
+        self.reopen()?;
+        Ok(true)
+    }
+
     pub(super) fn restart(&mut self) -> Result<()> {
         self.store.close();
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> Result<()> {
         self.restarts += 1;
         self.store = open(&self.path, &self.time, self.restarts)?;
         Ok(())
@@ -127,7 +150,15 @@ impl Server {
     /// The next page after a cursor.
     pub(super) fn page(&self, place: usize, after: Option<Cursor>, limit: usize) -> Result<Page, Trouble> {
         let facility = self.store.facility(&self.places[place].scope);
-        let page = self.runtime.block_on(facility.page(after, limit));
+        let asked = PageRequest {
+            view: View::Full,
+            view_changes: 0,
+            most_documents: u64::MAX,
+            after,
+            limit,
+            was_at_head: false,
+        };
+        let page = self.runtime.block_on(facility.page(asked));
         page.map_err(|error| trouble(&Refusal::from(error)))
     }
 
@@ -258,6 +289,7 @@ fn facility(number: u8) -> NewFacility {
         licensed_beds: Some(20),
         current_census: 3,
         phone: None,
+        phi_mode: PhiMode::Full,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One connection to the encrypted file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use zeroize::Zeroizing;
@@ -18,8 +18,56 @@ pub(super) enum Purpose {
     Read,
 }
 
-/// Opens, checks the key, migrates when it is the writer's, and secures.
-pub(super) fn open(
+/// Where the connections of one thread come from.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    key: DatabaseKey,
+    purpose: Purpose,
+    pub(super) ambient: Ambient,
+    pub(super) reach: ReachCell,
+}
+
+impl Source {
+    /// Connections to the file at `path`, which reach nothing until they are told.
+    pub(super) fn new(path: &Path, key: &DatabaseKey, ambient: &Ambient, purpose: Purpose) -> Self {
+        let (key, ambient) = (key.clone(), ambient.clone());
+        Self { path: path.to_owned(), key, purpose, ambient, reach: ReachCell::nothing() }
+    }
+
+    /// Opens, checks the key, migrates when it is the writer's, and secures.
+    pub(super) fn open(&self) -> Result<Connection, StoreError> {
+        open(&self.path, &self.key, &self.ambient, self.purpose, &self.reach)
+    }
+
+    /// Opens the file anew in place of a connection that was given up, and says whether it did. Where it
+    /// does not open, the connection stays as it is: its own errors say what is wrong.
+    pub(super) fn revive(&self, connection: &mut Connection) -> bool {
+        match self.open() {
+            Ok(fresh) => {
+                tracing::warn!("the database could not be read, and was opened anew");
+                *connection = fresh;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the database could not be read, and does not open again");
+                false
+            }
+        }
+    }
+}
+
+/// Whether SQLCipher may have given the connection up: after a page that it could not decrypt it answers
+/// nothing any more, and it takes for such a page one that the disk failed to read, if only once.
+pub(super) fn gives_up(failure: &StoreError) -> bool {
+    let StoreError::Engine(error) = failure else { return false };
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+    )
+}
+
+fn open(
     path: &Path,
     key: &DatabaseKey,
     ambient: &Ambient,
@@ -43,6 +91,10 @@ pub(super) fn open(
     )?;
     match purpose {
         Purpose::Write { max_pages } => {
+            // Frames that an earlier process wrote and could not sync may be in the system's memory only;
+            // one behind them would be lost with them. Folding them back writes them again, and the WAL
+            // begins anew. A disk too full for it opens all the same.
+            let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
             migrate(&mut connection, ambient.now())?;
             if let Some(pages) = max_pages {
                 connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;

@@ -21,7 +21,7 @@ use rusqlite::{CachedStatement, Connection, Params, Row};
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::feed::Feeds;
 use crate::scope::FacilityScope;
-use connection::Purpose;
+use connection::{Purpose, Source};
 use readers::Readers;
 use security::ReachCell;
 use writer::Writer;
@@ -59,9 +59,7 @@ impl Engine {
         max_pages: Option<u32>,
         feeds: Arc<Feeds>,
     ) -> Result<Self, StoreError> {
-        let reach = ReachCell::nothing();
-        let connection = connection::open(path, key, ambient, Purpose::Write { max_pages }, &reach)?;
-        let writer = Writer::start(connection, reach, ambient.clone(), feeds)?;
+        let writer = Writer::start(Source::new(path, key, ambient, Purpose::Write { max_pages }), feeds)?;
         let readers = Readers::start(path, key, ambient)?;
         Ok(Self { writer, readers })
     }

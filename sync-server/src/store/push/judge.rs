@@ -1,6 +1,7 @@
 //! Judges each change of a batch as of when it was made, and keeps it with its verdict.
 
 use std::collections::{HashMap, hash_map};
+use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind, Verdict};
@@ -17,6 +18,11 @@ use super::super::engine::Tx;
 use super::super::publish::FeedEnd;
 use super::super::{StoreError, audit};
 use super::{Batch, Content, Entry, Result, reject};
+
+/// No session is this long; one that seems so began by another clock than it went on by.
+const LONGEST_SESSION: Duration = Duration::from_secs(24 * 3600);
+/// What was made later than this after it came was made by a clock that is ahead.
+const CLOCK_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 pub(super) type Judgement = (Verdict, Option<u64>, Option<Rejection>);
 
@@ -182,7 +188,8 @@ impl<'a> Judge<'a> {
 
     /// None when the actor had no authority; else what to review. Authority is that of the session when
     /// it began: a device that is offline honours it until the session ends, and so does the server. A
-    /// clock that was never compared cannot say when, so having had authority ever has to do.
+    /// clock that was not compared, or was set within the session, cannot say when, so having had
+    /// authority ever has to do.
     fn authority(&mut self, tx: &Tx<'_>, change: &Change) -> Result<Option<Option<&'static str>>> {
         let terms = match self.terms.entry(change.actor) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
@@ -191,15 +198,19 @@ impl<'a> Judge<'a> {
         let care = || terms.iter().filter(|term| term.role.gives_care());
         let held =
             |at: Timestamp| care().any(|term| term.from <= at && term.until.is_none_or(|until| at < until));
-        let began = session_began(change);
-        let had = match change.clock_quality {
-            ClockQuality::Synced | ClockQuality::Estimated => held(change.recorded_at) || held(began),
-            ClockQuality::Unset => care().next().is_some(),
-        };
-        let review = match (held(self.now), change.clock_quality) {
-            (false, _) => Some("authority_ended_since"),
-            (true, ClockQuality::Unset) => Some("clock_unset"),
-            (true, ClockQuality::Synced | ClockQuality::Estimated) => None,
+        let (made, began) = (change.recorded_at, session_began(change));
+        let then = held(made) || held(began);
+        let knows_when = change.clock_quality == ClockQuality::Synced
+            && began <= made
+            && made.since(began) <= LONGEST_SESSION;
+        let had = then || (!knows_when && care().next().is_some());
+        let review = match change.clock_quality {
+            _ if !held(self.now) => Some("authority_ended_since"),
+            ClockQuality::Unset => Some("clock_unset"),
+            ClockQuality::Synced | ClockQuality::Estimated if made > self.now.after(CLOCK_AHEAD) => {
+                Some("clock_ahead")
+            }
+            ClockQuality::Synced | ClockQuality::Estimated => (!then).then_some("clock_unsure"),
         };
         Ok(had.then_some(review))
     }
@@ -245,7 +256,7 @@ impl<'a> Judge<'a> {
         let quality = change.map(|change| word(&change.clock_quality)).transpose()?;
         // The exact bytes, of audit events too: they prove the columns of the audit log, and keep what
         // a newer agent said that this server does not understand.
-        let payload = &*entry.payload;
+        let payload = entry.payload.as_deref();
         tx.execute(
             "INSERT INTO changes (device_id, incarnation_id, lane, n, assignment_id, payload, payload_sha256,
                 link, verdict, reason, seq, collection, record_id, patient_id, actor_id, session_id, kind,

@@ -10,7 +10,7 @@ use super::*;
 use crate::feed::Wake;
 
 async fn feed(world: &World, scope: &FacilityScope) -> Vec<(Collection, u64)> {
-    let page = world.store.facility(scope).page(None, 2_000).await.unwrap();
+    let page = world.store.facility(scope).page(after(None, 2_000)).await.unwrap();
     let text = String::from_utf8(page.lines).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Line<'_>>(line).unwrap());
     lines.filter_map(|line| Some((Collection::from_name(&line.collection?)?, line.seq?))).collect()
@@ -49,7 +49,7 @@ async fn what_one_kiosk_pushes_the_facility_reads_and_nobody_else() {
     let borrowed = world.store.facility(&beta.facility).records(&may_read(&alpha), alpha.patient, 10).await;
     assert!(matches!(borrowed, Err(StoreError::NotFound(_))), "a permit is for its own facility");
     let mixed = beta.organization.enter(alpha.facility.facility()).unwrap();
-    assert!(matches!(world.store.facility(&mixed).page(None, 10).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(world.store.facility(&mixed).page(after(None, 10)).await, Err(StoreError::NotFound(_))));
 }
 
 #[tokio::test]
@@ -57,14 +57,14 @@ async fn pages_resume_and_foreign_cursors_are_refused() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let store = world.store.facility(&tenant.facility);
-    let first = store.page(None, 3).await.unwrap();
+    let first = store.page(after(None, 3)).await.unwrap();
     assert_eq!((documents(&first), first.end.reaches_head()), (3, false));
-    let second = store.page(Some(first.end.cursor), 3).await.unwrap();
+    let second = store.page(after(Some(first.end.cursor), 3)).await.unwrap();
     assert_eq!((documents(&second), second.end.reaches_head()), (1, true));
-    let nothing = store.page(Some(second.end.cursor), 3).await.unwrap();
+    let nothing = store.page(after(Some(second.end.cursor), 3)).await.unwrap();
     assert_eq!((documents(&nothing), nothing.end.reaches_head()), (0, true));
     for cursor in [Cursor { epoch: 2, seq: 0 }, Cursor { epoch: 1, seq: 99 }] {
-        assert!(matches!(store.page(Some(cursor), 3).await, Err(StoreError::CursorRefused)));
+        assert!(matches!(store.page(after(Some(cursor), 3)).await, Err(StoreError::CursorRefused { .. })));
     }
 }
 
@@ -111,14 +111,14 @@ async fn gaps_forks_and_forgeries_are_refused_whole() {
     let gap = kiosk.batch(std::slice::from_ref(&change));
     kiosk.sent -= 1;
     let refused = gap.send(&world, &tenant.facility, &kiosk.identity).await;
-    assert!(matches!(refused, Err(StoreError::ChainBroken { next_n: 2 })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::ChainBroken { next_n: 2, shared_n: None })), "{refused:?}");
 
     let before = kiosk.head;
     kiosk.head = Link::from_bytes([9; 32]);
     let forked = kiosk.batch(std::slice::from_ref(&change));
     kiosk.head = before;
     let refused = forked.send(&world, &tenant.facility, &kiosk.identity).await;
-    assert!(matches!(refused, Err(StoreError::ChainBroken { next_n: 2 })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::ChainBroken { next_n: 2, shared_n: Some(0) })), "{refused:?}");
 
     let other = world.kiosk(&tenant, 2).await;
     let refused = good.send(&world, &tenant.facility, &other.identity).await;
@@ -156,6 +156,77 @@ async fn authority_is_judged_as_of_when_the_change_was_made() {
     let receipt = world.push(&mut kiosk, &[in_time, too_late, foreign]).await.unwrap();
     let codes: Vec<_> = receipt.verdicts.iter().map(|run| run.reason.as_ref().map(|why| why.code)).collect();
     assert_eq!(codes, [None, Some(RejectionCode::NotAuthorized), Some(RejectionCode::WrongAssignment)]);
+}
+
+#[tokio::test]
+async fn a_night_charted_by_an_absurd_clock_is_taken_and_flagged() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).publish_workflow(vitals(100.0)).await.unwrap();
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.pass(60);
+    let made = |kiosk: &Kiosk, began: Timestamp, recorded_at, clock_quality| Change {
+        session: SessionId::new(began, [3; 10]),
+        recorded_at,
+        clock_quality,
+        ..kiosk.vitals(&tenant, 72, world.now())
+    };
+    let hours = |hours: i64| world.now().plus_millis(hours * 3_600_000);
+    let (long_ago, far_ahead) = (Timestamp::EPOCH, "2099-01-01T00:00:00Z".parse().unwrap());
+    let (synced, estimated, unset) = (ClockQuality::Synced, ClockQuality::Estimated, ClockQuality::Unset);
+    let night = [
+        (made(&kiosk, world.now(), world.now(), synced), None),
+        (made(&kiosk, long_ago, long_ago, unset), Some("clock_unset")),
+        (made(&kiosk, far_ahead, far_ahead, unset), Some("clock_unset")),
+        // The floor of a device that stopped before this nurse came here.
+        (made(&kiosk, long_ago, long_ago, estimated), Some("clock_unsure")),
+        (made(&kiosk, far_ahead, far_ahead, estimated), Some("clock_ahead")),
+        (made(&kiosk, hours(2), hours(2), estimated), Some("clock_ahead")),
+        // The clock was set right within the session.
+        (made(&kiosk, far_ahead, world.now(), synced), None),
+        (made(&kiosk, long_ago, world.now(), synced), None),
+    ];
+    let (changes, expected): (Vec<_>, Vec<_>) = night.into_iter().unzip();
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    assert!(receipt.verdicts.iter().all(|run| run.reason.is_none()), "{:?}", receipt.verdicts);
+    assert_eq!(reviews(&world, &tenant).await, expected);
+
+    // Whoever set the clock right within a session that outlived the nurse's role is believed as well;
+    // one who never had a role here is not, by no clock.
+    let gone = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
+    world.pass(60);
+    let after = [
+        made(&kiosk, far_ahead, world.now(), synced),
+        made(&kiosk, far_ahead, far_ahead, estimated),
+        made(&kiosk, world.now(), world.now(), synced),
+        Change { actor: UserId::new(world.now(), [77; 10]), ..made(&kiosk, long_ago, long_ago, unset) },
+    ];
+    let receipt = world.push(&mut kiosk, &after).await.unwrap();
+    let codes: Vec<_> = receipt
+        .verdicts
+        .iter()
+        .flat_map(|run| vec![run.reason.as_ref().map(|why| why.code); usize::try_from(run.count).unwrap()])
+        .collect();
+    let refused = Some(RejectionCode::NotAuthorized);
+    assert_eq!(codes, [None, None, refused, refused]);
+    let ended = Some("authority_ended_since");
+    assert_eq!(reviews(&world, &tenant).await[8..], [ended, ended, None, None]);
+}
+
+/// What is to be reviewed of each change, in their order.
+async fn reviews(world: &World, tenant: &Tenant) -> Vec<Option<&'static str>> {
+    let words = ["clock_unset", "clock_unsure", "clock_ahead", "authority_ended_since"];
+    let read = |tx: &Tx<'_>| {
+        tx.all("SELECT review FROM changes ORDER BY n", [], |row| row.get::<_, Option<String>>(0))
+    };
+    let reach = Reach::Facility(tenant.facility);
+    let found = world.store.write(reach, read).await.unwrap();
+    found
+        .into_iter()
+        .map(|review| review.map(|it| *words.iter().find(|word| **word == it).unwrap()))
+        .collect()
 }
 
 #[tokio::test]
@@ -226,7 +297,7 @@ async fn a_reader_never_sees_a_seq_before_a_smaller_one() {
     let deadline = Instant::now() + Duration::from_secs(20);
     while seen.len() < 44 {
         assert!(Instant::now() < deadline, "only {} documents came", seen.len());
-        let page = world.store.facility(&tenant.facility).page(cursor, 7).await.unwrap();
+        let page = world.store.facility(&tenant.facility).page(after(cursor, 7)).await.unwrap();
         cursor = Some(page.end.cursor);
         let text = String::from_utf8(page.lines).unwrap();
         seen.extend(text.lines().filter_map(|line| serde_json::from_str::<Line<'_>>(line).unwrap().seq));
