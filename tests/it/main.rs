@@ -26,6 +26,7 @@ mod plaintext;
 mod power_loss;
 mod presets;
 mod revocation;
+mod rollback;
 mod sessions;
 mod simulation;
 mod soak;

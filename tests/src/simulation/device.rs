@@ -112,7 +112,7 @@ impl Device {
     }
 
     /// The clock on its wall, wrong as it is.
-    fn wall(&self, now: Duration) -> Timestamp {
+    pub(super) fn wall(&self, now: Duration) -> Timestamp {
         Timestamp::from_millis(START + millis(now) + self.skew)
     }
 

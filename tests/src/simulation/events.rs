@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use carepost_agent::mirror::{Applied, MirrorError, Page as MirrorPage};
-use carepost_agent::outbox::{OutboxError, Resync, Sent};
-use carepost_agent_core::sync::{StreamId, SyncEffect, SyncEvent, Trouble};
+use carepost_agent::outbox::{Diverged, OutboxError, Resync, Sent, Shape};
+use carepost_agent_core::sync::{Load, StreamId, SyncEffect, SyncEvent, Trouble};
 use carepost_protocol::change::{Lane, Verdict};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS};
@@ -225,7 +225,7 @@ impl Story {
         }
         self.devices[at].start(self.now)?;
         let cursor = self.devices[at].cursor()?;
-        self.engine(at, SyncEvent::Started { cursor, last_sync: None })?;
+        self.engine(at, SyncEvent::Started { cursor })?;
         for lane in Lane::ALL {
             if self.devices[at].waiting(lane)? > 0 {
                 self.engine(at, SyncEvent::Saved(lane))?;
@@ -311,7 +311,7 @@ impl Story {
     fn perform(&mut self, at: usize, effect: SyncEffect) -> Result<()> {
         let boot = self.devices[at].boot;
         match effect {
-            SyncEffect::Push { lane, changes } => self.push(at, lane, changes)?,
+            SyncEffect::Push { lane, load } => self.push(at, lane, load)?,
             SyncEffect::Resend { lane, next_n } => {
                 let Some(live) = &self.devices[at].live else { return Ok(()) };
                 let outcome = live.outbox.resync(lane, next_n)?;
@@ -319,6 +319,12 @@ impl Story {
                 if let Resync::Diverged { ours, theirs } = outcome {
                     self.note(&format!("device {at} diverged: {ours}, {theirs}"));
                 }
+            }
+            SyncEffect::Fork { care, audit } => {
+                let Some(live) = &self.devices[at].live else { return Ok(()) };
+                let forked = live.outbox.fork(Diverged { care, audit }, self.devices[at].wall(self.now))?;
+                self.note(&format!("device {at} forks after {care:?} and {audit:?}: {forked:?}"));
+                self.engine(at, SyncEvent::Forked)?;
             }
             SyncEffect::Stuck { lane, why } => {
                 self.note(&format!("device {at} is stuck in {}: {why:?}", lane.name()))
@@ -367,10 +373,14 @@ impl Story {
         Ok(())
     }
 
-    fn push(&mut self, at: usize, lane: Lane, changes: usize) -> Result<()> {
+    fn push(&mut self, at: usize, lane: Lane, load: Load) -> Result<()> {
         let boot = self.devices[at].boot;
         let Some(live) = &self.devices[at].live else { return Ok(()) };
-        let Some(batch) = live.outbox.batch(lane, changes, MAX_BYTES)? else {
+        let shape = match load {
+            Load::Changes(changes) => Shape::Plain { changes, bytes: MAX_BYTES },
+            Load::Opaque { with_bytes } => Shape::Opaque { with_bytes },
+        };
+        let Some(batch) = live.outbox.batch(lane, shape)? else {
             return self.engine(at, SyncEvent::NothingToPush(lane));
         };
         let push = Push { at, boot, sent: batch.sent, sent_at: self.now };
@@ -440,7 +450,8 @@ impl Story {
             Ok(receipt) => match live.outbox.settle(&sent, &receipt) {
                 Ok(()) => {
                     device.hear(receipt.server_time, Some(sent_at), self.now);
-                    SyncEvent::Pushed { lane, left: device.waiting(lane)? }
+                    let level = receipt.next_n <= sent.first_n + sent.count;
+                    SyncEvent::Pushed { lane, left: device.waiting(lane)?, level }
                 }
                 Err(OutboxError::Receipt(_)) => {
                     SyncEvent::PushFailed { lane, sent: count, trouble: Trouble::Broken }
@@ -531,11 +542,12 @@ impl Story {
         let Some(live) = device.live.as_mut().filter(|_| device.boot == boot) else { return Ok(()) };
         let documents = if skips { MirrorPage::default() } else { pages_of(page)? };
         live.applying = false;
+        let at_head = page.end.reaches_head();
         let event = match live.mirror.apply(&documents, &page.end) {
-            Ok(Applied::Advanced) => SyncEvent::PageApplied { cursor: page.end.cursor },
+            Ok(Applied::Advanced) => SyncEvent::PageApplied { cursor: page.end.cursor, at_head },
             Ok(Applied::Behind) => {
                 let cursor = live.mirror.cursor()?.unwrap_or(page.end.cursor);
-                SyncEvent::PageApplied { cursor }
+                SyncEvent::PageApplied { cursor, at_head }
             }
             Err(MirrorError::OtherEpoch { .. }) => {
                 live.mirror.refetch()?;

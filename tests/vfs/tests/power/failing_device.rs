@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use carepost_agent::mirror::{Found, Mirror, MirrorError};
-use carepost_agent::outbox::{Outbox, OutboxError};
+use carepost_agent::outbox::{Outbox, OutboxError, Shape};
 use carepost_agent::sqlite::OpenError;
 use carepost_protocol::change::Lane;
 use carepost_protocol::id::IncarnationId;
@@ -118,7 +118,9 @@ impl Session for Sync<'_> {
             }
             Act::Audit => self.outbox().append_audit(&[audit()])?,
             Act::Settle(last) => {
-                while let Some(batch) = self.outbox().batch(Lane::Care, 2, usize::MAX)? {
+                while let Some(batch) =
+                    self.outbox().batch(Lane::Care, Shape::Plain { changes: 2, bytes: usize::MAX })?
+                {
                     if batch.sent.first_n > last {
                         break;
                     }

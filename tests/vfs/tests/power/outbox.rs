@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use carepost_agent::outbox::Outbox;
+use carepost_agent::outbox::{Outbox, Shape};
 use carepost_protocol::change::Lane;
 use carepost_protocol::id::IncarnationId;
 use carepost_vfs::{Dice, Disk, Fault, Outcome, Recording, Trouble, Watch};
@@ -130,7 +130,7 @@ impl Story {
     }
 
     fn settle(&mut self, outbox: &Outbox, watch: &Watch, changes: usize) {
-        let batch = outbox.batch(Lane::Care, changes, usize::MAX).unwrap().unwrap();
+        let batch = outbox.batch(Lane::Care, Shape::Plain { changes, bytes: usize::MAX }).unwrap().unwrap();
         let begun = watch.moment();
         outbox.settle(&batch.sent, &receipt(&batch.sent)).unwrap();
         self.settles.push(((begun, watch.moment()), batch.sent.first_n + batch.sent.count - 1));
