@@ -91,7 +91,7 @@ impl Device {
                 assignment: grant.assignment_id,
             },
             device_key: Arc::clone(&key),
-            max_mib: 64,
+            max_mib: 512,
             now: clock.now(),
         })?;
         Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock, key })

@@ -8,7 +8,7 @@ mod kiosk;
 mod sync;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use carepost_tests::appetite::rss_kib;
@@ -88,41 +88,64 @@ async fn main() -> Result<()> {
     if let [what, state, port] = arguments.as_slice()
         && what == crowd::BARE
     {
-        return crowd::bare(std::path::Path::new(state), port.parse()?).await;
+        return crowd::bare(Path::new(state), port.parse()?).await;
     }
     let folder = TempDir::new()?;
     let mut figures = Figures::default();
-    say("measuring sync ...");
-    let scene = sync::Scene::build(folder.path(), &mut figures).await?;
-    for round in 0..ROUNDS {
-        say(&format!("  round {} of {ROUNDS}", round + 1));
-        scene.first_sync(round, &mut figures).await?;
-        scene.edits(round, &mut figures).await?;
-        scene.live(round, &mut figures).await?;
+    // One part alone is for whoever works on it; only all of them are written down.
+    let part = arguments.first().map(String::as_str);
+    let wanted = |name: &str| part.is_none_or(|part| part == name);
+    if wanted("sync") || wanted("kiosk") || wanted("growth") {
+        of_a_scene(folder.path(), part, &mut figures).await?;
+    }
+    if wanted("drain") {
+        say("measuring a long queue ...");
+        growth::drain(&mut figures).await?;
+    }
+    if wanted("crowd") {
+        say("measuring a crowd ...");
+        // On a server of its own, which holds nothing yet.
+        let (server, facility) = sync::small(&folder.path().join("crowd")).await?;
+        crowd::measure(&server, &facility, &mut figures).await?;
     }
     say(&figures.table(ROWS));
-    say("measuring a kiosk ...");
-    kiosk::measure(folder.path(), &scene, &mut figures).await?;
-    figures.add("server.rss_mib", rss_kib(scene.server.pid())? / 1024.0);
-    say("measuring what grows ...");
-    growth::digest(&scene, &mut figures);
-    growth::convergence(&scene, &mut figures).await?;
-    growth::first_sync(&scene, &mut figures).await?;
-    growth::drain(&mut figures).await?;
-    say("measuring a crowd ...");
-    // On a server of its own, which holds nothing yet.
-    let house = sync::small(&folder.path().join("crowd")).await?;
-    crowd::measure(&house.0, &house.1, &mut figures).await?;
-    say(&figures.table(ROWS));
-    let file = target().join("bench.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&figures.json(ROWS))?)?;
-    say(&format!("written to {}", file.display()));
+    if part.is_none() {
+        let file = target().join("bench.json");
+        std::fs::write(&file, serde_json::to_vec_pretty(&figures.json(ROWS))?)?;
+        say(&format!("written to {}", file.display()));
+    }
+    Ok(())
+}
+
+async fn of_a_scene(folder: &Path, part: Option<&str>, figures: &mut Figures) -> Result<()> {
+    let wanted = |name: &str| part.is_none_or(|part| part == name);
+    let scene = sync::Scene::build(folder, figures).await?;
+    if wanted("sync") {
+        say("measuring sync ...");
+        for round in 0..ROUNDS {
+            say(&format!("  round {} of {ROUNDS}", round + 1));
+            scene.first_sync(round, figures).await?;
+            scene.edits(round, figures).await?;
+            scene.live(round, figures).await?;
+        }
+    }
+    if wanted("kiosk") {
+        say("measuring a kiosk ...");
+        kiosk::measure(folder, &scene, figures).await?;
+        figures.add("server.rss_mib", rss_kib(scene.server.pid())? / 1024.0);
+    }
+    if wanted("growth") {
+        say("measuring what grows ...");
+        growth::digest(&scene, figures);
+        growth::convergence(&scene, figures).await?;
+        growth::first_sync(&scene, figures).await?;
+    }
     Ok(())
 }
 
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
 }
 
 #[allow(clippy::print_stdout)] // this is what the program is for
