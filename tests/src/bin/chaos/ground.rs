@@ -148,7 +148,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = run("umount", &[&self.mount.display().to_string()]);
+        // Lazily: the agent that was just killed may hold it for a moment longer.
+        let _ = run("umount", &["-l", &self.mount.display().to_string()]);
     }
 }
 
