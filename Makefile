@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench simulate cross
+.PHONY: help demo test check bench simulate soak chaos cross
 
 # rustup's folder is not on the PATH of every shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -44,6 +44,16 @@ simulate: ## Tell many stories of failing networks, devices and clocks (SEEDS=10
 	./bootstrap.sh build reader
 	cargo build --release --workspace --locked
 	$(target)/release/carepost-simulate $(if $(SEED),--seed $(SEED),--seeds $(if $(SEEDS),$(SEEDS),1000))
+
+soak: ## A device with a million entries after a week offline sends them all (release); CARE=200000, and AUDIT=4 with each
+	./bootstrap.sh build
+	cargo build --release --workspace --locked
+	$(target)/release/carepost-soak $(if $(CARE),--care $(CARE)) $(if $(AUDIT),--audit-each $(AUDIT))
+
+chaos: ## Ten agents and a server under loss, cuts, delays and kills for MINUTES=10; with privileges in network namespaces
+	./bootstrap.sh build chaos
+	cargo build --release --workspace --locked
+	$(target)/release/carepost-chaos --minutes $(if $(MINUTES),$(MINUTES),10)
 
 cross: ## Build the agent for a 64-bit Raspberry Pi and run its doctor under emulation
 	cross/build.sh aarch64

@@ -2,9 +2,15 @@
 # Installs the Debian packages that a Carepost command needs: ./bootstrap.sh SET...
 #
 # Sets: build (compile everything), reader (taps through the real pcscd), browser (the kiosk page in a
+<<<<<<< HEAD
+# real browser), chaos (faults of real networks and file systems); and for cross/: aarch64, armv7, x86_64
+# (a C compiler for it), rust (a compiler where rustup cannot add a target), qemu. Says what is missing
+# and why, installs it as root or through sudo, and answers at once, without the network, when nothing is
+=======
 # real browser), clock (programs whose clock is wrong); and for cross/: aarch64, armv7, x86_64 (a C
 # compiler for it), rust (a compiler where rustup cannot add a target), qemu. Says what is missing and
 # why, installs it as root or through sudo, and answers at once, without the network, when nothing is
+>>>>>>> main
 # missing.
 set -eu
 
@@ -15,6 +21,12 @@ pkg-config             | build   | must | finds the system libraries below
 libpcsclite-dev        | build   | must | the agent talks to badge readers through PC/SC
 libssl-dev             | build   | must | SQLCipher encrypts with OpenSSL's libcrypto
 pcscd                  | reader  | may  | the PC/SC daemon that the demo's and the tests' badge taps go through
+iproute2               | chaos   | may  | puts devices into network namespaces of their own, to cut and restore their links
+nftables               | chaos   | may  | drops packets at random between them and the server
+util-linux             | chaos   | may  | starts the server in such a namespace
+mount                  | chaos   | may  | mounts a file system that is shut down under a writing agent
+e2fsprogs              | chaos   | may  | makes that file system
+xfsprogs               | chaos   | may  | its xfs_io shuts that file system down, ext4 like any other
 chromium               | browser | may  | the kiosk page is tested in a real browser
 chromium-driver        | browser | may  | drives that browser
 faketime               | clock   | may  | the tests give agents and servers wrong clocks with its libfaketime

@@ -28,9 +28,33 @@ impl Running {
         environment: &[(&str, String)],
         log: &Path,
     ) -> Result<Self> {
+        Self::start_within(None, program, arguments, environment, log)
+    }
+
+    /// The same in a network namespace of that name.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_within(
+        namespace: Option<&str>,
+        program: &str,
+        arguments: &[&str],
+        environment: &[(&str, String)],
+        log: &Path,
+    ) -> Result<Self> {
         let path = binary(program)?;
         let out = std::fs::File::options().create(true).append(true).open(log)?;
-        let child = Command::new(&path)
+        let mut command = match namespace {
+            // `nsenter` becomes the program, so its process id is the program's; `ip netns exec` would also
+            // give it mounts of its own, and hold file systems that are unmounted here.
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{namespace}")).arg(&path);
+                command
+            }
+            None => Command::new(&path),
+        };
+        let child = command
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())

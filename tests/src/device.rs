@@ -90,7 +90,7 @@ impl Device {
                 assignment: grant.assignment_id,
             },
             device_key: Arc::clone(&key),
-            max_mib: 64,
+            max_mib: 512,
             now: clock.now(),
         })?;
         Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock, key })
@@ -203,6 +203,37 @@ impl Device {
             self.outbox.settle(&batch.sent, &receipt)?;
         }
         Ok(())
+    }
+
+    /// Calls `see` with the note of each record in the facility's feed, pulled from its beginning: what the
+    /// server would give to a new device, and none of this one's own.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub async fn each_note(&self, mut see: impl FnMut(&str)) -> Result<()> {
+        let mut stream = self.upstream.live(&Standing::at(None)).await?;
+        loop {
+            let StreamEvent::Page(page) = stream.next().await?.context("the stream ended")? else { continue };
+            for line in page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let line: Value = serde_json::from_slice(line)?;
+                if let Some(note) = line.pointer("/body/values/note").and_then(Value::as_str) {
+                    see(note);
+                }
+            }
+            if page.end.reaches_head() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The notes of all records in the facility's feed, as [`each_note`](Self::each_note) finds them.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub async fn notes_of_the_feed(&self) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        self.each_note(|note| notes.push(note.to_owned())).await?;
+        Ok(notes)
     }
 
     /// Pulls into a mirror until it has all there is; the stream goes on from there.

@@ -71,6 +71,11 @@ impl Link {
         self.wire.state.send_modify(State::cut);
     }
 
+    /// Breaks every connection; new ones get through.
+    pub fn break_all(&self) {
+        self.wire.state.send_modify(|state| state.breaks += 1);
+    }
+
     /// Lets connections through again.
     pub fn restore(&self) {
         self.wire.state.send_modify(|state| {

@@ -25,7 +25,21 @@ pub struct Server {
     pub devices: SocketAddr,
     /// The certificate to trust.
     pub ca: PathBuf,
+    namespace: Option<String>,
     process: Option<Running>,
+}
+
+/// Where a server listens, and where it is reached.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Where it listens for people and programs.
+    pub people: SocketAddr,
+    /// The port on loopback where they reach it.
+    pub people_port: u16,
+    /// Where it listens for devices.
+    pub devices: SocketAddr,
+    /// The network namespace it runs in, unless this one.
+    pub namespace: Option<String>,
 }
 
 /// An organization with its first administrator signed in.
@@ -81,14 +95,26 @@ impl Server {
     /// # Errors
     /// When a step of it fails.
     pub async fn start_at(folder: &Path, people: u16, devices: u16) -> Result<Self> {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let (people, devices, people_port) = (loopback(people), loopback(devices), people);
+        Self::start_on(folder, Site { people, people_port, devices, namespace: None }).await
+    }
+
+    /// The same on a site.
+    ///
+    /// # Errors
+    /// When a step of it fails.
+    pub async fn start_on(folder: &Path, site: Site) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let config = folder.join("server.toml");
         std::fs::write(
             &config,
             format!(
-                "state_dir = \"{}\"\npeople_address = \"127.0.0.1:{people}\"\ndevices_address = \"127.0.0.1:{devices}\"\n\
+                "state_dir = \"{}\"\npeople_address = \"{}\"\ndevices_address = \"{}\"\n\
                  base_domain = \"care.example.test\"\n",
-                folder.join("state").display()
+                folder.join("state").display(),
+                site.people,
+                site.devices,
             ),
         )?;
         let password = folder.join("password");
@@ -113,9 +139,10 @@ impl Server {
         }
         let mut server = Self {
             folder: folder.to_owned(),
-            people: format!("https://localhost:{people}"),
-            devices: SocketAddr::from(([127, 0, 0, 1], devices)),
+            people: format!("https://localhost:{}", site.people_port),
+            devices: site.devices,
             ca: folder.join("state/tls.crt"),
+            namespace: site.namespace,
             process: None,
         };
         server.resume().await?;
@@ -131,8 +158,8 @@ impl Server {
         let log = self.folder.join("server.log");
         let mut environment = vec![("CAREPOST_LOG", "info".to_owned()), ("RUST_BACKTRACE", "1".to_owned())];
         environment.extend(crate::clock::environment(&self.folder));
-        let mut process =
-            Running::start("carepost-server", &["--config", &config, "serve"], &environment, &log)?;
+        let (namespace, serve) = (self.namespace.as_deref(), ["--config", &config, "serve"]);
+        let mut process = Running::start_within(namespace, "carepost-server", &serve, &environment, &log)?;
         let api = self.api()?;
         let started = std::time::Instant::now();
         while api.get("/api/v1/health").await.is_err() {

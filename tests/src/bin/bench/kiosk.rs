@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use carepost_tests::appetite::{cpu_seconds, rss_kib};
 use carepost_tests::children::binary;
 use carepost_tests::kiosk::{Badges, Kiosk};
 
-use super::sync::{Scene, cpu_seconds};
+use super::sync::Scene;
 use super::table::{Figures, ms, quantile};
 use super::{ROUNDS, floors};
 
@@ -119,7 +120,7 @@ async fn idle(kiosk: &Kiosk, figures: &mut Figures) -> Result<()> {
     let before = cpu_seconds(kiosk.pid())?;
     tokio::time::sleep(Duration::from_secs(10)).await;
     figures.add("agent.idle_cpu_pct", (cpu_seconds(kiosk.pid())? - before) * 10.0);
-    figures.add("agent.rss_idle_mib", rss_mib(kiosk.pid().context("a pid")?)?);
+    figures.add("agent.rss_idle_mib", rss_kib(kiosk.pid())? / 1024.0);
     Ok(())
 }
 
@@ -145,12 +146,4 @@ async fn until_reader(kiosk: &Kiosk) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
-}
-
-/// What of a process is in memory.
-pub(crate) fn rss_mib(pid: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
-    let kib: f64 = line.split_whitespace().nth(1).context("VmRSS")?.parse()?;
-    Ok(kib / 1024.0)
 }

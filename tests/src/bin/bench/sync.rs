@@ -8,6 +8,7 @@ use carepost_agent::upstream::StreamEvent;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::role::Actor;
 use carepost_protocol::wire::pull::Standing;
+use carepost_tests::appetite::cpu_seconds;
 use carepost_tests::device::{Device, open_mirror};
 use carepost_tests::fixture::{Random, residents, vitals};
 use carepost_tests::link::Link;
@@ -23,11 +24,11 @@ const LIVE: usize = 100;
 const SEED: u64 = 20_260_501;
 
 /// Two devices of one facility: what A charts, B hears of.
-struct Pair {
-    a: Device,
-    b: Device,
-    actor: Actor,
-    residents: Vec<PatientId>,
+pub(crate) struct Pair {
+    pub(crate) a: Device,
+    pub(crate) b: Device,
+    pub(crate) actor: Actor,
+    pub(crate) residents: Vec<PatientId>,
 }
 
 /// A server with ten thousand records in one facility, and another facility where people chart.
@@ -74,10 +75,6 @@ impl Scene {
         };
         scene.weigh_corpus(figures).await?;
         Ok(scene)
-    }
-
-    pub(crate) fn server_pid(&self) -> Option<u32> {
-        self.server.pid()
     }
 
     async fn weigh_corpus(&mut self, figures: &mut Figures) -> Result<()> {
@@ -192,7 +189,7 @@ impl Scene {
 }
 
 impl Pair {
-    async fn new(
+    pub(crate) async fn new(
         folder: &Path,
         server: &Server,
         link: &Link,
@@ -210,7 +207,7 @@ impl Pair {
     }
 
     /// Saves so many rounds of vitals at A, without sending them.
-    fn queue(&self, count: usize, seed: u64) -> Result<()> {
+    pub(crate) fn queue(&self, count: usize, seed: u64) -> Result<()> {
         let mut random = Random::new(seed);
         for at in 0..count {
             let patient = self.residents.get(at % self.residents.len()).context("a resident")?;
@@ -219,6 +216,14 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// A server with one facility and nobody in it.
+pub(crate) async fn small(folder: &Path) -> Result<(Server, Facility)> {
+    let server = Server::start(folder).await?;
+    let organization = server.organization("Quiet Years", "quiet-years", "ALF_OPERATOR").await?;
+    let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;
+    Ok((server, facility))
 }
 
 /// One way over loopback: half of a round trip of 400 bytes, the median of a hundred.
@@ -240,13 +245,4 @@ async fn hop() -> Result<Duration> {
         waits.push(started.elapsed().as_secs_f64());
     }
     Ok(Duration::from_secs_f64(quantile(&waits, 0.5).unwrap_or_default() / 2.0))
-}
-
-/// User and system time of a process, in seconds.
-pub(crate) fn cpu_seconds(pid: Option<u32>) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.context("it does not run")?))?;
-    let fields: Vec<&str> = stat.rsplit_once(") ").context("stat")?.1.split(' ').collect();
-    let ticks: f64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<f64>().ok()).sum();
-    // USER_HZ is 100 on every Linux that this runs on.
-    Ok(ticks / 100.0)
 }

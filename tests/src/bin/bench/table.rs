@@ -32,10 +32,10 @@ impl Figures {
     /// The table for people.
     pub(crate) fn table(&self, rows: &[Row]) -> String {
         let mut table = String::new();
-        for Row { name, unit, meaning, aim } in rows {
+        for Row { name, unit, meaning, aim } in rows.iter().filter(|row| self.0.contains_key(row.name)) {
             let value = self.median(name).map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
             let runs = self.0.get(name).map_or(0, Vec::len);
-            let _ = writeln!(table, "{name:26} {value:>10} {unit:6} {aim:18} {meaning} (median of {runs})");
+            let _ = writeln!(table, "{name:32} {value:>10} {unit:6} {aim:18} {meaning} (median of {runs})");
         }
         table
     }
