@@ -107,6 +107,8 @@ impl Ward {
                 error @ (OutboxError::SavedDifferently { .. }
                 | OutboxError::NotAToken
                 | OutboxError::TooLarge { .. }
+                | OutboxError::NotRefused { .. }
+                | OutboxError::NotItsActor
                 | OutboxError::NotPermitted),
             ) => {
                 self.put_back(waiting, Vec::new());

@@ -1,14 +1,16 @@
 //! Appending to the chains: the moment a nurse's entry becomes durable.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::change::{Change, ChangeKind, Lane, PayloadHash};
-use carepost_protocol::id::RecordId;
+use carepost_protocol::change::{Change, Lane, PayloadHash};
+use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::role::{Chart, Permit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
 use serde::Serialize;
 
+use super::fork::present_id;
+use super::lineage::Lineage;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
 /// The longest form token, in bytes.
@@ -48,8 +50,11 @@ impl Outbox {
     /// only the audit events: that somebody pressed again did happen. `audit` is asked for those events
     /// once the record has its id.
     ///
+    /// A change that supersedes a refused one of its own actor settles it; where that one would have made
+    /// a record, this one makes it under the same id.
+    ///
     /// # Errors
-    /// [`OutboxError::Full`] when the disk is: nothing was saved. [`OutboxError::TooLarge`],
+    /// [`OutboxError::NotRefused`] and [`OutboxError::NotItsActor`]: see there. [`OutboxError::Full`] when the disk is: nothing was saved. [`OutboxError::TooLarge`],
     /// [`OutboxError::NotPermitted`], [`OutboxError::SavedDifferently`]: see there. After
     /// [`OutboxError::Sqlite`] the change may be durable or not: append the same form again.
     pub fn append(
@@ -68,12 +73,23 @@ impl Outbox {
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Err(OutboxError::NotAToken);
         }
-        let payload = payload(change)?;
         let mut connection = self.lock_to_save()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // The page may have been opened before the record it names was made anew.
+        let mut change = change.clone();
+        if let Some(record) = &mut change.record {
+            *record = RecordId::from_bytes(present_id(&transaction, *record.as_bytes())?);
+        }
+        if let Some(patient) = &mut change.patient {
+            *patient = PatientId::from_bytes(present_id(&transaction, *patient.as_bytes())?);
+        }
+        let change = &change;
         let saved = match saved_before(&transaction, token, change)? {
             Some(saved) => saved,
-            None => self.link_change(&transaction, change, token, &payload)?,
+            None => match change.supersedes {
+                None => self.link_change(&transaction, change, Some(token))?,
+                Some(_) => self.supersede(&transaction, change, Some(token))?,
+            },
         };
         self.link_audit(&transaction, &audit(saved.record))?;
         discard_draft_of(&transaction, change)?;
@@ -110,39 +126,44 @@ impl Outbox {
         Ok(())
     }
 
-    fn link_change(
+    pub(super) fn link_change(
         &self,
         connection: &Connection,
         change: &Change,
-        token: &str,
-        payload: &[u8],
+        token: Option<&str>,
     ) -> Result<Saved, OutboxError> {
-        let n = self.head_in(connection, Lane::Care)?.0 + 1;
-        let record = match change.kind {
-            ChangeKind::Create => Some(RecordId::of_create(self.incarnation, n, change.recorded_at)),
-            ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete => change.record,
-        };
+        let payload = payload(change)?;
+        let lineage = self.lineage(connection)?;
+        let n = self.head_in(connection, &lineage, Lane::Care)?.0 + 1;
+        let record = change.document(lineage.current()?.id, n);
         let record =
             record.ok_or(OutboxError::NotUnderstood("a change of a record that it does not name"))?;
         self.link(
             connection,
+            &lineage,
             &Fresh {
                 lane: Lane::Care,
-                payload,
+                payload: &payload,
                 made_at: change.recorded_at,
                 patient: change.patient.as_ref().map(|patient| patient.as_bytes()),
                 record: Some(record),
-                form: Some(token),
+                form: token,
             },
         )?;
         Ok(Saved { record, n })
     }
 
-    fn link_audit(&self, connection: &Connection, events: &[AuditEvent]) -> Result<(), OutboxError> {
+    pub(super) fn link_audit(
+        &self,
+        connection: &Connection,
+        events: &[AuditEvent],
+    ) -> Result<(), OutboxError> {
+        let lineage = self.lineage(connection)?;
         for event in events {
             let payload = payload(event)?;
             self.link(
                 connection,
+                &lineage,
                 &Fresh {
                     lane: Lane::Audit,
                     payload: &payload,
@@ -156,8 +177,8 @@ impl Outbox {
         Ok(())
     }
 
-    fn link(&self, connection: &Connection, entry: &Fresh<'_>) -> Result<(), OutboxError> {
-        let (last, previous) = self.head_in(connection, entry.lane)?;
+    fn link(&self, connection: &Connection, lineage: &Lineage, entry: &Fresh<'_>) -> Result<(), OutboxError> {
+        let (last, previous) = self.head_in(connection, lineage, entry.lane)?;
         let n = last + 1;
         let hash = PayloadHash::of(entry.payload);
         let link = previous.next(n, &hash);
@@ -207,8 +228,12 @@ fn saved_before(connection: &Connection, token: &str, change: &Change) -> Result
         serde_json::from_slice(&payload).map_err(|_| OutboxError::NotUnderstood("a saved change"))?;
     // The second press comes later, so the times differ; what was answered, about whom and by whom
     // must not.
-    let repeat =
+    let mut repeat =
         Change { recorded_at: before.recorded_at, clock_quality: before.clock_quality, ..change.clone() };
+    if change.supersedes.is_some() && change.record.is_none() {
+        // It got the refused one's.
+        repeat.record = before.record;
+    }
     if repeat == before {
         Ok(Some(Saved { record, n: unsigned(n) }))
     } else {

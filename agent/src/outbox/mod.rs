@@ -2,11 +2,21 @@
 //! drafts, and the counters of failed PINs.
 //!
 //! A save is one durable append ([`Durability::PowerCut`]): the care change and its audit events in
-//! one transaction, each linked to the one before it in its lane and signed with the device key. The
-//! chain is never rewritten; what changes about an entry is only what the server said of it.
+//! one transaction, each linked to the one before it in its lane and signed with the device key. A chain
+//! is never rewritten; what changes about an entry is only what was said of it.
+//!
+//! Where the server turns out to have another history, as after this directory was restored from an
+//! older copy, the outbox begins a new life that forks from the old one: what the server does not have is
+//! made anew in it. Numbers go on, so that a lane's number names one entry of the file.
 
 mod append;
+mod batch;
+mod fork;
 mod keep;
+mod lineage;
+mod prune;
+mod refused;
+mod resync;
 mod room;
 mod schema;
 mod settle;
@@ -16,6 +26,7 @@ mod show;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carepost_agent_core::outbox::BadReceipt;
@@ -23,13 +34,17 @@ use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, IncarnationId, OrganizationId, RecordId};
 use carepost_protocol::role::{Permit, Resource};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::push::{Fork, MAX_CHANGE_BYTES};
+use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub use append::{Entry, Saved};
-pub use settle::{Batch, Resync, Sent};
-pub use show::{Counts, Pending, Progress, Wedged};
+pub use batch::{Batch, Sent, Shape};
+pub use fork::{Diverged, Forked};
+pub use refused::{Exported, Refused};
+pub use resync::Resync;
+pub use show::{Counts, Listed, Pending, Position, Progress};
 
+use lineage::Lineage;
 use room::Room;
 
 use crate::identity::DeviceKey;
@@ -82,6 +97,15 @@ pub enum OutboxError {
     /// The receipt is not for what was sent: send it again.
     #[error(transparent)]
     Receipt(#[from] BadReceipt),
+    /// The entry is not one that was refused and waits for a person.
+    #[error("entry {n} is not a refused one that waits for a decision: look at the list again")]
+    NotRefused {
+        /// Its number.
+        n: u64,
+    },
+    /// A correction of somebody else's entry.
+    #[error("only the one who made this entry can correct it; another makes a new one")]
+    NotItsActor,
     /// Something stored cannot be read.
     #[error("an entry of the outbox cannot be read ({0}): keep the file and call for help")]
     NotUnderstood(&'static str),
@@ -138,8 +162,9 @@ pub struct OutboxOpening<'a> {
 pub struct Outbox {
     connection: Mutex<Connection>,
     binding: Binding,
-    incarnation: IncarnationId,
-    parent: Option<Fork>,
+    incarnation: Mutex<IncarnationId>,
+    /// SQLite's count of what other processes wrote, as it was last seen.
+    seen: AtomicI64,
     device_key: Arc<DeviceKey>,
     room: Room,
 }
@@ -162,37 +187,59 @@ impl Outbox {
         if current(&connection)?.is_none() {
             begin(&connection, &binding, opening.now)?;
         }
-        let (incarnation, parent, bound) =
+        let (incarnation, bound) =
             current(&connection)?.ok_or(OutboxError::NotUnderstood("the incarnation"))?;
         if bound != binding {
             return Err(OutboxError::OtherDevice { path: opening.path.to_owned() });
         }
-        let connection = Mutex::new(connection);
-        let room = Room::of(opening.max_mib);
-        Ok(Self { connection, binding, incarnation, parent, device_key: opening.device_key, room })
+        let seen = AtomicI64::new(data_version(&connection)?);
+        Ok(Self {
+            connection: Mutex::new(connection),
+            binding,
+            incarnation: Mutex::new(incarnation),
+            seen,
+            device_key: opening.device_key,
+            room: Room::of(opening.max_mib),
+        })
     }
 
-    /// The life of this outbox.
+    /// The present life of this outbox.
     #[must_use]
     pub fn incarnation(&self) -> IncarnationId {
-        self.incarnation
+        *self.incarnation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number and link of a lane's last entry; 0 and the genesis link before there is one.
+    /// Whether another process has written since this was last asked, such as the command line.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn changed_elsewhere(&self) -> Result<bool, OutboxError> {
+        let now = data_version(&self.lock())?;
+        Ok(self.seen.swap(now, Ordering::Relaxed) != now)
+    }
+
+    /// The number and link of a lane's last entry; where there is none yet, 0 and the genesis link.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn head(&self, lane: Lane) -> Result<(u64, Link), OutboxError> {
-        self.head_in(&self.lock(), lane)
+        let connection = self.lock();
+        self.head_in(&connection, &self.lineage(&connection)?, lane)
     }
 
-    fn head_in(&self, connection: &Connection, lane: Lane) -> Result<(u64, Link), OutboxError> {
-        let last = connection
-            .prepare_cached("SELECT n, link FROM entries WHERE lane = ? ORDER BY n DESC LIMIT 1")?
-            .query_row([schema::number(lane)], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let genesis = || (0, Link::genesis(self.binding.device, self.incarnation, lane));
-        Ok(last.map_or_else(genesis, |(n, link): (i64, [u8; 32])| (unsigned(n), Link::from_bytes(link))))
+    fn head_in(
+        &self,
+        connection: &Connection,
+        lineage: &Lineage,
+        lane: Lane,
+    ) -> Result<(u64, Link), OutboxError> {
+        let life = lineage.current()?;
+        let last: Option<i64> = connection
+            .prepare_cached("SELECT max(n) FROM entries WHERE lane = ?")?
+            .query_row([schema::number(lane)], |row| row.get(0))?;
+        let n = last.map_or(0, unsigned).max(life.after(lane));
+        let link = lineage.link_of(connection, life, lane, n)?;
+        Ok((n, link.ok_or(OutboxError::NotUnderstood("the link of the last entry"))?))
     }
 
     fn permitted<A>(&self, permit: &Permit<A>) -> Result<(), OutboxError> {
@@ -209,32 +256,24 @@ impl Outbox {
     }
 }
 
-type Incarnation = (IncarnationId, Option<Fork>, Binding);
-
-fn current(connection: &Connection) -> Result<Option<Incarnation>, OutboxError> {
+fn current(connection: &Connection) -> Result<Option<(IncarnationId, Binding)>, OutboxError> {
     let row = connection
-        .prepare(
-            "SELECT id, parent, fork_care, fork_audit, device, organization, facility, assignment
-             FROM incarnations WHERE is_current",
-        )?
+        .prepare("SELECT id, device, organization, facility, assignment FROM incarnations WHERE is_current")?
         .query_row([], |row| {
-            let parent: Option<[u8; 16]> = row.get(1)?;
-            let (care, audit): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
-            let fork = parent.map(|parent| Fork {
-                incarnation: IncarnationId::from_bytes(parent),
-                care: unsigned(care.unwrap_or(0)),
-                audit: unsigned(audit.unwrap_or(0)),
-            });
             let binding = Binding {
-                device: DeviceId::from_bytes(row.get(4)?),
-                organization: OrganizationId::from_bytes(row.get(5)?),
-                facility: FacilityId::from_bytes(row.get(6)?),
-                assignment: AssignmentId::from_bytes(row.get(7)?),
+                device: DeviceId::from_bytes(row.get(1)?),
+                organization: OrganizationId::from_bytes(row.get(2)?),
+                facility: FacilityId::from_bytes(row.get(3)?),
+                assignment: AssignmentId::from_bytes(row.get(4)?),
             };
-            Ok((IncarnationId::from_bytes(row.get(0)?), fork, binding))
+            Ok((IncarnationId::from_bytes(row.get(0)?), binding))
         })
         .optional()?;
     Ok(row)
+}
+
+fn data_version(connection: &Connection) -> Result<i64, OutboxError> {
+    Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
 }
 
 fn begin(connection: &Connection, binding: &Binding, now: Timestamp) -> Result<(), OutboxError> {

@@ -6,12 +6,16 @@
 use std::sync::MutexGuard;
 
 use carepost_protocol::change::Lane;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior};
 
-use super::settle::first_queued;
-use super::{Outbox, OutboxError, schema, signed};
+use super::batch::first_queued;
+use super::prune::durable;
+use super::resync::oldest;
+use super::{Outbox, OutboxError};
 
 const PAGES_A_MIB: u32 = 256;
+/// SQLite's own limit.
+const MOST_PAGES: u32 = 0xffff_fffe;
 /// Which part is kept for receipts. They make each entry some twenty bytes longer, a refusal a few
 /// hundred; some of the pages that were full split.
 const RESERVE: u32 = 4;
@@ -32,27 +36,35 @@ impl Room {
 
 impl Outbox {
     /// Gives up copies of what the server has acknowledged and the mirror has received, the older half,
-    /// before their seven days are over: room for what exists nowhere else is worth more. Says how many;
-    /// none means that the outbox is full of what only this device has.
+    /// before their time is over: room for what exists nowhere else is worth more. What a verified backup
+    /// of the server holds goes first. Says how many; none means that the outbox is full of what only
+    /// this device has.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn make_room(&self, mirror_seq: u64) -> Result<usize, OutboxError> {
         let mut connection = self.lock_to_settle()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let lineage = self.lineage(&transaction)?;
         let mut removed = 0;
-        for lane in Lane::ALL {
-            let head = self.head_in(&transaction, lane)?.0;
-            // The entry that the next one links to stays.
-            let end = signed(first_queued(&transaction, lane)?.unwrap_or(head + 1)) - 1;
-            removed += transaction.execute(
-                "WITH spare AS (
-                     SELECT n FROM entries
-                     WHERE lane = ?1 AND n < ?2 AND state = ?3 AND (seq IS NULL OR seq <= ?4))
-                 DELETE FROM entries WHERE lane = ?1 AND n IN (
-                     SELECT n FROM spare ORDER BY n LIMIT (SELECT (count(*) + 1) / 2 FROM spare))",
-                params![schema::number(lane), end, schema::ACKED, signed(mirror_seq)],
-            )?;
+        for only_durable in [true, false] {
+            for lane in Lane::ALL {
+                let durable = durable(&transaction, lane)?.filter(|_| only_durable);
+                if only_durable && durable.is_none() {
+                    continue;
+                }
+                let head = self.head_in(&transaction, &lineage, lane)?.0;
+                let end = first_queued(&transaction, lane)?.unwrap_or(head + 1).saturating_sub(1);
+                let span = end.saturating_sub(oldest(&transaction, lane)?.unwrap_or(end));
+                let half = usize::try_from(span.div_ceil(2)).unwrap_or(usize::MAX);
+                removed += self.trim(&transaction, &lineage, lane, half, |spare| {
+                    durable.is_none_or(|durable| spare.n <= durable)
+                        && spare.seq.is_none_or(|seq| seq <= mirror_seq)
+                })?;
+            }
+            if removed > 0 {
+                break;
+            }
         }
         transaction.commit()?;
         Ok(removed)
@@ -64,6 +76,11 @@ impl Outbox {
 
     pub(super) fn lock_to_settle(&self) -> Result<MutexGuard<'_, Connection>, OutboxError> {
         self.lock_within(self.room.settling)
+    }
+
+    /// For what has to be done whatever room it takes: only the disk limits it.
+    pub(super) fn lock_without_limit(&self) -> Result<MutexGuard<'_, Connection>, OutboxError> {
+        self.lock_within(MOST_PAGES)
     }
 
     /// A limit below what the file has already grown to means that it does not grow further.

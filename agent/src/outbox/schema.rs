@@ -7,7 +7,14 @@ use carepost_protocol::change::Lane;
 /// `entries` is the chain of both lanes: what was made, exactly as it is sent, with its link and the
 /// device's signature over it. `queued` and `wedged` are found without looking at what is settled.
 /// `form` is the token of the form an entry was saved from: the same form is never saved twice.
-pub(super) const MIGRATIONS: &[&str] = &["
+///
+/// Since the second: `follows` leads to the life before, whose entries end with `after_care` and
+/// `after_audit`; `settlement` is how a refusal was settled, such an entry counts as acknowledged;
+/// `links` keeps the link before an entry that is kept, where the one before it is not; `lanes` keeps
+/// what the server said of a lane; `moved` leads from the id of a record that was made anew to its
+/// present one.
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE incarnations (
         id BLOB PRIMARY KEY CHECK (length(id) = 16),
         device BLOB NOT NULL,
@@ -56,7 +63,30 @@ pub(super) const MIGRATIONS: &[&str] = &["
         failures INTEGER NOT NULL,
         locked_until INTEGER
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE incarnations ADD COLUMN follows BLOB;
+    ALTER TABLE incarnations ADD COLUMN after_care INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE incarnations ADD COLUMN after_audit INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE entries ADD COLUMN settlement TEXT;
+    CREATE TABLE links (
+        lane INTEGER NOT NULL,
+        n INTEGER NOT NULL CHECK (n > 0),
+        link BLOB NOT NULL CHECK (length(link) = 32),
+        PRIMARY KEY (lane, n)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE lanes (
+        lane INTEGER PRIMARY KEY,
+        durable INTEGER,
+        expects INTEGER
+    ) STRICT;
+    INSERT INTO lanes (lane) VALUES (0), (1);
+    CREATE TABLE moved (
+        old BLOB PRIMARY KEY CHECK (length(old) = 16),
+        new BLOB NOT NULL CHECK (length(new) = 16)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// A lane's number in the file.
 pub(super) const fn number(lane: Lane) -> i64 {
@@ -68,7 +98,12 @@ pub(super) const fn number(lane: Lane) -> i64 {
 
 /// Waits for the server.
 pub(super) const QUEUED: i64 = 0;
-/// The server has it.
+/// The server has it, or somebody settled that it was refused.
 pub(super) const ACKED: i64 = 1;
 /// The server refused it: it needs a person.
 pub(super) const WEDGED: i64 = 2;
+
+/// Another change took the place of a refused one.
+pub(super) const SUPERSEDED: &str = "superseded";
+/// An administrator discarded a refused one.
+pub(super) const DISCARDED: &str = "discarded";

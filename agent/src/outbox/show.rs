@@ -1,14 +1,20 @@
-//! What the kiosk shows of the outbox: entries not yet in the mirror, and how much waits.
+//! What the device shows and says of the outbox: entries not yet in the mirror, how much waits, and how
+//! far the server has come.
 
 use carepost_protocol::change::{Change, Lane};
-use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::id::{IncarnationId, PatientId, RecordId};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::push::Rejection;
-use rusqlite::{Row, params};
+use carepost_protocol::wire::heartbeat::ChangeName;
+use rusqlite::{Connection, params};
 
-use super::settle::first_queued;
+use super::batch::{first_queued, kept_before};
+use super::lineage::Lineage;
+use super::refused::in_words;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
+
+/// Refused entries are counted up to here; a server that refuses more is broken.
+const COUNTED: i64 = 10_000;
 
 /// Where an entry stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +40,17 @@ pub struct Pending {
     pub progress: Progress,
 }
 
+/// An entry of the care lane that the server has not taken for good. It names nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: ChangeName,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// Where it stands.
+    pub progress: Progress,
+}
+
 /// What waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -41,30 +58,39 @@ pub struct Counts {
     pub care: u64,
     /// Audit events that the server has not acknowledged.
     pub audit: u64,
-    /// Entries of both lanes that the server refused.
+    /// Entries of both lanes that the server refused and nobody has settled, at most 10,000.
     pub wedged: u64,
     /// When the oldest waiting care change was made.
     pub oldest: Option<Timestamp>,
 }
 
-/// An entry that the server refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wedged {
-    /// In which lane.
-    pub lane: Lane,
-    /// Its number there.
-    pub n: u64,
-    /// When it was made.
-    pub made_at: Timestamp,
-    /// Why.
-    pub reason: String,
+impl Counts {
+    /// How many wait in a lane.
+    #[must_use]
+    pub const fn waiting(&self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Care => self.care,
+            Lane::Audit => self.audit,
+        }
+    }
+}
+
+/// How far the server has come with a life of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The newest life of which anything was acknowledged.
+    pub incarnation: IncarnationId,
+    /// The last acknowledged number of its care lane; none when none of its own was.
+    pub care: Option<u64>,
+    /// The same of its audit lane.
+    pub audit: Option<u64>,
 }
 
 impl Outbox {
     /// The entries about a resident to be laid over the mirror, oldest first: all that wait or are
-    /// wedged, and those the server has acknowledged at a `seq` beyond `mirror_seq`. Read the mirror's
-    /// cursor first, then this, then the mirror's records: so no entry is missing between its receipt
-    /// and its pull, and one that arrives in between is in both, under the same record id.
+    /// wedged, and those the server has acknowledged at a `seq` beyond `mirror_seq`, or at none. Read the
+    /// mirror's cursor first, then this, then the mirror's records: so no entry is missing between its
+    /// receipt and its pull, and one that arrives in between is in both, under the same record id.
     ///
     /// # Errors
     /// [`OutboxError::NotPermitted`] when the permit is for another place.
@@ -78,7 +104,7 @@ impl Outbox {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
             "SELECT n, record, payload, state, reason FROM entries
-             WHERE patient = ? AND (state <> ? OR seq > ?) ORDER BY n",
+             WHERE patient = ? AND settlement IS NULL AND (state <> ? OR seq IS NULL OR seq > ?) ORDER BY n",
         )?;
         let mut rows = statement.query(params![patient.as_bytes(), schema::ACKED, signed(mirror_seq)])?;
         let mut pending = Vec::new();
@@ -91,7 +117,7 @@ impl Outbox {
                 change: change.map_err(|_| OutboxError::NotUnderstood("a saved change"))?,
                 progress: match row.get::<_, i64>(3)? {
                     schema::QUEUED => Progress::Queued,
-                    schema::WEDGED => Progress::Wedged(in_words(row, 4)?),
+                    schema::WEDGED => Progress::Wedged(in_words(row, 4)?.1),
                     _ => Progress::Acknowledged,
                 },
             });
@@ -99,21 +125,16 @@ impl Outbox {
         Ok(pending)
     }
 
-    /// How much waits.
+    /// How much waits. It costs the same however much that is.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn counts(&self) -> Result<Counts, OutboxError> {
         let connection = self.lock();
-        let queued = |lane| -> Result<u64, OutboxError> {
-            let count: i64 = connection
-                .prepare_cached("SELECT count(*) FROM entries WHERE lane = ? AND state = 0")?
-                .query_row([schema::number(lane)], |row| row.get(0))?;
-            Ok(unsigned(count))
-        };
+        let lineage = self.lineage(&connection)?;
         let wedged: i64 = connection
-            .prepare_cached("SELECT count(*) FROM entries WHERE state = 2")?
-            .query_row([], |row| row.get(0))?;
+            .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM entries WHERE state = 2 LIMIT ?)")?
+            .query_row([COUNTED], |row| row.get(0))?;
         let oldest = match first_queued(&connection, Lane::Care)? {
             None => None,
             Some(n) => Some(
@@ -123,47 +144,92 @@ impl Outbox {
             ),
         };
         Ok(Counts {
-            care: queued(Lane::Care)?,
-            audit: queued(Lane::Audit)?,
+            care: self.queued(&connection, &lineage, Lane::Care)?,
+            audit: self.queued(&connection, &lineage, Lane::Audit)?,
             wedged: unsigned(wedged),
             oldest: oldest.map(Timestamp::from_millis),
         })
     }
 
-    /// The entries that the server refused, care first, oldest first.
+    /// How far the server has come, for it to notice that it was rewound.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn wedged(&self) -> Result<Vec<Wedged>, OutboxError> {
+    pub fn position(&self) -> Result<Position, OutboxError> {
         let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT n, made_at, reason FROM entries WHERE lane = ? AND state = 2 ORDER BY n",
-        )?;
-        let mut wedged = Vec::new();
-        for lane in Lane::ALL {
-            let mut rows = statement.query([schema::number(lane)])?;
-            while let Some(row) = rows.next()? {
-                wedged.push(Wedged {
-                    lane,
-                    n: unsigned(row.get(0)?),
-                    made_at: Timestamp::from_millis(row.get(1)?),
-                    reason: in_words(row, 2)?,
-                });
-            }
+        let lineage = self.lineage(&connection)?;
+        let mut acknowledged = [0; 2];
+        for (lane, acknowledged) in Lane::ALL.into_iter().zip(&mut acknowledged) {
+            *acknowledged = self.acknowledged(&connection, &lineage, lane)?;
         }
-        Ok(wedged)
+        let [care, audit] = acknowledged;
+        let positions = lineage.each().map(|(life, [last_care, last_audit])| Position {
+            incarnation: life.id,
+            care: Some(care.min(last_care)).filter(|n| *n > life.after(Lane::Care)),
+            audit: Some(audit.min(last_audit)).filter(|n| *n > life.after(Lane::Audit)),
+        });
+        let newest =
+            positions.into_iter().find(|position| position.care.is_some() || position.audit.is_some());
+        let nothing = Position { incarnation: lineage.current()?.id, care: None, audit: None };
+        Ok(newest.unwrap_or(nothing))
     }
-}
 
-fn in_words(row: &Row<'_>, column: usize) -> Result<String, OutboxError> {
-    let Some(reason) = row.get::<_, Option<String>>(column)? else {
-        return Ok("The server gave no reason: ask an administrator to look at its log.".to_owned());
-    };
-    let reason: Rejection =
-        serde_json::from_str(&reason).map_err(|_| OutboxError::NotUnderstood("a refusal"))?;
-    let mut words = reason.detail;
-    for error in reason.errors {
-        words.push_str(&format!(" {}: {}", error.field, error.detail));
+    /// The care entries that the server has not taken for good, at most so many: the refused ones first,
+    /// then what waits.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn list(&self, most: usize) -> Result<Vec<Listed>, OutboxError> {
+        let wedged = self.wedged(most)?.into_iter().filter(|refused| refused.lane == Lane::Care);
+        let mut listed: Vec<Listed> = wedged
+            .map(|refused| Listed {
+                name: refused.name,
+                made_at: refused.made_at,
+                progress: Progress::Wedged(refused.reason),
+            })
+            .collect();
+        let connection = self.lock();
+        let lineage = self.lineage(&connection)?;
+        let room = i64::try_from(most.saturating_sub(listed.len())).unwrap_or(i64::MAX);
+        let mut statement = connection.prepare_cached(
+            "SELECT n, made_at FROM entries WHERE lane = 0 AND state = 0 ORDER BY n LIMIT ?",
+        )?;
+        let mut rows = statement.query([room])?;
+        while let Some(row) = rows.next()? {
+            let n = unsigned(row.get(0)?);
+            listed.push(Listed {
+                name: ChangeName { incarnation: lineage.of(Lane::Care, n)?.0.id, n },
+                made_at: Timestamp::from_millis(row.get(1)?),
+                progress: Progress::Queued,
+            });
+        }
+        Ok(listed)
     }
-    Ok(words)
+
+    /// The last number of a lane that the server has acknowledged.
+    pub(super) fn acknowledged(
+        &self,
+        connection: &Connection,
+        lineage: &Lineage,
+        lane: Lane,
+    ) -> Result<u64, OutboxError> {
+        Ok(match first_queued(connection, lane)? {
+            Some(first) => first.saturating_sub(1),
+            None => self.head_in(connection, lineage, lane)?.0,
+        })
+    }
+
+    /// What waits is the end of the lane, from the first that waits on, but for what is kept no longer.
+    fn queued(&self, connection: &Connection, lineage: &Lineage, lane: Lane) -> Result<u64, OutboxError> {
+        let Some(first) = first_queued(connection, lane)? else { return Ok(0) };
+        let head = self.head_in(connection, lineage, lane)?.0;
+        let mut missing = 0;
+        let mut statement = connection.prepare_cached("SELECT n FROM links WHERE lane = ? AND n >= ?")?;
+        let mut rows = statement.query(params![schema::number(lane), signed(first)])?;
+        while let Some(row) = rows.next()? {
+            let n = unsigned(row.get(0)?);
+            missing += n - kept_before(connection, lane, n + 1)?;
+        }
+        Ok((head + 1 - first).saturating_sub(missing))
+    }
 }

@@ -1,4 +1,8 @@
 mod crash;
+mod fork;
+mod large;
+mod refused;
+mod rewind;
 
 use std::path::PathBuf;
 
@@ -19,6 +23,9 @@ const PATIENT: PatientId = PatientId::from_bytes([6; 16]);
 const HERE: FacilityId = FacilityId::from_bytes([2; 16]);
 const NEIGHBOR: FacilityId = FacilityId::from_bytes([3; 16]);
 const SESSION: SessionId = SessionId::from_bytes([5; 16]);
+
+/// As much as there is.
+const ALL: Shape = Shape::Plain { changes: 1_000, bytes: 1_000_000 };
 
 struct Kiosk {
     directory: tempfile::TempDir,
@@ -146,7 +153,7 @@ fn receipt(verdicts: Vec<VerdictRun>) -> PushReceipt {
 }
 
 fn care(outbox: &Outbox) -> Batch {
-    outbox.batch(Lane::Care, 1_000, 1_000_000).unwrap().unwrap()
+    outbox.batch(Lane::Care, ALL).unwrap().unwrap()
 }
 
 fn shown(outbox: &Outbox, mirror_seq: u64) -> Vec<(u64, Progress)> {
@@ -224,7 +231,7 @@ fn care_and_its_audit_are_saved_together_in_chains_that_verify() {
     save_some(&outbox, 5);
     outbox.append_audit(&[audit(), audit()]).unwrap();
     for (lane, count) in [(Lane::Care, 5), (Lane::Audit, 7)] {
-        let batch = outbox.batch(lane, 1_000, 1_000_000).unwrap().unwrap();
+        let batch = outbox.batch(lane, ALL).unwrap().unwrap();
         let parsed: PushBatch<'_> = serde_json::from_slice(&batch.body).unwrap();
         assert_eq!((parsed.first_n, parsed.changes.len()), (1, count));
         assert_eq!(parsed.previous, Link::genesis(DeviceId::from_bytes([1; 16]), outbox.incarnation(), lane));
@@ -238,18 +245,18 @@ fn batches_are_bounded_and_go_on_where_the_receipt_ended() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
     save_some(&outbox, 5);
-    let two = outbox.batch(Lane::Care, 2, 1_000_000).unwrap().unwrap();
+    let two = outbox.batch(Lane::Care, Shape::Plain { changes: 2, bytes: 1_000_000 }).unwrap().unwrap();
     assert_eq!(two.sent, Sent { lane: Lane::Care, first_n: 1, count: 2 });
-    let tiny = outbox.batch(Lane::Care, 1_000, 1).unwrap().unwrap();
+    let tiny = outbox.batch(Lane::Care, Shape::Plain { changes: 1_000, bytes: 1 }).unwrap().unwrap();
     assert_eq!(tiny.sent.count, 1, "never less than one, or nothing would ever travel");
-    let fits = outbox.batch(Lane::Care, 1_000, 2_100).unwrap().unwrap();
+    let fits = outbox.batch(Lane::Care, Shape::Plain { changes: 1_000, bytes: 2_100 }).unwrap().unwrap();
     assert!(fits.body.len() <= 2_100 && fits.sent.count > 1, "{} bytes", fits.body.len());
     outbox.settle(&two.sent, &receipt(vec![run(1, 2, Verdict::Applied, Some(10))])).unwrap();
     let rest = care(&outbox);
     assert_eq!(rest.sent, Sent { lane: Lane::Care, first_n: 3, count: 3 });
     verify(&kiosk, &serde_json::from_slice(&rest.body).unwrap());
     outbox.settle(&rest.sent, &receipt(vec![run(3, 3, Verdict::Applied, Some(12))])).unwrap();
-    assert!(outbox.batch(Lane::Care, 1_000, 1_000_000).unwrap().is_none());
+    assert!(outbox.batch(Lane::Care, ALL).unwrap().is_none());
 }
 
 #[test]
@@ -276,9 +283,9 @@ fn a_refused_change_is_wedged_and_holds_up_nothing() {
         run(3, 1, Verdict::Merged, Some(11)),
     ];
     outbox.settle(&care(&outbox).sent, &receipt(verdicts)).unwrap();
-    let wedged = outbox.wedged().unwrap();
+    let wedged = outbox.wedged(10).unwrap();
     assert_eq!(wedged.len(), 1);
-    assert_eq!((wedged[0].n, wedged[0].made_at), (2, at(2)));
+    assert_eq!((wedged[0].name.n, wedged[0].made_at), (2, at(2)));
     assert_eq!(wedged[0].reason, "The pulse is missing.");
     let counts = outbox.counts().unwrap();
     assert_eq!((counts.care, counts.wedged, counts.oldest), (0, 1, None));
@@ -324,7 +331,8 @@ fn a_server_that_lost_its_newest_entries_gets_them_again() {
     assert_eq!(batch.sent, Sent { lane: Lane::Care, first_n: 3, count: 3 });
     verify(&kiosk, &serde_json::from_slice(&batch.body).unwrap());
     assert_eq!(shown(&outbox, 100).len(), 3, "not on the server, so shown as waiting");
-    for theirs in [0, 3, 6, 99] {
+    assert_eq!(outbox.resync(Lane::Care, 3).unwrap(), Resync::Level, "asked again, it waits already");
+    for theirs in [0, 6, 99] {
         let diverged = outbox.resync(Lane::Care, theirs).unwrap();
         assert_eq!(diverged, Resync::Diverged { ours: 3, theirs });
     }
@@ -346,10 +354,9 @@ fn only_what_is_seen_and_a_week_old_is_pruned() {
     assert_eq!(outbox.prune(9, at(61 + WEEK)).unwrap(), 0, "the mirror has not seen them");
     // The last one stays: the next entry links to it.
     assert_eq!(outbox.prune(12, at(61 + WEEK)).unwrap(), 2);
-    assert_eq!(outbox.wedged().unwrap().len(), 1);
+    assert_eq!(outbox.wedged(10).unwrap().len(), 1);
     assert_eq!(save(&outbox, &change(9, "e"), "next form").unwrap().n, 5);
     verify(&kiosk, &serde_json::from_slice(&care(&outbox).body).unwrap());
-    assert_eq!(outbox.resync(Lane::Care, 1).unwrap(), Resync::Diverged { ours: 5, theirs: 1 });
 }
 
 #[test]
@@ -369,7 +376,8 @@ fn a_full_outbox_still_notes_receipts_and_then_gives_up_copies() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
     let (saved, _) = fill(&outbox);
-    while let Some(batch) = outbox.batch(Lane::Care, 7, usize::MAX).unwrap() {
+    while let Some(batch) = outbox.batch(Lane::Care, Shape::Plain { changes: 7, bytes: usize::MAX }).unwrap()
+    {
         let Sent { first_n, count, .. } = batch.sent;
         outbox
             .settle(&batch.sent, &receipt(vec![run(first_n, count, Verdict::Applied, Some(first_n))]))

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::syncing::Report;
 use crate::desk::Ward;
 use crate::mirror::{Applied, MirrorError, Page as MirrorPage};
-use crate::outbox::{Outbox, OutboxError, Resync};
+use crate::outbox::{Outbox, OutboxError, Resync, Shape};
 use crate::upstream::{Page, StreamEvent, Upstream, UpstreamError};
 
 /// Sends the next batch of a lane: how many are left, and the server's time; or how many were sent and
@@ -34,7 +34,7 @@ pub(super) async fn push_batch(
         if let Some(next_n) = resend {
             queue_again(&outbox, lane, next_n)?;
         }
-        outbox.batch(lane, changes, MAX_BYTES)
+        outbox.batch(lane, Shape::Plain { changes, bytes: MAX_BYTES })
     });
     let batch = batch.await;
     let batch = match batch {
@@ -74,6 +74,7 @@ fn queue_again(outbox: &Outbox, lane: Lane, next_n: u64) -> Result<(), OutboxErr
         Resync::Resend { first_n } => {
             tracing::warn!(lane = lane.name(), first_n, "the server asks for entries again");
         }
+        Resync::Level => {}
         Resync::Diverged { ours, theirs } => {
             tracing::error!(lane = lane.name(), ours, theirs, "the server has another history");
         }

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::desk::{Desk, NotSaved, Refused, SessionKey, Standing, Ward, WardParts};
 use crate::identity::DeviceKey;
 use crate::mirror::{DEFAULT_CACHE_KIB, Mirror, MirrorOpening, Page};
-use crate::outbox::{Binding, Outbox, OutboxOpening};
+use crate::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use crate::sqlite::FileKey;
 
 const ORGANIZATION: OrganizationId = OrganizationId::from_bytes([1; 16]);
@@ -145,7 +145,9 @@ impl Device {
     }
 
     fn lane<T: serde::de::DeserializeOwned>(&self, lane: Lane) -> Vec<T> {
-        let Some(batch) = self.ward.outbox().batch(lane, 10_000, 100_000_000).unwrap() else {
+        let Some(batch) =
+            self.ward.outbox().batch(lane, Shape::Plain { changes: 10_000, bytes: 100_000_000 }).unwrap()
+        else {
             return Vec::new();
         };
         let batch: PushBatch<'_> = serde_json::from_slice(&batch.body).unwrap();

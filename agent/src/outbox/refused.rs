@@ -1,0 +1,198 @@
+//! Entries that the server refused: each needs a person, who corrects it, has it tried again, takes it
+//! out of the system, or discards it at the server.
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::change::{Change, ChangeKind, Lane, PayloadHash};
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::ChangeName;
+use carepost_protocol::wire::push::{Rejection, RejectionCode};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+
+use super::append::Saved;
+use super::{Outbox, OutboxError, schema, signed, unsigned};
+
+/// An entry that the server refused and nobody has settled. It names nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// In which lane.
+    pub lane: Lane,
+    /// Its name.
+    pub name: ChangeName,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// Why, for programs.
+    pub code: RejectionCode,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// An entry as it is taken out of the system. It is health data.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// Its name.
+    pub name: ChangeName,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// Why the server refused it, if it did.
+    pub reason: Option<String>,
+    /// Its bytes, exactly as they are hashed and sent: JSON.
+    pub payload: String,
+    /// Their hash.
+    pub sha256: PayloadHash,
+}
+
+impl std::fmt::Debug for Exported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exported").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    /// The entries that the server refused and nobody has settled, care first, oldest first, at most so
+    /// many.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn wedged(&self, most: usize) -> Result<Vec<Refused>, OutboxError> {
+        let connection = self.lock();
+        let lineage = self.lineage(&connection)?;
+        let mut statement = connection.prepare_cached(
+            "SELECT n, made_at, reason FROM entries WHERE lane = ? AND state = 2 ORDER BY n LIMIT ?",
+        )?;
+        let mut refused = Vec::new();
+        for lane in Lane::ALL {
+            let room = i64::try_from(most.saturating_sub(refused.len())).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![schema::number(lane), room])?;
+            while let Some(row) = rows.next()? {
+                let n = unsigned(row.get(0)?);
+                let (code, reason) = in_words(row, 2)?;
+                refused.push(Refused {
+                    lane,
+                    name: ChangeName { incarnation: lineage.of(lane, n)?.0.id, n },
+                    made_at: Timestamp::from_millis(row.get(1)?),
+                    code,
+                    reason,
+                });
+            }
+        }
+        Ok(refused)
+    }
+
+    /// A refused care change, to be read and corrected.
+    ///
+    /// # Errors
+    /// [`OutboxError::NotPermitted`] when the permit is for another place, [`OutboxError::NotRefused`] when
+    /// it does not wait for a person.
+    pub fn refused(&self, permit: &Permit<ReadPatients>, n: u64) -> Result<Change, OutboxError> {
+        self.permitted(permit)?;
+        Ok(read_refused(&self.lock(), n)?.0)
+    }
+
+    /// Has a refused care change tried again: appends the same change, which takes its place. `audit` is
+    /// asked for the audit events that go with it, in the same durable transaction.
+    ///
+    /// # Errors
+    /// [`OutboxError::NotRefused`]; else as [`append`](Self::append).
+    pub fn retry(
+        &self,
+        n: u64,
+        audit: impl FnOnce(Option<PatientId>, RecordId) -> Vec<AuditEvent>,
+    ) -> Result<Saved, OutboxError> {
+        let mut connection = self.lock_to_save()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let (refused, _) = read_refused(&transaction, n)?;
+        let patient = refused.patient;
+        let saved =
+            self.supersede(&transaction, &Change { supersedes: Some(n), record: None, ..refused }, None)?;
+        self.link_audit(&transaction, &audit(patient, saved.record))?;
+        transaction.commit()?;
+        Ok(saved)
+    }
+
+    /// An entry of the care lane as it is taken out of the system, whatever it waits for. `audit` is asked
+    /// for the audit events that say so: they are durable before anything is given.
+    ///
+    /// # Errors
+    /// [`OutboxError::NotRefused`] when no such entry is kept; else as [`append`](Self::append).
+    pub fn export(
+        &self,
+        n: u64,
+        audit: impl FnOnce(Option<PatientId>) -> Vec<AuditEvent>,
+    ) -> Result<Exported, OutboxError> {
+        let mut connection = self.lock_to_save()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found = transaction
+            .prepare_cached("SELECT payload, made_at, reason, patient FROM entries WHERE lane = 0 AND n = ?")?
+            .query_row([signed(n)], |row| {
+                let reason = row.get::<_, Option<String>>(2)?.map(|_| in_words(row, 2));
+                Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, reason, row.get::<_, Option<[u8; 16]>>(3)?))
+            })
+            .optional()?;
+        let (payload, made_at, reason, patient) = found.ok_or(OutboxError::NotRefused { n })?;
+        let name = ChangeName { incarnation: self.lineage(&transaction)?.of(Lane::Care, n)?.0.id, n };
+        self.link_audit(&transaction, &audit(patient.map(PatientId::from_bytes)))?;
+        transaction.commit()?;
+        Ok(Exported {
+            name,
+            made_at: Timestamp::from_millis(made_at),
+            reason: reason.transpose()?.map(|(_, words)| words),
+            sha256: PayloadHash::of(&payload),
+            payload: String::from_utf8(payload).map_err(|_| OutboxError::NotUnderstood("a saved change"))?,
+        })
+    }
+
+    /// Appends a change that takes the place of a refused one of its own actor, and settles that one.
+    pub(super) fn supersede(
+        &self,
+        connection: &Connection,
+        change: &Change,
+        token: Option<&str>,
+    ) -> Result<Saved, OutboxError> {
+        let n = change.supersedes.unwrap_or(0);
+        let (refused, record) = read_refused(connection, n)?;
+        if refused.actor != change.actor {
+            return Err(OutboxError::NotItsActor);
+        }
+        let mut change = change.clone();
+        match (change.kind, refused.kind) {
+            // What refers to the record that was never made finds it.
+            (ChangeKind::Create, ChangeKind::Create) => change.record = Some(record),
+            (ChangeKind::Create | ChangeKind::Amend | ChangeKind::Patch | ChangeKind::Delete, _) => {
+                change.record = change.record.or(refused.record);
+            }
+        }
+        let saved = self.link_change(connection, &change, token)?;
+        connection.execute(
+            "UPDATE entries SET state = 1, settlement = ? WHERE lane = 0 AND n = ?",
+            params![schema::SUPERSEDED, signed(n)],
+        )?;
+        Ok(saved)
+    }
+}
+
+fn read_refused(connection: &Connection, n: u64) -> Result<(Change, RecordId), OutboxError> {
+    let found: Option<(Vec<u8>, [u8; 16])> = connection
+        .prepare_cached("SELECT payload, record FROM entries WHERE lane = 0 AND n = ? AND state = 2")?
+        .query_row([signed(n)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (payload, record) = found.ok_or(OutboxError::NotRefused { n })?;
+    let change = serde_json::from_slice(&payload);
+    Ok((change.map_err(|_| OutboxError::NotUnderstood("a refused change"))?, RecordId::from_bytes(record)))
+}
+
+/// Why an entry was refused.
+pub(super) fn in_words(row: &Row<'_>, column: usize) -> Result<(RejectionCode, String), rusqlite::Error> {
+    const NOT_SAID: &str = "The server gave no reason: ask an administrator to look at its log.";
+    let reason = row.get::<_, Option<String>>(column)?;
+    let reason = reason.and_then(|reason| serde_json::from_str::<Rejection>(&reason).ok());
+    let Some(reason) = reason else {
+        return Ok((RejectionCode::Unknown, NOT_SAID.to_owned()));
+    };
+    let mut words = reason.detail;
+    for error in reason.errors {
+        words.push_str(&format!(" {}: {}", error.field, error.detail));
+    }
+    Ok((reason.code, words))
+}
