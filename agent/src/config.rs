@@ -141,11 +141,14 @@ impl Default for Session {
 pub struct Mirror {
     /// Memory for pages of the copy, in KiB: best as large as the copy itself.
     pub cache_kib: u32,
+    /// Every how many seconds the copy is read through, to find what was lost, damaged or edited behind
+    /// the agent's back.
+    pub check_every: u64,
 }
 
 impl Default for Mirror {
     fn default() -> Self {
-        Self { cache_kib: 8 * 1024 }
+        Self { cache_kib: 8 * 1024, check_every: 3600 }
     }
 }
 
@@ -260,6 +263,9 @@ impl Config {
         if !(1024..=262_144).contains(&self.mirror.cache_kib) {
             return Err(("mirror.cache_kib", "must be between 1024 and 262144"));
         }
+        if !(1..=7 * 86_400).contains(&self.mirror.check_every) {
+            return Err(("mirror.check_every", "must be between 1 and 604800 seconds: once a week at least"));
+        }
         if !(1..=1024 * 1024).contains(&self.outbox.max_mib) {
             return Err(("outbox.max_mib", "must be between 1 and 1048576"));
         }
@@ -352,6 +358,7 @@ mod tests {
             ("[badge]\nsource = \"scripted\"\nsocket = \"s\"\n", "badge.source"),
             ("mode = \"demo\"\n[badge]\nsource = \"scripted\"\n", "badge.socket"),
             ("[session]\nscreen_lock = 1\n", "session.screen_lock"),
+            ("[mirror]\ncheck_every = 0\n", "mirror.check_every"),
             ("[outbox]\nmax_mib = 0\n", "outbox.max_mib"),
         ] {
             let text =

@@ -23,6 +23,21 @@ pub enum FacilityType {
     Hospital,
 }
 
+/// How much of a resident the devices of a facility are sent. A badge reader is sent no residents, whatever
+/// the mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PhiMode {
+    /// Everything.
+    #[default]
+    Full,
+    /// Initials and room; that something was charted, but not what.
+    Minimal,
+    /// A case number and nothing else; that something was charted, but not what.
+    Free,
+}
+
 /// How many of a hundred licensed beds are taken, to two decimals (S1-17): 28 of 32 is 87.5.
 /// None without beds; over 100 when there are more residents than beds.
 #[must_use]

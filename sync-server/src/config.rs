@@ -67,6 +67,33 @@ pub struct Config {
     pub stale_after_minutes: u32,
     /// Hours after which a device without a sync is OUT_OF_SYNC.
     pub out_of_sync_after_hours: u32,
+    /// What devices hold, and what is kept for those that come late.
+    pub sync: Sync,
+}
+
+/// The table `[sync]`; in the environment, `CAREPOST_SERVER_SYNC_` and the key in capitals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sync {
+    /// The most documents that a device may have to hold; beyond that it is refused, and told so.
+    pub max_documents: u64,
+    /// For how many days it is kept that a document is gone. A device that was away for longer makes its
+    /// copy anew; what waits on it is not affected.
+    pub tombstone_days: u32,
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self { max_documents: 250_000, tombstone_days: 90 }
+    }
+}
+
+impl Sync {
+    /// How long tombstones are kept.
+    #[must_use]
+    pub fn tombstones_kept(&self) -> Duration {
+        Duration::from_secs(u64::from(self.tombstone_days) * 24 * 3_600)
+    }
 }
 
 impl Default for Config {
@@ -83,6 +110,7 @@ impl Default for Config {
             session_hours: 12,
             stale_after_minutes: 15,
             out_of_sync_after_hours: 24,
+            sync: Sync::default(),
         }
     }
 }
@@ -120,11 +148,21 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 # When a device without a sync is STALE, and when it is OUT_OF_SYNC.
 #stale_after_minutes = 15
 #out_of_sync_after_hours = 24
+
+#[sync]
+# The most documents that a device may have to hold (residents, staff, records and so on, as far as it
+# sees them). A device that would have to hold more is refused until this is raised.
+#max_documents = 250000
+# For how many days it is kept that something is gone. A device that was away for longer fetches its copy
+# anew; what waits on it is not affected.
+#tombstone_days = 90
 "#;
 
-/// Keys whose values are numbers; all others are texts.
+/// Keys whose values are numbers; all others are texts. Those of `[sync]` are numbers too.
 const NUMBERS: [&str; 4] =
     ["max_connections", "session_hours", "stale_after_minutes", "out_of_sync_after_hours"];
+/// What the keys of the table `[sync]` begin with in the environment.
+const SYNC: &str = "sync_";
 
 impl Config {
     /// Reads the file at `path` and lays the environment over it. A missing file at the default path
@@ -160,12 +198,19 @@ impl Config {
         let _: Self = table.clone().try_into().map_err(|fault: toml::de::Error| invalid(origin, &fault))?;
         for (name, value) in variables {
             let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
-            let value = if NUMBERS.contains(&key.as_str()) {
+            let in_sync = key.strip_prefix(SYNC);
+            let value = if in_sync.is_some() || NUMBERS.contains(&key.as_str()) {
                 toml::Value::Integer(value.parse().map_err(|fault| invalid(&name, &fault))?)
             } else {
                 toml::Value::String(value)
             };
-            table.insert(key, value);
+            match in_sync {
+                Some(key) => {
+                    let sync = table.entry("sync").or_insert_with(|| toml::Table::new().into());
+                    sync.as_table_mut().and_then(|sync| sync.insert(key.to_owned(), value));
+                }
+                None => drop(table.insert(key, value)),
+            }
             let _: Self =
                 table.clone().try_into().map_err(|fault: toml::de::Error| invalid(&name, &fault))?;
         }
@@ -274,5 +319,9 @@ mod tests {
         let config = parse("max_connections = 5\nstate_dir = \"/x\"", &variables).unwrap();
         assert_eq!((config.max_connections, config.state_dir), (7, PathBuf::from("/y")));
         assert!(parse("", &[("CAREPOST_SERVER_MAX_CONNECTIONS", "many")]).is_err());
+        let variables = [("CAREPOST_SERVER_SYNC_TOMBSTONE_DAYS", "7")];
+        let config = parse("[sync]\nmax_documents = 5", &variables).unwrap();
+        assert_eq!(config.sync, Sync { max_documents: 5, tombstone_days: 7 });
+        assert!(parse("", &[("CAREPOST_SERVER_SYNC_TOMBSTONES", "7")]).unwrap_err().contains("tombstones"));
     }
 }

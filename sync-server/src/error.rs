@@ -162,6 +162,7 @@ impl From<StoreError> for Refusal {
                 detail: "not this device's key".to_owned(),
             }),
             StoreError::CursorRefused => Self::new(ProblemKind::CursorRefused, said),
+            StoreError::OverBudget { .. } => Self::new(ProblemKind::OverBudget, said),
             StoreError::Full | StoreError::NotDurable(_) | StoreError::Closed => {
                 tracing::error!(%said, "the store could not take a write");
                 Self::new(ProblemKind::Unavailable, "The server cannot store anything right now.")

@@ -1,4 +1,4 @@
-//! Wakes live streams: when a facility's feed has moved, and when a device's key was refused.
+//! Wakes live streams: when a facility's feed has moved, and when a device's streams have to end.
 //!
 //! Nothing is queued here. A listener sees the latest state and reads the pages itself, so a slow
 //! stream costs one number, and announcing to nobody costs a look into a map.
@@ -14,7 +14,8 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub struct Feeds {
     heads: Mutex<HashMap<FacilityId, watch::Sender<u64>>>,
-    devices: Mutex<HashMap<DeviceId, watch::Sender<bool>>>,
+    /// How often the streams of a device had to end.
+    devices: Mutex<HashMap<DeviceId, watch::Sender<u64>>>,
 }
 
 /// What a live stream waits for.
@@ -22,7 +23,7 @@ pub struct Feeds {
 pub enum Wake {
     /// The facility's feed has moved since the last time this was asked.
     Moved,
-    /// The device's key is refused from now on: close the stream.
+    /// The device's key is refused, what it is sent has changed, or it has a newer stream: close this one.
     Refused,
 }
 
@@ -30,19 +31,20 @@ pub enum Wake {
 #[derive(Debug)]
 pub struct Listener {
     head: watch::Receiver<u64>,
-    refused: watch::Receiver<bool>,
+    ends: watch::Receiver<u64>,
+    born: u64,
 }
 
 impl Listener {
     /// Waits until there is something to do. Cancel-safe.
     pub async fn wake(&mut self) -> Wake {
         loop {
-            if *self.refused.borrow_and_update() {
+            if *self.ends.borrow_and_update() != self.born {
                 return Wake::Refused;
             }
             tokio::select! {
                 biased;
-                gone = self.refused.changed() => if gone.is_err() { return Wake::Refused },
+                gone = self.ends.changed() => if gone.is_err() { return Wake::Refused },
                 moved = self.head.changed() => {
                     return if moved.is_ok() { Wake::Moved } else { Wake::Refused };
                 }
@@ -52,29 +54,39 @@ impl Listener {
 }
 
 impl Listener {
-    /// Whether the device's key is refused by now.
+    /// Whether the stream has to close by now.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        *self.refused.borrow()
+        *self.ends.borrow() != self.born
     }
 }
 
 impl Feeds {
-    /// An ear for one device's live stream. Listen first and read the feed after: then no commit
+    /// An ear for one of a device's streams. Listen first and read the feed after: then no commit
     /// falls between the two.
     #[must_use]
     pub fn listen(&self, facility: FacilityId, device: DeviceId) -> Listener {
-        Listener { head: subscribe(&self.heads, facility), refused: subscribe(&self.devices, device) }
+        let ends = subscribe(&self.devices, device);
+        let born = *ends.borrow();
+        Listener { head: subscribe(&self.heads, facility), ends, born }
+    }
+
+    /// As [`Self::listen`], and ends the streams that the device has: one that lost its network comes
+    /// again before the server knows that the old connection is dead.
+    #[must_use]
+    pub fn listen_alone(&self, facility: FacilityId, device: DeviceId) -> Listener {
+        self.refused(device);
+        self.listen(facility, device)
     }
 
     /// Says that a facility's feed has reached `seq`.
     pub(crate) fn moved(&self, facility: FacilityId, seq: u64) {
-        announce(&self.heads, facility, seq);
+        announce(&self.heads, facility, |head| *head = seq);
     }
 
-    /// Says that a device's key is refused from now on.
+    /// Ends every stream that a device has now: its key is refused, or what it is sent has changed.
     pub(crate) fn refused(&self, device: DeviceId) {
-        announce(&self.devices, device, true);
+        announce(&self.devices, device, |ends| *ends = ends.wrapping_add(1));
     }
 }
 
@@ -88,9 +100,13 @@ fn subscribe<K: Hash + Eq, V: Default>(
     channels.entry(key).or_insert_with(|| watch::Sender::new(V::default())).subscribe()
 }
 
-fn announce<K: Hash + Eq, V>(channels: &Mutex<HashMap<K, watch::Sender<V>>>, key: K, value: V) {
+fn announce<K: Hash + Eq, V>(
+    channels: &Mutex<HashMap<K, watch::Sender<V>>>,
+    key: K,
+    change: impl FnOnce(&mut V),
+) {
     if let Some(sender) = locked(channels).get(&key) {
-        sender.send_replace(value);
+        sender.send_modify(change);
     }
 }
 

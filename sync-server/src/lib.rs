@@ -78,6 +78,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let tls = Tls::load(&config.certificate_path(), &config.key_path())?;
     let store = open_store(&config).await?;
+    store.keep_tombstones(config.sync.tombstones_kept());
     let (stopping, stopped) = Stopping::channel();
     let app = App {
         store: store.clone(),

@@ -4,8 +4,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::handler::{
-    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, sync,
-    users, workflows,
+    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, stream,
+    sync, users, workflows,
 };
 
 /// The document of the API for people, programs and devices.
@@ -30,7 +30,7 @@ use crate::handler::{
         patients::list_patients, patients::create_patient, patients::show_patient, patients::update_patient,
         patients::discharge_patient, patients::list_records,
         audit_log::search_audit_events,
-        sync::enroll, sync::heartbeat, sync::push, sync::pull, sync::live,
+        sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live,
     )
 )]
 pub struct Document;

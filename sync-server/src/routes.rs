@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::error::{Refusal, finish, of_panic};
 use crate::guard::guard;
 use crate::handler::{
-    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, sync,
-    users, workflows,
+    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, stream,
+    sync, users, workflows,
 };
 use crate::tenant::take_slug;
 
@@ -190,8 +190,8 @@ routes! {
     Devices POST "/api/v1/enroll" AnyKey => "enroll" sync::enroll;
     Devices POST "/api/v1/devices/{device_id}/heartbeat" ActiveDevice => "heartbeat" sync::heartbeat;
     Devices POST "/api/v1/sync/push" ActiveDevice => "push" sync::push;
-    Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" sync::pull;
-    Devices GET "/api/v1/sync/live" ActiveDevice => "live" sync::live;
+    Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" stream::pull;
+    Devices GET "/api/v1/sync/live" ActiveDevice => "live" stream::live;
 }
 
 /// The router of one listener: every route of it, under `/api/v1` and `/api` alike, with or without

@@ -15,6 +15,7 @@ mod badges;
 mod browser;
 mod cli;
 mod clocks;
+mod digest;
 mod figures;
 mod full_disk;
 mod isolation;

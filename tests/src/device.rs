@@ -209,7 +209,7 @@ impl Device {
     /// # Errors
     /// When the stream breaks.
     pub async fn pull_all(&self, mirror: &Arc<Mirror>) -> Result<PageStream> {
-        let mut stream = self.upstream.live(mirror.cursor()?).await?;
+        let mut stream = self.upstream.live(&mirror.beginning()?.standing()).await?;
         let mut applying: Option<tokio::task::JoinHandle<Result<()>>> = None;
         loop {
             let event = stream.next().await?.context("the stream ended before the head")?;

@@ -56,6 +56,12 @@ pub enum SyncEvent {
     StreamFailed(StreamId, Trouble),
     /// Another request, such as a heartbeat, was answered.
     ServerHeard,
+    /// The mirror wants more than the open stream was asked for: collections that differ, or all of it
+    /// because it was made anew.
+    MirrorWantsMore {
+        /// Where the mirror stands.
+        cursor: Option<Cursor>,
+    },
     /// The operating system says that there is a network again.
     NetworkReturned,
     /// The server said elsewhere that this device is revoked.

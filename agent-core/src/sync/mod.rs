@@ -196,6 +196,7 @@ impl Engine {
             // The last words of a stream that was given up.
             SyncEvent::StreamEnded(_) | SyncEvent::StreamFailed(_, _) => {}
             SyncEvent::ServerHeard => self.answered(at),
+            SyncEvent::MirrorWantsMore { cursor } => self.fetch_more(cursor, out),
             SyncEvent::NetworkReturned => self.network_returned(),
             SyncEvent::Revoked => self.stop(at, out),
             SyncEvent::Tick => {}
@@ -290,6 +291,16 @@ impl Engine {
                 self.answered(at);
                 self.stream_down(at, Wants::Patience, None);
             }
+        }
+    }
+
+    /// A stream says at its beginning what it is asked for: an open one is dropped for a new one, and one
+    /// that waits for its turn goes on waiting.
+    fn fetch_more(&mut self, cursor: Option<Cursor>, out: &mut Effects) {
+        self.cursor = cursor;
+        if let Stream::Up { id, .. } = self.stream {
+            out.push(SyncEffect::CloseStream(id));
+            self.stream = Stream::Down { wait: None };
         }
     }
 

@@ -153,13 +153,18 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
                 Ok((mirror, outbox)) => {
                     let ready = mirror.is_complete(Collection::Records).unwrap_or(false);
                     let counts = outbox.counts().unwrap_or_default();
+                    let differs = mirror.agreement().unwrap_or_default().differs;
+                    let state = match (ready, differs.as_slice()) {
+                        (_, [_, ..]) => format!("differs from the server's: {}", differs.join(", ")),
+                        (true, []) => "complete".to_owned(),
+                        (false, []) => "still loading".to_owned(),
+                    };
                     let words = format!(
-                        "both open, encrypted; mirror {}; {} entries wait, {} need attention",
-                        if ready { "complete" } else { "still loading" },
-                        counts.care,
-                        counts.wedged
+                        "both open, encrypted; mirror {state}; {} entries wait, {} need attention",
+                        counts.care, counts.wedged
                     );
-                    finding("files", if counts.wedged > 0 { Verdict::Wrong } else { Verdict::Well }, words)
+                    let wrong = counts.wedged > 0 || !differs.is_empty();
+                    finding("files", if wrong { Verdict::Wrong } else { Verdict::Well }, words)
                 }
                 Err(error) => finding("files", Verdict::Wrong, format!("{error:#}")),
             });

@@ -5,6 +5,7 @@
 //! blocking thread.
 
 mod chart;
+mod copied;
 mod noted;
 mod taps;
 pub mod view;
@@ -90,6 +91,7 @@ impl Desk {
             oldest_waiting: None,
             wedged: 0,
             loading: false,
+            differs: Vec::new(),
             storage_trouble: None,
             reader,
         };

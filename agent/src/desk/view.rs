@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use carepost_protocol::id::{DeviceUuid, SessionId};
-use carepost_protocol::record::PatientDocument;
+use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::ReaderState;
@@ -150,6 +150,8 @@ pub struct StatusLine {
     pub wedged: u64,
     /// The first copy of the facility's data is still on its way.
     pub loading: bool,
+    /// The collections whose copy differs from the server's: they are being fetched again.
+    pub differs: Vec<Collection>,
     /// The device cannot save; why, in words.
     pub storage_trouble: Option<String>,
     /// The badge reader.

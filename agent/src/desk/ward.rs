@@ -176,6 +176,7 @@ impl Ward {
             Err(error) => status.storage_trouble = Some(error.to_string()),
         }
         status.loading = !self.is_loaded(Collection::Patients);
+        status.differs = self.differing();
         if let Some(trouble) = &lock(&self.unsaved).trouble {
             status.storage_trouble = Some(trouble.clone());
         }
@@ -188,9 +189,11 @@ impl Ward {
     pub(super) fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
         let page = Page::RESIDENTS;
         let permit = self.permit::<ReadPatients>(on, &page)?;
-        // Whether it is complete is asked first: a page that arrives in between only adds.
+        // Whether it is complete is asked first, because a page that arrives in between only adds, and
+        // again, because a damaged mirror may have been made anew.
         let complete = self.is_loaded(Collection::Patients);
         let residents = self.mirror.residents(&permit).map_err(storage)?;
+        let complete = complete && self.is_loaded(Collection::Patients);
         self.note(permit.actor(), &page, true);
         Ok(Residents { residents, complete })
     }
@@ -202,6 +205,7 @@ impl Ward {
         let resident = self.find(&permit, id, &page)?;
         let mut workflows = self.mirror.workflows().map_err(storage)?;
         let entries = self.entries(&permit, id, &workflows)?;
+        let complete = complete && self.is_loaded(Collection::Records);
         self.note(permit.actor(), &page, true);
         if self.authorized::<Chart>(on).is_err() {
             workflows.clear();

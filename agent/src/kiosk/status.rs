@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Kiosk;
 use crate::desk::{Link, Screen};
 use carepost_protocol::device::DeviceState;
+use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 
@@ -22,6 +23,9 @@ pub(super) struct Status {
     oldest_waiting_seconds: Option<u64>,
     wedged: u64,
     loading: bool,
+    /// The collections whose copy differs from the server's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differs: Vec<Collection>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_trouble: Option<String>,
     reader: ReaderState,
@@ -47,6 +51,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),
         wedged: line.wedged,
         loading: line.loading,
+        differs: line.differs,
         storage_trouble: line.storage_trouble,
         reader: line.reader,
         version: env!("CARGO_PKG_VERSION"),

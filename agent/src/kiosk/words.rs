@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 
@@ -87,7 +88,32 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
             "The first copy of this facility's records is still loading. Some residents may be missing.";
         sentences.push(Sentence::plain(Weight::Notice, words));
     }
+    sentences.extend(differs(&line.differs));
     sentences
+}
+
+fn differs(collections: &[Collection]) -> Option<Sentence> {
+    let names: Vec<&str> = collections.iter().map(|collection| copy_of(*collection)).collect();
+    let (last, others) = names.split_last()?;
+    let names =
+        if others.is_empty() { (*last).to_owned() } else { format!("{} and {last}", others.join(", ")) };
+    let words = format!(
+        "This device's copy of {names} differs from the server's. It is being fetched again; until then \
+         something may be missing or out of date here."
+    );
+    Some(Sentence::plain(Weight::Notice, words))
+}
+
+const fn copy_of(collection: Collection) -> &'static str {
+    match collection {
+        Collection::Facilities => "the facility's details",
+        Collection::Users => "the staff",
+        Collection::Badges => "the badges",
+        Collection::Workflows => "the forms",
+        Collection::Patients => "the residents",
+        Collection::Records => "the charts",
+        Collection::Reviews => "the reviews",
+    }
 }
 
 fn reader(state: ReaderState) -> Option<Sentence> {
@@ -167,6 +193,7 @@ mod tests {
             oldest_waiting: None,
             wedged: 0,
             loading: false,
+            differs: Vec::new(),
             storage_trouble: None,
             reader: ReaderState::Ready,
         }
@@ -183,7 +210,7 @@ mod tests {
     fn every_state_has_its_sentence() {
         let offline = Link::Offline { since: "2026-05-01T14:10:00Z".parse().unwrap() };
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
-        let cases: [(StatusLine, &[&str]); 10] = [
+        let cases: [(StatusLine, &[&str]); 12] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (
@@ -227,6 +254,23 @@ mod tests {
                 &[
                     "Connected. Everything is sent.",
                     "The first copy of this facility's records is still loading. Some residents may be missing.",
+                ],
+            ),
+            (
+                StatusLine { differs: vec![Collection::Patients], ..calm() },
+                &[
+                    "Connected. Everything is sent.",
+                    "This device's copy of the residents differs from the server's. It is being fetched again; until then something may be missing or out of date here.",
+                ],
+            ),
+            (
+                StatusLine {
+                    differs: vec![Collection::Users, Collection::Patients, Collection::Records],
+                    ..calm()
+                },
+                &[
+                    "Connected. Everything is sent.",
+                    "This device's copy of the staff, the residents and the charts differs from the server's. It is being fetched again; until then something may be missing or out of date here.",
                 ],
             ),
         ];

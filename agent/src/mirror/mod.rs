@@ -1,13 +1,23 @@
 //! The mirror: what the server can give again. Documents of one facility, and the cursor up to which
 //! they are complete.
 //!
-//! It is disposable. A damaged file is set aside and a fresh one pulled, and a power cut may take the
-//! last pages ([`Durability::ProcessCrash`]): a page's rows and its cursor are one transaction, so the
-//! server is simply asked again from there. What exists nowhere else is in the outbox.
+//! It is disposable. A damaged file is set aside and a fresh one pulled, also while the agent runs, and a
+//! power cut may take the last pages ([`Durability::ProcessCrash`](crate::sqlite::Durability)): a page's
+//! rows and its cursor are one transaction, so the server is simply asked again from there. What exists
+//! nowhere else is in the outbox.
 //!
-//! Residents and records are read with a [`Permit`] for this mirror's facility only. Staff, badges,
-//! workflows and the facility itself need none: they are read before anyone has signed in.
+//! It is proven equal, not assumed. Each row keeps its part in its collection's digest, and the digest
+//! moves with every write. The page that reaches the head of the feed says what it should come to; in
+//! between, the background [check](Mirror::check) reads the rows themselves. A collection that differs is
+//! fetched again: its documents are named anew, and what was not named is swept at the head.
+//!
+//! Residents, records and reviews are read with a [`Permit`] for this mirror's facility only. Staff,
+//! badges, workflows and the facility itself need none: they are read before anyone has signed in.
 
+mod apply;
+mod check;
+mod copies;
+mod files;
 mod page;
 mod read;
 mod schema;
@@ -16,26 +26,27 @@ mod schema;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, Resource};
-use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::pull::{Cursor, PageEnd};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
+use carepost_protocol::wire::pull::{Cursor, Standing};
+use rusqlite::Connection;
+use tokio::sync::Notify;
 
+pub use apply::Applied;
+pub use check::{Check, Slice};
+pub use copies::{Differing, Finding, FoundBy};
 pub use page::{Page, PageError};
+pub use read::{RecordThread, RecordThreads};
 
-use crate::sqlite::{self, Durability, FileKey, OpenError, Opening};
+use crate::sqlite::{self, FileKey, OpenError};
 
 /// How many KiB of decrypted pages the reading connection may hold: enough for ten thousand records of
 /// some three hundred bytes with their index.
 pub const DEFAULT_CACHE_KIB: u32 = 6 * 1024;
-
-/// The applying connection's share: a first pull of ten thousand records revisits the pages of their
-/// index again and again. It is given back when a pull from the beginning has reached the head.
-const WRITER_CACHE_KIB: u32 = 8 * 1024;
 
 /// Why the mirror could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +76,12 @@ pub enum MirrorError {
     /// The disk is full.
     #[error("the disk is full: the copy of the facility's records stays as it was; free some space")]
     Full,
-    /// The file is damaged: open it anew, which sets it aside.
-    #[error("the mirror's file is damaged: it must be opened anew")]
+    /// The file turned out damaged. It was set aside, and a fresh one is pulled.
+    #[error("the copy of the facility's records was damaged: it is fetched again; try again in a minute")]
     Damaged,
+    /// The mirror was made anew since the page's stream began: that page belongs to the one before.
+    #[error("the copy of the facility's records was made anew: a stream has to begin at its beginning")]
+    BegunAnew,
     /// A row is not what its collection holds.
     #[error("a document of {collection} cannot be read: {source}; refetch the mirror")]
     NotUnderstood {
@@ -120,49 +134,53 @@ pub enum Found {
     OtherFacility,
 }
 
-/// What became of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
-    /// The mirror holds it, and the cursor is at its end.
-    Advanced,
-    /// It ends before the cursor: a late page, left out so that no row goes back in time.
-    Behind,
+/// Where a stream is to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// The cursor; none is the beginning.
+    pub cursor: Option<Cursor>,
+    /// The collections to be sent again from theirs.
+    pub refetch: Vec<Collection>,
+}
+
+impl Beginning {
+    /// As the server is asked for it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let names: Vec<&str> = self.refetch.iter().map(|collection| collection.name()).collect();
+        Standing {
+            epoch: self.cursor.map(|cursor| cursor.epoch),
+            seq: self.cursor.map(|cursor| cursor.seq),
+            // Whoever begins at the beginning gets everything.
+            refetch: (!names.is_empty() && self.cursor.is_some()).then(|| names.join(",")),
+            ..Standing::default()
+        }
+    }
 }
 
 /// The device's copy of its facility's documents. Applying a page does not hold up readers.
 #[derive(Debug)]
 pub struct Mirror {
-    // Dropped before the writer, whose closing then folds the WAL into the file.
-    reader: Mutex<Connection>,
-    writer: Mutex<Connection>,
-    facility: (OrganizationId, FacilityId),
+    // Dropped before the writer, whose closing then folds the WAL into the file. Either is none while a
+    // damaged file could not be replaced.
+    reader: Mutex<Option<Connection>>,
+    writer: Mutex<Option<Connection>>,
+    place: files::Place,
+    generation: AtomicU64,
+    /// The file was made anew, and no stream has begun at its beginning yet.
+    begun_anew: AtomicBool,
+    /// There is more to fetch than the last stream was asked for.
+    wants_more: AtomicBool,
+    /// A damaged file was set aside, and nobody was told yet.
+    set_aside: AtomicBool,
+    news: Notify,
 }
 
 impl Mirror {
-    /// Opens the mirror, or makes one. A damaged file is set aside (only the last one is kept), and
-    /// another facility's removed.
-    ///
-    /// # Errors
-    /// When the disk refuses, or a newer agent wrote the file.
-    pub fn open(opening: &MirrorOpening<'_>) -> Result<(Self, Found), MirrorError> {
-        match Self::open_once(opening) {
-            Ok(Some(mirror)) => Ok((mirror, Found::Intact)),
-            Ok(None) => {
-                remove(opening.path)?;
-                Ok((Self::open_fresh(opening)?, Found::OtherFacility))
-            }
-            Err(MirrorError::Open(OpenError::NotReadable { .. }) | MirrorError::Damaged) => {
-                let aside = set_aside(opening.path)?;
-                Ok((Self::open_fresh(opening)?, Found::SetAside(aside)))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// Whose documents it holds.
     #[must_use]
     pub fn facility_id(&self) -> FacilityId {
-        self.facility.1
+        self.place.facility.1
     }
 
     /// Up to where the mirror is complete; none before the first page, and during a refetch before its
@@ -171,52 +189,47 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be read.
     pub fn cursor(&self) -> Result<Option<Cursor>, MirrorError> {
-        cursor(&self.read())
+        self.reading(apply::cursor)
+    }
+
+    /// Where the next stream is to begin. Ask each time that one is opened: a mirror that was made anew
+    /// takes no page before.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn beginning(&self) -> Result<Beginning, MirrorError> {
+        self.writing(|writer| {
+            let copies = copies::load(writer)?;
+            let refetch = copies.into_iter().filter(|copy| copy.brought < copy.pass);
+            let refetch = refetch.map(|copy| copy.collection).collect();
+            let beginning = Beginning { cursor: apply::cursor(writer)?, refetch };
+            self.begun_anew.store(false, Ordering::Release);
+            self.wants_more.store(false, Ordering::Release);
+            Ok(beginning)
+        })
+    }
+
+    /// Whether there is more to fetch than the last stream was asked for: then a new one has to begin
+    /// ([`beginning`](Self::beginning)).
+    #[must_use]
+    pub fn wants_more(&self) -> bool {
+        self.wants_more.load(Ordering::Acquire)
     }
 
     /// Whether a collection has reached the head of the feed at least once: until then what is not in a
-    /// list may still come, and an empty one means "still loading". Ask before reading the list: a page
-    /// that is applied in between only adds.
+    /// list may still come, and an empty one means "still loading". Ask before reading the list, because
+    /// a page that is applied in between only adds, and after it, because a damaged mirror may have been
+    /// made anew.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn is_complete(&self, collection: Collection) -> Result<bool, MirrorError> {
-        let reached: bool = self
-            .read()
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM collections WHERE collection = ?)")?
-            .query_row([schema::number(collection)], |row| row.get(0))?;
-        Ok(reached)
-    }
-
-    /// Applies a page: rows, tombstones and cursor in one transaction. Applying it again is harmless.
-    ///
-    /// # Errors
-    /// [`MirrorError::OtherEpoch`] when it does not belong to the mirror's epoch: then
-    /// [`refetch`](Self::refetch).
-    pub fn apply(&self, page: &Page, end: &PageEnd) -> Result<Applied, MirrorError> {
-        let mut writer = self.write();
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let before = cursor(&transaction)?;
-        if let Some(before) = before {
-            if end.cursor.epoch != before.epoch {
-                return Err(MirrorError::OtherEpoch { ours: before.epoch, theirs: end.cursor.epoch });
-            }
-            if end.cursor.seq < before.seq {
-                return Ok(Applied::Behind);
-            }
-        }
-        let pass: i64 =
-            transaction.prepare_cached("SELECT pass FROM state")?.query_row([], |row| row.get(0))?;
-        write_documents(&transaction, page, pass, end.server_time)?;
-        transaction
-            .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
-            .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
-        let pulled_all = end.reaches_head() && reach_head(&transaction, pass)?;
-        transaction.commit()?;
-        if pulled_all {
-            writer.execute_batch("PRAGMA shrink_memory")?;
-        }
-        Ok(Applied::Advanced)
+        self.reading(|reader| {
+            let mut statement = reader.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM collections WHERE collection = ? AND swept > 0)",
+            )?;
+            Ok(statement.query_row([schema::number(collection)], |row| row.get(0))?)
+        })
     }
 
     /// Forgets the cursor, so that everything is pulled again: after the server refused the cursor, or
@@ -226,119 +239,38 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be written.
     pub fn refetch(&self) -> Result<(), MirrorError> {
-        self.write().execute("UPDATE state SET epoch = NULL, seq = NULL, pass = pass + 1", [])?;
-        Ok(())
+        self.writing(|writer| {
+            let transaction = writer.transaction()?;
+            transaction.execute("UPDATE state SET epoch = NULL, seq = NULL", [])?;
+            copies::begin_all(&transaction)?;
+            Ok(transaction.commit()?)
+        })
     }
 
-    fn open_once(opening: &MirrorOpening<'_>) -> Result<Option<Self>, MirrorError> {
-        let file = |cache_kib| Opening {
-            path: opening.path,
-            key: opening.key,
-            durability: Durability::ProcessCrash,
-            cache_kib,
-            migrations: schema::MIGRATIONS,
-        };
-        let writer = sqlite::open(&file(WRITER_CACHE_KIB))?;
-        if !claim(&writer, opening.facility)? {
-            return Ok(None);
-        }
-        sqlite::check(&writer)?;
-        // The check read every page; the memory goes back.
-        writer.execute_batch("PRAGMA shrink_memory")?;
-        let reader = sqlite::open_reader(&file(opening.cache_kib))?;
-        Ok(Some(Self { reader: Mutex::new(reader), writer: Mutex::new(writer), facility: opening.facility }))
+    /// Waits until something was found ([`untold`](Self::untold)), or there is more to fetch
+    /// ([`wants_more`](Self::wants_more)). It is so once after each opening.
+    pub async fn until_news(&self) {
+        self.news.notified().await;
     }
 
-    fn open_fresh(opening: &MirrorOpening<'_>) -> Result<Self, MirrorError> {
-        // A fresh file belongs to whoever opens it first.
-        Self::open_once(opening)?.ok_or(MirrorError::OtherFacility)
+    /// Whether a damaged file was set aside since this was asked last.
+    pub fn take_set_aside(&self) -> bool {
+        self.set_aside.swap(false, Ordering::AcqRel)
+    }
+
+    fn want_more(&self) {
+        self.wants_more.store(true, Ordering::Release);
+        self.news.notify_one();
     }
 
     fn permitted<A>(&self, permit: &Permit<A>) -> Result<(), MirrorError> {
-        let (organization, facility) = self.facility;
+        let (organization, facility) = self.place.facility;
         if permit.resource() == Resource::Facility(organization, facility) {
             Ok(())
         } else {
             Err(MirrorError::OtherFacility)
         }
     }
-
-    fn read(&self) -> MutexGuard<'_, Connection> {
-        // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> MutexGuard<'_, Connection> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Writes whose mirror it is into a fresh file; says whether it is this facility's.
-fn claim(writer: &Connection, facility: (OrganizationId, FacilityId)) -> Result<bool, MirrorError> {
-    let (organization, facility) = facility;
-    writer.execute(
-        "INSERT OR IGNORE INTO state (one, organization, facility, pass) VALUES (1, ?, ?, 1)",
-        params![organization.as_bytes(), facility.as_bytes()],
-    )?;
-    let mine: bool = writer.query_row(
-        "SELECT organization = ? AND facility = ? FROM state",
-        params![organization.as_bytes(), facility.as_bytes()],
-        |row| row.get(0),
-    )?;
-    Ok(mine)
-}
-
-/// Nothing was made after it came: what a clock that is ahead stamped sorts where it came, and does not
-/// stay before all that is newer.
-fn write_documents(
-    connection: &Connection,
-    page: &Page,
-    pass: i64,
-    came: Timestamp,
-) -> Result<(), MirrorError> {
-    let mut put = connection.prepare_cached(schema::PUT)?;
-    let mut remove = connection.prepare_cached(schema::REMOVE)?;
-    for document in page.documents() {
-        let collection = schema::number(document.collection);
-        match document.body {
-            Some(body) => put.execute(named_params! {
-                ":collection": collection,
-                ":id": document.id,
-                ":seq": signed(document.seq),
-                ":pass": pass,
-                ":patient": document.patient,
-                ":recorded_at": document.recorded_at.map(|made| made.min(came.as_millis())),
-                ":lookup": document.lookup,
-                ":body": body,
-            })?,
-            None => remove.execute(params![collection, document.id])?,
-        };
-    }
-    Ok(())
-}
-
-/// The device now has all there is: what this pass did not see is gone, and empty lists mean empty.
-/// Says whether a pull from the beginning ends here.
-fn reach_head(connection: &Connection, pass: i64) -> Result<bool, MirrorError> {
-    let swept: i64 = connection.prepare_cached("SELECT swept FROM state")?.query_row([], |row| row.get(0))?;
-    if swept >= pass {
-        return Ok(false);
-    }
-    connection.execute("DELETE FROM documents WHERE pass < ?", [pass])?;
-    connection.execute("UPDATE state SET swept = ?", [pass])?;
-    let mut reached = connection.prepare("INSERT OR IGNORE INTO collections (collection) VALUES (?)")?;
-    for collection in Collection::ALL {
-        reached.execute([schema::number(collection)])?;
-    }
-    Ok(true)
-}
-
-fn cursor(connection: &Connection) -> Result<Option<Cursor>, MirrorError> {
-    let row = connection
-        .prepare_cached("SELECT epoch, seq FROM state WHERE epoch IS NOT NULL")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(row.map(|(epoch, seq): (i64, i64)| Cursor { epoch: unsigned(epoch), seq: unsigned(seq) }))
 }
 
 /// SQLite's integers are signed; counters that count up by one never reach the difference.
@@ -348,31 +280,4 @@ fn signed(count: u64) -> i64 {
 
 fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
-}
-
-fn sidecar(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-fn set_aside(path: &Path) -> Result<PathBuf, MirrorError> {
-    let aside = sidecar(path, ".damaged");
-    let renamed = std::fs::rename(path, &aside);
-    renamed.map_err(|source| MirrorError::NotSetAside { path: path.to_owned(), source })?;
-    // A WAL left behind would be taken for the fresh file's.
-    remove(path)?;
-    Ok(aside)
-}
-
-fn remove(path: &Path) -> Result<(), MirrorError> {
-    for path in [path.to_owned(), sidecar(path, "-wal"), sidecar(path, "-shm")] {
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(MirrorError::NotSetAside { path, source });
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
 }

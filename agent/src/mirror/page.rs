@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use carepost_protocol::digest::Element;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
@@ -49,7 +50,7 @@ struct Entry {
     patient: Option<[u8; 16]>,
     recorded_at: Option<i64>,
     lookup: Option<Range<usize>>,
-    body: Option<Range<usize>>,
+    body: Option<(Range<usize>, Element)>,
 }
 
 /// A document as it is written into the file.
@@ -60,7 +61,16 @@ pub(super) struct Document<'a> {
     pub(super) patient: Option<&'a [u8; 16]>,
     pub(super) recorded_at: Option<i64>,
     pub(super) lookup: Option<&'a str>,
-    pub(super) body: Option<&'a [u8]>,
+    /// The exact bytes as sent, with their part in the digest; none when the document is gone.
+    pub(super) body: Option<(&'a [u8], Element)>,
+}
+
+/// What a document is found by besides its id.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Keys<'a> {
+    pub(super) patient: Option<[u8; 16]>,
+    pub(super) recorded_at: Option<i64>,
+    pub(super) lookup: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +88,32 @@ struct ReviewKeys {
 struct BadgeKeys<'a> {
     #[serde(borrow)]
     lookup: Cow<'a, str>,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn of(collection: Collection, body: &'a [u8]) -> serde_json::Result<Self> {
+        Ok(match collection {
+            Collection::Records => {
+                let keys: RecordKeys = serde_json::from_slice(body)?;
+                Self {
+                    patient: Some(*keys.patient_id.as_bytes()),
+                    recorded_at: Some(keys.recorded_at.as_millis()),
+                    lookup: None,
+                }
+            }
+            Collection::Reviews => {
+                let keys: ReviewKeys = serde_json::from_slice(body)?;
+                Self { patient: Some(*keys.patient_id.as_bytes()), ..Self::default() }
+            }
+            Collection::Badges => {
+                let keys: BadgeKeys<'a> = serde_json::from_slice(body)?;
+                Self { lookup: Some(keys.lookup), ..Self::default() }
+            }
+            Collection::Facilities | Collection::Users | Collection::Workflows | Collection::Patients => {
+                Self::default()
+            }
+        })
+    }
 }
 
 impl Page {
@@ -118,7 +154,7 @@ impl Page {
             body: None,
         };
         match (line.body, line.deleted) {
-            (Some(body), false) => self.take_body(&mut entry, body.get())?,
+            (Some(body), false) => self.take_body(&mut entry, body.get().as_bytes())?,
             (None, true) => {}
             (Some(_), true) | (None, false) => return Err(PageError::NotADocument),
         }
@@ -153,36 +189,25 @@ impl Page {
             patient: entry.patient.as_ref(),
             recorded_at: entry.recorded_at,
             lookup: entry.lookup.as_ref().and_then(text).and_then(|text| std::str::from_utf8(text).ok()),
-            body: entry.body.as_ref().and_then(text),
+            body: entry.body.as_ref().and_then(|(range, element)| Some((text(range)?, *element))),
         })
     }
 
-    fn take_body(&mut self, entry: &mut Entry, body: &str) -> Result<(), PageError> {
+    fn take_body(&mut self, entry: &mut Entry, body: &[u8]) -> Result<(), PageError> {
         let collection = entry.collection.name();
         let not_understood = |source| PageError::NotUnderstood { collection, source };
-        match entry.collection {
-            Collection::Records => {
-                let keys: RecordKeys = serde_json::from_str(body).map_err(not_understood)?;
-                entry.patient = Some(*keys.patient_id.as_bytes());
-                entry.recorded_at = Some(keys.recorded_at.as_millis());
-            }
-            Collection::Reviews => {
-                let keys: ReviewKeys = serde_json::from_str(body).map_err(not_understood)?;
-                entry.patient = Some(*keys.patient_id.as_bytes());
-            }
-            Collection::Badges => {
-                let keys: BadgeKeys<'_> = serde_json::from_str(body).map_err(not_understood)?;
-                entry.lookup = Some(self.keep(&keys.lookup));
-            }
-            Collection::Facilities | Collection::Users | Collection::Workflows | Collection::Patients => {}
-        }
-        entry.body = Some(self.keep(body));
+        let keys = Keys::of(entry.collection, body).map_err(not_understood)?;
+        entry.patient = keys.patient;
+        entry.recorded_at = keys.recorded_at;
+        entry.lookup = keys.lookup.map(|lookup| self.keep(lookup.as_bytes()));
+        let element = Element::of(entry.collection, &entry.id, entry.seq, body);
+        entry.body = Some((self.keep(body), element));
         Ok(())
     }
 
-    fn keep(&mut self, text: &str) -> Range<usize> {
+    fn keep(&mut self, text: &[u8]) -> Range<usize> {
         let start = self.text.len();
-        self.text.extend_from_slice(text.as_bytes());
+        self.text.extend_from_slice(text);
         start..self.text.len()
     }
 }

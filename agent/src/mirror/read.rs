@@ -1,17 +1,50 @@
 //! Typed reads of the mirror.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
 
-use carepost_protocol::id::{PatientId, UserId};
+use carepost_protocol::amend;
+use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::{
-    BadgeDocument, Collection, FacilityDocument, PatientDocument, RecordDocument, UserDocument,
+    BadgeDocument, Collection, FacilityDocument, PatientDocument, RecordDocument, ReviewDocument,
+    UserDocument,
 };
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Workflow;
 use rusqlite::{Connection, Params, params};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Mirror, MirrorError, schema};
+
+/// A charted record with its corrections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordThread {
+    /// The record as it was first charted.
+    pub root: RecordDocument,
+    /// Its corrections, and theirs, oldest first.
+    pub amendments: Vec<RecordDocument>,
+    /// What counts now: the record itself, or the corrections that nobody has corrected. Several were
+    /// made side by side, and all are to be shown.
+    pub leaves: Vec<RecordId>,
+}
+
+/// A resident's records, put together with their corrections.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RecordThreads {
+    /// Newest first, by when the record was first charted.
+    pub threads: Vec<RecordThread>,
+    /// Corrections of a record that is not here, newest first.
+    pub held: Vec<RecordDocument>,
+}
+
+/// What hangs a record together with others.
+#[derive(Deserialize)]
+struct Link {
+    id: RecordId,
+    #[serde(default)]
+    amends: Option<RecordId>,
+}
 
 impl Mirror {
     /// The facility itself; none before its document has come.
@@ -19,13 +52,7 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be read.
     pub fn facility(&self) -> Result<Option<FacilityDocument>, MirrorError> {
-        let id = self.facility_id();
-        one(
-            &self.read(),
-            Collection::Facilities,
-            BY_ID,
-            params![schema::number(Collection::Facilities), id.as_bytes()],
-        )
+        self.document(Collection::Facilities, self.facility_id().as_bytes())
     }
 
     /// A member of staff, active or not.
@@ -33,7 +60,7 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be read.
     pub fn user(&self, id: UserId) -> Result<Option<UserDocument>, MirrorError> {
-        one(&self.read(), Collection::Users, BY_ID, params![schema::number(Collection::Users), id.as_bytes()])
+        self.document(Collection::Users, id.as_bytes())
     }
 
     /// The badge with that lookup value, active or revoked. Where a card was issued anew, an active
@@ -42,13 +69,9 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be read.
     pub fn badge(&self, lookup: &str) -> Result<Option<BadgeDocument>, MirrorError> {
-        let badges: Vec<BadgeDocument> = all(
-            &self.read(),
-            Collection::Badges,
-            "SELECT body FROM documents WHERE lookup = ? ORDER BY seq DESC",
-            params![lookup],
-        )?;
-        let active = badges.iter().position(|badge| badge.is_active).unwrap_or(0);
+        const SQL: &str = "SELECT body FROM documents WHERE lookup = ? ORDER BY seq DESC";
+        let badges = self.reading(|reader| all(reader, Collection::Badges, SQL, params![lookup]))?;
+        let active = badges.iter().position(|badge: &BadgeDocument| badge.is_active).unwrap_or(0);
         Ok(badges.into_iter().nth(active))
     }
 
@@ -57,9 +80,7 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be read.
     pub fn workflows(&self) -> Result<Vec<Workflow>, MirrorError> {
-        let number = schema::number(Collection::Workflows);
-        let mut workflows: Vec<Workflow> =
-            all(&self.read(), Collection::Workflows, OF_COLLECTION, params![number])?;
+        let mut workflows: Vec<Workflow> = self.documents(Collection::Workflows)?;
         workflows.retain(|workflow| workflow.enabled);
         workflows.sort_by(|a, b| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
         Ok(workflows)
@@ -71,9 +92,7 @@ impl Mirror {
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
     pub fn residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<PatientDocument>, MirrorError> {
         self.permitted(permit)?;
-        let number = schema::number(Collection::Patients);
-        let mut residents: Vec<PatientDocument> =
-            all(&self.read(), Collection::Patients, OF_COLLECTION, params![number])?;
+        let mut residents: Vec<PatientDocument> = self.documents(Collection::Patients)?;
         residents.retain(|resident| resident.is_active);
         residents.sort_by(by_room_then_name);
         Ok(residents)
@@ -89,15 +108,11 @@ impl Mirror {
         id: PatientId,
     ) -> Result<Option<PatientDocument>, MirrorError> {
         self.permitted(permit)?;
-        one(
-            &self.read(),
-            Collection::Patients,
-            BY_ID,
-            params![schema::number(Collection::Patients), id.as_bytes()],
-        )
+        self.document(Collection::Patients, id.as_bytes())
     }
 
     /// A resident's latest records, newest first; one from the future counts as made when it came.
+    /// Corrections are records of their own.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
@@ -108,29 +123,137 @@ impl Mirror {
         limit: usize,
     ) -> Result<Vec<RecordDocument>, MirrorError> {
         self.permitted(permit)?;
-        all(
-            &self.read(),
-            Collection::Records,
-            "SELECT body FROM documents WHERE patient = ? AND collection = ? ORDER BY recorded_at DESC, id DESC LIMIT ?",
-            params![
-                patient.as_bytes(),
-                schema::number(Collection::Records),
-                i64::try_from(limit).unwrap_or(i64::MAX)
-            ],
-        )
+        self.reading(|reader| all(reader, Collection::Records, NEWEST_FIRST, newest(patient, limit)))
+    }
+
+    /// A resident's latest records, each with all its corrections; at most `limit` of either kind.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn threads(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+        limit: usize,
+    ) -> Result<RecordThreads, MirrorError> {
+        self.permitted(permit)?;
+        self.reading(|reader| {
+            // One state for both readings.
+            let reader = reader.unchecked_transaction()?;
+            put_together(&reader, patient, limit)
+        })
+    }
+
+    /// What somebody has to look at, or had to, newest first.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn reviews(
+        &self,
+        permit: &Permit<ReadPatients>,
+        open_only: bool,
+        limit: usize,
+    ) -> Result<Vec<ReviewDocument>, MirrorError> {
+        // A review's id begins with when it was opened.
+        const SQL: &str = "SELECT body FROM documents WHERE collection = ? ORDER BY id DESC";
+        self.permitted(permit)?;
+        self.reading(|reader| {
+            let mut reviews = Vec::new();
+            each(reader, Collection::Reviews, SQL, [schema::number(Collection::Reviews)], |review| {
+                let review: ReviewDocument = review;
+                if reviews.len() < limit && (!open_only || review.resolved.is_none()) {
+                    reviews.push(review);
+                }
+                reviews.len() < limit
+            })?;
+            Ok(reviews)
+        })
+    }
+
+    /// The reviews about a resident, newest first.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn reviews_of(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+    ) -> Result<Vec<ReviewDocument>, MirrorError> {
+        const SQL: &str = "SELECT body FROM documents WHERE patient = ? AND collection = ? ORDER BY id DESC";
+        self.permitted(permit)?;
+        let number = schema::number(Collection::Reviews);
+        self.reading(|reader| all(reader, Collection::Reviews, SQL, params![patient.as_bytes(), number]))
+    }
+
+    fn document<T: DeserializeOwned>(
+        &self,
+        collection: Collection,
+        id: &[u8; 16],
+    ) -> Result<Option<T>, MirrorError> {
+        self.reading(|reader| by_id(reader, collection, id))
+    }
+
+    fn documents<T: DeserializeOwned>(&self, collection: Collection) -> Result<Vec<T>, MirrorError> {
+        const SQL: &str = "SELECT body FROM documents WHERE collection = ?";
+        self.reading(|reader| all(reader, collection, SQL, [schema::number(collection)]))
     }
 }
 
-const BY_ID: &str = "SELECT body FROM documents WHERE collection = ? AND id = ?";
-const OF_COLLECTION: &str = "SELECT body FROM documents WHERE collection = ?";
+const NEWEST_FIRST: &str = "SELECT body FROM documents WHERE patient = ? AND collection = ?
+    ORDER BY recorded_at DESC, id DESC LIMIT ?";
 
-fn one<T: DeserializeOwned>(
-    connection: &Connection,
+fn newest(patient: PatientId, limit: usize) -> ([u8; 16], i64, i64) {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    (*patient.as_bytes(), schema::number(Collection::Records), limit)
+}
+
+fn put_together(reader: &Connection, patient: PatientId, limit: usize) -> Result<RecordThreads, MirrorError> {
+    const RECORDS: Collection = Collection::Records;
+    let links: Vec<Link> = all(reader, RECORDS, NEWEST_FIRST, newest(patient, usize::MAX))?;
+    let places: BTreeMap<RecordId, usize> = links.iter().map(|link| link.id).zip(0..).collect();
+    let found = amend::threads(links.iter().map(|link| (link.id, link.amends)));
+    let newest_first = |id: &RecordId| places.get(id).copied();
+    let document = |id: &RecordId| by_id::<RecordDocument>(reader, RECORDS, id.as_bytes());
+    let mut children: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
+    for link in &links {
+        if let Some(parent) = link.amends {
+            children.entry(parent).or_default().push(link.id);
+        }
+    }
+
+    let mut threads = found.threads;
+    threads.sort_by_key(|thread| newest_first(&thread.root));
+    threads.truncate(limit);
+    let mut put = RecordThreads::default();
+    for thread in threads {
+        let Some(root) = document(&thread.root)? else { continue };
+        let mut amendments = Vec::new();
+        let mut open = vec![thread.root];
+        while let Some(next) = open.pop() {
+            for child in children.get(&next).into_iter().flatten() {
+                open.push(*child);
+                amendments.extend(document(child)?);
+            }
+        }
+        amendments.sort_by_key(|amendment: &RecordDocument| Reverse(newest_first(&amendment.id)));
+        put.threads.push(RecordThread { root, amendments, leaves: thread.leaves });
+    }
+    let mut held = found.held;
+    held.sort_by_key(newest_first);
+    for id in held.iter().take(limit) {
+        put.held.extend(document(id)?);
+    }
+    Ok(put)
+}
+
+fn by_id<T: DeserializeOwned>(
+    reader: &Connection,
     collection: Collection,
-    sql: &str,
-    parameters: impl Params,
+    id: &[u8; 16],
 ) -> Result<Option<T>, MirrorError> {
-    Ok(all(connection, collection, sql, parameters)?.into_iter().next())
+    const SQL: &str = "SELECT body FROM documents WHERE collection = ? AND id = ?";
+    let mut found = all(reader, collection, SQL, params![schema::number(collection), id])?;
+    Ok(found.pop())
 }
 
 fn all<T: DeserializeOwned>(
@@ -139,16 +262,33 @@ fn all<T: DeserializeOwned>(
     sql: &str,
     parameters: impl Params,
 ) -> Result<Vec<T>, MirrorError> {
+    let mut documents = Vec::new();
+    each(connection, collection, sql, parameters, |document| {
+        documents.push(document);
+        true
+    })?;
+    Ok(documents)
+}
+
+/// Gives each document to `take`, until that wants no more.
+fn each<T: DeserializeOwned>(
+    connection: &Connection,
+    collection: Collection,
+    sql: &str,
+    parameters: impl Params,
+    mut take: impl FnMut(T) -> bool,
+) -> Result<(), MirrorError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
-    let mut documents = Vec::new();
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_bytes().map_err(rusqlite::Error::from)?;
         let document = serde_json::from_slice(body)
             .map_err(|source| MirrorError::NotUnderstood { collection: collection.name(), source })?;
-        documents.push(document);
+        if !take(document) {
+            break;
+        }
     }
-    Ok(documents)
+    Ok(())
 }
 
 fn by_room_then_name(a: &PatientDocument, b: &PatientDocument) -> Ordering {

@@ -4,12 +4,20 @@ use carepost_protocol::record::Collection;
 
 /// The numbered migrations.
 ///
-/// `documents` has one row for each document of any collection, keyed so that a page of the feed is
-/// written in few places. The columns beside `body` are what rows are found by: `patient` and
-/// `recorded_at` of records, `lookup` of badges; they are NULL elsewhere, and the indexes leave those
-/// rows out. `pass` is the pull that last named the row. `collections` has those that have reached the
-/// head of the feed at least once.
-pub(super) const MIGRATIONS: &[&str] = &["
+/// 1. `documents` has one row for each document of any collection, keyed so that a page of the feed is
+///    written in few places. The columns beside `body` are what rows are found by: `patient` and
+///    `recorded_at` of records, `patient` of reviews, `lookup` of badges; they are NULL elsewhere, and
+///    the indexes leave those rows out. `pass` is the pass that last named the row.
+/// 2. `element` is the row's part in its collection's digest. `collections` says of each collection how
+///    its copy stands: a *pass* names every document once; by `brought` all up to the cursor were named,
+///    at the next head what it did not name goes, and then `swept` is the pass as well. `count` and `sum`
+///    are the digest of the rows that the pass has named, so that it begins at nothing and needs no
+///    reading when the pass ends. `news` waits to be written into the audit log.
+///
+///    A file from before has no elements, so its collections begin a pass: they stay readable, and are
+///    fetched again with the next stream.
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE documents (
         collection INTEGER NOT NULL,
         id BLOB NOT NULL CHECK (length(id) = 16),
@@ -33,18 +41,65 @@ pub(super) const MIGRATIONS: &[&str] = &["
         pass INTEGER NOT NULL,
         swept INTEGER NOT NULL DEFAULT 0
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE documents ADD COLUMN element BLOB CHECK (length(element) = 16);
+    ALTER TABLE collections RENAME TO reached;
+    CREATE TABLE collections (
+        collection INTEGER PRIMARY KEY,
+        pass INTEGER NOT NULL,
+        brought INTEGER NOT NULL,
+        swept INTEGER NOT NULL,
+        count INTEGER NOT NULL DEFAULT 0,
+        sum BLOB NOT NULL DEFAULT x'00000000000000000000000000000000' CHECK (length(sum) = 16),
+        differs_since INTEGER,
+        refetches INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    INSERT INTO collections (collection, pass, brought, swept)
+        SELECT collection, pass + 1, iif(epoch IS NULL, pass + 1, 0), pass FROM reached, state;
+    DROP TABLE reached;
+    ALTER TABLE state DROP COLUMN pass;
+    ALTER TABLE state DROP COLUMN swept;
+    CREATE TABLE news (
+        collection INTEGER NOT NULL,
+        mended INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        found INTEGER NOT NULL,
+        held INTEGER NOT NULL,
+        expected INTEGER NOT NULL,
+        PRIMARY KEY (collection, mended)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
-/// A document's latest version.
-pub(super) const PUT: &str = "
-    INSERT INTO documents (collection, id, seq, pass, patient, recorded_at, lookup, body)
-    VALUES (:collection, :id, :seq, :pass, :patient, :recorded_at, :lookup, :body)
-    ON CONFLICT (collection, id) DO UPDATE SET
-        seq = excluded.seq, pass = excluded.pass, patient = excluded.patient,
-        recorded_at = excluded.recorded_at, lookup = excluded.lookup, body = excluded.body";
+/// A collection that this file does not know yet. After the first page it has to be fetched, because an
+/// agent that did not know it left its documents out.
+pub(super) const REGISTER: &str = "
+    INSERT INTO collections (collection, pass, brought, swept)
+    SELECT ?1, first.pass, iif(state.epoch IS NULL, first.pass, 0), 0 FROM state,
+        (SELECT coalesce(max(pass), 0) + 1 AS pass FROM documents WHERE collection = ?1) AS first";
+
+/// A document that is new here; nothing when it is not.
+pub(super) const PUT_NEW: &str = "
+    INSERT INTO documents (collection, id, seq, pass, patient, recorded_at, lookup, body, element)
+    VALUES (:collection, :id, :seq, :pass, :patient, :recorded_at, :lookup, :body, :element)
+    ON CONFLICT (collection, id) DO NOTHING";
+
+/// The version of a document that is here: when it was named, and its part in the digest.
+pub(super) const HELD: &str = "SELECT pass, element FROM documents WHERE collection = ? AND id = ?";
+
+/// The latest version of a document that is here.
+pub(super) const PUT_OVER: &str = "
+    UPDATE documents SET seq = :seq, pass = :pass, patient = :patient, recorded_at = :recorded_at,
+        lookup = :lookup, body = :body, element = :element
+    WHERE collection = :collection AND id = :id";
 
 /// A tombstone: the row goes, and the cursor keeps it from coming back.
-pub(super) const REMOVE: &str = "DELETE FROM documents WHERE collection = ? AND id = ?";
+pub(super) const REMOVE: &str =
+    "DELETE FROM documents WHERE collection = ? AND id = ? RETURNING pass, element";
+
+/// What a pass did not name goes when it ends.
+pub(super) const SWEEP: &str = "DELETE FROM documents WHERE collection = ? AND pass <> ?";
 
 /// A collection's number in the file. Numbers are never used again for another collection.
 pub(super) const fn number(collection: Collection) -> i64 {

@@ -1,4 +1,10 @@
-use std::path::Path;
+mod damage;
+mod digest;
+mod feed;
+mod random;
+mod threads;
+
+use std::path::{Path, PathBuf};
 
 use carepost_protocol::facility::FacilityType;
 use carepost_protocol::id::{BadgeId, PatientId, RecordId, SessionId, UserId};
@@ -7,7 +13,8 @@ use carepost_protocol::record::{
 };
 use carepost_protocol::role::{Actor, ReadPatients, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::wire::pull::Line;
+use carepost_protocol::wire::pull::{Line, PageEnd};
+use rusqlite::TransactionBehavior;
 use serde::Serialize;
 
 use super::*;
@@ -298,8 +305,9 @@ fn readers_do_not_wait_for_a_page() {
     let mut page = Page::default();
     put(&mut page, Collection::Patients, patient(1, "A", None).id, 1, &patient(1, "A", None));
     mirror.apply(&page, &end(1, 1, 1)).unwrap();
-    let mut writer = mirror.write();
-    let applying = writer.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let mut writer = mirror.writer.lock().unwrap();
+    let applying = writer.as_mut().unwrap();
+    let applying = applying.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     applying.execute("DELETE FROM documents", []).unwrap();
     assert_eq!(names(&mirror), ["A"], "what was there before the page, at once");
     applying.rollback().unwrap();

@@ -86,14 +86,24 @@ fn queue_again(outbox: &Outbox, lane: Lane, next_n: u64) -> Result<(), OutboxErr
 pub(super) async fn read_stream(
     upstream: &Upstream,
     stream: StreamId,
-    cursor: Option<Cursor>,
+    ward: &Arc<Ward>,
     reports: &mpsc::Sender<Report>,
 ) -> SyncEvent {
     let failed = |error: &UpstreamError| {
         tracing::info!(%error, "the live stream ended");
         SyncEvent::StreamFailed(stream, trouble(error))
     };
-    let mut pages = match upstream.live(cursor).await {
+    let mirror = Arc::clone(ward.mirror());
+    // The mirror itself says where it stands: it may have been made anew since the engine heard of it.
+    let standing = match spawn_blocking(move || mirror.beginning()).await {
+        Ok(Ok(beginning)) => beginning.standing(),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the mirror does not say where it stands");
+            return SyncEvent::StreamFailed(stream, Trouble::Local);
+        }
+        Err(_) => return SyncEvent::StreamFailed(stream, Trouble::Local),
+    };
+    let mut pages = match upstream.live(&standing).await {
         Ok(pages) => pages,
         Err(error) => return failed(&error),
     };

@@ -4,6 +4,7 @@
 //! The kiosk page, the badges and charting start first and need nothing from here on: whatever
 //! happens to the network, they go on.
 
+mod checking;
 mod enrolling;
 mod exchange;
 mod network;
@@ -153,7 +154,8 @@ async fn talk(
             }
         }
     };
-    syncing::sync(opened, desk, &ward, upstream).await?;
+    let check_every = Duration::from_secs(config.mirror.check_every);
+    syncing::sync(opened, desk, &ward, upstream, check_every).await?;
     // The screen first: a full disk must not keep a deactivated device at work.
     desk.stand(Standing::Revoked);
     tracing::warn!("this device was deactivated: it shows and sends nothing any more");

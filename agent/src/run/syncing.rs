@@ -12,7 +12,7 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
 use carepost_protocol::wire::pull::Cursor;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
@@ -38,6 +38,8 @@ pub(super) enum Report {
     Applied { cursor: Cursor, server_time: Timestamp },
     /// The mirror has to be pulled from the beginning.
     MirrorRefused,
+    /// The mirror was found to differ, or to be equal again.
+    MirrorDiffers,
     /// The server lives.
     KeepAlive { stream: StreamId, server_time: Timestamp },
     /// How many entries need a person, as of a receipt.
@@ -54,6 +56,7 @@ pub(super) async fn sync(
     desk: &Arc<Desk>,
     ward: &Arc<Ward>,
     upstream: &Upstream,
+    check_every: Duration,
 ) -> anyhow::Result<()> {
     let (reports, mut heard) = mpsc::channel(16);
     let mut uplink = Uplink {
@@ -68,6 +71,7 @@ pub(super) async fn sync(
         stream: None,
         page: None,
         stopped: false,
+        online: false,
         wedged: 0,
         reader: desk.reader(),
         active_user: ward.active_user(),
@@ -76,11 +80,14 @@ pub(super) async fn sync(
         next_prune: opened.clock.monotonic(),
     };
     uplink.start().await?;
+    let clock = Arc::clone(&opened.clock);
+    uplink.tasks.spawn(super::checking::watch(Arc::clone(ward), clock, check_every));
     while !uplink.stopped {
         let wait = uplink.until_due();
         tokio::select! {
             Some(report) = heard.recv() => uplink.take(report),
             () = ward.until_saved() => uplink.saved(),
+            () = ward.mirror().until_news() => uplink.mirror_news(),
             () = tokio::time::sleep(wait) => uplink.tick(),
             Some(_) = uplink.tasks.join_next() => {}
         }
@@ -101,6 +108,7 @@ struct Uplink {
     stream: Option<AbortHandle>,
     page: Option<(Box<Page>, oneshot::Sender<()>)>,
     stopped: bool,
+    online: bool,
     wedged: u64,
     reader: ReaderState,
     active_user: Option<UserId>,
@@ -186,6 +194,7 @@ impl Uplink {
                 self.desk.changed();
             }
             Report::MirrorRefused => self.refetch(true),
+            Report::MirrorDiffers => self.heart(HeartbeatEvent::Changed),
             Report::Wedged(wedged) => {
                 if wedged > self.wedged {
                     tracing::warn!(wedged, "the server refused entries: they need attention");
@@ -257,6 +266,11 @@ impl Uplink {
         }
         let online = matches!(self.engine.link(), Link::Online { .. });
         self.desk.set_link(online, clock.now());
+        if online && !std::mem::replace(&mut self.online, online) {
+            // What became of this device while it was away is not held back for a minute.
+            self.heart(HeartbeatEvent::Changed);
+        }
+        self.online = online;
         let stuck = Lane::ALL.into_iter().filter(|lane| self.engine.stuck(*lane).is_some()).count();
         self.desk.set_stuck(u64::try_from(stuck).unwrap_or(u64::MAX));
     }
@@ -269,7 +283,7 @@ impl Uplink {
                 tracing::error!(lane = lane.name(), ?why, "the server does not take what waits here");
                 self.heart(HeartbeatEvent::Changed);
             }
-            SyncEffect::OpenStream { stream, cursor } => self.open_stream(stream, cursor),
+            SyncEffect::OpenStream { stream, .. } => self.open_stream(stream),
             SyncEffect::CloseStream(_) => {
                 if let Some(task) = self.stream.take() {
                     task.abort();
@@ -312,13 +326,13 @@ impl Uplink {
         });
     }
 
-    fn open_stream(&mut self, stream: StreamId, cursor: Option<Cursor>) {
+    fn open_stream(&mut self, stream: StreamId) {
         if let Some(task) = self.stream.take() {
             task.abort();
         }
-        let (upstream, reports) = (self.upstream.clone(), self.reports.clone());
+        let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
         self.stream = Some(self.tasks.spawn(async move {
-            let event = read_stream(&upstream, stream, cursor, &reports).await;
+            let event = read_stream(&upstream, stream, &ward, &reports).await;
             let _ = reports.send(Report::Sync(event)).await;
         }));
     }
@@ -346,6 +360,25 @@ impl Uplink {
                 }
             };
             let _ = reports.send(report).await;
+        });
+    }
+
+    /// The mirror found that it differs or is equal again, or was made anew.
+    fn mirror_news(&mut self) {
+        let (ward, desk, reports) = (Arc::clone(&self.ward), Arc::clone(&self.desk), self.reports.clone());
+        self.tasks.spawn(async move {
+            let told =
+                spawn_blocking(move || (ward.tell_of_mirror(), ward.mirror().wants_more(), ward)).await;
+            let Ok((told, wants_more, ward)) = told else { return };
+            if told {
+                desk.changed();
+                let _ = reports.send(Report::MirrorDiffers).await;
+            }
+            if wants_more {
+                let cursor = spawn_blocking(move || ward.mirror().cursor().ok().flatten()).await;
+                let event = SyncEvent::MirrorWantsMore { cursor: cursor.ok().flatten() };
+                let _ = reports.send(Report::Sync(event)).await;
+            }
         });
     }
 
@@ -416,7 +449,7 @@ fn describe(opened: &Opened, desk: &Desk, ward: &Ward) -> Heartbeat {
         },
         cursor: ward.mirror().cursor().ok().flatten(),
         active_user: ward.active_user(),
-        mirror: MirrorState::default(),
+        mirror: ward.mirror().agreement().unwrap_or_default(),
         no_progress: None,
         refused: Vec::new(),
     }

@@ -13,7 +13,7 @@ use carepost_protocol::id::{BootId, DeviceId};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::pull::Standing;
 use carepost_protocol::wire::push::PushReceipt;
 use carepost_protocol::wire::{BOOT_HEADER, VERSION, VERSION_HEADER};
 use reqwest::header::{
@@ -187,16 +187,24 @@ impl Upstream {
         read_json(accept(request.send().await.map_err(transport)?).await?).await
     }
 
-    /// Opens the stream of documents that stays open: from the cursor, or from the beginning.
+    /// Opens the stream of documents that stays open: from where the device stands.
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub async fn live(&self, cursor: Option<Cursor>) -> Result<PageStream, UpstreamError> {
+    pub async fn live(&self, standing: &Standing) -> Result<PageStream, UpstreamError> {
         let mut url = self.url("api/v1/sync/live")?;
-        if let Some(Cursor { epoch, seq }) = cursor {
-            url.query_pairs_mut()
-                .append_pair("epoch", &epoch.to_string())
-                .append_pair("seq", &seq.to_string());
+        let pairs = [
+            ("epoch", standing.epoch.map(|epoch| epoch.to_string())),
+            ("seq", standing.seq.map(|seq| seq.to_string())),
+            ("incarnation", standing.incarnation.map(|incarnation| incarnation.to_string())),
+            ("care", standing.care.map(|n| n.to_string())),
+            ("audit", standing.audit.map(|n| n.to_string())),
+            ("refetch", standing.refetch.clone()),
+        ];
+        for (key, value) in pairs {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(key, &value);
+            }
         }
         let request = self.http.get(url).header(ACCEPT_ENCODING, "zstd");
         let answer = accept(request.send().await.map_err(transport)?).await?;

@@ -14,6 +14,7 @@ use super::{Said, show};
 const DEVICE: &[&str] = &[
     "device_name",
     "device_type",
+    "phi_mode",
     "state",
     "is_online",
     "sync_status",
@@ -52,6 +53,16 @@ pub(super) enum Device {
     Show {
         /// The device's id.
         device: DeviceId,
+    },
+    /// Say how much of a resident a device is sent; it then makes its copy anew.
+    #[command(
+        after_help = "Example:\n  carepost-server device phi-mode 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42 free"
+    )]
+    PhiMode {
+        /// The device's id.
+        device: DeviceId,
+        /// full, minimal (initials and room), free (case number only), or facility: as the facility says.
+        mode: String,
     },
     /// Deactivate a device: its key is refused from now on.
     Deactivate {
@@ -101,6 +112,10 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         }
         Device::Show { device } => {
             return Ok(Said::Thing(client.get(&format!("/api/v1/devices/{device}")).await?, &[]));
+        }
+        Device::PhiMode { device, mode } => {
+            let mode = (mode != "facility").then_some(mode);
+            client.put(&format!("/api/v1/devices/{device}"), &json!({"phi_mode": mode})).await?
         }
         Device::Deactivate { device } => {
             client.post(&format!("/api/v1/devices/{device}/deactivate"), &json!({})).await?

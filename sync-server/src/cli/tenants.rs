@@ -10,8 +10,16 @@ use super::client::Client;
 use super::{Said, people, show};
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
-const FACILITY: &[&str] =
-    &["name", "facility_type", "licensed_beds", "current_census", "occupancy_rate", "available_beds", "id"];
+const FACILITY: &[&str] = &[
+    "name",
+    "facility_type",
+    "licensed_beds",
+    "current_census",
+    "occupancy_rate",
+    "available_beds",
+    "phi_mode",
+    "id",
+];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Org {
@@ -79,6 +87,14 @@ pub(super) enum Facility {
         /// So many.
         census: u32,
     },
+    /// Say how much of a resident the devices of a facility are sent; they then make their copies anew.
+    #[command(after_help = "Example:\n  carepost-server facility phi-mode Riverside minimal")]
+    PhiMode {
+        /// The facility, by name or id.
+        facility: String,
+        /// full, minimal (initials and room) or free (case number only).
+        mode: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +113,10 @@ pub(super) struct CreateFacility {
     /// Whom to call when a kiosk cannot help.
     #[arg(long)]
     phone: Option<String>,
+    /// How much of a resident its devices are sent: full, minimal (initials and room) or free (case number
+    /// only).
+    #[arg(long, value_name = "MODE", default_value = "full")]
+    phi_mode: String,
 }
 
 pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
@@ -104,8 +124,12 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         Facility::List => client.get("/api/v1/facilities").await?,
         Facility::Create(new) => {
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
-                "current_census": new.census, "phone": new.phone});
+                "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode});
             client.post("/api/v1/facilities", &body).await?
+        }
+        Facility::PhiMode { facility, mode } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}"), &json!({"phi_mode": mode})).await?
         }
         Facility::Census { facility, census } => {
             let id = facility_id(client, &facility).await?;

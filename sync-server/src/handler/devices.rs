@@ -4,7 +4,10 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carepost_protocol::audit::{AuditAction, AuditEventType};
-use carepost_protocol::device::{DeviceState, DeviceType, SyncStatus, is_online, sync_status};
+use carepost_protocol::device::{
+    DeviceState, DeviceType, SyncReason, SyncStatus, is_online, sync_reasons, sync_status,
+};
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
@@ -12,7 +15,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, present};
 use crate::app::App;
 use crate::audit::Note;
 use crate::body::{Faults, Id, Json};
@@ -49,6 +52,10 @@ pub struct UpdateDevice {
     /// What kind of device it is.
     #[serde(default, alias = "deviceType")]
     device_type: Option<DeviceType>,
+    /// How much of a resident it is sent; null is as the facility says. The device makes its copy anew.
+    #[serde(default, alias = "phiMode", deserialize_with = "present")]
+    #[schema(value_type = Option<PhiMode>)]
+    phi_mode: Option<Option<PhiMode>>,
 }
 
 /// A device and how it is.
@@ -62,6 +69,8 @@ pub struct DeviceView {
     device_name: String,
     /// What kind of device it is.
     device_type: DeviceType,
+    /// How much of a resident it is sent; null is as the facility says.
+    phi_mode: Option<PhiMode>,
     /// Where it stands.
     state: DeviceState,
     /// Whether it may work: ACTIVE.
@@ -82,7 +91,9 @@ pub struct DeviceView {
     last_seen: Option<Timestamp>,
     /// How well its copy and the server's agree (S1-30).
     sync_status: SyncStatus,
-    /// Why it is not SYNCED, in words.
+    /// Every reason why it is not SYNCED, the gravest first.
+    sync_reasons: Vec<SyncReason>,
+    /// The same in words.
     sync_reason: Option<String>,
     /// The last sync that succeeded.
     last_sync: Option<Timestamp>,
@@ -96,6 +107,12 @@ pub struct DeviceView {
     encrypted: Option<bool>,
     /// How far its clock is ahead of the server's, in milliseconds.
     clock_skew_ms: Option<i64>,
+    /// The names of the collections of its copy that were found to differ and are not mended yet.
+    differs: Vec<String>,
+    /// How often it had to fetch a collection again because it differed.
+    refetches: u64,
+    /// For how many seconds nothing has moved, though the device reaches the server and something waits.
+    no_progress: Option<u64>,
     /// When it was registered.
     created_at: Timestamp,
 }
@@ -164,7 +181,8 @@ pub async fn update_device(
     let mut faults = Faults::default();
     faults.maybe_text("device_name", asked.device_name.as_deref(), 100);
     faults.check()?;
-    let patch = DevicePatch { name: asked.device_name, device_type: asked.device_type };
+    let patch =
+        DevicePatch { name: asked.device_name, device_type: asked.device_type, phi_mode: asked.phi_mode };
     let device = person.noting(note(&person, AuditAction::Update))?.update_device(id, patch).await?;
     Ok(axum::Json(view(&app, device)))
 }
@@ -183,18 +201,21 @@ pub async fn deactivate_device(
 /// A device as of now.
 pub(super) fn view(app: &App, it: Device) -> DeviceView {
     let now = clock::now();
-    let status = sync_status(&it.sync, now, &app.config.thresholds());
+    let thresholds = app.config.thresholds();
+    let reasons = sync_reasons(&it.sync, now, &thresholds);
     DeviceView {
         is_active: it.state == DeviceState::Active,
         is_online: is_online(it.last_seen, now),
-        sync_status: status,
-        sync_reason: reason(status, &it, now),
+        sync_status: sync_status(&it.sync, now, &thresholds),
+        sync_reason: words(&reasons, &it, now),
+        sync_reasons: reasons,
         last_sync: it.sync.last_sync,
         wedged: it.sync.wedged,
         id: it.id,
         facility_id: it.facility_id,
         device_name: it.name,
         device_type: it.device_type,
+        phi_mode: it.phi_mode,
         state: it.state,
         device_uuid: it.device_uuid,
         mac_addresses: it.mac_addresses,
@@ -206,32 +227,49 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         reader: it.reader,
         encrypted: it.encrypted,
         clock_skew_ms: it.clock_skew_ms,
+        differs: it.differs,
+        refetches: it.refetches,
+        no_progress: it.no_progress,
         created_at: it.created_at,
     }
 }
 
-fn reason(status: SyncStatus, device: &Device, now: Timestamp) -> Option<String> {
-    let minutes = |since: Timestamp| now.since(since).as_secs() / 60;
-    match status {
-        SyncStatus::Synced => None,
-        SyncStatus::NeverSynced => Some("No sync has succeeded yet.".to_owned()),
-        SyncStatus::OutOfSync if device.sync.wedged == 1 => {
-            Some("1 entry was refused and needs attention.".to_owned())
+/// The reasons as an administrator reads them.
+fn words(reasons: &[SyncReason], device: &Device, now: Timestamp) -> Option<String> {
+    let words: Vec<String> = reasons.iter().map(|reason| in_words(*reason, device, now)).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
+    let minutes = |since: Option<Timestamp>| since.map_or(0, |since| now.since(since).as_secs() / 60);
+    match reason {
+        SyncReason::NeverSynced => "No sync has succeeded yet.".to_owned(),
+        SyncReason::RefusedChanges if device.sync.wedged == 1 => {
+            "1 entry was refused and needs attention.".to_owned()
         }
-        SyncStatus::OutOfSync if device.sync.wedged > 0 => {
-            Some(format!("{} entries were refused and need attention.", device.sync.wedged))
+        SyncReason::RefusedChanges => {
+            format!("{} entries were refused and need attention.", device.sync.wedged)
         }
-        SyncStatus::OutOfSync if device.sync.cursor_refused => {
-            Some("Its copy is of another past of this server and is pulled anew.".to_owned())
+        SyncReason::CursorRefused => {
+            "Its copy is of another past of this server and is fetched anew.".to_owned()
         }
-        SyncStatus::OutOfSync | SyncStatus::Stale => {
-            let synced =
-                device.sync.last_sync.map(|at| format!("The last sync was {} minutes ago", minutes(at)));
-            let waits = device
-                .sync
-                .oldest_waiting
-                .map(|at| format!("the oldest entry waits {} minutes", minutes(at)));
-            Some(format!("{}.", [synced, waits].into_iter().flatten().collect::<Vec<_>>().join("; ")))
+        SyncReason::MirrorDiffers => {
+            let names = device.differs.join(", ");
+            format!("Its copy of {names} was found to differ and is fetched again.")
+        }
+        SyncReason::NoProgress => {
+            let waited = device.no_progress.unwrap_or(0) / 60;
+            format!("Nothing has moved for {waited} minutes, though it reaches the server.")
+        }
+        SyncReason::Quarantined => {
+            "Two copies of it are at work: find the one that should not be, then release or deactivate it."
+                .to_owned()
+        }
+        SyncReason::NoRecentSync => {
+            format!("The last sync was {} minutes ago.", minutes(device.sync.last_sync))
+        }
+        SyncReason::OldChangesWaiting => {
+            format!("The oldest entry waits {} minutes.", minutes(device.sync.oldest_waiting))
         }
     }
 }

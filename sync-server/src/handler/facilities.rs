@@ -1,7 +1,7 @@
 //! Facilities (S1-41 to S1-45).
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::facility::{FacilityType, available_beds, occupancy_rate};
+use carepost_protocol::facility::{FacilityType, PhiMode, available_beds, occupancy_rate};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
 use http::StatusCode;
@@ -38,6 +38,9 @@ pub struct CreateFacility {
     /// Whom to call.
     #[serde(default)]
     phone: Option<String>,
+    /// How much of a resident its devices are sent.
+    #[serde(default, alias = "phiMode")]
+    phi_mode: PhiMode,
 }
 
 /// What changes of a facility; what is absent stays as it is, what is null is removed.
@@ -61,6 +64,9 @@ pub struct UpdateFacility {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     phone: Option<Option<String>>,
+    /// How much of a resident its devices are sent. Those concerned make their copies anew.
+    #[serde(default, alias = "phiMode")]
+    phi_mode: Option<PhiMode>,
 }
 
 /// How many residents there are.
@@ -93,6 +99,8 @@ pub struct FacilityView {
     available_beds: Option<u32>,
     /// Whom to call.
     phone: Option<String>,
+    /// How much of a resident its devices are sent.
+    phi_mode: PhiMode,
     /// When it was created.
     created_at: Timestamp,
     /// When it was last changed.
@@ -111,6 +119,7 @@ impl From<Facility> for FacilityView {
             licensed_beds: it.licensed_beds,
             current_census: it.current_census,
             phone: it.phone,
+            phi_mode: it.phi_mode,
             created_at: it.created_at,
             updated_at: it.updated_at,
         }
@@ -141,6 +150,7 @@ pub async fn create_facility(
         licensed_beds: asked.licensed_beds,
         current_census: asked.current_census,
         phone: asked.phone,
+        phi_mode: asked.phi_mode,
     };
     let facility = registry.noting(note(&person, AuditAction::Create)).create_facility(new).await?;
     Ok((StatusCode::CREATED, axum::Json(facility.into())))
@@ -170,6 +180,7 @@ pub async fn update_facility(
         licensed_beds: asked.licensed_beds,
         current_census: asked.current_census,
         phone: asked.phone,
+        phi_mode: asked.phi_mode,
     };
     let registry = person.registry()?;
     let facility = registry.noting(note(&person, AuditAction::Update)).update_facility(id, patch).await?;

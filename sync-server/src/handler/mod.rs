@@ -9,6 +9,7 @@ pub mod meta;
 pub mod organizations;
 pub mod patients;
 pub mod sessions;
+pub mod stream;
 pub mod sync;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,9 @@
-//! What devices ask: to be let in, to be heard, to push, to pull and to stay current.
+//! What devices ask: to be let in, to be heard, and to push.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{BootId, DeviceId};
 use carepost_protocol::time::Timestamp;
@@ -14,22 +11,16 @@ use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS};
 use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
 use carepost_protocol::workflow::FieldError;
-use futures_util::stream;
 use http::HeaderMap;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use serde::Deserialize;
-use utoipa::IntoParams;
-use zstd::stream::write::Encoder;
+use http::header::{CONTENT_ENCODING, HeaderValue};
 
 use crate::app::App;
 use crate::audit::Client;
-use crate::body::{self, Id, Params};
+use crate::body::{self, Id};
 use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
-use crate::feed::{Listener, Wake};
 use crate::guard::{Device, token_sha256};
 use crate::store::{Batch, PresentedKey};
 use crate::tls::PeerKey;
@@ -37,13 +28,6 @@ use crate::tries::{Limit, Tries};
 
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
-/// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
-const LEVEL: i32 = 3;
-/// The window of the compression, as a power of two: 1 MiB, held for each stream while it catches up and
-/// given back once it has.
-const WINDOW_LOG: u32 = 20;
-/// A chunk smaller than this is packed on the spot.
-const SMALL: usize = 32 * 1024;
 
 /// Keys that were never seen before, from one address: the devices behind it share them.
 const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
@@ -119,215 +103,6 @@ pub async fn push(device: Device, request: Request) -> Answer<axum::Json<PushRec
     });
     let batch = checked.await.map_err(|fault| Refusal::internal(&fault))??;
     Ok(axum::Json(device.facility.push(&device.identity, batch).await?))
-}
-
-/// Where to pull from; neither is the beginning.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct From {
-    /// The cursor's epoch.
-    epoch: Option<u64>,
-    /// The cursor's place.
-    seq: Option<u64>,
-}
-
-/// Sends the pages from a cursor up to the head of the feed, as NDJSON.
-#[utoipa::path(get, path = "/api/v1/sync/pull", operation_id = "pull", tag = "sync", params(From),
-    responses((status = 200, content_type = "application/x-ndjson", description = "Documents and the ends of pages"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem)))]
-pub async fn pull(
-    State(app): State<App>,
-    device: Device,
-    Params(from): Params<From>,
-    headers: HeaderMap,
-) -> Answer<Response> {
-    open(&app, device, from, &headers, Until::Head).await
-}
-
-/// Sends the pages from a cursor and stays open: each page as it is committed, and a keep-alive when
-/// nothing happens.
-#[utoipa::path(get, path = "/api/v1/sync/live", operation_id = "live", tag = "sync", params(From),
-    responses((status = 200, content_type = "application/x-ndjson", description = "Documents, the ends of pages, keep-alives"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem)))]
-pub async fn live(
-    State(app): State<App>,
-    device: Device,
-    Params(from): Params<From>,
-    headers: HeaderMap,
-) -> Answer<Response> {
-    open(&app, device, from, &headers, Until::Closed).await
-}
-
-/// When a stream ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
-    Head,
-    Closed,
-}
-
-/// What a stream remembers between pages.
-struct Pages {
-    app: App,
-    device: Device,
-    listener: Listener,
-    cursor: Option<Cursor>,
-    at_head: bool,
-    until: Until,
-    packer: Packer,
-}
-
-async fn open(app: &App, device: Device, from: From, headers: &HeaderMap, until: Until) -> Answer<Response> {
-    let cursor = match (from.epoch, from.seq) {
-        (None, None) => None,
-        (Some(epoch), Some(seq)) => Some(Cursor { epoch, seq }),
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(Refusal::field("seq", "give epoch and seq together, or neither"));
-        }
-    };
-    let zstd =
-        headers.get(ACCEPT_ENCODING).is_some_and(|value| value.as_bytes().windows(4).any(|it| it == b"zstd"));
-    // Listen first and read after: then no commit falls between the two.
-    let listener = app.store.feeds().listen(device.identity.facility(), device.identity.device());
-    let mut pages = Pages {
-        app: app.clone(),
-        device,
-        listener,
-        cursor,
-        at_head: false,
-        until,
-        packer: Packer { zstd, catching_up: None },
-    };
-    if !pages.is_still_active().await {
-        return Err(Refusal::new(ProblemKind::DeviceRevoked, "An administrator deactivated this device."));
-    }
-    // The first page is read before anything is answered, so that a cursor that is not served any more
-    // is a problem document and not a broken stream.
-    let first = pages.page().await?;
-    let body = stream::unfold((pages, Some(first)), |(mut pages, first)| async move {
-        let next = match first {
-            Some(first) => Some(first),
-            None => pages.next().await,
-        };
-        next.map(|chunk| (Ok::<_, std::io::Error>(chunk), (pages, None)))
-    });
-    let mut response = Body::from_stream(body).into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    if zstd {
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
-    }
-    Ok(response)
-}
-
-impl Pages {
-    /// What goes down next; none ends the stream. An error ends it too: the device comes again and is
-    /// told then.
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.at_head {
-            if self.until == Until::Head {
-                return None;
-            }
-            if let Some(alive) = self.wait().await? {
-                return Some(alive);
-            }
-        }
-        // A device that is revoked while it catches up gets no further page.
-        if self.listener.is_refused() {
-            return None;
-        }
-        self.page().await.ok()
-    }
-
-    /// Waits for the feed to move: none inside when it has, a keep-alive when it has not for a while;
-    /// none outside when the stream has to close.
-    async fn wait(&mut self) -> Option<Option<Bytes>> {
-        let patience = Duration::from_secs(KEEP_ALIVE_SECONDS);
-        tokio::select! {
-            wake = self.listener.wake() => match wake {
-                Wake::Moved => Some(None),
-                Wake::Refused => None,
-            },
-            () = self.app.stopping.wait() => None,
-            () = tokio::time::sleep(patience) => {
-                if !self.is_still_active().await {
-                    return None;
-                }
-                self.device.facility.synced(&self.device.identity);
-                let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
-                self.packer.pack(line.into_bytes(), true).ok().map(Some)
-            }
-        }
-    }
-
-    /// Whether the device may still work: its state was read before this stream began to listen.
-    async fn is_still_active(&self) -> bool {
-        let known = self.app.store.system().device_by_key(*self.device.key.sha256()).await;
-        matches!(known, Ok(Some(identity)) if identity.state() == DeviceState::Active)
-    }
-
-    async fn page(&mut self) -> Answer<Bytes> {
-        let page = match self.device.facility.page(self.cursor, MAX_PAGE_DOCUMENTS).await {
-            Ok(page) => page,
-            Err(fault) => {
-                let refusal = Refusal::from(fault);
-                if refusal.kind() == Some(ProblemKind::CursorRefused) {
-                    self.device.facility.cursor_refused(&self.device.identity);
-                }
-                return Err(refusal);
-            }
-        };
-        self.cursor = Some(page.end.cursor);
-        self.at_head = page.end.reaches_head();
-        if self.at_head {
-            self.device.facility.synced(&self.device.identity);
-        }
-        let (mut packer, last) = (std::mem::take(&mut self.packer), self.at_head);
-        let small = page.lines.len() < SMALL;
-        let pack = move || {
-            let packed = packer.pack(page.lines, last);
-            (packer, packed)
-        };
-        let (packer, packed) = if small {
-            pack()
-        } else {
-            tokio::task::spawn_blocking(pack).await.map_err(|fault| Refusal::internal(&fault))?
-        };
-        self.packer = packer;
-        packed.map_err(|fault| Refusal::internal(&fault))
-    }
-}
-
-/// Packs what goes down. While a device catches up, all pages are one zstd frame, so that the second
-/// costs a fraction of the first; once it has, each chunk is a small frame of its own, so that an idle
-/// stream holds no compressor.
-#[derive(Default)]
-struct Packer {
-    zstd: bool,
-    catching_up: Option<Encoder<'static, Vec<u8>>>,
-}
-
-impl Packer {
-    /// Packs a chunk so that all of it can be read at the other end; `last` closes the frame.
-    fn pack(&mut self, lines: Vec<u8>, last: bool) -> std::io::Result<Bytes> {
-        if !self.zstd {
-            return Ok(Bytes::from(lines));
-        }
-        let mut encoder = match self.catching_up.take() {
-            Some(encoder) => encoder,
-            None if last => return zstd::bulk::compress(&lines, LEVEL).map(Bytes::from),
-            None => {
-                let mut encoder = Encoder::new(Vec::new(), LEVEL)?;
-                encoder.window_log(WINDOW_LOG)?;
-                encoder
-            }
-        };
-        encoder.write_all(&lines)?;
-        if last {
-            return encoder.finish().map(Bytes::from);
-        }
-        encoder.flush()?;
-        let packed = std::mem::take(encoder.get_mut());
-        self.catching_up = Some(encoder);
-        Ok(Bytes::from(packed))
-    }
 }
 
 /// A device's JSON message: fields that this server does not know are of a newer agent, and left alone.

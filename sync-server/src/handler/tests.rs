@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::facility::FacilityType;
+use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
@@ -140,6 +140,7 @@ impl Server {
             licensed_beds: None,
             current_census: 0,
             phone: None,
+            phi_mode: PhiMode::Full,
         };
         self.registry.noting(event()).create_facility(new).await.unwrap().id
     }

@@ -43,6 +43,17 @@ pub enum StoreError {
     /// The cursor is of another epoch, or beyond the head.
     #[error("the cursor is not served any more; pull from the beginning")]
     CursorRefused,
+    /// The device's view of the feed has more documents than a device may hold.
+    #[error(
+        "this device would have to hold {documents} documents, and may hold {most}; raise max_documents under \
+         [sync] in server.toml, or give the device a narrower view"
+    )]
+    OverBudget {
+        /// How many there are.
+        documents: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// The disk, or the size allowed for the database, is full. Nothing acknowledged is lost.
     #[error("the database's disk is full; free some space, then send the request again")]
     Full,

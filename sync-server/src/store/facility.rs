@@ -1,26 +1,25 @@
 //! One facility: its feed, what its devices push, its records.
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::wire::heartbeat::Heartbeat;
-use carepost_protocol::wire::pull::{Cursor, PageEnd};
+use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
 use rusqlite::params;
 
-use super::column::{count, count_at, json, json_at};
-use super::engine::{Reach, Tx};
+use super::column::json_at;
+use super::engine::Reach;
+use super::page::{self, AgainRequest, PageRequest};
+use super::publish::count_view;
 use super::push::{self, Batch};
 use super::{DeviceIdentity, Page, Store, StoreError, audit};
 use crate::scope::FacilityScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
-
-/// About how many bytes a page holds at most; the document that reaches it is still in it.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Work within one facility.
 #[derive(Debug, Clone)]
@@ -45,13 +44,44 @@ impl FacilityStore {
         Ok(receipt)
     }
 
-    /// The next page of the feed after a cursor; none is the beginning. A page holds at most `limit`
-    /// documents and about 4 MiB.
+    /// Whether a device may go on from a cursor: tombstones that it needs may be gone. A mirror that was
+    /// begun within `kept` needs none of those, so that a first pull that breaks off is not begun anew.
     ///
     /// # Errors
     /// [`StoreError::CursorRefused`].
-    pub async fn page(&self, after: Option<Cursor>, limit: usize) -> Result<Page> {
-        self.store.read(Reach::Facility(self.scope), move |tx| page(tx, after, limit)).await
+    pub async fn check_horizon(&self, device: &DeviceIdentity, cursor: Cursor, kept: Duration) -> Result<()> {
+        let now = self.store.now();
+        if device.mirror_began.is_some_and(|began| now.since(began) < kept) {
+            return Ok(());
+        }
+        self.store.read(Reach::Facility(self.scope), move |tx| page::check_horizon(tx, cursor)).await
+    }
+
+    /// Notes that a device begins its mirror. In memory, as [`Self::heartbeat`].
+    pub fn mirror_began(&self, device: &DeviceIdentity) {
+        self.store.inner.presence.mirror_began(self.scope, device.device(), self.store.now());
+    }
+
+    /// A page of collections that are sent again, and after which `seq` the next one begins.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorRefused`].
+    pub async fn page_again(&self, asked: AgainRequest) -> Result<(Page, u64)> {
+        self.store.read(Reach::Facility(self.scope), move |tx| page::read_again(tx, &asked)).await
+    }
+
+    /// The next page of the feed: at most `limit` documents and about 4 MiB.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorRefused`], [`StoreError::OverBudget`].
+    pub async fn page(&self, asked: PageRequest) -> Result<Page> {
+        let reach = Reach::Facility(self.scope);
+        if let Some(page) = self.store.read(reach, move |tx| page::read(tx, &asked)).await? {
+            return Ok(page);
+        }
+        self.store.write(reach, move |tx| count_view(tx, asked.view)).await?;
+        let counted = self.store.read(reach, move |tx| page::read(tx, &asked)).await?;
+        counted.ok_or(StoreError::Unreadable("digests"))
     }
 
     /// Notes a heartbeat, in memory; it is written within about a second.
@@ -106,51 +136,4 @@ impl FacilityStore {
         }
         self.store.write(Reach::Facility(self.scope), move |tx| audit::append(tx, &events)).await
     }
-}
-
-fn page(tx: &Tx<'_>, after: Option<Cursor>, limit: usize) -> Result<Page> {
-    let feed = tx.first("SELECT epoch, seq FROM feeds", [], |row| {
-        Ok(Cursor { epoch: count_at(row, 0)?, seq: count_at(row, 1)? })
-    })?;
-    let head = feed.ok_or(StoreError::NotFound("facility"))?;
-    let after = after.unwrap_or(Cursor { epoch: head.epoch, seq: 0 });
-    if after.epoch != head.epoch || after.seq > head.seq {
-        return Err(StoreError::CursorRefused);
-    }
-    let mut lines = String::new();
-    let (mut documents, mut last) = (0, after.seq);
-    let mut statement =
-        tx.prepare("SELECT collection, id, seq, body FROM documents WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-    let mut rows = statement.query(params![count(after.seq), i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut full = limit == 0;
-    while let Some(row) = rows.next()? {
-        last = count_at(row, 2)?;
-        write_line(&mut lines, row, last)?;
-        documents += 1;
-        if documents >= limit || lines.len() >= PAGE_BYTES {
-            full = true;
-            break;
-        }
-    }
-    let seq = if full { last } else { head.seq };
-    let end = PageEnd::new(Cursor { epoch: head.epoch, seq }, head.seq, tx.now());
-    lines.push_str("{\"page\":");
-    lines.push_str(&json(&end)?);
-    lines.push_str("}\n");
-    Ok(Page { lines: lines.into_bytes(), end })
-}
-
-/// A document's line, as [`carepost_protocol::wire::pull::Line`] writes it: the body goes as it is
-/// stored, without being read.
-fn write_line(lines: &mut String, row: &rusqlite::Row<'_>, seq: u64) -> Result<()> {
-    let collection = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-    let id = uuid::Uuid::from_bytes(row.get(1)?);
-    let body = row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?;
-    let written = match body {
-        Some(body) => {
-            writeln!(lines, r#"{{"collection":"{collection}","id":"{id}","seq":{seq},"body":{body}}}"#)
-        }
-        None => writeln!(lines, r#"{{"collection":"{collection}","id":"{id}","seq":{seq},"deleted":true}}"#),
-    };
-    written.map_err(|_| StoreError::Unreadable("documents"))
 }

@@ -10,7 +10,9 @@ mod engine;
 mod enrollment;
 mod error;
 mod facility;
+mod horizon;
 mod organization;
+mod page;
 mod presence;
 mod publish;
 mod push;
@@ -18,10 +20,12 @@ mod rows;
 mod system;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use carepost_protocol::time::Timestamp;
 use zeroize::Zeroizing;
@@ -34,9 +38,11 @@ use presence::Presence;
 pub use error::StoreError;
 pub use facility::FacilityStore;
 pub use organization::{Noted, OrganizationStore};
+pub use page::{AgainRequest, PageRequest};
 pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;
+pub use view::View;
 
 /// The raw 256-bit key of the database file.
 #[derive(Clone)]
@@ -130,7 +136,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let feeds = Arc::new(Feeds::default());
         let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, Arc::clone(&feeds))?);
-        let presence = Arc::new(Presence::default());
+        let presence = Arc::new(Presence::new(ambient.clone()));
         let presence_thread = Mutex::new(Some(presence.start(&engine)?));
         let tries = enrollment::Tries::default();
         Ok(Self { inner: Arc::new(Inner { engine, presence, presence_thread, feeds, tries, ambient }) })
@@ -152,6 +158,11 @@ impl Store {
     #[must_use]
     pub fn system(&self) -> SystemStore {
         SystemStore::new(self.clone())
+    }
+
+    /// Says how long tombstones are kept, from the next purge on; 90 days unless it is said.
+    pub fn keep_tombstones(&self, kept: Duration) {
+        self.inner.presence.keep_tombstones(kept);
     }
 
     /// Where live streams listen.

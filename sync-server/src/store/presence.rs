@@ -1,7 +1,9 @@
 //! The latest heartbeats: kept in memory, written in batches about once a second. `last_seen` needs
-//! no commit of its own, and whoever reads a device sees the fresh value laid over the row.
+//! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread
+//! that writes them also purges, once a day, the old tombstones of facilities whose devices are heard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,22 +15,33 @@ use rusqlite::params;
 
 use super::column::{count, json, word};
 use super::engine::{Engine, Reach, Tx};
-use super::{Device, StoreError};
+use super::{Ambient, Device, StoreError, horizon};
 use crate::scope::FacilityScope;
 
 /// How long news waits for company before it is written.
 const GATHER: Duration = Duration::from_secs(1);
+/// How often a facility's old tombstones are purged.
+const PURGE_EVERY: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long tombstones are kept unless it is said otherwise.
+const TOMBSTONES_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
+/// The longest name of a collection that is kept, and the most of them.
+const MAX_NAME: usize = 64;
+const MAX_NAMES: usize = 32;
 
 /// What was heard of devices, and what of it is not written yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Presence {
     state: Mutex<State>,
     stirred: Condvar,
+    ambient: Ambient,
+    tombstones_kept_seconds: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     heard: HashMap<DeviceId, Heard>,
+    purged: HashMap<FacilityScope, Timestamp>,
     waiting: bool,
     closed: bool,
 }
@@ -39,12 +52,26 @@ struct Heard {
     beat: Option<(Heartbeat, Timestamp)>,
     last_sync: Option<Timestamp>,
     cursor_refused: Option<bool>,
+    mirror_began: Option<Timestamp>,
     written: bool,
 }
 
 impl Presence {
+    pub(super) fn new(ambient: Ambient) -> Self {
+        let kept = AtomicU64::new(TOMBSTONES_KEPT.as_secs());
+        Self { state: Mutex::default(), stirred: Condvar::new(), ambient, tombstones_kept_seconds: kept }
+    }
+
+    pub(super) fn keep_tombstones(&self, kept: Duration) {
+        self.tombstones_kept_seconds.store(kept.as_secs(), Ordering::Relaxed);
+    }
+
     pub(super) fn beat(&self, scope: FacilityScope, device: DeviceId, beat: &Heartbeat, now: Timestamp) {
-        self.note(scope, device, |heard| heard.beat = Some((beat.clone(), now)));
+        let mut beat = beat.clone();
+        // Names of a newer agent's collections are kept, but not any text of any length.
+        beat.mirror.differs.retain(|name| name.len() <= MAX_NAME);
+        beat.mirror.differs.truncate(MAX_NAMES);
+        self.note(scope, device, |heard| heard.beat = Some((beat, now)));
     }
 
     pub(super) fn synced(&self, scope: FacilityScope, device: DeviceId, now: Timestamp) {
@@ -58,9 +85,20 @@ impl Presence {
         self.note(scope, device, |heard| heard.cursor_refused = Some(true));
     }
 
+    pub(super) fn mirror_began(&self, scope: FacilityScope, device: DeviceId, now: Timestamp) {
+        self.note(scope, device, |heard| heard.mirror_began = Some(now));
+    }
+
     fn note(&self, scope: FacilityScope, device: DeviceId, change: impl FnOnce(&mut Heard)) {
         let mut state = self.locked();
-        let nothing = Heard { scope, beat: None, last_sync: None, cursor_refused: None, written: true };
+        let nothing = Heard {
+            scope,
+            beat: None,
+            last_sync: None,
+            cursor_refused: None,
+            mirror_began: None,
+            written: true,
+        };
         let heard = state.heard.entry(device).or_insert(nothing);
         heard.scope = scope;
         change(heard);
@@ -84,6 +122,11 @@ impl Presence {
             device.cursor = beat.cursor;
             device.reader = Some(beat.reader);
             device.encrypted = Some(beat.encrypted);
+            device.sync.mirror_differs = !beat.mirror.differs.is_empty();
+            device.differs = beat.mirror.differs;
+            device.refetches = beat.mirror.refetches;
+            device.sync.no_progress = beat.no_progress.is_some();
+            device.no_progress = beat.no_progress;
         }
         device.sync.last_sync = heard.last_sync.or(device.sync.last_sync);
         device.sync.cursor_refused = heard.cursor_refused.unwrap_or(device.sync.cursor_refused);
@@ -96,7 +139,8 @@ impl Presence {
             .name("store-presence".to_owned())
             .spawn(move || {
                 while presence.gather() {
-                    presence.write(&engine)
+                    let heard = presence.write(&engine);
+                    presence.purge(&engine, &heard);
                 }
             })
             .map_err(|_| StoreError::Closed)
@@ -117,7 +161,8 @@ impl Presence {
         state.waiting
     }
 
-    fn write(&self, engine: &Engine) {
+    /// Writes the news; gives the facilities that they were from.
+    fn write(&self, engine: &Engine) -> HashSet<FacilityScope> {
         let news: Vec<(DeviceId, Heard)> = {
             let mut state = self.locked();
             state.waiting = false;
@@ -129,6 +174,7 @@ impl Presence {
                 })
                 .collect()
         };
+        let scopes = news.iter().map(|(_, heard)| heard.scope).collect();
         let written = engine.write_blocking(Reach::Nothing, move |tx| {
             for (device, heard) in &news {
                 tx.within(Reach::Facility(heard.scope), |tx| write_one(tx, *device, heard))?;
@@ -139,6 +185,31 @@ impl Presence {
             // The values stay in memory, and go with the next ones.
             tracing::warn!(%error, "heartbeats could not be written; they are kept in memory");
             self.locked().heard.values_mut().for_each(|heard| heard.written = false);
+        }
+        scopes
+    }
+
+    fn purge(&self, engine: &Engine, heard: &HashSet<FacilityScope>) {
+        let now = self.ambient.now();
+        let kept = self.tombstones_kept_seconds.load(Ordering::Relaxed).saturating_mul(1_000);
+        let before = now.plus_millis(i64::try_from(kept).unwrap_or(i64::MAX).saturating_neg());
+        for scope in heard {
+            let last = self.locked().purged.get(scope).copied();
+            if last.is_some_and(|last| now.since(last) < PURGE_EVERY) {
+                continue;
+            }
+            self.locked().purged.insert(*scope, now);
+            // A full batch means that there is more; whoever waits for the writer comes in between.
+            loop {
+                match engine.write_blocking(Reach::Facility(*scope), move |tx| horizon::purge(tx, before)) {
+                    Ok(horizon::BATCH) if !self.locked().closed => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "old tombstones could not be purged; tomorrow again");
+                        break;
+                    }
+                }
+            }
         }
     }
 
@@ -152,7 +223,7 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard) -> Result<(), StoreEr
         tx.execute(
             "UPDATE devices SET agent_version = ?2, mac_addresses = ?3, last_seen = ?4, oldest_waiting = ?5,
                 waiting = ?6, wedged = ?7, cursor_epoch = ?8, cursor_seq = ?9, reader = ?10, encrypted = ?11,
-                clock_skew_ms = ?12 WHERE id = ?1",
+                clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15 WHERE id = ?1",
             params![
                 device.as_bytes(),
                 beat.agent_version,
@@ -166,13 +237,21 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard) -> Result<(), StoreEr
                 word(&beat.reader)?,
                 beat.encrypted,
                 clock_skew(beat, *at),
+                json(&beat.mirror.differs)?,
+                count(beat.mirror.refetches),
+                beat.no_progress.map(count),
             ],
         )?;
     }
     tx.execute(
-        "UPDATE devices SET last_sync = coalesce(?2, last_sync), cursor_refused = coalesce(?3, cursor_refused)
-            WHERE id = ?1",
-        params![device.as_bytes(), heard.last_sync.map(Timestamp::as_millis), heard.cursor_refused],
+        "UPDATE devices SET last_sync = coalesce(?2, last_sync), cursor_refused = coalesce(?3, cursor_refused),
+            mirror_began_at = coalesce(?4, mirror_began_at) WHERE id = ?1",
+        params![
+            device.as_bytes(),
+            heard.last_sync.map(Timestamp::as_millis),
+            heard.cursor_refused,
+            heard.mirror_began.map(Timestamp::as_millis),
+        ],
     )?;
     Ok(())
 }

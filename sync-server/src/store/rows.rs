@@ -3,7 +3,7 @@
 use std::fmt;
 
 use carepost_protocol::device::{DeviceState, DeviceType, SyncFacts};
-use carepost_protocol::facility::FacilityType;
+use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AssignmentId, BadgeId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, PatientId,
     SessionId, UserId,
@@ -14,6 +14,8 @@ use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::view::View;
 
 /// What kind of operator an organization is (S1-02).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -113,6 +115,8 @@ pub struct Facility {
     pub current_census: u32,
     /// Whom to call.
     pub phone: Option<String>,
+    /// How much of a resident its devices are sent.
+    pub phi_mode: PhiMode,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -132,6 +136,8 @@ pub struct NewFacility {
     pub current_census: u32,
     /// Whom to call.
     pub phone: Option<String>,
+    /// How much of a resident its devices are sent.
+    pub phi_mode: PhiMode,
 }
 
 /// What an administrator changes of a facility; what is none stays as it is.
@@ -147,6 +153,8 @@ pub struct FacilityPatch {
     pub current_census: Option<u32>,
     /// Whom to call; `Some(None)` removes it.
     pub phone: Option<Option<String>>,
+    /// How much of a resident its devices are sent.
+    pub phi_mode: Option<PhiMode>,
 }
 
 /// A user, without the secrets.
@@ -370,6 +378,8 @@ pub struct Device {
     pub name: String,
     /// What kind of device it is.
     pub device_type: DeviceType,
+    /// How much of a resident it is sent; none is as the facility says.
+    pub phi_mode: Option<PhiMode>,
     /// Where it stands.
     pub state: DeviceState,
     /// The label read off its hardware.
@@ -398,6 +408,12 @@ pub struct Device {
     pub encrypted: Option<bool>,
     /// How far its clock is ahead of the server's, in milliseconds.
     pub clock_skew_ms: Option<i64>,
+    /// The names of the collections of its copy that were found to differ and are not mended yet.
+    pub differs: Vec<String>,
+    /// How often it had to fetch a collection again.
+    pub refetches: u64,
+    /// For how many seconds nothing has moved, though something waits.
+    pub no_progress: Option<u64>,
     /// When it was registered.
     pub created_at: Timestamp,
 }
@@ -424,6 +440,8 @@ pub struct DevicePatch {
     pub name: Option<String>,
     /// What kind of device it is.
     pub device_type: Option<DeviceType>,
+    /// How much of a resident it is sent; `Some(None)` is as the facility says.
+    pub phi_mode: Option<Option<PhiMode>>,
 }
 
 /// A device whose key was looked up: what a request over mutual TLS is authenticated as. Only the
@@ -436,6 +454,9 @@ pub struct DeviceIdentity {
     pub(super) assignment: Option<AssignmentId>,
     pub(super) state: DeviceState,
     pub(super) public_key: Vec<u8>,
+    pub(super) view: View,
+    pub(super) view_changes: u64,
+    pub(super) mirror_began: Option<Timestamp>,
 }
 
 impl DeviceIdentity {
@@ -461,6 +482,18 @@ impl DeviceIdentity {
     #[must_use]
     pub const fn assignment(&self) -> Option<AssignmentId> {
         self.assignment
+    }
+
+    /// What of the facility's feed it is sent.
+    #[must_use]
+    pub const fn view(&self) -> View {
+        self.view
+    }
+
+    /// How often that was changed: a cursor's epoch is the feed's and this together.
+    #[must_use]
+    pub const fn view_changes(&self) -> u64 {
+        self.view_changes
     }
 
     /// Where it stands: anything but ACTIVE reaches nothing.

@@ -17,7 +17,7 @@ use super::engine::{Reach, Tx};
 use super::organization::{insert_user, name_key, organization_columns, organization_row};
 use super::{
     Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Organization, PresentedKey, Session,
-    Store, StoreError, audit, enrollment,
+    Store, StoreError, View, audit, enrollment,
 };
 use crate::scope::OrganizationScope;
 
@@ -56,7 +56,10 @@ impl SystemStore {
     pub async fn device_by_key(&self, key_sha256: [u8; 32]) -> Result<Option<DeviceIdentity>> {
         let sql = "SELECT d.id, d.organization_id, d.facility_id, d.state, d.public_key,
                 (SELECT id FROM system_assignments
-                    WHERE organization_id = d.organization_id AND device_id = d.id AND until_at IS NULL)
+                    WHERE organization_id = d.organization_id AND device_id = d.id AND until_at IS NULL),
+                d.device_type, coalesce(d.phi_mode, (SELECT phi_mode FROM system_facilities
+                    WHERE organization_id = d.organization_id AND id = d.facility_id)), d.view_changes,
+                d.mirror_began_at
             FROM system_devices AS d WHERE d.key_sha256 = ?1";
         self.read(move |tx| {
             tx.first(sql, [key_sha256], |row| {
@@ -67,6 +70,9 @@ impl SystemStore {
                     state: word_at(row, 3)?,
                     public_key: row.get(4)?,
                     assignment: id_or_none_at(row, 5)?,
+                    view: View::of(word_at(row, 6)?, word_at(row, 7)?),
+                    view_changes: count_at(row, 8)?,
+                    mirror_began: time_or_none_at(row, 9)?,
                 })
             })
         })

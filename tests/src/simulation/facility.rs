@@ -11,7 +11,7 @@ use carepost_agent_core::sync::Trouble;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::PayloadHash;
 use carepost_protocol::device::DeviceType;
-use carepost_protocol::facility::FacilityType;
+use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AuditId, DeviceUuid, FacilityId, OrganizationId, PatientId, SessionId, UserId, WorkflowId,
 };
@@ -25,7 +25,7 @@ use carepost_server::error::Refusal;
 use carepost_server::scope::{FacilityScope, OrganizationScope};
 use carepost_server::store::{
     Ambient, Batch, DatabaseKey, DeviceIdentity, NewDevice, NewFacility, NewOrganization, NewPatient,
-    NewUser, OrganizationType, Page, PresentedKey, Store, StoreError,
+    NewUser, OrganizationType, Page, PageRequest, PresentedKey, Store, StoreError, View,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use tempfile::TempDir;
@@ -127,7 +127,15 @@ impl Server {
     /// The next page after a cursor.
     pub(super) fn page(&self, place: usize, after: Option<Cursor>, limit: usize) -> Result<Page, Trouble> {
         let facility = self.store.facility(&self.places[place].scope);
-        let page = self.runtime.block_on(facility.page(after, limit));
+        let asked = PageRequest {
+            view: View::Full,
+            view_changes: 0,
+            most_documents: u64::MAX,
+            after,
+            limit,
+            was_at_head: false,
+        };
+        let page = self.runtime.block_on(facility.page(asked));
         page.map_err(|error| trouble(&Refusal::from(error)))
     }
 
@@ -258,6 +266,7 @@ fn facility(number: u8) -> NewFacility {
         licensed_beds: Some(20),
         current_census: 3,
         phone: None,
+        phi_mode: PhiMode::Full,
     }
 }
 

@@ -91,6 +91,7 @@ fn calm() -> StatusLine {
         oldest_waiting: None,
         wedged: 0,
         loading: false,
+        differs: Vec::new(),
         storage_trouble: None,
         reader: ReaderState::Ready,
     }

@@ -93,16 +93,23 @@ ALTER TABLE base_feeds ADD COLUMN horizon INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE base_feeds ADD COLUMN raised_at INTEGER;
 
 ALTER TABLE base_documents ADD COLUMN written_at INTEGER NOT NULL DEFAULT 0;
+-- Tombstones from before are kept as long as new ones.
+UPDATE base_documents SET written_at = unixepoch() * 1000 WHERE body IS NULL;
 CREATE INDEX documents_gone ON base_documents (facility_id, written_at) WHERE body IS NULL;
 
 ALTER TABLE base_facilities ADD COLUMN phi_mode TEXT NOT NULL DEFAULT 'full';
 -- Overrides the facility's.
 ALTER TABLE base_devices ADD COLUMN phi_mode TEXT;
+-- How often its view of the feed was changed: it is added to the feed's epoch, so that a cursor from
+-- before is refused and the mirror made anew.
+ALTER TABLE base_devices ADD COLUMN view_changes INTEGER NOT NULL DEFAULT 0;
 -- The names of the collections of its mirror that differ, as JSON; how often one was fetched again; for
 -- how many seconds nothing has moved.
 ALTER TABLE base_devices ADD COLUMN differs TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE base_devices ADD COLUMN refetches INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE base_devices ADD COLUMN no_progress INTEGER;
+-- When it last came without a cursor.
+ALTER TABLE base_devices ADD COLUMN mirror_began_at INTEGER;
 
 -- The last number that a verified backup holds.
 ALTER TABLE base_chain_heads ADD COLUMN durable_n INTEGER;

@@ -12,7 +12,7 @@ use super::super::column::{
     word_or_none_at,
 };
 use super::super::enrollment;
-use super::super::{Claim, Device, DevicePatch, NewDevice, Waiting};
+use super::super::{Claim, Device, DevicePatch, NewDevice, View, Waiting};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 macro_rules! device_columns {
@@ -20,7 +20,8 @@ macro_rules! device_columns {
         "SELECT id, facility_id, name, device_type, state, device_uuid, mac_addresses,
             (SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL), key_sha256,
             agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
-            cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at FROM devices "
+            cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
+            differs, refetches, no_progress FROM devices "
     };
 }
 
@@ -86,19 +87,26 @@ impl Noted {
         .await
     }
 
-    /// Changes a device.
+    /// Changes a device. When it is to see the feed otherwise from now on, its streams end and it has to
+    /// make its mirror anew.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn update_device(self, id: DeviceId, patch: DevicePatch) -> Result<Device> {
         let registry = self.registry.clone();
         let changed = self.write(move |tx| {
-            device(tx, id)?;
+            let before = device(tx, id)?;
+            let mode = patch.phi_mode.unwrap_or(before.phi_mode);
+            let device_type = patch.device_type.unwrap_or(before.device_type);
             tx.execute(
-                "UPDATE devices SET name = coalesce(?2, name), device_type = coalesce(?3, device_type)
-                    WHERE id = ?1",
-                params![id.as_bytes(), patch.name, patch.device_type.as_ref().map(word).transpose()?],
+                "UPDATE devices SET name = coalesce(?2, name), device_type = ?3, phi_mode = ?4 WHERE id = ?1",
+                params![id.as_bytes(), patch.name, word(&device_type)?, mode.as_ref().map(word).transpose()?],
             )?;
+            let facility = super::facilities::facility(tx, before.facility_id)?.phi_mode;
+            let seen = View::of(before.device_type, before.phi_mode.unwrap_or(facility));
+            if seen != View::of(device_type, mode.unwrap_or(facility)) {
+                view_changed(tx, id)?;
+            }
             enrollment::mark_clone(tx, device(tx, id)?)
         });
         Ok(registry.laid_over(changed.await?))
@@ -204,6 +212,23 @@ pub(in crate::store) fn assign(tx: &Tx<'_>, device: DeviceId, facility: Facility
     Ok(id)
 }
 
+/// The devices of a facility that go by its mode see the feed otherwise from now on.
+pub(super) fn facility_view_changed(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
+    let concerned = "SELECT id FROM devices
+        WHERE facility_id = ?1 AND phi_mode IS NULL AND device_type <> 'BADGE_READER'";
+    let devices: Vec<DeviceId> = tx.all(concerned, [facility.as_bytes()], |row| id_at(row, 0))?;
+    devices.into_iter().try_for_each(|device| view_changed(tx, device))
+}
+
+/// What a device holds is not what it may see any more: its cursor is refused from now on, so that it
+/// makes its mirror anew, and its streams end.
+fn view_changed(tx: &Tx<'_>, device: DeviceId) -> Result<()> {
+    let sql = "UPDATE devices SET view_changes = view_changes + 1 WHERE id = ?1";
+    tx.execute(sql, [device.as_bytes()])?;
+    tx.refused(device);
+    Ok(())
+}
+
 fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
     tx.first(concat!(device_columns!(), "WHERE id = ?1"), [id.as_bytes()], device_row)?
         .ok_or(StoreError::NotFound("device"))
@@ -216,12 +241,15 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         None => None,
     };
     let key: Option<[u8; 32]> = row.get(8)?;
+    let state = word_at(row, 4)?;
+    let differs: Vec<String> = json_at(row, 23)?;
+    let no_progress = row.get::<_, Option<i64>>(25)?.map(|seconds| u64::try_from(seconds).unwrap_or(0));
     Ok(Device {
         id: id_at(row, 0)?,
         facility_id: id_at(row, 1)?,
         name: row.get(2)?,
         device_type: word_at(row, 3)?,
-        state: word_at(row, 4)?,
+        state,
         device_uuid: uuid_at(row, 5)?,
         mac_addresses: json_at(row, 6)?,
         assignment: id_or_none_at(row, 7)?,
@@ -234,13 +262,19 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
             oldest_waiting: time_or_none_at(row, 12)?,
             wedged: count_at(row, 14)?,
             cursor_refused: row.get(15)?,
-            ..SyncFacts::default()
+            mirror_differs: !differs.is_empty(),
+            no_progress: no_progress.is_some(),
+            quarantined: state == DeviceState::Quarantined,
         },
+        differs,
+        refetches: count_at(row, 24)?,
+        no_progress,
         waiting: count_at(row, 13)?,
         cursor,
         reader: word_or_none_at(row, 18)?,
         encrypted: row.get(19)?,
         clock_skew_ms: row.get(20)?,
         created_at: time_at(row, 21)?,
+        phi_mode: word_or_none_at(row, 22)?,
     })
 }

@@ -24,8 +24,8 @@ const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
 
 macro_rules! facility_columns {
     () => {
-        "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, created_at,
-            updated_at FROM facilities "
+        "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
+            created_at, updated_at FROM facilities "
     };
 }
 
@@ -106,10 +106,14 @@ impl Noted {
             changed.licensed_beds = patch.licensed_beds.unwrap_or(changed.licensed_beds);
             changed.current_census = patch.current_census.unwrap_or(changed.current_census);
             changed.phone = patch.phone.unwrap_or(changed.phone);
+            if let Some(mode) = patch.phi_mode.filter(|mode| *mode != changed.phi_mode) {
+                changed.phi_mode = mode;
+                super::devices::facility_view_changed(tx, id)?;
+            }
             changed.updated_at = tx.now();
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
-                    phone = ?6, updated_at = ?7 WHERE id = ?1",
+                    phone = ?6, phi_mode = ?7, updated_at = ?8 WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,
@@ -117,6 +121,7 @@ impl Noted {
                     changed.licensed_beds,
                     changed.current_census,
                     changed.phone,
+                    word(&changed.phi_mode)?,
                     changed.updated_at.as_millis(),
                 ],
             )?;
@@ -159,12 +164,13 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         licensed_beds: new.licensed_beds,
         current_census: new.current_census,
         phone: new.phone.clone(),
+        phi_mode: new.phi_mode,
         created_at: now,
         updated_at: now,
     };
     tx.execute(
         "INSERT INTO facilities (id, name, facility_type, licensed_beds, current_census, phone, badge_key,
-            created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+            phi_mode, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
         params![
             facility.id.as_bytes(),
             facility.name,
@@ -173,6 +179,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             facility.current_census,
             facility.phone,
             tx.random::<32>()?,
+            word(&facility.phi_mode)?,
             now.as_millis(),
         ],
     )?;
@@ -229,7 +236,8 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         licensed_beds: row.get(4)?,
         current_census: row.get(5)?,
         phone: row.get(6)?,
-        created_at: time_at(row, 7)?,
-        updated_at: time_at(row, 8)?,
+        phi_mode: word_at(row, 7)?,
+        created_at: time_at(row, 8)?,
+        updated_at: time_at(row, 9)?,
     })
 }

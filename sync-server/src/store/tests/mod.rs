@@ -1,9 +1,11 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod digests;
 mod lobby;
 mod registry;
 mod security;
 mod sync;
+mod views;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
 use carepost_protocol::device::DeviceType;
-use carepost_protocol::facility::FacilityType;
+use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, SessionId,
     UserId, WorkflowId,
@@ -20,6 +22,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
@@ -233,6 +236,18 @@ impl Kiosk {
     }
 }
 
+/// The next page of everything.
+fn after(after: Option<Cursor>, limit: usize) -> PageRequest {
+    PageRequest {
+        view: View::Full,
+        view_changes: 0,
+        most_documents: 1_000_000,
+        after,
+        limit,
+        was_at_head: false,
+    }
+}
+
 /// How many documents a page has: a line for each, and one for the page's end.
 fn documents(page: &Page) -> usize {
     page.lines.iter().filter(|byte| **byte == b'\n').count() - 1
@@ -281,6 +296,7 @@ fn new_facility(name: &str) -> NewFacility {
         licensed_beds: Some(48),
         current_census: 44,
         phone: None,
+        phi_mode: PhiMode::Full,
     }
 }
 

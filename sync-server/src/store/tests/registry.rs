@@ -124,7 +124,7 @@ async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
     ));
     assert!(!registry.noting(event(&world)).revoke_badge(badge.id).await.unwrap().is_active);
     registry.noting(event(&world)).issue_badge(other, &card).await.unwrap();
-    let page = world.store.facility(&tenant.facility).page(None, 100).await.unwrap();
+    let page = world.store.facility(&tenant.facility).page(after(None, 100)).await.unwrap();
     let text = String::from_utf8(page.lines).unwrap();
     let badges: Vec<bool> = text
         .lines()
@@ -148,7 +148,7 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     assert_eq!(registry.workflow("vitals", None).await.unwrap().version, 2);
     let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
     let scope = tenant.organization.enter(hillside.id).unwrap();
-    let page = world.store.facility(&scope).page(None, 10).await.unwrap();
+    let page = world.store.facility(&scope).page(after(None, 10)).await.unwrap();
     assert_eq!(documents(&page), 2, "the facility itself and its workflow");
     let census = FacilityPatch { current_census: Some(45), ..FacilityPatch::default() };
     assert_eq!(

@@ -10,7 +10,7 @@ use super::*;
 use crate::feed::Wake;
 
 async fn feed(world: &World, scope: &FacilityScope) -> Vec<(Collection, u64)> {
-    let page = world.store.facility(scope).page(None, 2_000).await.unwrap();
+    let page = world.store.facility(scope).page(after(None, 2_000)).await.unwrap();
     let text = String::from_utf8(page.lines).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Line<'_>>(line).unwrap());
     lines.filter_map(|line| Some((Collection::from_name(&line.collection?)?, line.seq?))).collect()
@@ -49,7 +49,7 @@ async fn what_one_kiosk_pushes_the_facility_reads_and_nobody_else() {
     let borrowed = world.store.facility(&beta.facility).records(&may_read(&alpha), alpha.patient, 10).await;
     assert!(matches!(borrowed, Err(StoreError::NotFound(_))), "a permit is for its own facility");
     let mixed = beta.organization.enter(alpha.facility.facility()).unwrap();
-    assert!(matches!(world.store.facility(&mixed).page(None, 10).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(world.store.facility(&mixed).page(after(None, 10)).await, Err(StoreError::NotFound(_))));
 }
 
 #[tokio::test]
@@ -57,14 +57,14 @@ async fn pages_resume_and_foreign_cursors_are_refused() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let store = world.store.facility(&tenant.facility);
-    let first = store.page(None, 3).await.unwrap();
+    let first = store.page(after(None, 3)).await.unwrap();
     assert_eq!((documents(&first), first.end.reaches_head()), (3, false));
-    let second = store.page(Some(first.end.cursor), 3).await.unwrap();
+    let second = store.page(after(Some(first.end.cursor), 3)).await.unwrap();
     assert_eq!((documents(&second), second.end.reaches_head()), (1, true));
-    let nothing = store.page(Some(second.end.cursor), 3).await.unwrap();
+    let nothing = store.page(after(Some(second.end.cursor), 3)).await.unwrap();
     assert_eq!((documents(&nothing), nothing.end.reaches_head()), (0, true));
     for cursor in [Cursor { epoch: 2, seq: 0 }, Cursor { epoch: 1, seq: 99 }] {
-        assert!(matches!(store.page(Some(cursor), 3).await, Err(StoreError::CursorRefused)));
+        assert!(matches!(store.page(after(Some(cursor), 3)).await, Err(StoreError::CursorRefused)));
     }
 }
 
@@ -297,7 +297,7 @@ async fn a_reader_never_sees_a_seq_before_a_smaller_one() {
     let deadline = Instant::now() + Duration::from_secs(20);
     while seen.len() < 44 {
         assert!(Instant::now() < deadline, "only {} documents came", seen.len());
-        let page = world.store.facility(&tenant.facility).page(cursor, 7).await.unwrap();
+        let page = world.store.facility(&tenant.facility).page(after(cursor, 7)).await.unwrap();
         cursor = Some(page.end.cursor);
         let text = String::from_utf8(page.lines).unwrap();
         seen.extend(text.lines().filter_map(|line| serde_json::from_str::<Line<'_>>(line).unwrap().seq));

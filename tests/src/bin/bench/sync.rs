@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use carepost_agent::upstream::StreamEvent;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::role::Actor;
+use carepost_protocol::wire::pull::Standing;
 use carepost_tests::device::{Device, open_mirror};
 use carepost_tests::fixture::{Random, residents, vitals};
 use carepost_tests::link::Link;
@@ -80,7 +81,7 @@ impl Scene {
     }
 
     async fn weigh_corpus(&mut self, figures: &mut Figures) -> Result<()> {
-        let mut stream = self.archive.b.upstream.live(None).await?;
+        let mut stream = self.archive.b.upstream.live(&Standing::default()).await?;
         while self.bodies.len() < RECORDS {
             let Some(StreamEvent::Page(page)) = stream.next().await? else { continue };
             for line in page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

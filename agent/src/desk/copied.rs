@@ -1,0 +1,73 @@
+//! How the mirror agrees with the server: written down, and shown.
+
+use carepost_protocol::audit::{AuditEvent, AuditEventType};
+use carepost_protocol::record::Collection;
+
+use super::ward::Ward;
+use crate::mirror::{Finding, FoundBy};
+
+impl Ward {
+    /// Writes down what the mirror found: that a collection differs from the server's, that it is proven
+    /// equal again, or that the file was damaged and made anew. Says whether there was anything. Call it
+    /// from a blocking thread whenever the mirror has news.
+    pub fn tell_of_mirror(&self) -> bool {
+        let findings = self.mirror.untold().unwrap_or_else(|error| {
+            tracing::error!(%error, "the mirror does not say what it found");
+            Vec::new()
+        });
+        let mut events: Vec<AuditEvent> = findings.iter().map(|finding| self.mirror_event(finding)).collect();
+        if self.mirror.take_set_aside() {
+            tracing::error!("the mirror turned out damaged: it was set aside and is pulled afresh");
+            let mut event = self.event(AuditEventType::Sync, false, None, None);
+            "mirror".clone_into(&mut event.resource_type);
+            event.details.insert("reason".to_owned(), "mirror_set_aside".into());
+            events.push(event);
+        }
+        let some = !events.is_empty();
+        self.append_audit(events);
+        // Written, or waiting in memory to be: either way it is not to be told twice.
+        if !findings.is_empty()
+            && let Err(error) = self.mirror.told(&findings)
+        {
+            tracing::error!(%error, "what the mirror found will be told again");
+        }
+        some
+    }
+
+    fn mirror_event(&self, finding: &Finding) -> AuditEvent {
+        let Finding { collection, mended, at: _, found_by, held, expected } = *finding;
+        let (reason, found_by) = match (mended, found_by) {
+            (true, _) => ("mirror_mended", "server_digest"),
+            (false, FoundBy::Server) => ("mirror_differed", "server_digest"),
+            (false, FoundBy::Check) => ("mirror_differed", "device_check"),
+        };
+        if mended {
+            tracing::info!(collection = collection.name(), "the mirror is equal to the server's feed again");
+        } else {
+            tracing::error!(
+                collection = collection.name(),
+                found_by,
+                held,
+                expected,
+                "the mirror differs from the server's feed: that collection is fetched again"
+            );
+        }
+        let mut event = self.event(AuditEventType::Sync, mended, None, None);
+        "collection".clone_into(&mut event.resource_type);
+        event.resource_id = Some(collection.name().to_owned());
+        let details = [
+            ("reason", reason.into()),
+            ("found_by", found_by.into()),
+            ("held", held.into()),
+            ("expected", expected.into()),
+        ];
+        event.details.extend(details.map(|(key, value)| (key.to_owned(), value)));
+        event
+    }
+
+    /// The collections whose copy differs from the server's.
+    pub(super) fn differing(&self) -> Vec<Collection> {
+        let differing = self.mirror.differing().unwrap_or_default();
+        differing.into_iter().map(|differing| differing.collection).collect()
+    }
+}

@@ -1,0 +1,190 @@
+//! Applying a page: rows, tombstones, digests and cursor in one transaction.
+
+use std::sync::atomic::Ordering;
+
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::pull::{Cursor, PageEnd};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
+
+use super::copies::{self, Copy, Finding, FoundBy};
+use super::{Mirror, MirrorError, Page, schema, signed, unsigned};
+
+/// What became of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// The mirror holds it, and the cursor is at its end.
+    Advanced,
+    /// It ends before the cursor: a late page, left out so that no row goes back in time.
+    Behind,
+}
+
+/// What a page that reached the head led to.
+#[derive(Default)]
+struct AtHead {
+    swept: bool,
+    differs: bool,
+    mended: bool,
+}
+
+impl Mirror {
+    /// Applies a page. Applying it again is harmless. Where the page says what a collection should come
+    /// to, the copy is compared ([`Mirror::untold`]).
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherEpoch`] when it does not belong to the mirror's epoch: then
+    /// [`refetch`](Self::refetch). [`MirrorError::BegunAnew`] when the mirror was made anew since the
+    /// page's stream began.
+    pub fn apply(&self, page: &Page, end: &PageEnd) -> Result<Applied, MirrorError> {
+        let (applied, at_head) = self.writing(|writer| {
+            if self.begun_anew.load(Ordering::Acquire) {
+                return Err(MirrorError::BegunAnew);
+            }
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if let Some(before) = cursor(&transaction)? {
+                if end.cursor.epoch != before.epoch {
+                    return Err(MirrorError::OtherEpoch { ours: before.epoch, theirs: end.cursor.epoch });
+                }
+                if end.cursor.seq < before.seq {
+                    return Ok((Applied::Behind, AtHead::default()));
+                }
+            }
+            let at_head = write(&transaction, page, end)?;
+            transaction.commit()?;
+            if at_head.swept {
+                writer.execute_batch("PRAGMA shrink_memory")?;
+            }
+            Ok((Applied::Advanced, at_head))
+        })?;
+        if at_head.differs {
+            self.want_more();
+        } else if at_head.mended {
+            self.news.notify_one();
+        }
+        Ok(applied)
+    }
+}
+
+pub(super) fn cursor(connection: &Connection) -> Result<Option<Cursor>, MirrorError> {
+    let row = connection
+        .prepare_cached("SELECT epoch, seq FROM state WHERE epoch IS NOT NULL")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(row.map(|(epoch, seq): (i64, i64)| Cursor { epoch: unsigned(epoch), seq: unsigned(seq) }))
+}
+
+fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, MirrorError> {
+    let before = copies::load(connection)?;
+    let mut copies = before.clone();
+    write_documents(connection, page, &mut copies, end.server_time.as_millis())?;
+    connection
+        .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
+        .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
+    let mut at_head = AtHead::default();
+    for copy in &mut copies {
+        if end.refetched.iter().any(|name| name == copy.collection.name()) {
+            copy.brought = copy.pass;
+        }
+        if end.reaches_head() {
+            at_head.swept |= sweep(connection, copy)?;
+            compare(connection, copy, end, &mut at_head)?;
+        }
+    }
+    for copy in copies.iter().filter(|copy| !before.contains(copy)) {
+        copies::save(connection, copy)?;
+    }
+    Ok(at_head)
+}
+
+/// Nothing was made after it came: what a clock that is ahead stamped sorts where it came, and does not
+/// stay before all that is newer.
+fn write_documents(
+    connection: &Connection,
+    page: &Page,
+    copies: &mut [Copy],
+    came: i64,
+) -> Result<(), MirrorError> {
+    let mut put_new = connection.prepare_cached(schema::PUT_NEW)?;
+    let mut put_over = connection.prepare_cached(schema::PUT_OVER)?;
+    let mut held = connection.prepare_cached(schema::HELD)?;
+    let mut remove = connection.prepare_cached(schema::REMOVE)?;
+    for document in page.documents() {
+        // Every collection is registered when the file is opened.
+        let Some(copy) = copies.iter_mut().find(|copy| copy.collection == document.collection) else {
+            continue;
+        };
+        let key = params![schema::number(document.collection), document.id];
+        let Some((body, element)) = document.body else {
+            if let Some(gone) = remove.query_row(key, pass_and_element).optional()? {
+                copy.forget(gone);
+            }
+            continue;
+        };
+        let pass = copy.pass;
+        let row = named_params! {
+            ":collection": schema::number(document.collection),
+            ":id": document.id,
+            ":seq": signed(document.seq),
+            ":pass": pass,
+            ":patient": document.patient,
+            ":recorded_at": document.recorded_at.map(|made| made.min(came)),
+            ":lookup": document.lookup,
+            ":body": body,
+            ":element": element.to_bytes(),
+        };
+        // Most are new. Only one that is not costs two more statements.
+        if put_new.execute(row)? == 0 {
+            copy.forget(held.query_row(key, pass_and_element)?);
+            put_over.execute(row)?;
+        }
+        copy.digest.add(element);
+    }
+    Ok(())
+}
+
+/// The device now has all there is: what a pass that ends here did not name is gone, and an empty list
+/// means empty. Says whether a pass ends.
+fn sweep(connection: &Connection, copy: &mut Copy) -> Result<bool, MirrorError> {
+    let ends = copy.brought == copy.pass && !copy.is_whole();
+    if ends {
+        connection
+            .prepare_cached(schema::SWEEP)?
+            .execute(params![schema::number(copy.collection), copy.pass])?;
+        copy.swept = copy.pass;
+    }
+    Ok(ends)
+}
+
+/// Compares a whole copy with what the server says it should come to.
+fn compare(
+    connection: &Connection,
+    copy: &mut Copy,
+    end: &PageEnd,
+    at_head: &mut AtHead,
+) -> Result<(), MirrorError> {
+    let Some(theirs) = end.digests.get(copy.collection.name()).filter(|_| copy.is_whole()) else {
+        return Ok(());
+    };
+    let (equal, known) = (copy.digest == *theirs, copy.differs_since.is_some());
+    // What still differs is fetched again with patience.
+    if equal != known {
+        return Ok(());
+    }
+    copies::report(connection, &finding(copy, equal, end.server_time, theirs.count))?;
+    if equal {
+        copy.differs_since = None;
+        at_head.mended = true;
+    } else {
+        copy.suspect(end.server_time);
+        at_head.differs = true;
+    }
+    Ok(())
+}
+
+const fn finding(copy: &Copy, mended: bool, at: Timestamp, expected: u64) -> Finding {
+    let (collection, held) = (copy.collection, copy.digest.count);
+    Finding { collection, mended, at, found_by: FoundBy::Server, held, expected }
+}
+
+fn pass_and_element(row: &Row<'_>) -> rusqlite::Result<(i64, Option<[u8; 16]>)> {
+    Ok((row.get(0)?, row.get(1)?))
+}

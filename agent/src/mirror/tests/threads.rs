@@ -1,0 +1,83 @@
+//! Records with their corrections, and reviews.
+
+use carepost_protocol::id::ReviewId;
+use carepost_protocol::record::{Resolved, ReviewDocument, ReviewKind};
+
+use super::*;
+
+fn amendment(number: u8, of: u8, minute: i64) -> RecordDocument {
+    RecordDocument { amends: Some(RecordId::from_bytes([of; 16])), ..record(number, 1, minute) }
+}
+
+fn review(number: u8, patient: u8, open: bool) -> ReviewDocument {
+    let at = Timestamp::from_millis(i64::from(number) * 60_000);
+    ReviewDocument {
+        id: ReviewId::from_bytes([number; 16]),
+        kind: ReviewKind::Amendments,
+        patient_id: PatientId::from_bytes([patient; 16]),
+        collection: Collection::Records,
+        record: RecordId::from_bytes([1; 16]),
+        fields: Vec::new(),
+        others: Vec::new(),
+        opened_at: at,
+        resolved: (!open).then_some(Resolved { by: UserId::from_bytes([4; 16]), at }),
+    }
+}
+
+#[test]
+fn a_record_comes_with_all_its_corrections() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut page = Page::default();
+    // 1 was corrected by 2, that by 3 and by 4 side by side; 6 corrects what is not here.
+    let all = [
+        record(1, 1, 1),
+        record(5, 1, 5),
+        amendment(2, 1, 2),
+        amendment(4, 2, 4),
+        amendment(3, 2, 3),
+        amendment(6, 99, 6),
+        record(7, 8, 9),
+    ];
+    for (seq, record) in (1..).zip(&all) {
+        put(&mut page, Collection::Records, record.id, seq, record);
+    }
+    mirror.apply(&page, &end(1, 7, 7)).unwrap();
+    let read = |limit| mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), limit).unwrap();
+    let threads = read(9);
+    let [newest, corrected] = threads.threads.as_slice() else { panic!("{threads:?}") };
+    assert_eq!((&newest.root, newest.amendments.len()), (&all[1], 0));
+    assert_eq!(newest.leaves, [all[1].id]);
+    assert_eq!(corrected.root, all[0]);
+    assert_eq!(corrected.amendments, [all[2].clone(), all[4].clone(), all[3].clone()], "oldest first");
+    assert_eq!(corrected.leaves, [all[4].id, all[3].id]);
+    assert_eq!(threads.held, [all[5].clone()]);
+    assert_eq!(read(1).threads.as_slice(), [newest.clone()]);
+    assert!(matches!(
+        mirror.threads(&permit(NEIGHBOR), PatientId::from_bytes([1; 16]), 9),
+        Err(MirrorError::OtherFacility)
+    ));
+}
+
+#[test]
+fn reviews_come_newest_first_and_the_open_ones_alone() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut page = Page::default();
+    let all = [review(1, 1, true), review(2, 2, false), review(3, 1, false), review(4, 2, true)];
+    for (seq, review) in (1..).zip(&all) {
+        put(&mut page, Collection::Reviews, review.id, seq, review);
+    }
+    mirror.apply(&page, &end(1, 4, 4)).unwrap();
+    let numbers = |reviews: Vec<ReviewDocument>| -> Vec<u8> {
+        reviews.into_iter().map(|review| review.id.as_bytes()[0]).collect()
+    };
+    let here = permit(FACILITY);
+    assert_eq!(numbers(mirror.reviews(&here, false, 9).unwrap()), [4, 3, 2, 1]);
+    assert_eq!(numbers(mirror.reviews(&here, true, 9).unwrap()), [4, 1]);
+    assert_eq!(numbers(mirror.reviews(&here, true, 1).unwrap()), [4]);
+    assert!(mirror.reviews(&here, false, 0).unwrap().is_empty());
+    assert_eq!(numbers(mirror.reviews_of(&here, PatientId::from_bytes([1; 16])).unwrap()), [3, 1]);
+    assert!(mirror.reviews(&permit(NEIGHBOR), false, 9).is_err());
+    assert!(mirror.reviews_of(&permit(NEIGHBOR), PatientId::from_bytes([1; 16])).is_err());
+}
