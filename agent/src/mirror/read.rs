@@ -4,14 +4,14 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use carepost_protocol::amend;
-use carepost_protocol::id::{PatientId, RecordId, UserId};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId};
 use carepost_protocol::record::{
     BadgeDocument, Collection, FacilityDocument, PatientDocument, RecordDocument, ReviewDocument,
     UserDocument,
 };
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Workflow;
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -109,6 +109,47 @@ impl Mirror {
     ) -> Result<Option<PatientDocument>, MirrorError> {
         self.permitted(permit)?;
         self.document(Collection::Patients, id.as_bytes())
+    }
+
+    /// The place in the feed of a document's version; none when it is not here.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn version(&self, collection: Collection, id: RecordId) -> Result<Option<u64>, MirrorError> {
+        const SQL: &str = "SELECT seq FROM documents WHERE collection = ? AND id = ?";
+        self.reading(|reader| {
+            let found: Option<i64> = reader
+                .prepare_cached(SQL)?
+                .query_row(params![schema::number(collection), id.as_bytes()], |row| row.get(0))
+                .optional()?;
+            Ok(found.map(|seq| u64::try_from(seq).unwrap_or(0)))
+        })
+    }
+
+    /// A record, whoever it is about.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn record(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: RecordId,
+    ) -> Result<Option<RecordDocument>, MirrorError> {
+        self.permitted(permit)?;
+        self.document(Collection::Records, id.as_bytes())
+    }
+
+    /// A review, open or not.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn review(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: ReviewId,
+    ) -> Result<Option<ReviewDocument>, MirrorError> {
+        self.permitted(permit)?;
+        self.document(Collection::Reviews, id.as_bytes())
     }
 
     /// A resident's latest records, newest first; one from the future counts as made when it came.
