@@ -86,13 +86,21 @@ impl Mirror {
         Ok(workflows)
     }
 
+    /// The residents, in care or not, in no order.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn all_residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<PatientDocument>, MirrorError> {
+        self.permitted(permit)?;
+        self.documents(Collection::Patients)
+    }
+
     /// The residents in care, by room (2 before 10), then name.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
     pub fn residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<PatientDocument>, MirrorError> {
-        self.permitted(permit)?;
-        let mut residents: Vec<PatientDocument> = self.documents(Collection::Patients)?;
+        let mut residents = self.all_residents(permit)?;
         residents.retain(|resident| resident.is_active);
         residents.sort_by(by_room_then_name);
         Ok(residents)
@@ -332,7 +340,9 @@ fn each<T: DeserializeOwned>(
     Ok(())
 }
 
-fn by_room_then_name(a: &PatientDocument, b: &PatientDocument) -> Ordering {
+/// The order in which people look for residents: by room (2 before 10), then name.
+#[must_use]
+pub fn by_room_then_name(a: &PatientDocument, b: &PatientDocument) -> Ordering {
     let room = match (&a.room, &b.room) {
         (Some(a), Some(b)) => natural(a, b),
         // Residents without a room come last.

@@ -73,7 +73,9 @@ impl Outbox {
         let Entry { change, token } = entry;
         let actor = permit.actor();
         let its_own = change.actor == actor.user && change.session == actor.session;
-        if !its_own || change.assignment != self.binding.assignment || needs(change.collection) != Some(A::ACTION)
+        if !its_own
+            || change.assignment != self.binding.assignment
+            || needs(change.collection) != Some(A::ACTION)
         {
             return Err(OutboxError::NotPermitted);
         }

@@ -34,7 +34,9 @@ impl DraftOf {
         match (change.collection, change.kind) {
             (Collection::Patients, ChangeKind::Create) => Some(Self::Admission),
             (Collection::Patients, _) => change.patient.map(Self::Resident),
-            (Collection::Records, ChangeKind::Amend) => Some(Self::Correction(change.patient?, change.record?)),
+            (Collection::Records, ChangeKind::Amend) => {
+                Some(Self::Correction(change.patient?, change.record?))
+            }
             (Collection::Records, _) => Some(Self::Entry(change.patient?, change.workflow.clone()?)),
             (
                 Collection::Reviews
