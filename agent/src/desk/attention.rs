@@ -42,11 +42,9 @@ impl Ward {
         let RefusedChange { n, record, change, reason } = refused;
         let workflow = change.workflow.as_ref();
         let workflow = workflow.and_then(|key| workflows.iter().find(|workflow| workflow.key == *key));
-        let resident = self.about(permit, &change.collection, change.patient, record)?;
-        let form = match change.collection {
-            Collection::Patients => Some(residents::form(true)),
-            _ => workflow.cloned(),
-        };
+        let resident = self.about(permit, change.collection, change.patient, record)?;
+        let of_patients = change.collection == Collection::Patients;
+        let form = if of_patients { Some(residents::form(true)) } else { workflow.cloned() };
         let named = |key: &str| {
             let field = form.iter().flat_map(|form| &form.fields).find(|field| field.key == key);
             field.map_or_else(|| key.to_owned(), |field| field.label.clone())
@@ -58,20 +56,19 @@ impl Ward {
         let waits_for = target
             .filter(|target| *target != record || change.kind == ChangeKind::Patch)
             .find_map(|target| made.iter().find(|(id, _)| *id == target && *id != record));
-        let has_form = match change.collection {
-            Collection::Records => workflow.is_some() && resident.is_some(),
-            Collection::Patients => change.kind == ChangeKind::Create || resident.is_some(),
-            _ => false,
-        };
-        let todo = match reason.code {
-            RejectionCode::DependsOnRefused => {
-                Todo::Waits(waits_for.map_or_else(|| "another entry".to_owned(), |(_, what)| what.clone()))
-            }
-            _ if change.collection == Collection::Reviews => Todo::Review,
-            RejectionCode::WrongAssignment | RejectionCode::NotAuthorized => Todo::Administrator,
-            _ if !has_form => Todo::Administrator,
-            _ if change.actor == permit.actor().user => Todo::Correct,
-            _ => Todo::Author(author.clone()),
+        let has_form = form.is_some() && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
+        let nobody_here =
+            matches!(reason.code, RejectionCode::WrongAssignment | RejectionCode::NotAuthorized);
+        let todo = if reason.code == RejectionCode::DependsOnRefused {
+            Todo::Waits(waits_for.map_or_else(|| "another entry".to_owned(), |(_, what)| what.clone()))
+        } else if change.collection == Collection::Reviews {
+            Todo::Review
+        } else if nobody_here || !has_form {
+            Todo::Administrator
+        } else if change.actor == permit.actor().user {
+            Todo::Correct
+        } else {
+            Todo::Author(author.clone())
         };
         Ok(Attention {
             n,
@@ -89,14 +86,11 @@ impl Ward {
     fn about(
         &self,
         permit: &Permit<ReadPatients>,
-        collection: &Collection,
+        collection: Collection,
         patient: Option<PatientId>,
         record: RecordId,
     ) -> Result<Option<PatientDocument>, Refused> {
-        let id = match collection {
-            Collection::Patients => Some(record.into()),
-            _ => patient,
-        };
+        let id = if collection == Collection::Patients { Some(record.into()) } else { patient };
         let known = id.map(|id| self.resident_here(permit, id)).transpose()?.flatten();
         Ok(known.map(|resident| resident.document))
     }

@@ -147,9 +147,9 @@ impl Ward {
         n: u64,
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
-        let refused = self.outbox.refused(read, n).map_err(|error| match error {
-            OutboxError::NotRefused { .. } => Refused::NotRefused,
-            other => storage(other),
+        let refused = self.outbox.refused(read, n).map_err(|error| {
+            let is_gone = matches!(error, OutboxError::NotRefused { .. });
+            if is_gone { Refused::NotRefused } else { storage(error) }
         })?;
         if refused.change.actor != read.actor().user {
             return Err(Refused::NotYours);
