@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, Permissions};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,6 +76,17 @@ pub struct Opening<'a> {
     pub migrations: &'a [&'a str],
 }
 
+/// An open file.
+#[derive(Debug)]
+pub struct Connected {
+    connection: Connection,
+    path: PathBuf,
+    key: FileKey,
+    durability: Durability,
+    cache_kib: u32,
+    mode: OpenFlags,
+}
+
 /// Why a file did not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -118,21 +130,70 @@ pub enum OpenError {
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open(opening: &Opening<'_>) -> Result<Connection, OpenError> {
+pub fn open(opening: &Opening<'_>) -> Result<Connected, OpenError> {
     let path = opening.path;
     // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
     make_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-    let mut connection = connect(opening, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    migrate(&mut connection, opening)?;
-    Ok(connection)
+    let mut connected = Connected::new(opening, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    migrate(&mut connected, opening)?;
+    Ok(connected)
 }
 
 /// Opens another connection, which only reads, to a file that [`open`] has opened.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open_reader(opening: &Opening<'_>) -> Result<Connection, OpenError> {
-    connect(opening, OpenFlags::SQLITE_OPEN_READ_ONLY)
+pub fn open_reader(opening: &Opening<'_>) -> Result<Connected, OpenError> {
+    Connected::new(opening, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+impl Connected {
+    fn new(opening: &Opening<'_>, mode: OpenFlags) -> Result<Self, OpenError> {
+        Ok(Self {
+            connection: connect(opening, mode)?,
+            path: opening.path.to_owned(),
+            key: opening.key.clone(),
+            durability: opening.durability,
+            cache_kib: opening.cache_kib,
+            mode,
+        })
+    }
+
+    /// Opens the file anew where SQLCipher has given the connection up: after a page that it could not
+    /// decrypt it answers nothing any more, and it takes for such a page one that the disk failed to
+    /// read, if only once. Not in the middle of a transaction. Where the file does not open, the
+    /// connection stays as it is, and says so when it is used.
+    pub fn revive(&mut self) {
+        let status = self.connection.pragma_query_value(None, "cipher_status", |row| row.get::<_, String>(0));
+        if status.is_ok_and(|status| status == "1") {
+            return;
+        }
+        let opening = Opening {
+            path: &self.path,
+            key: &self.key,
+            durability: self.durability,
+            cache_kib: self.cache_kib,
+            migrations: &[],
+        };
+        match connect(&opening, self.mode) {
+            Ok(connection) => self.connection = connection,
+            Err(error) => tracing::error!(%error, "a file that could not be read does not open again"),
+        }
+    }
+}
+
+impl Deref for Connected {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Connected {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
 }
 
 /// Reads every page and checks that they fit together: some 15 ms for ten thousand records. What lies
@@ -194,6 +255,10 @@ fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.query_row(&format!("PRAGMA wal_autocheckpoint = {fold_at_pages}"), [], |_| Ok(()))?;
+        // Frames that an earlier process wrote and could not sync may be in the system's memory only; one
+        // behind them would be lost with them. Folding them back writes them again, and the WAL begins
+        // anew. A disk too full for it opens all the same.
+        let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
         // After a large page the WAL is cut back to this many bytes rather than kept at its largest.
         connection.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
     }

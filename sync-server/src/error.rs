@@ -76,10 +76,12 @@ impl Refusal {
         self
     }
 
-    /// The same refusal, with the number that a chain continues at.
+    /// The same refusal, with the number that a chain continues at, and with the last that is shared where
+    /// the server has another history.
     #[must_use]
-    pub fn expecting(mut self, next_n: u64) -> Self {
+    pub fn expecting(mut self, next_n: u64, shared_n: Option<u64>) -> Self {
         self.problem.next_n = Some(next_n);
+        self.problem.shared_n = shared_n;
         self
     }
 
@@ -155,14 +157,20 @@ impl From<StoreError> for Refusal {
                 let wait = until.since(clock::now()).as_secs().max(1);
                 Self::new(ProblemKind::TooManyTries, said).retry_after(wait)
             }
-            StoreError::ChainBroken { next_n } => Self::new(ProblemKind::ChainBroken, said).expecting(next_n),
+            StoreError::ChainBroken { next_n, shared_n } => {
+                Self::new(ProblemKind::ChainBroken, said).expecting(next_n, shared_n)
+            }
             StoreError::DeviceRevoked => Self::new(ProblemKind::DeviceRevoked, said),
             StoreError::BadSignature => Self::new(ProblemKind::Malformed, said).naming(FieldError {
                 field: "signature".to_owned(),
                 detail: "not this device's key".to_owned(),
             }),
-            StoreError::CursorRefused => Self::new(ProblemKind::CursorRefused, said),
             StoreError::OverBudget { .. } => Self::new(ProblemKind::OverBudget, said),
+            StoreError::CursorRefused { expects } => {
+                let mut refusal = Self::new(ProblemKind::CursorRefused, said);
+                refusal.problem.expects = expects;
+                refusal
+            }
             StoreError::Full | StoreError::NotDurable(_) | StoreError::Closed => {
                 tracing::error!(%said, "the store could not take a write");
                 Self::new(ProblemKind::Unavailable, "The server cannot store anything right now.")
@@ -170,6 +178,7 @@ impl From<StoreError> for Refusal {
             }
             StoreError::WrongKey(_)
             | StoreError::Newer { .. }
+            | StoreError::Older { .. }
             | StoreError::ChangedMigration(_)
             | StoreError::Broken
             | StoreError::NoRandomness

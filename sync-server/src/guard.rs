@@ -1,12 +1,15 @@
 //! Who asks, and whether they may: decided before a handler runs, by what ROUTES says of the route.
 
+use std::time::Instant;
+
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::DeviceState;
-use carepost_protocol::id::{FacilityId, OrganizationId};
+use carepost_protocol::id::{FacilityId, IncarnationId, OrganizationId};
 use carepost_protocol::role::{Act, Action, Actor, Denied, Permit, Resource, Role, authorize, decide};
+use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::problem::ProblemKind;
 use http::StatusCode;
 use http::header::AUTHORIZATION;
@@ -16,8 +19,10 @@ use ring::digest::{SHA256, digest};
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
+use crate::listener::ConnectedAt;
 use crate::routes::{Authorization, Route};
 use crate::scope::{FacilityScope, OrganizationScope};
+use crate::speakers::Speech;
 use crate::store::{DeviceIdentity, FacilityStore, Noted, OrganizationStore, Session};
 use crate::tenant::{self, Said};
 use crate::tls::PeerKey;
@@ -34,7 +39,7 @@ pub struct Person {
     tenant: Option<OrganizationId>,
 }
 
-/// A device whose key was looked up and which is ACTIVE.
+/// A device whose key was looked up, and whose state allows the route.
 #[derive(Clone)]
 pub struct Device {
     /// The device.
@@ -43,6 +48,46 @@ pub struct Device {
     pub facility: FacilityStore,
     /// The key it spoke with.
     pub key: PeerKey,
+    speech: Option<Speech>,
+}
+
+impl Device {
+    /// Notes who speaks as the device, and for which life of its outbox where the request carries the one of
+    /// the moment. When that tells of a second copy, the device is quarantined from here on.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn speaks_for(&mut self, app: &App, incarnation: Option<IncarnationId>) -> Answer<()> {
+        let Some(speech) = self.speech else { return Ok(()) };
+        let speech = Speech { incarnation, ..speech };
+        let twice = app.speakers.heard(self.identity.device(), speech, Instant::now());
+        if let Some(twice) = twice
+            && self.identity.state() == DeviceState::Active
+        {
+            self.facility.quarantine(&mut self.identity, twice.reason()).await?;
+            tracing::warn!(device = %self.identity.device(), reason = twice.reason(), "device quarantined");
+        }
+        Ok(())
+    }
+
+    /// As [`Self::may_read`], by how the device stands now: for a stream that has begun to listen.
+    ///
+    /// # Errors
+    /// As [`Self::may_read`].
+    pub async fn may_still_read(&mut self, app: &App) -> Answer<()> {
+        let known = app.store.system().device_by_key(*self.key.sha256()).await?;
+        self.identity = known.ok_or_else(unauthenticated)?;
+        self.may_read()
+    }
+
+    /// Whether the device may be sent anything.
+    ///
+    /// # Errors
+    /// Why its state does not allow it.
+    pub fn may_read(&self) -> Answer<()> {
+        let state = self.identity.state();
+        if state == DeviceState::Active { Ok(()) } else { Err(of_state(state)) }
+    }
 }
 
 impl Person {
@@ -201,7 +246,9 @@ pub async fn guard(
     let admitted = match route.authorization {
         Authorization::Public => Ok(None),
         Authorization::AnyKey => known_key(&parts).map(|_| None),
-        Authorization::ActiveDevice => active_device(&app, &mut parts).await.map(|()| None),
+        Authorization::ActiveDevice | Authorization::SpeakingDevice => {
+            device(&app, &mut parts, route.authorization).await.map(|()| None)
+        }
         Authorization::SignedIn => person(&app, &mut parts, None).await.map(Some),
         Authorization::Person(action) => person(&app, &mut parts, Some(action)).await.map(Some),
     };
@@ -279,7 +326,7 @@ fn known_key(parts: &Parts) -> Answer<PeerKey> {
     parts.extensions.get::<PeerKey>().cloned().ok_or_else(unauthenticated)
 }
 
-async fn active_device(app: &App, parts: &mut Parts) -> Answer<()> {
+async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> Answer<()> {
     let key = known_key(parts)?;
     // On every request: a resumed TLS session is not verified again, and states change.
     let identity = app.store.system().device_by_key(*key.sha256()).await?.ok_or_else(unauthenticated)?;
@@ -291,7 +338,12 @@ async fn active_device(app: &App, parts: &mut Parts) -> Answer<()> {
         }
     };
     let facility = app.store.facility(&scope);
-    parts.extensions.insert(Device { identity, facility, key });
+    let mut device = Device { identity, facility, key, speech: speech(parts) };
+    device.speaks_for(app, None).await?;
+    if authorization == Authorization::ActiveDevice {
+        device.may_read()?;
+    }
+    parts.extensions.insert(device);
     Ok(())
 }
 
@@ -305,6 +357,13 @@ async fn refuse_device(app: &App, parts: &Parts, identity: &DeviceIdentity) -> A
     Ok(app.store.system().audit(vec![note.into_event()]).await?)
 }
 
+/// Who speaks, as the request's head says; none for the agent's commands, which name no process.
+fn speech(parts: &Parts) -> Option<Speech> {
+    let boot = parts.headers.get(BOOT_HEADER)?.to_str().ok()?.parse().ok()?;
+    let ConnectedAt(connected) = *parts.extensions.get::<ConnectedAt>()?;
+    Some(Speech { boot, incarnation: None, connected })
+}
+
 /// Why a device in that state is not served.
 fn of_state(state: DeviceState) -> Refusal {
     match state {
@@ -313,7 +372,12 @@ fn of_state(state: DeviceState) -> Refusal {
             "An administrator deactivated this device. It has to be enrolled anew.",
         ),
         DeviceState::Expected | DeviceState::Pending => unauthenticated(),
-        DeviceState::Quarantined | DeviceState::Retiring | DeviceState::Active => {
+        DeviceState::Quarantined => Refusal::new(
+            ProblemKind::DeviceQuarantined,
+            "Two copies of this device run. What it charts is taken; an administrator has to release it \
+             before it gets anything.",
+        ),
+        DeviceState::Retiring | DeviceState::Active => {
             Refusal::new(ProblemKind::Forbidden, "This device may not do that in its present state.")
         }
     }

@@ -16,8 +16,10 @@ pub mod listener;
 pub mod openapi;
 pub mod password;
 pub mod routes;
+pub mod running;
 pub mod scope;
 pub mod setup;
+pub mod speakers;
 pub mod store;
 pub mod tenant;
 pub mod tls;
@@ -32,6 +34,8 @@ use config::{Config, ConfigError};
 use listener::Stopping;
 use password::{PasswordError, Passwords};
 use routes::Listener;
+use running::{Running, RunningError};
+use speakers::Speakers;
 use store::{Ambient, DatabaseKey, Store, StoreError};
 use tls::{Tls, TlsError};
 use tries::Tries;
@@ -42,6 +46,9 @@ pub enum ServeError {
     /// The configuration or the database key cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Another server runs on the same state directory.
+    #[error(transparent)]
+    Running(#[from] RunningError),
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,6 +84,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let tls = Tls::load(&config.certificate_path(), &config.key_path())?;
+    let running = Running::on(&config.state_dir)?;
     let store = open_store(&config).await?;
     store.keep_tombstones(config.sync.tombstones_kept());
     let (stopping, stopped) = Stopping::channel();
@@ -85,6 +93,7 @@ pub async fn serve(
         passwords: Passwords::new()?,
         config: Arc::new(config),
         tries: Arc::new(Tries::default()),
+        speakers: Arc::new(Speakers::default()),
         stopping: stopped.clone(),
     };
     let most = app.config.max_connections;
@@ -101,6 +110,7 @@ pub async fn serve(
         }
     }
     tokio::task::spawn_blocking(move || store.close()).await?;
+    drop(running);
     Ok(())
 }
 

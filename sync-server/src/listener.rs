@@ -5,8 +5,9 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -14,8 +15,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
@@ -28,6 +30,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(30);
 /// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to say.
 const PING: Duration = Duration::from_secs(20);
+/// How long bytes may go unacknowledged: a peer that is gone without a word is noticed by then also where
+/// nobody asks it, as on HTTP/1.1. The system's own patience is a quarter of an hour.
+const UNHEARD: Duration = Duration::from_secs(60);
 /// The most streams one HTTP/2 connection may have open.
 const STREAMS: u32 = 64;
 /// How long requests under way may take to finish once the server stops.
@@ -36,6 +41,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
+
+/// When the connection of a request was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectedAt(pub Instant);
 
 /// Says that the server stops: long answers end, connections finish what they have begun.
 #[derive(Debug, Clone)]
@@ -71,6 +80,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
             () = stopping.wait() => break,
         };
+        let begun = ConnectedAt(Instant::now());
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(fault) => {
@@ -87,9 +97,9 @@ pub async fn serve(
         };
         let (acceptor, router, stopping) = (acceptor.clone(), router.clone(), stopping.clone());
         tokio::spawn(async move {
-            let _place = place;
+            // What follows is a task of its own: a handshake's state is not carried for a connection's life.
             if let Some((stream, peer)) = shake_hands(&acceptor, stream).await {
-                speak(stream, address, peer, router, stopping).await;
+                speak(stream, (address, begun), peer, router, stopping, place);
             }
         });
     }
@@ -104,6 +114,7 @@ async fn shake_hands(
 ) -> Option<(TlsStream<TcpStream>, Option<PeerKey>)> {
     // Nagle's algorithm would hold back each small answer until the peer acknowledges the one before.
     stream.set_nodelay(true).ok()?;
+    SockRef::from(&stream).set_tcp_user_timeout(Some(UNHEARD)).ok()?;
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?;
     let stream = stream.inspect_err(|fault| tracing::debug!(%fault, "TLS handshake failed")).ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
@@ -111,16 +122,19 @@ async fn shake_hands(
     Some((stream, peer))
 }
 
-async fn speak(
+/// Serves a connection, in a task that holds it in one place: thousands of them idle.
+fn speak(
     stream: TlsStream<TcpStream>,
-    address: SocketAddr,
+    (address, begun): (SocketAddr, ConnectedAt),
     peer: Option<PeerKey>,
     router: Router,
     stopping: Stopping,
+    place: OwnedSemaphorePermit,
 ) {
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(address));
+        request.extensions_mut().insert(begun);
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
@@ -129,31 +143,29 @@ async fn speak(
     let service = TowerToHyperService::new(service);
     let stream = TokioIo::new(stream);
     if is_http2 {
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(16 * 1024)
-            .serve_connection(stream, service);
-        let mut connection = std::pin::pin!(connection);
-        finish(connection.as_mut(), stopping, |connection| connection.graceful_shutdown()).await;
+            .max_header_list_size(16 * 1024);
+        let connection = Box::pin(http2.serve_connection(stream, service));
+        tokio::spawn(finish(connection, stopping, |connection| connection.graceful_shutdown(), place));
     } else {
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_buf_size(64 * 1024)
-            .serve_connection(stream, service);
-        let mut connection = std::pin::pin!(connection);
-        finish(connection.as_mut(), stopping, |connection| connection.graceful_shutdown()).await;
+        let mut http1 = hyper::server::conn::http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 * 1024);
+        let connection = Box::pin(http1.serve_connection(stream, service));
+        tokio::spawn(finish(connection, stopping, |connection| connection.graceful_shutdown(), place));
     }
 }
 
 /// Runs a connection to its end; when the server stops, tells it to take no further requests.
 async fn finish<C: Future<Output = hyper::Result<()>>>(
-    mut connection: std::pin::Pin<&mut C>,
+    mut connection: Pin<Box<C>>,
     mut stopping: Stopping,
-    shut_down: impl FnOnce(std::pin::Pin<&mut C>),
+    shut_down: impl FnOnce(Pin<&mut C>),
+    _place: OwnedSemaphorePermit,
 ) {
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

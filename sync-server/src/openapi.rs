@@ -4,8 +4,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::handler::{
-    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, stream,
-    sync, users, workflows,
+    audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
+    sessions, stream, sync, users, workflows,
 };
 
 /// The document of the API for people, programs and devices.
@@ -21,7 +21,7 @@ use crate::handler::{
         facilities::list_facilities, facilities::create_facility, facilities::show_facility,
         facilities::update_facility, facilities::update_census,
         devices::list_devices, devices::register_device, devices::show_device, devices::update_device,
-        devices::deactivate_device,
+        devices::deactivate_device, devices::release_device,
         enrollments::approve_enrollment, enrollments::confirm_enrollment,
         users::list_users, users::create_user, users::show_user, users::update_user, users::set_pin,
         users::set_password,
@@ -29,6 +29,8 @@ use crate::handler::{
         workflows::list_workflows, workflows::publish_workflow, workflows::show_workflow,
         patients::list_patients, patients::create_patient, patients::show_patient, patients::update_patient,
         patients::discharge_patient, patients::list_records,
+        changes::list_refused_changes, changes::list_flagged_changes, reviews::list_reviews,
+        changes::export_refused_change, changes::retry_refused_change, changes::discard_refused_change,
         audit_log::search_audit_events,
         sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live,
     )

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::error::{Refusal, finish, of_panic};
 use crate::guard::guard;
 use crate::handler::{
-    audit_log, badges, devices, enrollments, facilities, meta, organizations, patients, sessions, stream,
-    sync, users, workflows,
+    audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
+    sessions, stream, sync, users, workflows,
 };
 use crate::tenant::take_slug;
 
@@ -26,6 +26,8 @@ pub enum Authorization {
     AnyKey,
     /// A device that is ACTIVE.
     ActiveDevice,
+    /// A device that is ACTIVE, or QUARANTINED: what it has to say is taken.
+    SpeakingDevice,
     /// Anybody who is signed in.
     SignedIn,
     /// Whose role allows the action; the handler asks about the place.
@@ -73,6 +75,10 @@ pub enum Parameter {
     Badge,
     /// A patient's id.
     Patient,
+    /// The id of a life of a device's outbox.
+    Incarnation,
+    /// The number of a change.
+    Number,
     /// A workflow's key.
     WorkflowKey,
     /// The name of a kind of problem.
@@ -81,7 +87,7 @@ pub enum Parameter {
 
 impl Parameter {
     /// Every kind, with its name in paths.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Organization, "{organization_id}"),
         (Self::Facility, "{facility_id}"),
         (Self::Device, "{device_id}"),
@@ -89,6 +95,8 @@ impl Parameter {
         (Self::User, "{user_id}"),
         (Self::Badge, "{badge_id}"),
         (Self::Patient, "{patient_id}"),
+        (Self::Incarnation, "{incarnation_id}"),
+        (Self::Number, "{n}"),
         (Self::WorkflowKey, "{workflow_key}"),
         (Self::Problem, "{problem}"),
     ];
@@ -132,7 +140,7 @@ macro_rules! routes {
 }
 
 use Action as A;
-use Authorization::{ActiveDevice, AnyKey, Person, Public, SignedIn};
+use Authorization::{ActiveDevice, AnyKey, Person, Public, SignedIn, SpeakingDevice};
 
 routes! {
     People GET "/api/v1/health" Public => "health" meta::health;
@@ -160,6 +168,7 @@ routes! {
     People GET "/api/v1/devices/{device_id}" Person(A::ReadDevices) => "show_device" devices::show_device;
     People PUT "/api/v1/devices/{device_id}" Person(A::ManageDevices) => "update_device" devices::update_device;
     People POST "/api/v1/devices/{device_id}/deactivate" Person(A::ManageDevices) => "deactivate_device" devices::deactivate_device;
+    People POST "/api/v1/devices/{device_id}/release" Person(A::ManageDevices) => "release_device" devices::release_device;
 
     People POST "/api/v1/enrollments/approve" Person(A::ManageDevices) => "approve_enrollment" enrollments::approve_enrollment;
     People POST "/api/v1/enrollments/{enrollment_id}/confirm" Person(A::ManageDevices) => "confirm_enrollment" enrollments::confirm_enrollment;
@@ -185,11 +194,18 @@ routes! {
     People DELETE "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "discharge_patient" patients::discharge_patient;
     People GET "/api/v1/patients/{patient_id}/records" Person(A::ReadPatients) => "list_records" patients::list_records;
 
+    People GET "/api/v1/facilities/{facility_id}/refused-changes" Person(A::ReadPatients) => "list_refused_changes" changes::list_refused_changes;
+    People GET "/api/v1/facilities/{facility_id}/flagged-changes" Person(A::ReadPatients) => "list_flagged_changes" changes::list_flagged_changes;
+    People GET "/api/v1/facilities/{facility_id}/reviews" Person(A::ReadPatients) => "list_reviews" reviews::list_reviews;
+    People GET "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}" Person(A::ReadPatients) => "export_refused_change" changes::export_refused_change;
+    People POST "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/retry" Person(A::ManagePatients) => "retry_refused_change" changes::retry_refused_change;
+    People POST "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/discard" Person(A::ManagePatients) => "discard_refused_change" changes::discard_refused_change;
+
     People GET "/api/v1/audit-events" Person(A::ReadAudit) => "search_audit_events" audit_log::search_audit_events;
 
     Devices POST "/api/v1/enroll" AnyKey => "enroll" sync::enroll;
-    Devices POST "/api/v1/devices/{device_id}/heartbeat" ActiveDevice => "heartbeat" sync::heartbeat;
-    Devices POST "/api/v1/sync/push" ActiveDevice => "push" sync::push;
+    Devices POST "/api/v1/devices/{device_id}/heartbeat" SpeakingDevice => "heartbeat" sync::heartbeat;
+    Devices POST "/api/v1/sync/push" SpeakingDevice => "push" sync::push;
     Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" stream::pull;
     Devices GET "/api/v1/sync/live" ActiveDevice => "live" stream::live;
 }

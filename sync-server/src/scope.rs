@@ -76,11 +76,17 @@ impl OrganizationScope {
 }
 
 impl FacilityScope {
-    /// The scope of a device whose key was looked up. None unless it is ACTIVE.
+    /// The scope of a device whose key was looked up. None unless it is ACTIVE, or QUARANTINED: then it may
+    /// push, and the guard keeps it from reading.
     #[must_use]
     pub fn of_device(device: &DeviceIdentity) -> Option<Self> {
-        (device.state() == DeviceState::Active)
+        matches!(device.state(), DeviceState::Active | DeviceState::Quarantined)
             .then_some(Self { organization: device.organization(), facility: device.facility() })
+    }
+
+    /// The scope in which an operator's command on the server's own machine goes through all facilities.
+    pub(crate) const fn of_operator(organization: OrganizationId, facility: FacilityId) -> Self {
+        Self { organization, facility }
     }
 
     /// The organization.

@@ -10,9 +10,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// An administrator's terminal.
-struct Terminal<'a> {
-    server: &'a Server,
-    session: String,
+pub(crate) struct Terminal<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) session: String,
 }
 
 impl Terminal<'_> {
@@ -26,11 +26,11 @@ impl Terminal<'_> {
         ]
     }
 
-    async fn types(&self, words: &[&str]) -> Result<(i32, String, String)> {
+    pub(crate) async fn types(&self, words: &[&str]) -> Result<(i32, String, String)> {
         run("carepost-server", words, &self.environment()).await
     }
 
-    async fn does(&self, words: &[&str]) -> Result<Value> {
+    pub(crate) async fn does(&self, words: &[&str]) -> Result<Value> {
         let arguments: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
         let (code, out, error) = self.types(&arguments).await?;
         if code != 0 {

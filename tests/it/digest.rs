@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use carepost_agent::identity::{Factors, Vault};
-use carepost_agent::sqlite::{Durability, FileKey, Opening};
+use carepost_agent::sqlite::{Connected, Durability, FileKey, Opening};
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
@@ -24,7 +24,7 @@ impl Mirror {
         Ok(Self { path: vault.mirror_path(), key: vault.mirror_key().clone() })
     }
 
-    fn open(&self) -> Result<rusqlite::Connection> {
+    fn open(&self) -> Result<Connected> {
         // As many migrations as the file has had: none is left to do.
         let (key, durability) = (&self.key, Durability::ProcessCrash);
         let opening = Opening { path: &self.path, key, durability, cache_kib: 64, migrations: &["", ""] };

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod attention;
 mod bad_input;
 mod bad_push;
 mod badges;
@@ -26,10 +27,12 @@ mod plaintext;
 mod power_loss;
 mod presets;
 mod revocation;
+mod rollback;
 mod sessions;
 mod simulation;
 mod tidy;
 mod units;
+mod views;
 
 /// TLS needs a provider of cryptography before the first connection; the second call changes nothing.
 fn install_provider() {

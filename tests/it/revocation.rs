@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use carepost_agent::identity::{Factors, Vault};
-use carepost_agent::outbox::{Binding, Outbox, OutboxOpening};
+use carepost_agent::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use carepost_agent::upstream::UpstreamError;
+use carepost_protocol::change::Lane;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::wire::problem::ProblemKind;
@@ -114,7 +115,7 @@ async fn the_key_of_a_deactivated_device_is_refused_on_every_call_and_its_stream
     tokio::time::timeout(PATIENCE, async { while let Ok(Some(_)) = stream.next().await {} })
         .await
         .context("the stream goes on")?;
-    let batch = tablet.outbox.batch(carepost_protocol::change::Lane::Care, 10, 100_000)?;
+    let batch = tablet.outbox.batch(Lane::Care, Shape::Plain { changes: 10, bytes: 100_000 })?;
     let batch = batch.context("nothing waits")?;
     let beat = heartbeat(&tablet);
     // Over the connection that is open, and over new ones.

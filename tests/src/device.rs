@@ -8,7 +8,7 @@ use base64::Engine as _;
 use carepost_agent::clock::Clock;
 use carepost_agent::identity::DeviceKey;
 use carepost_agent::mirror::{Mirror, MirrorOpening, Page};
-use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved};
+use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved, Shape};
 use carepost_agent::sqlite::FileKey;
 use carepost_agent::upstream::{Credentials, PageStream, StreamEvent, Upstream};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
@@ -197,7 +197,8 @@ impl Device {
     /// # Errors
     /// When a push is not acknowledged.
     pub async fn push_all(&self) -> Result<()> {
-        while let Some(batch) = self.outbox.batch(Lane::Care, MAX_CHANGES, MAX_BYTES)? {
+        let whole = Shape::Plain { changes: MAX_CHANGES, bytes: MAX_BYTES };
+        while let Some(batch) = self.outbox.batch(Lane::Care, whole)? {
             let receipt = self.upstream.push(&batch.body).await?;
             self.outbox.settle(&batch.sent, &receipt)?;
         }

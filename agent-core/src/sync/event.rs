@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use carepost_protocol::change::Lane;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use carepost_protocol::wire::problem::{Expects, Problem, ProblemKind};
 use carepost_protocol::wire::pull::Cursor;
 
 /// What happens.
@@ -14,8 +14,6 @@ pub enum SyncEvent {
     Started {
         /// Where the mirror stands.
         cursor: Option<Cursor>,
-        /// The last sync of an earlier run.
-        last_sync: Option<Timestamp>,
     },
     /// Something waits in that lane: a save, or what an earlier run left.
     Saved(Lane),
@@ -25,6 +23,8 @@ pub enum SyncEvent {
         lane: Lane,
         /// How many still wait, counted when the receipt was settled.
         left: u64,
+        /// Whether the server has nothing of the lane beyond what it has acknowledged now.
+        level: bool,
     },
     /// There was nothing to push in that lane.
     NothingToPush(Lane),
@@ -37,6 +37,10 @@ pub enum SyncEvent {
         /// Why.
         trouble: Trouble,
     },
+    /// What [`SyncEffect::Fork`] asked for was done.
+    Forked,
+    /// It could not be done (disk full): to be tried again.
+    ForkFailed,
     /// The server began to answer.
     StreamOpened(StreamId),
     /// A whole page is here: read no further before it is applied.
@@ -45,6 +49,8 @@ pub enum SyncEvent {
     PageApplied {
         /// Where the mirror stands now.
         cursor: Cursor,
+        /// Whether that was the head of the feed.
+        at_head: bool,
     },
     /// The mirror could not take the page (disk full): it will be asked for again.
     PageFailed,
@@ -62,6 +68,8 @@ pub enum SyncEvent {
         /// Where the mirror stands.
         cursor: Option<Cursor>,
     },
+    /// The server said elsewhere whether this device is quarantined.
+    Quarantined(bool),
     /// The operating system says that there is a network again.
     NetworkReturned,
     /// The server said elsewhere that this device is revoked.
@@ -88,13 +96,22 @@ pub enum Trouble {
     Broken,
     /// The server refuses the batch as a whole: send less.
     BatchRefused,
-    /// The batch does not continue the chain: send from there.
+    /// The batch does not continue the chain: send from there, or fork.
     ChainBroken {
         /// The number that the server expects.
         next_n: u64,
+        /// The server has another history; this is the last number that is the same, 0 when not even
+        /// the link before the batch is.
+        shared_n: Option<u64>,
     },
     /// The cursor is not served any more: pull from the beginning.
-    CursorRefused,
+    CursorRefused {
+        /// What the server expects next of each lane, where it has less than it acknowledged.
+        expects: Expects,
+    },
+    /// Two devices claim to be this one: nothing is given until an administrator has decided. What is
+    /// pushed is taken.
+    Quarantined,
     /// The server does not know or allow this device: wait, and say so.
     NotAllowed,
     /// The device's key is refused for good: stop.
@@ -110,8 +127,15 @@ impl Trouble {
         let next_n = problem.and_then(|problem| problem.next_n);
         match (problem.and_then(Problem::kind), next_n) {
             (Some(ProblemKind::DeviceRevoked), _) => return Self::Revoked,
-            (Some(ProblemKind::CursorRefused), _) => return Self::CursorRefused,
-            (Some(ProblemKind::ChainBroken), Some(next_n)) => return Self::ChainBroken { next_n },
+            (Some(ProblemKind::DeviceQuarantined), _) => return Self::Quarantined,
+            (Some(ProblemKind::CursorRefused), _) => {
+                let expects = problem.and_then(|problem| problem.expects).unwrap_or_default();
+                return Self::CursorRefused { expects };
+            }
+            (Some(ProblemKind::ChainBroken), Some(next_n)) => {
+                let shared_n = problem.and_then(|problem| problem.shared_n);
+                return Self::ChainBroken { next_n, shared_n };
+            }
             (_, _) => {}
         }
         match status {
@@ -131,8 +155,8 @@ pub enum SyncEffect {
     Push {
         /// Which lane.
         lane: Lane,
-        /// The most changes it may have.
-        changes: usize,
+        /// How much of it, and how.
+        load: Load,
     },
     /// Queue everything from this number on again, before the push that follows.
     Resend {
@@ -140,6 +164,15 @@ pub enum SyncEffect {
         lane: Lane,
         /// The number that the server expects.
         next_n: u64,
+    },
+    /// The histories part after these numbers: let the outbox fork, then answer with
+    /// [`SyncEvent::Forked`] or [`SyncEvent::ForkFailed`]. Of a lane without a number the server has
+    /// nothing beyond what it acknowledged.
+    Fork {
+        /// In the care lane.
+        care: Option<u64>,
+        /// In the audit lane.
+        audit: Option<u64>,
     },
     /// The lane needs a person; say so.
     Stuck {
@@ -167,12 +200,24 @@ pub enum SyncEffect {
     Stop,
 }
 
+/// How a push is to be put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// At most so many changes.
+    Changes(usize),
+    /// The first change alone, not to be looked at by the server.
+    Opaque {
+        /// With its bytes, or as its hash alone.
+        with_bytes: bool,
+    },
+}
+
 /// Why a lane needs a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stuck {
-    /// The server does not take its first change, even alone.
+    /// The server does not take its first change, even alone, and not even unread.
     FirstChange,
-    /// The server has another history under the same numbers.
+    /// The server has another history under the same numbers, and forking did not help.
     OtherHistory,
 }
 

@@ -7,14 +7,21 @@
 //!   nor push for pull.
 //! - Whatever fails is tried again after a jittered exponential wait of at most five minutes, and at
 //!   once when the network returns. Only a transport error means offline.
-//! - A batch that the server chokes on is halved until it goes. One change that does not go even alone
-//!   makes its lane *stuck*: that is reported for a person to see, and tried only every few minutes
-//!   from then on. It is never skipped, because the changes behind it are chained to it.
+//! - A batch that the server chokes on is halved until it goes. One change that does not go even alone,
+//!   while the server does well otherwise, is sent *opaque*: to be kept unread, so that those behind it,
+//!   which are chained to it, go on. A server that is down makes nothing opaque.
+//! - A batch that takes long is halved too, and one that is quick doubled, so that a slow line is never
+//!   asked for too much at once.
+//! - A server that was rewound gets again what it acknowledged. Where it has another history, the outbox
+//!   forks: but not before it is known of both lanes how far the histories are shared, so that nothing is
+//!   made anew that the server has.
+//! - A quarantined device pushes and does not pull.
 //!
 //! The engine holds counts, numbers and the cursor; the two files hold the rest.
 
 mod event;
 mod lane;
+mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -25,12 +32,16 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS};
 
 use crate::backoff::{Backoff, LONGEST};
-pub use event::{Link, StreamId, Stuck, SyncEffect, SyncEvent, Trouble};
+pub use event::{Link, Load, StreamId, Stuck, SyncEffect, SyncEvent, Trouble};
 use lane::LaneState;
+pub use progress::NO_PROGRESS;
+use progress::Progress;
 
 /// A stream that is silent for longer is dead, whatever the connection says.
 pub const SILENCE: Duration = Duration::from_secs(2 * KEEP_ALIVE_SECONDS);
 
+/// How often a quarantined device asks whether it may pull again.
+const QUARANTINE_WAIT: Duration = Duration::from_secs(3 * 60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy)]
@@ -66,11 +77,14 @@ pub struct Engine {
     streams: u64,
     applying: bool,
     refetched: bool,
+    /// The outbox is forking: nothing is pushed meanwhile.
+    forking: bool,
+    quarantined: bool,
     backoff: Backoff,
     /// When the server last did well at anything.
     well: Option<Duration>,
+    progress: Progress,
     link: Link,
-    last_sync: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy)]
@@ -93,10 +107,12 @@ impl Default for Engine {
             streams: 0,
             applying: false,
             refetched: false,
+            forking: false,
+            quarantined: false,
             backoff: Backoff::new(FIRST_WAIT),
             well: None,
+            progress: Progress::default(),
             link: Link::Connecting,
-            last_sync: None,
         }
     }
 }
@@ -114,8 +130,10 @@ impl Engine {
         let at = Moment { now, monotonic, random };
         let mut out = Vec::new();
         if !matches!(self.link, Link::Revoked { .. }) {
+            self.watch_progress(at);
             self.take(event, at, &mut out);
             self.go_on(at, &mut out);
+            self.watch_progress(at);
         }
         out
     }
@@ -126,10 +144,10 @@ impl Engine {
         self.link
     }
 
-    /// The last sync that succeeded: a receipt, a page or a keep-alive.
+    /// Whether two devices claim to be this one, so that it may not pull.
     #[must_use]
-    pub const fn last_sync(&self) -> Option<Timestamp> {
-        self.last_sync
+    pub const fn is_quarantined(&self) -> bool {
+        self.quarantined
     }
 
     /// Why a lane needs a person, if it does.
@@ -152,24 +170,39 @@ impl Engine {
             Stream::Down { wait } => wait.map(|wait| wait.until),
             Stream::Up { heard, .. } => Some(heard.saturating_add(SILENCE)),
         };
-        let audit = if self.care.in_flight { None } else { self.audit.wakes() };
-        [stream, self.care.wakes(), audit].into_iter().flatten().min()
+        let looked = self.progress.looked();
+        let (care, audit) = match (self.forking, self.care.in_flight) {
+            (true, _) => (None, None),
+            (false, true) => (self.care.wakes(looked), None),
+            (false, false) => (self.care.wakes(looked), self.audit.wakes(looked)),
+        };
+        [stream, care, audit, self.progress.wakes()].into_iter().flatten().min()
     }
 
     fn take(&mut self, event: SyncEvent, at: Moment, out: &mut Effects) {
         match event {
-            SyncEvent::Started { cursor, last_sync } => {
+            SyncEvent::Started { cursor } => {
                 self.runs = true;
                 self.cursor = cursor;
-                self.last_sync = last_sync;
             }
             SyncEvent::Saved(lane) => self.lane(lane).saved(),
-            SyncEvent::Pushed { lane, left } => {
-                self.lane(lane).pushed(left);
+            SyncEvent::Pushed { lane, left, level } => {
+                self.lane(lane).pushed(left, level, at);
+                self.progress.moved(at.monotonic);
                 self.synced(at);
             }
             SyncEvent::NothingToPush(lane) => self.lane(lane).empty(),
             SyncEvent::PushFailed { lane, sent, trouble } => self.push_failed(lane, sent, trouble, at, out),
+            SyncEvent::Forked => {
+                self.forking = false;
+                self.care.forked();
+                self.audit.forked();
+            }
+            SyncEvent::ForkFailed => {
+                self.forking = false;
+                self.care.fork_failed(at);
+                self.audit.fork_failed(at);
+            }
             SyncEvent::StreamOpened(id) => {
                 self.stream_heard(id, at);
             }
@@ -184,7 +217,7 @@ impl Engine {
                     out.push(SyncEffect::ApplyPage);
                 }
             }
-            SyncEvent::PageApplied { cursor } => self.page_applied(cursor, at),
+            SyncEvent::PageApplied { cursor, at_head } => self.page_applied(cursor, at_head, at),
             SyncEvent::PageFailed => {
                 self.applying = false;
                 self.drop_stream(at, Wants::Patience, out);
@@ -197,6 +230,7 @@ impl Engine {
             SyncEvent::StreamEnded(_) | SyncEvent::StreamFailed(_, _) => {}
             SyncEvent::ServerHeard => self.answered(at),
             SyncEvent::MirrorWantsMore { cursor } => self.fetch_more(cursor, out),
+            SyncEvent::Quarantined(is) => self.told_quarantined(is),
             SyncEvent::NetworkReturned => self.network_returned(),
             SyncEvent::Revoked => self.stop(at, out),
             SyncEvent::Tick => {}
@@ -208,9 +242,12 @@ impl Engine {
         if !self.runs {
             return;
         }
-        self.care.push_if_due(at.monotonic, out);
-        if !self.care.in_flight {
-            self.audit.push_if_due(at.monotonic, out);
+        self.fork_if_due(at.monotonic, out);
+        if !self.forking {
+            self.care.push_if_due(at.monotonic, out);
+            if !self.care.in_flight {
+                self.audit.push_if_due(at.monotonic, out);
+            }
         }
         if self.applying {
             return;
@@ -230,9 +267,20 @@ impl Engine {
         }
     }
 
-    fn page_applied(&mut self, cursor: Cursor, at: Moment) {
+    /// Forks once it is known of both lanes how far the server's history and this one are the same.
+    fn fork_if_due(&mut self, monotonic: Duration, out: &mut Effects) {
+        let lanes = [&self.care, &self.audit];
+        let parted = lanes.iter().any(|lane| lane.diverged.is_some());
+        if parted && !self.forking && lanes.iter().all(|lane| lane.may_fork(monotonic)) {
+            self.forking = true;
+            out.push(SyncEffect::Fork { care: self.care.diverged, audit: self.audit.diverged });
+        }
+    }
+
+    fn page_applied(&mut self, cursor: Cursor, at_head: bool, at: Moment) {
         self.applying = false;
         self.cursor = Some(cursor);
+        self.progress.page(at_head, at.monotonic);
         if let Stream::Up { heard, .. } = &mut self.stream {
             *heard = at.monotonic;
         }
@@ -257,7 +305,8 @@ impl Engine {
             | Trouble::Broken
             | Trouble::BatchRefused
             | Trouble::ChainBroken { .. }
-            | Trouble::CursorRefused
+            | Trouble::CursorRefused { .. }
+            | Trouble::Quarantined
             | Trouble::NotAllowed => self.answered(at),
         }
         let well = self.well;
@@ -271,23 +320,31 @@ impl Engine {
                 self.stream_down(at, Wants::Network, None);
                 self.unreachable(at);
             }
-            Trouble::CursorRefused if !self.refetched => {
+            Trouble::CursorRefused { expects } => {
                 self.answered(at);
-                self.refetched = true;
                 self.cursor = None;
-                self.stream = Stream::Down { wait: None };
-                out.push(SyncEffect::Refetch);
+                self.progress.page(false, at.monotonic);
+                if self.refetched {
+                    self.stream_down(at, Wants::Patience, None);
+                } else {
+                    self.refetched = true;
+                    self.stream = Stream::Down { wait: None };
+                    out.push(SyncEffect::Refetch);
+                }
+                self.care.expected(expects.care, out);
+                self.audit.expected(expects.audit, out);
+            }
+            Trouble::Quarantined => {
+                self.answered(at);
+                self.quarantined = true;
+                self.stream_down(at, Wants::Patience, Some(QUARANTINE_WAIT));
             }
             Trouble::Local => self.stream_down(at, Wants::Patience, None),
             Trouble::Busy { retry_after } => {
                 self.answered(at);
                 self.stream_down(at, Wants::Patience, retry_after);
             }
-            Trouble::CursorRefused
-            | Trouble::Broken
-            | Trouble::BatchRefused
-            | Trouble::ChainBroken { .. }
-            | Trouble::NotAllowed => {
+            Trouble::Broken | Trouble::BatchRefused | Trouble::ChainBroken { .. } | Trouble::NotAllowed => {
                 self.answered(at);
                 self.stream_down(at, Wants::Patience, None);
             }
@@ -325,6 +382,7 @@ impl Engine {
     fn stream_works(&mut self, at: Moment) {
         self.backoff.reset();
         self.refetched = false;
+        self.quarantined = false;
         self.synced(at);
     }
 
@@ -343,7 +401,6 @@ impl Engine {
     /// The server did something well.
     fn synced(&mut self, at: Moment) {
         self.well = Some(at.monotonic);
-        self.last_sync = Some(at.now);
         self.answered(at);
     }
 
@@ -363,6 +420,17 @@ impl Engine {
             Link::Online { .. } | Link::Connecting => self.link = Link::Offline { since: at.now },
             Link::Offline { .. } | Link::Revoked { .. } => {}
         }
+    }
+
+    /// A quarantine that is over ends the wait; one that begins ends the stream, which the server does.
+    const fn told_quarantined(&mut self, is: bool) {
+        if self.quarantined && !is {
+            self.backoff.reset();
+            if let Stream::Down { wait } = &mut self.stream {
+                *wait = None;
+            }
+        }
+        self.quarantined = is;
     }
 
     fn network_returned(&mut self) {

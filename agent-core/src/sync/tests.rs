@@ -1,8 +1,9 @@
 //! Stories of a device and its server. Draws are zero, so that a wait is exactly half its span: 0.5 s,
 //! 1 s, 2 s and so on.
 
-use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use proptest::prelude::*;
+mod mended;
+
+use carepost_protocol::wire::problem::{Expects, Problem, ProblemKind};
 
 use super::*;
 
@@ -47,7 +48,11 @@ impl Device {
 
 fn word(effect: &SyncEffect) -> String {
     match effect {
-        SyncEffect::Push { lane, changes } => format!("push-{}({changes})", lane.name()),
+        SyncEffect::Push { lane, load: Load::Changes(changes) } => format!("push-{}({changes})", lane.name()),
+        SyncEffect::Push { lane, load: Load::Opaque { with_bytes } } => {
+            format!("push-{}({})", lane.name(), if *with_bytes { "unread" } else { "hash" })
+        }
+        SyncEffect::Fork { care, audit } => format!("fork({care:?}, {audit:?})"),
         SyncEffect::Resend { lane, next_n } => format!("resend-{}({next_n})", lane.name()),
         SyncEffect::Stuck { lane, why } => format!("stuck-{}({why:?})", lane.name()),
         SyncEffect::OpenStream { stream, cursor: None } => format!("open{}@start", stream.0),
@@ -60,23 +65,47 @@ fn word(effect: &SyncEffect) -> String {
 }
 
 const fn started() -> SyncEvent {
-    SyncEvent::Started { cursor: None, last_sync: None }
+    SyncEvent::Started { cursor: None }
 }
 
 const fn applied(seq: u64) -> SyncEvent {
-    SyncEvent::PageApplied { cursor: Cursor { epoch: 1, seq } }
+    SyncEvent::PageApplied { cursor: Cursor { epoch: 1, seq }, at_head: true }
 }
 
 const fn pushed(lane: Lane, left: u64) -> SyncEvent {
-    SyncEvent::Pushed { lane, left }
+    SyncEvent::Pushed { lane, left, level: true }
 }
 
 const fn failed(lane: Lane, sent: usize, trouble: Trouble) -> SyncEvent {
     SyncEvent::PushFailed { lane, sent, trouble }
 }
 
+/// The cursor is refused, and nothing of the lanes is missing.
+const REFUSED: Trouble = Trouble::CursorRefused { expects: Expects { care: None, audit: None } };
+
+const fn broken(lane: Lane, next_n: u64, shared_n: Option<u64>) -> SyncEvent {
+    failed(lane, 5, Trouble::ChainBroken { next_n, shared_n })
+}
+
 use Lane::{Audit, Care};
 use SyncEvent::{KeepAlive, NetworkReturned, Saved, ServerHeard, StreamEnded, StreamFailed};
+
+#[test]
+fn a_mirror_that_wants_more_gets_a_new_stream() {
+    let more = |seq| SyncEvent::MirrorWantsMore { cursor: Some(Cursor { epoch: 1, seq }) };
+    let mut device = Device::online();
+    device.check(more(7), "close1 open2@7");
+    device.check(SyncEvent::StreamOpened(StreamId(2)), "");
+    device.check(SyncEvent::PageReceived(StreamId(2)), "apply");
+    device.check(more(7), "close2");
+    device.check(applied(8), "open3@8");
+    // Made anew: from the beginning.
+    device.check(SyncEvent::MirrorWantsMore { cursor: None }, "close3 open4@start");
+    // One that failed waits for its turn.
+    device.check(StreamFailed(StreamId(4), Trouble::Broken), "");
+    device.check(more(8), "");
+    device.check_after(500, "open5@8");
+}
 
 #[test]
 fn nothing_goes_before_the_device_is_enrolled() {
@@ -134,6 +163,7 @@ fn days_offline_are_waited_out_with_growing_patience() {
                     drop(device.on(StreamFailed(stream, Trouble::Unreachable)));
                 }
                 other @ (SyncEffect::Resend { .. }
+                | SyncEffect::Fork { .. }
                 | SyncEffect::Stuck { .. }
                 | SyncEffect::CloseStream(_)
                 | SyncEffect::ApplyPage
@@ -163,7 +193,10 @@ fn only_a_transport_error_means_offline() {
         Trouble::BatchRefused,
         Trouble::NotAllowed,
         Trouble::Local,
-        Trouble::ChainBroken { next_n: 1 },
+        Trouble::ChainBroken { next_n: 1, shared_n: None },
+        Trouble::ChainBroken { next_n: 9, shared_n: Some(4) },
+        Trouble::Quarantined,
+        REFUSED,
     ] {
         let mut device = Device::online();
         device.on(Saved(Care));
@@ -219,22 +252,26 @@ fn a_stream_that_ends_during_a_page_waits_for_the_page() {
 #[test]
 fn a_refused_cursor_means_from_the_beginning_once() {
     let mut device = Device::online();
-    device.check(StreamFailed(StreamId(1), Trouble::CursorRefused), "refetch open2@start");
-    device.check(StreamFailed(StreamId(2), Trouble::CursorRefused), "");
+    device.check(StreamFailed(StreamId(1), REFUSED), "refetch open2@start");
+    device.check(StreamFailed(StreamId(2), REFUSED), "");
     device.check_after(500, "open3@start");
 }
 
 #[test]
 fn a_broken_chain_is_sent_again_from_where_the_server_says() {
-    let broken = |next_n| failed(Care, 5, Trouble::ChainBroken { next_n });
     let mut device = Device::online();
     device.check(Saved(Care), "push-care(1000)");
-    device.check(broken(3), "resend-care(3) push-care(1000)");
+    device.check(broken(Care, 3, None), "resend-care(3) push-care(1000)");
     device.check(pushed(Care, 1), "push-care(1000)");
-    device.check(broken(4), "resend-care(4) push-care(1000)");
-    device.check(broken(4), "stuck-care(OtherHistory)");
+    for n in [4, 5, 6, 7, 8, 9] {
+        let again = format!("resend-care({n}) push-care(1000)");
+        device.check(broken(Care, n, None), &again);
+    }
+    device.check(broken(Care, 10, None), "stuck-care(OtherHistory)");
     assert_eq!(device.engine.stuck(Care), Some(Stuck::OtherHistory));
     device.check(Saved(Care), "");
+    device.check_after(299_999, "close1");
+    device.check_after(1, "push-care(1000)");
 }
 
 #[test]
@@ -245,32 +282,188 @@ fn a_batch_too_large_is_halved_at_once() {
     device.check(failed(Care, 20, Trouble::BatchRefused), "push-care(10)");
     device.check(pushed(Care, 30), "push-care(20)");
     device.check(failed(Care, 3, Trouble::BatchRefused), "push-care(1)");
-    device.check(failed(Care, 1, Trouble::BatchRefused), "stuck-care(FirstChange)");
-    device.check_after(299_999, "close1");
-    device.check_after(1, "push-care(1)");
-    device.check(pushed(Care, 0), "open2@7");
-    assert_eq!(device.engine.stuck(Care), None, "the server was mended");
 }
 
 #[test]
-fn a_change_is_only_blamed_when_the_server_does_well_otherwise() {
-    for does_well in [true, false] {
+fn what_is_refused_even_alone_goes_unread_and_the_rest_goes_on() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(failed(Care, 2, Trouble::BatchRefused), "push-care(1)");
+    let alone = failed(Care, 1, Trouble::BatchRefused);
+    device.check(alone.clone(), "");
+    device.check_after(500, "push-care(1)");
+    device.check(KeepAlive(StreamId(1)), "");
+    device.check(alone, "push-care(unread)");
+    device.check(pushed(Care, 7), "push-care(2)");
+    assert_eq!(device.engine.stuck(Care), None);
+}
+
+/// Breaks over one change until it is sent in another form, or given up.
+fn break_over(device: &mut Device, form: &str, last: &str) {
+    for wait in [500, 1_000, 2_000] {
+        device.check(failed(Care, 1, Trouble::Broken), "");
+        device.check_after(wait, &format!("push-care({form})"));
+        device.check(KeepAlive(StreamId(1)), "");
+    }
+    device.check(failed(Care, 1, Trouble::Broken), last);
+}
+
+#[test]
+fn what_breaks_the_server_even_unread_goes_as_its_hash_and_then_waits_for_a_person() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    break_over(&mut device, "1000", "push-care(unread)");
+    break_over(&mut device, "unread", "push-care(hash)");
+    break_over(&mut device, "hash", "stuck-care(FirstChange)");
+    device.check_after(299_999, "close1");
+    device.check_after(1, "push-care(1000)");
+    assert_eq!(device.engine.stuck(Care), Some(Stuck::FirstChange), "as it is, should the server be mended");
+    device.check(pushed(Care, 0), "open2@7");
+    assert_eq!(device.engine.stuck(Care), None);
+}
+
+#[test]
+fn a_server_that_is_down_makes_nothing_opaque() {
+    for trouble in [Trouble::Broken, Trouble::BatchRefused] {
         let mut device = Device::online();
+        device.check(StreamFailed(StreamId(1), Trouble::Broken), "");
         device.check(Saved(Care), "push-care(1000)");
-        device.check(failed(Care, 2, Trouble::Broken), "");
-        device.check_after(500, "push-care(1000)");
-        device.check(failed(Care, 2, Trouble::Broken), "");
-        device.check_after(1_000, "push-care(1)");
-        for wait in [2_000, 4_000, 8_000] {
-            device.check(failed(Care, 1, Trouble::Broken), "");
-            device.check_after(wait, "push-care(1)");
-            if does_well {
-                device.check(KeepAlive(StreamId(1)), "");
+        for _ in 0..200 {
+            device.on(failed(Care, 1, trouble));
+            device.at = device.engine.next_deadline().unwrap();
+            for effect in device.on(SyncEvent::Tick) {
+                match effect {
+                    SyncEffect::Push { load, .. } => assert!(matches!(load, Load::Changes(_)), "{load:?}"),
+                    SyncEffect::OpenStream { stream, .. } => drop(device.on(StreamFailed(stream, trouble))),
+                    other @ (SyncEffect::Resend { .. }
+                    | SyncEffect::Fork { .. }
+                    | SyncEffect::Stuck { .. }
+                    | SyncEffect::CloseStream(_)
+                    | SyncEffect::ApplyPage
+                    | SyncEffect::Refetch
+                    | SyncEffect::Stop) => panic!("{other:?}"),
+                }
             }
         }
-        device
-            .check(failed(Care, 1, Trouble::Broken), if does_well { "stuck-care(FirstChange)" } else { "" });
     }
+}
+
+#[test]
+fn the_outbox_forks_where_the_histories_part() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(broken(Care, 60, Some(50)), "fork(Some(50), None)");
+    device.check(Saved(Care), "");
+    device.check(SyncEvent::Forked, "push-care(1000)");
+    device.check(pushed(Care, 0), "push-audit(1000)");
+    device.check(SyncEvent::NothingToPush(Audit), "");
+}
+
+#[test]
+fn a_fork_waits_until_it_is_known_how_far_the_other_lane_is_shared() {
+    let mut device = Device::online();
+    device.check(Saved(Audit), "push-audit(1000)");
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(broken(Care, 60, Some(50)), "");
+    device.check(failed(Audit, 9, Trouble::Busy { retry_after: None }), "");
+    device.check_after(500, "push-audit(1000)");
+    // The server has more of it than was acknowledged so far: not yet.
+    device.check(SyncEvent::Pushed { lane: Audit, left: 90, level: false }, "push-audit(1000)");
+    device.check(broken(Audit, 80, Some(70)), "fork(Some(50), Some(70))");
+    device.check(SyncEvent::ForkFailed, "");
+    device.check_after(1_000, "fork(Some(50), Some(70))");
+    device.check(SyncEvent::Forked, "push-care(1000)");
+    device.check(pushed(Care, 0), "push-audit(1000)");
+}
+
+#[test]
+fn a_rewound_server_gets_its_lanes_again_and_gives_everything_afresh() {
+    let mut device = Device::online();
+    let expects = Expects { care: Some(4), audit: Some(9) };
+    let refused = StreamFailed(StreamId(1), Trouble::CursorRefused { expects });
+    device.check(refused, "refetch resend-care(4) resend-audit(9) push-care(1000) open2@start");
+    device.check(pushed(Care, 0), "push-audit(1000)");
+}
+
+#[test]
+fn a_quarantined_device_pushes_and_asks_now_and_then_whether_it_may_pull() {
+    let mut device = Device::online();
+    device.check(StreamFailed(StreamId(1), Trouble::Quarantined), "");
+    assert!(device.engine.is_quarantined());
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(pushed(Care, 0), "");
+    device.check_after(179_999, "");
+    device.check_after(1, "open2@7");
+    device.check(StreamFailed(StreamId(2), Trouble::Quarantined), "");
+    device.check_after(20_000, "");
+    device.check(SyncEvent::Quarantined(true), "");
+    device.check(SyncEvent::Quarantined(false), "open3@7");
+    assert!(!device.engine.is_quarantined());
+}
+
+#[test]
+fn batches_grow_while_the_line_is_quick_and_shrink_when_it_is_slow() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    for (took, next) in [(10_001, "500"), (30_000, "250"), (5_000, "250"), (100, "500"), (100, "1000")] {
+        device.at += Duration::from_millis(took);
+        let alive: Vec<SyncEffect> = device.on(KeepAlive(StreamId(1)));
+        assert_eq!(alive, []);
+        device.check(pushed(Care, 9_000), &format!("push-care({next})"));
+    }
+    device.at += Duration::from_secs(20);
+    device.check(KeepAlive(StreamId(1)), "");
+    device.check(failed(Care, 1_000, Trouble::Unreachable), "");
+    device.check_after(500, "push-care(500)");
+}
+
+#[test]
+fn standing_still_for_ten_minutes_shows() {
+    let still = |device: &Device| device.engine.no_progress(device.at).map(|still| still.as_secs());
+    let mut device = Device::online();
+    for _ in 0..100 {
+        device.at += Duration::from_secs(15);
+        device.check(KeepAlive(StreamId(1)), "");
+    }
+    assert_eq!(still(&device), None, "nothing to do is no failure");
+    device.check(Saved(Care), "push-care(1000)");
+    for _ in 0..40 {
+        assert_eq!(still(&device), None);
+        device.on(failed(Care, 9, Trouble::NotAllowed));
+        device.at += Duration::from_secs(15);
+        device.on(KeepAlive(StreamId(1)));
+    }
+    assert_eq!(still(&device), Some(600));
+    device.on(pushed(Care, 1));
+    assert_eq!(still(&device), None, "it moves");
+    let mut device = Device::online();
+    device.check(StreamFailed(StreamId(1), Trouble::NotAllowed), "");
+    device.at += Duration::from_secs(600);
+    assert_eq!(still(&device), Some(600), "the stream is part of it");
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(StreamFailed(StreamId(1), Trouble::Unreachable), "");
+    device.on(failed(Care, 9, Trouble::Unreachable));
+    device.at += Duration::from_secs(6_000);
+    assert_eq!(still(&device), None, "offline is another matter");
+    device.on(ServerHeard);
+    assert_eq!(still(&device), None, "and the time offline does not count");
+}
+
+#[test]
+fn the_engine_wakes_up_to_say_that_nothing_moves() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    let due = device.engine.next_deadline().unwrap();
+    assert_eq!(due, device.at + SILENCE, "the stream's silence comes first");
+    for _ in 0..39 {
+        device.at += Duration::from_secs(15);
+        device.check(KeepAlive(StreamId(1)), "");
+    }
+    assert_eq!(device.engine.next_deadline(), Some(device.at + Duration::from_secs(15)));
+    device.check_after(15_000, "");
+    assert!(device.engine.no_progress(device.at).is_some());
+    assert!(device.engine.next_deadline().unwrap() > device.at);
 }
 
 #[test]
@@ -299,140 +492,19 @@ fn answers_are_sorted_by_consequence() {
     let problem = |kind: ProblemKind| kind.because("because");
     let of = |kind: ProblemKind| Trouble::of(kind.status(), Some(&problem(kind)), None);
     assert_eq!(of(ProblemKind::DeviceRevoked), Trouble::Revoked);
-    assert_eq!(of(ProblemKind::CursorRefused), Trouble::CursorRefused);
+    assert_eq!(of(ProblemKind::CursorRefused), REFUSED);
     assert_eq!(of(ProblemKind::TooLarge), Trouble::BatchRefused);
     assert_eq!(of(ProblemKind::Unauthenticated), Trouble::NotAllowed);
     assert_eq!(of(ProblemKind::Unavailable), Trouble::Busy { retry_after: None });
     assert_eq!(of(ProblemKind::Internal), Trouble::Broken);
     let broken = Problem { next_n: Some(4), ..problem(ProblemKind::ChainBroken) };
-    assert_eq!(Trouble::of(409, Some(&broken), None), Trouble::ChainBroken { next_n: 4 });
+    let behind = Trouble::ChainBroken { next_n: 4, shared_n: None };
+    assert_eq!(Trouble::of(409, Some(&broken), None), behind);
+    let parted = Problem { shared_n: Some(2), ..broken };
+    let other = Trouble::ChainBroken { next_n: 4, shared_n: Some(2) };
+    assert_eq!(Trouble::of(409, Some(&parted), None), other);
+    let expects = Expects { care: Some(4), audit: None };
+    let rewound = Problem { expects: Some(expects), ..problem(ProblemKind::CursorRefused) };
+    assert_eq!(Trouble::of(410, Some(&rewound), None), Trouble::CursorRefused { expects });
     assert_eq!(Trouble::of(502, None, None), Trouble::Busy { retry_after: None }, "a proxy's own page");
-}
-
-/// A device and a server that goes wrong in every way, and then is mended.
-struct World {
-    device: Device,
-    waiting: [u64; 2],
-    flying: [Option<u64>; 2],
-    stream: Option<StreamId>,
-    applying: bool,
-}
-
-impl World {
-    fn take(&mut self, event: SyncEvent) {
-        for effect in self.device.on(event) {
-            match effect {
-                SyncEffect::Push { lane, changes } => {
-                    let i = lane as usize;
-                    assert_eq!(self.flying[i], None, "two pushes in a lane");
-                    assert!(lane == Care || self.flying[0].is_none(), "audit beside care");
-                    self.flying[i] = Some(self.waiting[i].min(changes as u64));
-                }
-                SyncEffect::OpenStream { stream, .. } => {
-                    assert!(self.stream.is_none() && !self.applying, "two streams");
-                    self.stream = Some(stream);
-                }
-                SyncEffect::CloseStream(stream) => assert_eq!(self.stream.take(), Some(stream)),
-                SyncEffect::ApplyPage => {
-                    assert!(!self.applying, "two pages");
-                    self.applying = true;
-                }
-                SyncEffect::Resend { .. } | SyncEffect::Stuck { .. } | SyncEffect::Refetch => {}
-                SyncEffect::Stop => panic!("nobody revoked it"),
-            }
-        }
-        let due = self.device.engine.next_deadline();
-        assert!(due.is_none_or(|due| due > self.device.at), "a tick would spin");
-        let awaited = self.applying || self.flying.iter().any(Option::is_some);
-        assert!(due.is_some() || awaited, "nothing will ever wake it");
-    }
-
-    fn push_ends(&mut self, lane: Lane, trouble: Option<Trouble>) {
-        let i = lane as usize;
-        let Some(sent) = self.flying[i].take() else { return };
-        match trouble {
-            Some(trouble) => self.take(failed(lane, sent as usize, trouble)),
-            None => {
-                self.waiting[i] -= sent;
-                self.take(pushed(lane, self.waiting[i]));
-            }
-        }
-    }
-
-    fn stream_does(&mut self, what: usize, trouble: Option<Trouble>) {
-        let Some(id) = self.stream else { return };
-        if self.applying {
-            self.applying = false;
-            return self.take(if what == 0 { SyncEvent::PageFailed } else { applied(what as u64) });
-        }
-        match (what, trouble) {
-            (_, Some(trouble)) => {
-                self.stream = None;
-                self.take(StreamFailed(id, trouble));
-            }
-            (0, None) => {
-                self.stream = None;
-                self.take(StreamEnded(id));
-            }
-            (1, None) => self.take(SyncEvent::PageReceived(id)),
-            (_, None) => self.take(KeepAlive(id)),
-        }
-    }
-}
-
-fn trouble() -> impl Strategy<Value = Option<Trouble>> {
-    prop_oneof![
-        Just(None),
-        Just(Some(Trouble::Unreachable)),
-        Just(Some(Trouble::Busy { retry_after: Some(Duration::from_secs(7)) })),
-        Just(Some(Trouble::Broken)),
-        Just(Some(Trouble::BatchRefused)),
-        Just(Some(Trouble::ChainBroken { next_n: 1 })),
-        Just(Some(Trouble::CursorRefused)),
-        Just(Some(Trouble::NotAllowed)),
-        Just(Some(Trouble::Local)),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn whatever_went_wrong_everything_arrives_once_it_is_mended(
-        steps in prop::collection::vec((0..7_usize, 0..4_usize, trouble(), 0..40_000_u64), 1..150)
-    ) {
-        let (device, stream) = (Device::new(), None);
-        let mut world = World { device, waiting: [0; 2], flying: [None; 2], stream, applying: false };
-        world.take(started());
-        for (step, what, trouble, wait) in steps {
-            match step {
-                0 | 1 => {
-                    let lane = if step == 0 { Care } else { Audit };
-                    world.waiting[lane as usize] += what as u64 + 1;
-                    world.take(Saved(lane));
-                }
-                2 => world.push_ends(Care, trouble),
-                3 => world.push_ends(Audit, trouble),
-                4 => world.stream_does(what, trouble),
-                5 => world.take(if what == 0 { NetworkReturned } else { ServerHeard }),
-                _ => {
-                    world.device.at += Duration::from_millis(wait);
-                    world.take(SyncEvent::Tick);
-                }
-            }
-        }
-        // Mended: everything succeeds, and time passes at most to the next deadline.
-        for _ in 0..200 {
-            world.push_ends(Care, None);
-            world.push_ends(Audit, None);
-            world.stream_does(2, None);
-            if let Some(due) = world.device.engine.next_deadline() {
-                world.device.at = due.min(world.device.at + Duration::from_secs(15));
-            }
-            world.take(SyncEvent::Tick);
-        }
-        prop_assert_eq!(world.waiting, [0, 0]);
-        prop_assert!(world.stream.is_some());
-        let online = matches!(world.device.engine.link(), Link::Online { .. });
-        prop_assert!(online);
-        prop_assert_eq!((world.device.engine.stuck(Care), world.device.engine.stuck(Audit)), (None, None));
-    }
 }

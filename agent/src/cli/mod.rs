@@ -4,6 +4,7 @@
 mod badge;
 mod doctor;
 mod enroll;
+mod queue;
 mod status;
 
 use std::io::Write as _;
@@ -67,6 +68,9 @@ enum Command {
     /// Badges.
     #[command(subcommand)]
     Badge(Badge),
+    /// What waits for the server, and what it refused.
+    #[command(subcommand)]
+    Queue(queue::Queue),
 }
 
 #[derive(Args)]
@@ -128,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Status(output) => status::status(&config, output.json),
         Command::Doctor(output) => doctor::doctor(&config, output.json),
         Command::Badge(Badge::Read { wait }) => badge::read(&config, wait),
+        Command::Queue(command) => queue::queue(&config, command),
     };
     match ended {
         Ok(outcome) => outcome.into(),

@@ -32,11 +32,13 @@ pub(super) fn status(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     }
     let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
     let wedged = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
-    let differs = status.get("differs").is_some();
+    let ill = status.get("quarantined") == Some(&Value::Bool(true))
+        || status.get("no_progress_seconds").is_some()
+        || status.get("differs").is_some();
     Ok(match (text("state"), text("link")) {
         ("PENDING", _) => Outcome::NotEnrolled,
         ("REVOKED", _) => Outcome::NeedsAttention,
-        _ if wedged > 0 || differs || !text("storage_trouble").is_empty() => Outcome::NeedsAttention,
+        _ if wedged > 0 || ill || !text("storage_trouble").is_empty() => Outcome::NeedsAttention,
         (_, "OFFLINE") => Outcome::Offline,
         _ => Outcome::Done,
     })

@@ -56,7 +56,8 @@ impl Ward {
         let waits_for = target
             .filter(|target| *target != record || change.kind == ChangeKind::Patch)
             .find_map(|target| made.iter().find(|(id, _)| *id == target && *id != record));
-        let has_form = form.is_some() && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
+        let has_form =
+            form.is_some() && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
         let nobody_here =
             matches!(reason.code, RejectionCode::WrongAssignment | RejectionCode::NotAuthorized);
         let todo = if reason.code == RejectionCode::DependsOnRefused {

@@ -30,7 +30,7 @@ use crate::clock::Clock;
 
 pub use view::{
     Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Link, Locked, Mark, NotSaved, Open, PinPad,
-    Refused, ResidentPage, Residents, Review, Screen, SessionKey, StatusLine,
+    Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, StatusLine, SyncView,
 };
 pub use ward::{Ward, WardParts};
 
@@ -59,8 +59,7 @@ pub enum Standing {
 struct Signals {
     link: Link,
     reader: ReaderState,
-    /// Lanes whose first waiting entry the server does not take.
-    stuck: u64,
+    sync: SyncView,
 }
 
 impl Desk {
@@ -70,7 +69,7 @@ impl Desk {
         let link = Link::Offline { since: clock.now() };
         Self {
             standing: Mutex::new(standing),
-            signals: Mutex::new(Signals { link, reader, stuck: 0 }),
+            signals: Mutex::new(Signals { link, reader, sync: SyncView::default() }),
             changes: watch::Sender::new(0),
             clock,
         }
@@ -89,7 +88,7 @@ impl Desk {
     /// What the line at the top of every screen says.
     #[must_use]
     pub fn status(&self) -> StatusLine {
-        let Signals { link, reader, stuck } = *lock(&self.signals);
+        let Signals { link, reader, sync } = *lock(&self.signals);
         let mut status = StatusLine {
             link,
             waiting: 0,
@@ -98,13 +97,14 @@ impl Desk {
             reviews: 0,
             loading: false,
             differs: Vec::new(),
+            sync,
             storage_trouble: None,
             reader,
         };
         if let Standing::Enrolled(ward) = self.standing() {
             ward.report(&mut status);
         }
-        status.wedged += stuck;
+        status.wedged += sync.stuck;
         status
     }
 
@@ -150,18 +150,18 @@ impl Desk {
         }
     }
 
-    /// How many lanes the server does not take the next entry of: each needs a person.
-    pub fn set_stuck(&self, stuck: u64) {
-        let differs = std::mem::replace(&mut lock(&self.signals).stuck, stuck) != stuck;
+    /// How the sync is.
+    pub fn set_sync(&self, sync: SyncView) {
+        let differs = std::mem::replace(&mut lock(&self.signals).sync, sync) != sync;
         if differs {
             self.changed();
         }
     }
 
-    /// See [`Self::set_stuck`].
+    /// See [`Self::set_sync`].
     #[must_use]
-    pub fn stuck(&self) -> u64 {
-        lock(&self.signals).stuck
+    pub fn sync(&self) -> SyncView {
+        lock(&self.signals).sync
     }
 
     /// The badge reader came or went.

@@ -7,6 +7,7 @@ use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::push::MAX_CHANGES;
 use carepost_protocol::workflow::{FieldError, Workflow};
 use ring::digest;
 use serde_json::{Map, Value};
@@ -154,10 +155,54 @@ pub struct StatusLine {
     pub loading: bool,
     /// The collections whose copy differs from the server's: they are being fetched again.
     pub differs: Vec<Collection>,
+    /// How the sync is.
+    pub sync: SyncView,
     /// The device cannot save; why, in words.
     pub storage_trouble: Option<String>,
     /// The badge reader.
     pub reader: ReaderState,
+}
+
+/// How the sync is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SyncView {
+    /// Lanes whose first waiting entry the server does not take: each needs a person.
+    pub stuck: u64,
+    /// Two devices claim to be this one: it sends and receives nothing new.
+    pub quarantined: bool,
+    /// For how long nothing has moved, though the server is reached, where that is long.
+    pub still: Option<Duration>,
+    /// A long queue on its way.
+    pub sending: Option<Sending>,
+    /// How many hundredths of the facility's records are here, while they are loading.
+    pub loaded: Option<u8>,
+}
+
+impl SyncView {
+    /// How much of the feed is here; none at its head.
+    #[must_use]
+    pub fn loaded(seq: u64, head: u64) -> Option<u8> {
+        let percent = u128::from(seq) * 100 / u128::from(head.max(1));
+        u8::try_from(percent).ok().filter(|percent| *percent < 100)
+    }
+}
+
+/// How much of a long queue is at the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sending {
+    /// So many entries.
+    pub sent: u64,
+    /// Of so many.
+    pub total: u64,
+}
+
+impl Sending {
+    /// None for a queue that is gone in a moment: one batch.
+    #[must_use]
+    pub const fn of(sent: u64, left: u64) -> Option<Self> {
+        let total = sent.saturating_add(left);
+        if left > 0 && total > MAX_CHANGES as u64 { Some(Self { sent, total }) } else { None }
+    }
 }
 
 /// Whether the server is reached.

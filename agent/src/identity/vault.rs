@@ -101,7 +101,7 @@ pub struct Vault {
     device_key: Arc<DeviceKey>,
     mirror_key: FileKey,
     outbox_key: FileKey,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Vault {
@@ -119,6 +119,31 @@ impl Vault {
         let io = |source| VaultError::Io { path: directory.to_owned(), source };
         durable::private_directory(directory).map_err(io)?;
         let lock = lock(directory)?;
+        Self::unsealed(directory, factors, credential, Some(lock))
+    }
+
+    /// Opens the state directory of an enrolled device, also while an agent has it: for commands that read
+    /// it or write into the outbox, which two processes may do. None when the device is not enrolled.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for [`VaultError::InUse`].
+    pub fn beside(
+        directory: &Path,
+        factors: &Factors,
+        credential: Option<&Credential>,
+    ) -> Result<Option<Self>, VaultError> {
+        if !directory.join(GRANT).exists() {
+            return Ok(None);
+        }
+        Self::unsealed(directory, factors, credential, None).map(Some)
+    }
+
+    fn unsealed(
+        directory: &Path,
+        factors: &Factors,
+        credential: Option<&Credential>,
+        lock: Option<File>,
+    ) -> Result<Self, VaultError> {
         refuse_new_salt_for_old_secrets(directory)?;
         let seal = Seal::open_or_create(directory, factors, credential)?;
         let mirror_key = file_key(directory, &seal, MIRROR_KEY)?;

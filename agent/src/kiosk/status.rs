@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::Kiosk;
-use crate::desk::{Link, Screen};
+use crate::desk::{Link, Screen, Sending};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
@@ -26,6 +26,13 @@ pub(super) struct Status {
     /// The collections whose copy differs from the server's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     differs: Vec<Collection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loaded_percent: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sending: Option<String>,
+    quarantined: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_progress_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_trouble: Option<String>,
     reader: ReaderState,
@@ -52,6 +59,10 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         wedged: line.wedged,
         loading: line.loading,
         differs: line.differs,
+        loaded_percent: line.sync.loaded.filter(|_| line.loading),
+        sending: line.sync.sending.map(|Sending { sent, total }| format!("{sent} of {total}")),
+        quarantined: line.sync.quarantined,
+        no_progress_seconds: line.sync.still.map(|still| still.as_secs()),
         storage_trouble: line.storage_trouble,
         reader: line.reader,
         version: env!("CARGO_PKG_VERSION"),

@@ -6,7 +6,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 
-use crate::desk::view::{Link, StatusLine};
+use crate::desk::view::{Link, Sending, StatusLine};
 
 /// How much a sentence of the status line matters; each has its own icon and word beside its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,14 +81,22 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     let (attention, look) = (needs(line.wedged, "needs attention"), needs(line.reviews, "needs a look"));
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
+    if line.sync.quarantined {
+        let words = "Two devices claim to be this one. What you chart is still sent, but nothing new arrives \
+                     here. Call IT.";
+        sentences.push(Sentence::plain(Weight::Trouble, words));
+    }
+    if let Some(still) = line.sync.still {
+        let words = format!(
+            "Connected, but nothing has been sent or received for {}. What you chart is kept here. Call IT.",
+            long(still)
+        );
+        sentences.push(Sentence::plain(Weight::Trouble, words));
+    }
     sentences.extend(look.map(|words| Sentence::plain(Weight::Notice, words + ".").leading_to("/reviews")));
     sentences.extend(reader(line.reader));
     sentences.push(link(line));
-    if line.loading {
-        let words =
-            "The first copy of this facility's records is still loading. Some residents may be missing.";
-        sentences.push(Sentence::plain(Weight::Notice, words));
-    }
+    sentences.extend(loading(line));
     sentences.extend(differs(&line.differs));
     sentences
 }
@@ -126,6 +134,17 @@ fn needs(count: u64, what: &str) -> Option<String> {
     }
 }
 
+fn loading(line: &StatusLine) -> Option<Sentence> {
+    let words = match line.sync.loaded.filter(|_| line.link == Link::Online) {
+        Some(percent) => {
+            format!("Loading the facility's records: {percent} %. Some residents may be missing.")
+        }
+        None => "The first copy of this facility's records is still loading. Some residents may be missing."
+            .to_owned(),
+    };
+    line.loading.then(|| Sentence::plain(Weight::Notice, words))
+}
+
 fn reader(state: ReaderState) -> Option<Sentence> {
     let (weight, words) = match state {
         ReaderState::Ready => return None,
@@ -148,6 +167,7 @@ fn link(line: &StatusLine) -> Sentence {
     };
     let age = line.oldest_waiting.filter(|_| line.waiting > 0).map(long);
     match line.link {
+        Link::Online if line.sync.sending.is_some() => Sentence::plain(Weight::Calm, sending(line)),
         Link::Online => Sentence::plain(
             Weight::Calm,
             match (count, age) {
@@ -170,6 +190,24 @@ fn link(line: &StatusLine) -> Sentence {
             },
         },
     }
+}
+
+fn sending(line: &StatusLine) -> String {
+    let Some(Sending { sent, total }) = line.sync.sending else { return String::new() };
+    format!("Connected. Sending {} of {}.", thousands(sent), thousands(total))
+}
+
+/// A count as it is read in the United States.
+fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut words = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            words.push(',');
+        }
+        words.push(digit);
+    }
+    words
 }
 
 /// A length of time in a few words.
@@ -196,6 +234,7 @@ pub(super) fn day(date: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::SyncView;
 
     fn calm() -> StatusLine {
         StatusLine {
@@ -206,6 +245,7 @@ mod tests {
             reviews: 0,
             loading: false,
             differs: Vec::new(),
+            sync: SyncView::default(),
             storage_trouble: None,
             reader: ReaderState::Ready,
         }
@@ -222,7 +262,9 @@ mod tests {
     fn every_state_has_its_sentence() {
         let offline = Link::Offline { since: "2026-05-01T14:10:00Z".parse().unwrap() };
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
-        let cases: [(StatusLine, &[&str]); 12] = [
+        let sync = SyncView::default();
+        let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
+        let cases: [(StatusLine, &[&str]); 16] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (
@@ -266,6 +308,31 @@ mod tests {
                 &[
                     "Connected. Everything is sent.",
                     "The first copy of this facility's records is still loading. Some residents may be missing.",
+                ],
+            ),
+            (
+                StatusLine { loading: true, sync: SyncView { loaded: Some(40), ..sync }, ..calm() },
+                &[
+                    "Connected. Everything is sent.",
+                    "Loading the facility's records: 40 %. Some residents may be missing.",
+                ],
+            ),
+            (
+                StatusLine { waiting: 38_000, sync: sending, ..calm() },
+                &["Connected. Sending 12,000 of 50,000."],
+            ),
+            (
+                StatusLine { sync: SyncView { quarantined: true, ..sync }, ..calm() },
+                &[
+                    "Two devices claim to be this one. What you chart is still sent, but nothing new arrives here. Call IT.",
+                    "Connected. Everything is sent.",
+                ],
+            ),
+            (
+                StatusLine { waiting: 1, sync: SyncView { still: minutes(12), ..sync }, ..calm() },
+                &[
+                    "Connected, but nothing has been sent or received for 12 min. What you chart is kept here. Call IT.",
+                    "Connected. Sending 1 entry.",
                 ],
             ),
             (

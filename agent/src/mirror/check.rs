@@ -12,6 +12,7 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 use super::copies::{self, Copy, Finding, FoundBy};
 use super::page::Keys;
 use super::{Mirror, MirrorError, schema, signed, unsigned};
+use crate::sqlite::Connected;
 
 /// How many rows are read at a time: some milliseconds.
 const SLICE: i64 = 500;
@@ -21,7 +22,7 @@ pub(super) const CACHE_KIB: u32 = 256;
 /// A check under way.
 #[derive(Debug)]
 pub struct Check {
-    reader: Connection,
+    reader: Connected,
     generation: u64,
     left: Vec<Collection>,
     open: Option<Progress>,

@@ -9,8 +9,8 @@ use carepost_protocol::record::Collection;
 use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
-use super::{Found, Mirror, MirrorError, MirrorOpening, copies, schema};
-use crate::sqlite::{self, Durability, FileKey, OpenError, Opening};
+use super::{Found, Mirror, MirrorError, MirrorOpening, apply, copies, schema};
+use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
 
 /// The applying connection's share: a first pull of ten thousand records revisits the pages of their
 /// index again and again. It is given back when a pull from the beginning has reached the head.
@@ -27,8 +27,8 @@ pub(super) struct Place {
 
 /// An open file.
 struct Connections {
-    reader: Connection,
-    writer: Connection,
+    reader: Connected,
+    writer: Connected,
 }
 
 impl Mirror {
@@ -77,8 +77,11 @@ impl Mirror {
         read: impl FnOnce(&Connection) -> Result<T, MirrorError>,
     ) -> Result<T, MirrorError> {
         let generation = self.generation();
-        let result = match &*lock(&self.reader) {
-            Some(reader) => read(reader),
+        let result = match &mut *lock(&self.reader) {
+            Some(reader) => {
+                reader.revive();
+                read(reader)
+            }
             None => Err(MirrorError::Damaged),
         };
         self.renewing(generation, result)
@@ -91,7 +94,10 @@ impl Mirror {
     ) -> Result<T, MirrorError> {
         let generation = self.generation();
         let result = match &mut *lock(&self.writer) {
-            Some(writer) => write(writer),
+            Some(writer) => {
+                writer.revive();
+                write(writer)
+            }
             None => Err(MirrorError::Damaged),
         };
         self.renewing(generation, result)
@@ -102,8 +108,9 @@ impl Mirror {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Sets a file aside that turned out damaged, and begins a fresh one. The answer stays an error: a
-    /// list out of the fresh file must not pass for one that is complete.
+    /// Opens a file anew that turned out damaged. One that the disk failed to read once goes on; any other
+    /// is set aside, and a fresh one begun. The answer stays an error: a list out of the fresh file must
+    /// not pass for one that is complete.
     pub(super) fn renewing<T>(
         &self,
         generation: u64,
@@ -122,27 +129,33 @@ impl Mirror {
         if self.generation() != generation {
             return Ok(());
         }
-        // The reader first, so that what can be folded into the damaged file is.
-        let was_open = reader.take().is_some() | writer.take().is_some();
-        if was_open {
-            set_aside(&self.place.path)?;
-        } else {
-            // An earlier try ended before there was a fresh file.
-            remove(&self.place.path)?;
-        }
-        let fresh = self.place.open_fresh()?;
-        (*reader, *writer) = (Some(fresh.reader), Some(fresh.writer));
-        self.begun_anew.store(true, Ordering::Release);
-        self.set_aside.store(true, Ordering::Release);
+        // The reader first, so that what can be folded into the file is.
+        drop(reader.take());
+        drop(writer.take());
+        let connections = match self.place.open() {
+            Ok(Some(connections)) => connections,
+            Ok(None) | Err(MirrorError::Open(OpenError::NotReadable { .. }) | MirrorError::Damaged) => {
+                set_aside(&self.place.path)?;
+                self.set_aside.store(true, Ordering::Release);
+                self.place.open_fresh()?
+            }
+            // Tried again with the next read or write.
+            Err(error) => return Err(error),
+        };
+        let is_fresh = apply::cursor(&connections.writer)?.is_none();
+        (*reader, *writer) = (Some(connections.reader), Some(connections.writer));
         self.generation.fetch_add(1, Ordering::AcqRel);
-        drop((reader, writer));
-        self.want_more();
+        if is_fresh {
+            self.begun_anew.store(true, Ordering::Release);
+            drop((reader, writer));
+            self.want_more();
+        }
         Ok(())
     }
 }
 
 impl Place {
-    pub(super) fn open_reader(&self, cache_kib: u32) -> Result<Connection, MirrorError> {
+    pub(super) fn open_reader(&self, cache_kib: u32) -> Result<Connected, MirrorError> {
         Ok(sqlite::open_reader(&self.opening(cache_kib))?)
     }
 

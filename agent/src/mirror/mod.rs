@@ -33,7 +33,6 @@ use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, Resource};
 use carepost_protocol::wire::pull::{Cursor, Standing};
-use rusqlite::Connection;
 use tokio::sync::Notify;
 
 pub use apply::Applied;
@@ -42,7 +41,7 @@ pub use copies::{Differing, Finding, FoundBy};
 pub use page::{Page, PageError};
 pub use read::{RecordThread, RecordThreads, by_room_then_name};
 
-use crate::sqlite::{self, FileKey, OpenError};
+use crate::sqlite::{self, Connected, FileKey, OpenError};
 
 /// How many KiB of decrypted pages the reading connection may hold: enough for ten thousand records of
 /// some three hundred bytes with their index.
@@ -149,11 +148,9 @@ impl Beginning {
     pub fn standing(&self) -> Standing {
         let names: Vec<&str> = self.refetch.iter().map(|collection| collection.name()).collect();
         Standing {
-            epoch: self.cursor.map(|cursor| cursor.epoch),
-            seq: self.cursor.map(|cursor| cursor.seq),
             // Whoever begins at the beginning gets everything.
             refetch: (!names.is_empty() && self.cursor.is_some()).then(|| names.join(",")),
-            ..Standing::default()
+            ..Standing::at(self.cursor)
         }
     }
 }
@@ -163,8 +160,8 @@ impl Beginning {
 pub struct Mirror {
     // Dropped before the writer, whose closing then folds the WAL into the file. Either is none while a
     // damaged file could not be replaced.
-    reader: Mutex<Option<Connection>>,
-    writer: Mutex<Option<Connection>>,
+    reader: Mutex<Option<Connected>>,
+    writer: Mutex<Option<Connected>>,
     place: files::Place,
     generation: AtomicU64,
     /// The file was made anew, and no stream has begun at its beginning yet.

@@ -50,7 +50,7 @@ use room::Room;
 
 use crate::identity::DeviceKey;
 use crate::identity::key::KeyError;
-use crate::sqlite::{self, Durability, FileKey, OpenError, Opening};
+use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
 
 /// KiB of decrypted pages: the chain's end and its indexes, which is all that is revisited.
 const CACHE_KIB: u32 = 1024;
@@ -161,7 +161,7 @@ pub struct OutboxOpening<'a> {
 /// The device's outbox.
 #[derive(Debug)]
 pub struct Outbox {
-    connection: Mutex<Connection>,
+    connection: Mutex<Connected>,
     binding: Binding,
     incarnation: Mutex<IncarnationId>,
     /// SQLite's count of what other processes wrote, as it was last seen.
@@ -251,9 +251,11 @@ impl Outbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> MutexGuard<'_, Connected> {
         // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.revive();
+        connection
     }
 }
 

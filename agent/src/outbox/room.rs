@@ -6,12 +6,13 @@
 use std::sync::MutexGuard;
 
 use carepost_protocol::change::Lane;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::TransactionBehavior;
 
 use super::batch::first_queued;
 use super::prune::durable;
 use super::resync::oldest;
 use super::{Outbox, OutboxError};
+use crate::sqlite::Connected;
 
 const PAGES_A_MIB: u32 = 256;
 /// SQLite's own limit.
@@ -70,21 +71,21 @@ impl Outbox {
         Ok(removed)
     }
 
-    pub(super) fn lock_to_save(&self) -> Result<MutexGuard<'_, Connection>, OutboxError> {
+    pub(super) fn lock_to_save(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         self.lock_within(self.room.saving)
     }
 
-    pub(super) fn lock_to_settle(&self) -> Result<MutexGuard<'_, Connection>, OutboxError> {
+    pub(super) fn lock_to_settle(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         self.lock_within(self.room.settling)
     }
 
     /// For what has to be done whatever room it takes: only the disk limits it.
-    pub(super) fn lock_without_limit(&self) -> Result<MutexGuard<'_, Connection>, OutboxError> {
+    pub(super) fn lock_without_limit(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         self.lock_within(MOST_PAGES)
     }
 
     /// A limit below what the file has already grown to means that it does not grow further.
-    fn lock_within(&self, pages: u32) -> Result<MutexGuard<'_, Connection>, OutboxError> {
+    fn lock_within(&self, pages: u32) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         let connection = self.lock();
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
         Ok(connection)

@@ -1,11 +1,11 @@
-//! What the loop has done in tasks of their own: a push, a live stream, a page applied.
+//! What the loop has done in tasks of their own: a push, a fork, a live stream, a page applied.
 
 use std::sync::Arc;
 
-use carepost_agent_core::sync::{StreamId, SyncEvent, Trouble};
+use carepost_agent_core::sync::{Load, StreamId, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::pull::{Cursor, Standing};
 use carepost_protocol::wire::push::MAX_BYTES;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -13,33 +13,36 @@ use tokio::task::spawn_blocking;
 use super::syncing::Report;
 use crate::desk::Ward;
 use crate::mirror::{Applied, MirrorError, Page as MirrorPage};
-use crate::outbox::{Outbox, OutboxError, Resync, Shape};
+use crate::outbox::{Batch, Counts, Diverged, Forked, Outbox, OutboxError, Resync, Sent, Shape};
 use crate::upstream::{Page, StreamEvent, Upstream, UpstreamError};
 
-/// Sends the next batch of a lane: how many are left, and the server's time; or how many were sent and
-/// what went wrong.
+/// A batch that the server acknowledged and the outbox settled.
+pub(super) struct Acknowledged {
+    pub(super) sent: Sent,
+    /// What waits after it.
+    pub(super) counts: Counts,
+    /// Whether the server has nothing of the lane beyond it.
+    pub(super) level: bool,
+    pub(super) server_time: Timestamp,
+}
+
+/// Sends the next batch of a lane; none when nothing waits. An error says how many were sent, and what
+/// went wrong.
 pub(super) async fn push_batch(
     ward: &Arc<Ward>,
     upstream: &Upstream,
     lane: Lane,
-    changes: usize,
+    load: Load,
     resend: Option<u64>,
-) -> Result<(u64, Option<Timestamp>), (usize, Trouble)> {
+) -> Result<Option<Acknowledged>, (usize, Trouble)> {
     let local = |error: &dyn std::fmt::Display, sent| {
         tracing::error!(%error, lane = lane.name(), "a push failed on this device");
         (sent, Trouble::Local)
     };
     let outbox = Arc::clone(ward.outbox());
-    let batch = spawn_blocking(move || {
-        if let Some(next_n) = resend {
-            queue_again(&outbox, lane, next_n)?;
-        }
-        outbox.batch(lane, Shape::Plain { changes, bytes: MAX_BYTES })
-    });
-    let batch = batch.await;
-    let batch = match batch {
+    let batch = match spawn_blocking(move || next_batch(&outbox, lane, load, resend)).await {
         Ok(Ok(Some(batch))) => batch,
-        Ok(Ok(None)) => return Ok((0, None)),
+        Ok(Ok(None)) => return Ok(None),
         Ok(Err(error)) => return Err(local(&error, 0)),
         Err(error) => return Err(local(&error, 0)),
     };
@@ -48,17 +51,14 @@ pub(super) async fn push_batch(
         tracing::info!(%error, lane = lane.name(), sent, "a push was not acknowledged");
         (sent, trouble(&error))
     })?;
-    let (outbox, server_time) = (Arc::clone(ward.outbox()), receipt.server_time);
+    let (outbox, server_time, of) = (Arc::clone(ward.outbox()), receipt.server_time, batch.sent);
+    let level = receipt.next_n <= of.first_n.saturating_add(of.count);
     let settled = spawn_blocking(move || {
-        outbox.settle(&batch.sent, &receipt)?;
-        let counts = outbox.counts()?;
-        Ok::<u64, OutboxError>(match lane {
-            Lane::Care => counts.care,
-            Lane::Audit => counts.audit,
-        })
+        outbox.settle(&of, &receipt)?;
+        outbox.counts()
     });
     match settled.await {
-        Ok(Ok(left)) => Ok((left, Some(server_time))),
+        Ok(Ok(counts)) => Ok(Some(Acknowledged { sent: of, counts, level, server_time })),
         Ok(Err(error @ OutboxError::Receipt(_))) => {
             tracing::error!(%error, lane = lane.name(), "a receipt makes no sense");
             Err((sent, Trouble::Broken))
@@ -68,37 +68,85 @@ pub(super) async fn push_batch(
     }
 }
 
+fn next_batch(
+    outbox: &Outbox,
+    lane: Lane,
+    load: Load,
+    resend: Option<u64>,
+) -> Result<Option<Batch>, OutboxError> {
+    if let Some(next_n) = resend {
+        queue_again(outbox, lane, next_n)?;
+    }
+    let shape = match load {
+        Load::Changes(changes) => Shape::Plain { changes, bytes: MAX_BYTES },
+        Load::Opaque { with_bytes } => Shape::Opaque { with_bytes },
+    };
+    let batch = outbox.batch(lane, shape)?;
+    if let (Load::Opaque { with_bytes }, Some(batch)) = (load, &batch) {
+        let n = batch.sent.first_n;
+        tracing::error!(lane = lane.name(), n, with_bytes, "the server breaks over an entry: it goes unread");
+    }
+    Ok(batch)
+}
+
 /// The server asks for entries that it had acknowledged: it was restored from a backup, say.
 fn queue_again(outbox: &Outbox, lane: Lane, next_n: u64) -> Result<(), OutboxError> {
     match outbox.resync(lane, next_n)? {
+        Resync::Resend { first_n } if first_n > next_n => {
+            let (from, to) = (next_n, first_n - 1);
+            tracing::error!(lane = lane.name(), from, to, "the server lost entries that are kept no longer");
+        }
         Resync::Resend { first_n } => {
             tracing::warn!(lane = lane.name(), first_n, "the server asks for entries again");
         }
         Resync::Level => {}
         Resync::Diverged { ours, theirs } => {
-            tracing::error!(lane = lane.name(), ours, theirs, "the server has another history");
+            tracing::error!(lane = lane.name(), ours, theirs, "the server expects what was never made here");
         }
     }
     Ok(())
 }
 
-/// Reads a live stream to its end: how it ended.
+/// Lets the outbox fork where the server has another history.
+pub(super) fn fork(outbox: &Outbox, shared: Diverged, now: Timestamp) -> SyncEvent {
+    match outbox.fork(shared, now) {
+        Ok(Forked::Asking) => {
+            tracing::warn!("the server has another history of this device: looking for where they part");
+            SyncEvent::Forked
+        }
+        Ok(Forked::Anew { incarnation, entries }) => {
+            tracing::warn!(
+                %incarnation,
+                entries,
+                "the server has another history of this device, as after its directory was restored from an \
+                 older copy: what it lacks is made anew under a new incarnation, and nothing is lost"
+            );
+            SyncEvent::Forked
+        }
+        Err(error) => {
+            tracing::error!(%error, "the outbox could not fork");
+            SyncEvent::ForkFailed
+        }
+    }
+}
+
+/// Reads a live stream to its end: how it ended. With `refetch` everything is pulled again.
 pub(super) async fn read_stream(
+    ward: &Arc<Ward>,
     upstream: &Upstream,
     stream: StreamId,
-    ward: &Arc<Ward>,
+    refetch: bool,
     reports: &mpsc::Sender<Report>,
 ) -> SyncEvent {
     let failed = |error: &UpstreamError| {
         tracing::info!(%error, "the live stream ended");
         SyncEvent::StreamFailed(stream, trouble(error))
     };
-    let mirror = Arc::clone(ward.mirror());
-    // The mirror itself says where it stands: it may have been made anew since the engine heard of it.
-    let standing = match spawn_blocking(move || mirror.beginning()).await {
-        Ok(Ok(beginning)) => beginning.standing(),
+    let at = Arc::clone(ward);
+    let standing = match spawn_blocking(move || standing(&at, refetch)).await {
+        Ok(Ok(standing)) => standing,
         Ok(Err(error)) => {
-            tracing::error!(%error, "the mirror does not say where it stands");
+            tracing::error!(error = format!("{error:#}"), "where this device stands cannot be read");
             return SyncEvent::StreamFailed(stream, Trouble::Local);
         }
         Err(_) => return SyncEvent::StreamFailed(stream, Trouble::Local),
@@ -130,6 +178,21 @@ pub(super) async fn read_stream(
             Err(error) => return failed(&error),
         }
     }
+}
+
+/// Where the device stands. The mirror itself says so: it may have been made anew since the engine heard
+/// of it.
+fn standing(ward: &Ward, refetch: bool) -> anyhow::Result<Standing> {
+    if refetch {
+        ward.mirror().refetch()?;
+    }
+    let position = ward.outbox().position()?;
+    Ok(Standing {
+        incarnation: Some(position.incarnation),
+        care: position.care,
+        audit: position.audit,
+        ..ward.mirror().beginning()?.standing()
+    })
 }
 
 pub(super) fn apply(ward: &Ward, page: &Page) -> Result<Cursor, MirrorError> {

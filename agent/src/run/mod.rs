@@ -4,7 +4,9 @@
 //! The kiosk page, the badges and charting start first and need nothing from here on: whatever
 //! happens to the network, they go on.
 
+mod beat;
 mod checking;
+mod elsewhere;
 mod enrolling;
 mod exchange;
 mod network;

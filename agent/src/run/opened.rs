@@ -56,6 +56,19 @@ impl Opened {
         let factors = Factors::read(&config.identity.factors_root)?;
         let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
         let vault = Vault::open(&config.state_dir, &factors, credential.as_ref())?;
+        Self::with(vault, factors)
+    }
+
+    /// Opens an enrolled device's state directory beside the agent that runs on it; none when it is not
+    /// enrolled.
+    pub(crate) fn beside(config: &Config) -> anyhow::Result<Option<Self>> {
+        let factors = Factors::read(&config.identity.factors_root)?;
+        let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
+        let vault = Vault::beside(&config.state_dir, &factors, credential.as_ref())?;
+        vault.map(|vault| Self::with(vault, factors)).transpose()
+    }
+
+    fn with(vault: Vault, factors: Factors) -> anyhow::Result<Self> {
         // The grant bears a time of the server as well: one that stands should the floor be lost.
         let granted = vault.grant().ok().flatten().map(|grant| grant.server_time);
         let floor = vault.kept::<Timestamp>(Kept::Clock)?.max(granted);
@@ -92,7 +105,12 @@ impl Opened {
             }
             Found::OtherFacility => tracing::warn!("the mirror was another facility's and is pulled afresh"),
         }
-        let outbox = Outbox::open(OutboxOpening {
+        Ok((Arc::new(mirror), Arc::new(self.outbox(grant, config)?)))
+    }
+
+    /// The outbox alone.
+    pub(crate) fn outbox(&self, grant: &Grant, config: &Config) -> anyhow::Result<Outbox> {
+        Ok(Outbox::open(OutboxOpening {
             path: &self.vault.outbox_path(),
             key: self.vault.outbox_key(),
             binding: Binding {
@@ -104,8 +122,7 @@ impl Opened {
             device_key: Arc::clone(self.vault.device_key()),
             max_mib: config.outbox.max_mib,
             now: self.clock.now(),
-        })?;
-        Ok((Arc::new(mirror), Arc::new(outbox)))
+        })?)
     }
 
     pub(crate) fn is_revoked(&self) -> anyhow::Result<bool> {

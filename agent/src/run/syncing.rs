@@ -7,20 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_agent_core::heartbeat::{Heart, HeartbeatEffect, HeartbeatEvent};
-use carepost_agent_core::sync::{Engine, Link, StreamId, SyncEffect, SyncEvent, Trouble};
+use carepost_agent_core::sync::{Engine, Link, Load, StreamId, SyncEffect, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, QueueState, ReaderState};
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::heartbeat::{HeartbeatReply, ReaderState, SettledChange};
+use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
-use super::exchange::{apply, push_batch, read_stream, trouble};
+use super::beat::describe;
+use super::exchange::{Acknowledged, apply, fork, push_batch, read_stream, trouble};
 use super::opened::Opened;
-use crate::desk::{Desk, Ward};
+use crate::desk::{Desk, Sending, SyncView, Ward};
 use crate::mirror::MirrorError;
+use crate::outbox::Diverged;
 use crate::upstream::{Page, Upstream, UpstreamError};
 
 /// How often acknowledged entries that are old enough are removed.
@@ -31,19 +33,21 @@ pub(super) enum Report {
     /// Something for the engine as it is.
     Sync(SyncEvent),
     /// A batch was acknowledged and settled.
-    Pushed { lane: Lane, left: u64, server_time: Timestamp, sent_at: Duration },
+    Pushed { acknowledged: Acknowledged, sent_at: Duration },
     /// A page came. The stream goes on when it is applied.
     Page { stream: StreamId, page: Box<Page>, applied: oneshot::Sender<()> },
     /// The page is in the mirror.
-    Applied { cursor: Cursor, server_time: Timestamp },
+    Applied { cursor: Cursor, end: Box<PageEnd> },
     /// The mirror has to be pulled from the beginning.
     MirrorRefused,
     /// The mirror was found to differ, or to be equal again.
     MirrorDiffers,
     /// The server lives.
     KeepAlive { stream: StreamId, server_time: Timestamp },
-    /// How many entries need a person, as of a receipt.
+    /// How many entries need a person, after some of them were settled.
     Wedged(u64),
+    /// Another process wrote into the outbox.
+    Elsewhere,
     /// The network of this device changed.
     Network,
     /// A heartbeat was answered, or not.
@@ -75,7 +79,10 @@ pub(super) async fn sync(
         wedged: 0,
         reader: desk.reader(),
         active_user: ward.active_user(),
-        resend: None,
+        refetch: false,
+        resend: [None; 2],
+        sent: 0,
+        view: SyncView::default(),
         trouble: None,
         next_prune: opened.clock.monotonic(),
     };
@@ -112,8 +119,14 @@ struct Uplink {
     wedged: u64,
     reader: ReaderState,
     active_user: Option<UserId>,
-    /// What the next push of that lane has to queue again first.
-    resend: Option<(Lane, u64)>,
+    /// The next stream begins at the beginning.
+    refetch: bool,
+    /// From where on the next push of a lane has to queue again first, care first.
+    resend: [Option<u64>; 2],
+    /// How many care entries were acknowledged since something began to wait.
+    sent: u64,
+    /// What the kiosk was told last.
+    view: SyncView,
     /// Why the server is not reached, as it was last logged.
     trouble: Option<String>,
     next_prune: Duration,
@@ -125,7 +138,7 @@ impl Uplink {
         let found = spawn_blocking(move || anyhow::Ok((ward.mirror().cursor()?, ward.outbox().counts()?)));
         let (cursor, counts) = found.await??;
         self.wedged = counts.wedged;
-        self.engine(SyncEvent::Started { cursor, last_sync: None });
+        self.engine(SyncEvent::Started { cursor });
         if counts.care > 0 {
             self.engine(SyncEvent::Saved(Lane::Care));
         }
@@ -137,6 +150,11 @@ impl Uplink {
         self.tasks.spawn(super::network::watch(move || {
             let reports = reports.clone();
             async move { reports.send(Report::Network).await.is_ok() }
+        }));
+        let reports = self.reports.clone();
+        self.tasks.spawn(super::elsewhere::watch(Arc::clone(self.ward.outbox()), move || {
+            let reports = reports.clone();
+            async move { reports.send(Report::Elsewhere).await.is_ok() }
         }));
         Ok(())
     }
@@ -174,33 +192,29 @@ impl Uplink {
     fn take(&mut self, report: Report) {
         match report {
             Report::Sync(event) => self.engine(event),
-            Report::Pushed { lane, left, server_time, sent_at } => {
-                self.server_said(server_time, Some(sent_at));
-                self.engine(SyncEvent::Pushed { lane, left });
-                self.look_for_wedged();
-                self.retry_unsaved();
-                if lane == Lane::Care {
-                    self.desk.changed();
-                }
-            }
+            Report::Pushed { acknowledged, sent_at } => self.pushed(&acknowledged, sent_at),
             Report::Page { stream, page, applied } => {
                 self.page = Some((page, applied));
                 self.engine(SyncEvent::PageReceived(stream));
             }
-            Report::Applied { cursor, server_time } => {
-                self.server_said(server_time, None);
-                self.engine(SyncEvent::PageApplied { cursor });
+            Report::Applied { cursor, end } => {
+                self.server_said(end.server_time, None);
+                let at_head = end.reaches_head();
+                self.view.loaded = SyncView::loaded(end.cursor.seq, end.head);
+                self.engine(SyncEvent::PageApplied { cursor, at_head });
                 self.retry_unsaved();
                 self.desk.changed();
             }
-            Report::MirrorRefused => self.refetch(true),
+            Report::MirrorRefused => self.refetch_refused(),
             Report::MirrorDiffers => self.heart(HeartbeatEvent::Changed),
             Report::Wedged(wedged) => {
-                if wedged > self.wedged {
-                    tracing::warn!(wedged, "the server refused entries: they need attention");
-                    self.heart(HeartbeatEvent::Changed);
-                }
-                self.wedged = wedged;
+                self.wedged(wedged);
+                self.desk.changed();
+            }
+            Report::Elsewhere => {
+                tracing::info!("another process wrote into the outbox");
+                self.saved();
+                self.look_for_wedged();
             }
             Report::Network => {
                 tracing::debug!("the network changed");
@@ -214,20 +228,48 @@ impl Uplink {
         }
     }
 
+    fn pushed(&mut self, acknowledged: &Acknowledged, sent_at: Duration) {
+        let Acknowledged { sent, counts, level, server_time } = acknowledged;
+        self.server_said(*server_time, Some(sent_at));
+        let left = counts.waiting(sent.lane);
+        if sent.lane == Lane::Care {
+            self.sent = if left == 0 { 0 } else { self.sent + sent.count };
+            self.view.sending = Sending::of(self.sent, left);
+        }
+        self.engine(SyncEvent::Pushed { lane: sent.lane, left, level: *level });
+        self.wedged(counts.wedged);
+        self.retry_unsaved();
+        if sent.lane == Lane::Care {
+            self.desk.changed();
+        }
+    }
+
+    /// So many entries need a person now.
+    fn wedged(&mut self, wedged: u64) {
+        if wedged > self.wedged {
+            tracing::warn!(wedged, "the server refused entries: they need attention");
+        }
+        if std::mem::replace(&mut self.wedged, wedged) != wedged {
+            self.heart(HeartbeatEvent::Changed);
+        }
+    }
+
     fn beaten(&mut self, reply: Result<HeartbeatReply, UpstreamError>, sent_at: Duration) {
         self.heart(HeartbeatEvent::Done);
         match reply {
             Ok(reply) => {
                 self.server_said(reply.server_time, Some(sent_at));
                 match reply.state {
-                    DeviceState::Revoked => self.engine(SyncEvent::Revoked),
+                    DeviceState::Revoked => return self.engine(SyncEvent::Revoked),
+                    DeviceState::Quarantined => self.engine(SyncEvent::Quarantined(true)),
                     DeviceState::Active
                     | DeviceState::Expected
                     | DeviceState::Pending
-                    | DeviceState::Quarantined
                     | DeviceState::Retiring
-                    | DeviceState::Retired => self.engine(SyncEvent::ServerHeard),
+                    | DeviceState::Retired => self.engine(SyncEvent::Quarantined(false)),
                 }
+                self.engine(SyncEvent::ServerHeard);
+                self.settle_refused(reply.settled);
             }
             Err(error) => {
                 let revoked = trouble(&error) == Trouble::Revoked;
@@ -271,14 +313,38 @@ impl Uplink {
             self.heart(HeartbeatEvent::Changed);
         }
         self.online = online;
+        self.show();
+    }
+
+    /// Tells the kiosk how the sync is, and the server soon when that is news.
+    fn show(&mut self) {
         let stuck = Lane::ALL.into_iter().filter(|lane| self.engine.stuck(*lane).is_some()).count();
-        self.desk.set_stuck(u64::try_from(stuck).unwrap_or(u64::MAX));
+        let still = self.engine.no_progress(self.opened.clock.monotonic());
+        let ill = |view: &SyncView| (view.quarantined, view.still.is_some());
+        let before = ill(&self.view);
+        self.view.stuck = u64::try_from(stuck).unwrap_or(u64::MAX);
+        self.view.quarantined = self.engine.is_quarantined();
+        // In whole minutes: the page is not drawn again for each second.
+        self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));
+        self.desk.set_sync(self.view);
+        if ill(&self.view) != before {
+            tracing::warn!(
+                quarantined = self.view.quarantined,
+                stands_still = self.view.still.is_some(),
+                "the sync"
+            );
+            self.heart(HeartbeatEvent::Changed);
+        }
     }
 
     fn perform(&mut self, effect: SyncEffect) {
         match effect {
-            SyncEffect::Push { lane, changes } => self.push(lane, changes),
-            SyncEffect::Resend { lane, next_n } => self.resend = Some((lane, next_n)),
+            SyncEffect::Push { lane, load } => self.push(lane, load),
+            SyncEffect::Resend { lane, next_n } => {
+                let resend = self.resend_of(lane);
+                *resend = Some(resend.map_or(next_n, |earlier| earlier.min(next_n)));
+            }
+            SyncEffect::Fork { care, audit } => self.fork(Diverged { care, audit }),
             SyncEffect::Stuck { lane, why } => {
                 tracing::error!(lane = lane.name(), ?why, "the server does not take what waits here");
                 self.heart(HeartbeatEvent::Changed);
@@ -291,28 +357,46 @@ impl Uplink {
                 self.page = None;
             }
             SyncEffect::ApplyPage => self.apply_page(),
-            SyncEffect::Refetch => self.refetch(false),
+            SyncEffect::Refetch => self.refetch = true,
             SyncEffect::Stop => self.stopped = true,
         }
     }
 
-    fn push(&mut self, lane: Lane, changes: usize) {
+    const fn resend_of(&mut self, lane: Lane) -> &mut Option<u64> {
+        let [care, audit] = &mut self.resend;
+        match lane {
+            Lane::Care => care,
+            Lane::Audit => audit,
+        }
+    }
+
+    fn fork(&mut self, shared: Diverged) {
+        let (ward, desk, reports) = (Arc::clone(&self.ward), Arc::clone(&self.desk), self.reports.clone());
+        let now = self.opened.clock.now();
+        self.tasks.spawn(async move {
+            let forked = spawn_blocking(move || fork(ward.outbox(), shared, now)).await;
+            let _ = reports.send(Report::Sync(forked.unwrap_or(SyncEvent::ForkFailed))).await;
+            desk.changed();
+        });
+    }
+
+    fn push(&mut self, lane: Lane, load: Load) {
         let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
         let clock = Arc::clone(&self.opened.clock);
-        let resend = self.resend.take_if(|(of, _)| *of == lane).map(|(_, next_n)| next_n);
+        let resend = self.resend_of(lane).take();
         self.tasks.spawn(async move {
             let sent_at = clock.monotonic();
-            let report = match push_batch(&ward, &upstream, lane, changes, resend).await {
-                Ok((left, Some(server_time))) => Report::Pushed { lane, left, server_time, sent_at },
-                Ok((_, None)) => Report::Sync(SyncEvent::NothingToPush(lane)),
+            let report = match push_batch(&ward, &upstream, lane, load, resend).await {
+                Ok(Some(acknowledged)) => Report::Pushed { acknowledged, sent_at },
+                Ok(None) => Report::Sync(SyncEvent::NothingToPush(lane)),
                 Err((sent, trouble)) => Report::Sync(SyncEvent::PushFailed { lane, sent, trouble }),
             };
             let _ = reports.send(report).await;
         });
     }
 
-    /// Forgets the mirror's cursor, so that all is pulled again; `failed` when a page made it necessary.
-    fn refetch(&mut self, failed: bool) {
+    /// A page is not of the mirror's past: its cursor is forgotten, so that all is pulled again.
+    fn refetch_refused(&mut self) {
         let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
         self.tasks.spawn(async move {
             match spawn_blocking(move || ward.mirror().refetch()).await {
@@ -320,9 +404,7 @@ impl Uplink {
                 Ok(Err(error)) => tracing::error!(%error, "the mirror cannot be pulled afresh"),
                 Err(error) => tracing::error!(%error, "forgetting the mirror's cursor broke"),
             }
-            if failed {
-                let _ = reports.send(Report::Sync(SyncEvent::PageFailed)).await;
-            }
+            let _ = reports.send(Report::Sync(SyncEvent::PageFailed)).await;
         });
     }
 
@@ -331,8 +413,9 @@ impl Uplink {
             task.abort();
         }
         let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
+        let refetch = std::mem::take(&mut self.refetch);
         self.stream = Some(self.tasks.spawn(async move {
-            let event = read_stream(&upstream, stream, &ward, &reports).await;
+            let event = read_stream(&ward, &upstream, stream, refetch, &reports).await;
             let _ = reports.send(Report::Sync(event)).await;
         }));
     }
@@ -341,13 +424,13 @@ impl Uplink {
         let Some((page, applied)) = self.page.take() else { return };
         let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
         self.tasks.spawn(async move {
-            let server_time = page.end.server_time;
+            let end = Box::new(page.end.clone());
             let outcome = spawn_blocking(move || apply(&ward, &page)).await;
             let report = match outcome {
                 Ok(Ok(cursor)) => {
                     // The stream may have been closed meanwhile.
                     let _ = applied.send(());
-                    Report::Applied { cursor, server_time }
+                    Report::Applied { cursor, end }
                 }
                 Ok(Err(MirrorError::OtherEpoch { .. })) => Report::MirrorRefused,
                 Ok(Err(error)) => {
@@ -391,6 +474,27 @@ impl Uplink {
         });
     }
 
+    /// Takes what has become of the refused entries that a heartbeat named.
+    fn settle_refused(&mut self, settled: Vec<SettledChange>) {
+        if settled.is_empty() {
+            return;
+        }
+        let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
+        let now = self.opened.clock.now();
+        self.tasks.spawn(async move {
+            let counted = spawn_blocking(move || {
+                let count = ward.outbox().settle_refused(&settled, now)?;
+                tracing::info!(count, "refused entries were settled");
+                ward.outbox().counts()
+            });
+            match counted.await {
+                Ok(Ok(counts)) => drop(reports.send(Report::Wedged(counts.wedged)).await),
+                Ok(Err(error)) => tracing::error!(%error, "that refused entries were settled was not kept"),
+                Err(error) => tracing::error!(%error, "settling refused entries broke"),
+            }
+        });
+    }
+
     fn retry_unsaved(&mut self) {
         let (ward, desk) = (Arc::clone(&self.ward), Arc::clone(&self.desk));
         self.tasks.spawn_blocking(move || {
@@ -419,38 +523,13 @@ impl Uplink {
         let (device, upstream, reports) =
             (self.ward.grant().device_id, self.upstream.clone(), self.reports.clone());
         let (opened, desk, ward) = (Arc::clone(&self.opened), Arc::clone(&self.desk), Arc::clone(&self.ward));
+        let still = self.engine.no_progress(clock.monotonic());
         self.tasks.spawn(async move {
-            let Ok(heartbeat) = spawn_blocking(move || describe(&opened, &desk, &ward)).await else { return };
+            let said = spawn_blocking(move || describe(&opened, &desk, &ward, still)).await;
+            let Ok(heartbeat) = said else { return };
             let sent_at = clock.monotonic();
             let reply = upstream.heartbeat(device, &heartbeat).await;
             let _ = reports.send(Report::Beat { reply, sent_at }).await;
         });
-    }
-}
-
-/// How this device is.
-fn describe(opened: &Opened, desk: &Desk, ward: &Ward) -> Heartbeat {
-    let clock = &opened.clock;
-    let counts = ward.outbox().counts().unwrap_or_default();
-    Heartbeat {
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime: clock.monotonic().saturating_sub(opened.started).as_secs(),
-        device_time: clock.uncorrected(),
-        clock_quality: clock.stamp().1,
-        mac_addresses: opened.factors.mac_addresses().to_vec(),
-        encrypted: true,
-        reader: desk.reader(),
-        incarnation: ward.outbox().incarnation(),
-        queue: QueueState {
-            care: counts.care,
-            audit: counts.audit,
-            wedged: counts.wedged + desk.stuck(),
-            oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
-        },
-        cursor: ward.mirror().cursor().ok().flatten(),
-        active_user: ward.active_user(),
-        mirror: ward.mirror().agreement().unwrap_or_default(),
-        no_progress: None,
-        refused: Vec::new(),
     }
 }

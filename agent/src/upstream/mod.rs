@@ -193,18 +193,11 @@ impl Upstream {
     /// See [`UpstreamError`].
     pub async fn live(&self, standing: &Standing) -> Result<PageStream, UpstreamError> {
         let mut url = self.url("api/v1/sync/live")?;
-        let pairs = [
-            ("epoch", standing.epoch.map(|epoch| epoch.to_string())),
-            ("seq", standing.seq.map(|seq| seq.to_string())),
-            ("incarnation", standing.incarnation.map(|incarnation| incarnation.to_string())),
-            ("care", standing.care.map(|n| n.to_string())),
-            ("audit", standing.audit.map(|n| n.to_string())),
-            ("refetch", standing.refetch.clone()),
-        ];
-        for (key, value) in pairs {
-            if let Some(value) = value {
-                url.query_pairs_mut().append_pair(key, &value);
-            }
+        let members = serde_json::to_value(standing);
+        let members = members.map_err(|error| UpstreamError::Nonsense(error.to_string()))?;
+        for (name, value) in members.as_object().into_iter().flatten() {
+            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            url.query_pairs_mut().append_pair(name, &value);
         }
         let request = self.http.get(url).header(ACCEPT_ENCODING, "zstd");
         let answer = accept(request.send().await.map_err(transport)?).await?;

@@ -58,6 +58,15 @@ pub struct Standing {
     pub refetch: Option<String>,
 }
 
+impl Standing {
+    /// Where a mirror stands, and nothing of the outbox.
+    #[must_use]
+    pub fn at(cursor: Option<Cursor>) -> Self {
+        let (epoch, seq) = (cursor.map(|cursor| cursor.epoch), cursor.map(|cursor| cursor.seq));
+        Self { epoch, seq, ..Self::default() }
+    }
+}
+
 /// A line of the stream, told apart by which member it has: a document (`collection`, `id`, `seq` and
 /// either `body` or `deleted`), the end of a page (`page`), or a keep-alive (`keep_alive`).
 #[derive(Debug, Default, Serialize, Deserialize)]

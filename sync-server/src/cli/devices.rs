@@ -1,4 +1,4 @@
-//! Devices: registering, letting in, looking at, deactivating.
+//! Devices: registering, letting in, looking at, releasing, deactivating.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -64,6 +64,11 @@ pub(super) enum Device {
         /// full, minimal (initials and room), free (case number only), or facility: as the facility says.
         mode: String,
     },
+    /// Release a quarantined device, once its second copy is switched off.
+    Release {
+        /// The device's id.
+        device: DeviceId,
+    },
     /// Deactivate a device: its key is refused from now on.
     Deactivate {
         /// The device's id.
@@ -116,6 +121,9 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         Device::PhiMode { device, mode } => {
             let mode = (mode != "facility").then_some(mode);
             client.put(&format!("/api/v1/devices/{device}"), &json!({"phi_mode": mode})).await?
+        }
+        Device::Release { device } => {
+            client.post(&format!("/api/v1/devices/{device}/release"), &json!({})).await?
         }
         Device::Deactivate { device } => {
             client.post(&format!("/api/v1/devices/{device}/deactivate"), &json!({})).await?

@@ -1,12 +1,14 @@
 //! The command line: setting up, serving, and everything an administrator does, as a client of the API
-//! like any other. Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached.
+//! like any other. Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached, 5 does not verify.
 
+mod changes;
 mod client;
 mod devices;
 mod local;
 mod people;
 mod show;
 mod tenants;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +29,7 @@ use client::{Client, ClientError};
         carepost-server --ca /var/lib/carepost-server/tls.crt sign-in root\n  \
         carepost-server org create \"Golden Years\" --slug golden-years\n  \
         carepost-server device approve BCDF-GHJK --facility Riverside --name \"Hall kiosk\"\n\n\
-        Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached."
+        Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached, 5 does not verify."
 )]
 struct Cli {
     /// The server's configuration (for init and serve).
@@ -71,6 +73,13 @@ enum Command {
     Init(local::Init),
     /// Run the server.
     Serve,
+    /// Copy the database to a file while the server runs, and read the copy from end to end.
+    Backup(upkeep::Backup),
+    /// Put a backup in the place of the database.
+    Restore(upkeep::Restore),
+    /// What devices have written, held against itself.
+    #[command(subcommand)]
+    Audit(upkeep::Audit),
     /// Sign in; the other commands use the session.
     SignIn(people::SignIn),
     /// Sign out.
@@ -96,6 +105,12 @@ enum Command {
     /// Devices.
     #[command(subcommand)]
     Device(devices::Device),
+    /// Changes that were refused, or that stand with a flag.
+    #[command(subcommand)]
+    Change(changes::Change),
+    /// What somebody has to decide.
+    #[command(subcommand)]
+    Review(changes::Review),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -108,6 +123,8 @@ enum Said {
     Words(String),
     /// Something of the API's, with the columns that people see.
     Thing(Value, &'static [&'static str]),
+    /// What was looked at, for programs and in words, and whether it is whole.
+    Found { whole: bool, thing: Value, words: String },
 }
 
 /// Runs the command that the command line gives.
@@ -133,6 +150,10 @@ pub fn main() -> ExitCode {
             show::say(&if json { thing.to_string() } else { show::table(&thing, columns) });
             ExitCode::SUCCESS
         }
+        Ok(Said::Found { whole, thing, words }) => {
+            show::say(&if json { thing.to_string() } else { words });
+            if whole { ExitCode::SUCCESS } else { ExitCode::from(5) }
+        }
         Err(fault) => failed(&fault),
     }
 }
@@ -143,6 +164,9 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
     match cli.command {
         Command::Init(init) => local::init(config, init).await,
         Command::Serve => local::serve(config).await,
+        Command::Backup(backup) => upkeep::backup(config, backup).await,
+        Command::Restore(restore) => upkeep::restore(config, restore).await,
+        Command::Audit(upkeep::Audit::Verify) => upkeep::verify(config).await,
         Command::Openapi => local::openapi(),
         Command::SignIn(who) => people::sign_in(&client()?, who).await,
         Command::SignOut => people::sign_out(&client()?).await,
@@ -153,6 +177,8 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
         Command::Badge(badge) => people::badge(&client()?, badge).await,
         Command::Patient(patient) => people::patient(&client()?, patient).await,
         Command::Device(device) => devices::device(&client()?, device).await,
+        Command::Change(change) => changes::change(&client()?, change).await,
+        Command::Review(review) => changes::review(&client()?, review).await,
     }
 }
 

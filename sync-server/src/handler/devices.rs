@@ -113,6 +113,10 @@ pub struct DeviceView {
     refetches: u64,
     /// For how many seconds nothing has moved, though the device reaches the server and something waits.
     no_progress: Option<u64>,
+    /// Why it is quarantined.
+    quarantine_reason: Option<String>,
+    /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
+    rolled_back_at: Option<Timestamp>,
     /// When it was registered.
     created_at: Timestamp,
 }
@@ -198,6 +202,20 @@ pub async fn deactivate_device(
     Ok(axum::Json(view(&app, device)))
 }
 
+/// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks
+/// next is the device.
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/release", operation_id = "release_device", tag = "devices", security(("session" = [])), params(("device_id" = DeviceId, Path)), responses((status = 200, body = DeviceView)))]
+pub async fn release_device(
+    State(app): State<App>,
+    person: Person,
+    Id(id): Id<DeviceId>,
+) -> Answer<axum::Json<DeviceView>> {
+    let note = note(&person, AuditAction::Update).detail("what", "release");
+    let device = person.noting(note)?.release_device(id).await?;
+    app.speakers.forget(id);
+    Ok(axum::Json(view(&app, device)))
+}
+
 /// A device as of now.
 pub(super) fn view(app: &App, it: Device) -> DeviceView {
     let now = clock::now();
@@ -230,6 +248,8 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         differs: it.differs,
         refetches: it.refetches,
         no_progress: it.no_progress,
+        quarantine_reason: it.quarantine,
+        rolled_back_at: it.rolled_back_at,
         created_at: it.created_at,
     }
 }

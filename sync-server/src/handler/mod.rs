@@ -2,12 +2,14 @@
 
 pub mod audit_log;
 pub mod badges;
+pub mod changes;
 pub mod devices;
 pub mod enrollments;
 pub mod facilities;
 pub mod meta;
 pub mod organizations;
 pub mod patients;
+pub mod reviews;
 pub mod sessions;
 pub mod stream;
 pub mod sync;

@@ -136,14 +136,8 @@ impl Pages {
             Until::Closed => feeds.listen_alone(facility, device.identity.device()),
             Until::Head => feeds.listen(facility, device.identity.device()),
         };
-        let known = app.store.system().device_by_key(*device.key.sha256()).await?;
-        device.identity = match known {
-            Some(identity) if identity.state() == DeviceState::Active => identity,
-            Some(_) | None => {
-                let words = "An administrator deactivated this device.";
-                return Err(Refusal::new(ProblemKind::DeviceRevoked, words));
-            }
-        };
+        device.speaks_for(app, standing.incarnation).await?;
+        device.may_still_read(app).await?;
         // Without a cursor everything is sent anyway.
         let again = cursor.filter(|_| !again.is_empty()).map(|cursor| AgainRequest {
             collections: again,
@@ -155,6 +149,8 @@ impl Pages {
         });
         let packer = Packer { zstd, catching_up: None };
         let pages = Self { app: app.clone(), device, listener, cursor, again, at_head: false, until, packer };
+        let stands = pages.device.facility.standing(&pages.device.identity, standing).await;
+        stands.map_err(|fault| pages.refusal(fault))?;
         match cursor {
             Some(cursor) => pages.check_horizon(cursor).await?,
             None => pages.device.facility.mirror_began(&pages.device.identity),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{BootId, DeviceId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::BOOT_HEADER;
@@ -68,8 +67,9 @@ pub async fn enroll(
     params(("device_id" = DeviceId, Path)), request_body = Heartbeat,
     responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub async fn heartbeat(
+    State(app): State<App>,
     Id(id): Id<DeviceId>,
-    device: Device,
+    mut device: Device,
     Tolerant(mut beat): Tolerant<Heartbeat>,
 ) -> Answer<axum::Json<HeartbeatReply>> {
     if id != device.identity.device() {
@@ -77,12 +77,10 @@ pub async fn heartbeat(
     }
     check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
     check_addresses(&mut beat.mac_addresses)?;
+    device.speaks_for(&app, Some(beat.incarnation)).await?;
     device.facility.heartbeat(&device.identity, &beat);
-    Ok(axum::Json(HeartbeatReply {
-        server_time: clock::now(),
-        state: DeviceState::Active,
-        settled: Vec::new(),
-    }))
+    let settled = device.facility.settled(id, beat.refused).await?;
+    Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state: device.identity.state(), settled }))
 }
 
 /// Takes a batch of one lane's changes: one durable commit, a verdict for each.

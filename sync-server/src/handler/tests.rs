@@ -1,5 +1,7 @@
 //! Requests as the people's listener takes them, on a real store.
 
+mod quarantine;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -93,6 +95,7 @@ impl Server {
             passwords,
             config: Arc::new(Config::default()),
             tries: Arc::new(Tries::default()),
+            speakers: Arc::default(),
             stopping: Stopping::channel().1,
         };
         let router = router(&app, Listener::People);
@@ -101,10 +104,7 @@ impl Server {
 
     async fn send(&self, mut request: Request<Body>) -> (StatusCode, Value) {
         request.extensions_mut().insert(PeerAddress(SocketAddr::from(([192, 0, 2, 1], 50_000))));
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&body).unwrap_or_default())
+        answer(&self.router, request).await
     }
 
     async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> (StatusCode, Value) {
@@ -156,6 +156,13 @@ impl Server {
         found.retain(|event| event.event_type == event_type && event.resource_type != "fixture");
         found
     }
+}
+
+async fn answer(router: &Router, request: Request<Body>) -> (StatusCode, Value) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
 #[tokio::test]

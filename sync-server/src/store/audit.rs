@@ -1,8 +1,10 @@
 //! The audit log: appended, searched, never changed.
 
-use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::IncarnationId;
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::id::{AuditId, DeviceId, IncarnationId};
+use carepost_protocol::time::ClockQuality;
 use rusqlite::{Row, params};
+use serde_json::{Map, Value};
 
 use super::column::{count, id_at, id_or_none_at, json, json_or_none_at, time_at, word, word_at};
 use super::engine::{Reach, Tx};
@@ -40,6 +42,48 @@ macro_rules! search {
 /// Appends events made by the server, under the reach's tenant; the system's, under the one they name.
 pub(super) fn append(tx: &Tx<'_>, events: &[AuditEvent]) -> Result<(), StoreError> {
     events.iter().try_for_each(|event| append_one(tx, event, None))
+}
+
+/// Writes down what the server noticed by itself, in the transaction of what follows from it. `details` is
+/// an object.
+pub(super) fn noticed(
+    tx: &Tx<'_>,
+    event_type: AuditEventType,
+    what: &str,
+    device: Option<DeviceId>,
+    details: Value,
+) -> Result<(), StoreError> {
+    let (organization_id, facility_id) = match tx.reach() {
+        Reach::Facility(scope) => (Some(scope.organization()), Some(scope.facility())),
+        Reach::Organization(scope) => (Some(scope.organization()), scope.limit()),
+        Reach::Nothing | Reach::System => (None, None),
+    };
+    let mut told = Map::from_iter([("what".to_owned(), Value::from(what))]);
+    if let Value::Object(details) = details {
+        told.extend(details.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    let event = AuditEvent {
+        id: AuditId::new(tx.now(), tx.random()?),
+        timestamp: tx.now(),
+        clock_quality: ClockQuality::Synced,
+        event_type,
+        action: AuditAction::Execute,
+        success: true,
+        resource_type: if device.is_some() { "device" } else { "server" }.to_owned(),
+        resource_id: device.map(|device| device.to_string()),
+        organization_id,
+        facility_id,
+        device_id: device,
+        user_id: None,
+        session_id: None,
+        patient_id: None,
+        username: None,
+        endpoint: None,
+        ip_address: None,
+        user_agent: None,
+        details: told,
+    };
+    append_one(tx, &event, None)
 }
 
 /// Appends one event; one that a device pushed has its place in the device's chain.

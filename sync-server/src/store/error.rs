@@ -1,6 +1,7 @@
 //! What the store answers when it cannot do what was asked.
 
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::problem::Expects;
 
 /// Why not, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -32,17 +33,23 @@ pub enum StoreError {
         until: Timestamp,
     },
     /// The batch does not continue the device's chain.
-    #[error("the batch does not continue the chain; send again from {next_n}")]
+    #[error("the batch does not continue the chain; send again from {next_n}, or fork after what is shared")]
     ChainBroken {
         /// The number expected next.
         next_n: u64,
+        /// Where the server has another history: the last number that is the same, as far as the batch
+        /// shows; 0 when not even the link before it is. None where the server is only behind.
+        shared_n: Option<u64>,
     },
     /// The head of the batch is not signed by the device's key.
     #[error("the batch is not signed by the device's key; nothing of it was taken")]
     BadSignature,
     /// The cursor is of another epoch, or beyond the head.
     #[error("the cursor is not served any more; pull from the beginning")]
-    CursorRefused,
+    CursorRefused {
+        /// What the server expects next of the device's chains, where it has less than the device said.
+        expects: Option<Expects>,
+    },
     /// The device's view of the feed has more documents than a device may hold.
     #[error(
         "this device would have to hold {documents} documents, and may hold {most}; raise max_documents under \
@@ -68,6 +75,17 @@ pub enum StoreError {
         "the database has schema version {found}, this build knows {known}; install the newer build again"
     )]
     Newer {
+        /// The version found in the file.
+        found: u32,
+        /// The last version this build knows.
+        known: u32,
+    },
+    /// The database was written by an older build, and this command does not bring it up.
+    #[error(
+        "the database has schema version {found}, this build knows {known}; start this build's server once, \
+         which brings it up, or use the older build's command"
+    )]
+    Older {
         /// The version found in the file.
         found: u32,
         /// The last version this build knows.

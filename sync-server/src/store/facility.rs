@@ -24,8 +24,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// Work within one facility.
 #[derive(Debug, Clone)]
 pub struct FacilityStore {
-    store: Store,
-    scope: FacilityScope,
+    pub(super) store: Store,
+    pub(super) scope: FacilityScope,
 }
 
 impl FacilityStore {

@@ -5,6 +5,8 @@
 //! file. Row security is the engine's: see `engine`.
 
 mod audit;
+mod backup;
+mod changes;
 mod column;
 mod engine;
 mod enrollment;
@@ -13,13 +15,18 @@ mod facility;
 mod horizon;
 mod organization;
 mod page;
+mod patient;
 mod presence;
 mod publish;
 mod push;
+mod quarantine;
+mod review;
 mod rows;
+mod standing;
 mod system;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod view;
 
 use std::path::Path;
@@ -35,13 +42,16 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use engine::{Engine, Reach, Tx};
 use presence::Presence;
 
+pub use backup::{BackupError, Copied, Restored, backup, restore};
+pub use changes::{KeptChange, Latest};
 pub use error::StoreError;
 pub use facility::FacilityStore;
-pub use organization::{Noted, OrganizationStore};
+pub use organization::{Noted, OrganizationStore, Reconsidered};
 pub use page::{AgainRequest, PageRequest};
 pub use push::Batch;
 pub use rows::*;
 pub use system::SystemStore;
+pub use verify::{Fault, Missing, Verified, What, verify};
 pub use view::View;
 
 /// The raw 256-bit key of the database file.

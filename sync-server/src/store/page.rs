@@ -72,13 +72,17 @@ impl Head {
 
     fn check(&self, cursor: Cursor) -> Result<()> {
         let served = cursor.epoch == self.cursor.epoch && cursor.seq <= self.cursor.seq;
-        if served { Ok(()) } else { Err(StoreError::CursorRefused) }
+        if served { Ok(()) } else { Err(StoreError::CursorRefused { expects: None }) }
     }
 }
 
 /// Refuses a cursor from before tombstones that are gone.
 pub(super) fn check_horizon(tx: &Tx<'_>, cursor: Cursor) -> Result<()> {
-    if cursor.seq < Head::read(tx, 0)?.horizon { Err(StoreError::CursorRefused) } else { Ok(()) }
+    if cursor.seq < Head::read(tx, 0)?.horizon {
+        Err(StoreError::CursorRefused { expects: None })
+    } else {
+        Ok(())
+    }
 }
 
 /// The next page of the feed; none when the view's digests have to be counted first.

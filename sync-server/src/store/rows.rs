@@ -414,6 +414,10 @@ pub struct Device {
     pub refetches: u64,
     /// For how many seconds nothing has moved, though something waits.
     pub no_progress: Option<u64>,
+    /// Why it is quarantined.
+    pub quarantine: Option<String>,
+    /// When it last went on under a new incarnation, from an older state of itself.
+    pub rolled_back_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
 }
@@ -496,7 +500,7 @@ impl DeviceIdentity {
         self.view_changes
     }
 
-    /// Where it stands: anything but ACTIVE reaches nothing.
+    /// Where it stands: ACTIVE works, QUARANTINED may push and say how it is, anything else reaches nothing.
     #[must_use]
     pub const fn state(&self) -> DeviceState {
         self.state

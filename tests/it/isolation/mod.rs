@@ -57,7 +57,7 @@ async fn strangers(tenants: &Tenants) -> Result<Vec<String>> {
         let good = match route.authorization {
             Authorization::Public => !matches!(answer.status, 401 | 403),
             Authorization::SignedIn | Authorization::Person(_) => answer.status == 401,
-            Authorization::AnyKey | Authorization::ActiveDevice => false,
+            Authorization::AnyKey | Authorization::ActiveDevice | Authorization::SpeakingDevice => false,
         };
         if !good && route.operation != "sign_in" {
             breaches.push(format!("{} by a stranger: {}", route.operation, said(&answer)));
@@ -124,6 +124,8 @@ async fn own(tenants: &Tenants, person: &Person) -> Result<Vec<String>> {
             (false, _) => answer.status == 403,
             // The number that the device shows is not known here.
             (true, "confirm_enrollment") => answer.status == 422,
+            // Settled once, by the first who may.
+            (true, "retry_refused_change" | "discard_refused_change") => matches!(answer.status, 200 | 422),
             (true, _) => (200..300).contains(&answer.status),
         };
         let name = format!("{} by {:?} of place {}", route.operation, person.role, person.home);
@@ -146,7 +148,7 @@ fn is_allowed(route: &Route, role: Role) -> bool {
     match route.authorization {
         Authorization::Public | Authorization::SignedIn => true,
         Authorization::Person(action) => may(role, action),
-        Authorization::AnyKey | Authorization::ActiveDevice => false,
+        Authorization::AnyKey | Authorization::ActiveDevice | Authorization::SpeakingDevice => false,
     }
 }
 

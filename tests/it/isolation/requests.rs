@@ -98,6 +98,8 @@ pub fn unknown(document: &Value) -> Vec<String> {
         "user_id",
         "badge_id",
         "patient_id",
+        "incarnation_id",
+        "n",
         "session_id",
         "workflow_key",
         "problem",
@@ -189,6 +191,7 @@ fn template(operation: &str, code: &str) -> Option<Value> {
         "publish_workflow" => json!({"key": format!("made_{n}"), "label": "Made",
             "fields": [{"key": "note", "label": "Note", "type": "string"}]}),
         "create_patient" => json!({"mrn": format!("MRN-{n}"), "name": "Resident Made"}),
+        "discard_refused_change" => json!({"reason": "entered for a drill"}),
         "update_patient" => json!({"room": "12"}),
         _ => return None,
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use carepost_agent::identity::DeviceKey;
+use carepost_protocol::change::Lane;
 use carepost_protocol::id::{DeviceUuid, PatientId};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
@@ -12,7 +13,8 @@ use carepost_tests::api::{Api, text};
 use carepost_tests::device::{Device, identity, wire};
 use carepost_tests::world::{Facility, PASSWORD, Server};
 use futures_util::future::try_join_all;
-use serde_json::{Value, json};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 /// A facility and one of everything in it.
@@ -115,8 +117,11 @@ impl Person {
 impl Place {
     /// What stands in that spot of a request about this place's own things.
     pub fn value(&self, name: &str) -> String {
-        if name == "problem" {
-            return "not-found".to_owned(); // The same for everybody.
+        match name {
+            // The same for everybody.
+            "problem" => return "not-found".to_owned(),
+            "n" => return "1".to_owned(),
+            _ => {}
         }
         self.ids.get(name).cloned().unwrap_or_default()
     }
@@ -135,6 +140,7 @@ impl Place {
         let resident = json!({"facility_id": facility.id, "mrn": name, "name": format!("Resident {name}")});
         let patient = text(&admin.post("/api/v1/patients", &resident).await?, "id")?;
         let (code, enrollment) = waiting(server, &facility).await?;
+        let refused = refused_change(server, &device, &nurse.id, &patient).await?;
         let ids = BTreeMap::from([
             ("organization_id", facility.organization.id.clone()),
             ("facility_id", facility.id.clone()),
@@ -143,6 +149,7 @@ impl Place {
             ("user_id", nurse.id),
             ("badge_id", nurse.badge),
             ("patient_id", patient),
+            ("incarnation_id", refused),
             ("workflow_key", workflow.to_owned()),
         ]);
         Ok(Self { ids, code, device, facility })
@@ -170,6 +177,21 @@ async fn waiting(server: &Server, facility: &Facility) -> Result<(String, String
         "device_type": "TABLET"});
     let approved = facility.organization.admin.post("/api/v1/enrollments/approve", &body).await?;
     Ok((code, text(&approved, "enrollment_id")?))
+}
+
+/// A device's first change, refused for its form: the life of the outbox that it is number 1 of.
+async fn refused_change(server: &Server, device: &Device, nurse: &str, patient: &str) -> Result<String> {
+    let nurse = device.nurse(nurse.parse()?);
+    let mut change = device.vitals(&nurse, patient.parse()?, Map::new());
+    change.workflow = Some("no_such_workflow".to_owned());
+    let mut chain = device.chain(Lane::Care);
+    let batch = chain.batch(&[serde_json::to_string(&change)?])?;
+    let json = [("content-type", "application/json")];
+    let wire = device.wire(server)?;
+    let answer = wire.send(Method::POST, "/api/v1/sync/push", &json, batch.into_bytes()).await?;
+    let verdict = &answer.body["verdicts"][0]["verdict"];
+    anyhow::ensure!(verdict == "rejected", "{}", answer.text);
+    Ok(chain.incarnation.to_string())
 }
 
 async fn hire(server: &Server, facility: &Facility, role: Role, home: usize) -> Result<Person> {

@@ -24,6 +24,11 @@ const MEMBERS: &[Member] = &[
     Member { name: "carepost-server", may_know: &["carepost-protocol"], may_test_with: &[] },
     Member { name: "carepost-reader", may_know: &[], may_test_with: &[] },
     Member {
+        name: "carepost-vfs",
+        may_know: &[],
+        may_test_with: &["carepost-protocol", "carepost-agent", "carepost-server"],
+    },
+    Member {
         name: "carepost-tests",
         may_know: &[
             "carepost-protocol",

@@ -34,6 +34,27 @@ const EMPTY_NAMES: &[&str] =
 /// First folders of paths that exist on one machine only.
 const MACHINE_FOLDERS: &[&str] = &["work", "root", "farm"];
 
+/// The crates that C calls: a driver for pcscd, and file operations for SQLite. Their lints are the
+/// workspace's but for `unsafe`, which the workspace's forbid everywhere else.
+const CALLED_FROM_C: &[&str] = &["tests/reader/Cargo.toml", "tests/vfs/Cargo.toml"];
+
+#[test]
+fn no_crate_allows_unsafe_that_c_does_not_call() {
+    assert_kept(&lints_of_their_own(&tree::project()));
+}
+
+#[test]
+fn planted_lints_are_found() {
+    let planted = |path: &str, lints: &str| {
+        lints_of_their_own(&[File::planted(path, &format!("[package]\nname = \"a\"\n{lints}"))])
+    };
+    let own = "[lints.rust]\nunsafe_code = \"deny\"\n";
+    assert_found(&planted("agent/Cargo.toml", own), "agent/Cargo.toml");
+    assert_found(&planted("agent/Cargo.toml", ""), "agent/Cargo.toml");
+    assert_kept(&planted("agent/Cargo.toml", "[lints]\nworkspace = true\n"));
+    assert_kept(&planted("tests/reader/Cargo.toml", own));
+}
+
 #[test]
 fn pure_crates_read_no_clock_and_throw_no_dice() {
     assert_kept(&clocks_and_dice(&tree::project()));
@@ -104,6 +125,16 @@ fn clocks_and_dice(files: &[File]) -> Vec<String> {
         }
     }
     breaches
+}
+
+/// Manifests of crates that do not keep the workspace's lints.
+fn lints_of_their_own(files: &[File]) -> Vec<String> {
+    let crates = files.iter().filter(|file| file.path.ends_with("Cargo.toml"));
+    let crates = crates.filter(|file| file.text.contains("[package]\n"));
+    let own = crates.filter(|file| {
+        !file.text.contains("[lints]\nworkspace = true") && !CALLED_FROM_C.contains(&file.path.as_str())
+    });
+    own.map(|file| format!("{} must keep the workspace's lints", file.path)).collect()
 }
 
 /// Rust files with more than [`MOST_LINES`] lines.

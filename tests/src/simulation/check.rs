@@ -9,7 +9,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::wire::pull::Line;
 
 use super::Story;
-use super::device::{Device, mirror_key};
+use super::device::{Device, Due, mirror_key};
 
 /// A document's place and exact bytes, by collection and id.
 type Documents = BTreeMap<(&'static str, [u8; 16]), (u64, Vec<u8>)>;
@@ -30,24 +30,31 @@ pub(super) fn look(story: &mut Story) -> Result<Vec<String>> {
         for made in &device.made {
             for (place, marks) in marks.iter().enumerate() {
                 let times = marks.get(&made.mark).copied().unwrap_or(0);
-                let due = usize::from(place == device.place() && made.valid);
-                if times != due {
-                    found.push(format!(
-                        "change {} of device {at} is {times} times in facility {place}, not {due}",
-                        made.mark
-                    ));
+                let here = place == device.place();
+                let well = match made.due {
+                    Due::Once => times == usize::from(here),
+                    Due::Never => times == 0,
+                    Due::AtMostOnce => times <= usize::from(here),
+                };
+                if !well {
+                    found.push(format!("{made:?} of device {at} is {times} times in facility {place}"));
                 }
             }
         }
-        let refused = device.made.iter().filter(|made| !made.valid).count();
+        let refused = device.made.iter().filter(|made| made.due == Due::Never).count();
         let wedged =
             device.live.as_ref().map_or(Ok(0), |live| live.outbox.counts().map(|counts| counts.wedged))?;
-        if usize::try_from(wedged)? != refused {
+        if !device.forked && usize::try_from(wedged)? != refused {
             found.push(format!("device {at} has {wedged} refused entries, not {refused}"));
         }
         found.extend(compare(at, device, &feeds[device.place()])?);
     }
     Ok(found)
+}
+
+/// What was charted in a facility, as its feed has it: how often each mark.
+pub(super) fn marks_of(story: &Story, place: usize) -> Result<BTreeMap<i64, usize>> {
+    marks(&feed(story, place)?)
 }
 
 /// A whole facility's feed, as a device that has nothing pulls it.

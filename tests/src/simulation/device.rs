@@ -17,7 +17,7 @@ use carepost_protocol::id::{AuditId, SessionId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::pull::{Cursor, Standing};
 use fastrand::Rng;
 use serde_json::json;
 
@@ -28,8 +28,19 @@ use super::facility::{Enrolled, Place, START, Template, millis};
 pub(super) struct Made {
     /// What tells it from every other of the story.
     pub(super) mark: i64,
-    /// Whether the server has to take it.
-    pub(super) valid: bool,
+    /// How often the server must have it in the end.
+    pub(super) due: Due,
+}
+
+/// How often a change must be in its facility's feed in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It was saved.
+    Once,
+    /// It breaks a rule: it must be refused, and be kept.
+    Never,
+    /// The only disk that held it is gone; it may have been on its way.
+    AtMostOnce,
 }
 
 pub(super) struct Device {
@@ -38,6 +49,8 @@ pub(super) struct Device {
     /// Counts its starts: what was sent by an earlier one concerns nobody.
     pub(super) boot: u64,
     pub(super) live: Option<Live>,
+    /// Whether its past is another's too: what it holds of refused entries says nothing.
+    pub(super) forked: bool,
     place: Place,
     folder: PathBuf,
     /// How wrong its own clock is.
@@ -82,6 +95,7 @@ impl Device {
             made: Vec::new(),
             boot: 0,
             live: None,
+            forked: false,
             place,
             folder,
             skew,
@@ -98,7 +112,7 @@ impl Device {
     }
 
     /// The clock on its wall, wrong as it is.
-    fn wall(&self, now: Duration) -> Timestamp {
+    pub(super) fn wall(&self, now: Duration) -> Timestamp {
         Timestamp::from_millis(START + millis(now) + self.skew)
     }
 
@@ -153,6 +167,48 @@ impl Device {
         self.live = None;
     }
 
+    /// Copies its disk, as it is in the middle of a run: what a pulled plug would leave.
+    pub(super) fn copy_disk(&self) -> Result<()> {
+        copy_folder(&self.folder, &self.copy_folder())
+    }
+
+    /// Puts the copy in the place of its disk; says whether there was one. What was saved since, and is
+    /// not with the server, is lost with the disk.
+    pub(super) fn restore_disk(&mut self, is_known: impl Fn(i64) -> bool) -> Result<bool> {
+        if !self.copy_folder().exists() {
+            return Ok(false);
+        }
+        self.stop();
+        std::fs::remove_dir_all(&self.folder)?;
+        copy_folder(&self.copy_folder(), &self.folder)?;
+        self.forked = true;
+        for made in self.made.iter_mut().filter(|made| made.due == Due::Once && !is_known(made.mark)) {
+            made.due = Due::AtMostOnce;
+        }
+        Ok(true)
+    }
+
+    /// A second device that starts from the copy of this one's disk; none where there is no copy.
+    pub(super) fn clone_from_copy(&self) -> Option<Self> {
+        let folder = self.copy_folder();
+        folder.exists().then(|| Self {
+            enrolled: self.enrolled.clone(),
+            made: Vec::new(),
+            // No run of the one is ever taken for the other's.
+            boot: self.boot + 1_000_000,
+            live: None,
+            forked: true,
+            place: self.place.clone(),
+            folder,
+            skew: self.skew,
+            floor: self.floor,
+        })
+    }
+
+    fn copy_folder(&self) -> PathBuf {
+        self.folder.with_extension("copy")
+    }
+
     /// Somebody charts on it: a mark that no other change has, for one of the residents.
     pub(super) fn save(&mut self, now: Duration, mark: i64, valid: bool, resident: usize) -> Result<bool> {
         let wall = self.wall(now);
@@ -183,7 +239,7 @@ impl Device {
         let entry = Entry { change: &change, token: &format!("form-{mark}") };
         let audit = heard_of(time, quality, mark);
         live.outbox.append(&permit, entry, |_| vec![audit])?;
-        self.made.push(Made { mark, valid });
+        self.made.push(Made { mark, due: if valid { Due::Once } else { Due::Never } });
         Ok(true)
     }
 
@@ -221,6 +277,20 @@ impl Device {
             && Lane::ALL.into_iter().all(|lane| self.waiting(lane).is_ok_and(|waiting| waiting == 0))
     }
 
+    /// Where it stands, as it tells the server.
+    pub(super) fn standing(&self, cursor: Option<Cursor>) -> Result<Standing> {
+        let Some(live) = &self.live else { return Ok(Standing::default()) };
+        let position = live.outbox.position()?;
+        Ok(Standing {
+            epoch: cursor.map(|cursor| cursor.epoch),
+            seq: cursor.map(|cursor| cursor.seq),
+            incarnation: Some(position.incarnation),
+            care: position.care,
+            audit: position.audit,
+            refetch: None,
+        })
+    }
+
     /// Up to where its mirror is complete.
     pub(super) fn cursor(&self) -> Result<Option<Cursor>> {
         Ok(match &self.live {
@@ -228,6 +298,15 @@ impl Device {
             None => None,
         })
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
 }
 
 pub(super) fn mirror_key() -> FileKey {

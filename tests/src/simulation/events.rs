@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use carepost_agent::mirror::{Applied, MirrorError, Page as MirrorPage};
-use carepost_agent::outbox::{OutboxError, Resync, Sent};
-use carepost_agent_core::sync::{StreamId, SyncEffect, SyncEvent, Trouble};
+use carepost_agent::outbox::{Diverged, Forked, OutboxError, Resync, Sent, Shape};
+use carepost_agent_core::sync::{Load, StreamId, SyncEffect, SyncEvent, Trouble};
 use carepost_protocol::change::{Lane, Verdict};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS};
+use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, Standing};
 use carepost_protocol::wire::push::{MAX_BYTES, PushReceipt, VerdictRun};
 use carepost_server::store::Page;
 
@@ -32,6 +32,16 @@ pub(super) enum Event {
     Weather { at: usize },
     /// The server's process ends and starts again.
     ServerRestarts,
+    /// The device's disk is copied while it runs.
+    DiskCopied { at: usize },
+    /// The device gets the copy for its disk.
+    DiskRestored { at: usize },
+    /// Another device starts from the copy, beside the first.
+    CloneAppears { of: usize },
+    /// The server's database is backed up.
+    BackedUp,
+    /// The server's database is replaced by the backup.
+    Rewound,
     /// The engine wanted to be woken.
     Wake { at: usize, boot: u64, wake: u64 },
     /// A push reaches the server; a copy is not answered.
@@ -39,7 +49,7 @@ pub(super) enum Event {
     /// The device hears of its push, or gives it up.
     PushAnswered { push: Push, answer: Result<PushReceipt, Trouble> },
     /// The request for a live stream reaches the server.
-    StreamAsked { at: usize, boot: u64, stream: StreamId, cursor: Option<Cursor> },
+    StreamAsked { at: usize, boot: u64, stream: StreamId, cursor: Option<Cursor>, standing: Box<Standing> },
     /// The server has time for a stream.
     StreamPumped { at: usize, boot: u64, stream: StreamId },
     /// The server says on a stream that it lives.
@@ -143,10 +153,24 @@ impl Story {
             }
             Event::ServerRestarts => {
                 self.note("the server restarts");
-                self.server.restart()?;
-                for stream in &mut self.queue.streams {
-                    *stream = None;
-                }
+                self.queue.streams.clear();
+                self.server.restart()
+            }
+            Event::DiskCopied { at } => {
+                self.note(&format!("the disk of device {at} is copied"));
+                self.devices[at].copy_disk()
+            }
+            Event::DiskRestored { at } => self.restore_disk(at),
+            Event::CloneAppears { of } => self.clone_appears(of),
+            Event::BackedUp => {
+                self.note("the server is backed up");
+                self.queue.streams.clear();
+                self.server.back_up()
+            }
+            Event::Rewound => {
+                let rewound = self.server.rewind()?;
+                self.note(&format!("the server is restored from its backup: {rewound}"));
+                self.queue.streams.clear();
                 Ok(())
             }
             Event::Wake { at, boot, wake } => {
@@ -159,9 +183,16 @@ impl Story {
                 Ok(())
             }
             Event::PushAnswered { push, answer } => self.push_answered(push, answer),
-            Event::StreamAsked { at, boot, stream, cursor } => {
+            Event::StreamAsked { at, boot, stream, cursor, standing } => {
                 *self.queue.stream(at) = Some(Open { boot, stream, cursor, arrives: self.now });
-                self.pump(at, true);
+                match self.server.standing(&self.devices[at].enrolled, &standing) {
+                    Ok(()) => self.pump(at, true),
+                    Err(trouble) => {
+                        self.note(&format!("the server refuses a stream to device {at}: {trouble:?}"));
+                        self.send_down(at, Brought::Failed(trouble));
+                        *self.queue.stream(at) = None;
+                    }
+                }
                 self.queue.add(self.now + keep_alive(), Event::StreamIdles { at, boot, stream });
                 Ok(())
             }
@@ -201,12 +232,33 @@ impl Story {
         }
         self.devices[at].start(self.now)?;
         let cursor = self.devices[at].cursor()?;
-        self.engine(at, SyncEvent::Started { cursor, last_sync: None })?;
+        self.engine(at, SyncEvent::Started { cursor })?;
         for lane in Lane::ALL {
             if self.devices[at].waiting(lane)? > 0 {
                 self.engine(at, SyncEvent::Saved(lane))?;
             }
         }
+        Ok(())
+    }
+
+    fn restore_disk(&mut self, at: usize) -> Result<()> {
+        let known = super::check::marks_of(self, self.devices[at].place())?;
+        let restored = self.devices[at].restore_disk(|mark| known.contains_key(&mark))?;
+        self.note(&format!("device {at} gets its old disk: {restored}"));
+        if restored {
+            self.queue.add(self.now + Duration::from_secs(1), Event::Switch { at, on: true });
+        }
+        Ok(())
+    }
+
+    fn clone_appears(&mut self, of: usize) -> Result<()> {
+        let Some(clone) = self.devices[of].clone_from_copy() else { return Ok(()) };
+        let at = self.devices.len();
+        self.note(&format!("device {at} is a copy of device {of}"));
+        self.devices[of].forked = true;
+        self.devices.push(clone);
+        self.weather.push(self.weather[of]);
+        self.plan(at);
         Ok(())
     }
 
@@ -266,7 +318,8 @@ impl Story {
     fn perform(&mut self, at: usize, effect: SyncEffect) -> Result<()> {
         let boot = self.devices[at].boot;
         match effect {
-            SyncEffect::Push { lane, changes } => self.push(at, lane, changes)?,
+            SyncEffect::Push { lane, load } => self.push(at, lane, load)?,
+            SyncEffect::Fork { care, audit } => self.fork(at, Diverged { care, audit })?,
             SyncEffect::Resend { lane, next_n } => {
                 let Some(live) = &self.devices[at].live else { return Ok(()) };
                 let outcome = live.outbox.resync(lane, next_n)?;
@@ -284,9 +337,11 @@ impl Story {
                     live.inbox.clear();
                 }
                 self.note(&format!("device {at} asks for a stream from {cursor:?}"));
+                let standing = Box::new(self.devices[at].standing(cursor)?);
                 match self.way(at) {
                     Some(way) => {
-                        self.queue.add(self.now + way, Event::StreamAsked { at, boot, stream, cursor })
+                        let asked = Event::StreamAsked { at, boot, stream, cursor, standing };
+                        self.queue.add(self.now + way, asked);
                     }
                     None => {
                         let what = Brought::Failed(Trouble::Unreachable);
@@ -322,10 +377,26 @@ impl Story {
         Ok(())
     }
 
-    fn push(&mut self, at: usize, lane: Lane, changes: usize) -> Result<()> {
+    /// The server has another history: what it lacks is made anew.
+    fn fork(&mut self, at: usize, shared: Diverged) -> Result<()> {
+        let time = Timestamp::from_millis(super::facility::START + super::facility::millis(self.now));
+        let Some(live) = &self.devices[at].live else { return Ok(()) };
+        let made = match live.outbox.fork(shared, time)? {
+            Forked::Asking => "looks for where they part".to_owned(),
+            Forked::Anew { entries, .. } => format!("makes {entries} entries anew"),
+        };
+        self.note(&format!("device {at} has another history after {shared:?} and {made}"));
+        self.engine(at, SyncEvent::Forked)
+    }
+
+    fn push(&mut self, at: usize, lane: Lane, load: Load) -> Result<()> {
         let boot = self.devices[at].boot;
         let Some(live) = &self.devices[at].live else { return Ok(()) };
-        let Some(batch) = live.outbox.batch(lane, changes, MAX_BYTES)? else {
+        let shape = match load {
+            Load::Changes(changes) => Shape::Plain { changes, bytes: MAX_BYTES },
+            Load::Opaque { with_bytes } => Shape::Opaque { with_bytes },
+        };
+        let Some(batch) = live.outbox.batch(lane, shape)? else {
             return self.engine(at, SyncEvent::NothingToPush(lane));
         };
         let push = Push { at, boot, sent: batch.sent, sent_at: self.now };
@@ -394,8 +465,9 @@ impl Story {
             Err(trouble) => SyncEvent::PushFailed { lane, sent: count, trouble },
             Ok(receipt) => match live.outbox.settle(&sent, &receipt) {
                 Ok(()) => {
+                    let level = receipt.next_n <= sent.first_n + sent.count;
                     device.hear(receipt.server_time, Some(sent_at), self.now);
-                    SyncEvent::Pushed { lane, left: device.waiting(lane)? }
+                    SyncEvent::Pushed { lane, left: device.waiting(lane)?, level }
                 }
                 Err(OutboxError::Receipt(_)) => {
                     SyncEvent::PushFailed { lane, sent: count, trouble: Trouble::Broken }
@@ -486,11 +558,12 @@ impl Story {
         let Some(live) = device.live.as_mut().filter(|_| device.boot == boot) else { return Ok(()) };
         let documents = if skips { MirrorPage::default() } else { pages_of(page)? };
         live.applying = false;
+        let at_head = page.end.reaches_head();
         let event = match live.mirror.apply(&documents, &page.end) {
-            Ok(Applied::Advanced) => SyncEvent::PageApplied { cursor: page.end.cursor },
+            Ok(Applied::Advanced) => SyncEvent::PageApplied { cursor: page.end.cursor, at_head },
             Ok(Applied::Behind) => {
                 let cursor = live.mirror.cursor()?.unwrap_or(page.end.cursor);
-                SyncEvent::PageApplied { cursor }
+                SyncEvent::PageApplied { cursor, at_head }
             }
             Err(MirrorError::OtherEpoch { .. }) => {
                 live.mirror.refetch()?;

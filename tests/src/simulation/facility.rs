@@ -18,7 +18,7 @@ use carepost_protocol::id::{
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::pull::{Cursor, Standing};
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::error::Refusal;
@@ -108,8 +108,31 @@ impl Server {
         self.time.store(START + millis(now), Ordering::SeqCst);
     }
 
+    /// Keeps a copy of the database, as a backup does.
+    pub(super) fn back_up(&mut self) -> Result<()> {
+        self.store.close();
+        std::fs::copy(&self.path, self.path.with_extension("backup"))?;
+        self.reopen()
+    }
+
+    /// Puts the copy in the place of the database; says whether there was one.
+    pub(super) fn rewind(&mut self) -> Result<bool> {
+        let backup = self.path.with_extension("backup");
+        if !backup.exists() {
+            return Ok(false);
+        }
+        self.store.close();
+        std::fs::copy(backup, &self.path)?;
+        self.reopen()?;
+        Ok(true)
+    }
+
     pub(super) fn restart(&mut self) -> Result<()> {
         self.store.close();
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> Result<()> {
         self.restarts += 1;
         self.store = open(&self.path, &self.time, self.restarts)?;
         Ok(())
@@ -122,6 +145,13 @@ impl Server {
         let batch = Batch::check(&from.identity, None, &batch).map_err(trouble)?;
         let facility = self.store.facility(&self.places[from.place].scope);
         self.runtime.block_on(facility.push(&from.identity, batch)).map_err(trouble)
+    }
+
+    /// Holds where a device stands against what is known here.
+    pub(super) fn standing(&self, from: &Enrolled, standing: &Standing) -> Result<(), Trouble> {
+        let facility = self.store.facility(&self.places[from.place].scope);
+        let stands = self.runtime.block_on(facility.standing(&from.identity, standing));
+        stands.map_err(|error| trouble(&Refusal::from(error)))
     }
 
     /// The next page after a cursor.

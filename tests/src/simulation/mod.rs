@@ -197,32 +197,53 @@ impl Story {
         for at in 0..story.devices.len() {
             story.plan(at);
         }
+        story.plan_disaster();
         Ok(story)
+    }
+
+    /// At most one thing in a story that should not happen to anybody.
+    fn plan_disaster(&mut self) {
+        let first = self.moment();
+        let then = first + Duration::from_millis(self.rng.u64(1..TROUBLE.as_millis() as u64));
+        let at = self.rng.usize(0..self.devices.len());
+        let (before, after) = match self.rng.u32(0..10) {
+            0 | 1 => (Event::DiskCopied { at }, Event::DiskRestored { at }),
+            2 | 3 => (Event::DiskCopied { at }, Event::CloneAppears { of: at }),
+            4..=6 => (Event::BackedUp, Event::Rewound),
+            _ => return,
+        };
+        self.queue.add(first, before);
+        self.queue.add(then, after);
+    }
+
+    /// Some moment while there is trouble.
+    fn moment(&mut self) -> Duration {
+        Duration::from_millis(self.rng.u64(0..TROUBLE.as_millis() as u64))
     }
 
     /// When this device is switched on, what is saved on it, and what befalls it.
     fn plan(&mut self, at: usize) {
-        let start = Duration::from_millis(self.rng.u64(0..60_000));
+        let start = self.now + Duration::from_millis(self.rng.u64(0..60_000));
         self.queue.add(start, Event::Switch { at, on: true });
         for _ in 0..self.rng.u32(3..14) {
             let when = start + Duration::from_millis(self.rng.u64(1..TROUBLE.as_millis() as u64));
             self.queue.add(when, Event::Save { at });
         }
         for _ in 0..self.rng.u32(0..4) {
-            let when = Duration::from_millis(self.rng.u64(0..TROUBLE.as_millis() as u64));
+            let when = self.moment().max(start);
             let off = Duration::from_millis(self.rng.u64(1..300_000));
             self.queue.add(when, Event::Switch { at, on: false });
             self.queue.add(when + off, Event::Switch { at, on: true });
         }
         for _ in 0..self.rng.u32(1..5) {
-            let when = Duration::from_millis(self.rng.u64(0..TROUBLE.as_millis() as u64));
+            let when = self.moment();
             self.queue.add(when, Event::Weather { at });
         }
     }
 
     fn trouble(&mut self) -> Result<()> {
-        self.queue
-            .add(Duration::from_millis(self.rng.u64(0..TROUBLE.as_millis() as u64)), Event::ServerRestarts);
+        let restart = self.moment();
+        self.queue.add(restart, Event::ServerRestarts);
         self.run_until(TROUBLE)
     }
 

@@ -94,6 +94,7 @@ fn calm() -> StatusLine {
         reviews: 0,
         loading: false,
         differs: Vec::new(),
+        sync: crate::desk::SyncView::default(),
         storage_trouble: None,
         reader: ReaderState::Ready,
     }

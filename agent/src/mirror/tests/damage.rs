@@ -5,22 +5,31 @@ use std::os::unix::fs::FileExt as _;
 use super::feed::Feed;
 use super::*;
 
-/// A large mirror whose pages are in the file and in nobody's cache, with every page but the first ones
-/// destroyed behind its back.
-fn destroyed(kiosk: &Kiosk, feed: &Feed) -> Mirror {
+/// A large mirror whose pages are in the file and in nobody's cache.
+fn reopened(kiosk: &Kiosk, feed: &Feed) -> Mirror {
     let mirror = kiosk.open();
     feed.catch_up(&mirror);
     drop(mirror);
     let path = kiosk.path();
-    let opening =
-        MirrorOpening { path: &path, key: &kiosk.key, facility: (ORGANIZATION, FACILITY), cache_kib: 0 };
-    let (mirror, found) = Mirror::open(&opening).unwrap();
+    let facility = (ORGANIZATION, FACILITY);
+    let (mirror, found) =
+        Mirror::open(&MirrorOpening { path: &path, key: &kiosk.key, facility, cache_kib: 0 }).unwrap();
     assert_eq!(found, Found::Intact);
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    mirror
+}
+
+/// Every page but the first is destroyed behind its back.
+fn destroy(kiosk: &Kiosk) {
+    let file = std::fs::OpenOptions::new().write(true).open(kiosk.path()).unwrap();
     let length = file.metadata().unwrap().len();
     for page in 1..length / 4096 {
         file.write_all_at(&[0x55; 64], page * 4096 + 100).unwrap();
     }
+}
+
+fn destroyed(kiosk: &Kiosk, feed: &Feed) -> Mirror {
+    let mirror = reopened(kiosk, feed);
+    destroy(kiosk);
     mirror
 }
 
@@ -88,10 +97,10 @@ fn the_background_check_finds_damage_before_anybody_reads_it() {
 #[test]
 fn a_check_under_way_does_not_touch_the_file_that_was_made_anew() {
     let (kiosk, feed) = (Kiosk::new(), big());
-    let mirror = kiosk.open();
-    feed.catch_up(&mirror);
+    let mirror = reopened(&kiosk, &feed);
     let mut check = mirror.check().unwrap();
     mirror.check_on(&mut check, Timestamp::EPOCH).unwrap();
+    destroy(&kiosk);
     mirror.renewing::<()>(mirror.generation(), Err(MirrorError::Damaged)).unwrap_err();
     feed.catch_up(&mirror);
     // Its connection closes last on the file set aside, and must leave the new one's WAL alone.
@@ -114,4 +123,14 @@ fn several_who_find_the_damage_make_it_anew_once() {
     });
     assert_eq!(mirror.generation(), generation + 1);
     is_made_anew(&kiosk, &mirror, &feed);
+}
+
+#[test]
+fn a_file_that_could_not_be_read_once_goes_on() {
+    let (kiosk, feed) = (Kiosk::new(), big());
+    let mirror = reopened(&kiosk, &feed);
+    // As SQLCipher answers when the disk failed to read a page.
+    mirror.renewing::<()>(mirror.generation(), Err(MirrorError::Damaged)).unwrap_err();
+    assert!(!mirror.take_set_aside() && !mirror.wants_more());
+    feed.assert_equal(&mirror);
 }

@@ -52,7 +52,7 @@ fn a_record_comes_with_all_its_corrections() {
     assert_eq!(corrected.amendments, [all[2].clone(), all[4].clone(), all[3].clone()], "oldest first");
     assert_eq!(corrected.leaves, [all[4].id, all[3].id]);
     assert_eq!(threads.held, [all[5].clone()]);
-    assert_eq!(read(1).threads.as_slice(), [newest.clone()]);
+    assert_eq!(read(1).threads.as_slice(), std::slice::from_ref(newest));
     assert!(matches!(
         mirror.threads(&permit(NEIGHBOR), PatientId::from_bytes([1; 16]), 9),
         Err(MirrorError::OtherFacility)

@@ -1,11 +1,11 @@
 //! One connection to the encrypted file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use zeroize::Zeroizing;
 
-use super::migrate::migrate;
+use super::migrate::{check_version, migrate};
 use super::security::{ReachCell, build, guard};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
@@ -16,10 +16,60 @@ pub(super) enum Purpose {
     Write { max_pages: Option<u32> },
     /// One of those that read.
     Read,
+    /// An operator's command, beside a server that may run: it neither makes nor migrates the file.
+    Beside,
 }
 
-/// Opens, checks the key, migrates when it is the writer's, and secures.
-pub(super) fn open(
+/// Where the connections of one thread come from.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    key: DatabaseKey,
+    purpose: Purpose,
+    pub(super) ambient: Ambient,
+    pub(super) reach: ReachCell,
+}
+
+impl Source {
+    /// Connections to the file at `path`, which reach nothing until they are told.
+    pub(super) fn new(path: &Path, key: &DatabaseKey, ambient: &Ambient, purpose: Purpose) -> Self {
+        let (key, ambient) = (key.clone(), ambient.clone());
+        Self { path: path.to_owned(), key, purpose, ambient, reach: ReachCell::nothing() }
+    }
+
+    /// Opens, checks the key, migrates when it is the writer's, and secures.
+    pub(super) fn open(&self) -> Result<Connection, StoreError> {
+        open(&self.path, &self.key, &self.ambient, self.purpose, &self.reach)
+    }
+
+    /// Opens the file anew in place of a connection that was given up, and says whether it did. Where it
+    /// does not open, the connection stays as it is: its own errors say what is wrong.
+    pub(super) fn revive(&self, connection: &mut Connection) -> bool {
+        match self.open() {
+            Ok(fresh) => {
+                tracing::warn!("the database could not be read, and was opened anew");
+                *connection = fresh;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the database could not be read, and does not open again");
+                false
+            }
+        }
+    }
+}
+
+/// Whether SQLCipher may have given the connection up: after a page that it could not decrypt it answers
+/// nothing any more, and it takes for such a page one that the disk failed to read, if only once.
+pub(super) fn gives_up(failure: &StoreError) -> bool {
+    let StoreError::Engine(error) = failure else { return false };
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+    )
+}
+
+fn open(
     path: &Path,
     key: &DatabaseKey,
     ambient: &Ambient,
@@ -27,7 +77,7 @@ pub(super) fn open(
     reach: &ReachCell,
 ) -> Result<Connection, StoreError> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if purpose != Purpose::Read {
+    if matches!(purpose, Purpose::Write { .. }) {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let mut connection = Connection::open_with_flags(path, flags)?;
@@ -43,11 +93,16 @@ pub(super) fn open(
     )?;
     match purpose {
         Purpose::Write { max_pages } => {
+            // Frames that an earlier process wrote and could not sync may be in the system's memory only;
+            // one behind them would be lost with them. Folding them back writes them again, and the WAL
+            // begins anew. A disk too full for it opens all the same.
+            let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
             migrate(&mut connection, ambient.now())?;
             if let Some(pages) = max_pages {
                 connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
             }
         }
+        Purpose::Beside => check_version(&connection)?,
         Purpose::Read => {}
     }
     connection.set_prepared_statement_cache_capacity(256);
@@ -60,6 +115,14 @@ pub(super) fn open(
 }
 
 fn unlock(connection: &Connection, path: &Path, key: &DatabaseKey) -> Result<(), StoreError> {
+    give_key(connection, key)?;
+    let opened = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
+    opened.map_err(|error| unreadable(error, path))?;
+    check_key(connection, path)
+}
+
+/// Gives a connection the key, before anything of the file is read.
+pub(super) fn give_key(connection: &Connection, key: &DatabaseKey) -> Result<(), StoreError> {
     let mut pragma = Zeroizing::new(String::with_capacity(128));
     pragma.push_str("PRAGMA cipher_log_level = NONE; PRAGMA key = \"x'");
     for byte in key.0.iter() {
@@ -68,15 +131,18 @@ fn unlock(connection: &Connection, path: &Path, key: &DatabaseKey) -> Result<(),
         }
     }
     pragma.push_str("'\"; PRAGMA cipher_page_size = 4096;");
-    connection.execute_batch(&pragma)?;
-    let opened = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
-    let checked =
-        opened.and_then(|()| connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())));
-    match checked {
-        Ok(()) => Ok(()),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            Err(StoreError::WrongKey(path.display().to_string()))
-        }
-        Err(error) => Err(error.into()),
+    Ok(connection.execute_batch(&pragma)?)
+}
+
+/// Whether the key that was given opens the file.
+pub(super) fn check_key(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let read = connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()));
+    read.map_err(|error| unreadable(error, path))
+}
+
+fn unreadable(error: rusqlite::Error, path: &Path) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::WrongKey(path.display().to_string()),
+        _ => error.into(),
     }
 }

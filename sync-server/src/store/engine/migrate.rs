@@ -1,5 +1,7 @@
 //! Brings a database to the schema of this build.
 
+use std::cmp::Ordering;
+
 use carepost_protocol::change::PayloadHash;
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -12,6 +14,22 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("registry_feed_changes_audit", include_str!("../migrations/V1__registry_feed_changes_audit.sql")),
     ("forks_merges_digests", include_str!("../migrations/V2__forks_merges_digests.sql")),
 ];
+
+/// Whether the file has the schema of this build, and nothing has to be applied.
+///
+/// # Errors
+/// [`StoreError::Newer`], [`StoreError::Older`].
+pub(super) fn check_version(connection: &Connection) -> Result<(), StoreError> {
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let found: u32 =
+        connection
+            .query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get(0))?;
+    match found.cmp(&known) {
+        Ordering::Greater => Err(StoreError::Newer { found, known }),
+        Ordering::Less => Err(StoreError::Older { found, known }),
+        Ordering::Equal => Ok(()),
+    }
+}
 
 /// Applies what is missing, each migration in a transaction of its own. Foreign keys are not enforced
 /// meanwhile, so that a table can be built anew, and checked before each commit.

@@ -5,6 +5,7 @@
 //! breaks off is rolled back alone.
 
 mod connection;
+mod copy;
 mod migrate;
 mod readers;
 mod security;
@@ -21,11 +22,12 @@ use rusqlite::{CachedStatement, Connection, Params, Row};
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::feed::Feeds;
 use crate::scope::FacilityScope;
-use connection::Purpose;
+use connection::{Purpose, Source};
 use readers::Readers;
 use security::ReachCell;
 use writer::Writer;
 
+pub(super) use copy::{copy, settle};
 pub(super) use security::Reach;
 
 /// The database: where work is sent.
@@ -59,9 +61,7 @@ impl Engine {
         max_pages: Option<u32>,
         feeds: Arc<Feeds>,
     ) -> Result<Self, StoreError> {
-        let reach = ReachCell::nothing();
-        let connection = connection::open(path, key, ambient, Purpose::Write { max_pages }, &reach)?;
-        let writer = Writer::start(connection, reach, ambient.clone(), feeds)?;
+        let writer = Writer::start(Source::new(path, key, ambient, Purpose::Write { max_pages }), feeds)?;
         let readers = Readers::start(path, key, ambient)?;
         Ok(Self { writer, readers })
     }
@@ -98,6 +98,62 @@ impl Engine {
         self.writer.close();
         self.readers.close();
     }
+}
+
+/// Runs work in one transaction on a file that a running server may have open as well.
+///
+/// # Errors
+/// As [`Engine::open`]; [`StoreError::Older`] for a file that has to be migrated first.
+pub(super) fn beside<T>(
+    path: &Path,
+    key: &DatabaseKey,
+    ambient: &Ambient,
+    work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    alone(path, key, ambient, Purpose::Beside, "BEGIN IMMEDIATE", work)
+}
+
+/// Reads one state of a file that a running server may have open as well, and holds nobody up.
+///
+/// # Errors
+/// As [`beside`].
+pub(super) fn observed<T>(
+    path: &Path,
+    key: &DatabaseKey,
+    ambient: &Ambient,
+    work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    alone(path, key, ambient, Purpose::Beside, "BEGIN", work)
+}
+
+/// Runs work in one transaction on a file that nobody else has open, once it is migrated.
+///
+/// # Errors
+/// As [`Engine::open`].
+pub(super) fn migrated<T>(
+    path: &Path,
+    key: &DatabaseKey,
+    ambient: &Ambient,
+    work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    alone(path, key, ambient, Purpose::Write { max_pages: None }, "BEGIN IMMEDIATE", work)
+}
+
+fn alone<T>(
+    path: &Path,
+    key: &DatabaseKey,
+    ambient: &Ambient,
+    purpose: Purpose,
+    begin: &'static str,
+    work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let source = Source::new(path, key, ambient, purpose);
+    let connection = source.open()?;
+    let tx = Tx::new(&connection, &source.reach, ambient);
+    tx.execute(begin, [])?;
+    let done = work(&tx);
+    tx.execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }, [])?;
+    done
 }
 
 impl<'a> Tx<'a> {

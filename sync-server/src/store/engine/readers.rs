@@ -9,14 +9,15 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Tx;
-use super::connection::{Purpose, open};
-use super::security::{Reach, ReachCell};
+use super::connection::{Purpose, Source, gives_up};
+use super::security::Reach;
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
 /// How many pieces of work may wait; who comes later waits to be let in.
 const QUEUE: usize = 1_024;
 
-type Job = Box<dyn FnOnce(&Tx<'_>) + Send>;
+/// Answers whoever waits, and says whether the connection is to be opened anew.
+type Job = Box<dyn FnOnce(&Tx<'_>) -> bool + Send>;
 type Queue = Arc<Mutex<mpsc::Receiver<Option<Job>>>>;
 
 /// Where work for the readers is sent.
@@ -33,12 +34,12 @@ impl Readers {
         let count = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
         let mut threads = Vec::with_capacity(count);
         for at in 0..count {
-            let reach = ReachCell::nothing();
-            let connection = open(path, key, ambient, Purpose::Read, &reach)?;
-            let (queue, ambient) = (Arc::clone(&queue), ambient.clone());
+            let source = Source::new(path, key, ambient, Purpose::Read);
+            let connection = source.open()?;
+            let queue = Arc::clone(&queue);
             let thread = std::thread::Builder::new()
                 .name(format!("store-reader-{at}"))
-                .spawn(move || read_all(&queue, &connection, &reach, &ambient))
+                .spawn(move || read_all(&queue, connection, &source))
                 .map_err(|_| StoreError::Closed)?;
             threads.push(thread);
         }
@@ -54,7 +55,9 @@ impl Readers {
         let job: Job = Box::new(move |tx| {
             let work = || tx.within(reach, |tx| one_state(tx, work));
             let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StoreError::Broken));
+            let gave_up = outcome.as_ref().err().is_some_and(gives_up);
             let _ = reply.send(outcome);
+            gave_up
         });
         self.sender.send(Some(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
@@ -74,12 +77,14 @@ impl Readers {
     }
 }
 
-fn read_all(queue: &Queue, connection: &Connection, reach: &ReachCell, ambient: &Ambient) {
+fn read_all(queue: &Queue, mut connection: Connection, source: &Source) {
+    let mut gave_up = false;
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Some(job)) = job else { return };
-        job(&Tx::new(connection, reach, ambient));
-        reach.set(Reach::Nothing);
+        gave_up = gave_up && !source.revive(&mut connection);
+        gave_up |= job(&Tx::new(&connection, &source.reach, &source.ambient));
+        source.reach.set(Reach::Nothing);
         if !connection.is_autocommit() {
             // The work broke off in the middle.
             let _ = connection.execute_batch("ROLLBACK");
@@ -90,6 +95,9 @@ fn read_all(queue: &Queue, connection: &Connection, reach: &ReachCell, ambient: 
 fn one_state<T>(tx: &Tx<'_>, work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
     tx.execute("BEGIN", [])?;
     let outcome = work(tx);
-    tx.execute("ROLLBACK", [])?;
+    // A failure of the disk has ended the transaction already; it is the failure that matters.
+    if !tx.connection.is_autocommit() {
+        tx.execute("ROLLBACK", [])?;
+    }
     outcome
 }

@@ -8,10 +8,11 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::security::{Reach, ReachCell};
+use super::connection::{Source, gives_up};
+use super::security::Reach;
 use super::{Event, Tx};
 use crate::feed::Feeds;
-use crate::store::{Ambient, StoreError};
+use crate::store::StoreError;
 
 /// How many pieces of work may wait; who comes later waits to be let in.
 const QUEUE: usize = 1_024;
@@ -34,6 +35,8 @@ enum Message {
 trait Job: Send {
     /// Runs within the group's transaction.
     fn run(&mut self, tx: &Tx<'_>);
+    /// Why it failed by itself.
+    fn failure(&self) -> Option<&StoreError>;
     /// Answers, now that the group is durable, or says why it is not.
     fn answer(self: Box<Self>, failure: Option<StoreError>);
 }
@@ -58,6 +61,10 @@ where
         self.outcome = Some(tx.job(|tx| tx.within(self.reach, guarded)));
     }
 
+    fn failure(&self) -> Option<&StoreError> {
+        self.outcome.as_ref()?.as_ref().err()
+    }
+
     fn answer(self: Box<Self>, failure: Option<StoreError>) {
         let outcome = match (failure, self.outcome) {
             (None, Some(outcome)) => outcome,
@@ -72,16 +79,12 @@ where
 }
 
 impl Writer {
-    pub(super) fn start(
-        connection: Connection,
-        reach: ReachCell,
-        ambient: Ambient,
-        feeds: Arc<Feeds>,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn start(source: Source, feeds: Arc<Feeds>) -> Result<Self, StoreError> {
+        let connection = source.open()?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write_groups(receiver, &connection, &reach, &ambient, &feeds))
+            .spawn(move || write_groups(receiver, connection, &source, &feeds))
             .map_err(|_| StoreError::Closed)?;
         Ok(Self { sender, thread: Mutex::new(Some(thread)) })
     }
@@ -129,15 +132,15 @@ where
 
 fn write_groups(
     mut receiver: mpsc::Receiver<Message>,
-    connection: &Connection,
-    reach: &ReachCell,
-    ambient: &Ambient,
+    mut connection: Connection,
+    source: &Source,
     feeds: &Feeds,
 ) {
-    let mut open = true;
+    let (mut open, mut gave_up) = (true, false);
     while open {
         let Some(Message::Work(first)) = receiver.blocking_recv() else { break };
-        let tx = Tx::new(connection, reach, ambient);
+        gave_up = gave_up && !source.revive(&mut connection);
+        let tx = Tx::new(&connection, &source.reach, &source.ambient);
         let mut group = Vec::with_capacity(1);
         let mut outcome = tx.execute("BEGIN IMMEDIATE", []).map(drop);
         let mut next = Some(first);
@@ -158,7 +161,9 @@ fn write_groups(
                 }
             }
         }
-        let outcome = outcome.and_then(|()| commit(&tx, connection));
+        let outcome = outcome.and_then(|()| commit(&tx, &connection));
+        let failures = group.iter().filter_map(|job| job.failure()).chain(outcome.as_ref().err());
+        gave_up |= failures.into_iter().any(gives_up);
         finish(group, outcome, tx.events.into_inner(), feeds);
     }
     receiver.close();

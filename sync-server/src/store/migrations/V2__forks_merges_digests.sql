@@ -111,16 +111,22 @@ ALTER TABLE base_devices ADD COLUMN no_progress INTEGER;
 -- When it last came without a cursor.
 ALTER TABLE base_devices ADD COLUMN mirror_began_at INTEGER;
 
+-- Why it is quarantined; when it last went on under a new incarnation, from an older state of itself.
+ALTER TABLE base_devices ADD COLUMN quarantine TEXT;
+ALTER TABLE base_devices ADD COLUMN rolled_back_at INTEGER;
+
 -- The last number that a verified backup holds.
 ALTER TABLE base_chain_heads ADD COLUMN durable_n INTEGER;
 
 -- A refused change that was settled: how, where in the feed, when, by whom, why. A change that takes
--- the place of another says so in supersedes.
+-- the place of another says so in supersedes. target_id: the record that a correction stands beside.
 ALTER TABLE base_changes ADD COLUMN settlement TEXT;
 ALTER TABLE base_changes ADD COLUMN settled_seq INTEGER;
 ALTER TABLE base_changes ADD COLUMN settled_at INTEGER;
 ALTER TABLE base_changes ADD COLUMN settled_by BLOB;
 ALTER TABLE base_changes ADD COLUMN settled_reason TEXT;
+ALTER TABLE base_changes ADD COLUMN target_id BLOB;
 CREATE INDEX changes_refused ON base_changes (facility_id, received_at) WHERE verdict = 'rejected' AND settlement IS NULL;
 CREATE INDEX changes_flagged ON base_changes (facility_id, received_at) WHERE review IS NOT NULL;
 CREATE INDEX changes_by_record ON base_changes (facility_id, record_id) WHERE record_id IS NOT NULL;
+CREATE INDEX changes_by_target ON base_changes (facility_id, target_id) WHERE target_id IS NOT NULL;

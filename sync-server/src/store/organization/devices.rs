@@ -21,7 +21,7 @@ macro_rules! device_columns {
             (SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL), key_sha256,
             agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
             cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
-            differs, refetches, no_progress FROM devices "
+            differs, refetches, no_progress, quarantine, rolled_back_at FROM devices "
     };
 }
 
@@ -132,6 +132,24 @@ impl Noted {
             device(tx, id)
         });
         Ok(registry.laid_over(revoked.await?))
+    }
+
+    /// Ends a device's quarantine. One that is not quarantined stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn release_device(self, id: DeviceId) -> Result<Device> {
+        let registry = self.registry.clone();
+        let released = self.write(move |tx| {
+            device(tx, id)?;
+            tx.execute(
+                "UPDATE devices SET state = 'ACTIVE', quarantine = NULL
+                    WHERE id = ?1 AND state = 'QUARANTINED'",
+                [id.as_bytes()],
+            )?;
+            enrollment::mark_clone(tx, device(tx, id)?)
+        });
+        Ok(registry.laid_over(released.await?))
     }
 
     /// Enters a device's code for it: from now on the device shows the facility and a number. A wrong code
@@ -276,5 +294,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         clock_skew_ms: row.get(20)?,
         created_at: time_at(row, 21)?,
         phi_mode: word_or_none_at(row, 22)?,
+        quarantine: row.get(26)?,
+        rolled_back_at: time_or_none_at(row, 27)?,
     })
 }

@@ -4,6 +4,7 @@
 //! the facility concerned.
 
 mod badges;
+mod changes;
 mod devices;
 mod facilities;
 mod patients;
@@ -16,6 +17,7 @@ use super::engine::{Reach, Tx};
 use super::{AuditQuery, Organization, OrganizationPatch, Store, StoreError, audit};
 use crate::scope::OrganizationScope;
 
+pub use changes::Reconsidered;
 pub(super) use devices::assign;
 pub(super) use facilities::organization_columns;
 pub(super) use facilities::organization_row;

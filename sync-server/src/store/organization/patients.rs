@@ -1,20 +1,14 @@
 //! Patients.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{FacilityId, PatientId};
-use carepost_protocol::record::{Collection, PatientDocument};
-use rusqlite::{Row, params};
+use carepost_protocol::id::{FacilityId, PatientId, UserId};
+use carepost_protocol::merge::{Mark, Merged};
 
-use super::super::column::{id_at, json, time_at};
-use super::super::publish::put;
-use super::super::{NewPatient, Patient, PatientPatch};
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
-
-macro_rules! patient_columns {
-    () => {
-        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at FROM patients "
-    };
-}
+use super::super::patient::{self, patient_columns, patient_row};
+use super::super::publish::FeedEnd;
+use super::super::{NewPatient, Patient, PatientPatch, review};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject};
+use crate::store::engine::Tx;
 
 impl OrganizationStore {
     /// Patients, by name; of one facility or of all that the scope reaches.
@@ -38,7 +32,7 @@ impl OrganizationStore {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn patient(&self, id: PatientId) -> Result<Patient> {
-        self.read(move |tx| patient(tx, id)).await
+        self.read(move |tx| find(tx, id)).await
     }
 }
 
@@ -51,7 +45,7 @@ impl Noted {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
             let now = tx.now();
-            let patient = Patient {
+            let admitted = Patient {
                 id: PatientId::new(now, tx.random()?),
                 facility_id: new.facility_id,
                 mrn: new.mrn,
@@ -61,50 +55,37 @@ impl Noted {
                 is_active: true,
                 created_at: now,
             };
-            tx.execute(
-                "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)",
-                params![
-                    patient.id.as_bytes(),
-                    patient.facility_id.as_bytes(),
-                    patient.mrn,
-                    patient.name,
-                    patient.date_of_birth,
-                    patient.room,
-                    now.as_millis(),
-                ],
-            )?;
-            publish(tx, &patient)?;
-            Ok(patient)
+            patient::insert(tx, &admitted, None)?;
+            tx.within_facility(admitted.facility_id, |tx| {
+                let mut feed = FeedEnd::open(tx)?;
+                patient::put(tx, &mut feed, &admitted)?;
+                feed.close(tx)
+            })?;
+            Ok(admitted)
         })
         .await
     }
 
-    /// Changes a patient.
+    /// Changes a patient. The office sees what it changes: its values stand, and those who had not seen
+    /// them yet meet them in the merge.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the mrn.
     pub async fn update_patient(self, id: PatientId, patch: PatientPatch) -> Result<Patient> {
+        let by = self.event.user_id;
         self.write(move |tx| {
-            let mut changed = patient(tx, id)?;
+            let before = find(tx, id)?;
+            let mut changed = before.clone();
             changed.mrn = patch.mrn.unwrap_or(changed.mrn);
             changed.name = patch.name.unwrap_or(changed.name);
             changed.date_of_birth = patch.date_of_birth.unwrap_or(changed.date_of_birth);
             changed.room = patch.room.unwrap_or(changed.room);
             changed.is_active = patch.is_active.unwrap_or(changed.is_active);
-            tx.execute(
-                "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6
-                    WHERE id = ?1",
-                params![
-                    id.as_bytes(),
-                    changed.mrn,
-                    changed.name,
-                    changed.date_of_birth,
-                    changed.room,
-                    changed.is_active,
-                ],
-            )?;
-            publish(tx, &changed)?;
+            patient::save(tx, &changed)?;
+            if changed.mrn != before.mrn {
+                patient::link(tx, id, None)?;
+            }
+            tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, by))?;
             Ok(changed)
         })
         .await
@@ -119,35 +100,25 @@ impl Subject for Patient {
     }
 }
 
-fn patient(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
-    tx.first(concat!(patient_columns!(), "WHERE id = ?1"), [id.as_bytes()], patient_row)?
-        .ok_or(StoreError::NotFound("patient"))
+fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
+    patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))
 }
 
-fn publish(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
-    let document = PatientDocument {
-        id: patient.id,
-        mrn: patient.mrn.clone(),
-        name: patient.name.clone(),
-        date_of_birth: patient.date_of_birth.clone(),
-        room: patient.room.clone(),
-        is_active: patient.is_active,
-    };
-    let body = json(&document)?;
-    tx.within_facility(patient.facility_id, |tx| {
-        put(tx, Collection::Patients, patient.id.as_bytes(), Some(patient.id), Some(&body))
-    })
-}
-
-fn patient_row(row: &Row<'_>) -> rusqlite::Result<Patient> {
-    Ok(Patient {
-        id: id_at(row, 0)?,
-        facility_id: id_at(row, 1)?,
-        mrn: row.get(2)?,
-        name: row.get(3)?,
-        date_of_birth: row.get(4)?,
-        room: row.get(5)?,
-        is_active: row.get(6)?,
-        created_at: time_at(row, 7)?,
-    })
+/// Marks what the office changed as its own, publishes the patient, and brings an open review of the
+/// same fields up to date.
+fn publish(tx: &Tx<'_>, before: &Patient, changed: &Patient, by: Option<UserId>) -> Result<()> {
+    let mut feed = FeedEnd::open(tx)?;
+    let known = patient::fields(tx, before)?;
+    let mut now = patient::fields(tx, changed)?;
+    let mut merged = Merged::default();
+    for (key, field) in &mut now {
+        let Some(had) = known.get(key).filter(|had| had.value != field.value) else { continue };
+        let seq = feed.seq().saturating_add(1);
+        field.mark = Mark { seq, at: tx.now().max(had.mark.at), origin: None, by };
+        patient::mark(tx, changed.id, key, &field.mark)?;
+        merged.set.insert(key.clone(), field.clone());
+    }
+    patient::put(tx, &mut feed, changed)?;
+    review::dispute(tx, &mut feed, changed.id, &merged, &now)?;
+    feed.close(tx)
 }

@@ -2,12 +2,16 @@
 
 mod chain;
 mod judge;
+mod lineage;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, Lane, Link, PayloadHash};
 use carepost_protocol::id::{BootId, DeviceId, IncarnationId};
 use carepost_protocol::wire::push::{
-    Fork, MAX_CHANGE_BYTES, MAX_CHANGES, PushBatch, PushReceipt, Rejection, RejectionCode, append,
+    Fork, Gap, MAX_CHANGE_BYTES, MAX_CHANGES, Opaque, PushBatch, PushReceipt, Rejection, RejectionCode,
+    append,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use rusqlite::params;
@@ -17,7 +21,14 @@ use super::{DeviceIdentity, StoreError};
 use chain::Chain;
 use judge::Judge;
 
+pub(super) use chain::expects;
+pub(super) use judge::{Retried, discard, retry};
+pub(super) use lineage::{Strand, fork_of, link_at};
+
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// The largest number that a device may give, far from where a column would overflow.
+const MAX_N: u64 = u64::MAX / 4;
 
 /// A batch whose own arithmetic and signature hold.
 pub struct Batch {
@@ -31,10 +42,12 @@ pub struct Batch {
     previous: Link,
     signature: [u8; 64],
     entries: Vec<Entry>,
+    gap: Option<Gap>,
 }
 
 struct Entry {
-    payload: Box<[u8]>,
+    /// The exact bytes; none when they did not get through.
+    payload: Option<Box<[u8]>>,
     hash: PayloadHash,
     link: Link,
     content: Content,
@@ -54,13 +67,7 @@ impl Batch {
     /// # Errors
     /// [`StoreError::BadSignature`]; [`StoreError::Invalid`] when the batch contradicts itself.
     pub fn check(device: &DeviceIdentity, boot: Option<BootId>, batch: &PushBatch<'_>) -> Result<Self> {
-        let invalid = |field, detail: &str| StoreError::Invalid { field, detail: detail.to_owned() };
-        if batch.changes.len() > MAX_CHANGES {
-            return Err(invalid("changes", "send at most 1000 changes at once"));
-        }
-        if batch.first_n == 0 || batch.first_n > u64::MAX / 4 {
-            return Err(invalid("first_n", "changes are counted from 1"));
-        }
+        check_numbers(batch)?;
         let mut link = batch.previous;
         let mut entries = Vec::with_capacity(batch.changes.len());
         for (n, payload) in (batch.first_n..).zip(&batch.changes) {
@@ -68,7 +75,19 @@ impl Batch {
             let hash = PayloadHash::of(payload.as_bytes());
             link = link.next(n, &hash);
             let content = read(batch.lane, payload);
-            entries.push(Entry { payload: payload.as_bytes().into(), hash, link, content });
+            entries.push(Entry { payload: Some(payload.as_bytes().into()), hash, link, content });
+        }
+        if let Some(opaque) = &batch.opaque {
+            link = link.next(batch.first_n, &opaque.sha256);
+            entries.push(Entry {
+                payload: unpack(opaque)?,
+                hash: opaque.sha256,
+                link,
+                content: Content::Unreadable(reject(
+                    RejectionCode::Opaque,
+                    "it could not be sent in the open and was kept unread; export it, and chart it anew",
+                )),
+            });
         }
         if link != batch.head {
             return Err(invalid(
@@ -91,8 +110,55 @@ impl Batch {
             previous: batch.previous,
             signature,
             entries,
+            gap: batch.gap,
         })
     }
+}
+
+fn invalid(field: &'static str, detail: &str) -> StoreError {
+    StoreError::Invalid { field, detail: detail.to_owned() }
+}
+
+/// What a batch says about itself has to fit together before anything is computed from it.
+fn check_numbers(batch: &PushBatch<'_>) -> Result<()> {
+    if batch.changes.len() > MAX_CHANGES {
+        return Err(invalid("changes", "send at most 1000 changes at once"));
+    }
+    if batch.first_n == 0 || batch.first_n > MAX_N {
+        return Err(invalid("first_n", "changes are counted from 1"));
+    }
+    if batch.opaque.is_some() && !batch.changes.is_empty() {
+        return Err(invalid("opaque", "it stands for one change alone; send no changes with it"));
+    }
+    if let Some(fork) = &batch.parent
+        && (fork.care > MAX_N || fork.audit > MAX_N)
+    {
+        return Err(invalid("parent", "a fork's numbers are those of changes"));
+    }
+    if let Some(gap) = &batch.gap {
+        let ends_before = gap.to.checked_add(1) == Some(batch.first_n);
+        if gap.from == 0 || gap.from > gap.to || !ends_before {
+            return Err(invalid("gap", "it ends before the batch's first change, and is not empty"));
+        }
+        if batch.changes.is_empty() && batch.opaque.is_none() {
+            return Err(invalid("gap", "send it with the change that comes after it"));
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of an opaque change, where they got through.
+fn unpack(opaque: &Opaque) -> Result<Option<Box<[u8]>>> {
+    let Some(text) = &opaque.bytes else { return Ok(None) };
+    // The text is measured before it is read: 4 characters stand for 3 bytes.
+    if text.len() > MAX_CHANGE_BYTES.div_ceil(3) * 4 {
+        return Err(invalid("opaque", "the change is larger than any may be; send it without its bytes"));
+    }
+    let bytes = STANDARD.decode(text).map_err(|_| invalid("opaque", "the bytes are not base64"))?;
+    if PayloadHash::of(&bytes) != opaque.sha256 {
+        return Err(invalid("opaque", "the bytes are not those of the hash; send it without them"));
+    }
+    Ok(Some(bytes.into_boxed_slice()))
 }
 
 fn signature_of(text: &str) -> Option<[u8; 64]> {
@@ -130,11 +196,14 @@ fn reject(code: RejectionCode, detail: impl Into<String>) -> Rejection {
 
 /// Applies a batch in one transaction.
 pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<PushReceipt> {
-    let live = "SELECT 1 FROM devices WHERE id = ?1 AND state = 'ACTIVE' AND public_key = ?2";
+    // A device that two claim to be goes on pushing: nothing that anybody charted may be lost to that.
+    let live =
+        "SELECT 1 FROM devices WHERE id = ?1 AND state IN ('ACTIVE', 'QUARANTINED') AND public_key = ?2";
     if tx.first(live, params![batch.device.as_bytes(), batch.key], |row| row.get::<_, i64>(0))?.is_none() {
         return Err(StoreError::DeviceRevoked);
     }
-    let chain = Chain::open(tx, &batch)?;
+    let mut chain = Chain::open(tx, &batch)?;
+    chain.pass_gap(tx, &batch)?;
     let mut verdicts = Vec::new();
     let known = chain.overlap(tx, &batch, &mut verdicts)?;
     let mut next_n = chain.next_n;
@@ -148,5 +217,6 @@ pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<PushReceipt> {
         judge.feed.close(tx)?;
         chain.advance(tx, &batch, next_n)?;
     }
-    Ok(PushReceipt { verdicts, next_n, durable_through: None, server_time: tx.now() })
+    let durable_through = chain.durable_through(tx)?;
+    Ok(PushReceipt { verdicts, next_n, durable_through, server_time: tx.now() })
 }

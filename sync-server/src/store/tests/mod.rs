@@ -1,33 +1,41 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod backups;
+mod book;
 mod digests;
+mod forks;
+mod judging;
 mod lobby;
+mod merging;
 mod registry;
+mod rewinds;
 mod security;
 mod sync;
+mod verifying;
 mod views;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
+use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
-    AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, SessionId,
-    UserId, WorkflowId,
+    AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, RecordId,
+    ReviewId, SessionId, UserId, WorkflowId,
 };
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use carepost_protocol::wire::heartbeat::ChangeName;
 use carepost_protocol::wire::pull::Cursor;
-use carepost_protocol::wire::push::{PushBatch, PushReceipt};
+use carepost_protocol::wire::push::{PushBatch, PushReceipt, RejectionCode, VerdictRun};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -198,8 +206,10 @@ impl Sent {
 
 impl Kiosk {
     fn batch(&self, changes: &[Change]) -> Sent {
-        let payloads: Vec<_> =
-            changes.iter().map(|change| serde_json::value::to_raw_value(change).unwrap()).collect();
+        self.batch_of(changes.iter().map(|change| serde_json::value::to_raw_value(change).unwrap()).collect())
+    }
+
+    fn batch_of(&self, payloads: Vec<Box<RawValue>>) -> Sent {
         let mut head = self.head;
         for (n, payload) in (self.sent + 1..).zip(&payloads) {
             head = head.next(n, &PayloadHash::of(payload.get().as_bytes()));
@@ -234,6 +244,63 @@ impl Kiosk {
             supersedes: None,
         }
     }
+
+    /// A new resident.
+    fn admission(&self, tenant: &Tenant, fields: Value, at: Timestamp) -> Change {
+        Change {
+            collection: Collection::Patients,
+            patient: None,
+            workflow: None,
+            schema_version: None,
+            fields: fields.as_object().unwrap().clone(),
+            ..self.vitals(tenant, 0, at)
+        }
+    }
+
+    /// Fields of a resident, set by somebody who saw the version that came with a `seq`.
+    fn edit(&self, tenant: &Tenant, patient: PatientId, saw: u64, fields: Value, at: Timestamp) -> Change {
+        Change {
+            kind: ChangeKind::Patch,
+            record: Some(patient.into()),
+            patient: Some(patient),
+            base_seq: Some(saw),
+            ..self.admission(tenant, fields, at)
+        }
+    }
+
+    /// A correction of a record.
+    fn correction(&self, tenant: &Tenant, record: RecordId, pulse: u32, at: Timestamp) -> Change {
+        Change { kind: ChangeKind::Amend, record: Some(record), ..self.vitals(tenant, pulse, at) }
+    }
+
+    /// What was decided about a review, by somebody who saw the version that came with a `seq`.
+    fn decision(&self, tenant: &Tenant, review: ReviewId, saw: u64, fields: Value, at: Timestamp) -> Change {
+        Change {
+            kind: ChangeKind::Patch,
+            collection: Collection::Reviews,
+            record: Some(review.into()),
+            base_seq: Some(saw),
+            ..self.admission(tenant, fields, at)
+        }
+    }
+
+    /// The id of what number `n` creates.
+    fn made(&self, n: u64, at: Timestamp) -> RecordId {
+        RecordId::of_create(self.incarnation, n, at)
+    }
+
+    fn named(&self, n: u64) -> ChangeName {
+        ChangeName { incarnation: self.incarnation, n }
+    }
+}
+
+/// Each change's verdict, with the word for why it was refused.
+fn verdicts(receipt: &PushReceipt) -> Vec<(Verdict, Option<RejectionCode>)> {
+    let each = |run: &VerdictRun| {
+        let one = (run.verdict, run.reason.as_ref().map(|reason| reason.code));
+        vec![one; usize::try_from(run.count).unwrap()]
+    };
+    receipt.verdicts.iter().flat_map(each).collect()
 }
 
 /// The next page of everything.

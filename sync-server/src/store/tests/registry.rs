@@ -1,6 +1,6 @@
 //! What administrators do, and what devices then mirror.
 
-use carepost_protocol::wire::heartbeat::{Heartbeat, QueueState, ReaderState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
 use carepost_protocol::wire::pull::Line;
 use futures_util::FutureExt as _;
 
@@ -175,8 +175,8 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
         queue: QueueState { care: 3, audit: 4, wedged: 1, oldest_age: Some(240) },
         cursor: None,
         active_user: None,
-        mirror: carepost_protocol::wire::heartbeat::MirrorState::default(),
-        no_progress: None,
+        mirror: MirrorState { differs: vec!["patients".into(), "x".repeat(65)], refetches: 2 },
+        no_progress: Some(700),
         refused: Vec::new(),
     };
     let store = world.store.facility(&tenant.facility);
@@ -187,6 +187,11 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     assert_eq!((fresh.last_seen, fresh.sync.last_sync), (Some(world.now()), Some(world.now())));
     assert_eq!((fresh.waiting, fresh.sync.wedged, fresh.clock_skew_ms), (7, 1, Some(1_500)));
     assert_eq!(fresh.sync.oldest_waiting, Some(world.now().plus_millis(-240_000)));
+    assert_eq!((fresh.differs.as_slice(), fresh.refetches), (&["patients".to_owned()][..], 2));
+    assert_eq!(
+        (fresh.sync.mirror_differs, fresh.no_progress, fresh.sync.no_progress),
+        (true, Some(700), true)
+    );
     world.store.close();
     assert!(matches!(registry.device(device).await, Err(StoreError::Closed)));
     let path = world.directory.path().join("server.db");

@@ -114,7 +114,7 @@ async fn changing_what_a_device_may_see_ends_its_streams_and_its_cursor_and_no_o
     let mut ends = listen(&hall);
     set_mode(&world, &tenant, PhiMode::Free).await;
     assert!(ends.is_refused() && ends.wake().await == Wake::Refused);
-    assert!(matches!(ask(&world, &hall, Some(begun[0])).await, Err(StoreError::CursorRefused)));
+    assert!(matches!(ask(&world, &hall, Some(begun[0])).await, Err(StoreError::CursorRefused { .. })));
     // The office goes by its own word, which says what the facility's said before.
     assert!(!untouched.is_refused());
     assert_eq!(untouched.wake().await, Wake::Moved);
@@ -126,7 +126,7 @@ async fn changing_what_a_device_may_see_ends_its_streams_and_its_cursor_and_no_o
     // Back again: what was hidden is not in the mirror, so that one is no mirror of everything either.
     set_mode(&world, &tenant, PhiMode::Full).await;
     for old in [begun[0], fresh] {
-        assert!(matches!(ask(&world, &hall, Some(old)).await, Err(StoreError::CursorRefused)));
+        assert!(matches!(ask(&world, &hall, Some(old)).await, Err(StoreError::CursorRefused { .. })));
     }
     // A new name changes nothing of that.
     let now = ask(&world, &hall, None).await.unwrap().end.cursor;
@@ -173,7 +173,7 @@ async fn collections_come_again_up_to_the_cursor_and_no_further() {
         asked.collections.contains(collection) && *seq <= cursor.seq && body.is_some()
     }));
     let beyond = AgainRequest { cursor: Cursor { seq: cursor.seq + 9, ..cursor }, ..asked };
-    assert!(matches!(store.page_again(beyond).await, Err(StoreError::CursorRefused)));
+    assert!(matches!(store.page_again(beyond).await, Err(StoreError::CursorRefused { .. })));
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn old_tombstones_go_and_with_them_the_cursors_that_need_them() {
     let page = purged(true).await;
     // What is there is what was there, and its digest too.
     assert_eq!(page.end.digests, seen.end.digests);
-    assert!(matches!(store.check_horizon(&known, old, KEPT).await, Err(StoreError::CursorRefused)));
+    assert!(matches!(store.check_horizon(&known, old, KEPT).await, Err(StoreError::CursorRefused { .. })));
     store.check_horizon(&known, seen.end.cursor, KEPT).await.unwrap();
     // A first pull that broke off half-way is younger than any tombstone that is gone.
     store.mirror_began(&known);
@@ -244,7 +244,7 @@ async fn old_tombstones_go_and_with_them_the_cursors_that_need_them() {
     }
     world.pass(90 * DAY);
     let known = identity(&world, &kiosk).await;
-    assert!(matches!(store.check_horizon(&known, old, KEPT).await, Err(StoreError::CursorRefused)));
+    assert!(matches!(store.check_horizon(&known, old, KEPT).await, Err(StoreError::CursorRefused { .. })));
 }
 
 #[tokio::test]

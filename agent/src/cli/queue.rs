@@ -1,0 +1,225 @@
+//! `carepost-agent queue`: what has not reached the server's record for good. It works while the agent
+//! runs, which notices what is written here, and while it does not.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::change::Lane;
+use carepost_protocol::id::{AuditId, PatientId};
+use carepost_protocol::wire::enroll::Grant;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{Outcome, say, say_error};
+use crate::config::Config;
+use crate::outbox::{Exported, Outbox, Progress};
+use crate::run::Opened;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Queue {
+    /// What waits for the server, and what it refused. No health data.
+    List {
+        /// The most entries to name; all are counted.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        most: usize,
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have refused entries tried again, as they are: after somebody mended what they were refused for.
+    Retry(Which),
+    /// Take entries out of the system, exactly as they are sent. This is health data.
+    Export {
+        #[command(flatten)]
+        which: Which,
+        /// Where to: a new file that only its owner can read. Without it, standard output.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Their numbers, as `queue list` gives them.
+    #[arg(required_unless_present = "all", value_name = "NUMBER")]
+    numbers: Vec<u64>,
+    /// Every refused entry.
+    #[arg(long, conflicts_with = "numbers")]
+    all: bool,
+}
+
+impl Which {
+    fn numbers(self, outbox: &Outbox) -> anyhow::Result<Vec<u64>> {
+        if !self.all {
+            return Ok(self.numbers);
+        }
+        let refused = outbox.wedged(usize::MAX)?.into_iter();
+        Ok(refused.filter(|refused| refused.lane == Lane::Care).map(|refused| refused.name.n).collect())
+    }
+}
+
+/// Runs a command on the device's outbox.
+pub(super) fn queue(config: &Config, command: Queue) -> anyhow::Result<Outcome> {
+    let Some((opened, grant)) = enrolled(config)? else {
+        say_error("this device is not enrolled: nothing was ever charted on it");
+        return Ok(Outcome::NotEnrolled);
+    };
+    let outbox = opened.outbox(&grant, config)?;
+    match command {
+        Queue::List { most, json } => list(&outbox, most, json),
+        Queue::Retry(which) => retry(&opened, &grant, &outbox, which.numbers(&outbox)?),
+        Queue::Export { which, to } => {
+            export(&opened, &grant, &outbox, which.numbers(&outbox)?, to.as_deref())
+        }
+    }
+}
+
+fn enrolled(config: &Config) -> anyhow::Result<Option<(Opened, Grant)>> {
+    let Some(opened) = Opened::beside(config)? else { return Ok(None) };
+    let grant = opened.vault.grant()?;
+    Ok(grant.map(|grant| (opened, grant)))
+}
+
+fn list(outbox: &Outbox, most: usize, json: bool) -> anyhow::Result<Outcome> {
+    let (counts, entries) = (outbox.counts()?, outbox.list(most)?);
+    if json {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let (state, reason) = in_words(&entry.progress);
+                json!({
+                    "incarnation": entry.name.incarnation, "n": entry.name.n, "made_at": entry.made_at,
+                    "state": state, "reason": reason,
+                })
+            })
+            .collect();
+        let (waiting, audit, refused) = (counts.care, counts.audit, counts.wedged);
+        let whole = json!({ "waiting": waiting, "audit": audit, "refused": refused, "entries": entries });
+        say(&whole.to_string());
+    } else {
+        say(&format!(
+            "{} wait, {} need attention; {} audit events wait",
+            counts.care, counts.wedged, counts.audit
+        ));
+        for entry in entries {
+            let (state, reason) = in_words(&entry.progress);
+            let reason = reason.unwrap_or_default();
+            say(format!("{:>8}  {}  {state}  {reason}", entry.name.n, entry.made_at).trim_end());
+        }
+    }
+    Ok(if counts.wedged > 0 { Outcome::NeedsAttention } else { Outcome::Done })
+}
+
+fn in_words(progress: &Progress) -> (&'static str, Option<&str>) {
+    match progress {
+        Progress::Queued => ("waiting", None),
+        Progress::Acknowledged => ("sent", None),
+        Progress::Wedged(reason) => ("refused", Some(reason)),
+    }
+}
+
+fn retry(opened: &Opened, grant: &Grant, outbox: &Outbox, numbers: Vec<u64>) -> anyhow::Result<Outcome> {
+    for n in numbers {
+        let saved = outbox.retry(n, |patient, record| {
+            let event = event(opened, grant, AuditAction::Execute, patient, "retry", n);
+            vec![AuditEvent { resource_id: Some(record.to_string()), ..event }]
+        })?;
+        say(&format!("entry {n} is tried again as {}", saved.n));
+    }
+    Ok(Outcome::Done)
+}
+
+/// An entry as it is written out.
+#[derive(Serialize)]
+struct Written<'a> {
+    incarnation: String,
+    n: u64,
+    made_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_because: Option<&'a str>,
+    sha256: String,
+    payload: &'a RawValue,
+}
+
+fn export(
+    opened: &Opened,
+    grant: &Grant,
+    outbox: &Outbox,
+    numbers: Vec<u64>,
+    to: Option<&Path>,
+) -> anyhow::Result<Outcome> {
+    // The file first: nothing is said to have been taken out that nobody got.
+    let mut file = to.map(private_file).transpose()?;
+    let exported: Vec<Exported> = numbers
+        .into_iter()
+        .map(|n| {
+            outbox.export(n, |patient| vec![event(opened, grant, AuditAction::Export, patient, "export", n)])
+        })
+        .collect::<Result<_, _>>()?;
+    let written: Vec<Written<'_>> = exported
+        .iter()
+        .map(|entry| {
+            anyhow::Ok(Written {
+                incarnation: entry.name.incarnation.to_string(),
+                n: entry.name.n,
+                made_at: entry.made_at.to_string(),
+                refused_because: entry.reason.as_deref(),
+                sha256: entry.sha256.to_string(),
+                payload: serde_json::from_str(&entry.payload)?,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let text = serde_json::to_string(&written)?;
+    match &mut file {
+        None => say(&text),
+        Some(file) => {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+        }
+    }
+    say_error("this is health data: keep it where only those who may read it can, and delete it after use");
+    Ok(Outcome::Done)
+}
+
+fn private_file(path: &Path) -> anyhow::Result<std::fs::File> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    opened.with_context(|| format!("cannot make {}: name a file that is not there yet", path.display()))
+}
+
+fn event(
+    opened: &Opened,
+    grant: &Grant,
+    action: AuditAction,
+    patient: Option<PatientId>,
+    command: &str,
+    n: u64,
+) -> AuditEvent {
+    let (timestamp, clock_quality) = opened.clock.stamp();
+    AuditEvent {
+        id: AuditId::new(timestamp, opened.clock.random::<10>()),
+        timestamp,
+        clock_quality,
+        event_type: AuditEventType::PhiAccess,
+        action,
+        success: true,
+        resource_type: "change".to_owned(),
+        resource_id: None,
+        organization_id: Some(grant.organization_id),
+        facility_id: Some(grant.facility_id),
+        device_id: Some(grant.device_id),
+        user_id: None,
+        session_id: None,
+        patient_id: patient,
+        username: None,
+        endpoint: Some(format!("carepost-agent queue {command}")),
+        ip_address: None,
+        user_agent: Some(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
+        details: [("n".to_owned(), n.into())].into_iter().collect(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Backups and their way back, and whether what devices wrote is whole: on the server's own machine.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Said;
+use crate::clock;
+use crate::config::Config;
+use crate::running::Running;
+use crate::store::{self, Ambient, DatabaseKey, Fault, Missing, Verified};
+
+/// Where a backup goes.
+#[derive(Debug, Args)]
+#[command(after_help = "The server may run. The file is encrypted with the database key: keep that key \
+    elsewhere.\n\nExample:\n  carepost-server backup --to /var/backups/carepost.db")]
+pub(super) struct Backup {
+    /// The file; one that is there is replaced once the new one was read from end to end.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+}
+
+/// Which backup is put back.
+#[derive(Debug, Args)]
+#[command(after_help = "The server has to be stopped. The database that is replaced is kept beside it.\n\n\
+    Example:\n  systemctl stop carepost-server\n  carepost-server restore --from /var/backups/carepost.db\n  \
+    systemctl start carepost-server")]
+pub(super) struct Restore {
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+}
+
+/// What is held against itself.
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// Recompute every device's chains, and name what was edited, dropped, swapped or cut off. The server may
+    /// run.
+    #[command(after_help = "Exit codes: 0 whole (gaps that were written down are named), 5 not.\n\n\
+        Example:\n  carepost-server audit verify --json")]
+    Verify,
+}
+
+/// Takes a backup.
+pub(super) async fn backup(config: Option<&Path>, asked: Backup) -> anyhow::Result<Said> {
+    let config = Config::load(config)?;
+    let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
+    let to = asked.to.clone();
+    let copied = tokio::task::spawn_blocking(move || store::backup(&path, &key, &ambient(), &to)).await??;
+    let told = json!({"file": asked.to, "bytes": copied.bytes, "chains": copied.chains});
+    Ok(Said::Thing(told, &["file", "bytes", "chains"]))
+}
+
+/// Puts a backup back.
+pub(super) async fn restore(config: Option<&Path>, asked: Restore) -> anyhow::Result<Said> {
+    let config = Config::load(config)?;
+    let running = Running::on(&config.state_dir)?;
+    let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
+    let restoring = move || {
+        let restored = store::restore(&path, &key, &ambient(), &asked.from);
+        drop(running);
+        restored
+    };
+    let restored = tokio::task::spawn_blocking(restoring).await??;
+    let told = json!({"facilities": restored.facilities, "replaced": restored.replaced});
+    Ok(Said::Thing(told, &["facilities", "replaced"]))
+}
+
+/// Verifies the chains of every device.
+pub(super) async fn verify(config: Option<&Path>) -> anyhow::Result<Said> {
+    let config = Config::load(config)?;
+    let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
+    let found = tokio::task::spawn_blocking(move || store::verify(&path, &key, &ambient())).await??;
+    let thing = serde_json::to_value(&found)?;
+    Ok(Said::Found { whole: found.is_whole(), thing, words: words(&found) })
+}
+
+fn words(found: &Verified) -> String {
+    let Verified { chains, entries, without_payload, fault_count, .. } = found;
+    let mut lines: Vec<String> = found
+        .gaps
+        .iter()
+        .map(|Missing { device, incarnation, lane, from, to }| {
+            let lane = lane.name();
+            format!("lost and written down: device {device} incarnation {incarnation} {lane} {from} to {to}")
+        })
+        .collect();
+    lines.extend(found.faults.iter().map(|Fault { device, incarnation, lane, n, what }| {
+        let (lane, what) = (lane.name(), what.words());
+        format!("FAULT: device {device} incarnation {incarnation} {lane} {n}: {what}")
+    }));
+    lines.push(format!("{chains} chains with {entries} entries, {without_payload} without payload"));
+    lines.push(if found.is_whole() {
+        "whole".to_owned()
+    } else {
+        format!("NOT WHOLE: {fault_count} faults")
+    });
+    lines.join("\n")
+}
+
+fn ambient() -> Ambient {
+    Ambient::new(clock::now, clock::fill)
+}

@@ -1,0 +1,37 @@
+//! Reviews: what somebody has to decide. Devices close them; the office reads them here.
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::id::FacilityId;
+use carepost_protocol::record::ReviewDocument;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::List;
+use super::changes::permit;
+use crate::body::{Id, Params};
+use crate::error::Answer;
+use crate::guard::Person;
+
+/// Which of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Openness {
+    /// The open ones, or the closed ones; all unless given.
+    open: Option<bool>,
+}
+
+/// A facility's reviews, latest first.
+#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/reviews", operation_id = "list_reviews", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Openness), responses((status = 200, body = List<ReviewDocument>)))]
+pub async fn list_reviews(
+    person: Person,
+    Id(facility): Id<FacilityId>,
+    Params(Openness { open }): Params<Openness>,
+) -> Answer<axum::Json<List<ReviewDocument>>> {
+    let permit = permit(&person, facility).await?;
+    let found = person.facility(facility)?.reviews(&permit, open).await?;
+    let named: Vec<_> = found.iter().map(|review| review.patient_id.to_string()).collect();
+    let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "review").facility(Some(facility));
+    person.write(note.detail("count", found.len()).detail("patients", named)).await?;
+    Ok(axum::Json(List::of(found, std::convert::identity)))
+}

@@ -1,0 +1,190 @@
+//! Two copies of one device, as its listener hears them.
+
+use std::time::{Duration, Instant};
+
+use carepost_protocol::change::{Lane, Link};
+use carepost_protocol::device::{DeviceState, DeviceType};
+use carepost_protocol::id::{BootId, DeviceId, DeviceUuid, IncarnationId};
+use carepost_protocol::wire::BOOT_HEADER;
+use carepost_protocol::wire::enroll::EnrollRequest;
+use http::Method;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+
+use super::*;
+use crate::listener::ConnectedAt;
+use crate::store::{NewDevice, PresentedKey};
+use crate::tls::PeerKey;
+
+struct Kiosk {
+    router: axum::Router,
+    device: DeviceId,
+    peer: PeerKey,
+    key: EcdsaKeyPair,
+    began: Instant,
+}
+
+/// One process of the device: its name, and the second at which its connection began.
+#[derive(Clone, Copy)]
+struct Process(u8, u64);
+
+impl Kiosk {
+    async fn new(server: &Server) -> Self {
+        let facility = server.facility().await;
+        let random = ring::rand::SystemRandom::new();
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&pair).unwrap();
+        let peer = PeerKey::of(certificate.der()).unwrap();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der(), &random);
+        let token = token_sha256("cpd_example");
+        let new = NewDevice {
+            facility_id: facility,
+            name: "Hall kiosk".to_owned(),
+            device_type: DeviceType::RaspberryPi,
+            device_uuid: None,
+            token_sha256: token,
+        };
+        let device = server.registry.noting(event()).expect_device(new).await.unwrap().id;
+        let presented = PresentedKey { sha256: *peer.sha256(), point: peer.point().to_vec() };
+        let request = EnrollRequest {
+            device_uuid: DeviceUuid::from_bytes([1; 16]),
+            mac_addresses: Vec::new(),
+            hostname: "hall-kiosk".to_owned(),
+            agent_version: "0.1.0".to_owned(),
+            token: None,
+        };
+        server.app.store.system().enroll(presented, request, Some(token)).await.unwrap();
+        let router = router(&server.app, Listener::Devices);
+        Self { router, device, peer, key: key.unwrap(), began: Instant::now() }
+    }
+
+    async fn ask(
+        &self,
+        process: Option<Process>,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(Process(boot, _)) = process {
+            request = request.header(BOOT_HEADER, BootId::new(Timestamp::EPOCH, [boot; 10]).to_string());
+        }
+        let request = request.header("content-type", "application/json");
+        let mut request = request.body(Body::from(body.to_string())).unwrap();
+        let connected = self.began + Duration::from_secs(process.map_or(0, |Process(_, second)| second));
+        request.extensions_mut().insert(ConnectedAt(connected));
+        request.extensions_mut().insert(self.peer.clone());
+        answer(&self.router, request).await
+    }
+
+    async fn heartbeat(&self, process: Process) -> Value {
+        let beat = json!({"agent_version": "0.1.0", "uptime": 1, "device_time": clock::now(),
+            "clock_quality": "synced", "mac_addresses": [], "encrypted": true, "reader": "READY",
+            "incarnation": IncarnationId::new(Timestamp::EPOCH, [1; 10]),
+            "queue": {"care": 0, "audit": 0, "wedged": 0}});
+        let path = format!("/api/v1/devices/{}/heartbeat", self.device);
+        let (status, answer) = self.ask(Some(process), Method::POST, &path, &beat).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer["state"].clone()
+    }
+
+    /// An empty batch: the device asks where the server is.
+    async fn push(&self, process: Option<Process>) -> StatusCode {
+        let incarnation = IncarnationId::new(Timestamp::EPOCH, [1; 10]);
+        let head = Link::genesis(self.device, incarnation, Lane::Care);
+        let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
+        let batch = json!({"lane": "care", "incarnation": incarnation, "first_n": 1, "previous": head,
+            "head": head, "signature": clock::hex(signature.as_ref()), "changes": []});
+        self.ask(process, Method::POST, "/api/v1/sync/push", &batch).await.0
+    }
+
+    /// What the answer to a pull is, by the kind of its problem.
+    async fn pull(&self, process: Option<Process>) -> (StatusCode, Value) {
+        let (status, answer) = self.ask(process, Method::GET, "/api/v1/sync/pull", &Value::Null).await;
+        (status, answer["type"].clone())
+    }
+
+    async fn state(&self, server: &Server) -> (DeviceState, Option<String>) {
+        let device = server.registry.device(self.device).await.unwrap();
+        (device.state, device.quarantine)
+    }
+}
+
+fn quarantined() -> (StatusCode, Value) {
+    (StatusCode::FORBIDDEN, json!("/problems/device-quarantined"))
+}
+
+#[tokio::test]
+async fn two_copies_that_push_are_quarantined_go_on_pushing_and_read_nothing() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let (one, two, again) = (Process(1, 0), Process(2, 0), Process(1, 3_600));
+    for process in [one, two, one, two] {
+        assert_eq!(kiosk.push(Some(process)).await, StatusCode::OK);
+        assert_eq!(kiosk.pull(Some(process)).await.0, StatusCode::OK, "late, for all one knows");
+    }
+    let facility = server.registry.device(kiosk.device).await.unwrap().facility_id;
+    let mut listener = server.app.store.feeds().listen(facility, kiosk.device);
+    assert_eq!(kiosk.push(Some(again)).await, StatusCode::OK, "what it has is taken");
+    assert_eq!(listener.wake().await, crate::feed::Wake::Refused, "open streams are closed");
+    let (state, reason) = kiosk.state(&server).await;
+    assert_eq!(state, DeviceState::Quarantined);
+    assert!(reason.unwrap().contains("Two processes"));
+    for process in [one, two, again] {
+        assert_eq!(kiosk.push(Some(process)).await, StatusCode::OK);
+        assert_eq!(kiosk.pull(Some(process)).await, quarantined());
+        assert_eq!(kiosk.heartbeat(process).await, json!("QUARANTINED"));
+    }
+    assert_eq!(kiosk.pull(None).await, quarantined(), "a command's pull neither");
+    let noted = server.events(AuditEventType::Device).await;
+    let noted: Vec<_> = noted.iter().filter(|event| event.details["what"] == "device_quarantined").collect();
+    assert_eq!(noted.len(), 1, "once: {noted:?}");
+}
+
+#[tokio::test]
+async fn a_copy_that_only_reads_is_found() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    assert_eq!(kiosk.push(Some(Process(1, 0))).await, StatusCode::OK);
+    assert_eq!(kiosk.pull(Some(Process(2, 0))).await.0, StatusCode::OK);
+    assert_eq!(kiosk.push(Some(Process(1, 0))).await, StatusCode::OK);
+    assert_eq!(kiosk.state(&server).await.0, DeviceState::Active);
+    assert_eq!(kiosk.heartbeat(Process(1, 3_600)).await, json!("QUARANTINED"));
+    assert_eq!(kiosk.pull(Some(Process(2, 0))).await, quarantined());
+}
+
+#[tokio::test]
+async fn commands_without_a_process_are_nobodys_copy() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    for _ in 0..3 {
+        assert_eq!(kiosk.push(Some(Process(1, 0))).await, StatusCode::OK);
+        assert_eq!(kiosk.push(None).await, StatusCode::OK);
+        assert_eq!(kiosk.pull(None).await.0, StatusCode::OK);
+    }
+    assert_eq!(kiosk.state(&server).await, (DeviceState::Active, None));
+}
+
+#[tokio::test]
+async fn an_administrator_releases_a_device_and_whoever_speaks_next_is_it() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let facility = server.registry.device(kiosk.device).await.unwrap().facility_id;
+    let token = server.token(server.user("carla", Role::FacilityAdmin, facility).await).await;
+    let nurse = server.token(server.user("nina", Role::Rn, facility).await).await;
+    for process in [Process(1, 0), Process(2, 0), Process(1, 3_600)] {
+        kiosk.push(Some(process)).await;
+    }
+    assert_eq!(kiosk.state(&server).await.0, DeviceState::Quarantined);
+    let path = format!("/api/v1/devices/{}/release", kiosk.device);
+    assert_eq!(server.post(&path, Some(&nurse), &json!({})).await.0, StatusCode::FORBIDDEN);
+    let (status, released) = server.post(&path, Some(&token), &json!({})).await;
+    assert_eq!((status, &released["state"]), (StatusCode::OK, &json!("ACTIVE")), "{released}");
+    assert_eq!(kiosk.pull(Some(Process(1, 3_600))).await.0, StatusCode::OK);
+    assert_eq!(kiosk.heartbeat(Process(1, 3_600)).await, json!("ACTIVE"));
+    assert_eq!(kiosk.state(&server).await, (DeviceState::Active, None));
+    // A device that was deactivated is not brought back by this.
+    let gone = format!("/api/v1/devices/{}/deactivate", kiosk.device);
+    assert_eq!(server.post(&gone, Some(&token), &json!({})).await.0, StatusCode::OK);
+    assert_eq!(server.post(&path, Some(&token), &json!({})).await.1["state"], json!("REVOKED"));
+    assert_eq!(kiosk.push(Some(Process(1, 3_600))).await, StatusCode::FORBIDDEN);
+}

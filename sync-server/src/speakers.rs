@@ -1,0 +1,330 @@
+//! Who speaks as a device: processes, and the lives of its outbox, by what each request says of itself.
+//!
+//! A device is one process at a time, and that process has one outbox, whose incarnations come one after
+//! another. A new process supersedes the one before it, a new incarnation the one before it. One that was
+//! superseded and goes on speaking is a second copy of the device. What may come late from a process that
+//! is gone is not: it was on its way when the power went, so it comes within a while, and over a
+//! connection that was there already.
+//!
+//! Only requests that carry the incarnation of the moment count for incarnations (heartbeats and
+//! streams). A push names the one that its entries were made under, which may be a parent's.
+//!
+//! All of this is in memory: after a restart of the server whoever speaks first is the one, and a second
+//! copy shows as soon as both have spoken again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use carepost_protocol::id::{BootId, DeviceId, IncarnationId};
+
+/// For how long something may come late that was on its way when its sender was superseded.
+const LATE: Duration = Duration::from_secs(120);
+/// The most superseded processes, and incarnations, that are remembered of a device.
+const MAX_OLDER: usize = 16;
+/// The most devices that are remembered: who was silent the longest is forgotten first.
+const MAX_DEVICES: usize = 65_536;
+
+/// What a request says of who speaks.
+#[derive(Debug, Clone, Copy)]
+pub struct Speech {
+    /// The process.
+    pub boot: BootId,
+    /// The life of its outbox, where the request carries the one of the moment.
+    pub incarnation: Option<IncarnationId>,
+    /// When the connection began.
+    pub connected: Instant,
+}
+
+/// What tells that a device is there twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Twice {
+    /// A process spoke again after a newer one had spoken.
+    Processes,
+    /// One process spoke for an incarnation again after it had spoken for a newer one.
+    Incarnations,
+}
+
+impl Twice {
+    /// Why the device is quarantined, for people.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Processes => {
+                "Two processes speak as this device in turns: its files were copied to a second machine."
+            }
+            Self::Incarnations => {
+                "One process speaks for two lives of its outbox in turns: the running machine was copied."
+            }
+        }
+    }
+}
+
+/// Who speaks as each device.
+#[derive(Debug, Default)]
+pub struct Speakers {
+    devices: Mutex<HashMap<DeviceId, Voices>>,
+}
+
+#[derive(Debug)]
+struct Voices {
+    processes: Turn<BootId>,
+    /// Of the process that speaks now.
+    incarnations: Option<Turn<IncarnationId>>,
+    heard: Instant,
+}
+
+/// The one that speaks, and those that it superseded.
+#[derive(Debug)]
+struct Turn<T> {
+    current: T,
+    /// The latest last, each with when it was superseded.
+    older: VecDeque<(T, Instant)>,
+}
+
+impl Speakers {
+    /// Notes who spoke, and says whether that tells of a second copy.
+    pub fn heard(&self, device: DeviceId, speech: Speech, now: Instant) -> Option<Twice> {
+        let mut devices = self.locked();
+        if devices.len() >= MAX_DEVICES && !devices.contains_key(&device) {
+            forget_the_quietest(&mut devices);
+        }
+        let new = || Voices { processes: Turn::of(speech.boot), incarnations: None, heard: now };
+        let voices = devices.entry(device).or_insert_with(new);
+        voices.heard = now;
+        voices.note(speech, now)
+    }
+
+    /// Forgets who spoke as a device: whoever speaks next is the one.
+    pub fn forget(&self, device: DeviceId) {
+        self.locked().remove(&device);
+    }
+
+    /// A panic elsewhere leaves no entry half-written that could do harm: at worst one is remembered less.
+    fn locked(&self) -> MutexGuard<'_, HashMap<DeviceId, Voices>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Voices {
+    fn note(&mut self, speech: Speech, now: Instant) -> Option<Twice> {
+        if let Some(since) = self.processes.superseded(speech.boot) {
+            let late = speech.connected <= since && now.saturating_duration_since(since) <= LATE;
+            return (!late).then_some(Twice::Processes);
+        }
+        if self.processes.current != speech.boot {
+            self.processes.supersede(speech.boot, now);
+            // An older life of the outbox under a new process is a device that was put back, not a copy.
+            self.incarnations = None;
+        }
+        let incarnation = speech.incarnation?;
+        let turn = self.incarnations.get_or_insert_with(|| Turn::of(incarnation));
+        if let Some(since) = turn.superseded(incarnation) {
+            // A process has several connections, and begins them when it likes.
+            let late = now.saturating_duration_since(since) <= LATE;
+            return (!late).then_some(Twice::Incarnations);
+        }
+        if turn.current != incarnation {
+            turn.supersede(incarnation, now);
+        }
+        None
+    }
+}
+
+impl<T: Copy + PartialEq> Turn<T> {
+    fn of(current: T) -> Self {
+        Self { current, older: VecDeque::new() }
+    }
+
+    /// Since when it has been superseded; none when it is the current one, or was never heard.
+    fn superseded(&self, it: T) -> Option<Instant> {
+        self.older.iter().rev().find(|(older, _)| *older == it).map(|(_, since)| *since)
+    }
+
+    fn supersede(&mut self, by: T, now: Instant) {
+        if self.older.len() >= MAX_OLDER {
+            self.older.pop_front();
+        }
+        self.older.push_back((std::mem::replace(&mut self.current, by), now));
+    }
+}
+
+fn forget_the_quietest(devices: &mut HashMap<DeviceId, Voices>) {
+    let quietest = devices.iter().min_by_key(|(_, voices)| voices.heard).map(|(id, _)| *id);
+    if let Some(id) = quietest {
+        devices.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use carepost_protocol::time::Timestamp;
+
+    use super::*;
+
+    /// A clock, and a device whose speakers are heard at its seconds.
+    struct Scene {
+        speakers: Speakers,
+        began: Instant,
+    }
+
+    fn device(n: u8) -> DeviceId {
+        DeviceId::new(Timestamp::EPOCH, [n; 10])
+    }
+
+    fn boot(n: u8) -> BootId {
+        BootId::new(Timestamp::EPOCH, [n; 10])
+    }
+
+    fn life(n: u8) -> Option<IncarnationId> {
+        Some(IncarnationId::new(Timestamp::EPOCH, [n; 10]))
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self { speakers: Speakers::default(), began: Instant::now() }
+        }
+
+        fn at(&self, second: u64) -> Instant {
+            self.began + Duration::from_secs(second)
+        }
+
+        fn hear(&self, now: u64, n: u8, connected: u64, incarnation: Option<IncarnationId>) -> Option<Twice> {
+            let speech = Speech { boot: boot(n), incarnation, connected: self.at(connected) };
+            self.speakers.heard(device(1), speech, self.at(now))
+        }
+
+        /// A process without incarnations.
+        fn process(&self, now: u64, n: u8, connected: u64) -> Option<Twice> {
+            self.hear(now, n, connected, None)
+        }
+    }
+
+    #[test]
+    fn what_a_process_sent_before_the_power_went_may_come_late() {
+        let scene = Scene::new();
+        assert_eq!(scene.process(10, 1, 0), None);
+        assert_eq!(scene.process(20, 2, 15), None, "it starts again");
+        for late in [20, 60, 140] {
+            assert_eq!(scene.process(late, 1, 0), None, "over its old connection, at {late}");
+            assert_eq!(scene.process(late, 2, 15), None);
+        }
+    }
+
+    #[test]
+    fn restarts_in_quick_succession_are_one_device() {
+        let scene = Scene::new();
+        for n in 0..100 {
+            let second = u64::from(n);
+            assert_eq!(scene.process(second, n, second), None);
+            if n > 0 {
+                assert_eq!(
+                    scene.process(second, n - 1, second - 1),
+                    None,
+                    "the last words of the one before"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn two_copies_that_both_speak_are_found() {
+        let scene = Scene::new();
+        assert_eq!(scene.process(10, 1, 0), None);
+        assert_eq!(scene.process(20, 2, 15), None);
+        assert_eq!(scene.process(30, 1, 25), Some(Twice::Processes), "it made a connection since");
+        assert_eq!(scene.process(30, 2, 15), None, "the newer is not blamed");
+        assert_eq!(scene.process(40, 1, 25), Some(Twice::Processes), "however often it asks");
+    }
+
+    #[test]
+    fn a_copy_that_holds_on_to_its_old_connection_is_found_by_going_on() {
+        let scene = Scene::new();
+        assert_eq!(scene.process(10, 1, 0), None);
+        assert_eq!(scene.process(20, 2, 15), None);
+        for beat in [40, 100, 140] {
+            assert_eq!(scene.process(beat, 1, 0), None);
+        }
+        assert_eq!(scene.process(141, 1, 0), Some(Twice::Processes));
+    }
+
+    #[test]
+    fn a_server_that_was_restarted_takes_whoever_speaks_first_and_finds_a_copy_again() {
+        let (before, scene) = (Scene::new(), Scene::new());
+        assert_eq!(before.process(10, 1, 0), None);
+        assert_eq!(scene.process(20, 1, 20), None, "the same process, connected anew");
+        assert_eq!(scene.process(80, 1, 20), None);
+        assert_eq!(scene.process(90, 2, 90), None, "restarted a moment later");
+        assert_eq!(scene.process(150, 2, 90), None);
+        assert_eq!(scene.process(160, 1, 155), Some(Twice::Processes));
+    }
+
+    #[test]
+    fn a_heartbeat_on_its_way_while_the_outbox_forked_is_late_and_no_copy() {
+        let scene = Scene::new();
+        assert_eq!(scene.hear(10, 1, 0, life(1)), None);
+        assert_eq!(scene.hear(20, 1, 0, life(2)), None, "forked");
+        assert_eq!(scene.hear(20, 1, 0, life(1)), None, "the heartbeat from before");
+        assert_eq!(scene.hear(21, 1, 21, life(1)), None, "and one over a connection of its own");
+        for beat in (80..1_000).step_by(60) {
+            assert_eq!(scene.hear(beat, 1, 0, life(2)), None);
+        }
+    }
+
+    #[test]
+    fn a_copied_machine_speaks_for_two_lives_under_one_process_and_is_found() {
+        let scene = Scene::new();
+        assert_eq!(scene.hear(10, 1, 0, life(1)), None);
+        assert_eq!(scene.hear(20, 1, 15, life(2)), None, "the copy forked");
+        assert_eq!(scene.hear(70, 1, 0, life(1)), None);
+        assert_eq!(scene.hear(130, 1, 0, life(1)), None);
+        assert_eq!(scene.hear(190, 1, 0, life(1)), Some(Twice::Incarnations));
+        assert_eq!(scene.process(190, 1, 0), None, "a push says nothing of lives");
+    }
+
+    #[test]
+    fn a_device_put_back_speaks_for_its_older_life_under_a_new_process() {
+        let scene = Scene::new();
+        assert_eq!(scene.hear(10, 1, 0, life(1)), None);
+        assert_eq!(scene.hear(20, 1, 0, life(2)), None);
+        assert_eq!(scene.hear(500, 2, 490, life(1)), None, "the card lost the fork");
+        assert_eq!(scene.hear(900, 2, 490, life(1)), None);
+        assert_eq!(scene.hear(910, 2, 490, life(3)), None, "it forked again");
+    }
+
+    #[test]
+    fn a_released_device_starts_afresh() {
+        let scene = Scene::new();
+        assert_eq!(scene.process(10, 1, 0), None);
+        assert_eq!(scene.process(20, 2, 15), None);
+        assert_eq!(scene.process(300, 1, 0), Some(Twice::Processes));
+        scene.speakers.forget(device(1));
+        assert_eq!(scene.process(301, 1, 0), None);
+        assert_eq!(scene.process(302, 2, 15), None);
+        assert_eq!(scene.process(500, 1, 0), Some(Twice::Processes), "the second copy still runs");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let scene = Scene::new();
+        let speak = |n: usize, now| {
+            let mut bytes = [0; 10];
+            bytes[..8].copy_from_slice(&n.to_be_bytes());
+            let speech = Speech { boot: boot(1), incarnation: None, connected: scene.at(0) };
+            scene.speakers.heard(DeviceId::new(Timestamp::EPOCH, bytes), speech, scene.at(now))
+        };
+        for n in 0..MAX_DEVICES {
+            speak(n, u64::from(n > 0));
+        }
+        speak(MAX_DEVICES, 2);
+        assert_eq!(scene.speakers.locked().len(), MAX_DEVICES);
+        for n in 0..=255 {
+            scene.hear(u64::from(n) + 10, n, 10, life(n));
+            scene.hear(u64::from(n) + 10, 255, 10, life(n));
+        }
+        let devices = scene.speakers.locked();
+        let voices = &devices[&device(1)];
+        let lives = voices.incarnations.as_ref().unwrap();
+        assert!(voices.processes.older.len() <= MAX_OLDER && lives.older.len() <= MAX_OLDER);
+    }
+}

@@ -1,0 +1,271 @@
+//! Backups: a copy of the database that was read from end to end, and the way back.
+//!
+//! A copy is taken while the server runs. What it holds of each device's chains is then noted in the live
+//! database: only from there on do devices forget what they have sent.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use carepost_protocol::audit::AuditEventType;
+use carepost_protocol::id::{DeviceId, IncarnationId};
+use rusqlite::params;
+use serde_json::json as object;
+
+use super::column::{count, count_at, id_at};
+use super::engine::{self, Reach, Tx};
+use super::{Ambient, DatabaseKey, StoreError, audit, standing};
+use crate::scope::FacilityScope;
+
+/// Why there is no backup, or why it was not put back.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// A file or folder cannot be read or written.
+    #[error("{path}: {fault}; check that it exists, who owns it and whether the disk is full")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        fault: std::io::Error,
+    },
+    /// The backup would be written over the database.
+    #[error("{0} is the database itself; name another file")]
+    Itself(PathBuf),
+    /// The copy, or the backup, is damaged.
+    #[error("{path} is damaged ({fault}) and was not used; check the disk, and take another backup")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What was found.
+        fault: String,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+type Result<T> = std::result::Result<T, BackupError>;
+
+/// A backup that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// How many lanes of devices it holds.
+    pub chains: usize,
+}
+
+/// A backup that was put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// How many facilities' devices will fetch their copies anew.
+    pub facilities: usize,
+    /// Where the database that it replaced is kept, if there was one.
+    pub replaced: Option<PathBuf>,
+}
+
+/// A device's lane, as far as a copy holds it.
+struct Held {
+    scope: FacilityScope,
+    device: DeviceId,
+    incarnation: IncarnationId,
+    lane: String,
+    last_n: u64,
+}
+
+/// Copies the database at `path` to a file, which is replaced when it is there, reads the copy from end to
+/// end, and notes in the database how far it holds each device's chains. The server may run. Blocks.
+///
+/// # Errors
+/// [`BackupError`]; what was at `to` before is still there then.
+pub fn backup(path: &Path, key: &DatabaseKey, ambient: &Ambient, to: &Path) -> Result<Copied> {
+    if is_same(path, to) {
+        return Err(BackupError::Itself(to.to_owned()));
+    }
+    let half = beside(to, ".half");
+    let held = fresh_copy(path, &half, key).and_then(|()| {
+        let held = engine::beside(&half, key, ambient, held)?;
+        settle(&half, key)?;
+        Ok(held)
+    });
+    let held = held.inspect_err(|_| discard(&half))?;
+    let bytes = fs::metadata(&half).map_err(|fault| of_file(&half, fault))?.len();
+    put(&half, to)?;
+    let chains = held.len();
+    engine::beside(path, key, ambient, move |tx| {
+        held.iter().try_for_each(|held| mark(tx, held))?;
+        let details = object!({"chains": chains, "bytes": bytes});
+        tx.within(Reach::System, |tx| audit::noticed(tx, AuditEventType::Sync, "backup", None, details))
+    })?;
+    Ok(Copied { bytes, chains })
+}
+
+/// Puts a backup in the place of the database at `path`, brought up to this build, with every feed's epoch
+/// raised: devices fetch their copies anew, and send again what the backup does not hold. The database that
+/// was there is kept beside it. Nobody else may have it open. Blocks.
+///
+/// # Errors
+/// [`BackupError`]; the database is as it was then.
+pub fn restore(path: &Path, key: &DatabaseKey, ambient: &Ambient, from: &Path) -> Result<Restored> {
+    if is_same(path, from) {
+        return Err(BackupError::Itself(from.to_owned()));
+    }
+    let half = beside(path, ".restoring");
+    let raised = fresh_copy(from, &half, key).and_then(|()| {
+        // Before anything is written to it, so that what is damaged is never brought up.
+        settle(&half, key)?;
+        let raised = engine::migrated(&half, key, ambient, raise_all)?;
+        settle(&half, key)?;
+        Ok(raised)
+    });
+    let facilities = raised.inspect_err(|_| discard(&half))?;
+    give_to_owner_of_folder(&half)?;
+    let replaced = set_aside(path, key, ambient)?;
+    put(&half, path)?;
+    Ok(Restored { facilities, replaced })
+}
+
+/// Every facility, with its organization.
+pub(super) fn facilities(tx: &Tx<'_>) -> std::result::Result<Vec<FacilityScope>, StoreError> {
+    let sql = "SELECT organization_id, id FROM system_facilities ORDER BY organization_id, id";
+    tx.within(Reach::System, |tx| {
+        tx.all(sql, [], |row| Ok(FacilityScope::of_operator(id_at(row, 0)?, id_at(row, 1)?)))
+    })
+}
+
+fn held(tx: &Tx<'_>) -> std::result::Result<Vec<Held>, StoreError> {
+    let sql = "SELECT device_id, incarnation_id, lane, next_n FROM chain_heads WHERE next_n > 1";
+    let mut all = Vec::new();
+    for scope in facilities(tx)? {
+        let of_facility = tx.within(Reach::Facility(scope), |tx| {
+            tx.all(sql, [], |row| {
+                let last_n = count_at(row, 3)?.saturating_sub(1);
+                let (device, incarnation) = (id_at(row, 0)?, id_at(row, 1)?);
+                Ok(Held { scope, device, incarnation, lane: row.get(2)?, last_n })
+            })
+        })?;
+        all.extend(of_facility);
+    }
+    Ok(all)
+}
+
+fn mark(tx: &Tx<'_>, held: &Held) -> std::result::Result<(), StoreError> {
+    // A database that was put back meanwhile may end before what the copy holds.
+    let sql = "UPDATE chain_heads SET durable_n = ?4
+        WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND next_n > ?4
+            AND coalesce(durable_n, 0) < ?4";
+    let key = params![held.device.as_bytes(), held.incarnation.as_bytes(), held.lane, count(held.last_n)];
+    tx.within(Reach::Facility(held.scope), |tx| tx.execute(sql, key)).map(drop)
+}
+
+/// What is put back is in the backup, so it is durable to its end.
+fn raise_all(tx: &Tx<'_>) -> std::result::Result<usize, StoreError> {
+    let facilities = facilities(tx)?;
+    for scope in &facilities {
+        tx.within(Reach::Facility(*scope), |tx| {
+            let epoch = tx.first("SELECT epoch FROM feeds", [], |row| count_at(row, 0))?;
+            let epoch = standing::raised(epoch.ok_or(StoreError::NotFound("facility"))?, tx.now());
+            let raise = "UPDATE feeds SET epoch = ?1, raised_at = ?2";
+            tx.execute(raise, params![count(epoch), tx.now().as_millis()])?;
+            tx.execute("UPDATE chain_heads SET durable_n = next_n - 1 WHERE next_n > 1", [])?;
+            let details = object!({"epoch": epoch});
+            audit::noticed(tx, AuditEventType::Sync, "server_restored", None, details)
+        })?;
+    }
+    Ok(facilities.len())
+}
+
+/// An empty file that only its owner may read, with the database in it.
+fn fresh_copy(from: &Path, to: &Path, key: &DatabaseKey) -> Result<()> {
+    // SQLite says no more than that it cannot open it.
+    File::open(from).map_err(|fault| of_file(from, fault))?;
+    discard(to);
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+    made.map_err(|fault| of_file(to, fault))?;
+    Ok(engine::copy(from, to, key)?)
+}
+
+fn settle(path: &Path, key: &DatabaseKey) -> Result<()> {
+    match engine::settle(path, key)? {
+        None => Ok(()),
+        Some(fault) => Err(BackupError::Damaged { path: path.to_owned(), fault }),
+    }
+}
+
+/// Gives a finished file its name: it has all of its bytes under it or is not there, whenever the power goes.
+fn put(half: &Path, to: &Path) -> Result<()> {
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    let put = || {
+        sync(half)?;
+        fs::rename(half, to)?;
+        sync(folder_of(to))
+    };
+    put().map_err(|fault| of_file(to, fault))
+}
+
+/// Keeps the database under another name too, whole in itself: a log that stayed beside the place would be
+/// taken for that of what comes there.
+fn set_aside(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Option<PathBuf>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let aside = beside(path, &format!(".replaced-{}", ambient.now().as_millis()));
+    let readable = matches!(engine::settle(path, key), Ok(None));
+    let keep = || {
+        for log in ["-wal", "-shm"] {
+            let log_path = beside(path, log);
+            if !readable && log_path.exists() {
+                fs::rename(&log_path, beside(&aside, log))?;
+            }
+        }
+        // A second name, so that there is a database under the first at every moment.
+        fs::hard_link(path, &aside)
+    };
+    keep().map_err(|fault| of_file(&aside, fault))?;
+    Ok(Some(aside))
+}
+
+/// The server may run as another user than who puts the backup back.
+fn give_to_owner_of_folder(path: &Path) -> Result<()> {
+    let give = || {
+        let (file, folder) = (fs::metadata(path)?, fs::metadata(folder_of(path))?);
+        if (file.uid(), file.gid()) == (folder.uid(), folder.gid()) {
+            return Ok(());
+        }
+        chown(path, Some(folder.uid()), Some(folder.gid()))
+    };
+    give().map_err(|fault| of_file(path, fault))
+}
+
+/// Removes what a copy that broke off left behind.
+fn discard(half: &Path) {
+    for end in ["", "-journal", "-wal", "-shm"] {
+        let left = beside(half, end);
+        if let Err(fault) = fs::remove_file(&left)
+            && fault.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(%fault, "a half-made copy could not be removed: {}", left.display());
+        }
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let known = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino()));
+    matches!((known(one), known(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn of_file(path: &Path, fault: std::io::Error) -> BackupError {
+    BackupError::File { path: path.to_owned(), fault }
+}

@@ -1,0 +1,127 @@
+//! Charting: new records, and corrections beside what they correct.
+
+use carepost_protocol::change::{Change, ChangeKind, Verdict};
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::{Collection, RecordDocument, ReviewKind};
+use carepost_protocol::role::Action;
+use carepost_protocol::wire::push::{Rejection, RejectionCode};
+use carepost_protocol::workflow::Workflow;
+use rusqlite::params;
+
+use super::super::super::column::{id_at, json, json_at};
+use super::super::super::engine::Tx;
+use super::super::super::review::{self, About};
+use super::super::Result;
+use super::{Flags, Judge, Stands, Weighed, unknown};
+
+/// A version of a workflow, and whether there is a later one.
+pub(super) struct Form {
+    workflow: Workflow,
+    is_latest: bool,
+}
+
+impl Judge {
+    /// A new record, or a correction: a record of its own.
+    pub(super) fn chart(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+        let mut flags = self.authority(tx, change, Action::Chart)?;
+        let patient = change.patient.ok_or_else(|| unknown("it names no patient; chart it anew"))?;
+        if !self.is_known_patient(tx, patient)? {
+            let detail = "the facility has no such patient; chart it anew for the right one";
+            return Err(self.missing(tx, patient.into(), detail)?);
+        }
+        self.answers(tx, change, &mut flags)?;
+        let amends = match change.kind {
+            ChangeKind::Amend => Some(self.corrected(tx, change, patient, &mut flags)?),
+            ChangeKind::Create | ChangeKind::Patch | ChangeKind::Delete => None,
+        };
+        let record = change
+            .document(self.place.incarnation, n)
+            .ok_or_else(|| unknown("it does not name the record it takes the place of"))?;
+        let document = RecordDocument {
+            id: record,
+            patient_id: patient,
+            workflow: change.workflow.clone().unwrap_or_default(),
+            schema_version: change.schema_version.unwrap_or_default(),
+            recorded_by: change.actor,
+            recorded_at: change.recorded_at,
+            clock_quality: change.clock_quality,
+            values: change.fields.clone(),
+            amends,
+        };
+        let body = json(&document)?;
+        let seq = self.feed.add(tx, Collection::Records, record.as_bytes(), Some(patient), Some(&body))?;
+        let mut verdict = Verdict::Applied;
+        if let Some(parent) = amends {
+            let mut beside = corrections(tx, parent)?;
+            if !beside.is_empty() {
+                beside.push(record);
+                let about =
+                    About { kind: ReviewKind::Amendments, collection: Collection::Records, record: parent };
+                review::gather(tx, &mut self.feed, about, patient, &beside)?;
+                verdict = Verdict::Merged;
+            }
+        }
+        Ok(Stands { verdict, seq, record, patient, flags })
+    }
+
+    /// Holds the answers to the form they were given in.
+    fn answers(&mut self, tx: &Tx<'_>, change: &Change, flags: &mut Flags) -> Weighed<()> {
+        let (Some(key), Some(version)) = (&change.workflow, change.schema_version) else {
+            return Err(unknown("it names no workflow and version; chart it anew"));
+        };
+        let Some(form) = self.form(tx, key, version)? else {
+            return Err(unknown(
+                "that version of the workflow was never published; sync, then chart it anew",
+            ));
+        };
+        flags.raise(!form.is_latest, "schema_changed_since");
+        form.workflow.validate(&change.fields).map(drop).map_err(|errors| {
+            let detail =
+                "an answer breaks the form's rules; correct the fields named and chart it anew".to_owned();
+            Rejection { code: RejectionCode::BreaksSchema, detail, errors }.into()
+        })
+    }
+
+    /// The record that is corrected. One that the server does not have (yet) may come later, or may have
+    /// been lost with a device: the correction is kept all the same.
+    fn corrected(
+        &self,
+        tx: &Tx<'_>,
+        change: &Change,
+        patient: PatientId,
+        flags: &mut Flags,
+    ) -> Weighed<RecordId> {
+        let target = change.record.ok_or_else(|| unknown("it names no record to correct; chart it anew"))?;
+        let sql =
+            "SELECT patient_id FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL";
+        match tx.first(sql, [target.as_bytes()], |row| id_at::<PatientId>(row, 0))? {
+            Some(of) if of == patient => Ok(target),
+            Some(_) => Err(unknown("the record that it corrects is about somebody else; chart it anew")),
+            None if self.was_refused(tx, target)? => Err(self.missing(tx, target, "")?),
+            None => {
+                flags.raise(true, "target_missing");
+                Ok(target)
+            }
+        }
+    }
+
+    fn form(&mut self, tx: &Tx<'_>, key: &str, version: u32) -> Result<Option<&Form>> {
+        let name = (key.to_owned(), version);
+        if !self.workflows.contains_key(&name) {
+            let sql = "SELECT body, version = (SELECT max(version) FROM workflows WHERE key = ?1)
+                FROM workflows WHERE key = ?1 AND version = ?2";
+            let found = tx.first(sql, params![key, version], |row| {
+                Ok(Form { workflow: json_at(row, 0)?, is_latest: row.get(1)? })
+            })?;
+            self.workflows.insert(name.clone(), found);
+        }
+        Ok(self.workflows.get(&name).and_then(Option::as_ref))
+    }
+}
+
+/// The corrections of one record that stand, in the order in which they came.
+fn corrections(tx: &Tx<'_>, parent: RecordId) -> Result<Vec<RecordId>> {
+    let sql = "SELECT record_id FROM changes WHERE target_id = ?1
+        AND (verdict <> 'rejected' OR settlement = 'applied') ORDER BY coalesce(settled_seq, seq)";
+    tx.all(sql, [parent.as_bytes()], |row| id_at(row, 0))
+}

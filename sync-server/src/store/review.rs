@@ -1,0 +1,148 @@
+//! Reviews: what somebody has to look at. There is at most one open of a kind about one document, and
+//! it is kept up to date until somebody closes it.
+
+use std::collections::BTreeMap;
+
+use carepost_protocol::id::{PatientId, RecordId, ReviewId};
+use carepost_protocol::merge::{Field, Merged};
+use carepost_protocol::record::{Collection, DisputedField, ReviewDocument, ReviewKind, SavedValue};
+use rusqlite::params;
+
+use super::StoreError;
+use super::column::{id_at, json, json_at, word};
+use super::engine::Tx;
+use super::publish::FeedEnd;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// What a review is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About {
+    pub(super) kind: ReviewKind,
+    pub(super) collection: Collection,
+    pub(super) record: RecordId,
+}
+
+/// One review, open or closed.
+pub(super) fn find(tx: &Tx<'_>, id: ReviewId) -> Result<Option<ReviewDocument>> {
+    let sql = "SELECT body FROM documents WHERE collection = 'reviews' AND id = ?1 AND body IS NOT NULL";
+    tx.first(sql, [id.as_bytes()], |row| json_at(row, 0))
+}
+
+/// Opens a review of documents that stand side by side, or adds them to the one that is open.
+pub(super) fn gather(
+    tx: &Tx<'_>,
+    feed: &mut FeedEnd,
+    about: About,
+    patient: PatientId,
+    others: &[RecordId],
+) -> Result<()> {
+    let mut review = open(tx, about, patient)?;
+    for other in others {
+        if !review.others.contains(other) {
+            review.others.push(*other);
+        }
+    }
+    put(tx, feed, &review)
+}
+
+/// Keeps every value that an edit of a resident left in dispute, and brings an open review up to date
+/// with fields that were set again. `now` is what the document has after the edit.
+pub(super) fn dispute(
+    tx: &Tx<'_>,
+    feed: &mut FeedEnd,
+    patient: PatientId,
+    merged: &Merged,
+    now: &BTreeMap<String, Field>,
+) -> Result<()> {
+    let about =
+        About { kind: ReviewKind::Conflict, collection: Collection::Patients, record: patient.into() };
+    if merged.conflicts.is_empty() && open_id(tx, about)?.is_none() {
+        return Ok(());
+    }
+    let mut review = open(tx, about, patient)?;
+    let before = review.clone();
+    for conflict in &merged.conflicts {
+        let at = review.fields.iter().position(|disputed| disputed.field == conflict.field);
+        if at.is_none() {
+            review.fields.push(DisputedField { field: conflict.field.clone(), values: Vec::new() });
+        }
+    }
+    for disputed in &mut review.fields {
+        let conflicts = merged.conflicts.iter().filter(|conflict| conflict.field == disputed.field);
+        let set = merged.set.get(&disputed.field);
+        for field in conflicts.flat_map(|conflict| [&conflict.stands, &conflict.other]).chain(set) {
+            let saved = saved(field);
+            if !disputed.values.iter().any(|known| is_same(known, &saved)) {
+                disputed.values.push(saved);
+            }
+        }
+        let stands = now.get(&disputed.field).map(saved);
+        for value in &mut disputed.values {
+            value.stands = stands.as_ref().is_some_and(|stands| is_same(stands, value));
+        }
+        disputed.values.sort_by_cached_key(|value| (value.at, value.by, value.value.to_string()));
+    }
+    if review == before { Ok(()) } else { put(tx, feed, &review) }
+}
+
+/// Writes a review, closed when it says who closed it.
+pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, review: &ReviewDocument) -> Result<()> {
+    let is_open = review.resolved.is_none();
+    let known =
+        tx.first("SELECT 1 FROM reviews WHERE id = ?1", [review.id.as_bytes()], |row| row.get::<_, i64>(0))?;
+    if known.is_some() {
+        let sql = "UPDATE reviews SET is_open = ?2 WHERE id = ?1";
+        tx.execute(sql, params![review.id.as_bytes(), is_open])?;
+    } else {
+        tx.execute(
+            "INSERT INTO reviews (id, kind, collection, record_id, patient_id, is_open)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                review.id.as_bytes(),
+                word(&review.kind)?,
+                review.collection.name(),
+                review.record.as_bytes(),
+                review.patient_id.as_bytes(),
+                is_open,
+            ],
+        )?;
+    }
+    let body = json(review)?;
+    let (id, patient) = (review.id.as_bytes(), Some(review.patient_id));
+    feed.put(tx, Collection::Reviews, id, patient, Some(&body)).map(drop)
+}
+
+/// The review that is open about something, or a new one.
+fn open(tx: &Tx<'_>, about: About, patient: PatientId) -> Result<ReviewDocument> {
+    if let Some(id) = open_id(tx, about)?
+        && let Some(review) = find(tx, id)?
+    {
+        return Ok(review);
+    }
+    Ok(ReviewDocument {
+        id: ReviewId::new(tx.now(), tx.random()?),
+        kind: about.kind,
+        patient_id: patient,
+        collection: about.collection,
+        record: about.record,
+        fields: Vec::new(),
+        others: Vec::new(),
+        opened_at: tx.now(),
+        resolved: None,
+    })
+}
+
+fn open_id(tx: &Tx<'_>, about: About) -> Result<Option<ReviewId>> {
+    let sql = "SELECT id FROM reviews WHERE kind = ?1 AND collection = ?2 AND record_id = ?3 AND is_open = 1";
+    let key = params![word(&about.kind)?, about.collection.name(), about.record.as_bytes()];
+    tx.first(sql, key, |row| id_at(row, 0))
+}
+
+fn saved(field: &Field) -> SavedValue {
+    SavedValue { value: field.value.clone(), by: field.mark.by, at: field.mark.at, stands: false }
+}
+
+fn is_same(a: &SavedValue, b: &SavedValue) -> bool {
+    (&a.value, a.by, a.at) == (&b.value, b.by, b.at)
+}

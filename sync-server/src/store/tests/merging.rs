@@ -1,0 +1,230 @@
+//! Edits that were made side by side: nothing that anybody saved is lost, and the order in which it
+//! comes does not matter.
+
+use carepost_protocol::record::{ReviewDocument, ReviewKind};
+
+use super::*;
+
+async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
+    world.store.facility(&tenant.facility).reviews(&may_read(tenant), Some(true)).await.unwrap()
+}
+
+async fn head(world: &World, tenant: &Tenant) -> u64 {
+    world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head
+}
+
+async fn room(world: &World, tenant: &Tenant) -> Option<String> {
+    world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap().room
+}
+
+/// The values of a review's first field, with whether each stands.
+fn values(review: &ReviewDocument) -> Vec<(String, bool)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    review.fields[0].values.iter().map(|saved| (text(&saved.value), saved.stands)).collect()
+}
+
+fn told(of: &[(&str, bool)]) -> Vec<(String, bool)> {
+    of.iter().map(|(value, stands)| ((*value).to_owned(), *stands)).collect()
+}
+
+#[tokio::test]
+async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebody_chooses() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let saw = head(&world, &tenant).await;
+    world.pass(3600);
+    let at = |minutes: i64| world.now().plus_millis(minutes * 60_000);
+    let (early, later) = (at(-9), at(-5));
+    let edit =
+        |kiosk: &Kiosk, room: &str, at| kiosk.edit(&tenant, tenant.patient, saw, json!({"room": room}), at);
+
+    // The later edit comes first; the hall's own second edit knew of its first.
+    let change = edit(&ward, "22", later);
+    let receipt = world.push(&mut ward, &[change]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
+    let changes = [edit(&hall, "10", early), edit(&hall, "11", at(-8))];
+    let batch = hall.batch(&changes);
+    let receipt = batch.send(&world, &tenant.facility, &hall.identity).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Merged, None); 2]);
+    batch.send(&world, &tenant.facility, &hall.identity).await.unwrap();
+    (hall.sent, hall.head) = (2, batch.head);
+    assert_eq!(room(&world, &tenant).await.as_deref(), Some("22"));
+    let reviews = open_reviews(&world, &tenant).await;
+    assert_eq!((reviews.len(), reviews[0].kind), (1, ReviewKind::Conflict));
+    assert_eq!(values(&reviews[0]), told(&[("10", false), ("11", false), ("22", true)]));
+
+    // The office sets it without looking at the review, which stays and says so.
+    let patch = PatientPatch { room: Some(Some("30".to_owned())), ..PatientPatch::default() };
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
+    let before = head(&world, &tenant).await;
+    let unrelated = PatientPatch { name: Some("Ada Sample".to_owned()), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(tenant.patient, unrelated).await.unwrap();
+    assert_eq!(head(&world, &tenant).await, before + 1, "a field that nobody disputes does not touch it");
+    let reviews = open_reviews(&world, &tenant).await;
+    assert_eq!(values(&reviews[0]), told(&[("10", false), ("11", false), ("22", false), ("30", true)]));
+
+    // Who had seen all of it but the office's value does not overwrite that unseen.
+    let review = reviews[0].id;
+    let unseen = ward.decision(&tenant, review, saw + 4, json!({"room": "11"}), at(1));
+    assert_eq!(verdicts(&world.push(&mut ward, &[unseen]).await.unwrap()), [(Verdict::Merged, None)]);
+    assert_eq!(open_reviews(&world, &tenant).await.len(), 1);
+    let seen = head(&world, &tenant).await;
+    let chosen = hall.decision(&tenant, review, seen, json!({"room": "11"}), at(2));
+    assert_eq!(verdicts(&world.push(&mut hall, &[chosen]).await.unwrap()), [(Verdict::Applied, None)]);
+    assert_eq!(room(&world, &tenant).await.as_deref(), Some("11"));
+    assert!(open_reviews(&world, &tenant).await.is_empty());
+    let closed =
+        world.store.facility(&tenant.facility).reviews(&may_read(&tenant), Some(false)).await.unwrap();
+    assert!(values(&closed[0]).contains(&("11".to_owned(), true)));
+    assert_eq!(closed[0].resolved.map(|resolved| resolved.by), Some(tenant.nurse));
+}
+
+#[tokio::test]
+async fn a_clock_at_2099_does_not_win_over_who_knew_the_time() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let saw = head(&world, &tenant).await;
+    world.pass(600);
+    let far: Timestamp = "2099-01-01T00:00:00Z".parse().unwrap();
+    let absurd = Change {
+        clock_quality: ClockQuality::Unset,
+        ..hall.edit(&tenant, tenant.patient, saw, json!({"room": "10"}), far)
+    };
+    let sane = ward.edit(&tenant, tenant.patient, saw, json!({"room": "22"}), world.now());
+    world.push(&mut hall, &[absurd]).await.unwrap();
+    world.push(&mut ward, &[sane]).await.unwrap();
+    assert_eq!(room(&world, &tenant).await.as_deref(), Some("22"));
+    assert_eq!(values(&open_reviews(&world, &tenant).await[0]), told(&[("10", false), ("22", true)]));
+}
+
+#[tokio::test]
+async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let now = world.now();
+    let bea = |mrn: &str| json!({"name": "Bea Example", "mrn": mrn, "date_of_birth": "1941-03-15"});
+    let first = hall.admission(&tenant, bea("MRN-7"), now);
+    let second = ward.admission(&tenant, bea("MRN-7"), now);
+    let other = ward.admission(&tenant, json!({"name": "Bea Example", "date_of_birth": "1950-01-01"}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[first]).await.unwrap()), [(Verdict::Applied, None)]);
+    let receipt = world.push(&mut ward, &[second, other]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Merged, None), (Verdict::Applied, None)]);
+    let reviews = open_reviews(&world, &tenant).await;
+    assert_eq!((reviews.len(), reviews[0].kind), (1, ReviewKind::Duplicate));
+    assert_eq!((reviews[0].record, &reviews[0].others), (ward.made(1, now), &vec![hall.made(1, now)]));
+    let registry = world.store.organization(&tenant.organization);
+    assert_eq!(registry.patients(None).await.unwrap().len(), 4);
+    let vague = hall.decision(&tenant, reviews[0].id, 99, json!({"same_person": "perhaps"}), now);
+    let clear = hall.decision(&tenant, reviews[0].id, 99, json!({"same_person": false}), now);
+    let receipt = world.push(&mut hall, &[vague, clear]).await.unwrap();
+    let breaks = (Verdict::Rejected, Some(RejectionCode::BreaksSchema));
+    assert_eq!(verdicts(&receipt), [breaks, (Verdict::Applied, None)]);
+    assert!(open_reviews(&world, &tenant).await.is_empty());
+    // The office gives the second her own number, which is unique from then on.
+    let patch = |mrn: &str| PatientPatch { mrn: Some(mrn.to_owned()), ..PatientPatch::default() };
+    let second = PatientId::from(ward.made(1, now));
+    registry.noting(event(&world)).update_patient(second, patch("MRN-8")).await.unwrap();
+    let back = registry.noting(event(&world)).update_patient(second, patch("MRN-7")).await;
+    assert!(matches!(back, Err(StoreError::Conflict("mrn"))), "{back:?}");
+}
+
+#[tokio::test]
+async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let hilltop = registry.noting(event(&world)).create_facility(new_facility("Hilltop")).await.unwrap().id;
+    let secret = NewPatient { name: "Zoe Hidden".into(), ..new_patient(hilltop, "MRN-9") };
+    registry.noting(event(&world)).create_patient(secret).await.unwrap();
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let changes = [
+        kiosk.admission(&tenant, json!({"name": "Bea Example", "mrn": "MRN-9"}), now),
+        kiosk.edit(&tenant, tenant.patient, 99, json!({"mrn": "MRN-9"}), now),
+    ];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    let applied = (Verdict::Applied, None);
+    assert_eq!(verdicts(&receipt), [applied, (Verdict::Merged, None)], "within the facility it shows");
+    let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
+    let said =
+        format!("{} {}", String::from_utf8(page.lines).unwrap(), serde_json::to_string(&receipt).unwrap());
+    assert!(!said.contains("Hidden") && !said.contains("mrn_taken"), "{said}");
+    let reviews = open_reviews(&world, &tenant).await;
+    assert_eq!(reviews.len(), 1);
+    assert_eq!(reviews[0].others, [kiosk.made(1, now)]);
+    let latest = Latest { before: None, limit: 10 };
+    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), latest).await;
+    assert_eq!(flagged.unwrap()[0].flags, ["mrn_taken"]);
+}
+
+/// Numbers that look random and come again with the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// Plays the same edits of three kiosks, each in its own order, in one interleaving; gives the resident
+/// at the end.
+async fn play(edits: &[Vec<(&'static str, String, i64, ClockQuality)>], dice: &mut Dice) -> Patient {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosks = Vec::new();
+    for n in 0..edits.len() {
+        kiosks.push(world.kiosk(&tenant, u8::try_from(n).unwrap() + 1).await);
+    }
+    let saw = head(&world, &tenant).await;
+    world.pass(3600);
+    let mut left: Vec<&[_]> = edits.iter().map(Vec::as_slice).collect();
+    while left.iter().any(|own| !own.is_empty()) {
+        let who = usize::try_from(dice.below(left.len() as u64)).unwrap();
+        let count = usize::try_from(dice.below(3)).unwrap().min(left[who].len());
+        let (now, later) = left[who].split_at(count);
+        left[who] = later;
+        let changes: Vec<Change> = now
+            .iter()
+            .map(|(field, value, second, clock_quality)| Change {
+                clock_quality: *clock_quality,
+                ..kiosks[who].edit(
+                    &tenant,
+                    tenant.patient,
+                    saw,
+                    json!({*field: value}),
+                    Timestamp::from_millis(START + second * 1_000),
+                )
+            })
+            .collect();
+        let receipt = world.push(&mut kiosks[who], &changes).await.unwrap();
+        assert!(verdicts(&receipt).iter().all(|(_, refused)| refused.is_none()), "{receipt:?}");
+    }
+    world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap()
+}
+
+#[tokio::test]
+async fn whatever_the_order_of_arrival_the_same_values_stand() {
+    for seed in 1..=6_u64 {
+        let mut dice = Dice(seed);
+        let mut edits: Vec<Vec<(&'static str, String, i64, ClockQuality)>> = Vec::new();
+        for kiosk in 0..3 {
+            let count = 1 + dice.below(4);
+            let own = (0..count).map(|n| {
+                let field = if dice.below(2) == 0 { "room" } else { "name" };
+                let clock = if dice.below(4) == 0 { ClockQuality::Unset } else { ClockQuality::Synced };
+                (field, format!("{kiosk}-{n}"), i64::try_from(dice.below(3000)).unwrap(), clock)
+            });
+            edits.push(own.collect());
+        }
+        let told = |it: Patient| (it.name, it.room, it.mrn, it.date_of_birth, it.is_active);
+        let first = told(play(&edits, &mut dice).await);
+        for _ in 0..3 {
+            assert_eq!(told(play(&edits, &mut dice).await), first, "seed {seed}: {edits:?}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A server that was put back to an older state of itself, and devices that know better.
+
+use carepost_protocol::wire::problem::Expects;
+use carepost_protocol::wire::pull::{Cursor, Standing};
+
+use super::book::{Book, noticed};
+use super::*;
+
+struct Scene {
+    world: World,
+    tenant: Tenant,
+    kiosk: Kiosk,
+    book: Book,
+}
+
+/// A kiosk of which the server has two care changes.
+async fn scene() -> Scene {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let mut book = Book::new(&kiosk, Lane::Care);
+    book.chart(&world, &kiosk, &tenant, &[70, 71]);
+    book.push(&world, &kiosk, 1..=2).await.unwrap();
+    Scene { world, tenant, kiosk, book }
+}
+
+impl Scene {
+    async fn head(&self) -> Cursor {
+        self.world.store.facility(&self.tenant.facility).page(after(None, 2_000)).await.unwrap().end.cursor
+    }
+
+    fn standing(&self, cursor: Option<Cursor>, care: u64, audit: u64) -> Standing {
+        Standing {
+            epoch: cursor.map(|cursor| cursor.epoch),
+            seq: cursor.map(|cursor| cursor.seq),
+            incarnation: Some(self.book.incarnation),
+            care: Some(care),
+            audit: Some(audit),
+            refetch: None,
+        }
+    }
+
+    /// None when the device may be served; else what the server expects.
+    async fn ask(&self, standing: Standing) -> Option<Option<Expects>> {
+        let facility = self.world.store.facility(&self.tenant.facility);
+        match facility.standing(&self.kiosk.identity, &standing).await {
+            Ok(()) => None,
+            Err(StoreError::CursorRefused { expects }) => Some(expects),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    async fn raised(&self) -> usize {
+        noticed(&self.world, &self.tenant, "server_rewound").await.len()
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_knows_no_more_than_the_server_is_served() {
+    let scene = scene().await;
+    let head = scene.head().await;
+    for (cursor, care) in [(None, 0), (None, 2), (Some(head), 2), (Some(Cursor { seq: 0, ..head }), 1)] {
+        assert_eq!(scene.ask(scene.standing(cursor, care, 0)).await, None, "{cursor:?} {care}");
+    }
+    let silent = Standing { epoch: Some(head.epoch), seq: Some(head.seq), ..Standing::default() };
+    assert_eq!(scene.ask(silent).await, None, "an agent that says nothing of its chains");
+    // Just forked, nothing pushed yet: what it shares with its parent was acknowledged.
+    let forked = Standing {
+        incarnation: Some(IncarnationId::new(scene.world.now(), [9; 10])),
+        ..scene.standing(Some(head), 2, 0)
+    };
+    assert_eq!(scene.ask(forked).await, None);
+    assert_eq!((scene.raised().await, scene.head().await), (0, head));
+}
+
+#[tokio::test]
+async fn one_that_knows_more_raises_the_epoch_once_and_is_told_what_is_missing() {
+    let scene = scene().await;
+    let head = scene.head().await;
+    let mut listener =
+        scene.world.store.feeds().listen(scene.tenant.facility.facility(), scene.kiosk.identity.device());
+    let missing = Some(Expects { care: Some(3), audit: Some(1) });
+    assert_eq!(scene.ask(scene.standing(Some(head), 3, 4)).await, Some(missing));
+    let raised = scene.head().await;
+    assert!(raised.epoch >= u64::try_from(START).unwrap() && raised.seq == head.seq, "{raised:?}");
+    assert_eq!(listener.wake().await, crate::feed::Wake::Moved, "streams of the old epoch look again");
+    let noted = scene.world.store.organization(&scene.tenant.organization);
+    let noted = noted.audit_events(AuditQuery { limit: 10, ..AuditQuery::default() }).await.unwrap();
+    assert!(noted.iter().any(|event| event.details["what"] == "server_rewound"));
+    // The same again, at once and an hour later: it stands in the old epoch, and is only told.
+    for seconds in [0, 3_600] {
+        scene.world.pass(seconds);
+        assert_eq!(scene.ask(scene.standing(Some(head), 3, 4)).await, Some(missing));
+        assert_eq!((scene.raised().await, scene.head().await), (1, raised));
+    }
+    // Once it sends again what is missing, it stands where the server is.
+    assert_eq!(scene.ask(scene.standing(None, 2, 0)).await, None);
+    assert_eq!(scene.ask(scene.standing(Some(raised), 2, 0)).await, None);
+}
+
+#[tokio::test]
+async fn a_cursor_beyond_the_head_raises_the_epoch_at_most_once_in_ten_minutes() {
+    let scene = scene().await;
+    let head = scene.head().await;
+    let beyond = |cursor: Cursor| Some(Cursor { seq: cursor.seq + 1, ..cursor });
+    assert_eq!(scene.ask(scene.standing(beyond(head), 2, 0)).await, Some(None));
+    let first = scene.head().await;
+    assert!(first.epoch > head.epoch);
+    scene.world.pass(599);
+    assert_eq!(scene.ask(scene.standing(beyond(first), 2, 0)).await, Some(None), "refused, not raised");
+    assert_eq!((scene.raised().await, scene.head().await), (1, first));
+    scene.world.pass(1);
+    assert_eq!(scene.ask(scene.standing(beyond(first), 2, 0)).await, Some(None));
+    assert_eq!(scene.raised().await, 2);
+    // A server whose clock was set back still raises: the last time is not in the future.
+    scene.world.pass(-86_400 * 365);
+    let second = scene.head().await;
+    assert_eq!(scene.ask(scene.standing(beyond(second), 2, 0)).await, Some(None));
+    assert_eq!((scene.raised().await, scene.head().await.epoch), (3, second.epoch + 1));
+}
+
+#[tokio::test]
+async fn two_that_come_together_raise_once() {
+    let scene = scene().await;
+    let head = scene.head().await;
+    let ask = || scene.ask(scene.standing(Some(head), 9, 0));
+    let missing = Some(Some(Expects { care: Some(3), audit: None }));
+    let answers = futures_util::future::join_all((0..8).map(|_| ask())).await;
+    assert!(answers.iter().all(|answer| *answer == missing), "{answers:?}");
+    assert_eq!(scene.raised().await, 1);
+}
+
+#[tokio::test]
+async fn a_child_is_held_against_what_it_shares_with_its_parent() {
+    let scene = scene().await;
+    let head = scene.head().await;
+    let child = scene.book.forked(20, 2, 0);
+    child.probe(&scene.world, &scene.kiosk).await.unwrap();
+    let standing =
+        |care| Standing { incarnation: Some(child.incarnation), ..scene.standing(Some(head), care, 0) };
+    assert_eq!(scene.ask(standing(2)).await, None);
+    assert_eq!(scene.ask(standing(3)).await, Some(Some(Expects { care: Some(3), audit: None })));
+}

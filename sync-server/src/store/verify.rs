@@ -1,0 +1,283 @@
+//! Every device's chains, recomputed from what is stored: whoever edits, drops, swaps or cuts off rows
+//! behind the server's back cannot make the links fit, nor sign a head that does.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use carepost_protocol::change::{Lane, Link, PayloadHash};
+use carepost_protocol::id::{DeviceId, IncarnationId};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use serde::Serialize;
+
+use super::backup::facilities;
+use super::column::{count_at, id_at};
+use super::engine::{self, Reach, Tx};
+use super::push::{Strand, fork_of, link_at};
+use super::{Ambient, DatabaseKey, StoreError};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// The most faults that are told one by one.
+const MOST_FAULTS: usize = 1_000;
+
+/// What was found of the devices' chains.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// How many lanes of incarnations were looked at.
+    pub chains: u64,
+    /// How many entries they have.
+    pub entries: u64,
+    /// How many of these have no payload any more, or never had: their hashes keep the chain.
+    pub without_payload: u64,
+    /// Numbers that devices and server lost together, and wrote down as lost.
+    pub gaps: Vec<Missing>,
+    /// What does not fit, the first thousand of it.
+    pub faults: Vec<Fault>,
+    /// How many faults there are in all.
+    pub fault_count: u64,
+}
+
+impl Verified {
+    /// Whether every chain is whole, but for the gaps that were written down.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.fault_count == 0
+    }
+}
+
+/// Consecutive numbers of a lane that are lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Whose.
+    pub device: DeviceId,
+    /// In which life of its outbox.
+    pub incarnation: IncarnationId,
+    /// In which lane.
+    pub lane: Lane,
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
+}
+
+/// Something that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Whose chain.
+    pub device: DeviceId,
+    /// In which life of its outbox.
+    pub incarnation: IncarnationId,
+    /// In which lane.
+    pub lane: Lane,
+    /// At which number.
+    pub n: u64,
+    /// What it is.
+    pub what: What,
+}
+
+/// What does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// The payload is not the one whose hash is in the chain.
+    Payload,
+    /// The link does not follow from the one before it.
+    Link,
+    /// Numbers before this one are missing, and not written down as lost.
+    Missing,
+    /// The number is the parent's: the incarnation began after it.
+    BelowFork,
+    /// The chain ends elsewhere than its head says.
+    Head,
+    /// The device did not sign the head.
+    Signature,
+    /// The incarnation is not among the device's.
+    UnknownIncarnation,
+}
+
+impl What {
+    /// It in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Payload => "the payload is not the one whose hash is in the chain",
+            Self::Link => "the link does not follow from the one before it",
+            Self::Missing => "numbers before this one are missing, and not written down as lost",
+            Self::BelowFork => "the number is the parent's: the incarnation began after it",
+            Self::Head => "the chain ends elsewhere than its head says",
+            Self::Signature => "the device did not sign the head",
+            Self::UnknownIncarnation => "the incarnation is not among the device's",
+        }
+    }
+}
+
+/// Recomputes every chain of the database at `path`. A server may run on it: what is looked at is as it was
+/// at one moment, and nobody waits. Blocks.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn verify(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Verified> {
+    engine::observed(path, key, ambient, |tx| {
+        let mut found = Verified::default();
+        for scope in facilities(tx)? {
+            tx.within(Reach::Facility(scope), |tx| verify_facility(tx, &mut found))?;
+        }
+        Ok(found)
+    })
+}
+
+/// A chain's end, as the device signed it.
+struct Head {
+    next_n: u64,
+    link: Link,
+    signature: Vec<u8>,
+}
+
+type Heads = HashMap<(DeviceId, IncarnationId, &'static str), Head>;
+
+fn verify_facility(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
+    let keys: HashMap<DeviceId, Option<Vec<u8>>> = tx
+        .all("SELECT id, public_key FROM devices", [], |row| Ok((id_at(row, 0)?, row.get(1)?)))?
+        .into_iter()
+        .collect();
+    let heads = heads(tx)?;
+    let known = "SELECT device_id, id FROM incarnations ORDER BY device_id, first_seen_at, id";
+    let known: Vec<(DeviceId, IncarnationId)> =
+        tx.all(known, [], |row| Ok((id_at(row, 0)?, id_at(row, 1)?)))?;
+    for (device, incarnation) in known {
+        for lane in Lane::ALL {
+            let head = heads.get(&(device, incarnation, lane.name()));
+            let public = keys.get(&device).and_then(Option::as_deref);
+            let mut walk = Walk { strand: Strand { device, incarnation, lane }, found };
+            walk.run(tx, head, public)?;
+        }
+    }
+    orphans(tx, found)
+}
+
+fn heads(tx: &Tx<'_>) -> Result<Heads> {
+    let sql = "SELECT device_id, incarnation_id, lane, next_n, head, signature FROM chain_heads";
+    let rows = tx.all(sql, [], |row| {
+        let lane: String = row.get(2)?;
+        let lane = Lane::ALL.into_iter().find(|known| known.name() == lane);
+        let link = Link::from_bytes(row.get(4)?);
+        let head = Head { next_n: count_at(row, 3)?, link, signature: row.get(5)? };
+        let (device, incarnation) = (id_at(row, 0)?, id_at(row, 1)?);
+        Ok(lane.map(|lane| ((device, incarnation, lane.name()), head)))
+    })?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// Rows under an incarnation that the device does not have.
+fn orphans(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
+    let sql = "SELECT device_id, incarnation_id, lane, min(n) FROM changes AS c
+        WHERE NOT EXISTS (SELECT 1 FROM incarnations AS i WHERE i.device_id = c.device_id AND i.id = c.incarnation_id)
+        GROUP BY device_id, incarnation_id, lane";
+    let rows = tx.all(sql, [], |row| {
+        let lane: String = row.get(2)?;
+        let lane = if lane == Lane::Audit.name() { Lane::Audit } else { Lane::Care };
+        let strand = Strand { device: id_at(row, 0)?, incarnation: id_at(row, 1)?, lane };
+        Ok((strand, count_at(row, 3)?))
+    })?;
+    for (strand, n) in rows {
+        Walk { strand, found }.fault(n, What::UnknownIncarnation);
+    }
+    Ok(())
+}
+
+/// One chain, from its start to its head.
+struct Walk<'a> {
+    strand: Strand,
+    found: &'a mut Verified,
+}
+
+/// How far a walk has come.
+struct Place {
+    next_n: u64,
+    /// The link before the next entry; none where it cannot be known.
+    link: Option<Link>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, tx: &Tx<'_>, head: Option<&Head>, public: Option<&[u8]>) -> Result<()> {
+        let fork = fork_of(tx, self.strand)?;
+        let mut place = Place { next_n: fork + 1, link: link_at(tx, self.strand, fork)? };
+        let mut gaps = self.gaps(tx)?.into_iter().peekable();
+        let sql = "SELECT n, payload, payload_sha256, link FROM changes
+            WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 ORDER BY n";
+        let mut statement = tx.prepare(sql)?;
+        let mut rows = statement.query(self.strand.key())?;
+        let mut any = false;
+        while let Some(row) = rows.next()? {
+            any = true;
+            let n = count_at(row, 0)?;
+            if n <= fork {
+                self.fault(n, What::BelowFork);
+                continue;
+            }
+            if let Some((missing, link)) = gaps.next_if(|(missing, _)| missing.to < n)
+                && missing.from <= place.next_n
+            {
+                place = Place { next_n: missing.to + 1, link: Some(link) };
+                self.found.gaps.push(missing);
+            }
+            self.step(row, n, &mut place)?;
+        }
+        if any || head.is_some() {
+            self.found.chains += 1;
+            self.end(&place, head, public);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, row: &rusqlite::Row<'_>, n: u64, place: &mut Place) -> Result<()> {
+        self.found.entries += 1;
+        let hash = PayloadHash::from_bytes(row.get(2)?);
+        match row.get_ref(1)?.as_blob_or_null().map_err(rusqlite::Error::from)? {
+            Some(payload) if PayloadHash::of(payload) != hash => self.fault(n, What::Payload),
+            Some(_) => {}
+            None => self.found.without_payload += 1,
+        }
+        let link = Link::from_bytes(row.get(3)?);
+        if n != place.next_n {
+            self.fault(n, What::Missing);
+        } else if place.link.is_none_or(|before| before.next(n, &hash) != link) {
+            self.fault(n, What::Link);
+        }
+        // From here on by what is stored, so that one fault is told once.
+        *place = Place { next_n: n + 1, link: Some(link) };
+        Ok(())
+    }
+
+    fn end(&mut self, place: &Place, head: Option<&Head>, public: Option<&[u8]>) {
+        let Some(head) = head else { return self.fault(place.next_n, What::Head) };
+        if head.next_n != place.next_n || Some(head.link) != place.link {
+            self.fault(head.next_n.max(place.next_n), What::Head);
+        }
+        let signed = public.is_some_and(|key| {
+            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key);
+            key.verify(head.link.as_bytes(), &head.signature).is_ok()
+        });
+        if !signed {
+            self.fault(head.next_n.saturating_sub(1), What::Signature);
+        }
+    }
+
+    fn gaps(&self, tx: &Tx<'_>) -> Result<Vec<(Missing, Link)>> {
+        let Strand { device, incarnation, lane } = self.strand;
+        let sql = "SELECT from_n, to_n, link FROM gaps
+            WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 ORDER BY from_n";
+        tx.all(sql, self.strand.key(), |row| {
+            let (from, to) = (count_at(row, 0)?, count_at(row, 1)?);
+            Ok((Missing { device, incarnation, lane, from, to }, Link::from_bytes(row.get(2)?)))
+        })
+    }
+
+    fn fault(&mut self, n: u64, what: What) {
+        let Strand { device, incarnation, lane } = self.strand;
+        self.found.fault_count += 1;
+        if self.found.faults.len() < MOST_FAULTS {
+            self.found.faults.push(Fault { device, incarnation, lane, n, what });
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What needs somebody: a refused change, from the device to whoever settles it and back.
+
+use anyhow::{Context as _, Result};
+use carepost_protocol::change::Lane;
+use carepost_protocol::id::RecordId;
+use carepost_protocol::wire::heartbeat::{ChangeName, QueueState, Settlement};
+use carepost_tests::device::Device;
+use carepost_tests::fixture;
+use carepost_tests::world::{Server, items};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::cli::Terminal;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()> {
+    crate::install_provider();
+    let folder = TempDir::new()?;
+    let server = Server::start(&folder.path().join("server")).await?;
+    let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
+    let facility = organization.facility("Riverside", "ALF", Some(48), 40).await?;
+    let nora = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
+    let residents = facility.admit(&fixture::residents("R", 1, true)).await?;
+    let device =
+        Device::enroll(&folder.path().join("kiosk"), &server, server.devices.port(), &facility, "Hall")
+            .await?;
+    let actor = device.nurse(nora.id.parse()?);
+    let charted = |patient: &str, workflow: &str| -> Result<String> {
+        let fields =
+            json!({"note": "seen", "pulse_by_hand": 1.50}).as_object().cloned().unwrap_or_else(Map::new);
+        let mut change = device.vitals(&actor, patient.parse()?, fields);
+        change.workflow = Some(workflow.to_owned());
+        // Spaces and the order of keys are the device's own: an export has them to the byte.
+        Ok(serde_json::to_string(&change)?.replacen("{\"", "{  \"", 1))
+    };
+    let mut chain = device.chain(Lane::Care);
+    let nobody = RecordId::of_create(chain.incarnation, 99, device.clock.now()).to_string();
+    let entries = [charted(&residents[0], "rounds")?, charted(&nobody, "rounds")?];
+    let wire = device.wire(&server)?;
+    let kind = [("content-type", "application/json")];
+    let answer =
+        wire.send(Method::POST, "/api/v1/sync/push", &kind, chain.batch(&entries)?.into_bytes()).await?;
+    assert!(
+        items(&answer.body["verdicts"])?.iter().all(|run| run["verdict"] == "rejected"),
+        "{}",
+        answer.text
+    );
+
+    // The administrator sees both, and one to the byte.
+    let session = folder.path().join("session.json").display().to_string();
+    let terminal = Terminal { server: &server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let listed = items(&terminal.does(&["change", "list", "Riverside"]).await?)?;
+    let numbers: Vec<_> = listed.iter().filter_map(|change| change["n"].as_u64()).collect();
+    assert_eq!(numbers, [2, 1]);
+    assert!(listed[1]["detail"].as_str().context("a reason")?.contains("never published"), "{listed:?}");
+    let (id, life) = (device.grant.device_id.to_string(), chain.incarnation.to_string());
+    let name = |n: &'static str| [id.as_str(), life.as_str(), n];
+    let (code, shown, error) =
+        terminal.types(&[&["change", "show"], &name("1")[..], &["--json"]].concat()).await?;
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(serde_json::from_str::<Value>(&shown)?["reason"]["code"], "unknown_target");
+    let path = format!("/api/v1/devices/{id}/refused-changes/{life}/1");
+    let exported = organization.admin.call(Method::GET, &path, None).await?;
+    assert!(exported.text.contains(&format!("\"payload\":{}", entries[0])), "{}", exported.text);
+
+    // What was wrong is put right: the form is published, and the change stands as it was made.
+    let field = json!({"key": "note", "label": "Note", "type": "string"});
+    let by_hand = json!({"key": "pulse_by_hand", "label": "Pulse", "type": "number"});
+    let form = json!({"key": "rounds", "label": "Rounds", "fields": [field, by_hand]});
+    organization.admin.post("/api/v1/workflows", &form).await?;
+    let retried = terminal.does(&[&["change", "retry"], &name("1")[..]].concat()).await?;
+    assert_eq!(retried["settlement"], "applied", "{retried}");
+    assert_eq!(facility.records(&residents[0]).await?.len(), 1);
+    let discard = [&["change", "discard"], &name("2")[..], &["--reason", "entered for a drill"]].concat();
+    assert_eq!(terminal.does(&discard).await?["settlement"], "discarded");
+    let (code, _, error) = terminal.types(&discard).await?;
+    assert!(code == 1 && error.contains("settled already"), "{error}");
+    assert!(items(&terminal.does(&["change", "list", "Riverside"]).await?)?.is_empty());
+    assert!(items(&terminal.does(&["review", "list", "Riverside"]).await?)?.is_empty());
+
+    // The device hears of both, and of nothing it did not ask for.
+    let mut beat = device.heartbeat(QueueState::default());
+    beat.refused = [1, 2, 3].map(|n| ChangeName { incarnation: chain.incarnation, n }).to_vec();
+    let path = format!("/api/v1/devices/{id}/heartbeat");
+    let reply = wire.post(&path, &serde_json::to_value(&beat)?).await?;
+    let told: Vec<_> = items(&reply["settled"])?
+        .iter()
+        .map(|told| (told["n"].as_u64(), told["settlement"].clone(), told["seq"].is_u64()))
+        .collect();
+    let word = |settlement: Settlement| serde_json::to_value(settlement);
+    let expected =
+        [(Some(1), word(Settlement::Applied)?, true), (Some(2), word(Settlement::Discarded)?, false)];
+    assert_eq!(told, expected);
+
+    // Every look at it is written down, and so is who settled it and why.
+    let events = items(&organization.admin.get("/api/v1/audit-events?limit=1000").await?)?;
+    let about = |action: &str| {
+        let of = |event: &&Value| event["resource_type"] == "change" && event["action"] == action;
+        events.iter().filter(of).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!((about("view").len(), about("export").len(), about("execute").len()), (2, 2, 1));
+    assert_eq!(about("delete")[0]["details"]["reason"], "entered for a drill");
+    Ok(())
+}
