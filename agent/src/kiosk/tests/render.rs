@@ -1,10 +1,13 @@
 //! Pages made of plain values: nothing hostile gets through, every type of field has its control.
 
+use carepost_protocol::id::ReviewId;
 use carepost_protocol::workflow::FieldError;
 
 use super::super::form::{FormView, Returned};
+use super::super::looks;
 use super::super::page::{self, Shell};
 use super::*;
+use crate::desk::view::{Attention, Disputed, Question, Review, Saved, Todo};
 
 async fn read(response: axum::response::Response) -> String {
     String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
@@ -49,7 +52,38 @@ async fn hostile_names_and_labels_stay_words() {
     let screen = locked(Some(evil), Some(evil));
     let Screen::Locked(lock) = screen.clone() else { unreachable!() };
     let status = StatusLine { storage_trouble: Some(evil.to_owned()), ..calm() };
+    let mut person = resident(4, evil, evil);
+    person.mrn = evil.to_owned();
+    let refused = |todo| Attention {
+        n: 3,
+        what: evil.to_owned(),
+        resident: Some(person.clone()),
+        at: at("2026-05-01T14:10:00Z"),
+        author: evil.to_owned(),
+        answers: vec![(evil.to_owned(), evil.to_owned())],
+        why: vec![evil.to_owned()],
+        todo,
+    };
+    let attention = vec![refused(Todo::Author(evil.to_owned())), refused(Todo::Waits(evil.to_owned()))];
+    let saved = Saved { words: evil.to_owned(), by: evil.to_owned(), at: Timestamp::EPOCH, stands: true };
+    let field = Disputed { key: evil.to_owned(), label: evil.to_owned(), values: vec![saved] };
+    let review = |question| Review {
+        id: ReviewId::from_bytes([7; 16]),
+        base: 1,
+        token: "t".to_owned(),
+        resident: Some(person.clone()),
+        opened_at: Timestamp::EPOCH,
+        question,
+    };
+    let reviews = vec![
+        review(Question::Conflict(vec![field])),
+        review(Question::Duplicate(vec![person.clone()])),
+        review(Question::Amendments(page.entries[0].counts.clone())),
+        review(Question::Unknown),
+    ];
     for html in [
+        read(looks::attention(shell(&status), attention)).await,
+        read(looks::reviews(StatusCode::OK, shell(&calm()), reviews, Some(evil.to_owned()), false)).await,
         read(page::resident(shell(&status), page, true)).await,
         form(FormView::again(&asked, Returned::Faults(faults))).await,
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
