@@ -19,7 +19,7 @@ use carepost_protocol::role::{Actor, Chart, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::pull::{Cursor, Standing};
 use fastrand::Rng;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::facility::{Enrolled, Place, START, Template, millis};
 
@@ -30,6 +30,17 @@ pub(super) struct Made {
     pub(super) mark: i64,
     /// How often the server must have it in the end.
     pub(super) due: Due,
+}
+
+/// What somebody saves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Saves {
+    /// A record with a mark that no other change has.
+    Record,
+    /// A record that breaks a rule.
+    Nonsense,
+    /// Another room for the resident.
+    Room,
 }
 
 /// How often a change must be in its facility's feed in the end.
@@ -209,8 +220,8 @@ impl Device {
         self.folder.with_extension("copy")
     }
 
-    /// Somebody charts on it: a mark that no other change has, for one of the residents.
-    pub(super) fn save(&mut self, now: Duration, mark: i64, valid: bool, resident: usize) -> Result<bool> {
+    /// Somebody saves something about one of the residents.
+    pub(super) fn save(&mut self, now: Duration, mark: i64, what: Saves, resident: usize) -> Result<bool> {
         let wall = self.wall(now);
         let Some(live) = &mut self.live else { return Ok(false) };
         let (time, quality) = live.clock.now(wall, now);
@@ -218,7 +229,7 @@ impl Device {
         let permit =
             authorize::<Chart>(&live.nurse, Resource::Facility(grant.organization_id, grant.facility_id))?;
         let patient = self.place.patients[resident % self.place.patients.len()];
-        let change = Change {
+        let charted = Change {
             actor: live.nurse.user,
             session: live.nurse.session,
             assignment: grant.assignment_id,
@@ -229,18 +240,34 @@ impl Device {
             patient: Some(patient),
             workflow: Some("marks".into()),
             schema_version: Some(1),
-            fields: json!({ "mark": if valid { mark } else { -mark } })
-                .as_object()
-                .cloned()
-                .unwrap_or_default(),
+            fields: fields("mark", json!(if what == Saves::Nonsense { -mark } else { mark })),
             recorded_at: time,
             clock_quality: quality,
             supersedes: None,
         };
+        let change = match what {
+            Saves::Record | Saves::Nonsense => charted,
+            // Whoever edits has seen all that the mirror has.
+            Saves::Room => Change {
+                kind: ChangeKind::Patch,
+                collection: Collection::Patients,
+                record: Some(patient.into()),
+                base_seq: live.mirror.cursor()?.map(|cursor| cursor.seq),
+                workflow: None,
+                schema_version: None,
+                fields: fields("room", json!(format!("R{mark}"))),
+                ..charted
+            },
+        };
         let entry = Entry { change: &change, token: &format!("form-{mark}") };
         let audit = heard_of(time, quality, mark);
         live.outbox.append(&permit, entry, |_| vec![audit])?;
-        self.made.push(Made { mark, due: if valid { Due::Once } else { Due::Never } });
+        match what {
+            Saves::Record => self.made.push(Made { mark, due: Due::Once }),
+            Saves::Nonsense => self.made.push(Made { mark, due: Due::Never }),
+            // Whether it stands is the merge's to say; that it is taken shows in what is refused.
+            Saves::Room => {}
+        }
         Ok(true)
     }
 
@@ -308,6 +335,10 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
         std::fs::copy(file.path(), to.join(file.file_name()))?;
     }
     Ok(())
+}
+
+fn fields(key: &str, value: Value) -> Map<String, Value> {
+    [(key.to_owned(), value)].into_iter().collect()
 }
 
 pub(super) fn mirror_key() -> FileKey {

@@ -15,6 +15,7 @@ use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, Standing};
 use carepost_protocol::wire::push::{MAX_BYTES, PushReceipt, VerdictRun};
 use carepost_server::store::Page;
 
+use super::device::Saves;
 use super::{Planted, Story, Weather};
 
 /// Small pages, so that even a short feed has several.
@@ -267,9 +268,14 @@ impl Story {
             return Ok(());
         }
         self.queue.marks += 1;
-        let (mark, valid, resident) = (self.queue.marks, self.rng.u32(0..12) > 0, self.rng.usize(0..3));
-        if self.devices[at].save(self.now, mark, valid, resident)? {
-            self.note(&format!("device {at} saves {mark}"));
+        let (mark, resident) = (self.queue.marks, self.rng.usize(0..3));
+        let what = match self.rng.u32(0..12) {
+            0 => Saves::Nonsense,
+            1 | 2 => Saves::Room,
+            _ => Saves::Record,
+        };
+        if self.devices[at].save(self.now, mark, what, resident)? {
+            self.note(&format!("device {at} saves {mark}: {what:?}"));
             for lane in Lane::ALL {
                 self.engine(at, SyncEvent::Saved(lane))?;
             }
