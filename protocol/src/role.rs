@@ -180,6 +180,13 @@ impl Act for ReadPatients {
     const ACTION: Action = Action::ReadPatients;
 }
 
+/// See [`Action::ManagePatients`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManagePatients {}
+impl Act for ManagePatients {
+    const ACTION: Action = Action::ManagePatients;
+}
+
 /// See [`Action::Chart`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chart {}

@@ -90,6 +90,22 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     let records = riverside.has_records(&id, 1).await?;
     assert_eq!(records[0]["values"]["position"], "Lying");
 
+    // Edit, correction: the forms open filled in, the earlier version is a touch away.
+    page.touch("#edit").await?;
+    page.sees(&["Edit resident", "Lives here"]).await?;
+    assert_eq!(page.script(&typed("name")).await?, json!(name));
+    album.keep(&page, "edit").await?;
+    page.touch(".back").await?;
+    page.touch("[id^=correct-]").await?;
+    page.sees(&["You correct an entry"]).await?;
+    assert_eq!(page.script(&typed("pulse")).await?, json!("71"));
+    page.fill("[name=pulse]", "77").await?;
+    page.touch_words("Save").await?;
+    page.sees(&["Corrected", "by N. Q.", "77 bpm", "1 earlier version"]).await?;
+    page.touch("summary").await?;
+    page.sees(&["71 bpm"]).await?;
+    album.keep(&page, "corrected").await?;
+
     // Her own badge locks; nothing of a resident is left to read, nor to go back to.
     kiosk.tap(&nora.uid).await?;
     page.sees(&["Tap your badge", "Undo lock"]).await?;

@@ -17,6 +17,7 @@ mod browser;
 mod cli;
 mod clocks;
 mod digest;
+mod edits;
 mod figures;
 mod full_disk;
 mod isolation;

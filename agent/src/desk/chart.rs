@@ -3,18 +3,15 @@
 use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
-use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, RecordId, SessionId, UserId};
-use carepost_protocol::record::Collection;
-use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients};
 use carepost_protocol::workflow::Workflow;
-use serde_json::{Map, Value};
 
 use super::lock;
 use super::noted::Page;
-use super::view::{FormPage, NotSaved, Refused, SessionKey};
+use super::sheet::Writer;
+use super::view::{Form, FormPage, NotSaved, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
-use crate::outbox::{Entry, OutboxError};
+use crate::outbox::{Entry, OutboxError, Saved};
 
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
@@ -25,83 +22,92 @@ const LATE_DRAFT: Duration = Duration::from_secs(60);
 pub(super) struct OpenForm {
     session: SessionId,
     user: UserId,
-    patient: PatientId,
-    workflow: String,
+    form: Form,
+    asks: Vec<String>,
     /// When the screen locked over it, first.
     locked: Option<Duration>,
 }
 
 impl OpenForm {
-    fn is(&self, on: &SessionKey, patient: PatientId, workflow: &str) -> bool {
-        on.names(self.session) && self.patient == patient && self.workflow == workflow
+    fn is(&self, on: &SessionKey, form: &Form) -> bool {
+        on.names(self.session) && self.form == *form
     }
 }
 
 impl Ward {
-    pub(super) fn form(&self, on: &SessionKey, id: PatientId, key: &str) -> Result<FormPage, Refused> {
-        let page = Page::form(id);
-        let (permit, chart) = self.may_chart(on, &page)?;
-        let resident = self.find(&permit, id, &page)?;
-        let workflow = self.workflow(key)?;
-        let Actor { user, session, .. } = *chart.actor();
-        let draft = self.outbox.draft(user, id, key).map_err(storage)?;
+    pub(super) fn form(&self, on: &SessionKey, form: &Form) -> Result<FormPage, Refused> {
+        let page = Page::form(form);
+        let sheet = self.sheet(on, form, Some(&page))?;
+        let actor = *sheet.writer.actor();
+        let of = form.draft();
+        let draft = self.outbox.draft(actor.user, of.patient(), &of.name()).map_err(storage)?;
         let from_draft = draft.is_some();
-        let answers = draft.unwrap_or_else(|| {
-            let defaults = workflow.fields.iter().filter_map(|field| {
-                field.default.as_ref().map(|default| (field.key.clone(), default.clone()))
-            });
-            defaults.collect()
-        });
-        let shown = OpenForm { session, user, patient: id, workflow: key.to_owned(), locked: None };
+        let shown = OpenForm {
+            session: actor.session,
+            user: actor.user,
+            form: form.clone(),
+            asks: asks(&sheet.workflow),
+            locked: None,
+        };
         *lock(&self.form) = Some(shown);
         if !self.is_open(on) {
             // The screen locked before the form was noted, so nobody will say so any more.
             self.form_locked();
         }
         let token = hex(&self.clock.random::<16>());
-        self.note(permit.actor(), &page, true);
-        Ok(FormPage { resident, workflow, answers, from_draft, token })
+        self.note(&actor, &page.about(sheet.resident.as_ref()), true);
+        Ok(FormPage {
+            form: form.clone(),
+            resident: sheet.resident,
+            workflow: sheet.workflow,
+            answers: draft.unwrap_or(sheet.answers),
+            from_draft,
+            token,
+            refusal: sheet.refusal,
+            faults: sheet.faults,
+        })
     }
 
     pub(super) fn save(
         &self,
         on: &SessionKey,
-        id: PatientId,
-        key: &str,
+        form: &Form,
         token: &str,
         answers: &[(String, String)],
-    ) -> Result<(), NotSaved> {
-        let page = Page::entry(id);
-        let (read, permit) = match self.may_chart(on, &page) {
-            Ok(permits) => permits,
+    ) -> Result<PatientId, NotSaved> {
+        let page = Page::entry(form);
+        let sheet = match self.sheet(on, form, Some(&page)) {
+            Ok(sheet) => sheet,
             Err(Refused::Locked) => {
                 // The screen locked under her hands: what she typed waits for her as a draft.
-                self.keep_draft(on, id, key, answers)?;
+                self.keep_draft(on, form, answers)?;
                 return Err(Refused::Locked.into());
             }
             Err(refused) => return Err(refused.into()),
         };
-        self.find(&read, id, &page)?;
-        let workflow = self.workflow(key)?;
-        let typed = answers.iter().map(|(key, text)| (key.as_str(), text.as_str()));
-        let fields = workflow.parse_form(typed).map_err(NotSaved::Answers)?;
-        let actor = *permit.actor();
-        let change = self.change(&actor, id, workflow, fields);
+        let change = self.change(&sheet, answers)?;
+        let saved = self.append(&sheet.writer, Entry { change: &change, token }, &page)?;
+        lock(&self.form).take_if(|open| open.is(on, form));
+        Ok(sheet.resident.map_or_else(|| saved.record.into(), |resident| resident.id))
+    }
+
+    /// Appends a change with the audit event that it was made; the page says what it is.
+    pub(super) fn append(&self, writer: &Writer, entry: Entry<'_>, page: &Page) -> Result<Saved, NotSaved> {
+        let actor = *writer.actor();
         let waiting = self.take_waiting();
         let earlier = self.to_write(&waiting);
-        let entry = Entry { change: &change, token };
         let audit = |record: RecordId| {
-            let mut made = self.access(&actor, &page, true);
+            let mut made = self.access(&actor, page, true);
             made.resource_id = Some(record.to_string());
+            made.patient_id = made.patient_id.or(entry.change.patient);
             earlier.iter().cloned().chain([made]).collect()
         };
-        match self.with_room(|| self.outbox.append(&permit, entry, audit)) {
-            Ok(_) => {
+        match self.with_room(|| writer.append(&self.outbox, entry, audit)) {
+            Ok(saved) => {
                 self.entry_worked();
                 self.session_on(SessionEvent::Touched);
-                lock(&self.form).take_if(|form| form.is(on, id, key));
                 self.saved.notify_one();
-                Ok(())
+                Ok(saved)
             }
             Err(
                 error @ (OutboxError::SavedDifferently { .. }
@@ -125,9 +131,9 @@ impl Ward {
                 | OutboxError::Random),
             ) => {
                 // That it failed is written down once the disk takes something, and shows that it does.
-                let failed = self.access(&actor, &page, false);
+                let failed = self.access(&actor, page, false);
                 self.put_back(waiting, vec![failed]);
-                let bytes = serde_json::to_vec(&change).map_or(0, |payload| payload.len());
+                let bytes = serde_json::to_vec(entry.change).map_or(0, |payload| payload.len());
                 self.entry_failed(bytes, &error);
                 Err(NotSaved::Storage(error.to_string()))
             }
@@ -137,17 +143,16 @@ impl Ward {
     pub(super) fn keep_draft(
         &self,
         on: &SessionKey,
-        id: PatientId,
-        key: &str,
+        form: &Form,
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
-        let user = self.typist(on, id, key)?;
+        let (user, asks) = self.typist(on, form)?;
         // Only what the form asks is kept, and one answer to each question, so that nothing grows
         // without bound. As in a save, the last answer counts.
-        let answer = |field: &str| answers.iter().rfind(|(name, _)| name == field).cloned();
-        let asked: Vec<(String, String)> =
-            self.workflow(key)?.fields.iter().filter_map(|field| answer(&field.key)).collect();
-        self.outbox.put_draft(user, id, key, &asked, self.clock.now()).map_err(|error| {
+        let answer = |field: &String| answers.iter().rfind(|(name, _)| name == field).cloned();
+        let asked: Vec<(String, String)> = asks.iter().filter_map(answer).collect();
+        let of = form.draft();
+        self.outbox.put_draft(user, of.patient(), &of.name(), &asked, self.clock.now()).map_err(|error| {
             let too_long = matches!(error, OutboxError::TooLarge { .. });
             if too_long { Refused::TooLong } else { storage(error) }
         })
@@ -160,63 +165,37 @@ impl Ward {
         }
     }
 
-    fn may_chart(
-        &self,
-        on: &SessionKey,
-        page: &Page,
-    ) -> Result<(Permit<ReadPatients>, Permit<Chart>), Refused> {
-        Ok((self.permit::<ReadPatients>(on, page)?, self.permit::<Chart>(on, page)?))
-    }
-
-    /// Who types into a form: whoever's session the page was made for. While that is open it may be any
-    /// form about somebody who is here; afterwards only the one that was shown.
-    fn typist(&self, on: &SessionKey, id: PatientId, key: &str) -> Result<UserId, Refused> {
-        let permits =
-            self.authorized::<Chart>(on).and_then(|it| Ok((it, self.authorized::<ReadPatients>(on)?)));
-        match permits {
-            Ok((chart, read)) => {
-                self.mirror.resident(&read, id).map_err(storage)?.ok_or(Refused::NoSuchResident)?;
-                if let Some(form) = lock(&self.form).as_mut().filter(|form| form.is(on, id, key)) {
+    /// Who types into a form, and what it asks: whoever's session the page was made for. While that is
+    /// open it may be any form about somebody who is here; afterwards only the one that was shown.
+    fn typist(&self, on: &SessionKey, form: &Form) -> Result<(UserId, Vec<String>), Refused> {
+        match self.sheet(on, form, None) {
+            Ok(sheet) => {
+                if let Some(open) = lock(&self.form).as_mut().filter(|open| open.is(on, form)) {
                     // The session was resumed, and the page is in use again.
-                    form.locked = None;
+                    open.locked = None;
                 }
-                Ok(chart.actor().user)
+                Ok((sheet.writer.actor().user, asks(&sheet.workflow)))
             }
-            Err((Refused::Locked, _)) => self.late_typist(on, id, key).ok_or(Refused::Locked),
-            Err((refused, _)) => Err(refused),
+            Err(Refused::Locked) => self.late_typist(on, form).ok_or(Refused::Locked),
+            Err(refused) => Err(refused),
         }
     }
 
     /// To whom the form was shown, if its session left the screen only a moment ago; whoever is signed
     /// in now.
-    fn late_typist(&self, on: &SessionKey, id: PatientId, key: &str) -> Option<UserId> {
-        let form = lock(&self.form);
-        let form = form.as_ref().filter(|form| form.is(on, id, key))?;
+    fn late_typist(&self, on: &SessionKey, form: &Form) -> Option<(UserId, Vec<String>)> {
+        let open = lock(&self.form);
+        let open = open.as_ref().filter(|open| open.is(on, form))?;
         // The lock may be due and not yet have happened.
         let now = self.clock.monotonic();
-        let late = now.saturating_sub(form.locked.unwrap_or(now));
-        (late < LATE_DRAFT).then_some(form.user)
+        let late = now.saturating_sub(open.locked.unwrap_or(now));
+        (late < LATE_DRAFT).then(|| (open.user, open.asks.clone()))
     }
+}
 
-    fn change(&self, actor: &Actor, id: PatientId, workflow: Workflow, fields: Map<String, Value>) -> Change {
-        let (recorded_at, clock_quality) = self.clock.stamp();
-        Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: self.grant.assignment_id,
-            kind: ChangeKind::Create,
-            collection: Collection::Records,
-            record: None,
-            base_seq: None,
-            patient: Some(id),
-            workflow: Some(workflow.key),
-            schema_version: Some(workflow.version),
-            fields,
-            recorded_at,
-            clock_quality,
-            supersedes: None,
-        }
-    }
+/// The keys of what a form asks, and of what it carries along.
+fn asks(workflow: &Workflow) -> Vec<String> {
+    workflow.fields.iter().map(|field| field.key.clone()).chain([SEEN.to_owned()]).collect()
 }
 
 #[cfg(test)]
@@ -229,6 +208,6 @@ impl Ward {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

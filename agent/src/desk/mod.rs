@@ -4,9 +4,14 @@
 //! The desk never waits for the network. Its calls touch files, so async code calls them from a
 //! blocking thread.
 
+mod attention;
 mod chart;
 mod copied;
+mod entries;
 mod noted;
+mod residents;
+mod reviews;
+mod sheet;
 mod taps;
 pub mod view;
 mod ward;
@@ -15,7 +20,7 @@ mod words;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use tokio::sync::watch;
@@ -24,8 +29,8 @@ use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
 
 pub use view::{
-    EnrollStep, Enrolling, Entry, FormPage, Link, Locked, Mark, NotSaved, Open, PinPad, Refused,
-    ResidentPage, Residents, Screen, Sending, SessionKey, StatusLine, SyncView,
+    Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Link, Locked, Mark, NotSaved, Open, PinPad,
+    Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, StatusLine, SyncView,
 };
 pub use ward::{Ward, WardParts};
 
@@ -89,6 +94,7 @@ impl Desk {
             waiting: 0,
             oldest_waiting: None,
             wedged: 0,
+            reviews: 0,
             loading: false,
             differs: Vec::new(),
             sync,
@@ -256,23 +262,23 @@ impl Desk {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn form(&self, on: &SessionKey, id: PatientId, workflow: &str) -> Result<FormPage, Refused> {
-        self.enrolled()?.form(on, id, workflow)
+    pub fn form(&self, on: &SessionKey, form: &Form) -> Result<FormPage, Refused> {
+        self.enrolled()?.form(on, form)
     }
 
-    /// Saves a filled-in form: when this returns, the entry is durable on the device.
+    /// Saves a filled-in form: when this returns, the entry is durable on the device. Says whom it is
+    /// about.
     ///
     /// # Errors
     /// See [`NotSaved`]; nothing of the entry is kept then but its draft.
     pub fn save(
         &self,
         on: &SessionKey,
-        id: PatientId,
-        workflow: &str,
+        form: &Form,
         token: &str,
         answers: &[(String, String)],
-    ) -> Result<(), NotSaved> {
-        let saved = self.enrolled()?.save(on, id, workflow, token, answers);
+    ) -> Result<PatientId, NotSaved> {
+        let saved = self.enrolled()?.save(on, form, token, answers);
         self.changed();
         saved
     }
@@ -285,11 +291,42 @@ impl Desk {
     pub fn keep_draft(
         &self,
         on: &SessionKey,
-        id: PatientId,
-        workflow: &str,
+        form: &Form,
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
-        self.enrolled()?.keep_draft(on, id, workflow, answers)
+        self.enrolled()?.keep_draft(on, form, answers)
+    }
+
+    /// What the server refused of this device.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn attention(&self, on: &SessionKey) -> Result<Vec<Attention>, Refused> {
+        self.enrolled()?.attention(on)
+    }
+
+    /// What somebody has to look at.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn reviews(&self, on: &SessionKey) -> Result<Vec<Review>, Refused> {
+        self.enrolled()?.reviews(on)
+    }
+
+    /// Closes a review: when this returns, the decision is durable on the device.
+    ///
+    /// # Errors
+    /// See [`NotSaved`]; nothing is kept then.
+    pub fn close_review(
+        &self,
+        on: &SessionKey,
+        id: ReviewId,
+        token: &str,
+        answers: &[(String, String)],
+    ) -> Result<(), NotSaved> {
+        let closed = self.enrolled()?.close_review(on, id, token, answers);
+        self.changed();
+        closed
     }
 
     fn standing(&self) -> Standing {

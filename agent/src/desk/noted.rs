@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::Actor;
 
 use super::lock;
+use super::view::Form;
 use super::ward::Ward;
 use crate::outbox::OutboxError;
 
@@ -34,13 +36,42 @@ impl Page {
         Self { patient: Some(id), endpoint: "/residents", ..Self::RESIDENTS }
     }
 
-    pub(super) const fn form(id: PatientId) -> Self {
-        Self { patient: Some(id), endpoint: "/residents/chart", ..Self::RESIDENTS }
+    /// What was refused on this device.
+    pub(super) const ATTENTION: Self = Self { resource: "record", endpoint: "/attention", ..Self::RESIDENTS };
+
+    /// What somebody has to look at.
+    pub(super) const REVIEWS: Self = Self { resource: "review", endpoint: "/reviews", ..Self::RESIDENTS };
+
+    pub(super) const fn form(form: &Form) -> Self {
+        let (patient, endpoint) = match form {
+            Form::Chart(patient, _) => (Some(*patient), "/residents/chart"),
+            Form::Correct(patient, _) => (Some(*patient), "/residents/correct"),
+            Form::Admit => (None, "/admit"),
+            Form::Edit(patient) => (Some(*patient), "/residents/edit"),
+            Form::Again(_) => (None, "/attention"),
+        };
+        Self { patient, endpoint, ..Self::RESIDENTS }
     }
 
-    /// An entry to be made about a resident.
-    pub(super) const fn entry(id: PatientId) -> Self {
-        Self { action: AuditAction::Create, resource: "record", ..Self::form(id) }
+    /// The same, where it turned out whom it is about.
+    pub(super) fn about(self, resident: Option<&PatientDocument>) -> Self {
+        Self { patient: resident.map(|resident| resident.id).or(self.patient), ..self }
+    }
+
+    /// What a form makes.
+    pub(super) const fn entry(form: &Form) -> Self {
+        let (action, resource) = match form {
+            Form::Chart(_, _) | Form::Again(_) => (AuditAction::Create, "record"),
+            Form::Correct(_, _) => (AuditAction::Update, "record"),
+            Form::Admit => (AuditAction::Create, "patient"),
+            Form::Edit(_) => (AuditAction::Update, "patient"),
+        };
+        Self { action, resource, ..Self::form(form) }
+    }
+
+    /// A review that is closed.
+    pub(super) const fn closing(patient: PatientId) -> Self {
+        Self { action: AuditAction::Update, patient: Some(patient), ..Self::REVIEWS }
     }
 }
 

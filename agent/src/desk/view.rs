@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carepost_protocol::id::{DeviceUuid, SessionId};
+use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
@@ -149,6 +149,8 @@ pub struct StatusLine {
     pub oldest_waiting: Option<Duration>,
     /// Entries that the server refused and a person must look at.
     pub wedged: u64,
+    /// Reviews that are open, for whoever is signed in and may close them.
+    pub reviews: u64,
     /// The first copy of the facility's data is still on its way.
     pub loading: bool,
     /// The collections whose copy differs from the server's: they are being fetched again.
@@ -215,11 +217,43 @@ pub enum Link {
     },
 }
 
+/// The answer in which a form carries what it showed when it was opened, so that only what was changed
+/// is an edit.
+pub const SEEN: &str = "_seen";
+/// The answer in which a review carries the version that was shown.
+pub const BASE: &str = "_base";
+
+/// Which form is shown, or was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// A new entry about a resident, by the workflow's key.
+    Chart(PatientId, String),
+    /// A correction of a record about a resident.
+    Correct(PatientId, RecordId),
+    /// An admission.
+    Admit,
+    /// Who a resident is, and where.
+    Edit(PatientId),
+    /// A refused change, by its number in the care lane: to be corrected by whoever made it.
+    Again(u64),
+}
+
+/// A resident as the device knows them: edits that wait are laid over what the server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resident {
+    /// Who it is.
+    pub document: PatientDocument,
+    /// How far the last edit here has come; none where nothing waits.
+    pub mark: Option<Mark>,
+}
+
 /// The residents of the facility.
 #[derive(Debug, Clone)]
 pub struct Residents {
     /// By room, then name.
-    pub residents: Vec<PatientDocument>,
+    pub residents: Vec<Resident>,
+    /// Whether the user may admit residents.
+    pub may_admit: bool,
     /// Whether this is all of them; if not, say "still loading", never "none".
     pub complete: bool,
 }
@@ -228,22 +262,41 @@ pub struct Residents {
 #[derive(Debug, Clone)]
 pub struct ResidentPage {
     /// Who it is.
-    pub resident: PatientDocument,
+    pub resident: Resident,
+    /// Whether the user may change who and where the resident is.
+    pub may_edit: bool,
     /// What can be charted.
     pub workflows: Vec<Workflow>,
     /// What was charted, latest first, entries not yet sent laid over what the server has.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Charted>,
     /// Whether the list of entries is complete; if not, say "still loading".
     pub complete: bool,
 }
 
-/// One charted entry.
+/// An entry with its corrections.
+#[derive(Debug, Clone)]
+pub struct Charted {
+    /// What counts: one version, unless corrections were made side by side.
+    pub counts: Vec<Entry>,
+    /// The versions before, latest first.
+    pub earlier: Vec<Entry>,
+}
+
+/// One version of a charted entry.
 #[derive(Debug, Clone)]
 pub struct Entry {
+    /// The record.
+    pub record: RecordId,
+    /// Whether it corrects another.
+    pub is_correction: bool,
+    /// Whether the user may correct it here.
+    pub may_correct: bool,
     /// The workflow's label.
     pub workflow: String,
     /// Who charted it, by name.
     pub author: String,
+    /// The same, by initials.
+    pub initials: String,
     /// When.
     pub recorded_at: Timestamp,
     /// The answers: label and value in words, in the order of the form.
@@ -266,8 +319,10 @@ pub enum Mark {
 /// A form to fill in.
 #[derive(Debug, Clone)]
 pub struct FormPage {
-    /// About whom.
-    pub resident: PatientDocument,
+    /// Which it is.
+    pub form: Form,
+    /// About whom; nobody yet where somebody is admitted.
+    pub resident: Option<PatientDocument>,
     /// What it asks.
     pub workflow: Workflow,
     /// What is filled in already, as typed: defaults, or the user's draft.
@@ -276,6 +331,100 @@ pub struct FormPage {
     pub from_draft: bool,
     /// Names this one form, so that sending it twice saves it once.
     pub token: String,
+    /// Why the server refused what is corrected here, in words.
+    pub refusal: Option<String>,
+    /// Which answers it refused.
+    pub faults: Vec<FieldError>,
+}
+
+/// A change made on this device that the server refused.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    /// Its number in the care lane.
+    pub n: u64,
+    /// What it is, such as "Vital signs".
+    pub what: String,
+    /// About whom, where that is known.
+    pub resident: Option<PatientDocument>,
+    /// When it was made.
+    pub at: Timestamp,
+    /// By whom: initials.
+    pub author: String,
+    /// What was entered, in words.
+    pub answers: Vec<(String, String)>,
+    /// Why it was refused, in sentences.
+    pub why: Vec<String>,
+    /// What to do about it.
+    pub todo: Todo,
+}
+
+/// What to do about a refused change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Todo {
+    /// Whoever is signed in made it, and can correct it here.
+    Correct,
+    /// Its author has to correct it, by name.
+    Author(String),
+    /// It goes on by itself once another is corrected: which.
+    Waits(String),
+    /// Whoever looks at the review again settles it.
+    Review,
+    /// Nobody can at this screen.
+    Administrator,
+}
+
+/// What somebody has to look at.
+#[derive(Debug, Clone)]
+pub struct Review {
+    /// The review.
+    pub id: ReviewId,
+    /// The version that is shown.
+    pub base: u64,
+    /// Names this one form.
+    pub token: String,
+    /// About whom, where that is known.
+    pub resident: Option<PatientDocument>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// What there is to decide.
+    pub question: Question,
+}
+
+/// What there is to decide.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// Which value is right, of each field.
+    Conflict(Vec<Disputed>),
+    /// Whether these are one person.
+    Duplicate(Vec<PatientDocument>),
+    /// Whether these corrections of one entry were seen.
+    Amendments(Vec<Entry>),
+    /// A kind that this build does not know.
+    Unknown,
+}
+
+/// A field with more than one saved value.
+#[derive(Debug, Clone)]
+pub struct Disputed {
+    /// The field's key.
+    pub key: String,
+    /// What people call it.
+    pub label: String,
+    /// Its values, oldest first.
+    pub values: Vec<Saved>,
+}
+
+/// A value that somebody saved.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// In words.
+    pub words: String,
+    /// Who saved it: initials.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Whether it is what the resident's page says now.
+    pub stands: bool,
 }
 
 /// Why something is not shown.
@@ -290,6 +439,18 @@ pub enum Refused {
     /// There is no such resident in this facility.
     #[error("there is no such resident here")]
     NoSuchResident,
+    /// There is no such record about that resident.
+    #[error("this entry is not on this device; it may still be loading")]
+    NoSuchRecord,
+    /// No refused change has that number any more.
+    #[error("this entry needs no attention any more")]
+    NotRefused,
+    /// Somebody else made it.
+    #[error("only whoever made this entry can correct it")]
+    NotYours,
+    /// There is no such review, or it is closed.
+    #[error("this has been looked at already")]
+    NoSuchReview,
     /// There is no such workflow, or it is switched off.
     #[error("there is no such form here")]
     NoSuchWorkflow,
@@ -350,4 +511,11 @@ fn word(value: &Value, unit: Option<&str>) -> String {
 
 fn looks_like_datetime(text: &str) -> bool {
     text.len() == 16 && text.as_bytes().get(10) == Some(&b'T') && text.as_bytes().get(4) == Some(&b'-')
+}
+
+/// A name as it is shown short: "N. Q." for Nina Quill.
+#[must_use]
+pub fn initials(name: &str) -> String {
+    let letters = name.split_whitespace().filter_map(|word| word.chars().next());
+    letters.map(|letter| format!("{letter}.")).collect::<Vec<_>>().join(" ")
 }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use carepost_agent_core::session::{SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle};
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::{Collection, PatientDocument};
-use carepost_protocol::role::{Act, Actor, Chart, Permit, ReadPatients};
-use carepost_protocol::time::Timestamp;
+use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::workflow::Workflow;
 use tokio::sync::Notify;
@@ -15,18 +14,15 @@ use zeroize::Zeroizing;
 
 use super::chart::OpenForm;
 use super::noted::{LastRead, Page, Unsaved};
-use super::view::{
-    Entry, Locked, Mark, Open, PinPad, Refused, ResidentPage, Residents, Screen, SessionKey, StatusLine,
-    in_words,
-};
+use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, StatusLine};
 use super::{lock, words};
 use crate::badge::Feedback;
 use crate::clock::Clock;
 use crate::mirror::Mirror;
-use crate::outbox::{Outbox, Progress};
+use crate::outbox::Outbox;
 
 /// How many of a resident's records a page shows.
-const SHOWN_RECORDS: usize = 50;
+pub(super) const SHOWN_RECORDS: usize = 50;
 
 /// See the module.
 pub struct Ward {
@@ -175,6 +171,10 @@ impl Ward {
             }
             Err(error) => status.storage_trouble = Some(error.to_string()),
         }
+        let actor = lock(&self.session).actor(self.clock.monotonic());
+        if let Some(actor) = actor {
+            status.reviews = self.count_reviews(&SessionKey::of(actor.session));
+        }
         status.loading = !self.is_loaded(Collection::Patients);
         status.differs = self.differing();
         if let Some(trouble) = &lock(&self.unsaved).trouble {
@@ -186,89 +186,24 @@ impl Ward {
         self.mirror.is_complete(collection).unwrap_or(false)
     }
 
-    pub(super) fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
-        let page = Page::RESIDENTS;
-        let permit = self.permit::<ReadPatients>(on, &page)?;
-        // Whether it is complete is asked first, because a page that arrives in between only adds, and
-        // again, because a damaged mirror may have been made anew.
-        let complete = self.is_loaded(Collection::Patients);
-        let residents = self.mirror.residents(&permit).map_err(storage)?;
-        let complete = complete && self.is_loaded(Collection::Patients);
-        self.note(permit.actor(), &page, true);
-        Ok(Residents { residents, complete })
-    }
-
     pub(super) fn resident(&self, on: &SessionKey, id: PatientId) -> Result<ResidentPage, Refused> {
         let page = Page::resident(id);
         let permit = self.permit::<ReadPatients>(on, &page)?;
         let complete = self.is_loaded(Collection::Records);
-        let resident = self.find(&permit, id, &page)?;
+        let resident = self.resident_here(&permit, id)?.ok_or_else(|| {
+            self.note(permit.actor(), &page, false);
+            Refused::NoSuchResident
+        })?;
         let mut workflows = self.mirror.workflows().map_err(storage)?;
-        let entries = self.entries(&permit, id, &workflows)?;
+        let may_chart = self.authorized::<Chart>(on).is_ok();
+        let entries = self.entries(&permit, id, &workflows, may_chart)?;
         let complete = complete && self.is_loaded(Collection::Records);
         self.note(permit.actor(), &page, true);
-        if self.authorized::<Chart>(on).is_err() {
+        if !may_chart {
             workflows.clear();
         }
-        Ok(ResidentPage { resident, workflows, entries, complete })
-    }
-
-    /// What the server has, with what waits in the outbox laid over it. The cursor is read first, then
-    /// the outbox, then the mirror: an entry that arrives in between is in both and dropped here by its
-    /// id, and none is missing between its receipt and its return.
-    fn entries(
-        &self,
-        permit: &Permit<ReadPatients>,
-        id: PatientId,
-        workflows: &[Workflow],
-    ) -> Result<Vec<Entry>, Refused> {
-        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
-        let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
-        let records = self.mirror.records(permit, id, SHOWN_RECORDS).map_err(storage)?;
-        let workflow = |key: &str| workflows.iter().find(|workflow| workflow.key == key);
-        let label =
-            |key: &str| workflow(key).map_or_else(|| key.to_owned(), |workflow| workflow.label.clone());
-        // The mirror's order stands, though a clock that was ahead may have stamped one of its records.
-        let now = self.clock.now();
-        let mut latest = now;
-        let mut entries: Vec<(Timestamp, Entry)> = pending
-            .into_iter()
-            .rev()
-            .filter(|pending| records.iter().all(|record| record.id != pending.record))
-            .map(|pending| {
-                let key = pending.change.workflow.unwrap_or_default();
-                let entry = Entry {
-                    workflow: label(&key),
-                    author: self.name_of(pending.change.actor),
-                    recorded_at: pending.change.recorded_at,
-                    answers: in_words(workflow(&key), &pending.change.fields),
-                    mark: match pending.progress {
-                        Progress::Queued => Mark::SavedHere,
-                        Progress::Acknowledged => Mark::Sent,
-                        Progress::Wedged(reason) => Mark::NeedsAttention(reason),
-                    },
-                };
-                (entry.recorded_at.min(now), entry)
-            })
-            .collect();
-        entries.extend(records.into_iter().map(|record| {
-            latest = latest.min(record.recorded_at);
-            let entry = Entry {
-                workflow: label(&record.workflow),
-                author: self.name_of(record.recorded_by),
-                recorded_at: record.recorded_at,
-                answers: in_words(workflow(&record.workflow), &record.values),
-                mark: Mark::Sent,
-            };
-            (latest, entry)
-        }));
-        entries.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
-    }
-
-    fn name_of(&self, user: UserId) -> String {
-        let known = self.mirror.user(user).ok().flatten();
-        known.map_or_else(|| "Somebody no longer here".to_owned(), |user| user.display_name)
+        let may_edit = self.authorized::<ManagePatients>(on).is_ok();
+        Ok(ResidentPage { resident, may_edit, workflows, entries, complete })
     }
 
     pub(super) fn session_on(&self, event: SessionEvent) {
@@ -308,15 +243,18 @@ impl Ward {
         })
     }
 
-    /// A resident who is here; that somebody asked for one who is not is written down.
+    /// A resident who is here; that somebody asked for one who is not is written down, as that page.
     pub(super) fn find(
         &self,
         permit: &Permit<ReadPatients>,
         id: PatientId,
-        page: &Page,
+        page: Option<&Page>,
     ) -> Result<PatientDocument, Refused> {
-        self.mirror.resident(permit, id).map_err(storage)?.ok_or_else(|| {
-            self.note(permit.actor(), page, false);
+        let known = self.resident_here(permit, id)?.map(|resident| resident.document);
+        known.ok_or_else(|| {
+            if let Some(page) = page {
+                self.note(permit.actor(), page, false);
+            }
             Refused::NoSuchResident
         })
     }

@@ -1,14 +1,14 @@
 //! What people do on the pages. Each form carries the key of the screen it was shown on, so that
 //! nothing is done under a name that is no longer the one on the screen.
 
-use axum::Form;
+use axum::Form as FormData;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::SecretString;
 
 use super::page::{self, Fault};
-use super::pages::{self, Sent};
+use super::pages::{self, Sent, Which};
 use super::{Kiosk, form};
 use crate::desk::view::{NotSaved, Refused, Screen, SessionKey};
 
@@ -21,18 +21,16 @@ const TOKEN: &str = "_token";
 
 pub(super) async fn save(
     State(kiosk): State<Kiosk>,
-    Path((id, workflow)): Path<(String, String)>,
-    Form(mut sent): Form<Answers>,
+    Which(form): Which,
+    FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
-    let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let (shown_on, token) = (take(&mut sent, SCREEN), take(&mut sent, TOKEN));
-    let sent = Sent { on: SessionKey::sent(shown_on), token, resident: id, workflow, answers: sent };
+    let sent = Sent { on: SessionKey::sent(shown_on), token, form, answers: sent };
     let asked = sent.clone();
-    let saved = kiosk
-        .ask(move |desk| desk.save(&asked.on, id, &asked.workflow, &asked.token, &asked.answers))
-        .await?;
+    let saved =
+        kiosk.ask(move |desk| desk.save(&asked.on, &asked.form, &asked.token, &asked.answers)).await?;
     let (status, not_saved) = match saved {
-        Ok(()) => return Ok(Redirect::to(&format!("/residents/{id}?saved=1")).into_response()),
+        Ok(about) => return Ok(Redirect::to(&format!("/residents/{about}?saved=1")).into_response()),
         Err(NotSaved::Refused(Refused::Storage(why))) => {
             (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(Refused::Storage(why).to_string()))
         }
@@ -50,14 +48,12 @@ pub(super) async fn save(
 
 pub(super) async fn keep_draft(
     State(kiosk): State<Kiosk>,
-    Path((id, workflow)): Path<(String, String)>,
-    Form(mut sent): Form<Answers>,
+    Which(form): Which,
+    FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
-    let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     take(&mut sent, TOKEN);
-    let (kept, screen) =
-        kiosk.ask(move |desk| (desk.keep_draft(&on, id, &workflow, &sent), desk.screen())).await?;
+    let (kept, screen) = kiosk.ask(move |desk| (desk.keep_draft(&on, &form, &sent), desk.screen())).await?;
     Ok(match kept {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(Refused::Locked) if matches!(screen, Screen::Open(_)) => {
@@ -67,6 +63,28 @@ pub(super) async fn keep_draft(
     })
 }
 
+/// Closes a review.
+pub(super) async fn close_review(
+    State(kiosk): State<Kiosk>,
+    Path(id): Path<String>,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchReview)) };
+    let (on, token) = (SessionKey::sent(take(&mut sent, SCREEN)), take(&mut sent, TOKEN));
+    let closed = kiosk.ask(move |desk| desk.close_review(&on, id, &token, &sent)).await?;
+    let (status, words) = match closed {
+        Ok(()) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
+        Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
+        Err(NotSaved::Answers(faults)) => {
+            let words: Vec<String> = faults.into_iter().map(|fault| page::capital(&fault.detail)).collect();
+            (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
+        }
+        Err(NotSaved::NotTaken(why)) => (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&why)),
+        Err(NotSaved::Storage(why)) => (StatusCode::INSUFFICIENT_STORAGE, NotSaved::Storage(why).to_string()),
+    };
+    pages::reviews_again(&kiosk, status, Some(words)).await
+}
+
 /// What the PIN pad sends.
 #[derive(serde::Deserialize)]
 pub(super) struct Pin {
@@ -74,7 +92,10 @@ pub(super) struct Pin {
     pin: String,
 }
 
-pub(super) async fn enter_pin(State(kiosk): State<Kiosk>, Form(sent): Form<Pin>) -> Result<Redirect, Fault> {
+pub(super) async fn enter_pin(
+    State(kiosk): State<Kiosk>,
+    FormData(sent): FormData<Pin>,
+) -> Result<Redirect, Fault> {
     let pin = SecretString::from(sent.pin);
     kiosk.ask(move |desk| desk.enter_pin(sent.attempt, pin)).await?;
     Ok(Redirect::to("/"))

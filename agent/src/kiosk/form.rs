@@ -1,9 +1,10 @@
 //! Forms, rendered from a workflow's schema (S4-22: no field is known to the code).
 
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 
-use super::words;
-use crate::desk::view::FormPage;
+use super::{page, words};
+use crate::desk::view::{Form, FormPage, SEEN};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -43,12 +44,16 @@ impl Returned {
 
 /// A form as the page shows it.
 pub(super) struct FormView {
-    pub(super) resident: String,
-    pub(super) name: String,
-    pub(super) room: Option<String>,
-    pub(super) born: Option<String>,
-    pub(super) workflow_key: String,
+    /// Where it is sent to.
+    pub(super) path: String,
+    /// Where "back" leads.
+    pub(super) back: String,
+    pub(super) person: Option<Person>,
     pub(super) label: String,
+    /// What is corrected here, and why, in words.
+    pub(super) about: Option<String>,
+    /// What it showed when it was opened, for a form that only sends what was changed.
+    pub(super) seen: Option<String>,
     pub(super) token: String,
     pub(super) from_draft: bool,
     pub(super) fields: Vec<FieldView>,
@@ -60,7 +65,7 @@ pub(super) struct FormView {
 impl FormView {
     /// A form to fill in.
     pub(super) fn fresh(form: &FormPage) -> Self {
-        Self::with(form, &[], None)
+        Self::with(form, if form.from_draft { &[] } else { &form.faults }, None)
     }
 
     /// A form that comes back with its answers as they were typed.
@@ -87,13 +92,25 @@ impl FormView {
         if let Some(first) = fields.iter_mut().find(|field| field.fault.is_some()) {
             first.focus = true;
         }
+        let seen = form.answers.iter().find(|(key, _)| key == SEEN).map(|(_, text)| text.clone());
+        let about = match (&form.form, &form.refusal) {
+            (_, Some(why)) => Some(format!("The server refused this: {}", page::capital(why))),
+            (Form::Correct(_, _), None) => {
+                Some("You correct an entry. What was charted before stays readable.".to_owned())
+            }
+            (_, None) => None,
+        };
         Self {
-            resident: form.resident.id.to_string(),
-            name: form.resident.name.clone(),
-            room: form.resident.room.clone(),
-            born: form.resident.date_of_birth.as_deref().map(words::day),
-            workflow_key: form.workflow.key.clone(),
+            path: path(&form.form),
+            back: match &form.form {
+                Form::Chart(id, _) | Form::Correct(id, _) | Form::Edit(id) => format!("/residents/{id}"),
+                Form::Admit => "/".to_owned(),
+                Form::Again(_) => "/attention".to_owned(),
+            },
+            person: form.resident.as_ref().map(Person::from),
             label: form.workflow.label.clone(),
+            about: about.map(|words| format!("{}.", words.trim_end_matches('.'))),
+            seen,
             token: form.token.clone(),
             from_draft: form.from_draft,
             fields,
@@ -104,6 +121,48 @@ impl FormView {
 
     pub(super) fn faulty(&self) -> usize {
         self.fields.iter().filter(|field| field.fault.is_some()).count() + self.loose.len()
+    }
+}
+
+/// Whom a page is about.
+pub(super) struct Person {
+    pub(super) name: String,
+    pub(super) room: Option<String>,
+    pub(super) born: Option<String>,
+    pub(super) mrn: Option<String>,
+}
+
+impl From<&PatientDocument> for Person {
+    fn from(resident: &PatientDocument) -> Self {
+        let mrn = Some(resident.mrn.clone());
+        let born = resident.date_of_birth.as_deref().map(words::day);
+        Self {
+            name: resident.name.clone(),
+            room: resident.room.clone(),
+            born,
+            mrn: mrn.filter(|mrn| !mrn.is_empty()),
+        }
+    }
+}
+
+/// A form's path.
+fn path(form: &Form) -> String {
+    match form {
+        Form::Chart(id, workflow) => {
+            // Keys are letters, digits and underscores; whatever else one were stays within its segment.
+            let segment: String = workflow
+                .bytes()
+                .map(|byte| match byte {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
+                    _ => format!("%{byte:02X}"),
+                })
+                .collect();
+            format!("/residents/{id}/chart/{segment}")
+        }
+        Form::Correct(id, record) => format!("/residents/{id}/correct/{record}"),
+        Form::Admit => "/admit".to_owned(),
+        Form::Edit(id) => format!("/residents/{id}/edit"),
+        Form::Again(n) => format!("/attention/{n}"),
     }
 }
 

@@ -7,6 +7,7 @@ mod acts;
 mod events;
 mod form;
 mod guard;
+mod looks;
 mod page;
 mod pages;
 mod serve;
@@ -49,6 +50,17 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .route("/residents/{id}", get(pages::resident))
         .route("/residents/{id}/chart/{workflow}", get(pages::form).post(acts::save))
         .route("/residents/{id}/chart/{workflow}/draft", post(acts::keep_draft))
+        .route("/residents/{id}/correct/{record}", get(pages::form).post(acts::save))
+        .route("/residents/{id}/correct/{record}/draft", post(acts::keep_draft))
+        .route("/residents/{id}/edit", get(pages::form).post(acts::save))
+        .route("/residents/{id}/edit/draft", post(acts::keep_draft))
+        .route("/admit", get(pages::form).post(acts::save))
+        .route("/admit/draft", post(acts::keep_draft))
+        .route("/attention", get(pages::attention))
+        .route("/attention/{n}", get(pages::form).post(acts::save))
+        .route("/attention/{n}/draft", post(acts::keep_draft))
+        .route("/reviews", get(pages::reviews))
+        .route("/reviews/{id}", post(acts::close_review))
         .route("/pin", post(acts::enter_pin))
         .route("/pin/cancel", post(acts::cancel_pin))
         .route("/lock", post(acts::lock))

@@ -3,13 +3,12 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
-use carepost_protocol::record::PatientDocument;
 
 use super::form::{Control, FormView};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::view::{
-    EnrollStep, Enrolling, Locked, Mark, Open, PinPad, Refused, ResidentPage, Residents, Screen, SessionKey,
-    StatusLine,
+    EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage, Residents,
+    Screen, SessionKey, StatusLine,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -36,16 +35,16 @@ pub(super) fn screen_key(screen: &Screen) -> String {
 
 /// What every page has around it.
 pub(super) struct Shell {
-    key: String,
-    bump: u64,
-    status: Vec<Sentence>,
-    who: Option<Open>,
+    pub(super) key: String,
+    pub(super) bump: u64,
+    pub(super) status: Vec<Sentence>,
+    pub(super) who: Option<Open>,
     /// Seconds until the screen locks, while it warns.
-    locks_in: Option<u64>,
+    pub(super) locks_in: Option<u64>,
     /// Whether the page's own part may be replaced while somebody looks at it.
-    live: bool,
+    pub(super) live: bool,
     /// How often a page without a script asks again, in seconds.
-    again: Option<u32>,
+    pub(super) again: Option<u32>,
 }
 
 impl Shell {
@@ -54,7 +53,11 @@ impl Shell {
         let (status, who) = match screen {
             // Before there is a facility there is nothing to chart and nothing to send.
             Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
-            Screen::Locked(_) | Screen::PinPad(_) => (words::status(status), None),
+            Screen::Locked(_) | Screen::PinPad(_) => {
+                let mut sentences = words::status(status);
+                sentences.iter_mut().for_each(|sentence| sentence.link = None);
+                (sentences, None)
+            }
             Screen::Open(open) => (words::status(status), Some(open.clone())),
         };
         let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
@@ -63,7 +66,7 @@ impl Shell {
     }
 
     /// The shell of a page that must keep what is typed into it.
-    fn held(self) -> Self {
+    pub(super) fn held(self) -> Self {
         Self { live: false, again: None, ..self }
     }
 }
@@ -122,6 +125,7 @@ struct Card {
     born: Option<String>,
     /// How many have this last name, where there is more than one.
     alert: Option<String>,
+    mark: Option<Mark>,
 }
 
 #[derive(Template)]
@@ -133,6 +137,7 @@ struct ResidentsPage {
     letters: Vec<char>,
     letter: Option<char>,
     total: usize,
+    may_admit: bool,
     complete: bool,
 }
 
@@ -141,7 +146,7 @@ const SHORT_LIST: usize = 12;
 
 pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>) -> Response {
     let total = residents.residents.len();
-    let names: Vec<String> = residents.residents.iter().map(|one| last_name(&one.name)).collect();
+    let names: Vec<String> = residents.residents.iter().map(|one| last_name(&one.document.name)).collect();
     let mut letters: Vec<char> = names.iter().filter_map(|name| initial(name)).collect();
     letters.sort_unstable();
     letters.dedup();
@@ -149,6 +154,7 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
     if total <= SHORT_LIST && letter.is_none() {
         letters.clear();
     }
+    let may_admit = residents.may_admit;
     let cards = residents
         .residents
         .into_iter()
@@ -158,11 +164,12 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
         .collect();
     answer(
         StatusCode::OK,
-        &ResidentsPage { shell, cards, letters, letter, total, complete: residents.complete },
+        &ResidentsPage { shell, cards, letters, letter, total, may_admit, complete: residents.complete },
     )
 }
 
-fn card(resident: PatientDocument, name: &str, names: &[String]) -> Card {
+fn card(resident: Resident, name: &str, names: &[String]) -> Card {
+    let Resident { document: resident, mark } = resident;
     let named = names.iter().filter(|other| other.eq_ignore_ascii_case(name)).count();
     Card {
         id: resident.id.to_string(),
@@ -170,6 +177,7 @@ fn card(resident: PatientDocument, name: &str, names: &[String]) -> Card {
         room: resident.room,
         born: resident.date_of_birth.as_deref().map(words::day),
         alert: (named > 1).then(|| format!("{named} named {name}")),
+        mark,
     }
 }
 
@@ -186,13 +194,39 @@ fn initial(name: &str) -> Option<char> {
     name.chars().next().and_then(|first| first.to_uppercase().next())
 }
 
-/// An entry as it is listed.
-struct EntryView {
-    workflow: String,
-    author: String,
-    at: Moment,
-    answers: Vec<(String, String)>,
-    mark: Mark,
+/// A version of an entry as it is listed.
+pub(super) struct EntryView {
+    pub(super) record: String,
+    pub(super) workflow: String,
+    pub(super) author: String,
+    pub(super) initials: String,
+    pub(super) at: Moment,
+    pub(super) answers: Vec<(String, String)>,
+    pub(super) mark: Mark,
+    pub(super) is_correction: bool,
+    pub(super) may_correct: bool,
+}
+
+impl From<Entry> for EntryView {
+    fn from(entry: Entry) -> Self {
+        Self {
+            record: entry.record.to_string(),
+            workflow: entry.workflow,
+            author: entry.author,
+            initials: entry.initials,
+            at: entry.recorded_at.into(),
+            answers: entry.answers,
+            mark: entry.mark,
+            is_correction: entry.is_correction,
+            may_correct: entry.may_correct,
+        }
+    }
+}
+
+/// An entry with its corrections as it is listed.
+struct ChartedView {
+    counts: Vec<EntryView>,
+    earlier: Vec<EntryView>,
 }
 
 #[derive(Template)]
@@ -203,29 +237,34 @@ struct ResidentTemplate {
     name: String,
     room: Option<String>,
     born: Option<String>,
-    mrn: String,
+    mrn: Option<String>,
+    is_active: bool,
+    may_edit: bool,
+    /// How far the last edit here has come.
+    mark: Option<Mark>,
     /// Keys and labels of what can be charted.
     forms: Vec<(String, String)>,
-    entries: Vec<EntryView>,
+    entries: Vec<ChartedView>,
     complete: bool,
     saved: bool,
 }
 
 pub(super) fn resident(shell: Shell, page: ResidentPage, saved: bool) -> Response {
-    let entries = page.entries.into_iter().map(|entry| EntryView {
-        workflow: entry.workflow,
-        author: entry.author,
-        at: entry.recorded_at.into(),
-        answers: entry.answers,
-        mark: entry.mark,
+    let entries = page.entries.into_iter().map(|charted| ChartedView {
+        counts: charted.counts.into_iter().map(EntryView::from).collect(),
+        earlier: charted.earlier.into_iter().map(EntryView::from).collect(),
     });
+    let Resident { document, mark } = page.resident;
     let page = ResidentTemplate {
         shell,
-        id: page.resident.id.to_string(),
-        name: page.resident.name,
-        room: page.resident.room,
-        born: page.resident.date_of_birth.as_deref().map(words::day),
-        mrn: page.resident.mrn,
+        id: document.id.to_string(),
+        name: document.name,
+        room: document.room,
+        born: document.date_of_birth.as_deref().map(words::day),
+        mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
+        is_active: document.is_active,
+        may_edit: page.may_edit,
+        mark,
         forms: page.workflows.into_iter().map(|workflow| (workflow.key, workflow.label)).collect(),
         entries: entries.collect(),
         complete: page.complete,
@@ -301,8 +340,12 @@ pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
 pub(super) const fn status_of(why: &Refused) -> StatusCode {
     match why {
         Refused::Locked => StatusCode::UNAUTHORIZED,
-        Refused::NotAllowed => StatusCode::FORBIDDEN,
-        Refused::NoSuchResident | Refused::NoSuchWorkflow => StatusCode::NOT_FOUND,
+        Refused::NotAllowed | Refused::NotYours => StatusCode::FORBIDDEN,
+        Refused::NoSuchResident
+        | Refused::NoSuchWorkflow
+        | Refused::NoSuchRecord
+        | Refused::NotRefused
+        | Refused::NoSuchReview => StatusCode::NOT_FOUND,
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
     }
@@ -320,7 +363,7 @@ pub(super) fn capital(words: &str) -> String {
     first + letters.as_str()
 }
 
-fn answer(status: StatusCode, page: &impl Template) -> Response {
+pub(super) fn answer(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {

@@ -1,16 +1,17 @@
 //! The pages people look at.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, RawPathParams, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use carepost_protocol::id::PatientId;
 use serde::Deserialize;
 
 use super::Kiosk;
 use super::form::{FormView, Returned};
+use super::looks;
 use super::page::{self, Fault, Shell};
-use crate::desk::view::{Open, Refused, Screen, SessionKey};
+use crate::desk::view::{Form, Open, Refused, Screen, SessionKey};
 
 /// What the start page is asked for.
 #[derive(Deserialize)]
@@ -44,16 +45,16 @@ pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
     Ok(page::bare(shell(&kiosk).await?.0))
 }
 
-/// What the resident's page is asked for.
+/// What a page is asked for after something was saved.
 #[derive(Deserialize)]
-pub(super) struct ResidentQuery {
+pub(super) struct SavedQuery {
     saved: Option<String>,
 }
 
 pub(super) async fn resident(
     State(kiosk): State<Kiosk>,
     Path(id): Path<String>,
-    Query(query): Query<ResidentQuery>,
+    Query(query): Query<SavedQuery>,
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
@@ -63,16 +64,77 @@ pub(super) async fn resident(
     })
 }
 
-pub(super) async fn form(
-    State(kiosk): State<Kiosk>,
-    Path((id, workflow)): Path<(String, String)>,
-) -> Result<Response, Fault> {
-    let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
+pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Result<Response, Fault> {
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.form(&on, id, &workflow)).await? {
+    Ok(match kiosk.ask(move |desk| desk.form(&on, &form)).await? {
         Ok(form) => page::form(StatusCode::OK, shell, FormView::fresh(&form)),
         Err(why) => refused(&why),
     })
+}
+
+/// What the server refused of this device.
+pub(super) async fn attention(State(kiosk): State<Kiosk>) -> Result<Response, Fault> {
+    let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
+    Ok(match kiosk.ask(move |desk| desk.attention(&on)).await? {
+        Ok(entries) => looks::attention(shell, entries),
+        Err(why) => refused(&why),
+    })
+}
+
+/// What somebody has to look at.
+pub(super) async fn reviews(
+    State(kiosk): State<Kiosk>,
+    Query(query): Query<SavedQuery>,
+) -> Result<Response, Fault> {
+    show_reviews(&kiosk, StatusCode::OK, None, query.saved.is_some()).await
+}
+
+/// The same, with why a decision was not saved.
+pub(super) async fn reviews_again(
+    kiosk: &Kiosk,
+    status: StatusCode,
+    not_saved: Option<String>,
+) -> Result<Response, Fault> {
+    show_reviews(kiosk, status, not_saved, false).await
+}
+
+async fn show_reviews(
+    kiosk: &Kiosk,
+    status: StatusCode,
+    not_saved: Option<String>,
+    saved: bool,
+) -> Result<Response, Fault> {
+    let Some((shell, on)) = open_shell(kiosk).await? else { return Ok(to_start()) };
+    Ok(match kiosk.ask(move |desk| desk.reviews(&on)).await? {
+        Ok(reviews) => looks::reviews(status, shell, reviews, not_saved, saved),
+        Err(why) => refused(&why),
+    })
+}
+
+/// Which form a path names.
+pub(super) struct Which(pub(super) Form);
+
+impl<S: Send + Sync> FromRequestParts<S> for Which {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let path = parts.uri.path().to_owned();
+        let named =
+            RawPathParams::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let value = |name: &str| named.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+        let patient = || value("id").and_then(|id| id.parse().ok()).ok_or(Refused::NoSuchResident);
+        let form = match (value("workflow"), value("record"), value("n")) {
+            (Some(workflow), _, _) => patient().map(|id| Form::Chart(id, workflow.to_owned())),
+            (None, Some(record), _) => patient().and_then(|id| {
+                let record = record.parse().map_err(|_| Refused::NoSuchRecord)?;
+                Ok(Form::Correct(id, record))
+            }),
+            (None, None, Some(n)) => n.parse().map(Form::Again).map_err(|_| Refused::NotRefused),
+            (None, None, None) if path.starts_with("/admit") => Ok(Form::Admit),
+            (None, None, None) => patient().map(Form::Edit),
+        };
+        form.map(Self).map_err(|why| refused(&why))
+    }
 }
 
 /// A form as it was sent.
@@ -81,8 +143,7 @@ pub(super) struct Sent {
     /// The session whose page it was sent from.
     pub(super) on: SessionKey,
     pub(super) token: String,
-    pub(super) resident: PatientId,
-    pub(super) workflow: String,
+    pub(super) form: Form,
     pub(super) answers: Vec<(String, String)>,
 }
 
@@ -97,7 +158,7 @@ pub(super) async fn form_again(
     let shell = open_shell(kiosk).await?.filter(|(_, on)| *on == sent.on);
     let Some((shell, _)) = shell else { return to_draft(kiosk, sent).await };
     let asked = sent.clone();
-    let form = kiosk.ask(move |desk| desk.form(&asked.on, asked.resident, &asked.workflow)).await?;
+    let form = kiosk.ask(move |desk| desk.form(&asked.on, &asked.form)).await?;
     Ok(match form {
         Ok(mut form) => {
             form.answers = sent.answers;
@@ -118,8 +179,8 @@ pub(super) async fn form_again(
 /// The screen is no longer that of the session that sent the form: what was typed waits for whoever
 /// typed it, and nobody else sees it.
 async fn to_draft(kiosk: &Kiosk, sent: Sent) -> Result<Response, Fault> {
-    let Sent { on, resident, workflow, answers, .. } = sent;
-    let kept = kiosk.ask(move |desk| desk.keep_draft(&on, resident, &workflow, &answers)).await?;
+    let Sent { on, form, answers, .. } = sent;
+    let kept = kiosk.ask(move |desk| desk.keep_draft(&on, &form, &answers)).await?;
     if let Err(why) = kept {
         tracing::warn!(%why, "answers of a session that has left the screen are not kept");
     }
@@ -137,6 +198,10 @@ pub(super) fn refused(why: &Refused) -> Response {
         Refused::NotAllowed
         | Refused::NoSuchResident
         | Refused::NoSuchWorkflow
+        | Refused::NoSuchRecord
+        | Refused::NotRefused
+        | Refused::NotYours
+        | Refused::NoSuchReview
         | Refused::TooLong
         | Refused::Storage(_) => page::refusal(page::status_of(why), &page::sentence(why)),
     }

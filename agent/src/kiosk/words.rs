@@ -37,11 +37,17 @@ pub(super) struct Sentence {
     pub(super) before: String,
     pub(super) at: Option<Moment>,
     pub(super) after: String,
+    /// Where it is told at length, for whoever is signed in.
+    pub(super) link: Option<&'static str>,
 }
 
 impl Sentence {
     fn plain(weight: Weight, words: impl Into<String>) -> Self {
-        Self { weight, before: words.into(), at: None, after: String::new() }
+        Self { weight, before: words.into(), at: None, after: String::new(), link: None }
+    }
+
+    fn leading_to(self, link: &'static str) -> Self {
+        Self { link: Some(link), ..self }
     }
 }
 
@@ -72,15 +78,9 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
         );
         sentences.push(Sentence::plain(Weight::Trouble, words));
     }
-    match line.wedged {
-        0 => {}
-        1 => sentences
-            .push(Sentence::plain(Weight::Trouble, "1 entry needs attention. Tell your charge nurse.")),
-        n => {
-            let words = format!("{n} entries need attention. Tell your charge nurse.");
-            sentences.push(Sentence::plain(Weight::Trouble, words));
-        }
-    }
+    let (attention, look) = (needs(line.wedged, "needs attention"), needs(line.reviews, "needs a look"));
+    let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
+    sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     if line.sync.quarantined {
         let words = "Two devices claim to be this one. What you chart is still sent, but nothing new arrives \
                      here. Call IT.";
@@ -93,6 +93,7 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
         );
         sentences.push(Sentence::plain(Weight::Trouble, words));
     }
+    sentences.extend(look.map(|words| Sentence::plain(Weight::Notice, words + ".").leading_to("/reviews")));
     sentences.extend(reader(line.reader));
     sentences.push(link(line));
     sentences.extend(loading(line));
@@ -121,6 +122,15 @@ const fn copy_of(collection: Collection) -> &'static str {
         Collection::Patients => "the residents",
         Collection::Records => "the charts",
         Collection::Reviews => "the reviews",
+    }
+}
+
+/// "1 entry needs a look", "3 entries need a look".
+fn needs(count: u64, what: &str) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some(format!("1 entry {what}")),
+        n => Some(format!("{n} entries {}", what.replacen("needs", "need", 1))),
     }
 }
 
@@ -168,6 +178,7 @@ fn link(line: &StatusLine) -> Sentence {
         ),
         Link::Offline { since } => Sentence {
             weight: Weight::Notice,
+            link: None,
             before: "Internet down since ".to_owned(),
             at: Some(since.into()),
             after: match (count, age) {
@@ -231,6 +242,7 @@ mod tests {
             waiting: 0,
             oldest_waiting: None,
             wedged: 0,
+            reviews: 0,
             loading: false,
             differs: Vec::new(),
             sync: SyncView::default(),

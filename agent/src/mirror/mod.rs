@@ -39,7 +39,7 @@ pub use apply::Applied;
 pub use check::{Check, Slice};
 pub use copies::{Differing, Finding, FoundBy};
 pub use page::{Page, PageError};
-pub use read::{RecordThread, RecordThreads};
+pub use read::{RecordThread, RecordThreads, by_room_then_name};
 
 use crate::sqlite::{self, Connected, FileKey, OpenError};
 

@@ -4,14 +4,14 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use carepost_protocol::amend;
-use carepost_protocol::id::{PatientId, RecordId, UserId};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId};
 use carepost_protocol::record::{
     BadgeDocument, Collection, FacilityDocument, PatientDocument, RecordDocument, ReviewDocument,
     UserDocument,
 };
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Workflow;
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -86,13 +86,21 @@ impl Mirror {
         Ok(workflows)
     }
 
+    /// The residents, in care or not, in no order.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn all_residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<PatientDocument>, MirrorError> {
+        self.permitted(permit)?;
+        self.documents(Collection::Patients)
+    }
+
     /// The residents in care, by room (2 before 10), then name.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
     pub fn residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<PatientDocument>, MirrorError> {
-        self.permitted(permit)?;
-        let mut residents: Vec<PatientDocument> = self.documents(Collection::Patients)?;
+        let mut residents = self.all_residents(permit)?;
         residents.retain(|resident| resident.is_active);
         residents.sort_by(by_room_then_name);
         Ok(residents)
@@ -109,6 +117,47 @@ impl Mirror {
     ) -> Result<Option<PatientDocument>, MirrorError> {
         self.permitted(permit)?;
         self.document(Collection::Patients, id.as_bytes())
+    }
+
+    /// The place in the feed of a document's version; none when it is not here.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn version(&self, collection: Collection, id: RecordId) -> Result<Option<u64>, MirrorError> {
+        const SQL: &str = "SELECT seq FROM documents WHERE collection = ? AND id = ?";
+        self.reading(|reader| {
+            let found: Option<i64> = reader
+                .prepare_cached(SQL)?
+                .query_row(params![schema::number(collection), id.as_bytes()], |row| row.get(0))
+                .optional()?;
+            Ok(found.map(|seq| u64::try_from(seq).unwrap_or(0)))
+        })
+    }
+
+    /// A record, whoever it is about.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn record(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: RecordId,
+    ) -> Result<Option<RecordDocument>, MirrorError> {
+        self.permitted(permit)?;
+        self.document(Collection::Records, id.as_bytes())
+    }
+
+    /// A review, open or not.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn review(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: ReviewId,
+    ) -> Result<Option<ReviewDocument>, MirrorError> {
+        self.permitted(permit)?;
+        self.document(Collection::Reviews, id.as_bytes())
     }
 
     /// A resident's latest records, newest first; one from the future counts as made when it came.
@@ -291,7 +340,9 @@ fn each<T: DeserializeOwned>(
     Ok(())
 }
 
-fn by_room_then_name(a: &PatientDocument, b: &PatientDocument) -> Ordering {
+/// The order in which people look for residents: by room (2 before 10), then name.
+#[must_use]
+pub fn by_room_then_name(a: &PatientDocument, b: &PatientDocument) -> Ordering {
     let room = match (&a.room, &b.room) {
         (Some(a), Some(b)) => natural(a, b),
         // Residents without a room come last.

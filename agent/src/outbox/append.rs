@@ -3,13 +3,15 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, Lane, PayloadHash};
 use carepost_protocol::id::{PatientId, RecordId};
-use carepost_protocol::role::{Chart, Permit};
+use carepost_protocol::record::Collection;
+use carepost_protocol::role::{Act, Action, Permit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
 use serde::Serialize;
 
 use super::fork::present_id;
+use super::keep::DraftOf;
 use super::lineage::Lineage;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
@@ -41,6 +43,7 @@ struct Fresh<'a> {
     made_at: Timestamp,
     patient: Option<&'a [u8; 16]>,
     record: Option<RecordId>,
+    collection: Option<Collection>,
     form: Option<&'a str>,
 }
 
@@ -50,6 +53,9 @@ impl Outbox {
     /// only the audit events: that somebody pressed again did happen. `audit` is asked for those events
     /// once the record has its id.
     ///
+    /// Records need a permit to chart, residents and reviews one to manage residents; nothing else is made
+    /// on a device.
+    ///
     /// A change that supersedes a refused one of its own actor settles it; where that one would have made
     /// a record, this one makes it under the same id.
     ///
@@ -57,9 +63,9 @@ impl Outbox {
     /// [`OutboxError::NotRefused`] and [`OutboxError::NotItsActor`]: see there. [`OutboxError::Full`] when the disk is: nothing was saved. [`OutboxError::TooLarge`],
     /// [`OutboxError::NotPermitted`], [`OutboxError::SavedDifferently`]: see there. After
     /// [`OutboxError::Sqlite`] the change may be durable or not: append the same form again.
-    pub fn append(
+    pub fn append<A: Act>(
         &self,
-        permit: &Permit<Chart>,
+        permit: &Permit<A>,
         entry: Entry<'_>,
         audit: impl FnOnce(RecordId) -> Vec<AuditEvent>,
     ) -> Result<Saved, OutboxError> {
@@ -67,7 +73,10 @@ impl Outbox {
         let Entry { change, token } = entry;
         let actor = permit.actor();
         let its_own = change.actor == actor.user && change.session == actor.session;
-        if !its_own || change.assignment != self.binding.assignment {
+        if !its_own
+            || change.assignment != self.binding.assignment
+            || needs(change.collection) != Some(A::ACTION)
+        {
             return Err(OutboxError::NotPermitted);
         }
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
@@ -147,6 +156,7 @@ impl Outbox {
                 made_at: change.recorded_at,
                 patient: change.patient.as_ref().map(|patient| patient.as_bytes()),
                 record: Some(record),
+                collection: Some(change.collection).filter(|it| *it != Collection::Records),
                 form: token,
             },
         )?;
@@ -170,6 +180,7 @@ impl Outbox {
                     made_at: event.timestamp,
                     patient: None,
                     record: None,
+                    collection: None,
                     form: None,
                 },
             )?;
@@ -186,9 +197,10 @@ impl Outbox {
         connection
             .prepare_cached(
                 "INSERT INTO entries
-                     (lane, n, payload, hash, link, signature, state, made_at, patient, record, form)
+                     (lane, n, payload, hash, link, signature, state, made_at, patient, record, collection, form)
                  VALUES
-                     (:lane, :n, :payload, :hash, :link, :signature, :state, :made_at, :patient, :record, :form)",
+                     (:lane, :n, :payload, :hash, :link, :signature, :state, :made_at, :patient, :record, :collection,
+                      :form)",
             )?
             .execute(named_params! {
                 ":lane": schema::number(entry.lane),
@@ -201,9 +213,19 @@ impl Outbox {
                 ":made_at": entry.made_at.as_millis(),
                 ":patient": entry.patient,
                 ":record": entry.record.as_ref().map(|record| record.as_bytes()),
+                ":collection": entry.collection.map(Collection::name),
                 ":form": entry.form,
             })?;
         Ok(())
+    }
+}
+
+/// What somebody must be permitted to make a change of that collection on a device.
+const fn needs(collection: Collection) -> Option<Action> {
+    match collection {
+        Collection::Records => Some(Action::Chart),
+        Collection::Patients | Collection::Reviews => Some(Action::ManagePatients),
+        Collection::Facilities | Collection::Users | Collection::Badges | Collection::Workflows => None,
     }
 }
 
@@ -242,10 +264,10 @@ fn saved_before(connection: &Connection, token: &str, change: &Change) -> Result
 }
 
 fn discard_draft_of(connection: &Connection, change: &Change) -> Result<(), OutboxError> {
-    if let (Some(patient), Some(workflow)) = (&change.patient, &change.workflow) {
+    if let Some(draft) = DraftOf::change(change) {
         connection
             .prepare_cached("DELETE FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
-            .execute(params![change.actor.as_bytes(), patient.as_bytes(), workflow])?;
+            .execute(params![change.actor.as_bytes(), draft.patient().as_bytes(), draft.name()])?;
     }
     Ok(())
 }

@@ -1,15 +1,78 @@
 //! What else exists only here: drafts of unsaved forms, and the counters of failed PINs.
 
 use carepost_agent_core::session::Throttle;
-use carepost_protocol::id::{PatientId, UserId};
+use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::id::{PatientId, RecordId, UserId};
+use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Outbox, OutboxError};
 
+/// Which form a draft is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DraftOf {
+    /// A new entry about a resident, by the workflow's key.
+    Entry(PatientId, String),
+    /// A correction of a record about a resident.
+    Correction(PatientId, RecordId),
+    /// An admission.
+    Admission,
+    /// An edit of a resident.
+    Resident(PatientId),
+    /// A refused change of the care lane, by its number, corrected.
+    Refused(u64),
+}
+
+impl DraftOf {
+    /// The draft that a change was made from, if it has one.
+    pub(super) fn change(change: &Change) -> Option<Self> {
+        if let Some(n) = change.supersedes {
+            return Some(Self::Refused(n));
+        }
+        match (change.collection, change.kind) {
+            (Collection::Patients, ChangeKind::Create) => Some(Self::Admission),
+            (Collection::Patients, _) => change.patient.map(Self::Resident),
+            (Collection::Records, ChangeKind::Amend) => {
+                Some(Self::Correction(change.patient?, change.record?))
+            }
+            (Collection::Records, _) => Some(Self::Entry(change.patient?, change.workflow.clone()?)),
+            (
+                Collection::Reviews
+                | Collection::Facilities
+                | Collection::Users
+                | Collection::Badges
+                | Collection::Workflows,
+                _,
+            ) => None,
+        }
+    }
+
+    /// Whose form it is; nobody's id where it is about nobody yet.
+    #[must_use]
+    pub const fn patient(&self) -> PatientId {
+        match self {
+            Self::Entry(patient, _) | Self::Correction(patient, _) | Self::Resident(patient) => *patient,
+            Self::Admission | Self::Refused(_) => PatientId::from_bytes([0; 16]),
+        }
+    }
+
+    /// A name that no other form about the same resident has: the workflow's key, or what no key is.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Entry(_, workflow) => workflow.clone(),
+            Self::Correction(_, record) => format!("@{record}"),
+            Self::Admission => "@admission".to_owned(),
+            Self::Resident(_) => "@resident".to_owned(),
+            Self::Refused(n) => format!("@{n}"),
+        }
+    }
+}
+
 impl Outbox {
-    /// Keeps the unsaved answers of a form, field key and text as typed, for the user who typed them.
+    /// Keeps the unsaved answers of a form ([`DraftOf`] names forms), field key and text as typed, for the user who typed them.
     /// The next save of that form by that user discards them.
     ///
     /// No permit is asked: what was typed is kept also when the screen has locked meanwhile, and the

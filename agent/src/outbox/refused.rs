@@ -49,6 +49,19 @@ impl std::fmt::Debug for Exported {
     }
 }
 
+/// A refused care change with what it says: health data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefusedChange {
+    /// Its number in the care lane.
+    pub n: u64,
+    /// The document it is about, or would have made.
+    pub record: RecordId,
+    /// The change.
+    pub change: Change,
+    /// Why it was refused.
+    pub reason: Rejection,
+}
+
 impl Outbox {
     /// The entries that the server refused and nobody has settled, care first, oldest first, at most so
     /// many.
@@ -85,9 +98,24 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError::NotPermitted`] when the permit is for another place, [`OutboxError::NotRefused`] when
     /// it does not wait for a person.
-    pub fn refused(&self, permit: &Permit<ReadPatients>, n: u64) -> Result<Change, OutboxError> {
+    pub fn refused(&self, permit: &Permit<ReadPatients>, n: u64) -> Result<RefusedChange, OutboxError> {
         self.permitted(permit)?;
-        Ok(read_refused(&self.lock(), n)?.0)
+        let mut found = refused_from(&self.lock(), n, 1)?;
+        found.pop().filter(|refused| refused.n == n).ok_or(OutboxError::NotRefused { n })
+    }
+
+    /// The refused care changes that nobody has settled, oldest first, at most so many, to be read and
+    /// corrected.
+    ///
+    /// # Errors
+    /// [`OutboxError::NotPermitted`] when the permit is for another place.
+    pub fn all_refused(
+        &self,
+        permit: &Permit<ReadPatients>,
+        most: usize,
+    ) -> Result<Vec<RefusedChange>, OutboxError> {
+        self.permitted(permit)?;
+        refused_from(&self.lock(), 0, most)
     }
 
     /// Has a refused care change tried again: appends the same change, which takes its place. `audit` is
@@ -182,14 +210,39 @@ fn read_refused(connection: &Connection, n: u64) -> Result<(Change, RecordId), O
     Ok((change.map_err(|_| OutboxError::NotUnderstood("a refused change"))?, RecordId::from_bytes(record)))
 }
 
-/// Why an entry was refused.
-pub(super) fn in_words(row: &Row<'_>, column: usize) -> Result<(RejectionCode, String), rusqlite::Error> {
+fn refused_from(connection: &Connection, n: u64, most: usize) -> Result<Vec<RefusedChange>, OutboxError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT n, record, payload, reason FROM entries WHERE lane = 0 AND state = 2 AND n >= ? ORDER BY n LIMIT ?",
+    )?;
+    let mut rows = statement.query(params![signed(n), i64::try_from(most).unwrap_or(i64::MAX)])?;
+    let mut refused = Vec::new();
+    while let Some(row) = rows.next()? {
+        let payload = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
+        let change = serde_json::from_slice(payload);
+        refused.push(RefusedChange {
+            n: unsigned(row.get(0)?),
+            record: RecordId::from_bytes(row.get(1)?),
+            change: change.map_err(|_| OutboxError::NotUnderstood("a refused change"))?,
+            reason: reason(row, 3)?,
+        });
+    }
+    Ok(refused)
+}
+
+fn reason(row: &Row<'_>, column: usize) -> Result<Rejection, rusqlite::Error> {
     const NOT_SAID: &str = "The server gave no reason: ask an administrator to look at its log.";
     let reason = row.get::<_, Option<String>>(column)?;
     let reason = reason.and_then(|reason| serde_json::from_str::<Rejection>(&reason).ok());
-    let Some(reason) = reason else {
-        return Ok((RejectionCode::Unknown, NOT_SAID.to_owned()));
-    };
+    Ok(reason.unwrap_or_else(|| Rejection {
+        code: RejectionCode::Unknown,
+        detail: NOT_SAID.to_owned(),
+        errors: Vec::new(),
+    }))
+}
+
+/// Why an entry was refused.
+pub(super) fn in_words(row: &Row<'_>, column: usize) -> Result<(RejectionCode, String), rusqlite::Error> {
+    let reason = reason(row, column)?;
     let mut words = reason.detail;
     for error in reason.errors {
         words.push_str(&format!(" {}: {}", error.field, error.detail));

@@ -13,6 +13,8 @@ use carepost_protocol::change::Lane;
 /// `links` keeps the link before an entry that is kept, where the one before it is not; `lanes` keeps
 /// what the server said of a lane; `moved` leads from the id of a record that was made anew to its
 /// present one.
+///
+/// Since the third: `collection` is what a care change is about, where that is not a record.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE incarnations (
@@ -85,6 +87,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
         old BLOB PRIMARY KEY CHECK (length(old) = 16),
         new BLOB NOT NULL CHECK (length(new) = 16)
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    ALTER TABLE entries ADD COLUMN collection TEXT;
+    CREATE INDEX entries_edits ON entries (collection, n) WHERE collection IS NOT NULL;
 ",
 ];
 

@@ -3,10 +3,11 @@
 
 use carepost_protocol::change::{Change, Lane};
 use carepost_protocol::id::{IncarnationId, PatientId, RecordId};
+use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ChangeName;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Params, params};
 
 use super::batch::{first_queued, kept_before};
 use super::lineage::Lineage;
@@ -101,28 +102,27 @@ impl Outbox {
         mirror_seq: u64,
     ) -> Result<Vec<Pending>, OutboxError> {
         self.permitted(permit)?;
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT n, record, payload, state, reason FROM entries
-             WHERE patient = ? AND settlement IS NULL AND (state <> ? OR seq IS NULL OR seq > ?) ORDER BY n",
-        )?;
-        let mut rows = statement.query(params![patient.as_bytes(), schema::ACKED, signed(mirror_seq)])?;
-        let mut pending = Vec::new();
-        while let Some(row) = rows.next()? {
-            let payload = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
-            let change = serde_json::from_slice(payload);
-            pending.push(Pending {
-                record: RecordId::from_bytes(row.get(1)?),
-                n: unsigned(row.get(0)?),
-                change: change.map_err(|_| OutboxError::NotUnderstood("a saved change"))?,
-                progress: match row.get::<_, i64>(3)? {
-                    schema::QUEUED => Progress::Queued,
-                    schema::WEDGED => Progress::Wedged(in_words(row, 4)?.1),
-                    _ => Progress::Acknowledged,
-                },
-            });
-        }
-        Ok(pending)
+        let sql = "SELECT n, record, payload, state, reason FROM entries
+             WHERE patient = ? AND collection IS NULL AND settlement IS NULL
+                 AND (state <> ? OR seq IS NULL OR seq > ?) ORDER BY n";
+        laid_over(&self.lock(), sql, params![patient.as_bytes(), schema::ACKED, signed(mirror_seq)])
+    }
+
+    /// The same of the changes of residents and reviews, whoever they are about.
+    ///
+    /// # Errors
+    /// [`OutboxError::NotPermitted`] when the permit is for another place.
+    pub fn edits(
+        &self,
+        permit: &Permit<ReadPatients>,
+        collection: Collection,
+        mirror_seq: u64,
+    ) -> Result<Vec<Pending>, OutboxError> {
+        self.permitted(permit)?;
+        let sql = "SELECT n, record, payload, state, reason FROM entries
+             WHERE collection = ? AND settlement IS NULL
+                 AND (state <> ? OR seq IS NULL OR seq > ?) ORDER BY n";
+        laid_over(&self.lock(), sql, params![collection.name(), schema::ACKED, signed(mirror_seq)])
     }
 
     /// How much waits. It costs the same however much that is.
@@ -232,4 +232,29 @@ impl Outbox {
         }
         Ok((head + 1 - first).saturating_sub(missing))
     }
+}
+
+fn laid_over(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+) -> Result<Vec<Pending>, OutboxError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut pending = Vec::new();
+    while let Some(row) = rows.next()? {
+        let payload = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
+        let change = serde_json::from_slice(payload);
+        pending.push(Pending {
+            record: RecordId::from_bytes(row.get(1)?),
+            n: unsigned(row.get(0)?),
+            change: change.map_err(|_| OutboxError::NotUnderstood("a saved change"))?,
+            progress: match row.get::<_, i64>(3)? {
+                schema::QUEUED => Progress::Queued,
+                schema::WEDGED => Progress::Wedged(in_words(row, 4)?.1),
+                _ => Progress::Acknowledged,
+            },
+        });
+    }
+    Ok(pending)
 }

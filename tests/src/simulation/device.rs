@@ -15,7 +15,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane};
 use carepost_protocol::id::{AuditId, SessionId};
 use carepost_protocol::record::Collection;
-use carepost_protocol::role::{Actor, Resource, Role, authorize};
+use carepost_protocol::role::{Actor, Chart, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::pull::{Cursor, Standing};
 use fastrand::Rng;
@@ -226,7 +226,8 @@ impl Device {
         let Some(live) = &mut self.live else { return Ok(false) };
         let (time, quality) = live.clock.now(wall, now);
         let grant = &self.enrolled.grant;
-        let permit = authorize(&live.nurse, Resource::Facility(grant.organization_id, grant.facility_id))?;
+        let permit =
+            authorize::<Chart>(&live.nurse, Resource::Facility(grant.organization_id, grant.facility_id))?;
         let patient = self.place.patients[resident % self.place.patients.len()];
         let charted = Change {
             actor: live.nurse.user,

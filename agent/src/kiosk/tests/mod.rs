@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use carepost_protocol::id::{PatientId, SessionId, WorkflowId};
+use carepost_protocol::id::{PatientId, RecordId, SessionId, WorkflowId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
@@ -23,7 +23,8 @@ use tower::ServiceExt;
 
 use super::KioskConfig;
 use crate::desk::view::{
-    Entry, FormPage, Link, Locked, Mark, Open, PinPad, ResidentPage, Residents, Screen, StatusLine,
+    Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, PinPad, Resident, ResidentPage, Residents,
+    Screen, StatusLine, initials,
 };
 
 const HOST: &str = "127.0.0.1:3002";
@@ -90,6 +91,7 @@ fn calm() -> StatusLine {
         waiting: 0,
         oldest_waiting: None,
         wedged: 0,
+        reviews: 0,
         loading: false,
         differs: Vec::new(),
         sync: crate::desk::SyncView::default(),
@@ -140,7 +142,8 @@ fn resident(n: u8, name: &str, room: &str) -> PatientDocument {
 fn residents() -> Residents {
     let names = ["Ada Lindqvist", "John Smith", "Maria Ortega", "Mary Smith", "Walter Brandt"];
     let list = names.iter().zip(1..).map(|(name, n)| resident(n, name, &format!("{}", 100 + u32::from(n))));
-    Residents { residents: list.collect(), complete: true }
+    let list = list.map(|document| Resident { document, mark: None });
+    Residents { residents: list.collect(), may_admit: true, complete: true }
 }
 
 /// A workflow with a field of every type.
@@ -169,16 +172,23 @@ fn every_type() -> Workflow {
 
 fn form_page(answers: &[(&str, &str)]) -> FormPage {
     FormPage {
-        resident: resident(4, "Mary Smith", "104"),
+        form: Form::Chart(resident(4, "", "").id, "vitals".to_owned()),
+        resident: Some(resident(4, "Mary Smith", "104")),
         workflow: every_type(),
         answers: answers.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect(),
         from_draft: false,
         token: "0190a5e2".to_owned(),
+        refusal: None,
+        faults: Vec::new(),
     }
 }
 
 fn resident_page() -> ResidentPage {
-    let entry = |mark, recorded_at: &str, author: &str| Entry {
+    let version = |mark, recorded_at: &str, author: &str| Entry {
+        record: RecordId::new(at(recorded_at), [1; 10]),
+        is_correction: false,
+        may_correct: true,
+        initials: initials(author),
         workflow: "Vital signs".to_owned(),
         author: author.to_owned(),
         recorded_at: at(recorded_at),
@@ -187,8 +197,13 @@ fn resident_page() -> ResidentPage {
             .to_vec(),
         mark,
     };
+    let entry = |mark, recorded_at: &str, author: &str| Charted {
+        counts: vec![version(mark, recorded_at, author)],
+        earlier: Vec::new(),
+    };
     ResidentPage {
-        resident: resident(4, "Mary Smith", "104"),
+        resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },
+        may_edit: true,
         workflows: vec![every_type()],
         entries: vec![
             entry(Mark::SavedHere, "2026-05-01T14:31:00Z", "Mary Underwood"),

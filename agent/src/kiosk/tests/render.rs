@@ -1,10 +1,13 @@
 //! Pages made of plain values: nothing hostile gets through, every type of field has its control.
 
+use carepost_protocol::id::ReviewId;
 use carepost_protocol::workflow::FieldError;
 
 use super::super::form::{FormView, Returned};
+use super::super::looks;
 use super::super::page::{self, Shell};
 use super::*;
+use crate::desk::view::{Attention, Disputed, Question, Review, Saved, Todo};
 
 async fn read(response: axum::response::Response) -> String {
     String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
@@ -12,6 +15,10 @@ async fn read(response: axum::response::Response) -> String {
 
 fn shell(status: &StatusLine) -> Shell {
     Shell::new(1, &open_screen("Mary Underwood"), status)
+}
+
+fn here(document: PatientDocument) -> Resident {
+    Resident { document, mark: None }
 }
 
 async fn form(view: FormView) -> String {
@@ -22,15 +29,16 @@ async fn form(view: FormView) -> String {
 async fn hostile_names_and_labels_stay_words() {
     let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
     let mut page = resident_page();
-    page.resident.name = evil.to_owned();
-    page.resident.room = Some(evil.to_owned());
-    page.resident.mrn = evil.to_owned();
+    page.resident.document.name = evil.to_owned();
+    page.resident.document.room = Some(evil.to_owned());
+    page.resident.document.mrn = evil.to_owned();
     page.workflows[0].label = evil.to_owned();
-    page.entries[0].answers = vec![(evil.to_owned(), evil.to_owned())];
-    page.entries[0].author = evil.to_owned();
-    page.entries[1].mark = Mark::NeedsAttention(evil.to_owned());
+    page.entries[0].counts[0].answers = vec![(evil.to_owned(), evil.to_owned())];
+    page.entries[0].counts[0].author = evil.to_owned();
+    page.entries[1].counts[0].mark = Mark::NeedsAttention(evil.to_owned());
     let mut asked = form_page(&[("pulse", evil), ("notes", evil), ("taken_at", evil)]);
-    asked.resident.name = evil.to_owned();
+    asked.resident.as_mut().unwrap().name = evil.to_owned();
+    asked.form = Form::Chart(resident(4, "", "").id, evil.to_owned());
     asked.workflow.label = evil.to_owned();
     asked.workflow.key = "../\"evil".to_owned();
     for field in &mut asked.workflow.fields {
@@ -40,11 +48,42 @@ async fn hostile_names_and_labels_stay_words() {
     }
     let faults = vec![FieldError { field: "pulse".to_owned(), detail: evil.to_owned() }];
     let mut list = residents();
-    list.residents[1].name = evil.to_owned();
+    list.residents[1].document.name = evil.to_owned();
     let screen = locked(Some(evil), Some(evil));
     let Screen::Locked(lock) = screen.clone() else { unreachable!() };
     let status = StatusLine { storage_trouble: Some(evil.to_owned()), ..calm() };
+    let mut person = resident(4, evil, evil);
+    person.mrn = evil.to_owned();
+    let refused = |todo| Attention {
+        n: 3,
+        what: evil.to_owned(),
+        resident: Some(person.clone()),
+        at: at("2026-05-01T14:10:00Z"),
+        author: evil.to_owned(),
+        answers: vec![(evil.to_owned(), evil.to_owned())],
+        why: vec![evil.to_owned()],
+        todo,
+    };
+    let attention = vec![refused(Todo::Author(evil.to_owned())), refused(Todo::Waits(evil.to_owned()))];
+    let saved = Saved { words: evil.to_owned(), by: evil.to_owned(), at: Timestamp::EPOCH, stands: true };
+    let field = Disputed { key: evil.to_owned(), label: evil.to_owned(), values: vec![saved] };
+    let review = |question| Review {
+        id: ReviewId::from_bytes([7; 16]),
+        base: 1,
+        token: "t".to_owned(),
+        resident: Some(person.clone()),
+        opened_at: Timestamp::EPOCH,
+        question,
+    };
+    let reviews = vec![
+        review(Question::Conflict(vec![field])),
+        review(Question::Duplicate(vec![person.clone()])),
+        review(Question::Amendments(page.entries[0].counts.clone())),
+        review(Question::Unknown),
+    ];
     for html in [
+        read(looks::attention(shell(&status), attention)).await,
+        read(looks::reviews(StatusCode::OK, shell(&calm()), reviews, Some(evil.to_owned()), false)).await,
         read(page::resident(shell(&status), page, true)).await,
         form(FormView::again(&asked, Returned::Faults(faults))).await,
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
@@ -160,7 +199,7 @@ async fn two_smiths_are_told_apart_and_a_long_list_has_letters() {
     assert_eq!(html.matches("2 named Smith").count(), 2);
     assert!(!html.contains("class=\"letters\""), "five residents need no letters");
     let mut many = residents();
-    many.residents.extend((20..40).map(|n| resident(n, "Nowak, Ewa", "200")));
+    many.residents.extend((20..40).map(|n| here(resident(n, "Nowak, Ewa", "200"))));
     let html = read(page::residents(shell(&calm()), many, Some('n'))).await;
     assert!(
         html.contains("Last names with S") && !html.contains("Mary Smith") && html.contains("Nowak, Ewa")
@@ -169,7 +208,7 @@ async fn two_smiths_are_told_apart_and_a_long_list_has_letters() {
 
 #[tokio::test]
 async fn a_list_that_is_still_loading_never_says_none() {
-    let none = Residents { residents: Vec::new(), complete: false };
+    let none = Residents { residents: Vec::new(), may_admit: false, complete: false };
     let html = read(page::residents(shell(&calm()), none, None)).await;
     assert!(html.contains("Still loading") && !html.contains("no residents"), "{html}");
     let page =
@@ -186,7 +225,7 @@ async fn marks_say_how_far_an_entry_has_come() {
         "12 entries waiting, oldest 4 min.",
         "<b>Saved here.</b>",
         "Needs attention: the form has changed since",
-        "Sent</p>",
+        "Sent</span>",
         "Mary Underwood",
     ] {
         assert!(html.contains(words), "{words} is missing in {html}");

@@ -26,6 +26,8 @@ use crate::mirror::{DEFAULT_CACHE_KIB, Mirror, MirrorOpening, Page};
 use crate::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use crate::sqlite::FileKey;
 
+mod needs;
+
 const ORGANIZATION: OrganizationId = OrganizationId::from_bytes([1; 16]);
 const FACILITY: FacilityId = FacilityId::from_bytes([2; 16]);
 const BADGE_KEY: [u8; 32] = [5; 32];
@@ -194,6 +196,10 @@ fn patient(n: u8) -> PatientId {
     resident(n, "", "").id
 }
 
+fn vitals(n: u8) -> Form {
+    Form::Chart(patient(n), "vitals".to_owned())
+}
+
 fn chart(n: u8) -> String {
     format!("/residents/{}/chart/vitals", patient(n))
 }
@@ -237,7 +243,7 @@ fn first_page() -> Page {
         };
         put(&mut page, Collection::Badges, badge.id, &badge);
     }
-    for resident in residents().residents {
+    for resident in residents().residents.into_iter().map(|resident| resident.document) {
         put(&mut page, Collection::Patients, resident.id, &resident);
     }
     put(&mut page, Collection::Workflows, every_type().id, &every_type());
@@ -266,9 +272,9 @@ async fn what_anna_sends_never_becomes_bens() {
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/"));
     // Nor when the tap falls between the pages' look at the screen and the desk's.
     let answers = [("pulse".to_owned(), "72".to_owned())];
-    let saved = device.desk.save(&annas, patient(4), "vitals", "t", &answers);
+    let saved = device.desk.save(&annas, &vitals(4), "t", &answers);
     assert_eq!(saved, Err(NotSaved::Refused(Refused::Locked)));
-    assert_eq!(device.desk.form(&annas, patient(4), "vitals").unwrap_err(), Refused::Locked);
+    assert_eq!(device.desk.form(&annas, &vitals(4)).unwrap_err(), Refused::Locked);
     assert_eq!(device.desk.resident(&annas, patient(4)).unwrap_err(), Refused::Locked);
     assert_eq!(device.desk.residents(&annas).unwrap_err(), Refused::Locked);
     assert_eq!(device.entries(), []);
@@ -333,9 +339,9 @@ async fn a_draft_is_one_answer_to_each_question_about_somebody_who_is_here() {
     let nobody = Sheet { path: chart(77), ..sheet };
     assert_eq!(device.keep(&nobody, "pulse=90").await.status, StatusCode::NOT_FOUND);
     let long = [("notes".to_owned(), "x".repeat(300_000))];
-    assert_eq!(device.desk.keep_draft(&annas, patient(4), "vitals", &long), Err(Refused::TooLong));
+    assert_eq!(device.desk.keep_draft(&annas, &vitals(4), &long), Err(Refused::TooLong));
     let auditors = device.sign_in(AUDITOR);
-    assert_eq!(device.desk.keep_draft(&auditors, patient(4), "vitals", &[]), Err(Refused::NotAllowed));
+    assert_eq!(device.desk.keep_draft(&auditors, &vitals(4), &[]), Err(Refused::NotAllowed));
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn a_correction_takes_the_place_of_what_was_refused() {
     let kiosk = Kiosk::new();
     let outbox = one_refused(&kiosk);
     let record = RecordId::of_create(outbox.incarnation(), 2, at(2));
-    assert_eq!(outbox.refused(&permit::<ReadPatients>(HERE), 2).unwrap(), change(2, "a"));
+    assert_eq!(outbox.refused(&permit::<ReadPatients>(HERE), 2).unwrap().change, change(2, "a"));
     let corrected = Change { supersedes: Some(2), ..change(20, "corrected") };
     let saved = save(&outbox, &corrected, "correction").unwrap();
     assert_eq!((saved.n, saved.record), (4, record), "the record that the refused one would have made");

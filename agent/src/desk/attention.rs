@@ -1,0 +1,113 @@
+//! What the server refused of this device, and who can do what about it.
+
+use carepost_protocol::change::ChangeKind;
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::wire::push::RejectionCode;
+use carepost_protocol::workflow::Workflow;
+
+use super::noted::Page;
+use super::residents;
+use super::view::{Attention, Refused, SessionKey, Todo, in_words, initials};
+use super::ward::{Ward, storage};
+use crate::outbox::RefusedChange;
+
+/// How many refused changes a page shows.
+const SHOWN: usize = 50;
+
+impl Ward {
+    pub(super) fn attention(&self, on: &SessionKey) -> Result<Vec<Attention>, Refused> {
+        let page = Page::ATTENTION;
+        let permit = self.permit::<ReadPatients>(on, &page)?;
+        let workflows = self.mirror.workflows().map_err(storage)?;
+        let refused = self.outbox.all_refused(&permit, SHOWN).map_err(storage)?;
+        let made: Vec<(RecordId, String)> =
+            refused.iter().map(|refused| (refused.record, what(refused, &workflows))).collect();
+        let attention: Result<Vec<_>, Refused> =
+            refused.into_iter().map(|refused| self.one(&permit, refused, &workflows, &made)).collect();
+        let attention = attention?;
+        self.note(permit.actor(), &page, true);
+        Ok(attention)
+    }
+
+    fn one(
+        &self,
+        permit: &Permit<ReadPatients>,
+        refused: RefusedChange,
+        workflows: &[Workflow],
+        made: &[(RecordId, String)],
+    ) -> Result<Attention, Refused> {
+        let what = what(&refused, workflows);
+        let RefusedChange { n, record, change, reason } = refused;
+        let workflow = change.workflow.as_ref();
+        let workflow = workflow.and_then(|key| workflows.iter().find(|workflow| workflow.key == *key));
+        let resident = self.about(permit, change.collection, change.patient, record)?;
+        let of_patients = change.collection == Collection::Patients;
+        let form = if of_patients { Some(residents::form(true)) } else { workflow.cloned() };
+        let named = |key: &str| {
+            let field = form.iter().flat_map(|form| &form.fields).find(|field| field.key == key);
+            field.map_or_else(|| key.to_owned(), |field| field.label.clone())
+        };
+        let faults = reason.errors.iter().map(|fault| format!("{}: {}", named(&fault.field), fault.detail));
+        let why = [reason.detail.clone()].into_iter().chain(faults).collect();
+        let author = self.name_of(change.actor);
+        let target = change.record.into_iter().chain(change.patient.map(RecordId::from));
+        let waits_for = target
+            .filter(|target| *target != record || change.kind == ChangeKind::Patch)
+            .find_map(|target| made.iter().find(|(id, _)| *id == target && *id != record));
+        let has_form =
+            form.is_some() && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
+        let nobody_here =
+            matches!(reason.code, RejectionCode::WrongAssignment | RejectionCode::NotAuthorized);
+        let todo = if reason.code == RejectionCode::DependsOnRefused {
+            Todo::Waits(waits_for.map_or_else(|| "another entry".to_owned(), |(_, what)| what.clone()))
+        } else if change.collection == Collection::Reviews {
+            Todo::Review
+        } else if nobody_here || !has_form {
+            Todo::Administrator
+        } else if change.actor == permit.actor().user {
+            Todo::Correct
+        } else {
+            Todo::Author(author.clone())
+        };
+        Ok(Attention {
+            n,
+            what,
+            resident,
+            at: change.recorded_at,
+            author: initials(&author),
+            answers: in_words(form.as_ref(), &change.fields),
+            why,
+            todo,
+        })
+    }
+
+    /// Whom a change is about.
+    fn about(
+        &self,
+        permit: &Permit<ReadPatients>,
+        collection: Collection,
+        patient: Option<PatientId>,
+        record: RecordId,
+    ) -> Result<Option<PatientDocument>, Refused> {
+        let id = if collection == Collection::Patients { Some(record.into()) } else { patient };
+        let known = id.map(|id| self.resident_here(permit, id)).transpose()?.flatten();
+        Ok(known.map(|resident| resident.document))
+    }
+}
+
+/// What a change is, in words.
+fn what(refused: &RefusedChange, workflows: &[Workflow]) -> String {
+    let change = &refused.change;
+    let key = change.workflow.clone().unwrap_or_default();
+    let label = workflows.iter().find(|workflow| workflow.key == key).map(|workflow| workflow.label.clone());
+    let label = label.unwrap_or(key);
+    match (change.collection, change.kind) {
+        (Collection::Patients, ChangeKind::Create) => "Admission".to_owned(),
+        (Collection::Patients, _) => "Edit of a resident".to_owned(),
+        (Collection::Reviews, _) => "Decision about what needs a look".to_owned(),
+        (_, ChangeKind::Amend) => format!("Correction of {label}"),
+        (_, _) => label,
+    }
+}

@@ -1,0 +1,156 @@
+//! A resident's entries with their corrections: what waits here laid over what the server has.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use carepost_protocol::amend;
+use carepost_protocol::change::ChangeKind;
+use carepost_protocol::id::{PatientId, RecordId, UserId};
+use carepost_protocol::record::RecordDocument;
+use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::workflow::Workflow;
+
+use super::view::{Charted, Entry, Mark, Refused, in_words, initials};
+use super::ward::{SHOWN_RECORDS, Ward, storage};
+use crate::outbox::{Pending, Progress};
+
+/// A version of an entry, and what it corrects.
+struct Version {
+    amends: Option<RecordId>,
+    entry: Entry,
+}
+
+impl Ward {
+    /// What the server has, with what waits in the outbox laid over it. The cursor is read first, then
+    /// the outbox, then the mirror: an entry that arrives in between is in both and dropped here by its
+    /// id, and none is missing between its receipt and its return.
+    pub(super) fn entries(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: PatientId,
+        workflows: &[Workflow],
+        may_chart: bool,
+    ) -> Result<Vec<Charted>, Refused> {
+        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
+        let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
+        let known = self.mirror.threads(permit, id, SHOWN_RECORDS).map_err(storage)?;
+        let now = self.clock.now();
+        let mut versions = BTreeMap::new();
+        let mut came: BTreeMap<RecordId, Timestamp> = BTreeMap::new();
+        // The mirror's order stands, though a clock that was ahead may have stamped one of its records.
+        let mut latest = now;
+        for thread in known.threads {
+            latest = latest.min(thread.root.recorded_at);
+            came.insert(thread.root.id, latest);
+            for record in thread.amendments.into_iter().chain([thread.root]) {
+                versions.insert(record.id, self.of_record(record, workflows, may_chart));
+            }
+        }
+        for record in known.held {
+            versions.insert(record.id, self.of_record(record, workflows, may_chart));
+        }
+        for waiting in pending {
+            let record = waiting.record;
+            versions.entry(record).or_insert_with(|| self.of_pending(waiting, workflows, may_chart));
+        }
+        Ok(put_together(versions, &came, now))
+    }
+
+    /// A record as an entry.
+    pub(super) fn entry_of(&self, record: RecordDocument, workflows: &[Workflow]) -> Entry {
+        self.of_record(record, workflows, false).entry
+    }
+
+    fn of_record(&self, record: RecordDocument, workflows: &[Workflow], may_chart: bool) -> Version {
+        let workflow = workflows.iter().find(|workflow| workflow.key == record.workflow);
+        let author = self.name_of(record.recorded_by);
+        let entry = Entry {
+            record: record.id,
+            is_correction: record.amends.is_some(),
+            may_correct: may_chart && workflow.is_some(),
+            workflow: workflow.map_or(record.workflow, |workflow| workflow.label.clone()),
+            initials: initials(&author),
+            author,
+            recorded_at: record.recorded_at,
+            answers: in_words(workflow, &record.values),
+            mark: Mark::Sent,
+        };
+        Version { amends: record.amends, entry }
+    }
+
+    fn of_pending(&self, waiting: Pending, workflows: &[Workflow], may_chart: bool) -> Version {
+        let Pending { record, change, progress, .. } = waiting;
+        let key = change.workflow.unwrap_or_default();
+        let workflow = workflows.iter().find(|workflow| workflow.key == key);
+        let author = self.name_of(change.actor);
+        let is_correction = change.kind == ChangeKind::Amend;
+        let refused = matches!(progress, Progress::Wedged(_));
+        let entry = Entry {
+            record,
+            is_correction,
+            may_correct: may_chart && workflow.is_some() && !refused,
+            workflow: workflow.map_or(key, |workflow| workflow.label.clone()),
+            initials: initials(&author),
+            author,
+            recorded_at: change.recorded_at,
+            answers: in_words(workflow, &change.fields),
+            mark: match progress {
+                Progress::Queued => Mark::SavedHere,
+                Progress::Acknowledged => Mark::Sent,
+                Progress::Wedged(reason) => Mark::NeedsAttention(reason),
+            },
+        };
+        // A refused correction corrects nothing.
+        Version { amends: change.record.filter(|_| is_correction && !refused), entry }
+    }
+
+    pub(super) fn name_of(&self, user: UserId) -> String {
+        let known = self.mirror.user(user).ok().flatten();
+        known.map_or_else(|| "Somebody no longer here".to_owned(), |user| user.display_name)
+    }
+}
+
+/// Hangs versions together, latest entry first. A correction of what is not here stands by itself.
+fn put_together(
+    mut versions: BTreeMap<RecordId, Version>,
+    came: &BTreeMap<RecordId, Timestamp>,
+    now: Timestamp,
+) -> Vec<Charted> {
+    let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
+    let found = amend::threads(links.iter().copied());
+    let root_of = |mut id: RecordId| {
+        // No further than there are versions: a ring has no root.
+        for _ in 0..links.len() {
+            let at = links.binary_search_by_key(&id, |(id, _)| *id).ok();
+            match at.and_then(|at| links.get(at)).and_then(|(_, amends)| *amends) {
+                Some(parent) => id = parent,
+                None => break,
+            }
+        }
+        id
+    };
+    let mut members: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
+    for (id, _) in &links {
+        if !found.held.contains(id) {
+            members.entry(root_of(*id)).or_default().push(*id);
+        }
+    }
+    let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
+    let alone = found.held.into_iter().map(|id| (id, vec![id]));
+    for (root, leaves) in found.threads.into_iter().map(|thread| (thread.root, thread.leaves)).chain(alone) {
+        let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
+            ids.into_iter().filter_map(|id| versions.remove(&id)).map(|version| version.entry).collect()
+        };
+        let others = members.remove(&root).unwrap_or_default();
+        let mut counts = take(leaves);
+        let mut earlier = take(others);
+        counts.sort_by_key(|entry| (entry.recorded_at, entry.record));
+        earlier.sort_by_key(|entry| Reverse((entry.recorded_at, entry.record)));
+        let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
+        let at = came.get(&root).copied().unwrap_or(made).min(now);
+        charted.push((at, !came.contains_key(&root), Charted { counts, earlier }));
+    }
+    charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
+    charted.into_iter().map(|(_, _, charted)| charted).collect()
+}

@@ -1,0 +1,186 @@
+//! Residents: what waits here laid over what the server has, and the form that admits and edits them.
+
+use carepost_protocol::change::ChangeKind;
+use carepost_protocol::id::{PatientId, WorkflowId};
+use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
+use serde_json::{Map, Value};
+
+use super::noted::Page;
+use super::view::{Mark, Refused, Resident, Residents, SessionKey};
+use super::ward::{Ward, storage};
+use crate::mirror::by_room_then_name;
+use crate::outbox::{Pending, Progress};
+
+/// The longest name, room and MRN, in characters: what the server takes.
+const LONGEST: [(&str, usize); 3] = [("name", 200), ("room", 20), ("mrn", 50)];
+
+impl Ward {
+    pub(super) fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
+        let page = Page::RESIDENTS;
+        let permit = self.permit::<ReadPatients>(on, &page)?;
+        // Whether it is complete is asked first, because a page that arrives in between only adds, and
+        // again, because a damaged mirror may have been made anew.
+        let complete = self.is_loaded(Collection::Patients);
+        let edits = self.edits(&permit, Collection::Patients)?;
+        let known = self.mirror.all_residents(&permit).map_err(storage)?;
+        let mut residents: Vec<Resident> =
+            known.into_iter().map(|document| Resident { document, mark: None }).collect();
+        let complete = complete && self.is_loaded(Collection::Patients);
+        lay_over(&mut residents, edits);
+        residents.retain(|resident| resident.document.is_active);
+        residents.sort_by(|a, b| by_room_then_name(&a.document, &b.document));
+        self.note(permit.actor(), &page, true);
+        let may_admit = self.authorized::<ManagePatients>(on).is_ok();
+        Ok(Residents { residents, may_admit, complete })
+    }
+
+    /// A resident, in care or not, as the device knows them.
+    pub(super) fn resident_here(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: PatientId,
+    ) -> Result<Option<Resident>, Refused> {
+        let mut edits = self.edits(permit, Collection::Patients)?;
+        edits.retain(|edit| edit.record == id.into());
+        let document = self.mirror.resident(permit, id).map_err(storage)?;
+        let mut known: Vec<Resident> =
+            document.into_iter().map(|document| Resident { document, mark: None }).collect();
+        lay_over(&mut known, edits);
+        Ok(known.pop())
+    }
+
+    /// What waits of residents or reviews. It is read before the mirror, and the mirror's cursor before
+    /// it: what arrives in between is in both.
+    pub(super) fn edits(
+        &self,
+        permit: &Permit<ReadPatients>,
+        collection: Collection,
+    ) -> Result<Vec<Pending>, Refused> {
+        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
+        self.outbox.edits(permit, collection, cursor).map_err(storage)
+    }
+}
+
+/// Lays edits over residents, in the order in which they were made. A refused edit is marked, and does
+/// not count; somebody whose admission was refused is shown all the same.
+fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
+    for edit in edits {
+        let id: PatientId = edit.record.into();
+        let at = residents.iter().position(|resident| resident.document.id == id);
+        let refused = matches!(edit.progress, Progress::Wedged(_));
+        let mark = match edit.progress {
+            Progress::Queued => Mark::SavedHere,
+            Progress::Acknowledged => Mark::Sent,
+            Progress::Wedged(why) => Mark::NeedsAttention(why),
+        };
+        let known = at.and_then(|at| residents.get_mut(at));
+        match (edit.change.kind, known) {
+            (ChangeKind::Create, None) => {
+                let mut document = PatientDocument {
+                    id,
+                    mrn: String::new(),
+                    name: String::new(),
+                    date_of_birth: None,
+                    room: None,
+                    is_active: true,
+                };
+                set(&mut document, &edit.change.fields);
+                residents.push(Resident { document, mark: Some(mark) });
+            }
+            (ChangeKind::Patch, Some(known)) => {
+                if !refused {
+                    set(&mut known.document, &edit.change.fields);
+                }
+                if !matches!(known.mark, Some(Mark::NeedsAttention(_))) {
+                    known.mark = Some(mark);
+                }
+            }
+            // The mirror has the admission already, or the server keeps the resident from this device.
+            (ChangeKind::Create | ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete, _) => {}
+        }
+    }
+}
+
+fn set(document: &mut PatientDocument, fields: &Map<String, Value>) {
+    for (key, value) in fields {
+        let text = value.as_str().map(str::to_owned);
+        match key.as_str() {
+            "name" => document.name = text.unwrap_or_default(),
+            "mrn" => document.mrn = text.unwrap_or_default(),
+            "date_of_birth" => document.date_of_birth = text,
+            "room" => document.room = text,
+            "is_active" => document.is_active = value.as_bool().unwrap_or(document.is_active),
+            _ => {}
+        }
+    }
+}
+
+/// What a resident's field is called, and how it is asked for.
+const FIELDS: [(&str, &str, FieldType); 5] = [
+    ("name", "Name", FieldType::String),
+    ("room", "Room", FieldType::String),
+    ("date_of_birth", "Date of birth", FieldType::Date),
+    ("mrn", "MRN", FieldType::String),
+    ("is_active", "Lives here", FieldType::Boolean),
+];
+
+/// What people call a resident's field.
+pub(super) fn label(key: &str) -> String {
+    let known = FIELDS.iter().find(|(name, _, _)| *name == key);
+    known.map_or_else(|| key.to_owned(), |(_, label, _)| (*label).to_owned())
+}
+
+/// The form that admits a resident, or edits one.
+pub(super) fn form(edits: bool) -> Workflow {
+    let asked = FIELDS.iter().filter(|(key, _, _)| edits || *key != "is_active");
+    let fields = asked.zip(1..).map(|((key, label, field_type), order)| Field {
+        key: (*key).to_owned(),
+        label: (*label).to_owned(),
+        field_type: *field_type,
+        required: matches!(*key, "name" | "is_active"),
+        display_in_list: false,
+        display_order: order,
+        options: Vec::new(),
+        default: None,
+        unit: None,
+        min: None,
+        max: None,
+    });
+    Workflow {
+        id: WorkflowId::from_bytes([0; 16]),
+        key: "resident".to_owned(),
+        label: if edits { "Edit resident" } else { "Admit a resident" }.to_owned(),
+        version: 1,
+        enabled: true,
+        fields: fields.collect(),
+    }
+}
+
+/// A resident's values by field, as they are stored.
+pub(super) fn values(resident: &PatientDocument) -> Map<String, Value> {
+    let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map_or(Value::Null, Value::from);
+    let values = [
+        ("name", text(Some(&resident.name))),
+        ("room", text(resident.room.as_deref())),
+        ("date_of_birth", text(resident.date_of_birth.as_deref())),
+        ("mrn", text(Some(&resident.mrn))),
+        ("is_active", Value::from(resident.is_active)),
+    ];
+    values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// What the form's own rules do not say.
+pub(super) fn check(fields: &Map<String, Value>) -> Result<(), Vec<FieldError>> {
+    let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
+    let faults: Vec<FieldError> = LONGEST
+        .into_iter()
+        .filter(|(key, most)| text(key).chars().count() > *most || text(key).chars().any(char::is_control))
+        .map(|(key, most)| FieldError {
+            field: key.to_owned(),
+            detail: format!("give at most {most} characters, in one line"),
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}

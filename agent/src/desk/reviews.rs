@@ -1,0 +1,176 @@
+//! What somebody has to look at: conflicts, possible duplicates, corrections side by side.
+
+use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::id::ReviewId;
+use carepost_protocol::record::{Collection, DisputedField, ReviewDocument, ReviewKind};
+use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::workflow::FieldError;
+use serde_json::{Map, Value};
+
+use super::chart::hex;
+use super::noted::Page;
+use super::residents;
+use super::sheet::Writer;
+use super::view::{
+    BASE, Disputed, NotSaved, Question, Refused, Review, Saved, SessionKey, in_words, initials,
+};
+use super::ward::{Ward, storage};
+use crate::outbox::{Entry, Progress};
+
+/// How many open reviews a page shows, and the status line counts.
+const SHOWN: usize = 50;
+
+impl Ward {
+    pub(super) fn reviews(&self, on: &SessionKey) -> Result<Vec<Review>, Refused> {
+        let page = Page::REVIEWS;
+        let read = self.permit::<ReadPatients>(on, &page)?;
+        self.permit::<ManagePatients>(on, &page)?;
+        let open = self.open_reviews(&read)?;
+        let reviews: Result<Vec<_>, Refused> =
+            open.into_iter().map(|review| self.review(&read, review)).collect();
+        let reviews = reviews?;
+        self.note(read.actor(), &page, true);
+        Ok(reviews)
+    }
+
+    /// How many are open for whoever is signed in: none unless they may close them.
+    pub(super) fn count_reviews(&self, on: &SessionKey) -> u64 {
+        let permits = (self.authorized::<ReadPatients>(on), self.authorized::<ManagePatients>(on));
+        let (Ok(read), Ok(_)) = permits else { return 0 };
+        self.open_reviews(&read).map_or(0, |open| open.len() as u64)
+    }
+
+    /// The open reviews that nobody has closed here, oldest first.
+    fn open_reviews(&self, read: &Permit<ReadPatients>) -> Result<Vec<ReviewDocument>, Refused> {
+        let mut edits = self.edits(read, Collection::Reviews)?;
+        edits.retain(|edit| !matches!(edit.progress, Progress::Wedged(_)));
+        let mut open = self.mirror.reviews(read, true, SHOWN).map_err(storage)?;
+        open.retain(|review| edits.iter().all(|edit| edit.record != review.id.into()));
+        open.reverse();
+        Ok(open)
+    }
+
+    fn review(&self, read: &Permit<ReadPatients>, shown: ReviewDocument) -> Result<Review, Refused> {
+        // The version first: a later one is then noticed when this is closed.
+        let base = self.mirror.version(Collection::Reviews, shown.id.into()).map_err(storage)?.unwrap_or(0);
+        let review = self.mirror.review(read, shown.id).map_err(storage)?.unwrap_or(shown);
+        let resident = self.resident_here(read, review.patient_id)?.map(|resident| resident.document);
+        let question = match review.kind {
+            ReviewKind::Conflict => {
+                Question::Conflict(review.fields.iter().map(|field| self.disputed(field)).collect())
+            }
+            ReviewKind::Duplicate => {
+                let others = review.others.iter().map(|other| self.resident_here(read, (*other).into()));
+                let others: Result<Vec<_>, Refused> = others.collect();
+                let others = others?.into_iter().flatten().map(|resident| resident.document);
+                Question::Duplicate(resident.iter().cloned().chain(others).collect())
+            }
+            ReviewKind::Amendments => {
+                let workflows = self.mirror.workflows().map_err(storage)?;
+                let mut versions = Vec::new();
+                for id in [review.record].iter().chain(&review.others) {
+                    let record = self.mirror.record(read, *id).map_err(storage)?;
+                    versions.extend(record.map(|record| self.entry_of(record, &workflows)));
+                }
+                Question::Amendments(versions)
+            }
+            ReviewKind::Unknown => Question::Unknown,
+        };
+        let token = hex(&self.clock.random::<16>());
+        Ok(Review { id: review.id, base, token, resident, opened_at: review.opened_at, question })
+    }
+
+    fn disputed(&self, field: &DisputedField) -> Disputed {
+        let form = residents::form(true);
+        let words = |value: &Value| {
+            let said = in_words(Some(&form), &Map::from_iter([(field.field.clone(), value.clone())]));
+            said.into_iter().next().map_or_else(|| "None".to_owned(), |(_, words)| words)
+        };
+        let values = field.values.iter().map(|saved| Saved {
+            words: words(&saved.value),
+            by: saved.by.map_or_else(|| "Office".to_owned(), |by| initials(&self.name_of(by))),
+            at: saved.at,
+            stands: saved.stands,
+        });
+        Disputed { key: field.field.clone(), label: residents::label(&field.field), values: values.collect() }
+    }
+
+    pub(super) fn close_review(
+        &self,
+        on: &SessionKey,
+        id: ReviewId,
+        token: &str,
+        answers: &[(String, String)],
+    ) -> Result<(), NotSaved> {
+        let page = Page::REVIEWS;
+        let read = self.permit::<ReadPatients>(on, &page)?;
+        let permit = self.permit::<ManagePatients>(on, &page)?;
+        let refused = self.edits(&read, Collection::Reviews)?.into_iter().find(|edit| {
+            matches!(edit.progress, Progress::Wedged(_))
+                && edit.record == id.into()
+                && edit.change.actor == permit.actor().user
+        });
+        let base = self.mirror.version(Collection::Reviews, id.into()).map_err(storage)?;
+        let review = self.mirror.review(&read, id).map_err(storage)?;
+        let review = review.filter(|review| review.resolved.is_none()).ok_or(Refused::NoSuchReview)?;
+        let answer = |key: &str| answers.iter().find(|(name, _)| name == key).map(|(_, text)| text.as_str());
+        if answer(BASE).and_then(|text| text.parse().ok()) != base {
+            let words = "this has changed since it was shown: look at it again";
+            return Err(NotSaved::NotTaken(words.to_owned()));
+        }
+        let fields = match review.kind {
+            ReviewKind::Conflict => chosen(&review.fields, answer).map_err(NotSaved::Answers)?,
+            ReviewKind::Duplicate => {
+                let same = match answer("same_person") {
+                    Some("yes") => true,
+                    Some("no") => false,
+                    _ => return Err(NotSaved::NotTaken("say whether they are one person".to_owned())),
+                };
+                Map::from_iter([("same_person".to_owned(), Value::from(same))])
+            }
+            ReviewKind::Amendments => Map::new(),
+            ReviewKind::Unknown => return Err(Refused::NoSuchReview.into()),
+        };
+        let actor = *permit.actor();
+        let (recorded_at, clock_quality) = self.clock.stamp();
+        let change = Change {
+            actor: actor.user,
+            session: actor.session,
+            assignment: self.grant.assignment_id,
+            kind: ChangeKind::Patch,
+            collection: Collection::Reviews,
+            record: Some(id.into()),
+            base_seq: base,
+            patient: Some(review.patient_id),
+            workflow: None,
+            schema_version: None,
+            fields,
+            recorded_at,
+            clock_quality,
+            supersedes: refused.map(|refused| refused.n),
+        };
+        let entry = Entry { change: &change, token };
+        self.append(&Writer::Manage(permit), entry, &Page::closing(review.patient_id))?;
+        Ok(())
+    }
+}
+
+/// The values that were chosen, one of each field.
+fn chosen<'a>(
+    fields: &[DisputedField],
+    answer: impl Fn(&str) -> Option<&'a str>,
+) -> Result<Map<String, Value>, Vec<FieldError>> {
+    let mut chosen = Map::new();
+    let mut faults = Vec::new();
+    for field in fields {
+        let at: Option<usize> = answer(&field.field).and_then(|text| text.parse().ok());
+        match at.and_then(|at| field.values.get(at)) {
+            Some(saved) => drop(chosen.insert(field.field.clone(), saved.value.clone())),
+            None => {
+                let detail = format!("choose which is right for {}", residents::label(&field.field));
+                faults.push(FieldError { field: field.field.clone(), detail });
+            }
+        }
+    }
+    if faults.is_empty() { Ok(chosen) } else { Err(faults) }
+}

@@ -1,0 +1,297 @@
+//! What each form asks, what it shows when it is opened, and what it makes when it is saved.
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
+use carepost_protocol::workflow::{FieldError, Workflow};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::noted::Page;
+use super::residents;
+use super::view::{Form, NotSaved, Refused, SEEN, SessionKey};
+use super::ward::{Ward, storage};
+use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
+
+/// The permit that a form's change needs.
+pub(super) enum Writer {
+    Chart(Permit<Chart>),
+    Manage(Permit<ManagePatients>),
+}
+
+impl Writer {
+    pub(super) const fn actor(&self) -> &Actor {
+        match self {
+            Self::Chart(permit) => permit.actor(),
+            Self::Manage(permit) => permit.actor(),
+        }
+    }
+
+    pub(super) fn append(
+        &self,
+        outbox: &Outbox,
+        entry: Entry<'_>,
+        audit: impl FnOnce(RecordId) -> Vec<AuditEvent>,
+    ) -> Result<Saved, OutboxError> {
+        match self {
+            Self::Chart(permit) => outbox.append(permit, entry, audit),
+            Self::Manage(permit) => outbox.append(permit, entry, audit),
+        }
+    }
+}
+
+/// A form that somebody may fill in.
+pub(super) struct Sheet {
+    pub(super) writer: Writer,
+    pub(super) resident: Option<PatientDocument>,
+    pub(super) workflow: Workflow,
+    /// What is filled in already, as typed.
+    pub(super) answers: Vec<(String, String)>,
+    pub(super) refusal: Option<String>,
+    pub(super) faults: Vec<FieldError>,
+    makes: Makes,
+}
+
+/// What a form makes.
+struct Makes {
+    kind: ChangeKind,
+    collection: Collection,
+    record: Option<RecordId>,
+    supersedes: Option<u64>,
+}
+
+/// The version of a resident that a form showed: only what differs from it is an edit.
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<u64>,
+    values: Map<String, Value>,
+}
+
+impl Form {
+    /// Its drafts.
+    pub(super) fn draft(&self) -> DraftOf {
+        match self {
+            Self::Chart(patient, workflow) => DraftOf::Entry(*patient, workflow.clone()),
+            Self::Correct(patient, record) => DraftOf::Correction(*patient, *record),
+            Self::Admit => DraftOf::Admission,
+            Self::Edit(patient) => DraftOf::Resident(*patient),
+            Self::Again(n) => DraftOf::Refused(*n),
+        }
+    }
+}
+
+impl Ward {
+    /// A form for the session that a page was made for; `page` is what a refusal is written down as.
+    pub(super) fn sheet(&self, on: &SessionKey, form: &Form, page: Option<&Page>) -> Result<Sheet, Refused> {
+        let read = self.asked::<ReadPatients>(on, page)?;
+        match form {
+            Form::Chart(patient, key) => {
+                let writer = Writer::Chart(self.asked(on, page)?);
+                let resident = self.find(&read, *patient, page)?;
+                let workflow = self.workflow(key)?;
+                let defaults = workflow.fields.iter().filter_map(|field| {
+                    field.default.as_ref().map(|default| (field.key.clone(), default.clone()))
+                });
+                let answers = defaults.collect();
+                let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
+                Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
+            }
+            Form::Correct(patient, record) => {
+                let writer = Writer::Chart(self.asked(on, page)?);
+                let resident = self.find(&read, *patient, page)?;
+                let (key, values) = self.charted(&read, *patient, *record)?;
+                let workflow = self.workflow(&key)?;
+                let answers = typed(&workflow, &values);
+                let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(*record));
+                Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
+            }
+            Form::Admit => {
+                let writer = Writer::Manage(self.asked(on, page)?);
+                let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
+                Ok(Sheet::new(writer, None, residents::form(false), Vec::new(), makes))
+            }
+            Form::Edit(patient) => {
+                let writer = Writer::Manage(self.asked(on, page)?);
+                self.edit(&read, writer, *patient, page)
+            }
+            Form::Again(n) => self.again(on, &read, *n, page),
+        }
+    }
+
+    fn edit(
+        &self,
+        read: &Permit<ReadPatients>,
+        writer: Writer,
+        patient: PatientId,
+        page: Option<&Page>,
+    ) -> Result<Sheet, Refused> {
+        // The version first: that of an older one only leads to a review.
+        let base = self.mirror.version(Collection::Patients, patient.into()).map_err(storage)?;
+        let resident = self.find(read, patient, page)?;
+        let workflow = residents::form(true);
+        let seen = Seen { base, values: residents::values(&resident) };
+        let mut answers = typed(&workflow, &seen.values);
+        answers.push((SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?));
+        let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
+        Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
+    }
+
+    /// The form of a refused change, filled in with what was saved.
+    fn again(
+        &self,
+        on: &SessionKey,
+        read: &Permit<ReadPatients>,
+        n: u64,
+        page: Option<&Page>,
+    ) -> Result<Sheet, Refused> {
+        let refused = self.outbox.refused(read, n).map_err(|error| {
+            let is_gone = matches!(error, OutboxError::NotRefused { .. });
+            if is_gone { Refused::NotRefused } else { storage(error) }
+        })?;
+        if refused.change.actor != read.actor().user {
+            return Err(Refused::NotYours);
+        }
+        let RefusedChange { change, reason, .. } = refused;
+        let mut sheet = match (change.collection, change.kind, change.patient) {
+            (Collection::Records, ChangeKind::Create | ChangeKind::Amend, Some(patient)) => {
+                let writer = Writer::Chart(self.asked(on, page)?);
+                let resident = self.find(read, patient, page)?;
+                let workflow = self.workflow(&change.workflow.unwrap_or_default())?;
+                let answers = typed(&workflow, &change.fields);
+                let makes = Makes::new(change.kind, Collection::Records, change.record);
+                Sheet::new(writer, Some(resident), workflow, answers, makes)
+            }
+            (Collection::Patients, ChangeKind::Create, _) => {
+                let writer = Writer::Manage(self.asked(on, page)?);
+                let workflow = residents::form(false);
+                let answers = typed(&workflow, &change.fields);
+                let makes = Makes::new(change.kind, Collection::Patients, change.record);
+                Sheet::new(writer, None, workflow, answers, makes)
+            }
+            (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
+                let writer = Writer::Manage(self.asked(on, page)?);
+                let mut sheet = self.edit(read, writer, patient, page)?;
+                let wanted = typed(&sheet.workflow, &change.fields);
+                sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));
+                sheet.answers.extend(wanted);
+                sheet
+            }
+            (_, _, _) => return Err(Refused::NotAllowed),
+        };
+        sheet.makes.supersedes = Some(n);
+        sheet.refusal = Some(reason.detail);
+        sheet.faults = reason.errors;
+        Ok(sheet)
+    }
+
+    /// The workflow and the values of a record that is to be corrected.
+    fn charted(
+        &self,
+        read: &Permit<ReadPatients>,
+        patient: PatientId,
+        id: RecordId,
+    ) -> Result<(String, Map<String, Value>), Refused> {
+        // The outbox first: what arrives in between is in both.
+        let pending = self.outbox.pending(read, patient, 0).map_err(storage)?;
+        if let Some(known) = self.mirror.record(read, id).map_err(storage)? {
+            let its = known.patient_id == patient;
+            return its.then_some((known.workflow, known.values)).ok_or(Refused::NoSuchRecord);
+        }
+        let waits = pending.into_iter().find(|pending| pending.record == id);
+        let change = waits.ok_or(Refused::NoSuchRecord)?.change;
+        Ok((change.workflow.unwrap_or_default(), change.fields))
+    }
+
+    /// A permit; a refusal is written down when there is something to write it down as.
+    fn asked<A: Act>(&self, on: &SessionKey, page: Option<&Page>) -> Result<Permit<A>, Refused> {
+        match page {
+            Some(page) => self.permit(on, page),
+            None => self.authorized(on).map_err(|(refused, _)| refused),
+        }
+    }
+
+    /// The change that a filled-in form makes.
+    pub(super) fn change(&self, sheet: &Sheet, answers: &[(String, String)]) -> Result<Change, NotSaved> {
+        let asked = answers.iter().filter(|(key, _)| key != SEEN);
+        let typed = asked.map(|(key, text)| (key.as_str(), text.as_str()));
+        let mut fields = sheet.workflow.parse_form(typed).map_err(NotSaved::Answers)?;
+        let Makes { kind, collection, record, supersedes } = sheet.makes;
+        let mut base_seq = None;
+        if collection == Collection::Patients {
+            residents::check(&fields).map_err(NotSaved::Answers)?;
+        }
+        if (collection, kind) == (Collection::Patients, ChangeKind::Patch) {
+            let seen = answers.iter().find(|(key, _)| key == SEEN);
+            let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
+            let seen =
+                seen.ok_or_else(|| NotSaved::NotTaken("this form is not whole: open it again".into()))?;
+            fields = edited(&seen.values, &fields);
+            base_seq = seen.base;
+            if fields.is_empty() {
+                return Err(NotSaved::NotTaken("nothing was changed".to_owned()));
+            }
+        }
+        let charts = collection == Collection::Records;
+        let actor = sheet.writer.actor();
+        let (recorded_at, clock_quality) = self.clock.stamp();
+        Ok(Change {
+            actor: actor.user,
+            session: actor.session,
+            assignment: self.grant.assignment_id,
+            kind,
+            collection,
+            record,
+            base_seq,
+            patient: sheet.resident.as_ref().map(|resident| resident.id),
+            workflow: charts.then(|| sheet.workflow.key.clone()),
+            schema_version: charts.then_some(sheet.workflow.version),
+            fields,
+            recorded_at,
+            clock_quality,
+            supersedes,
+        })
+    }
+}
+
+impl Makes {
+    const fn new(kind: ChangeKind, collection: Collection, record: Option<RecordId>) -> Self {
+        Self { kind, collection, record, supersedes: None }
+    }
+}
+
+impl Sheet {
+    const fn new(
+        writer: Writer,
+        resident: Option<PatientDocument>,
+        workflow: Workflow,
+        answers: Vec<(String, String)>,
+        makes: Makes,
+    ) -> Self {
+        Self { writer, resident, workflow, answers, refusal: None, faults: Vec::new(), makes }
+    }
+}
+
+/// What was changed; what was emptied is null.
+fn edited(seen: &Map<String, Value>, now: &Map<String, Value>) -> Map<String, Value> {
+    seen.iter()
+        .filter_map(|(key, before)| {
+            let after = now.get(key).cloned().unwrap_or(Value::Null);
+            (after != *before).then(|| (key.clone(), after))
+        })
+        .collect()
+}
+
+/// Values as somebody would type them into the form.
+fn typed(workflow: &Workflow, values: &Map<String, Value>) -> Vec<(String, String)> {
+    let answer = |key: &str| match values.get(key)? {
+        Value::Bool(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
+        Value::String(text) => Some(text.clone()),
+        Value::Null => None,
+        other @ (Value::Number(_) | Value::Array(_) | Value::Object(_)) => Some(other.to_string()),
+    };
+    let fields = workflow.fields.iter();
+    fields.filter_map(|field| Some((field.key.clone(), answer(&field.key)?))).collect()
+}

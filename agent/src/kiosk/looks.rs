@@ -1,0 +1,124 @@
+//! The pages of what needs a person: what the server refused, and what is to be decided.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::form::Person;
+use super::page::{EntryView, Shell, answer, capital};
+use super::words::{Moment, Weight};
+use crate::desk::view::{Attention, Disputed, Mark, Question, Review, Todo};
+
+/// A refused change as it is listed.
+struct AttentionView {
+    n: u64,
+    what: String,
+    /// A link to the resident's page, and the name.
+    resident: Option<(String, String)>,
+    at: Moment,
+    author: String,
+    answers: Vec<(String, String)>,
+    why: Vec<String>,
+    todo: Todo,
+}
+
+#[derive(Template)]
+#[template(path = "attention.html")]
+struct AttentionPage {
+    shell: Shell,
+    entries: Vec<AttentionView>,
+}
+
+pub(super) fn attention(shell: Shell, entries: Vec<Attention>) -> Response {
+    let entries = entries.into_iter().map(|entry| AttentionView {
+        n: entry.n,
+        what: entry.what,
+        resident: entry.resident.map(|resident| (resident.id.to_string(), resident.name)),
+        at: entry.at.into(),
+        author: entry.author,
+        answers: entry.answers,
+        why: entry.why.iter().map(|words| capital(words)).collect(),
+        todo: entry.todo,
+    });
+    answer(StatusCode::OK, &AttentionPage { shell, entries: entries.collect() })
+}
+
+/// A review as it is listed.
+struct ReviewView {
+    id: String,
+    base: u64,
+    token: String,
+    resident: Option<(String, String)>,
+    opened: Moment,
+    question: QuestionView,
+}
+
+enum QuestionView {
+    Conflict(Vec<DisputedView>),
+    Duplicate(Vec<Person>),
+    Amendments(Vec<EntryView>),
+    Unknown,
+}
+
+struct DisputedView {
+    key: String,
+    label: String,
+    values: Vec<SavedView>,
+}
+
+struct SavedView {
+    words: String,
+    by: String,
+    at: Moment,
+    stands: bool,
+}
+
+#[derive(Template)]
+#[template(path = "reviews.html")]
+struct ReviewsPage {
+    shell: Shell,
+    reviews: Vec<ReviewView>,
+    not_saved: Option<String>,
+    saved: bool,
+}
+
+/// The page keeps what is chosen on it, so it does not follow changes by itself.
+pub(super) fn reviews(
+    status: StatusCode,
+    shell: Shell,
+    reviews: Vec<Review>,
+    not_saved: Option<String>,
+    saved: bool,
+) -> Response {
+    let reviews = reviews.into_iter().map(|review| ReviewView {
+        id: review.id.to_string(),
+        base: review.base,
+        token: review.token,
+        resident: review.resident.map(|resident| (resident.id.to_string(), resident.name)),
+        opened: review.opened_at.into(),
+        question: match review.question {
+            Question::Conflict(fields) => {
+                QuestionView::Conflict(fields.into_iter().map(DisputedView::from).collect())
+            }
+            Question::Duplicate(people) => QuestionView::Duplicate(people.iter().map(Person::from).collect()),
+            Question::Amendments(versions) => {
+                QuestionView::Amendments(versions.into_iter().map(EntryView::from).collect())
+            }
+            Question::Unknown => QuestionView::Unknown,
+        },
+    });
+    let reviews = reviews.collect();
+    answer(status, &ReviewsPage { shell: shell.held(), reviews, not_saved, saved })
+}
+
+impl From<Disputed> for DisputedView {
+    fn from(field: Disputed) -> Self {
+        let values = field.values.into_iter().map(|saved| SavedView {
+            words: saved.words,
+            by: saved.by,
+            at: saved.at.into(),
+            stands: saved.stands,
+        });
+        Self { key: field.key, label: field.label, values: values.collect() }
+    }
+}
