@@ -34,9 +34,21 @@ fn the_same_seed_tells_the_same_story() {
 #[test]
 fn planted_faults_are_found() {
     let template = Template::new().unwrap();
-    for planted in [Planted::AcknowledgesTooEarly, Planted::TakesSilenceForAReceipt, Planted::SkipsPages] {
+    for planted in
+        [Planted::AcknowledgesTooEarly, Planted::TakesSilenceForAReceipt, Planted::LosesPagesUnseen]
+    {
         let told = sweep(&template, 0..20, Some(planted)).unwrap();
         let found = told.iter().filter(|(_, story)| !story.violations.is_empty()).count();
         assert!(found > 0, "twenty stories do not show {planted:?}");
     }
+}
+
+#[test]
+fn lost_pages_are_found_by_the_digest_and_mended() {
+    let template = Template::new().unwrap();
+    let told = sweep(&template, 0..20, Some(Planted::LosesPages)).unwrap();
+    for (seed, story) in &told {
+        assert!(story.violations.is_empty(), "seed {seed}: {:#?}", story.violations);
+    }
+    assert!(told.iter().any(|(_, story)| story.differed > 0), "no story lost a page that mattered");
 }

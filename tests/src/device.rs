@@ -18,6 +18,7 @@ use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
+use carepost_protocol::wire::pull::Standing;
 use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
 use serde_json::{Map, Value, json};
 

@@ -15,7 +15,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane};
 use carepost_protocol::id::{AuditId, SessionId};
 use carepost_protocol::record::Collection;
-use carepost_protocol::role::{Actor, Chart, Resource, Role, authorize};
+use carepost_protocol::role::{Actor, Chart, ManagePatients, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::pull::{Cursor, Standing};
 use fastrand::Rng;
@@ -82,6 +82,19 @@ pub(super) struct Live {
     /// Tells the wake-up call that counts from those before it.
     pub(super) wake: u64,
     nurse: Actor,
+}
+
+impl Live {
+    /// Where it stands, as it tells the server when it asks for a stream.
+    pub(super) fn standing(&self) -> Result<Standing> {
+        let position = self.outbox.position()?;
+        Ok(Standing {
+            incarnation: Some(position.incarnation),
+            care: position.care,
+            audit: position.audit,
+            ..self.mirror.beginning()?.standing()
+        })
+    }
 }
 
 impl Device {
@@ -226,8 +239,7 @@ impl Device {
         let Some(live) = &mut self.live else { return Ok(false) };
         let (time, quality) = live.clock.now(wall, now);
         let grant = &self.enrolled.grant;
-        let permit =
-            authorize::<Chart>(&live.nurse, Resource::Facility(grant.organization_id, grant.facility_id))?;
+        let place = Resource::Facility(grant.organization_id, grant.facility_id);
         let patient = self.place.patients[resident % self.place.patients.len()];
         let charted = Change {
             actor: live.nurse.user,
@@ -261,7 +273,11 @@ impl Device {
         };
         let entry = Entry { change: &change, token: &format!("form-{mark}") };
         let audit = heard_of(time, quality, mark);
-        live.outbox.append(&permit, entry, |_| vec![audit])?;
+        if what == Saves::Room {
+            live.outbox.append(&authorize::<ManagePatients>(&live.nurse, place)?, entry, |_| vec![audit])?;
+        } else {
+            live.outbox.append(&authorize::<Chart>(&live.nurse, place)?, entry, |_| vec![audit])?;
+        }
         match what {
             Saves::Record => self.made.push(Made { mark, due: Due::Once }),
             Saves::Nonsense => self.made.push(Made { mark, due: Due::Never }),
@@ -303,20 +319,6 @@ impl Device {
     pub(super) fn has_nothing_to_send(&self) -> bool {
         self.live.is_some()
             && Lane::ALL.into_iter().all(|lane| self.waiting(lane).is_ok_and(|waiting| waiting == 0))
-    }
-
-    /// Where it stands, as it tells the server.
-    pub(super) fn standing(&self, cursor: Option<Cursor>) -> Result<Standing> {
-        let Some(live) = &self.live else { return Ok(Standing::default()) };
-        let position = live.outbox.position()?;
-        Ok(Standing {
-            epoch: cursor.map(|cursor| cursor.epoch),
-            seq: cursor.map(|cursor| cursor.seq),
-            incarnation: Some(position.incarnation),
-            care: position.care,
-            audit: position.audit,
-            refetch: None,
-        })
     }
 
     /// Up to where its mirror is complete.

@@ -13,7 +13,7 @@ use carepost_protocol::change::{Lane, Verdict};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, Standing};
 use carepost_protocol::wire::push::{MAX_BYTES, PushReceipt, VerdictRun};
-use carepost_server::store::Page;
+use carepost_server::store::{AgainRequest, Page};
 
 use super::device::Saves;
 use super::{Planted, Story, Weather};
@@ -82,6 +82,10 @@ pub(super) struct Open {
     boot: u64,
     stream: StreamId,
     cursor: Option<Cursor>,
+    /// Collections that are to be sent again first.
+    again: Option<AgainRequest>,
+    /// Nothing was sent yet.
+    begins: bool,
     /// When the last thing on it arrives: nothing overtakes on a connection.
     arrives: Duration,
 }
@@ -185,9 +189,14 @@ impl Story {
             }
             Event::PushAnswered { push, answer } => self.push_answered(push, answer),
             Event::StreamAsked { at, boot, stream, cursor, standing } => {
-                *self.queue.stream(at) = Some(Open { boot, stream, cursor, arrives: self.now });
+                let again = self.server.again(cursor, &standing, PAGE);
+                let arrives = self.now;
+                *self.queue.stream(at) = Some(Open { boot, stream, cursor, again, begins: true, arrives });
                 match self.server.standing(&self.devices[at].enrolled, &standing) {
-                    Ok(()) => self.pump(at, true),
+                    Ok(()) => {
+                        self.send_down(at, Brought::Opened);
+                        self.pump(at);
+                    }
                     Err(trouble) => {
                         self.note(&format!("the server refuses a stream to device {at}: {trouble:?}"));
                         self.send_down(at, Brought::Failed(trouble));
@@ -199,7 +208,7 @@ impl Story {
             }
             Event::StreamPumped { at, boot, stream } => {
                 if self.queue.is_open(at, boot, stream) {
-                    self.pump(at, false);
+                    self.pump(at);
                 }
                 Ok(())
             }
@@ -337,13 +346,16 @@ impl Story {
             SyncEffect::Stuck { lane, why } => {
                 self.note(&format!("device {at} is stuck in {}: {why:?}", lane.name()))
             }
-            SyncEffect::OpenStream { stream, cursor } => {
-                if let Some(live) = &mut self.devices[at].live {
-                    live.stream = Some(stream);
-                    live.inbox.clear();
-                }
-                self.note(&format!("device {at} asks for a stream from {cursor:?}"));
-                let standing = Box::new(self.devices[at].standing(cursor)?);
+            SyncEffect::OpenStream { stream, .. } => {
+                let Some(live) = &mut self.devices[at].live else { return Ok(()) };
+                live.stream = Some(stream);
+                live.inbox.clear();
+                let standing = Box::new(live.standing()?);
+                let cursor = standing.epoch.zip(standing.seq).map(|(epoch, seq)| Cursor { epoch, seq });
+                self.note(&format!(
+                    "device {at} asks for a stream from {cursor:?}, again {:?}",
+                    standing.refetch
+                ));
                 match self.way(at) {
                     Some(way) => {
                         let asked = Event::StreamAsked { at, boot, stream, cursor, standing };
@@ -447,7 +459,7 @@ impl Story {
         self.note(&format!("the server {said} from device {}", push.at));
         for at in 0..self.devices.len() {
             if self.devices[at].place() == from.place {
-                self.pump(at, false);
+                self.pump(at);
             }
         }
         if copy {
@@ -485,11 +497,15 @@ impl Story {
     }
 
     /// Sends a stream what its reader does not have yet.
-    fn pump(&mut self, at: usize, first: bool) {
+    fn pump(&mut self, at: usize) {
         let place = self.devices[at].place();
         let Some(open) = self.queue.stream(at) else { return };
         let (boot, stream, cursor) = (open.boot, open.stream, open.cursor);
-        let page = match self.server.page(place, cursor, PAGE) {
+        let page = match &open.again {
+            Some(again) => self.server.page_again(place, again.clone()),
+            None => self.server.page(place, cursor, PAGE).map(|page| (page, 0)),
+        };
+        let (page, next) = match page {
             Ok(page) => page,
             Err(trouble) => {
                 self.send_down(at, Brought::Failed(trouble));
@@ -497,14 +513,17 @@ impl Story {
                 return;
             }
         };
-        let is_news = first || cursor != Some(page.end.cursor);
-        let more = !page.end.reaches_head();
-        if let Some(open) = self.queue.stream(at) {
-            open.cursor = Some(page.end.cursor);
+        let Some(open) = self.queue.stream(at) else { return };
+        let was_again = open.again.is_some();
+        if let Some(again) = &mut open.again {
+            again.after = next;
         }
-        if first {
-            self.send_down(at, Brought::Opened);
-        }
+        open.again.take_if(|_| !page.end.refetched.is_empty());
+        let is_news = open.begins || was_again || cursor != Some(page.end.cursor);
+        // What comes after a refetch is told even if nothing moved: it says what all should come to.
+        open.begins = was_again;
+        open.cursor = Some(page.end.cursor);
+        let more = was_again || !page.end.reaches_head();
         if is_news {
             self.send_down(at, Brought::Page(Box::new(page)));
         }
@@ -538,6 +557,17 @@ impl Story {
         }
     }
 
+    /// A copy that was found to differ is asked for again, on a new stream.
+    pub(super) fn fetch_what_differs(&mut self, at: usize) -> Result<()> {
+        let Some(live) = self.devices[at].live.as_ref().filter(|live| live.mirror.wants_more()) else {
+            return Ok(());
+        };
+        let cursor = live.mirror.cursor()?;
+        self.differed += 1;
+        self.note(&format!("the mirror of device {at} differs"));
+        self.engine(at, SyncEvent::MirrorWantsMore { cursor })
+    }
+
     fn stream_brings(&mut self, at: usize, boot: u64, stream: StreamId, what: Brought) -> Result<()> {
         let device = &mut self.devices[at];
         if device.boot != boot || device.live.as_ref().is_none_or(|live| live.stream != Some(stream)) {
@@ -559,13 +589,18 @@ impl Story {
     }
 
     fn applied(&mut self, at: usize, boot: u64, page: &Page) -> Result<()> {
-        let skips = self.planted == Some(Planted::SkipsPages) && self.rng.u32(0..8) == 0;
+        let unseen = self.planted == Some(Planted::LosesPagesUnseen);
+        let skips = (unseen || self.planted == Some(Planted::LosesPages)) && self.rng.u32(0..8) == 0;
         let device = &mut self.devices[at];
         let Some(live) = device.live.as_mut().filter(|_| device.boot == boot) else { return Ok(()) };
         let documents = if skips { MirrorPage::default() } else { pages_of(page)? };
         live.applying = false;
         let at_head = page.end.reaches_head();
-        let event = match live.mirror.apply(&documents, &page.end) {
+        let mut end = page.end.clone();
+        if unseen {
+            end.digests.clear();
+        }
+        let event = match live.mirror.apply(&documents, &end) {
             Ok(Applied::Advanced) => SyncEvent::PageApplied { cursor: page.end.cursor, at_head },
             Ok(Applied::Behind) => {
                 let cursor = live.mirror.cursor()?.unwrap_or(page.end.cursor);
@@ -575,11 +610,13 @@ impl Story {
                 live.mirror.refetch()?;
                 SyncEvent::PageFailed
             }
+            Err(MirrorError::BegunAnew) => SyncEvent::PageFailed,
             Err(error) => return Err(error.into()),
         };
         self.note(&format!("device {at} has applied up to {:?}", page.end.cursor));
         self.devices[at].hear(page.end.server_time, None, self.now);
         self.engine(at, event)?;
+        self.fetch_what_differs(at)?;
         let Some(live) = &self.devices[at].live else { return Ok(()) };
         match (live.stream, live.inbox.is_empty(), live.applying) {
             (Some(stream), false, false) => self.engine(at, SyncEvent::PageReceived(stream)),

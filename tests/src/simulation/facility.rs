@@ -15,6 +15,7 @@ use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AuditId, DeviceUuid, FacilityId, OrganizationId, PatientId, SessionId, UserId, WorkflowId,
 };
+use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
@@ -24,8 +25,8 @@ use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::error::Refusal;
 use carepost_server::scope::{FacilityScope, OrganizationScope};
 use carepost_server::store::{
-    Ambient, Batch, DatabaseKey, DeviceIdentity, NewDevice, NewFacility, NewOrganization, NewPatient,
-    NewUser, OrganizationType, Page, PageRequest, PresentedKey, Store, StoreError, View,
+    AgainRequest, Ambient, Batch, DatabaseKey, DeviceIdentity, NewDevice, NewFacility, NewOrganization,
+    NewPatient, NewUser, OrganizationType, Page, PageRequest, PresentedKey, Store, StoreError, View,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use tempfile::TempDir;
@@ -166,6 +167,32 @@ impl Server {
             was_at_head: false,
         };
         let page = self.runtime.block_on(facility.page(asked));
+        page.map_err(|error| trouble(&Refusal::from(error)))
+    }
+
+    /// What a device wants to be sent again, as it says where it stands.
+    pub(super) fn again(
+        &self,
+        cursor: Option<Cursor>,
+        standing: &Standing,
+        limit: usize,
+    ) -> Option<AgainRequest> {
+        let names = standing.refetch.as_deref()?.split(',');
+        let collections = names.filter_map(Collection::from_name).collect();
+        Some(AgainRequest {
+            collections,
+            cursor: cursor?,
+            after: 0,
+            limit,
+            view: View::Full,
+            view_changes: 0,
+        })
+    }
+
+    /// A page of what is sent again, and where the next one begins.
+    pub(super) fn page_again(&self, place: usize, asked: AgainRequest) -> Result<(Page, u64), Trouble> {
+        let facility = self.store.facility(&self.places[place].scope);
+        let page = self.runtime.block_on(facility.page_again(asked));
         page.map_err(|error| trouble(&Refusal::from(error)))
     }
 

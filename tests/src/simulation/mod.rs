@@ -47,8 +47,10 @@ pub enum Planted {
     AcknowledgesTooEarly,
     /// A device takes an answer that never came for a receipt.
     TakesSilenceForAReceipt,
-    /// A page is lost, and the cursor moves on.
-    SkipsPages,
+    /// A page is lost, and the cursor moves on. The product mends this.
+    LosesPages,
+    /// The same, and nobody compares digests.
+    LosesPagesUnseen,
 }
 
 /// How a story ended.
@@ -62,6 +64,8 @@ pub struct Outcome {
     pub events: u64,
     /// How many changes nurses saved.
     pub saved: usize,
+    /// How often a mirror was found to differ.
+    pub differed: u64,
     /// What should not be so; empty when all is well.
     pub violations: Vec<String>,
 }
@@ -85,6 +89,7 @@ pub fn tell(
         trace: story.trace.finish(),
         lines: story.lines,
         events: story.events,
+        differed: story.differed,
         saved: story.devices.iter().map(|device| device.made.len()).sum(),
         violations,
     })
@@ -163,6 +168,7 @@ struct Story {
     lines: Vec<String>,
     keep: bool,
     events: u64,
+    differed: u64,
 }
 
 impl Story {
@@ -193,6 +199,7 @@ impl Story {
             lines: Vec::new(),
             keep,
             events: 0,
+            differed: 0,
         };
         for at in 0..story.devices.len() {
             story.plan(at);
@@ -257,11 +264,22 @@ impl Story {
         let deadline = self.now + PEACE;
         while self.now < deadline {
             self.run_until(self.now + Duration::from_secs(60))?;
+            for at in 0..self.devices.len() {
+                self.ask_again(at)?;
+            }
             if self.devices.iter().all(Device::has_nothing_to_send) && self.everybody_is_current()? {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// What still differs is asked for now and then, as the agent does.
+    fn ask_again(&mut self, at: usize) -> Result<()> {
+        if let Some(live) = &self.devices[at].live {
+            live.mirror.ask_again()?;
+        }
+        self.fetch_what_differs(at)
     }
 
     fn run_until(&mut self, end: Duration) -> Result<()> {
@@ -278,7 +296,11 @@ impl Story {
 
     fn everybody_is_current(&self) -> Result<bool> {
         for device in &self.devices {
-            if device.cursor()? != Some(self.server.head(device.place())?) {
+            let differs = match &device.live {
+                Some(live) => !live.mirror.differing()?.is_empty(),
+                None => true,
+            };
+            if differs || device.cursor()? != Some(self.server.head(device.place())?) {
                 return Ok(false);
             }
         }

@@ -94,7 +94,9 @@ pub fn save(outbox: &Outbox, form: &str, length: usize) -> Result<Saved, OutboxE
         clock_quality: ClockQuality::Synced,
         supersedes: None,
     };
-    outbox.append(&permit(), Entry { change: &change, token: form }, |_| vec![audit()])
+    outbox.append(&permit::<carepost_protocol::role::Chart>(), Entry { change: &change, token: form }, |_| {
+        vec![audit()]
+    })
 }
 
 pub fn audit() -> AuditEvent {
