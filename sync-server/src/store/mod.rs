@@ -13,6 +13,7 @@ mod enrollment;
 mod error;
 mod facility;
 mod horizon;
+mod identities;
 mod organization;
 mod page;
 mod patient;
@@ -39,7 +40,8 @@ use zeroize::Zeroizing;
 
 use crate::feed::Feeds;
 use crate::scope::{FacilityScope, OrganizationScope};
-use engine::{Engine, Reach, Tx};
+use engine::{Engine, Hears, Reach, Tx};
+use identities::Identities;
 use presence::Presence;
 
 pub use backup::{BackupError, Copied, Restored, backup, restore};
@@ -120,6 +122,7 @@ struct Inner {
     presence: Arc<Presence>,
     presence_thread: Mutex<Option<JoinHandle<()>>>,
     feeds: Arc<Feeds>,
+    identities: Arc<Identities>,
     tries: enrollment::Tries,
     ambient: Ambient,
 }
@@ -145,11 +148,15 @@ impl Store {
         max_pages: Option<u32>,
     ) -> Result<Self, StoreError> {
         let feeds = Arc::new(Feeds::default());
-        let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, Arc::clone(&feeds))?);
+        let identities = Arc::new(Identities::default());
+        let hears = Hears { feeds: Arc::clone(&feeds), identities: Arc::clone(&identities) };
+        let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, hears)?);
         let presence = Arc::new(Presence::new(ambient.clone()));
         let presence_thread = Mutex::new(Some(presence.start(&engine)?));
         let tries = enrollment::Tries::default();
-        Ok(Self { inner: Arc::new(Inner { engine, presence, presence_thread, feeds, tries, ambient }) })
+        Ok(Self {
+            inner: Arc::new(Inner { engine, presence, presence_thread, feeds, identities, tries, ambient }),
+        })
     }
 
     /// Work within one facility.

@@ -61,7 +61,12 @@ impl SystemStore {
                     WHERE organization_id = d.organization_id AND id = d.facility_id)), d.view_changes,
                 d.mirror_began_at
             FROM system_devices AS d WHERE d.key_sha256 = ?1";
-        self.read(move |tx| {
+        let identities = &self.store.inner.identities;
+        let generation = match identities.find(&key_sha256) {
+            Ok(known) => return Ok(Some(known)),
+            Err(generation) => generation,
+        };
+        let found = self.read(move |tx| {
             tx.first(sql, [key_sha256], |row| {
                 Ok(DeviceIdentity {
                     device: id_at(row, 0)?,
@@ -75,8 +80,12 @@ impl SystemStore {
                     mirror_began: time_or_none_at(row, 9)?,
                 })
             })
-        })
-        .await
+        });
+        let found = found.await?;
+        if let Some(identity) = &found {
+            identities.keep(key_sha256, identity, generation);
+        }
+        Ok(found)
     }
 
     /// A device asks to be let in, again and again: where its enrollment stands. With the one-time token

@@ -11,7 +11,7 @@ mod readers;
 mod security;
 mod writer;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::time::Timestamp;
 use rusqlite::{CachedStatement, Connection, Params, Row};
 
+use super::identities::{self, Identities};
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::feed::Feeds;
 use crate::scope::FacilityScope;
@@ -37,6 +38,13 @@ pub(super) struct Engine {
     readers: Readers,
 }
 
+/// Who hears of a commit, before whoever asked for it does.
+#[derive(Debug)]
+pub(super) struct Hears {
+    pub(super) feeds: Arc<Feeds>,
+    pub(super) identities: Arc<Identities>,
+}
+
 /// What the outside hears of a commit.
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -50,6 +58,8 @@ pub(super) struct Tx<'a> {
     reach: &'a ReachCell,
     ambient: &'a Ambient,
     events: RefCell<Vec<Event>>,
+    /// Whether something was written that identities are read from.
+    concerned: Cell<bool>,
 }
 
 impl Engine {
@@ -59,9 +69,9 @@ impl Engine {
         key: &DatabaseKey,
         ambient: &Ambient,
         max_pages: Option<u32>,
-        feeds: Arc<Feeds>,
+        hears: Hears,
     ) -> Result<Self, StoreError> {
-        let writer = Writer::start(Source::new(path, key, ambient, Purpose::Write { max_pages }), feeds)?;
+        let writer = Writer::start(Source::new(path, key, ambient, Purpose::Write { max_pages }), hears)?;
         let readers = Readers::start(path, key, ambient)?;
         Ok(Self { writer, readers })
     }
@@ -158,7 +168,7 @@ fn alone<T>(
 
 impl<'a> Tx<'a> {
     fn new(connection: &'a Connection, reach: &'a ReachCell, ambient: &'a Ambient) -> Self {
-        Self { connection, reach, ambient, events: RefCell::new(Vec::new()) }
+        Self { connection, reach, ambient, events: RefCell::new(Vec::new()), concerned: Cell::new(false) }
     }
 
     /// A statement, prepared once for each connection.
@@ -169,6 +179,9 @@ impl<'a> Tx<'a> {
     /// Runs a statement; gives how many rows were written, those of triggers included, because a
     /// view's own count is always zero.
     pub(super) fn execute(&self, sql: &'static str, params: impl Params) -> Result<u64, StoreError> {
+        if identities::concerns(sql) {
+            self.concerned.set(true);
+        }
         let before = self.connection.total_changes();
         self.prepare(sql)?.execute(params)?;
         Ok(self.connection.total_changes().saturating_sub(before))

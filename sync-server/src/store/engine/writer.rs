@@ -2,7 +2,7 @@
 //! for all of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Source, gives_up};
 use super::security::Reach;
-use super::{Event, Tx};
+use super::{Event, Hears, Tx};
 use crate::feed::Feeds;
 use crate::store::StoreError;
 
@@ -79,12 +79,12 @@ where
 }
 
 impl Writer {
-    pub(super) fn start(source: Source, feeds: Arc<Feeds>) -> Result<Self, StoreError> {
+    pub(super) fn start(source: Source, hears: Hears) -> Result<Self, StoreError> {
         let connection = source.open()?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write_groups(receiver, connection, &source, &feeds))
+            .spawn(move || write_groups(receiver, connection, &source, &hears))
             .map_err(|_| StoreError::Closed)?;
         Ok(Self { sender, thread: Mutex::new(Some(thread)) })
     }
@@ -134,7 +134,7 @@ fn write_groups(
     mut receiver: mpsc::Receiver<Message>,
     mut connection: Connection,
     source: &Source,
-    feeds: &Feeds,
+    hears: &Hears,
 ) {
     let (mut open, mut gave_up) = (true, false);
     while open {
@@ -164,7 +164,11 @@ fn write_groups(
         let outcome = outcome.and_then(|()| commit(&tx, &connection));
         let failures = group.iter().filter_map(|job| job.failure()).chain(outcome.as_ref().err());
         gave_up |= failures.into_iter().any(gives_up);
-        finish(group, outcome, tx.events.into_inner(), feeds);
+        // Also after a commit that failed: it may have become durable all the same.
+        if tx.concerned.get() {
+            hears.identities.forget();
+        }
+        finish(group, outcome, tx.events.into_inner(), &hears.feeds);
     }
     receiver.close();
 }
