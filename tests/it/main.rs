@@ -16,6 +16,7 @@ mod badges;
 mod browser;
 mod cli;
 mod clocks;
+mod clones;
 mod digest;
 mod figures;
 mod full_disk;
@@ -26,12 +27,14 @@ mod offline;
 mod plaintext;
 mod power_loss;
 mod presets;
+mod restored;
 mod revocation;
 mod rollback;
 mod sessions;
 mod simulation;
 mod tidy;
 mod units;
+mod versions;
 mod views;
 
 /// TLS needs a provider of cryptography before the first connection; the second call changes nothing.
