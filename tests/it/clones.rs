@@ -50,12 +50,13 @@ async fn two_copies_that_both_chart_lose_nothing_and_are_sent_nothing_until_one_
 
     copy.stop().await?;
     release(&scene).await?;
-    // It hears so with its next heartbeat: within a minute, and at once when somebody signs in.
+    // It hears so with its next heartbeat: within a minute, and at once when somebody comes or goes.
     hall.post("/lock", &[]).await?;
-    hall.sign_in(&scene.nora).await?;
+    hall.status_is("quarantined", false).await?;
+    hall.tap(&scene.nora.uid).await?;
+    hall.says(&[&scene.nora.name, "Lock"]).await?;
     let notes: Vec<&str> = all.iter().map(String::as_str).collect();
     hall.page_says(&hall.path_of(name).await?, &notes).await?;
-    hall.status_is("quarantined", false).await?;
     assert_eq!(scene.facility.device("hall").await?["state"], "ACTIVE");
     chart(&med, name, "It is current again").await?;
     let words = hall.page_says(&hall.path_of(name).await?, &["It is current again"]).await?;
