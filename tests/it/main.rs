@@ -16,6 +16,7 @@ mod badges;
 mod browser;
 mod cli;
 mod clocks;
+mod clones;
 mod digest;
 mod edits;
 mod figures;
@@ -28,6 +29,7 @@ mod offline;
 mod plaintext;
 mod power_loss;
 mod presets;
+mod restored;
 mod revocation;
 mod rollback;
 mod sessions;
@@ -35,6 +37,7 @@ mod simulation;
 mod soak;
 mod tidy;
 mod units;
+mod versions;
 mod views;
 
 /// TLS needs a provider of cryptography before the first connection; the second call changes nothing.

@@ -1,10 +1,8 @@
 //! A kiosk whose directory was put back to an older copy, and what its queue says to whoever looks.
 
-use std::path::Path;
-
 use anyhow::Result;
 use carepost_tests::children::until;
-use carepost_tests::kiosk::PATIENCE;
+use carepost_tests::kiosk::{PATIENCE, copy_tree};
 use carepost_tests::scene::{Scene, vitals};
 use serde_json::Value;
 
@@ -19,7 +17,7 @@ async fn a_kiosk_restored_from_an_older_copy_goes_on_by_itself() -> Result<()> {
     hall.page_says(&path, &["Everything is sent"]).await?;
     hall.stop().await?;
     let (state, copy) = (hall.folder.join("state"), hall.folder.join("copy"));
-    copy_files(&state, &copy)?;
+    copy_tree(&state, &copy)?;
 
     hall.start().await?;
     hall.sign_in(&scene.nora).await?;
@@ -29,7 +27,7 @@ async fn a_kiosk_restored_from_an_older_copy_goes_on_by_itself() -> Result<()> {
     hall.page_says(&path, &["The last one", "Everything is sent"]).await?;
     hall.stop().await?;
     std::fs::remove_dir_all(&state)?;
-    copy_files(&copy, &state)?;
+    copy_tree(&copy, &state)?;
 
     hall.start().await?;
     hall.sign_in(&scene.nora).await?;
@@ -95,18 +93,5 @@ async fn the_queue_is_listed_and_taken_out_beside_the_running_agent_and_without_
         Ok(())
     })
     .await?;
-    Ok(())
-}
-
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-    }
-    // As a backup keeps them: the agent takes only a directory that is its owner's alone.
-    std::fs::set_permissions(to, std::fs::metadata(from)?.permissions())?;
     Ok(())
 }

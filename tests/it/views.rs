@@ -71,11 +71,11 @@ async fn a_standing_is_read_leniently_and_collections_come_again_on_demand() -> 
     let here = cursor_of(&whole)?;
     let (status, _, nothing) = pull(&wire, &format!("{here}&care=7&mood=sunny")).await?;
     assert_eq!((status, nothing.len()), (200, 1), "a newer agent may say more");
-    for bad in ["?seq=1", "?epoch=1", "?epoch=x&seq=1", "?refetch=diagnoses", "?incarnation=x"] {
+    for bad in ["?seq=1", "?epoch=1", "?epoch=x&seq=1", "?incarnation=x"] {
         let (status, problem, _) = pull(&wire, bad).await?;
         assert_eq!((status, problem["type"].as_str()), (422, Some("/problems/invalid")), "{bad}");
     }
-    let (_, _, again) = pull(&wire, &format!("{here}&refetch=patients,badges")).await?;
+    let (_, _, again) = pull(&wire, &format!("{here}&refetch=patients,diagnoses,badges")).await?;
     let kinds: Vec<_> = again.iter().map(|line| line["collection"].as_str().unwrap_or("page")).collect();
     assert_eq!(kinds, ["badges", "patients", "patients", "patients", "page", "page"]);
     let [.., first, last] = again.as_slice() else { anyhow::bail!("two pages") };

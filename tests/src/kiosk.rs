@@ -109,6 +109,31 @@ impl Kiosk {
     ) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         make_factors(&folder.join("factors"), name)?;
+        let mut kiosk = Self::assemble(folder, name, server, port, badges, extra).await?;
+        kiosk.start().await?;
+        Ok(kiosk)
+    }
+
+    /// A second machine with this one's files and hardware, as somebody makes who copies its disk: a network
+    /// cable and a page of its own. It is not started, and this one should not run meanwhile.
+    ///
+    /// # Errors
+    /// When a file cannot be copied.
+    pub async fn copy(&self, folder: &Path, server: &Server) -> Result<Self> {
+        for part in ["state", "factors"] {
+            copy_tree(&self.folder.join(part), &folder.join(part))?;
+        }
+        Self::assemble(folder, &self.name, server, None, self.badges, &self.extra).await
+    }
+
+    async fn assemble(
+        folder: &Path,
+        name: &str,
+        server: &Server,
+        port: Option<u16>,
+        badges: Badges,
+        extra: &str,
+    ) -> Result<Self> {
         let link = Link::start(server.devices).await?;
         let sockets = Sockets::near(folder)?;
         let pcscd = match badges {
@@ -121,7 +146,7 @@ impl Kiosk {
             .no_proxy()
             .build()?;
         let port = port.map_or_else(free_port, Ok)?;
-        let mut kiosk = Self {
+        let kiosk = Self {
             name: name.to_owned(),
             folder: folder.to_owned(),
             port,
@@ -135,7 +160,6 @@ impl Kiosk {
             extra: extra.to_owned(),
         };
         kiosk.configure(server)?;
-        kiosk.start().await?;
         Ok(kiosk)
     }
 
@@ -590,6 +614,26 @@ fn make_factors(root: &Path, name: &str) -> Result<()> {
         std::fs::write(machine, format!("{hash:016x}{:016x}\n", hash.rotate_left(17)))?;
     }
     Ok(())
+}
+
+/// Copies a folder with all that is in it, permissions and all: the agent takes only a directory that is its
+/// owner's alone.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (old, new) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&old, &new)?;
+        } else if kind.is_file() {
+            std::fs::copy(&old, &new)?;
+        }
+    }
+    Ok(std::fs::set_permissions(to, std::fs::metadata(from)?.permissions())?)
 }
 
 fn encode(text: &str) -> String {

@@ -39,7 +39,7 @@ const SMALL: usize = 32 * 1024;
         ("incarnation" = Option<String>, Query, description = "The life of the device's outbox"),
         ("care" = Option<u64>, Query, description = "The last number of its care lane that was acknowledged"),
         ("audit" = Option<u64>, Query, description = "The last number of its audit lane that was acknowledged"),
-        ("refetch" = Option<String>, Query, description = "Collections to be sent again from their beginning, with commas between")),
+        ("refetch" = Option<String>, Query, description = "Collections to be sent again from their beginning, with commas between; unknown names are ignored")),
     responses((status = 200, content_type = "application/x-ndjson", description = "Documents and the ends of pages"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem)))]
 pub async fn pull(
     State(app): State<App>,
@@ -128,7 +128,7 @@ impl Pages {
                 return Err(Refusal::field("seq", "give epoch and seq together, or neither"));
             }
         };
-        let again = collections(standing.refetch.as_deref().unwrap_or_default())?;
+        let again = collections(standing.refetch.as_deref().unwrap_or_default());
         // Listen first and read after: then no commit falls between the two, and no change of what the
         // device may see.
         let (feeds, facility) = (app.store.feeds(), device.identity.facility());
@@ -269,19 +269,16 @@ impl Pages {
     }
 }
 
-/// The collections that a device wants again, by their names.
-fn collections(names: &str) -> Answer<Vec<Collection>> {
+/// The collections that a device wants again, by their names. Others are a newer agent's: this server has
+/// nothing of theirs to send again.
+fn collections(names: &str) -> Vec<Collection> {
     let mut found = Vec::new();
-    for name in names.split(',').filter(|name| !name.is_empty()) {
-        let collection = Collection::from_name(name).ok_or_else(|| {
-            let known = Collection::ALL.map(Collection::name).join(", ");
-            Refusal::field("refetch", format!("name collections with commas between: {known}"))
-        })?;
+    for collection in names.split(',').filter_map(Collection::from_name) {
         if !found.contains(&collection) {
             found.push(collection);
         }
     }
-    Ok(found)
+    found
 }
 
 /// Packs what goes down. While a device catches up, all pages are one zstd frame, so that the second
