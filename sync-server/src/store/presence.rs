@@ -103,9 +103,12 @@ impl Presence {
         heard.scope = scope;
         change(heard);
         heard.written = false;
-        state.waiting = true;
+        let is_awake = std::mem::replace(&mut state.waiting, true);
         drop(state);
-        self.stirred.notify_one();
+        // It is woken once for all that gathers: a switch of threads costs as much as the heartbeat.
+        if !is_awake {
+            self.stirred.notify_one();
+        }
     }
 
     /// Lays what is in memory over a device's row.
