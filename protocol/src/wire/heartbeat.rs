@@ -1,6 +1,7 @@
 //! `POST /api/v1/devices/{id}/heartbeat` (S1-50): a device says that it lives and how it is.
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::device::DeviceState;
 use crate::id::{IncarnationId, UserId};
@@ -112,8 +113,9 @@ pub struct HeartbeatReply {
     pub server_time: Timestamp,
     /// Where the device stands.
     pub state: DeviceState,
-    /// What has become of refused changes that the heartbeat named.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// What has become of refused changes that the heartbeat named. One that a newer server settled in a
+    /// way that this build does not know is passed over: it still waits for whoever understands it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known")]
     pub settled: Vec<SettledChange>,
 }
 
@@ -129,6 +131,21 @@ pub struct SettledChange {
     /// With `applied`: its place in the facility's feed, where it entered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
+}
+
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SettledChange>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Known(SettledChange),
+        Other(IgnoredAny),
+    }
+    let told = Vec::<Told>::deserialize(deserializer)?;
+    let known = |told| match told {
+        Told::Known(settled) => Some(settled),
+        Told::Other(IgnoredAny) => None,
+    };
+    Ok(told.into_iter().filter_map(known).collect())
 }
 
 /// How a refused change was settled.

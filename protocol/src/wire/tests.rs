@@ -310,6 +310,25 @@ fn readers_ignore_fields_they_do_not_know() {
 }
 
 #[test]
+fn what_a_newer_server_answers_besides_does_not_hide_the_rest() {
+    let life = name().incarnation;
+    let reply = json!({"server_time": at(), "state": "ACTIVE", "weather": ["rain"], "settled": [
+        {"incarnation": life, "n": 6, "settlement": "archived", "shelf": 9},
+        {"incarnation": life, "n": 7, "settlement": "applied", "seq": 120, "shelf": {}},
+        {"batch": [1, 2]},
+    ]});
+    let reply: HeartbeatReply = serde_json::from_str(&reply.to_string()).unwrap();
+    let settled = SettledChange { change: name(), settlement: Settlement::Applied, seq: Some(120) };
+    assert_eq!((reply.state, reply.settled), (DeviceState::Active, vec![settled]));
+    let receipt = json!({"next_n": 6, "server_time": at(), "weather": "rain", "verdicts":
+        [{"n": 5, "count": 1, "verdict": "rejected", "shelf": 9,
+            "reason": {"code": "of_tomorrow", "detail": "x", "see": "y", "errors": [{"field": "a", "detail": "b", "c": 1}]}}]});
+    let receipt: PushReceipt = serde_json::from_str(&receipt.to_string()).unwrap();
+    let reason = receipt.verdicts[0].reason.as_ref().unwrap();
+    assert_eq!((reason.code, reason.errors.len()), (RejectionCode::Unknown, 1));
+}
+
+#[test]
 fn what_an_older_device_leaves_out_is_nothing() {
     let beat = r#"{"agent_version":"0.1.0","uptime":1,"device_time":"2026-05-01T14:10:00Z",
         "clock_quality":"synced","mac_addresses":[],"encrypted":true,"reader":"READY",

@@ -1,5 +1,8 @@
 //! A mirror is proven equal, or fetched again.
 
+use carepost_protocol::digest::{Digest, Element};
+use carepost_protocol::wire::heartbeat::MirrorState;
+
 use super::feed::Feed;
 use super::*;
 
@@ -227,4 +230,32 @@ fn a_mirror_of_an_earlier_agent_stays_readable_and_is_fetched_again() {
     feed.assert_equal(&mirror);
     assert_eq!(told(&mirror), [], "nobody is told of a difference");
     assert_eq!(mirror.agreement().unwrap().refetches, 0);
+}
+
+#[test]
+fn what_a_newer_server_sends_besides_is_left_alone() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let id = PatientId::from_bytes([1; 16]);
+    let body = format!(
+        r#"{{"id":"{id}","mrn":"M1","mood": {{"of":[1.50]}},"name":"Bea Longfellow","room":"10","is_active":true}}"#
+    );
+    let lines = [
+        r#"{"collection":"diagnoses","id":"one of them","seq":1,"body":{"code":"Z00"}}"#.to_owned(),
+        format!(r#"{{"seq":2,"shelf":9,"collection":"patients","id":"{id}","body":{body},"photo":null}}"#),
+        r#"{"collection":"diagnoses","id":"another","seq":3,"deleted":true}"#.to_owned(),
+    ];
+    let mut digest = Digest::default();
+    digest.add(Element::of(Collection::Patients, id.as_bytes(), 2, body.as_bytes()));
+    let digest = serde_json::to_value(digest).unwrap();
+    let end = serde_json::json!({
+        "cursor": {"epoch": 1, "seq": 3, "shard": 7}, "head": 3, "server_time": Timestamp::from_millis(3_600_000), "weather": "rain",
+        "digests": {"patients": digest, "diagnoses": digest}, "refetched": ["diagnoses"],
+    });
+    let page = Page::from_lines(lines.join("\n").as_bytes()).unwrap();
+    let end: PageEnd = serde_json::from_value(end).unwrap();
+    assert_eq!(mirror.apply(&page, &end).unwrap(), Applied::Advanced);
+    assert_eq!(names(&mirror), ["Bea Longfellow"]);
+    assert_eq!(mirror.cursor().unwrap(), Some(Cursor { epoch: 1, seq: 3 }));
+    assert_eq!(mirror.agreement().unwrap(), MirrorState::default(), "equal to the byte, unknown members too");
 }

@@ -189,3 +189,20 @@ fn the_list_names_what_needs_a_person_first() {
     assert_eq!(listed, [(2, Progress::Wedged(why)), (4, Progress::Queued)]);
     assert_eq!(outbox.list(1).unwrap().len(), 1);
 }
+
+#[test]
+fn a_refusal_for_a_reason_of_a_newer_server_is_one_like_any_other() {
+    let kiosk = Kiosk::new();
+    let outbox = kiosk.open();
+    save_some(&outbox, 2);
+    let receipt = json!({"next_n": 3, "server_time": at(60), "weather": "rain", "verdicts": [
+        {"n": 1, "count": 1, "verdict": "rejected", "shelf": 9,
+            "reason": {"code": "of_tomorrow", "detail": "The form was withdrawn.", "see": "office"}},
+        {"n": 2, "count": 1, "verdict": "applied", "seq": 10, "shelf": 9},
+    ]});
+    let receipt: PushReceipt = serde_json::from_value(receipt).unwrap();
+    outbox.settle(&care(&outbox).sent, &receipt).unwrap();
+    let why = Progress::Wedged("The form was withdrawn.".into());
+    assert_eq!(shown(&outbox, 9), [(1, why), (2, Progress::Acknowledged)]);
+    assert_eq!(outbox.counts().unwrap().wedged, 1);
+}
