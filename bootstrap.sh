@@ -2,15 +2,10 @@
 # Installs the Debian packages that a Carepost command needs: ./bootstrap.sh SET...
 #
 # Sets: build (compile everything), reader (taps through the real pcscd), browser (the kiosk page in a
-<<<<<<< HEAD
-# real browser), chaos (faults of real networks and file systems); and for cross/: aarch64, armv7, x86_64
-# (a C compiler for it), rust (a compiler where rustup cannot add a target), qemu. Says what is missing
-# and why, installs it as root or through sudo, and answers at once, without the network, when nothing is
-=======
-# real browser), clock (programs whose clock is wrong); and for cross/: aarch64, armv7, x86_64 (a C
-# compiler for it), rust (a compiler where rustup cannot add a target), qemu. Says what is missing and
-# why, installs it as root or through sudo, and answers at once, without the network, when nothing is
->>>>>>> main
+# real browser), clock (programs whose clock is wrong), chaos (faults of real networks and file systems);
+# and for cross/: aarch64, armv7, x86_64 (a C compiler for it), rust (a compiler where rustup cannot add a
+# target), qemu. Says what is missing and why, installs it as root or through sudo, and answers at once,
+# without the network, when nothing is
 # missing.
 set -eu
 
