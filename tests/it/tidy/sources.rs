@@ -76,6 +76,21 @@ fn the_project_stands_alone() {
 }
 
 #[test]
+fn no_file_has_a_merge_left_undone() {
+    assert_kept(&merges_left(&tree::project()));
+}
+
+#[test]
+fn a_planted_half_merge_is_found() {
+    let mark = "<".repeat(7);
+    assert_found(
+        &merges_left(&[File::planted("bootstrap.sh", &format!("a\n{mark} HEAD\nb\n"))]),
+        "bootstrap.sh:2",
+    );
+    assert_kept(&merges_left(&[File::planted("bootstrap.sh", &format!("echo '{mark} HEAD'\n"))]));
+}
+
+#[test]
 fn a_planted_clock_is_found() {
     let planted = |path: &str, line: &str| clocks_and_dice(&[File::planted(path, line)]);
     assert_found(&planted("agent-core/src/session.rs", "let now = Instant::now();"), "Instant::now");
@@ -201,6 +216,20 @@ fn machine_paths(files: &[File]) -> Vec<String> {
                 line.match_indices(path.as_str()).any(|(start, _)| !line[..start].ends_with(of_path))
             });
             breaches.extend(named.map(|path| format!("{}:{} names {path}", file.path, index + 1)));
+        }
+    }
+    breaches
+}
+
+/// Lines that git wrote where two changes met.
+fn merges_left(files: &[File]) -> Vec<String> {
+    let marks = ["<", ">"].map(|mark| mark.repeat(7));
+    let mut breaches = Vec::new();
+    for file in files {
+        for (number, line) in (1..).zip(file.text.lines()) {
+            if marks.iter().any(|mark| line.starts_with(&format!("{mark} "))) {
+                breaches.push(format!("{}:{number} is left of a merge", file.path));
+            }
         }
     }
     breaches
