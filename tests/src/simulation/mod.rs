@@ -6,7 +6,7 @@
 //! parts draw by themselves, are kept out of the trace and decide nothing.
 //!
 //! Each story ends with peace: the network heals, everybody is switched on, and then what must hold is
-//! looked at from outside ([`check`]): nothing saved is lost or doubled, every mirror equals its
+//! looked at from outside (`check.rs`): nothing saved is lost or doubled, every mirror equals its
 //! facility's feed, no row is where it does not belong, and no outbox stands still.
 
 #![allow(
