@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::listener::Stopping;
 use crate::password::Passwords;
+use crate::quota::Quotas;
 use crate::speakers::Speakers;
 use crate::store::Store;
 use crate::tries::Tries;
@@ -20,6 +21,8 @@ pub struct App {
     pub config: Arc<Config>,
     /// Failures by address and by unknown name.
     pub tries: Arc<Tries>,
+    /// What is under way, by whose it is.
+    pub quotas: Arc<Quotas>,
     /// Who speaks as each device.
     pub speakers: Arc<Speakers>,
     /// Says that the server stops.

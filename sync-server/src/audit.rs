@@ -11,7 +11,7 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use crate::clock;
-use crate::listener::PeerAddress;
+use crate::listener::{PeerAddress, block_of};
 
 /// The longest user agent that is written down.
 const MAX_AGENT: usize = 200;
@@ -38,6 +38,14 @@ impl Client {
             user_agent: agent.map(|agent| agent.chars().take(MAX_AGENT).collect()),
             endpoint: format!("{} {path}", parts.method),
         }
+    }
+}
+
+impl Client {
+    /// What the address counts as, where tries are counted by address.
+    #[must_use]
+    pub fn block(&self) -> Option<IpAddr> {
+        self.ip.map(block_of)
     }
 }
 

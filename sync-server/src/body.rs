@@ -1,37 +1,60 @@
-//! What comes in: bounded, read in bounded time, and refused by name where it is not what it should be.
+//! What comes in: bounded, counted before it is held, read in bounded time, and refused by name where it
+//! is not what it should be.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use bytes::BytesMut;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
+use crate::app::App;
 use crate::error::{Refusal, too_large, unsupported_media_type};
+use crate::quota::{Asker, Share};
 
 /// The most bytes of a person's request.
 pub const MAX_JSON: usize = 256 * 1024;
 /// How long a body may take to arrive.
 const BODY: Duration = Duration::from_secs(30);
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes, of a share of all that is under way.
 ///
 /// # Errors
-/// `too-large`, or `malformed` when it breaks off or takes too long.
-pub async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let broken =
-        || Refusal::new(ProblemKind::Malformed, "The body broke off or took too long; send it again.");
-    match tokio::time::timeout(BODY, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) | Err(_) => Err(broken()),
+/// `too-large`, `unavailable` when too much is under way, or `malformed` when it breaks off or takes too
+/// long.
+pub async fn read(body: Body, limit: usize, share: &mut Share) -> Result<Bytes, Refusal> {
+    let read = tokio::time::timeout(BODY, collect(body, limit, share)).await;
+    read.unwrap_or_else(|_| Err(broken()))
+}
+
+async fn collect(mut body: Body, limit: usize, share: &mut Share) -> Result<Bytes, Refusal> {
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        share.take(data.len()).await?;
+        // Most come in one piece, which is taken as it is.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
     }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn broken() -> Refusal {
+    Refusal::new(ProblemKind::Malformed, "The body broke off or took too long; send it again.")
 }
 
 /// Refuses a body that does not say it is JSON.
@@ -48,11 +71,12 @@ pub fn must_be_json(headers: &HeaderMap) -> Result<(), Refusal> {
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Refusal;
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         must_be_json(request.headers())?;
-        let bytes = read(request.into_body(), MAX_JSON).await?;
+        let mut share = app.quotas.share(Asker::of(request.extensions()));
+        let bytes = read(request.into_body(), MAX_JSON, &mut share).await?;
         parse(&bytes).map(Self)
     }
 }

@@ -1,12 +1,14 @@
 //! `server.toml`: what an operator may set. Unknown keys are refused, and every key can be
 //! overridden by an environment variable: `CAREPOST_SERVER_` and the key in capitals.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use carepost_protocol::device::SyncThresholds;
-use serde::Deserialize;
+use ipnet::IpNet;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 /// Where the configuration is unless `--config` says otherwise.
@@ -59,8 +61,11 @@ pub struct Config {
     pub database_key_file: Option<PathBuf>,
     /// Organizations are also found by subdomain under this name: `SLUG.BASE_DOMAIN`.
     pub base_domain: Option<String>,
-    /// The most connections on each listener.
+    /// The most connections on each listener; on the devices', of devices that are known.
     pub max_connections: usize,
+    /// Proxies that say whose connections they pass on: addresses and networks.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Hours until a person has to sign in again.
     pub session_hours: u32,
     /// Minutes after which a device without a sync is STALE.
@@ -77,6 +82,9 @@ pub struct Config {
 pub struct Sync {
     /// The most documents that a device may have to hold; beyond that it is refused, and told so.
     pub max_documents: u64,
+    /// How many changes a device may send in an hour before an administrator is told; ten times as many at
+    /// once, and it is slowed to that.
+    pub changes_per_hour: u64,
     /// For how many days it is kept that a document is gone. A device that was away for longer makes its
     /// copy anew; what waits on it is not affected.
     pub tombstone_days: u32,
@@ -84,7 +92,7 @@ pub struct Sync {
 
 impl Default for Sync {
     fn default() -> Self {
-        Self { max_documents: 250_000, tombstone_days: 90 }
+        Self { max_documents: 250_000, changes_per_hour: 200_000, tombstone_days: 90 }
     }
 }
 
@@ -107,6 +115,7 @@ impl Default for Config {
             database_key_file: None,
             base_domain: None,
             max_connections: 4_096,
+            trusted_proxies: Vec::new(),
             session_hours: 12,
             stale_after_minutes: 15,
             out_of_sync_after_hours: 24,
@@ -139,8 +148,14 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 # Organizations are also found by subdomain under this name: SLUG.carepost.example.test.
 #base_domain = "carepost.example.test"
 
-# The most connections on each listener.
+# The most connections on each listener. On the devices', of devices that are known; an eighth as many more
+# are for those that are not yet. On the people's, one address has at most a quarter of them.
 #max_connections = 4096
+
+# Proxies and balancers that pass TCP through and say whose connection it is, as addresses and networks. From
+# them a PROXY protocol v2 header is required, and its address is the one that is counted and written down;
+# from everybody else none is read. In the environment, with commas between.
+#trusted_proxies = []
 
 # Hours until a person has to sign in again, however busy.
 #session_hours = 12
@@ -153,6 +168,10 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 # The most documents that a device may have to hold (residents, staff, records and so on, as far as it
 # sees them). A device that would have to hold more is refused until this is raised.
 #max_documents = 250000
+# How many changes (of up to 1 KiB each) a device may send in an hour before administrators are told that it
+# sends unusually much. Ten times as many at once, a week offline and more, and it is slowed to this; what
+# waits on it is not lost.
+#changes_per_hour = 200000
 # For how many days it is kept that something is gone. A device that was away for longer fetches its copy
 # anew; what waits on it is not affected.
 #tombstone_days = 90
@@ -161,6 +180,8 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 /// Keys whose values are numbers; all others are texts. Those of `[sync]` are numbers too.
 const NUMBERS: [&str; 4] =
     ["max_connections", "session_hours", "stale_after_minutes", "out_of_sync_after_hours"];
+/// The key whose value is a list of texts.
+const LIST: &str = "trusted_proxies";
 /// What the keys of the table `[sync]` begin with in the environment.
 const SYNC: &str = "sync_";
 
@@ -201,6 +222,9 @@ impl Config {
             let in_sync = key.strip_prefix(SYNC);
             let value = if in_sync.is_some() || NUMBERS.contains(&key.as_str()) {
                 toml::Value::Integer(value.parse().map_err(|fault| invalid(&name, &fault))?)
+            } else if key == LIST {
+                let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+                toml::Value::Array(items.map(|item| toml::Value::String(item.to_owned())).collect())
             } else {
                 toml::Value::String(value)
             };
@@ -269,6 +293,20 @@ impl Config {
     }
 }
 
+/// Addresses and networks; an address alone is a network of one.
+fn networks<'de, D: Deserializer<'de>>(reader: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(reader)?;
+    let network = |text: &String| {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| {
+            D::Error::custom(format!(
+                "{text:?} is no address and no network; write 192.0.2.7 or 2001:db8::/32"
+            ))
+        })
+    };
+    texts.iter().map(network).collect()
+}
+
 /// Who looks after the database key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeySource {
@@ -321,7 +359,11 @@ mod tests {
         assert!(parse("", &[("CAREPOST_SERVER_MAX_CONNECTIONS", "many")]).is_err());
         let variables = [("CAREPOST_SERVER_SYNC_TOMBSTONE_DAYS", "7")];
         let config = parse("[sync]\nmax_documents = 5", &variables).unwrap();
-        assert_eq!(config.sync, Sync { max_documents: 5, tombstone_days: 7 });
+        assert_eq!(config.sync, Sync { max_documents: 5, tombstone_days: 7, ..Sync::default() });
+        let variables = [("CAREPOST_SERVER_TRUSTED_PROXIES", "192.0.2.7, 2001:db8::/32")];
+        let config = parse("trusted_proxies = [\"10.0.0.0/8\"]", &variables).unwrap();
+        assert_eq!(config.trusted_proxies, ["192.0.2.7/32", "2001:db8::/32"].map(|net| net.parse().unwrap()));
+        assert!(parse("trusted_proxies = [\"balancer\"]", &[]).unwrap_err().contains("balancer"));
         assert!(parse("", &[("CAREPOST_SERVER_SYNC_TOMBSTONES", "7")]).unwrap_err().contains("tombstones"));
     }
 }

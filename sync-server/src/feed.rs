@@ -27,6 +27,21 @@ pub enum Wake {
     Refused,
 }
 
+/// Knows when a stream has to end, where nobody asks the stream itself. It goes with a response.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    count: watch::Receiver<u64>,
+    born: u64,
+}
+
+impl Ends {
+    /// Waits until the stream has to end.
+    pub async fn ended(mut self) {
+        // An error means that nobody can say so any more.
+        let _ = self.count.wait_for(|count| *count != self.born).await;
+    }
+}
+
 /// A live stream's ear.
 #[derive(Debug)]
 pub struct Listener {
@@ -54,6 +69,12 @@ impl Listener {
 }
 
 impl Listener {
+    /// The same as far as its end is concerned.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        Ends { count: self.ends.clone(), born: self.born }
+    }
+
     /// Whether the stream has to close by now.
     #[must_use]
     pub fn is_refused(&self) -> bool {

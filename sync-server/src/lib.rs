@@ -15,6 +15,7 @@ pub mod handler;
 pub mod listener;
 pub mod openapi;
 pub mod password;
+pub mod quota;
 pub mod routes;
 pub mod running;
 pub mod scope;
@@ -31,8 +32,9 @@ use tokio::net::TcpListener;
 
 use app::App;
 use config::{Config, ConfigError};
-use listener::Stopping;
+use listener::{Door, Stopping};
 use password::{PasswordError, Passwords};
+use quota::Quotas;
 use routes::Listener;
 use running::{Running, RunningError};
 use speakers::Speakers;
@@ -93,14 +95,17 @@ pub async fn serve(
         passwords: Passwords::new()?,
         config: Arc::new(config),
         tries: Arc::new(Tries::default()),
+        quotas: Arc::new(Quotas::default()),
         speakers: Arc::new(Speakers::default()),
         stopping: stopped.clone(),
     };
-    let most = app.config.max_connections;
+    let (most, proxies) = (app.config.max_connections, app.config.trusted_proxies.clone());
+    let people_door = Door::for_people(tls.people, most, proxies.clone());
+    let devices_door = Door::for_devices(tls.devices, most, proxies, store.clone());
     let people = routes::router(&app, Listener::People);
     let devices = routes::router(&app, Listener::Devices);
-    let people = tokio::spawn(listener::serve(listeners.people, tls.people, people, most, stopped.clone()));
-    let devices = tokio::spawn(listener::serve(listeners.devices, tls.devices, devices, most, stopped));
+    let people = tokio::spawn(listener::serve(listeners.people, people_door, people, stopped.clone()));
+    let devices = tokio::spawn(listener::serve(listeners.devices, devices_door, devices, stopped));
     ready();
     stop.await;
     stopping.send_replace(true);

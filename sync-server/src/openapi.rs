@@ -1,5 +1,8 @@
 //! The OpenAPI document (3.1), put together from the handlers' annotations.
 
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -36,6 +39,10 @@ use crate::handler::{
     )
 )]
 pub struct Document;
+
+/// The document as it is served: made once, and the same bytes for everybody.
+pub static DOCUMENT: LazyLock<Bytes> =
+    LazyLock::new(|| Document::openapi().to_json().unwrap_or_default().into());
 
 struct Security;
 

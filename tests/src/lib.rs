@@ -10,6 +10,7 @@ pub mod fixture;
 pub mod kiosk;
 pub mod ledger;
 pub mod link;
+pub mod peer;
 pub mod scene;
 pub mod simulation;
 pub mod soak;

@@ -476,6 +476,26 @@ fn a_busy_server_is_left_alone_as_long_as_it_asks() {
 }
 
 #[test]
+fn who_sent_too_much_waits_as_long_as_told_sends_as_much_as_before_and_suspects_no_change() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    for _ in 0..50 {
+        let problem = ProblemKind::OverQuota.because("it sent far more than it may");
+        let trouble = Trouble::of(429, Some(&problem), Some(Duration::from_secs(300)));
+        device.check(failed(Care, 1_000, trouble), "");
+        for event in [Saved(Care), NetworkReturned, SyncEvent::ServerHeard, SyncEvent::Tick] {
+            device.check(event, "");
+        }
+        for _ in 0..29 {
+            device.check_after(10_000, "");
+            device.check(KeepAlive(StreamId(1)), "");
+        }
+        device.check_after(10_000, "push-care(1000)");
+    }
+    device.check(pushed(Care, 0), "");
+}
+
+#[test]
 fn a_revoked_device_stops_for_good() {
     let mut device = Device::online();
     device.check(Saved(Care), "push-care(1000)");

@@ -19,7 +19,7 @@ use carepost_protocol::wire::{BOOT_HEADER, VERSION, VERSION_HEADER};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -238,8 +238,10 @@ async fn accept(answer: Response) -> Result<Response, UpstreamError> {
     let body = read_bounded(answer).await?;
     match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => Err(UpstreamError::Refused(Box::new(problem), retry_after)),
-        // A proxy in between answers 502 and the like in its own words: to the device the server is away.
-        Err(_) if status.is_server_error() => Err(UpstreamError::Transport(format!("status {status}"))),
+        // A proxy in between answers 502, 429 and the like in its own words: to the device the server is away.
+        Err(_) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Err(UpstreamError::Transport(format!("status {status}")))
+        }
         Err(_) => Err(UpstreamError::Nonsense(format!("status {status} without a problem document"))),
     }
 }

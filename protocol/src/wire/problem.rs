@@ -137,6 +137,9 @@ problems! {
     /// Too many tries.
     TooManyTries = "too-many-tries", 429, "Too many tries",
         "Wait as long as the Retry-After header says.";
+    /// More at once, or in an hour, than a device may have.
+    OverQuota = "over-quota", 429, "More than this device may do at once",
+        "Wait as long as the Retry-After header says; what waits is not lost.";
     /// The server is broken or out of something.
     Internal = "internal", 500, "Something broke on the server",
         "Try again. If it goes on, give the operator the request_id.";

@@ -93,7 +93,7 @@ pub struct DeviceView {
     sync_status: SyncStatus,
     /// Every reason why it is not SYNCED, the gravest first.
     sync_reasons: Vec<SyncReason>,
-    /// The same in words.
+    /// The same in words, and whether it sends unusually much.
     sync_reason: Option<String>,
     /// The last sync that succeeded.
     last_sync: Option<Timestamp>,
@@ -113,6 +113,8 @@ pub struct DeviceView {
     refetches: u64,
     /// For how many seconds nothing has moved, though the device reaches the server and something waits.
     no_progress: Option<u64>,
+    /// Since when it sends unusually much, as far as this server has seen since it started.
+    unusual_since: Option<Timestamp>,
     /// Why it is quarantined.
     quarantine_reason: Option<String>,
     /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
@@ -221,11 +223,13 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
     let now = clock::now();
     let thresholds = app.config.thresholds();
     let reasons = sync_reasons(&it.sync, now, &thresholds);
+    let unusual_since = app.quotas.unusual_since(it.id);
     DeviceView {
         is_active: it.state == DeviceState::Active,
         is_online: is_online(it.last_seen, now),
         sync_status: sync_status(&it.sync, now, &thresholds),
-        sync_reason: words(&reasons, &it, now),
+        sync_reason: words(&reasons, &it, unusual_since, now),
+        unusual_since,
         sync_reasons: reasons,
         last_sync: it.sync.last_sync,
         wedged: it.sync.wedged,
@@ -255,8 +259,14 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
 }
 
 /// The reasons as an administrator reads them.
-fn words(reasons: &[SyncReason], device: &Device, now: Timestamp) -> Option<String> {
-    let words: Vec<String> = reasons.iter().map(|reason| in_words(*reason, device, now)).collect();
+fn words(
+    reasons: &[SyncReason],
+    device: &Device,
+    unusual_since: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<String> {
+    let mut words: Vec<String> = reasons.iter().map(|reason| in_words(*reason, device, now)).collect();
+    words.extend(unusual_since.map(|since| format!("It sends unusually much since {since}.")));
     (!words.is_empty()).then(|| words.join(" "))
 }
 

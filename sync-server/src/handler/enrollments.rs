@@ -77,7 +77,7 @@ pub async fn approve_enrollment(
     let mut faults = Faults::default();
     faults.text("device_name", &asked.device_name, 100);
     faults.check()?;
-    let address = client.ip.map(|ip| format!("code {ip}")).unwrap_or_default();
+    let address = client.block().map(|ip| format!("code {ip}")).unwrap_or_default();
     if let Some(until) = app.tries.locked(&address, BY_ADDRESS, clock::now()) {
         let wait = until.since(clock::now()).as_secs().max(1);
         let words = format!("Too many wrong codes from this address; wait until {until}.");

@@ -3,14 +3,15 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use carepost_protocol::wire::problem::ProblemKind;
+use http::header::CONTENT_TYPE;
 use serde::Serialize;
-use utoipa::{OpenApi as _, ToSchema};
+use utoipa::ToSchema;
 
 use super::List;
 use crate::app::App;
 use crate::body::Id;
 use crate::error::{Answer, Refusal};
-use crate::openapi::Document;
+use crate::openapi::DOCUMENT;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,7 +32,7 @@ pub async fn health(State(app): State<App>) -> Answer<axum::Json<Health>> {
 /// The OpenAPI document of this API.
 #[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "server", responses((status = 200, body = Object)))]
 pub async fn openapi() -> impl IntoResponse {
-    axum::Json(Document::openapi())
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone())
 }
 
 /// A kind of problem, explained.

@@ -77,9 +77,11 @@ pub async fn sign_in(
 ) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
     let (parts, body) = request.into_parts();
     let said = tenant::said(&app, &parts).await?;
-    let Json(asked) =
-        <Json<SignIn> as axum::extract::FromRequest<()>>::from_request(Request::from_parts(parts, body), &())
-            .await?;
+    let Json(asked) = <Json<SignIn> as axum::extract::FromRequest<App>>::from_request(
+        Request::from_parts(parts, body),
+        &app,
+    )
+    .await?;
     let mut faults = Faults::default();
     faults.text("username", &asked.username, 100);
     faults.maybe_text("organization", asked.organization.as_deref(), 100);
@@ -128,7 +130,7 @@ struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     fn new(app: &'a App, client: &'a Client, username: &'a str, place: Place) -> Self {
-        let by_address = client.ip.map(|ip| format!("address {ip}")).unwrap_or_default();
+        let by_address = client.block().map(|ip| format!("address {ip}")).unwrap_or_default();
         let name = username.trim().to_lowercase();
         let by_name = match &place {
             Place::Platform => format!("name {name}"),

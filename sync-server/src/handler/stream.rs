@@ -22,6 +22,7 @@ use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::feed::{Listener, Wake};
 use crate::guard::Device;
+use crate::quota::{Kind, Turn};
 use crate::store::{AgainRequest, Page, PageRequest, StoreError};
 
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
@@ -40,7 +41,7 @@ const SMALL: usize = 32 * 1024;
         ("care" = Option<u64>, Query, description = "The last number of its care lane that was acknowledged"),
         ("audit" = Option<u64>, Query, description = "The last number of its audit lane that was acknowledged"),
         ("refetch" = Option<String>, Query, description = "Collections to be sent again from their beginning, with commas between; unknown names are ignored")),
-    responses((status = 200, content_type = "application/x-ndjson", description = "Documents and the ends of pages"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, content_type = "application/x-ndjson", description = "Documents and the ends of pages"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn pull(
     State(app): State<App>,
     device: Device,
@@ -56,7 +57,7 @@ pub async fn pull(
     params(("epoch" = Option<u64>, Query, description = "As for pull, like all of them"),
         ("seq" = Option<u64>, Query), ("incarnation" = Option<String>, Query), ("care" = Option<u64>, Query),
         ("audit" = Option<u64>, Query), ("refetch" = Option<String>, Query)),
-    responses((status = 200, content_type = "application/x-ndjson", description = "Documents, the ends of pages, keep-alives"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, content_type = "application/x-ndjson", description = "Documents, the ends of pages, keep-alives"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn live(
     State(app): State<App>,
     device: Device,
@@ -83,6 +84,7 @@ struct Pages {
     at_head: bool,
     until: Until,
     packer: Packer,
+    _turn: Turn,
 }
 
 async fn open(
@@ -98,6 +100,7 @@ async fn open(
     // The first page is read before anything is answered, so that a cursor that is not served any more
     // is a problem document and not a broken stream.
     let first = pages.page().await?;
+    let ends = pages.listener.ends();
     let body = stream::unfold((pages, Some(first)), |(mut pages, first)| async move {
         let next = match first {
             Some(first) => Some(first),
@@ -106,6 +109,8 @@ async fn open(
         next.map(|chunk| (Ok::<_, std::io::Error>(chunk), (pages, None)))
     });
     let mut response = Body::from_stream(body).into_response();
+    // Who does not take what is sent is not asked by the stream any more: it ends from outside.
+    response.extensions_mut().insert(ends);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     if zstd {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
@@ -136,6 +141,7 @@ impl Pages {
             Until::Closed => feeds.listen_alone(facility, device.identity.device()),
             Until::Head => feeds.listen(facility, device.identity.device()),
         };
+        let turn = app.quotas.turn(device.identity.device(), Kind::Stream).await?;
         device.speaks_for(app, standing.incarnation).await?;
         device.may_still_read(app).await?;
         // Without a cursor everything is sent anyway.
@@ -148,7 +154,8 @@ impl Pages {
             view_changes: device.identity.view_changes(),
         });
         let packer = Packer { zstd, catching_up: None };
-        let pages = Self { app: app.clone(), device, listener, cursor, again, at_head: false, until, packer };
+        let app = app.clone();
+        let pages = Self { app, device, listener, cursor, again, at_head: false, until, packer, _turn: turn };
         let stands = pages.device.facility.standing(&pages.device.identity, standing).await;
         stands.map_err(|fault| pages.refusal(fault))?;
         match cursor {

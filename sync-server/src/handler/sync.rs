@@ -1,9 +1,11 @@
 //! What devices ask: to be let in, to be heard, and to push.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
+use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{BootId, DeviceId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::BOOT_HEADER;
@@ -16,17 +18,27 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 
 use crate::app::App;
-use crate::audit::Client;
+use crate::audit::{Client, Note};
 use crate::body::{self, Id};
 use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::guard::{Device, token_sha256};
+use crate::quota::{Asker, Kind, Share};
 use crate::store::{Batch, PresentedKey};
 use crate::tls::PeerKey;
 use crate::tries::{Limit, Tries};
 
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
+/// The most bytes of one that is not: the changes, and what a batch says besides.
+const MAX_PLAIN: usize = MAX_BYTES + 64 * 1024;
+/// What zstd needs to unpack.
+const DECODER: usize = 256 * 1024;
+/// What is unpacked on the spot.
+const SMALL: usize = 32 * 1024;
+/// What the smallest map of parsed JSON takes, and what any value does.
+const MAP: usize = 704;
+const VALUE: usize = 64;
 
 /// Keys that were never seen before, from one address: the devices behind it share them.
 const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
@@ -85,39 +97,71 @@ pub async fn heartbeat(
 
 /// Takes a batch of one lane's changes: one durable commit, a verdict for each.
 #[utoipa::path(post, path = "/api/v1/sync/push", operation_id = "push", tag = "sync",
-    request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: zstd"),
-    responses((status = 200, body = PushReceipt), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem)))]
-pub async fn push(device: Device, request: Request) -> Answer<axum::Json<PushReceipt>> {
+    request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: zstd (one frame)"),
+    responses((status = 200, body = PushReceipt), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
+pub async fn push(
+    State(app): State<App>,
+    client: Client,
+    device: Device,
+    request: Request,
+) -> Answer<axum::Json<PushReceipt>> {
     body::must_be_json(request.headers())?;
     let boot = boot_of(request.headers());
     let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
-    let limit = if packed { MAX_COMPRESSED } else { MAX_BYTES + 64 * 1024 };
-    let bytes = body::read(request.into_body(), limit).await?;
-    let identity = device.identity.clone();
+    let (id, allowance) = (device.identity.device(), app.config.sync.changes_per_hour);
+    let _turn = app.quotas.turn(id, Kind::Push).await?;
+    app.quotas.may_send(id, allowance, Instant::now())?;
+    // Held until the batch is answered.
+    let mut share = app.quotas.share(Asker::of(request.extensions()));
+    let limit = if packed { MAX_COMPRESSED } else { MAX_PLAIN };
+    let mut bytes = body::read(request.into_body(), limit, &mut share).await?;
+    if packed {
+        bytes = unpack(bytes, &mut share).await?;
+    }
+    share.take(appetite(&bytes)).await?;
+    let (identity, size) = (device.identity.clone(), bytes.len() as u64);
     let checked = tokio::task::spawn_blocking(move || {
-        let bytes = if packed { unpack(&bytes)? } else { bytes.to_vec() };
         let batch: PushBatch<'_> = serde_json::from_slice(&bytes).map_err(|fault| body::malformed(&fault))?;
-        Ok::<_, Refusal>(Batch::check(&identity, boot, &batch)?)
+        let changes = batch.changes.len() as u64;
+        Ok::<_, Refusal>((Batch::check(&identity, boot, &batch)?, changes))
     });
-    let batch = checked.await.map_err(|fault| Refusal::internal(&fault))??;
-    Ok(axum::Json(device.facility.push(&device.identity, batch).await?))
+    let (batch, changes) = checked.await.map_err(|fault| Refusal::internal(&fault))??;
+    let receipt = device.facility.push(&device.identity, batch).await?;
+    let now = clock::now();
+    if app.quotas.sent(id, changes.max(size / 1024), allowance, (Instant::now(), now)) {
+        tell_unusual(&client, &device, allowance).await?;
+    }
+    Ok(axum::Json(receipt))
+}
+
+/// Tells administrators, once, that a device sends unusually much.
+async fn tell_unusual(client: &Client, device: &Device, allowance: u64) -> Answer<()> {
+    let id = device.identity.device();
+    tracing::warn!(device = %id, allowance, "a device sends unusually much");
+    let note = Note::new(client, AuditEventType::Sync, AuditAction::Execute, "device")
+        .device(id)
+        .on(id)
+        .detail("reason", "sends_unusually_much")
+        .detail("changes_per_hour", allowance);
+    Ok(device.facility.audit(vec![note.into_event()]).await?)
 }
 
 /// A device's JSON message: fields that this server does not know are of a newer agent, and left alone.
 pub struct Tolerant<T>(T);
 
-impl<T: serde::de::DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<S> for Tolerant<T> {
+impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<App> for Tolerant<T> {
     type Rejection = Refusal;
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         body::must_be_json(request.headers())?;
-        let bytes = body::read(request.into_body(), body::MAX_JSON).await?;
+        let mut share = app.quotas.share(Asker::of(request.extensions()));
+        let bytes = body::read(request.into_body(), body::MAX_JSON, &mut share).await?;
         body::parse(&bytes).map(Self)
     }
 }
 
 /// Counts a key that was never seen before against the address it came from.
 fn count_newcomer(tries: &Tries, client: &Client, now: Timestamp) -> Answer<()> {
-    let address = client.ip.map(|ip| format!("enroll {ip}")).unwrap_or_default();
+    let address = client.block().map(|ip| format!("enroll {ip}")).unwrap_or_default();
     if let Some(until) = tries.locked(&address, NEW_KEYS, now) {
         let words = format!("Too many new devices from this address; wait until {until}, or use tokens.");
         let wait = until.since(now).as_secs().max(1);
@@ -167,16 +211,33 @@ fn is_zstd(encoding: Option<&HeaderValue>) -> Answer<bool> {
     }
 }
 
-/// Unpacks a batch, and not a byte more than a batch may have.
-fn unpack(packed: &[u8]) -> Answer<Vec<u8>> {
-    use std::io::Read as _;
-    let broken = |_| Refusal::new(ProblemKind::Malformed, "The body is not zstd; send it again.");
-    let mut decoder = zstd::stream::read::Decoder::new(packed).map_err(broken)?;
-    decoder.window_log_max(23).map_err(broken)?;
-    let most = MAX_BYTES + 64 * 1024;
-    let mut plain = Vec::new();
-    decoder.take(most as u64 + 1).read_to_end(&mut plain).map_err(broken)?;
-    if plain.len() > most { Err(too_large()) } else { Ok(plain) }
+/// Unpacks a batch, which is counted before there is room for it: as large as the frame says, or as a batch
+/// may be where it does not. It is unpacked into its place, without a window beside it.
+async fn unpack(packed: Bytes, share: &mut Share) -> Answer<Bytes> {
+    let broken = || {
+        let words = format!("The body is not one zstd frame of at most {MAX_PLAIN} bytes; send it again.");
+        Refusal::new(ProblemKind::Malformed, words)
+    };
+    let size = zstd::zstd_safe::get_frame_content_size(&packed).map_err(|_| broken())?;
+    let size = size.map_or(Ok(MAX_PLAIN), usize::try_from).map_err(|_| too_large())?;
+    if size > MAX_PLAIN {
+        return Err(too_large());
+    }
+    share.take(size + DECODER).await?;
+    let unpacked = move || zstd::bulk::decompress(&packed, size);
+    let plain = if size < SMALL {
+        unpacked()
+    } else {
+        tokio::task::spawn_blocking(unpacked).await.map_err(|fault| Refusal::internal(&fault))?
+    };
+    Ok(plain.map_err(|_| broken())?.into())
+}
+
+/// What a batch comes to in memory beside its text, at the most: `{"":0}` is six bytes, and a map of its own.
+fn appetite(plain: &[u8]) -> usize {
+    let count = |mark: u8| plain.iter().filter(|byte| **byte == mark).count();
+    let (maps, values) = (count(b'{'), count(b',') + count(b'['));
+    plain.len() + maps * MAP + values * VALUE
 }
 
 #[cfg(test)]

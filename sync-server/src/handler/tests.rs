@@ -95,6 +95,7 @@ impl Server {
             passwords,
             config: Arc::new(Config::default()),
             tries: Arc::new(Tries::default()),
+            quotas: Arc::default(),
             speakers: Arc::default(),
             stopping: Stopping::channel().1,
         };

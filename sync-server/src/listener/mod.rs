@@ -1,0 +1,362 @@
+//! A TLS listener for HTTP/1.1 and HTTP/2: bounded in connections, and in how long each may take.
+//!
+//! The protocol is chosen by ALPN and never guessed from the first bytes, so that a peer that says
+//! nothing after its handshake falls under the header timeout like any other.
+//!
+//! A connection goes through two rooms: one for handshakes, where an address has so many places, and then
+//! that of the devices whose keys are known, or that of everybody else. The second does not take from the
+//! first: who holds no device's key cannot shut out who does.
+
+mod places;
+mod progress;
+mod proxy;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
+use rustls::ServerConfig;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower::ServiceExt as _;
+
+pub use places::block_of;
+
+use crate::scope::FacilityScope;
+use crate::store::Store;
+use crate::tls::PeerKey;
+use places::{Holder, Line, Place, Room};
+use progress::{Patient, Streams, Watched, measured};
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the head of a request may take, and how long an HTTP/1.1 connection may idle between requests.
+const HEAD: Duration = Duration::from_secs(30);
+/// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to say.
+const PING: Duration = Duration::from_secs(20);
+/// How long bytes may go unacknowledged: a peer that is gone without a word is noticed by then also where
+/// nobody asks it, as on HTTP/1.1. The system's own patience is a quarter of an hour.
+const UNHEARD: Duration = Duration::from_secs(60);
+/// How long a connection that is told to end may take over it.
+const GOODBYE: Duration = Duration::from_secs(10);
+/// How long requests under way may take to finish once the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often a log line about connections that are refused is written.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+/// The connections of one device: it uses one, and one more for each command that an operator runs there;
+/// over HTTP/1.1, one for each request. A newer one ends the oldest.
+const DEVICE_CONNECTIONS: usize = 8;
+
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// When the connection of a request was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectedAt(pub Instant);
+
+/// Says that the server stops: long answers end, connections finish what they have begun.
+#[derive(Debug, Clone)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// A signal, and what raises it.
+    #[must_use]
+    pub fn channel() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Waits until the server stops.
+    pub async fn wait(&mut self) {
+        // An error means that the sender is gone, and with it the server.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// Who may come in, and how many.
+pub struct Door {
+    acceptor: TlsAcceptor,
+    proxies: Vec<IpNet>,
+    /// Connections that trusted proxies pass on, until they have said whose they are.
+    proxied: Arc<Room>,
+    handshakes: Arc<Room>,
+    others: Arc<Room>,
+    /// Where connections are made with keys: those of devices, and who knows them.
+    devices: Option<(Arc<Room>, Store)>,
+    refused: Seldom,
+    unproxied: Seldom,
+}
+
+impl Door {
+    /// For people and programs: so many connections, at most a quarter of them from one address.
+    #[must_use]
+    pub fn for_people(tls: Arc<ServerConfig>, most: usize, proxies: Vec<IpNet>) -> Self {
+        Self::new(tls, most, proxies, Room::new(most, most / 4), None)
+    }
+
+    /// For devices: so many connections of devices that the store knows, and besides an eighth as many
+    /// whose keys are no device's, as while they enroll; at most an eighth of those from one address.
+    #[must_use]
+    pub fn for_devices(tls: Arc<ServerConfig>, most: usize, proxies: Vec<IpNet>, store: Store) -> Self {
+        let devices = (Room::new(most, DEVICE_CONNECTIONS), store);
+        Self::new(tls, most, proxies, Room::new(most / 8, most / 64), Some(devices))
+    }
+
+    fn new(
+        tls: Arc<ServerConfig>,
+        most: usize,
+        proxies: Vec<IpNet>,
+        others: Arc<Room>,
+        devices: Option<(Arc<Room>, Store)>,
+    ) -> Self {
+        Self {
+            acceptor: TlsAcceptor::from(tls),
+            proxies,
+            proxied: Room::new(most / 4, most / 4),
+            // A building full of kiosks comes back at once, from one address.
+            handshakes: Room::new(most / 4, most / 16),
+            others,
+            devices,
+            refused: Seldom::default(),
+            unproxied: Seldom::default(),
+        }
+    }
+
+    /// Takes a connection from its first byte to where HTTP is spoken.
+    async fn admit(&self, mut stream: TcpStream, address: SocketAddr) -> Option<Guest> {
+        let begun = ConnectedAt(Instant::now());
+        // Nagle's algorithm would hold back each small answer until the peer acknowledges the one before.
+        stream.set_nodelay(true).ok()?;
+        SockRef::from(&stream).set_tcp_user_timeout(Some(UNHEARD)).ok()?;
+        let address = self.client_of(&mut stream, address).await?;
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let (line, block) = (Arc::<Line>::default(), Holder::Block(block_of(address.ip())));
+        let shaking = self.place(&self.handshakes, block, &line)?;
+        let stream = tokio::select! {
+            shaken = shake_hands(&self.acceptor, stream) => shaken?,
+            () = line.ended() => return None,
+        };
+        let certificates = stream.get_ref().1.peer_certificates();
+        let peer = certificates.and_then(|chain| chain.first()).and_then(PeerKey::of);
+        let (room, holder, terms) = match (&self.devices, &peer) {
+            (Some((room, store)), Some(key)) if is_known(store, key).await => {
+                (room, Holder::Key(*key.sha256()), Terms::DEVICE)
+            }
+            (Some(_), _) => (&self.others, block, Terms::STRANGER),
+            (None, _) => (&self.others, block, Terms::PERSON),
+        };
+        let place = self.place(room, holder, &line)?;
+        drop(shaking);
+        Some(Guest { stream, address, begun, peer, line, terms, place })
+    }
+
+    /// Whose connection it is: a trusted proxy says so, and nobody else is asked.
+    async fn client_of(&self, stream: &mut TcpStream, address: SocketAddr) -> Option<SocketAddr> {
+        let proxy = address.ip().to_canonical();
+        if !self.proxies.iter().any(|trusted| trusted.contains(&proxy)) {
+            return Some(address);
+        }
+        let _place = self.place(&self.proxied, Holder::Block(proxy), &Arc::default())?;
+        match proxy::read(stream).await {
+            Ok(client) => Some(client.unwrap_or(address)),
+            Err(fault) => {
+                if let Some(times) = self.unproxied.tell() {
+                    tracing::warn!(%proxy, %fault, times, "a trusted proxy's connection was refused");
+                }
+                None
+            }
+        }
+    }
+
+    fn place(&self, room: &Arc<Room>, holder: Holder, line: &Arc<Line>) -> Option<Place> {
+        let place = room.enter(holder, line);
+        if place.is_none()
+            && let Some(times) = self.refused.tell()
+        {
+            // It may come back, and those inside are served.
+            tracing::warn!(times, "connections refused: all places are taken");
+        }
+        place
+    }
+}
+
+/// Whether the key is a device's that is served.
+async fn is_known(store: &Store, key: &PeerKey) -> bool {
+    let known = store.system().device_by_key(*key.sha256()).await;
+    matches!(known, Ok(Some(identity)) if FacilityScope::of_device(&identity).is_some())
+}
+
+/// A connection that was let in.
+struct Guest {
+    stream: TlsStream<Patient>,
+    address: SocketAddr,
+    begun: ConnectedAt,
+    peer: Option<PeerKey>,
+    line: Arc<Line>,
+    terms: Terms,
+    place: Place,
+}
+
+/// What a connection may have of the server.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// The most streams that are open at once.
+    streams: u32,
+    /// The most bytes that are on their way in.
+    window: u32,
+    /// How long an HTTP/2 connection may have no stream, or up to twice as long.
+    idle: Duration,
+}
+
+impl Terms {
+    /// A stream, a push of each lane and a heartbeat, which comes every minute.
+    const DEVICE: Self = Self { streams: 16, window: 256 * 1024, idle: Duration::from_secs(75) };
+    const STRANGER: Self = Self { streams: 8, window: 64 * 1024, idle: Duration::from_secs(15) };
+    const PERSON: Self = Self { streams: 32, window: 64 * 1024, idle: Duration::from_secs(15) };
+}
+
+/// Serves `router` on `listener` until `stopping`, then lets open requests finish for a while.
+pub async fn serve(listener: TcpListener, door: Door, router: Router, mut stopping: Stopping) {
+    let door = Arc::new(door);
+    // Each connection holds a sender; when the last is gone, all have ended.
+    let (connected, mut all_ended) = mpsc::channel::<()>(1);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.wait() => break,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(fault) => {
+                // Out of file descriptors, most likely: a moment later some are free again.
+                tracing::warn!(%fault, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (door, router, stopping) = (Arc::clone(&door), router.clone(), stopping.clone());
+        let connected = connected.clone();
+        tokio::spawn(async move {
+            // What follows is a task of its own: a handshake's state is not carried for a connection's life.
+            if let Some(guest) = door.admit(stream, address).await {
+                speak(guest, router, stopping, connected);
+            }
+        });
+    }
+    drop((listener, connected));
+    let _ = tokio::time::timeout(DRAIN, all_ended.recv()).await;
+}
+
+async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<Patient>> {
+    let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(Patient::new(stream))).await.ok()?;
+    shaken.inspect_err(|fault| tracing::debug!(%fault, "TLS handshake failed")).ok()
+}
+
+/// Serves a connection, in a task that holds it in one place: thousands of them idle.
+fn speak(guest: Guest, router: Router, stopping: Stopping, connected: mpsc::Sender<()>) {
+    let Guest { stream, address, begun, peer, line, terms, place } = guest;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
+    let service = router
+        .map_request(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(PeerAddress(address));
+            request.extensions_mut().insert(begun);
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
+            request.map(Body::new)
+        })
+        .map_response(measured);
+    let service = TowerToHyperService::new(service);
+    let stream = TokioIo::new(stream);
+    let held = (place, connected);
+    if is_http2 {
+        let mut http2 = hyper::server::conn::http2::Builder::new(Streams(Arc::clone(&line)));
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .max_concurrent_streams(terms.streams)
+            .initial_stream_window_size(terms.window)
+            .initial_connection_window_size(terms.window)
+            .max_send_buf_size(64 * 1024)
+            .max_header_list_size(16 * 1024);
+        let connection = Box::pin(http2.serve_connection(stream, service));
+        let end =
+            |connection: Pin<&mut _>| hyper::server::conn::http2::Connection::graceful_shutdown(connection);
+        tokio::spawn(async move {
+            finish(connection, &line, terms.idle, stopping, end).await;
+            drop(held);
+        });
+    } else {
+        let mut http1 = hyper::server::conn::http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 * 1024);
+        let connection = Box::pin(http1.serve_connection(stream, service));
+        let end =
+            |connection: Pin<&mut _>| hyper::server::conn::http1::Connection::graceful_shutdown(connection);
+        let busy = line.busy();
+        tokio::spawn(Watched::new(
+            async move {
+                finish(connection, &line, terms.idle, stopping, end).await;
+                drop(held);
+            },
+            busy,
+        ));
+    }
+}
+
+/// Runs a connection to its end. When the server stops, or nothing is under way for a while, it is told to
+/// take no further requests; when its place is needed, it ends.
+async fn finish<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<Box<C>>,
+    line: &Line,
+    idle: Duration,
+    mut stopping: Stopping,
+    shut_down: impl FnOnce(Pin<&mut C>),
+) {
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = line.ended() => return,
+        () = stopping.wait() => {
+            shut_down(connection.as_mut());
+            connection.await
+        }
+        () = line.idled(idle) => {
+            shut_down(connection.as_mut());
+            let ended = tokio::time::timeout(GOODBYE, connection).await;
+            ended.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(fault) = ended {
+        tracing::debug!(%fault, "connection ended early");
+    }
+}
+
+/// Something that may happen very often, and is told now and then.
+#[derive(Debug, Default)]
+struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    /// Counts it; how often it has happened since it was told last, where it is time to tell it again.
+    fn tell(&self) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (told, times) = &mut *state;
+        *times += 1;
+        if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return None;
+        }
+        *told = Some(Instant::now());
+        Some(std::mem::take(times))
+    }
+}

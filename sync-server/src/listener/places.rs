@@ -1,0 +1,213 @@
+//! Who has a place. Connections are counted by whom they are of, and where there are too many the oldest
+//! of whoever has the most makes room: a flood pushes out itself.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// What an address counts as, wherever addresses are counted: an IPv4 address is one, also where it is
+/// written as IPv6; of IPv6 whoever has one has its whole /64.
+#[must_use]
+pub fn block_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(four) => IpAddr::V4(four),
+        IpAddr::V6(six) => {
+            let [a, b, c, d, ..] = six.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+/// Whose a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    /// An address's, as [`block_of`] counts it.
+    Block(IpAddr),
+    /// A device's, by its key.
+    Key([u8; 32]),
+}
+
+/// A connection from outside: what it has under way, and the word that it has to end.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    open: AtomicUsize,
+    begun: AtomicU64,
+    ends: Notify,
+}
+
+/// A request under way on a line, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Line>);
+
+impl Line {
+    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Waits until the line has to make room for another.
+    pub(super) async fn ended(&self) {
+        self.ends.notified().await;
+    }
+
+    /// Waits until nothing was under way for `a_while`, or up to twice as long: one look each while is all
+    /// that it costs.
+    pub(super) async fn idled(&self, a_while: Duration) {
+        let mut begun = 0;
+        loop {
+            tokio::time::sleep(a_while).await;
+            let before = std::mem::replace(&mut begun, self.begun.load(Ordering::Relaxed));
+            if begun == before && self.open.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// So many places, and so many of them for each holder.
+#[derive(Debug)]
+pub(super) struct Room {
+    most: usize,
+    each: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<Holder, VecDeque<Arc<Line>>>,
+    taken: usize,
+}
+
+/// A place in a room, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    room: Arc<Room>,
+    holder: Holder,
+    line: Arc<Line>,
+}
+
+impl Room {
+    pub(super) fn new(most: usize, each: usize) -> Arc<Self> {
+        Arc::new(Self { most: most.max(1), each: each.max(1), state: Mutex::default() })
+    }
+
+    /// A place for a line. A holder who has all that one may have gives up the oldest; in a full room it is
+    /// whoever has the most. None when nobody has more than the one who asks would.
+    pub(super) fn enter(self: &Arc<Self>, holder: Holder, line: &Arc<Line>) -> Option<Place> {
+        let mut state = self.locked();
+        let own = state.held.get(&holder).map_or(0, VecDeque::len);
+        if own >= self.each {
+            state.end_oldest(holder);
+        } else if state.taken >= self.most {
+            let (most, lines) = state.held.iter().max_by_key(|(_, lines)| lines.len())?;
+            if lines.len() <= own + 1 {
+                return None;
+            }
+            let most = *most;
+            state.end_oldest(most);
+        }
+        state.held.entry(holder).or_default().push_back(Arc::clone(line));
+        state.taken += 1;
+        drop(state);
+        Some(Place { room: Arc::clone(self), holder, line: Arc::clone(line) })
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end_oldest(&mut self, holder: Holder) {
+        if let Some(oldest) = self.held.get(&holder).and_then(|lines| lines.front()).cloned() {
+            oldest.ends.notify_one();
+            self.leave(holder, &oldest);
+        }
+    }
+
+    fn leave(&mut self, holder: Holder, line: &Arc<Line>) {
+        let Some(lines) = self.held.get_mut(&holder) else { return };
+        // Whoever had to make room has left already.
+        if let Some(at) = lines.iter().position(|held| Arc::ptr_eq(held, line)) {
+            lines.remove(at);
+            self.taken -= 1;
+        }
+        if lines.is_empty() {
+            self.held.remove(&holder);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.room.locked().leave(self.holder, &self.line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(text: &str) -> Holder {
+        Holder::Block(block_of(text.parse().unwrap()))
+    }
+
+    fn enter(room: &Arc<Room>, who: &str) -> Option<(Arc<Line>, Place)> {
+        let line = Arc::default();
+        let place = room.enter(holder(who), &line)?;
+        Some((line, place))
+    }
+
+    async fn has_ended(line: &Line) -> bool {
+        tokio::time::timeout(Duration::ZERO, line.ended()).await.is_ok()
+    }
+
+    #[test]
+    fn an_ipv6_address_counts_as_its_network_and_a_mapped_one_as_ipv4() {
+        assert_eq!(holder("2001:db8:1:2::1"), holder("2001:db8:1:2:ffff::9"));
+        assert_ne!(holder("2001:db8:1:2::1"), holder("2001:db8:1:3::1"));
+        assert_eq!(holder("::ffff:192.0.2.1"), holder("192.0.2.1"));
+        assert_ne!(holder("192.0.2.1"), holder("192.0.2.2"));
+    }
+
+    #[tokio::test]
+    async fn a_flood_pushes_out_itself() {
+        let room = Room::new(6, 4);
+        let (quiet, _quiet_place) = enter(&room, "192.0.2.1").unwrap();
+        let flood: Vec<_> = (0..100).map(|_| enter(&room, "192.0.2.2").unwrap()).collect();
+        assert_eq!(room.locked().taken, 5, "four of one holder's, and the quiet one's");
+        for (line, _) in &flood[..96] {
+            assert!(has_ended(line).await);
+        }
+        let third = enter(&room, "192.0.2.3").unwrap();
+        assert_eq!(room.locked().taken, 6);
+        let fourth = enter(&room, "192.0.2.4").unwrap();
+        assert!(has_ended(&flood[96].0).await, "who has the most makes room");
+        for line in [&quiet, &third.0, &fourth.0, &flood[97].0] {
+            assert!(!has_ended(line).await);
+        }
+        drop((flood, third, fourth));
+        assert_eq!(room.locked().taken, 1, "what had to make room is not counted twice");
+    }
+
+    #[test]
+    fn where_nobody_has_more_than_another_who_comes_later_is_refused() {
+        let room = Room::new(2, 2);
+        let (first, second) = (enter(&room, "192.0.2.1"), enter(&room, "192.0.2.2"));
+        assert!(first.is_some() && second.is_some() && enter(&room, "192.0.2.3").is_none());
+        drop(first);
+        assert!(enter(&room, "192.0.2.3").is_some());
+        assert!(room.locked().held.len() == 1, "who left is forgotten");
+    }
+}

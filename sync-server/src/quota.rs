@@ -1,0 +1,390 @@
+//! What one may have of the server: of its memory and its attention at once, and of its disk in an hour.
+//!
+//! Nothing is lost by it: whoever asks for more is told when to come again. Bytes are counted before they
+//! are held, by whose they are, so that no device takes what its organization needs, and no organization
+//! what the others do.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use carepost_protocol::id::{DeviceId, OrganizationId, UserId};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::problem::ProblemKind;
+use tokio::sync::Notify;
+
+use crate::error::{Answer, Refusal, too_large};
+use crate::guard::{Device, Person};
+use crate::listener::{PeerAddress, block_of};
+
+const MIB: usize = 1024 * 1024;
+/// The most bytes of requests under way, packed and unpacked, on the whole server.
+const ALL: usize = 192 * MIB;
+/// The most of them that are one organization's, or that are nobody's yet.
+const TENANT: usize = ALL / 4;
+/// The most of them that are one device's: more than the largest push comes to, and a third of what its
+/// organization has.
+const DEVICE: usize = TENANT / 3;
+/// The most of them that are one person's, or of one address where nobody has said who is there.
+const PERSON: usize = 2 * MIB;
+/// How long who asks for more waits for others to finish, before being told to come again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After how long who was told to come again should.
+const COME_AGAIN: u64 = 5;
+/// The longest that a device is told to wait because it sent too much.
+const LONGEST: Duration = Duration::from_secs(5 * 60);
+
+/// Of what a device has so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Pushes: one of each lane.
+    Push,
+    /// Streams: `live`, and a `pull` beside it.
+    Stream,
+}
+
+/// How many a device has at once of each kind.
+const AT_ONCE: usize = 2;
+
+/// What is under way on a server, and what devices sent of late.
+#[derive(Debug, Default)]
+pub struct Quotas {
+    bodies: Mutex<HashMap<Holder, usize>>,
+    devices: Mutex<HashMap<DeviceId, Usage>>,
+    freed: Notify,
+}
+
+/// Whose bytes they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    Everybody,
+    Tenant(Option<OrganizationId>),
+    Device(DeviceId),
+    User(UserId),
+    Address(IpAddr),
+}
+
+/// What a device does, and did of late.
+#[derive(Debug)]
+struct Usage {
+    pushes: usize,
+    streams: usize,
+    /// What it sent, less what an hour's allowance has covered since: changes, times the milliseconds of an
+    /// hour, so that what a millisecond covers is a whole number.
+    sent: u64,
+    at: Instant,
+    /// Since when it sends unusually much.
+    unusual: Option<Timestamp>,
+}
+
+/// The milliseconds of an hour.
+const HOUR: u64 = 3_600_000;
+/// How many hours' allowance a device may send at once before it is slowed.
+const BURST: u64 = 10;
+
+impl Usage {
+    fn settle(&mut self, allowance: u64, now: Instant) {
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.at, now));
+        let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        self.sent = self.sent.saturating_sub(passed.saturating_mul(allowance));
+        if self.sent == 0 {
+            self.unusual = None;
+        }
+    }
+
+    const fn of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Push => &mut self.pushes,
+            Kind::Stream => &mut self.streams,
+        }
+    }
+}
+
+impl Quotas {
+    /// A device's turn at a push or a stream. Where both are taken it waits a moment: what it does now may
+    /// be what ends one of them.
+    ///
+    /// # Errors
+    /// `over-quota`.
+    pub async fn turn(self: &Arc<Self>, device: DeviceId, kind: Kind) -> Answer<Turn> {
+        let turn = self.within_patience(|| self.try_turn(device, kind)).await;
+        turn.ok_or_else(|| {
+            let words = match kind {
+                Kind::Push => "This device has two pushes under way: send the next when one is answered.",
+                Kind::Stream => "This device has two streams open: close one of them first.",
+            };
+            Refusal::new(ProblemKind::OverQuota, words).retry_after(COME_AGAIN)
+        })
+    }
+
+    fn try_turn(self: &Arc<Self>, device: DeviceId, kind: Kind) -> Option<Turn> {
+        let mut devices = self.devices();
+        let nothing = || Usage { pushes: 0, streams: 0, sent: 0, at: Instant::now(), unusual: None };
+        let taken = devices.entry(device).or_insert_with(nothing).of(kind);
+        if *taken >= AT_ONCE {
+            return None;
+        }
+        *taken += 1;
+        drop(devices);
+        Some(Turn { quotas: Arc::clone(self), device, kind })
+    }
+
+    /// The bytes of a request: none so far.
+    #[must_use]
+    pub fn share(self: &Arc<Self>, of: Asker) -> Share {
+        let (own, tenant) = match of {
+            Asker::Device(device, organization) => ((Holder::Device(device), DEVICE), Some(organization)),
+            Asker::Person(user, organization) => ((Holder::User(user), PERSON), organization),
+            Asker::Address(address) => ((Holder::Address(address), PERSON), None),
+        };
+        let holders = [own, (Holder::Tenant(tenant), TENANT), (Holder::Everybody, ALL)];
+        Share { quotas: Arc::clone(self), holders, taken: 0 }
+    }
+
+    /// Whether a device may send more, with so many changes an hour as its allowance.
+    ///
+    /// # Errors
+    /// `over-quota`, with when it may.
+    pub fn may_send(&self, device: DeviceId, allowance: u64, now: Instant) -> Answer<()> {
+        let mut devices = self.devices();
+        let Some(usage) = devices.get_mut(&device) else { return Ok(()) };
+        usage.settle(allowance, now);
+        let over = usage.sent.saturating_sub(allowance.saturating_mul(BURST).saturating_mul(HOUR));
+        if over == 0 {
+            return Ok(());
+        }
+        let wait = Duration::from_millis(over / allowance.max(1)).clamp(Duration::from_secs(1), LONGEST);
+        let words = format!(
+            "This device sent far more than {allowance} changes an hour: nothing is lost, the rest comes later."
+        );
+        Err(Refusal::new(ProblemKind::OverQuota, words).retry_after(wait.as_secs()))
+    }
+
+    /// Counts what a device sent. True when by that it begins to send unusually much: more than its
+    /// allowance of an hour, at once.
+    pub fn sent(&self, device: DeviceId, changes: u64, allowance: u64, now: (Instant, Timestamp)) -> bool {
+        let mut devices = self.devices();
+        let Some(usage) = devices.get_mut(&device) else { return false };
+        usage.settle(allowance, now.0);
+        usage.sent = usage.sent.saturating_add(changes.saturating_mul(HOUR));
+        let is_unusual = usage.sent > allowance.saturating_mul(HOUR);
+        is_unusual && usage.unusual.replace(usage.unusual.unwrap_or(now.1)).is_none()
+    }
+
+    /// Since when a device sends unusually much, if it does.
+    #[must_use]
+    pub fn unusual_since(&self, device: DeviceId) -> Option<Timestamp> {
+        self.devices().get(&device)?.unusual
+    }
+
+    /// What `attempt` gives, as soon as it does.
+    async fn within_patience<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+        if let Some(got) = attempt() {
+            return Some(got);
+        }
+        let trying = async {
+            loop {
+                let freed = self.freed.notified();
+                if let Some(got) = attempt() {
+                    return got;
+                }
+                freed.await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, trying).await.ok()
+    }
+
+    fn devices(&self) -> MutexGuard<'_, HashMap<DeviceId, Usage>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bodies(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A push or a stream of a device, until it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    quotas: Arc<Quotas>,
+    device: DeviceId,
+    kind: Kind,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut devices = self.quotas.devices();
+        if let Some(usage) = devices.get_mut(&self.device) {
+            *usage.of(self.kind) -= 1;
+            // What it sent is remembered until its allowance has covered it, and it comes again.
+            if usage.pushes + usage.streams == 0 && usage.sent == 0 {
+                devices.remove(&self.device);
+            }
+        }
+        drop(devices);
+        self.quotas.freed.notify_waiters();
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Asker {
+    /// A device of an organization.
+    Device(DeviceId, OrganizationId),
+    /// A person; none is the platform's.
+    Person(UserId, Option<OrganizationId>),
+    /// Whoever is at an address, as addresses are counted.
+    Address(IpAddr),
+}
+
+impl Asker {
+    /// Whoever the guard found, or else where the request came from.
+    #[must_use]
+    pub fn of(extensions: &http::Extensions) -> Self {
+        if let Some(device) = extensions.get::<Device>() {
+            return Self::Device(device.identity.device(), device.identity.organization());
+        }
+        if let Some(person) = extensions.get::<Person>() {
+            return Self::Person(person.actor().user, person.actor().organization);
+        }
+        let address = extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
+        Self::Address(block_of(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+    }
+}
+
+/// The bytes that a request holds, until it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    quotas: Arc<Quotas>,
+    holders: [(Holder, usize); 3],
+    taken: usize,
+}
+
+impl Share {
+    /// Counts so many bytes more, before they are held.
+    ///
+    /// # Errors
+    /// `too-large` for what could never be had; `unavailable` when others hold too much for too long.
+    pub async fn take(&mut self, more: usize) -> Answer<()> {
+        if self.holders.iter().any(|(_, most)| self.taken.saturating_add(more) > *most) {
+            return Err(too_large());
+        }
+        if self.quotas.within_patience(|| self.try_take(more)).await.is_none() {
+            let words = "The server has too many requests under way for this one.";
+            return Err(Refusal::new(ProblemKind::Unavailable, words).retry_after(COME_AGAIN));
+        }
+        self.taken += more;
+        Ok(())
+    }
+
+    fn try_take(&self, more: usize) -> Option<()> {
+        let mut bodies = self.quotas.bodies();
+        let held = |bodies: &HashMap<Holder, usize>, holder| bodies.get(holder).copied().unwrap_or(0);
+        if self.holders.iter().any(|(holder, most)| held(&bodies, holder) + more > *most) {
+            return None;
+        }
+        for (holder, _) in &self.holders {
+            *bodies.entry(*holder).or_default() += more;
+        }
+        Some(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.taken == 0 {
+            return;
+        }
+        let mut bodies = self.quotas.bodies();
+        for (holder, _) in &self.holders {
+            if let Some(held) = bodies.get_mut(holder) {
+                *held -= self.taken;
+                if *held == 0 {
+                    bodies.remove(holder);
+                }
+            }
+        }
+        drop(bodies);
+        self.quotas.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(n: u8) -> DeviceId {
+        DeviceId::new(Timestamp::EPOCH, [n; 10])
+    }
+
+    fn organization(n: u8) -> OrganizationId {
+        OrganizationId::new(Timestamp::EPOCH, [n; 10])
+    }
+
+    #[tokio::test]
+    async fn a_device_has_two_of_each_kind_at_once() {
+        let quotas = Arc::new(Quotas::default());
+        let first = quotas.turn(device(1), Kind::Push).await.unwrap();
+        let _second = quotas.turn(device(1), Kind::Push).await.unwrap();
+        let refused = quotas.turn(device(1), Kind::Push).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.status().as_u16()), (Some(ProblemKind::OverQuota), 429));
+        let _stream = quotas.turn(device(1), Kind::Stream).await.unwrap();
+        let _another = quotas.turn(device(2), Kind::Push).await.unwrap();
+        let third = tokio::spawn({
+            let quotas = Arc::clone(&quotas);
+            async move { quotas.turn(device(1), Kind::Push).await }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        let third = third.await.unwrap().expect("it waits for its turn");
+        drop((third, _second, _stream));
+        assert!(!quotas.devices().contains_key(&device(1)), "who has nothing under way is forgotten");
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_for_the_device_its_organization_and_all() {
+        let quotas = Arc::new(Quotas::default());
+        let share = |n, of| quotas.share(Asker::Device(device(n), organization(of)));
+        let mut one = share(1, 1);
+        assert_eq!(one.take(DEVICE + 1).await.unwrap_err().kind(), Some(ProblemKind::TooLarge));
+        one.take(DEVICE).await.unwrap();
+        assert_eq!(share(1, 1).take(1).await.unwrap_err().kind(), Some(ProblemKind::Unavailable));
+        let (mut two, mut three) = (share(2, 1), share(3, 1));
+        two.take(DEVICE).await.unwrap();
+        three.take(DEVICE).await.unwrap();
+        assert_eq!(share(4, 1).take(1).await.unwrap_err().kind(), Some(ProblemKind::Unavailable));
+        share(5, 2).take(1).await.expect("another organization is not held up");
+        let mut waiting = share(4, 1);
+        let (waited, ()) = tokio::join!(waiting.take(MIB), async { drop(two) });
+        waited.expect("who waits goes on when others are done");
+        drop((one, three, waiting));
+        assert!(quotas.bodies().is_empty());
+        let mut person = quotas.share(Asker::Address(Ipv4Addr::LOCALHOST.into()));
+        person.take(PERSON).await.unwrap();
+        assert_eq!(person.take(1).await.unwrap_err().kind(), Some(ProblemKind::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn who_sends_unusually_much_is_told_once_and_then_slowed_to_the_allowance() {
+        let quotas = Arc::new(Quotas::default());
+        let _turn = quotas.turn(device(1), Kind::Push).await.unwrap();
+        let began = Instant::now();
+        let at = |minutes: u64| began + Duration::from_secs(minutes * 60);
+        let send = |changes, minutes| {
+            quotas.sent(device(1), changes, 1_000, (at(minutes), Timestamp::from_millis(7)))
+        };
+        assert!(!send(1_000, 0), "an hour's allowance is nothing unusual");
+        assert!(!send(500, 30), "nor is going on so");
+        assert!(send(600, 30) && !send(600, 30), "that is, and it is told once");
+        assert_eq!(quotas.unusual_since(device(1)), Some(Timestamp::from_millis(7)));
+        quotas.may_send(device(1), 1_000, at(30)).unwrap();
+        send(9_000, 30);
+        let refused = quotas.may_send(device(1), 1_000, at(30)).unwrap_err();
+        assert_eq!(refused.kind(), Some(ProblemKind::OverQuota));
+        quotas.may_send(device(1), 1_000, at(80)).expect("it goes on as the allowance covers what it sent");
+        quotas.may_send(device(1), 1_000, at(30 + 12 * 60)).unwrap();
+        assert_eq!(quotas.unusual_since(device(1)), None);
+        assert!(send(1_001, 30 + 12 * 60), "the next time is told again");
+    }
+}
