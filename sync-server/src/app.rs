@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::listener::Stopping;
 use crate::password::Passwords;
+use crate::refusals::Refusals;
 use crate::speakers::Speakers;
 use crate::store::Store;
 use crate::tries::Tries;
@@ -18,8 +19,10 @@ pub struct App {
     pub passwords: Passwords,
     /// The configuration.
     pub config: Arc<Config>,
-    /// Failures by address and by unknown name.
+    /// Failures by address.
     pub tries: Arc<Tries>,
+    /// What was refused, counted.
+    pub refusals: Arc<Refusals>,
     /// Who speaks as each device.
     pub speakers: Arc<Speakers>,
     /// Says that the server stops.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::listener::PeerAddress;
+use crate::tries::client_network;
 
 /// The longest user agent that is written down.
 const MAX_AGENT: usize = 200;
@@ -38,6 +39,12 @@ impl Client {
             user_agent: agent.map(|agent| agent.chars().take(MAX_AGENT).collect()),
             endpoint: format!("{} {path}", parts.method),
         }
+    }
+
+    /// The network that it is counted by.
+    #[must_use]
+    pub fn network(&self) -> Option<IpAddr> {
+        self.ip.map(client_network)
     }
 }
 

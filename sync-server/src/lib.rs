@@ -15,6 +15,7 @@ pub mod handler;
 pub mod listener;
 pub mod openapi;
 pub mod password;
+pub mod refusals;
 pub mod routes;
 pub mod running;
 pub mod scope;
@@ -33,6 +34,7 @@ use app::App;
 use config::{Config, ConfigError};
 use listener::Stopping;
 use password::{PasswordError, Passwords};
+use refusals::Refusals;
 use routes::Listener;
 use running::{Running, RunningError};
 use speakers::Speakers;
@@ -93,6 +95,7 @@ pub async fn serve(
         passwords: Passwords::new()?,
         config: Arc::new(config),
         tries: Arc::new(Tries::default()),
+        refusals: Arc::new(Refusals::default()),
         speakers: Arc::new(Speakers::default()),
         stopping: stopped.clone(),
     };
@@ -100,15 +103,19 @@ pub async fn serve(
     let people = routes::router(&app, Listener::People);
     let devices = routes::router(&app, Listener::Devices);
     let people = tokio::spawn(listener::serve(listeners.people, tls.people, people, most, stopped.clone()));
-    let devices = tokio::spawn(listener::serve(listeners.devices, tls.devices, devices, most, stopped));
+    let devices =
+        tokio::spawn(listener::serve(listeners.devices, tls.devices, devices, most, stopped.clone()));
+    let (refusals, system) = (Arc::clone(&app.refusals), app.store.system());
+    let telling = tokio::spawn(async move { refusals.tell_until(&system, stopped).await });
     ready();
     stop.await;
     stopping.send_replace(true);
-    for served in [people, devices] {
+    for served in [people, devices, telling] {
         if let Err(fault) = served.await {
             tracing::error!(%fault, "a listener broke");
         }
     }
+    app.refusals.tell_all(&app.store.system()).await;
     tokio::task::spawn_blocking(move || store.close()).await?;
     drop(running);
     Ok(())
