@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::listener::Stopping;
 use crate::password::Passwords;
 use crate::quota::Quotas;
+use crate::refusals::Refusals;
 use crate::speakers::Speakers;
 use crate::store::Store;
 use crate::tries::Tries;
@@ -19,10 +20,12 @@ pub struct App {
     pub passwords: Passwords,
     /// The configuration.
     pub config: Arc<Config>,
-    /// Failures by address and by unknown name.
+    /// Failures by address.
     pub tries: Arc<Tries>,
     /// What is under way, by whose it is.
     pub quotas: Arc<Quotas>,
+    /// What was refused, counted.
+    pub refusals: Arc<Refusals>,
     /// Who speaks as each device.
     pub speakers: Arc<Speakers>,
     /// Says that the server stops.

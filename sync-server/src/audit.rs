@@ -11,7 +11,7 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use crate::clock;
-use crate::listener::{PeerAddress, block_of};
+use crate::listener::{PeerAddress, client_network};
 
 /// The longest user agent that is written down.
 const MAX_AGENT: usize = 200;
@@ -39,13 +39,11 @@ impl Client {
             endpoint: format!("{} {path}", parts.method),
         }
     }
-}
 
-impl Client {
-    /// What the address counts as, where tries are counted by address.
+    /// The network that it is counted by.
     #[must_use]
-    pub fn block(&self) -> Option<IpAddr> {
-        self.ip.map(block_of)
+    pub fn network(&self) -> Option<IpAddr> {
+        self.ip.map(client_network)
     }
 }
 

@@ -21,6 +21,9 @@ use crate::store::StoreError;
 /// The header that names a request in the server's logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Seconds after which a device comes again that began too many lives.
+const PATIENCE: u64 = 15 * 60;
+
 /// Why a request was not done.
 #[derive(Debug, Clone)]
 pub struct Refusal {
@@ -150,12 +153,17 @@ impl From<StoreError> for Refusal {
         match fault {
             // Not what the store says of it: a foreign and a missing id must read alike.
             StoreError::NotFound(_) => Self::not_found(),
-            StoreError::Conflict(_) => Self::new(ProblemKind::Conflict, said),
+            // The field and no more: whose the value is may be out of the asker's sight.
+            StoreError::Conflict(field) => Self::new(ProblemKind::Conflict, said)
+                .naming(FieldError { field: field.to_owned(), detail: "is taken".to_owned() }),
             StoreError::Invalid { field, detail } => Self::field(field, detail),
             StoreError::WrongCode => Self::new(ProblemKind::Invalid, said),
             StoreError::TooManyTries { until } => {
                 let wait = until.since(clock::now()).as_secs().max(1);
                 Self::new(ProblemKind::TooManyTries, said).retry_after(wait)
+            }
+            StoreError::TooManyLives { .. } => {
+                Self::new(ProblemKind::TooManyTries, said).retry_after(PATIENCE)
             }
             StoreError::ChainBroken { next_n, shared_n } => {
                 Self::new(ProblemKind::ChainBroken, said).expecting(next_n, shared_n)

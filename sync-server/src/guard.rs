@@ -7,10 +7,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::DeviceState;
-use carepost_protocol::id::{FacilityId, IncarnationId, OrganizationId};
+use carepost_protocol::id::{BootId, FacilityId, IncarnationId, OrganizationId};
 use carepost_protocol::role::{Act, Action, Actor, Denied, Permit, Resource, Role, authorize, decide};
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::workflow::FieldError;
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -20,6 +21,7 @@ use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
 use crate::listener::ConnectedAt;
+use crate::refusals::Principal;
 use crate::routes::{Authorization, Route};
 use crate::scope::{FacilityScope, OrganizationScope};
 use crate::speakers::Speech;
@@ -48,7 +50,7 @@ pub struct Device {
     pub facility: FacilityStore,
     /// The key it spoke with.
     pub key: PeerKey,
-    speech: Option<Speech>,
+    speech: Speech,
 }
 
 impl Device {
@@ -58,8 +60,7 @@ impl Device {
     /// # Errors
     /// What the store says.
     pub async fn speaks_for(&mut self, app: &App, incarnation: Option<IncarnationId>) -> Answer<()> {
-        let Some(speech) = self.speech else { return Ok(()) };
-        let speech = Speech { incarnation, ..speech };
+        let speech = Speech { incarnation, ..self.speech };
         let twice = app.speakers.heard(self.identity.device(), speech, Instant::now());
         if let Some(twice) = twice
             && self.identity.state() == DeviceState::Active
@@ -68,6 +69,12 @@ impl Device {
             tracing::warn!(device = %self.identity.device(), reason = twice.reason(), "device quarantined");
         }
         Ok(())
+    }
+
+    /// The process that speaks.
+    #[must_use]
+    pub const fn boot(&self) -> BootId {
+        self.speech.boot
     }
 
     /// As [`Self::may_read`], by how the device stands now: for a stream that has begun to listen.
@@ -183,6 +190,15 @@ impl Person {
         }
     }
 
+    /// Writes down that the person was refused, or counts it where that was written down just now; a
+    /// request whose event cannot be written is not answered.
+    async fn refused(&self, note: Note) -> Answer<()> {
+        let limit = self.scope().ok().and_then(|scope| scope.limit());
+        let note = if limit.is_some() { note.facility(limit) } else { note };
+        let (app, by) = (&self.app, Principal::User(self.actor().user));
+        Ok(app.refusals.keep(&app.store.system(), by, note).await?)
+    }
+
     fn scope(&self) -> Answer<OrganizationScope> {
         if self.actor().role == Role::PlatformAdmin {
             let organization = self.tenant.ok_or_else(|| {
@@ -202,11 +218,10 @@ impl Person {
             .note(AuditEventType::CrossTenantAttempt, AuditAction::Execute, "organization")
             .organization(actor.organization)
             .on(attempted)
-            .refused()
             .detail("userId", actor.user.to_string())
             .detail("attemptedOrg", attempted)
             .detail("currentOrg", current);
-        self.write(note).await
+        self.refused(note).await
     }
 }
 
@@ -244,23 +259,45 @@ pub async fn guard(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let admitted = match route.authorization {
-        Authorization::Public => Ok(None),
-        Authorization::AnyKey => known_key(&parts).map(|_| None),
+        Authorization::Public => Ok(Asker::Anybody),
+        Authorization::AnyKey => known_key(&parts).map(|_| Asker::Anybody),
         Authorization::ActiveDevice | Authorization::SpeakingDevice => {
-            device(&app, &mut parts, route.authorization).await.map(|()| None)
+            let client = Client::of(&parts);
+            device(&app, &mut parts, &client, route.authorization).await.map(|it| Asker::Device(it, client))
         }
-        Authorization::SignedIn => person(&app, &mut parts, None).await.map(Some),
-        Authorization::Person(action) => person(&app, &mut parts, Some(action)).await.map(Some),
+        Authorization::SignedIn => person(&app, &mut parts, None).await.map(Asker::Person),
+        Authorization::Person(action) => person(&app, &mut parts, Some(action)).await.map(Asker::Person),
     };
-    let person = match admitted {
-        Ok(person) => person,
+    let asker = match admitted {
+        Ok(asker) => asker,
         Err(refusal) => return refusal.into_response(),
     };
     let response = next.run(Request::from_parts(parts, body)).await;
-    match person {
-        Some(person) => keep_refusal(&person, route, &params, response).await,
-        None => response,
+    let kept = match (&asker, response.status()) {
+        // What is taken may be out of the person's sight.
+        (Asker::Person(person), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
+            keep_refusal(person, route, &params, response.status()).await
+        }
+        (
+            Asker::Device(known, client),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS,
+        ) => {
+            let why = response.extensions().get::<Refusal>().cloned();
+            keep_device_refusal(&app, client, Some(known), why.as_ref()).await
+        }
+        (Asker::Anybody | Asker::Person(_) | Asker::Device(..), _) => Ok(()),
+    };
+    match kept {
+        Ok(()) => response,
+        Err(refusal) => refusal.into_response(),
     }
+}
+
+/// Who was let through to a handler.
+enum Asker {
+    Anybody,
+    Person(Person),
+    Device(DeviceIdentity, Client),
 }
 
 /// A person who was shown the door is written down, with the ids that were asked for.
@@ -268,22 +305,15 @@ async fn keep_refusal(
     person: &Person,
     route: &Route,
     params: &RawPathParams,
-    response: Response,
-) -> Response {
-    if !matches!(response.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
-        return response;
-    }
+    status: StatusCode,
+) -> Answer<()> {
     let mut note = person
         .note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource())
-        .refused()
-        .detail("status", response.status().as_u16());
+        .detail("status", status.as_u16());
     for (name, value) in params {
         note = note.on(value.chars().take(100).collect::<String>()).detail("parameter", name);
     }
-    match person.write(note).await {
-        Ok(()) => response,
-        Err(refusal) => refusal.into_response(),
-    }
+    person.refused(note).await
 }
 
 async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<Person> {
@@ -309,8 +339,7 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
     }
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
     if let Some(Err(denied)) = action.map(|action| decide(person.actor(), action, resource)) {
-        let refused = person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint").refused();
-        person.write(refused).await?;
+        person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
         return Err(denied.into());
     }
     parts.extensions.insert(person.clone());
@@ -326,42 +355,80 @@ fn known_key(parts: &Parts) -> Answer<PeerKey> {
     parts.extensions.get::<PeerKey>().cloned().ok_or_else(unauthenticated)
 }
 
-async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> Answer<()> {
+async fn device(
+    app: &App,
+    parts: &mut Parts,
+    client: &Client,
+    authorization: Authorization,
+) -> Answer<DeviceIdentity> {
     let key = known_key(parts)?;
     // On every request: a resumed TLS session is not verified again, and states change.
-    let identity = app.store.system().device_by_key(*key.sha256()).await?.ok_or_else(unauthenticated)?;
-    let scope = match FacilityScope::of_device(&identity) {
-        Some(scope) => scope,
-        None => {
-            refuse_device(app, parts, &identity).await?;
-            return Err(of_state(identity.state()));
+    let known = app.store.system().device_by_key(*key.sha256()).await?;
+    let scope = known.as_ref().and_then(FacilityScope::of_device);
+    let (identity, scope, speech) = match (known, scope, speech(parts)) {
+        (Some(identity), Some(scope), Some(speech)) => (identity, scope, speech),
+        (known, scope, _) => {
+            let why = match (&known, scope) {
+                (None, _) => unauthenticated(),
+                (Some(identity), None) => of_state(identity.state()),
+                (Some(_), Some(_)) => nameless(),
+            };
+            keep_device_refusal(app, client, known.as_ref(), Some(&why)).await?;
+            return Err(why);
         }
     };
     let facility = app.store.facility(&scope);
-    let mut device = Device { identity, facility, key, speech: speech(parts) };
+    let mut device = Device { identity, facility, key, speech };
     device.speaks_for(app, None).await?;
-    if authorization == Authorization::ActiveDevice {
-        device.may_read()?;
+    if authorization == Authorization::ActiveDevice
+        && let Err(why) = device.may_read()
+    {
+        keep_device_refusal(app, client, Some(&device.identity), Some(&why)).await?;
+        return Err(why);
     }
+    let identity = device.identity.clone();
     parts.extensions.insert(device);
-    Ok(())
+    Ok(identity)
 }
 
-async fn refuse_device(app: &App, parts: &Parts, identity: &DeviceIdentity) -> Answer<()> {
-    let note = Note::new(&Client::of(parts), AuditEventType::Device, AuditAction::Execute, "device")
-        .organization(Some(identity.organization()))
-        .facility(Some(identity.facility()))
-        .device(identity.device())
-        .on(identity.device())
-        .refused();
-    Ok(app.store.system().audit(vec![note.into_event()]).await?)
+/// A key that was refused is written down, with whose it is.
+async fn keep_device_refusal(
+    app: &App,
+    client: &Client,
+    known: Option<&DeviceIdentity>,
+    why: Option<&Refusal>,
+) -> Answer<()> {
+    let note = Note::new(client, AuditEventType::Device, AuditAction::Execute, "device")
+        .detail("why", why.map(|why| why.problem().detail.clone()));
+    let (by, note) = match known {
+        Some(known) => {
+            let note = note.organization(Some(known.organization())).facility(Some(known.facility()));
+            (Principal::Device(known.device()), note.device(known.device()).on(known.device()))
+        }
+        None => (Principal::Stranger(client.network(), None), note),
+    };
+    Ok(app.refusals.keep(&app.store.system(), by, note).await?)
 }
 
-/// Who speaks, as the request's head says; none for the agent's commands, which name no process.
+/// Who speaks, as the request's head says, in one word and no more.
 fn speech(parts: &Parts) -> Option<Speech> {
-    let boot = parts.headers.get(BOOT_HEADER)?.to_str().ok()?.parse().ok()?;
+    let mut said = parts.headers.get_all(BOOT_HEADER).iter();
+    let (Some(boot), None) = (said.next(), said.next()) else { return None };
+    let boot = boot.to_str().ok()?.parse().ok()?;
     let ConnectedAt(connected) = *parts.extensions.get::<ConnectedAt>()?;
     Some(Speech { boot, incarnation: None, connected })
+}
+
+/// Whether a device is there twice is not for its second copy to say: who names no process gets nothing.
+/// The agent takes this as a server that does not allow it for now: it waits, and keeps what it has.
+fn nameless() -> Refusal {
+    let detail = "send the id of the process that speaks, drawn anew at each start, once";
+    Refusal::new(
+        ProblemKind::Forbidden,
+        "A device names the process that speaks in the header carepost-boot. Update its agent; if it is up \
+         to date, find out what speaks with its key.",
+    )
+    .naming(FieldError { field: BOOT_HEADER.to_owned(), detail: detail.to_owned() })
 }
 
 /// Why a device in that state is not served.

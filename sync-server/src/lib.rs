@@ -16,6 +16,7 @@ pub mod listener;
 pub mod openapi;
 pub mod password;
 pub mod quota;
+pub mod refusals;
 pub mod routes;
 pub mod running;
 pub mod scope;
@@ -35,6 +36,7 @@ use config::{Config, ConfigError};
 use listener::{Door, Stopping};
 use password::{PasswordError, Passwords};
 use quota::Quotas;
+use refusals::Refusals;
 use routes::Listener;
 use running::{Running, RunningError};
 use speakers::Speakers;
@@ -96,6 +98,7 @@ pub async fn serve(
         config: Arc::new(config),
         tries: Arc::new(Tries::default()),
         quotas: Arc::new(Quotas::default()),
+        refusals: Arc::new(Refusals::default()),
         speakers: Arc::new(Speakers::default()),
         stopping: stopped.clone(),
     };
@@ -105,15 +108,18 @@ pub async fn serve(
     let people = routes::router(&app, Listener::People);
     let devices = routes::router(&app, Listener::Devices);
     let people = tokio::spawn(listener::serve(listeners.people, people_door, people, stopped.clone()));
-    let devices = tokio::spawn(listener::serve(listeners.devices, devices_door, devices, stopped));
+    let devices = tokio::spawn(listener::serve(listeners.devices, devices_door, devices, stopped.clone()));
+    let (refusals, system) = (Arc::clone(&app.refusals), app.store.system());
+    let telling = tokio::spawn(async move { refusals.tell_until(&system, stopped).await });
     ready();
     stop.await;
     stopping.send_replace(true);
-    for served in [people, devices] {
+    for served in [people, devices, telling] {
         if let Err(fault) = served.await {
             tracing::error!(%fault, "a listener broke");
         }
     }
+    app.refusals.tell_all(&app.store.system()).await;
     tokio::task::spawn_blocking(move || store.close()).await?;
     drop(running);
     Ok(())

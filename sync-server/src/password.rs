@@ -1,9 +1,12 @@
 //! Passwords and PINs: what is accepted, and Argon2id off the async threads.
 //!
 //! A hash costs 19 MiB and about 40 ms, so only as many run at once as there are cores, and a
-//! request that cannot get its turn in time is told to come back.
+//! request that cannot get its turn in time is told to come back. Whoever is not signed in waits in the lane
+//! of a network, which has one turn at a time: however many come from there, others wait for one of them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -28,6 +31,13 @@ pub enum PasswordError {
 /// How long a hash waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 
+/// How many wait in a lane at most: whoever comes then is told at once to come back.
+const PLACES: usize = 8;
+/// How long a wrong password holds a lane up from which many came.
+const PENALTY: Duration = Duration::from_secs(1);
+/// How many lanes are kept before those that nobody is in are forgotten.
+const LANES: usize = 1_024;
+
 /// The shortest password, in characters.
 pub const MIN_PASSWORD: usize = 12;
 /// The longest password or PIN, in bytes: hashing must not become a way to burn the server's time.
@@ -39,6 +49,23 @@ pub struct Passwords {
     turns: Arc<Semaphore>,
     /// What an unknown name's password is checked against, so that it takes as long as a known one's.
     decoy: Arc<str>,
+    lanes: Arc<Mutex<HashMap<Option<IpAddr>, Arc<Lane>>>>,
+}
+
+/// Where those wait who come from one network.
+struct Lane {
+    places: Arc<Semaphore>,
+    turn: Arc<Semaphore>,
+}
+
+/// From where a password comes that is to be checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// The network.
+    pub network: Option<IpAddr>,
+    /// Whether many wrong ones came from there lately: then the next has to wait for a while after each. A
+    /// right one does not.
+    pub suspect: bool,
 }
 
 impl Passwords {
@@ -49,7 +76,7 @@ impl Passwords {
     pub fn new() -> Result<Self, PasswordError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let decoy = hash_now(&clock::hex(&clock::random::<16>()))?;
-        Ok(Self { turns: Arc::new(Semaphore::new(cores)), decoy: decoy.into() })
+        Ok(Self { turns: Arc::new(Semaphore::new(cores)), decoy: decoy.into(), lanes: Arc::default() })
     }
 
     /// The Argon2id PHC string of a secret.
@@ -67,13 +94,40 @@ impl Passwords {
     /// [`PasswordError`].
     pub async fn verify(
         &self,
+        from: Caller,
         secret: SecretString,
         verifier: Option<String>,
     ) -> Result<bool, PasswordError> {
-        let known = verifier.is_some();
+        let (known, lane) = (verifier.is_some(), self.lane(from.network));
         let verifier = verifier.unwrap_or_else(|| self.decoy.to_string());
-        let matches = self.take_turn(move || verify_now(secret.expose_secret(), &verifier)).await?;
-        Ok(known && matches)
+        let place = Arc::clone(&lane.places).try_acquire_owned().map_err(|_| PasswordError::Busy)?;
+        let passwords = self.clone();
+        // A task of its own: who hangs up gives the lane to the next no sooner.
+        let checked = tokio::spawn(async move {
+            let turn = tokio::time::timeout(TURN, Arc::clone(&lane.turn).acquire_owned());
+            let turn = turn.await.map_err(|_| PasswordError::Busy)?.map_err(|_| PasswordError::Busy)?;
+            let matches = passwords.take_turn(move || verify_now(secret.expose_secret(), &verifier)).await?;
+            if from.suspect && !(known && matches) {
+                tokio::spawn(async move {
+                    tokio::time::sleep(PENALTY).await;
+                    drop((turn, place, lane));
+                });
+            }
+            Ok(known && matches)
+        });
+        checked.await.map_err(|fault| PasswordError::Argon2(fault.to_string()))?
+    }
+
+    fn lane(&self, network: Option<IpAddr>) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if lanes.len() >= LANES {
+            // Whoever is in a lane holds it too.
+            lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+        }
+        let lane = lanes.entry(network).or_insert_with(|| {
+            Arc::new(Lane { places: Arc::new(Semaphore::new(PLACES)), turn: Arc::new(Semaphore::new(1)) })
+        });
+        Arc::clone(lane)
     }
 
     async fn take_turn<T: Send + 'static>(
@@ -203,9 +257,39 @@ mod tests {
         let passwords = Passwords::new().unwrap();
         let verifier = passwords.hash("correct horse battery".into()).await.unwrap();
         assert!(verifier.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{verifier}");
-        assert!(passwords.verify("correct horse battery".into(), Some(verifier.clone())).await.unwrap());
-        assert!(!passwords.verify("correct horse".into(), Some(verifier)).await.unwrap());
-        assert!(!passwords.verify("anything".into(), None).await.unwrap());
-        assert!(passwords.verify("anything".into(), Some("no verifier".to_owned())).await.is_err());
+        let verify = |secret: &str, verifier| passwords.verify(HERE, secret.into(), verifier);
+        assert!(verify("correct horse battery", Some(verifier.clone())).await.unwrap());
+        assert!(!verify("correct horse", Some(verifier)).await.unwrap());
+        assert!(!verify("anything", None).await.unwrap());
+        assert!(verify("anything", Some("no verifier".to_owned())).await.is_err());
+    }
+
+    const HERE: Caller = Caller { network: None, suspect: false };
+
+    #[tokio::test]
+    async fn a_lane_has_one_turn_and_few_places_and_holds_up_no_other() {
+        let passwords = Passwords::new().unwrap();
+        let network = Some(IpAddr::from([192, 0, 2, 1]));
+        let flood = Caller { network, suspect: true };
+        let tried: Vec<_> = (0..PLACES)
+            .map(|_| {
+                tokio::spawn({
+                    let passwords = passwords.clone();
+                    async move { passwords.verify(flood, "wrong".into(), None).await }
+                })
+            })
+            .collect();
+        // Each of them has its place before anybody else comes.
+        while passwords.lane(network).places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = passwords.verify(flood, "one too many".into(), None).await;
+        assert!(matches!(refused, Err(PasswordError::Busy)), "{refused:?}");
+        let verifier = passwords.hash("correct horse battery".into()).await.unwrap();
+        let elsewhere = Caller { network: Some(IpAddr::from([192, 0, 2, 2])), suspect: false };
+        assert!(passwords.verify(elsewhere, "correct horse battery".into(), Some(verifier)).await.unwrap());
+        let waiting = PLACES - passwords.lane(network).places.available_permits();
+        assert!(waiting >= PLACES - 2, "the flood was still waiting: {waiting}");
+        tried.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Answer, Refusal, too_large};
 use crate::guard::{Device, Person};
-use crate::listener::{PeerAddress, block_of};
+use crate::listener::{PeerAddress, client_network};
 
 const MIB: usize = 1024 * 1024;
 /// The most bytes of requests under way, packed and unpacked, on the whole server.
@@ -249,7 +249,7 @@ impl Asker {
             return Self::Person(person.actor().user, person.actor().organization);
         }
         let address = extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
-        Self::Address(block_of(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+        Self::Address(client_network(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
     }
 }
 

@@ -1,5 +1,4 @@
-//! Counts failed tries by whoever cannot be counted in the database: addresses, and names that do
-//! not exist (so that a lock does not tell which names do).
+//! Counts failed tries by who cannot be counted in the database: networks, and keys of the lobby.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,10 +27,6 @@ pub struct Tries(Mutex<HashMap<String, Tried>>);
 struct Tried {
     failures: u32,
     last: Timestamp,
-    /// The end of the lock whose first refusal was told.
-    told: Option<Timestamp>,
-    /// Refusals since then.
-    untold: u32,
 }
 
 impl Tries {
@@ -58,24 +53,6 @@ impl Tries {
         tried.locked(limit, now)
     }
 
-    /// Counts a try that was refused by a lock of the key until then. Says whether it is the first of
-    /// that lock: only that one is worth an event of its own, or trying would fill the disk.
-    pub fn refuse(&self, key: &str, until: Timestamp, now: Timestamp) -> bool {
-        let mut tries = self.tries();
-        let tried = entry(&mut tries, key, now);
-        if tried.told == Some(until) {
-            tried.untold = tried.untold.saturating_add(1);
-            return false;
-        }
-        tried.told = Some(until);
-        true
-    }
-
-    /// How many refusals of the key no event has told yet; they count as told from now on.
-    pub fn untold(&self, key: &str) -> u32 {
-        self.tries().get_mut(key).map_or(0, |tried| std::mem::take(&mut tried.untold))
-    }
-
     fn tries(&self) -> MutexGuard<'_, HashMap<String, Tried>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +72,7 @@ fn entry<'a>(tries: &'a mut HashMap<String, Tried>, key: &str, now: Timestamp) -
             tries.remove(&oldest);
         }
     }
-    tries.entry(key.to_owned()).or_insert(Tried { failures: 0, last: now, told: None, untold: 0 })
+    tries.entry(key.to_owned()).or_insert(Tried { failures: 0, last: now })
 }
 
 #[cfg(test)]
@@ -116,17 +93,5 @@ mod tests {
         assert_eq!(tries.locked("b", limit, at(63)), None);
         assert_eq!(tries.locked("a", limit, at(64)), None);
         assert_eq!(tries.fail("a", limit, at(64)), None, "earlier failures are forgotten");
-    }
-
-    #[test]
-    fn the_first_refusal_of_each_lock_is_told_and_the_others_are_counted() {
-        let tries = Tries::default();
-        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
-        assert!(tries.refuse("a", at(60), at(1)));
-        assert!(!tries.refuse("a", at(60), at(2)));
-        assert!(!tries.refuse("a", at(60), at(3)));
-        assert!(tries.refuse("b", at(60), at(3)));
-        assert!(tries.refuse("a", at(120), at(61)), "another lock");
-        assert_eq!((tries.untold("a"), tries.untold("a"), tries.untold("c")), (2, 0, 0));
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use carepost_tests::api::text;
-use carepost_tests::children::run;
+use carepost_tests::children::{run, run_with_input};
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::PASSWORD;
@@ -65,10 +65,20 @@ async fn a_device_registered_beforehand_enrolls_with_its_token_once() -> Result<
 
     let mut hall =
         Kiosk::hang(&scene.folder_of("hall"), "hall", &scene.server, None, Badges::Scripted, "").await?;
-    let (code, said) = hall.command(&["enroll", "--token", &token]).await?;
+    let file = scene.folder_of("token").display().to_string();
+    // As an editor on Windows saves it.
+    std::fs::write(&file, format!("\u{feff}{token}\r\n"))?;
+    let (code, said) = hall.command(&["enroll", "--token-file", &file]).await?;
     assert_eq!(code, 1, "a running agent enrolls by itself: {said}");
     hall.stop().await?;
-    let (code, said) = hall.command(&["enroll", "--token", &token]).await?;
+    for given in [vec!["enroll", "--token", &token], vec!["enroll", &format!("--token={token}")]] {
+        let (code, said) = hall.command(&given).await?;
+        assert_eq!(code, 2, "process lists and the shell's history would have it: {said}");
+        assert!(said.contains("--token-file") && !said.contains(&token), "{said}");
+    }
+    let (code, said) = hall.command(&["enroll", "--token"]).await?;
+    assert!(code == 1 && said.contains("no token"), "nothing comes from standard input: {code} {said}");
+    let (code, said) = hall.command(&["enroll", "--token-file", &file]).await?;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("enrolled: hall at Riverside") && !said.contains(&token), "{said}");
     hall.start().await?;
@@ -92,8 +102,28 @@ async fn a_device_registered_beforehand_enrolls_with_its_token_once() -> Result<
         Kiosk::hang(&scene.folder_of("thief"), "thief", &scene.server, None, Badges::None, "").await?;
     thief.pairing_code().await?;
     thief.stop().await?;
-    let (code, said) = thief.command(&["enroll", "--token", &token, "--wait", "3"]).await?;
+    let (code, said) = thief.command(&["enroll", "--token-file", &file, "--wait", "3"]).await?;
     assert_eq!(code, 3, "{said}");
+
+    // Another comes by standard input, or by the environment.
+    for (name, by_input) in [("med", true), ("den", false)] {
+        let body = json!({"facility_id": scene.facility.id, "device_name": name, "device_type": "TABLET"});
+        let token = text(&admin.post("/api/v1/devices", &body).await?, "token")?;
+        let folder = scene.folder_of(name);
+        let mut kiosk = Kiosk::hang(&folder, name, &scene.server, None, Badges::None, "").await?;
+        kiosk.pairing_code().await?;
+        kiosk.stop().await?;
+        let config = kiosk.config().display().to_string();
+        let mut environment = kiosk.environment();
+        let (code, out, error) = if by_input {
+            let words = ["--config", &config, "enroll", "--token"];
+            run_with_input("carepost-agent", &words, &environment, &token).await?
+        } else {
+            environment.push(("CAREPOST_ENROLL_TOKEN", token));
+            run("carepost-agent", &["--config", &config, "enroll"], &environment).await?
+        };
+        assert_eq!(code, 0, "{out}{error}");
+    }
     Ok(())
 }
 

@@ -3,10 +3,10 @@
 
 use anyhow::{Context as _, Result};
 use carepost_protocol::change::{Change, ChangeKind, Lane};
-use carepost_protocol::id::{BootId, PatientId};
+use carepost_protocol::id::PatientId;
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Actor;
-use carepost_protocol::wire::{BOOT_HEADER, VERSION, VERSION_HEADER};
+use carepost_protocol::wire::{VERSION, VERSION_HEADER};
 use carepost_tests::api::{Answer, Api};
 use carepost_tests::children::run;
 use carepost_tests::device::{Chain, Device};
@@ -124,9 +124,7 @@ async fn an_agent_of_the_version_before_is_served() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_of_the_version_after_is_served_and_what_is_unknown_is_kept_to_the_byte() -> Result<()> {
     let scene = Scene::new(2).await?;
-    let mut agent = Agent::of(&scene, VERSION + 1).await?;
-    let boot = BootId::new(agent.device.clock.now(), agent.device.clock.random());
-    agent.headers.push((BOOT_HEADER, boot.to_string()));
+    let agent = Agent::of(&scene, VERSION + 1).await?;
     let (_, id) = scene.resident()?;
     let mut chain = agent.device.chain(Lane::Care);
 

@@ -1,10 +1,13 @@
 //! The server's API for people and programs, as a program uses it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use carepost_protocol::id::BootId;
+use carepost_protocol::wire::BOOT_HEADER;
 use reqwest::header::HeaderMap;
-use reqwest::{Certificate, Client, Identity, Method};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method};
 use serde_json::{Value, json};
 
 /// A client, signed in or not.
@@ -13,6 +16,7 @@ pub struct Api {
     http: Client,
     base: String,
     token: Option<String>,
+    boot: Option<BootId>,
 }
 
 /// An answer: its status and what it says.
@@ -37,25 +41,45 @@ impl Api {
         Self::with_certificate(base, ca, None)
     }
 
+    /// The same, from one of this machine's addresses.
+    ///
+    /// # Errors
+    /// When the certificate cannot be used.
+    pub fn from_address(base: &str, ca: &[u8], address: IpAddr) -> Result<Self> {
+        Self::of(base, Self::builder(ca)?.local_address(address))
+    }
+
     /// The same, with a client certificate and its key in PEM.
     ///
     /// # Errors
     /// When a certificate cannot be used.
     pub fn with_certificate(base: &str, ca: &[u8], own: Option<&str>) -> Result<Self> {
-        let mut client = Client::builder()
-            .tls_certs_only(Certificate::from_pem_bundle(ca)?)
-            .timeout(Duration::from_secs(30))
-            .no_proxy();
+        let mut client = Self::builder(ca)?;
         if let Some(own) = own {
             client = client.identity(Identity::from_pem(own.as_bytes())?);
         }
-        Ok(Self { http: client.build()?, base: base.to_owned(), token: None })
+        Self::of(base, client)
+    }
+
+    fn builder(ca: &[u8]) -> Result<ClientBuilder> {
+        let trusted = Certificate::from_pem_bundle(ca)?;
+        Ok(Client::builder().tls_certs_only(trusted).timeout(Duration::from_secs(30)).no_proxy())
+    }
+
+    fn of(base: &str, client: ClientBuilder) -> Result<Self> {
+        Ok(Self { http: client.build()?, base: base.to_owned(), token: None, boot: None })
     }
 
     /// The same client, whoever was signed in with another's token.
     #[must_use]
     pub fn with_token_of(&self, other: &Self) -> Self {
         Self { token: other.token.clone(), ..self.clone() }
+    }
+
+    /// The same client, as that process of a device.
+    #[must_use]
+    pub fn speaking_as(&self, boot: BootId) -> Self {
+        Self { boot: Some(boot), ..self.clone() }
     }
 
     /// The same client, signed in.
@@ -93,6 +117,10 @@ impl Api {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).body(body);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        let named = headers.iter().any(|(name, _)| *name == BOOT_HEADER);
+        if let Some(boot) = self.boot.filter(|_| !named) {
+            request = request.header(BOOT_HEADER, boot.to_string());
         }
         for (name, value) in headers {
             request = request.header(*name, *value);

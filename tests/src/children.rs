@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 /// A program that runs until it is told to stop, or dropped.
@@ -126,13 +127,32 @@ pub async fn run(
     arguments: &[&str],
     environment: &[(&str, String)],
 ) -> Result<(i32, String, String)> {
-    let output = Command::new(binary(program)?)
+    run_with_input(program, arguments, environment, "").await
+}
+
+/// The same, with that on its standard input.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_input(
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+    input: &str,
+) -> Result<(i32, String, String)> {
+    let mut child = Command::new(binary(program)?)
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (*name, value)))
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(Duration::from_secs(60), output)
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that reads nothing may have ended already.
+        let _ = stdin.write_all(input.as_bytes()).await;
+    }
+    let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output())
         .await
         .with_context(|| format!("{program} {} hangs", arguments.join(" ")))??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

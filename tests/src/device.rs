@@ -39,6 +39,8 @@ pub struct Device {
     pub clock: Arc<Clock>,
     /// Its key.
     pub key: Arc<DeviceKey>,
+    /// The process that it is.
+    pub boot: BootId,
 }
 
 impl Device {
@@ -57,7 +59,8 @@ impl Device {
         std::fs::create_dir_all(folder)?;
         let key = Arc::new(DeviceKey::generate()?);
         let clock = Arc::new(Clock::new(None));
-        let upstream = connect(server, port, &key, &clock)?;
+        let boot = BootId::new(clock.now(), clock.random());
+        let upstream = connect_as(server, port, &key, &clock, boot)?;
         let request = EnrollRequest {
             device_uuid: DeviceUuid::from_bytes(clock.random()),
             mac_addresses: Vec::new(),
@@ -94,7 +97,7 @@ impl Device {
             max_mib: 512,
             now: clock.now(),
         })?;
-        Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock, key })
+        Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock, key, boot })
     }
 
     /// Its line to the server, byte by byte.
@@ -102,7 +105,8 @@ impl Device {
     /// # Errors
     /// When its certificate cannot be used.
     pub fn wire(&self, server: &Server) -> Result<Api> {
-        wire(server, Some(&identity(self.key.certificate_der(), self.key.pkcs8())))
+        let nobody = wire(server, Some(&identity(self.key.certificate_der(), self.key.pkcs8())))?;
+        Ok(nobody.speaking_as(self.boot))
     }
 
     /// A chain of its own making, which its outbox knows nothing of.
@@ -321,13 +325,22 @@ pub fn identity(certificate: &[u8], pkcs8: &[u8]) -> String {
     format!("{}{}", pem("PRIVATE KEY", pkcs8), pem("CERTIFICATE", certificate))
 }
 
-/// A client with that key, at that port.
+/// A client with that key, at that port, as a process of its own.
 ///
 /// # Errors
 /// When TLS cannot be set up.
 pub fn connect(server: &Server, port: u16, key: &DeviceKey, clock: &Arc<Clock>) -> Result<Upstream> {
+    connect_as(server, port, key, clock, BootId::new(clock.now(), clock.random()))
+}
+
+fn connect_as(
+    server: &Server,
+    port: u16,
+    key: &DeviceKey,
+    clock: &Arc<Clock>,
+    boot: BootId,
+) -> Result<Upstream> {
     let own = Credentials::new(key.certificate_der(), key.pkcs8());
-    let boot = BootId::new(clock.now(), clock.random());
     let base = format!("https://localhost:{port}").parse()?;
     Ok(Upstream::new(&base, Some(&std::fs::read(&server.ca)?), &own, Arc::clone(clock), Some(boot))?)
 }

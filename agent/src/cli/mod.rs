@@ -75,9 +75,13 @@ enum Command {
 
 #[derive(Args)]
 struct Enroll {
-    /// The one-time token that registering the device gave.
-    #[arg(long, value_name = "TOKEN", env = "CAREPOST_ENROLL_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    /// Use the one-time token that registering the device gave: it is asked for, or read from standard input.
+    #[arg(long, num_args = 0..=1, value_name = "NOTHING")]
+    #[expect(clippy::option_option, reason = "a token that is given here is refused, and not unknown usage")]
+    token: Option<Option<String>>,
+    /// Read the token from this file, - is standard input. The environment's CAREPOST_ENROLL_TOKEN does as well.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// Give up after so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     wait: u64,
@@ -128,7 +132,7 @@ pub fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Run => crate::run::run(&config).map(|()| Outcome::Done),
-        Command::Enroll(enroll) => enroll::enroll(&config, enroll.token, enroll.wait),
+        Command::Enroll(enroll) => enroll::enroll(&config, enroll),
         Command::Status(output) => status::status(&config, output.json),
         Command::Doctor(output) => doctor::doctor(&config, output.json),
         Command::Badge(Badge::Read { wait }) => badge::read(&config, wait),

@@ -137,8 +137,10 @@ async fn register(client: &Client, new: Register) -> anyhow::Result<Said> {
     let body = json!({"facility_id": facility, "device_name": new.name, "device_type": new.kind,
         "device_uuid": new.uuid});
     let made = client.post("/api/v1/devices", &body).await?;
-    show::say_error("The token is shown once: carepost-agent enroll --token TOKEN");
-    Ok(Said::Thing(made, &["id", "device_name", "state", "token"]))
+    show::say_error(
+        "The token is shown once. On the device: carepost-agent enroll --token, then type it in.",
+    );
+    Ok(Said::Thing(made, &["id", "device_name", "state", "token", "token_expires_at"]))
 }
 
 async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Said> {

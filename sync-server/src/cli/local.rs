@@ -1,9 +1,11 @@
 //! What happens on the server's own machine.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::Targets;
@@ -11,9 +13,11 @@ use tracing_subscriber::prelude::*;
 use utoipa::OpenApi as _;
 
 use super::{Said, people, show};
+use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
 use crate::openapi::Document;
 use crate::setup::{self, Made};
+use crate::store::{self, Ambient, DatabaseKey};
 use crate::{Listeners, serve as run_server};
 
 /// What a server needs.
@@ -88,6 +92,38 @@ pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
     };
     run_server(listeners, config, ready, stop).await?;
     Ok(Said::Nothing)
+}
+
+/// Ends the locks of a user.
+pub(super) async fn unlock(
+    config: Option<&Path>,
+    organization: Option<String>,
+    user: String,
+) -> anyhow::Result<Said> {
+    let config = Config::load(config)?;
+    let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
+    let (name, by) = (user.clone(), os_user()?);
+    let unlocking = move || {
+        store::unlock(&path, &key, &Ambient::new(clock::now, clock::fill), organization.as_deref(), &name, by)
+    };
+    let locks = tokio::task::spawn_blocking(unlocking).await??;
+    Ok(Said::Words(match locks {
+        0 => format!("{user} was not locked; counted failures are forgotten"),
+        _ => format!("{user} may sign in again at once"),
+    }))
+}
+
+/// Who of this machine runs the command, for the audit log.
+fn os_user() -> anyhow::Result<serde_json::Value> {
+    let uid = std::fs::metadata("/proc/self").context("cannot tell who runs this: is /proc mounted?")?.uid();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    // What sudo says can be made up, but only by who may run this anyway.
+    Ok(json!({"locally": true, "uid": uid, "os_user": name, "sudo_user": std::env::var("SUDO_USER").ok()}))
 }
 
 /// Prints the OpenAPI document.

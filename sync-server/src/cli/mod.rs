@@ -59,7 +59,7 @@ struct Reach {
     /// Where the session's token is kept.
     #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_SESSION")]
     session: Option<PathBuf>,
-    /// Which organization is meant, by id (for platform administrators).
+    /// Which organization is meant, by id (for platform administrators; `user unlock` takes its slug too).
     #[arg(long, global = true, value_name = "ID", env = "CAREPOST_ORGANIZATION")]
     organization: Option<String>,
     /// For programs: the API's JSON.
@@ -95,7 +95,7 @@ enum Command {
     Workflow(tenants::Workflow),
     /// Users, their passwords and PINs.
     #[command(subcommand)]
-    User(people::User),
+    User(people::UserCommand),
     /// Badges.
     #[command(subcommand)]
     Badge(people::Badge),
@@ -173,7 +173,10 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
         Command::Org(org) => tenants::org(&client()?, org).await,
         Command::Facility(facility) => tenants::facility(&client()?, facility).await,
         Command::Workflow(workflow) => tenants::workflow(&client()?, workflow).await,
-        Command::User(user) => people::user(&client()?, user).await,
+        Command::User(people::UserCommand::Api(user)) => people::user(&client()?, user).await,
+        Command::User(people::UserCommand::Unlock { user }) => {
+            local::unlock(config, cli.reach.organization, user).await
+        }
         Command::Badge(badge) => people::badge(&client()?, badge).await,
         Command::Patient(patient) => people::patient(&client()?, patient).await,
         Command::Device(device) => devices::device(&client()?, device).await,

@@ -82,6 +82,21 @@ pub(super) async fn sign_out(client: &Client) -> anyhow::Result<Said> {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    #[command(flatten)]
+    Api(User),
+    /// Let a user who was locked out sign in again at once: on the server's own machine, without a session. The
+    /// server may run.
+    #[command(
+        after_help = "Examples:\n  carepost-server user unlock root\n  carepost-server user unlock nora --organization golden-years"
+    )]
+    Unlock {
+        /// The username: a platform administrator's, or with --organization a user's of that.
+        user: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum User {
     /// Add a user.
     #[command(

@@ -119,6 +119,8 @@ pub struct DeviceView {
     quarantine_reason: Option<String>,
     /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
     rolled_back_at: Option<Timestamp>,
+    /// Until when it may enroll with its one-time token.
+    token_expires_at: Option<Timestamp>,
     /// When it was registered.
     created_at: Timestamp,
 }
@@ -129,7 +131,8 @@ pub struct RegisteredDevice {
     /// The device.
     #[serde(flatten)]
     device: DeviceView,
-    /// The one-time token for `carepost-agent enroll --token`. The server does not keep it.
+    /// The one-time token for `carepost-agent enroll --token`, until `token_expires_at`. The server does not
+    /// keep it.
     token: String,
 }
 
@@ -254,6 +257,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         no_progress: it.no_progress,
         quarantine_reason: it.quarantine,
         rolled_back_at: it.rolled_back_at,
+        token_expires_at: it.token_expires_at,
         created_at: it.created_at,
     }
 }

@@ -21,8 +21,8 @@ use crate::guard::Person;
 use crate::store::{Claim, StoreError};
 use crate::tries::Limit;
 
-/// Wrong codes from one address, whoever typed them; the store counts them by administrator too.
-const BY_ADDRESS: Limit = Limit { failures: 20, lock: Duration::from_secs(15 * 60) };
+/// Wrong codes from one network, whoever typed them; the store counts them by administrator too.
+const BY_NETWORK: Limit = Limit { failures: 20, lock: Duration::from_secs(15 * 60) };
 
 /// A device that shows a code, and what it shall be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -77,8 +77,8 @@ pub async fn approve_enrollment(
     let mut faults = Faults::default();
     faults.text("device_name", &asked.device_name, 100);
     faults.check()?;
-    let address = client.block().map(|ip| format!("code {ip}")).unwrap_or_default();
-    if let Some(until) = app.tries.locked(&address, BY_ADDRESS, clock::now()) {
+    let network = client.network().map(|it| format!("code {it}")).unwrap_or_default();
+    if let Some(until) = app.tries.locked(&network, BY_NETWORK, clock::now()) {
         let wait = until.since(clock::now()).as_secs().max(1);
         let words = format!("Too many wrong codes from this address; wait until {until}.");
         return Err(Refusal::new(ProblemKind::TooManyTries, words).retry_after(wait));
@@ -90,7 +90,7 @@ pub async fn approve_enrollment(
     let noted = person.noting(note.facility(Some(facility)))?;
     let claimed = noted.claim(person.actor().user, asked.code, claim).await;
     if matches!(claimed, Err(StoreError::WrongCode)) {
-        app.tries.fail(&address, BY_ADDRESS, clock::now());
+        app.tries.fail(&network, BY_NETWORK, clock::now());
     }
     let waiting = claimed?;
     Ok(axum::Json(ApprovedEnrollment {
@@ -115,11 +115,6 @@ pub async fn confirm_enrollment(
         .note(AuditEventType::Device, AuditAction::Update, "enrollment")
         .on(id)
         .detail("step", "confirm");
-    let noted = person.noting(note.clone())?;
-    let confirmed = noted.confirm(person.actor().user, id, asked.number.trim()).await;
-    if matches!(confirmed, Err(StoreError::Conflict(_))) {
-        // It changed nothing, and says that hardware was copied or moved.
-        person.write(note.refused()).await?;
-    }
-    Ok(axum::Json(view(&app, confirmed?)))
+    let confirmed = person.noting(note)?.confirm(person.actor().user, id, asked.number.trim()).await?;
+    Ok(axum::Json(view(&app, confirmed)))
 }

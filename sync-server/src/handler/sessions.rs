@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
@@ -21,15 +21,15 @@ use crate::body::{Faults, Json};
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::{Person, token_sha256};
-use crate::password::MAX_SECRET_BYTES;
-use crate::store::{Credentials, NewSession, Organization, StoreError};
+use crate::password::{Caller, MAX_SECRET_BYTES};
+use crate::refusals::Principal;
+use crate::store::{Credentials, Login, NewSession, Organization, StoreError};
 use crate::tenant::{self, Said};
 use crate::tries::Limit;
 
-/// Names that do not exist lock as those that do, so that a lock does not tell which do (S0-49).
-const BY_NAME: Limit = Limit { failures: 5, lock: Duration::from_secs(30 * 60) };
-/// A whole facility may sit behind one address.
-const BY_ADDRESS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
+/// So many failures make a network suspect: each further one holds up the next from there for a while. It is
+/// not locked: a facility may sit behind it, or a balancer with all of them.
+const SUSPECT: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
 
 /// Who signs in.
 #[derive(Deserialize, ToSchema)]
@@ -67,7 +67,7 @@ pub struct SignedIn {
     facility_id: Option<FacilityId>,
 }
 
-/// Signs in: five failures in a row lock the name for half an hour.
+/// Signs in: five failures in a row lock the name for half an hour, for the network they came from.
 #[utoipa::path(post, path = "/api/v1/sessions", operation_id = "sign_in", tag = "sessions", request_body = SignIn,
     responses((status = 201, body = SignedIn), (status = 401, description = "The name or the password is wrong"), (status = 429, description = "Locked after five failures")))]
 pub async fn sign_in(
@@ -124,25 +124,23 @@ struct Attempt<'a> {
     client: &'a Client,
     username: &'a str,
     place: Place,
-    by_address: String,
-    by_name: String,
+    login: Login,
 }
 
 impl<'a> Attempt<'a> {
     fn new(app: &'a App, client: &'a Client, username: &'a str, place: Place) -> Self {
-        let by_address = client.block().map(|ip| format!("address {ip}")).unwrap_or_default();
-        let name = username.trim().to_lowercase();
-        let by_name = match &place {
-            Place::Platform => format!("name {name}"),
-            Place::Organization(organization) => format!("name {name} of {}", organization.id),
-            Place::Nowhere(text) => format!("name {name} nowhere in {text}"),
+        let network = client.network().map_or_else(|| "unknown".to_owned(), |network| network.to_string());
+        let login = match &place {
+            Place::Platform => Login::of_platform(username, network),
+            Place::Organization(organization) => Login::of_organization(organization.id, username, network),
+            Place::Nowhere(text) => Login::of_nowhere(text, username, network),
         };
-        Self { app, client, username, place, by_address, by_name }
+        Self { app, client, username, place, login }
     }
 
     /// Checks name and password, counting failures.
     async fn check(&self, password: SecretString) -> Answer<Credentials> {
-        let system = self.app.store.system();
+        let (tries, system) = (&self.app.tries, self.app.store.system());
         let known = match &self.place {
             Place::Platform => system.platform_credentials(self.username).await?,
             Place::Organization(organization) => {
@@ -150,48 +148,28 @@ impl<'a> Attempt<'a> {
             }
             Place::Nowhere(_) => None,
         };
-        self.unlocked(known.as_ref()).await?;
+        if let Some(until) = system.locked(self.login.clone()).await? {
+            return Err(self.refused(known.as_ref(), too_many(until)).await?);
+        }
         let verifier =
             known.as_ref().filter(|known| known.is_active).and_then(|known| known.password_hash.clone());
-        let correct = self.app.passwords.verify(password, verifier).await?;
-        // Others may have failed while this one waited for its turn.
-        self.unlocked(known.as_ref()).await?;
+        let network = self.client.network();
+        let counted = format!("sign-in {network:?}");
+        let suspect = tries.locked(&counted, SUSPECT, clock::now()).is_some();
+        let correct = self.app.passwords.verify(Caller { network, suspect }, password, verifier).await?;
         match known {
             Some(known) if correct => Ok(known),
-            known => Err(self.failed(known.as_ref()).await?),
+            known => {
+                tries.fail(&counted, SUSPECT, clock::now());
+                let locks = known.as_ref().map(|known| self.locks(known));
+                // In one commit, so that time does not tell either whether it was written down.
+                let (locked, written) = tokio::join!(
+                    system.sign_in_failed(self.login.clone(), locks),
+                    self.refused(known.as_ref(), wrong())
+                );
+                Err(locked?.map_or(written?, too_many))
+            }
         }
-    }
-
-    /// Whether this address and this name may try. Of each lock the first refusal is written down.
-    async fn unlocked(&self, known: Option<&Credentials>) -> Answer<()> {
-        let (tries, now) = (&self.app.tries, clock::now());
-        let by_address = tries.locked(&self.by_address, BY_ADDRESS, now);
-        let durably = known.and_then(|known| known.locked_until).filter(|until| *until > now);
-        let by_name = durably.or_else(|| tries.locked(&self.by_name, BY_NAME, now));
-        let address = by_address.map(|until| (&self.by_address, until));
-        let Some((key, until)) = address.or(by_name.map(|until| (&self.by_name, until))) else {
-            return Ok(());
-        };
-        if tries.refuse(key, until, now) {
-            let event = self.note(known).refused().into_event();
-            self.app.store.system().audit(vec![event]).await?;
-        }
-        Err(too_many(until))
-    }
-
-    /// Counts a failure and writes it down.
-    async fn failed(&self, known: Option<&Credentials>) -> Answer<Refusal> {
-        let now = clock::now();
-        // Before anything waits: whoever hangs up is counted all the same.
-        self.app.tries.fail(&self.by_address, BY_ADDRESS, now);
-        let unknown = match known {
-            Some(_) => None,
-            None => self.app.tries.fail(&self.by_name, BY_NAME, now),
-        };
-        let event = self.note(known).refused().into_event();
-        let somebody = known.map(|known| (known.organization, known.user));
-        let durably = self.app.store.system().sign_in_failed(somebody, event).await?;
-        Ok(durably.or(unknown).map_or_else(wrong, too_many))
     }
 
     async fn begin(&self, known: Credentials) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
@@ -205,8 +183,11 @@ impl<'a> Attempt<'a> {
             expires_at,
         };
         let event = self.note(Some(&known)).into_event();
-        let session_id = match app.store.system().create_session(session, event).await {
-            Err(StoreError::TooManyTries { until }) => return Err(too_many(until)),
+        let session_id = match app.store.system().create_session(self.login.clone(), session, event).await {
+            // Others failed while this one waited for its turn.
+            Err(StoreError::TooManyTries { until }) => {
+                return Err(self.refused(Some(&known), too_many(until)).await?);
+            }
             made => made?,
         };
         let signed_in = SignedIn {
@@ -222,8 +203,20 @@ impl<'a> Attempt<'a> {
         Ok((StatusCode::CREATED, axum::Json(signed_in)))
     }
 
-    /// The event of this try, filed under the organization it was for; with how many others were refused
-    /// since the last one.
+    /// Writes down that this try was refused, and gives back why.
+    async fn refused(&self, known: Option<&Credentials>, why: Refusal) -> Answer<Refusal> {
+        let app = self.app;
+        let by = Principal::Stranger(self.client.network(), Some(self.login.name().to_owned()));
+        app.refusals.keep(&app.store.system(), by, self.note(known)).await?;
+        Ok(why)
+    }
+
+    /// The event of a lock.
+    fn locks(&self, known: &Credentials) -> AuditEvent {
+        self.note(Some(known)).on(known.user).detail("what", "locked").refused().into_event()
+    }
+
+    /// The event of this try, filed under the organization it was for.
     fn note(&self, known: Option<&Credentials>) -> Note {
         let organization = match &self.place {
             Place::Organization(organization) => Some(organization.id),
@@ -232,9 +225,6 @@ impl<'a> Attempt<'a> {
         let note = Note::new(self.client, AuditEventType::Login, AuditAction::Execute, "session")
             .named(self.username)
             .organization(organization);
-        let untold =
-            self.app.tries.untold(&self.by_name).saturating_add(self.app.tries.untold(&self.by_address));
-        let note = if untold > 0 { note.detail("refused_since", untold) } else { note };
         match known {
             Some(known) => note.by(known.user, None).facility(known.facility),
             None => note,

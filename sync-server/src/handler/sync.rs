@@ -6,15 +6,12 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
-use carepost_protocol::id::{BootId, DeviceId};
-use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::BOOT_HEADER;
+use carepost_protocol::id::DeviceId;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
 use carepost_protocol::workflow::FieldError;
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 
 use crate::app::App;
@@ -24,6 +21,7 @@ use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::guard::{Device, token_sha256};
 use crate::quota::{Asker, Kind, Share};
+use crate::refusals::Principal;
 use crate::store::{Batch, PresentedKey};
 use crate::tls::PeerKey;
 use crate::tries::{Limit, Tries};
@@ -40,7 +38,9 @@ const SMALL: usize = 32 * 1024;
 const MAP: usize = 704;
 const VALUE: usize = 64;
 
-/// Keys that were never seen before, from one address: the devices behind it share them.
+/// How often a key of the lobby may describe itself anew, or be given a new code.
+const CHANGES: Limit = Limit { failures: 20, lock: Duration::from_secs(15 * 60) };
+/// Keys that were never seen before, from one network: the devices behind it share them.
 const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
 /// The longest host name there is (RFC 1035, section 2.3.4).
 const MAX_HOSTNAME: usize = 253;
@@ -65,13 +65,37 @@ pub async fn enroll(
         ("agent_version", &request.agent_version, MAX_VERSION),
     ])?;
     check_addresses(&mut request.mac_addresses)?;
+    let answered = place(&app, &client, &key, request).await;
+    if let Err(refusal) = &answered
+        && refusal.status().is_client_error()
+    {
+        let note = Note::new(&client, AuditEventType::Device, AuditAction::Execute, "enrollment")
+            .detail("why", refusal.problem().detail.clone());
+        let by = Principal::Stranger(client.network(), None);
+        app.refusals.keep(&app.store.system(), by, note).await?;
+    }
+    answered.map(axum::Json)
+}
+
+/// Where a key stands. What has to be written for it is bounded, by key and by network.
+async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest) -> Answer<EnrollResponse> {
+    let system = app.store.system();
     let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec() };
     let token = request.token.as_deref().map(token_sha256);
-    // A token is worth more than a place in the lobby, and one that has a place keeps it.
-    if token.is_none() && !app.store.system().knows_key(presented.sha256).await? {
-        count_newcomer(&app.tries, &client, clock::now())?;
+    if let Some(standing) = system.standing(presented.clone(), request.clone(), token).await? {
+        return Ok(standing);
     }
-    Ok(axum::Json(app.store.system().enroll(presented, request, token).await?))
+    // A token is worth more than a place in the lobby.
+    if token.is_none() {
+        if system.knows_key(presented.sha256).await? {
+            let key = format!("key {}", clock::hex(&presented.sha256));
+            count_tries(&app.tries, key, CHANGES, "This device says something else of itself each time")?;
+        } else {
+            let network = client.network().map(|it| format!("enroll {it}")).unwrap_or_default();
+            count_tries(&app.tries, network, NEW_KEYS, "Too many new devices from this network; use tokens")?;
+        }
+    }
+    Ok(system.enroll(presented, request, token).await?)
 }
 
 /// Says that the device lives and how it is (S1-50).
@@ -106,7 +130,7 @@ pub async fn push(
     request: Request,
 ) -> Answer<axum::Json<PushReceipt>> {
     body::must_be_json(request.headers())?;
-    let boot = boot_of(request.headers());
+    let boot = Some(device.boot());
     let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
     let (id, allowance) = (device.identity.device(), app.config.sync.changes_per_hour);
     let _turn = app.quotas.turn(id, Kind::Push).await?;
@@ -159,15 +183,15 @@ impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<App> for Toleran
     }
 }
 
-/// Counts a key that was never seen before against the address it came from.
-fn count_newcomer(tries: &Tries, client: &Client, now: Timestamp) -> Answer<()> {
-    let address = client.block().map(|ip| format!("enroll {ip}")).unwrap_or_default();
-    if let Some(until) = tries.locked(&address, NEW_KEYS, now) {
-        let words = format!("Too many new devices from this address; wait until {until}, or use tokens.");
+/// Counts what has to be written for a waiting device.
+fn count_tries(tries: &Tries, key: String, limit: Limit, why: &str) -> Answer<()> {
+    let now = clock::now();
+    if let Some(until) = tries.locked(&key, limit, now) {
         let wait = until.since(now).as_secs().max(1);
-        return Err(Refusal::new(ProblemKind::TooManyTries, words).retry_after(wait));
+        return Err(Refusal::new(ProblemKind::TooManyTries, format!("{why}, or wait until {until}."))
+            .retry_after(wait));
     }
-    tries.fail(&address, NEW_KEYS, now);
+    tries.fail(&key, limit, now);
     Ok(())
 }
 
@@ -194,10 +218,6 @@ fn check_addresses(addresses: &mut Vec<String>) -> Answer<()> {
 
 fn is_text(text: &str, most: usize) -> bool {
     text.chars().count() <= most && !text.chars().any(char::is_control)
-}
-
-fn boot_of(headers: &HeaderMap) -> Option<BootId> {
-    headers.get(BOOT_HEADER)?.to_str().ok()?.parse().ok()
 }
 
 fn is_zstd(encoding: Option<&HeaderValue>) -> Answer<bool> {
@@ -242,26 +262,17 @@ fn appetite(plain: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
     use super::*;
 
     #[test]
-    fn one_address_brings_a_hundred_new_keys_in_a_while_and_others_are_not_held_up() {
+    fn one_network_brings_a_hundred_new_keys_in_a_while_and_others_are_not_held_up() {
         let tries = Tries::default();
-        let from = |last| Client {
-            ip: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))),
-            user_agent: None,
-            endpoint: String::new(),
-        };
-        let now = Timestamp::from_millis(1_777_622_400_000);
+        let count = |network: &str| count_tries(&tries, network.to_owned(), NEW_KEYS, "Too many");
         for _ in 0..100 {
-            count_newcomer(&tries, &from(1), now).unwrap();
+            count("one").unwrap();
         }
-        let refused = count_newcomer(&tries, &from(1), now).unwrap_err();
-        assert_eq!(refused.kind(), Some(ProblemKind::TooManyTries));
-        count_newcomer(&tries, &from(2), now).unwrap();
-        count_newcomer(&tries, &from(1), now.after(Duration::from_secs(15 * 60))).unwrap();
+        assert_eq!(count("one").unwrap_err().kind(), Some(ProblemKind::TooManyTries));
+        count("other").unwrap();
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::password::Passwords;
 use crate::routes::{Listener, router};
 use crate::scope::OrganizationScope;
 use crate::store::{
-    Ambient, AuditQuery, DatabaseKey, NewFacility, NewOrganization, NewPatient, NewSession, NewUser,
+    Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewOrganization, NewPatient, NewSession, NewUser,
     OrganizationStore, OrganizationType, Store,
 };
 use crate::tries::Tries;
@@ -96,6 +96,7 @@ impl Server {
             config: Arc::new(Config::default()),
             tries: Arc::new(Tries::default()),
             quotas: Arc::default(),
+            refusals: Arc::default(),
             speakers: Arc::default(),
             stopping: Stopping::channel().1,
         };
@@ -130,7 +131,8 @@ impl Server {
             token_sha256: token_sha256(&token),
             expires_at: clock::now().plus_millis(60_000),
         };
-        self.app.store.system().create_session(new, event()).await.unwrap();
+        let login = Login::of_organization(self.organization, &user.to_string(), "192.0.2.1".to_owned());
+        self.app.store.system().create_session(login, new, event()).await.unwrap();
         token
     }
 
@@ -195,18 +197,24 @@ async fn a_sign_in_does_not_tell_which_organizations_there_are() {
 }
 
 #[tokio::test]
-async fn known_and_unknown_names_lock_alike_and_trying_on_writes_nothing_more() {
+async fn known_and_unknown_names_lock_alike_and_are_written_once_and_counted() {
     let server = Server::new().await;
-    for name in ["olga", "nobody"] {
+    for (name, locks) in [("olga", 1), ("nobody", 0)] {
         let mut answers = Vec::new();
         for _ in 0..9 {
             answers.push(server.sign_in(name, "wrong").await.as_u16());
         }
         assert_eq!(answers, [401, 401, 401, 401, 429, 429, 429, 429, 429], "{name}");
-        let events = server.events(AuditEventType::Login).await;
-        let about: Vec<_> = events.iter().filter(|event| event.username.as_deref() == Some(name)).collect();
-        assert_eq!(about.len(), 6, "five failures and one refusal, filed under the organization: {about:?}");
-        assert!(about.iter().all(|event| !event.success));
+        let about = |events: Vec<AuditEvent>| -> Vec<_> {
+            events.into_iter().filter(|event| event.username.as_deref() == Some(name)).collect()
+        };
+        let events = about(server.events(AuditEventType::Login).await);
+        assert_eq!(events.len(), 1 + locks, "the first, and that somebody's name was locked: {events:?}");
+        assert!(events.iter().all(|event| !event.success), "filed under the organization: {events:?}");
+        server.app.refusals.tell_all(&server.app.store.system()).await;
+        let events = about(server.events(AuditEventType::Login).await);
+        let counts: Vec<_> = events.iter().filter_map(|event| event.details.get("count")).collect();
+        assert_eq!(counts, [8], "the other eight: {events:?}");
     }
     assert_eq!(server.sign_in("olga", PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
 }

@@ -122,7 +122,7 @@ pub struct UserView {
     has_password: bool,
     /// When the user last did something with the server.
     last_activity_at: Option<Timestamp>,
-    /// Until when sign-in is locked.
+    /// Until when sign-in is locked, from one network at least; over when it is past.
     locked_until: Option<Timestamp>,
     /// When the user was created.
     created_at: Timestamp,

@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-pub use places::block_of;
+pub use places::client_network;
 
 use crate::scope::FacilityScope;
 use crate::store::Store;
@@ -142,7 +142,7 @@ impl Door {
         SockRef::from(&stream).set_tcp_user_timeout(Some(UNHEARD)).ok()?;
         let address = self.client_of(&mut stream, address).await?;
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let (line, block) = (Arc::<Line>::default(), Holder::Block(block_of(address.ip())));
+        let (line, block) = (Arc::<Line>::default(), Holder::Block(client_network(address.ip())));
         let shaking = self.place(&self.handshakes, block, &line)?;
         let stream = tokio::select! {
             shaken = shake_hands(&self.acceptor, stream) => shaken?,

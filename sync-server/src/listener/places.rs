@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// What an address counts as, wherever addresses are counted: an IPv4 address is one, also where it is
 /// written as IPv6; of IPv6 whoever has one has its whole /64.
 #[must_use]
-pub fn block_of(address: IpAddr) -> IpAddr {
+pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(four) => IpAddr::V4(four),
         IpAddr::V6(six) => {
@@ -25,7 +25,7 @@ pub fn block_of(address: IpAddr) -> IpAddr {
 /// Whose a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
-    /// An address's, as [`block_of`] counts it.
+    /// An address's, as [`client_network`] counts it.
     Block(IpAddr),
     /// A device's, by its key.
     Key([u8; 32]),
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn holder(text: &str) -> Holder {
-        Holder::Block(block_of(text.parse().unwrap()))
+        Holder::Block(client_network(text.parse().unwrap()))
     }
 
     fn enter(room: &Arc<Room>, who: &str) -> Option<(Arc<Line>, Place)> {

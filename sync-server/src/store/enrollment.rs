@@ -15,7 +15,8 @@ use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, User
 use rusqlite::{Row, params};
 
 use super::column::{
-    count_at, id_at, id_or_none_at, json, json_at, time_at, uuid_at, word, word_at, word_or_none_at,
+    count_at, id_at, id_or_none_at, json, json_at, time_at, time_or_none_at, uuid_at, word, word_at,
+    word_or_none_at,
 };
 use super::engine::{Reach, Tx};
 use super::organization::assign;
@@ -324,23 +325,42 @@ fn grant_of(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<Option<Grant>> {
     }
 }
 
+/// The device that is expected with this one-time token.
+pub(super) struct Expected {
+    organization: OrganizationId,
+    facility: FacilityId,
+    device: DeviceId,
+    uuid: Option<DeviceUuid>,
+}
+
+/// Who is expected with this token, if it is one that stands. System reach.
+pub(super) fn expected(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Expected> {
+    let invalid = |detail: String| StoreError::Invalid { field: "token", detail };
+    let sql = "SELECT organization_id, facility_id, id, device_uuid, token_expires_at FROM system_devices
+        WHERE token_sha256 = ?1";
+    let found = tx.first(sql, [token], |row| {
+        let (organization, facility) = (id_at(row, 0)?, id_at(row, 1)?);
+        let expected = Expected { organization, facility, device: id_at(row, 2)?, uuid: uuid_at(row, 3)? };
+        Ok((expected, time_or_none_at(row, 4)?))
+    })?;
+    let unknown = || invalid("this token is unknown or was used already; ask for another".to_owned());
+    let (expected, until) = found.ok_or_else(unknown)?;
+    match until {
+        Some(until) if until > tx.now() => Ok(expected),
+        _ => Err(invalid(
+            "this token has run out: have the device's pairing code approved instead, or deactivate the expected \
+             device and register it again for another token"
+                .to_owned(),
+        )),
+    }
+}
+
 /// Lets the expected device in whose one-time token this is.
 fn redeem(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest, token: &[u8; 32]) -> Result<()> {
-    let invalid = |field, detail: &str| StoreError::Invalid { field, detail: detail.to_owned() };
-    let sql =
-        "SELECT organization_id, facility_id, id, device_uuid FROM system_devices WHERE token_sha256 = ?1";
-    let found = tx.first(sql, [token], |row| {
-        Ok((
-            id_at::<OrganizationId>(row, 0)?,
-            id_at::<FacilityId>(row, 1)?,
-            id_at::<DeviceId>(row, 2)?,
-            uuid_at(row, 3)?,
-        ))
-    })?;
-    let (organization, facility, device, uuid) = found
-        .ok_or_else(|| invalid("token", "this token is unknown or was used already; ask for another"))?;
+    let Expected { organization, facility, device, uuid } = expected(tx, token)?;
     if uuid.is_some_and(|uuid| uuid != request.device_uuid) {
-        return Err(invalid("device_uuid", "this token was made for other hardware; register this device"));
+        let detail = "this token was made for other hardware; register this device".to_owned();
+        return Err(StoreError::Invalid { field: "device_uuid", detail });
     }
     let scope = OrganizationScope::of_token(organization, facility);
     // A token is worth a place of its own: the lobby may be full.
@@ -368,7 +388,7 @@ struct Newcomer<'a> {
 fn activate(tx: &Tx<'_>, newcomer: &Newcomer<'_>, device: DeviceId, facility: FacilityId) -> Result<()> {
     tx.execute(
         "UPDATE devices SET state = 'ACTIVE', device_uuid = ?2, mac_addresses = ?3, key_sha256 = ?4,
-            public_key = ?5, agent_version = ?6, token_sha256 = NULL WHERE id = ?1",
+            public_key = ?5, agent_version = ?6, token_sha256 = NULL, token_expires_at = NULL WHERE id = ?1",
         params![
             device.as_bytes(),
             newcomer.device_uuid.as_bytes(),

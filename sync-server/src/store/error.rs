@@ -10,7 +10,7 @@ pub enum StoreError {
     #[error("there is no such {0} in your scope; check the id")]
     NotFound(&'static str),
     /// Something with that value is there already.
-    #[error("{0} is taken already in your organization; choose another")]
+    #[error("{0} is taken already; choose another, or ask an administrator of the whole organization")]
     Conflict(&'static str),
     /// A value breaks a rule that only the store can check.
     #[error("{field}: {detail}")]
@@ -31,6 +31,18 @@ pub enum StoreError {
     TooManyTries {
         /// When the next try is taken.
         until: Timestamp,
+    },
+    /// The device went on from an older state of itself too often. What it sends is not taken for a while, and
+    /// stays on it.
+    #[error(
+        "this device went on from an older state of itself {today} times within a day, {all} times in all: replace \
+         its card or disk, and enroll it anew. What it has not sent stays on it, and is tried again"
+    )]
+    TooManyLives {
+        /// How many lives of its outbox the server knows.
+        all: u64,
+        /// How many of them began within a day.
+        today: u64,
     },
     /// The batch does not continue the device's chain.
     #[error("the batch does not continue the chain; send again from {next_n}, or fork after what is shared")]

@@ -23,6 +23,7 @@ mod push;
 mod quarantine;
 mod review;
 mod rows;
+mod sign_in;
 mod standing;
 mod system;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use organization::{Noted, OrganizationStore, Reconsidered};
 pub use page::{AgainRequest, PageRequest};
 pub use push::Batch;
 pub use rows::*;
+pub use sign_in::{Login, unlock};
 pub use system::SystemStore;
 pub use verify::{Fault, Missing, Verified, What, verify};
 pub use view::View;

@@ -258,8 +258,6 @@ pub struct Credentials {
     pub password_hash: Option<String>,
     /// Whether the user may sign in at all.
     pub is_active: bool,
-    /// Until when sign-in is locked; already over when in the past.
-    pub locked_until: Option<Timestamp>,
     /// How long an idle session lasts, in minutes.
     pub session_timeout_minutes: u32,
 }
@@ -418,6 +416,8 @@ pub struct Device {
     pub quarantine: Option<String>,
     /// When it last went on under a new incarnation, from an older state of itself.
     pub rolled_back_at: Option<Timestamp>,
+    /// Until when it may enroll with its token; none once it has, or when it has none.
+    pub token_expires_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
 }

@@ -15,6 +15,7 @@ use rusqlite::{Row, params};
 use super::column::{count_at, id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
 use super::engine::{Reach, Tx};
 use super::organization::{insert_user, name_key, organization_columns, organization_row};
+use super::sign_in::{self, Login};
 use super::{
     Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Organization, PresentedKey, Session,
     Store, StoreError, View, audit, enrollment,
@@ -23,10 +24,6 @@ use crate::scope::OrganizationScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Failed sign-ins in a row that lock (S0-49).
-const MAX_FAILURES: u32 = 5;
-/// For how long they lock.
-const LOCK: Duration = Duration::from_secs(30 * 60);
 /// A session's last activity is written at most this often, or four times in its idle time.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
@@ -101,13 +98,29 @@ impl SystemStore {
         request: EnrollRequest,
         token_sha256: Option<[u8; 32]>,
     ) -> Result<EnrollResponse> {
-        let (asked, described) = (key.clone(), request.clone());
-        let standing = self.read(move |tx| enrollment::standing(tx, &asked, &described)).await?;
-        match standing {
-            Some(active @ EnrollResponse::Active { .. }) => Ok(active),
-            Some(waiting) if token_sha256.is_none() => Ok(waiting),
-            _ => self.write(move |tx| enrollment::enroll(tx, &key, &request, token_sha256.as_ref())).await,
+        match self.standing(key.clone(), request.clone(), token_sha256).await? {
+            Some(standing) => Ok(standing),
+            None => self.write(move |tx| enrollment::enroll(tx, &key, &request, token_sha256.as_ref())).await,
         }
+    }
+
+    /// Where a device's enrollment stands, if nothing has to be written to say so.
+    ///
+    /// # Errors
+    /// As [`Self::enroll`].
+    pub async fn standing(
+        &self,
+        key: PresentedKey,
+        request: EnrollRequest,
+        token_sha256: Option<[u8; 32]>,
+    ) -> Result<Option<EnrollResponse>> {
+        self.read(move |tx| match (enrollment::standing(tx, &key, &request)?, token_sha256) {
+            (Some(active @ EnrollResponse::Active { .. }), _) => Ok(Some(active)),
+            // Tried here, so that who makes tokens up keeps nobody from writing.
+            (_, Some(token)) => enrollment::expected(tx, &token).map(|_| None),
+            (waiting, None) => Ok(waiting),
+        })
+        .await
     }
 
     /// Whether a key has asked to be let in before: it is a device's, or waits in the lobby.
@@ -125,7 +138,7 @@ impl SystemStore {
     pub async fn credentials(&self, slug: &str, username: &str) -> Result<Option<Credentials>> {
         let (slug, username) = (slug.to_owned(), name_key(username));
         let sql = "SELECT u.id, u.organization_id, u.facility_id, u.role, u.display_name, u.password_hash,
-                u.is_active, u.locked_until, u.session_timeout_minutes
+                u.is_active, u.session_timeout_minutes
             FROM system_organizations AS o JOIN system_users AS u ON u.organization_id = o.id
             WHERE o.slug = ?1 AND u.username_key = ?2";
         self.read(move |tx| tx.first(sql, params![slug, username], credentials_row)).await
@@ -138,37 +151,40 @@ impl SystemStore {
     pub async fn platform_credentials(&self, username: &str) -> Result<Option<Credentials>> {
         let username = name_key(username);
         let sql = "SELECT id, NULL, NULL, 'platform_admin', display_name, password_hash, is_active,
-                locked_until, session_timeout_minutes
+                session_timeout_minutes
             FROM system_platform_admins WHERE username_key = ?1";
         self.read(move |tx| tx.first(sql, [username], credentials_row)).await
     }
 
-    /// Writes a failed sign-in down and counts it, when it was somebody's: the fifth in a row, none of
-    /// them 30 minutes after the one before it, locks for 30 minutes (S0-49). Gives until when sign-in is
-    /// locked now. A name that nobody has costs one commit as well, so that time does not tell.
+    /// Until when nobody may sign in under that name from there.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for the user.
-    pub async fn sign_in_failed(
-        &self,
-        somebody: Option<(Option<OrganizationId>, UserId)>,
-        event: AuditEvent,
-    ) -> Result<Option<Timestamp>> {
-        self.write(move |tx| {
-            audit::append(tx, &[event])?;
-            somebody.map_or(Ok(None), |(organization, user)| sign_in_failed(tx, organization, user))
-        })
-        .await
+    /// When the database fails.
+    pub async fn locked(&self, login: Login) -> Result<Option<Timestamp>> {
+        self.read(move |tx| sign_in::locked(tx, &login)).await
+    }
+
+    /// Counts a failed sign-in; gives until when the name is locked there now (S0-49). A name that nobody has
+    /// is counted and locked as any other, so that neither locks nor time tell which there are. `locks` is
+    /// written when this failure locks.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn sign_in_failed(&self, login: Login, locks: Option<AuditEvent>) -> Result<Option<Timestamp>> {
+        self.write(move |tx| sign_in::failed(tx, &login, locks)).await
     }
 
     /// Makes a session, forgets the failures before it and writes it down.
     ///
     /// # Errors
-    /// [`StoreError::TooManyTries`] when other tries have locked the user since the password was checked;
-    /// that is written down too.
-    pub async fn create_session(&self, session: NewSession, event: AuditEvent) -> Result<SessionId> {
-        let refused = self.write(move |tx| create_session(tx, &session, event)).await?;
-        refused.map_err(|until| StoreError::TooManyTries { until })
+    /// [`StoreError::TooManyTries`] when other tries have locked the name since the password was checked.
+    pub async fn create_session(
+        &self,
+        login: Login,
+        session: NewSession,
+        event: AuditEvent,
+    ) -> Result<SessionId> {
+        self.write(move |tx| create_session(tx, &login, &session, event)).await
     }
 
     /// The session whose token has this hash, if it is valid now: neither ended, expired nor idle too
@@ -256,8 +272,8 @@ impl SystemStore {
             let id = UserId::new(tx.now(), tx.random()?);
             tx.execute(
                 "INSERT INTO system_platform_admins (id, username, username_key, display_name, password_hash,
-                    session_timeout_minutes, is_active, failed_logins, created_at)
-                    VALUES (?1, ?2, ?3, ?4, ?5, 30, 1, 0, ?6)",
+                    session_timeout_minutes, is_active, created_at)
+                    VALUES (?1, ?2, ?3, ?4, ?5, 30, 1, ?6)",
                 params![
                     id.as_bytes(),
                     username,
@@ -314,102 +330,23 @@ fn credentials_row(row: &Row<'_>) -> rusqlite::Result<Credentials> {
         display_name: row.get(4)?,
         password_hash: row.get(5)?,
         is_active: row.get(6)?,
-        locked_until: time_or_none_at(row, 7)?,
-        session_timeout_minutes: row.get(8)?,
+        session_timeout_minutes: row.get(7)?,
     })
 }
 
-/// Which row of which table a person is.
-fn person(organization: Option<OrganizationId>, user: UserId) -> ([u8; 16], [u8; 16]) {
-    (organization.map_or([0; 16], |id| *id.as_bytes()), *user.as_bytes())
-}
-
-/// What locks a person out of signing in, and what is counted towards that.
-struct Failures {
-    counted: u32,
-    last: Option<Timestamp>,
-    locked_until: Option<Timestamp>,
-}
-
-fn failures(tx: &Tx<'_>, organization: Option<OrganizationId>, user: UserId) -> Result<Failures> {
-    let sql = match organization {
-        Some(_) => {
-            "SELECT failed_logins, last_failed_at, locked_until FROM system_users
-                WHERE organization_id = ?1 AND id = ?2"
-        }
-        None => {
-            "SELECT failed_logins, last_failed_at, locked_until FROM system_platform_admins
-                WHERE ?1 IS NOT NULL AND id = ?2"
-        }
-    };
-    let now = tx.now();
-    let (tenant, id) = person(organization, user);
-    let found = tx.first(sql, params![tenant, id], |row| {
-        Ok(Failures {
-            counted: row.get(0)?,
-            last: time_or_none_at(row, 1)?,
-            locked_until: time_or_none_at(row, 2)?.filter(|until| *until > now),
-        })
-    })?;
-    found.ok_or(StoreError::NotFound("user"))
-}
-
-fn sign_in_failed(
-    tx: &Tx<'_>,
-    organization: Option<OrganizationId>,
-    user: UserId,
-) -> Result<Option<Timestamp>> {
-    let before = failures(tx, organization, user)?;
-    // Tries that were let through to the check together are told the same, whichever was the fifth.
-    if before.locked_until.is_some() {
-        return Ok(before.locked_until);
-    }
-    let now = tx.now();
-    let recent = before.last.is_some_and(|last| last.after(LOCK) > now);
-    let counted = if recent { before.counted.saturating_add(1) } else { 1 };
-    let locked_until = (counted >= MAX_FAILURES).then(|| now.after(LOCK));
-    let kept = if locked_until.is_some() { 0 } else { counted };
-    let write = match organization {
-        Some(_) => {
-            "UPDATE system_users SET failed_logins = ?3, locked_until = ?4, last_failed_at = ?5
-                WHERE organization_id = ?1 AND id = ?2"
-        }
-        None => {
-            "UPDATE system_platform_admins SET failed_logins = ?3, locked_until = ?4, last_failed_at = ?5
-                WHERE ?1 IS NOT NULL AND id = ?2"
-        }
-    };
-    let (tenant, id) = person(organization, user);
-    let until = locked_until.map(Timestamp::as_millis);
-    tx.execute(write, params![tenant, id, kept, until, now.as_millis()])?;
-    Ok(locked_until)
-}
-
-/// The session, or until when the user is locked: an outcome and not a failure, so that it is kept.
 fn create_session(
     tx: &Tx<'_>,
+    login: &Login,
     session: &NewSession,
     mut event: AuditEvent,
-) -> Result<std::result::Result<SessionId, Timestamp>> {
-    if let Some(until) = failures(tx, session.organization, session.user)?.locked_until {
-        event.success = false;
-        audit::append(tx, &[event])?;
-        return Ok(Err(until));
+) -> Result<SessionId> {
+    if let Some(until) = sign_in::locked(tx, login)? {
+        return Err(StoreError::TooManyTries { until });
     }
+    sign_in::succeeded(tx, login)?;
     let (now, id) = (tx.now(), SessionId::new(tx.now(), tx.random()?));
     tx.execute("DELETE FROM system_sessions WHERE expires_at <= ?1", [now.as_millis()])?;
-    let forget = match session.organization {
-        Some(_) => {
-            "UPDATE system_users SET failed_logins = 0, locked_until = NULL, last_activity_at = ?3
-                WHERE organization_id = ?1 AND id = ?2"
-        }
-        None => {
-            "UPDATE system_platform_admins SET failed_logins = 0, locked_until = NULL, last_activity_at = ?3
-                WHERE ?1 IS NOT NULL AND id = ?2"
-        }
-    };
-    let (tenant, user) = person(session.organization, session.user);
-    tx.execute(forget, params![tenant, user, now.as_millis()])?;
+    active(tx, session.organization, session.user)?;
     tx.execute(
         "INSERT INTO system_sessions (token_sha256, id, organization_id, user_id, created_at, expires_at,
             last_activity_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
@@ -417,7 +354,7 @@ fn create_session(
             session.token_sha256,
             id.as_bytes(),
             session.organization.map(|id| *id.as_bytes()),
-            user,
+            session.user.as_bytes(),
             now.as_millis(),
             session.expires_at.as_millis(),
         ],
@@ -425,7 +362,17 @@ fn create_session(
     event.resource_id = Some(id.to_string());
     event.session_id = Some(id);
     audit::append(tx, &[event])?;
-    Ok(Ok(id))
+    Ok(id)
+}
+
+/// The person did something just now.
+fn active(tx: &Tx<'_>, organization: Option<OrganizationId>, user: UserId) -> Result<()> {
+    let sql = match organization {
+        Some(_) => "UPDATE system_users SET last_activity_at = ?3 WHERE organization_id = ?1 AND id = ?2",
+        None => "UPDATE system_platform_admins SET last_activity_at = ?3 WHERE ?1 IS NOT NULL AND id = ?2",
+    };
+    let tenant = organization.map_or([0; 16], |id| *id.as_bytes());
+    tx.execute(sql, params![tenant, user.as_bytes(), tx.now().as_millis()]).map(drop)
 }
 
 /// The session, and whether its activity should be written.
@@ -469,12 +416,7 @@ fn touch_session(tx: &Tx<'_>, token_sha256: &[u8; 32], actor: &Actor) -> Result<
     let now = tx.now().as_millis();
     let sql = "UPDATE system_sessions SET last_activity_at = ?2 WHERE token_sha256 = ?1";
     tx.execute(sql, params![token_sha256, now])?;
-    let sql = match actor.organization {
-        Some(_) => "UPDATE system_users SET last_activity_at = ?3 WHERE organization_id = ?1 AND id = ?2",
-        None => "UPDATE system_platform_admins SET last_activity_at = ?3 WHERE ?1 IS NOT NULL AND id = ?2",
-    };
-    let (tenant, user) = person(actor.organization, actor.user);
-    tx.execute(sql, params![tenant, user, now]).map(drop)
+    active(tx, actor.organization, actor.user)
 }
 
 fn create_organization(

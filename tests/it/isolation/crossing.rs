@@ -21,15 +21,19 @@ const RSA: &str = include_str!("rsa.pem");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_names_another_tenant_is_refused_and_written_down() -> Result<()> {
-    let tenants = Tenants::new().await?;
-    disagreeing_names(&tenants).await?;
+    let mut tenants = Tenants::new().await?;
+    let attempts = disagreeing_names(&tenants).await?;
     keys_that_are_none(&tenants).await?;
     pushes_that_reach_over(&tenants).await?;
-    pulls_stay_apart(&tenants).await
+    pulls_stay_apart(&tenants).await?;
+    // What was counted is told when the server stops.
+    tenants.server.stop().await?;
+    tenants.server.resume().await?;
+    written_down(&tenants, &attempts).await
 }
 
-/// Header, subdomain and path that disagree with who asks: refused alike, each with its audit event.
-async fn disagreeing_names(tenants: &Tenants) -> Result<()> {
+/// Header, subdomain and path that disagree with who asks: refused alike. What was attempted.
+async fn disagreeing_names(tenants: &Tenants) -> Result<Vec<String>> {
     let (own, other) = (&tenants.places[0], &tenants.places[2]);
     let person = tenants.person(Role::Rn, 0);
     let port = tenants.server.people.rsplit(':').next().unwrap_or_default();
@@ -72,21 +76,31 @@ async fn disagreeing_names(tenants: &Tenants) -> Result<()> {
         assert_eq!(told(&answer), told(&refused), "{path} {headers:?}");
         attempts.push(attempted.to_owned());
     }
-    // Nobody else's organization is told either; and its own administrators see each attempt.
+    Ok(attempts)
+}
+
+/// Nobody else's organization is told; and its own administrators see the first attempt at once, and of those
+/// that followed how many they were and what was tried.
+async fn written_down(tenants: &Tenants, attempts: &[String]) -> Result<()> {
+    let (own, other) = (&tenants.places[0], &tenants.places[2]);
+    let own_id = own.ids["organization_id"].as_str();
     let admin = &own.facility.organization.admin;
     let user = admin.get(&format!("/api/v1/users?facility_id={}", own.ids["facility_id"])).await?;
     let user = items(&user)?.into_iter().find(|user| user["username"] == "rn.0").context("rn.0 is gone")?;
     let id = user["id"].as_str().context("a user has an id")?;
     let events = items(&admin.get(&format!("/api/v1/audit-events?user_id={id}")).await?)?;
     let written: Vec<_> = events.iter().filter(|it| it["event_type"] == "cross_tenant_attempt").collect();
-    assert_eq!(written.len(), attempts.len());
-    for attempted in attempts {
-        let event = written.iter().find(|event| event["details"]["attemptedOrg"] == attempted.as_str());
-        let event = event.with_context(|| format!("{attempted:?} is not written down: {written:?}"))?;
-        assert_eq!(event["details"]["userId"], id);
-        assert_eq!(event["details"]["currentOrg"], own_id);
-        assert_eq!(event["success"], false);
-        assert_eq!(event["organization_id"], own_id);
+    let [counted, first] = written[..] else { panic!("{written:?}") };
+    assert_eq!(counted["details"]["count"], attempts.len() - 1, "{counted}");
+    assert_eq!(first["details"]["attemptedOrg"], attempts[0].as_str());
+    assert_eq!(first["details"]["userId"], id);
+    assert_eq!(first["details"]["currentOrg"], own_id);
+    let also: BTreeSet<_> = attempts[1..].iter().map(String::as_str).collect();
+    let told = counted["details"]["also"].as_array().context("what else was tried")?;
+    assert_eq!(told.iter().filter_map(Value::as_str).collect::<BTreeSet<_>>(), also);
+    for event in [counted, first] {
+        assert_eq!((&event["success"], &event["organization_id"]), (&json!(false), &json!(own_id)));
+        assert_eq!(event["user_id"], id);
     }
     let theirs = other.facility.organization.admin.get("/api/v1/audit-events?limit=1000").await?;
     assert!(!theirs.to_string().contains(id), "the other organization's log names a stranger");

@@ -69,9 +69,13 @@ impl Kiosk {
             request = request.header(BOOT_HEADER, BootId::new(Timestamp::EPOCH, [boot; 10]).to_string());
         }
         let request = request.header("content-type", "application/json");
-        let mut request = request.body(Body::from(body.to_string())).unwrap();
-        let connected = self.began + Duration::from_secs(process.map_or(0, |Process(_, second)| second));
-        request.extensions_mut().insert(ConnectedAt(connected));
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        self.send(request, process.map_or(0, |Process(_, second)| second)).await
+    }
+
+    /// Sends a request over a connection that began in that second.
+    async fn send(&self, mut request: Request<Body>, second: u64) -> (StatusCode, Value) {
+        request.extensions_mut().insert(ConnectedAt(self.began + Duration::from_secs(second)));
         request.extensions_mut().insert(self.peer.clone());
         answer(&self.router, request).await
     }
@@ -134,9 +138,11 @@ async fn two_copies_that_push_are_quarantined_go_on_pushing_and_read_nothing() {
         assert_eq!(kiosk.pull(Some(process)).await, quarantined());
         assert_eq!(kiosk.heartbeat(process).await, json!("QUARANTINED"));
     }
-    assert_eq!(kiosk.pull(None).await, quarantined(), "a command's pull neither");
     let noted = server.events(AuditEventType::Device).await;
-    let noted: Vec<_> = noted.iter().filter(|event| event.details["what"] == "device_quarantined").collect();
+    let noted: Vec<_> = noted
+        .iter()
+        .filter(|event| event.details.get("what") == Some(&json!("device_quarantined")))
+        .collect();
     assert_eq!(noted.len(), 1, "once: {noted:?}");
 }
 
@@ -153,14 +159,26 @@ async fn a_copy_that_only_reads_is_found() {
 }
 
 #[tokio::test]
-async fn commands_without_a_process_are_nobodys_copy() {
+async fn who_names_no_process_or_several_gets_nothing_and_is_told_why() {
     let server = Server::new().await;
     let kiosk = Kiosk::new(&server).await;
-    for _ in 0..3 {
-        assert_eq!(kiosk.push(Some(Process(1, 0))).await, StatusCode::OK);
-        assert_eq!(kiosk.push(None).await, StatusCode::OK);
-        assert_eq!(kiosk.pull(None).await.0, StatusCode::OK);
+    assert_eq!(kiosk.push(Some(Process(1, 0))).await, StatusCode::OK);
+    let good = BootId::new(Timestamp::EPOCH, [1; 10]).to_string();
+    for said in [vec![], vec!["nonsense"], vec![""], vec![good.as_str(), good.as_str()]] {
+        let mut request = Request::get("/api/v1/sync/pull");
+        for boot in &said {
+            request = request.header(BOOT_HEADER, *boot);
+        }
+        let (status, answer) = kiosk.send(request.body(Body::empty()).unwrap(), 0).await;
+        assert_eq!(
+            (status, &answer["type"]),
+            (StatusCode::FORBIDDEN, &json!("/problems/forbidden")),
+            "{said:?}"
+        );
+        assert_eq!(answer["errors"][0]["field"], BOOT_HEADER, "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("Update its agent"), "{answer}");
     }
+    assert_eq!(kiosk.push(None).await, StatusCode::FORBIDDEN, "nor is anything of it taken");
     assert_eq!(kiosk.state(&server).await, (DeviceState::Active, None));
 }
 

@@ -86,6 +86,7 @@ const TABLES: &[Table] = &[
     Table("users", Owner::Registry, &[Insert, Update], Some(&[Update])),
     Table("user_terms", Owner::Registry, &[Insert, Update], None),
     Table("sessions", Owner::Tenant, &[Delete], Some(&[Insert, Update, Delete])),
+    Table("sign_ins", Owner::Tenant, &[Delete], Some(&[Insert, Update, Delete])),
     Table("badges", Owner::Registry, &[Insert, Update, Delete], None),
     Table("workflows", Owner::Tenant, &[Insert], None),
     Table("patients", Owner::Registry, &[Insert, Update], None),

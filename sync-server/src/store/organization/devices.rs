@@ -1,5 +1,7 @@
 //! Devices and their assignments.
 
+use std::time::Duration;
+
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{DeviceState, SyncFacts};
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
@@ -15,13 +17,17 @@ use super::super::enrollment;
 use super::super::{Claim, Device, DevicePatch, NewDevice, View, Waiting};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
+/// How long an expected device may enroll with its token.
+const TOKEN_LIFE: Duration = Duration::from_secs(72 * 3_600);
+
 macro_rules! device_columns {
     () => {
         "SELECT id, facility_id, name, device_type, state, device_uuid, mac_addresses,
             (SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL), key_sha256,
             agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
             cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
-            differs, refetches, no_progress, quarantine, rolled_back_at FROM devices "
+            differs, refetches, no_progress, quarantine, rolled_back_at, token_expires_at
+            FROM devices "
     };
 }
 
@@ -58,7 +64,7 @@ impl OrganizationStore {
 }
 
 impl Noted {
-    /// Registers a device before it is seen.
+    /// Registers a device before it is seen: its token lets it in within 72 hours.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] when a live device of the
@@ -69,8 +75,8 @@ impl Noted {
             let id = DeviceId::new(tx.now(), tx.random()?);
             tx.execute(
                 "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses,
-                    token_sha256, waiting, wedged, cursor_refused, created_at)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, '[]', ?7, 0, 0, 0, ?8)",
+                    token_sha256, token_expires_at, waiting, wedged, cursor_refused, created_at)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, '[]', ?7, ?8, 0, 0, 0, ?9)",
                 params![
                     id.as_bytes(),
                     new.facility_id.as_bytes(),
@@ -79,6 +85,7 @@ impl Noted {
                     word(&DeviceState::Expected)?,
                     new.device_uuid.map(|uuid| *uuid.as_bytes()),
                     new.token_sha256,
+                    tx.now().after(TOKEN_LIFE).as_millis(),
                     tx.now().as_millis(),
                 ],
             )?;
@@ -121,7 +128,7 @@ impl Noted {
         let revoked = self.write(move |tx| {
             device(tx, id)?;
             tx.execute(
-                "UPDATE devices SET state = ?2, token_sha256 = NULL WHERE id = ?1",
+                "UPDATE devices SET state = ?2, token_sha256 = NULL, token_expires_at = NULL WHERE id = ?1",
                 params![id.as_bytes(), word(&DeviceState::Revoked)?],
             )?;
             tx.execute(
@@ -296,5 +303,6 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         phi_mode: word_or_none_at(row, 22)?,
         quarantine: row.get(26)?,
         rolled_back_at: time_or_none_at(row, 27)?,
+        token_expires_at: time_or_none_at(row, 28)?,
     })
 }

@@ -8,7 +8,7 @@ use rusqlite::{Row, params};
 
 use super::super::column::{id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
 use super::super::publish::put;
-use super::super::{NewUser, User, UserPatch};
+use super::super::{NewUser, User, UserPatch, sign_in};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 /// What a username must be.
@@ -17,8 +17,8 @@ const USERNAME_RULE: &str = "give 1 to 100 characters without blanks";
 macro_rules! user_columns {
     () => {
         "SELECT id, facility_id, username, email, display_name, role, employee_id, session_timeout_minutes,
-            is_active, pin_verifier IS NOT NULL, password_hash IS NOT NULL, last_activity_at, locked_until,
-            created_at FROM users "
+            is_active, pin_verifier IS NOT NULL, password_hash IS NOT NULL, last_activity_at,
+            (SELECT max(locked_until) FROM sign_ins WHERE name = users.username_key), created_at FROM users "
     };
 }
 
@@ -70,17 +70,17 @@ impl Noted {
         self.write(move |tx| update(tx, id, patch)).await
     }
 
-    /// Sets the password's verifier, forgets failed sign-ins and ends the user's sessions.
+    /// Sets the password's verifier, forgets who failed and from where the user signed in, and ends the user's
+    /// sessions.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn set_password(self, id: UserId, password_hash: String) -> Result<User> {
         self.write(move |tx| {
             let found = user(tx, id)?;
-            tx.execute(
-                "UPDATE users SET password_hash = ?2, failed_logins = 0, locked_until = NULL WHERE id = ?1",
-                params![id.as_bytes(), password_hash],
-            )?;
+            let sql = "UPDATE users SET password_hash = ?2 WHERE id = ?1";
+            tx.execute(sql, params![id.as_bytes(), password_hash])?;
+            sign_in::forget(tx, &found.username)?;
             tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()])?;
             Ok(found)
         })
@@ -126,8 +126,8 @@ pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId
     let (now, id) = (tx.now(), UserId::new(tx.now(), tx.random()?));
     tx.execute(
         "INSERT INTO users (id, facility_id, username, username_key, email, email_key, display_name, role,
-            employee_id, password_hash, pin_verifier, session_timeout_minutes, is_active, failed_logins,
-            created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, 0, ?13)",
+            employee_id, password_hash, pin_verifier, session_timeout_minutes, is_active, created_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13)",
         params![
             id.as_bytes(),
             new.facility_id.map(|id| *id.as_bytes()),

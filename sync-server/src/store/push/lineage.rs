@@ -1,6 +1,8 @@
 //! How a device's incarnations descend from one another. Numbers go on through a fork: each lane's entries
 //! up to the fork are the parent's, those after it the child's own.
 
+use std::time::Duration;
+
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::id::{DeviceId, IncarnationId};
@@ -12,6 +14,13 @@ use super::super::column::{count, count_at, id_or_none_at};
 use super::super::engine::Tx;
 use super::super::{StoreError, audit};
 use super::{Batch, Result};
+
+/// The most lives of a device's outbox that may begin within a day. A card that loses writes at each power cut
+/// begins one each time, and somebody has to come before it does so once an hour.
+const MOST_A_DAY: u64 = 24;
+/// The most that there may be of one device.
+const MOST: u64 = 1_000;
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// One lane of one incarnation of a device.
 #[derive(Debug, Clone, Copy)]
@@ -126,8 +135,7 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
     if let Some(fork) = &batch.parent {
         check_descent(tx, strand, fork)?;
     }
-    let others = "SELECT 1 FROM incarnations WHERE device_id = ?1 LIMIT 1";
-    let is_first = tx.first(others, [batch.device.as_bytes()], |_| Ok(()))?.is_none();
+    let is_first = make_room(tx, batch.device)?;
     tx.execute(
         "INSERT INTO incarnations (device_id, id, parent_id, fork_care, fork_audit, first_boot, first_seen_at)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -142,6 +150,22 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
         ],
     )?;
     if is_first && batch.parent.is_none() { Ok(()) } else { note_rollback(tx, batch) }
+}
+
+/// Refuses one more life of an outbox that begins too many: each costs a walk for every batch after it. Says
+/// whether it is the first.
+fn make_room(tx: &Tx<'_>, device: DeviceId) -> Result<bool> {
+    let day_ago = tx.now().plus_millis(-i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX));
+    let lives =
+        "SELECT count(*), coalesce(sum(first_seen_at > ?2), 0) FROM incarnations WHERE device_id = ?1";
+    let counted = tx.first(lives, params![device.as_bytes(), day_ago.as_millis()], |row| {
+        Ok((count_at(row, 0)?, count_at(row, 1)?))
+    })?;
+    let (all, today) = counted.unwrap_or_default();
+    if today >= MOST_A_DAY || all >= MOST {
+        return Err(StoreError::TooManyLives { all, today });
+    }
+    Ok(all == 0)
 }
 
 /// An incarnation is not its own forebear: every walk up ends.

@@ -279,3 +279,29 @@ async fn a_receipt_says_how_far_a_backup_holds_the_lane_across_forks() {
     let receipt = child.push(&world, &kiosk, 3..=3).await.unwrap();
     assert_eq!(receipt.durable_through, Some(2), "what it shares with its parent, and no more");
 }
+
+#[tokio::test]
+async fn a_device_that_forks_without_end_waits_and_what_it_charted_is_taken_in_the_end() {
+    let Scene { world, tenant, kiosk, book } = scene(&[70]).await;
+    let mut last = book;
+    let mut begun = 1;
+    let refused = loop {
+        let mut child = last.forked(20 + begun, last.last(), 0);
+        child.chart(&world, &kiosk, &tenant, &[70 + u32::from(begun)]);
+        match child.push(&world, &kiosk, child.last()..=child.last()).await {
+            Ok(_) => (last, begun) = (child, begun + 1),
+            Err(fault) => break (child, fault),
+        }
+    };
+    let (waits, fault) = refused;
+    assert!(matches!(fault, StoreError::TooManyLives { all: 24, today: 24 }), "{fault}");
+    assert!(fault.to_string().contains("replace its card"), "{fault}");
+    // The life that it leads goes on meanwhile, and others are none of this.
+    last.chart(&world, &kiosk, &tenant, &[99]);
+    last.push(&world, &kiosk, last.last()..=last.last()).await.unwrap();
+    world.pass(24 * 3_600);
+    let taken = waits.push(&world, &kiosk, waits.last()..=waits.last()).await.unwrap();
+    assert_eq!(verdicts(&taken), [(waits.last(), 1, Verdict::Applied)]);
+    let all = pulses(&world, &tenant).await;
+    assert_eq!(all.len(), 26, "{all:?}");
+}

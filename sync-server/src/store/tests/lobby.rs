@@ -267,3 +267,34 @@ async fn a_token_works_once_and_only_for_its_hardware() {
         registry.noting(event(&world)).expect_device(expected(tenant.facility.facility(), 1, [6; 32])).await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_uuid"))), "{taken:?}");
 }
+
+#[tokio::test]
+async fn a_token_runs_out_after_three_days_and_says_what_to_do() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let expect = |n: u8| {
+        let new = expected(tenant.facility.facility(), n, [n; 32]);
+        registry.noting(event(&world)).expect_device(new)
+    };
+    let (soon, late) = (expect(1).await.unwrap(), expect(2).await.unwrap());
+    assert_eq!(soon.token_expires_at, Some(world.now().plus_millis(72 * 3_600_000)));
+    let redeem = async |key: &PresentedKey, n: u8| {
+        world.store.system().enroll(key.clone(), enroll_request(n), Some([n; 32])).await
+    };
+    world.pass(72 * 3_600 - 1);
+    assert!(matches!(redeem(&fresh_key(), 1).await, Ok(EnrollResponse::Active { .. })));
+    assert_eq!(registry.device(soon.id).await.unwrap().token_expires_at, None, "it is used up");
+    world.pass(1);
+    let key = fresh_key();
+    let refused = redeem(&key, 2).await;
+    let Err(StoreError::Invalid { field: "token", detail }) = refused else { panic!("{refused:?}") };
+    assert!(detail.contains("has run out") && detail.contains("pairing code"), "{detail}");
+    // What it says helps: the code lets it in, in the place that was expected.
+    let code = code_of(&world, &key, 2).await;
+    let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&tenant)).await.unwrap();
+    assert!(waiting.expected);
+    let number = number_of(&world, &key, 2).await;
+    let device = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
+    assert_eq!((device.id, device.token_expires_at), (late.id, None));
+}

@@ -10,6 +10,7 @@ mod merging;
 mod registry;
 mod rewinds;
 mod security;
+mod sign_ins;
 mod sync;
 mod verifying;
 mod views;

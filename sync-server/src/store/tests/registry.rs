@@ -4,6 +4,7 @@ use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, Rea
 use carepost_protocol::wire::pull::Line;
 use futures_util::FutureExt as _;
 
+use super::sign_ins::nina;
 use super::*;
 
 #[tokio::test]
@@ -24,36 +25,21 @@ async fn names_are_unique_in_an_organization_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn five_failures_lock_for_half_an_hour_and_sessions_end_when_they_should() {
+async fn a_session_ends_when_it_should() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let system = world.store.system();
     let found = system.credentials("alpha", " Nina").await.unwrap().unwrap();
     assert_eq!(found.user, tenant.nurse);
     assert_eq!(system.credentials("beta", "nina").await.unwrap(), None);
-    let somebody = Some((found.organization, found.user));
-    for n in 1..=5 {
-        let locked = system.sign_in_failed(somebody, event(&world)).await.unwrap();
-        assert_eq!(locked.is_some(), n == 5);
-    }
-    let locked = system.credentials("alpha", "nina").await.unwrap().unwrap().locked_until;
-    assert_eq!(locked, Some(world.now().plus_millis(30 * 60_000)));
-    let told = system.sign_in_failed(somebody, event(&world)).await.unwrap();
-    assert_eq!(told, locked, "a try that was under way meanwhile neither counts nor prolongs the lock");
-
     let new = NewSession {
         user: found.user,
         organization: found.organization,
         token_sha256: [9; 32],
         expires_at: world.now().plus_millis(12 * 3_600_000),
     };
-    let late = event(&world);
-    let refused = system.create_session(new, late.clone()).await;
-    assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
-    assert!(system.session([9; 32]).await.unwrap().is_none(), "the right password came with the wrong ones");
-    world.pass(30 * 60);
-    let id = system.create_session(new, event(&world)).await.unwrap();
-    assert_eq!(system.credentials("alpha", "nina").await.unwrap().unwrap().locked_until, None);
+    let login = nina(&tenant, "192.0.2.1");
+    let id = system.create_session(login.clone(), new, event(&world)).await.unwrap();
     world.pass(29 * 60);
     let session = system.session([9; 32]).await.unwrap().unwrap();
     assert_eq!((session.actor.role, session.actor.facility), (Role::Rn, Some(tenant.facility.facility())));
@@ -61,7 +47,8 @@ async fn five_failures_lock_for_half_an_hour_and_sessions_end_when_they_should()
     assert!(system.session([9; 32]).await.unwrap().is_some(), "the last request counted as activity");
     world.pass(30 * 60);
     assert!(system.session([9; 32]).await.unwrap().is_none(), "idle for 30 minutes");
-    system.create_session(NewSession { token_sha256: [8; 32], ..new }, event(&world)).await.unwrap();
+    let again = NewSession { token_sha256: [8; 32], ..new };
+    system.create_session(login, again, event(&world)).await.unwrap();
     let registry = world.store.organization(&tenant.organization);
     registry
         .noting(event(&world))
@@ -73,24 +60,6 @@ async fn five_failures_lock_for_half_an_hour_and_sessions_end_when_they_should()
 }
 
 #[tokio::test]
-async fn failures_that_lie_half_an_hour_apart_do_not_add_up() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let system = world.store.system();
-    let somebody = Some((Some(tenant.organization.organization()), tenant.nurse));
-    for _ in 0..4 {
-        assert_eq!(system.sign_in_failed(somebody, event(&world)).await.unwrap(), None);
-        world.pass(29 * 60);
-    }
-    world.pass(60);
-    for _ in 0..4 {
-        assert_eq!(system.sign_in_failed(somebody, event(&world)).await.unwrap(), None);
-    }
-    assert!(system.sign_in_failed(somebody, event(&world)).await.unwrap().is_some());
-    assert_eq!(system.sign_in_failed(None, event(&world)).await.unwrap(), None, "nobody's name");
-}
-
-#[tokio::test]
 async fn a_platform_administrator_has_a_session_and_no_organization() {
     let world = World::new();
     let system = world.store.system();
@@ -98,11 +67,11 @@ async fn a_platform_administrator_has_a_session_and_no_organization() {
     let user = system.create_platform_admin("root", "Rita Example", "$argon2id$invented").await.unwrap();
     let expires_at = world.now().plus_millis(3_600_000);
     let new = NewSession { user, organization: None, token_sha256: [1; 32], expires_at };
-    system.create_session(new, event(&world)).await.unwrap();
+    let login = Login::of_platform("root", "192.0.2.1".to_owned());
+    system.create_session(login, new, event(&world)).await.unwrap();
     let actor = system.session([1; 32]).await.unwrap().unwrap().actor;
     assert_eq!((actor.role, actor.organization), (Role::PlatformAdmin, None));
     assert_eq!(OrganizationScope::of_actor(&actor), None);
-    assert_eq!(system.sign_in_failed(Some((None, user)), event(&world)).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,0 +1,290 @@
+//! Who may try to sign in from where: failures are counted by name and network, whether anybody has the name
+//! or not, so that a lock neither tells which names there are nor keeps somebody out whom others attack.
+//!
+//! Five failures in a row lock a name for the network they came from (S0-49). Who guesses from many networks
+//! is stopped by the count of all: it locks the name everywhere but where its owner signed in of late.
+
+use std::path::Path;
+use std::time::Duration;
+
+use carepost_protocol::audit::{AuditEvent, AuditEventType};
+use carepost_protocol::id::OrganizationId;
+use carepost_protocol::time::Timestamp;
+use rusqlite::params;
+use serde_json::json as object;
+
+use super::column::{count_at, id_at, time_at, time_or_none_at};
+use super::engine::{self, Reach, Tx};
+use super::organization::name_key;
+use super::{Ambient, DatabaseKey, StoreError, audit};
+use crate::scope::OrganizationScope;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Failures in a row, from one network, that lock (S0-49).
+const MAX_FAILURES: u32 = 5;
+/// For how long they lock; as long apart, failures do not add up.
+const LOCK: Duration = Duration::from_secs(30 * 60);
+/// Failures within an hour, from anywhere, that lock: ten networks' worth. With the lock they leave a
+/// password of twelve characters a thousand guesses a day.
+const MAX_ANYWHERE: u32 = 50;
+/// Within which they count together.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+/// For how long a network from which somebody signed in is known to be the user's.
+const KNOWN: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// The most networks that are known to be a user's.
+const MAX_KNOWN: i64 = 8;
+/// The most counts that are kept of failures; the oldest are forgotten first.
+const MOST: u64 = 20_000;
+/// The network that stands for all of them.
+const ANYWHERE: &str = "";
+
+/// As whom somebody wants to sign in, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    place: String,
+    organization: Option<OrganizationId>,
+    name: String,
+    network: String,
+}
+
+impl Login {
+    /// A user of an organization, under this name.
+    #[must_use]
+    pub fn of_organization(organization: OrganizationId, name: &str, network: String) -> Self {
+        Self {
+            place: organization.to_string(),
+            organization: Some(organization),
+            name: name_key(name),
+            network,
+        }
+    }
+
+    /// A platform administrator, under this name.
+    #[must_use]
+    pub fn of_platform(name: &str, network: String) -> Self {
+        Self { place: "platform".to_owned(), organization: None, name: name_key(name), network }
+    }
+
+    /// Somebody of an organization that there is not.
+    #[must_use]
+    pub fn of_nowhere(place: &str, name: &str, network: String) -> Self {
+        Self { place: format!("nowhere {place}"), organization: None, name: name_key(name), network }
+    }
+
+    /// The name, as names are compared.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// One count of failures.
+struct Failures {
+    counted: u32,
+    /// The last of them; of those from anywhere, the first.
+    at: Timestamp,
+    locked_until: Option<Timestamp>,
+    /// When somebody signed in from there.
+    good_at: Option<Timestamp>,
+}
+
+impl Failures {
+    fn lock(&self, now: Timestamp) -> Option<Timestamp> {
+        self.locked_until.filter(|until| *until > now)
+    }
+}
+
+/// Until when nobody may sign in under that name from there. System reach, as all of this.
+pub(super) fn locked(tx: &Tx<'_>, login: &Login) -> Result<Option<Timestamp>> {
+    let now = tx.now();
+    let own = failures(tx, login, &login.network)?;
+    let lock = own.as_ref().and_then(|own| own.lock(now));
+    let is_known = own.and_then(|own| own.good_at).is_some_and(|at| now.since(at) < KNOWN);
+    if lock.is_some() || is_known {
+        return Ok(lock);
+    }
+    Ok(failures(tx, login, ANYWHERE)?.and_then(|all| all.lock(now)))
+}
+
+/// Counts a failure, unless the name is locked there; gives until when it is locked now. Tries that were let
+/// through to the check together are told the same, whichever was the fifth. The event is written when this
+/// one locks.
+pub(super) fn failed(tx: &Tx<'_>, login: &Login, locks: Option<AuditEvent>) -> Result<Option<Timestamp>> {
+    let before = locked(tx, login)?;
+    if before.is_some() {
+        return Ok(before);
+    }
+    make_room(tx)?;
+    let now = tx.now();
+    let own = failures(tx, login, &login.network)?.filter(|own| own.at.after(LOCK) > now);
+    let own = count(tx, login, &login.network, now, own.map_or(0, |own| own.counted), MAX_FAILURES)?;
+    let all = failures(tx, login, ANYWHERE)?.filter(|all| all.at.after(HOUR) > now);
+    let (since, counted) = all.map_or((now, 0), |all| (all.at, all.counted));
+    let all = count(tx, login, ANYWHERE, since, counted, MAX_ANYWHERE)?;
+    let until = all.or(own);
+    if let (Some(until), Some(mut event)) = (until, locks) {
+        event.details.insert("locked_until".to_owned(), object!(until));
+        event.details.insert("everywhere".to_owned(), object!(all.is_some()));
+        audit::append(tx, &[event])?;
+    }
+    Ok(until)
+}
+
+/// Counts one more; those that locked are used up.
+fn count(
+    tx: &Tx<'_>,
+    login: &Login,
+    network: &str,
+    at: Timestamp,
+    before: u32,
+    most: u32,
+) -> Result<Option<Timestamp>> {
+    let counted = before.saturating_add(1);
+    let until = (counted >= most).then(|| tx.now().after(LOCK));
+    let kept = if until.is_some() { 0 } else { counted };
+    let changed = "UPDATE system_sign_ins SET failures = ?4, failed_at = ?5,
+            locked_until = coalesce(?6, locked_until)
+        WHERE place = ?1 AND name = ?2 AND network = ?3";
+    let lock = until.map(Timestamp::as_millis);
+    let row = params![login.place, login.name, network, kept, at.as_millis(), lock];
+    if tx.execute(changed, row)? == 0 {
+        insert(tx, login, network, (kept, at, until), None)?;
+    }
+    Ok(until)
+}
+
+/// Somebody signed in: the failures from there are forgotten, and it is known as a place of the user's.
+pub(super) fn succeeded(tx: &Tx<'_>, login: &Login) -> Result<()> {
+    let now = tx.now();
+    let changed = "UPDATE system_sign_ins SET failures = 0, locked_until = NULL, good_at = ?4
+        WHERE place = ?1 AND name = ?2 AND network = ?3";
+    if tx.execute(changed, params![login.place, login.name, login.network, now.as_millis()])? == 0 {
+        insert(tx, login, &login.network, (0, now, None), Some(now))?;
+    }
+    let too_many = "DELETE FROM system_sign_ins WHERE place = ?1 AND name = ?2 AND good_at < (
+        SELECT good_at FROM system_sign_ins WHERE place = ?1 AND name = ?2 AND good_at IS NOT NULL
+            ORDER BY good_at DESC LIMIT 1 OFFSET ?3)";
+    tx.execute(too_many, params![login.place, login.name, MAX_KNOWN - 1]).map(drop)
+}
+
+fn insert(
+    tx: &Tx<'_>,
+    login: &Login,
+    network: &str,
+    (failures, at, until): (u32, Timestamp, Option<Timestamp>),
+    good_at: Option<Timestamp>,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO system_sign_ins (place, name, network, id, organization_id, failures, failed_at,
+            locked_until, good_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            login.place,
+            login.name,
+            network,
+            tx.random::<16>()?,
+            login.organization.map(|id| *id.as_bytes()),
+            failures,
+            at.as_millis(),
+            until.map(Timestamp::as_millis),
+            good_at.map(Timestamp::as_millis),
+        ],
+    )
+    .map(drop)
+}
+
+/// Forgets what counts no more, and when there is much all the same, what is the oldest.
+fn make_room(tx: &Tx<'_>) -> Result<()> {
+    let now = tx.now().as_millis();
+    let hour_ago = tx.now().plus_millis(-i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX)).as_millis();
+    let over = "DELETE FROM system_sign_ins WHERE good_at IS NULL AND failed_at < ?1
+        AND coalesce(locked_until, 0) <= ?2";
+    tx.execute(over, params![hour_ago, now])?;
+    let kept = "SELECT count(*) FROM system_sign_ins WHERE good_at IS NULL";
+    if tx.first(kept, [], |row| count_at(row, 0))?.unwrap_or(0) < MOST {
+        return Ok(());
+    }
+    let oldest = "DELETE FROM system_sign_ins WHERE good_at IS NULL AND failed_at =
+        (SELECT min(failed_at) FROM system_sign_ins WHERE good_at IS NULL)";
+    tx.execute(oldest, []).map(drop)
+}
+
+fn failures(tx: &Tx<'_>, login: &Login, network: &str) -> Result<Option<Failures>> {
+    let sql = "SELECT failures, failed_at, locked_until, good_at FROM system_sign_ins
+        WHERE place = ?1 AND name = ?2 AND network = ?3";
+    tx.first(sql, params![login.place, login.name, network], |row| {
+        Ok(Failures {
+            counted: row.get(0)?,
+            at: time_at(row, 1)?,
+            locked_until: time_or_none_at(row, 2)?,
+            good_at: time_or_none_at(row, 3)?,
+        })
+    })
+}
+
+/// Lets a user, or a platform administrator, sign in again at once from everywhere, whoever was locked by how
+/// many failures. The server may run: it finds the locks gone. `by` says who did it, for the audit log. Gives
+/// how many locks there were. Blocks.
+///
+/// # Errors
+/// [`StoreError::NotFound`] for the organization (by slug or id) or the user.
+pub fn unlock(
+    path: &Path,
+    key: &DatabaseKey,
+    ambient: &Ambient,
+    organization: Option<&str>,
+    username: &str,
+    by: serde_json::Value,
+) -> Result<u64> {
+    engine::beside(path, key, ambient, |tx| {
+        tx.within(Reach::System, |tx| unlock_within(tx, organization, username, by))
+    })
+}
+
+fn unlock_within(
+    tx: &Tx<'_>,
+    organization: Option<&str>,
+    username: &str,
+    by: serde_json::Value,
+) -> Result<u64> {
+    let everywhere = String::new();
+    let (login, user) = match organization {
+        None => {
+            let sql = "SELECT id FROM system_platform_admins WHERE username_key = ?1";
+            let user = tx.first(sql, [name_key(username)], |row| row.get::<_, [u8; 16]>(0))?;
+            (Login::of_platform(username, everywhere), user)
+        }
+        Some(named) => {
+            let id = named.parse::<OrganizationId>().ok().map(|id| *id.as_bytes());
+            let sql = "SELECT id FROM system_organizations WHERE slug = ?1 OR id = ?2";
+            let organization = tx.first(sql, params![named, id], |row| id_at::<OrganizationId>(row, 0))?;
+            let organization = organization.ok_or(StoreError::NotFound("organization"))?;
+            let sql = "SELECT id FROM system_users WHERE organization_id = ?1 AND username_key = ?2";
+            let key = params![organization.as_bytes(), name_key(username)];
+            let user = tx.first(sql, key, |row| row.get::<_, [u8; 16]>(0))?;
+            (Login::of_organization(organization, username, everywhere), user)
+        }
+    };
+    let user = user.ok_or(StoreError::NotFound("user"))?;
+    let user = carepost_protocol::id::UserId::from_bytes(user);
+    let locks = "SELECT count(*) FROM system_sign_ins WHERE place = ?1 AND name = ?2 AND locked_until > ?3";
+    let key = params![login.place, login.name, tx.now().as_millis()];
+    let locks = tx.first(locks, key, |row| count_at(row, 0))?.unwrap_or(0);
+    let forget =
+        "UPDATE system_sign_ins SET failures = 0, locked_until = NULL WHERE place = ?1 AND name = ?2";
+    tx.execute(forget, params![login.place, login.name])?;
+    let details = object!({"username": username, "user": user, "locks": locks, "by": by});
+    let noted = |tx: &Tx<'_>| audit::noticed(tx, AuditEventType::Login, "unlock", None, details);
+    match login.organization {
+        Some(organization) => {
+            tx.within(Reach::Organization(OrganizationScope::of_founding(organization)), noted)?;
+        }
+        None => noted(tx)?,
+    }
+    Ok(locks)
+}
+
+/// Forgets who failed, and from where somebody signed in: the password is another. Organization reach.
+pub(super) fn forget(tx: &Tx<'_>, username: &str) -> Result<()> {
+    tx.execute("DELETE FROM sign_ins WHERE name = ?1", [name_key(username)]).map(drop)
+}

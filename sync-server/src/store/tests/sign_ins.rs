@@ -1,0 +1,167 @@
+//! Locks: whom failures keep out, and whom they do not.
+
+use super::*;
+
+/// Nina of the tenant, from there.
+pub(super) fn nina(tenant: &Tenant, network: &str) -> Login {
+    Login::of_organization(tenant.organization.organization(), "Nina ", network.to_owned())
+}
+
+/// So many failures: until when it is locked after the last.
+async fn fail(world: &World, login: &Login, times: u32) -> Option<Timestamp> {
+    let mut until = None;
+    for _ in 0..times {
+        until = world.store.system().sign_in_failed(login.clone(), Some(event(world))).await.unwrap();
+    }
+    until
+}
+
+async fn sign_in(world: &World, tenant: &Tenant, login: &Login) -> Result<(), StoreError> {
+    let new = NewSession {
+        user: tenant.nurse,
+        organization: Some(tenant.organization.organization()),
+        token_sha256: world.ambient.random().unwrap(),
+        expires_at: world.now().plus_millis(3_600_000),
+    };
+    world.store.system().create_session(login.clone(), new, event(world)).await.map(drop)
+}
+
+#[tokio::test]
+async fn five_failures_lock_a_name_for_half_an_hour_where_they_came_from_and_nowhere_else() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let system = world.store.system();
+    let (here, there) = (nina(&tenant, "192.0.2.1"), nina(&tenant, "2001:db8::"));
+    assert_eq!(fail(&world, &here, 4).await, None);
+    let until = fail(&world, &here, 1).await;
+    assert_eq!(until, Some(world.now().plus_millis(30 * 60_000)));
+    assert_eq!(system.locked(here.clone()).await.unwrap(), until);
+    world.pass(60);
+    assert_eq!(fail(&world, &here, 1).await, until, "one under way neither counts nor prolongs the lock");
+    let refused = sign_in(&world, &tenant, &here).await;
+    assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
+    let user = world.store.organization(&tenant.organization).user(tenant.nurse).await.unwrap();
+    assert_eq!(user.locked_until, until, "it shows");
+    assert_eq!(system.locked(there.clone()).await.unwrap(), None);
+    sign_in(&world, &tenant, &there).await.unwrap();
+    world.pass(29 * 60);
+    sign_in(&world, &tenant, &here).await.unwrap();
+    assert_eq!(fail(&world, &here, 4).await, None, "what was before is forgotten");
+}
+
+#[tokio::test]
+async fn failures_that_lie_half_an_hour_apart_do_not_add_up() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let here = nina(&tenant, "192.0.2.1");
+    for _ in 0..4 {
+        assert_eq!(fail(&world, &here, 1).await, None);
+        world.pass(29 * 60);
+    }
+    world.pass(60);
+    assert_eq!(fail(&world, &here, 4).await, None);
+    assert!(fail(&world, &here, 1).await.is_some());
+}
+
+#[tokio::test]
+async fn who_guesses_from_many_networks_is_stopped_and_the_owner_is_not() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let system = world.store.system();
+    let home = nina(&tenant, "198.51.100.1");
+    sign_in(&world, &tenant, &home).await.unwrap();
+    let mut tried = 0;
+    for n in 0..=255_u8 {
+        let from = nina(&tenant, &format!("203.0.113.{n}"));
+        if system.locked(from.clone()).await.unwrap().is_some() {
+            break;
+        }
+        fail(&world, &from, 1).await;
+        tried += 1;
+        // Her own sign-ins meanwhile do not give the others more tries.
+        sign_in(&world, &tenant, &home).await.unwrap();
+    }
+    assert_eq!(tried, 50);
+    let elsewhere = nina(&tenant, "192.0.2.200");
+    assert_eq!(system.locked(elsewhere.clone()).await.unwrap(), Some(world.now().plus_millis(30 * 60_000)));
+    assert_eq!(system.locked(home.clone()).await.unwrap(), None);
+    sign_in(&world, &tenant, &home).await.unwrap();
+    // At home five in a row lock all the same.
+    assert!(fail(&world, &home, 5).await.is_some());
+    world.pass(30 * 60);
+    sign_in(&world, &tenant, &elsewhere).await.unwrap();
+    // A new password forgets where somebody signed in: whoever had the old one may have been there.
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).set_password(tenant.nurse, "$argon2id$new".to_owned()).await.unwrap();
+    for n in 0..50_u8 {
+        fail(&world, &nina(&tenant, &format!("203.0.113.{n}")), 1).await;
+    }
+    assert!(system.locked(home).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_has_locks_as_any_other() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let organization = tenant.organization.organization();
+    for login in [
+        Login::of_organization(organization, "nobody", "192.0.2.1".to_owned()),
+        Login::of_nowhere("ghost", "nina", "192.0.2.1".to_owned()),
+        Login::of_platform("nobody", "192.0.2.1".to_owned()),
+    ] {
+        assert_eq!(fail(&world, &login, 4).await, None);
+        assert!(fail(&world, &login, 1).await.is_some());
+    }
+    assert_eq!(world.store.system().locked(nina(&tenant, "192.0.2.1")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_counted_is_bounded() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    for n in 0..20_u8 {
+        sign_in(&world, &tenant, &nina(&tenant, &format!("198.51.100.{n}"))).await.unwrap();
+        world.pass(1);
+        fail(&world, &Login::of_nowhere("ghost", &format!("name {n}"), String::from("192.0.2.1")), 1).await;
+    }
+    let kept = |good: bool| {
+        let world = &world;
+        async move {
+            let sql = if good {
+                "SELECT count(*) FROM system_sign_ins WHERE good_at IS NOT NULL"
+            } else {
+                "SELECT count(*) FROM system_sign_ins WHERE good_at IS NULL"
+            };
+            let counted =
+                world.store.read(Reach::System, move |tx| tx.first(sql, [], |row| column::count_at(row, 0)));
+            counted.await.unwrap().unwrap()
+        }
+    };
+    assert_eq!((kept(true).await, kept(false).await), (8, 40), "each name and its count of all");
+    world.pass(3_600 + 60);
+    fail(&world, &nina(&tenant, "192.0.2.1"), 1).await;
+    assert_eq!((kept(true).await, kept(false).await), (8, 2), "what is an hour old counts no more");
+}
+
+#[tokio::test]
+async fn an_operator_unlocks_beside_the_running_server_and_is_written_down() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let here = nina(&tenant, "192.0.2.1");
+    assert!(fail(&world, &here, 5).await.is_some());
+    let path = world.directory.path().join("server.db");
+    let by = json!({"os_user": "kim", "uid": 1000});
+    let unlock = |organization: Option<&str>, name: &str| {
+        unlock(&path, &key(), &world.ambient, organization, name, by.clone())
+    };
+    assert!(matches!(unlock(Some("beta"), "nina"), Err(StoreError::NotFound("organization"))));
+    assert!(matches!(unlock(Some("alpha"), "ghost"), Err(StoreError::NotFound("user"))));
+    assert!(matches!(unlock(None, "nina"), Err(StoreError::NotFound("user"))));
+    assert_eq!(unlock(Some("alpha"), " NINA").unwrap(), 1);
+    sign_in(&world, &tenant, &here).await.unwrap();
+    let events = world.store.organization(&tenant.organization);
+    let events = events.audit_events(AuditQuery { limit: 100, ..AuditQuery::default() }).await.unwrap();
+    let noted: Vec<_> = events.iter().filter(|event| event.details.contains_key("by")).collect();
+    assert_eq!(noted.len(), 1, "{events:?}");
+    assert_eq!((&noted[0].details["what"], &noted[0].details["by"]), (&"unlock".into(), &by));
+}
