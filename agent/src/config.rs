@@ -72,11 +72,19 @@ pub struct Server {
 pub struct Kiosk {
     /// Where the page is served: a loopback address.
     pub listen: SocketAddr,
+    /// The user of this machine whose browser shows the page; without one it is the agent's own.
+    pub browser_user: Option<String>,
+    /// The file that this user alone can read, and that opens the page in its browser.
+    pub start_page: PathBuf,
 }
 
 impl Default for Kiosk {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 3000)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            browser_user: None,
+            start_page: PathBuf::from("/run/carepost-kiosk/start.html"),
+        }
     }
 }
 
@@ -240,6 +248,9 @@ impl Config {
         if !self.kiosk.listen.ip().is_loopback() {
             return Err(("kiosk.listen", "must be a loopback address such as 127.0.0.1:3000"));
         }
+        if !self.kiosk.start_page.is_absolute() {
+            return Err(("kiosk.start_page", "must be a whole path, for a browser to open"));
+        }
         if self.mode == Mode::Production {
             if self.identity.factors_root != Path::new("/") {
                 return Err(("identity.factors_root", "simulated hardware is for mode = \"demo\" only"));
@@ -328,7 +339,7 @@ mod tests {
         let uncommented: String = example
             .lines()
             .map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')).unwrap_or(line))
-            .filter(|line| !line.starts_with("ca_file"))
+            .filter(|line| !["ca_file", "browser_user"].iter().any(|key| line.starts_with(key)))
             .flat_map(|line| [line, "\n"])
             .collect();
         assert_eq!(format!("{:?}", parse(&uncommented, &[]).unwrap()), defaults);
@@ -354,6 +365,7 @@ mod tests {
         for (text, part) in [
             ("colour = 1\n", "colour"),
             ("[kiosk]\nlisten = \"0.0.0.0:3000\"\n", "kiosk.listen"),
+            ("[kiosk]\nstart_page = \"start.html\"\n", "kiosk.start_page"),
             ("[identity]\nfactors_root = \"/tmp/x\"\n", "identity.factors_root"),
             ("[badge]\nsource = \"scripted\"\nsocket = \"s\"\n", "badge.source"),
             ("mode = \"demo\"\n[badge]\nsource = \"scripted\"\n", "badge.socket"),

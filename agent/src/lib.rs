@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod desk;
 pub mod identity;
+mod interface;
 pub mod kiosk;
 pub mod mirror;
 pub mod outbox;

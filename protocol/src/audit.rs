@@ -52,8 +52,19 @@ pub enum AuditAction {
     Execute,
 }
 
-/// One entry of the audit log. The server fills in organization, facility and device of an entry that
-/// a device sends from the device's own assignment, whatever the entry says.
+/// Whose word an entry of the audit log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AuditSource {
+    /// The server saw it.
+    Server,
+    /// A device says so.
+    Device,
+}
+
+/// One entry of the audit log. Of one that a device sends, organization, facility and device come from the
+/// device's key and its program from what the server knows, whatever the entry says; the rest is its word.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEvent {

@@ -173,7 +173,8 @@ impl Kiosk {
         };
         let text = format!(
             "mode = \"demo\"\nstate_dir = \"{folder}/state\"\n\n[server]\nurl = \"https://localhost:{link}\"\n\
-             ca_file = \"{ca}\"\n\n[kiosk]\nlisten = \"127.0.0.1:{port}\"\n\n[identity]\n\
+             ca_file = \"{ca}\"\n\n[kiosk]\nlisten = \"127.0.0.1:{port}\"\n\
+             start_page = \"{folder}/start.html\"\n\n[identity]\n\
              factors_root = \"{folder}/factors\"\n\n[badge]\n{source}\n\n{extra}\n",
             folder = self.folder.display(),
             link = self.link.address().port(),
@@ -194,6 +195,11 @@ impl Kiosk {
     #[must_use]
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The cookie that its page gave.
+    pub async fn cookie(&self) -> Option<String> {
+        self.cookie.lock().await.clone()
     }
 
     /// Changes its configuration for the next start.

@@ -16,6 +16,8 @@ use crate::clock::Clock;
 use crate::config::{BadgeSource, Config, Mode};
 use crate::identity::seal::Credential;
 use crate::identity::{DeviceKey, Factors};
+use crate::kiosk::Owner;
+use crate::kiosk::start::{self, LocalUser};
 use crate::run::Opened;
 use crate::upstream::{Credentials, Upstream};
 
@@ -42,7 +44,7 @@ enum Verdict {
 /// Checks everything, and says what to do about what is wrong.
 pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut findings = vec![mode(config), hardware(config), seal()];
+    let mut findings = vec![mode(config), hardware(config), seal(), page(config)];
     let (found, clock) = state(config, &runtime);
     findings.extend(found);
     // A running agent holds the floor: then the device's clock has to do.
@@ -121,6 +123,56 @@ fn seal() -> Finding {
             "derived from the hardware: it stops an SD card read elsewhere, not a stolen device that still runs",
         ),
         Err(error) => finding("seal", Verdict::Wrong, error.to_string()),
+    }
+}
+
+/// Whether the page is kept from the processes of other users, by whose each connection is and by the token of
+/// the start page.
+fn page(config: &Config) -> Finding {
+    let (user, path) = (&config.kiosk.browser_user, &config.kiosk.start_page);
+    let told = Owner::of_itself().is_some();
+    let Some(name) = user else {
+        let words = "it opens for the agent's own user alone; where the browser runs as another, set \
+                     kiosk.browser_user";
+        let blind =
+            "whose a connection is cannot be told here (sock_diag), so that only the start page opens it: ";
+        let blind = if told { "" } else { blind };
+        return finding("page", Verdict::Mind, format!("{blind}{words}"));
+    };
+    let user = match LocalUser::named(name) {
+        Ok(user) => user,
+        Err(error) => return finding("page", Verdict::Wrong, error.to_string()),
+    };
+    let start = start::readable_by(path, user);
+    match (told, start) {
+        (true, Ok(())) => {
+            finding("page", Verdict::Well, format!("for {name} alone, who opens file://{}", path.display()))
+        }
+        (false, Ok(())) => finding(
+            "page",
+            Verdict::Mind,
+            format!(
+                "whose a connection is cannot be told here (sock_diag): the start page alone keeps others than \
+                 {name} out"
+            ),
+        ),
+        (true, Err(why)) => finding(
+            "page",
+            Verdict::Wrong,
+            format!(
+                "the start page {}: {why}; only the owner of a connection keeps others than {name} out",
+                path.display()
+            ),
+        ),
+        (false, Err(why)) => finding(
+            "page",
+            Verdict::Wrong,
+            format!(
+                "nobody can open it: the start page {}: {why}; and whose a connection is cannot be told here \
+                (sock_diag)",
+                path.display()
+            ),
+        ),
     }
 }
 

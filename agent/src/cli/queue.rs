@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::{Outcome, say, say_error};
 use crate::config::Config;
+use crate::interface::own_address;
 use crate::outbox::{Exported, Outbox, Progress};
 use crate::run::Opened;
 
@@ -218,7 +219,7 @@ fn event(
         patient_id: patient,
         username: None,
         endpoint: Some(format!("carepost-agent queue {command}")),
-        ip_address: None,
+        ip_address: Some(own_address().to_string()),
         user_agent: Some(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
         details: [("n".to_owned(), n.into())].into_iter().collect(),
     }

@@ -11,6 +11,7 @@ use carepost_protocol::role::Actor;
 use super::lock;
 use super::view::Form;
 use super::ward::Ward;
+use crate::interface::own_address;
 use crate::outbox::OutboxError;
 
 /// A page that stays on the screen is fetched anew whenever something changes: within this time that is
@@ -166,7 +167,7 @@ impl Ward {
             patient_id: None,
             username: None,
             endpoint: None,
-            ip_address: None,
+            ip_address: Some(own_address().to_string()),
             user_agent: Some(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
             details: serde_json::Map::new(),
         }

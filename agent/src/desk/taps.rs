@@ -17,18 +17,27 @@ use super::lock;
 use super::ward::Ward;
 use crate::badge::{self, BadgeEvent, Feedback, Uid, Unreadable};
 
+/// What the audit log is told of a tap besides what the session made of it.
+pub(super) struct Tap<'a> {
+    /// The reader's name.
+    reader: &'a str,
+    /// Which card it was, masked, where it is nobody's.
+    card: Option<String>,
+}
+
 impl Ward {
     /// A reader saw something: what to show at the reader.
     pub fn on_badge(&self, event: &BadgeEvent) -> Option<Feedback> {
         match event {
-            BadgeEvent::Presented { uid, .. } => self.present(uid),
-            BadgeEvent::Unreadable { why, .. } => {
+            BadgeEvent::Presented { reader, uid, .. } => self.present(reader, uid),
+            BadgeEvent::Unreadable { reader, why } => {
                 let lies_there = matches!(why, Unreadable::LyingThere);
                 let badge = if lies_there { Presented::LyingThere } else { Presented::Unreadable };
                 let throttle = Throttle::default();
                 // Nobody knows which card it was, so no two are the same.
                 let card = CardKey(self.clock.random_u64());
-                self.session_on(SessionEvent::BadgePresented { badge, throttle, card });
+                let presented = SessionEvent::BadgePresented { badge, throttle, card };
+                self.session_on_tap(presented, Some(&Tap { reader, card: None }));
                 if !lies_there {
                     self.session_on(SessionEvent::BadgeRemoved);
                 }
@@ -39,22 +48,22 @@ impl Ward {
         lock(&self.feedback).take()
     }
 
-    fn present(&self, uid: &Uid) {
+    fn present(&self, reader: &str, uid: &Uid) {
         let lookup = badge::lookup(&self.badge_key, uid);
         let card =
             CardKey(lookup.bytes().take(16).fold(0, |key, digit| (key << 4) | u64::from(nibble(digit))));
         let badge = if uid.is_random() { Presented::RandomUid } else { self.known(&lookup) };
-        let throttle = match &badge {
-            Presented::Known(member) => self.throttle(member.user),
+        let (throttle, card_seen) = match &badge {
+            Presented::Known(member) => (self.throttle(member.user), None),
+            Presented::Unknown | Presented::StillLoading => (Throttle::default(), Some(masked(&lookup))),
             Presented::Revoked { .. }
             | Presented::Inactive { .. }
-            | Presented::Unknown
-            | Presented::StillLoading
             | Presented::RandomUid
             | Presented::Unreadable
-            | Presented::LyingThere => Throttle::default(),
+            | Presented::LyingThere => (Throttle::default(), None),
         };
-        self.session_on(SessionEvent::BadgePresented { badge, throttle, card });
+        let presented = SessionEvent::BadgePresented { badge, throttle, card };
+        self.session_on_tap(presented, Some(&Tap { reader, card: card_seen }));
     }
 
     fn known(&self, lookup: &str) -> Presented {
@@ -166,14 +175,14 @@ impl Ward {
 
     /// Does what the session decided; everything that is to be written down goes in one append, before
     /// anything shows.
-    pub(super) fn perform(&self, effects: Vec<SessionEffect>) {
+    pub(super) fn perform(&self, effects: Vec<SessionEffect>, tap: Option<&Tap<'_>>) {
         let mut audit = Vec::new();
         for effect in effects {
             match effect {
                 SessionEffect::KeepThrottle { user, throttle } => self.keep_throttle(user, throttle),
                 SessionEffect::CheckPin { user, .. } => *lock(&self.checks) = Some(user),
                 SessionEffect::ScreenLocked { .. } | SessionEffect::SessionEnded { .. } => self.form_locked(),
-                SessionEffect::Audit(note) => audit.push(self.noted(note)),
+                SessionEffect::Audit(note) => audit.push(self.noted(note, tap)),
                 SessionEffect::Feedback(answer) => {
                     *lock(&self.feedback) = Some(match answer {
                         Answer::Accept => Feedback::Accept,
@@ -189,11 +198,23 @@ impl Ward {
         self.append_audit(audit);
     }
 
-    fn noted(&self, note: AuditNote) -> AuditEvent {
+    fn noted(&self, note: AuditNote, tap: Option<&Tap<'_>>) -> AuditEvent {
         let mut event = self.event(note.event_type, note.success, note.user, note.session);
         event.details.insert("reason".to_owned(), note.reason.name().into());
+        if let Some(Tap { reader, card }) = tap {
+            event.details.insert("reader".to_owned(), (*reader).into());
+            if let Some(card) = card {
+                event.details.insert("badge".to_owned(), card.as_str().into());
+            }
+        }
         event
     }
+}
+
+/// The beginning of a badge's keyed hash: two taps of one card show as the same, and neither the card nor its
+/// place among the badges can be found by it.
+fn masked(lookup: &str) -> String {
+    format!("{}...", lookup.get(..8).unwrap_or_default())
 }
 
 fn member(user: &UserDocument) -> Member {

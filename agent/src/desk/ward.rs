@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::chart::OpenForm;
 use super::noted::{LastRead, Page, Unsaved};
+use super::taps::Tap;
 use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, StatusLine};
 use super::{lock, words};
 use crate::badge::Feedback;
@@ -207,11 +208,16 @@ impl Ward {
     }
 
     pub(super) fn session_on(&self, event: SessionEvent) {
+        self.session_on_tap(event, None);
+    }
+
+    /// As [`Self::session_on`], for what a reader saw.
+    pub(super) fn session_on_tap(&self, event: SessionEvent, tap: Option<&Tap<'_>>) {
         let random = self.clock.random::<10>();
         // What one event decided is done before the next is looked at: two wrong PINs count as two.
         let _acting = lock(&self.acting);
         let effects = lock(&self.session).on(event, self.clock.now(), self.clock.monotonic(), random);
-        self.perform(effects);
+        self.perform(effects, tap);
     }
 
     /// Whether that session is the one that is open.

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use carepost_protocol::wire::enroll::Grant;
+use ring::hmac;
+use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -171,6 +173,13 @@ impl Vault {
         &self.outbox_key
     }
 
+    /// What the kiosk's browser is known by: the same at every start on this directory, and nowhere else.
+    #[must_use]
+    pub fn kiosk_cookie(&self) -> SecretString {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.device_key.pkcs8());
+        hex(hmac::sign(&key, b"carepost kiosk cookie").as_ref()).into()
+    }
+
     /// Where the mirror's file belongs.
     #[must_use]
     pub fn mirror_path(&self) -> PathBuf {
@@ -255,6 +264,10 @@ impl Vault {
         let path = self.directory.join(name);
         durable::replace(&path, content).map_err(|source| VaultError::Io { path, source })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn lock(directory: &Path) -> Result<File, VaultError> {

@@ -2,24 +2,27 @@
 //! read or drive the kiosk.
 //!
 //! A browser tells where a request comes from in headers that a page cannot forge. The guard believes
-//! those, and besides demands for everything that changes something a cookie that only the kiosk's own
-//! pages bring along.
+//! those, and besides demands a cookie that only the kiosk's own browser has: it gets it for the token of the
+//! start page, or for being of the one user who may ask. What names nobody is answered to all.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, ORIGIN, REFERRER_POLICY, SET_COOKIE,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 
+use super::owner::Owner;
 use super::page;
 
 /// The largest form the kiosk takes, in bytes: a hundred fields of text at their longest, encoded.
@@ -27,58 +30,117 @@ pub const MAX_BODY: usize = 256 * 1024;
 /// How long a form may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(15);
 
-/// By which names the kiosk is asked, and which cookie its own pages bring.
+/// Who may open the kiosk's page, and how.
+#[derive(Debug)]
+pub struct Doorway {
+    /// The user of its browser; the processes of all others are refused.
+    pub user: u32,
+    /// The token of the start page; each start of the agent has its own.
+    pub token: SecretString,
+    /// Where the start page is.
+    pub page: PathBuf,
+    /// Whether the token is demanded of that user's processes too. It always is where the kernel does not tell
+    /// whose a connection is.
+    pub demanded: bool,
+}
+
+/// By which names the kiosk is asked, by whom, and which cookie its own browser brings.
 #[derive(Debug)]
 pub struct KioskConfig {
     hosts: [String; 3],
     cookie: String,
-    token: SecretString,
+    secret: SecretString,
+    doorway: Doorway,
 }
 
 impl KioskConfig {
-    /// For the address the kiosk listens on, with 32 random bytes that this boot of the agent drew.
+    /// For the address the kiosk listens on. The cookie's value is the same at every start, so that an open
+    /// page comes back by itself after the agent was restarted.
     ///
     /// The cookie's name carries the port, because browsers share cookies between the ports of a host.
     #[must_use]
-    pub fn new(bound: SocketAddr, boot: &[u8; 32]) -> Self {
+    pub fn new(bound: SocketAddr, secret: SecretString, doorway: Doorway) -> Self {
         let port = bound.port();
-        let token: String = boot.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             hosts: ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("{name}:{port}")),
             cookie: format!("carepost_{port}"),
-            token: token.into(),
+            secret,
+            doorway,
         }
     }
 
-    fn brings_token(&self, headers: &HeaderMap) -> bool {
+    /// Whether the request comes with the cookie, or with what earns it.
+    fn standing(&self, request: &Request, owner: Owner) -> Standing {
+        if self.brings_cookie(request.headers()) {
+            return Standing::Known;
+        }
+        if *request.method() != Method::GET {
+            return Standing::Unknown;
+        }
+        let start = Query::<Start>::try_from_uri(request.uri()).ok().and_then(|Query(start)| start.start);
+        let token = self.doorway.token.expose_secret();
+        match start {
+            Some(start) if request.uri().path() == "/" && same(start.as_bytes(), token.as_bytes()) => {
+                Standing::Starts
+            }
+            Some(_) | None if owner == Owner::User(self.doorway.user) && !self.doorway.demanded => {
+                Standing::New
+            }
+            Some(_) | None => Standing::Unknown,
+        }
+    }
+
+    fn brings_cookie(&self, headers: &HeaderMap) -> bool {
         let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('=')).any(
             |(name, value)| {
-                name == self.cookie && same(value.as_bytes(), self.token.expose_secret().as_bytes())
+                name == self.cookie && same(value.as_bytes(), self.secret.expose_secret().as_bytes())
             },
         )
     }
 
     fn set_cookie(&self) -> Option<HeaderValue> {
-        let token = self.token.expose_secret();
-        let line = format!("{}={token}; Path=/; HttpOnly; SameSite=Strict", self.cookie);
+        let secret = self.secret.expose_secret();
+        let line = format!("{}={secret}; Path=/; HttpOnly; SameSite=Strict", self.cookie);
         let mut value = HeaderValue::try_from(line).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
 }
 
+/// What the start page brings along.
+#[derive(Deserialize)]
+struct Start {
+    start: Option<String>,
+}
+
+/// How a request stands with the kiosk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It brings the cookie.
+    Known,
+    /// It does not, and may have it.
+    New,
+    /// It brings the token of the start page.
+    Starts,
+    /// It brings nothing.
+    Unknown,
+}
+
 /// Why a request is turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Turned {
+    #[error(
+        "This page opens on the kiosk itself, for the user of its browser alone. On a computer of your own, \
+         name yourself in kiosk.browser_user in agent.toml and restart the agent."
+    )]
+    OtherUser,
+    #[error("This page opens on the kiosk itself. Begin with its start page: open file://{} there.", .0.display())]
+    NotStarted(PathBuf),
     #[error("This is not the kiosk's address. Open the kiosk at 127.0.0.1 on this device.")]
     OtherName,
     #[error("Another page asked for this, so it was not done. Use the kiosk's own pages.")]
     OtherPage,
-    #[error(
-        "The kiosk has restarted since this page was opened, so nothing was done. Begin at the start page."
-    )]
-    OtherBoot,
     #[error("This is more than a form holds, so nothing was saved. Shorten the longest answer.")]
     TooLarge,
     #[error("The form did not arrive whole, so nothing was saved. Send it again.")]
@@ -86,10 +148,10 @@ pub(super) enum Turned {
 }
 
 impl Turned {
-    const fn status(self) -> StatusCode {
+    const fn status(&self) -> StatusCode {
         match self {
             Self::OtherName => StatusCode::MISDIRECTED_REQUEST,
-            Self::OtherPage | Self::OtherBoot => StatusCode::FORBIDDEN,
+            Self::OtherUser | Self::NotStarted(_) | Self::OtherPage => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Incomplete => StatusCode::REQUEST_TIMEOUT,
         }
@@ -105,36 +167,56 @@ impl IntoResponse for Turned {
 /// Lets the kiosk's own pages through, turns everything else away, and puts on every answer the
 /// headers that keep it on this screen.
 pub(super) async fn stand(State(config): State<Arc<KioskConfig>>, request: Request, next: Next) -> Response {
-    let known = config.brings_token(request.headers());
-    let admitted = match admit(&config, &request) {
+    let owner = request.extensions().get().copied().unwrap_or(Owner::Untold);
+    let standing = config.standing(&request, owner);
+    let admitted = match admit(&config, &request, owner, standing) {
         Ok(()) => whole(request).await,
         Err(turned) => Err(turned),
     };
-    let mut response = match admitted {
-        Ok(request) => {
-            let mut response = next.run(request).await;
-            if !known && let Some(cookie) = config.set_cookie() {
-                response.headers_mut().append(SET_COOKIE, cookie);
-            }
-            response
-        }
-        Err(turned) => turned.into_response(),
+    let (mut response, cookie) = match (admitted, standing) {
+        (Err(turned), _) => (turned.into_response(), None),
+        (Ok(_), Standing::Starts) => (Html(STARTED).into_response(), config.set_cookie()),
+        (Ok(request), Standing::New) => (next.run(request).await, config.set_cookie()),
+        (Ok(request), Standing::Known | Standing::Unknown) => (next.run(request).await, None),
     };
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
     seal(response.headers_mut());
     response
 }
 
-fn admit(config: &KioskConfig, request: &Request) -> Result<(), Turned> {
+/// Leads from the token to the page. A redirect would do so as a part of the visit from outside, to which
+/// browsers do not give the cookie.
+const STARTED: &str =
+    "<!doctype html><title>Carepost</title><meta http-equiv=\"refresh\" content=\"0; url=/\">";
+
+/// What any program of this device may see: it names nobody and shows no resident.
+fn is_open(path: &str) -> bool {
+    path == "/status.json" || path.starts_with("/assets/")
+}
+
+fn admit(config: &KioskConfig, request: &Request, owner: Owner, standing: Standing) -> Result<(), Turned> {
     let headers = request.headers();
     let host = asked_host(request).ok_or(Turned::OtherName)?;
     if !config.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(&host)) {
         return Err(Turned::OtherName);
+    }
+    let path = request.uri().path();
+    if !is_open(path) && matches!(owner, Owner::User(uid) if uid != config.doorway.user) {
+        return Err(Turned::OtherUser);
     }
     let site = text(headers, "sec-fetch-site");
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let from_here = matches!(site, None | Some("same-origin" | "none"));
     if !from_here && (!safe || !is_visit(request)) {
         return Err(Turned::OtherPage);
+    }
+    if safe && is_open(path) {
+        return Ok(());
+    }
+    if standing == Standing::Unknown {
+        return Err(Turned::NotStarted(config.doorway.page.clone()));
     }
     if safe {
         return Ok(());
@@ -143,10 +225,7 @@ fn admit(config: &KioskConfig, request: &Request) -> Result<(), Turned> {
         Some(origin) => origin.as_bytes().eq_ignore_ascii_case(format!("http://{host}").as_bytes()),
         None => site == Some("same-origin"),
     };
-    if !own_page {
-        return Err(Turned::OtherPage);
-    }
-    if config.brings_token(headers) { Ok(()) } else { Err(Turned::OtherBoot) }
+    if own_page { Ok(()) } else { Err(Turned::OtherPage) }
 }
 
 /// The one name the request asks for: HTTP/2's authority or an absolute target, and the Host header

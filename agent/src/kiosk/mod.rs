@@ -8,9 +8,11 @@ mod events;
 mod form;
 mod guard;
 mod looks;
+mod owner;
 mod page;
 mod pages;
 mod serve;
+pub mod start;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,8 @@ use tokio::sync::Semaphore;
 
 use crate::desk::Desk;
 
-pub use guard::{KioskConfig, MAX_BODY};
+pub use guard::{Doorway, KioskConfig, MAX_BODY};
+pub use owner::Owner;
 pub use serve::{Limits, NotServed, serve};
 
 /// How many pages may listen for changes at once; a kiosk has one, a workstation a few tabs.

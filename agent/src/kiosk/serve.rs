@@ -1,4 +1,5 @@
 //! The kiosk's listener: loopback only, a bounded number of connections, none of them slow for long.
+//! Whose each one is, is asked once and goes with its requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,11 +17,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::owner::Owner;
+
 /// How much patience the listener has.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How many connections at once; more wait to be accepted.
     pub connections: usize,
+    /// How many of other users' processes, which are refused: more are not even told so.
+    pub strangers: usize,
     /// How long the head of a request may take, and how long a connection may idle before it.
     pub head: Duration,
     /// How long requests under way may take once the kiosk shuts down.
@@ -27,7 +34,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 64, head: Duration::from_secs(15), farewell: Duration::from_secs(2) }
+        Self {
+            connections: 64,
+            strangers: 4,
+            head: Duration::from_secs(15),
+            farewell: Duration::from_secs(2),
+        }
     }
 }
 
@@ -42,13 +54,15 @@ pub enum NotServed {
     Listener(#[from] io::Error),
 }
 
-/// Serves the pages over HTTP/1.1 until `shutdown` is done.
+/// Serves the pages over HTTP/1.1 until `shutdown` is done. The places are for processes of `user`, and for
+/// those whose user cannot be told.
 ///
 /// # Errors
 /// When the listener is not on a loopback address.
 pub async fn serve(
     listener: TcpListener,
     pages: Router,
+    user: u32,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NotServed> {
@@ -56,15 +70,19 @@ pub async fn serve(
     if !address.ip().is_loopback() {
         return Err(NotServed::NotLoopback(address));
     }
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Places {
+        user,
+        own: Arc::new(Semaphore::new(limits.connections)),
+        strangers: Arc::new(Semaphore::new(limits.strangers)),
+    };
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some((stream, place)) = arrival(&listener, &places) => {
-                connections.spawn(converse(stream, place, pages.clone(), limits.head, closed.clone()));
+            Some(arrived) = arrival(&listener, &places) => {
+                connections.spawn(converse(arrived, pages.clone(), limits.head, closed.clone()));
             }
             Some(_) = connections.join_next() => {}
             else => break,
@@ -77,15 +95,37 @@ pub async fn serve(
     Ok(())
 }
 
-/// The next connection from this machine, once there is a place for it; none when places are closed.
-async fn arrival(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// Where connections find room.
+struct Places {
+    user: u32,
+    own: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+/// A connection with its place.
+struct Arrived {
+    stream: TcpStream,
+    owner: Owner,
+    place: OwnedSemaphorePermit,
+}
+
+/// The next connection from this machine, once there is a place for it; none when places are closed. A
+/// stranger's never waits for one, so that nobody waits behind strangers.
+async fn arrival(listener: &TcpListener, places: &Places) -> Option<Arrived> {
+    let own = Arc::clone(&places.own).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => return Some((stream, place)),
+            Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => match Owner::of(&stream) {
+                Owner::Gone => {}
+                owner @ Owner::User(uid) if uid != places.user => {
+                    if let Ok(place) = Arc::clone(&places.strangers).try_acquire_owned() {
+                        return Some(Arrived { stream, owner, place });
+                    }
+                }
+                owner @ (Owner::User(_) | Owner::Untold) => {
+                    return Some(Arrived { stream, owner, place: own });
+                }
+            },
             Ok(_) => {}
             Err(error) => {
                 // Out of descriptors or the peer has gone already: neither is cured by asking at once.
@@ -96,21 +136,21 @@ async fn arrival(
     }
 }
 
-async fn converse(
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
-    pages: Router,
-    head: Duration,
-    mut closed: watch::Receiver<bool>,
-) {
+async fn converse(arrived: Arrived, pages: Router, head: Duration, mut closed: watch::Receiver<bool>) {
+    let Arrived { stream, owner, place: _place } = arrived;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the kiosk's connection keeps Nagle's algorithm");
     }
+    let pages = TowerToHyperService::new(pages);
+    let pages = service_fn(move |mut request: Request<_>| {
+        request.extensions_mut().insert(owner);
+        pages.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+        .serve_connection(TokioIo::new(stream), pages);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -13,6 +13,7 @@ mod network;
 mod opened;
 mod syncing;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use carepost_agent_core::backoff::Backoff;
 use carepost_agent_core::session::SessionPolicy;
 use carepost_protocol::wire::heartbeat::ReaderState;
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -35,7 +37,8 @@ use crate::badge::scripted::ScriptedSource;
 use crate::badge::{Admission, BadgeEvent, QUEUE, Source};
 use crate::config::{BadgeSource, Config, Mode};
 use crate::desk::{Desk, Standing, Ward, WardParts};
-use crate::kiosk::{self, KioskConfig};
+use crate::kiosk::start::{self, LocalUser};
+use crate::kiosk::{self, Doorway, KioskConfig};
 use crate::upstream::Upstream;
 
 /// The first wait after the line to the server broke.
@@ -81,9 +84,12 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.kiosk.listen)
         .await
         .with_context(|| format!("cannot listen on {}: is another agent running?", config.kiosk.listen))?;
-    let page = KioskConfig::new(listener.local_addr()?, &opened.clock.random());
+    let bound = listener.local_addr()?;
+    let doorway = doorway(config, &opened, bound)?;
+    let user = doorway.user;
+    let page = KioskConfig::new(bound, opened.vault.kiosk_cookie(), doorway);
     let pages = kiosk::router(Arc::clone(&desk), page);
-    let served = tokio::spawn(kiosk::serve(listener, pages, kiosk::Limits::default(), until(stopped)));
+    let served = tokio::spawn(kiosk::serve(listener, pages, user, kiosk::Limits::default(), until(stopped)));
     tracing::info!(address = %config.kiosk.listen, "the kiosk page is up");
     if let Some((source, events)) = badges(config)? {
         tokio::spawn(watch_badges(Arc::clone(&desk), source, events));
@@ -106,6 +112,27 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
         let _ = tokio::time::timeout(Duration::from_secs(3), &mut served).await;
     }
     ended
+}
+
+/// Who may open the page: the browser's user where one is configured, with the token of a start page that it
+/// alone can read; else the agent's own user.
+fn doorway(config: &Config, opened: &Opened, bound: SocketAddr) -> anyhow::Result<Doorway> {
+    let browser = config.kiosk.browser_user.as_deref().map(LocalUser::named).transpose()?;
+    let own = rustix::process::geteuid().as_raw();
+    let token: String = opened.clock.random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let (token, page) = (SecretString::from(token), config.kiosk.start_page.clone());
+    let group = browser.filter(|user| user.uid != own).map(|user| user.gid);
+    let written = start::write(&page, bound, &token, group);
+    match &written {
+        Ok(()) => tracing::info!(page = %page.display(), "the start page is there"),
+        Err(error) if browser.is_some() => tracing::error!(
+            %error, page = %page.display(),
+            "the start page cannot be written: only the owner of a connection keeps others from the kiosk's page"
+        ),
+        Err(error) => tracing::debug!(%error, page = %page.display(), "no start page"),
+    }
+    let user = browser.map_or(own, |browser| browser.uid);
+    Ok(Doorway { user, token, page, demanded: browser.is_some() && written.is_ok() })
 }
 
 /// Enrolls if need be, then syncs until the device is revoked. Whatever goes wrong here is logged and

@@ -1,6 +1,7 @@
 //! The command line: setting up, serving, and everything an administrator does, as a client of the API
 //! like any other. Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached, 5 does not verify.
 
+mod audit;
 mod changes;
 mod client;
 mod devices;
@@ -77,7 +78,7 @@ enum Command {
     Backup(upkeep::Backup),
     /// Put a backup in the place of the database.
     Restore(upkeep::Restore),
-    /// What devices have written, held against itself.
+    /// The audit log, and what devices have written held against itself.
     #[command(subcommand)]
     Audit(upkeep::Audit),
     /// Sign in; the other commands use the session.
@@ -167,6 +168,7 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
         Command::Backup(backup) => upkeep::backup(config, backup).await,
         Command::Restore(restore) => upkeep::restore(config, restore).await,
         Command::Audit(upkeep::Audit::Verify) => upkeep::verify(config).await,
+        Command::Audit(upkeep::Audit::List(search)) => audit::list(&client()?, search).await,
         Command::Openapi => local::openapi(),
         Command::SignIn(who) => people::sign_in(&client()?, who).await,
         Command::SignOut => people::sign_out(&client()?).await,

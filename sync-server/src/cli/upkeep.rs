@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Said;
+use super::{Said, audit};
 use crate::clock;
 use crate::config::Config;
 use crate::running::Running;
@@ -40,6 +40,10 @@ pub(super) enum Audit {
     #[command(after_help = "Exit codes: 0 whole (gaps that were written down are named), 5 not.\n\n\
         Example:\n  carepost-server audit verify --json")]
     Verify,
+    /// List the audit log, the last received first: what the server saw, and what devices say.
+    #[command(after_help = "A device's event is its word: the flags say what it cannot know of.\n\n\
+        Example:\n  carepost-server audit list --source device --user 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42")]
+    List(audit::Search),
 }
 
 /// Takes a backup.

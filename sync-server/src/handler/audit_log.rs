@@ -1,21 +1,22 @@
 //! The audit log, read.
 
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::id::{DeviceId, PatientId, SessionId, UserId};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
+use carepost_protocol::id::{AuditId, DeviceId, PatientId, SessionId, UserId};
 use carepost_protocol::time::Timestamp;
-use serde::Deserialize;
-use utoipa::IntoParams;
+use carepost_protocol::wire::heartbeat::ChangeName;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::List;
 use crate::body::Params;
 use crate::error::Answer;
 use crate::guard::Person;
-use crate::store::AuditQuery;
+use crate::store::{AuditQuery, Audited, MOST_EVENTS};
 
 /// How many events are answered unless more are asked for.
 const EVENTS: usize = 100;
 
-/// Which events: all that match every given part, latest first.
+/// Which events: all that match every given part, the last received first.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -28,30 +29,94 @@ pub struct Search {
     device_id: Option<DeviceId>,
     /// Under this session.
     session_id: Option<SessionId>,
-    /// At or after.
+    /// Whose word: what the server saw, or what devices say.
+    source: Option<AuditSource>,
+    /// Received at or after.
     since: Option<Timestamp>,
-    /// Before.
+    /// Received before.
     until: Option<Timestamp>,
+    /// The next page, as the one before it says.
+    #[param(value_type = Option<String>)]
+    page: Option<Place>,
     /// At most so many; 1,000 at once.
     limit: Option<usize>,
 }
 
+/// A place in the log: the moment and the id of what stands there.
+#[derive(Debug, Clone, Copy)]
+struct Place(Timestamp, AuditId);
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(reader)?;
+        let place = text
+            .split_once('_')
+            .and_then(|(at, id)| Some(Self(Timestamp::from_millis(at.parse().ok()?), id.parse().ok()?)));
+        place.ok_or_else(|| D::Error::custom("give `next` of the page before, as it is"))
+    }
+}
+
+/// An audit event with what the server says of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditEntry {
+    #[serde(flatten)]
+    event: AuditEvent,
+    /// Whose word it is. Of a device's, address, details and time are what it says of itself.
+    source: AuditSource,
+    /// When the server wrote it down: the order of the log.
+    received_at: Timestamp,
+    /// The device's own time, where that was ahead of the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claimed_at: Option<Timestamp>,
+    /// What to know of a device's event: `clock_ahead`, `actor_unknown` (never had a role in that facility),
+    /// `patient_unknown` (not there when the event came), `details_cut`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    flags: Vec<String>,
+    /// Where in the device's audit lane its exact words are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<ChangeName>,
+}
+
+/// A page of the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditPage {
+    /// The events, the last received first.
+    items: Vec<AuditEntry>,
+    /// What to ask for as `page` to go on; none after the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+impl From<Audited> for AuditEntry {
+    fn from(audited: Audited) -> Self {
+        let Audited { event, source, received_at, claimed_at, flags, origin } = audited;
+        Self { event, source, received_at, claimed_at, flags, origin }
+    }
+}
+
 /// Looks for audit events of the organization.
-#[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "search_audit_events", tag = "audit", security(("session" = [])), params(Search), responses((status = 200, body = List<AuditEvent>)))]
+#[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "search_audit_events", tag = "audit", security(("session" = [])), params(Search), responses((status = 200, body = AuditPage)))]
 pub async fn search_audit_events(
     person: Person,
     Params(search): Params<Search>,
-) -> Answer<axum::Json<List<AuditEvent>>> {
+) -> Answer<axum::Json<AuditPage>> {
+    let limit = search.limit.unwrap_or(EVENTS).clamp(1, MOST_EVENTS);
     let query = AuditQuery {
         patient: search.patient_id,
         user: search.user_id,
         device: search.device_id,
         session: search.session_id,
+        source: search.source,
         since: search.since,
         until: search.until,
-        limit: search.limit.unwrap_or(EVENTS),
+        after: search.page.map(|Place(at, id)| (at, id)),
+        limit,
     };
     let events = person.registry()?.audit_events(query).await?;
+    let next = events.last().filter(|_| events.len() == limit).map(|last| {
+        let (at, id) = last.place();
+        format!("{}_{id}", at.as_millis())
+    });
     person.write(person.note(AuditEventType::ApiAccess, AuditAction::View, "audit_events")).await?;
-    Ok(axum::Json(List::of(events, std::convert::identity)))
+    Ok(axum::Json(AuditPage { items: events.into_iter().map(AuditEntry::from).collect(), next }))
 }

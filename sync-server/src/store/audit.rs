@@ -1,28 +1,30 @@
 //! The audit log: appended, searched, never changed.
 
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
 use carepost_protocol::id::{AuditId, DeviceId, IncarnationId};
-use carepost_protocol::time::ClockQuality;
+use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::wire::heartbeat::ChangeName;
 use rusqlite::{Row, params};
 use serde_json::{Map, Value};
 
-use super::column::{count, id_at, id_or_none_at, json, json_or_none_at, time_at, word, word_at};
+use super::column::{
+    count, id_at, id_or_none_at, json, json_or_none_at, time_at, time_or_none_at, word, word_at,
+};
 use super::engine::{Reach, Tx};
-use super::{AuditQuery, StoreError};
-
-/// The most events that one search gives.
-const MOST: usize = 1_000;
+use super::{AuditQuery, Audited, MOST_EVENTS, StoreError};
 
 macro_rules! columns {
     () => {
         "(organization_id, id, facility_id, timestamp, clock_quality, event_type, action, success,
             resource_type, resource_id, device_id, user_id, session_id, patient_id, username, endpoint,
-            ip_address, user_agent, details, received_at, origin_incarnation, origin_n)"
+            ip_address, user_agent, details, received_at, origin_incarnation, origin_n, source, flags,
+            claimed_at)"
     };
 }
 macro_rules! values {
     () => {
-        "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)"
+        "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+            ?23, ?24, ?25)"
     };
 }
 macro_rules! search {
@@ -30,13 +32,25 @@ macro_rules! search {
         concat!(
             "SELECT organization_id, id, facility_id, timestamp, clock_quality, event_type, action, success,
                 resource_type, resource_id, device_id, user_id, session_id, patient_id, username, endpoint,
-                ip_address, user_agent, details
-             FROM audit WHERE ", $first, " AND timestamp >= ?1 AND timestamp < ?2
+                ip_address, user_agent, details, source, received_at, claimed_at, flags, origin_incarnation,
+                origin_n
+             FROM audit WHERE ", $first, " AND received_at >= ?1 AND received_at < ?2
                 AND (?3 IS NULL OR patient_id = ?3) AND (?4 IS NULL OR user_id = ?4)
                 AND (?5 IS NULL OR device_id = ?5) AND (?6 IS NULL OR session_id = ?6)
-             ORDER BY timestamp DESC LIMIT ?7"
+                AND (?8 IS NULL OR source = ?8) AND (?9 IS NULL OR (received_at, id) < (?9, ?10))
+             ORDER BY received_at DESC, id DESC LIMIT ?7"
         )
     };
+}
+
+/// What the server notes of an event that a device wrote.
+pub(super) struct Received {
+    /// Its place in the device's chain.
+    pub(super) origin: (IncarnationId, u64),
+    /// What a reader should know of it, between commas.
+    pub(super) flags: Option<String>,
+    /// The device's own time, where that was ahead of the server's.
+    pub(super) claimed_at: Option<Timestamp>,
 }
 
 /// Appends events made by the server, under the reach's tenant; the system's, under the one they name.
@@ -86,12 +100,13 @@ pub(super) fn noticed(
     append_one(tx, &event, None)
 }
 
-/// Appends one event; one that a device pushed has its place in the device's chain.
+/// Appends one event: a device's with what the server notes of it, or the server's own.
 pub(super) fn append_one(
     tx: &Tx<'_>,
     event: &AuditEvent,
-    origin: Option<(IncarnationId, u64)>,
+    received: Option<&Received>,
 ) -> Result<(), StoreError> {
+    let source = if received.is_some() { AuditSource::Device } else { AuditSource::Server };
     let sql = match tx.reach() {
         Reach::System => concat!("INSERT INTO system_audit ", columns!(), " VALUES ", values!()),
         Reach::Facility(_) | Reach::Organization(_) | Reach::Nothing => {
@@ -122,15 +137,18 @@ pub(super) fn append_one(
             event.user_agent,
             details,
             tx.now().as_millis(),
-            origin.map(|(incarnation, _)| *incarnation.as_bytes()),
-            origin.map(|(_, n)| count(n)),
+            received.map(|it| *it.origin.0.as_bytes()),
+            received.map(|it| count(it.origin.1)),
+            word(&source)?,
+            received.and_then(|it| it.flags.as_deref()),
+            received.and_then(|it| it.claimed_at).map(Timestamp::as_millis),
         ],
     )?;
     Ok(())
 }
 
-/// The events that match, latest first.
-pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<AuditEvent>, StoreError> {
+/// The events that match, the last received first.
+pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<Audited>, StoreError> {
     // The narrowest given part leads, so that its index is used.
     let sql = if query.patient.is_some() {
         search!("patient_id = ?3")
@@ -143,19 +161,39 @@ pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<AuditEvent>, S
     } else {
         search!("1")
     };
+    let millis = |moment: Option<Timestamp>| moment.map(Timestamp::as_millis);
+    // Said twice, so that the index begins where the page does.
+    let until = query.after.map(|(at, _)| at.as_millis() + 1);
+    let until = until.into_iter().chain(millis(query.until)).min();
     tx.all(
         sql,
         params![
             query.since.map_or(i64::MIN, |since| since.as_millis()),
-            query.until.map_or(i64::MAX, |until| until.as_millis()),
+            until.unwrap_or(i64::MAX),
             query.patient.map(|id| *id.as_bytes()),
             query.user.map(|id| *id.as_bytes()),
             query.device.map(|id| *id.as_bytes()),
             query.session.map(|id| *id.as_bytes()),
-            i64::try_from(query.limit.min(MOST)).unwrap_or(0),
+            i64::try_from(query.limit.min(MOST_EVENTS)).unwrap_or(0),
+            query.source.as_ref().map(word).transpose()?,
+            millis(query.after.map(|(at, _)| at)),
+            query.after.map(|(_, id)| *id.as_bytes()),
         ],
-        event_row,
+        audited_row,
     )
+}
+
+fn audited_row(row: &Row<'_>) -> rusqlite::Result<Audited> {
+    let (incarnation, n) = (id_or_none_at(row, 23)?, row.get::<_, Option<i64>>(24)?);
+    let flags: Option<String> = row.get(22)?;
+    Ok(Audited {
+        event: event_row(row)?,
+        source: word_at(row, 19)?,
+        received_at: time_at(row, 20)?,
+        claimed_at: time_or_none_at(row, 21)?,
+        flags: flags.iter().flat_map(|flags| flags.split(',')).map(ToOwned::to_owned).collect(),
+        origin: incarnation.zip(n).map(|(incarnation, n)| ChangeName { incarnation, n: n.unsigned_abs() }),
+    })
 }
 
 fn event_row(row: &Row<'_>) -> rusqlite::Result<AuditEvent> {

@@ -2,15 +2,16 @@
 
 use std::fmt;
 
+use carepost_protocol::audit::{AuditEvent, AuditSource};
 use carepost_protocol::device::{DeviceState, DeviceType, SyncFacts};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
-    AssignmentId, BadgeId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, PatientId,
-    SessionId, UserId,
+    AssignmentId, AuditId, BadgeId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId,
+    PatientId, SessionId, UserId,
 };
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{ChangeName, ReaderState};
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -553,7 +554,35 @@ pub struct Page {
     pub end: PageEnd,
 }
 
-/// Which audit events somebody looks for: all that match every given part, latest first.
+/// An audit event as the log keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audited {
+    /// What happened. Where a device says so, its time is never later than when the server heard of it.
+    pub event: AuditEvent,
+    /// Whose word it is.
+    pub source: AuditSource,
+    /// When the server wrote it down: the order of the log.
+    pub received_at: Timestamp,
+    /// The device's own time, where that was ahead of the server's.
+    pub claimed_at: Option<Timestamp>,
+    /// What a reader should know of it.
+    pub flags: Vec<String>,
+    /// Its place in the device's chain, which has its exact words.
+    pub origin: Option<ChangeName>,
+}
+
+impl Audited {
+    /// Its place in the log.
+    #[must_use]
+    pub const fn place(&self) -> (Timestamp, AuditId) {
+        (self.received_at, self.event.id)
+    }
+}
+
+/// The most audit events that one search gives.
+pub const MOST_EVENTS: usize = 1_000;
+
+/// Which audit events somebody looks for: all that match every given part, the last received first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditQuery {
     /// About this patient.
@@ -564,10 +593,14 @@ pub struct AuditQuery {
     pub device: Option<DeviceId>,
     /// Under this session.
     pub session: Option<SessionId>,
-    /// At or after.
+    /// Whose word.
+    pub source: Option<AuditSource>,
+    /// Received at or after.
     pub since: Option<Timestamp>,
-    /// Before.
+    /// Received before.
     pub until: Option<Timestamp>,
-    /// At most so many; the store gives at most 1,000 at once.
+    /// Those that stand after this place in the list.
+    pub after: Option<(Timestamp, AuditId)>,
+    /// At most so many, and at most [`MOST_EVENTS`].
     pub limit: usize,
 }

@@ -11,12 +11,14 @@ use super::*;
 
 /// The guard before pages that answer everything.
 fn guarded() -> Router {
+    guarded_by(config())
+}
+
+fn guarded_by(config: KioskConfig) -> Router {
     let yes = || get(async || "page").post(async |body: String| body);
-    let config = Arc::new(config());
-    Router::new()
-        .route("/", yes())
-        .route("/residents/x", yes())
-        .layer(middleware::from_fn_with_state(config, guard::stand))
+    let routes = ["/", "/residents/x", "/events", "/status.json", "/assets/kiosk.css"];
+    let pages = routes.into_iter().fold(Router::new(), |pages, path| pages.route(path, yes()));
+    pages.layer(middleware::from_fn_with_state(Arc::new(config), guard::stand))
 }
 
 const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
@@ -158,6 +160,62 @@ async fn every_answer_is_sealed_and_the_first_brings_the_cookie() {
 }
 
 #[tokio::test]
+async fn another_users_process_reads_nothing_and_does_nothing() {
+    let pages = guarded();
+    let started = format!("/?start={START}");
+    let whole = [("host", HOST), ("cookie", COOKIE), OWN, ORIGIN];
+    for other in [Owner::User(BROWSER + 1), Owner::User(0)] {
+        for (method, uri) in
+            [("GET", "/"), ("GET", "/residents/x"), ("GET", "/events"), ("GET", &started), ("POST", "/")]
+        {
+            let answer = send_as(other, &pages, method, uri, &whole, "").await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{other:?} {method} {uri}");
+            assert!(answer.body.contains("opens on the kiosk itself"), "{}", answer.body);
+            assert_eq!(answer.header("set-cookie"), "");
+        }
+        // What names nobody.
+        for uri in ["/status.json", "/assets/kiosk.css"] {
+            let answer = send_as(other, &pages, "GET", uri, &[("host", HOST)], "").await;
+            assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::OK, ""), "{uri}");
+            let answer = send_as(other, &pages, "POST", uri, &[("host", HOST), ORIGIN], "").await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{uri}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_start_pages_token_is_demanded_where_it_is_wanted_or_no_owner_is_told() {
+    let host = [("host", HOST)];
+    for (demanded, owner) in
+        [(true, Owner::User(BROWSER)), (true, Owner::Untold), (false, Owner::Untold), (false, Owner::Gone)]
+    {
+        let pages = guarded_by(config_with(demanded));
+        for uri in ["/", "/?start=", "/?start=5a5b", "/?start=5a5a5a", "/residents/x?start=5a5a", "/events"] {
+            let answer = send_as(owner, &pages, "GET", uri, &host, "").await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{demanded} {owner:?} {uri}");
+            assert!(answer.body.contains("file:///run/carepost-kiosk/start.html"), "{}", answer.body);
+            assert_eq!(answer.header("set-cookie"), "");
+        }
+        // The start page lies on the disk, so its visit comes from another site.
+        let visit = [
+            ("host", HOST),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        let answer = send_as(owner, &pages, "GET", &format!("/?start={START}"), &visit, "").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert!(answer.header("set-cookie").starts_with(COOKIE) && answer.body.contains("url=/"));
+        assert!(!answer.body.contains("page"), "the token opens nothing by itself: {}", answer.body);
+        let with = [("host", HOST), ("cookie", COOKIE)];
+        assert_eq!(send_as(owner, &pages, "GET", "/residents/x", &with, "").await.status, StatusCode::OK);
+        let (uri, own_page) = (format!("/?start={START}"), [host[0], OWN, ORIGIN]);
+        let posted = send_as(owner, &pages, "POST", &uri, &own_page, "").await;
+        assert_eq!(posted.status, StatusCode::FORBIDDEN, "a form brings the cookie");
+    }
+}
+
+#[tokio::test]
 async fn a_form_has_a_size() {
     let headers = [("host", HOST), ("cookie", COOKIE), OWN, ORIGIN];
     let fits = "x".repeat(guard::MAX_BODY);
@@ -169,5 +227,6 @@ async fn a_form_has_a_size() {
 
 #[test]
 fn the_token_does_not_print() {
-    assert!(!format!("{:?}", config()).contains("0707"));
+    let printed = format!("{:?}", config());
+    assert!(!printed.contains("0707") && !printed.contains(START), "{printed}");
 }

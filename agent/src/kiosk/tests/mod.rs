@@ -21,7 +21,7 @@ use carepost_protocol::workflow::Workflow;
 use serde_json::json;
 use tower::ServiceExt;
 
-use super::KioskConfig;
+use super::{Doorway, KioskConfig, Owner};
 use crate::desk::view::{
     Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, PinPad, Resident, ResidentPage, Residents,
     Screen, StatusLine, initials,
@@ -30,8 +30,19 @@ use crate::desk::view::{
 const HOST: &str = "127.0.0.1:3002";
 const COOKIE: &str = "carepost_3002=0707070707070707070707070707070707070707070707070707070707070707";
 
+/// The browser's user.
+const BROWSER: u32 = 1_000;
+const START: &str = "5a5a";
+
 fn config() -> KioskConfig {
-    KioskConfig::new(SocketAddr::from(([127, 0, 0, 1], 3002)), &[7; 32])
+    config_with(false)
+}
+
+/// With or without the start page's token demanded of the browser's own user.
+fn config_with(demanded: bool) -> KioskConfig {
+    let page = "/run/carepost-kiosk/start.html".into();
+    let doorway = Doorway { user: BROWSER, token: START.into(), page, demanded };
+    KioskConfig::new(SocketAddr::from(([127, 0, 0, 1], 3002)), "07".repeat(32).into(), doorway)
 }
 
 /// An answer, read whole.
@@ -47,9 +58,21 @@ impl Answer {
     }
 }
 
-/// Sends one request with exactly these headers.
+/// Sends one request with exactly these headers, from a process of the browser's user.
 async fn send(pages: &Router, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let mut request = Request::builder().method(method).uri(uri);
+    send_as(Owner::User(BROWSER), pages, method, uri, headers, body).await
+}
+
+/// The same from somebody's process.
+async fn send_as(
+    owner: Owner,
+    pages: &Router,
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(uri).extension(owner);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

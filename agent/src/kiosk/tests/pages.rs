@@ -25,7 +25,8 @@ fn chart() -> String {
 }
 
 async fn listen(pages: &Router) -> axum::response::Response {
-    let request = Request::get("/events").header("host", HOST).body(Body::empty()).unwrap();
+    let request =
+        Request::get("/events").header("host", HOST).header("cookie", COOKIE).body(Body::empty()).unwrap();
     pages.clone().oneshot(request).await.unwrap()
 }
 

@@ -17,8 +17,61 @@ fn hello() -> Router {
     Router::new().route("/", get(async || "hello"))
 }
 
+fn own() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 fn quick() -> Limits {
-    Limits { connections: 1, head: Duration::from_millis(200), farewell: Duration::from_millis(200) }
+    Limits {
+        connections: 1,
+        strangers: 1,
+        head: Duration::from_millis(200),
+        farewell: Duration::from_millis(200),
+    }
+}
+
+#[tokio::test]
+async fn whose_a_connection_is_goes_with_its_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let told = async |owner: axum::Extension<Owner>| format!("{:?}", owner.0);
+    let pages = Router::new().route("/", get(told));
+    let limits = Limits { head: SOON, ..quick() };
+    tokio::spawn(serve(listener, pages, own(), limits, std::future::pending()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.ends_with(&format!("User({})", own())), "{answer}");
+}
+
+#[tokio::test]
+async fn strangers_get_few_places_and_keep_nobody_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // To this kiosk everybody here is a stranger.
+    let limits = Limits { head: SOON, ..quick() };
+    tokio::spawn(serve(listener, hello(), own() + 1, limits, std::future::pending()));
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    assert_eq!(rest(&mut second).await, "", "hung up on: one stranger holds the strangers' place");
+    first.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(rest(&mut first).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_closed_connection_has_no_owner() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own_end = listener.local_addr().unwrap();
+    let stream = TcpStream::connect(own_end).await.unwrap();
+    let (accepted, peer) = listener.accept().await.unwrap();
+    assert_eq!(Owner::of(&accepted), Owner::User(own()));
+    // One that listens where the other end was is not its owner.
+    drop(stream);
+    assert_eq!(Owner::of(&accepted), Owner::Gone);
+    assert_eq!(Owner::between(peer, own_end), Owner::Gone);
+    assert_eq!(Owner::between(own_end, peer), Owner::User(own()), "this end still has");
+    assert_eq!(Owner::between(own_end, own_end), Owner::Gone, "the listener is connected with nobody");
 }
 
 /// What the peer sends until it closes.
@@ -31,7 +84,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn an_address_that_others_reach_is_refused() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let refused = serve(listener, hello(), quick(), std::future::pending()).await.unwrap_err();
+    let refused = serve(listener, hello(), own(), quick(), std::future::pending()).await.unwrap_err();
     assert!(matches!(refused, NotServed::NotLoopback(_)));
     assert!(refused.to_string().contains("127.0.0.1"));
 }
@@ -41,7 +94,7 @@ async fn a_slow_head_and_an_idle_connection_make_room_for_the_next() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = tokio::spawn(serve(listener, hello(), quick(), async { drop(stopped.await) }));
+    let served = tokio::spawn(serve(listener, hello(), own(), quick(), async { drop(stopped.await) }));
 
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();

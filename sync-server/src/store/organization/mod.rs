@@ -14,7 +14,7 @@ mod workflows;
 use carepost_protocol::audit::AuditEvent;
 
 use super::engine::{Reach, Tx};
-use super::{AuditQuery, Organization, OrganizationPatch, Store, StoreError, audit};
+use super::{AuditQuery, Audited, Organization, OrganizationPatch, Store, StoreError, audit};
 use crate::scope::OrganizationScope;
 
 pub use changes::Reconsidered;
@@ -95,7 +95,7 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn audit_events(&self, query: AuditQuery) -> Result<Vec<AuditEvent>> {
+    pub async fn audit_events(&self, query: AuditQuery) -> Result<Vec<Audited>> {
         self.read(move |tx| audit::find(tx, &query)).await
     }
 }

@@ -131,7 +131,7 @@ impl Kiosk {
 pub(super) async fn noticed(world: &World, tenant: &Tenant, what: &str) -> Vec<serde_json::Value> {
     let query = AuditQuery { limit: 1_000, ..AuditQuery::default() };
     let events = world.store.organization(&tenant.organization).audit_events(query).await;
-    let details = events.unwrap().into_iter().map(|event| serde_json::Value::Object(event.details));
+    let details = events.unwrap().into_iter().map(|event| serde_json::Value::Object(event.event.details));
     details.filter(|details| details["what"] == what).collect()
 }
 

@@ -327,7 +327,7 @@ async fn a_refused_change_is_exported_exactly_and_discarded_for_a_reason() {
     assert!(matches!(twice, Err(StoreError::Invalid { field: "n", .. })), "{twice:?}");
     let query = AuditQuery { patient: Some(tenant.patient), limit: 10, ..AuditQuery::default() };
     let audited = registry.audit_events(query).await.unwrap();
-    assert!(audited.iter().any(|event| event.device_id == Some(device)), "{audited:?}");
+    assert!(audited.iter().any(|audited| audited.event.device_id == Some(device)), "{audited:?}");
 }
 
 #[tokio::test]

@@ -178,8 +178,8 @@ async fn audit_is_found_by_who_and_within_the_scope() {
     let registry = world.store.organization(&alpha.organization);
     let found = registry.audit_events(query.clone()).await.unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].facility_id, Some(alpha.facility.facility()));
-    assert_eq!(found[0].details, event.details);
+    assert_eq!(found[0].event.facility_id, Some(alpha.facility.facility()));
+    assert_eq!(found[0].event.details, event.details);
     assert!(world.store.organization(&beta.organization).audit_events(query).await.unwrap().is_empty());
     let later = AuditQuery { since: Some(world.now().plus_millis(1)), limit: 10, ..AuditQuery::default() };
     assert!(registry.audit_events(later).await.unwrap().is_empty());
@@ -201,8 +201,8 @@ async fn a_change_and_its_audit_event_are_written_together_or_not_at_all() {
     let made = registry.noting(mine.clone()).create_patient(new_patient(facility, "MRN-2")).await.unwrap();
     let written = registry.audit_events(query.clone()).await.unwrap();
     assert_eq!(written.len(), 1);
-    assert_eq!(written[0].resource_id, Some(made.id.to_string()));
-    assert_eq!((written[0].patient_id, written[0].facility_id), (Some(made.id), Some(facility)));
+    assert_eq!(written[0].event.resource_id, Some(made.id.to_string()));
+    assert_eq!((written[0].event.patient_id, written[0].event.facility_id), (Some(made.id), Some(facility)));
 
     let mut large = mine.clone();
     large.details.insert("text".to_owned(), "x".repeat(4_000_000).into());
@@ -229,5 +229,5 @@ async fn a_request_that_is_cancelled_leaves_its_audit_event() {
     let otto = users.iter().find(|user| user.username == "otto").expect("the change was under way");
     let written = registry.audit_events(query).await.unwrap();
     assert_eq!(written.len(), 1);
-    assert_eq!(written[0].resource_id, Some(otto.id.to_string()));
+    assert_eq!(written[0].event.resource_id, Some(otto.id.to_string()));
 }

@@ -86,7 +86,7 @@ async fn one_that_knows_more_raises_the_epoch_once_and_is_told_what_is_missing()
     assert_eq!(listener.wake().await, crate::feed::Wake::Moved, "streams of the old epoch look again");
     let noted = scene.world.store.organization(&scene.tenant.organization);
     let noted = noted.audit_events(AuditQuery { limit: 10, ..AuditQuery::default() }).await.unwrap();
-    assert!(noted.iter().any(|event| event.details["what"] == "server_rewound"));
+    assert!(noted.iter().any(|noted| noted.event.details["what"] == "server_rewound"));
     // The same again, at once and an hour later: it stands in the old epoch, and is only told.
     for seconds in [0, 3_600] {
         scene.world.pass(seconds);

@@ -231,6 +231,7 @@ async fn the_audit_log_is_append_only_even_without_the_walls() {
     for (sql, taken) in [
         (format!("DELETE FROM {table}"), false),
         (format!("UPDATE {table} SET user_id = NULL"), false),
+        (format!("UPDATE {table} SET source = 'device'"), false),
         (format!("UPDATE {table} SET sealed_seq = 1, link = x'01'"), true),
         (format!("UPDATE {table} SET sealed_seq = 2, link = x'02'"), false),
     ] {

@@ -72,7 +72,7 @@ fn session_began(change: &Change) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
-fn terms_of(tx: &Tx<'_>, user: UserId) -> Result<Vec<Term>> {
+pub(super) fn terms_of(tx: &Tx<'_>, user: UserId) -> Result<Vec<Term>> {
     let sql = "SELECT role, from_at, until_at FROM user_terms WHERE user_id = ?1";
     tx.all(sql, [user.as_bytes()], |row| {
         Ok(Term { role: word_at(row, 0)?, from: time_at(row, 1)?, until: time_or_none_at(row, 2)? })

@@ -4,6 +4,7 @@
 //! hold up what comes after it.
 
 mod again;
+mod audited;
 mod authority;
 mod keeping;
 mod patients;
@@ -12,7 +13,6 @@ mod reviews;
 
 use std::collections::HashMap;
 
-use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind, Lane, Verdict};
 use carepost_protocol::id::{AssignmentId, DeviceId, IncarnationId, PatientId, RecordId, UserId};
 use carepost_protocol::record::Collection;
@@ -20,9 +20,9 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use rusqlite::params;
 
+use super::super::StoreError;
 use super::super::engine::Tx;
 use super::super::publish::FeedEnd;
-use super::super::{StoreError, audit};
 use super::{Batch, Content, Entry, Result, reject};
 use authority::Term;
 use records::Form;
@@ -43,6 +43,8 @@ pub(super) struct Judge {
     terms: HashMap<UserId, Vec<Term>>,
     workflows: HashMap<(String, u32), Option<Form>>,
     lives: Option<Vec<(IncarnationId, u64)>>,
+    /// The program that the device runs, as the audit log names it.
+    program: Option<String>,
 }
 
 /// Where changes come from.
@@ -120,6 +122,7 @@ impl Judge {
             terms: HashMap::new(),
             workflows: HashMap::new(),
             lives: None,
+            program: None,
         })
     }
 
@@ -142,7 +145,7 @@ impl Judge {
                     Ok((Verdict::Rejected, None, Some(rejection)))
                 }
             },
-            Content::Audit(event) => match tx.savepoint(|tx| self.note(tx, n, event)) {
+            Content::Audit(event) => match tx.savepoint(|tx| self.write_down(tx, n, event)) {
                 Err(fault) if is_constraint(&fault) => {
                     let rejection = refused_by_database();
                     self.keep_row(tx, n, entry, Verdict::Rejected, Some(&rejection), None)?;
@@ -155,17 +158,6 @@ impl Judge {
                 }
             },
         }
-    }
-
-    fn note(&self, tx: &Tx<'_>, n: u64, event: &AuditEvent) -> Result<()> {
-        let scope = tx.facility_scope()?;
-        let event = AuditEvent {
-            organization_id: Some(scope.organization()),
-            facility_id: Some(scope.facility()),
-            device_id: Some(self.place.device),
-            ..event.clone()
-        };
-        audit::append_one(tx, &event, Some((self.place.incarnation, n)))
     }
 
     /// Whether a care change stands, as of when it was made; with all that it does, or nothing of it.

@@ -1,0 +1,123 @@
+//! Which user holds the other end of a connection on this machine: asked of the kernel (sock_diag(7)), which
+//! finds one socket in some microseconds however many there are.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use tokio::net::TcpStream;
+
+const NLM_F_REQUEST: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const IPPROTO_TCP: u8 = 6;
+const NO_COOKIE: [u8; 8] = [0xff; 8];
+/// As whom the kernel shows the users that this process's user namespace does not know.
+const NOBODY: u32 = 65_534;
+
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// This user's.
+    User(u32),
+    /// Nobody's any more: its process has closed it.
+    Gone,
+    /// The kernel does not tell.
+    Untold,
+}
+
+impl Owner {
+    /// The owner of a connection's other end, at this moment.
+    #[must_use]
+    pub fn of(stream: &TcpStream) -> Self {
+        match (stream.peer_addr(), stream.local_addr()) {
+            (Ok(peer), Ok(own)) => Self::between(peer, own),
+            (Err(_), _) | (_, Err(_)) => Self::Gone,
+        }
+    }
+
+    /// The owner of a connection of this process with itself, where the kernel tells.
+    #[must_use]
+    pub fn of_itself() -> Option<u32> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let stream = std::net::TcpStream::connect(listener.local_addr().ok()?).ok()?;
+        match Self::between(stream.local_addr().ok()?, stream.peer_addr().ok()?) {
+            Self::User(uid) => Some(uid),
+            Self::Gone | Self::Untold => None,
+        }
+    }
+
+    /// The owner of the socket at `peer` that is connected with `own`.
+    #[must_use]
+    pub fn between(peer: SocketAddr, own: SocketAddr) -> Self {
+        let ends = ends(peer, own);
+        let Ok(answer) = ask(&request(peer.is_ipv4(), &ends)) else { return Self::Untold };
+        read(&answer, &ends).unwrap_or(Self::Untold)
+    }
+}
+
+/// Both ends as the kernel's structures have them: ports, then addresses.
+fn ends(peer: SocketAddr, own: SocketAddr) -> Vec<u8> {
+    let mut ends = [peer.port().to_be_bytes(), own.port().to_be_bytes()].concat();
+    for ip in [peer.ip(), own.ip()] {
+        let octets = match ip {
+            IpAddr::V4(ip) => [ip.octets().as_slice(), &[0; 12]].concat(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        ends.extend(octets);
+    }
+    ends
+}
+
+/// A `nlmsghdr`, then an `inet_diag_req_v2`.
+fn request(v4: bool, ends: &[u8]) -> Vec<u8> {
+    let family = if v4 { AddressFamily::INET } else { AddressFamily::INET6 };
+    let mut body = vec![u8::try_from(family.as_raw()).unwrap_or_default(), IPPROTO_TCP, 0, 0];
+    body.extend(u32::MAX.to_ne_bytes());
+    body.extend(ends);
+    body.extend(0_u32.to_ne_bytes());
+    body.extend(NO_COOKIE);
+    let length = u32::try_from(16 + body.len()).unwrap_or_default();
+    let mut message = length.to_ne_bytes().to_vec();
+    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    message
+}
+
+/// The kernel answers while it is asked, so nothing is waited for.
+fn ask(request: &[u8]) -> Result<Vec<u8>, Errno> {
+    let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+    let socket: OwnedFd =
+        rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, Some(netlink::SOCK_DIAG))?;
+    rustix::net::send(&socket, request, SendFlags::empty())?;
+    let mut answer = vec![0; 1024];
+    let (length, _) = rustix::net::recv(&socket, answer.as_mut_slice(), RecvFlags::empty())?;
+    answer.truncate(length);
+    Ok(answer)
+}
+
+/// What an `inet_diag_msg` says of the owner; none when it is not understood.
+fn read(answer: &[u8], ends: &[u8]) -> Option<Owner> {
+    let word = |at: usize| answer.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    if kind == NLMSG_ERROR {
+        let errno = word(16)?.wrapping_neg();
+        return Some(if errno == Errno::NOENT.raw_os_error().unsigned_abs() {
+            Owner::Gone
+        } else {
+            Owner::Untold
+        });
+    }
+    // Without the connected socket the kernel may find one that listens there: that is another's.
+    let connected = answer.get(20..20 + ends.len())? == ends;
+    let (uid, inode) = (word(80)?, word(84)?);
+    Some(match (connected, inode, uid) {
+        // A socket that no process holds any more is shown as root's.
+        (false, _, _) | (_, 0, _) => Owner::Gone,
+        (_, _, NOBODY) => Owner::Untold,
+        (_, _, uid) => Owner::User(uid),
+    })
+}

@@ -1,0 +1,64 @@
+//! The audit log, read.
+
+use carepost_protocol::id::{DeviceId, PatientId, SessionId, UserId};
+use clap::Args;
+
+use super::Said;
+use super::client::Client;
+
+const EVENT: &[&str] = &[
+    "received_at",
+    "timestamp",
+    "source",
+    "event_type",
+    "action",
+    "success",
+    "resource_type",
+    "user_id",
+    "patient_id",
+    "device_id",
+    "ip_address",
+    "flags",
+];
+
+/// Which events are listed: all that match every given part.
+#[derive(Debug, Args)]
+pub(super) struct Search {
+    /// About this patient, by id.
+    #[arg(long, value_name = "ID")]
+    patient: Option<PatientId>,
+    /// By this user, by id.
+    #[arg(long, value_name = "ID")]
+    user: Option<UserId>,
+    /// On this device, by id.
+    #[arg(long, value_name = "ID")]
+    device: Option<DeviceId>,
+    /// Under this session, by id.
+    #[arg(long, value_name = "ID")]
+    session: Option<SessionId>,
+    /// Whose word: what the server saw, or what devices say.
+    #[arg(long, value_parser = ["server", "device"])]
+    source: Option<String>,
+    /// At most so many; 1,000 at once.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// The next page: `next` of the one before, which --json shows.
+    #[arg(long, value_name = "PLACE")]
+    page: Option<String>,
+}
+
+/// Lists events.
+pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said> {
+    let mut path = format!("/api/v1/audit-events?limit={}", search.limit);
+    for (key, value) in [
+        ("patient_id", search.patient.map(|id| id.to_string())),
+        ("user_id", search.user.map(|id| id.to_string())),
+        ("device_id", search.device.map(|id| id.to_string())),
+        ("session_id", search.session.map(|id| id.to_string())),
+        ("source", search.source),
+        ("page", search.page),
+    ] {
+        path.extend(value.map(|value| format!("&{key}={value}")));
+    }
+    Ok(Said::Thing(client.get(&path).await?, EVENT))
+}

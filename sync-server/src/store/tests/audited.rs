@@ -1,0 +1,75 @@
+//! What devices write into the audit log, as it is kept.
+
+use carepost_protocol::audit::AuditSource;
+
+use super::book::Book;
+use super::*;
+
+#[tokio::test]
+async fn who_once_had_a_role_is_known_and_what_the_server_notes_is_its_own() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let gone = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
+    world.pass(3_600);
+    let hers = AuditEvent { user_id: Some(tenant.nurse), patient_id: Some(tenant.patient), ..event(&world) };
+    let soon = AuditEvent { timestamp: world.now().plus_millis(60_000), ..hers.clone() };
+    let nobodys = AuditEvent { user_id: Some(UserId::new(world.now(), [6; 10])), ..hers.clone() };
+    let mut book = Book::new(&kiosk, Lane::Audit);
+    for event in [&hers, &soon, &nobodys] {
+        book.write(event);
+    }
+    book.push(&world, &kiosk, 1..=3).await.unwrap();
+    let query = AuditQuery { source: Some(AuditSource::Device), limit: 10, ..AuditQuery::default() };
+    let found = registry.audit_events(query.clone()).await.unwrap();
+    let told: Vec<_> = found
+        .iter()
+        .map(|it| (it.origin.map(|origin| origin.n), it.flags.join(","), it.claimed_at, it.event.timestamp))
+        .collect();
+    let now = world.now();
+    assert_eq!(
+        told,
+        [
+            (Some(3), "actor_unknown".to_owned(), None, now),
+            // A little ahead is no lie, and no later than when the server heard of it all the same.
+            (Some(2), String::new(), Some(soon.timestamp), now),
+            (Some(1), String::new(), None, now),
+        ]
+    );
+    let own = AuditQuery { source: Some(AuditSource::Server), limit: 1_000, ..AuditQuery::default() };
+    let own = registry.audit_events(own).await.unwrap();
+    assert!(!own.is_empty() && own.iter().all(|it| it.origin.is_none() && it.flags.is_empty()));
+    // Page by page, whatever shares a moment.
+    let mut after = None;
+    for expected in &found {
+        let page = AuditQuery { after, limit: 1, ..query.clone() };
+        let page = registry.audit_events(page).await.unwrap();
+        assert_eq!(page.as_slice(), std::slice::from_ref(expected));
+        after = Some(expected.place());
+    }
+    let end = AuditQuery { after, ..query };
+    assert!(registry.audit_events(end).await.unwrap().is_empty());
+}
+
+#[test]
+fn events_from_before_are_known_by_their_place_in_a_chain() {
+    let table = concat!("ba", "se_audit");
+    let old = rusqlite::Connection::open_in_memory().unwrap();
+    old.execute_batch(include_str!("../migrations/V1__registry_feed_changes_audit.sql")).unwrap();
+    old.execute_batch(include_str!("../migrations/V2__forks_merges_digests.sql")).unwrap();
+    for origin in ["NULL", "x'01'"] {
+        old.execute_batch(&format!(
+            "INSERT INTO {table} (id, timestamp, clock_quality, event_type, action, success, resource_type,
+                received_at, origin_incarnation)
+                VALUES (zeroblob(16), 1, 'synced', 'login', 'execute', 1, 'session', 1, {origin})"
+        ))
+        .unwrap();
+    }
+    old.execute_batch(include_str!("../migrations/V3__sound.sql")).unwrap();
+    let mut statement = old.prepare(&format!("SELECT source FROM {table} ORDER BY source")).unwrap();
+    let sources: Vec<String> =
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(sources, ["device", "server"]);
+}
