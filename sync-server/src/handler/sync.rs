@@ -27,8 +27,8 @@ use crate::tries::{Limit, Tries};
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
 
-/// How often a key of the lobby may describe itself anew, or be given a new code.
-const CHANGES: Limit = Limit { failures: 20, lock: Duration::from_secs(15 * 60) };
+/// How often a key of the lobby may describe itself anew; a new code each ten minutes does not add up.
+const CHANGES: Limit = Limit { failures: 20, lock: Duration::from_secs(5 * 60) };
 /// Keys that were never seen before, from one network: the devices behind it share them.
 const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
 /// The longest host name there is (RFC 1035, section 2.3.4).
