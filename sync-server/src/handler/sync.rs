@@ -38,8 +38,8 @@ const SMALL: usize = 32 * 1024;
 const MAP: usize = 704;
 const VALUE: usize = 64;
 
-/// How often a key of the lobby may describe itself anew, or be given a new code.
-const CHANGES: Limit = Limit { failures: 20, lock: Duration::from_secs(15 * 60) };
+/// How often a key of the lobby may describe itself anew; a new code each ten minutes does not add up.
+const CHANGES: Limit = Limit { failures: 20, lock: Duration::from_secs(5 * 60) };
 /// Keys that were never seen before, from one network: the devices behind it share them.
 const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
 /// The longest host name there is (RFC 1035, section 2.3.4).
