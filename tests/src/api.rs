@@ -44,7 +44,7 @@ impl Api {
     pub fn with_certificate(base: &str, ca: &[u8], own: Option<&str>) -> Result<Self> {
         let mut client = Client::builder()
             .tls_certs_only(Certificate::from_pem_bundle(ca)?)
-            .timeout(Duration::from_secs(30))
+            .timeout(Duration::from_secs(60))
             .no_proxy();
         if let Some(own) = own {
             client = client.identity(Identity::from_pem(own.as_bytes())?);

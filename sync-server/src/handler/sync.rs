@@ -8,7 +8,7 @@ use carepost_protocol::id::{BootId, DeviceId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
-use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
 use carepost_protocol::workflow::FieldError;
@@ -79,8 +79,14 @@ pub async fn heartbeat(
     check_addresses(&mut beat.mac_addresses)?;
     device.speaks_for(&app, Some(beat.incarnation)).await?;
     device.facility.heartbeat(&device.identity, &beat);
+    let is_encrypted = beat.encryption.as_ref().is_some_and(Encryption::is_complete);
+    let must_encrypt = device.identity.require_encryption() && !is_encrypted;
+    if must_encrypt {
+        app.store.feeds().refused(id);
+    }
     let settled = device.facility.settled(id, beat.refused).await?;
-    Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state: device.identity.state(), settled }))
+    let (server_time, state) = (clock::now(), device.identity.state());
+    Ok(axum::Json(HeartbeatReply { server_time, state, settled, must_encrypt }))
 }
 
 /// Takes a batch of one lane's changes: one durable commit, a verdict for each.
@@ -100,7 +106,7 @@ pub async fn push(device: Device, request: Request) -> Answer<axum::Json<PushRec
         Ok::<_, Refusal>(Batch::check(&identity, boot, &batch)?)
     });
     let batch = checked.await.map_err(|fault| Refusal::internal(&fault))??;
-    Ok(axum::Json(device.facility.push(&device.identity, batch).await?))
+    Ok(axum::Json(device.facility.push(batch).await?))
 }
 
 /// A device's JSON message: fields that this server does not know are of a newer agent, and left alone.

@@ -97,6 +97,7 @@ fn calm() -> StatusLine {
         sync: crate::desk::SyncView::default(),
         storage_trouble: None,
         reader: ReaderState::Ready,
+        encryption: None,
     }
 }
 
