@@ -3,14 +3,14 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench simulate soak chaos cross
+.PHONY: help demo test test-repeat check bench simulate soak chaos cross
 
 # rustup's folder is not on the PATH of every shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 target := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Start a server and four kiosks on loopback; CHECK=1 runs the whole story instead, without a person
 	./bootstrap.sh build reader
@@ -22,6 +22,11 @@ test: ## Build everything and run every test (debug)
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --doc --locked
 	cargo test --workspace --lib --bins --tests --locked
+
+test-repeat: ## Run the integration tests TIMES=10 times in a row; with BUSY=1 while every core is kept busy
+	./bootstrap.sh build reader browser clock
+	cargo build --workspace --all-targets --locked
+	tests/repeat.sh $(if $(TIMES),$(TIMES),10) $(BUSY)
 
 check: ## Formatting, lints, documentation, the house rules (tests/it/tidy) and, where cargo-deny is here, dependencies
 	./bootstrap.sh build

@@ -15,6 +15,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use zeroize::Zeroizing;
 
+/// How long a connection waits for another that has the file.
+const BUSY: Duration = Duration::from_secs(5);
+
 /// The 256-bit key of an encrypted file. It is wiped from memory when dropped and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FileKey(Zeroizing<[u8; 32]>);
@@ -147,6 +150,24 @@ pub fn open_reader(opening: &Opening<'_>) -> Result<Connected, OpenError> {
     Connected::new(opening, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
+/// Whether a file opens with a key, or without any. It is read through SQLite alone: closing a file that
+/// was opened beside it would drop the locks that this process holds on it.
+///
+/// # Errors
+/// When it is not known, such as for a disk that does not read.
+pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    if let Some(key) = key {
+        unlock(&connection, key)?;
+    }
+    match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
+        Err(error) if is_damage(&error) => Ok(false),
+        read => read.map(|()| true),
+    }
+}
+
 impl Connected {
     fn new(opening: &Opening<'_>, mode: OpenFlags) -> Result<Self, OpenError> {
         Ok(Self {
@@ -178,6 +199,16 @@ impl Connected {
         match connect(&opening, self.mode) {
             Ok(connection) => self.connection = connection,
             Err(error) => tracing::error!(%error, "a file that could not be read does not open again"),
+        }
+    }
+}
+
+impl Drop for Connected {
+    /// Folds the WAL into the file, as far as nobody reads what is in it: what is left to the closing
+    /// itself stays undone when two processes, such as the agent and its command line, close side by side.
+    fn drop(&mut self) {
+        if self.mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+            let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         }
     }
 }
@@ -230,13 +261,17 @@ fn connect(opening: &Opening<'_>, mode: OpenFlags) -> Result<Connection, OpenErr
     Ok(connection)
 }
 
-fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result<()> {
-    // A raw key: no stretching on each open. The statement holds the key, so it is wiped too.
-    let hex = opening.key.to_hex();
+/// A raw key: no stretching on each open. The statement holds the key, so it is wiped too.
+fn unlock(connection: &Connection, key: &FileKey) -> rusqlite::Result<()> {
+    let hex = key.to_hex();
     let key = Zeroizing::new(format!("PRAGMA key = \"x'{}'\"", hex.as_str()));
     connection.query_row("PRAGMA cipher_log_level = NONE", [], |_| Ok(()))?;
-    connection.query_row(&key, [], |_| Ok(()))?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.query_row(&key, [], |_| Ok(()))
+}
+
+fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result<()> {
+    unlock(connection, opening.key)?;
+    connection.busy_timeout(BUSY)?;
     // The first read decrypts: a wrong key or a damaged first page shows here.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

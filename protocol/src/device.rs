@@ -72,7 +72,7 @@ pub enum SyncStatus {
 /// What the server knows of a device's sync, on the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SyncFacts {
-    /// The last sync that succeeded; an empty pull and a live keep-alive count.
+    /// The latest moment up to which the device says that it has applied everything.
     pub last_sync: Option<Timestamp>,
     /// When the oldest change still waiting on the device was made.
     pub oldest_waiting: Option<Timestamp>,
@@ -86,6 +86,8 @@ pub struct SyncFacts {
     pub no_progress: bool,
     /// Two copies of the device claim to be it.
     pub quarantined: bool,
+    /// Its facility demands encryption, and it is not encrypted or does not say.
+    pub not_encrypted: bool,
 }
 
 /// Why a device is not SYNCED.
@@ -105,6 +107,8 @@ pub enum SyncReason {
     NoProgress,
     /// Two copies of the device claim to be it: it may push, not pull.
     Quarantined,
+    /// Its facility demands encryption, and it is not encrypted or does not say: it may push, not pull.
+    NotEncrypted,
     /// The last sync is too long ago.
     NoRecentSync,
     /// A change has waited too long on the device.
@@ -135,7 +139,8 @@ pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshold
         | SyncReason::CursorRefused
         | SyncReason::MirrorDiffers
         | SyncReason::NoProgress
-        | SyncReason::Quarantined => (2, SyncStatus::OutOfSync),
+        | SyncReason::Quarantined
+        | SyncReason::NotEncrypted => (2, SyncStatus::OutOfSync),
         SyncReason::NoRecentSync if since_sync(facts, now) > thresholds.out_of_sync_after => {
             (2, SyncStatus::OutOfSync)
         }
@@ -152,6 +157,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
     let holds = [
         (facts.last_sync.is_none(), SyncReason::NeverSynced),
         (facts.quarantined, SyncReason::Quarantined),
+        (facts.not_encrypted, SyncReason::NotEncrypted),
         (facts.wedged > 0, SyncReason::RefusedChanges),
         (facts.cursor_refused, SyncReason::CursorRefused),
         (facts.mirror_differs, SyncReason::MirrorDiffers),
@@ -199,6 +205,7 @@ mod tests {
             SyncFacts { mirror_differs: true, ..synced },
             SyncFacts { no_progress: true, ..synced },
             SyncFacts { quarantined: true, ..synced },
+            SyncFacts { not_encrypted: true, ..synced },
         ] {
             assert_eq!(status(broken, 1), SyncStatus::OutOfSync);
         }

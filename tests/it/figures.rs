@@ -1,6 +1,6 @@
 //! What an administrator sees: a facility's figures, a device's states, and the audit log.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::Lane;
 use carepost_protocol::id::AuditId;
@@ -68,15 +68,17 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     let shown = facility.device("Tablet").await?;
     assert_eq!(states(&shown), ("ACTIVE", "NEVER_SYNCED", false));
     device.pull_all(&device.mirror).await?;
-    let shown = facility.device("Tablet").await?;
-    assert_eq!(states(&shown), ("ACTIVE", "SYNCED", false), "no heartbeat yet: {shown}");
-    assert_eq!(shown["sync_reason"], Value::Null);
 
     let beat =
         async |queue| device.upstream.heartbeat(device.grant.device_id, &device.heartbeat(queue)).await;
     beat(QueueState { care: 2, oldest_age: Some(60), ..QueueState::default() }).await?;
-    let shown = facility.device("Tablet").await?;
+    let shown = until("the device to be in sync", PATIENCE, || async {
+        let shown = facility.device("Tablet").await?;
+        if shown["sync_status"] == "SYNCED" { Ok(shown) } else { bail!("{shown}") }
+    });
+    let shown = shown.await?;
     assert_eq!((states(&shown), &shown["waiting"]), (("ACTIVE", "SYNCED", true), &json!(2)));
+    assert_eq!(shown["sync_reason"], Value::Null);
     beat(QueueState { care: 2, oldest_age: Some(16 * 60), ..QueueState::default() }).await?;
     let shown = facility.device("Tablet").await?;
     assert_eq!(states(&shown), ("ACTIVE", "STALE", true));

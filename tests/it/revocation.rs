@@ -148,6 +148,7 @@ fn heartbeat(device: &Device) -> carepost_protocol::wire::heartbeat::Heartbeat {
         clock_quality: device.clock.stamp().1,
         mac_addresses: Vec::new(),
         encrypted: true,
+        encryption: None,
         reader: ReaderState::None,
         incarnation: device.outbox.incarnation(),
         queue: carepost_protocol::wire::heartbeat::QueueState {

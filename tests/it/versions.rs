@@ -1,15 +1,16 @@
 //! Agents one version of the protocol older and one newer than the server: both push, pull and beat, and
 //! what the server does not know it keeps to the byte.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use carepost_protocol::change::{Change, ChangeKind, Lane};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Actor;
 use carepost_protocol::wire::{VERSION, VERSION_HEADER};
 use carepost_tests::api::{Answer, Api};
-use carepost_tests::children::run;
+use carepost_tests::children::{run, until};
 use carepost_tests::device::{Chain, Device};
+use carepost_tests::kiosk::PATIENCE;
 use carepost_tests::scene::Scene;
 use carepost_tests::world::items;
 use reqwest::Method;
@@ -114,9 +115,14 @@ async fn an_agent_of_the_version_before_is_served() -> Result<()> {
     assert_eq!(agent.push(&chain.batch(&[second])?).await?, ["applied"]);
     let lines = agent.pull(&cursor(&lines)?).await?;
     assert_eq!((documents(&lines, "patients"), documents(&lines, "records")), (0, 1));
-    assert_eq!(agent.beat(&agent.least(&chain)).await?["state"], "ACTIVE");
-    let seen = scene.facility.device("hall").await?;
-    assert_eq!((&seen["sync_status"], &seen["is_online"]), (&json!("SYNCED"), &json!(true)), "{seen}");
+    let mut beat = agent.least(&chain);
+    beat["cursor"] = lines.last().context("no page")?["page"]["cursor"].clone();
+    assert_eq!(agent.beat(&beat).await?["state"], "ACTIVE");
+    let seen = until("the device to be in sync", PATIENCE, || async {
+        let seen = scene.facility.device("hall").await?;
+        if seen["sync_status"] == "SYNCED" { Ok(seen) } else { bail!("{seen}") }
+    });
+    assert_eq!(seen.await?["is_online"], true);
     scene.has_notes(id, &["From before".to_owned(), "And on".to_owned()]).await?;
     verifies(&scene, 2).await
 }

@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState};
 use carepost_tests::api::Api;
+use carepost_tests::children::until;
 use carepost_tests::device::Device;
 use carepost_tests::kiosk::PATIENCE;
 use carepost_tests::scene::Scene;
@@ -95,7 +96,12 @@ async fn a_device_that_differs_and_stands_still_says_why_it_is_out_of_sync() -> 
     let mut ill = Heartbeat { no_progress: Some(720), ..beat };
     ill.mirror = MirrorState { differs: vec!["records".to_owned()], refetches: 1 };
     hall.upstream.heartbeat(hall.grant.device_id, &ill).await?;
-    let seen = scene.facility.device("hall").await?;
+    // That it has the head is written within a second or so.
+    let seen = until("the device to have synced", PATIENCE, || async {
+        let seen = scene.facility.device("hall").await?;
+        if seen["last_sync"].is_null() { bail!("{seen}") } else { Ok(seen) }
+    });
+    let seen = seen.await?;
     assert_eq!(seen["sync_status"], "OUT_OF_SYNC");
     assert_eq!(seen["sync_reasons"], json!(["refused_changes", "mirror_differs", "no_progress"]));
     let words = seen["sync_reason"].as_str().context("no words")?;

@@ -63,7 +63,7 @@ impl Api {
 
     fn builder(ca: &[u8]) -> Result<ClientBuilder> {
         let trusted = Certificate::from_pem_bundle(ca)?;
-        Ok(Client::builder().tls_certs_only(trusted).timeout(Duration::from_secs(30)).no_proxy())
+        Ok(Client::builder().tls_certs_only(trusted).timeout(Duration::from_secs(60)).no_proxy())
     }
 
     fn of(base: &str, client: ClientBuilder) -> Result<Self> {

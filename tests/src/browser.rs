@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::children::{free_port, until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A window of headless Chromium with a profile of its own.
 pub struct Browser {

@@ -1,9 +1,11 @@
 //! The product's own programs, run as processes of their own.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -101,14 +103,14 @@ impl Running {
     /// SIGTERM, and waits until it has ended in good order.
     ///
     /// # Errors
-    /// When it does not end within ten seconds, or not with success.
+    /// When it does not end within a minute, or not with success.
     pub async fn stop(mut self) -> Result<()> {
         let Some(pid) = self.child.id() else { return Ok(()) };
         let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
         if !status.success() {
             bail!("cannot signal {}", self.name);
         }
-        let ended = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
         let status =
             ended.with_context(|| format!("{} ignores SIGTERM; its log:\n{}", self.name, self.log()))??;
         if !status.success() {
@@ -121,7 +123,7 @@ impl Running {
 /// Runs a program to its end: its exit code and output.
 ///
 /// # Errors
-/// When it cannot be started or takes longer than a minute.
+/// When it cannot be started or takes longer than three minutes.
 pub async fn run(
     program: &str,
     arguments: &[&str],
@@ -152,7 +154,7 @@ pub async fn run_with_input(
         // One that reads nothing may have ended already.
         let _ = stdin.write_all(input.as_bytes()).await;
     }
-    let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output())
+    let output = tokio::time::timeout(Duration::from_secs(180), child.wait_with_output())
         .await
         .with_context(|| format!("{program} {} hangs", arguments.join(" ")))??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -170,16 +172,23 @@ pub fn binary(program: &str) -> Result<PathBuf> {
     found.with_context(|| format!("{program} has not been built: run `cargo build --workspace` first"))
 }
 
-/// A loopback port that nobody listens on, below the range that outgoing connections use.
+/// A loopback port that nobody listens on, below the range that outgoing connections use. It is this
+/// process's until it ends, also while nothing listens there: what was stopped comes back to its own port.
 ///
 /// # Errors
 /// When none is found.
 pub fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    /// Locked as long as this process lives; the files are empty.
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("carepost-test-ports");
+    std::fs::create_dir_all(&folder)?;
     let start = u16::try_from(std::process::id() % 1_000).unwrap_or(0) * 11;
     for _ in 0..11_000 {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 11_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let file = File::options().create(true).append(true).open(folder.join(port.to_string()))?;
+        if file.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            HELD.lock().unwrap_or_else(PoisonError::into_inner).push(file);
             return Ok(port);
         }
     }

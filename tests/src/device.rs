@@ -117,7 +117,7 @@ impl Device {
         Chain { key: Arc::clone(&self.key), lane, incarnation, next_n: 1, head }
     }
 
-    /// A heartbeat with that queue.
+    /// A heartbeat with that queue, from an agent that does not say whether it is encrypted.
     #[must_use]
     pub fn heartbeat(&self, queue: QueueState) -> Heartbeat {
         Heartbeat {
@@ -127,10 +127,11 @@ impl Device {
             clock_quality: ClockQuality::Synced,
             mac_addresses: Vec::new(),
             encrypted: true,
+            encryption: None,
             reader: ReaderState::None,
             incarnation: self.outbox.incarnation(),
             queue,
-            cursor: None,
+            cursor: self.mirror.cursor().ok().flatten(),
             active_user: None,
             mirror: MirrorState::default(),
             no_progress: None,

@@ -68,8 +68,8 @@ pub enum SyncEvent {
         /// Where the mirror stands.
         cursor: Option<Cursor>,
     },
-    /// The server said elsewhere whether this device is quarantined.
-    Quarantined(bool),
+    /// The server said elsewhere whether, and why, this device is sent nothing.
+    Held(Option<Hold>),
     /// The operating system says that there is a network again.
     NetworkReturned,
     /// The server said elsewhere that this device is revoked.
@@ -81,6 +81,15 @@ pub enum SyncEvent {
 /// Tells one live stream from those before it, whose last words may come late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamId(pub(super) u64);
+
+/// Why a device pushes and is sent nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Two devices claim to be this one: an administrator has to decide.
+    Quarantined,
+    /// The facility demands encryption, and this device does not have it.
+    NotEncrypted,
+}
 
 /// What went wrong, by consequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,9 +118,8 @@ pub enum Trouble {
         /// What the server expects next of each lane, where it has less than it acknowledged.
         expects: Expects,
     },
-    /// Two devices claim to be this one: nothing is given until an administrator has decided. What is
-    /// pushed is taken.
-    Quarantined,
+    /// Nothing is given until that is over. What is pushed is taken.
+    Held(Hold),
     /// The server does not know or allow this device: wait, and say so.
     NotAllowed,
     /// The device's key is refused for good: stop.
@@ -127,7 +135,8 @@ impl Trouble {
         let next_n = problem.and_then(|problem| problem.next_n);
         match (problem.and_then(Problem::kind), next_n) {
             (Some(ProblemKind::DeviceRevoked), _) => return Self::Revoked,
-            (Some(ProblemKind::DeviceQuarantined), _) => return Self::Quarantined,
+            (Some(ProblemKind::DeviceQuarantined), _) => return Self::Held(Hold::Quarantined),
+            (Some(ProblemKind::NotEncrypted), _) => return Self::Held(Hold::NotEncrypted),
             (Some(ProblemKind::CursorRefused), _) => {
                 let expects = problem.and_then(|problem| problem.expects).unwrap_or_default();
                 return Self::CursorRefused { expects };

@@ -172,7 +172,7 @@ impl LaneState {
                 self.wait = Some(wait(&mut self.backoff, None, Wants::Network, at));
             }
             Trouble::Busy { retry_after } => self.pause(retry_after, at),
-            Trouble::NotAllowed | Trouble::Quarantined | Trouble::Local => self.pause(None, at),
+            Trouble::NotAllowed | Trouble::Held(_) | Trouble::Local => self.pause(None, at),
             Trouble::BatchRefused if sent > 1 => self.limit = sent / 2,
             Trouble::BatchRefused => self.broke_over_one(REFUSALS, well, at, out),
             Trouble::ChainBroken { .. } if self.mends >= MENDS => {

@@ -15,7 +15,7 @@
 //! - A server that was rewound gets again what it acknowledged. Where it has another history, the outbox
 //!   forks: but not before it is known of both lanes how far the histories are shared, so that nothing is
 //!   made anew that the server has.
-//! - A quarantined device pushes and does not pull.
+//! - A device that is quarantined, or not encrypted as its facility demands, pushes and does not pull.
 //!
 //! The engine holds counts, numbers and the cursor; the two files hold the rest.
 
@@ -32,7 +32,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS};
 
 use crate::backoff::{Backoff, LONGEST};
-pub use event::{Link, Load, StreamId, Stuck, SyncEffect, SyncEvent, Trouble};
+pub use event::{Hold, Link, Load, StreamId, Stuck, SyncEffect, SyncEvent, Trouble};
 use lane::LaneState;
 pub use progress::NO_PROGRESS;
 use progress::Progress;
@@ -40,8 +40,8 @@ use progress::Progress;
 /// A stream that is silent for longer is dead, whatever the connection says.
 pub const SILENCE: Duration = Duration::from_secs(2 * KEEP_ALIVE_SECONDS);
 
-/// How often a quarantined device asks whether it may pull again.
-const QUARANTINE_WAIT: Duration = Duration::from_secs(3 * 60);
+/// How often a device that is held asks whether it may pull again.
+const HOLD_WAIT: Duration = Duration::from_secs(3 * 60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ pub struct Engine {
     refetched: bool,
     /// The outbox is forking: nothing is pushed meanwhile.
     forking: bool,
-    quarantined: bool,
+    held: Option<Hold>,
     backoff: Backoff,
     /// When the server last did well at anything.
     well: Option<Duration>,
@@ -108,7 +108,7 @@ impl Default for Engine {
             applying: false,
             refetched: false,
             forking: false,
-            quarantined: false,
+            held: None,
             backoff: Backoff::new(FIRST_WAIT),
             well: None,
             progress: Progress::default(),
@@ -144,10 +144,10 @@ impl Engine {
         self.link
     }
 
-    /// Whether two devices claim to be this one, so that it may not pull.
+    /// Why it may not pull, if it may not.
     #[must_use]
-    pub const fn is_quarantined(&self) -> bool {
-        self.quarantined
+    pub const fn held(&self) -> Option<Hold> {
+        self.held
     }
 
     /// Why a lane needs a person, if it does.
@@ -230,7 +230,7 @@ impl Engine {
             SyncEvent::StreamEnded(_) | SyncEvent::StreamFailed(_, _) => {}
             SyncEvent::ServerHeard => self.answered(at),
             SyncEvent::MirrorWantsMore { cursor } => self.fetch_more(cursor, out),
-            SyncEvent::Quarantined(is) => self.told_quarantined(is),
+            SyncEvent::Held(held) => self.told_held(held),
             SyncEvent::NetworkReturned => self.network_returned(),
             SyncEvent::Revoked => self.stop(at, out),
             SyncEvent::Tick => {}
@@ -306,7 +306,7 @@ impl Engine {
             | Trouble::BatchRefused
             | Trouble::ChainBroken { .. }
             | Trouble::CursorRefused { .. }
-            | Trouble::Quarantined
+            | Trouble::Held(_)
             | Trouble::NotAllowed => self.answered(at),
         }
         let well = self.well;
@@ -334,10 +334,10 @@ impl Engine {
                 self.care.expected(expects.care, out);
                 self.audit.expected(expects.audit, out);
             }
-            Trouble::Quarantined => {
+            Trouble::Held(hold) => {
                 self.answered(at);
-                self.quarantined = true;
-                self.stream_down(at, Wants::Patience, Some(QUARANTINE_WAIT));
+                self.held = Some(hold);
+                self.stream_down(at, Wants::Patience, Some(HOLD_WAIT));
             }
             Trouble::Local => self.stream_down(at, Wants::Patience, None),
             Trouble::Busy { retry_after } => {
@@ -382,7 +382,7 @@ impl Engine {
     fn stream_works(&mut self, at: Moment) {
         self.backoff.reset();
         self.refetched = false;
-        self.quarantined = false;
+        self.held = None;
         self.synced(at);
     }
 
@@ -422,15 +422,15 @@ impl Engine {
         }
     }
 
-    /// A quarantine that is over ends the wait; one that begins ends the stream, which the server does.
-    const fn told_quarantined(&mut self, is: bool) {
-        if self.quarantined && !is {
+    /// What is over ends the wait; what begins ends the stream, which the server does.
+    const fn told_held(&mut self, held: Option<Hold>) {
+        if self.held.is_some() && held.is_none() {
             self.backoff.reset();
             if let Stream::Down { wait } = &mut self.stream {
                 *wait = None;
             }
         }
-        self.quarantined = is;
+        self.held = held;
     }
 
     fn network_returned(&mut self) {

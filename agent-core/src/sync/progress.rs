@@ -56,10 +56,10 @@ impl Engine {
         }
     }
 
-    /// A quarantined device is not expected to pull.
+    /// A device that is held is not expected to pull.
     const fn has_to_move(&self) -> bool {
         let follows = matches!(self.stream, Stream::Up { opened: true, .. }) && self.progress.at_head;
         let waits = self.care.waiting || self.audit.waiting || self.forking;
-        matches!(self.link, Link::Online { .. }) && (waits || !(follows || self.quarantined))
+        matches!(self.link, Link::Online { .. }) && (waits || !(follows || self.held.is_some()))
     }
 }

@@ -195,7 +195,7 @@ fn only_a_transport_error_means_offline() {
         Trouble::Local,
         Trouble::ChainBroken { next_n: 1, shared_n: None },
         Trouble::ChainBroken { next_n: 9, shared_n: Some(4) },
-        Trouble::Quarantined,
+        Trouble::Held(Hold::Quarantined),
         REFUSED,
     ] {
         let mut device = Device::online();
@@ -386,19 +386,21 @@ fn a_rewound_server_gets_its_lanes_again_and_gives_everything_afresh() {
 }
 
 #[test]
-fn a_quarantined_device_pushes_and_asks_now_and_then_whether_it_may_pull() {
-    let mut device = Device::online();
-    device.check(StreamFailed(StreamId(1), Trouble::Quarantined), "");
-    assert!(device.engine.is_quarantined());
-    device.check(Saved(Care), "push-care(1000)");
-    device.check(pushed(Care, 0), "");
-    device.check_after(179_999, "");
-    device.check_after(1, "open2@7");
-    device.check(StreamFailed(StreamId(2), Trouble::Quarantined), "");
-    device.check_after(20_000, "");
-    device.check(SyncEvent::Quarantined(true), "");
-    device.check(SyncEvent::Quarantined(false), "open3@7");
-    assert!(!device.engine.is_quarantined());
+fn a_device_that_is_held_pushes_and_asks_now_and_then_whether_it_may_pull() {
+    for hold in [Hold::Quarantined, Hold::NotEncrypted] {
+        let mut device = Device::online();
+        device.check(StreamFailed(StreamId(1), Trouble::Held(hold)), "");
+        assert_eq!(device.engine.held(), Some(hold));
+        device.check(Saved(Care), "push-care(1000)");
+        device.check(pushed(Care, 0), "");
+        device.check_after(179_999, "");
+        device.check_after(1, "open2@7");
+        device.check(StreamFailed(StreamId(2), Trouble::Held(hold)), "");
+        device.check_after(20_000, "");
+        device.check(SyncEvent::Held(Some(hold)), "");
+        device.check(SyncEvent::Held(None), "open3@7");
+        assert_eq!(device.engine.held(), None);
+    }
 }
 
 #[test]

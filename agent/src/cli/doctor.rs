@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use carepost_agent_core::clock::{AHEAD, EARLIEST};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{Exposure, ReaderState};
 use serde_json::json;
 
 use super::{Outcome, say};
@@ -47,6 +47,7 @@ pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let mut findings = vec![mode(config), hardware(config), seal(), page(config)];
     let (found, clock) = state(config, &runtime);
     findings.extend(found);
+    findings.extend(encryption(config));
     // A running agent holds the floor: then the device's clock has to do.
     let clock = clock.unwrap_or_else(|| Arc::new(Clock::new(None)));
     let (found, server_time) = runtime.block_on(server(config, &clock));
@@ -212,7 +213,7 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
                         (false, []) => "still loading".to_owned(),
                     };
                     let words = format!(
-                        "both open, encrypted; mirror {state}; {} entries wait, {} need attention",
+                        "both open; mirror {state}; {} entries wait, {} need attention",
                         counts.care, counts.wedged
                     );
                     let wrong = counts.wedged > 0 || !differs.is_empty();
@@ -226,6 +227,27 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
         Err(error) => vec![finding("enrolled", Verdict::Wrong, error.to_string())],
     };
     (findings, Some(opened.clock))
+}
+
+/// What of an enrolled device rests in the clear, whether or not its agent runs.
+fn encryption(config: &Config) -> Option<Finding> {
+    let measured = match Opened::beside(config) {
+        Ok(opened) => opened?.encryption(),
+        // It is said already.
+        Err(_) => return None,
+    };
+    if measured.is_complete() {
+        let words =
+            "the files open with their keys and not without; the directory is private, no swap in the clear";
+        return Some(finding("encrypted", Verdict::Well, words));
+    }
+    let verdict = match config.mode {
+        Mode::Production => Verdict::Wrong,
+        Mode::Demo => Verdict::Mind,
+    };
+    let words: Vec<String> = measured.exposed.iter().map(Exposure::words).collect();
+    let words = format!("NOT: {}. A facility that demands encryption sends it nothing", words.join("; "));
+    Some(finding("encrypted", verdict, words))
 }
 
 /// Whether the server is reached over TLS that this device trusts, and what time it says it is. The

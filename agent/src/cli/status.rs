@@ -33,6 +33,7 @@ pub(super) fn status(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
     let wedged = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
     let ill = status.get("quarantined") == Some(&Value::Bool(true))
+        || status.get("must_encrypt") == Some(&Value::Bool(true))
         || status.get("no_progress_seconds").is_some()
         || status.get("differs").is_some();
     Ok(match (text("state"), text("link")) {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
 use tokio::sync::watch;
 
 use crate::badge::{BadgeEvent, Feedback};
@@ -39,6 +39,7 @@ pub use ward::{Ward, WardParts};
 pub struct Desk {
     standing: Mutex<Standing>,
     signals: Mutex<Signals>,
+    encryption: Mutex<Option<Encryption>>,
     changes: watch::Sender<u64>,
     clock: Arc<Clock>,
 }
@@ -70,6 +71,7 @@ impl Desk {
         Self {
             standing: Mutex::new(standing),
             signals: Mutex::new(Signals { link, reader, sync: SyncView::default() }),
+            encryption: Mutex::default(),
             changes: watch::Sender::new(0),
             clock,
         }
@@ -100,6 +102,7 @@ impl Desk {
             sync,
             storage_trouble: None,
             reader,
+            encryption: lock(&self.encryption).clone(),
         };
         if let Standing::Enrolled(ward) = self.standing() {
             ward.report(&mut status);
@@ -162,6 +165,16 @@ impl Desk {
     #[must_use]
     pub fn sync(&self) -> SyncView {
         lock(&self.signals).sync
+    }
+
+    /// What of this device rests in the clear now; says whether that is news.
+    pub fn set_encryption(&self, measured: Encryption) -> bool {
+        let measured = Some(measured);
+        let differs = std::mem::replace(&mut *lock(&self.encryption), measured.clone()) != measured;
+        if differs {
+            self.changed();
+        }
+        differs
     }
 
     /// The badge reader came or went.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use carepost_agent_core::sync::Hold;
 use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
 use carepost_protocol::wire::push::MAX_CHANGES;
 use carepost_protocol::workflow::{FieldError, Workflow};
 use ring::digest;
@@ -161,6 +162,8 @@ pub struct StatusLine {
     pub storage_trouble: Option<String>,
     /// The badge reader.
     pub reader: ReaderState,
+    /// What of this device rests in the clear; none before it was measured.
+    pub encryption: Option<Encryption>,
 }
 
 /// How the sync is.
@@ -168,8 +171,8 @@ pub struct StatusLine {
 pub struct SyncView {
     /// Lanes whose first waiting entry the server does not take: each needs a person.
     pub stuck: u64,
-    /// Two devices claim to be this one: it sends and receives nothing new.
-    pub quarantined: bool,
+    /// Why it sends and receives nothing new, if it does not.
+    pub held: Option<Hold>,
     /// For how long nothing has moved, though the server is reached, where that is long.
     pub still: Option<Duration>,
     /// A long queue on its way.

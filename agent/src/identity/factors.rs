@@ -173,7 +173,8 @@ fn is_bogus(value: &str) -> bool {
     digits.all(|digit| Some(digit) == first) || BOGUS.contains(&value)
 }
 
-fn mac_addresses(root: &Path) -> Vec<String> {
+/// The addresses of all network interfaces there are now, sorted.
+pub(crate) fn mac_addresses(root: &Path) -> Vec<String> {
     let mut found: Vec<String> = if root == Path::new("/") {
         mac_address::MacAddressIterator::new()
             .map(|addresses| addresses.map(|address| address.to_string().to_ascii_lowercase()).collect())

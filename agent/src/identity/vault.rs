@@ -155,6 +155,12 @@ impl Vault {
         Ok(Self { directory, seal, device_key, mirror_key, outbox_key, _lock: lock })
     }
 
+    /// Where all of it is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The device's key.
     #[must_use]
     pub fn device_key(&self) -> &Arc<DeviceKey> {

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::Kiosk;
 use crate::desk::{Link, Screen, Sending};
+use carepost_agent_core::sync::Hold;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{Encryption, Exposure, ReaderState};
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -31,6 +32,14 @@ pub(super) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     sending: Option<String>,
     quarantined: bool,
+    /// Whether all that rests on this device is encrypted; none before that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encrypted: Option<bool>,
+    /// What is not, and what to do about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exposed: Vec<String>,
+    /// The facility demands encryption and this device does not have it: it receives nothing new.
+    must_encrypt: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     no_progress_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +70,10 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         differs: line.differs,
         loaded_percent: line.sync.loaded.filter(|_| line.loading),
         sending: line.sync.sending.map(|Sending { sent, total }| format!("{sent} of {total}")),
-        quarantined: line.sync.quarantined,
+        quarantined: line.sync.held == Some(Hold::Quarantined),
+        encrypted: line.encryption.as_ref().map(Encryption::is_complete),
+        exposed: line.encryption.iter().flat_map(|it| &it.exposed).map(Exposure::words).collect(),
+        must_encrypt: line.sync.held == Some(Hold::NotEncrypted),
         no_progress_seconds: line.sync.still.map(|still| still.as_secs()),
         storage_trouble: line.storage_trouble,
         reader: line.reader,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use carepost_agent_core::sync::Hold;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
 
 use crate::desk::view::{Link, Sending, StatusLine};
 
@@ -81,11 +82,7 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     let (attention, look) = (needs(line.wedged, "needs attention"), needs(line.reviews, "needs a look"));
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
-    if line.sync.quarantined {
-        let words = "Two devices claim to be this one. What you chart is still sent, but nothing new arrives \
-                     here. Call IT.";
-        sentences.push(Sentence::plain(Weight::Trouble, words));
-    }
+    sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));
     if let Some(still) = line.sync.still {
         let words = format!(
             "Connected, but nothing has been sent or received for {}. What you chart is kept here. Call IT.",
@@ -99,6 +96,18 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     sentences.extend(loading(line));
     sentences.extend(differs(&line.differs));
     sentences
+}
+
+fn held(hold: Hold, encryption: Option<&Encryption>) -> Sentence {
+    let why = match hold {
+        Hold::Quarantined => "Two devices claim to be this one",
+        Hold::NotEncrypted => "This facility serves encrypted devices only, and this one is not encrypted",
+    };
+    let exposed = encryption.filter(|_| hold == Hold::NotEncrypted).map_or(&[][..], |it| &it.exposed);
+    let reasons: String = exposed.iter().map(|exposure| format!(" ({})", exposure.words())).collect();
+    let words =
+        format!("{why}{reasons}. What you chart is still sent, but nothing new arrives here. Call IT.");
+    Sentence::plain(Weight::Trouble, words)
 }
 
 fn differs(collections: &[Collection]) -> Option<Sentence> {
@@ -233,6 +242,8 @@ pub(super) fn day(date: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use carepost_protocol::wire::heartbeat::{Exposed, Exposure};
+
     use super::*;
     use crate::desk::SyncView;
 
@@ -248,6 +259,7 @@ mod tests {
             sync: SyncView::default(),
             storage_trouble: None,
             reader: ReaderState::Ready,
+            encryption: None,
         }
     }
 
@@ -264,7 +276,7 @@ mod tests {
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
         let sync = SyncView::default();
         let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
-        let cases: [(StatusLine, &[&str]); 16] = [
+        let cases: [(StatusLine, &[&str]); 17] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (
@@ -322,9 +334,22 @@ mod tests {
                 &["Connected. Sending 12,000 of 50,000."],
             ),
             (
-                StatusLine { sync: SyncView { quarantined: true, ..sync }, ..calm() },
+                StatusLine { sync: SyncView { held: Some(Hold::Quarantined), ..sync }, ..calm() },
                 &[
                     "Two devices claim to be this one. What you chart is still sent, but nothing new arrives here. Call IT.",
+                    "Connected. Everything is sent.",
+                ],
+            ),
+            (
+                StatusLine {
+                    sync: SyncView { held: Some(Hold::NotEncrypted), ..sync },
+                    encryption: Some(Encryption {
+                        exposed: vec![Exposure { what: Exposed::PlainSwap, place: "/dev/sda3".to_owned() }],
+                    }),
+                    ..calm()
+                },
+                &[
+                    "This facility serves encrypted devices only, and this one is not encrypted (/dev/sda3 is a swap in the clear: switch it off (swapoff, and remove it from /etc/fstab), use zram, or put it on dm-crypt). What you chart is still sent, but nothing new arrives here. Call IT.",
                     "Connected. Everything is sent.",
                 ],
             ),

@@ -72,13 +72,22 @@ pub(super) fn cursor(connection: &Connection) -> Result<Option<Cursor>, MirrorEr
     Ok(row.map(|(epoch, seq): (i64, i64)| Cursor { epoch: unsigned(epoch), seq: unsigned(seq) }))
 }
 
+/// The server's proof of the cursor.
+pub(super) fn proof(connection: &Connection) -> Result<Option<String>, MirrorError> {
+    let sql = "SELECT proof FROM state WHERE epoch IS NOT NULL";
+    let row = connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+    Ok(row.flatten())
+}
+
 fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, MirrorError> {
     let before = copies::load(connection)?;
     let mut copies = before.clone();
     write_documents(connection, page, &mut copies, end.server_time.as_millis())?;
-    connection
-        .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
-        .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
+    connection.prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?")?.execute(params![
+        signed(end.cursor.epoch),
+        signed(end.cursor.seq),
+        end.proof
+    ])?;
     let mut at_head = AtHead::default();
     for copy in &mut copies {
         if end.refetched.iter().any(|name| name == copy.collection.name()) {

@@ -138,6 +138,8 @@ pub enum Found {
 pub struct Beginning {
     /// The cursor; none is the beginning.
     pub cursor: Option<Cursor>,
+    /// The server's proof of it.
+    pub proof: Option<String>,
     /// The collections to be sent again from theirs.
     pub refetch: Vec<Collection>,
 }
@@ -150,6 +152,7 @@ impl Beginning {
         Standing {
             // Whoever begins at the beginning gets everything.
             refetch: (!names.is_empty() && self.cursor.is_some()).then(|| names.join(",")),
+            proof: self.proof.clone(),
             ..Standing::at(self.cursor)
         }
     }
@@ -199,7 +202,8 @@ impl Mirror {
             let copies = copies::load(writer)?;
             let refetch = copies.into_iter().filter(|copy| copy.brought < copy.pass);
             let refetch = refetch.map(|copy| copy.collection).collect();
-            let beginning = Beginning { cursor: apply::cursor(writer)?, refetch };
+            let (cursor, proof) = (apply::cursor(writer)?, apply::proof(writer)?);
+            let beginning = Beginning { cursor, proof, refetch };
             self.begun_anew.store(false, Ordering::Release);
             self.wants_more.store(false, Ordering::Release);
             Ok(beginning)

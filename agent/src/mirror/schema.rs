@@ -16,6 +16,7 @@ use carepost_protocol::record::Collection;
 ///
 ///    A file from before has no elements, so its collections begin a pass: they stay readable, and are
 ///    fetched again with the next stream.
+/// 3. `proof` is the server's proof of the cursor, where it gave one.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -70,6 +71,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (collection, mended)
     ) STRICT, WITHOUT ROWID;
 ",
+    "ALTER TABLE state ADD COLUMN proof TEXT;",
 ];
 
 /// A collection that this file does not know yet. After the first page it has to be fetched, because an

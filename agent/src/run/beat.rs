@@ -1,25 +1,37 @@
-//! What a heartbeat says of this device.
+//! What a heartbeat says of this device: nothing that was not measured for it.
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use carepost_protocol::change::Lane;
-use carepost_protocol::wire::heartbeat::{Heartbeat, MAX_REFUSED, QueueState};
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, MAX_REFUSED, QueueState};
 
 use super::opened::Opened;
 use crate::desk::{Desk, Ward};
+use crate::identity::factors::mac_addresses;
 
 /// How this device is. Nothing has moved for `still`, if that is long.
-pub(super) fn describe(opened: &Opened, desk: &Desk, ward: &Ward, still: Option<Duration>) -> Heartbeat {
+///
+/// # Errors
+/// When one of its files cannot be read: rather than that nothing waits and nothing differs, it says nothing.
+pub(super) fn describe(
+    opened: &Opened,
+    desk: &Desk,
+    ward: &Ward,
+    still: Option<Duration>,
+) -> anyhow::Result<Heartbeat> {
     let clock = &opened.clock;
-    let counts = ward.outbox().counts().unwrap_or_default();
-    let refused = ward.outbox().wedged(MAX_REFUSED).unwrap_or_default();
-    Heartbeat {
+    let counts = ward.outbox().counts().context("what waits cannot be counted")?;
+    let refused = ward.outbox().wedged(MAX_REFUSED).context("what was refused cannot be read")?;
+    let encryption = measured(opened, desk);
+    Ok(Heartbeat {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock.monotonic().saturating_sub(opened.started).as_secs(),
         device_time: clock.uncorrected(),
         clock_quality: clock.stamp().1,
-        mac_addresses: opened.factors.mac_addresses().to_vec(),
-        encrypted: true,
+        mac_addresses: mac_addresses(&opened.root),
+        encrypted: encryption.is_complete(),
+        encryption: Some(encryption),
         reader: desk.reader(),
         incarnation: ward.outbox().incarnation(),
         queue: QueueState {
@@ -28,10 +40,21 @@ pub(super) fn describe(opened: &Opened, desk: &Desk, ward: &Ward, still: Option<
             wedged: counts.wedged + desk.sync().stuck,
             oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
         },
-        cursor: ward.mirror().cursor().ok().flatten(),
+        cursor: ward.mirror().cursor().context("where the mirror stands cannot be read")?,
         active_user: ward.active_user(),
-        mirror: ward.mirror().agreement().unwrap_or_default(),
+        mirror: ward.mirror().agreement().context("how the mirror agrees cannot be read")?,
         no_progress: still.map(|still| still.as_secs()),
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
+    })
+}
+
+/// What of this device rests in the clear now; the kiosk is told, and the log when it is news.
+pub(super) fn measured(opened: &Opened, desk: &Desk) -> Encryption {
+    let encryption = opened.encryption();
+    if desk.set_encryption(encryption.clone()) {
+        for exposure in &encryption.exposed {
+            tracing::warn!("not encrypted: {}", exposure.words());
+        }
     }
+    encryption
 }

@@ -130,20 +130,18 @@ pub(super) fn fork(outbox: &Outbox, shared: Diverged, now: Timestamp) -> SyncEve
     }
 }
 
-/// Reads a live stream to its end: how it ended. With `refetch` everything is pulled again.
+/// Reads a live stream to its end: how it ended. `stands` says where it begins.
 pub(super) async fn read_stream(
-    ward: &Arc<Ward>,
+    stands: impl FnOnce() -> anyhow::Result<Standing> + Send + 'static,
     upstream: &Upstream,
     stream: StreamId,
-    refetch: bool,
     reports: &mpsc::Sender<Report>,
 ) -> SyncEvent {
     let failed = |error: &UpstreamError| {
         tracing::info!(%error, "the live stream ended");
         SyncEvent::StreamFailed(stream, trouble(error))
     };
-    let at = Arc::clone(ward);
-    let standing = match spawn_blocking(move || standing(&at, refetch)).await {
+    let standing = match spawn_blocking(stands).await {
         Ok(Ok(standing)) => standing,
         Ok(Err(error)) => {
             tracing::error!(error = format!("{error:#}"), "where this device stands cannot be read");
@@ -181,8 +179,8 @@ pub(super) async fn read_stream(
 }
 
 /// Where the device stands. The mirror itself says so: it may have been made anew since the engine heard
-/// of it.
-fn standing(ward: &Ward, refetch: bool) -> anyhow::Result<Standing> {
+/// of it. With `refetch` everything is pulled again.
+pub(super) fn standing(ward: &Ward, refetch: bool, encrypted: bool) -> anyhow::Result<Standing> {
     if refetch {
         ward.mirror().refetch()?;
     }
@@ -191,6 +189,7 @@ fn standing(ward: &Ward, refetch: bool) -> anyhow::Result<Standing> {
         incarnation: Some(position.incarnation),
         care: position.care,
         audit: position.audit,
+        encrypted: Some(encrypted),
         ..ward.mirror().beginning()?.standing()
     })
 }

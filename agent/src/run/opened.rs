@@ -1,17 +1,20 @@
 //! What is on the disk: the vault, the clock's floor, and the two files.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use carepost_protocol::id::BootId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::Grant;
+use carepost_protocol::wire::heartbeat::Encryption;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::identity::exposure;
 use crate::identity::seal::Credential;
 use crate::identity::vault::Kept;
 use crate::identity::{Factors, Vault};
@@ -24,6 +27,8 @@ use crate::upstream::{Credentials, Upstream};
 pub(crate) struct Opened {
     pub(crate) vault: Vault,
     pub(crate) factors: Factors,
+    /// Where the hardware is read from.
+    pub(crate) root: PathBuf,
     pub(crate) clock: Arc<Clock>,
     /// This run of the process.
     pub(crate) boot: BootId,
@@ -56,7 +61,7 @@ impl Opened {
         let factors = Factors::read(&config.identity.factors_root)?;
         let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
         let vault = Vault::open(&config.state_dir, &factors, credential.as_ref())?;
-        Self::with(vault, factors)
+        Self::with(vault, factors, config)
     }
 
     /// Opens an enrolled device's state directory beside the agent that runs on it; none when it is not
@@ -65,17 +70,18 @@ impl Opened {
         let factors = Factors::read(&config.identity.factors_root)?;
         let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
         let vault = Vault::beside(&config.state_dir, &factors, credential.as_ref())?;
-        vault.map(|vault| Self::with(vault, factors)).transpose()
+        vault.map(|vault| Self::with(vault, factors, config)).transpose()
     }
 
-    fn with(vault: Vault, factors: Factors) -> anyhow::Result<Self> {
+    fn with(vault: Vault, factors: Factors, config: &Config) -> anyhow::Result<Self> {
         // The grant bears a time of the server as well: one that stands should the floor be lost.
         let granted = vault.grant().ok().flatten().map(|grant| grant.server_time);
         let floor = vault.kept::<Timestamp>(Kept::Clock)?.max(granted);
         let clock = Arc::new(Clock::new(floor));
         let boot = BootId::new(clock.now(), clock.random());
         let started = clock.monotonic();
-        Ok(Self { vault, factors, clock, boot, started })
+        let root = config.identity.factors_root.clone();
+        Ok(Self { vault, factors, root, clock, boot, started })
     }
 
     /// The server, reached with this device's key. `boot` is given by the agent that runs, and by no
@@ -123,6 +129,11 @@ impl Opened {
             max_mib: config.outbox.max_mib,
             now: self.clock.now(),
         })?)
+    }
+
+    /// What of this device rests in the clear, as it is now.
+    pub(crate) fn encryption(&self) -> Encryption {
+        exposure::measure(&self.vault, &self.root)
     }
 
     pub(crate) fn is_revoked(&self) -> anyhow::Result<bool> {

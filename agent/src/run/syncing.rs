@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_agent_core::heartbeat::{Heart, HeartbeatEffect, HeartbeatEvent};
-use carepost_agent_core::sync::{Engine, Link, Load, StreamId, SyncEffect, SyncEvent, Trouble};
+use carepost_agent_core::sync::{Engine, Hold, Link, Load, StreamId, SyncEffect, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::UserId;
@@ -17,8 +17,8 @@ use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
-use super::beat::describe;
-use super::exchange::{Acknowledged, apply, fork, push_batch, read_stream, trouble};
+use super::beat::{describe, measured};
+use super::exchange::{Acknowledged, apply, fork, push_batch, read_stream, standing, trouble};
 use super::opened::Opened;
 use crate::desk::{Desk, Sending, SyncView, Ward};
 use crate::mirror::MirrorError;
@@ -50,6 +50,8 @@ pub(super) enum Report {
     Elsewhere,
     /// The network of this device changed.
     Network,
+    /// There was no heartbeat: what it would have said cannot be read.
+    Unsaid,
     /// A heartbeat was answered, or not.
     Beat { reply: Result<HeartbeatReply, UpstreamError>, sent_at: Duration },
 }
@@ -85,6 +87,7 @@ pub(super) async fn sync(
         view: SyncView::default(),
         trouble: None,
         next_prune: opened.clock.monotonic(),
+        told_epoch: None,
     };
     uplink.start().await?;
     let clock = Arc::clone(&opened.clock);
@@ -130,6 +133,8 @@ struct Uplink {
     /// Why the server is not reached, as it was last logged.
     trouble: Option<String>,
     next_prune: Duration,
+    /// Of which epoch the server was told that all of it is here.
+    told_epoch: Option<u64>,
 }
 
 impl Uplink {
@@ -202,6 +207,10 @@ impl Uplink {
                 let at_head = end.reaches_head();
                 self.view.loaded = SyncView::loaded(end.cursor.seq, end.head);
                 self.engine(SyncEvent::PageApplied { cursor, at_head });
+                if at_head && self.told_epoch.replace(cursor.epoch) != Some(cursor.epoch) {
+                    // That the copy is complete now is not held back for a minute.
+                    self.heart(HeartbeatEvent::Changed);
+                }
                 self.retry_unsaved();
                 self.desk.changed();
             }
@@ -224,6 +233,7 @@ impl Uplink {
                 self.server_said(server_time, None);
                 self.engine(SyncEvent::KeepAlive(stream));
             }
+            Report::Unsaid => self.heart(HeartbeatEvent::Done),
             Report::Beat { reply, sent_at } => self.beaten(reply, sent_at),
         }
     }
@@ -261,12 +271,14 @@ impl Uplink {
                 self.server_said(reply.server_time, Some(sent_at));
                 match reply.state {
                     DeviceState::Revoked => return self.engine(SyncEvent::Revoked),
-                    DeviceState::Quarantined => self.engine(SyncEvent::Quarantined(true)),
+                    DeviceState::Quarantined => self.engine(SyncEvent::Held(Some(Hold::Quarantined))),
                     DeviceState::Active
                     | DeviceState::Expected
                     | DeviceState::Pending
                     | DeviceState::Retiring
-                    | DeviceState::Retired => self.engine(SyncEvent::Quarantined(false)),
+                    | DeviceState::Retired => {
+                        self.engine(SyncEvent::Held(reply.must_encrypt.then_some(Hold::NotEncrypted)));
+                    }
                 }
                 self.engine(SyncEvent::ServerHeard);
                 self.settle_refused(reply.settled);
@@ -320,16 +332,16 @@ impl Uplink {
     fn show(&mut self) {
         let stuck = Lane::ALL.into_iter().filter(|lane| self.engine.stuck(*lane).is_some()).count();
         let still = self.engine.no_progress(self.opened.clock.monotonic());
-        let ill = |view: &SyncView| (view.quarantined, view.still.is_some());
+        let ill = |view: &SyncView| (view.held, view.still.is_some());
         let before = ill(&self.view);
         self.view.stuck = u64::try_from(stuck).unwrap_or(u64::MAX);
-        self.view.quarantined = self.engine.is_quarantined();
+        self.view.held = self.engine.held();
         // In whole minutes: the page is not drawn again for each second.
         self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));
         self.desk.set_sync(self.view);
         if ill(&self.view) != before {
             tracing::warn!(
-                quarantined = self.view.quarantined,
+                held = ?self.view.held,
                 stands_still = self.view.still.is_some(),
                 "the sync"
             );
@@ -412,10 +424,12 @@ impl Uplink {
         if let Some(task) = self.stream.take() {
             task.abort();
         }
-        let (ward, upstream, reports) = (Arc::clone(&self.ward), self.upstream.clone(), self.reports.clone());
+        let (upstream, reports) = (self.upstream.clone(), self.reports.clone());
+        let (opened, desk, ward) = (Arc::clone(&self.opened), Arc::clone(&self.desk), Arc::clone(&self.ward));
         let refetch = std::mem::take(&mut self.refetch);
+        let stands = move || standing(&ward, refetch, measured(&opened, &desk).is_complete());
         self.stream = Some(self.tasks.spawn(async move {
-            let event = read_stream(&ward, &upstream, stream, refetch, &reports).await;
+            let event = read_stream(stands, &upstream, stream, &reports).await;
             let _ = reports.send(Report::Sync(event)).await;
         }));
     }
@@ -526,10 +540,17 @@ impl Uplink {
         let still = self.engine.no_progress(clock.monotonic());
         self.tasks.spawn(async move {
             let said = spawn_blocking(move || describe(&opened, &desk, &ward, still)).await;
-            let Ok(heartbeat) = said else { return };
-            let sent_at = clock.monotonic();
-            let reply = upstream.heartbeat(device, &heartbeat).await;
-            let _ = reports.send(Report::Beat { reply, sent_at }).await;
+            let report = match said.map_err(anyhow::Error::from).flatten() {
+                Ok(heartbeat) => {
+                    let sent_at = clock.monotonic();
+                    Report::Beat { reply: upstream.heartbeat(device, &heartbeat).await, sent_at }
+                }
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "this heartbeat is left out");
+                    Report::Unsaid
+                }
+            };
+            let _ = reports.send(report).await;
         });
     }
 }

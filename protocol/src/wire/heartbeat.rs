@@ -22,8 +22,11 @@ pub struct Heartbeat {
     pub clock_quality: ClockQuality,
     /// The addresses of all its network interfaces: a change is an alert (S1-25).
     pub mac_addresses: Vec<String>,
-    /// Whether the files on the device are encrypted (S1-26).
+    /// Whether what rests on the device is encrypted (S1-26): [`Encryption::is_complete`] in one word.
     pub encrypted: bool,
+    /// What it measured of that; none from an agent that did not measure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// The state of its badge reader.
     pub reader: ReaderState,
     /// The life of its outbox.
@@ -50,6 +53,74 @@ pub struct Heartbeat {
 
 /// The most refused changes that a heartbeat names.
 pub const MAX_REFUSED: usize = 100;
+
+/// What of a device rests in the clear, or could be read by others.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Encryption {
+    /// Everything that was found; empty when all is encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<Exposure>,
+}
+
+/// Something that rests in the clear, or could be read by others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Exposure {
+    /// What.
+    pub what: Exposed,
+    /// Where: a path, a device.
+    #[serde(rename = "where")]
+    pub place: String,
+}
+
+/// A way to what should be encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Exposed {
+    /// A file opens without its key.
+    PlainFile,
+    /// What is in memory may be written to a swap that is neither compressed memory nor on dm-crypt.
+    PlainSwap,
+    /// Others than the agent may enter the directory of its files, or replace it.
+    OpenDirectory,
+    /// It could not be measured, which counts as exposed; or a way that this build does not know.
+    #[serde(other)]
+    Unmeasured,
+}
+
+impl Encryption {
+    /// Whether all that rests on the device is encrypted.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.exposed.is_empty()
+    }
+}
+
+impl Exposure {
+    /// What is wrong and what to do about it.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self { what, place } = self;
+        match what {
+            Exposed::PlainFile => format!(
+                "{place} opens without its key: stop the agent, keep the file for salvage, and enroll the device anew"
+            ),
+            Exposed::PlainSwap => format!(
+                "{place} is a swap in the clear: switch it off (swapoff, and remove it from /etc/fstab), use zram, \
+                 or put it on dm-crypt"
+            ),
+            Exposed::OpenDirectory => format!(
+                "{place} may be entered or replaced by others: chown it to the agent's user, and chmod 0700 (0755 \
+                 for what is above the state directory)"
+            ),
+            Exposed::Unmeasured => {
+                format!("{place} could not be measured: see the agent's log, and update the agent")
+            }
+        }
+    }
+}
 
 /// How well a mirror and the server's feed agree.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -117,6 +188,10 @@ pub struct HeartbeatReply {
     /// way that this build does not know is passed over: it still waits for whoever understands it.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known")]
     pub settled: Vec<SettledChange>,
+    /// The facility demands encryption and the device does not have it: it is sent nothing until it says
+    /// otherwise. What it pushes is taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub must_encrypt: bool,
 }
 
 /// What has become of a refused change.

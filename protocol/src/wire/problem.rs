@@ -107,6 +107,9 @@ problems! {
     /// Two copies of the device claim to be it.
     DeviceQuarantined = "device-quarantined", 403, "Device quarantined",
         "Two devices claim to be this one. Pushing goes on; an administrator has to find the copy, then release or deactivate the device.";
+    /// The facility demands encryption, and the device is not encrypted or does not say.
+    NotEncrypted = "not-encrypted", 403, "Device not encrypted",
+        "This facility serves encrypted devices only. Pushing goes on; run carepost-agent doctor on the device and do what it says, or update its agent.";
     /// The facility's documents are more than the device may hold.
     OverBudget = "over-budget", 403, "More than this device may hold",
         "Raise sync.max_documents in the server's configuration, or give the device a narrower view.";

@@ -53,6 +53,12 @@ pub struct Standing {
     /// The last number of its audit lane that the server has acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<u64>,
+    /// The [proof](PageEnd::proof) that came with the cursor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+    /// Whether the device has measured that what rests on it is encrypted: a facility may demand it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<bool>,
     /// The names of collections to be sent again from their beginning, with commas between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refetch: Option<String>,
@@ -102,6 +108,10 @@ pub struct PageEnd {
     pub cursor: Cursor,
     /// The last `seq` of the feed when the page was read.
     pub head: u64,
+    /// By this the server knows later that it gave the cursor: given back with it, it shows a server that
+    /// was put back to an older state that it once was further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// The server's clock.
     pub server_time: Timestamp,
     /// On a page that reaches the head: what the device's copy of each collection, by its name, should
@@ -117,7 +127,7 @@ impl PageEnd {
     /// The end of a page that says nothing of digests.
     #[must_use]
     pub const fn new(cursor: Cursor, head: u64, server_time: Timestamp) -> Self {
-        Self { cursor, head, server_time, digests: BTreeMap::new(), refetched: Vec::new() }
+        Self { cursor, head, proof: None, server_time, digests: BTreeMap::new(), refetched: Vec::new() }
     }
 
     /// Whether the device now has all there is.
@@ -127,7 +137,7 @@ impl PageEnd {
     }
 }
 
-/// A live stream's sign of life. It counts as a successful sync.
+/// A live stream's sign of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeepAlive {

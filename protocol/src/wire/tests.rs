@@ -4,7 +4,8 @@ use serde_json::{json, value::RawValue};
 
 use super::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
 use super::heartbeat::{
-    ChangeName, Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState, SettledChange, Settlement,
+    ChangeName, Encryption, Exposed, Exposure, Heartbeat, HeartbeatReply, MirrorState, QueueState,
+    ReaderState, SettledChange, Settlement,
 };
 use super::problem::{Expects, Problem, ProblemKind};
 use super::pull::{Cursor, KeepAlive, Line, PageEnd, Standing};
@@ -117,7 +118,10 @@ fn snapshot_heartbeat() {
         device_time: at(),
         clock_quality: ClockQuality::Estimated,
         mac_addresses: vec!["02:00:5e:10:00:01".into()],
-        encrypted: true,
+        encrypted: false,
+        encryption: Some(Encryption {
+            exposed: vec![Exposure { what: Exposed::PlainSwap, place: "/dev/sda3".into() }],
+        }),
         reader: ReaderState::ServiceDown,
         incarnation: id!(IncarnationId, 2),
         queue: QueueState { care: 12, audit: 40, wedged: 1, oldest_age: Some(240) },
@@ -134,6 +138,7 @@ fn snapshot_heartbeat() {
             SettledChange { change: name(), settlement: Settlement::Applied, seq: Some(120) },
             SettledChange { change: name(), settlement: Settlement::Discarded, seq: None },
         ],
+        must_encrypt: true,
     });
 }
 
@@ -203,6 +208,7 @@ fn snapshot_pull() {
             page: Some(PageEnd {
                 cursor: Cursor { epoch: 1, seq: 8 },
                 head: 8,
+                proof: Some("c2hvd24".into()),
                 server_time: at(),
                 digests: [("users".to_owned(), Digest::default())].into(),
                 refetched: vec!["patients".into()],
@@ -218,6 +224,8 @@ fn snapshot_pull() {
         incarnation: Some(id!(IncarnationId, 2)),
         care: Some(12),
         audit: Some(40),
+        proof: Some("c2hvd24".into()),
+        encrypted: Some(true),
         refetch: Some("patients,records".into()),
     });
 }
@@ -307,6 +315,9 @@ fn readers_ignore_fields_they_do_not_know() {
     assert_eq!(line.collection.as_deref().and_then(Collection::from_name), None);
     let rejection: Rejection = serde_json::from_str(r#"{"code":"of_tomorrow","detail":"x"}"#).unwrap();
     assert_eq!(rejection.code, RejectionCode::Unknown);
+    let newer = r#"{"exposed":[{"what":"OF_TOMORROW","where":"x","why":[]}],"since":1}"#;
+    let encryption: Encryption = serde_json::from_str(newer).unwrap();
+    assert_eq!((encryption.exposed[0].what, encryption.is_complete()), (Exposed::Unmeasured, false));
 }
 
 #[test]
@@ -335,6 +346,9 @@ fn what_an_older_device_leaves_out_is_nothing() {
         "incarnation":"0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42","queue":{"care":0,"audit":0,"wedged":0}}"#;
     let beat: Heartbeat = serde_json::from_str(beat).unwrap();
     assert_eq!((beat.mirror, beat.no_progress, beat.refused.len()), (MirrorState::default(), None, 0));
+    assert_eq!(beat.encryption, None, "it did not measure");
+    let reply = r#"{"server_time":"2026-05-01T14:10:00Z","state":"ACTIVE"}"#;
+    assert!(!serde_json::from_str::<HeartbeatReply>(reply).unwrap().must_encrypt);
 }
 
 #[test]

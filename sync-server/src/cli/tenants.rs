@@ -18,6 +18,7 @@ const FACILITY: &[&str] = &[
     "occupancy_rate",
     "available_beds",
     "phi_mode",
+    "require_encryption",
     "id",
 ];
 
@@ -95,6 +96,16 @@ pub(super) enum Facility {
         /// full, minimal (initials and room) or free (case number only).
         mode: String,
     },
+    /// Say whether the devices of a facility are sent anything only while they are encrypted. What they
+    /// chart is taken in any case.
+    #[command(after_help = "Example:\n  carepost-server facility require-encryption Riverside yes")]
+    RequireEncryption {
+        /// The facility, by name or id.
+        facility: String,
+        /// yes or no.
+        #[arg(value_parser = ["yes", "no"])]
+        required: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +141,11 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         Facility::PhiMode { facility, mode } => {
             let id = facility_id(client, &facility).await?;
             client.put(&format!("/api/v1/facilities/{id}"), &json!({"phi_mode": mode})).await?
+        }
+        Facility::RequireEncryption { facility, required } => {
+            let id = facility_id(client, &facility).await?;
+            let body = json!({"require_encryption": required == "yes"});
+            client.put(&format!("/api/v1/facilities/{id}"), &body).await?
         }
         Facility::Census { facility, census } => {
             let id = facility_id(client, &facility).await?;

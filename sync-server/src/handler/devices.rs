@@ -10,7 +10,7 @@ use carepost_protocol::device::{
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{Exposure, ReaderState};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -103,8 +103,12 @@ pub struct DeviceView {
     wedged: u64,
     /// Its badge reader.
     reader: Option<ReaderState>,
-    /// Whether its files are encrypted (S1-26).
+    /// Whether it says that what rests on it is encrypted (S1-26).
     encrypted: Option<bool>,
+    /// What it measured that is not; null where it does not say.
+    exposed: Option<Vec<ExposureView>>,
+    /// Whether its facility demands encryption (S1-64).
+    require_encryption: bool,
     /// How far its clock is ahead of the server's, in milliseconds.
     clock_skew_ms: Option<i64>,
     /// The names of the collections of its copy that were found to differ and are not mended yet.
@@ -123,6 +127,16 @@ pub struct DeviceView {
     token_expires_at: Option<Timestamp>,
     /// When it was registered.
     created_at: Timestamp,
+}
+
+/// Something on a device that rests in the clear, or could be read by others.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExposureView {
+    /// What, and where.
+    #[serde(flatten)]
+    exposure: Exposure,
+    /// What is wrong and what to do about it.
+    words: String,
 }
 
 /// A device that was just registered, with what is shown only now.
@@ -251,6 +265,8 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         waiting: it.waiting,
         reader: it.reader,
         encrypted: it.encrypted,
+        exposed: it.encryption.map(|encryption| exposed(encryption.exposed)),
+        require_encryption: it.require_encryption,
         clock_skew_ms: it.clock_skew_ms,
         differs: it.differs,
         refetches: it.refetches,
@@ -260,6 +276,10 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         token_expires_at: it.token_expires_at,
         created_at: it.created_at,
     }
+}
+
+fn exposed(exposed: Vec<Exposure>) -> Vec<ExposureView> {
+    exposed.into_iter().map(|it| ExposureView { words: it.words(), exposure: it }).collect()
 }
 
 /// The reasons as an administrator reads them.
@@ -299,6 +319,7 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
             "Two copies of it are at work: find the one that should not be, then release or deactivate it."
                 .to_owned()
         }
+        SyncReason::NotEncrypted => not_encrypted(device),
         SyncReason::NoRecentSync => {
             format!("The last sync was {} minutes ago.", minutes(device.sync.last_sync))
         }
@@ -306,6 +327,14 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
             format!("The oldest entry waits {} minutes.", minutes(device.sync.oldest_waiting))
         }
     }
+}
+
+fn not_encrypted(device: &Device) -> String {
+    let why = match &device.encryption {
+        Some(encryption) => encryption.exposed.iter().map(Exposure::words).collect::<Vec<_>>().join("; "),
+        None => "its agent does not say whether it is encrypted: update the agent".to_owned(),
+    };
+    format!("Its facility demands encryption, and it is sent nothing: {why}.")
 }
 
 fn note(person: &Person, action: AuditAction) -> Note {

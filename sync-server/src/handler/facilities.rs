@@ -41,6 +41,9 @@ pub struct CreateFacility {
     /// How much of a resident its devices are sent.
     #[serde(default, alias = "phiMode")]
     phi_mode: PhiMode,
+    /// Whether its devices are sent anything only while they are encrypted.
+    #[serde(default, alias = "requireEncryption")]
+    require_encryption: bool,
 }
 
 /// What changes of a facility; what is absent stays as it is, what is null is removed.
@@ -67,6 +70,9 @@ pub struct UpdateFacility {
     /// How much of a resident its devices are sent. Those concerned make their copies anew.
     #[serde(default, alias = "phiMode")]
     phi_mode: Option<PhiMode>,
+    /// Whether its devices are sent anything only while they are encrypted.
+    #[serde(default, alias = "requireEncryption")]
+    require_encryption: Option<bool>,
 }
 
 /// How many residents there are.
@@ -101,6 +107,8 @@ pub struct FacilityView {
     phone: Option<String>,
     /// How much of a resident its devices are sent.
     phi_mode: PhiMode,
+    /// Whether its devices are sent anything only while they are encrypted.
+    require_encryption: bool,
     /// When it was created.
     created_at: Timestamp,
     /// When it was last changed.
@@ -120,6 +128,7 @@ impl From<Facility> for FacilityView {
             current_census: it.current_census,
             phone: it.phone,
             phi_mode: it.phi_mode,
+            require_encryption: it.require_encryption,
             created_at: it.created_at,
             updated_at: it.updated_at,
         }
@@ -151,6 +160,7 @@ pub async fn create_facility(
         current_census: asked.current_census,
         phone: asked.phone,
         phi_mode: asked.phi_mode,
+        require_encryption: asked.require_encryption,
     };
     let facility = registry.noting(note(&person, AuditAction::Create)).create_facility(new).await?;
     Ok((StatusCode::CREATED, axum::Json(facility.into())))
@@ -181,9 +191,13 @@ pub async fn update_facility(
         current_census: asked.current_census,
         phone: asked.phone,
         phi_mode: asked.phi_mode,
+        require_encryption: asked.require_encryption,
     };
-    let registry = person.registry()?;
-    let facility = registry.noting(note(&person, AuditAction::Update)).update_facility(id, patch).await?;
+    let mut note = note(&person, AuditAction::Update);
+    if let Some(require) = asked.require_encryption {
+        note.details.insert("require_encryption".to_owned(), require.into());
+    }
+    let facility = person.registry()?.noting(note).update_facility(id, patch).await?;
     Ok(axum::Json(facility.into()))
 }
 

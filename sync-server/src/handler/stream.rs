@@ -40,6 +40,8 @@ const SMALL: usize = 32 * 1024;
         ("incarnation" = Option<String>, Query, description = "The life of the device's outbox"),
         ("care" = Option<u64>, Query, description = "The last number of its care lane that was acknowledged"),
         ("audit" = Option<u64>, Query, description = "The last number of its audit lane that was acknowledged"),
+        ("proof" = Option<String>, Query, description = "The proof that came with the cursor"),
+        ("encrypted" = Option<bool>, Query, description = "Whether the device has measured that it is encrypted; a facility may demand it"),
         ("refetch" = Option<String>, Query, description = "Collections to be sent again from their beginning, with commas between; unknown names are ignored")),
     responses((status = 200, content_type = "application/x-ndjson", description = "Documents and the ends of pages"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn pull(
@@ -56,7 +58,8 @@ pub async fn pull(
 #[utoipa::path(get, path = "/api/v1/sync/live", operation_id = "live", tag = "sync",
     params(("epoch" = Option<u64>, Query, description = "As for pull, like all of them"),
         ("seq" = Option<u64>, Query), ("incarnation" = Option<String>, Query), ("care" = Option<u64>, Query),
-        ("audit" = Option<u64>, Query), ("refetch" = Option<String>, Query)),
+        ("audit" = Option<u64>, Query), ("proof" = Option<String>, Query), ("encrypted" = Option<bool>, Query),
+        ("refetch" = Option<String>, Query)),
     responses((status = 200, content_type = "application/x-ndjson", description = "Documents, the ends of pages, keep-alives"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn live(
     State(app): State<App>,
@@ -144,6 +147,9 @@ impl Pages {
         let turn = app.quotas.turn(device.identity.device(), Kind::Stream).await?;
         device.speaks_for(app, standing.incarnation).await?;
         device.may_still_read(app).await?;
+        if device.identity.require_encryption() && standing.encrypted != Some(true) {
+            return Err(not_encrypted());
+        }
         // Without a cursor everything is sent anyway.
         let again = cursor.filter(|_| !again.is_empty()).map(|cursor| AgainRequest {
             collections: again,
@@ -203,7 +209,6 @@ impl Pages {
                 if !self.is_still_active().await {
                     return None;
                 }
-                self.device.facility.synced(&self.device.identity);
                 let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
                 self.packer.pack(line.into_bytes(), true).ok().map(Some)
             }
@@ -261,7 +266,7 @@ impl Pages {
         self.cursor = Some(page.end.cursor);
         self.at_head = page.end.reaches_head();
         if self.at_head {
-            self.device.facility.synced(&self.device.identity);
+            self.device.facility.cursor_served(&self.device.identity);
         }
         Ok(page)
     }
@@ -274,6 +279,15 @@ impl Pages {
         }
         refusal
     }
+}
+
+/// Nothing is sent to a device that does not say that it is encrypted, where its facility demands it.
+fn not_encrypted() -> Refusal {
+    Refusal::new(
+        ProblemKind::NotEncrypted,
+        "This facility serves encrypted devices only, and this one is not encrypted or does not say. Run \
+         carepost-agent doctor on it and do what it says, or update its agent. What it charts is taken.",
+    )
 }
 
 /// The collections that a device wants again, by their names. Others are a newer agent's: this server has

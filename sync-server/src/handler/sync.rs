@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::DeviceId;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
-use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
 use carepost_protocol::workflow::FieldError;
@@ -115,8 +115,14 @@ pub async fn heartbeat(
     check_addresses(&mut beat.mac_addresses)?;
     device.speaks_for(&app, Some(beat.incarnation)).await?;
     device.facility.heartbeat(&device.identity, &beat);
+    let is_encrypted = beat.encryption.as_ref().is_some_and(Encryption::is_complete);
+    let must_encrypt = device.identity.require_encryption() && !is_encrypted;
+    if must_encrypt {
+        app.store.feeds().refused(id);
+    }
     let settled = device.facility.settled(id, beat.refused).await?;
-    Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state: device.identity.state(), settled }))
+    let (server_time, state) = (clock::now(), device.identity.state());
+    Ok(axum::Json(HeartbeatReply { server_time, state, settled, must_encrypt }))
 }
 
 /// Takes a batch of one lane's changes: one durable commit, a verdict for each.
@@ -150,7 +156,7 @@ pub async fn push(
         Ok::<_, Refusal>((Batch::check(&identity, boot, &batch)?, changes))
     });
     let (batch, changes) = checked.await.map_err(|fault| Refusal::internal(&fault))??;
-    let receipt = device.facility.push(&device.identity, batch).await?;
+    let receipt = device.facility.push(batch).await?;
     let now = clock::now();
     if app.quotas.sent(id, changes.max(size / 1024), allowance, (Instant::now(), now)) {
         tell_unusual(&client, &device, allowance).await?;

@@ -144,6 +144,7 @@ impl Server {
             current_census: 0,
             phone: None,
             phi_mode: PhiMode::Full,
+            require_encryption: false,
         };
         self.registry.noting(event()).create_facility(new).await.unwrap().id
     }

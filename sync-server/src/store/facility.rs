@@ -1,5 +1,6 @@
 //! One facility: its feed, what its devices push, its records.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
@@ -12,7 +13,7 @@ use carepost_protocol::wire::push::PushReceipt;
 use rusqlite::params;
 
 use super::column::json_at;
-use super::engine::Reach;
+use super::engine::{Reach, Tx};
 use super::page::{self, AgainRequest, PageRequest};
 use super::publish::count_view;
 use super::push::{self, Batch};
@@ -38,10 +39,8 @@ impl FacilityStore {
     ///
     /// # Errors
     /// [`StoreError::ChainBroken`], [`StoreError::DeviceRevoked`].
-    pub async fn push(&self, device: &DeviceIdentity, batch: Batch) -> Result<PushReceipt> {
-        let receipt = self.store.write(Reach::Facility(self.scope), move |tx| push::apply(tx, batch)).await?;
-        self.synced(device);
-        Ok(receipt)
+    pub async fn push(&self, batch: Batch) -> Result<PushReceipt> {
+        self.store.write(Reach::Facility(self.scope), move |tx| push::apply(tx, batch)).await
     }
 
     /// Whether a device may go on from a cursor: tombstones that it needs may be gone. A mirror that was
@@ -67,7 +66,9 @@ impl FacilityStore {
     /// # Errors
     /// [`StoreError::CursorRefused`].
     pub async fn page_again(&self, asked: AgainRequest) -> Result<(Page, u64)> {
-        self.store.read(Reach::Facility(self.scope), move |tx| page::read_again(tx, &asked)).await
+        let prover = Arc::clone(&self.store.inner.prover);
+        let again = move |tx: &Tx<'_>| page::read_again(tx, &asked, &prover);
+        self.store.read(Reach::Facility(self.scope), again).await
     }
 
     /// The next page of the feed: at most `limit` documents and about 4 MiB.
@@ -76,12 +77,15 @@ impl FacilityStore {
     /// [`StoreError::CursorRefused`], [`StoreError::OverBudget`].
     pub async fn page(&self, asked: PageRequest) -> Result<Page> {
         let reach = Reach::Facility(self.scope);
-        if let Some(page) = self.store.read(reach, move |tx| page::read(tx, &asked)).await? {
+        let read = || {
+            let prover = Arc::clone(&self.store.inner.prover);
+            self.store.read(reach, move |tx| page::read(tx, &asked, &prover))
+        };
+        if let Some(page) = read().await? {
             return Ok(page);
         }
         self.store.write(reach, move |tx| count_view(tx, asked.view)).await?;
-        let counted = self.store.read(reach, move |tx| page::read(tx, &asked)).await?;
-        counted.ok_or(StoreError::Unreadable("digests"))
+        read().await?.ok_or(StoreError::Unreadable("digests"))
     }
 
     /// Notes a heartbeat, in memory; it is written within about a second.
@@ -89,10 +93,9 @@ impl FacilityStore {
         self.store.inner.presence.beat(self.scope, device.device(), beat, self.store.now());
     }
 
-    /// Notes that a device's sync succeeded just now: a pull that reached the head, an accepted push, a
-    /// live keep-alive. In memory, as [`Self::heartbeat`].
-    pub fn synced(&self, device: &DeviceIdentity) {
-        self.store.inner.presence.synced(self.scope, device.device(), self.store.now());
+    /// Notes that a device's cursor is served up to the head. In memory, as [`Self::heartbeat`].
+    pub fn cursor_served(&self, device: &DeviceIdentity) {
+        self.store.inner.presence.cursor_served(self.scope, device.device());
     }
 
     /// Notes that a device came with a cursor that was refused. In memory, as [`Self::heartbeat`].

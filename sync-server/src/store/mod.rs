@@ -44,6 +44,7 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use engine::{Engine, Hears, Reach, Tx};
 use identities::Identities;
 use presence::Presence;
+use standing::Prover;
 
 pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use changes::{KeptChange, Latest};
@@ -125,6 +126,7 @@ struct Inner {
     presence_thread: Mutex<Option<JoinHandle<()>>>,
     feeds: Arc<Feeds>,
     identities: Arc<Identities>,
+    prover: Arc<Prover>,
     tries: enrollment::Tries,
     ambient: Ambient,
 }
@@ -155,10 +157,9 @@ impl Store {
         let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, hears)?);
         let presence = Arc::new(Presence::new(ambient.clone()));
         let presence_thread = Mutex::new(Some(presence.start(&engine)?));
-        let tries = enrollment::Tries::default();
-        Ok(Self {
-            inner: Arc::new(Inner { engine, presence, presence_thread, feeds, identities, tries, ambient }),
-        })
+        let (tries, prover) = (enrollment::Tries::default(), Arc::new(Prover::new(key)));
+        let inner = Inner { engine, presence, presence_thread, feeds, identities, prover, tries, ambient };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Work within one facility.

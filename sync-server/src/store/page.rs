@@ -10,6 +10,7 @@ use rusqlite::{Row, params};
 use super::column::{count, count_at, json};
 use super::engine::Tx;
 use super::publish::digests;
+use super::standing::Prover;
 use super::view::View;
 use super::{Page, StoreError};
 
@@ -70,6 +71,13 @@ impl Head {
         found.ok_or(StoreError::NotFound("facility"))
     }
 
+    /// The end of a page at `cursor`, with the proof of it: of the feed's own epoch, for a view may change.
+    fn end(&self, tx: &Tx<'_>, view_changes: u64, cursor: Cursor, prover: &Prover) -> Result<PageEnd> {
+        let own = Cursor { epoch: cursor.epoch.saturating_sub(view_changes), ..cursor };
+        let proof = prover.prove(tx.facility_scope()?.facility(), own);
+        Ok(PageEnd { proof: Some(proof), ..PageEnd::new(cursor, self.cursor.seq, tx.now()) })
+    }
+
     fn check(&self, cursor: Cursor) -> Result<()> {
         let served = cursor.epoch == self.cursor.epoch && cursor.seq <= self.cursor.seq;
         if served { Ok(()) } else { Err(StoreError::CursorRefused { expects: None }) }
@@ -86,7 +94,7 @@ pub(super) fn check_horizon(tx: &Tx<'_>, cursor: Cursor) -> Result<()> {
 }
 
 /// The next page of the feed; none when the view's digests have to be counted first.
-pub(super) fn read(tx: &Tx<'_>, asked: &PageRequest) -> Result<Option<Page>> {
+pub(super) fn read(tx: &Tx<'_>, asked: &PageRequest, prover: &Prover) -> Result<Option<Page>> {
     let head = Head::read(tx, asked.view_changes)?;
     let after = asked.after.unwrap_or(Cursor { seq: 0, ..head.cursor });
     head.check(after)?;
@@ -113,7 +121,7 @@ pub(super) fn read(tx: &Tx<'_>, asked: &PageRequest) -> Result<Option<Page>> {
         }
     }
     let seq = if full { last } else { head.cursor.seq };
-    let mut end = PageEnd::new(Cursor { seq, ..head.cursor }, head.cursor.seq, tx.now());
+    let mut end = head.end(tx, asked.view_changes, Cursor { seq, ..head.cursor }, prover)?;
     if end.reaches_head() {
         let named = Collection::ALL.iter().filter(|name| !asked.was_at_head || lines.moved.contains(name));
         // A collection that the view hides, or that never had a document, comes to nothing.
@@ -125,7 +133,7 @@ pub(super) fn read(tx: &Tx<'_>, asked: &PageRequest) -> Result<Option<Page>> {
 
 /// A page of what collections hold up to the device's cursor, and after which `seq` the next one begins;
 /// the last names the collections.
-pub(super) fn read_again(tx: &Tx<'_>, asked: &AgainRequest) -> Result<(Page, u64)> {
+pub(super) fn read_again(tx: &Tx<'_>, asked: &AgainRequest, prover: &Prover) -> Result<(Page, u64)> {
     let head = Head::read(tx, asked.view_changes)?;
     head.check(asked.cursor)?;
     let [a, b, c, d, e, f, g] =
@@ -147,7 +155,7 @@ pub(super) fn read_again(tx: &Tx<'_>, asked: &AgainRequest) -> Result<(Page, u64
             break;
         }
     }
-    let mut end = PageEnd::new(asked.cursor, head.cursor.seq, tx.now());
+    let mut end = head.end(tx, asked.view_changes, asked.cursor, prover)?;
     if !full {
         end.refetched = asked.collections.iter().map(|name| name.name().to_owned()).collect();
     }

@@ -2,8 +2,11 @@
 //! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread
 //! that writes them also purges, once a day, the old tombstones of facilities whose devices are heard.
 
+use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,10 +14,12 @@ use std::time::Duration;
 use carepost_protocol::id::DeviceId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::Heartbeat;
-use rusqlite::params;
+use carepost_protocol::wire::pull::Cursor;
+use rusqlite::{Row, params};
 
-use super::column::{count, json, word};
+use super::column::{count, count_at, json, word};
 use super::engine::{Engine, Reach, Tx};
+use super::organization::is_refused_as_exposed;
 use super::{Ambient, Device, StoreError, horizon};
 use crate::scope::FacilityScope;
 
@@ -28,6 +33,8 @@ const TOMBSTONES_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// The longest name of a collection that is kept, and the most of them.
 const MAX_NAME: usize = 64;
 const MAX_NAMES: usize = 32;
+/// The longest place of something exposed that is kept.
+const MAX_PLACE: usize = 200;
 
 /// What was heard of devices, and what of it is not written yet.
 #[derive(Debug)]
@@ -50,7 +57,10 @@ struct State {
 struct Heard {
     scope: FacilityScope,
     beat: Option<(Heartbeat, Timestamp)>,
-    last_sync: Option<Timestamp>,
+    /// What it last said that it has applied, and when.
+    applied: Option<(Cursor, Timestamp)>,
+    /// Where its facility's feed ended when that was last looked at, and when.
+    head: Option<(Cursor, Timestamp)>,
     cursor_refused: Option<bool>,
     mirror_began: Option<Timestamp>,
     written: bool,
@@ -63,7 +73,7 @@ impl Presence {
     }
 
     pub(super) fn keep_tombstones(&self, kept: Duration) {
-        self.tombstones_kept_seconds.store(kept.as_secs(), Ordering::Relaxed);
+        self.tombstones_kept_seconds.store(kept.as_secs(), Relaxed);
     }
 
     pub(super) fn beat(&self, scope: FacilityScope, device: DeviceId, beat: &Heartbeat, now: Timestamp) {
@@ -71,14 +81,30 @@ impl Presence {
         // Names of a newer agent's collections are kept, but not any text of any length.
         beat.mirror.differs.retain(|name| name.len() <= MAX_NAME);
         beat.mirror.differs.truncate(MAX_NAMES);
-        self.note(scope, device, |heard| heard.beat = Some((beat, now)));
+        if let Some(encryption) = &mut beat.encryption {
+            encryption.exposed.truncate(MAX_NAMES);
+            for exposure in &mut encryption.exposed {
+                let printable = exposure.place.chars().filter(|c| !c.is_control());
+                exposure.place = printable.take(MAX_PLACE).collect();
+            }
+        }
+        self.note(scope, device, |heard| {
+            heard.applied = beat.cursor.map(|cursor| (cursor, now)).or(heard.applied);
+            heard.beat = Some((beat, now));
+        });
     }
 
-    pub(super) fn synced(&self, scope: FacilityScope, device: DeviceId, now: Timestamp) {
-        self.note(scope, device, |heard| {
-            heard.last_sync = Some(now);
-            heard.cursor_refused = Some(false);
-        });
+    /// A device says that it has applied everything up to there.
+    pub(super) fn applied(&self, scope: FacilityScope, device: DeviceId, cursor: Cursor, now: Timestamp) {
+        self.note(scope, device, |heard| heard.applied = Some((cursor, now)));
+    }
+
+    /// Costs next to nothing when that is known: it is said with each page.
+    pub(super) fn cursor_served(&self, scope: FacilityScope, device: DeviceId) {
+        let known = self.locked().heard.get(&device).is_some_and(|heard| heard.cursor_refused == Some(false));
+        if !known {
+            self.note(scope, device, |heard| heard.cursor_refused = Some(false));
+        }
     }
 
     pub(super) fn cursor_refused(&self, scope: FacilityScope, device: DeviceId) {
@@ -94,7 +120,8 @@ impl Presence {
         let nothing = Heard {
             scope,
             beat: None,
-            last_sync: None,
+            applied: None,
+            head: None,
             cursor_refused: None,
             mirror_began: None,
             written: true,
@@ -125,13 +152,15 @@ impl Presence {
             device.cursor = beat.cursor;
             device.reader = Some(beat.reader);
             device.encrypted = Some(beat.encrypted);
+            device.encryption = beat.encryption;
+            device.sync.not_encrypted =
+                is_refused_as_exposed(device.state, device.require_encryption, device.encryption.as_ref());
             device.sync.mirror_differs = !beat.mirror.differs.is_empty();
             device.differs = beat.mirror.differs;
             device.refetches = beat.mirror.refetches;
             device.sync.no_progress = beat.no_progress.is_some();
             device.no_progress = beat.no_progress;
         }
-        device.sync.last_sync = heard.last_sync.or(device.sync.last_sync);
         device.sync.cursor_refused = heard.cursor_refused.unwrap_or(device.sync.cursor_refused);
     }
 
@@ -179,22 +208,38 @@ impl Presence {
         };
         let scopes = news.iter().map(|(_, heard)| heard.scope).collect();
         let written = engine.write_blocking(Reach::Nothing, move |tx| {
+            let mut heads = HashMap::new();
             for (device, heard) in &news {
-                tx.within(Reach::Facility(heard.scope), |tx| write_one(tx, *device, heard))?;
+                tx.within(Reach::Facility(heard.scope), |tx| {
+                    let head = match heads.entry(heard.scope) {
+                        Entry::Occupied(known) => *known.get(),
+                        Entry::Vacant(unknown) => *unknown.insert(head(tx)?),
+                    };
+                    write_one(tx, *device, heard, head)
+                })?;
             }
-            Ok(())
+            Ok((heads, news.into_iter().map(|(device, _)| device).collect::<Vec<_>>(), tx.now()))
         });
-        if let Err(error) = written {
-            // The values stay in memory, and go with the next ones.
-            tracing::warn!(%error, "heartbeats could not be written; they are kept in memory");
-            self.locked().heard.values_mut().for_each(|heard| heard.written = false);
+        let mut state = self.locked();
+        match written {
+            Ok((heads, devices, now)) => {
+                for device in devices {
+                    let Some(heard) = state.heard.get_mut(&device) else { continue };
+                    heard.look_at(heads.get(&heard.scope).copied(), now);
+                }
+            }
+            Err(error) => {
+                // The values stay in memory, and go with the next ones.
+                tracing::warn!(%error, "heartbeats could not be written; they are kept in memory");
+                state.heard.values_mut().for_each(|heard| heard.written = false);
+            }
         }
         scopes
     }
 
     fn purge(&self, engine: &Engine, heard: &HashSet<FacilityScope>) {
         let now = self.ambient.now();
-        let kept = self.tombstones_kept_seconds.load(Ordering::Relaxed).saturating_mul(1_000);
+        let kept = self.tombstones_kept_seconds.load(Relaxed).saturating_mul(1_000);
         let before = now.plus_millis(i64::try_from(kept).unwrap_or(i64::MAX).saturating_neg());
         for scope in heard {
             let last = self.locked().purged.get(scope).copied();
@@ -221,12 +266,48 @@ impl Presence {
     }
 }
 
-fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard) -> Result<(), StoreError> {
+impl Heard {
+    /// The feed ends there now: held against what the device says next, once it has passed the end before.
+    fn look_at(&mut self, head: Option<Cursor>, now: Timestamp) {
+        let Some(head) = head else { return };
+        if self.head.is_none_or(|(end, _)| end.epoch != head.epoch) || self.passed(head).is_some() {
+            self.head = Some((head, now));
+        }
+    }
+
+    /// When the feed was seen to end where the device has passed.
+    fn passed(&self, head: Cursor) -> Option<Timestamp> {
+        let ((applied, _), (end, seen)) = self.applied.zip(self.head)?;
+        (end.epoch == head.epoch && applied.seq >= end.seq).then_some(seen)
+    }
+
+    /// Up to when the device has everything, by what it says that it has applied: up to when it said so,
+    /// where that is the end of the feed; else up to when the feed was seen to end there or before. What
+    /// would be beyond the end says nothing.
+    fn synced_until(&self, head: Cursor) -> Option<(u64, Timestamp)> {
+        let (applied, said) = self.applied?;
+        let until = match applied.seq.cmp(&head.seq) {
+            Ordering::Equal => Some(said),
+            Ordering::Less => self.passed(head),
+            Ordering::Greater => None,
+        };
+        until.map(|until| (applied.epoch, until))
+    }
+}
+
+/// The end of the feed of the facility whose scope this is, in the feed's own epoch.
+fn head(tx: &Tx<'_>) -> Result<Cursor, StoreError> {
+    let read = |row: &Row<'_>| Ok(Cursor { epoch: count_at(row, 0)?, seq: count_at(row, 1)? });
+    tx.first("SELECT epoch, seq FROM feeds", [], read)?.ok_or(StoreError::NotFound("facility"))
+}
+
+fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Result<(), StoreError> {
     if let Some((beat, at)) = &heard.beat {
         tx.execute(
             "UPDATE devices SET agent_version = ?2, mac_addresses = ?3, last_seen = ?4, oldest_waiting = ?5,
                 waiting = ?6, wedged = ?7, cursor_epoch = ?8, cursor_seq = ?9, reader = ?10, encrypted = ?11,
-                clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15 WHERE id = ?1",
+                clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15, encryption = ?16
+                WHERE id = ?1",
             params![
                 device.as_bytes(),
                 beat.agent_version,
@@ -243,17 +324,23 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard) -> Result<(), StoreEr
                 json(&beat.mirror.differs)?,
                 count(beat.mirror.refetches),
                 beat.no_progress.map(count),
+                beat.encryption.as_ref().map(json).transpose()?,
             ],
         )?;
     }
+    let synced = heard.synced_until(head);
     tx.execute(
-        "UPDATE devices SET last_sync = coalesce(?2, last_sync), cursor_refused = coalesce(?3, cursor_refused),
-            mirror_began_at = coalesce(?4, mirror_began_at) WHERE id = ?1",
+        "UPDATE devices SET cursor_refused = coalesce(?2, cursor_refused),
+            mirror_began_at = coalesce(?3, mirror_began_at),
+            last_sync = CASE WHEN ?4 + view_changes = ?5 THEN max(coalesce(last_sync, 0), ?6) ELSE last_sync END
+            WHERE id = ?1",
         params![
             device.as_bytes(),
-            heard.last_sync.map(Timestamp::as_millis),
             heard.cursor_refused,
             heard.mirror_began.map(Timestamp::as_millis),
+            count(head.epoch),
+            synced.map(|(epoch, _)| count(epoch)),
+            synced.map(|(_, until)| until.as_millis()),
         ],
     )?;
     Ok(())
@@ -267,4 +354,40 @@ fn oldest_waiting(beat: &Heartbeat, at: Timestamp) -> Option<Timestamp> {
 
 fn clock_skew(beat: &Heartbeat, at: Timestamp) -> i64 {
     beat.device_time.as_millis().saturating_sub(at.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_has_synced_up_to_when_it_had_what_there_was() {
+        let at = |second: i64| Timestamp::from_millis(second * 1_000);
+        let place = |seq| Cursor { epoch: 3, seq };
+        let mut heard = Heard {
+            scope: FacilityScope::of_operator(
+                carepost_protocol::id::OrganizationId::from_bytes([1; 16]),
+                carepost_protocol::id::FacilityId::from_bytes([2; 16]),
+            ),
+            beat: None,
+            applied: None,
+            head: None,
+            cursor_refused: None,
+            mirror_began: None,
+            written: true,
+        };
+        let mut says = |applied: Option<u64>, second, head: u64| {
+            heard.applied = applied.map(|seq| (place(seq), at(second)));
+            let until = heard.synced_until(place(head));
+            heard.look_at(Some(place(head)), at(second));
+            until.map(|(epoch, until)| (epoch, until.as_millis() / 1_000))
+        };
+        assert_eq!(says(None, 0, 10), None, "it has said nothing");
+        assert_eq!(says(Some(4), 60, 10), None, "it is on its way");
+        assert_eq!(says(Some(10), 120, 30), Some((3, 0)), "it has what there was when it was first heard");
+        assert_eq!(says(Some(29), 180, 60), None, "not yet what there was at 120");
+        assert_eq!(says(Some(45), 240, 90), Some((3, 120)));
+        assert_eq!(says(Some(90), 300, 90), Some((3, 300)), "it has all there is");
+        assert_eq!(says(Some(91), 360, 90), None, "nobody has what is not there yet");
+    }
 }

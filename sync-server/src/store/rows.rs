@@ -11,7 +11,7 @@ use carepost_protocol::id::{
 };
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{ChangeName, ReaderState};
+use carepost_protocol::wire::heartbeat::{ChangeName, Encryption, ReaderState};
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -118,6 +118,8 @@ pub struct Facility {
     pub phone: Option<String>,
     /// How much of a resident its devices are sent.
     pub phi_mode: PhiMode,
+    /// Whether its devices are sent anything only while they are encrypted.
+    pub require_encryption: bool,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -139,6 +141,8 @@ pub struct NewFacility {
     pub phone: Option<String>,
     /// How much of a resident its devices are sent.
     pub phi_mode: PhiMode,
+    /// Whether its devices are sent anything only while they are encrypted.
+    pub require_encryption: bool,
 }
 
 /// What an administrator changes of a facility; what is none stays as it is.
@@ -156,6 +160,8 @@ pub struct FacilityPatch {
     pub phone: Option<Option<String>>,
     /// How much of a resident its devices are sent.
     pub phi_mode: Option<PhiMode>,
+    /// Whether its devices are sent anything only while they are encrypted.
+    pub require_encryption: Option<bool>,
 }
 
 /// A user, without the secrets.
@@ -403,8 +409,12 @@ pub struct Device {
     pub cursor: Option<Cursor>,
     /// Its badge reader.
     pub reader: Option<ReaderState>,
-    /// Whether it says its files are encrypted.
+    /// Whether it says that what rests on it is encrypted.
     pub encrypted: Option<bool>,
+    /// What it measured of that; none where it does not say.
+    pub encryption: Option<Encryption>,
+    /// Whether its facility demands encryption.
+    pub require_encryption: bool,
     /// How far its clock is ahead of the server's, in milliseconds.
     pub clock_skew_ms: Option<i64>,
     /// The names of the collections of its copy that were found to differ and are not mended yet.
@@ -462,6 +472,7 @@ pub struct DeviceIdentity {
     pub(super) view: View,
     pub(super) view_changes: u64,
     pub(super) mirror_began: Option<Timestamp>,
+    pub(super) require_encryption: bool,
 }
 
 impl DeviceIdentity {
@@ -487,6 +498,12 @@ impl DeviceIdentity {
     #[must_use]
     pub const fn assignment(&self) -> Option<AssignmentId> {
         self.assignment
+    }
+
+    /// Whether it is sent anything only while it is encrypted.
+    #[must_use]
+    pub const fn require_encryption(&self) -> bool {
+        self.require_encryption
     }
 
     /// What of the facility's feed it is sent.

@@ -1,27 +1,60 @@
 //! Where a device says that it stands, held against what the server has. A device that knows more than the
 //! server was told so by an earlier life of it: the server was put back to an older state of itself.
+//!
+//! Anybody can say a number. Only a cursor that comes with the server's own proof of it costs more than the
+//! copy of whoever brings it.
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::change::Lane;
-use carepost_protocol::id::DeviceId;
+use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::Expects;
 use carepost_protocol::wire::pull::{Cursor, Standing};
+use ring::hmac;
 use rusqlite::params;
 use serde_json::json as object;
 
 use super::column::{count, count_at, time_or_none_at};
 use super::engine::{Reach, Tx};
 use super::push::{Strand, expects};
-use super::{DeviceIdentity, FacilityStore, StoreError, audit};
+use super::{DatabaseKey, DeviceIdentity, FacilityStore, StoreError, audit};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// A facility's epoch is raised at most this often because devices knew more than the server: the first
 /// to come raises it for all.
 const RAISE_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Proves cursors that this server gave, to itself, also after it was put back: by a key that follows from
+/// the database's and is in no database.
+#[derive(Debug)]
+pub(super) struct Prover(hmac::Key);
+
+impl Prover {
+    pub(super) fn new(key: &DatabaseKey) -> Self {
+        let master = hmac::Key::new(hmac::HMAC_SHA256, key.0.as_slice());
+        let derived = hmac::sign(&master, b"carepost: proofs of cursors");
+        Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+    }
+
+    /// The proof of a place in a facility's feed.
+    pub(super) fn prove(&self, facility: FacilityId, at: Cursor) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, &proven(facility, at)))
+    }
+
+    fn holds(&self, facility: FacilityId, at: Cursor, proof: &str) -> bool {
+        let proof = URL_SAFE_NO_PAD.decode(proof);
+        proof.is_ok_and(|proof| hmac::verify(&self.0, &proven(facility, at), &proof).is_ok())
+    }
+}
+
+fn proven(facility: FacilityId, at: Cursor) -> Vec<u8> {
+    [facility.as_bytes().as_slice(), &at.epoch.to_be_bytes(), &at.seq.to_be_bytes()].concat()
+}
 
 /// The feed's end, and when its epoch was last raised.
 struct Feed {
@@ -33,16 +66,15 @@ struct Feed {
 struct Found {
     feed: Feed,
     expects: Expects,
-    /// The device knows more than the server: of the feed, or of its own chains.
-    knows_more: bool,
-    /// It stands in the feed's epoch, or has nothing: its copy was made before the server was put back.
-    in_epoch: bool,
+    /// It stands in the feed's epoch, and beyond its end.
+    ahead: bool,
 }
 
 impl FacilityStore {
-    /// Checks where a device says that it stands before it is sent anything. Where it knows more than the
-    /// server, the facility's epoch is raised, so that every device fetches its copy anew; what waits in
-    /// their outboxes is not affected.
+    /// Checks where a device says that it stands before it is sent anything. Where it says more than the
+    /// server knows, it has to begin anew. Where it proves that the server gave it a cursor beyond the end
+    /// of the feed, the facility's epoch is raised, so that every device fetches its copy anew; what waits
+    /// in their outboxes is not affected.
     ///
     /// # Errors
     /// [`StoreError::CursorRefused`], with what the server expects of the chains in which it has less.
@@ -52,12 +84,21 @@ impl FacilityStore {
         // What a device is told is the feed's epoch and the changes of its view together.
         let epoch = standing.epoch.map(|epoch| epoch.saturating_sub(view_changes));
         let standing = &Standing { epoch, ..standing.clone() };
+        let cursor = epoch.zip(standing.seq).map(|(epoch, seq)| Cursor { epoch, seq });
         let asked = standing.clone();
         let found = self.store.read(reach, move |tx| find(tx, device, &asked)).await?;
-        if !found.knows_more {
+        if !found.ahead && found.expects == Expects::default() {
+            if let Some(Cursor { epoch, seq }) = cursor {
+                let told = Cursor { epoch: epoch.saturating_add(view_changes), seq };
+                self.store.inner.presence.applied(self.scope, device, told, self.store.now());
+            }
             return Ok(());
         }
-        let expects = if found.may_be_raised(self.store.now()) {
+        let (prover, facility) = (&self.store.inner.prover, self.scope.facility());
+        let proof = standing.proof.as_deref();
+        let is_proven =
+            cursor.zip(proof).is_some_and(|(cursor, proof)| prover.holds(facility, cursor, proof));
+        let expects = if is_proven && found.may_be_raised(self.store.now()) {
             let asked = standing.clone();
             self.store.write(reach, move |tx| raise(tx, device, &asked)).await?
         } else {
@@ -71,7 +112,7 @@ impl Found {
     fn may_be_raised(&self, now: Timestamp) -> bool {
         // A raise that is from the future, because the clock was set back since, is long ago.
         let long_ago = |at: Timestamp| at > now || now.since(at) >= RAISE_EVERY;
-        self.knows_more && self.in_epoch && self.feed.raised_at.is_none_or(long_ago)
+        self.ahead && self.feed.raised_at.is_none_or(long_ago)
     }
 }
 
@@ -98,10 +139,8 @@ fn find(tx: &Tx<'_>, device: DeviceId, standing: &Standing) -> Result<Found> {
         missing.audit = less(Lane::Audit, standing.audit)?;
     }
     let cursor = standing.epoch.zip(standing.seq);
-    let in_epoch = cursor.is_none_or(|(epoch, _)| epoch == feed.head.epoch);
-    let ahead = in_epoch && cursor.is_some_and(|(_, seq)| seq > feed.head.seq);
-    let knows_more = ahead || missing != Expects::default();
-    Ok(Found { feed, expects: missing, knows_more, in_epoch })
+    let ahead = cursor.is_some_and(|(epoch, seq)| epoch == feed.head.epoch && seq > feed.head.seq);
+    Ok(Found { feed, expects: missing, ahead })
 }
 
 /// Looks again, now that nothing else writes: of two that come together, one raises.

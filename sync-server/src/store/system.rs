@@ -56,7 +56,8 @@ impl SystemStore {
                     WHERE organization_id = d.organization_id AND device_id = d.id AND until_at IS NULL),
                 d.device_type, coalesce(d.phi_mode, (SELECT phi_mode FROM system_facilities
                     WHERE organization_id = d.organization_id AND id = d.facility_id)), d.view_changes,
-                d.mirror_began_at
+                d.mirror_began_at, (SELECT require_encryption FROM system_facilities
+                    WHERE organization_id = d.organization_id AND id = d.facility_id)
             FROM system_devices AS d WHERE d.key_sha256 = ?1";
         let identities = &self.store.inner.identities;
         let generation = match identities.find(&key_sha256) {
@@ -75,6 +76,7 @@ impl SystemStore {
                     view: View::of(word_at(row, 6)?, word_at(row, 7)?),
                     view_changes: count_at(row, 8)?,
                     mirror_began: time_or_none_at(row, 9)?,
+                    require_encryption: row.get(10)?,
                 })
             })
         });

@@ -50,7 +50,7 @@ impl Drop for Control {
 }
 
 /// How long a client may take over its one line.
-const LINE_PATIENCE: Duration = Duration::from_secs(1);
+const LINE_PATIENCE: Duration = Duration::from_secs(10);
 const LINE_BYTES: u64 = 256;
 
 fn serve(listener: &UnixListener, reader: &VirtualReader) {

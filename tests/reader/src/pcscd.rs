@@ -59,7 +59,7 @@ pub enum PcscdError {
 
 const DRIVER: &str = "libcarepost_reader.so";
 /// How long pcscd may take to load its readers.
-const READY: Duration = Duration::from_secs(10);
+const READY: Duration = Duration::from_secs(60);
 
 impl Pcscd {
     /// Starts pcscd with so many readers; everything it makes is in `directory`, whose path should be short

@@ -47,7 +47,7 @@ pub(crate) enum Outcome {
 
 /// How long a change waits for pcscd to notice the one before it, so that a short tap cannot fall between
 /// two of its looks even on a busy machine.
-const NOTICE: Duration = Duration::from_secs(1);
+const NOTICE: Duration = Duration::from_secs(5);
 /// How many signals are remembered.
 const SIGNALS: usize = 64;
 

@@ -103,5 +103,5 @@ impl Reader {
 }
 
 /// Longer than a reader waits for pcscd to notice three changes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 const REPLY_BYTES: u64 = 64 * 1024;

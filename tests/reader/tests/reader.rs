@@ -14,7 +14,7 @@ use carepost_reader::{Manner, Pcscd};
 use pcsc::{Card, Context, Protocols, ReaderState, Scope, ShareMode, State};
 
 const UID: &str = "04A1B2C3D4E5F6";
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_card_laid_down_answers_its_uid() {

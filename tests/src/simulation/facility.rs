@@ -99,7 +99,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn open(template: &Template, folder: &Path) -> Result<Self> {
         let path = folder.join("server.db");
-        std::fs::copy(template.folder.path().join("server.db"), &path)?;
+        copy_database(&template.folder.path().join("server.db"), &path)?;
         let time = Arc::new(AtomicI64::new(START));
         let store = open(&path, &time, 1)?;
         Ok(Self { runtime: runtime()?, path, time, store, places: template.places.clone(), restarts: 1 })
@@ -112,7 +112,7 @@ impl Server {
     /// Keeps a copy of the database, as a backup does.
     pub(super) fn back_up(&mut self) -> Result<()> {
         self.store.close();
-        std::fs::copy(&self.path, self.path.with_extension("backup"))?;
+        copy_database(&self.path, &self.path.with_extension("backup"))?;
         self.reopen()
     }
 
@@ -123,7 +123,7 @@ impl Server {
             return Ok(false);
         }
         self.store.close();
-        std::fs::copy(backup, &self.path)?;
+        copy_database(&backup, &self.path)?;
         self.reopen()?;
         Ok(true)
     }
@@ -145,7 +145,7 @@ impl Server {
         let batch: PushBatch<'_> = serde_json::from_slice(body).map_err(|_| Trouble::BatchRefused)?;
         let batch = Batch::check(&from.identity, None, &batch).map_err(trouble)?;
         let facility = self.store.facility(&self.places[from.place].scope);
-        self.runtime.block_on(facility.push(&from.identity, batch)).map_err(trouble)
+        self.runtime.block_on(facility.push(batch)).map_err(trouble)
     }
 
     /// Holds where a device stands against what is known here.
@@ -201,6 +201,21 @@ impl Server {
         let Ok(page) = self.page(place, None, 0) else { bail!("the feed cannot be read") };
         Ok(Cursor { seq: page.end.head, ..page.end.cursor })
     }
+}
+
+/// Copies a database that nobody has open, with the log beside it where there is one: a log that stayed
+/// beside the place would be taken for that of what comes there.
+fn copy_database(from: &Path, to: &Path) -> Result<()> {
+    let beside = |path: &Path, end: &str| PathBuf::from(format!("{}{end}", path.display()));
+    for end in ["", "-wal"] {
+        let (from, to) = (beside(from, end), beside(to, end));
+        if from.exists() {
+            std::fs::copy(from, to)?;
+        } else if to.exists() {
+            std::fs::remove_file(to)?;
+        }
+    }
+    Ok(())
 }
 
 /// What a device makes of a refusal.
@@ -324,6 +339,7 @@ fn facility(number: u8) -> NewFacility {
         current_census: 3,
         phone: None,
         phi_mode: PhiMode::Full,
+        require_encryption: false,
     }
 }
 

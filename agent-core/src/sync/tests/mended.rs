@@ -108,7 +108,7 @@ fn trouble() -> impl Strategy<Value = Option<Trouble>> {
         Just(Some(Trouble::BatchRefused)),
         Just(Some(Trouble::ChainBroken { next_n: 1, shared_n: None })),
         (0..9_u64).prop_map(|n| Some(Trouble::ChainBroken { next_n: 9, shared_n: Some(n) })),
-        Just(Some(Trouble::Quarantined)),
+        Just(Some(Trouble::Held(Hold::Quarantined))),
         Just(Some(Trouble::CursorRefused { expects: Expects { care: Some(1), audit: Some(1) } })),
         Just(Some(REFUSED)),
         Just(Some(Trouble::NotAllowed)),
@@ -137,7 +137,7 @@ proptest! {
                 5 => world.take(match what {
                     0 => NetworkReturned,
                     1 => ServerHeard,
-                    _ => SyncEvent::Quarantined(what == 2),
+                    _ => SyncEvent::Held((what == 2).then_some(Hold::Quarantined)),
                 }),
                 6 => world.fork_ends(what > 0),
                 _ => {
@@ -158,7 +158,7 @@ proptest! {
             world.take(SyncEvent::Tick);
         }
         prop_assert_eq!(world.waiting, [0, 0]);
-        prop_assert!(world.stream.is_some() && !world.device.engine.is_quarantined());
+        prop_assert!(world.stream.is_some() && world.device.engine.held().is_none());
         prop_assert_eq!(world.device.engine.no_progress(world.device.at), None);
         let online = matches!(world.device.engine.link(), Link::Online { .. });
         prop_assert!(online);

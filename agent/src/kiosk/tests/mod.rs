@@ -120,6 +120,7 @@ fn calm() -> StatusLine {
         sync: crate::desk::SyncView::default(),
         storage_trouble: None,
         reader: ReaderState::Ready,
+        encryption: None,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::super::{Limits, NotServed, serve};
 use super::*;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn hello() -> Router {
     Router::new().route("/", get(async || "hello"))

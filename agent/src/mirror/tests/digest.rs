@@ -191,7 +191,7 @@ fn an_epoch_change_in_the_middle_of_a_refetch_pulls_everything() {
     let (page, end) = feed.stream(&beginning, 3).swap_remove(0);
     assert!(matches!(mirror.apply(&page, &end), Err(MirrorError::OtherEpoch { ours: 1, theirs: 2 })));
     mirror.refetch().unwrap();
-    assert_eq!(mirror.beginning().unwrap(), Beginning { cursor: None, refetch: Vec::new() });
+    assert_eq!(mirror.beginning().unwrap(), Beginning { cursor: None, proof: None, refetch: Vec::new() });
     feed.catch_up(&mirror);
     feed.assert_equal(&mirror);
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use zeroize::Zeroizing;
 
@@ -55,6 +56,24 @@ impl Source {
                 tracing::error!(%error, "the database could not be read, and does not open again");
                 false
             }
+        }
+    }
+}
+
+/// Folds the WAL into the file, then closes: the file alone holds every commit. It is not left to the
+/// closing itself: of two that close side by side, each leaves it to the other.
+pub(super) fn fold(mut connection: Connection, how: &'static str) {
+    // What guards the connection refuses this statement too.
+    let unguarded = connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+    let folded = unguarded
+        .and_then(|()| connection.query_row(how, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))));
+    match folded {
+        Ok((false, frames, kept)) if frames == kept => {}
+        Ok::<(bool, i64, i64), _>(_) => {
+            tracing::info!("the database is in use: what was committed last is in its -wal file");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the -wal file could not be folded into the database: keep both together");
         }
     }
 }

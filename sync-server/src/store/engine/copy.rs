@@ -41,7 +41,10 @@ pub(in crate::store) fn copy(from: &Path, to: &Path, key: &DatabaseKey) -> Resul
 /// beside it. Gives what is wrong with it, if anything is.
 pub(in crate::store) fn settle(path: &Path, key: &DatabaseKey) -> Result<Option<String>, StoreError> {
     let connection = open(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    let log: String = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
+    if log != "delete" {
+        return Err(StoreError::NotDurable("another process has the database open".to_owned()));
+    }
     let complaint = |sql| -> Result<Option<String>, StoreError> {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;

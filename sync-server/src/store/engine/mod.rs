@@ -23,7 +23,7 @@ use super::identities::{self, Identities};
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::feed::Feeds;
 use crate::scope::FacilityScope;
-use connection::{Purpose, Source};
+use connection::{Purpose, Source, fold};
 use readers::Readers;
 use security::ReachCell;
 use writer::Writer;
@@ -103,10 +103,11 @@ impl Engine {
         self.writer.run_blocking(reach, work)
     }
 
-    /// Finishes what waits, then stops. Blocks.
+    /// Finishes what waits, then stops. Blocks. The writer is the last to close, and folds the WAL: the
+    /// file alone holds every commit then.
     pub(super) fn close(&self) {
-        self.writer.close();
         self.readers.close();
+        self.writer.close();
     }
 }
 
@@ -163,6 +164,9 @@ fn alone<T>(
     tx.execute(begin, [])?;
     let done = work(&tx);
     tx.execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }, [])?;
+    if connection.total_changes() > 0 {
+        fold(connection, "PRAGMA wal_checkpoint(PASSIVE)");
+    }
     done
 }
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{Source, gives_up};
+use super::connection::{Source, fold, gives_up};
 use super::security::Reach;
 use super::{Event, Hears, Tx};
 use crate::feed::Feeds;
@@ -171,6 +171,7 @@ fn write_groups(
         finish(group, outcome, tx.events.into_inner(), &hears.feeds);
     }
     receiver.close();
+    fold(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 fn commit(tx: &Tx<'_>, connection: &Connection) -> Result<(), StoreError> {

@@ -45,3 +45,7 @@ CREATE INDEX audit_by_patient ON base_audit (organization_id, patient_id, receiv
 CREATE INDEX audit_by_user ON base_audit (organization_id, user_id, received_at) WHERE user_id IS NOT NULL;
 CREATE INDEX audit_by_device ON base_audit (organization_id, device_id, received_at) WHERE device_id IS NOT NULL;
 CREATE INDEX audit_by_session ON base_audit (organization_id, session_id, received_at) WHERE session_id IS NOT NULL;
+-- Encryption: whether a facility demands it of its devices; what a device measured of its own, as JSON:
+-- none where it does not say.
+ALTER TABLE base_facilities ADD COLUMN require_encryption INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE base_devices ADD COLUMN encryption TEXT;

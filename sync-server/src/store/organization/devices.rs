@@ -6,12 +6,13 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{DeviceState, SyncFacts};
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
 use carepost_protocol::wire::enroll::UserCode;
+use carepost_protocol::wire::heartbeat::Encryption;
 use carepost_protocol::wire::pull::Cursor;
 use rusqlite::{Row, params};
 
 use super::super::column::{
-    count_at, id_at, id_or_none_at, json_at, time_at, time_or_none_at, uuid_at, word, word_at,
-    word_or_none_at,
+    count_at, id_at, id_or_none_at, json_at, json_or_none_at, time_at, time_or_none_at, uuid_at, word,
+    word_at, word_or_none_at,
 };
 use super::super::enrollment;
 use super::super::{Claim, Device, DevicePatch, NewDevice, View, Waiting};
@@ -26,7 +27,8 @@ macro_rules! device_columns {
             (SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL), key_sha256,
             agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
             cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
-            differs, refetches, no_progress, quarantine, rolled_back_at, token_expires_at
+            differs, refetches, no_progress, quarantine, rolled_back_at, encryption,
+            (SELECT require_encryption FROM facilities WHERE id = devices.facility_id), token_expires_at
             FROM devices "
     };
 }
@@ -259,6 +261,23 @@ fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
         .ok_or(StoreError::NotFound("device"))
 }
 
+/// Whether it is sent nothing because its facility demands encryption, and it does not say that it has it.
+pub(in crate::store) fn is_refused_as_exposed(
+    state: DeviceState,
+    required: bool,
+    encryption: Option<&Encryption>,
+) -> bool {
+    state == DeviceState::Active && required && !encryption.is_some_and(Encryption::is_complete)
+}
+
+/// The facility demands encryption from now on: its devices come again, and say what they have.
+pub(super) fn encryption_demanded(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
+    let devices = "SELECT id FROM devices WHERE facility_id = ?1";
+    let devices: Vec<DeviceId> = tx.all(devices, [facility.as_bytes()], |row| id_at(row, 0))?;
+    devices.into_iter().for_each(|device| tx.refused(device));
+    Ok(())
+}
+
 fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     let epoch: Option<i64> = row.get(16)?;
     let cursor = match epoch {
@@ -268,6 +287,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     let key: Option<[u8; 32]> = row.get(8)?;
     let state = word_at(row, 4)?;
     let differs: Vec<String> = json_at(row, 23)?;
+    let (encryption, require_encryption) = (json_or_none_at(row, 28)?, row.get(29)?);
     let no_progress = row.get::<_, Option<i64>>(25)?.map(|seconds| u64::try_from(seconds).unwrap_or(0));
     Ok(Device {
         id: id_at(row, 0)?,
@@ -290,6 +310,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
             mirror_differs: !differs.is_empty(),
             no_progress: no_progress.is_some(),
             quarantined: state == DeviceState::Quarantined,
+            not_encrypted: is_refused_as_exposed(state, require_encryption, encryption.as_ref()),
         },
         differs,
         refetches: count_at(row, 24)?,
@@ -298,11 +319,13 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         cursor,
         reader: word_or_none_at(row, 18)?,
         encrypted: row.get(19)?,
+        encryption,
+        require_encryption,
         clock_skew_ms: row.get(20)?,
         created_at: time_at(row, 21)?,
         phi_mode: word_or_none_at(row, 22)?,
         quarantine: row.get(26)?,
         rolled_back_at: time_or_none_at(row, 27)?,
-        token_expires_at: time_or_none_at(row, 28)?,
+        token_expires_at: time_or_none_at(row, 30)?,
     })
 }

@@ -25,7 +25,7 @@ const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
 macro_rules! facility_columns {
     () => {
         "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
-            created_at, updated_at FROM facilities "
+            created_at, updated_at, require_encryption FROM facilities "
     };
 }
 
@@ -110,10 +110,14 @@ impl Noted {
                 changed.phi_mode = mode;
                 super::devices::facility_view_changed(tx, id)?;
             }
+            if let Some(require) = patch.require_encryption.filter(|it| *it != changed.require_encryption) {
+                changed.require_encryption = require;
+                super::devices::encryption_demanded(tx, id)?;
+            }
             changed.updated_at = tx.now();
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
-                    phone = ?6, phi_mode = ?7, updated_at = ?8 WHERE id = ?1",
+                    phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9 WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,
@@ -123,6 +127,7 @@ impl Noted {
                     changed.phone,
                     word(&changed.phi_mode)?,
                     changed.updated_at.as_millis(),
+                    changed.require_encryption,
                 ],
             )?;
             publish(tx, &changed)?;
@@ -165,12 +170,14 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         current_census: new.current_census,
         phone: new.phone.clone(),
         phi_mode: new.phi_mode,
+        require_encryption: new.require_encryption,
         created_at: now,
         updated_at: now,
     };
     tx.execute(
         "INSERT INTO facilities (id, name, facility_type, licensed_beds, current_census, phone, badge_key,
-            phi_mode, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+            phi_mode, created_at, updated_at, require_encryption)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
         params![
             facility.id.as_bytes(),
             facility.name,
@@ -181,6 +188,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             tx.random::<32>()?,
             word(&facility.phi_mode)?,
             now.as_millis(),
+            facility.require_encryption,
         ],
     )?;
     tx.within_facility(facility.id, FeedEnd::create)?;
@@ -239,5 +247,6 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         phi_mode: word_at(row, 7)?,
         created_at: time_at(row, 8)?,
         updated_at: time_at(row, 9)?,
+        require_encryption: row.get(10)?,
     })
 }

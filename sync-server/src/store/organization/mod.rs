@@ -18,7 +18,7 @@ use super::{AuditQuery, Audited, Organization, OrganizationPatch, Store, StoreEr
 use crate::scope::OrganizationScope;
 
 pub use changes::Reconsidered;
-pub(super) use devices::assign;
+pub(super) use devices::{assign, is_refused_as_exposed};
 pub(super) use facilities::organization_columns;
 pub(super) use facilities::organization_row;
 pub(super) use users::{insert_user, name_key};

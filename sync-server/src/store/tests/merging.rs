@@ -82,6 +82,30 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
 }
 
 #[tokio::test]
+async fn who_claims_to_have_seen_what_is_not_there_yet_has_seen_nothing_also_when_it_is_judged_again() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (now, saw) = (world.now(), head(&world, &tenant).await);
+    let bea = hall.admission(&tenant, json!({"name": "Bea Example", "room": "10"}), now);
+    let made = PatientId::from_bytes(*hall.made(1, now).as_bytes());
+    // It is about somebody who is not there yet, and claims to know the room that the office will choose.
+    let early = ward.edit(&tenant, made, saw + 2, json!({"room": "666"}), now.plus_millis(60_000));
+    let receipt = world.push(&mut ward, &[early]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Rejected, Some(RejectionCode::UnknownTarget))]);
+    world.push(&mut hall, &[bea]).await.unwrap();
+    let patch = PatientPatch { room: Some(Some("20".to_owned())), ..PatientPatch::default() };
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).update_patient(made, patch).await.unwrap();
+    assert_eq!(head(&world, &tenant).await, saw + 2);
+    registry.noting(event(&world)).retry_change(ward.identity.device(), ward.named(1)).await.unwrap();
+    let reviews = open_reviews(&world, &tenant).await;
+    assert_eq!(reviews.len(), 1, "the office's room is not overwritten unseen: {reviews:?}");
+    let kept: Vec<_> = values(&reviews[0]).into_iter().map(|(value, _)| value).collect();
+    assert!(kept.contains(&"20".to_owned()) && kept.contains(&"666".to_owned()), "{kept:?}");
+}
+
+#[tokio::test]
 async fn a_clock_at_2099_does_not_win_over_who_knew_the_time() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
@@ -141,10 +165,10 @@ async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let secret = NewPatient { name: "Zoe Hidden".into(), ..new_patient(hilltop, "MRN-9") };
     registry.noting(event(&world)).create_patient(secret).await.unwrap();
     let mut kiosk = world.kiosk(&tenant, 1).await;
-    let now = world.now();
+    let (now, saw) = (world.now(), head(&world, &tenant).await);
     let changes = [
         kiosk.admission(&tenant, json!({"name": "Bea Example", "mrn": "MRN-9"}), now),
-        kiosk.edit(&tenant, tenant.patient, 99, json!({"mrn": "MRN-9"}), now),
+        kiosk.edit(&tenant, tenant.patient, saw, json!({"mrn": "MRN-9"}), now),
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
     let applied = (Verdict::Applied, None);

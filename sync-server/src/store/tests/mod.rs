@@ -3,6 +3,7 @@
 mod audited;
 mod backups;
 mod book;
+mod closing;
 mod digests;
 mod forks;
 mod judging;
@@ -202,7 +203,7 @@ impl Sent {
             gap: None,
             opaque: None,
         };
-        world.store.facility(scope).push(device, Batch::check(device, None, &batch)?).await
+        world.store.facility(scope).push(Batch::check(device, None, &batch)?).await
     }
 }
 
@@ -366,6 +367,7 @@ fn new_facility(name: &str) -> NewFacility {
         current_census: 44,
         phone: None,
         phi_mode: PhiMode::Full,
+        require_encryption: false,
     }
 }
 

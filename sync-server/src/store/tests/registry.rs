@@ -1,6 +1,8 @@
 //! What administrators do, and what devices then mirror.
 
-use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
+use carepost_protocol::wire::heartbeat::{
+    Encryption, Exposed, Exposure, Heartbeat, MirrorState, QueueState, ReaderState,
+};
 use carepost_protocol::wire::pull::Line;
 use futures_util::FutureExt as _;
 
@@ -126,6 +128,10 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     );
 }
 
+fn exposure(place: &str) -> Exposure {
+    Exposure { what: Exposed::PlainSwap, place: place.to_owned() }
+}
+
 #[tokio::test]
 async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     let world = World::new();
@@ -138,7 +144,8 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
         device_time: world.now().plus_millis(1_500),
         clock_quality: ClockQuality::Synced,
         mac_addresses: Vec::new(),
-        encrypted: true,
+        encrypted: false,
+        encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3"); 40] }),
         reader: ReaderState::Missing,
         incarnation: kiosk.incarnation,
         queue: QueueState { care: 3, audit: 4, wedged: 1, oldest_age: Some(240) },
@@ -150,10 +157,12 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     };
     let store = world.store.facility(&tenant.facility);
     store.heartbeat(&kiosk.identity, &beat);
-    store.synced(&kiosk.identity);
     let registry = world.store.organization(&tenant.organization);
     let fresh = registry.device(device).await.unwrap();
-    assert_eq!((fresh.last_seen, fresh.sync.last_sync), (Some(world.now()), Some(world.now())));
+    assert_eq!((fresh.last_seen, fresh.sync.last_sync), (Some(world.now()), None));
+    let exposed = fresh.encryption.clone().unwrap().exposed;
+    assert_eq!((exposed.len(), &exposed[0]), (32, &exposure("/dev/sda3")));
+    assert_eq!((fresh.encrypted, fresh.sync.not_encrypted), (Some(false), false), "nobody demands it");
     assert_eq!((fresh.waiting, fresh.sync.wedged, fresh.clock_skew_ms), (7, 1, Some(1_500)));
     assert_eq!(fresh.sync.oldest_waiting, Some(world.now().plus_millis(-240_000)));
     assert_eq!((fresh.differs.as_slice(), fresh.refetches), (&["patients".to_owned()][..], 2));

@@ -36,7 +36,10 @@ impl Scene {
             incarnation: Some(self.book.incarnation),
             care: Some(care),
             audit: Some(audit),
-            refetch: None,
+            // As the server gave it when it was there.
+            proof: cursor
+                .map(|cursor| self.world.store.inner.prover.prove(self.tenant.facility.facility(), cursor)),
+            ..Standing::default()
         }
     }
 
@@ -74,38 +77,59 @@ async fn a_device_that_knows_no_more_than_the_server_is_served() {
 }
 
 #[tokio::test]
-async fn one_that_knows_more_raises_the_epoch_once_and_is_told_what_is_missing() {
+async fn one_that_claims_more_of_its_own_chains_is_told_what_is_missing_and_costs_nobody_else_a_thing() {
+    let scene = scene().await;
+    let head = scene.head().await;
+    let missing = Some(Expects { care: Some(3), audit: Some(1) });
+    for cursor in [Some(head), None] {
+        assert_eq!(scene.ask(scene.standing(cursor, 3, 4)).await, Some(missing));
+        assert_eq!((scene.raised().await, scene.head().await), (0, head));
+    }
+    // Once it sends again what is missing, it stands where the server is.
+    assert_eq!(scene.ask(scene.standing(Some(head), 2, 0)).await, None);
+}
+
+#[tokio::test]
+async fn a_cursor_beyond_the_head_without_its_proof_is_refused_and_nothing_else() {
+    let scene = scene().await;
+    let head = scene.head().await;
+    let beyond = Cursor { seq: head.seq + 1, ..head };
+    for proof in [None, Some(String::new()), Some("AAAA".to_owned())] {
+        let standing = Standing { proof, ..scene.standing(Some(beyond), 2, 0) };
+        assert_eq!(scene.ask(standing).await, Some(None));
+    }
+    // A proof is of one place of one facility, under one database's key.
+    let other = scene.world.tenant("beta").await;
+    let own = &scene.world.store.inner.prover;
+    let stranger = crate::store::standing::Prover::new(&DatabaseKey::new([8; 32]));
+    let facility = scene.tenant.facility.facility();
+    for proof in [
+        own.prove(facility, head),
+        own.prove(facility, Cursor { epoch: head.epoch + 1, ..beyond }),
+        own.prove(other.facility.facility(), beyond),
+        stranger.prove(facility, beyond),
+    ] {
+        let standing = Standing { proof: Some(proof), ..scene.standing(Some(beyond), 2, 0) };
+        assert_eq!(scene.ask(standing).await, Some(None));
+    }
+    assert_eq!((scene.raised().await, scene.head().await), (0, head));
+    // As a page's end gives it.
+    let end = scene.world.store.facility(&scene.tenant.facility).page(after(None, 2_000)).await.unwrap().end;
+    assert_eq!(end.proof, Some(own.prove(facility, end.cursor)));
+}
+
+#[tokio::test]
+async fn a_proven_cursor_beyond_the_head_raises_the_epoch_at_most_once_in_ten_minutes() {
     let scene = scene().await;
     let head = scene.head().await;
     let mut listener =
         scene.world.store.feeds().listen(scene.tenant.facility.facility(), scene.kiosk.identity.device());
-    let missing = Some(Expects { care: Some(3), audit: Some(1) });
-    assert_eq!(scene.ask(scene.standing(Some(head), 3, 4)).await, Some(missing));
-    let raised = scene.head().await;
-    assert!(raised.epoch >= u64::try_from(START).unwrap() && raised.seq == head.seq, "{raised:?}");
-    assert_eq!(listener.wake().await, crate::feed::Wake::Moved, "streams of the old epoch look again");
-    let noted = scene.world.store.organization(&scene.tenant.organization);
-    let noted = noted.audit_events(AuditQuery { limit: 10, ..AuditQuery::default() }).await.unwrap();
-    assert!(noted.iter().any(|noted| noted.event.details["what"] == "server_rewound"));
-    // The same again, at once and an hour later: it stands in the old epoch, and is only told.
-    for seconds in [0, 3_600] {
-        scene.world.pass(seconds);
-        assert_eq!(scene.ask(scene.standing(Some(head), 3, 4)).await, Some(missing));
-        assert_eq!((scene.raised().await, scene.head().await), (1, raised));
-    }
-    // Once it sends again what is missing, it stands where the server is.
-    assert_eq!(scene.ask(scene.standing(None, 2, 0)).await, None);
-    assert_eq!(scene.ask(scene.standing(Some(raised), 2, 0)).await, None);
-}
-
-#[tokio::test]
-async fn a_cursor_beyond_the_head_raises_the_epoch_at_most_once_in_ten_minutes() {
-    let scene = scene().await;
-    let head = scene.head().await;
     let beyond = |cursor: Cursor| Some(Cursor { seq: cursor.seq + 1, ..cursor });
     assert_eq!(scene.ask(scene.standing(beyond(head), 2, 0)).await, Some(None));
     let first = scene.head().await;
-    assert!(first.epoch > head.epoch);
+    assert!(first.epoch >= u64::try_from(START).unwrap() && first.seq == head.seq, "{first:?}");
+    assert_eq!(listener.wake().await, crate::feed::Wake::Moved, "streams of the old epoch look again");
+    // The same again, at once: it stands in the old epoch, and is only refused.
     scene.world.pass(599);
     assert_eq!(scene.ask(scene.standing(beyond(first), 2, 0)).await, Some(None), "refused, not raised");
     assert_eq!((scene.raised().await, scene.head().await), (1, first));
@@ -123,7 +147,8 @@ async fn a_cursor_beyond_the_head_raises_the_epoch_at_most_once_in_ten_minutes()
 async fn two_that_come_together_raise_once() {
     let scene = scene().await;
     let head = scene.head().await;
-    let ask = || scene.ask(scene.standing(Some(head), 9, 0));
+    let beyond = Cursor { seq: head.seq + 1, ..head };
+    let ask = || scene.ask(scene.standing(Some(beyond), 9, 0));
     let missing = Some(Some(Expects { care: Some(3), audit: None }));
     let answers = futures_util::future::join_all((0..8).map(|_| ask())).await;
     assert!(answers.iter().all(|answer| *answer == missing), "{answers:?}");

@@ -214,7 +214,7 @@ async fn old_tombstones_go_and_with_them_the_cursors_that_need_them() {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             // Each facility is looked after once a day, when one of its devices is heard.
-            store.synced(&known);
+            store.cursor_refused(&known);
             let page = ask(&world, &kiosk, None).await.unwrap();
             if is_gone(&page) == gone {
                 return page;

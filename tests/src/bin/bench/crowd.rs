@@ -154,6 +154,7 @@ impl Light {
             clock_quality: ClockQuality::Synced,
             mac_addresses: vec!["02:00:00:00:00:01".to_owned()],
             encrypted: true,
+            encryption: None,
             reader: ReaderState::Ready,
             incarnation: IncarnationId::new(self.clock.now(), self.clock.random()),
             queue: QueueState::default(),
@@ -212,6 +213,7 @@ pub(crate) async fn bare(state: &Path, port: u16) -> Result<()> {
         server_time: Clock::new(None).now(),
         state: DeviceState::Active,
         settled: Vec::new(),
+        must_encrypt: false,
     };
     let reply = Bytes::from(serde_json::to_vec(&reply)?);
     let answer = any(move |_body: Bytes| async move { ([("content-type", "application/json")], reply) });

@@ -105,6 +105,7 @@ pub async fn found(
         current_census: 44,
         phone: None,
         phi_mode: PhiMode::Full,
+        require_encryption: false,
     };
     let facility = registry.noting(event()).create_facility(facility).await?.id;
     let nurse = registry.noting(event()).create_user(user("nina", Role::Rn, Some(facility))).await?.id;
@@ -190,7 +191,7 @@ impl Kiosk {
         let body = format!("{},\"changes\":[{}]}}", envelope.trim_end_matches('}'), changes.join(","));
         let batch: PushBatch<'_> = serde_json::from_str(&body).unwrap();
         let batch = Batch::check(&self.identity, None, &batch)?;
-        store.facility(&self.facility).push(&self.identity, batch).await
+        store.facility(&self.facility).push(batch).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Refused changes, judged again as of when they were made, or discarded.
 
-use carepost_protocol::change::{Lane, Verdict};
+use carepost_protocol::change::{Change, Lane, Verdict};
 use carepost_protocol::id::{DeviceId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
@@ -27,6 +27,8 @@ pub(in crate::store) struct Retried {
 struct Kept {
     payload: Option<Vec<u8>>,
     received: Timestamp,
+    /// What its author had seen, as it was believed when the change came.
+    seen: Option<u64>,
 }
 
 /// Judges a refused change again, and when it stands now, those that had been refused because it did
@@ -76,19 +78,22 @@ fn again(
 ) -> Result<Option<Rejection>> {
     let mut judge = Judge::at(tx, place(device, name), kept.received)?;
     let refused = match content(kept) {
-        Content::Care(change) => match judge.weigh(tx, name.n, &change)? {
-            Ok(stands) => {
-                judge.reread(tx, name.n, &change, Some(&stands))?;
-                let seq = Some(stands.seq);
-                let settling = Settling { how: Settlement::Applied, seq, by, reason: None };
-                judge.settle(tx, name.incarnation, name.n, &settling)?;
-                None
+        Content::Care(change) => {
+            let change = Change { base_seq: kept.seen, ..*change };
+            match judge.weigh(tx, name.n, &change)? {
+                Ok(stands) => {
+                    judge.reread(tx, name.n, &change, Some(&stands))?;
+                    let seq = Some(stands.seq);
+                    let settling = Settling { how: Settlement::Applied, seq, by, reason: None };
+                    judge.settle(tx, name.incarnation, name.n, &settling)?;
+                    None
+                }
+                Err(rejection) => {
+                    judge.reread(tx, name.n, &change, None)?;
+                    Some(rejection)
+                }
             }
-            Err(rejection) => {
-                judge.reread(tx, name.n, &change, None)?;
-                Some(rejection)
-            }
-        },
+        }
         Content::Unreadable(rejection) => Some(rejection),
         Content::Audit(_) => Some(reject(RejectionCode::Malformed, "it is an audit event, not a change")),
     };
@@ -119,11 +124,13 @@ fn place(device: DeviceId, name: ChangeName) -> Place {
 }
 
 fn kept(tx: &Tx<'_>, device: DeviceId, name: ChangeName) -> Result<Kept> {
-    let sql = "SELECT payload, received_at, verdict, settlement IS NULL FROM changes
+    let sql = "SELECT payload, received_at, verdict, settlement IS NULL, base_seq FROM changes
         WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
     let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
     let found = tx.first(sql, key, |row| {
-        let kept = Kept { payload: row.get(0)?, received: time_at(row, 1)? };
+        let seen: Option<i64> = row.get(4)?;
+        let seen = seen.map(|seq| u64::try_from(seq).unwrap_or(0));
+        let kept = Kept { payload: row.get(0)?, received: time_at(row, 1)?, seen };
         Ok((kept, word_at::<Verdict>(row, 2)? == Verdict::Rejected, row.get::<_, bool>(3)?))
     })?;
     match found {

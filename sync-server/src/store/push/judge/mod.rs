@@ -35,6 +35,8 @@ pub(super) type Judgement = (Verdict, Option<u64>, Option<Rejection>);
 pub(super) struct Judge {
     place: Place,
     pub(super) feed: FeedEnd,
+    /// Where the feed ended before these changes: nobody who made them had seen more.
+    head: u64,
     now: Timestamp,
     /// When the changes came.
     received: Timestamp,
@@ -112,9 +114,11 @@ impl Judge {
     }
 
     fn at(tx: &Tx<'_>, place: Place, received: Timestamp) -> Result<Self> {
+        let feed = FeedEnd::open(tx)?;
         Ok(Self {
             place,
-            feed: FeedEnd::open(tx)?,
+            head: feed.seq(),
+            feed,
             now: tx.now(),
             received,
             assignments: HashMap::new(),
@@ -222,6 +226,12 @@ impl Judge {
             self.settle_superseded(tx, older, change.actor, stands.seq)?;
         }
         Ok(stands)
+    }
+
+    /// The place in the feed of what the change's author had seen. One that claims to have seen what was
+    /// not there yet has seen nothing, or it would win over whatever comes until then.
+    fn seen(&self, change: &Change) -> Option<u64> {
+        change.base_seq.filter(|seq| *seq <= self.head)
     }
 
     fn is_own_assignment(&mut self, tx: &Tx<'_>, id: AssignmentId) -> Result<bool> {

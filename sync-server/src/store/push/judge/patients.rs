@@ -96,7 +96,7 @@ impl Judge {
             let origin = document.get(key).and_then(|field| field.mark.origin);
             !origin.is_some_and(|origin| origin.device == self.place.device && origin.n > n)
         });
-        let base_seq = change.base_seq.unwrap_or(0);
+        let base_seq = self.seen(change).unwrap_or(0);
         let base = self.version_came_at(tx, &edited, base_seq)?;
         let mark = Mark {
             seq: self.feed.seq().saturating_add(1),

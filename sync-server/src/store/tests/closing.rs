@@ -1,0 +1,74 @@
+//! What is in the file of a store that was closed.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::book::Book;
+use super::*;
+
+fn bare(path: &Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
+    connection.query_row("SELECT count(*) FROM base_patients", [], |_| Ok(())).unwrap();
+    connection
+}
+
+impl World {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("server.db")
+    }
+
+    /// One number out of a copy of the main file, without what lies beside it.
+    fn alone(&self, sql: &str) -> i64 {
+        let copy = self.directory.path().join("alone.db");
+        std::fs::copy(self.path(), &copy).unwrap();
+        bare(&copy).query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn open_again(&mut self) {
+        self.store = Store::open(&self.path(), &key(), self.ambient.clone()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_file_of_a_closed_store_alone_holds_every_committed_row() {
+    let mut world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let before = world.store.organization(&tenant.organization).patients(None).await.unwrap().len();
+    for round in 1..=20 {
+        // Who closes last of two that close side by side, nobody knows: somebody who does not close at all
+        // is the same to the store. Every other time there is nobody.
+        let beside = (round % 2 == 1).then(|| bare(&world.path()));
+        let registry = world.store.organization(&tenant.organization);
+        let new = new_patient(tenant.facility.facility(), &format!("P-{round}"));
+        registry.noting(event(&world)).create_patient(new).await.unwrap();
+        world.store.close();
+        let held = world.alone("SELECT count(*) FROM base_patients");
+        assert_eq!(held, i64::try_from(before + round).unwrap(), "round {round}");
+        drop(beside);
+        world.open_again();
+    }
+}
+
+#[tokio::test]
+async fn what_a_command_commits_beside_others_is_in_the_file_when_it_ends() {
+    let mut world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let mut book = Book::new(&kiosk, Lane::Care);
+    for n in 1..=4 {
+        book.chart(&world, &kiosk, &tenant, &[70]);
+        book.push(&world, &kiosk, n..=n).await.unwrap();
+        let _beside = bare(&world.path());
+        let (path, to) = (world.path(), world.directory.path().join("backup.db"));
+        let ambient = world.ambient.clone();
+        // Its last commit says up to where devices may forget what they sent.
+        let copying = std::thread::spawn(move || backup(&path, &key(), &ambient, &to));
+        world.store.close();
+        copying.join().unwrap().unwrap();
+        let durable = world.alone("SELECT durable_n FROM base_chain_heads");
+        assert_eq!(durable, i64::try_from(n).unwrap(), "of backup {n}");
+        world.open_again();
+    }
+}
