@@ -82,6 +82,8 @@ pub struct SyncFacts {
     pub cursor_refused: bool,
     /// A collection of the device's mirror was found to differ and is not mended yet.
     pub mirror_differs: bool,
+    /// The device could not take a document, and went on without it.
+    pub stepped_over: bool,
     /// Nothing moves, though the device reaches the server and something waits.
     pub no_progress: bool,
     /// Two copies of the device claim to be it.
@@ -101,6 +103,8 @@ pub enum SyncReason {
     CursorRefused,
     /// The device's copy was found to differ from the server's; it is being fetched again.
     MirrorDiffers,
+    /// The device could not take a document, and went on without it: it shows an older version, or none.
+    DocumentsSteppedOver,
     /// Nothing moves, though the device reaches the server and something waits.
     NoProgress,
     /// Two copies of the device claim to be it: it may push, not pull.
@@ -134,6 +138,7 @@ pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshold
         SyncReason::RefusedChanges
         | SyncReason::CursorRefused
         | SyncReason::MirrorDiffers
+        | SyncReason::DocumentsSteppedOver
         | SyncReason::NoProgress
         | SyncReason::Quarantined => (2, SyncStatus::OutOfSync),
         SyncReason::NoRecentSync if since_sync(facts, now) > thresholds.out_of_sync_after => {
@@ -155,6 +160,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
         (facts.wedged > 0, SyncReason::RefusedChanges),
         (facts.cursor_refused, SyncReason::CursorRefused),
         (facts.mirror_differs, SyncReason::MirrorDiffers),
+        (facts.stepped_over, SyncReason::DocumentsSteppedOver),
         (facts.no_progress, SyncReason::NoProgress),
         (too_long_ago, SyncReason::NoRecentSync),
         (waited > thresholds.stale_after, SyncReason::OldChangesWaiting),
@@ -197,6 +203,7 @@ mod tests {
         for broken in [
             SyncFacts { cursor_refused: true, ..synced },
             SyncFacts { mirror_differs: true, ..synced },
+            SyncFacts { stepped_over: true, ..synced },
             SyncFacts { no_progress: true, ..synced },
             SyncFacts { quarantined: true, ..synced },
         ] {

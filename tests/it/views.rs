@@ -93,7 +93,7 @@ async fn a_device_that_differs_and_stands_still_says_why_it_is_out_of_sync() -> 
     let _stream = hall.pull_all(&hall.mirror).await?;
     let beat = hall.heartbeat(QueueState { wedged: 2, ..QueueState::default() });
     let mut ill = Heartbeat { no_progress: Some(720), ..beat };
-    ill.mirror = MirrorState { differs: vec!["records".to_owned()], refetches: 1 };
+    ill.mirror = MirrorState { differs: vec!["records".to_owned()], refetches: 1, ..MirrorState::default() };
     hall.upstream.heartbeat(hall.grant.device_id, &ill).await?;
     let seen = scene.facility.device("hall").await?;
     assert_eq!(seen["sync_status"], "OUT_OF_SYNC");

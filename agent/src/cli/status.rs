@@ -34,7 +34,8 @@ pub(super) fn status(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let wedged = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
     let ill = status.get("quarantined") == Some(&Value::Bool(true))
         || status.get("no_progress_seconds").is_some()
-        || status.get("differs").is_some();
+        || status.get("differs").is_some()
+        || status.get("stepped_over").is_some();
     Ok(match (text("state"), text("link")) {
         ("PENDING", _) => Outcome::NotEnrolled,
         ("REVOKED", _) => Outcome::NeedsAttention,

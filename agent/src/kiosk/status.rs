@@ -10,7 +10,7 @@ use crate::desk::{Link, Screen, Sending};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{ReaderState, SteppedOver};
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -26,6 +26,9 @@ pub(super) struct Status {
     /// The collections whose copy differs from the server's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     differs: Vec<Collection>,
+    /// The documents that could not be taken, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stepped_over: Vec<SteppedOver>,
     #[serde(skip_serializing_if = "Option::is_none")]
     loaded_percent: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +62,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         wedged: line.wedged,
         loading: line.loading,
         differs: line.differs,
+        stepped_over: line.stepped_over,
         loaded_percent: line.sync.loaded.filter(|_| line.loading),
         sending: line.sync.sending.map(|Sending { sent, total }| format!("{sent} of {total}")),
         quarantined: line.sync.quarantined,

@@ -31,6 +31,7 @@ pub(super) fn describe(opened: &Opened, desk: &Desk, ward: &Ward, still: Option<
         cursor: ward.mirror().cursor().ok().flatten(),
         active_user: ward.active_user(),
         mirror: ward.mirror().agreement().unwrap_or_default(),
+        revocations: ward.mirror().heard().ok().flatten(),
         no_progress: still.map(|still| still.as_secs()),
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
     }

@@ -10,7 +10,7 @@ use carepost_protocol::device::{
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{ReaderState, SteppedOver};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -111,6 +111,8 @@ pub struct DeviceView {
     differs: Vec<String>,
     /// How often it had to fetch a collection again because it differed.
     refetches: u64,
+    /// The documents that it could not take, and went on without.
+    stepped_over: Vec<SteppedOver>,
     /// For how many seconds nothing has moved, though the device reaches the server and something waits.
     no_progress: Option<u64>,
     /// Why it is quarantined.
@@ -247,6 +249,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         clock_skew_ms: it.clock_skew_ms,
         differs: it.differs,
         refetches: it.refetches,
+        stepped_over: it.stepped_over,
         no_progress: it.no_progress,
         quarantine_reason: it.quarantine,
         rolled_back_at: it.rolled_back_at,
@@ -276,6 +279,12 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
         SyncReason::MirrorDiffers => {
             let names = device.differs.join(", ");
             format!("Its copy of {names} was found to differ and is fetched again.")
+        }
+        SyncReason::DocumentsSteppedOver => {
+            let over = device.stepped_over.iter();
+            let over: Vec<_> =
+                over.map(|it| format!("{} of {} ({})", it.count, it.collection, it.reason.words())).collect();
+            format!("It cannot take some documents and went on without them: {}.", over.join(", "))
         }
         SyncReason::NoProgress => {
             let waited = device.no_progress.unwrap_or(0) / 60;

@@ -79,8 +79,10 @@ pub async fn heartbeat(
     check_addresses(&mut beat.mac_addresses)?;
     device.speaks_for(&app, Some(beat.incarnation)).await?;
     device.facility.heartbeat(&device.identity, &beat);
+    let revoked = device.facility.revoked(&device.identity, &beat).await?;
     let settled = device.facility.settled(id, beat.refused).await?;
-    Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state: device.identity.state(), settled }))
+    let state = device.identity.state();
+    Ok(axum::Json(HeartbeatReply { server_time: clock::now(), state, settled, revoked }))
 }
 
 /// Takes a batch of one lane's changes: one durable commit, a verdict for each.

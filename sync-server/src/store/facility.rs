@@ -14,7 +14,7 @@ use rusqlite::params;
 use super::column::json_at;
 use super::engine::Reach;
 use super::page::{self, AgainRequest, PageRequest};
-use super::publish::count_view;
+use super::publish::count_on;
 use super::push::{self, Batch};
 use super::{DeviceIdentity, Page, Store, StoreError, audit};
 use crate::scope::FacilityScope;
@@ -33,13 +33,21 @@ impl FacilityStore {
         Self { store, scope }
     }
 
-    /// Takes a device's batch: all of it in one durable commit, with a verdict for each change. What the
-    /// server has already is answered again as it was: applied as a duplicate, refused as refused.
+    /// Takes a device's batch, with a verdict for each change: the receipt comes when all of it is durable.
+    /// A long one is taken in portions, each a commit of its own, between which others write; who breaks
+    /// off in between sends it again. What the server has already is answered again as it was: applied as
+    /// a duplicate, refused as refused.
     ///
     /// # Errors
     /// [`StoreError::ChainBroken`], [`StoreError::DeviceRevoked`].
     pub async fn push(&self, device: &DeviceIdentity, batch: Batch) -> Result<PushReceipt> {
-        let receipt = self.store.write(Reach::Facility(self.scope), move |tx| push::apply(tx, batch)).await?;
+        let reach = Reach::Facility(self.scope);
+        let (mut receipt, mut rest) = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+        while let Some(batch) = rest {
+            let (next, left) = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+            receipt.go_on(next);
+            rest = left;
+        }
         self.synced(device);
         Ok(receipt)
     }
@@ -76,12 +84,12 @@ impl FacilityStore {
     /// [`StoreError::CursorRefused`], [`StoreError::OverBudget`].
     pub async fn page(&self, asked: PageRequest) -> Result<Page> {
         let reach = Reach::Facility(self.scope);
-        if let Some(page) = self.store.read(reach, move |tx| page::read(tx, &asked)).await? {
-            return Ok(page);
+        loop {
+            if let Some(page) = self.store.read(reach, move |tx| page::read(tx, &asked)).await? {
+                return Ok(page);
+            }
+            self.store.write(reach, move |tx| count_on(tx, asked.view)).await?;
         }
-        self.store.write(reach, move |tx| count_view(tx, asked.view)).await?;
-        let counted = self.store.read(reach, move |tx| page::read(tx, &asked)).await?;
-        counted.ok_or(StoreError::Unreadable("digests"))
     }
 
     /// Notes a heartbeat, in memory; it is written within about a second.

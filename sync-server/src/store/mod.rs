@@ -22,6 +22,7 @@ mod publish;
 mod push;
 mod quarantine;
 mod review;
+mod revoked;
 mod rows;
 mod standing;
 mod system;
@@ -43,6 +44,7 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use engine::{Engine, Hears, Reach, Tx};
 use identities::Identities;
 use presence::Presence;
+use revoked::StaffMoves;
 
 pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use changes::{KeptChange, Latest};
@@ -123,6 +125,7 @@ struct Inner {
     presence_thread: Mutex<Option<JoinHandle<()>>>,
     feeds: Arc<Feeds>,
     identities: Arc<Identities>,
+    staff_moves: Arc<StaffMoves>,
     tries: enrollment::Tries,
     ambient: Ambient,
 }
@@ -149,13 +152,27 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let feeds = Arc::new(Feeds::default());
         let identities = Arc::new(Identities::default());
-        let hears = Hears { feeds: Arc::clone(&feeds), identities: Arc::clone(&identities) };
+        let staff_moves = Arc::new(StaffMoves::default());
+        let hears = Hears {
+            feeds: Arc::clone(&feeds),
+            identities: Arc::clone(&identities),
+            staff_moves: Arc::clone(&staff_moves),
+        };
         let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, hears)?);
         let presence = Arc::new(Presence::new(ambient.clone()));
         let presence_thread = Mutex::new(Some(presence.start(&engine)?));
         let tries = enrollment::Tries::default();
         Ok(Self {
-            inner: Arc::new(Inner { engine, presence, presence_thread, feeds, identities, tries, ambient }),
+            inner: Arc::new(Inner {
+                engine,
+                presence,
+                presence_thread,
+                feeds,
+                identities,
+                staff_moves,
+                tries,
+                ambient,
+            }),
         })
     }
 

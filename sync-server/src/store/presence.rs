@@ -20,6 +20,8 @@ use crate::scope::FacilityScope;
 
 /// How long news waits for company before it is written.
 const GATHER: Duration = Duration::from_secs(1);
+/// How many devices' news one commit takes, so that other writers do not wait for long.
+const WRITTEN_AT_ONCE: usize = 250;
 /// How often a facility's old tombstones are purged.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -71,6 +73,8 @@ impl Presence {
         // Names of a newer agent's collections are kept, but not any text of any length.
         beat.mirror.differs.retain(|name| name.len() <= MAX_NAME);
         beat.mirror.differs.truncate(MAX_NAMES);
+        beat.mirror.stepped_over.retain(|over| over.collection.len() <= MAX_NAME);
+        beat.mirror.stepped_over.truncate(MAX_NAMES);
         self.note(scope, device, |heard| heard.beat = Some((beat, now)));
     }
 
@@ -128,6 +132,8 @@ impl Presence {
             device.sync.mirror_differs = !beat.mirror.differs.is_empty();
             device.differs = beat.mirror.differs;
             device.refetches = beat.mirror.refetches;
+            device.sync.stepped_over = !beat.mirror.stepped_over.is_empty();
+            device.stepped_over = beat.mirror.stepped_over;
             device.sync.no_progress = beat.no_progress.is_some();
             device.no_progress = beat.no_progress;
         }
@@ -178,16 +184,21 @@ impl Presence {
                 .collect()
         };
         let scopes = news.iter().map(|(_, heard)| heard.scope).collect();
-        let written = engine.write_blocking(Reach::Nothing, move |tx| {
-            for (device, heard) in &news {
-                tx.within(Reach::Facility(heard.scope), |tx| write_one(tx, *device, heard))?;
+        let mut news = news.into_iter().peekable();
+        while news.peek().is_some() {
+            let some: Vec<_> = news.by_ref().take(WRITTEN_AT_ONCE).collect();
+            let written = engine.write_blocking(Reach::Nothing, move |tx| {
+                for (device, heard) in &some {
+                    tx.within(Reach::Facility(heard.scope), |tx| write_one(tx, *device, heard))?;
+                }
+                Ok(())
+            });
+            if let Err(error) = written {
+                // The values stay in memory, and go with the next ones.
+                tracing::warn!(%error, "heartbeats could not be written; they are kept in memory");
+                self.locked().heard.values_mut().for_each(|heard| heard.written = false);
+                break;
             }
-            Ok(())
-        });
-        if let Err(error) = written {
-            // The values stay in memory, and go with the next ones.
-            tracing::warn!(%error, "heartbeats could not be written; they are kept in memory");
-            self.locked().heard.values_mut().for_each(|heard| heard.written = false);
         }
         scopes
     }
@@ -226,7 +237,8 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard) -> Result<(), StoreEr
         tx.execute(
             "UPDATE devices SET agent_version = ?2, mac_addresses = ?3, last_seen = ?4, oldest_waiting = ?5,
                 waiting = ?6, wedged = ?7, cursor_epoch = ?8, cursor_seq = ?9, reader = ?10, encrypted = ?11,
-                clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15 WHERE id = ?1",
+                clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15, stepped_over = ?16
+                WHERE id = ?1",
             params![
                 device.as_bytes(),
                 beat.agent_version,
@@ -243,6 +255,7 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard) -> Result<(), StoreEr
                 json(&beat.mirror.differs)?,
                 count(beat.mirror.refetches),
                 beat.no_progress.map(count),
+                json(&beat.mirror.stepped_over)?,
             ],
         )?;
     }

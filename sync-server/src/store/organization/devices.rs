@@ -4,6 +4,7 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{DeviceState, SyncFacts};
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
 use carepost_protocol::wire::enroll::UserCode;
+use carepost_protocol::wire::heartbeat::SteppedOver;
 use carepost_protocol::wire::pull::Cursor;
 use rusqlite::{Row, params};
 
@@ -21,7 +22,7 @@ macro_rules! device_columns {
             (SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL), key_sha256,
             agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
             cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
-            differs, refetches, no_progress, quarantine, rolled_back_at FROM devices "
+            differs, refetches, no_progress, quarantine, rolled_back_at, stepped_over FROM devices "
     };
 }
 
@@ -261,6 +262,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     let key: Option<[u8; 32]> = row.get(8)?;
     let state = word_at(row, 4)?;
     let differs: Vec<String> = json_at(row, 23)?;
+    let stepped_over: Vec<SteppedOver> = json_at(row, 28)?;
     let no_progress = row.get::<_, Option<i64>>(25)?.map(|seconds| u64::try_from(seconds).unwrap_or(0));
     Ok(Device {
         id: id_at(row, 0)?,
@@ -281,11 +283,13 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
             wedged: count_at(row, 14)?,
             cursor_refused: row.get(15)?,
             mirror_differs: !differs.is_empty(),
+            stepped_over: !stepped_over.is_empty(),
             no_progress: no_progress.is_some(),
             quarantined: state == DeviceState::Quarantined,
         },
         differs,
         refetches: count_at(row, 24)?,
+        stepped_over,
         no_progress,
         waiting: count_at(row, 13)?,
         cursor,
