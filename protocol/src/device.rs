@@ -82,6 +82,8 @@ pub struct SyncFacts {
     pub cursor_refused: bool,
     /// A collection of the device's mirror was found to differ and is not mended yet.
     pub mirror_differs: bool,
+    /// The device could not take a document, and went on without it.
+    pub stepped_over: bool,
     /// Nothing moves, though the device reaches the server and something waits.
     pub no_progress: bool,
     /// Two copies of the device claim to be it.
@@ -103,6 +105,8 @@ pub enum SyncReason {
     CursorRefused,
     /// The device's copy was found to differ from the server's; it is being fetched again.
     MirrorDiffers,
+    /// The device could not take a document, and went on without it: it shows an older version, or none.
+    DocumentsSteppedOver,
     /// Nothing moves, though the device reaches the server and something waits.
     NoProgress,
     /// Two copies of the device claim to be it: it may push, not pull.
@@ -138,6 +142,7 @@ pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshold
         SyncReason::RefusedChanges
         | SyncReason::CursorRefused
         | SyncReason::MirrorDiffers
+        | SyncReason::DocumentsSteppedOver
         | SyncReason::NoProgress
         | SyncReason::Quarantined
         | SyncReason::NotEncrypted => (2, SyncStatus::OutOfSync),
@@ -161,6 +166,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
         (facts.wedged > 0, SyncReason::RefusedChanges),
         (facts.cursor_refused, SyncReason::CursorRefused),
         (facts.mirror_differs, SyncReason::MirrorDiffers),
+        (facts.stepped_over, SyncReason::DocumentsSteppedOver),
         (facts.no_progress, SyncReason::NoProgress),
         (too_long_ago, SyncReason::NoRecentSync),
         (waited > thresholds.stale_after, SyncReason::OldChangesWaiting),
@@ -203,6 +209,7 @@ mod tests {
         for broken in [
             SyncFacts { cursor_refused: true, ..synced },
             SyncFacts { mirror_differs: true, ..synced },
+            SyncFacts { stepped_over: true, ..synced },
             SyncFacts { no_progress: true, ..synced },
             SyncFacts { quarantined: true, ..synced },
             SyncFacts { not_encrypted: true, ..synced },

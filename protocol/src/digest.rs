@@ -21,15 +21,9 @@ impl Element {
     /// The part of a document with these exact bytes.
     #[must_use]
     pub fn of(collection: Collection, id: &[u8; 16], seq: u64, body: &[u8]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(collection.name());
-        hash.update([0]);
-        hash.update(id);
-        hash.update(seq.to_be_bytes());
-        hash.update(body);
-        let hash: [u8; 32] = hash.finalize().into();
-        let (half, _) = hash.split_at(16);
-        Self(half.iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte)))
+        let mut growing = Growing::of(collection.name(), id, seq);
+        growing.update(body);
+        growing.end()
     }
 
     /// The part that these bytes are.
@@ -42,6 +36,36 @@ impl Element {
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
+    }
+}
+
+/// The [`Element`] of a document whose bytes come piece by piece.
+#[derive(Clone)]
+pub struct Growing(Sha256);
+
+impl Growing {
+    /// Of a document with no bytes yet.
+    #[must_use]
+    pub fn of(collection: &str, id: &[u8; 16], seq: u64) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(collection);
+        hash.update([0]);
+        hash.update(id);
+        hash.update(seq.to_be_bytes());
+        Self(hash)
+    }
+
+    /// More of its bytes.
+    pub fn update(&mut self, body: &[u8]) {
+        self.0.update(body);
+    }
+
+    /// That was all.
+    #[must_use]
+    pub fn end(self) -> Element {
+        let hash: [u8; 32] = self.0.finalize().into();
+        let (half, _) = hash.split_at(16);
+        Element(half.iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte)))
     }
 }
 

@@ -10,6 +10,14 @@ use crate::id::{BadgeId, FacilityId, PatientId, RecordId, ReviewId, UserId};
 use crate::role::Role;
 use crate::time::{ClockQuality, Timestamp};
 
+/// The most bytes of one document: no larger one enters a feed. It is far below what a line of a stream
+/// may have, so that every device can take every document.
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+/// How many values of one field, and how many others, a review names; of the rest it has the count.
+pub const MAX_REVIEWED: usize = 10;
+/// As far as a review counts.
+pub const MAX_COUNTED: u64 = 100;
+
 /// A set of documents of one kind that devices mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -191,14 +199,34 @@ pub struct ReviewDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<DisputedField>,
     /// With `duplicate`: the other patients who may be the same person. With `amendments`: the
-    /// corrections that stand side by side.
+    /// corrections that stand side by side. The first [`MAX_REVIEWED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<RecordId>,
+    /// How many others there were besides, counted up to [`MAX_COUNTED`] in all; they are among the
+    /// facility's patients or records.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
     /// When it was opened, on the server's clock.
     pub opened_at: Timestamp,
     /// Who closed it; none while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Resolved>,
+}
+
+impl ReviewDocument {
+    /// Leaves the first of what it holds, and counts the rest: a review from before there was a bound may
+    /// hold any number.
+    pub fn bound(&mut self) {
+        let over = self.others.len().saturating_sub(MAX_REVIEWED) as u64;
+        self.others.truncate(MAX_REVIEWED);
+        self.more = self.more.saturating_add(over);
+        for field in &mut self.fields {
+            let rest = field.values.split_off(field.values.len().min(MAX_REVIEWED));
+            let stands = rest.iter().position(|value| value.stands);
+            field.more = field.more.saturating_add(rest.len() as u64 - u64::from(stands.is_some()));
+            field.values.extend(stands.and_then(|at| rest.into_iter().nth(at)));
+        }
+    }
 }
 
 /// What a review is about.
@@ -223,8 +251,52 @@ pub enum ReviewKind {
 pub struct DisputedField {
     /// The field's key.
     pub field: String,
-    /// Every value, in the order of [`SavedValue::at`]; the one that stands is marked.
+    /// The first [`MAX_REVIEWED`] values that came, in the order of [`SavedValue::at`]; after them the one
+    /// that stood last, where it came later. The one that stands is marked.
     pub values: Vec<SavedValue>,
+    /// How many were saved besides: the server keeps them with the changes that they came by.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
+}
+
+impl DisputedField {
+    /// Adds a value, unless it is here. `stands` is what the document has now. Says whether there was room
+    /// for it.
+    pub fn keep(&mut self, saved: SavedValue, stands: Option<&SavedValue>) -> bool {
+        if self.values.iter().any(|known| known.is_same(&saved)) {
+            return true;
+        }
+        if self.values.len() < MAX_REVIEWED {
+            self.values.push(saved);
+            return true;
+        }
+        if stands.is_some_and(|stands| stands.is_same(&saved)) {
+            let before = self.values.len();
+            self.values.truncate(MAX_REVIEWED);
+            self.more = self.more.saturating_add((before - self.values.len()) as u64);
+            self.values.push(saved);
+        } else {
+            self.more = self.more.saturating_add(1);
+        }
+        false
+    }
+
+    /// Marks the value that the document has now, and puts them in order.
+    pub fn settle(&mut self, stands: Option<&SavedValue>) {
+        for value in &mut self.values {
+            value.stands = stands.is_some_and(|stands| stands.is_same(value));
+        }
+        let first = self.values.len().min(MAX_REVIEWED);
+        if let Some(first) = self.values.get_mut(..first) {
+            first.sort_by_cached_key(|value| (value.at, value.by, value.value.to_string()));
+        }
+    }
+}
+
+/// For what is left out of a document while it is 0.
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A value that somebody saved.
@@ -242,6 +314,13 @@ pub struct SavedValue {
     /// Whether it is the value that the document has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stands: bool,
+}
+
+impl SavedValue {
+    /// Whether they are one save.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.value, self.by, self.at) == (&other.value, other.by, other.at)
+    }
 }
 
 /// Who closed a review.

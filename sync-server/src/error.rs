@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::id::RequestId;
+use carepost_protocol::record::Collection;
 use carepost_protocol::role::Denied;
 use carepost_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
@@ -173,6 +174,10 @@ impl From<StoreError> for Refusal {
                 field: "signature".to_owned(),
                 detail: "not this device's key".to_owned(),
             }),
+            StoreError::TooLarge { collection, .. } => {
+                let is_form = collection == Collection::Workflows;
+                Self::field(if is_form { "fields" } else { collection.name() }, &said)
+            }
             StoreError::OverBudget { .. } => Self::new(ProblemKind::OverBudget, said),
             StoreError::CursorRefused { expects } => {
                 let mut refusal = Self::new(ProblemKind::CursorRefused, said);

@@ -27,7 +27,7 @@ impl Mirror {
     fn open(&self) -> Result<Connected> {
         // As many migrations as the file has had: none is left to do.
         let (key, durability) = (&self.key, Durability::ProcessCrash);
-        let opening = Opening { path: &self.path, key, durability, cache_kib: 64, migrations: &["", ""] };
+        let opening = Opening { path: &self.path, key, durability, cache_kib: 64, migrations: &[""; 3] };
         Ok(carepost_agent::sqlite::open(&opening)?)
     }
 

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod admissions;
 mod attacks;
 mod attention;
 mod bad_input;
@@ -21,6 +22,7 @@ mod clocks;
 mod clones;
 mod device_word;
 mod digest;
+mod documents;
 mod edits;
 mod encryption;
 mod figures;

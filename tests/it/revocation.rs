@@ -161,6 +161,7 @@ fn heartbeat(device: &Device) -> carepost_protocol::wire::heartbeat::Heartbeat {
         active_user: None,
         mirror: carepost_protocol::wire::heartbeat::MirrorState::default(),
         no_progress: None,
+        revocations: None,
         refused: Vec::new(),
     }
 }

@@ -94,7 +94,7 @@ async fn a_device_that_differs_and_stands_still_says_why_it_is_out_of_sync() -> 
     let _stream = hall.pull_all(&hall.mirror).await?;
     let beat = hall.heartbeat(QueueState { wedged: 2, ..QueueState::default() });
     let mut ill = Heartbeat { no_progress: Some(720), ..beat };
-    ill.mirror = MirrorState { differs: vec!["records".to_owned()], refetches: 1 };
+    ill.mirror = MirrorState { differs: vec!["records".to_owned()], refetches: 1, ..MirrorState::default() };
     hall.upstream.heartbeat(hall.grant.device_id, &ill).await?;
     // That it has the head is written within a second or so.
     let seen = until("the device to have synced", PATIENCE, || async {

@@ -135,6 +135,7 @@ impl Device {
             active_user: None,
             mirror: MirrorState::default(),
             no_progress: None,
+            revocations: None,
             refused: Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use carepost_agent_core::clock::{AHEAD, EARLIEST};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Exposure, ReaderState};
+use carepost_protocol::wire::heartbeat::{Exposure, MirrorState, ReaderState};
 use serde_json::json;
 
 use super::{Outcome, say};
@@ -206,17 +206,22 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
                 Ok((mirror, outbox)) => {
                     let ready = mirror.is_complete(Collection::Records).unwrap_or(false);
                     let counts = outbox.counts().unwrap_or_default();
-                    let differs = mirror.agreement().unwrap_or_default().differs;
-                    let state = match (ready, differs.as_slice()) {
-                        (_, [_, ..]) => format!("differs from the server's: {}", differs.join(", ")),
-                        (true, []) => "complete".to_owned(),
-                        (false, []) => "still loading".to_owned(),
+                    let MirrorState { differs, stepped_over, .. } = mirror.agreement().unwrap_or_default();
+                    let over = stepped_over.iter();
+                    let over: Vec<_> = over
+                        .map(|it| format!("{} of {} ({})", it.count, it.collection, it.reason.words()))
+                        .collect();
+                    let state = match (ready, differs.as_slice(), over.as_slice()) {
+                        (_, [_, ..], _) => format!("differs from the server's: {}", differs.join(", ")),
+                        (_, [], [_, ..]) => format!("without what it cannot take: {}", over.join(", ")),
+                        (true, [], []) => "complete".to_owned(),
+                        (false, [], []) => "still loading".to_owned(),
                     };
                     let words = format!(
                         "both open; mirror {state}; {} entries wait, {} need attention",
                         counts.care, counts.wedged
                     );
-                    let wrong = counts.wedged > 0 || !differs.is_empty();
+                    let wrong = counts.wedged > 0 || !differs.is_empty() || !over.is_empty();
                     finding("files", if wrong { Verdict::Wrong } else { Verdict::Well }, words)
                 }
                 Err(error) => finding("files", Verdict::Wrong, format!("{error:#}")),

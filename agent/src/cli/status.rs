@@ -35,7 +35,8 @@ pub(super) fn status(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let ill = status.get("quarantined") == Some(&Value::Bool(true))
         || status.get("must_encrypt") == Some(&Value::Bool(true))
         || status.get("no_progress_seconds").is_some()
-        || status.get("differs").is_some();
+        || status.get("differs").is_some()
+        || status.get("stepped_over").is_some();
     Ok(match (text("state"), text("link")) {
         ("PENDING", _) => Outcome::NotEnrolled,
         ("REVOKED", _) => Outcome::NeedsAttention,

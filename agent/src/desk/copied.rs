@@ -2,9 +2,10 @@
 
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::record::Collection;
+use carepost_protocol::wire::heartbeat::SteppedOver;
 
 use super::ward::Ward;
-use crate::mirror::{Finding, FoundBy};
+use crate::mirror::{Finding, FoundBy, Untold};
 
 impl Ward {
     /// Writes down what the mirror found: that a collection differs from the server's, that it is proven
@@ -23,6 +24,11 @@ impl Ward {
             event.details.insert("reason".to_owned(), "mirror_set_aside".into());
             events.push(event);
         }
+        let steps = self.mirror.untold_steps().unwrap_or_else(|error| {
+            tracing::error!(%error, "the mirror does not say what it stepped over");
+            Vec::new()
+        });
+        events.extend(steps.iter().map(|step| self.step_event(step)));
         let some = !events.is_empty();
         self.append_audit(events);
         // Written, or waiting in memory to be: either way it is not to be told twice.
@@ -30,6 +36,11 @@ impl Ward {
             && let Err(error) = self.mirror.told(&findings)
         {
             tracing::error!(%error, "what the mirror found will be told again");
+        }
+        if !steps.is_empty()
+            && let Err(error) = self.mirror.told_steps(&steps)
+        {
+            tracing::error!(%error, "what the mirror stepped over will be told again");
         }
         some
     }
@@ -63,6 +74,36 @@ impl Ward {
         ];
         event.details.extend(details.map(|(key, value)| (key.to_owned(), value)));
         event
+    }
+
+    fn step_event(&self, step: &Untold) -> AuditEvent {
+        let Untold { what: SteppedOver { collection, reason, count }, first_seq, most_bytes } = step;
+        let why = reason.name();
+        tracing::error!(
+            collection,
+            why,
+            count,
+            first_seq,
+            most_bytes,
+            "documents of the server cannot be taken: stepped over, and what comes after them is taken"
+        );
+        let mut event = self.event(AuditEventType::Sync, false, None, None);
+        "collection".clone_into(&mut event.resource_type);
+        event.resource_id = Some(collection.clone());
+        let details = [
+            ("reason", "documents_stepped_over".into()),
+            ("why", why.into()),
+            ("count", (*count).into()),
+            ("first_seq", (*first_seq).into()),
+            ("most_bytes", (*most_bytes).into()),
+        ];
+        event.details.extend(details.map(|(key, value)| (key.to_owned(), value)));
+        event
+    }
+
+    /// The documents that could not be taken, by collection and reason.
+    pub(super) fn stepped_over(&self) -> Vec<SteppedOver> {
+        self.mirror.stepped_over().unwrap_or_default()
     }
 
     /// The collections whose copy differs from the server's.

@@ -99,6 +99,7 @@ impl Desk {
             reviews: 0,
             loading: false,
             differs: Vec::new(),
+            stepped_over: Vec::new(),
             sync,
             storage_trouble: None,
             reader,

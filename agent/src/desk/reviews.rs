@@ -77,7 +77,8 @@ impl Ward {
             ReviewKind::Unknown => Question::Unknown,
         };
         let token = hex(&self.clock.random::<16>());
-        Ok(Review { id: review.id, base, token, resident, opened_at: review.opened_at, question })
+        let ReviewDocument { id, opened_at, more, .. } = review;
+        Ok(Review { id, base, token, resident, opened_at, question, more })
     }
 
     fn disputed(&self, field: &DisputedField) -> Disputed {
@@ -92,7 +93,8 @@ impl Ward {
             at: saved.at,
             stands: saved.stands,
         });
-        Disputed { key: field.field.clone(), label: residents::label(&field.field), values: values.collect() }
+        let (key, label) = (field.field.clone(), residents::label(&field.field));
+        Disputed { key, label, values: values.collect(), more: field.more }
     }
 
     pub(super) fn close_review(

@@ -9,13 +9,14 @@ use carepost_agent_core::session::{
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
 use carepost_protocol::record::{Collection, UserDocument};
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::{ReaderState, Revoked};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::lock;
 use super::ward::Ward;
 use crate::badge::{self, BadgeEvent, Feedback, Uid, Unreadable};
+use crate::mirror::MirrorError;
 
 /// What the audit log is told of a tap besides what the session made of it.
 pub(super) struct Tap<'a> {
@@ -149,6 +150,16 @@ impl Ward {
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         lock(&self.session).next_deadline()
+    }
+
+    /// What the server revoked opens nothing from now on, and whoever is at this screen by it is gone.
+    ///
+    /// # Errors
+    /// When the disk does not take it: the next heartbeat brings it again.
+    pub fn revoke(&self, revoked: &Revoked) -> Result<(), MirrorError> {
+        self.mirror.revoke(revoked)?;
+        self.members_changed();
+        Ok(())
     }
 
     /// The mirror has new documents: whoever is at this screen may be one of them.

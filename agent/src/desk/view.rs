@@ -7,7 +7,7 @@ use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
-use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
+use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::push::MAX_CHANGES;
 use carepost_protocol::workflow::{FieldError, Workflow};
 use ring::digest;
@@ -156,6 +156,8 @@ pub struct StatusLine {
     pub loading: bool,
     /// The collections whose copy differs from the server's: they are being fetched again.
     pub differs: Vec<Collection>,
+    /// The documents that could not be taken, by collection and reason.
+    pub stepped_over: Vec<SteppedOver>,
     /// How the sync is.
     pub sync: SyncView,
     /// The device cannot save; why, in words.
@@ -391,6 +393,8 @@ pub struct Review {
     pub opened_at: Timestamp,
     /// What there is to decide.
     pub question: Question,
+    /// How many more there are than the question names.
+    pub more: u64,
 }
 
 /// What there is to decide.
@@ -415,6 +419,8 @@ pub struct Disputed {
     pub label: String,
     /// Its values, oldest first.
     pub values: Vec<Saved>,
+    /// How many more were saved, that the server has.
+    pub more: u64,
 }
 
 /// A value that somebody saved.

@@ -178,6 +178,7 @@ impl Ward {
         }
         status.loading = !self.is_loaded(Collection::Patients);
         status.differs = self.differing();
+        status.stepped_over = self.stepped_over();
         if let Some(trouble) = &lock(&self.unsaved).trouble {
             status.storage_trouble = Some(trouble.clone());
         }

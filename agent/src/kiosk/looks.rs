@@ -51,6 +51,7 @@ struct ReviewView {
     resident: Option<(String, String)>,
     opened: Moment,
     question: QuestionView,
+    more: u64,
 }
 
 enum QuestionView {
@@ -64,6 +65,7 @@ struct DisputedView {
     key: String,
     label: String,
     values: Vec<SavedView>,
+    more: u64,
 }
 
 struct SavedView {
@@ -96,6 +98,7 @@ pub(super) fn reviews(
         token: review.token,
         resident: review.resident.map(|resident| (resident.id.to_string(), resident.name)),
         opened: review.opened_at.into(),
+        more: review.more,
         question: match review.question {
             Question::Conflict(fields) => {
                 QuestionView::Conflict(fields.into_iter().map(DisputedView::from).collect())
@@ -119,6 +122,6 @@ impl From<Disputed> for DisputedView {
             at: saved.at.into(),
             stands: saved.stands,
         });
-        Self { key: field.key, label: field.label, values: values.collect() }
+        Self { key: field.key, label: field.label, values: values.collect(), more: field.more }
     }
 }

@@ -11,7 +11,7 @@ use carepost_agent_core::sync::Hold;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Encryption, Exposure, ReaderState};
+use carepost_protocol::wire::heartbeat::{Encryption, Exposure, ReaderState, SteppedOver};
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -27,6 +27,9 @@ pub(super) struct Status {
     /// The collections whose copy differs from the server's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     differs: Vec<Collection>,
+    /// The documents that could not be taken, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stepped_over: Vec<SteppedOver>,
     #[serde(skip_serializing_if = "Option::is_none")]
     loaded_percent: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +71,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         wedged: line.wedged,
         loading: line.loading,
         differs: line.differs,
+        stepped_over: line.stepped_over,
         loaded_percent: line.sync.loaded.filter(|_| line.loading),
         sending: line.sync.sending.map(|Sending { sent, total }| format!("{sent} of {total}")),
         quarantined: line.sync.held == Some(Hold::Quarantined),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use carepost_agent_core::sync::Hold;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
+use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 
 use crate::desk::view::{Link, Sending, StatusLine};
 
@@ -95,6 +95,7 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     sentences.push(link(line));
     sentences.extend(loading(line));
     sentences.extend(differs(&line.differs));
+    sentences.extend(stepped_over(&line.stepped_over));
     sentences
 }
 
@@ -108,6 +109,21 @@ fn held(hold: Hold, encryption: Option<&Encryption>) -> Sentence {
     let words =
         format!("{why}{reasons}. What you chart is still sent, but nothing new arrives here. Call IT.");
     Sentence::plain(Weight::Trouble, words)
+}
+
+/// A document that is not here may matter: where it can be read is said.
+fn stepped_over(over: &[SteppedOver]) -> Option<Sentence> {
+    let count = over.iter().map(|over| over.count).fold(0, u64::saturating_add);
+    let words = match count {
+        0 => return None,
+        1 => "1 thing that the server has cannot be".to_owned(),
+        _ => format!("{count} things that the server has cannot be"),
+    };
+    let words = format!(
+        "{words} shown on this device, or not as it is now. All else is up to date. Ask at another device, and \
+         call IT."
+    );
+    Some(Sentence::plain(Weight::Notice, words))
 }
 
 fn differs(collections: &[Collection]) -> Option<Sentence> {
@@ -242,7 +258,7 @@ pub(super) fn day(date: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use carepost_protocol::wire::heartbeat::{Exposed, Exposure};
+    use carepost_protocol::wire::heartbeat::{Exposed, Exposure, StepReason};
 
     use super::*;
     use crate::desk::SyncView;
@@ -256,11 +272,16 @@ mod tests {
             reviews: 0,
             loading: false,
             differs: Vec::new(),
+            stepped_over: Vec::new(),
             sync: SyncView::default(),
             storage_trouble: None,
             reader: ReaderState::Ready,
             encryption: None,
         }
+    }
+
+    fn over(count: u64) -> SteppedOver {
+        SteppedOver { collection: "reviews".to_owned(), reason: StepReason::TooLarge, count }
     }
 
     fn read(line: &StatusLine) -> Vec<String> {
@@ -276,7 +297,7 @@ mod tests {
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
         let sync = SyncView::default();
         let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
-        let cases: [(StatusLine, &[&str]); 17] = [
+        let cases: [(StatusLine, &[&str]); 19] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (
@@ -375,6 +396,20 @@ mod tests {
                 &[
                     "Connected. Everything is sent.",
                     "This device's copy of the staff, the residents and the charts differs from the server's. It is being fetched again; until then something may be missing or out of date here.",
+                ],
+            ),
+            (
+                StatusLine { stepped_over: vec![over(1)], ..calm() },
+                &[
+                    "Connected. Everything is sent.",
+                    "1 thing that the server has cannot be shown on this device, or not as it is now. All else is up to date. Ask at another device, and call IT.",
+                ],
+            ),
+            (
+                StatusLine { stepped_over: vec![over(1), over(2)], ..calm() },
+                &[
+                    "Connected. Everything is sent.",
+                    "3 things that the server has cannot be shown on this device, or not as it is now. All else is up to date. Ask at another device, and call IT.",
                 ],
             ),
         ];

@@ -7,7 +7,9 @@ use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
 
 use super::copies::{self, Copy, Finding, FoundBy};
-use super::{Mirror, MirrorError, Page, schema, signed, unsigned};
+use super::page::What;
+use super::stepped::{self, Passed};
+use super::{Mirror, MirrorError, Page, revoked, schema, signed, unsigned};
 
 /// What became of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +20,14 @@ pub enum Applied {
     Behind,
 }
 
-/// What a page that reached the head led to.
+/// What a page led to, most of it one that reached the head.
 #[derive(Default)]
 struct AtHead {
     swept: bool,
     differs: bool,
     mended: bool,
+    /// Something was stepped over that was not before.
+    news: bool,
 }
 
 impl Mirror {
@@ -57,7 +61,7 @@ impl Mirror {
         })?;
         if at_head.differs {
             self.want_more();
-        } else if at_head.mended {
+        } else if at_head.mended || at_head.news {
             self.news.notify_one();
         }
         Ok(applied)
@@ -82,13 +86,13 @@ pub(super) fn proof(connection: &Connection) -> Result<Option<String>, MirrorErr
 fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, MirrorError> {
     let before = copies::load(connection)?;
     let mut copies = before.clone();
-    write_documents(connection, page, &mut copies, end.server_time.as_millis())?;
+    let news = write_documents(connection, page, &mut copies, end)?;
     connection.prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?")?.execute(params![
         signed(end.cursor.epoch),
         signed(end.cursor.seq),
         end.proof
     ])?;
-    let mut at_head = AtHead::default();
+    let mut at_head = AtHead { news, ..AtHead::default() };
     for copy in &mut copies {
         if end.refetched.iter().any(|name| name == copy.collection.name()) {
             copy.brought = copy.pass;
@@ -101,6 +105,9 @@ fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, 
     for copy in copies.iter().filter(|copy| !before.contains(copy)) {
         copies::save(connection, copy)?;
     }
+    if end.reaches_head() {
+        revoked::forget_told(connection, &copies, end.cursor)?;
+    }
     Ok(at_head)
 }
 
@@ -110,33 +117,52 @@ fn write_documents(
     connection: &Connection,
     page: &Page,
     copies: &mut [Copy],
-    came: i64,
-) -> Result<(), MirrorError> {
+    end: &PageEnd,
+) -> Result<bool, MirrorError> {
+    let came = end.server_time.as_millis();
     let mut put_new = connection.prepare_cached(schema::PUT_NEW)?;
     let mut put_over = connection.prepare_cached(schema::PUT_OVER)?;
     let mut held = connection.prepare_cached(schema::HELD)?;
     let mut remove = connection.prepare_cached(schema::REMOVE)?;
+    // Both are empty but in bad times.
+    let mut passed = Passed::open(connection, page)?;
+    let lifts = revoked::is_any(connection)?;
     for document in page.documents() {
         // Every collection is registered when the file is opened.
         let Some(copy) = copies.iter_mut().find(|copy| copy.collection == document.collection) else {
             continue;
         };
-        let key = params![schema::number(document.collection), document.id];
-        let Some((body, element)) = document.body else {
-            if let Some(gone) = remove.query_row(key, pass_and_element).optional()? {
-                copy.forget(gone);
+        let (collection, id, seq) = (document.collection, document.id, document.seq);
+        let key = params![schema::number(collection), id];
+        passed.take_back(copy, id)?;
+        if lifts && !matches!(document.what, What::Over(_)) {
+            revoked::lift(connection, collection, id, Cursor { seq, ..end.cursor })?;
+        }
+        let (body, element, keys) = match document.what {
+            What::Is { body, element, keys } => (body, element, keys),
+            What::Gone => {
+                if let Some(gone) = remove.query_row(key, pass_and_element).optional()? {
+                    copy.forget(gone);
+                }
+                continue;
             }
-            continue;
+            What::Over(over) => {
+                if let Some(outdated) = held.query_row(key, pass_and_element).optional()? {
+                    copy.forget(outdated);
+                }
+                passed.step_over(copy, id, seq, &over)?;
+                continue;
+            }
         };
         let pass = copy.pass;
         let row = named_params! {
-            ":collection": schema::number(document.collection),
-            ":id": document.id,
-            ":seq": signed(document.seq),
+            ":collection": schema::number(collection),
+            ":id": id,
+            ":seq": signed(seq),
             ":pass": pass,
-            ":patient": document.patient,
-            ":recorded_at": document.recorded_at.map(|made| made.min(came)),
-            ":lookup": document.lookup,
+            ":patient": keys.patient,
+            ":recorded_at": keys.recorded_at.map(|made| made.min(came)),
+            ":lookup": keys.lookup,
             ":body": body,
             ":element": element.to_bytes(),
         };
@@ -147,7 +173,8 @@ fn write_documents(
         }
         copy.digest.add(element);
     }
-    Ok(())
+    passed.meet(page)?;
+    Ok(passed.is_news)
 }
 
 /// The device now has all there is: what a pass that ends here did not name is gone, and an empty list
@@ -158,6 +185,7 @@ fn sweep(connection: &Connection, copy: &mut Copy) -> Result<bool, MirrorError> 
         connection
             .prepare_cached(schema::SWEEP)?
             .execute(params![schema::number(copy.collection), copy.pass])?;
+        stepped::sweep(connection, copy)?;
         copy.swept = copy.pass;
     }
     Ok(ends)

@@ -7,11 +7,12 @@
 use carepost_protocol::digest::{Digest, Element};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::copies::{self, Copy, Finding, FoundBy};
 use super::page::Keys;
-use super::{Mirror, MirrorError, schema, signed, unsigned};
+use super::{Mirror, MirrorError, schema, signed, stepped, unsigned};
 use crate::sqlite::Connected;
 
 /// How many rows are read at a time: some milliseconds.
@@ -139,7 +140,8 @@ impl Check {
             let copies = copies::load(&self.reader)?;
             let copy = copies.into_iter().find(|copy| copy.collection == collection);
             if let Some(copy) = copy.filter(|copy| copy.is_whole() && copy.differs_since.is_none()) {
-                return Ok(Some(Progress { copy, after: None, found: Digest::default(), altered: 0 }));
+                let found = stepped::digest(&self.reader, &copy)?;
+                return Ok(Some(Progress { copy, after: None, found, altered: 0 }));
             }
             self.reader.execute_batch("COMMIT")?;
         }
@@ -161,7 +163,10 @@ impl Progress {
         while let Some(row) = rows.next()? {
             read += 1;
             last = Some(row.get(0)?);
-            self.altered += u64::from(!self.is_as_written(row)?);
+            // The version before one that was stepped over has no part in the digest.
+            let outdated = row.get_ref(7)? == ValueRef::Null
+                && stepped::is_over(reader, self.copy.collection, &row.get(0)?)?;
+            self.altered += u64::from(!outdated && !self.is_as_written(row)?);
         }
         self.after = last.or(self.after);
         Ok(read == SLICE)

@@ -111,6 +111,7 @@ impl Mirror {
         Ok(MirrorState {
             differs: differs.map(|copy| copy.collection.name().to_owned()).collect(),
             refetches: copies.iter().map(|copy| unsigned(copy.refetches)).sum(),
+            stepped_over: self.stepped_over()?,
         })
     }
 
@@ -224,6 +225,15 @@ pub(super) fn save(connection: &Connection, copy: &Copy) -> Result<(), MirrorErr
             copy.refetches,
             schema::number(copy.collection)
         ])?;
+    Ok(())
+}
+
+/// A collection is to be sent again: this agent may take more of it than the last one.
+pub(super) fn fetch_again(connection: &Connection, collection: Collection) -> Result<(), MirrorError> {
+    for mut copy in load(connection)?.into_iter().filter(|copy| copy.collection == collection) {
+        copy.begin_pass();
+        save(connection, &copy)?;
+    }
     Ok(())
 }
 

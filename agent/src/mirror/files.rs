@@ -9,7 +9,7 @@ use carepost_protocol::record::Collection;
 use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
-use super::{Found, Mirror, MirrorError, MirrorOpening, apply, copies, schema};
+use super::{Found, Mirror, MirrorError, MirrorOpening, apply, copies, schema, stepped};
 use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
 
 /// The applying connection's share: a first pull of ten thousand records revisits the pages of their
@@ -202,6 +202,7 @@ fn claim(writer: &Connection, facility: (OrganizationId, FacilityId)) -> Result<
             writer.execute(schema::REGISTER, [schema::number(collection)])?;
         }
     }
+    stepped::renew(writer)?;
     let mine: bool = writer.query_row(
         "SELECT organization = ? AND facility = ? FROM state",
         params![organization.as_bytes(), facility.as_bytes()],

@@ -9,7 +9,9 @@
 //! It is proven equal, not assumed. Each row keeps its part in its collection's digest, and the digest
 //! moves with every write. The page that reaches the head of the feed says what it should come to; in
 //! between, the background [check](Mirror::check) reads the rows themselves. A collection that differs is
-//! fetched again: its documents are named anew, and what was not named is swept at the head.
+//! fetched again: its documents are named anew, and what was not named is swept at the head. A document
+//! that cannot be taken holds up none behind it: it is named in `stepped_over`, and counts in the digest
+//! as if it were here.
 //!
 //! Residents, records and reviews are read with a [`Permit`] for this mirror's facility only. Staff,
 //! badges, workflows and the facility itself need none: they are read before anyone has signed in.
@@ -20,7 +22,9 @@ mod copies;
 mod files;
 mod page;
 mod read;
+mod revoked;
 mod schema;
+mod stepped;
 
 #[cfg(test)]
 mod tests;
@@ -38,8 +42,9 @@ use tokio::sync::Notify;
 pub use apply::Applied;
 pub use check::{Check, Slice};
 pub use copies::{Differing, Finding, FoundBy};
-pub use page::{Page, PageError};
+pub use page::{Over, Page, PageError};
 pub use read::{RecordThread, RecordThreads, by_room_then_name};
+pub use stepped::Untold;
 
 use crate::sqlite::{self, Connected, FileKey, OpenError};
 
@@ -243,6 +248,7 @@ impl Mirror {
         self.writing(|writer| {
             let transaction = writer.transaction()?;
             transaction.execute("UPDATE state SET epoch = NULL, seq = NULL", [])?;
+            stepped::forget_strangers(&transaction)?;
             copies::begin_all(&transaction)?;
             Ok(transaction.commit()?)
         })

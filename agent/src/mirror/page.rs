@@ -1,56 +1,48 @@
 //! A page of the feed, checked line by line as it arrives, before any of it touches the file.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use carepost_protocol::digest::Element;
-use carepost_protocol::id::{PatientId, RecordId};
-use carepost_protocol::record::Collection;
-use carepost_protocol::time::Timestamp;
+use carepost_protocol::id::RecordId;
+use carepost_protocol::record::{
+    BadgeDocument, Collection, FacilityDocument, PatientDocument, RecordDocument, ReviewDocument,
+    UserDocument,
+};
+use carepost_protocol::wire::heartbeat::StepReason;
 use carepost_protocol::wire::pull::{Line, MAX_PAGE_DOCUMENTS};
-use serde::Deserialize;
+use carepost_protocol::workflow::Workflow;
+use serde::de::DeserializeOwned;
 
-/// Why a line does not belong in a page. The peer is broken or newer than this build.
+/// The most names of collections that a page brings and this build does not know.
+const MAX_STRANGERS: usize = 32;
+/// The longest such name.
+const MAX_NAME: usize = 64;
+
+/// Why a page is none. The peer is broken.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
-    /// A line is not of the stream's form.
-    #[error("a line of the page is not of the stream's form: {0}; pull again")]
-    NotALine(serde_json::Error),
-    /// It has no collection, id or seq, or neither a body nor a tombstone.
-    #[error("a line of the feed is not a document")]
-    NotADocument,
-    /// Its id is not a UUID.
-    #[error("a document of the feed has the id {0:?}, which is not a UUID")]
-    NotAnId(String),
-    /// Its body lacks what its collection is looked up by.
-    #[error("a document of {collection} lacks what it is found by: {source}")]
-    NotUnderstood {
-        /// The collection.
-        collection: &'static str,
-        /// What is missing.
-        source: serde_json::Error,
-    },
     /// The page has more documents than protocol v1 allows.
     #[error("a page of the feed has more than {MAX_PAGE_DOCUMENTS} documents")]
     TooMany,
 }
 
 /// The documents of one page. Collect lines until the page's end, then [`apply`](super::Mirror::apply)
-/// and [`clear`](Self::clear) it; its memory is used again.
+/// and [`clear`](Self::clear) it; its memory is used again. A document that cannot be taken is stepped
+/// over: it is named, and holds up none behind it.
 #[derive(Default)]
 pub struct Page {
     entries: Vec<Entry>,
     text: Vec<u8>,
+    strangers: BTreeMap<String, u64>,
+    nameless: u64,
 }
 
 struct Entry {
     collection: Collection,
     id: [u8; 16],
     seq: u64,
-    patient: Option<[u8; 16]>,
-    recorded_at: Option<i64>,
-    lookup: Option<Range<usize>>,
-    body: Option<(Range<usize>, Element)>,
+    what: What<Range<usize>>,
 }
 
 /// A document as it is written into the file.
@@ -58,61 +50,67 @@ pub(super) struct Document<'a> {
     pub(super) collection: Collection,
     pub(super) id: &'a [u8; 16],
     pub(super) seq: u64,
-    pub(super) patient: Option<&'a [u8; 16]>,
-    pub(super) recorded_at: Option<i64>,
-    pub(super) lookup: Option<&'a str>,
-    /// The exact bytes as sent, with their part in the digest; none when the document is gone.
-    pub(super) body: Option<(&'a [u8], Element)>,
+    pub(super) what: What<&'a [u8]>,
+}
+
+/// What a line says of a document.
+#[derive(Clone)]
+pub(super) enum What<B> {
+    /// Its latest version: the exact bytes as sent, their part in the digest, and what it is found by.
+    Is { body: B, element: Element, keys: Keys },
+    /// It is gone.
+    Gone,
+    /// Its latest version cannot be taken.
+    Over(Over),
+}
+
+/// A document that cannot be taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Over {
+    /// Why.
+    pub reason: StepReason,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// Its part in the digest, by which the copy is proven equal all the same; none where it is unknown.
+    pub element: Option<Element>,
 }
 
 /// What a document is found by besides its id.
-#[derive(Default, PartialEq, Eq)]
-pub(super) struct Keys<'a> {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Keys {
     pub(super) patient: Option<[u8; 16]>,
     pub(super) recorded_at: Option<i64>,
-    pub(super) lookup: Option<Cow<'a, str>>,
+    pub(super) lookup: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct RecordKeys {
-    patient_id: PatientId,
-    recorded_at: Timestamp,
-}
-
-#[derive(Deserialize)]
-struct ReviewKeys {
-    patient_id: PatientId,
-}
-
-#[derive(Deserialize)]
-struct BadgeKeys<'a> {
-    #[serde(borrow)]
-    lookup: Cow<'a, str>,
-}
-
-impl<'a> Keys<'a> {
-    pub(super) fn of(collection: Collection, body: &'a [u8]) -> serde_json::Result<Self> {
-        Ok(match collection {
+impl Keys {
+    /// Reads the whole document: one that could not be read later would spoil every list that it is in.
+    pub(super) fn of(collection: Collection, body: &[u8]) -> serde_json::Result<Self> {
+        fn is<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<Keys> {
+            serde_json::from_slice::<T>(body).map(|_| Keys::default())
+        }
+        match collection {
+            Collection::Facilities => is::<FacilityDocument>(body),
+            Collection::Users => is::<UserDocument>(body),
+            Collection::Workflows => is::<Workflow>(body),
+            Collection::Patients => is::<PatientDocument>(body),
+            Collection::Badges => {
+                let badge: BadgeDocument = serde_json::from_slice(body)?;
+                Ok(Self { lookup: Some(badge.lookup), ..Self::default() })
+            }
             Collection::Records => {
-                let keys: RecordKeys = serde_json::from_slice(body)?;
-                Self {
-                    patient: Some(*keys.patient_id.as_bytes()),
-                    recorded_at: Some(keys.recorded_at.as_millis()),
+                let record: RecordDocument = serde_json::from_slice(body)?;
+                Ok(Self {
+                    patient: Some(*record.patient_id.as_bytes()),
+                    recorded_at: Some(record.recorded_at.as_millis()),
                     lookup: None,
-                }
+                })
             }
             Collection::Reviews => {
-                let keys: ReviewKeys = serde_json::from_slice(body)?;
-                Self { patient: Some(*keys.patient_id.as_bytes()), ..Self::default() }
+                let review: ReviewDocument = serde_json::from_slice(body)?;
+                Ok(Self { patient: Some(*review.patient_id.as_bytes()), ..Self::default() })
             }
-            Collection::Badges => {
-                let keys: BadgeKeys<'a> = serde_json::from_slice(body)?;
-                Self { lookup: Some(keys.lookup), ..Self::default() }
-            }
-            Collection::Facilities | Collection::Users | Collection::Workflows | Collection::Patients => {
-                Self::default()
-            }
-        })
+        }
     }
 }
 
@@ -124,7 +122,10 @@ impl Page {
     pub fn from_lines(lines: &[u8]) -> Result<Self, PageError> {
         let mut page = Self::default();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            page.push(&serde_json::from_slice(line).map_err(PageError::NotALine)?)?;
+            match serde_json::from_slice(line) {
+                Ok(line) => page.push(&line)?,
+                Err(_) => page.nameless += 1,
+            }
         }
         Ok(page)
     }
@@ -134,32 +135,44 @@ impl Page {
     /// # Errors
     /// See [`PageError`]; the page is then to be dropped.
     pub fn push(&mut self, line: &Line<'_>) -> Result<(), PageError> {
-        let (Some(collection), Some(id), Some(seq)) = (&line.collection, line.id.as_deref(), line.seq) else {
-            return Err(PageError::NotADocument);
-        };
-        // A newer server's: nothing here could show it.
-        let Some(collection) = Collection::from_name(collection) else { return Ok(()) };
-        if self.entries.len() >= MAX_PAGE_DOCUMENTS {
-            return Err(PageError::TooMany);
+        let known = line.collection.as_deref().map(|name| Collection::from_name(name).ok_or(name));
+        if let Some(Err(stranger)) = known {
+            self.meet(stranger, line.seq.unwrap_or(0));
+            return Ok(());
         }
         // Every document's id is a UUID; which kind does not matter here.
-        let id: RecordId = id.parse().map_err(|_| PageError::NotAnId(id.to_owned()))?;
-        let mut entry = Entry {
-            collection,
-            id: *id.as_bytes(),
-            seq,
-            patient: None,
-            recorded_at: None,
-            lookup: None,
-            body: None,
+        let id = line.id.as_deref().and_then(|id| id.parse::<RecordId>().ok());
+        let (Some(Ok(known)), Some(id), Some(seq)) = (known, id, line.seq) else {
+            // Which document that was to be nobody knows: what is missing, the digest says.
+            self.nameless += 1;
+            return Ok(());
         };
-        match (line.body, line.deleted) {
-            (Some(body), false) => self.take_body(&mut entry, body.get().as_bytes())?,
-            (None, true) => {}
-            (Some(_), true) | (None, false) => return Err(PageError::NotADocument),
-        }
-        self.entries.push(entry);
-        Ok(())
+        let what = match (line.body, line.deleted) {
+            (Some(body), false) => self.is(known, id, seq, body.get().as_bytes()),
+            (None, true) => What::Gone,
+            (Some(_), true) | (None, false) => {
+                What::Over(Over { reason: StepReason::NotUnderstood, bytes: 0, element: None })
+            }
+        };
+        self.add(Entry { collection: known, id: *id.as_bytes(), seq, what })
+    }
+
+    /// Adds a document that the stream stepped over already.
+    ///
+    /// # Errors
+    /// See [`PageError`].
+    pub fn step_over(
+        &mut self,
+        collection: &str,
+        id: RecordId,
+        seq: u64,
+        over: Over,
+    ) -> Result<(), PageError> {
+        let Some(known) = Collection::from_name(collection) else {
+            self.meet(collection, seq);
+            return Ok(());
+        };
+        self.add(Entry { collection: known, id: *id.as_bytes(), seq, what: What::Over(over) })
     }
 
     /// How many documents it has.
@@ -178,37 +191,62 @@ impl Page {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.text.clear();
+        self.strangers.clear();
+        self.nameless = 0;
     }
 
     pub(super) fn documents(&self) -> impl Iterator<Item = Document<'_>> {
-        let text = |range: &Range<usize>| self.text.get(range.clone());
-        self.entries.iter().map(move |entry| Document {
-            collection: entry.collection,
-            id: &entry.id,
-            seq: entry.seq,
-            patient: entry.patient.as_ref(),
-            recorded_at: entry.recorded_at,
-            lookup: entry.lookup.as_ref().and_then(text).and_then(|text| std::str::from_utf8(text).ok()),
-            body: entry.body.as_ref().and_then(|(range, element)| Some((text(range)?, *element))),
+        self.entries.iter().map(|Entry { collection, id, seq, what }| Document {
+            collection: *collection,
+            id,
+            seq: *seq,
+            what: match what {
+                What::Is { body, element, keys } => What::Is {
+                    body: self.text.get(body.clone()).unwrap_or_default(),
+                    element: *element,
+                    keys: keys.clone(),
+                },
+                What::Gone => What::Gone,
+                What::Over(over) => What::Over(*over),
+            },
         })
     }
 
-    fn take_body(&mut self, entry: &mut Entry, body: &[u8]) -> Result<(), PageError> {
-        let collection = entry.collection.name();
-        let not_understood = |source| PageError::NotUnderstood { collection, source };
-        let keys = Keys::of(entry.collection, body).map_err(not_understood)?;
-        entry.patient = keys.patient;
-        entry.recorded_at = keys.recorded_at;
-        entry.lookup = keys.lookup.map(|lookup| self.keep(lookup.as_bytes()));
-        let element = Element::of(entry.collection, &entry.id, entry.seq, body);
-        entry.body = Some((self.keep(body), element));
+    /// The collections that this build does not know, each with the last place of the feed that named it.
+    pub(super) const fn strangers(&self) -> &BTreeMap<String, u64> {
+        &self.strangers
+    }
+
+    /// How many lines named no document.
+    pub(super) const fn nameless(&self) -> u64 {
+        self.nameless
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), PageError> {
+        if self.entries.len() >= MAX_PAGE_DOCUMENTS {
+            return Err(PageError::TooMany);
+        }
+        self.entries.push(entry);
         Ok(())
     }
 
-    fn keep(&mut self, text: &[u8]) -> Range<usize> {
+    /// A newer server's collection: nothing here could show it.
+    fn meet(&mut self, collection: &str, seq: u64) {
+        let name: String = collection.chars().take(MAX_NAME).collect();
+        if self.strangers.len() < MAX_STRANGERS || self.strangers.contains_key(&name) {
+            self.strangers.insert(name, seq);
+        }
+    }
+
+    fn is(&mut self, collection: Collection, id: RecordId, seq: u64, body: &[u8]) -> What<Range<usize>> {
+        let element = Element::of(collection, id.as_bytes(), seq, body);
+        let Ok(keys) = Keys::of(collection, body) else {
+            let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            return What::Over(Over { reason: StepReason::NotUnderstood, bytes, element: Some(element) });
+        };
         let start = self.text.len();
-        self.text.extend_from_slice(text);
-        start..self.text.len()
+        self.text.extend_from_slice(body);
+        What::Is { body: start..self.text.len(), element, keys }
     }
 }
 

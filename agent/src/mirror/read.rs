@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Mirror, MirrorError, schema};
+use super::{Mirror, MirrorError, revoked, schema};
 
 /// A charted record with its corrections.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,12 +55,18 @@ impl Mirror {
         self.document(Collection::Facilities, self.facility_id().as_bytes())
     }
 
-    /// A member of staff, active or not.
+    /// A member of staff, active or not: not, where the server has said so ahead of the feed.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn user(&self, id: UserId) -> Result<Option<UserDocument>, MirrorError> {
-        self.document(Collection::Users, id.as_bytes())
+        self.reading(|reader| {
+            let mut user: Option<UserDocument> = by_id(reader, Collection::Users, id.as_bytes())?;
+            if let Some(user) = &mut user {
+                user.is_active &= !revoked::is_user(reader, id)?;
+            }
+            Ok(user)
+        })
     }
 
     /// The badge with that lookup value, active or revoked. Where a card was issued anew, an active
@@ -70,7 +76,13 @@ impl Mirror {
     /// When the file cannot be read.
     pub fn badge(&self, lookup: &str) -> Result<Option<BadgeDocument>, MirrorError> {
         const SQL: &str = "SELECT body FROM documents WHERE lookup = ? ORDER BY seq DESC";
-        let badges = self.reading(|reader| all(reader, Collection::Badges, SQL, params![lookup]))?;
+        let badges = self.reading(|reader| {
+            let mut badges: Vec<BadgeDocument> = all(reader, Collection::Badges, SQL, params![lookup])?;
+            for badge in &mut badges {
+                badge.is_active &= !revoked::is_badge(reader, badge.id)?;
+            }
+            Ok(badges)
+        })?;
         let active = badges.iter().position(|badge: &BadgeDocument| badge.is_active).unwrap_or(0);
         Ok(badges.into_iter().nth(active))
     }

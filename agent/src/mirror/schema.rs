@@ -17,6 +17,11 @@ use carepost_protocol::record::Collection;
 ///    A file from before has no elements, so its collections begin a pass: they stay readable, and are
 ///    fetched again with the next stream.
 /// 3. `proof` is the server's proof of the cursor, where it gave one.
+/// 4. `stepped_over` has a row for each document whose latest version this agent could not take: its part
+///    in the digest counts as if it were here. The row of an older version stays in `documents`, readable,
+///    with no part. Of a collection that this agent does not know there is one row. `revoked` has whom
+///    and what the server revoked ahead of the feed, until the feed says so too, or otherwise; `heard_epoch`
+///    and `heard_seq` say up to which place it said all of it. `agent` is the version that wrote last.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -72,6 +77,29 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
 ",
     "ALTER TABLE state ADD COLUMN proof TEXT;",
+    "
+    CREATE TABLE stepped_over (
+        collection TEXT NOT NULL,
+        id BLOB NOT NULL CHECK (length(id) = 16),
+        seq INTEGER NOT NULL,
+        pass INTEGER NOT NULL,
+        element BLOB CHECK (length(element) = 16),
+        reason TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        told INTEGER NOT NULL,
+        PRIMARY KEY (collection, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE revoked (
+        collection INTEGER NOT NULL,
+        id BLOB NOT NULL CHECK (length(id) = 16),
+        epoch INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (collection, id)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE state ADD COLUMN heard_epoch INTEGER;
+    ALTER TABLE state ADD COLUMN heard_seq INTEGER;
+    ALTER TABLE state ADD COLUMN agent TEXT;
+",
 ];
 
 /// A collection that this file does not know yet. After the first page it has to be fetched, because an
@@ -95,6 +123,10 @@ pub(super) const PUT_OVER: &str = "
     UPDATE documents SET seq = :seq, pass = :pass, patient = :patient, recorded_at = :recorded_at,
         lookup = :lookup, body = :body, element = :element
     WHERE collection = :collection AND id = :id";
+
+/// The latest version cannot be taken: the one that is here stays, and has no part in the digest.
+pub(super) const OUTDATE: &str =
+    "UPDATE documents SET pass = ?, element = NULL WHERE collection = ? AND id = ?";
 
 /// A tombstone: the row goes, and the cursor keeps it from coming back.
 pub(super) const REMOVE: &str =

@@ -43,6 +43,7 @@ pub(super) fn describe(
         cursor: ward.mirror().cursor().context("where the mirror stands cannot be read")?,
         active_user: ward.active_user(),
         mirror: ward.mirror().agreement().context("how the mirror agrees cannot be read")?,
+        revocations: ward.mirror().heard().context("what was revoked cannot be read")?,
         no_progress: still.map(|still| still.as_secs()),
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use carepost_agent_core::sync::{Load, StreamId, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::StepReason;
 use carepost_protocol::wire::pull::{Cursor, Standing};
 use carepost_protocol::wire::push::MAX_BYTES;
 use tokio::sync::{mpsc, oneshot};
@@ -12,9 +13,9 @@ use tokio::task::spawn_blocking;
 
 use super::syncing::Report;
 use crate::desk::Ward;
-use crate::mirror::{Applied, MirrorError, Page as MirrorPage};
+use crate::mirror::{Applied, MirrorError, Over, Page as MirrorPage};
 use crate::outbox::{Batch, Counts, Diverged, Forked, Outbox, OutboxError, Resync, Sent, Shape};
-use crate::upstream::{Page, StreamEvent, Upstream, UpstreamError};
+use crate::upstream::{Oversized, Page, StreamEvent, Upstream, UpstreamError};
 
 /// A batch that the server acknowledged and the outbox settled.
 pub(super) struct Acknowledged {
@@ -195,7 +196,11 @@ pub(super) fn standing(ward: &Ward, refetch: bool, encrypted: bool) -> anyhow::R
 }
 
 pub(super) fn apply(ward: &Ward, page: &Page) -> Result<Cursor, MirrorError> {
-    let parsed = MirrorPage::from_lines(&page.lines)?;
+    let mut parsed = MirrorPage::from_lines(&page.lines)?;
+    for Oversized { collection, id, seq, bytes, element } in &page.oversized {
+        let over = Over { reason: StepReason::TooLarge, bytes: *bytes, element: *element };
+        parsed.step_over(collection, *id, *seq, over)?;
+    }
     let cursor = match ward.mirror().apply(&parsed, &page.end)? {
         Applied::Advanced => page.end.cursor,
         // A late page of an earlier stream: the mirror is further on already.

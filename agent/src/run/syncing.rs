@@ -12,7 +12,7 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{HeartbeatReply, ReaderState, SettledChange};
+use carepost_protocol::wire::heartbeat::{HeartbeatReply, ReaderState, Revoked, SettledChange};
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
@@ -40,7 +40,7 @@ pub(super) enum Report {
     Applied { cursor: Cursor, end: Box<PageEnd> },
     /// The mirror has to be pulled from the beginning.
     MirrorRefused,
-    /// The mirror was found to differ, or to be equal again.
+    /// The server should hear soon how the mirror stands: it was found to differ, or to be equal again.
     MirrorDiffers,
     /// The server lives.
     KeepAlive { stream: StreamId, server_time: Timestamp },
@@ -281,6 +281,9 @@ impl Uplink {
                     }
                 }
                 self.engine(SyncEvent::ServerHeard);
+                if let Some(revoked) = reply.revoked {
+                    self.revoke(revoked);
+                }
                 self.settle_refused(reply.settled);
             }
             Err(error) => {
@@ -291,6 +294,23 @@ impl Uplink {
                 }
             }
         }
+    }
+
+    /// What the server revoked ends here at once, whatever the feed is held up by.
+    fn revoke(&mut self, revoked: Revoked) {
+        let (ward, desk, reports) = (Arc::clone(&self.ward), Arc::clone(&self.desk), self.reports.clone());
+        self.tasks.spawn(async move {
+            let more = revoked.more;
+            let taken = spawn_blocking(move || ward.revoke(&revoked)).await;
+            match taken {
+                Ok(Ok(())) => desk.changed(),
+                Ok(Err(error)) => tracing::error!(%error, "what was revoked could not be kept"),
+                Err(error) => tracing::error!(%error, "keeping what was revoked broke"),
+            }
+            if more {
+                let _ = reports.send(Report::MirrorDiffers).await;
+            }
+        });
     }
 
     /// Says why the server is not reached, once for each reason: a wrong certificate looks like a dead

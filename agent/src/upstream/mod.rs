@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use pages::{Page, PageStream, StreamEvent};
+pub use pages::{Oversized, Page, PageStream, StreamEvent};
 
 use crate::clock::Clock;
 

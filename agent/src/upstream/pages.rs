@@ -1,17 +1,30 @@
 //! A stream of NDJSON lines, zstd-compressed, cut into pages.
+//!
+//! A document whose line is longer than any may be is stepped over: its bytes go by, hashed and not kept,
+//! and the page names it.
 
+use std::collections::VecDeque;
+use std::io::Write as _;
+
+use carepost_protocol::digest::{Element, Growing};
+use carepost_protocol::id::RecordId;
 use carepost_protocol::wire::pull::{KeepAlive, Line, MAX_LINE_BYTES, MAX_PAGE_DOCUMENTS, PageEnd};
 use reqwest::Response;
 use reqwest::header::CONTENT_ENCODING;
-use std::io::Write as _;
 use zstd::stream::write::Decoder;
 
 use super::{UpstreamError, transport};
 
-/// The most bytes of one page, so that a broken server cannot fill the memory.
+/// The most bytes that wait at once to be applied, so that a broken server cannot fill the memory.
 const MAX_PAGE_BYTES: usize = 32 * 1024 * 1024;
 /// The most memory that the compression's window may take, as a power of two: 8 MiB.
 const WINDOW_LOG: u32 = 23;
+/// How the line of a document begins.
+const DOCUMENT: &[u8] = b"{\"collection\":";
+/// What comes before its body, which is the last of it.
+const BODY: &[u8] = b",\"body\":";
+/// What comes before a body is shorter.
+const MAX_HEAD: usize = 512;
 
 /// What a stream brought.
 #[derive(Debug)]
@@ -27,8 +40,25 @@ pub enum StreamEvent {
 pub struct Page {
     /// The documents' lines, each ended by a line feed.
     pub lines: Vec<u8>,
+    /// Documents whose lines were too long.
+    pub oversized: Vec<Oversized>,
     /// Where the next page resumes.
     pub end: PageEnd,
+}
+
+/// A document whose line is longer than any may be: all that is kept of it.
+#[derive(Debug)]
+pub struct Oversized {
+    /// The name of its collection.
+    pub collection: String,
+    /// Its id.
+    pub id: RecordId,
+    /// Its place in the feed.
+    pub seq: u64,
+    /// How many bytes the line had.
+    pub bytes: u64,
+    /// Its part in the digest; none where it did not end as a document does.
+    pub element: Option<Element>,
 }
 
 /// A stream of pages.
@@ -50,7 +80,7 @@ impl PageStream {
     /// not one of this protocol. Pages that came before stay valid.
     pub async fn next(&mut self) -> Result<Option<StreamEvent>, UpstreamError> {
         loop {
-            if let Some(event) = self.cutter.cut()? {
+            if let Some(event) = self.cutter.cut() {
                 return Ok(Some(event));
             }
             match self.answer.chunk().await.map_err(transport)? {
@@ -62,18 +92,76 @@ impl PageStream {
     }
 }
 
-/// What one piece of the stream unpacks to: a few bytes may unpack to gigabytes, so it is bounded as it
-/// grows.
-#[derive(Default)]
-struct Plain(Vec<u8>);
+/// Cuts a stream into pages; what a few bytes unpack to is bounded as it grows.
+enum Cutter {
+    Plain(Lines),
+    Zstd(Decoder<'static, Lines>),
+}
 
-impl std::io::Write for Plain {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_PAGE_BYTES {
-            return Err(std::io::Error::other(format!("a page of more than {MAX_PAGE_BYTES} bytes")));
+impl Cutter {
+    fn new(zstd: bool) -> Result<Self, UpstreamError> {
+        if !zstd {
+            return Ok(Self::Plain(Lines::default()));
         }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
+        let mut decoder = Decoder::new(Lines::default()).map_err(broken)?;
+        decoder.window_log_max(WINDOW_LOG).map_err(broken)?;
+        Ok(Self::Zstd(decoder))
+    }
+
+    fn feed(&mut self, chunk: &[u8]) -> Result<(), UpstreamError> {
+        let fed = match self {
+            Self::Plain(lines) => lines.write_all(chunk),
+            Self::Zstd(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
+        };
+        fed.map_err(broken)
+    }
+
+    fn cut(&mut self) -> Option<StreamEvent> {
+        let (event, bytes) = self.lines_mut().ready.pop_front()?;
+        self.lines_mut().held -= bytes;
+        Some(event)
+    }
+
+    fn is_clean(&self) -> bool {
+        let lines = match self {
+            Self::Plain(lines) => lines,
+            Self::Zstd(decoder) => decoder.get_ref(),
+        };
+        lines.held == 0 && lines.documents == 0 && lines.over.is_none()
+    }
+
+    fn lines_mut(&mut self) -> &mut Lines {
+        match self {
+            Self::Plain(lines) => lines,
+            Self::Zstd(decoder) => decoder.get_mut(),
+        }
+    }
+}
+
+/// Lines as they come, put together to pages.
+#[derive(Default)]
+struct Lines {
+    /// What came of a line that has not ended.
+    line: Vec<u8>,
+    /// The line is too long, and goes by.
+    over: Option<Over>,
+    page: Vec<u8>,
+    oversized: Vec<Oversized>,
+    documents: usize,
+    /// What is whole, each with its bytes.
+    ready: VecDeque<(StreamEvent, usize)>,
+    /// How many bytes all of that is.
+    held: usize,
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let (part, ends) = match bytes.iter().position(|byte| *byte == b'\n') {
+            Some(feed) => (bytes.get(..feed).unwrap_or_default(), true),
+            None => (bytes, false),
+        };
+        self.take(part, ends).map_err(std::io::Error::other)?;
+        Ok(part.len() + usize::from(ends))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -81,98 +169,138 @@ impl std::io::Write for Plain {
     }
 }
 
-/// Cuts decompressed bytes into pages without touching a byte twice.
-struct Cutter {
-    decoder: Option<Decoder<'static, Plain>>,
-    plain: Vec<u8>,
-    /// Where the line that is being read begins.
-    line: usize,
-    /// How far line feeds were looked for.
-    seen: usize,
-    documents: usize,
-}
-
-impl Cutter {
-    fn new(zstd: bool) -> Result<Self, UpstreamError> {
-        let decoder = if zstd {
-            let mut decoder = Decoder::new(Plain::default()).map_err(broken)?;
-            decoder.window_log_max(WINDOW_LOG).map_err(broken)?;
-            Some(decoder)
+impl Lines {
+    /// Takes a part of a line, the last one if that ends.
+    fn take(&mut self, part: &[u8], ends: bool) -> Result<(), String> {
+        if let Some(over) = &mut self.over {
+            over.pass(part);
+        } else if self.line.len() + part.len() > MAX_LINE_BYTES {
+            let over = Over::begin(&self.line, part)?;
+            self.held -= std::mem::take(&mut self.line).len();
+            self.over = Some(over);
+        } else if self.line.is_empty() && ends {
+            return self.end_line(part);
         } else {
-            None
-        };
-        Ok(Self { decoder, plain: Vec::new(), line: 0, seen: 0, documents: 0 })
+            self.hold(part.len())?;
+            self.line.extend_from_slice(part);
+        }
+        if !ends {
+            return Ok(());
+        }
+        if let Some(over) = self.over.take() {
+            self.count_document()?;
+            self.oversized.push(over.end());
+            return Ok(());
+        }
+        let line = std::mem::take(&mut self.line);
+        self.held -= line.len();
+        self.end_line(&line)?;
+        // Its memory is used again.
+        self.line = line;
+        self.line.clear();
+        Ok(())
     }
 
-    fn feed(&mut self, chunk: &[u8]) -> Result<(), UpstreamError> {
-        match &mut self.decoder {
-            None => self.plain.extend_from_slice(chunk),
-            Some(decoder) => {
-                decoder.write_all(chunk).and_then(|()| decoder.flush()).map_err(broken)?;
-                self.plain.append(&mut decoder.get_mut().0);
-            }
+    fn end_line(&mut self, line: &[u8]) -> Result<(), String> {
+        // Most lines are documents; they are parsed once, where they are applied.
+        if line.starts_with(DOCUMENT) {
+            return self.add(line);
         }
-        if self.plain.len() > MAX_PAGE_BYTES {
-            return Err(UpstreamError::Nonsense(format!("a page of more than {MAX_PAGE_BYTES} bytes")));
+        let parsed: Line<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        if parsed.collection.is_some() {
+            return self.add(line);
+        }
+        // A line that is none of these is one that a newer server knows: it is not part of the page.
+        let event = match (parsed.page, parsed.keep_alive) {
+            (Some(end), _) => {
+                self.documents = 0;
+                let (lines, oversized) =
+                    (std::mem::take(&mut self.page), std::mem::take(&mut self.oversized));
+                StreamEvent::Page(Page { lines, oversized, end })
+            }
+            (None, Some(alive)) => StreamEvent::KeepAlive(alive),
+            (None, None) => return Ok(()),
+        };
+        self.hold(line.len())?;
+        let page = if let StreamEvent::Page(page) = &event { page.lines.len() } else { 0 };
+        self.ready.push_back((event, line.len() + page));
+        Ok(())
+    }
+
+    fn add(&mut self, line: &[u8]) -> Result<(), String> {
+        self.count_document()?;
+        self.hold(line.len() + 1)?;
+        self.page.extend_from_slice(line);
+        self.page.push(b'\n');
+        Ok(())
+    }
+
+    fn count_document(&mut self) -> Result<(), String> {
+        self.documents += 1;
+        if self.documents > MAX_PAGE_DOCUMENTS {
+            return Err(format!("a page of over {MAX_PAGE_DOCUMENTS} documents"));
         }
         Ok(())
     }
 
-    fn cut(&mut self) -> Result<Option<StreamEvent>, UpstreamError> {
-        loop {
-            let rest = self.plain.get(self.seen..).unwrap_or_default();
-            let Some(feed) = rest.iter().position(|byte| *byte == b'\n') else {
-                self.seen = self.plain.len();
-                if self.seen - self.line > MAX_LINE_BYTES {
-                    return Err(UpstreamError::Nonsense(format!(
-                        "a line of more than {MAX_LINE_BYTES} bytes"
-                    )));
-                }
-                return Ok(None);
-            };
-            let (start, end) = (self.line, self.seen + feed);
-            let line = self.plain.get(start..end).unwrap_or_default();
-            self.seen = end + 1;
-            // Most lines are documents; they are parsed once, where they are applied.
-            if line.starts_with(b"{\"collection\":") {
-                self.line = self.seen;
-                self.documents += 1;
-                if self.documents > MAX_PAGE_DOCUMENTS {
-                    return Err(UpstreamError::Nonsense(format!(
-                        "a page of over {MAX_PAGE_DOCUMENTS} documents"
-                    )));
-                }
-                continue;
-            }
-            let parsed: Line<'_> = serde_json::from_slice(line).map_err(broken)?;
-            if let Some(end) = parsed.page {
-                return Ok(Some(StreamEvent::Page(self.take_page(end))));
-            }
-            let keep_alive = parsed.keep_alive;
-            if parsed.collection.is_some() {
-                self.line = self.seen;
-                self.documents += 1;
-                continue;
-            }
-            // A keep-alive, or a line that a newer server knows: it is not part of the page.
-            self.plain.drain(start..self.seen);
-            self.seen = start;
-            if let Some(keep_alive) = keep_alive {
-                return Ok(Some(StreamEvent::KeepAlive(keep_alive)));
-            }
+    fn hold(&mut self, bytes: usize) -> Result<(), String> {
+        self.held += bytes;
+        if self.held > MAX_PAGE_BYTES {
+            return Err(format!("a page of more than {MAX_PAGE_BYTES} bytes"));
         }
+        Ok(())
+    }
+}
+
+/// A line that is too long, as it goes by.
+struct Over {
+    collection: String,
+    id: RecordId,
+    seq: u64,
+    bytes: u64,
+    /// How much comes before the body.
+    head: usize,
+    growing: Growing,
+    /// The last byte that came: it may be the line's own end, which is none of the body's.
+    last: Option<u8>,
+}
+
+impl Over {
+    /// From what was kept of it, and what came next: it has to say which document it is.
+    fn begin(kept: &[u8], next: &[u8]) -> Result<Self, String> {
+        let nonsense = || format!("a line of more than {MAX_LINE_BYTES} bytes that is no document");
+        let start: Vec<u8> = kept.iter().chain(next).take(MAX_HEAD).copied().collect();
+        let at = start.windows(BODY.len()).position(|window| window == BODY).ok_or_else(nonsense)?;
+        let mut said = start.get(..at).unwrap_or_default().to_vec();
+        said.push(b'}');
+        let line: Line<'_> = serde_json::from_slice(&said).map_err(|_| nonsense())?;
+        let (Some(collection), Some(id), Some(seq)) = (line.collection, line.id, line.seq) else {
+            return Err(nonsense());
+        };
+        let (collection, id): (_, RecordId) = (collection.into_owned(), id.parse().map_err(|_| nonsense())?);
+        let growing = Growing::of(&collection, id.as_bytes(), seq);
+        let head = at + BODY.len();
+        let mut over = Self { collection, id, seq, bytes: 0, head, growing, last: None };
+        over.pass(kept);
+        over.pass(next);
+        Ok(over)
     }
 
-    fn take_page(&mut self, end: PageEnd) -> Page {
-        let rest = self.plain.split_off(self.seen);
-        let mut lines = std::mem::replace(&mut self.plain, rest);
-        lines.truncate(self.line);
-        (self.line, self.seen, self.documents) = (0, 0, 0);
-        Page { lines, end }
+    fn pass(&mut self, part: &[u8]) {
+        self.bytes += part.len() as u64;
+        let skipped = self.head.min(part.len());
+        self.head -= skipped;
+        let Some((last, before)) = part.get(skipped..).and_then(<[u8]>::split_last) else { return };
+        if let Some(earlier) = self.last.replace(*last) {
+            self.growing.update(&[earlier]);
+        }
+        self.growing.update(before);
     }
 
-    fn is_clean(&self) -> bool {
-        self.plain.is_empty()
+    fn end(self) -> Oversized {
+        let element = (self.last == Some(b'}')).then(|| self.growing.end());
+        let Self { collection, id, seq, bytes, .. } = self;
+        Oversized { collection, id, seq, bytes, element }
     }
 }
 
@@ -182,6 +310,9 @@ fn broken(error: impl std::fmt::Display) -> UpstreamError {
 
 #[cfg(test)]
 mod tests {
+    use carepost_protocol::record::Collection;
+    use carepost_protocol::time::Timestamp;
+
     use super::*;
 
     const DOCUMENT: &str = r#"{"collection":"patients","id":"x","seq":1,"body":{"name":"Ada"}}"#;
@@ -199,9 +330,9 @@ mod tests {
         [DOCUMENT, stranger, reordered, &end(2), KEEP_ALIVE, DOCUMENT, &end(3), &end(3), ""].join("\n")
     }
 
-    fn events(cutter: &mut Cutter) -> Result<Vec<String>, UpstreamError> {
+    fn events(cutter: &mut Cutter) -> Vec<String> {
         let mut seen = Vec::new();
-        while let Some(event) = cutter.cut()? {
+        while let Some(event) = cutter.cut() {
             seen.push(match event {
                 StreamEvent::Page(page) => {
                     format!(
@@ -213,7 +344,7 @@ mod tests {
                 StreamEvent::KeepAlive(_) => "keep-alive".to_owned(),
             });
         }
-        Ok(seen)
+        seen
     }
 
     #[test]
@@ -226,7 +357,7 @@ mod tests {
                 let mut seen = Vec::new();
                 for chunk in bytes.chunks(size) {
                     cutter.feed(chunk).unwrap();
-                    seen.extend(events(&mut cutter).unwrap());
+                    seen.extend(events(&mut cutter));
                 }
                 assert_eq!(seen, expected, "in chunks of {size}");
                 assert!(cutter.is_clean());
@@ -239,7 +370,7 @@ mod tests {
         let mut cutter = Cutter::new(false).unwrap();
         cutter.feed(DOCUMENT.as_bytes()).unwrap();
         cutter.feed(b"\n").unwrap();
-        assert!(events(&mut cutter).unwrap().is_empty());
+        assert!(events(&mut cutter).is_empty());
         assert!(!cutter.is_clean());
     }
 
@@ -259,20 +390,49 @@ mod tests {
         let mut seen = Vec::new();
         for frame in frames {
             cutter.feed(&frame.unwrap()).unwrap();
-            seen.extend(events(&mut cutter).unwrap());
+            seen.extend(events(&mut cutter));
         }
         assert_eq!(seen.len(), 4);
     }
 
     #[test]
-    fn garbage_and_endless_lines_are_refused() {
-        let mut cutter = Cutter::new(false).unwrap();
-        cutter.feed(b"<html>\n").unwrap();
-        assert!(events(&mut cutter).is_err());
-        let mut cutter = Cutter::new(false).unwrap();
-        cutter.feed(&vec![b'x'; MAX_LINE_BYTES + 1]).unwrap();
-        assert!(events(&mut cutter).is_err());
-        let mut cutter = Cutter::new(true).unwrap();
-        assert!(cutter.feed(b"not zstd").is_err());
+    fn garbage_and_endless_lines_that_are_no_document_are_refused() {
+        assert!(Cutter::new(false).unwrap().feed(b"<html>\n").is_err());
+        assert!(Cutter::new(false).unwrap().feed(&vec![b'x'; MAX_LINE_BYTES + 1]).is_err());
+        let nameless = format!(r#"{{"collection":"users","seq":1,"body":"{}"#, "x".repeat(MAX_LINE_BYTES));
+        assert!(Cutter::new(false).unwrap().feed(nameless.as_bytes()).is_err());
+        assert!(Cutter::new(true).unwrap().feed(b"not zstd").is_err());
+    }
+
+    /// However its bytes arrive, a document that is too long is known by its digest, and what comes after
+    /// it is taken.
+    #[test]
+    fn a_document_that_is_too_long_goes_by_and_is_not_kept() {
+        let id = RecordId::new(Timestamp::EPOCH, [7; 10]);
+        let body = format!(r#"{{"values":"{}"}}"#, "x".repeat(3 * MAX_LINE_BYTES));
+        let long = format!(r#"{{"collection":"reviews","id":"{id}","seq":2,"body":{body}}}"#);
+        let text = [DOCUMENT, &long, DOCUMENT, &end(3), &long, &end(3), ""].join("\n");
+        let compressed = zstd::bulk::compress(text.as_bytes(), 3).unwrap();
+        for (zstd, bytes) in [(false, text.into_bytes()), (true, compressed)] {
+            for size in [7, 1_000, 700_000, usize::MAX] {
+                let mut cutter = Cutter::new(zstd).unwrap();
+                let mut pages = Vec::new();
+                for chunk in bytes.chunks(size) {
+                    cutter.feed(chunk).unwrap();
+                    assert!(cutter.lines_mut().line.capacity() <= 2 * MAX_LINE_BYTES);
+                    while let Some(StreamEvent::Page(page)) = cutter.cut() {
+                        pages.push((page.lines.len(), page.oversized));
+                    }
+                }
+                assert!(cutter.is_clean());
+                let [(first, over), (second, again)] = &pages[..] else { panic!("{}", pages.len()) };
+                assert_eq!((*first, *second), (2 * (DOCUMENT.len() + 1), 0), "in chunks of {size}");
+                let [over] = &over[..] else { panic!("{over:?}") };
+                assert_eq!((over.collection.as_str(), over.id, over.seq), ("reviews", id, 2));
+                assert_eq!(over.bytes, long.len() as u64);
+                let whole = Element::of(Collection::Reviews, id.as_bytes(), 2, body.as_bytes());
+                assert_eq!((over.element, again.len()), (Some(whole), 1));
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::device::DeviceState;
-use crate::id::{IncarnationId, UserId};
+use crate::id::{BadgeId, IncarnationId, UserId};
 use crate::time::{ClockQuality, Timestamp};
 use crate::wire::pull::Cursor;
 
@@ -45,6 +45,10 @@ pub struct Heartbeat {
     /// For how many seconds nothing has moved, while the server can be reached and something waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_progress: Option<u64>,
+    /// Up to where it knows what was revoked ([`HeartbeatReply::revoked`]), where that is further than its
+    /// mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<Cursor>,
     /// The oldest care changes that were refused and are not settled, at most [`MAX_REFUSED`]: the answer
     /// says what has become of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -132,6 +136,67 @@ pub struct MirrorState {
     /// How often a collection had to be fetched again because it differed, since the mirror was made.
     #[serde(default)]
     pub refetches: u64,
+    /// The documents that the device could not take, and went on without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stepped_over: Vec<SteppedOver>,
+}
+
+/// Documents of one collection that a device could not take for one reason. Those behind them were taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SteppedOver {
+    /// The collection's name.
+    pub collection: String,
+    /// Why.
+    pub reason: StepReason,
+    /// How many; of a collection that the device does not know, 1.
+    pub count: u64,
+}
+
+/// Why a device could not take a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum StepReason {
+    /// It is larger than a line of the stream may be.
+    TooLarge,
+    /// It does not say what a document of its collection says.
+    NotUnderstood,
+    /// This build does not know its collection.
+    UnknownCollection,
+    /// A reason that this build does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl StepReason {
+    /// Its name on the wire and in databases.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::NotUnderstood => "not_understood",
+            Self::UnknownCollection => "unknown_collection",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// It in words, with what to do.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too large for it; shorten what it is made of",
+            Self::NotUnderstood | Self::UnknownCollection => "unknown to its version; update its agent",
+            Self::Unknown => "see its log",
+        }
+    }
+
+    /// The reason of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        let known = [Self::TooLarge, Self::NotUnderstood, Self::UnknownCollection];
+        known.into_iter().find(|reason| reason.name() == name).unwrap_or(Self::Unknown)
+    }
 }
 
 /// A care change of the device that speaks.
@@ -192,6 +257,39 @@ pub struct HeartbeatReply {
     /// otherwise. What it pushes is taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub must_encrypt: bool,
+    /// What was revoked since what the device knows; none where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revoked>,
+}
+
+/// The most that one answer names as revoked.
+pub const MAX_REVOKED: usize = 100;
+
+/// What may sign nobody in any more, as the feed says it further down: so that no feed can hold it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Revoked {
+    /// Users who were deactivated, or left the facility.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<Revocation<UserId>>,
+    /// Badges that were revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub badges: Vec<Revocation<BadgeId>>,
+    /// Up to which place of the feed this says all of it.
+    pub through: Cursor,
+    /// Whether there is more after that: ask again soon.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+/// Who or what was revoked, and by which version of its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Revocation<T> {
+    /// Whom.
+    pub id: T,
+    /// The place in the feed of the document that says so; a later one may say otherwise.
+    pub seq: u64,
 }
 
 /// What has become of a refused change.

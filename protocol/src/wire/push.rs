@@ -1,8 +1,8 @@
 //! `POST /api/v1/sync/push`: a batch of one lane's changes goes up.
 //!
 //! The body is JSON, zstd-compressed. The server recomputes the chain over the exact bytes of each
-//! change, applies the batch in one durable commit with a savepoint for each change, and answers with
-//! a verdict for each.
+//! change, applies the batch durably, with a savepoint for each change, and answers with a verdict for
+//! each.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -155,11 +155,21 @@ pub enum RejectionCode {
     /// It says that it takes the place of another, which is not a refused change of its own actor in the
     /// same chain, or has been settled since.
     NotSuperseding,
+    /// What it would make is more than a document may have ([`crate::record::MAX_DOCUMENT_BYTES`]).
+    TooLarge,
     /// The server, or something on the way to it, breaks over it: it is kept unread.
     Opaque,
     /// A reason that this build does not know; the detail says it in words.
     #[serde(other)]
     Unknown,
+}
+
+impl PushReceipt {
+    /// Adds the receipt for what came after.
+    pub fn go_on(&mut self, next: Self) {
+        next.verdicts.into_iter().for_each(|run| join(&mut self.verdicts, run));
+        *self = Self { verdicts: std::mem::take(&mut self.verdicts), ..next };
+    }
 }
 
 /// Adds one change's verdict to the runs of a receipt.
@@ -170,17 +180,22 @@ pub fn append(
     seq: Option<u64>,
     reason: Option<Rejection>,
 ) {
+    join(runs, VerdictRun { n, count: 1, verdict, seq, reason });
+}
+
+/// Adds a run, to the last one where that goes on.
+fn join(runs: &mut Vec<VerdictRun>, next: VerdictRun) {
     if let Some(last) = runs.last_mut() {
-        let seq_continues = match (last.seq, seq) {
+        let seq_continues = match (last.seq, next.seq) {
             (Some(first), Some(seq)) => first + last.count == seq,
             (None, None) => true,
             _ => false,
         };
-        let continues = last.n + last.count == n && last.verdict == verdict && seq_continues;
-        if continues && last.reason.is_none() && reason.is_none() {
-            last.count += 1;
+        let continues = last.n + last.count == next.n && last.verdict == next.verdict && seq_continues;
+        if continues && last.reason.is_none() && next.reason.is_none() {
+            last.count += next.count;
             return;
         }
     }
-    runs.push(VerdictRun { n, count: 1, verdict, seq, reason });
+    runs.push(next);
 }

@@ -5,7 +5,7 @@ use serde_json::{json, value::RawValue};
 use super::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
 use super::heartbeat::{
     ChangeName, Encryption, Exposed, Exposure, Heartbeat, HeartbeatReply, MirrorState, QueueState,
-    ReaderState, SettledChange, Settlement,
+    ReaderState, Revocation, Revoked, SettledChange, Settlement, StepReason, SteppedOver,
 };
 use super::problem::{Expects, Problem, ProblemKind};
 use super::pull::{Cursor, KeepAlive, Line, PageEnd, Standing};
@@ -127,8 +127,17 @@ fn snapshot_heartbeat() {
         queue: QueueState { care: 12, audit: 40, wedged: 1, oldest_age: Some(240) },
         cursor: Some(Cursor { epoch: 1, seq: 99 }),
         active_user: Some(id!(UserId, 3)),
-        mirror: MirrorState { differs: vec!["patients".into()], refetches: 1 },
+        mirror: MirrorState {
+            differs: vec!["patients".into()],
+            refetches: 1,
+            stepped_over: vec![SteppedOver {
+                collection: "reviews".into(),
+                reason: StepReason::TooLarge,
+                count: 2,
+            }],
+        },
         no_progress: Some(900),
+        revocations: Some(Cursor { epoch: 1, seq: 120 }),
         refused: vec![name()],
     });
     insta::assert_json_snapshot!(HeartbeatReply {
@@ -139,6 +148,12 @@ fn snapshot_heartbeat() {
             SettledChange { change: name(), settlement: Settlement::Discarded, seq: None },
         ],
         must_encrypt: true,
+        revoked: Some(Revoked {
+            users: vec![Revocation { id: id!(UserId, 3), seq: 121 }],
+            badges: vec![Revocation { id: id!(BadgeId, 7), seq: 122 }],
+            through: Cursor { epoch: 1, seq: 122 },
+            more: true,
+        }),
     });
 }
 
@@ -244,8 +259,10 @@ fn snapshot_documents() {
                 SavedValue { value: json!("14"), by: None, at: at(), stands: false },
                 SavedValue { value: json!("12"), by: Some(id!(UserId, 3)), at: at(), stands: true },
             ],
+            more: 3,
         }],
         others: Vec::new(),
+        more: 4,
         opened_at: at(),
         resolved: Some(Resolved { by: id!(UserId, 3), at: at() }),
     });

@@ -22,7 +22,7 @@ const CHANGE: &[&str] = &[
 ];
 const SETTLED: &[&str] =
     &["device_id", "incarnation_id", "n", "settlement", "seq", "followed", "detail", "settled_reason"];
-const REVIEW: &[&str] = &["opened_at", "kind", "patient_id", "fields", "others", "resolved", "id"];
+const REVIEW: &[&str] = &["opened_at", "kind", "patient_id", "fields", "others", "more", "resolved", "id"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {

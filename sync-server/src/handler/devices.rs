@@ -10,7 +10,7 @@ use carepost_protocol::device::{
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Exposure, ReaderState};
+use carepost_protocol::wire::heartbeat::{Exposure, ReaderState, SteppedOver};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -115,6 +115,8 @@ pub struct DeviceView {
     differs: Vec<String>,
     /// How often it had to fetch a collection again because it differed.
     refetches: u64,
+    /// The documents that it could not take, and went on without.
+    stepped_over: Vec<SteppedOver>,
     /// For how many seconds nothing has moved, though the device reaches the server and something waits.
     no_progress: Option<u64>,
     /// Since when it sends unusually much, as far as this server has seen since it started.
@@ -270,6 +272,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         clock_skew_ms: it.clock_skew_ms,
         differs: it.differs,
         refetches: it.refetches,
+        stepped_over: it.stepped_over,
         no_progress: it.no_progress,
         quarantine_reason: it.quarantine,
         rolled_back_at: it.rolled_back_at,
@@ -310,6 +313,12 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
         SyncReason::MirrorDiffers => {
             let names = device.differs.join(", ");
             format!("Its copy of {names} was found to differ and is fetched again.")
+        }
+        SyncReason::DocumentsSteppedOver => {
+            let over = device.stepped_over.iter();
+            let over: Vec<_> =
+                over.map(|it| format!("{} of {} ({})", it.count, it.collection, it.reason.words())).collect();
+            format!("It cannot take some documents and went on without them: {}.", over.join(", "))
         }
         SyncReason::NoProgress => {
             let waited = device.no_progress.unwrap_or(0) / 60;

@@ -120,9 +120,10 @@ pub async fn heartbeat(
     if must_encrypt {
         app.store.feeds().refused(id);
     }
+    let revoked = device.facility.revoked(&device.identity, &beat).await?;
     let settled = device.facility.settled(id, beat.refused).await?;
     let (server_time, state) = (clock::now(), device.identity.state());
-    Ok(axum::Json(HeartbeatReply { server_time, state, settled, must_encrypt }))
+    Ok(axum::Json(HeartbeatReply { server_time, state, settled, must_encrypt, revoked }))
 }
 
 /// Takes a batch of one lane's changes: one durable commit, a verdict for each.

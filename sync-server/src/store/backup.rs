@@ -66,6 +66,9 @@ pub struct Restored {
     pub replaced: Option<PathBuf>,
 }
 
+/// How many chains are marked in one commit.
+const MARKED_AT_ONCE: usize = 1_000;
+
 /// A device's lane, as far as a copy holds it.
 struct Held {
     scope: FacilityScope,
@@ -94,8 +97,11 @@ pub fn backup(path: &Path, key: &DatabaseKey, ambient: &Ambient, to: &Path) -> R
     let bytes = fs::metadata(&half).map_err(|fault| of_file(&half, fault))?.len();
     put(&half, to)?;
     let chains = held.len();
+    // In portions: whoever writes meanwhile comes in between.
+    for held in held.chunks(MARKED_AT_ONCE) {
+        engine::beside(path, key, ambient, |tx| held.iter().try_for_each(|held| mark(tx, held)))?;
+    }
     engine::beside(path, key, ambient, move |tx| {
-        held.iter().try_for_each(|held| mark(tx, held))?;
         let details = object!({"chains": chains, "bytes": bytes});
         tx.within(Reach::System, |tx| audit::noticed(tx, AuditEventType::Sync, "backup", None, details))
     })?;

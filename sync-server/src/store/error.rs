@@ -1,5 +1,6 @@
 //! What the store answers when it cannot do what was asked.
 
+use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::Expects;
 
@@ -19,6 +20,17 @@ pub enum StoreError {
         field: &'static str,
         /// What is wrong and what to do.
         detail: String,
+    },
+    /// It would make a document that is larger than any may be.
+    #[error(
+        "this would make a document of {bytes} bytes in {}, and one may have {MAX_DOCUMENT_BYTES}; shorten it",
+        .collection.name()
+    )]
+    TooLarge {
+        /// In which collection.
+        collection: Collection,
+        /// How many bytes it would have.
+        bytes: usize,
     },
     /// The pairing code is unknown or has run out, or the number was wrong.
     #[error("that is not what the device shows; read it off the device again")]

@@ -15,7 +15,7 @@ use rusqlite::params;
 use super::column::json_at;
 use super::engine::{Reach, Tx};
 use super::page::{self, AgainRequest, PageRequest};
-use super::publish::count_view;
+use super::publish::count_on;
 use super::push::{self, Batch};
 use super::{DeviceIdentity, Page, Store, StoreError, audit};
 use crate::scope::FacilityScope;
@@ -34,13 +34,22 @@ impl FacilityStore {
         Self { store, scope }
     }
 
-    /// Takes a device's batch: all of it in one durable commit, with a verdict for each change. What the
-    /// server has already is answered again as it was: applied as a duplicate, refused as refused.
+    /// Takes a device's batch, with a verdict for each change: the receipt comes when all of it is durable.
+    /// A long one is taken in portions, each a commit of its own, between which others write; who breaks
+    /// off in between sends it again. What the server has already is answered again as it was: applied as
+    /// a duplicate, refused as refused.
     ///
     /// # Errors
     /// [`StoreError::ChainBroken`], [`StoreError::DeviceRevoked`].
     pub async fn push(&self, batch: Batch) -> Result<PushReceipt> {
-        self.store.write(Reach::Facility(self.scope), move |tx| push::apply(tx, batch)).await
+        let reach = Reach::Facility(self.scope);
+        let (mut receipt, mut rest) = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+        while let Some(batch) = rest {
+            let (next, left) = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+            receipt.go_on(next);
+            rest = left;
+        }
+        Ok(receipt)
     }
 
     /// Whether a device may go on from a cursor: tombstones that it needs may be gone. A mirror that was
@@ -77,15 +86,14 @@ impl FacilityStore {
     /// [`StoreError::CursorRefused`], [`StoreError::OverBudget`].
     pub async fn page(&self, asked: PageRequest) -> Result<Page> {
         let reach = Reach::Facility(self.scope);
-        let read = || {
+        loop {
             let prover = Arc::clone(&self.store.inner.prover);
-            self.store.read(reach, move |tx| page::read(tx, &asked, &prover))
-        };
-        if let Some(page) = read().await? {
-            return Ok(page);
+            let read = self.store.read(reach, move |tx| page::read(tx, &asked, &prover));
+            if let Some(page) = read.await? {
+                return Ok(page);
+            }
+            self.store.write(reach, move |tx| count_on(tx, asked.view)).await?;
         }
-        self.store.write(reach, move |tx| count_view(tx, asked.view)).await?;
-        read().await?.ok_or(StoreError::Unreadable("digests"))
     }
 
     /// Notes a heartbeat, in memory; it is written within about a second.

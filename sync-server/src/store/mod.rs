@@ -22,6 +22,7 @@ mod publish;
 mod push;
 mod quarantine;
 mod review;
+mod revoked;
 mod rows;
 mod sign_in;
 mod standing;
@@ -44,6 +45,7 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use engine::{Engine, Hears, Reach, Tx};
 use identities::Identities;
 use presence::Presence;
+use revoked::StaffMoves;
 use standing::Prover;
 
 pub use backup::{BackupError, Copied, Restored, backup, restore};
@@ -127,6 +129,7 @@ struct Inner {
     feeds: Arc<Feeds>,
     identities: Arc<Identities>,
     prover: Arc<Prover>,
+    staff_moves: Arc<StaffMoves>,
     tries: enrollment::Tries,
     ambient: Ambient,
 }
@@ -153,12 +156,26 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let feeds = Arc::new(Feeds::default());
         let identities = Arc::new(Identities::default());
-        let hears = Hears { feeds: Arc::clone(&feeds), identities: Arc::clone(&identities) };
+        let staff_moves = Arc::new(StaffMoves::default());
+        let hears = Hears {
+            feeds: Arc::clone(&feeds),
+            identities: Arc::clone(&identities),
+            staff_moves: Arc::clone(&staff_moves),
+        };
         let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, hears)?);
         let presence = Arc::new(Presence::new(ambient.clone()));
         let presence_thread = Mutex::new(Some(presence.start(&engine)?));
-        let (tries, prover) = (enrollment::Tries::default(), Arc::new(Prover::new(key)));
-        let inner = Inner { engine, presence, presence_thread, feeds, identities, prover, tries, ambient };
+        let inner = Inner {
+            engine,
+            presence,
+            presence_thread,
+            feeds,
+            identities,
+            prover: Arc::new(Prover::new(key)),
+            staff_moves,
+            tries: enrollment::Tries::default(),
+            ambient,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -25,6 +25,8 @@ use crate::scope::FacilityScope;
 
 /// How long news waits for company before it is written.
 const GATHER: Duration = Duration::from_secs(1);
+/// How many devices' news one commit takes, so that other writers do not wait for long.
+const WRITTEN_AT_ONCE: usize = 250;
 /// How often a facility's old tombstones are purged.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -88,6 +90,8 @@ impl Presence {
                 exposure.place = printable.take(MAX_PLACE).collect();
             }
         }
+        beat.mirror.stepped_over.retain(|over| over.collection.len() <= MAX_NAME);
+        beat.mirror.stepped_over.truncate(MAX_NAMES);
         self.note(scope, device, |heard| {
             heard.applied = beat.cursor.map(|cursor| (cursor, now)).or(heard.applied);
             heard.beat = Some((beat, now));
@@ -158,6 +162,8 @@ impl Presence {
             device.sync.mirror_differs = !beat.mirror.differs.is_empty();
             device.differs = beat.mirror.differs;
             device.refetches = beat.mirror.refetches;
+            device.sync.stepped_over = !beat.mirror.stepped_over.is_empty();
+            device.stepped_over = beat.mirror.stepped_over;
             device.sync.no_progress = beat.no_progress.is_some();
             device.no_progress = beat.no_progress;
         }
@@ -207,31 +213,24 @@ impl Presence {
                 .collect()
         };
         let scopes = news.iter().map(|(_, heard)| heard.scope).collect();
-        let written = engine.write_blocking(Reach::Nothing, move |tx| {
-            let mut heads = HashMap::new();
-            for (device, heard) in &news {
-                tx.within(Reach::Facility(heard.scope), |tx| {
-                    let head = match heads.entry(heard.scope) {
-                        Entry::Occupied(known) => *known.get(),
-                        Entry::Vacant(unknown) => *unknown.insert(head(tx)?),
-                    };
-                    write_one(tx, *device, heard, head)
-                })?;
-            }
-            Ok((heads, news.into_iter().map(|(device, _)| device).collect::<Vec<_>>(), tx.now()))
-        });
-        let mut state = self.locked();
-        match written {
-            Ok((heads, devices, now)) => {
-                for device in devices {
-                    let Some(heard) = state.heard.get_mut(&device) else { continue };
-                    heard.look_at(heads.get(&heard.scope).copied(), now);
+        let mut news = news.into_iter().peekable();
+        while news.peek().is_some() {
+            let some: Vec<_> = news.by_ref().take(WRITTEN_AT_ONCE).collect();
+            let written = engine.write_blocking(Reach::Nothing, move |tx| write_some(tx, some));
+            let mut state = self.locked();
+            match written {
+                Ok(Written { heads, devices, at }) => {
+                    for device in devices {
+                        let Some(heard) = state.heard.get_mut(&device) else { continue };
+                        heard.look_at(heads.get(&heard.scope).copied(), at);
+                    }
                 }
-            }
-            Err(error) => {
-                // The values stay in memory, and go with the next ones.
-                tracing::warn!(%error, "heartbeats could not be written; they are kept in memory");
-                state.heard.values_mut().for_each(|heard| heard.written = false);
+                Err(error) => {
+                    // The values stay in memory, and go with the next ones.
+                    tracing::warn!(%error, "heartbeats could not be written; they are kept in memory");
+                    state.heard.values_mut().for_each(|heard| heard.written = false);
+                    break;
+                }
             }
         }
         scopes
@@ -301,12 +300,34 @@ fn head(tx: &Tx<'_>) -> Result<Cursor, StoreError> {
     tx.first("SELECT epoch, seq FROM feeds", [], read)?.ok_or(StoreError::NotFound("facility"))
 }
 
+/// Of which devices something was written, when, and where their facilities' feeds ended then.
+struct Written {
+    heads: HashMap<FacilityScope, Cursor>,
+    devices: Vec<DeviceId>,
+    at: Timestamp,
+}
+
+fn write_some(tx: &Tx<'_>, some: Vec<(DeviceId, Heard)>) -> Result<Written, StoreError> {
+    let mut heads = HashMap::new();
+    for (device, heard) in &some {
+        tx.within(Reach::Facility(heard.scope), |tx| {
+            let head = match heads.entry(heard.scope) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => *unknown.insert(head(tx)?),
+            };
+            write_one(tx, *device, heard, head)
+        })?;
+    }
+    Ok(Written { heads, devices: some.into_iter().map(|(device, _)| device).collect(), at: tx.now() })
+}
+
 fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Result<(), StoreError> {
     if let Some((beat, at)) = &heard.beat {
         tx.execute(
             "UPDATE devices SET agent_version = ?2, mac_addresses = ?3, last_seen = ?4, oldest_waiting = ?5,
                 waiting = ?6, wedged = ?7, cursor_epoch = ?8, cursor_seq = ?9, reader = ?10, encrypted = ?11,
-                clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15, encryption = ?16
+                clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15, encryption = ?16,
+                stepped_over = ?17
                 WHERE id = ?1",
             params![
                 device.as_bytes(),
@@ -325,6 +346,7 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
                 count(beat.mirror.refetches),
                 beat.no_progress.map(count),
                 beat.encryption.as_ref().map(json).transpose()?,
+                json(&beat.mirror.stepped_over)?,
             ],
         )?;
     }

@@ -4,11 +4,11 @@
 //! document, another from when the first device came that has it. The sums are kept in memory and
 //! written once, when the end of the feed is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::digest::{Digest, Element};
 use carepost_protocol::id::PatientId;
-use carepost_protocol::record::Collection;
+use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 
@@ -21,8 +21,10 @@ use super::view::View;
 pub(super) struct FeedEnd {
     seq: u64,
     moved: bool,
+    /// Staff or badges are among what was written.
+    of_staff: bool,
     now: Timestamp,
-    digested: u64,
+    counting: Counting,
     steps: Vec<Step>,
 }
 
@@ -44,13 +46,22 @@ impl FeedEnd {
 
     /// The end of the feed of the facility whose scope this is.
     pub(super) fn open(tx: &Tx<'_>) -> Result<Self, StoreError> {
-        let read = |row: &Row<'_>| Ok((count_at(row, 0)?, count_at(row, 1)?));
-        let found = tx.first("SELECT seq, digested FROM feeds", [], read)?;
-        let (seq, digested) = found.ok_or(StoreError::NotFound("facility"))?;
-        Ok(Self { seq, moved: false, now: tx.now(), digested, steps: Vec::new() })
+        let counting = Counting::read(tx)?;
+        Ok(Self {
+            seq: counting.seq,
+            moved: false,
+            of_staff: false,
+            now: tx.now(),
+            counting,
+            steps: Vec::new(),
+        })
     }
 
-    /// Adds a document that is new to the feed. Gives its `seq`.
+    /// Adds a document that is new to the feed. Gives its `seq`. Everything enters a feed here, so nothing
+    /// larger than a document may be is ever in one.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`].
     pub(super) fn add(
         &mut self,
         tx: &Tx<'_>,
@@ -59,6 +70,9 @@ impl FeedEnd {
         patient: Option<PatientId>,
         body: Option<&str>,
     ) -> Result<u64, StoreError> {
+        if let Some(bytes) = body.map(str::len).filter(|bytes| *bytes > MAX_DOCUMENT_BYTES) {
+            return Err(StoreError::TooLarge { collection, bytes });
+        }
         let seq = self.seq + 1;
         tx.execute(
             "INSERT INTO documents (seq, collection, id, patient_id, body, written_at)
@@ -77,6 +91,7 @@ impl FeedEnd {
         }
         self.seq = seq;
         self.moved = true;
+        self.of_staff |= matches!(collection, Collection::Users | Collection::Badges);
         Ok(seq)
     }
 
@@ -118,7 +133,11 @@ impl FeedEnd {
         if self.moved {
             self.write_digests(tx)?;
             tx.execute("UPDATE feeds SET seq = ?1", [count(self.seq)])?;
-            tx.moved(tx.facility_scope()?.facility(), self.seq);
+            let facility = tx.facility_scope()?.facility();
+            tx.moved(facility, self.seq);
+            if self.of_staff {
+                tx.staff_moved(facility);
+            }
         }
         Ok(())
     }
@@ -132,7 +151,8 @@ impl FeedEnd {
         came: bool,
     ) -> Result<(), StoreError> {
         let end = self.seq + 1;
-        for view in View::ALL.into_iter().filter(|view| self.digested & view.bit() != 0) {
+        let went = (!came).then_some(seq);
+        for view in View::ALL.into_iter().filter(|view| self.counting.moves(*view, went)) {
             if let Some(element) = view.element(collection, id, seq, body)? {
                 self.steps.push(Step { seq: end, view, collection, element, came });
             }
@@ -187,33 +207,75 @@ pub(super) fn digests(tx: &Tx<'_>, view: View) -> Result<BTreeMap<Collection, Di
     Ok(found)
 }
 
-/// Counts every document into a view's digests, once: from then on each write moves them. It reads the
-/// whole feed, about a second for some hundred thousand documents, and no write can come between.
-pub(super) fn count_view(tx: &Tx<'_>, view: View) -> Result<(), StoreError> {
-    let digested = tx.first("SELECT digested FROM feeds", [], |row| count_at(row, 0))?;
-    let digested = digested.ok_or(StoreError::NotFound("facility"))?;
-    if digested & view.bit() != 0 {
+/// How many documents are counted in one commit at most; fewer when it has had its time.
+const COUNTED_AT_ONCE: u32 = 5_000;
+
+/// Counts documents into a view's digests, on from where the last commit left it: from its end on each
+/// write moves them. Writes that come in between move what is counted already; what they add comes later
+/// in the feed. One view of a facility is counted at a time, and whoever waits for another counts it too.
+pub(super) fn count_on(tx: &Tx<'_>, wanted: View) -> Result<(), StoreError> {
+    let counting = Counting::read(tx)?;
+    if counting.digested & wanted.bit() != 0 {
         return Ok(());
     }
-    let mut counted: BTreeMap<Collection, Digest> = BTreeMap::new();
-    let mut statement =
-        tx.prepare("SELECT collection, id, seq, body FROM documents WHERE body IS NOT NULL ORDER BY seq")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
+    let view = counting.view.unwrap_or(wanted);
+    let mut known = digests(tx, view)?;
+    let rows: BTreeSet<Collection> = known.keys().copied().collect();
+    if counting.view.is_none() {
+        known.values_mut().for_each(|digest| *digest = Digest::default());
+    }
+    let mut to = counting.view.map_or(0, |_| counting.to);
+    let mut all = true;
+    let sql = "SELECT collection, id, seq, body FROM documents WHERE seq > ?1 AND body IS NOT NULL
+        ORDER BY seq LIMIT ?2";
+    let mut statement = tx.prepare(sql)?;
+    let mut read = statement.query(params![count(to), COUNTED_AT_ONCE])?;
+    let mut left = COUNTED_AT_ONCE;
+    while let Some(row) = read.next()? {
         let text = |at| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str()?);
         let collection = Collection::from_name(text(0)?).ok_or(StoreError::Unreadable("documents"))?;
-        if let Some(element) = view.element(collection, &row.get(1)?, count_at(row, 2)?, text(3)?)? {
-            counted.entry(collection).or_default().add(element);
+        to = count_at(row, 2)?;
+        if let Some(element) = view.element(collection, &row.get(1)?, to, text(3)?)? {
+            known.entry(collection).or_default().add(element);
+        }
+        left = left.saturating_sub(1);
+        if left == 0 || tx.is_spent() {
+            all = false;
+            break;
         }
     }
-    let known = digests(tx, view)?;
-    for collection in Collection::ALL {
-        let (digest, is_known) = (counted.remove(&collection), known.contains_key(&collection));
-        if digest.is_some() || is_known {
-            write_digest(tx, view, collection, digest.unwrap_or_default(), is_known)?;
-        }
+    for (collection, digest) in known {
+        write_digest(tx, view, collection, digest, rows.contains(&collection))?;
     }
-    tx.execute("UPDATE feeds SET digested = ?1", [count(digested | view.bit())]).map(drop)
+    let (digested, bit) =
+        if all { (counting.digested | view.bit(), 0) } else { (counting.digested, view.bit()) };
+    let sql = "UPDATE feeds SET digested = ?1, counting = ?2, counted_to = ?3";
+    tx.execute(sql, params![count(digested), count(bit), count(to)]).map(drop)
+}
+
+/// Which views are counted, and how far the one is that is being counted.
+struct Counting {
+    seq: u64,
+    digested: u64,
+    view: Option<View>,
+    to: u64,
+}
+
+impl Counting {
+    fn read(tx: &Tx<'_>) -> Result<Self, StoreError> {
+        let found = tx.first("SELECT seq, digested, counting, counted_to FROM feeds", [], |row| {
+            let bit = count_at(row, 2)?;
+            let view = View::ALL.into_iter().find(|view| view.bit() == bit);
+            Ok(Self { seq: count_at(row, 0)?, digested: count_at(row, 1)?, view, to: count_at(row, 3)? })
+        })?;
+        found.ok_or(StoreError::NotFound("facility"))
+    }
+
+    /// Whether a view's digests move with a document that went, or came.
+    fn moves(&self, view: View, went: Option<u64>) -> bool {
+        let is_counted = self.view == Some(view) && went.is_some_and(|seq| seq <= self.to);
+        self.digested & view.bit() != 0 || is_counted
+    }
 }
 
 fn write_digest(

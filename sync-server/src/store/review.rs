@@ -1,11 +1,14 @@
 //! Reviews: what somebody has to look at. There is at most one open of a kind about one document, and
-//! it is kept up to date until somebody closes it.
+//! it is kept up to date until somebody closes it. It holds the first of what was saved and the count of
+//! the rest, which stays in the changes: no review grows with what others add.
 
 use std::collections::BTreeMap;
 
 use carepost_protocol::id::{PatientId, RecordId, ReviewId};
 use carepost_protocol::merge::{Field, Merged};
-use carepost_protocol::record::{Collection, DisputedField, ReviewDocument, ReviewKind, SavedValue};
+use carepost_protocol::record::{
+    Collection, DisputedField, MAX_REVIEWED, ReviewDocument, ReviewKind, SavedValue,
+};
 use rusqlite::params;
 
 use super::StoreError;
@@ -23,67 +26,74 @@ pub(super) struct About {
     pub(super) record: RecordId,
 }
 
-/// One review, open or closed.
+/// One review, open or closed, within its bounds: one from before may have outgrown them.
 pub(super) fn find(tx: &Tx<'_>, id: ReviewId) -> Result<Option<ReviewDocument>> {
     let sql = "SELECT body FROM documents WHERE collection = 'reviews' AND id = ?1 AND body IS NOT NULL";
-    tx.first(sql, [id.as_bytes()], |row| json_at(row, 0))
+    let mut found: Option<ReviewDocument> = tx.first(sql, [id.as_bytes()], |row| json_at(row, 0))?;
+    if let Some(review) = &mut found {
+        review.bound();
+    }
+    Ok(found)
 }
 
-/// Opens a review of documents that stand side by side, or adds them to the one that is open.
+/// Opens a review of documents that stand side by side, or brings the one that is open up to date.
+/// `beside` is all of them, as far as they are counted, in the order in which they came.
 pub(super) fn gather(
     tx: &Tx<'_>,
     feed: &mut FeedEnd,
     about: About,
     patient: PatientId,
-    others: &[RecordId],
+    beside: &[RecordId],
 ) -> Result<()> {
     let mut review = open(tx, about, patient)?;
-    for other in others {
-        if !review.others.contains(other) {
+    for other in beside.iter().take(MAX_REVIEWED) {
+        if review.others.len() < MAX_REVIEWED && !review.others.contains(other) {
             review.others.push(*other);
         }
     }
+    let more = beside.len().saturating_sub(review.others.len());
+    review.more = u64::try_from(more).unwrap_or(u64::MAX);
     put(tx, feed, &review)
 }
 
-/// Keeps every value that an edit of a resident left in dispute, and brings an open review up to date
-/// with fields that were set again. `now` is what the document has after the edit.
+/// Keeps what an edit of a resident left in dispute, and brings an open review up to date with fields that
+/// were set again. `now` is what the document has after the edit. Says whether a value found the review
+/// full: it is in the change that brought it.
 pub(super) fn dispute(
     tx: &Tx<'_>,
     feed: &mut FeedEnd,
     patient: PatientId,
     merged: &Merged,
     now: &BTreeMap<String, Field>,
-) -> Result<()> {
+) -> Result<bool> {
     let about =
         About { kind: ReviewKind::Conflict, collection: Collection::Patients, record: patient.into() };
     if merged.conflicts.is_empty() && open_id(tx, about)?.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     let mut review = open(tx, about, patient)?;
     let before = review.clone();
+    let mut is_full = false;
     for conflict in &merged.conflicts {
         let at = review.fields.iter().position(|disputed| disputed.field == conflict.field);
         if at.is_none() {
-            review.fields.push(DisputedField { field: conflict.field.clone(), values: Vec::new() });
+            review.fields.push(DisputedField { field: conflict.field.clone(), values: Vec::new(), more: 0 });
         }
     }
     for disputed in &mut review.fields {
-        let conflicts = merged.conflicts.iter().filter(|conflict| conflict.field == disputed.field);
-        let set = merged.set.get(&disputed.field);
+        let key = disputed.field.clone();
+        let conflicts = merged.conflicts.iter().filter(|conflict| conflict.field == key);
+        let set = merged.set.get(&key);
+        let stands = now.get(&key).map(saved);
         for field in conflicts.flat_map(|conflict| [&conflict.stands, &conflict.other]).chain(set) {
-            let saved = saved(field);
-            if !disputed.values.iter().any(|known| is_same(known, &saved)) {
-                disputed.values.push(saved);
-            }
+            is_full |= !disputed.keep(saved(field), stands.as_ref());
         }
-        let stands = now.get(&disputed.field).map(saved);
-        for value in &mut disputed.values {
-            value.stands = stands.as_ref().is_some_and(|stands| is_same(stands, value));
-        }
-        disputed.values.sort_by_cached_key(|value| (value.at, value.by, value.value.to_string()));
+        disputed.settle(stands.as_ref());
     }
-    if review == before { Ok(()) } else { put(tx, feed, &review) }
+    if review != before {
+        put(tx, feed, &review)?;
+    }
+    Ok(is_full)
 }
 
 /// Writes a review, closed when it says who closed it.
@@ -128,6 +138,7 @@ fn open(tx: &Tx<'_>, about: About, patient: PatientId) -> Result<ReviewDocument>
         record: about.record,
         fields: Vec::new(),
         others: Vec::new(),
+        more: 0,
         opened_at: tx.now(),
         resolved: None,
     })
@@ -141,8 +152,4 @@ fn open_id(tx: &Tx<'_>, about: About) -> Result<Option<ReviewId>> {
 
 fn saved(field: &Field) -> SavedValue {
     SavedValue { value: field.value.clone(), by: field.mark.by, at: field.mark.at, stands: false }
-}
-
-fn is_same(a: &SavedValue, b: &SavedValue) -> bool {
-    (&a.value, a.by, a.at) == (&b.value, b.by, b.at)
 }

@@ -11,7 +11,7 @@ use carepost_protocol::id::{
 };
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{ChangeName, Encryption, ReaderState};
+use carepost_protocol::wire::heartbeat::{ChangeName, Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -421,6 +421,8 @@ pub struct Device {
     pub differs: Vec<String>,
     /// How often it had to fetch a collection again.
     pub refetches: u64,
+    /// The documents that it could not take, and went on without.
+    pub stepped_over: Vec<SteppedOver>,
     /// For how many seconds nothing has moved, though something waits.
     pub no_progress: Option<u64>,
     /// Why it is quarantined.

@@ -163,6 +163,7 @@ fn raise(tx: &Tx<'_>, device: DeviceId, standing: &Standing) -> Result<Expects> 
         audit::noticed(tx, AuditEventType::Sync, "server_rewound", Some(device), details)?;
         // Streams of the old epoch end: their devices come again and are told.
         tx.moved(tx.facility_scope()?.facility(), from.seq);
+        tx.staff_moved(tx.facility_scope()?.facility());
     }
     Ok(found.expects)
 }

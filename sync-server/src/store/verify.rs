@@ -131,6 +131,8 @@ struct Head {
     next_n: u64,
     link: Link,
     signature: Vec<u8>,
+    /// The number that the signature is of, while a batch is taken in portions; none is the last.
+    signed_n: Option<u64>,
 }
 
 type Heads = HashMap<(DeviceId, IncarnationId, &'static str), Head>;
@@ -156,12 +158,14 @@ fn verify_facility(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
 }
 
 fn heads(tx: &Tx<'_>) -> Result<Heads> {
-    let sql = "SELECT device_id, incarnation_id, lane, next_n, head, signature FROM chain_heads";
+    let sql = "SELECT device_id, incarnation_id, lane, next_n, head, signature, signed_n FROM chain_heads";
     let rows = tx.all(sql, [], |row| {
         let lane: String = row.get(2)?;
         let lane = Lane::ALL.into_iter().find(|known| known.name() == lane);
         let link = Link::from_bytes(row.get(4)?);
-        let head = Head { next_n: count_at(row, 3)?, link, signature: row.get(5)? };
+        let signed_n: Option<i64> = row.get(6)?;
+        let signed_n = signed_n.and_then(|n| u64::try_from(n).ok());
+        let head = Head { next_n: count_at(row, 3)?, link, signature: row.get(5)?, signed_n };
         let (device, incarnation) = (id_at(row, 0)?, id_at(row, 1)?);
         Ok(lane.map(|lane| ((device, incarnation, lane.name()), head)))
     })?;
@@ -225,7 +229,7 @@ impl Walk<'_> {
         }
         if any || head.is_some() {
             self.found.chains += 1;
-            self.end(&place, head, public);
+            self.end(tx, &place, head, public)?;
         }
         Ok(())
     }
@@ -249,18 +253,28 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn end(&mut self, place: &Place, head: Option<&Head>, public: Option<&[u8]>) {
-        let Some(head) = head else { return self.fault(place.next_n, What::Head) };
+    fn end(&mut self, tx: &Tx<'_>, place: &Place, head: Option<&Head>, public: Option<&[u8]>) -> Result<()> {
+        let Some(head) = head else {
+            self.fault(place.next_n, What::Head);
+            return Ok(());
+        };
         if head.next_n != place.next_n || Some(head.link) != place.link {
             self.fault(head.next_n.max(place.next_n), What::Head);
         }
-        let signed = public.is_some_and(|key| {
+        let signed = match head.signed_n {
+            None => Some(head.link),
+            // The server or the device broke off within the chain's first batch: nothing is signed yet.
+            Some(0) => return Ok(()),
+            Some(n) => link_at(tx, self.strand, n)?,
+        };
+        let is_signed = public.zip(signed).is_some_and(|(key, link)| {
             let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key);
-            key.verify(head.link.as_bytes(), &head.signature).is_ok()
+            key.verify(link.as_bytes(), &head.signature).is_ok()
         });
-        if !signed {
-            self.fault(head.next_n.saturating_sub(1), What::Signature);
+        if !is_signed {
+            self.fault(head.signed_n.unwrap_or(head.next_n.saturating_sub(1)), What::Signature);
         }
+        Ok(())
     }
 
     fn gaps(&self, tx: &Tx<'_>) -> Result<Vec<(Missing, Link)>> {

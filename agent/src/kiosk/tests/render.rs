@@ -66,7 +66,7 @@ async fn hostile_names_and_labels_stay_words() {
     };
     let attention = vec![refused(Todo::Author(evil.to_owned())), refused(Todo::Waits(evil.to_owned()))];
     let saved = Saved { words: evil.to_owned(), by: evil.to_owned(), at: Timestamp::EPOCH, stands: true };
-    let field = Disputed { key: evil.to_owned(), label: evil.to_owned(), values: vec![saved] };
+    let field = Disputed { key: evil.to_owned(), label: evil.to_owned(), values: vec![saved], more: 3 };
     let review = |question| Review {
         id: ReviewId::from_bytes([7; 16]),
         base: 1,
@@ -74,6 +74,7 @@ async fn hostile_names_and_labels_stay_words() {
         resident: Some(person.clone()),
         opened_at: Timestamp::EPOCH,
         question,
+        more: 3,
     };
     let reviews = vec![
         review(Question::Conflict(vec![field])),

@@ -39,6 +39,11 @@ impl Feed {
         self.latest.insert((collection, [number; 16]), (self.head, Some(body)));
     }
 
+    /// Something that is no document of its collection.
+    pub(super) fn spoil(&mut self, collection: Collection, number: u8) {
+        self.put(collection, number, &serde_json::json!({"shape": "of the future"}));
+    }
+
     pub(super) fn bury(&mut self, collection: Collection, number: u8) {
         if let Some(document) = self.latest.get_mut(&(collection, [number; 16])) {
             self.head += 1;

@@ -19,6 +19,7 @@ fn review(number: u8, patient: u8, open: bool) -> ReviewDocument {
         record: RecordId::from_bytes([1; 16]),
         fields: Vec::new(),
         others: Vec::new(),
+        more: 0,
         opened_at: at,
         resolved: (!open).then_some(Resolved { by: UserId::from_bytes([4; 16]), at }),
     }

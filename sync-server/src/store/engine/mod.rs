@@ -14,12 +14,14 @@ mod writer;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::time::Timestamp;
 use rusqlite::{CachedStatement, Connection, Params, Row};
 
 use super::identities::{self, Identities};
+use super::revoked::StaffMoves;
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::feed::Feeds;
 use crate::scope::FacilityScope;
@@ -43,12 +45,14 @@ pub(super) struct Engine {
 pub(super) struct Hears {
     pub(super) feeds: Arc<Feeds>,
     pub(super) identities: Arc<Identities>,
+    pub(super) staff_moves: Arc<StaffMoves>,
 }
 
 /// What the outside hears of a commit.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Moved(FacilityId, u64),
+    StaffMoved(FacilityId),
     Refused(DeviceId),
 }
 
@@ -60,7 +64,13 @@ pub(super) struct Tx<'a> {
     events: RefCell<Vec<Event>>,
     /// Whether something was written that identities are read from.
     concerned: Cell<bool>,
+    /// When the transaction began, by the store's own clock: a simulation tells the same story again.
+    began: Timestamp,
 }
+
+/// How long the writer works on one transaction before it commits. Work that could take longer is done in
+/// portions that ask [`Tx::is_spent`]; all other work is bounded far below this.
+const GROUP_TIME: Duration = Duration::from_millis(40);
 
 impl Engine {
     /// Opens or creates the file; it may grow to `max_pages` pages of 4096 bytes.
@@ -172,7 +182,8 @@ fn alone<T>(
 
 impl<'a> Tx<'a> {
     fn new(connection: &'a Connection, reach: &'a ReachCell, ambient: &'a Ambient) -> Self {
-        Self { connection, reach, ambient, events: RefCell::new(Vec::new()), concerned: Cell::new(false) }
+        let (events, concerned, began) = (RefCell::new(Vec::new()), Cell::new(false), ambient.now());
+        Self { connection, reach, ambient, events, concerned, began }
     }
 
     /// A statement, prepared once for each connection.
@@ -289,6 +300,13 @@ impl<'a> Tx<'a> {
         done
     }
 
+    /// Whether the transaction has had its time: who has more to do commits, and goes on in another, so
+    /// that whoever waits comes in between. A clock that is set back meanwhile does not tell; the count of
+    /// what a portion takes bounds it then.
+    pub(super) fn is_spent(&self) -> bool {
+        self.now().since(self.began) >= GROUP_TIME
+    }
+
     /// Now, on the server's clock.
     pub(super) fn now(&self) -> Timestamp {
         self.ambient.now()
@@ -302,6 +320,11 @@ impl<'a> Tx<'a> {
     /// Announces, once this is committed, that a facility's feed has reached `seq`.
     pub(super) fn moved(&self, facility: FacilityId, seq: u64) {
         self.events.borrow_mut().push(Event::Moved(facility, seq));
+    }
+
+    /// Announces, once this is committed, that a facility's staff or badges changed, or its epoch.
+    pub(super) fn staff_moved(&self, facility: FacilityId) {
+        self.events.borrow_mut().push(Event::StaffMoved(facility));
     }
 
     /// Announces, once this is committed, that a device's key is refused.

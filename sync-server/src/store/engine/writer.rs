@@ -16,7 +16,8 @@ use crate::store::StoreError;
 
 /// How many pieces of work may wait; who comes later waits to be let in.
 const QUEUE: usize = 1_024;
-/// How many are committed together at most: it bounds how long the first waits for the last.
+/// How many are committed together at most; fewer when the group has had its time. It bounds how long the
+/// first waits for the last.
 const GROUP: usize = 256;
 
 /// Where work for the writer is sent.
@@ -153,7 +154,7 @@ fn write_groups(
                 }
             }
             group.push(job);
-            if group.len() < GROUP {
+            if group.len() < GROUP && !tx.is_spent() {
                 match receiver.try_recv() {
                     Ok(Message::Work(job)) => next = Some(job),
                     Ok(Message::Close) => open = false,
@@ -168,7 +169,13 @@ fn write_groups(
         if tx.concerned.get() {
             hears.identities.forget();
         }
-        finish(group, outcome, tx.events.into_inner(), &hears.feeds);
+        let events = tx.events.into_inner();
+        for event in &events {
+            if let Event::StaffMoved(facility) = event {
+                hears.staff_moves.forget(*facility);
+            }
+        }
+        finish(group, outcome, events, &hears.feeds);
     }
     receiver.close();
     fold(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
@@ -189,6 +196,8 @@ fn finish(group: Vec<Box<dyn Job>>, outcome: Result<(), StoreError>, events: Vec
                 match event {
                     Event::Moved(facility, seq) => feeds.moved(facility, seq),
                     Event::Refused(device) => feeds.refused(device),
+                    // Was heard before.
+                    Event::StaffMoved(_) => {}
                 }
             }
             group.into_iter().for_each(|job| job.answer(None));

@@ -1,12 +1,12 @@
 //! Refused changes that an administrator settles.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{DeviceId, FacilityId};
-use carepost_protocol::wire::heartbeat::ChangeName;
+use carepost_protocol::id::{AuditId, DeviceId, FacilityId};
+use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 
 use super::super::changes::{self, KeptChange};
 use super::super::column::id_at;
-use super::super::push::{self, Retried};
+use super::super::push::{self, Followed};
 use super::{Noted, Result, StoreError, Subject, Tx};
 
 /// What came of looking at a refused change again.
@@ -22,20 +22,43 @@ pub struct Reconsidered {
 
 impl Noted {
     /// Judges a refused change again, as of when it was made; when it stands now, those that had been
-    /// refused because it did not are judged again too, in order.
+    /// refused because it did not are judged again too, in order: in portions, each a commit of its own with
+    /// an event of its own, so that others write in between. Where that breaks off, those that are left
+    /// still wait, and are tried again by themselves.
     ///
     /// # Errors
     /// [`super::StoreError::NotFound`]; [`super::StoreError::Invalid`] when it is settled already.
     pub async fn retry_change(self, device: DeviceId, name: ChangeName) -> Result<Reconsidered> {
         let by = self.event.user_id;
-        self.write(move |tx| {
+        let (registry, event) = (self.registry.clone(), self.event.clone());
+        let scope = registry.scope;
+        let first = self.write(move |tx| {
             let facility = facility_of(tx, device)?;
             tx.within_facility(facility, |tx| {
-                let Retried { followed } = push::retry(tx, device, name, by)?;
-                Ok(Reconsidered { change: changes::refused_change(tx, device, name)?, facility, followed })
+                push::retry(tx, device, name, by)?;
+                Ok(Reconsidered { change: changes::refused_change(tx, device, name)?, facility, followed: 0 })
             })
-        })
-        .await
+        });
+        let mut done = first.await?;
+        let stands = done.change.settlement == Some(Settlement::Applied);
+        let mut on = stands.then_some(name.n);
+        while let Some(after) = on {
+            let (again, mut event) = (done.clone(), event.clone());
+            let portion = registry.write(move |tx| {
+                let Followed { stand, on } =
+                    tx.within_facility(again.facility, |tx| push::follow(tx, device, after, by))?;
+                if stand > 0 {
+                    event.id = AuditId::new(tx.now(), tx.random()?);
+                    Reconsidered { followed: stand, ..again }.describe(&mut event);
+                    super::append(tx, scope, event)?;
+                }
+                Ok(Followed { stand, on })
+            });
+            let Followed { stand, on: next } = portion.await?;
+            done.followed += stand;
+            on = next;
+        }
+        Ok(done)
     }
 
     /// Settles a refused change for good: it will not stand, for the reason given.

@@ -6,7 +6,7 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{DeviceState, SyncFacts};
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
 use carepost_protocol::wire::enroll::UserCode;
-use carepost_protocol::wire::heartbeat::Encryption;
+use carepost_protocol::wire::heartbeat::{Encryption, SteppedOver};
 use carepost_protocol::wire::pull::Cursor;
 use rusqlite::{Row, params};
 
@@ -28,8 +28,8 @@ macro_rules! device_columns {
             agent_version, last_seen, last_sync, oldest_waiting, waiting, wedged, cursor_refused,
             cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
             differs, refetches, no_progress, quarantine, rolled_back_at, encryption,
-            (SELECT require_encryption FROM facilities WHERE id = devices.facility_id), token_expires_at
-            FROM devices "
+            (SELECT require_encryption FROM facilities WHERE id = devices.facility_id), token_expires_at,
+            stepped_over FROM devices "
     };
 }
 
@@ -288,6 +288,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     let state = word_at(row, 4)?;
     let differs: Vec<String> = json_at(row, 23)?;
     let (encryption, require_encryption) = (json_or_none_at(row, 28)?, row.get(29)?);
+    let stepped_over: Vec<SteppedOver> = json_at(row, 31)?;
     let no_progress = row.get::<_, Option<i64>>(25)?.map(|seconds| u64::try_from(seconds).unwrap_or(0));
     Ok(Device {
         id: id_at(row, 0)?,
@@ -308,12 +309,14 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
             wedged: count_at(row, 14)?,
             cursor_refused: row.get(15)?,
             mirror_differs: !differs.is_empty(),
+            stepped_over: !stepped_over.is_empty(),
             no_progress: no_progress.is_some(),
             quarantined: state == DeviceState::Quarantined,
             not_encrypted: is_refused_as_exposed(state, require_encryption, encryption.as_ref()),
         },
         differs,
         refetches: count_at(row, 24)?,
+        stepped_over,
         no_progress,
         waiting: count_at(row, 13)?,
         cursor,

@@ -136,14 +136,29 @@ impl Chain {
         })
     }
 
-    pub(super) fn advance(&self, tx: &Tx<'_>, batch: &Batch, next_n: u64) -> Result<()> {
-        let Some(head) = batch.entries.last().map(|entry| entry.link) else { return Ok(()) };
-        let sql = if self.is_new {
-            "INSERT INTO chain_heads (device_id, incarnation_id, lane, next_n, head, signature, received_at)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-        } else {
-            "UPDATE chain_heads SET next_n = ?4, head = ?5, signature = ?6, received_at = ?7
-                WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3"
+    /// Moves the chain's end behind the first `taken` entries of a batch. The device signed the last of a
+    /// batch: until that is here, the signature stays that of the number before.
+    pub(super) fn advance(&self, tx: &Tx<'_>, batch: &Batch, taken: usize, next_n: u64) -> Result<()> {
+        let Some(head) = taken.checked_sub(1).and_then(|last| batch.entries.get(last)) else { return Ok(()) };
+        let sql = match (self.is_new, taken < batch.entries.len()) {
+            (true, false) => {
+                "INSERT INTO chain_heads (device_id, incarnation_id, lane, next_n, head, received_at, signature)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            }
+            // Nothing of it is signed yet.
+            (true, true) => {
+                "INSERT INTO chain_heads (device_id, incarnation_id, lane, next_n, head, received_at, signature,
+                    signed_n) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)"
+            }
+            (false, false) => {
+                "UPDATE chain_heads SET next_n = ?4, head = ?5, received_at = ?6, signature = ?7, signed_n = NULL
+                    WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3"
+            }
+            (false, true) => {
+                "UPDATE chain_heads SET next_n = ?4, head = ?5, received_at = ?6,
+                    signed_n = coalesce(signed_n, next_n - 1), signature = coalesce(signature, ?7)
+                    WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3"
+            }
         };
         tx.execute(
             sql,
@@ -152,9 +167,9 @@ impl Chain {
                 batch.incarnation.as_bytes(),
                 batch.lane.name(),
                 count(next_n),
-                head.as_bytes(),
-                batch.signature,
+                head.link.as_bytes(),
                 tx.now().as_millis(),
+                batch.signature,
             ],
         )
         .map(drop)

@@ -22,11 +22,15 @@ use chain::Chain;
 use judge::Judge;
 
 pub(super) use chain::expects;
-pub(super) use judge::{Retried, discard, retry};
+#[cfg(test)]
+pub(super) use judge::LOOK_UPS;
+pub(super) use judge::{Followed, discard, follow, retry};
 pub(super) use lineage::{Strand, fork_of, link_at};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+/// How many changes one transaction takes of a batch at most; fewer when it has had its time.
+const PORTION: usize = 500;
 /// The largest number that a device may give, far from where a column would overflow.
 const MAX_N: u64 = u64::MAX / 4;
 
@@ -115,6 +119,17 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// What is left after so many entries were taken.
+    fn go_on(mut self, taken: usize) -> Option<Self> {
+        let entries = self.entries.split_off(taken.min(self.entries.len()));
+        let last = self.entries.last().filter(|_| !entries.is_empty())?;
+        self.previous = last.link;
+        self.first_n += u64::try_from(taken).unwrap_or(0);
+        Some(Self { entries, gap: None, ..self })
+    }
+}
+
 fn invalid(field: &'static str, detail: &str) -> StoreError {
     StoreError::Invalid { field, detail: detail.to_owned() }
 }
@@ -194,8 +209,10 @@ fn reject(code: RejectionCode, detail: impl Into<String>) -> Rejection {
     Rejection { code, detail: detail.into(), errors: Vec::new() }
 }
 
-/// Applies a batch in one transaction.
-pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<PushReceipt> {
+/// Applies a batch, as much of it as one transaction may take: the receipt for that, and the rest, which is
+/// a batch of its own. What is committed is whole: the chain's head is the last entry that was taken, each
+/// with its verdict, so that whoever breaks off goes on from there.
+pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<(PushReceipt, Option<Batch>)> {
     // A device that two claim to be goes on pushing: nothing that anybody charted may be lost to that.
     let live =
         "SELECT 1 FROM devices WHERE id = ?1 AND state IN ('ACTIVE', 'QUARANTINED') AND public_key = ?2";
@@ -207,16 +224,22 @@ pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<PushReceipt> {
     let mut verdicts = Vec::new();
     let known = chain.overlap(tx, &batch, &mut verdicts)?;
     let mut next_n = chain.next_n;
+    let mut taken = known;
     if batch.entries.len() > known {
         let mut judge = Judge::open(tx, &batch)?;
-        for entry in batch.entries.iter().skip(known) {
+        for entry in batch.entries.iter().skip(known).take(PORTION) {
             let (verdict, seq, reason) = judge.take(tx, next_n, entry)?;
             append(&mut verdicts, next_n, verdict, seq, reason);
             next_n += 1;
+            taken += 1;
+            if tx.is_spent() {
+                break;
+            }
         }
         judge.feed.close(tx)?;
-        chain.advance(tx, &batch, next_n)?;
+        chain.advance(tx, &batch, taken, next_n)?;
     }
     let durable_through = chain.durable_through(tx)?;
-    Ok(PushReceipt { verdicts, next_n, durable_through, server_time: tx.now() })
+    let receipt = PushReceipt { verdicts, next_n, durable_through, server_time: tx.now() };
+    Ok((receipt, batch.go_on(taken)))
 }

@@ -3,6 +3,7 @@
 mod audited;
 mod backups;
 mod book;
+mod bounds;
 mod closing;
 mod digests;
 mod forks;
@@ -81,10 +82,19 @@ impl World {
     }
 
     fn limited(max_pages: Option<u32>) -> Self {
+        Self::built(max_pages, 0)
+    }
+
+    /// One whose clock goes on by a millisecond each time that somebody looks at it.
+    fn ticking() -> Self {
+        Self::built(None, 1)
+    }
+
+    fn built(max_pages: Option<u32>, tick: i64) -> Self {
         let clock = Arc::new(AtomicI64::new(START));
         let (now, drawn) = (Arc::clone(&clock), AtomicU64::new(1));
         let ambient = Ambient::new(
-            move || Timestamp::from_millis(now.load(Ordering::SeqCst)),
+            move || Timestamp::from_millis(now.fetch_add(tick, Ordering::SeqCst)),
             move |bytes| {
                 for chunk in bytes.chunks_mut(32) {
                     let n = drawn.fetch_add(1, Ordering::SeqCst);
@@ -102,6 +112,10 @@ impl World {
 
     fn pass(&self, seconds: i64) {
         self.clock.fetch_add(seconds * 1_000, Ordering::SeqCst);
+    }
+
+    fn verified(&self) -> Verified {
+        verify(&self.directory.path().join("server.db"), &key(), &self.ambient).unwrap()
     }
 
     fn now(&self) -> Timestamp {
@@ -185,13 +199,8 @@ struct Sent {
 }
 
 impl Sent {
-    async fn send(
-        &self,
-        world: &World,
-        scope: &FacilityScope,
-        device: &DeviceIdentity,
-    ) -> Result<PushReceipt, StoreError> {
-        let batch = PushBatch {
+    fn wire(&self) -> PushBatch<'_> {
+        PushBatch {
             lane: Lane::Care,
             incarnation: self.incarnation,
             parent: None,
@@ -202,8 +211,22 @@ impl Sent {
             changes: self.payloads.iter().map(|payload| &**payload).collect(),
             gap: None,
             opaque: None,
-        };
+        }
+    }
+
+    async fn send(
+        &self,
+        world: &World,
+        scope: &FacilityScope,
+        device: &DeviceIdentity,
+    ) -> Result<PushReceipt, StoreError> {
+        let batch = self.wire();
         world.store.facility(scope).push(Batch::check(device, None, &batch)?).await
+    }
+
+    /// It as the store takes it.
+    fn check(&self, device: &DeviceIdentity) -> Batch {
+        Batch::check(device, None, &self.wire()).unwrap()
     }
 }
 

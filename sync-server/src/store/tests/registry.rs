@@ -151,8 +151,13 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
         queue: QueueState { care: 3, audit: 4, wedged: 1, oldest_age: Some(240) },
         cursor: None,
         active_user: None,
-        mirror: MirrorState { differs: vec!["patients".into(), "x".repeat(65)], refetches: 2 },
+        mirror: MirrorState {
+            differs: vec!["patients".into(), "x".repeat(65)],
+            refetches: 2,
+            stepped_over: Vec::new(),
+        },
         no_progress: Some(700),
+        revocations: None,
         refused: Vec::new(),
     };
     let store = world.store.facility(&tenant.facility);

@@ -162,6 +162,7 @@ impl Light {
             active_user: None,
             mirror: MirrorState::default(),
             no_progress: None,
+            revocations: None,
             refused: Vec::new(),
         };
         self.upstream.heartbeat(self.grant.device_id, &beat).await?;
@@ -214,6 +215,7 @@ pub(crate) async fn bare(state: &Path, port: u16) -> Result<()> {
         state: DeviceState::Active,
         settled: Vec::new(),
         must_encrypt: false,
+        revoked: None,
     };
     let reply = Bytes::from(serde_json::to_vec(&reply)?);
     let answer = any(move |_body: Bytes| async move { ([("content-type", "application/json")], reply) });

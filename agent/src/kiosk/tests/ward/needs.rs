@@ -274,8 +274,10 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
         fields: vec![DisputedField {
             field: "room".into(),
             values: vec![value("104", ANNA, false), value("108", BEN, true)],
+            more: 1_188,
         }],
         others: Vec::new(),
+        more: 0,
         opened_at: at("2026-05-01T14:12:00Z"),
         resolved: None,
     };
@@ -285,7 +287,7 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     assert!(shown.contains("1 entry needs a look") && shown.contains(r#"href="/reviews""#), "{shown}");
     let path = format!("/reviews/{id}");
     let sheet = Sheet::of(&path, device.shown("/reviews").await);
-    for words in ["Mary Smith", "A. F.", "B. H.", "shown now", "which is right?"] {
+    for words in ["Mary Smith", "A. F.", "B. H.", "shown now", "which is right?", "And 1188 more"] {
         assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
     }
     let base = hidden(&sheet.html, "_base");

@@ -14,14 +14,17 @@ use super::super::{Content, Result, read, reject};
 use super::keeping::Settling;
 use super::{Judge, Place};
 
-/// How many changes are judged again because what they depend on stands now.
-const MOST: usize = 10_000;
+/// How many changes one transaction judges again because what they depend on stands now; fewer when it has
+/// had its time.
+const FOLLOWING: u32 = 250;
 
-/// What came of judging a refused change again.
+/// What came of judging again what had depended on a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Retried {
-    /// How many that had depended on it stand now as well.
-    pub(in crate::store) followed: u64,
+pub(in crate::store) struct Followed {
+    /// How many of them stand now as well.
+    pub(in crate::store) stand: u64,
+    /// After which number there may be more.
+    pub(in crate::store) on: Option<u64>,
 }
 
 struct Kept {
@@ -31,28 +34,47 @@ struct Kept {
     seen: Option<u64>,
 }
 
-/// Judges a refused change again, and when it stands now, those that had been refused because it did
-/// not.
+/// Judges a refused change again. Says whether it stands now: then those that had been refused because it
+/// did not are judged again too ([`follow`]).
 pub(in crate::store) fn retry(
     tx: &Tx<'_>,
     device: DeviceId,
     name: ChangeName,
     by: Option<UserId>,
-) -> Result<Retried> {
+) -> Result<bool> {
     let kept = kept(tx, device, name)?;
-    let refused = again(tx, device, name, &kept, by)?;
-    let mut followed = 0;
-    if refused.is_none() {
-        for name in dependents(tx, device, name.n)? {
-            match self::kept(tx, device, name) {
-                Ok(dependent) => followed += u64::from(again(tx, device, name, &dependent, by)?.is_none()),
-                // One that stands now had taken its place.
-                Err(StoreError::Invalid { .. }) => {}
-                Err(fault) => return Err(fault),
+    Ok(again(tx, device, name, &kept, by)?.is_none())
+}
+
+/// Judges again, in order, what the device made after a number and was refused for what it is about.
+pub(in crate::store) fn follow(
+    tx: &Tx<'_>,
+    device: DeviceId,
+    after: u64,
+    by: Option<UserId>,
+) -> Result<Followed> {
+    let mut followed = Followed { stand: 0, on: None };
+    let waiting = waiting(tx, device, after)?;
+    let more = u32::try_from(waiting.len()).unwrap_or(FOLLOWING) >= FOLLOWING;
+    for (name, reason) in waiting {
+        // What two lives of the device gave one number is not parted.
+        if followed.on.is_some_and(|n| n != name.n) && tx.is_spent() {
+            return Ok(followed);
+        }
+        followed.on = Some(name.n);
+        if !depends(reason.as_ref()) {
+            continue;
+        }
+        match self::kept(tx, device, name) {
+            Ok(dependent) => {
+                followed.stand += u64::from(again(tx, device, name, &dependent, by)?.is_none());
             }
+            // One that stands now had taken its place.
+            Err(StoreError::Invalid { .. }) => {}
+            Err(fault) => return Err(fault),
         }
     }
-    Ok(Retried { followed })
+    Ok(Followed { on: followed.on.filter(|_| more), ..followed })
 }
 
 /// Settles a refused change for good: it will not stand.
@@ -143,18 +165,21 @@ fn kept(tx: &Tx<'_>, device: DeviceId, name: ChangeName) -> Result<Kept> {
     }
 }
 
-/// What the device made later and was refused for what it is about, in order.
-fn dependents(tx: &Tx<'_>, device: DeviceId, after: u64) -> Result<Vec<ChangeName>> {
-    let sql =
-        "SELECT incarnation_id, n, reason FROM changes WHERE device_id = ?1 AND lane = 'care' AND n > ?2
-        AND verdict = 'rejected' AND settlement IS NULL ORDER BY n";
-    let found = tx.all(sql, params![device.as_bytes(), count(after)], |row| {
+/// By an index of its own.
+pub(super) const WAITING: &str = "SELECT incarnation_id, n, reason FROM changes
+    WHERE device_id = ?1 AND lane = 'care' AND n > ?2 AND verdict = 'rejected' AND settlement IS NULL
+    ORDER BY n LIMIT ?3";
+
+/// What the device made later and was refused, in order.
+fn waiting(tx: &Tx<'_>, device: DeviceId, after: u64) -> Result<Vec<(ChangeName, Option<Rejection>)>> {
+    tx.all(WAITING, params![device.as_bytes(), count(after), FOLLOWING], |row| {
         let name = ChangeName { incarnation: id_at(row, 0)?, n: count_at(row, 1)? };
-        Ok((name, json_or_none_at::<Rejection>(row, 2)?))
-    })?;
-    let depends = |reason: &Option<Rejection>| {
-        let code = reason.as_ref().map(|reason| reason.code);
-        matches!(code, Some(RejectionCode::DependsOnRefused | RejectionCode::UnknownTarget))
-    };
-    Ok(found.into_iter().filter(|(_, reason)| depends(reason)).map(|(name, _)| name).take(MOST).collect())
+        Ok((name, json_or_none_at(row, 2)?))
+    })
+}
+
+/// Whether it was refused for what it is about.
+fn depends(reason: Option<&Rejection>) -> bool {
+    let code = reason.map(|reason| reason.code);
+    matches!(code, Some(RejectionCode::DependsOnRefused | RejectionCode::UnknownTarget))
 }

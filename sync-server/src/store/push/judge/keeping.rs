@@ -13,6 +13,9 @@ use super::super::super::engine::Tx;
 use super::super::{Content, Entry, Result, reject};
 use super::{Fault, Judge, Place, Stands, Weighed};
 
+/// The most changes that are settled because another took their place.
+const MOST_SETTLED: usize = 1_000;
+
 /// A refused change that another takes the place of.
 pub(super) struct Older {
     incarnation: IncarnationId,
@@ -159,7 +162,9 @@ impl Judge {
         self.settle(tx, older.incarnation, older.n, &settling)
     }
 
-    /// Settles a refused change, and the refused ones whose place it had taken.
+    /// Settles a refused change, and the refused ones whose place it had taken, up to [`MOST_SETTLED`]: an
+    /// honest device makes a handful of tries. It ends at one that is settled already, because all before
+    /// it are.
     pub(super) fn settle(
         &mut self,
         tx: &Tx<'_>,
@@ -168,9 +173,11 @@ impl Judge {
         settling: &Settling<'_>,
     ) -> Result<()> {
         let (mut incarnation, mut n, mut how) = (incarnation, n, settling.how);
-        loop {
+        for _ in 0..MOST_SETTLED {
             let place = Place { incarnation, lane: Lane::Care, ..self.place };
-            settle_one(tx, place, n, how, settling)?;
+            if !settle_one(tx, place, n, how, settling)? {
+                return Ok(());
+            }
             let sql = "SELECT supersedes FROM changes WHERE device_id = ?1 AND incarnation_id = ?2
                 AND lane = 'care' AND n = ?3 AND supersedes IS NOT NULL";
             let key = params![self.place.device.as_bytes(), incarnation.as_bytes(), count(n)];
@@ -183,6 +190,7 @@ impl Judge {
                 how = Settlement::Superseded;
             }
         }
+        Ok(())
     }
 
     /// The incarnation that made a number of this chain.
@@ -213,8 +221,9 @@ impl Judge {
     }
 }
 
-fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Settling<'_>) -> Result<()> {
-    tx.execute(
+/// Says whether it was refused and not settled yet.
+fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Settling<'_>) -> Result<bool> {
+    let written = tx.execute(
         "UPDATE changes SET settlement = ?4, settled_seq = ?5, settled_at = ?6, settled_by = ?7,
             settled_reason = ?8
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3
@@ -229,8 +238,8 @@ fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Set
             settling.by.map(|id| *id.as_bytes()),
             settling.reason,
         ],
-    )
-    .map(drop)
+    )?;
+    Ok(written > 0)
 }
 
 /// A create that takes the place of another goes on under its id. Of a change that the server could not

@@ -27,7 +27,7 @@ use super::{Batch, Content, Entry, Result, reject};
 use authority::Term;
 use records::Form;
 
-pub(in crate::store) use again::{Retried, discard, retry};
+pub(in crate::store) use again::{Followed, discard, follow, retry};
 
 pub(super) type Judgement = (Verdict, Option<u64>, Option<Rejection>);
 
@@ -100,6 +100,21 @@ impl From<Rejection> for Fault {
         Self::Refused(refused)
     }
 }
+
+/// By an index of its own: however many changes there are about one document.
+const WAS_REFUSED: &str = "SELECT 1 FROM changes WHERE record_id = ?1 AND device_id = ?2
+    AND verdict = 'rejected' AND kind IN ('create', 'amend') LIMIT 1";
+
+/// What a device's change looks up among rows that others add, and the index that it does it by.
+#[cfg(test)]
+pub(in crate::store) const LOOK_UPS: [(&str, &str); 6] = [
+    ("changes_unmade", WAS_REFUSED),
+    ("changes_in_feed", patients::CAME_AT),
+    ("patients_of_mrn", patients::OF_MRN),
+    ("patients_by_name", patients::OF_NAME),
+    ("changes_correcting", records::CORRECTIONS),
+    ("changes_waiting", again::WAITING),
+];
 
 type Weighed<T = Stands> = std::result::Result<T, Fault>;
 
@@ -190,6 +205,9 @@ impl Judge {
                 return Ok(Ok(stands));
             }
             (Err(_), Some(rejection)) => rejection,
+            (Err(fault @ StoreError::TooLarge { .. }), None) => {
+                reject(RejectionCode::TooLarge, format!("{fault}, and enter it anew"))
+            }
             (Err(fault), None) if is_constraint(&fault) => refused_by_database(),
             (Err(fault), None) => return Err(fault),
         };
@@ -268,10 +286,8 @@ impl Judge {
 
     /// Whether a refused change of this device would have made that document.
     fn was_refused(&self, tx: &Tx<'_>, target: RecordId) -> Result<bool> {
-        let sql = "SELECT 1 FROM changes WHERE record_id = ?1 AND device_id = ?2 AND verdict = 'rejected'
-            AND kind IN ('create', 'amend')";
         let key = params![target.as_bytes(), self.place.device.as_bytes()];
-        Ok(tx.first(sql, key, |row| row.get::<_, i64>(0))?.is_some())
+        Ok(tx.first(WAS_REFUSED, key, |row| row.get::<_, i64>(0))?.is_some())
     }
 }
 

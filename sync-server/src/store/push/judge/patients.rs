@@ -3,15 +3,15 @@
 use carepost_protocol::change::{Change, Origin, Verdict};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Edit, Mark, counted_at, merge};
-use carepost_protocol::record::{Collection, ReviewKind};
+use carepost_protocol::record::{Collection, MAX_COUNTED, ReviewKind};
 use carepost_protocol::role::Action;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::FieldError;
-use rusqlite::params;
+use rusqlite::{Row, params};
 use serde_json::{Map, Value};
 
-use super::super::super::column::{count, id_at, time_or_none_at};
+use super::super::super::column::{count, id_at, time_at};
 use super::super::super::engine::Tx;
 use super::super::super::review::{self, About};
 use super::super::super::{Patient, StoreError, patient};
@@ -118,7 +118,8 @@ impl Judge {
             renumber(tx, &edited, flags)?
         };
         let seq = patient::put(tx, &mut self.feed, &edited)?;
-        review::dispute(tx, &mut self.feed, edited.id, &merged, &document)?;
+        let is_full = review::dispute(tx, &mut self.feed, edited.id, &merged, &document)?;
+        flags.raise(is_full, "review_full");
         let paired = self.pair(tx, edited.id, &alike)?;
         let is_disputed = !merged.conflicts.is_empty();
         let verdict = if is_disputed { Verdict::Merged } else { paired };
@@ -128,10 +129,8 @@ impl Judge {
     /// When the version that an edit was made against came to the server: a function of what its author
     /// had seen, and not of what came since.
     fn version_came_at(&self, tx: &Tx<'_>, edited: &Patient, seq: u64) -> Result<Timestamp> {
-        let sql = "SELECT max(received_at) FROM changes
-            WHERE record_id = ?1 AND collection = 'patients' AND seq <= ?2";
-        let came = tx.first(sql, params![edited.id.as_bytes(), count(seq)], |row| time_or_none_at(row, 0))?;
-        Ok(came.flatten().unwrap_or(edited.created_at))
+        let came = tx.first(CAME_AT, params![edited.id.as_bytes(), count(seq)], |row| time_at(row, 0))?;
+        Ok(came.unwrap_or(edited.created_at))
     }
 
     fn pair(&mut self, tx: &Tx<'_>, id: PatientId, alike: &[PatientId]) -> Result<Verdict> {
@@ -145,6 +144,10 @@ impl Judge {
         Ok(Verdict::Merged)
     }
 }
+
+/// When the last change of a resident came that is in the feed by a place of it.
+pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
+    WHERE record_id = ?1 AND collection = 'patients' AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
 
 /// The fields that this build knows; others are kept in the payload alone.
 pub(super) fn read(given: &Map<String, Value>, flags: &mut Flags) -> Weighed<Map<String, Value>> {
@@ -160,9 +163,7 @@ pub(super) fn breaks(errors: Vec<FieldError>) -> super::Fault {
 
 /// Saves a resident whose MRN changed. Gives the others of the facility who have it.
 fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<Vec<PatientId>> {
-    let sql = "SELECT id FROM patients WHERE id <> ?1 AND mrn = ?2 AND mrn <> '' ORDER BY created_at, id";
-    let alike: Vec<PatientId> =
-        tx.all(sql, params![edited.id.as_bytes(), edited.mrn], |row| id_at(row, 0))?;
+    let alike = in_order(of_mrn(tx, edited)?);
     let save = |tx: &Tx<'_>, of| {
         tx.savepoint(|tx| {
             // Linked to itself between the two: nothing is held against the old number's holder then.
@@ -181,12 +182,39 @@ fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<Vec<Pati
     Ok(alike)
 }
 
-/// Residents of the facility who may be the same person: by MRN, or by name where the days of birth do
-/// not contradict each other; whoever was there first leads.
+/// Those who have a resident's MRN, each with when they were admitted: the first [`MAX_COUNTED`].
+pub(super) const OF_MRN: &str = "SELECT created_at, id FROM patients
+    WHERE facility_id = ?1 AND mrn = ?2 AND mrn <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
+
+/// Those of a resident's name, where the days of birth do not contradict each other. The first
+/// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
+pub(super) const OF_NAME: &str = "SELECT created_at, id FROM
+        (SELECT created_at, id, date_of_birth FROM patients
+            WHERE facility_id = ?1 AND name = ?2 COLLATE NOCASE ORDER BY created_at, id LIMIT ?4)
+    WHERE id <> ?3 AND coalesce(date_of_birth, ?5, '') = coalesce(?5, date_of_birth, '')";
+
+type Admitted = (Timestamp, PatientId);
+
+/// Residents of the facility who may be the same person: by MRN, or by name; whoever was there first leads.
 fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
-    let sql = "SELECT id FROM patients WHERE id <> ?1 AND ((mrn <> '' AND mrn = ?2)
-            OR (name = ?3 COLLATE NOCASE AND coalesce(date_of_birth, ?4, '') = coalesce(?4, date_of_birth, '')))
-        ORDER BY created_at, id";
-    let key = params![admitted.id.as_bytes(), admitted.mrn, admitted.name, admitted.date_of_birth];
-    tx.all(sql, key, |row| id_at(row, 0))
+    let mut found = of_mrn(tx, admitted)?;
+    let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
+    let key = params![facility, admitted.name, id, count(MAX_COUNTED), admitted.date_of_birth];
+    found.extend(tx.all(OF_NAME, key, admitted_row)?);
+    Ok(in_order(found))
+}
+
+fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
+    let key = params![of.facility_id.as_bytes(), of.mrn, of.id.as_bytes(), count(MAX_COUNTED)];
+    tx.all(OF_MRN, key, admitted_row)
+}
+
+fn admitted_row(row: &Row<'_>) -> rusqlite::Result<Admitted> {
+    Ok((time_at(row, 0)?, id_at(row, 1)?))
+}
+
+fn in_order(mut found: Vec<Admitted>) -> Vec<PatientId> {
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().map(|(_, id)| id).collect()
 }

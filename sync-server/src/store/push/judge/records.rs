@@ -2,13 +2,13 @@
 
 use carepost_protocol::change::{Change, ChangeKind, Verdict};
 use carepost_protocol::id::{PatientId, RecordId};
-use carepost_protocol::record::{Collection, RecordDocument, ReviewKind};
+use carepost_protocol::record::{Collection, MAX_COUNTED, RecordDocument, ReviewKind};
 use carepost_protocol::role::Action;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::Workflow;
 use rusqlite::params;
 
-use super::super::super::column::{id_at, json, json_at};
+use super::super::super::column::{count, id_at, json, json_at};
 use super::super::super::engine::Tx;
 use super::super::super::review::{self, About};
 use super::super::Result;
@@ -52,7 +52,8 @@ impl Judge {
         let seq = self.feed.add(tx, Collection::Records, record.as_bytes(), Some(patient), Some(&body))?;
         let mut verdict = Verdict::Applied;
         if let Some(parent) = amends {
-            let mut beside = corrections(tx, parent)?;
+            let key = params![parent.as_bytes(), count(MAX_COUNTED)];
+            let mut beside = tx.all(CORRECTIONS, key, |row| id_at(row, 0))?;
             if !beside.is_empty() {
                 beside.push(record);
                 let about =
@@ -120,8 +121,5 @@ impl Judge {
 }
 
 /// The corrections of one record that stand, in the order in which they came.
-fn corrections(tx: &Tx<'_>, parent: RecordId) -> Result<Vec<RecordId>> {
-    let sql = "SELECT record_id FROM changes WHERE target_id = ?1
-        AND (verdict <> 'rejected' OR settlement = 'applied') ORDER BY coalesce(settled_seq, seq)";
-    tx.all(sql, [parent.as_bytes()], |row| id_at(row, 0))
-}
+pub(super) const CORRECTIONS: &str = "SELECT record_id FROM changes WHERE target_id = ?1
+    AND (verdict <> 'rejected' OR settlement = 'applied') ORDER BY coalesce(settled_seq, seq) LIMIT ?2";

@@ -1,0 +1,509 @@
+//! Nothing that others add to grows without a bound: no document, and no piece of the writer's work.
+
+use carepost_protocol::digest::Digest;
+use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, ReviewDocument, ReviewKind};
+use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState, Settlement};
+use rusqlite::params;
+
+use super::*;
+use crate::feed::Wake;
+
+async fn reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
+    world.store.facility(&tenant.facility).reviews(&may_read(tenant), Some(true)).await.unwrap()
+}
+
+/// How many bytes the facility's feed has, and its largest document.
+async fn sizes(world: &World, tenant: &Tenant) -> (u64, u64) {
+    let sql = "SELECT sum(length(body)), max(length(body)) FROM documents";
+    let read = move |tx: &Tx<'_>| {
+        tx.first(sql, [], |row| Ok((column::count_at(row, 0)?, column::count_at(row, 1)?)))
+    };
+    world.store.read(Reach::Facility(tenant.facility), read).await.unwrap().unwrap()
+}
+
+async fn push_all(world: &World, kiosk: &mut Kiosk, changes: &[Change]) -> Vec<Verdict> {
+    let mut found = Vec::new();
+    for batch in changes.chunks(1_000) {
+        let receipt = world.push(kiosk, batch).await.unwrap();
+        found.extend(verdicts(&receipt).into_iter().map(|(verdict, _)| verdict));
+    }
+    found
+}
+
+/// The attack as it was played: 1,200 values of one field that nobody had seen. Then each value is still
+/// there to be found, and each can be chosen.
+#[tokio::test]
+async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
+    const VALUES: u64 = 1_200;
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    world.pass(3_600);
+    let room = |kiosk: &Kiosk, room: String, seconds: i64| {
+        let at = world.now().plus_millis(-seconds * 1_000);
+        kiosk.edit(&tenant, tenant.patient, 0, json!({"room": room}), at)
+    };
+    let stands = room(&hall, "hall".to_owned(), 1);
+    world.push(&mut hall, &[stands]).await.unwrap();
+    let many: Vec<Change> =
+        (0..VALUES).map(|n| room(&ward, format!("ward {n}"), 3_000 - i64::try_from(n).unwrap())).collect();
+    let found = push_all(&world, &mut ward, &many).await;
+    assert!(found.iter().all(|verdict| *verdict == Verdict::Merged));
+
+    let [review] = &reviews(&world, &tenant).await[..] else { panic!("one review is open") };
+    let [field] = &review.fields[..] else { panic!("{review:?}") };
+    assert_eq!((field.values.len(), field.more), (MAX_REVIEWED, VALUES + 1 - MAX_REVIEWED as u64));
+    let standing: Vec<_> = field.values.iter().filter(|value| value.stands).collect();
+    assert_eq!(standing.len(), 1);
+    assert_eq!(standing[0].value, "hall");
+    let (all, largest) = sizes(&world, &tenant).await;
+    assert!(largest < 4_096 && all < 16_384, "{largest} of {all} bytes");
+
+    // What found the review full is in its change, which says so.
+    let store = world.store.facility(&tenant.facility);
+    let flagged = store.flagged_changes(&may_read(&tenant), Latest { before: None, limit: 1_000 }).await;
+    let full = flagged.unwrap().iter().filter(|change| change.flags == ["review_full"]).count();
+    assert_eq!(full as u64, (VALUES + 1 - MAX_REVIEWED as u64).min(1_000));
+
+    // The office sets another: it stands, and so it is in the review, after the first ten.
+    let registry = world.store.organization(&tenant.organization);
+    let patch = PatientPatch { room: Some(Some("office".to_owned())), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
+    let [review] = &reviews(&world, &tenant).await[..] else { panic!("it is open still") };
+    assert_eq!(review.fields[0].values.len(), MAX_REVIEWED + 1);
+    assert!(review.fields[0].values.last().is_some_and(|last| last.stands && last.value == "office"));
+
+    // A value that is not in the review can be chosen all the same.
+    let head = store.page(after(None, 0)).await.unwrap().end.head;
+    let chosen = hall.decision(&tenant, review.id, head, json!({"room": "ward 700"}), world.now());
+    let receipt = world.push(&mut hall, &[chosen]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
+    assert!(reviews(&world, &tenant).await.is_empty());
+    assert_eq!(registry.patient(tenant.patient).await.unwrap().room.as_deref(), Some("ward 700"));
+}
+
+/// The attack as it was played (`tests/it/flood.rs` has its whole size): admissions of one name.
+#[tokio::test]
+async fn namesakes_are_named_up_to_ten_and_counted() {
+    const ADMITTED: u64 = 1_000;
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let born = |n: u64| format!("19{:02}-01-{:02}", n % 90 + 10, n % 28 + 1);
+    let many: Vec<Change> = (0..ADMITTED)
+        .map(|n| {
+            // One MRN and no day of birth, or a day of birth of their own.
+            let fields = if n % 2 == 0 {
+                json!({"name": "Bea Example", "mrn": "MRN-7"})
+            } else {
+                json!({"name": "BEA Example", "date_of_birth": born(n)})
+            };
+            kiosk.admission(&tenant, fields, now)
+        })
+        .collect();
+    push_all(&world, &mut kiosk, &many).await;
+    let open = reviews(&world, &tenant).await;
+    let last = open.iter().find(|review| review.record == kiosk.made(ADMITTED - 1, now)).unwrap();
+    assert_eq!((last.kind, last.others.len()), (ReviewKind::Duplicate, MAX_REVIEWED));
+    assert!(last.more >= MAX_COUNTED - MAX_REVIEWED as u64 && last.more <= 2 * MAX_COUNTED, "{}", last.more);
+    let (all, largest) = sizes(&world, &tenant).await;
+    assert!(largest < 4_096 && all < ADMITTED * 1_500, "{largest} of {all} bytes");
+}
+
+#[tokio::test]
+async fn corrections_side_by_side_are_named_up_to_ten_and_counted() {
+    const MADE: u64 = 1_200;
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let record = kiosk.made(1, now);
+    let mut changes = vec![kiosk.vitals(&tenant, 60, now)];
+    changes.extend((0..MADE).map(|_| kiosk.correction(&tenant, record, 61, now)));
+    push_all(&world, &mut kiosk, &changes).await;
+    let [review] = &reviews(&world, &tenant).await[..] else { panic!("one review is open") };
+    let first: Vec<RecordId> = (2..12).map(|n| kiosk.made(n, now)).collect();
+    assert_eq!(review.others, first);
+    assert_eq!(review.more, MAX_COUNTED + 1 - MAX_REVIEWED as u64, "as far as they are counted");
+    let (all, largest) = sizes(&world, &tenant).await;
+    assert!(largest < 4_096 && all < MADE * 1_000, "{largest} of {all} bytes");
+}
+
+#[tokio::test]
+async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let look_ups = push::LOOK_UPS.into_iter();
+    for (index, sql) in
+        look_ups.chain([("documents_of_staff", revoked::LAST), ("documents_of_staff", revoked::SINCE)])
+    {
+        let sql = (1..=5).fold(sql.to_owned(), |sql, n| sql.replace(&format!("?{n}"), "7"));
+        let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
+        let reach = Reach::Facility(tenant.facility);
+        let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<_, String>(3)));
+        let plan = plan.await.unwrap();
+        assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
+        let walks = |step: &String| {
+            step.contains("TEMP B-TREE") || (step.starts_with("SCAN") && !step.contains("subquery"))
+        };
+        assert!(!plan.iter().any(walks), "{sql}: {plan:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    // A form: what it is made of fits into a request, and what is made of it does not fit.
+    let field = |n: usize, field_type, label: String| Field {
+        key: format!("f{n}"),
+        label,
+        field_type,
+        required: false,
+        min: None,
+        max: None,
+        unit: None,
+        ..vitals(0.0).fields[0].clone()
+    };
+    let huge = Workflow {
+        key: "huge".into(),
+        fields: (0..100).map(|n| field(n, FieldType::String, "x".repeat(3_000))).collect(),
+        ..vitals(0.0)
+    };
+    let refused = registry.noting(event(&world)).publish_workflow(huge).await.unwrap_err();
+    assert!(matches!(refused, StoreError::TooLarge { collection: Collection::Workflows, .. }), "{refused}");
+    assert!(refused.to_string().contains("262144"), "{refused}");
+    assert!(registry.workflow("huge", None).await.is_err(), "nothing of it is kept");
+
+    // An entry just as large as a change may be, whose numbers are written out at greater length.
+    let types = |n: usize| if n < 40 { FieldType::Number } else { FieldType::String };
+    let long = Workflow {
+        key: "long".into(),
+        fields: (0..100).map(|n| field(n, types(n), "x".to_owned())).collect(),
+        ..vitals(0.0)
+    };
+    registry.noting(event(&world)).publish_workflow(long).await.unwrap();
+    let now = world.now();
+    let entry = |texts: usize, last: usize| {
+        let mut fields = serde_json::Map::new();
+        for n in 40..100 {
+            let letters = if n == 99 { last } else { texts };
+            fields.insert(format!("f{n}"), "€".repeat(letters).into());
+        }
+        let plain = Change { workflow: Some("long".into()), fields, ..kiosk.vitals(&tenant, 0, now) };
+        let numbers: Vec<String> = (0..40).map(|n| format!(r#""f{n}":1e15"#)).collect();
+        let text = serde_json::to_string(&plain).unwrap();
+        text.replacen(r#""fields":{"#, &format!(r#""fields":{{{},"#, numbers.join(",")), 1)
+    };
+    // 3 bytes a letter.
+    let room = carepost_protocol::wire::push::MAX_CHANGE_BYTES - entry(1_440, 0).len();
+    let text = entry(1_440, room / 3);
+    assert!(
+        text.len() <= carepost_protocol::wire::push::MAX_CHANGE_BYTES && text.len() > MAX_DOCUMENT_BYTES - 3
+    );
+    let plain = serde_json::value::to_raw_value(&kiosk.vitals(&tenant, 70, now)).unwrap();
+    let batch = kiosk.batch_of(vec![RawValue::from_string(text).unwrap(), plain]);
+    let receipt = batch.send(&world, &tenant.facility, &kiosk.identity).await.unwrap();
+    let [(Verdict::Rejected, Some(RejectionCode::TooLarge)), (Verdict::Applied, None)] =
+        verdicts(&receipt)[..]
+    else {
+        panic!("{receipt:?}");
+    };
+    kiosk.sent = 2;
+    let reason = receipt.verdicts[0].reason.as_ref().unwrap();
+    assert!(reason.detail.contains("262144") && reason.detail.contains("shorten"), "{reason:?}");
+    assert!(sizes(&world, &tenant).await.1 < 100_000);
+}
+
+/// A review that outgrew every bound under an older server is within them as soon as it is touched.
+#[tokio::test]
+async fn a_review_from_before_there_were_bounds_can_be_closed() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    world.pass(60);
+    for (kiosk, room) in [(&mut hall, "10"), (&mut ward, "22")] {
+        let change = kiosk.edit(&tenant, tenant.patient, 0, json!({"room": room}), world.now());
+        world.push(kiosk, &[change]).await.unwrap();
+    }
+    let [review] = &reviews(&world, &tenant).await[..] else { panic!("one review is open") };
+    let mut grown = review.clone();
+    let value = grown.fields[0].values[0].clone();
+    grown.fields[0].values = (0..2_000)
+        .map(|n| carepost_protocol::record::SavedValue { value: format!("{n}").into(), ..value.clone() })
+        .collect();
+    grown.fields[0].values.push(carepost_protocol::record::SavedValue { stands: true, ..value });
+    let (id, body) = (review.id, serde_json::to_string(&grown).unwrap());
+    assert!(body.len() > 200_000);
+    let older = move |tx: &Tx<'_>| {
+        tx.execute("DELETE FROM documents WHERE id = ?1", [id.as_bytes()])?;
+        let sql =
+            "INSERT INTO documents (seq, collection, id, body) SELECT seq, 'reviews', ?1, ?2 FROM feeds";
+        tx.execute(sql, params![id.as_bytes(), body])
+    };
+    world.store.write(Reach::Facility(tenant.facility), older).await.unwrap();
+    let seen = hall.decision(&tenant, id, u64::MAX / 8, json!({}), world.now());
+    let receipt = world.push(&mut hall, &[seen]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
+    let all = world.store.facility(&tenant.facility).reviews(&may_read(&tenant), None).await.unwrap();
+    assert_eq!((all[0].fields[0].values.len(), all[0].fields[0].more), (MAX_REVIEWED + 1, 1_990));
+}
+
+/// A batch is taken in portions. Whoever breaks off after one of them finds the chain whole, and goes on.
+#[tokio::test]
+async fn a_batch_that_breaks_off_between_two_portions_is_taken_up_where_it_was_left() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    for round in 0..2_u64 {
+        let changes: Vec<Change> = (0..900).map(|_| kiosk.vitals(&tenant, 70, world.now())).collect();
+        let sent = kiosk.batch(&changes);
+        let batch = sent.check(&kiosk.identity);
+        let reach = Reach::Facility(tenant.facility);
+        let (receipt, rest) = world.store.write(reach, move |tx| push::apply(tx, batch)).await.unwrap();
+        let taken = receipt.next_n - 1 - round * 900;
+        assert!(rest.is_some() && taken > 0 && taken < 900, "{taken}");
+        // The server stops here.
+        drop(rest);
+        assert!(world.verified().is_whole(), "{:?}", world.verified());
+
+        let receipt = sent.send(&world, &tenant.facility, &kiosk.identity).await.unwrap();
+        let again = verdicts(&receipt);
+        let known = again.iter().filter(|(verdict, _)| *verdict == Verdict::Duplicate).count();
+        assert_eq!((known as u64, again.len(), receipt.verdicts.len()), (taken, 900, 2), "each once");
+        assert_eq!(receipt.next_n, (round + 1) * 900 + 1);
+        assert!(world.verified().is_whole(), "{:?}", world.verified());
+        (kiosk.sent, kiosk.head) = (kiosk.sent + 900, sent.head);
+    }
+    let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
+    assert_eq!(store.records(&permit, tenant.patient, 10_000).await.unwrap().len(), 1_800);
+}
+
+/// Each look at the clock costs a millisecond here, so that a group's time is over after some forty changes.
+#[tokio::test]
+async fn another_organizations_push_is_answered_while_a_long_one_goes_on() {
+    let world = World::ticking();
+    let (loud, quiet) = (world.tenant("loud").await, world.tenant("quiet").await);
+    let mut flood = world.kiosk(&loud, 1).await;
+    let mut kiosk = world.kiosk(&quiet, 2).await;
+    let now = world.now();
+    let many: Vec<Change> =
+        (0..1_000).map(|_| flood.admission(&loud, json!({"name": "Bea Example"}), now)).collect();
+    let mut moved = world.store.feeds().listen(loud.facility.facility(), flood.identity.device());
+    let one = kiosk.vitals(&quiet, 70, now);
+    let (flooded, answered) = tokio::join!(
+        async {
+            let receipt = world.push(&mut flood, &many).await.unwrap();
+            (verdicts(&receipt).len(), std::time::Instant::now())
+        },
+        async {
+            // The first portion is durable.
+            assert_eq!(moved.wake().await, Wake::Moved);
+            let receipt = world.push(&mut kiosk, &[one]).await.unwrap();
+            assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
+            std::time::Instant::now()
+        }
+    );
+    assert_eq!(flooded.0, 1_000);
+    assert!(answered < flooded.1, "the quiet one waited for all of the flood");
+}
+
+/// What had depended on a refused change is judged again in portions, each with an event of its own.
+#[tokio::test]
+async fn many_that_depended_on_a_refused_change_follow_in_portions() {
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let facility = Some(tenant.facility.facility());
+    let carl = registry
+        .noting(event(&world))
+        .create_user(new_user("carl", Role::Family, facility))
+        .await
+        .unwrap()
+        .id;
+    let now = world.now();
+    let bea = PatientId::from(kiosk.made(1, now));
+    let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let mut changes = vec![Change { actor: carl, ..admission }];
+    changes.extend((0..400).map(|_| Change { patient: Some(bea), ..kiosk.vitals(&tenant, 72, now) }));
+    push_all(&world, &mut kiosk, &changes).await;
+    let promoted = move |tx: &Tx<'_>| {
+        let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
+        tx.execute(sql, [carl.as_bytes()])
+    };
+    world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
+    let noted = registry.noting(AuditEvent { resource_type: "change".into(), ..event(&world) });
+    let again = noted.retry_change(kiosk.identity.device(), kiosk.named(1)).await.unwrap();
+    assert_eq!((again.change.settlement, again.followed), (Some(Settlement::Applied), 400));
+    let told = registry.audit_events(AuditQuery { limit: 1_000, ..AuditQuery::default() }).await.unwrap();
+    let followed: Vec<u64> =
+        told.iter().filter_map(|event| event.event.details.get("followed").and_then(Value::as_u64)).collect();
+    assert!(followed.len() > 5, "{followed:?}");
+    assert_eq!(followed.iter().sum::<u64>(), 400);
+}
+
+/// A refused change is settled once: the walk ends at one that is settled.
+#[tokio::test]
+async fn a_chain_of_corrections_that_is_settled_is_not_walked_again() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    // 1 is refused; 2 to 1,500 each try to correct the one before, and are refused.
+    let wrong = |n: u64| Change {
+        supersedes: (n > 1).then_some(n - 1),
+        record: (n > 1).then(|| kiosk.made(1, now)),
+        ..kiosk.vitals(&tenant, 1, now)
+    };
+    let changes: Vec<Change> = (1..=1_500).map(wrong).collect();
+    let right = Change { supersedes: Some(1_500), ..wrong(2) };
+    let right = Change { fields: json!({"pulse": 70}).as_object().unwrap().clone(), ..right };
+    let found = push_all(&world, &mut kiosk, &changes).await;
+    assert!(found.iter().all(|verdict| *verdict == Verdict::Rejected));
+    assert_eq!(push_all(&world, &mut kiosk, &[right]).await, [Verdict::Applied]);
+    let left = world
+        .store
+        .facility(&tenant.facility)
+        .refused_changes(&may_read(&tenant), Latest { before: None, limit: 1_000 })
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 500, "a thousand are settled with it, and the rest waits for a person");
+}
+
+/// A view is counted in portions, and writes that come in between are in it.
+#[tokio::test]
+async fn a_view_is_counted_while_others_write() {
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let many: Vec<Change> = (0..300).map(|_| kiosk.vitals(&tenant, 70, now)).collect();
+    push_all(&world, &mut kiosk, &many).await;
+    let reach = Reach::Facility(tenant.facility);
+    let mut portions = 0;
+    loop {
+        let counted = world.store.write(reach, move |tx| {
+            publish::count_on(tx, View::Minimal)?;
+            let sql = "SELECT digested, counted_to FROM feeds";
+            tx.first(sql, [], |row| Ok((column::count_at(row, 0)?, column::count_at(row, 1)?)))
+        });
+        let (digested, to) = counted.await.unwrap().unwrap();
+        portions += 1;
+        if digested & View::Minimal.bit() != 0 {
+            break;
+        }
+        assert!(to > 0);
+        // One who is counted already moves to the end, and something new comes.
+        let edit = kiosk.edit(&tenant, tenant.patient, 99_999, json!({"room": format!("{to}")}), now);
+        let new = kiosk.vitals(&tenant, 71, now);
+        world.push(&mut kiosk, &[edit, new]).await.unwrap();
+    }
+    assert!(portions > 3, "{portions}");
+    let compared = world.store.read(reach, |tx| {
+        let mut whole = std::collections::BTreeMap::<_, Digest>::new();
+        let sql = "SELECT collection, id, seq, body FROM documents WHERE body IS NOT NULL";
+        let rows = tx.all(sql, [], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, [u8; 16]>(1)?,
+                column::count_at(row, 2)?,
+                row.get::<_, String>(3)?,
+            ))
+        })?;
+        for (name, id, seq, body) in rows {
+            let collection = Collection::from_name(&name).unwrap();
+            if let Some(element) = View::Minimal.element(collection, &id, seq, &body)? {
+                whole.entry(collection).or_default().add(element);
+            }
+        }
+        let mut counted = publish::digests(tx, View::Minimal)?;
+        counted.retain(|_, digest| digest.count > 0);
+        Ok((whole, counted))
+    });
+    let (whole, counted) = compared.await.unwrap();
+    assert_eq!(whole, counted);
+}
+
+fn beat(kiosk: &Kiosk, cursor: Option<Cursor>, revocations: Option<Cursor>) -> Heartbeat {
+    Heartbeat {
+        agent_version: "test".into(),
+        uptime: 1,
+        device_time: Timestamp::EPOCH,
+        clock_quality: ClockQuality::Synced,
+        mac_addresses: Vec::new(),
+        encrypted: true,
+        encryption: None,
+        reader: ReaderState::Ready,
+        incarnation: kiosk.incarnation,
+        queue: QueueState::default(),
+        cursor,
+        active_user: None,
+        mirror: MirrorState::default(),
+        no_progress: None,
+        revocations,
+        refused: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let store = world.store.facility(&tenant.facility);
+    let head = || async { store.page(after(None, 0)).await.unwrap().end };
+    let told = |cursor, known| {
+        let beat = beat(&kiosk, cursor, known);
+        let (store, identity) = (store.clone(), kiosk.identity.clone());
+        async move { store.revoked(&identity, &beat).await.unwrap() }
+    };
+    let at = |end: carepost_protocol::wire::pull::PageEnd| Cursor { seq: end.head, ..end.cursor };
+    let before = at(head().await);
+    assert_eq!(told(Some(before), None).await, None, "it knows all there is");
+
+    let badge = registry.noting(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap().id;
+    let is_active = |is| UserPatch { is_active: Some(is), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(tenant.nurse, is_active(false)).await.unwrap();
+    registry.noting(event(&world)).revoke_badge(badge).await.unwrap();
+    let revoked = told(Some(before), None).await.unwrap();
+    let now = at(head().await);
+    let users: Vec<UserId> = revoked.users.iter().map(|it| it.id).collect();
+    assert_eq!((users, revoked.badges.len(), revoked.badges[0].id), (vec![tenant.nurse], 1, badge));
+    assert_eq!((revoked.through, revoked.more), (now, false));
+    assert!(revoked.users[0].seq > before.seq && revoked.users[0].seq < revoked.badges[0].seq);
+    assert_eq!(told(Some(before), Some(now)).await, None, "once is enough");
+    let other = Cursor { epoch: now.epoch + 7, ..now };
+    assert_eq!(told(Some(other), Some(other)).await.unwrap().users.len(), 1, "a place of another past");
+    assert_eq!(told(None, None).await.unwrap().users.len(), 1, "a mirror that is made anew");
+
+    // What else happens is none of it, and who works again is not told as revoked.
+    registry
+        .noting(event(&world))
+        .create_patient(new_patient(tenant.facility.facility(), "M-9"))
+        .await
+        .unwrap();
+    assert_eq!(told(Some(now), None).await, None);
+    registry.noting(event(&world)).update_user(tenant.nurse, is_active(true)).await.unwrap();
+    let lifted = told(Some(now), None).await.unwrap();
+    assert!(lifted.users.is_empty() && lifted.badges.is_empty(), "{lifted:?}");
+    assert!(told(Some(before), None).await.unwrap().users.is_empty());
+
+    // However many there are, an answer names some, and says that there are more.
+    for n in 0..120 {
+        let new = new_user(&format!("carl{n}"), Role::Caregiver, Some(tenant.facility.facility()));
+        let carl = registry.noting(event(&world)).create_user(new).await.unwrap().id;
+        registry.noting(event(&world)).update_user(carl, is_active(false)).await.unwrap();
+    }
+    let (mut known, mut named, mut answers) = (None, std::collections::BTreeSet::new(), 0);
+    while let Some(revoked) = told(Some(now), known).await {
+        assert!(revoked.users.len() + revoked.badges.len() <= 100);
+        named.extend(revoked.users.iter().map(|it| it.id));
+        (known, answers) = (Some(revoked.through), answers + 1);
+    }
+    assert_eq!((named.len(), answers), (120, 2));
+}
