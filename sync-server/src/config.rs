@@ -2,12 +2,18 @@
 //! overridden by an environment variable: `CAREPOST_SERVER_` and the key in capitals.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use carepost_protocol::device::SyncThresholds;
 use serde::Deserialize;
 use zeroize::Zeroizing;
+
+use crate::store::Keeping;
+
+/// For how many days records may stay on devices: at least as long as somebody is away for a week.
+pub const RECORD_DAYS: RangeInclusive<u32> = 7..=3_650;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/carepost/server.toml";
@@ -80,12 +86,22 @@ pub struct Sync {
     /// For how many days it is kept that a document is gone. A device that was away for longer makes its
     /// copy anew; what waits on it is not affected.
     pub tombstone_days: u32,
+    /// For how many days records stay on devices, where a facility does not say otherwise. Older ones are
+    /// kept on the server, and kiosks ask for them.
+    #[serde(deserialize_with = "record_days")]
+    pub record_days: u32,
 }
 
 impl Default for Sync {
     fn default() -> Self {
-        Self { max_documents: 250_000, tombstone_days: 90 }
+        Self { max_documents: 250_000, tombstone_days: 90, record_days: 90 }
     }
+}
+
+fn record_days<'de, D: serde::Deserializer<'de>>(given: D) -> Result<u32, D::Error> {
+    let days = u32::deserialize(given)?;
+    let otherwise = || serde::de::Error::custom("record_days is a number of days from 7 to 3650");
+    RECORD_DAYS.contains(&days).then_some(days).ok_or_else(otherwise)
 }
 
 impl Sync {
@@ -93,6 +109,13 @@ impl Sync {
     #[must_use]
     pub fn tombstones_kept(&self) -> Duration {
         Duration::from_secs(u64::from(self.tombstone_days) * 24 * 3_600)
+    }
+
+    /// For how long things stay in the feeds.
+    #[must_use]
+    pub fn keeping(&self) -> Keeping {
+        let (record_days, most_documents) = (self.record_days, self.max_documents);
+        Keeping { tombstones: self.tombstones_kept(), record_days, most_documents }
     }
 }
 
@@ -151,11 +174,16 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 
 #[sync]
 # The most documents that a device may have to hold (residents, staff, records and so on, as far as it
-# sees them). A device that would have to hold more is refused until this is raised.
+# sees them). A device that would have to hold more is refused until this is raised; from four fifths of it
+# on, `carepost-server device list` and the log warn.
 #max_documents = 250000
 # For how many days it is kept that something is gone. A device that was away for longer fetches its copy
 # anew; what waits on it is not affected.
 #tombstone_days = 90
+# For how many days records stay on devices, 7 to 3650; `carepost-server facility record-days` says otherwise
+# for one facility. Older ones are kept on the server, and kiosks ask for them. It counts from when a record
+# came to the server. Once a day they leave; what has left does not come back when this is raised.
+#record_days = 90
 "#;
 
 /// Keys whose values are numbers; all others are texts. Those of `[sync]` are numbers too.
@@ -321,7 +349,11 @@ mod tests {
         assert!(parse("", &[("CAREPOST_SERVER_MAX_CONNECTIONS", "many")]).is_err());
         let variables = [("CAREPOST_SERVER_SYNC_TOMBSTONE_DAYS", "7")];
         let config = parse("[sync]\nmax_documents = 5", &variables).unwrap();
-        assert_eq!(config.sync, Sync { max_documents: 5, tombstone_days: 7 });
+        assert_eq!(config.sync, Sync { max_documents: 5, tombstone_days: 7, record_days: 90 });
         assert!(parse("", &[("CAREPOST_SERVER_SYNC_TOMBSTONES", "7")]).unwrap_err().contains("tombstones"));
+        for days in ["6", "3651"] {
+            let fault = parse("", &[("CAREPOST_SERVER_SYNC_RECORD_DAYS", days)]).unwrap_err();
+            assert!(fault.contains("7 to 3650"), "{fault}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
 
 use super::copies::{self, Copy, Finding, FoundBy};
-use super::{Mirror, MirrorError, Page, schema, signed, unsigned};
+use super::{Mirror, MirrorError, Page, schema, signed, unsigned, window};
 
 /// What became of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,9 @@ fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, 
     connection
         .prepare_cached("UPDATE state SET epoch = ?, seq = ?")?
         .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq)])?;
+    if end.reaches_head() {
+        window::drop_archived(connection, &mut copies, end.archived)?;
+    }
     let mut at_head = AtHead::default();
     for copy in &mut copies {
         if end.refetched.iter().any(|name| name == copy.collection.name()) {
@@ -185,6 +188,6 @@ const fn finding(copy: &Copy, mended: bool, at: Timestamp, expected: u64) -> Fin
     Finding { collection, mended, at, found_by: FoundBy::Server, held, expected }
 }
 
-fn pass_and_element(row: &Row<'_>) -> rusqlite::Result<(i64, Option<[u8; 16]>)> {
+pub(super) fn pass_and_element(row: &Row<'_>) -> rusqlite::Result<(i64, Option<[u8; 16]>)> {
     Ok((row.get(0)?, row.get(1)?))
 }

@@ -21,9 +21,9 @@ mod files;
 mod page;
 mod read;
 mod schema;
-
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

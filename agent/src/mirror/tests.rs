@@ -3,6 +3,7 @@ mod digest;
 mod feed;
 mod random;
 mod threads;
+mod window;
 
 use std::path::{Path, PathBuf};
 

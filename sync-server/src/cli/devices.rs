@@ -19,6 +19,7 @@ const DEVICE: &[&str] = &[
     "is_online",
     "sync_status",
     "sync_reason",
+    "warning",
     "waiting",
     "wedged",
     "last_seen",

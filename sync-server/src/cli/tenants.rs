@@ -18,6 +18,7 @@ const FACILITY: &[&str] = &[
     "occupancy_rate",
     "available_beds",
     "phi_mode",
+    "record_days",
     "id",
 ];
 
@@ -95,6 +96,15 @@ pub(super) enum Facility {
         /// full, minimal (initials and room) or free (case number only).
         mode: String,
     },
+    /// Say for how many days records stay on the devices of a facility. Older ones are kept on the server,
+    /// and kiosks ask for them. What has left does not come back when the days become more.
+    #[command(after_help = "Example:\n  carepost-server facility record-days Riverside 30")]
+    RecordDays {
+        /// The facility, by name or id.
+        facility: String,
+        /// 7 to 3650; without it, as the server's configuration says.
+        days: Option<u32>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +140,10 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         Facility::PhiMode { facility, mode } => {
             let id = facility_id(client, &facility).await?;
             client.put(&format!("/api/v1/facilities/{id}"), &json!({"phi_mode": mode})).await?
+        }
+        Facility::RecordDays { facility, days } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}"), &json!({"record_days": days})).await?
         }
         Facility::Census { facility, census } => {
             let id = facility_id(client, &facility).await?;

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::{List, present};
 use crate::body::{Faults, Id, Json};
+use crate::config::RECORD_DAYS;
 use crate::error::Answer;
 use crate::guard::Person;
 use crate::store::{Facility, FacilityPatch, NewFacility};
@@ -67,6 +68,10 @@ pub struct UpdateFacility {
     /// How much of a resident its devices are sent. Those concerned make their copies anew.
     #[serde(default, alias = "phiMode")]
     phi_mode: Option<PhiMode>,
+    /// For how many days records stay on its devices, 7 to 3650; null is as the server says.
+    #[serde(default, alias = "recordDays", deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    record_days: Option<Option<u32>>,
 }
 
 /// How many residents there are.
@@ -101,6 +106,8 @@ pub struct FacilityView {
     phone: Option<String>,
     /// How much of a resident its devices are sent.
     phi_mode: PhiMode,
+    /// For how many days records stay on its devices; null is as the server says.
+    record_days: Option<u32>,
     /// When it was created.
     created_at: Timestamp,
     /// When it was last changed.
@@ -120,6 +127,7 @@ impl From<Facility> for FacilityView {
             current_census: it.current_census,
             phone: it.phone,
             phi_mode: it.phi_mode,
+            record_days: it.record_days,
             created_at: it.created_at,
             updated_at: it.updated_at,
         }
@@ -173,6 +181,8 @@ pub async fn update_facility(
     faults.maybe_text("name", asked.name.as_deref(), 200);
     faults.maybe_text("phone", asked.phone.as_ref().and_then(Option::as_deref), 50);
     figures(&mut faults, asked.licensed_beds.flatten(), asked.current_census);
+    let days = asked.record_days.flatten();
+    faults.unless(days.is_none_or(|days| RECORD_DAYS.contains(&days)), "record_days", "7 to 3650, or null");
     faults.check()?;
     let patch = FacilityPatch {
         name: asked.name,
@@ -181,9 +191,13 @@ pub async fn update_facility(
         current_census: asked.current_census,
         phone: asked.phone,
         phi_mode: asked.phi_mode,
+        record_days: asked.record_days,
     };
-    let registry = person.registry()?;
-    let facility = registry.noting(note(&person, AuditAction::Update)).update_facility(id, patch).await?;
+    let mut event = note(&person, AuditAction::Update);
+    if let Some(days) = asked.record_days {
+        event.details.insert("record_days".to_owned(), days.into());
+    }
+    let facility = person.registry()?.noting(event).update_facility(id, patch).await?;
     Ok(axum::Json(facility.into()))
 }
 

@@ -117,6 +117,8 @@ pub struct Facility {
     pub phone: Option<String>,
     /// How much of a resident its devices are sent.
     pub phi_mode: PhiMode,
+    /// For how many days records stay on its devices; none is as the server says.
+    pub record_days: Option<u32>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -155,6 +157,8 @@ pub struct FacilityPatch {
     pub phone: Option<Option<String>>,
     /// How much of a resident its devices are sent.
     pub phi_mode: Option<PhiMode>,
+    /// For how many days records stay on its devices; `Some(None)` is as the server says.
+    pub record_days: Option<Option<u32>>,
 }
 
 /// A user, without the secrets.
@@ -414,6 +418,8 @@ pub struct Device {
     pub refetches: u64,
     /// For how many seconds nothing has moved, though something waits.
     pub no_progress: Option<u64>,
+    /// How many documents it has to hold.
+    pub documents: u64,
     /// Why it is quarantined.
     pub quarantine: Option<String>,
     /// When it last went on under a new incarnation, from an older state of itself.

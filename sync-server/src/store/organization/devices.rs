@@ -11,8 +11,8 @@ use super::super::column::{
     count_at, id_at, id_or_none_at, json_at, time_at, time_or_none_at, uuid_at, word, word_at,
     word_or_none_at,
 };
-use super::super::enrollment;
 use super::super::{Claim, Device, DevicePatch, NewDevice, View, Waiting};
+use super::super::{budget, enrollment};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 macro_rules! device_columns {
@@ -35,7 +35,7 @@ impl OrganizationStore {
             super::facilities::facility(tx, facility)?;
             let of_facility = concat!(device_columns!(), "WHERE facility_id = ?1 ORDER BY name");
             let found = tx.all(of_facility, [facility.as_bytes()], device_row)?;
-            found.into_iter().map(|device| enrollment::mark_clone(tx, device)).collect::<Result<Vec<_>>>()
+            found.into_iter().map(|device| looked_at(tx, device)).collect::<Result<Vec<_>>>()
         });
         let mut found = found.await?;
         found.iter_mut().for_each(|device| self.store.inner.presence.lay_over(device));
@@ -47,7 +47,7 @@ impl OrganizationStore {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn device(&self, id: DeviceId) -> Result<Device> {
-        let found = self.read(move |tx| enrollment::mark_clone(tx, device(tx, id)?)).await?;
+        let found = self.read(move |tx| looked_at(tx, device(tx, id)?)).await?;
         Ok(self.laid_over(found))
     }
 
@@ -252,6 +252,17 @@ fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
         .ok_or(StoreError::NotFound("device"))
 }
 
+/// A device with what only shows when somebody looks at it.
+fn looked_at(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
+    let mode = match device.phi_mode {
+        Some(own) => own,
+        None => super::facilities::facility(tx, device.facility_id)?.phi_mode,
+    };
+    let view = View::of(device.device_type, mode);
+    device.documents = tx.within_facility(device.facility_id, |tx| budget::documents(tx, view))?;
+    enrollment::mark_clone(tx, device)
+}
+
 fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     let epoch: Option<i64> = row.get(16)?;
     let cursor = match epoch {
@@ -287,6 +298,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         differs,
         refetches: count_at(row, 24)?,
         no_progress,
+        documents: 0,
         waiting: count_at(row, 13)?,
         cursor,
         reader: word_or_none_at(row, 18)?,

@@ -25,7 +25,7 @@ const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
 macro_rules! facility_columns {
     () => {
         "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
-            created_at, updated_at FROM facilities "
+            created_at, updated_at, record_days FROM facilities "
     };
 }
 
@@ -110,10 +110,11 @@ impl Noted {
                 changed.phi_mode = mode;
                 super::devices::facility_view_changed(tx, id)?;
             }
+            changed.record_days = patch.record_days.unwrap_or(changed.record_days);
             changed.updated_at = tx.now();
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
-                    phone = ?6, phi_mode = ?7, updated_at = ?8 WHERE id = ?1",
+                    phone = ?6, phi_mode = ?7, updated_at = ?8, record_days = ?9 WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,
@@ -123,6 +124,7 @@ impl Noted {
                     changed.phone,
                     word(&changed.phi_mode)?,
                     changed.updated_at.as_millis(),
+                    changed.record_days,
                 ],
             )?;
             publish(tx, &changed)?;
@@ -165,6 +167,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         current_census: new.current_census,
         phone: new.phone.clone(),
         phi_mode: new.phi_mode,
+        record_days: None,
         created_at: now,
         updated_at: now,
     };
@@ -239,5 +242,6 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         phi_mode: word_at(row, 7)?,
         created_at: time_at(row, 8)?,
         updated_at: time_at(row, 9)?,
+        record_days: row.get(10)?,
     })
 }
