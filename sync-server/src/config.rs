@@ -2,6 +2,7 @@
 //! overridden by an environment variable: `CAREPOST_SERVER_` and the key in capitals.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,11 @@ use ipnet::IpNet;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
+
+use crate::store::Keeping;
+
+/// For how many days records may stay on devices: at least as long as somebody is away for a week.
+pub const RECORD_DAYS: RangeInclusive<u32> = 7..=3_650;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/carepost/server.toml";
@@ -88,12 +94,22 @@ pub struct Sync {
     /// For how many days it is kept that a document is gone. A device that was away for longer makes its
     /// copy anew; what waits on it is not affected.
     pub tombstone_days: u32,
+    /// For how many days records stay on devices, where a facility does not say otherwise. Older ones are
+    /// kept on the server, and kiosks ask for them.
+    #[serde(deserialize_with = "record_days")]
+    pub record_days: u32,
 }
 
 impl Default for Sync {
     fn default() -> Self {
-        Self { max_documents: 250_000, changes_per_hour: 200_000, tombstone_days: 90 }
+        Self { max_documents: 250_000, changes_per_hour: 200_000, tombstone_days: 90, record_days: 90 }
     }
+}
+
+fn record_days<'de, D: serde::Deserializer<'de>>(given: D) -> Result<u32, D::Error> {
+    let days = u32::deserialize(given)?;
+    let otherwise = || serde::de::Error::custom("record_days is a number of days from 7 to 3650");
+    RECORD_DAYS.contains(&days).then_some(days).ok_or_else(otherwise)
 }
 
 impl Sync {
@@ -101,6 +117,13 @@ impl Sync {
     #[must_use]
     pub fn tombstones_kept(&self) -> Duration {
         Duration::from_secs(u64::from(self.tombstone_days) * 24 * 3_600)
+    }
+
+    /// For how long things stay in the feeds.
+    #[must_use]
+    pub fn keeping(&self) -> Keeping {
+        let (record_days, most_documents) = (self.record_days, self.max_documents);
+        Keeping { tombstones: self.tombstones_kept(), record_days, most_documents }
     }
 }
 
@@ -166,7 +189,8 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 
 #[sync]
 # The most documents that a device may have to hold (residents, staff, records and so on, as far as it
-# sees them). A device that would have to hold more is refused until this is raised.
+# sees them). A device that would have to hold more is refused until this is raised; from four fifths of it
+# on, `carepost-server device list` and the log warn.
 #max_documents = 250000
 # How many changes (of up to 1 KiB each) a device may send in an hour before administrators are told that it
 # sends unusually much. Ten times as many at once, a week offline and more, and it is slowed to this; what
@@ -175,6 +199,10 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 # For how many days it is kept that something is gone. A device that was away for longer fetches its copy
 # anew; what waits on it is not affected.
 #tombstone_days = 90
+# For how many days records stay on devices, 7 to 3650; `carepost-server facility record-days` says otherwise
+# for one facility. Older ones are kept on the server, and kiosks ask for them. It counts from when a record
+# came to the server. Once a day they leave; what has left does not come back when this is raised.
+#record_days = 90
 "#;
 
 /// Keys whose values are numbers; all others are texts. Those of `[sync]` are numbers too.
@@ -365,5 +393,9 @@ mod tests {
         assert_eq!(config.trusted_proxies, ["192.0.2.7/32", "2001:db8::/32"].map(|net| net.parse().unwrap()));
         assert!(parse("trusted_proxies = [\"balancer\"]", &[]).unwrap_err().contains("balancer"));
         assert!(parse("", &[("CAREPOST_SERVER_SYNC_TOMBSTONES", "7")]).unwrap_err().contains("tombstones"));
+        for days in ["6", "3651"] {
+            let fault = parse("", &[("CAREPOST_SERVER_SYNC_RECORD_DAYS", days)]).unwrap_err();
+            assert!(fault.contains("7 to 3650"), "{fault}");
+        }
     }
 }

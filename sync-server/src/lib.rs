@@ -90,7 +90,7 @@ pub async fn serve(
     let tls = Tls::load(&config.certificate_path(), &config.key_path())?;
     let running = Running::on(&config.state_dir)?;
     let store = open_store(&config).await?;
-    store.keep_tombstones(config.sync.tombstones_kept());
+    store.keep(config.sync.keeping());
     let (stopping, stopped) = Stopping::channel();
     let app = App {
         store: store.clone(),

@@ -7,8 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::handler::{
-    audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
-    sessions, stream, sync, users, workflows,
+    audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
+    reviews, sessions, stream, sync, users, workflows,
 };
 
 /// The document of the API for people, programs and devices.
@@ -36,6 +36,7 @@ use crate::handler::{
         changes::export_refused_change, changes::retry_refused_change, changes::discard_refused_change,
         audit_log::search_audit_events,
         sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live,
+        older::older_records,
     )
 )]
 pub struct Document;

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::error::{Refusal, finish, of_panic};
 use crate::guard::guard;
 use crate::handler::{
-    audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
-    sessions, stream, sync, users, workflows,
+    audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
+    reviews, sessions, stream, sync, users, workflows,
 };
 use crate::tenant::take_slug;
 
@@ -208,6 +208,7 @@ routes! {
     Devices POST "/api/v1/sync/push" SpeakingDevice => "push" sync::push;
     Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" stream::pull;
     Devices GET "/api/v1/sync/live" ActiveDevice => "live" stream::live;
+    Devices GET "/api/v1/sync/patients/{patient_id}/older-records" ActiveDevice => "older_records" older::older_records;
 }
 
 /// The router of one listener: every route of it, under `/api/v1` and `/api` alike, with or without

@@ -48,6 +48,7 @@ mod tidy;
 mod units;
 mod versions;
 mod views;
+mod window;
 
 /// TLS needs a provider of cryptography before the first connection; the second call changes nothing.
 fn install_provider() {

@@ -2,10 +2,13 @@
 //! what the server does not know it keeps to the byte.
 
 use anyhow::{Context as _, Result, bail};
+use carepost_agent::mirror::Page;
+use carepost_agent::upstream::StreamEvent;
 use carepost_protocol::change::{Change, ChangeKind, Lane};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Actor;
+use carepost_protocol::wire::heartbeat::QueueState;
 use carepost_protocol::wire::{VERSION, VERSION_HEADER};
 use carepost_tests::api::{Answer, Api};
 use carepost_tests::children::{run, until};
@@ -15,6 +18,8 @@ use carepost_tests::scene::Scene;
 use carepost_tests::world::items;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+
+use super::window;
 
 /// A device whose messages a test writes by hand, in a version of its own.
 struct Agent {
@@ -187,4 +192,52 @@ async fn an_agent_of_the_version_after_is_served_and_what_is_unknown_is_kept_to_
     beat["queue"]["photos"] = json!(3);
     assert_eq!(agent.beat(&beat).await?["state"], "ACTIVE");
     verifies(&scene, 5).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_knows_no_window_is_equal_once_it_has_fetched_its_records_again() -> Result<()> {
+    let mut scene = window::scene_of(100, 1).await?;
+    let agent = Agent::of(&scene, VERSION).await?;
+    let (device, id) = (&agent.device, scene.resident()?.1.parse()?);
+    for note in ["Old", "Old too"] {
+        device.save(&agent.nora, &agent.vitals(id, note))?;
+    }
+    device.push_all().await?;
+    unaware(device).await?;
+    window::until_today(&mut scene).await?;
+    device.save(&agent.nora, &agent.vitals(id, "Young"))?;
+    until("the archiving", PATIENCE, || async {
+        device.upstream.heartbeat(device.grant.device_id, &device.heartbeat(QueueState::default())).await?;
+        let notes = device.notes_of_the_feed().await?;
+        anyhow::ensure!(notes.is_empty(), "{notes:?}");
+        Ok(())
+    })
+    .await?;
+    device.push_all().await?;
+    unaware(device).await?;
+    let records = device.mirror.records(&device.may_read(&agent.nora)?, id, 10)?;
+    assert_eq!(records.len(), 1, "{records:?}");
+    let agreement = device.mirror.agreement()?;
+    assert_eq!((agreement.differs, agreement.refetches), (Vec::new(), 1));
+    Ok(())
+}
+
+/// Pulls as an agent that does not read how far records have left the feed.
+async fn unaware(device: &Device) -> Result<()> {
+    loop {
+        let mut stream = device.upstream.live(&device.mirror.beginning()?.standing()).await?;
+        loop {
+            let StreamEvent::Page(mut page) = stream.next().await?.context("the stream ended")? else {
+                continue;
+            };
+            page.end.archived = None;
+            device.mirror.apply(&Page::from_lines(&page.lines)?, &page.end)?;
+            if page.end.reaches_head() && page.end.refetched.is_empty() {
+                break;
+            }
+        }
+        if device.mirror.beginning()?.refetch.is_empty() {
+            return Ok(());
+        }
+    }
 }

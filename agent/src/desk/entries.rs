@@ -12,7 +12,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::workflow::Workflow;
 
 use super::view::{Charted, Entry, Mark, Refused, in_words, initials};
-use super::ward::{SHOWN_RECORDS, Ward, storage};
+use super::ward::{Ward, storage};
 use crate::outbox::{Pending, Progress};
 
 /// A version of an entry, and what it corrects.
@@ -22,7 +22,8 @@ struct Version {
 }
 
 impl Ward {
-    /// What the server has, with what waits in the outbox laid over it. The cursor is read first, then
+    /// What the mirror has, so many of it, with what waits in the outbox laid over it, and whether that is
+    /// all of it. The cursor is read first, then
     /// the outbox, then the mirror: an entry that arrives in between is in both and dropped here by its
     /// id, and none is missing between its receipt and its return.
     pub(super) fn entries(
@@ -30,11 +31,13 @@ impl Ward {
         permit: &Permit<ReadPatients>,
         id: PatientId,
         workflows: &[Workflow],
-        may_chart: bool,
-    ) -> Result<Vec<Charted>, Refused> {
+        (may_chart, shown): (bool, usize),
+    ) -> Result<(Vec<Charted>, bool), Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
-        let known = self.mirror.threads(permit, id, SHOWN_RECORDS).map_err(storage)?;
+        let mut known = self.mirror.threads(permit, id, shown.saturating_add(1)).map_err(storage)?;
+        let is_all = known.threads.len() <= shown;
+        known.threads.truncate(shown);
         let now = self.clock.now();
         let mut versions = BTreeMap::new();
         let mut came: BTreeMap<RecordId, Timestamp> = BTreeMap::new();
@@ -54,7 +57,31 @@ impl Ward {
             let record = waiting.record;
             versions.entry(record).or_insert_with(|| self.of_pending(waiting, workflows, may_chart));
         }
-        Ok(put_together(versions, &came, now))
+        Ok((put_together(versions, &came, now), is_all))
+    }
+
+    /// Records that have left the mirror, with the corrections of them that wait here.
+    pub(super) fn older_entries(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: PatientId,
+        records: Vec<RecordDocument>,
+        workflows: &[Workflow],
+        may_chart: bool,
+    ) -> Result<Vec<Charted>, Refused> {
+        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
+        let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
+        let older = records.into_iter();
+        let mut versions: BTreeMap<RecordId, Version> =
+            older.map(|record| (record.id, self.of_record(record, workflows, may_chart))).collect();
+        for waiting in pending {
+            let of_these = waiting.change.record.is_some_and(|of| versions.contains_key(&of));
+            if of_these && waiting.change.kind == ChangeKind::Amend {
+                let record = waiting.record;
+                versions.entry(record).or_insert_with(|| self.of_pending(waiting, workflows, may_chart));
+            }
+        }
+        Ok(put_together(versions, &BTreeMap::new(), self.clock.now()))
     }
 
     /// A record as an entry.

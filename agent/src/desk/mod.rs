@@ -1,7 +1,8 @@
 //! The desk: where the session, the mirror and the outbox meet. Everything that the kiosk's pages and
 //! the badge readers ask for is asked here.
 //!
-//! The desk never waits for the network. Its calls touch files, so async code calls them from a
+//! The desk never waits for the network; for older entries it gives the kiosk something to wait for. Its
+//! calls touch files, so async code calls them from a
 //! blocking thread.
 
 mod attention;
@@ -9,6 +10,7 @@ mod chart;
 mod copied;
 mod entries;
 mod noted;
+mod older;
 mod residents;
 mod reviews;
 mod sheet;
@@ -23,14 +25,17 @@ use std::time::Duration;
 use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
+use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use tokio::sync::watch;
 
 use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
 
+pub use older::{Asked, Question};
 pub use view::{
-    Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Link, Locked, Mark, NotSaved, Open, PinPad,
-    Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, StatusLine, SyncView,
+    Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Link, Locked, Mark, Missed, NotSaved, OlderPage,
+    Open, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, StatusLine,
+    SyncView,
 };
 pub use ward::{Ward, WardParts};
 
@@ -264,12 +269,49 @@ impl Desk {
         self.enrolled()?.residents(on)
     }
 
-    /// One resident, what can be charted and what was.
+    /// One resident, what can be charted and what was: so many of the latest entries, or as many as are
+    /// shown at first.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn resident(&self, on: &SessionKey, id: PatientId) -> Result<ResidentPage, Refused> {
-        self.enrolled()?.resident(on, id)
+    pub fn resident(
+        &self,
+        on: &SessionKey,
+        id: PatientId,
+        shown: Option<usize>,
+    ) -> Result<ResidentPage, Refused> {
+        self.enrolled()?.resident(on, id, shown)
+    }
+
+    /// Asks the server for a page of a resident's older entries: wait for the answer, then take it to
+    /// [`Self::older`].
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn ask_older(
+        &self,
+        on: &SessionKey,
+        id: PatientId,
+        after: Option<OlderPlace>,
+    ) -> Result<Asked, Refused> {
+        let ward = self.enrolled()?;
+        match lock(&self.signals).link {
+            Link::Online => ward.ask_older(on, id, after),
+            Link::Offline { .. } => Ok(Asked::not(Missed::Offline)),
+        }
+    }
+
+    /// The page of what the server answered.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn older(
+        &self,
+        on: &SessionKey,
+        id: PatientId,
+        answer: Result<OlderRecords, Missed>,
+    ) -> Result<OlderPage, Refused> {
+        self.enrolled()?.older(on, id, answer)
     }
 
     /// A form to fill in, with the draft that the user left in it.

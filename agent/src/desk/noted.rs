@@ -37,6 +37,11 @@ impl Page {
         Self { patient: Some(id), endpoint: "/residents", ..Self::RESIDENTS }
     }
 
+    /// Records that only the server has.
+    pub(super) const fn older(id: PatientId) -> Self {
+        Self { resource: "record", endpoint: "/residents/older", ..Self::resident(id) }
+    }
+
     /// What was refused on this device.
     pub(super) const ATTENTION: Self = Self { resource: "record", endpoint: "/attention", ..Self::RESIDENTS };
 

@@ -196,7 +196,8 @@ impl Ward {
     ) -> Result<(String, Map<String, Value>), Refused> {
         // The outbox first: what arrives in between is in both.
         let pending = self.outbox.pending(read, patient, 0).map_err(storage)?;
-        if let Some(known) = self.mirror.record(read, id).map_err(storage)? {
+        let mirrored = self.mirror.record(read, id).map_err(storage)?;
+        if let Some(known) = mirrored.or_else(|| self.older_record(id)) {
             let its = known.patient_id == patient;
             return its.then_some((known.workflow, known.values)).ok_or(Refused::NoSuchRecord);
         }

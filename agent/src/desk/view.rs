@@ -8,6 +8,7 @@ use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
+use carepost_protocol::wire::older::OlderPlace;
 use carepost_protocol::wire::push::MAX_CHANGES;
 use carepost_protocol::workflow::{FieldError, Workflow};
 use ring::digest;
@@ -276,6 +277,37 @@ pub struct ResidentPage {
     pub entries: Vec<Charted>,
     /// Whether the list of entries is complete; if not, say "still loading".
     pub complete: bool,
+    /// How many entries to ask for to see more; none when all that this device has are shown.
+    pub next_shown: Option<usize>,
+    /// Before when entries are on the server alone; none while none is.
+    pub older_before: Option<Timestamp>,
+}
+
+/// A page of entries that are on the server alone.
+#[derive(Debug, Clone)]
+pub struct OlderPage {
+    /// Who it is about.
+    pub resident: PatientDocument,
+    /// What was charted, latest first.
+    pub entries: Vec<Charted>,
+    /// Where the next page begins; none on the last one.
+    pub next: Option<OlderPlace>,
+    /// Why nothing is shown.
+    pub missed: Option<Missed>,
+}
+
+/// Why the server did not say what it has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missed {
+    /// It is not reached.
+    #[error("the server is not reached now. Older entries can be shown when it is; you can keep charting")]
+    Offline,
+    /// It did not answer in time, or others wait already.
+    #[error("the server has not answered in time. Try again in a moment; you can keep charting")]
+    TooLate,
+    /// It refused; why, in words.
+    #[error("the server does not show older entries now: {0}")]
+    NotShown(String),
 }
 
 /// An entry with its corrections.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::chart::OpenForm;
 use super::noted::{LastRead, Page, Unsaved};
+use super::older::Older;
 use super::taps::Tap;
 use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, StatusLine};
 use super::{lock, words};
@@ -22,8 +23,9 @@ use crate::clock::Clock;
 use crate::mirror::Mirror;
 use crate::outbox::Outbox;
 
-/// How many of a resident's records a page shows.
-pub(super) const SHOWN_RECORDS: usize = 50;
+/// How many of a resident's entries a page shows at first, and how many at most.
+const SHOWN_AT_FIRST: usize = 50;
+const SHOWN_AT_MOST: usize = 5_000;
 
 /// See the module.
 pub struct Ward {
@@ -47,6 +49,7 @@ pub struct Ward {
     /// Wakes the sync: something was saved.
     pub(super) saved: Notify,
     pub(super) unsaved: Mutex<Unsaved>,
+    pub(super) older: Older,
 }
 
 /// What a ward is made of.
@@ -91,6 +94,7 @@ impl Ward {
             last_read: Mutex::new(None),
             saved: Notify::new(),
             unsaved: Mutex::new(Unsaved::default()),
+            older: Older::default(),
         }
     }
 
@@ -188,7 +192,12 @@ impl Ward {
         self.mirror.is_complete(collection).unwrap_or(false)
     }
 
-    pub(super) fn resident(&self, on: &SessionKey, id: PatientId) -> Result<ResidentPage, Refused> {
+    pub(super) fn resident(
+        &self,
+        on: &SessionKey,
+        id: PatientId,
+        shown: Option<usize>,
+    ) -> Result<ResidentPage, Refused> {
         let page = Page::resident(id);
         let permit = self.permit::<ReadPatients>(on, &page)?;
         let complete = self.is_loaded(Collection::Records);
@@ -198,14 +207,17 @@ impl Ward {
         })?;
         let mut workflows = self.mirror.workflows().map_err(storage)?;
         let may_chart = self.authorized::<Chart>(on).is_ok();
-        let entries = self.entries(&permit, id, &workflows, may_chart)?;
+        let shown = shown.unwrap_or(SHOWN_AT_FIRST).min(SHOWN_AT_MOST);
+        let (entries, is_all) = self.entries(&permit, id, &workflows, (may_chart, shown))?;
         let complete = complete && self.is_loaded(Collection::Records);
         self.note(permit.actor(), &page, true);
         if !may_chart {
             workflows.clear();
         }
         let may_edit = self.authorized::<ManagePatients>(on).is_ok();
-        Ok(ResidentPage { resident, may_edit, workflows, entries, complete })
+        let older_before = self.mirror.archived_before().map_err(storage)?;
+        let next_shown = (!is_all && shown < SHOWN_AT_MOST).then_some(shown.saturating_mul(4));
+        Ok(ResidentPage { resident, may_edit, workflows, entries, complete, next_shown, older_before })
     }
 
     pub(super) fn session_on(&self, event: SessionEvent) {

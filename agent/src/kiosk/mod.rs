@@ -1,13 +1,15 @@
 //! The kiosk's pages: rendered here, on loopback only, from what the desk says.
 //!
 //! [`guard`](KioskConfig) stands before every page; `pages` shows, `acts` takes what people do, `events`
-//! tells an open page that something changed. No page waits for the network: the desk answers all.
+//! tells an open page that something changed. No page but that of older entries waits for the network: the
+//! desk answers all.
 
 mod acts;
 mod events;
 mod form;
 mod guard;
 mod looks;
+mod older;
 mod owner;
 mod page;
 mod pages;
@@ -51,6 +53,7 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .route("/status", get(pages::status))
         .route("/status.json", get(status::json))
         .route("/residents/{id}", get(pages::resident))
+        .route("/residents/{id}/older", get(older::show))
         .route("/residents/{id}/chart/{workflow}", get(pages::form).post(acts::save))
         .route("/residents/{id}/chart/{workflow}/draft", post(acts::keep_draft))
         .route("/residents/{id}/correct/{record}", get(pages::form).post(acts::save))

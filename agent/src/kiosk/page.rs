@@ -7,8 +7,8 @@ use axum::response::{Html, IntoResponse, Response};
 use super::form::{Control, FormView};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::view::{
-    EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage, Residents,
-    Screen, SessionKey, StatusLine,
+    Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage,
+    Residents, Screen, SessionKey, StatusLine,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -224,9 +224,18 @@ impl From<Entry> for EntryView {
 }
 
 /// An entry with its corrections as it is listed.
-struct ChartedView {
-    counts: Vec<EntryView>,
-    earlier: Vec<EntryView>,
+pub(super) struct ChartedView {
+    pub(super) counts: Vec<EntryView>,
+    pub(super) earlier: Vec<EntryView>,
+}
+
+impl From<Charted> for ChartedView {
+    fn from(charted: Charted) -> Self {
+        Self {
+            counts: charted.counts.into_iter().map(EntryView::from).collect(),
+            earlier: charted.earlier.into_iter().map(EntryView::from).collect(),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -246,14 +255,14 @@ struct ResidentTemplate {
     forms: Vec<(String, String)>,
     entries: Vec<ChartedView>,
     complete: bool,
+    /// How many entries more of them would be.
+    next_shown: Option<usize>,
+    /// Before which day entries are on the server alone.
+    older_before: Option<String>,
     saved: bool,
 }
 
 pub(super) fn resident(shell: Shell, page: ResidentPage, saved: bool) -> Response {
-    let entries = page.entries.into_iter().map(|charted| ChartedView {
-        counts: charted.counts.into_iter().map(EntryView::from).collect(),
-        earlier: charted.earlier.into_iter().map(EntryView::from).collect(),
-    });
     let Resident { document, mark } = page.resident;
     let page = ResidentTemplate {
         shell,
@@ -266,8 +275,10 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: bool) -> Respons
         may_edit: page.may_edit,
         mark,
         forms: page.workflows.into_iter().map(|workflow| (workflow.key, workflow.label)).collect(),
-        entries: entries.collect(),
+        entries: page.entries.into_iter().map(ChartedView::from).collect(),
         complete: page.complete,
+        next_shown: page.next_shown,
+        older_before: page.older_before.map(words::date),
         saved,
     };
     answer(StatusCode::OK, &page)

@@ -49,6 +49,8 @@ pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
 #[derive(Deserialize)]
 pub(super) struct SavedQuery {
     saved: Option<String>,
+    /// How many entries are shown.
+    entries: Option<usize>,
 }
 
 pub(super) async fn resident(
@@ -58,7 +60,7 @@ pub(super) async fn resident(
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.resident(&on, id)).await? {
+    Ok(match kiosk.ask(move |desk| desk.resident(&on, id, query.entries)).await? {
         Ok(resident) => page::resident(shell, resident, query.saved.is_some()),
         Err(why) => refused(&why),
     })
@@ -220,7 +222,7 @@ pub(super) async fn icon() -> impl IntoResponse {
 }
 
 /// Sends a page that has become another screen's back to the start.
-fn to_start() -> Response {
+pub(super) fn to_start() -> Response {
     Redirect::to("/").into_response()
 }
 
@@ -236,7 +238,7 @@ async fn shell(kiosk: &Kiosk) -> Result<(Shell, Screen), Fault> {
 }
 
 /// The shell of an open session, with the key of the session that the page is made for.
-async fn open_shell(kiosk: &Kiosk) -> Result<Option<(Shell, SessionKey)>, Fault> {
+pub(super) async fn open_shell(kiosk: &Kiosk) -> Result<Option<(Shell, SessionKey)>, Fault> {
     Ok(match shell(kiosk).await? {
         (shell, Screen::Open(open)) => Some((shell, key_of(&open))),
         (_, Screen::Enrolling(_) | Screen::Revoked | Screen::Locked(_) | Screen::PinPad(_)) => None,

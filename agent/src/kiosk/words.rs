@@ -256,6 +256,11 @@ pub(super) fn day(date: &str) -> String {
     }
 }
 
+/// The day of a moment, in UTC, as it is read in the United States.
+pub(super) fn date(at: Timestamp) -> String {
+    day(at.to_string().get(..10).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use carepost_protocol::wire::heartbeat::{Exposed, Exposure, StepReason};

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_pa
 use super::copies::{self, Copy, Finding, FoundBy};
 use super::page::What;
 use super::stepped::{self, Passed};
-use super::{Mirror, MirrorError, Page, revoked, schema, signed, unsigned};
+use super::{Mirror, MirrorError, Page, revoked, schema, signed, unsigned, window};
 
 /// What became of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,9 @@ fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, 
         signed(end.cursor.seq),
         end.proof
     ])?;
+    if end.reaches_head() {
+        window::drop_archived(connection, &mut copies, end.archived)?;
+    }
     let mut at_head = AtHead { news, ..AtHead::default() };
     for copy in &mut copies {
         if end.refetched.iter().any(|name| name == copy.collection.name()) {
@@ -222,6 +225,6 @@ const fn finding(copy: &Copy, mended: bool, at: Timestamp, expected: u64) -> Fin
     Finding { collection, mended, at, found_by: FoundBy::Server, held, expected }
 }
 
-fn pass_and_element(row: &Row<'_>) -> rusqlite::Result<(i64, Option<[u8; 16]>)> {
+pub(super) fn pass_and_element(row: &Row<'_>) -> rusqlite::Result<(i64, Option<[u8; 16]>)> {
     Ok((row.get(0)?, row.get(1)?))
 }

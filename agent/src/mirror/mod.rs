@@ -28,6 +28,7 @@ mod stepped;
 
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

@@ -22,6 +22,8 @@ use carepost_protocol::record::Collection;
 ///    with no part. Of a collection that this agent does not know there is one row. `revoked` has whom
 ///    and what the server revoked ahead of the feed, until the feed says so too, or otherwise; `heard_epoch`
 ///    and `heard_seq` say up to which place it said all of it. `agent` is the version that wrote last.
+/// 5. `documents_records` finds the records that have left the server's feed; they came before
+///    `archived_before`, which is NULL while none has.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -100,6 +102,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ALTER TABLE state ADD COLUMN heard_seq INTEGER;
     ALTER TABLE state ADD COLUMN agent TEXT;
 ",
+    "
+    CREATE INDEX documents_records ON documents (seq) WHERE collection = 6;
+    ALTER TABLE state ADD COLUMN archived_before INTEGER;
+",
 ];
 
 /// A collection that this file does not know yet. After the first page it has to be fetched, because an
@@ -134,6 +140,12 @@ pub(super) const REMOVE: &str =
 
 /// What a pass did not name goes when it ends.
 pub(super) const SWEEP: &str = "DELETE FROM documents WHERE collection = ? AND pass <> ?";
+
+/// Records that have left the server's feed: no tombstone names them. The number is theirs, written out for
+/// the sake of their index; without being told SQLite would walk all of them.
+pub(super) const DROP_ARCHIVED: &str = "
+    DELETE FROM documents INDEXED BY documents_records WHERE collection = 6 AND seq <= ?
+    RETURNING pass, element";
 
 /// A collection's number in the file. Numbers are never used again for another collection.
 pub(super) const fn number(collection: Collection) -> i64 {

@@ -5,6 +5,7 @@ mod random;
 mod revoked;
 mod stepped;
 mod threads;
+mod window;
 
 use std::path::{Path, PathBuf};
 

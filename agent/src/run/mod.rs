@@ -10,6 +10,7 @@ mod elsewhere;
 mod enrolling;
 mod exchange;
 mod network;
+mod older;
 mod opened;
 mod syncing;
 

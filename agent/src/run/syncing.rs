@@ -92,6 +92,7 @@ pub(super) async fn sync(
     uplink.start().await?;
     let clock = Arc::clone(&opened.clock);
     uplink.tasks.spawn(super::checking::watch(Arc::clone(ward), clock, check_every));
+    uplink.tasks.spawn(super::older::serve(Arc::clone(ward), upstream.clone()));
     while !uplink.stopped {
         let wait = uplink.until_due();
         tokio::select! {

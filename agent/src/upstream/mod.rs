@@ -9,9 +9,10 @@ mod trust;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use carepost_protocol::id::{BootId, DeviceId};
+use carepost_protocol::id::{BootId, DeviceId, PatientId};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
+use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::wire::pull::Standing;
 use carepost_protocol::wire::push::PushReceipt;
@@ -192,16 +193,24 @@ impl Upstream {
     /// # Errors
     /// See [`UpstreamError`].
     pub async fn live(&self, standing: &Standing) -> Result<PageStream, UpstreamError> {
-        let mut url = self.url("api/v1/sync/live")?;
-        let members = serde_json::to_value(standing);
-        let members = members.map_err(|error| UpstreamError::Nonsense(error.to_string()))?;
-        for (name, value) in members.as_object().into_iter().flatten() {
-            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-            url.query_pairs_mut().append_pair(name, &value);
-        }
-        let request = self.http.get(url).header(ACCEPT_ENCODING, "zstd");
+        let request =
+            self.http.get(self.asking("api/v1/sync/live", standing)?).header(ACCEPT_ENCODING, "zstd");
         let answer = accept(request.send().await.map_err(transport)?).await?;
         PageStream::new(answer)
+    }
+
+    /// A page of a resident's records that the mirror does not hold.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn older_records(
+        &self,
+        patient: PatientId,
+        query: &OlderQuery,
+    ) -> Result<OlderRecords, UpstreamError> {
+        let url = self.asking(&format!("api/v1/sync/patients/{patient}/older-records"), query)?;
+        let request = self.http.get(url).timeout(EXCHANGE_TIMEOUT);
+        read_json(accept(request.send().await.map_err(transport)?).await?).await
     }
 
     async fn post_json<T: DeserializeOwned>(
@@ -217,6 +226,18 @@ impl Upstream {
             .timeout(EXCHANGE_TIMEOUT)
             .body(body);
         read_json(accept(request.send().await.map_err(transport)?).await?).await
+    }
+
+    /// An address with the members of a query.
+    fn asking(&self, path: &str, query: &impl Serialize) -> Result<Url, UpstreamError> {
+        let mut url = self.url(path)?;
+        let members = serde_json::to_value(query);
+        let members = members.map_err(|error| UpstreamError::Nonsense(error.to_string()))?;
+        for (name, value) in members.as_object().into_iter().flatten() {
+            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            url.query_pairs_mut().append_pair(name, &value);
+        }
+        Ok(url)
     }
 
     fn url(&self, path: &str) -> Result<Url, UpstreamError> {

@@ -6,6 +6,7 @@
 
 pub mod enroll;
 pub mod heartbeat;
+pub mod older;
 pub mod problem;
 pub mod pull;
 pub mod push;

@@ -121,13 +121,35 @@ pub struct PageEnd {
     /// The names of the collections whose refetch ends with this page: what it did not bring is gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refetched: Vec<String>,
+    /// Which records have left the feed, once any has. A page that reaches the head counts the digests
+    /// without them, and the device drops them when it applies that page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<Archived>,
+}
+
+/// A mirror has a window: records that came longer ago are on the server alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Archived {
+    /// Every record whose `seq` is at most this has left the feed.
+    pub through: u64,
+    /// They came to the server before this: for people, no clock is compared with it.
+    pub before: Timestamp,
 }
 
 impl PageEnd {
     /// The end of a page that says nothing of digests.
     #[must_use]
     pub const fn new(cursor: Cursor, head: u64, server_time: Timestamp) -> Self {
-        Self { cursor, head, proof: None, server_time, digests: BTreeMap::new(), refetched: Vec::new() }
+        Self {
+            cursor,
+            head,
+            proof: None,
+            server_time,
+            digests: BTreeMap::new(),
+            refetched: Vec::new(),
+            archived: None,
+        }
     }
 
     /// Whether the device now has all there is.

@@ -7,8 +7,9 @@ use super::heartbeat::{
     ChangeName, Encryption, Exposed, Exposure, Heartbeat, HeartbeatReply, MirrorState, QueueState,
     ReaderState, Revocation, Revoked, SettledChange, Settlement, StepReason, SteppedOver,
 };
+use super::older::{OlderPlace, OlderQuery, OlderRecords};
 use super::problem::{Expects, Problem, ProblemKind};
-use super::pull::{Cursor, KeepAlive, Line, PageEnd, Standing};
+use super::pull::{Archived, Cursor, KeepAlive, Line, PageEnd, Standing};
 use super::push::{Fork, Gap, Opaque, PushBatch, PushReceipt, Rejection, RejectionCode, append};
 use crate::audit::{AuditAction, AuditEvent, AuditEventType};
 use crate::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
@@ -227,6 +228,7 @@ fn snapshot_pull() {
                 server_time: at(),
                 digests: [("users".to_owned(), Digest::default())].into(),
                 refetched: vec!["patients".into()],
+                archived: Some(Archived { through: 5, before: at() }),
             }),
             ..Line::default()
         },
@@ -243,6 +245,12 @@ fn snapshot_pull() {
         encrypted: Some(true),
         refetch: Some("patients,records".into()),
     });
+    let next = Some(OlderPlace { before: at(), before_record: id!(RecordId, 1) });
+    insta::assert_json_snapshot!(OlderRecords { records: Vec::new(), next });
+    let query = OlderQuery::after(next);
+    insta::assert_json_snapshot!(query);
+    assert_eq!(query.place(), next);
+    assert_eq!(OlderQuery { before_record: None, ..query }.place(), None);
 }
 
 #[test]

@@ -20,6 +20,7 @@ const DEVICE: &[&str] = &[
     "sync_status",
     "sync_reason",
     "encrypted",
+    "warning",
     "waiting",
     "wedged",
     "last_seen",

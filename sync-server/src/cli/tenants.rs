@@ -19,6 +19,7 @@ const FACILITY: &[&str] = &[
     "available_beds",
     "phi_mode",
     "require_encryption",
+    "record_days",
     "id",
 ];
 
@@ -106,6 +107,15 @@ pub(super) enum Facility {
         #[arg(value_parser = ["yes", "no"])]
         required: String,
     },
+    /// Say for how many days records stay on the devices of a facility. Older ones are kept on the server,
+    /// and kiosks ask for them. What has left does not come back when the days become more.
+    #[command(after_help = "Example:\n  carepost-server facility record-days Riverside 30")]
+    RecordDays {
+        /// The facility, by name or id.
+        facility: String,
+        /// 7 to 3650; without it, as the server's configuration says.
+        days: Option<u32>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +156,10 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
             let id = facility_id(client, &facility).await?;
             let body = json!({"require_encryption": required == "yes"});
             client.put(&format!("/api/v1/facilities/{id}"), &body).await?
+        }
+        Facility::RecordDays { facility, days } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}"), &json!({"record_days": days})).await?
         }
         Facility::Census { facility, census } => {
             let id = facility_id(client, &facility).await?;

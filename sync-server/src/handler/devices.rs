@@ -22,7 +22,7 @@ use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::Answer;
 use crate::guard::{Person, token_sha256};
-use crate::store::{Device, DevicePatch, NewDevice};
+use crate::store::{Device, DevicePatch, NewDevice, warning};
 
 /// A device to be expected.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -121,6 +121,12 @@ pub struct DeviceView {
     no_progress: Option<u64>,
     /// Since when it sends unusually much, as far as this server has seen since it started.
     unusual_since: Option<Timestamp>,
+    /// How many documents it has to hold, as of now.
+    documents: u64,
+    /// How many it may have to hold: beyond that it is refused.
+    max_documents: u64,
+    /// What to do when it comes near to that.
+    warning: Option<String>,
     /// Why it is quarantined.
     quarantine_reason: Option<String>,
     /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
@@ -274,6 +280,9 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         refetches: it.refetches,
         stepped_over: it.stepped_over,
         no_progress: it.no_progress,
+        documents: it.documents,
+        max_documents: app.config.sync.max_documents,
+        warning: warning(it.documents, app.config.sync.max_documents),
         quarantine_reason: it.quarantine,
         rolled_back_at: it.rolled_back_at,
         token_expires_at: it.token_expires_at,

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::{List, present};
 use crate::body::{Faults, Id, Json};
+use crate::config::RECORD_DAYS;
 use crate::error::Answer;
 use crate::guard::Person;
 use crate::store::{Facility, FacilityPatch, NewFacility};
@@ -73,6 +74,10 @@ pub struct UpdateFacility {
     /// Whether its devices are sent anything only while they are encrypted.
     #[serde(default, alias = "requireEncryption")]
     require_encryption: Option<bool>,
+    /// For how many days records stay on its devices, 7 to 3650; null is as the server says.
+    #[serde(default, alias = "recordDays", deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    record_days: Option<Option<u32>>,
 }
 
 /// How many residents there are.
@@ -109,6 +114,8 @@ pub struct FacilityView {
     phi_mode: PhiMode,
     /// Whether its devices are sent anything only while they are encrypted.
     require_encryption: bool,
+    /// For how many days records stay on its devices; null is as the server says.
+    record_days: Option<u32>,
     /// When it was created.
     created_at: Timestamp,
     /// When it was last changed.
@@ -129,6 +136,7 @@ impl From<Facility> for FacilityView {
             phone: it.phone,
             phi_mode: it.phi_mode,
             require_encryption: it.require_encryption,
+            record_days: it.record_days,
             created_at: it.created_at,
             updated_at: it.updated_at,
         }
@@ -183,6 +191,8 @@ pub async fn update_facility(
     faults.maybe_text("name", asked.name.as_deref(), 200);
     faults.maybe_text("phone", asked.phone.as_ref().and_then(Option::as_deref), 50);
     figures(&mut faults, asked.licensed_beds.flatten(), asked.current_census);
+    let days = asked.record_days.flatten();
+    faults.unless(days.is_none_or(|days| RECORD_DAYS.contains(&days)), "record_days", "7 to 3650, or null");
     faults.check()?;
     let patch = FacilityPatch {
         name: asked.name,
@@ -192,12 +202,16 @@ pub async fn update_facility(
         phone: asked.phone,
         phi_mode: asked.phi_mode,
         require_encryption: asked.require_encryption,
+        record_days: asked.record_days,
     };
-    let mut note = note(&person, AuditAction::Update);
+    let mut event = note(&person, AuditAction::Update);
     if let Some(require) = asked.require_encryption {
-        note.details.insert("require_encryption".to_owned(), require.into());
+        event.details.insert("require_encryption".to_owned(), require.into());
     }
-    let facility = person.registry()?.noting(note).update_facility(id, patch).await?;
+    if let Some(days) = asked.record_days {
+        event.details.insert("record_days".to_owned(), days.into());
+    }
+    let facility = person.registry()?.noting(event).update_facility(id, patch).await?;
     Ok(axum::Json(facility.into()))
 }
 

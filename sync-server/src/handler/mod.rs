@@ -7,6 +7,7 @@ pub mod devices;
 pub mod enrollments;
 pub mod facilities;
 pub mod meta;
+pub mod older;
 pub mod organizations;
 pub mod patients;
 pub mod reviews;

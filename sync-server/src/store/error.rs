@@ -76,8 +76,8 @@ pub enum StoreError {
     },
     /// The device's view of the feed has more documents than a device may hold.
     #[error(
-        "this device would have to hold {documents} documents, and may hold {most}; raise max_documents under \
-         [sync] in server.toml, or give the device a narrower view"
+        "this device would have to hold {documents} documents, and may hold {most}; shorten the window \
+         (record_days), raise max_documents under [sync] in server.toml, or give the device a narrower view"
     )]
     OverBudget {
         /// How many there are.

@@ -8,12 +8,14 @@ use carepost_protocol::id::PatientId;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::wire::heartbeat::Heartbeat;
+use carepost_protocol::wire::older::OlderRecords;
 use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
 use rusqlite::params;
 
 use super::column::json_at;
 use super::engine::{Reach, Tx};
+use super::older::{self, OlderRequest};
 use super::page::{self, AgainRequest, PageRequest};
 use super::publish::count_on;
 use super::push::{self, Batch};
@@ -111,7 +113,7 @@ impl FacilityStore {
         self.store.inner.presence.cursor_refused(self.scope, device.device());
     }
 
-    /// A patient's records, latest first.
+    /// A patient's records, latest first, whether devices still hold them or not.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the permit is for another facility.
@@ -126,14 +128,24 @@ impl FacilityStore {
         }
         self.store
             .read(Reach::Facility(self.scope), move |tx| {
-                tx.all(
+                let mut records = tx.all(
                     "SELECT body FROM documents WHERE patient_id = ?1 AND collection = 'records'
                         AND body IS NOT NULL ORDER BY seq DESC LIMIT ?2",
                     params![patient.as_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)],
                     |row| json_at(row, 0),
-                )
+                )?;
+                records.extend(older::latest(tx, patient, limit.saturating_sub(records.len()))?);
+                Ok(records)
             })
             .await
+    }
+
+    /// A page of a patient's records that have left the feed, as a view shows them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the facility has no such patient, or the view shows none.
+    pub async fn older_records(&self, asked: OlderRequest) -> Result<OlderRecords> {
+        self.store.read(Reach::Facility(self.scope), move |tx| older::page(tx, &asked)).await
     }
 
     /// Writes audit events, all under this facility.

@@ -4,8 +4,10 @@
 //! tenant argument; [`SystemStore`] is for what no scope can do, and its methods are listed in one
 //! file. Row security is the engine's: see `engine`.
 
+mod archive;
 mod audit;
 mod backup;
+mod budget;
 mod changes;
 mod column;
 mod engine;
@@ -14,6 +16,7 @@ mod error;
 mod facility;
 mod horizon;
 mod identities;
+mod older;
 mod organization;
 mod page;
 mod patient;
@@ -35,7 +38,6 @@ mod view;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use carepost_protocol::time::Timestamp;
 use zeroize::Zeroizing;
@@ -49,11 +51,14 @@ use revoked::StaffMoves;
 use standing::Prover;
 
 pub use backup::{BackupError, Copied, Restored, backup, restore};
+pub use budget::warning;
 pub use changes::{KeptChange, Latest};
 pub use error::StoreError;
 pub use facility::FacilityStore;
+pub use older::OlderRequest;
 pub use organization::{Noted, OrganizationStore, Reconsidered};
 pub use page::{AgainRequest, PageRequest};
+pub use presence::Keeping;
 pub use push::Batch;
 pub use rows::*;
 pub use sign_in::{Login, unlock};
@@ -197,9 +202,9 @@ impl Store {
         SystemStore::new(self.clone())
     }
 
-    /// Says how long tombstones are kept, from the next purge on; 90 days unless it is said.
-    pub fn keep_tombstones(&self, kept: Duration) {
-        self.inner.presence.keep_tombstones(kept);
+    /// Says for how long things stay in the feeds, from the next time they are looked after on.
+    pub fn keep(&self, keeping: Keeping) {
+        self.inner.presence.keep(keeping);
     }
 
     /// Where live streams listen.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use carepost_protocol::record::Collection;
-use carepost_protocol::wire::pull::{Cursor, PageEnd};
+use carepost_protocol::wire::pull::{Archived, Cursor, PageEnd};
 use rusqlite::{Row, params};
 
-use super::column::{count, count_at, json};
+use super::column::{count, count_at, json, time_at};
 use super::engine::Tx;
 use super::publish::digests;
 use super::standing::Prover;
@@ -54,19 +54,29 @@ pub struct AgainRequest {
     pub view_changes: u64,
 }
 
-/// Where a feed ends, and what was purged and counted of it.
+/// Where a feed ends, and what was purged, counted and archived of it.
 struct Head {
     cursor: Cursor,
     digested: u64,
     horizon: u64,
+    archived: Option<Archived>,
+    /// The place that the latest archiving took.
+    archived_seq: u64,
 }
 
 impl Head {
     fn read(tx: &Tx<'_>, view_changes: u64) -> Result<Self> {
-        let found = tx.first("SELECT epoch, seq, digested, horizon FROM feeds", [], |row| {
+        let sql = "SELECT epoch, seq, digested, horizon, archived, archived_before, archived_seq FROM feeds";
+        let found = tx.first(sql, [], |row| {
             let epoch = count_at(row, 0)?.saturating_add(view_changes);
-            let cursor = Cursor { epoch, seq: count_at(row, 1)? };
-            Ok(Self { cursor, digested: count_at(row, 2)?, horizon: count_at(row, 3)? })
+            let mark = Archived { through: count_at(row, 4)?, before: time_at(row, 5)? };
+            Ok(Self {
+                cursor: Cursor { epoch, seq: count_at(row, 1)? },
+                digested: count_at(row, 2)?,
+                horizon: count_at(row, 3)?,
+                archived: (mark.through > 0).then_some(mark),
+                archived_seq: count_at(row, 6)?,
+            })
         })?;
         found.ok_or(StoreError::NotFound("facility"))
     }
@@ -123,6 +133,10 @@ pub(super) fn read(tx: &Tx<'_>, asked: &PageRequest, prover: &Prover) -> Result<
     let seq = if full { last } else { head.cursor.seq };
     let mut end = head.end(tx, asked.view_changes, Cursor { seq, ..head.cursor }, prover)?;
     if end.reaches_head() {
+        end.archived = head.archived;
+        if after.seq < head.archived_seq && asked.view.shows(Collection::Records) {
+            lines.moved.insert(Collection::Records);
+        }
         let named = Collection::ALL.iter().filter(|name| !asked.was_at_head || lines.moved.contains(name));
         // A collection that the view hides, or that never had a document, comes to nothing.
         let told = named.map(|name| (name.name().to_owned(), known.get(name).copied().unwrap_or_default()));
@@ -156,6 +170,7 @@ pub(super) fn read_again(tx: &Tx<'_>, asked: &AgainRequest, prover: &Prover) -> 
         }
     }
     let mut end = head.end(tx, asked.view_changes, asked.cursor, prover)?;
+    end.archived = head.archived.filter(|_| end.reaches_head());
     if !full {
         end.refetched = asked.collections.iter().map(|name| name.name().to_owned()).collect();
     }

@@ -1,12 +1,11 @@
 //! The latest heartbeats: kept in memory, written in batches about once a second. `last_seen` needs
 //! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread
-//! that writes them also purges, once a day, the old tombstones of facilities whose devices are heard.
+//! that writes them also looks once a day after the feeds of facilities whose devices are heard: old
+//! tombstones are purged, old records archived.
 
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,23 +19,39 @@ use rusqlite::{Row, params};
 use super::column::{count, count_at, json, word};
 use super::engine::{Engine, Reach, Tx};
 use super::organization::is_refused_as_exposed;
-use super::{Ambient, Device, StoreError, horizon};
+use super::{Ambient, Device, StoreError, View, archive, budget, horizon};
 use crate::scope::FacilityScope;
 
 /// How long news waits for company before it is written.
 const GATHER: Duration = Duration::from_secs(1);
 /// How many devices' news one commit takes, so that other writers do not wait for long.
 const WRITTEN_AT_ONCE: usize = 250;
-/// How often a facility's old tombstones are purged.
+/// How often a facility's feed is looked after.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
-/// How long tombstones are kept unless it is said otherwise.
-const TOMBSTONES_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// The longest name of a collection that is kept, and the most of them.
 const MAX_NAME: usize = 64;
 const MAX_NAMES: usize = 32;
 /// The longest place of something exposed that is kept.
 const MAX_PLACE: usize = 200;
+
+/// For how long things stay in the feeds, and how much devices hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeping {
+    /// How long tombstones are kept.
+    pub tombstones: Duration,
+    /// For how many days records stay, where a facility does not say otherwise.
+    pub record_days: u32,
+    /// The most documents that a device may have to hold.
+    pub most_documents: u64,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        let tombstones = Duration::from_secs(90 * 24 * 3_600);
+        Self { tombstones, record_days: 90, most_documents: 250_000 }
+    }
+}
 
 /// What was heard of devices, and what of it is not written yet.
 #[derive(Debug)]
@@ -44,7 +59,7 @@ pub(super) struct Presence {
     state: Mutex<State>,
     stirred: Condvar,
     ambient: Ambient,
-    tombstones_kept_seconds: AtomicU64,
+    keeping: Mutex<Keeping>,
 }
 
 #[derive(Debug, Default)]
@@ -70,12 +85,12 @@ struct Heard {
 
 impl Presence {
     pub(super) fn new(ambient: Ambient) -> Self {
-        let kept = AtomicU64::new(TOMBSTONES_KEPT.as_secs());
-        Self { state: Mutex::default(), stirred: Condvar::new(), ambient, tombstones_kept_seconds: kept }
+        let keeping = Mutex::default();
+        Self { state: Mutex::default(), stirred: Condvar::new(), ambient, keeping }
     }
 
-    pub(super) fn keep_tombstones(&self, kept: Duration) {
-        self.tombstones_kept_seconds.store(kept.as_secs(), Relaxed);
+    pub(super) fn keep(&self, keeping: Keeping) {
+        *self.keeping.lock().unwrap_or_else(PoisonError::into_inner) = keeping;
     }
 
     pub(super) fn beat(&self, scope: FacilityScope, device: DeviceId, beat: &Heartbeat, now: Timestamp) {
@@ -238,8 +253,9 @@ impl Presence {
 
     fn purge(&self, engine: &Engine, heard: &HashSet<FacilityScope>) {
         let now = self.ambient.now();
-        let kept = self.tombstones_kept_seconds.load(Relaxed).saturating_mul(1_000);
-        let before = now.plus_millis(i64::try_from(kept).unwrap_or(i64::MAX).saturating_neg());
+        let keeping = *self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = i64::try_from(keeping.tombstones.as_millis()).unwrap_or(i64::MAX);
+        let before = now.plus_millis(kept.saturating_neg());
         for scope in heard {
             let last = self.locked().purged.get(scope).copied();
             if last.is_some_and(|last| now.since(last) < PURGE_EVERY) {
@@ -257,6 +273,32 @@ impl Presence {
                     }
                 }
             }
+            self.archive(engine, *scope, keeping);
+        }
+    }
+
+    /// As with tombstones: portion by portion, others come in between.
+    fn archive(&self, engine: &Engine, scope: FacilityScope, keeping: Keeping) {
+        let reach = Reach::Facility(scope);
+        loop {
+            let portion = move |tx: &Tx<'_>| archive::archive(tx, keeping.record_days, archive::PORTION);
+            match engine.write_blocking(reach, portion) {
+                Ok(true) if !self.locked().closed => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "old records could not be archived; tomorrow again");
+                    break;
+                }
+            }
+        }
+        let count = |tx: &Tx<'_>| budget::documents(tx, View::Full);
+        match engine.write_blocking(reach, count) {
+            Ok(documents) => {
+                if let Some(words) = budget::warning(documents, keeping.most_documents) {
+                    tracing::warn!(facility = %scope.facility(), "{words}");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the documents of a feed could not be counted"),
         }
     }
 

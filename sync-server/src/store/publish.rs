@@ -115,6 +115,27 @@ impl FeedEnd {
         self.add(tx, collection, id, patient, body)
     }
 
+    /// Takes a document out of the feed without a tombstone: its devices drop it by the mark that goes with
+    /// the feed's end.
+    pub(super) fn take_out(
+        &mut self,
+        tx: &Tx<'_>,
+        collection: Collection,
+        id: &[u8; 16],
+        seq: u64,
+        body: &str,
+    ) -> Result<(), StoreError> {
+        tx.execute("DELETE FROM documents WHERE seq = ?1", [count(seq)])?;
+        self.step(collection, id, seq, body, false)
+    }
+
+    /// Takes a place in the feed without a document, so that streams go on past it. Gives its `seq`.
+    pub(super) const fn pass(&mut self) -> u64 {
+        self.seq += 1;
+        self.moved = true;
+        self.seq
+    }
+
     /// Where the feed ends now.
     pub(super) fn seq(&self) -> u64 {
         self.seq

@@ -120,6 +120,8 @@ pub struct Facility {
     pub phi_mode: PhiMode,
     /// Whether its devices are sent anything only while they are encrypted.
     pub require_encryption: bool,
+    /// For how many days records stay on its devices; none is as the server says.
+    pub record_days: Option<u32>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -162,6 +164,8 @@ pub struct FacilityPatch {
     pub phi_mode: Option<PhiMode>,
     /// Whether its devices are sent anything only while they are encrypted.
     pub require_encryption: Option<bool>,
+    /// For how many days records stay on its devices; `Some(None)` is as the server says.
+    pub record_days: Option<Option<u32>>,
 }
 
 /// A user, without the secrets.
@@ -425,6 +429,8 @@ pub struct Device {
     pub stepped_over: Vec<SteppedOver>,
     /// For how many seconds nothing has moved, though something waits.
     pub no_progress: Option<u64>,
+    /// How many documents it has to hold.
+    pub documents: u64,
     /// Why it is quarantined.
     pub quarantine: Option<String>,
     /// When it last went on under a new incarnation, from an older state of itself.

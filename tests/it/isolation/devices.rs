@@ -64,10 +64,10 @@ async fn by_device(tenants: &Tenants, at: usize, route: &Route) -> Result<Vec<St
             breaches.push(format!("{} tells the device of place {at} {leak:?}", route.operation));
         }
         if !route.parameters().is_empty() {
-            let missing = ask(&api, route, place, Some(&made_up("device_id"))).await?;
-            let foreign = ask(&api, route, place, Some(&stranger.ids["device_id"])).await?;
+            let missing = ask(&api, route, place, Some(&|name| made_up(name))).await?;
+            let foreign = ask(&api, route, place, Some(&|name| stranger.value(name))).await?;
             if foreign.status != 404 || told(&foreign) != told(&missing) {
-                breaches.push(format!("{} on place {other}'s device: {}", route.operation, said(&foreign)));
+                breaches.push(format!("{} on what is place {other}'s: {}", route.operation, said(&foreign)));
             }
         }
     }
@@ -89,16 +89,21 @@ async fn people_routes_elsewhere(tenants: &Tenants) -> Result<Vec<String>> {
     Ok(breaches)
 }
 
-async fn ask(api: &Api, route: &Route, place: &Place, device: Option<&str>) -> Result<Answer> {
-    let own = place.ids["device_id"].as_str();
-    let path = route.path_with(|_| device.unwrap_or(own).to_owned());
+/// What stands in a path, by its name.
+type Fill<'a> = &'a (dyn Fn(&'static str) -> String + Sync);
+
+async fn ask(api: &Api, route: &Route, place: &Place, fill: Option<Fill<'_>>) -> Result<Answer> {
+    let path = route.path_with(|kind| match fill {
+        Some(fill) => fill(called(kind)),
+        None => place.value(called(kind)),
+    });
     let body = match route.operation {
         "enroll" => json!({"device_uuid": made_up("device_id"), "mac_addresses": [], "hostname": "h",
             "agent_version": "1"})
         .to_string(),
         "heartbeat" => serde_json::to_string(&place.device.heartbeat(QueueState::default()))?,
         "push" => place.device.chain(Lane::Care).batch(&[])?,
-        "pull" | "live" => String::new(),
+        "pull" | "live" | "older_records" => String::new(),
         unknown => anyhow::bail!("the matrix knows no request of {unknown}"),
     };
     let json: &[_] = if route.method == Method::POST { &[("content-type", "application/json")] } else { &[] };

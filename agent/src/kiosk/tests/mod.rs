@@ -240,6 +240,8 @@ fn resident_page() -> ResidentPage {
             entry(Mark::Sent, "2026-04-30T22:40:00Z", "Sam Okafor"),
         ],
         complete: true,
+        next_shown: None,
+        older_before: Some(at("2026-01-31T00:00:00Z")),
     }
 }
 

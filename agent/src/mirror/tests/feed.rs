@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use carepost_protocol::digest::{Digest, Element};
+use carepost_protocol::wire::pull::Archived;
 
 use super::*;
 
@@ -13,12 +14,14 @@ type Name = (Collection, [u8; 16]);
 pub(super) struct Feed {
     pub(super) epoch: u64,
     pub(super) head: u64,
+    /// Which records have left it.
+    pub(super) archived: Option<Archived>,
     latest: BTreeMap<Name, (u64, Option<String>)>,
 }
 
 impl Feed {
     pub(super) fn new() -> Self {
-        Self { epoch: 1, head: 0, latest: BTreeMap::new() }
+        Self { epoch: 1, head: 0, archived: None, latest: BTreeMap::new() }
     }
 
     /// One with so many patients and records of theirs.
@@ -51,9 +54,29 @@ impl Feed {
         }
     }
 
+    /// The oldest records leave, so many of them; those with an even number have to stay and come again.
+    pub(super) fn archive(&mut self, most: usize) {
+        let records =
+            self.latest.iter().filter(|((of, _), (_, body))| *of == Collection::Records && body.is_some());
+        let mut oldest: Vec<_> = records.map(|(name, (seq, _))| (*seq, *name)).collect();
+        oldest.sort_unstable();
+        oldest.truncate(most);
+        let Some((through, _)) = oldest.last().copied() else { return };
+        for (_, name) in oldest {
+            let document = self.latest.remove(&name).unwrap();
+            if name.1[0].is_multiple_of(2) {
+                self.head += 1;
+                self.latest.insert(name, (self.head, document.1));
+            }
+        }
+        self.head += 1;
+        self.archived = Some(Archived { through, before: Timestamp::from_millis(1) });
+    }
+
     /// The server's past changed: all is numbered anew.
     pub(super) fn raise_epoch(&mut self) {
         self.epoch += 1;
+        self.archived = None;
         self.latest.retain(|_, (_, body)| body.is_some());
         self.head = 0;
         for (seq, _) in self.latest.values_mut() {
@@ -96,6 +119,7 @@ impl Feed {
         }
         pages.push((Page::default(), self.end(self.head)));
         for (_, end) in pages.iter_mut().filter(|(_, end)| end.reaches_head()) {
+            end.archived = self.archived;
             let digests = Collection::ALL.map(|of| (of.name().to_owned(), self.digest(of)));
             end.digests = digests.into_iter().collect();
             end.digests.insert("thoughts".to_owned(), Digest::default());

@@ -12,6 +12,8 @@ enum Step {
     Put(bool, u8),
     /// A document goes.
     Bury(bool, u8),
+    /// So many of the oldest records leave the feed.
+    Archive(usize),
     /// A stream brings so many pages of that size, then breaks.
     Stream(usize, usize),
     /// A late page of an earlier stream.
@@ -29,6 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (any::<bool>(), 1..12_u8).prop_map(|(records, number)| Step::Put(records, number)),
         2 => (any::<bool>(), 1..12_u8).prop_map(|(records, number)| Step::Bury(records, number)),
+        2 => (1..6_usize).prop_map(Step::Archive),
         6 => (1..8_usize, 1..5_usize).prop_map(|(pages, size)| Step::Stream(pages, size)),
         1 => Just(Step::Late),
         2 => (1..12_u8).prop_map(Step::Lose),
@@ -72,6 +75,7 @@ fn run(steps: &[Step]) {
             }
             Step::Bury(true, number) => feed.bury(Collection::Records, *number),
             Step::Bury(false, number) => feed.bury(Collection::Patients, *number),
+            Step::Archive(most) => feed.archive(*most),
             Step::Stream(pages, size) => {
                 let beginning = mirror.beginning().unwrap();
                 for (page, end) in feed.stream(&beginning, *size).into_iter().take(*pages) {

@@ -95,6 +95,7 @@ const TABLES: &[Table] = &[
     Table("enrollments", Owner::Registry, &[Update, Delete], Some(&[Insert, Update, Delete])),
     Table("feeds", Owner::Facility, &[Insert, Update], None),
     Table("documents", Owner::Facility, &[Insert, Delete], None),
+    Table("archive", Owner::Facility, &[Insert, Delete], None),
     Table("marks", Owner::Facility, &[Insert, Delete], None),
     Table("reviews", Owner::Facility, &[Insert, Update], None),
     Table("digests", Owner::Facility, &[Insert, Update], None),

@@ -14,8 +14,8 @@ use super::super::column::{
     count_at, id_at, id_or_none_at, json_at, json_or_none_at, time_at, time_or_none_at, uuid_at, word,
     word_at, word_or_none_at,
 };
-use super::super::enrollment;
 use super::super::{Claim, Device, DevicePatch, NewDevice, View, Waiting};
+use super::super::{budget, enrollment};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 /// How long an expected device may enroll with its token.
@@ -43,7 +43,7 @@ impl OrganizationStore {
             super::facilities::facility(tx, facility)?;
             let of_facility = concat!(device_columns!(), "WHERE facility_id = ?1 ORDER BY name");
             let found = tx.all(of_facility, [facility.as_bytes()], device_row)?;
-            found.into_iter().map(|device| enrollment::mark_clone(tx, device)).collect::<Result<Vec<_>>>()
+            found.into_iter().map(|device| looked_at(tx, device)).collect::<Result<Vec<_>>>()
         });
         let mut found = found.await?;
         found.iter_mut().for_each(|device| self.store.inner.presence.lay_over(device));
@@ -55,7 +55,7 @@ impl OrganizationStore {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn device(&self, id: DeviceId) -> Result<Device> {
-        let found = self.read(move |tx| enrollment::mark_clone(tx, device(tx, id)?)).await?;
+        let found = self.read(move |tx| looked_at(tx, device(tx, id)?)).await?;
         Ok(self.laid_over(found))
     }
 
@@ -278,6 +278,17 @@ pub(super) fn encryption_demanded(tx: &Tx<'_>, facility: FacilityId) -> Result<(
     Ok(())
 }
 
+/// A device with what only shows when somebody looks at it.
+fn looked_at(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
+    let mode = match device.phi_mode {
+        Some(own) => own,
+        None => super::facilities::facility(tx, device.facility_id)?.phi_mode,
+    };
+    let view = View::of(device.device_type, mode);
+    device.documents = tx.within_facility(device.facility_id, |tx| budget::documents(tx, view))?;
+    enrollment::mark_clone(tx, device)
+}
+
 fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     let epoch: Option<i64> = row.get(16)?;
     let cursor = match epoch {
@@ -318,6 +329,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         refetches: count_at(row, 24)?,
         stepped_over,
         no_progress,
+        documents: 0,
         waiting: count_at(row, 13)?,
         cursor,
         reader: word_or_none_at(row, 18)?,

@@ -25,7 +25,7 @@ const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
 macro_rules! facility_columns {
     () => {
         "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
-            created_at, updated_at, require_encryption FROM facilities "
+            created_at, updated_at, require_encryption, record_days FROM facilities "
     };
 }
 
@@ -114,10 +114,12 @@ impl Noted {
                 changed.require_encryption = require;
                 super::devices::encryption_demanded(tx, id)?;
             }
+            changed.record_days = patch.record_days.unwrap_or(changed.record_days);
             changed.updated_at = tx.now();
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
-                    phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9 WHERE id = ?1",
+                    phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9, record_days = ?10
+                    WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,
@@ -128,6 +130,7 @@ impl Noted {
                     word(&changed.phi_mode)?,
                     changed.updated_at.as_millis(),
                     changed.require_encryption,
+                    changed.record_days,
                 ],
             )?;
             publish(tx, &changed)?;
@@ -171,6 +174,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         phone: new.phone.clone(),
         phi_mode: new.phi_mode,
         require_encryption: new.require_encryption,
+        record_days: None,
         created_at: now,
         updated_at: now,
     };
@@ -248,5 +252,6 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         created_at: time_at(row, 8)?,
         updated_at: time_at(row, 9)?,
         require_encryption: row.get(10)?,
+        record_days: row.get(11)?,
     })
 }

@@ -1,5 +1,6 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod archiving;
 mod audited;
 mod backups;
 mod book;

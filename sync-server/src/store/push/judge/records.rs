@@ -8,6 +8,7 @@ use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::Workflow;
 use rusqlite::params;
 
+use super::super::super::archive;
 use super::super::super::column::{count, id_at, json, json_at};
 use super::super::super::engine::Tx;
 use super::super::super::review::{self, About};
@@ -83,10 +84,10 @@ impl Judge {
         })
     }
 
-    /// The record that is corrected. One that the server does not have (yet) may come later, or may have
-    /// been lost with a device: the correction is kept all the same.
+    /// The record that is corrected; one that had left the feed comes back. One that the server does not have
+    /// (yet) may come later, or may have been lost with a device: the correction is kept all the same.
     fn corrected(
-        &self,
+        &mut self,
         tx: &Tx<'_>,
         change: &Change,
         patient: PatientId,
@@ -95,7 +96,11 @@ impl Judge {
         let target = change.record.ok_or_else(|| unknown("it names no record to correct; chart it anew"))?;
         let sql =
             "SELECT patient_id FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL";
-        match tx.first(sql, [target.as_bytes()], |row| id_at::<PatientId>(row, 0))? {
+        let mut about = tx.first(sql, [target.as_bytes()], |row| id_at::<PatientId>(row, 0))?;
+        if about.is_none() {
+            about = archive::bring_back(tx, &mut self.feed, target, patient)?;
+        }
+        match about {
             Some(of) if of == patient => Ok(target),
             Some(_) => Err(unknown("the record that it corrects is about somebody else; chart it anew")),
             None if self.was_refused(tx, target)? => Err(self.missing(tx, target, "")?),

@@ -1,0 +1,145 @@
+//! Older entries: those that have left the mirror. The server is asked for them, by whoever holds the line to
+//! it, and nobody waits for long. What it answers is in memory alone.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::RecordDocument;
+use carepost_protocol::role::{Chart, ReadPatients};
+use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use tokio::sync::{Notify, oneshot};
+
+use super::lock;
+use super::noted::Page;
+use super::view::{Missed, OlderPage, Refused, SessionKey};
+use super::ward::{Ward, storage};
+
+/// How long a page waits for the server.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many questions may wait.
+const QUEUE: usize = 4;
+
+type Answer = Result<OlderRecords, Missed>;
+
+/// The questions that wait for the server, and what it answered last.
+#[derive(Debug, Default)]
+pub(super) struct Older {
+    questions: Mutex<VecDeque<Question>>,
+    asked: Notify,
+    /// The page that was shown last: what is on it can be corrected.
+    shown: Mutex<Vec<RecordDocument>>,
+}
+
+/// A question for the server.
+#[derive(Debug)]
+pub struct Question {
+    /// About whom.
+    pub patient: PatientId,
+    /// After which place; none is the beginning.
+    pub after: Option<OlderPlace>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// An answer to wait for.
+#[derive(Debug)]
+pub struct Asked(Result<oneshot::Receiver<Answer>, Missed>);
+
+impl Question {
+    /// Waits until nobody waits for the answer any more.
+    pub async fn given_up(&mut self) {
+        self.answer.closed().await;
+    }
+
+    /// Answers it.
+    pub fn answer(self, answer: Answer) {
+        // Whoever asked may have gone.
+        drop(self.answer.send(answer));
+    }
+}
+
+impl Asked {
+    /// One that is not even asked.
+    pub(super) const fn not(why: Missed) -> Self {
+        Self(Err(why))
+    }
+
+    /// The server's answer, or why there is none.
+    ///
+    /// # Errors
+    /// See [`Missed`].
+    pub async fn answer(self) -> Answer {
+        match tokio::time::timeout(PATIENCE, self.0?).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Missed::Offline),
+            Err(_) => Err(Missed::TooLate),
+        }
+    }
+}
+
+impl Ward {
+    /// Waits until somebody asks for older entries, and still waits for the answer. One task may.
+    pub async fn until_asked(&self) -> Question {
+        loop {
+            let next = lock(&self.older.questions).pop_front();
+            match next {
+                Some(question) if question.answer.is_closed() => {}
+                Some(question) => return question,
+                None => self.older.asked.notified().await,
+            }
+        }
+    }
+
+    pub(super) fn ask_older(
+        &self,
+        on: &SessionKey,
+        patient: PatientId,
+        after: Option<OlderPlace>,
+    ) -> Result<Asked, Refused> {
+        let page = Page::older(patient);
+        let permit = self.permit::<ReadPatients>(on, &page)?;
+        self.find(&permit, patient, Some(&page))?;
+        let mut questions = lock(&self.older.questions);
+        questions.retain(|question| !question.answer.is_closed());
+        if questions.len() >= QUEUE {
+            return Ok(Asked::not(Missed::TooLate));
+        }
+        let (answer, answered) = oneshot::channel();
+        questions.push_back(Question { patient, after, answer });
+        drop(questions);
+        self.older.asked.notify_one();
+        Ok(Asked(Ok(answered)))
+    }
+
+    /// The page of an answer, for the session that asked: it may have left the screen meanwhile.
+    pub(super) fn older(
+        &self,
+        on: &SessionKey,
+        patient: PatientId,
+        answer: Answer,
+    ) -> Result<OlderPage, Refused> {
+        let page = Page::older(patient);
+        let permit = self.permit::<ReadPatients>(on, &page)?;
+        let resident = self.find(&permit, patient, Some(&page))?;
+        let found = match answer {
+            Ok(found) => found,
+            Err(why) => {
+                return Ok(OlderPage { resident, entries: Vec::new(), next: None, missed: Some(why) });
+            }
+        };
+        let workflows = self.mirror.workflows().map_err(storage)?;
+        let may_chart = self.authorized::<Chart>(on).is_ok();
+        let mut records = found.records;
+        records.retain(|record| record.patient_id == patient);
+        lock(&self.older.shown).clone_from(&records);
+        let entries = self.older_entries(&permit, patient, records, &workflows, may_chart)?;
+        self.note(permit.actor(), &page, true);
+        Ok(OlderPage { resident, entries, next: found.next, missed: None })
+    }
+
+    /// An older record that was shown last.
+    pub(super) fn older_record(&self, id: RecordId) -> Option<RecordDocument> {
+        lock(&self.older.shown).iter().find(|record| record.id == id).cloned()
+    }
+}

@@ -1,0 +1,137 @@
+//! What has left the server's window leaves the mirror, without a tombstone, and both come to the same.
+
+use super::feed::Feed;
+use super::*;
+
+fn records(mirror: &Mirror) -> usize {
+    mirror.records(&permit(FACILITY), PatientId::from_bytes([1; 16]), 1_000).unwrap().len()
+}
+
+fn is_sound(mirror: &Mirror) -> bool {
+    let mut check = mirror.check().unwrap();
+    loop {
+        match mirror.check_on(&mut check, Timestamp::EPOCH).unwrap() {
+            Slice::More | Slice::Read { sound: true, .. } => {}
+            Slice::Read { sound: false, .. } => return false,
+            Slice::Done => return true,
+        }
+    }
+}
+
+#[test]
+fn a_mirror_that_follows_and_one_that_was_away_for_weeks_drop_the_same() {
+    let (followed, away, fresh) = (Kiosk::new(), Kiosk::new(), Kiosk::new());
+    let (follower, late, new) = (followed.open(), away.open(), fresh.open());
+    let mut feed = Feed::of(3, 20);
+    feed.catch_up(&follower);
+    feed.catch_up(&late);
+    assert_eq!(follower.archived_before().unwrap(), None);
+    for round in 0..4 {
+        feed.archive(3);
+        feed.put(Collection::Records, 30 + round, &record(30 + round, 1, 40));
+        feed.catch_up(&follower);
+        feed.assert_equal(&follower);
+    }
+    // 20 and 4 more came; of the 12 oldest, half were put at the end again.
+    assert_eq!((records(&follower), records(&late)), (18, 20));
+    feed.catch_up(&late);
+    feed.catch_up(&new);
+    for mirror in [&follower, &late, &new] {
+        feed.assert_equal(mirror);
+        assert!(is_sound(mirror));
+        assert_eq!(mirror.archived_before().unwrap(), Some(Timestamp::from_millis(1)));
+        assert_eq!(mirror.agreement().unwrap().refetches, 0, "nothing was fetched again");
+    }
+}
+
+#[test]
+fn nothing_goes_before_what_stays_has_come_again() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut feed = Feed::of(1, 10);
+    feed.catch_up(&mirror);
+    feed.archive(6);
+    let pages = feed.stream(&mirror.beginning().unwrap(), 1);
+    for (page, end) in &pages {
+        mirror.apply(page, end).unwrap();
+        assert!(records(&mirror) == 10 || end.reaches_head(), "a record vanishes and comes back");
+    }
+    assert_eq!(records(&mirror), 7);
+    feed.assert_equal(&mirror);
+}
+
+#[test]
+fn an_archiving_during_a_pass_ends_in_the_same_copy() {
+    for half in 1..8 {
+        let kiosk = Kiosk::new();
+        let mirror = kiosk.open();
+        let mut feed = Feed::of(2, 12);
+        feed.catch_up(&mirror);
+        // Something is lost; the collection is fetched again, and breaks off half-way.
+        mirror
+            .writing(|writer| {
+                let sql =
+                    "DELETE FROM documents WHERE collection = 6 AND id = x'05050505050505050505050505050505'";
+                Ok(writer.execute(sql, [])?)
+            })
+            .unwrap();
+        assert!(!is_sound(&mirror));
+        for (page, end) in feed.stream(&mirror.beginning().unwrap(), 2).into_iter().take(half) {
+            mirror.apply(&page, &end).unwrap();
+        }
+        feed.archive(5);
+        feed.catch_up(&mirror);
+        feed.assert_equal(&mirror);
+        assert!(is_sound(&mirror));
+    }
+}
+
+#[test]
+fn a_server_that_was_put_back_to_before_the_archiving_gives_the_records_again() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut feed = Feed::of(2, 12);
+    let mut backup = feed.clone();
+    feed.archive(5);
+    feed.catch_up(&mirror);
+    assert_eq!(records(&mirror), 9);
+    // It says so with a new epoch, or is found out by the digest.
+    let mut silent = backup.clone();
+    silent.put(Collection::Patients, 9, &patient(9, "New here", None));
+    silent.head = feed.head + 1;
+    silent.catch_up(&mirror);
+    silent.assert_equal(&mirror);
+    assert_eq!((records(&mirror), mirror.archived_before().unwrap()), (12, None));
+    backup.raise_epoch();
+    mirror.refetch().unwrap();
+    backup.catch_up(&mirror);
+    backup.assert_equal(&mirror);
+    assert_eq!((records(&mirror), mirror.archived_before().unwrap()), (12, None));
+}
+
+#[test]
+fn an_agent_that_knows_no_window_fetches_its_records_again_and_is_equal() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut feed = Feed::of(2, 12);
+    feed.catch_up(&mirror);
+    feed.archive(5);
+    // As it reads the page: what it does not know is left out.
+    let mut older = feed.clone();
+    older.archived = None;
+    older.catch_up(&mirror);
+    older.assert_equal(&mirror);
+    assert_eq!((records(&mirror), mirror.agreement().unwrap().refetches), (9, 1));
+}
+
+#[test]
+fn archived_records_are_found_without_walking_all() {
+    let kiosk = Kiosk::new();
+    let plan = kiosk.open().reading(|reader| {
+        let sql = format!("EXPLAIN QUERY PLAN {}", schema::DROP_ARCHIVED);
+        Ok(reader.query_row(&sql, [1], |row| row.get::<_, String>(3))?)
+    });
+    let plan = plan.unwrap();
+    assert!(plan.contains("documents_records"), "{plan}");
+    assert_eq!(schema::number(Collection::Records), 6, "as the statement says");
+}

@@ -1,0 +1,51 @@
+//! The window: records that came to the server longer ago are there alone.
+//!
+//! The server says which have left its feed by the last `seq` that did, with the page that reaches the head:
+//! its digests are counted without them. What has to stay was put at the end of the feed again, and so has
+//! come before that page ends. So both sides come to the same, whenever the device was here last and
+//! whatever its clock says.
+
+use carepost_protocol::record::Collection;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::pull::Archived;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::apply::pass_and_element;
+use super::copies::Copy;
+use super::{Mirror, MirrorError, schema, signed};
+
+impl Mirror {
+    /// Before when records have left the mirror, because they are old; none while none has.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn archived_before(&self) -> Result<Option<Timestamp>, MirrorError> {
+        self.reading(|reader| {
+            let mut statement = reader
+                .prepare_cached("SELECT archived_before FROM state WHERE archived_before IS NOT NULL")?;
+            Ok(statement.query_row([], |row| row.get(0)).optional()?.map(Timestamp::from_millis))
+        })
+    }
+}
+
+/// Drops what has left the feed, at its head.
+pub(super) fn drop_archived(
+    connection: &Connection,
+    copies: &mut [Copy],
+    archived: Option<Archived>,
+) -> Result<(), MirrorError> {
+    let before = archived.map(|mark| mark.before.as_millis());
+    connection
+        .prepare_cached("UPDATE state SET archived_before = ?1 WHERE archived_before IS NOT ?1")?
+        .execute([before])?;
+    let Some(mark) = archived else { return Ok(()) };
+    let Some(copy) = copies.iter_mut().find(|copy| copy.collection == Collection::Records) else {
+        return Ok(());
+    };
+    let mut statement = connection.prepare_cached(schema::DROP_ARCHIVED)?;
+    let mut rows = statement.query(params![signed(mark.through)])?;
+    while let Some(row) = rows.next()? {
+        copy.forget(pass_and_element(row)?);
+    }
+    Ok(())
+}

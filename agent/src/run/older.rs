@@ -1,0 +1,36 @@
+//! Asks the server for older entries, one question after another.
+
+use std::sync::Arc;
+
+use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
+use carepost_protocol::wire::problem::ProblemKind;
+
+use crate::desk::{Missed, Ward};
+use crate::upstream::{Upstream, UpstreamError};
+
+/// Answers what the kiosk asks, until it is dropped.
+pub(super) async fn serve(ward: Arc<Ward>, upstream: Upstream) {
+    loop {
+        let mut question = ward.until_asked().await;
+        let (patient, query) = (question.patient, OlderQuery::after(question.after));
+        let answer = tokio::select! {
+            biased;
+            () = question.given_up() => continue,
+            answer = upstream.older_records(patient, &query) => answer,
+        };
+        question.answer(answer.or_else(missed));
+    }
+}
+
+fn missed(fault: UpstreamError) -> Result<OlderRecords, Missed> {
+    // Somebody who was admitted here a moment ago has no older entries there.
+    if fault.problem() == Some(ProblemKind::NotFound) {
+        return Ok(OlderRecords::default());
+    }
+    tracing::warn!(error = %fault, "older entries were not shown");
+    Err(match fault {
+        UpstreamError::Transport(_) => Missed::Offline,
+        UpstreamError::Refused(problem, _) => Missed::NotShown(problem.detail),
+        UpstreamError::Nonsense(_) | UpstreamError::SetUp(_) => Missed::NotShown("call IT".to_owned()),
+    })
+}

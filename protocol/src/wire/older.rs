@@ -1,0 +1,54 @@
+//! `GET /api/v1/sync/patients/{patient_id}/older-records`: what has left the mirror's window.
+//!
+//! A page holds records with all that corrects them, as the device's view shows them; the latest first.
+//! Nothing of it is kept on the device.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::RecordId;
+use crate::record::RecordDocument;
+use crate::time::Timestamp;
+
+/// The query: after which place the page begins; without one it is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OlderQuery {
+    /// When the last record of the page before was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Timestamp>,
+    /// Which it is: several may have been made at one moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_record: Option<RecordId>,
+}
+
+/// A page of older records.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OlderRecords {
+    /// The records, each followed by its corrections.
+    pub records: Vec<RecordDocument>,
+    /// Where the next page begins; none on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<OlderPlace>,
+}
+
+/// A place among a patient's older records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OlderPlace {
+    /// When the record before it was made; one from the future counts as made when it came.
+    pub before: Timestamp,
+    /// Which that is.
+    pub before_record: RecordId,
+}
+
+impl OlderQuery {
+    /// The page that begins there.
+    #[must_use]
+    pub fn after(place: Option<OlderPlace>) -> Self {
+        Self { before: place.map(|it| it.before), before_record: place.map(|it| it.before_record) }
+    }
+
+    /// The place, when both halves of it are given.
+    #[must_use]
+    pub fn place(self) -> Option<OlderPlace> {
+        Some(OlderPlace { before: self.before?, before_record: self.before_record? })
+    }
+}

@@ -1,0 +1,103 @@
+//! Reads what has left the feed.
+
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::{Collection, RecordDocument};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use rusqlite::{Row, params};
+
+use super::StoreError;
+use super::column::{id_at, json_at, time_at};
+use super::engine::Tx;
+use super::view::View;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// How many records a page has, not counting what corrects them.
+const PAGE: usize = 20;
+/// How many corrections of one record it has at most: the latest.
+const CORRECTIONS: usize = 20;
+/// About how many bytes a page holds at most; the record that reaches it is still in it.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct OlderRequest {
+    /// As which view it is sent.
+    pub view: View,
+    /// Whose records.
+    pub patient: PatientId,
+    /// After which place; none is the beginning.
+    pub after: Option<OlderPlace>,
+}
+
+/// The latest of a patient's archived records.
+pub(super) fn latest(tx: &Tx<'_>, patient: PatientId, limit: usize) -> Result<Vec<RecordDocument>> {
+    let of = params![patient.as_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)];
+    tx.all(LATEST, of, |row| json_at(row, 0))
+}
+
+pub(super) const LATEST: &str =
+    "SELECT body FROM archive WHERE patient_id = ?1 ORDER BY made_at DESC, id DESC LIMIT ?2";
+
+/// The records of a patient that begin a thread, from a place on.
+pub(super) const THREADS: &str = "SELECT id, made_at, body FROM archive
+    WHERE patient_id = ?1 AND thread_id = id AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
+
+/// The next page of a patient's archived records, each with what corrects it.
+pub(super) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
+    let whose = [asked.patient.as_bytes()];
+    let known = tx.first("SELECT 1 FROM patients WHERE id = ?1", whose, |row| row.get::<_, i64>(0))?;
+    if known.is_none() || !asked.view.shows(Collection::Records) {
+        return Err(StoreError::NotFound("patient"));
+    }
+    let beginning = OlderPlace {
+        before: Timestamp::from_millis(i64::MAX),
+        before_record: RecordId::from_bytes([0xff; 16]),
+    };
+    let after = asked.after.unwrap_or(beginning);
+    let key = params![
+        asked.patient.as_bytes(),
+        after.before.as_millis(),
+        after.before_record.as_bytes(),
+        i64::try_from(PAGE + 1).unwrap_or(i64::MAX),
+    ];
+    let mut statement = tx.prepare(THREADS)?;
+    let mut rows = statement.query(key)?;
+    let (mut page, mut bytes, mut read) = (OlderRecords::default(), 0, 0);
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        if read >= PAGE || bytes >= PAGE_BYTES {
+            page.next = last;
+            break;
+        }
+        let place = OlderPlace { before: time_at(row, 1)?, before_record: id_at(row, 0)? };
+        last = Some(place);
+        read += 1;
+        bytes += put(asked.view, &mut page, row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?;
+        for body in corrections(tx, place.before_record)? {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            bytes += put(asked.view, &mut page, &body)?;
+        }
+    }
+    Ok(page)
+}
+
+/// Adds a record as the view shows it; says how many bytes it has.
+fn put(view: View, page: &mut OlderRecords, body: &str) -> Result<usize> {
+    let body = view.body(Collection::Records, body)?;
+    let record = serde_json::from_str(&body).map_err(|_| StoreError::Unreadable("archive"))?;
+    page.records.push(record);
+    Ok(body.len())
+}
+
+/// The latest of what corrects a record.
+fn corrections(tx: &Tx<'_>, thread: RecordId) -> Result<Vec<String>> {
+    let most = i64::try_from(CORRECTIONS).unwrap_or(i64::MAX);
+    tx.all(CORRECTIONS_OF, params![thread.as_bytes(), most], |row: &Row<'_>| row.get(0))
+}
+
+pub(super) const CORRECTIONS_OF: &str =
+    "SELECT body FROM archive WHERE thread_id = ?1 AND id <> ?1 ORDER BY made_at DESC, id DESC LIMIT ?2";

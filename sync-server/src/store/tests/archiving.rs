@@ -1,0 +1,389 @@
+//! Records leave the feed when they are old, and what somebody still needs does not.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use carepost_protocol::record::{RecordDocument, ReviewKind};
+use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use carepost_protocol::wire::pull::Archived;
+
+use super::*;
+
+const DAY: i64 = 24 * 3_600;
+
+impl World {
+    /// Archives all that is older than 90 days, in portions of two; says how many portions it took.
+    async fn archive(&self, tenant: &Tenant) -> usize {
+        for portion in 1.. {
+            let job = |tx: &Tx<'_>| archive::archive(tx, 90, 2);
+            if !self.store.write(Reach::Facility(tenant.facility), job).await.unwrap() {
+                return portion;
+            }
+        }
+        0
+    }
+
+    async fn chart(&self, tenant: &Tenant, kiosk: &mut Kiosk) -> RecordId {
+        let at = self.now();
+        let change = kiosk.vitals(tenant, 72, at);
+        self.send(kiosk, change).await
+    }
+
+    async fn correct(&self, tenant: &Tenant, kiosk: &mut Kiosk, record: RecordId) -> RecordId {
+        let change = kiosk.correction(tenant, record, 74, self.now());
+        self.send(kiosk, change).await
+    }
+
+    async fn send(&self, kiosk: &mut Kiosk, change: Change) -> RecordId {
+        let made = change.recorded_at;
+        let receipt = self.push(kiosk, &[change]).await.unwrap();
+        assert_ne!(receipt.verdicts[0].verdict, Verdict::Rejected, "{receipt:?}");
+        kiosk.made(kiosk.sent, made)
+    }
+
+    /// The records of the feed, in its order, and its mark.
+    async fn feed(&self, tenant: &Tenant) -> (Vec<RecordId>, Option<Archived>) {
+        let page = self.store.facility(&tenant.facility).page(after(None, 10_000)).await.unwrap();
+        let text = String::from_utf8(page.lines).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let records = lines.filter(|line| line["collection"] == "records");
+        let ids = records.map(|line| line["id"].as_str().unwrap().parse().unwrap()).collect();
+        (ids, page.end.archived)
+    }
+
+    async fn chart_of(&self, tenant: &Tenant) -> BTreeSet<RecordId> {
+        let store = self.store.facility(&tenant.facility);
+        let records = store.records(&may_read(tenant), tenant.patient, 1_000).await.unwrap();
+        records.into_iter().map(|record| record.id).collect()
+    }
+
+    async fn older(&self, tenant: &Tenant, view: View, after: Option<OlderPlace>) -> OlderRecords {
+        let asked = OlderRequest { view, patient: tenant.patient, after };
+        self.store.facility(&tenant.facility).older_records(asked).await.unwrap()
+    }
+}
+
+fn ids(records: &[RecordDocument]) -> Vec<RecordId> {
+    records.iter().map(|record| record.id).collect()
+}
+
+#[tokio::test]
+async fn old_records_leave_in_portions_and_stay_in_the_chart() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let mut old = Vec::new();
+    for _ in 0..5 {
+        old.push(world.chart(&tenant, &mut kiosk).await);
+    }
+    assert_eq!(world.feed(&tenant).await, (old.clone(), None));
+    world.pass(60 * DAY);
+    let young = world.chart(&tenant, &mut kiosk).await;
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0.len(), 6, "nothing is old yet");
+    world.pass(31 * DAY);
+    let before = world.store.facility(&tenant.facility).page(after(None, 10_000)).await.unwrap().end;
+    assert_eq!(world.archive(&tenant).await, 3);
+    let (records, mark) = world.feed(&tenant).await;
+    assert_eq!(records, [young]);
+    let mark = mark.unwrap();
+    assert_eq!(mark.before, world.now().plus_millis(-90 * DAY * 1_000));
+    // A stream that was at the head is told, though no document moved.
+    let asked = PageRequest { was_at_head: true, ..after(Some(before.cursor), 10) };
+    let told = world.store.facility(&tenant.facility).page(asked).await.unwrap();
+    assert_eq!((documents(&told), told.end.archived), (0, Some(mark)));
+    assert_eq!(told.end.digests.keys().collect::<Vec<_>>(), ["records"]);
+    assert_eq!(told.end.digests["records"].count, 1);
+    let all: BTreeSet<_> = old.iter().copied().chain([young]).collect();
+    assert_eq!(world.chart_of(&tenant).await, all);
+    assert_eq!(world.archive(&tenant).await, 1, "nothing more is old");
+    assert_eq!(world.feed(&tenant).await.1, Some(mark), "and nothing moves");
+}
+
+#[tokio::test]
+async fn no_clock_of_a_device_says_what_is_old() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    for made in ["1970-01-01T00:00:00Z", "2099-12-31T23:59:59Z"] {
+        let change = kiosk.vitals(&tenant, 72, made.parse().unwrap());
+        world.send(&mut kiosk, Change { clock_quality: ClockQuality::Unset, ..change }).await;
+    }
+    // One that was made 99 days ago, on a kiosk that was cut off.
+    world.pass(100 * DAY);
+    let late = kiosk.vitals(&tenant, 72, world.now().plus_millis(-99 * DAY * 1_000));
+    let late = world.send(&mut kiosk, late).await;
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, [late], "it came a moment ago, and is news");
+    world.pass(89 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, [late]);
+    world.pass(2 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, []);
+    // In the chart what is from the future counts as made when it came.
+    let older = world.older(&tenant, View::Full, None).await.records;
+    let years: Vec<_> = older.iter().map(|record| record.recorded_at.to_string()[..4].to_owned()).collect();
+    assert_eq!(years, ["2026", "2099", "1970"]);
+}
+
+#[tokio::test]
+async fn a_time_of_the_server_that_has_not_come_yet_keeps_nothing_for_ever() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.chart(&tenant, &mut kiosk).await;
+    world.pass(10_000 * DAY);
+    world.chart(&tenant, &mut kiosk).await;
+    world.pass(-10_000 * DAY);
+    world.chart(&tenant, &mut kiosk).await;
+    world.pass(91 * DAY);
+    let young = world.chart(&tenant, &mut kiosk).await;
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, [young]);
+}
+
+#[tokio::test]
+async fn a_record_stays_as_long_as_what_corrects_it() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let root = world.chart(&tenant, &mut kiosk).await;
+    world.pass(1);
+    let alone = world.chart(&tenant, &mut kiosk).await;
+    world.pass(50 * DAY);
+    let first = world.correct(&tenant, &mut kiosk, root).await;
+    let second = world.correct(&tenant, &mut kiosk, first).await;
+    world.pass(41 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, [root, first, second], "{alone} went");
+    // From then on it is old when all of it is.
+    world.pass(89 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0.len(), 3);
+    world.pass(2 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, []);
+    let older = world.older(&tenant, View::Full, None).await.records;
+    assert_eq!(ids(&older), [alone, root, second, first], "what corrects comes with what it corrects");
+}
+
+#[tokio::test]
+async fn a_correction_brings_its_record_back_with_all_that_corrects_it() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let root = world.chart(&tenant, &mut kiosk).await;
+    let first = world.correct(&tenant, &mut kiosk, root).await;
+    let alone = world.chart(&tenant, &mut kiosk).await;
+    world.pass(100 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, []);
+    // About somebody else: refused, and nothing moves.
+    let bea = kiosk.admission(&tenant, json!({"name": "Bea"}), world.now());
+    let bea = world.send(&mut kiosk, bea).await;
+    let wrong = Change { patient: Some(bea.into()), ..kiosk.correction(&tenant, alone, 75, world.now()) };
+    let receipt = world.push(&mut kiosk, &[wrong]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Rejected, Some(RejectionCode::UnknownTarget))]);
+    assert_eq!(world.feed(&tenant).await.0, []);
+    let second = kiosk.correction(&tenant, root, 76, world.now());
+    let receipt = world.push(&mut kiosk, &[second]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Merged, None)], "there are two now, side by side");
+    let second = kiosk.made(kiosk.sent, world.now());
+    assert_eq!(world.feed(&tenant).await.0, [root, first, second]);
+    assert_eq!(ids(&world.older(&tenant, View::Full, None).await.records), [alone]);
+    assert_eq!(world.chart_of(&tenant).await.len(), 4);
+    // The review is open: the records that it shows stay, however long that takes.
+    world.pass(400 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, [root, first, second]);
+    let reviews =
+        world.store.facility(&tenant.facility).reviews(&may_read(&tenant), Some(true)).await.unwrap();
+    assert_eq!((reviews[0].kind, &reviews[0].others), (ReviewKind::Amendments, &vec![first, second]));
+    let close = kiosk.decision(&tenant, reviews[0].id, 99, json!({}), world.now());
+    world.send(&mut kiosk, close).await;
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, []);
+}
+
+#[tokio::test]
+async fn a_record_whose_correction_was_refused_waits_for_it() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let record = world.chart(&tenant, &mut kiosk).await;
+    let refused = kiosk.correction(&tenant, record, 5, world.now());
+    let receipt = world.push(&mut kiosk, &[refused]).await.unwrap();
+    assert_eq!(receipt.verdicts[0].verdict, Verdict::Rejected);
+    for _ in 0..3 {
+        world.pass(91 * DAY);
+        world.archive(&tenant).await;
+        assert_eq!(world.feed(&tenant).await.0, [record]);
+    }
+    let again = Change { supersedes: Some(kiosk.sent), ..kiosk.correction(&tenant, record, 75, world.now()) };
+    let corrected = world.send(&mut kiosk, again).await;
+    assert_eq!(world.feed(&tenant).await.0, [record, corrected]);
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, []);
+}
+
+/// What is corrected must never stand in a mirror without its correction: it would look as if it counted.
+#[tokio::test]
+async fn a_correction_that_came_first_does_not_leave_first() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut kiosk, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let root = kiosk.made(1, world.now());
+    let correction = other.correction(&tenant, root, 74, world.now());
+    let correction = world.send(&mut other, correction).await;
+    for _ in 0..3 {
+        world.chart(&tenant, &mut other).await;
+    }
+    assert_eq!(world.chart(&tenant, &mut kiosk).await, root);
+    world.pass(91 * DAY);
+    loop {
+        let job = |tx: &Tx<'_>| archive::archive(tx, 90, 1);
+        let more = world.store.write(Reach::Facility(tenant.facility), job).await.unwrap();
+        let (records, _) = world.feed(&tenant).await;
+        assert!(!records.contains(&root) || records.contains(&correction), "{records:?}");
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(world.feed(&tenant).await.0, [root, correction], "in their order, and for the last time");
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, []);
+}
+
+#[tokio::test]
+async fn a_record_with_a_flood_of_corrections_keeps_no_room() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let root = world.chart(&tenant, &mut kiosk).await;
+    let flood: Vec<_> = (0..60).map(|n| kiosk.correction(&tenant, root, 40 + n, world.now())).collect();
+    world.push(&mut kiosk, &flood).await.unwrap();
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, [], "also with an open review of it");
+    let one = world.correct(&tenant, &mut kiosk, root).await;
+    assert_eq!(world.feed(&tenant).await.0, [one], "and one more does not bring sixty back");
+    let older = world.older(&tenant, View::Full, None).await.records;
+    assert_eq!((older[0].id, older.len()), (root, 21), "the latest of them show");
+}
+
+#[tokio::test]
+async fn a_facility_says_how_long_its_window_is_and_what_left_stays_away() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let first = world.chart(&tenant, &mut kiosk).await;
+    world.pass(10 * DAY);
+    let second = world.chart(&tenant, &mut kiosk).await;
+    world.pass(25 * DAY);
+    let window = |days| FacilityPatch { record_days: Some(days), ..FacilityPatch::default() };
+    let facility = tenant.facility.facility();
+    let changed = registry.noting(event(&world)).update_facility(facility, window(Some(30))).await.unwrap();
+    assert_eq!(changed.record_days, Some(30));
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, [second], "{first} went");
+    registry.noting(event(&world)).update_facility(facility, window(Some(3_650))).await.unwrap();
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, [second]);
+    let changed = registry.noting(event(&world)).update_facility(facility, window(None)).await.unwrap();
+    assert_eq!(changed.record_days, None);
+}
+
+#[tokio::test]
+async fn older_records_come_page_by_page_each_once_and_as_the_view_shows_them() {
+    let world = World::new();
+    let (tenant, other) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let mut charted = Vec::new();
+    for n in 0..45 {
+        // Many are made in one moment.
+        charted.push(world.chart(&tenant, &mut kiosk).await);
+        world.pass(i64::from(n % 7 == 0));
+    }
+    world.pass(91 * DAY);
+    let young = world.chart(&tenant, &mut kiosk).await;
+    world.archive(&tenant).await;
+    for view in [View::Full, View::Minimal, View::Free] {
+        let (mut place, mut seen, mut pages) = (None, Vec::new(), 0);
+        loop {
+            let page = world.older(&tenant, view, place).await;
+            pages += 1;
+            assert!(page.records.len() <= 20);
+            assert!(page.records.iter().all(|record| record.values.is_empty() == (view != View::Full)));
+            seen.extend(ids(&page.records));
+            place = page.next;
+            if place.is_none() {
+                break;
+            }
+        }
+        assert_eq!((pages, seen.len()), (3, 45));
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>(), charted.iter().collect());
+        assert!(!seen.contains(&young), "it is in the mirror");
+    }
+    // Not to a reader of badges, and not about another facility's.
+    let store = world.store.facility(&tenant.facility);
+    for (view, patient) in [(View::BadgeReader, tenant.patient), (View::Full, other.patient)] {
+        let refused = store.older_records(OlderRequest { view, patient, after: None }).await;
+        assert!(matches!(refused, Err(StoreError::NotFound("patient"))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_facility_is_looked_after_once_a_day_when_a_device_is_heard() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.chart(&tenant, &mut kiosk).await;
+    world.pass(91 * DAY);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !world.feed(&tenant).await.0.is_empty() {
+        world.store.facility(&tenant.facility).mirror_began(&kiosk.identity);
+        assert!(Instant::now() < deadline, "it is not archived");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn near_its_budget_a_device_is_warned_of() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.feed(&tenant).await;
+    world.chart(&tenant, &mut kiosk).await;
+    let registry = world.store.organization(&tenant.organization);
+    let held = registry.device(kiosk.identity.device()).await.unwrap().documents;
+    assert_eq!(held, 5, "the facility, a nurse, a form, a resident and a record");
+    assert_eq!(registry.devices(tenant.facility.facility()).await.unwrap()[0].documents, 5);
+    assert_eq!(warning(799, 1_000), None);
+    let words = warning(800, 1_000).unwrap();
+    for part in ["800", "1000", "max_documents", "record-days"] {
+        assert!(words.contains(part), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn archiving_and_reading_what_is_archived_walk_no_table() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    for sql in [archive::OLDEST, older::THREADS, older::CORRECTIONS_OF, older::LATEST] {
+        let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
+        let plan = move |tx: &Tx<'_>| {
+            let mut statement = tx.prepare(explain)?;
+            let nothing = vec![rusqlite::types::Value::Null; statement.parameter_count()];
+            let rows = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3))?;
+            Ok(rows.collect::<rusqlite::Result<Vec<String>>>()?)
+        };
+        for step in world.store.read(Reach::Facility(tenant.facility), plan).await.unwrap() {
+            assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");
+        }
+    }
+}
