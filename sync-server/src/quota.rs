@@ -382,7 +382,7 @@ mod tests {
         send(9_000, 30);
         let refused = quotas.may_send(device(1), 1_000, at(30)).unwrap_err();
         assert_eq!(refused.kind(), Some(ProblemKind::OverQuota));
-        quotas.may_send(device(1), 1_000, at(80)).expect("it goes on as the allowance covers what it sent");
+        quotas.may_send(device(1), 1_000, at(110)).expect("it goes on as the allowance covers what it sent");
         quotas.may_send(device(1), 1_000, at(30 + 12 * 60)).unwrap();
         assert_eq!(quotas.unusual_since(device(1)), None);
         assert!(send(1_001, 30 + 12 * 60), "the next time is told again");

@@ -68,8 +68,8 @@ async fn read_patiently(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<
 fn source<const N: usize>(rest: &[u8]) -> Option<([u8; N], u16)> {
     let (source, rest) = rest.split_first_chunk::<N>()?;
     let (_destination, rest) = rest.split_first_chunk::<N>()?;
-    let (port, _) = rest.split_first_chunk::<2>()?;
-    Some((*source, u16::from_be_bytes(*port)))
+    let (&[high, low, _, _], _) = rest.split_first_chunk::<4>()?;
+    Some((*source, u16::from_be_bytes([high, low])))
 }
 
 #[cfg(test)]
