@@ -139,7 +139,10 @@ async fn two_copies_that_push_are_quarantined_go_on_pushing_and_read_nothing() {
         assert_eq!(kiosk.heartbeat(process).await, json!("QUARANTINED"));
     }
     let noted = server.events(AuditEventType::Device).await;
-    let noted: Vec<_> = noted.iter().filter(|event| event.details.get("what") == Some(&json!("device_quarantined"))).collect();
+    let noted: Vec<_> = noted
+        .iter()
+        .filter(|event| event.details.get("what") == Some(&json!("device_quarantined")))
+        .collect();
     assert_eq!(noted.len(), 1, "once: {noted:?}");
 }
 
