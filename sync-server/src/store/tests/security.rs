@@ -119,8 +119,14 @@ async fn without_its_filter_a_query_still_sees_one_tenant() {
     }
     assert_eq!(count(&world, Reach::Facility(beta.facility), "devices").await, 0);
     assert_eq!(count(&world, Reach::Facility(beta.facility), "patients").await, 1);
-    for view in ["system_users", "system_devices", "system_sessions", "system_organizations", "system_audit"]
-    {
+    for view in [
+        "system_users",
+        "system_devices",
+        "system_sessions",
+        "system_sign_ins",
+        "system_organizations",
+        "system_audit",
+    ] {
         assert_eq!(
             count(&world, Reach::Organization(alpha.organization), view).await,
             0,
