@@ -287,7 +287,7 @@ mod tests {
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
         let sync = SyncView::default();
         let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
-        let cases: [(StatusLine, &[&str]); 16] = [
+        let cases: [(StatusLine, &[&str]); 18] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (

@@ -94,6 +94,7 @@ fn calm() -> StatusLine {
         reviews: 0,
         loading: false,
         differs: Vec::new(),
+        stepped_over: Vec::new(),
         sync: crate::desk::SyncView::default(),
         storage_trouble: None,
         reader: ReaderState::Ready,
