@@ -98,6 +98,8 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
             tx.now().as_millis(),
         ],
     )?;
+    // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
+    // facilities, at the rare word of the organization's own administrator.
     let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))?;
     for facility in facilities {
         tx.within_facility(facility, |tx| {
