@@ -32,9 +32,9 @@ fn exposure(what: Exposed, place: impl std::fmt::Display) -> Exposure {
     Exposure { what, place: place.to_string() }
 }
 
-/// Each file opens with its key, and does not without. One that is not there yet holds nothing.
+/// Each file opens with its key, and does not without. One that is not there yet, or empty, holds nothing.
 fn files(files: [(PathBuf, &FileKey); 2]) -> Vec<Exposure> {
-    let there = files.into_iter().filter(|(path, _)| path.exists());
+    let there = files.into_iter().filter(|(path, _)| fs::metadata(path).is_ok_and(|file| file.len() > 0));
     let measured = there.filter_map(|(path, key)| {
         let what = match (sqlite::opens(&path, Some(key)), sqlite::opens(&path, None)) {
             (Ok(true), Ok(false)) => return None,
@@ -69,7 +69,12 @@ fn is_private(path: &Path) -> std::io::Result<bool> {
     let directory = fs::metadata(path)?;
     let mut owned = true;
     for file in fs::read_dir(path)? {
-        owned &= file?.metadata()?.uid() == directory.uid();
+        match file?.metadata() {
+            Ok(file) => owned &= file.uid() == directory.uid(),
+            // The agent replaces its files while this looks.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(owned && directory.mode() & OTHERS == 0)
 }
