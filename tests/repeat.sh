@@ -4,7 +4,7 @@
 set -eu
 times=$1 busy=${2:-}
 
-built=$(cargo test --locked -p carepost-tests --test it --no-run 2>&1) || { echo "$built"; exit 1; }
+built=$(cargo test --workspace --test it --locked --no-run 2>&1) || { echo "$built"; exit 1; }
 binary=$(echo "$built" | sed -n 's/.*Executable.*(\(.*\))$/\1/p')
 binary=$(realpath "$binary")
 logs=$(dirname "$binary")/../..

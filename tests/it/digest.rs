@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use carepost_agent::identity::{Factors, Vault};
-use carepost_agent::sqlite::{Connected, Durability, FileKey, Opening};
+use carepost_agent::sqlite::{Connected, Durability, FileKey, OpenError, Opening};
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
@@ -25,10 +25,16 @@ impl Mirror {
     }
 
     fn open(&self) -> Result<Connected> {
-        // As many migrations as the file has had: none is left to do.
         let (key, durability) = (&self.key, Durability::ProcessCrash);
-        let opening = Opening { path: &self.path, key, durability, cache_kib: 64, migrations: &[""; 3] };
-        Ok(carepost_agent::sqlite::open(&opening)?)
+        let open = |migrations: &[&str]| {
+            let opening = Opening { path: &self.path, key, durability, cache_kib: 64, migrations };
+            carepost_agent::sqlite::open(&opening)
+        };
+        // As many migrations as the file has had: none is left to do.
+        Ok(match open(&[]) {
+            Err(OpenError::TooNew { found, .. }) => open(&vec![""; found.try_into()?])?,
+            opened => opened?,
+        })
     }
 
     /// Meddles with rows; there have to be some.

@@ -11,6 +11,7 @@ use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::wire::pull::Standing;
 use carepost_tests::children::until;
 use carepost_tests::device::Device;
+use carepost_tests::fixture::residents;
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::items;
@@ -71,17 +72,17 @@ async fn a_kiosk_whose_directory_is_opened_is_sent_nothing_says_why_and_goes_on_
     // Nothing new comes down; what is charted goes up.
     let (name, id) = scene.resident()?;
     let (name, id) = (name.to_owned(), id.to_owned());
-    scene.facility.admit(&carepost_tests::fixture::residents("RT", 1, true)).await?;
+    let newcomer = residents("RT", 2, true).remove(1);
+    scene.facility.admit(std::slice::from_ref(&newcomer)).await?;
     hall.chart(&name, "vitals", &vitals("While it was open")).await?;
     scene.has_notes(&id, &["While it was open".to_owned()]).await?;
-    let newcomer = &carepost_tests::fixture::residents("RT", 1, true)[0].name;
-    assert!(!hall.get("/").await?.words().contains(newcomer), "it came down all the same");
+    assert!(!hall.get("/").await?.words().contains(&newcomer.name), "it came down all the same");
 
     std::fs::set_permissions(&state, Permissions::from_mode(0o700))?;
     hall.sign_in(&olga).await?;
     hall.status_is("must_encrypt", false).await?;
     is_refused(&scene, "hall", false).await?;
-    hall.says(&[newcomer]).await?;
+    hall.says(&[&newcomer.name]).await?;
     Ok(())
 }
 

@@ -45,9 +45,11 @@ enum Verdict {
 pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut findings = vec![mode(config), hardware(config), seal(), page(config)];
+    // Before the state directory is opened, which makes it private where no agent has it open.
+    let encrypted = encryption(config);
     let (found, clock) = state(config, &runtime);
     findings.extend(found);
-    findings.extend(encryption(config));
+    findings.extend(encrypted);
     // A running agent holds the floor: then the device's clock has to do.
     let clock = clock.unwrap_or_else(|| Arc::new(Clock::new(None)));
     let (found, server_time) = runtime.block_on(server(config, &clock));

@@ -32,9 +32,9 @@ fn exposure(what: Exposed, place: impl std::fmt::Display) -> Exposure {
     Exposure { what, place: place.to_string() }
 }
 
-/// Each file opens with its key, and does not without. One that is not there yet holds nothing.
+/// Each file opens with its key, and does not without. One that is not there yet, or empty, holds nothing.
 fn files(files: [(PathBuf, &FileKey); 2]) -> Vec<Exposure> {
-    let there = files.into_iter().filter(|(path, _)| path.exists());
+    let there = files.into_iter().filter(|(path, _)| fs::metadata(path).is_ok_and(|file| file.len() > 0));
     let measured = there.filter_map(|(path, key)| {
         let what = match (sqlite::opens(&path, Some(key)), sqlite::opens(&path, None)) {
             (Ok(true), Ok(false)) => return None,
@@ -69,7 +69,12 @@ fn is_private(path: &Path) -> std::io::Result<bool> {
     let directory = fs::metadata(path)?;
     let mut owned = true;
     for file in fs::read_dir(path)? {
-        owned &= file?.metadata()?.uid() == directory.uid();
+        match file?.metadata() {
+            Ok(file) => owned &= file.uid() == directory.uid(),
+            // The agent replaces its files while this looks.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(owned && directory.mode() & OTHERS == 0)
 }
@@ -148,18 +153,10 @@ mod tests {
             device("etc/machine-id", "0f2c6e1d9b8a4c7e8d5f3a2b1c0d9e8f\n");
             let factors = Factors::read(root.path()).unwrap();
             let vault = Vault::open(&root.path().join("state"), &factors, None).unwrap();
-            for (path, key) in
-                [(vault.mirror_path(), vault.mirror_key()), (vault.outbox_path(), vault.outbox_key())]
-            {
-                let opening = sqlite::Opening {
-                    path: &path,
-                    key,
-                    durability: sqlite::Durability::PowerCut,
-                    cache_kib: 256,
-                    migrations: &["CREATE TABLE notes (text TEXT NOT NULL)"],
-                };
-                drop(sqlite::open(&opening).unwrap());
-            }
+            drop((
+                open(vault.mirror_path(), vault.mirror_key()),
+                open(vault.outbox_path(), vault.outbox_key()),
+            ));
             Self { root, vault }
         }
 
@@ -173,6 +170,17 @@ mod tests {
         }
     }
 
+    fn open(path: PathBuf, key: &FileKey) -> sqlite::Connected {
+        let opening = sqlite::Opening {
+            path: &path,
+            key,
+            durability: sqlite::Durability::PowerCut,
+            cache_kib: 256,
+            migrations: &["CREATE TABLE notes (text TEXT NOT NULL)"],
+        };
+        sqlite::open(&opening).unwrap()
+    }
+
     fn write(root: &Path, path: &str, content: &str) {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -184,16 +192,7 @@ mod tests {
         let device = Device::new();
         assert_eq!(device.exposed(), []);
         // While they are in use, with a log beside them, and when this measuring was the last to close.
-        let key = device.vault.outbox_key().clone();
-        let path = device.vault.outbox_path();
-        let opening = sqlite::Opening {
-            path: &path,
-            key: &key,
-            durability: sqlite::Durability::PowerCut,
-            cache_kib: 256,
-            migrations: &[],
-        };
-        let open = sqlite::open(&opening).unwrap();
+        let open = open(device.vault.outbox_path(), device.vault.outbox_key());
         open.execute("INSERT INTO notes VALUES ('kept')", []).unwrap();
         assert_eq!(device.exposed(), []);
         drop(open);

@@ -119,8 +119,10 @@ impl Vault {
         credential: Option<&Credential>,
     ) -> Result<Self, VaultError> {
         let io = |source| VaultError::Io { path: directory.to_owned(), source };
-        durable::private_directory(directory).map_err(io)?;
+        durable::directory(directory).map_err(io)?;
         let lock = lock(directory)?;
+        // Only now: who merely looks while another agent has it changes nothing.
+        durable::make_private(directory).map_err(io)?;
         Self::unsealed(directory, factors, credential, Some(lock))
     }
 

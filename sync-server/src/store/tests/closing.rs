@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::book::Book;
+use super::security::BASE;
 use super::*;
 
 fn bare(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
-    connection.query_row("SELECT count(*) FROM base_patients", [], |_| Ok(())).unwrap();
+    connection.query_row("SELECT count(*) FROM schema_migrations", [], |_| Ok(())).unwrap();
     connection
 }
 
@@ -20,10 +21,11 @@ impl World {
     }
 
     /// One number out of a copy of the main file, without what lies beside it.
-    fn alone(&self, sql: &str) -> i64 {
+    fn alone(&self, what: &str, table: &str) -> i64 {
         let copy = self.directory.path().join("alone.db");
         std::fs::copy(self.path(), &copy).unwrap();
-        bare(&copy).query_row(sql, [], |row| row.get(0)).unwrap()
+        let sql = format!("SELECT {what} FROM {BASE}{table}");
+        bare(&copy).query_row(&sql, [], |row| row.get(0)).unwrap()
     }
 
     fn open_again(&mut self) {
@@ -44,7 +46,7 @@ async fn the_file_of_a_closed_store_alone_holds_every_committed_row() {
         let new = new_patient(tenant.facility.facility(), &format!("P-{round}"));
         registry.noting(event(&world)).create_patient(new).await.unwrap();
         world.store.close();
-        let held = world.alone("SELECT count(*) FROM base_patients");
+        let held = world.alone("count(*)", "patients");
         assert_eq!(held, i64::try_from(before + round).unwrap(), "round {round}");
         drop(beside);
         world.open_again();
@@ -67,7 +69,7 @@ async fn what_a_command_commits_beside_others_is_in_the_file_when_it_ends() {
         let copying = std::thread::spawn(move || backup(&path, &key(), &ambient, &to));
         world.store.close();
         copying.join().unwrap().unwrap();
-        let durable = world.alone("SELECT durable_n FROM base_chain_heads");
+        let durable = world.alone("durable_n", "chain_heads");
         assert_eq!(durable, i64::try_from(n).unwrap(), "of backup {n}");
         world.open_again();
     }

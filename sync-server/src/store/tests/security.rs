@@ -24,7 +24,7 @@ const VIEWS: &[&str] = &[
 ];
 
 /// The prefix of base tables, written so that the search for it finds only who may name it.
-const BASE: &str = concat!("ba", "se_");
+pub(super) const BASE: &str = concat!("ba", "se_");
 
 async fn refused(world: &World, reach: Reach, sql: String) -> String {
     let sql: &'static str = sql.leak();
