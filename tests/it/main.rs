@@ -35,6 +35,7 @@ mod rollback;
 mod sessions;
 mod simulation;
 mod soak;
+mod stolen;
 mod tidy;
 mod units;
 mod versions;

@@ -82,8 +82,8 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     if line.sync.quarantined {
-        let words = "Two devices claim to be this one. What you chart is still sent, but nothing new arrives \
-                     here. Call IT.";
+        let words = "Somebody has to confirm that this is the right device. What you chart is still sent, but \
+                     nothing new arrives here. Call IT.";
         sentences.push(Sentence::plain(Weight::Trouble, words));
     }
     if let Some(still) = line.sync.still {
@@ -324,7 +324,7 @@ mod tests {
             (
                 StatusLine { sync: SyncView { quarantined: true, ..sync }, ..calm() },
                 &[
-                    "Two devices claim to be this one. What you chart is still sent, but nothing new arrives here. Call IT.",
+                    "Somebody has to confirm that this is the right device. What you chart is still sent, but nothing new arrives here. Call IT.",
                     "Connected. Everything is sent.",
                 ],
             ),

@@ -6,6 +6,7 @@
 
 mod audit;
 mod backup;
+mod carried;
 mod changes;
 mod column;
 mod engine;
