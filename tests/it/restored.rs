@@ -47,7 +47,7 @@ async fn a_restore_brings_nobody_back_who_was_shut_out_since() -> Result<()> {
     // Whoever was signed in is not; what was taken away stays away, at the server and at the kiosks.
     let answer = admin.call(Method::GET, "/api/v1/users", None).await?;
     assert_eq!(answer.status, 401, "{}", answer.text);
-    stolen.says(&["This device was deactivated"]).await?;
+    stolen.says(&["This device is no longer in use"]).await?;
     until("the kiosk to have it from the restored server", PATIENCE, || async {
         hall.tap(&omar.uid).await?;
         let page = hall.get("/").await?.words();

@@ -11,6 +11,7 @@ use carepost_tests::device::Device;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::Nurse;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const NEW_PIN: &str = "730194";
@@ -89,7 +90,10 @@ async fn after_seven_days_the_old_pin_opens_nothing_until_an_administrator_sets_
     hall.link.restore();
     hall.start().await?;
     let path = format!("/api/v1/users/{}/pin", scene.nora.id);
-    scene.facility.organization.admin.put(&path, &json!({"pin": NEW_PIN})).await?;
+    let admin = &scene.facility.organization.admin;
+    let same = admin.call(Method::PUT, &path, Some(&json!({"pin": scene.nora.pin}))).await?;
+    assert_eq!(same.status, 422, "the one that the thief knows: {}", same.text);
+    admin.put(&path, &json!({"pin": NEW_PIN})).await?;
     catches_up(&scene, &hall, "Quin Summer", "04D1D2D3D4D5D6").await?;
     takes_the_new_one_only(&hall, &scene.nora).await
 }

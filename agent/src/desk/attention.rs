@@ -78,9 +78,10 @@ impl Ward {
             at: change.recorded_at,
             author: initials(&author),
             // A PIN's verifier is nobody's to look at.
-            answers: match change.collection {
-                Collection::Users => Vec::new(),
-                _ => in_words(form.as_ref(), &change.fields),
+            answers: if change.collection == Collection::Users {
+                Vec::new()
+            } else {
+                in_words(form.as_ref(), &change.fields)
             },
             why,
             todo,

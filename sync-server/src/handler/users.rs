@@ -245,6 +245,11 @@ pub async fn set_pin(
 ) -> Answer<StatusCode> {
     may_touch(&person, id).await?;
     pin::check(asked.pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
+    let exposed = person.registry()?.exposed_pin(id).await?;
+    let typed = SecretString::from(asked.pin.expose_secret());
+    if exposed.is_some() && app.passwords.verify(typed, exposed).await? {
+        return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
+    }
     let verifier = app.passwords.hash(asked.pin).await?;
     person.noting(note(&person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?;
     Ok(StatusCode::NO_CONTENT)

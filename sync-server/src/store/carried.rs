@@ -286,8 +286,8 @@ impl Registry {
             }
         }
         publish_users(tx, &self.users.keys().copied().map(UserId::from_bytes).collect::<Vec<_>>())?;
-        let facilities = self.facilities.keys().copied().map(FacilityId::from_bytes);
-        facilities.map(|facility| publish_badges(tx, facility)).collect()
+        let mut facilities = self.facilities.keys().copied().map(FacilityId::from_bytes);
+        facilities.try_for_each(|facility| publish_badges(tx, facility))
     }
 }
 

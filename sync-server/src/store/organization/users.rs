@@ -49,6 +49,15 @@ impl OrganizationStore {
     pub async fn user(&self, id: UserId) -> Result<User> {
         self.read(move |tx| user(tx, id)).await
     }
+
+    /// The verifier of a user's PIN, when a thief may know that.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn exposed_pin(&self, id: UserId) -> Result<Option<String>> {
+        let sql = "SELECT pin_verifier FROM users WHERE id = ?1 AND pin_exposed_at IS NOT NULL";
+        self.read(move |tx| Ok(tx.first(sql, [id.as_bytes()], |row| row.get(0))?.flatten())).await
+    }
 }
 
 impl Noted {
