@@ -45,6 +45,21 @@ pub enum DeviceState {
     Revoked,
 }
 
+/// Why a device was deactivated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Deactivation {
+    /// Nobody knows where it is, or somebody has it who should not: what it held counts as known.
+    #[serde(alias = "stolen")]
+    Lost,
+    /// It is out of use, and in hand.
+    #[default]
+    Retired,
+    /// Another stands in its place, and it is in hand.
+    Replaced,
+}
+
 /// A device is online while its last heartbeat is at most this old (S1-29).
 pub const ONLINE_WITHIN: Duration = Duration::from_secs(300);
 

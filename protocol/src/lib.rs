@@ -11,8 +11,9 @@
 //! 6. [`change`]: what a device made, its place in the device's chain, the server's verdict.
 //! 7. [`merge`], [`amend`]: how edits and corrections made side by side come together.
 //! 8. [`digest`]: how two copies are proven equal.
-//! 9. [`audit`]: what is written down about who did what.
-//! 10. [`wire`]: the messages of protocol v1.
+//! 9. [`pin`]: what a PIN must be, and what becomes of one that a thief may know.
+//! 10. [`audit`]: what is written down about who did what.
+//! 11. [`wire`]: the messages of protocol v1.
 
 pub mod amend;
 pub mod audit;
@@ -22,6 +23,7 @@ pub mod digest;
 pub mod facility;
 pub mod id;
 pub mod merge;
+pub mod pin;
 pub mod record;
 pub mod role;
 pub mod time;

@@ -23,7 +23,7 @@ pub const MAX_COUNTED: u64 = 100;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Collection {
-    /// The facility itself: one [`FacilityDocument`].
+    /// The facility itself: one [`FacilityDocument`], and once a device was lost [`BadgeKeysDocument`].
     Facilities,
     /// Staff: [`UserDocument`].
     Users,
@@ -93,6 +93,27 @@ pub struct FacilityDocument {
     pub current_census: u32,
 }
 
+/// The keys that were laid over the facility's first badge key, one for each time that a device with all of
+/// them was lost. It comes before the badges that need it, so that a device always has the keys to those.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadgeKeysDocument {
+    /// [`Self::ID`].
+    pub id: FacilityId,
+    /// The keys, oldest first: 32 bytes in hexadecimal each. Secrets.
+    pub keys: Vec<String>,
+}
+
+impl BadgeKeysDocument {
+    /// No facility has this id.
+    pub const ID: FacilityId = FacilityId::from_bytes(*b"badge keys of it");
+}
+
+impl fmt::Debug for BadgeKeysDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BadgeKeysDocument").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
 /// A member of staff who can sign in on the facility's devices.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserDocument {
@@ -105,6 +126,10 @@ pub struct UserDocument {
     /// The PIN's verifier, an Argon2id PHC string; none until an administrator sets a PIN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin_verifier: Option<String>,
+    /// Since when a thief may know the PIN: it has to be replaced before it opens anything, and opens nothing
+    /// after [`crate::pin::EXPOSED_FOR`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_exposed_at: Option<Timestamp>,
     /// How long an idle session of this user lasts, in minutes (S0-48).
     pub session_timeout_minutes: u32,
     /// Whether the user may sign in at all (S1-73).
@@ -117,6 +142,7 @@ impl fmt::Debug for UserDocument {
             .field("id", &self.id)
             .field("role", &self.role)
             .field("pin_verifier", &self.pin_verifier.as_ref().map(|_| "[secret]"))
+            .field("pin_exposed_at", &self.pin_exposed_at)
             .field("session_timeout_minutes", &self.session_timeout_minutes)
             .field("is_active", &self.is_active)
             .finish_non_exhaustive()
@@ -130,7 +156,8 @@ pub struct BadgeDocument {
     pub id: BadgeId,
     /// Whose it is.
     pub user_id: UserId,
-    /// HMAC-SHA256 of the card's id under the facility's badge key, in hexadecimal.
+    /// HMAC-SHA256 of the card's id under the facility's badge key, in hexadecimal; under each key that was
+    /// laid over that one since, the HMAC of what stood here before.
     pub lookup: String,
     /// Whether it still opens anything; a revoked badge is kept, to be refused by name.
     pub is_active: bool,
@@ -344,6 +371,7 @@ mod tests {
             display_name: "Nina Example".into(),
             role: Role::Rn,
             pin_verifier: Some("$argon2id$invented".into()),
+            pin_exposed_at: None,
             session_timeout_minutes: 30,
             is_active: true,
         };

@@ -106,6 +106,8 @@ pub enum Action {
     Chart,
     /// Read the audit log.
     ReadAudit,
+    /// Choose the own PIN.
+    ChoosePin,
 }
 
 /// What it would be done to: a place in the tree of tenants.
@@ -194,6 +196,13 @@ impl Act for Chart {
     const ACTION: Action = Action::Chart;
 }
 
+/// See [`Action::ChoosePin`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChoosePin {}
+impl Act for ChoosePin {
+    const ACTION: Action = Action::ChoosePin;
+}
+
 /// Asks whether `actor` may do `A` to `resource`.
 ///
 /// # Errors
@@ -258,13 +267,21 @@ pub const fn may(role: Role, action: Action) -> bool {
                 | A::ReadPatients
                 | A::ManagePatients
                 | A::Chart
+                | A::ChoosePin
         ),
         Role::Lpn | Role::MedicalAssistant | Role::Caregiver => matches!(
             action,
-            A::ReadOrganization | A::ReadFacility | A::ReadWorkflows | A::ReadPatients | A::Chart
+            A::ReadOrganization
+                | A::ReadFacility
+                | A::ReadWorkflows
+                | A::ReadPatients
+                | A::Chart
+                | A::ChoosePin
         ),
-        Role::Family => matches!(action, A::ReadOrganization | A::ReadFacility),
-        Role::Auditor => matches!(action, A::ReadOrganization | A::ReadFacility | A::ReadAudit),
+        Role::Family => matches!(action, A::ReadOrganization | A::ReadFacility | A::ChoosePin),
+        Role::Auditor => {
+            matches!(action, A::ReadOrganization | A::ReadFacility | A::ReadAudit | A::ChoosePin)
+        }
     }
 }
 

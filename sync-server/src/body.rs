@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use bytes::BytesMut;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -78,6 +78,17 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
         let mut share = app.quotas.share(Asker::of(request.extensions()));
         let bytes = read(request.into_body(), MAX_JSON, &mut share).await?;
         parse(&bytes).map(Self)
+    }
+}
+
+/// None where nothing was sent.
+impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Refusal> {
+        if !request.headers().contains_key(CONTENT_TYPE) {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
 }
 

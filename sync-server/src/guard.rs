@@ -441,8 +441,8 @@ fn of_state(state: DeviceState) -> Refusal {
         DeviceState::Expected | DeviceState::Pending => unauthenticated(),
         DeviceState::Quarantined => Refusal::new(
             ProblemKind::DeviceQuarantined,
-            "Two copies of this device run. What it charts is taken; an administrator has to release it \
-             before it gets anything.",
+            "Two copies of this device ran, or the server was restored and cannot know this one. What it charts \
+             is taken; an administrator has to release it before it gets anything.",
         ),
         DeviceState::Retiring | DeviceState::Active => {
             Refusal::new(ProblemKind::Forbidden, "This device may not do that in its present state.")

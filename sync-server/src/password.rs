@@ -1,4 +1,4 @@
-//! Passwords and PINs: what is accepted, and Argon2id off the async threads.
+//! Passwords: what is accepted, and Argon2id of them and of PINs off the async threads.
 //!
 //! A hash costs 19 MiB and about 40 ms, so only as many run at once as there are cores, and a
 //! request that cannot get its turn in time is told to come back. Whoever is not signed in waits in the lane
@@ -186,63 +186,9 @@ pub fn check_password(password: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Checks a new PIN: at least six digits, and not one that a thief tries first.
-///
-/// # Errors
-/// What is wrong with it, for whoever chose it.
-pub fn check_pin(pin: &str) -> Result<(), &'static str> {
-    let digits = pin.as_bytes();
-    if !(6..=12).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
-        return Err("a PIN has 6 to 12 digits and nothing else");
-    }
-    if (1..=digits.len() / 2).any(|period| repeats(digits, period)) {
-        return Err("this PIN repeats itself; choose one that is harder to guess");
-    }
-    let mut steps = digits.to_vec();
-    steps.dedup();
-    if counts(&steps, 1) || counts(&steps, 9) {
-        return Err("this PIN counts up or down; choose one that is harder to guess");
-    }
-    Ok(())
-}
-
-/// Whether the digits are one group of `period` digits over and over.
-fn repeats(digits: &[u8], period: usize) -> bool {
-    digits.iter().zip(digits.iter().skip(period)).all(|(early, late)| early == late)
-}
-
-/// Whether each digit is `step` more than the one before, with 0 after 9.
-fn counts(digits: &[u8], step: u8) -> bool {
-    let value = |digit: &u8| digit.saturating_sub(b'0');
-    digits.iter().zip(digits.iter().skip(1)).all(|(a, b)| (value(a) + step) % 10 == value(b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn trivial_pins_are_refused_and_others_are_not() {
-        for bad in [
-            "12345",
-            "123456",
-            "654321",
-            "111111",
-            "121212",
-            "123123",
-            "112233",
-            "890123",
-            "1234567890123",
-            "12345a",
-            "",
-            "１２３４５６",
-        ] {
-            assert!(check_pin(bad).is_err(), "{bad}");
-        }
-        for good in ["482913", "100200", "90210421", "135790"] {
-            assert_eq!(check_pin(good), Ok(()), "{good}");
-        }
-    }
 
     #[test]
     fn short_and_monotonous_passwords_are_refused() {

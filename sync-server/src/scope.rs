@@ -49,6 +49,11 @@ impl OrganizationScope {
         Self { organization, limit: Some(facility) }
     }
 
+    /// The scope in which an operator's command on the server's own machine goes through all organizations.
+    pub(crate) const fn of_operator(organization: OrganizationId) -> Self {
+        Self { organization, limit: None }
+    }
+
     /// The scope in which the store sets up an organization that it has just created.
     pub(crate) const fn of_founding(organization: OrganizationId) -> Self {
         Self { organization, limit: None }

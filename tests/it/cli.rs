@@ -109,7 +109,7 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
     kiosk.says(&["Ada Amberly", "101"]).await?;
 
     let id = device["id"].as_str().context("an id")?;
-    terminal.does(&["device", "deactivate", id]).await?;
+    terminal.does(&["device", "deactivate", id, "--reason", "lost"]).await?;
     let (_, list, _) = terminal.types(&["device", "list", "Riverside"]).await?;
     assert!(list.contains("REVOKED"), "{list}");
     terminal.does(&["sign-out"]).await?;

@@ -8,7 +8,7 @@ use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::items;
 use serde_json::{Value, json};
 
-const CLAIM: &str = "Two devices claim to be this one";
+const CLAIM: &str = "Somebody has to confirm that this is the right device";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_copies_that_both_chart_lose_nothing_and_are_sent_nothing_until_one_is_released() -> Result<()> {

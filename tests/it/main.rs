@@ -44,6 +44,7 @@ mod rollback;
 mod sessions;
 mod simulation;
 mod soak;
+mod stolen;
 mod tidy;
 mod units;
 mod versions;

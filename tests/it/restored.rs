@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use carepost_tests::children::{run, until};
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
-use carepost_tests::world::items;
+use carepost_tests::world::{Nurse, items};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,6 +22,86 @@ async fn a_server_restored_from_a_backup_has_everything_again() -> Result<()> {
     upkeep(&scene, &["restore", "--from", &backup]).await?;
     scene.server.resume().await?;
     is_whole_again(&mut scene, &[&hall, &med], all, "server_restored").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_brings_nobody_back_who_was_shut_out_since() -> Result<()> {
+    let mut scene = Scene::new(2).await?;
+    let omar = scene.facility.nurse("Omar Reyes", "lpn", "371640", "04B1B2C3D4E5F6").await?;
+    let backup = scene.folder.path().join("backup.db").display().to_string();
+    let (hall, stolen) = tokio::try_join!(scene.kiosk("hall"), scene.kiosk("stolen"))?;
+    upkeep(&scene, &["backup", "--to", &backup]).await?;
+    let admin = scene.facility.organization.admin.clone();
+    let device = scene.facility.device("stolen").await?["id"].as_str().context("an id")?.to_owned();
+    admin.post(&format!("/api/v1/devices/{device}/deactivate"), &json!({"reason": "lost"})).await?;
+    admin.put(&format!("/api/v1/users/{}", omar.id), &json!({"is_active": false})).await?;
+    admin.put(&format!("/api/v1/users/{}/pin", scene.nora.id), &json!({"pin": "730194"})).await?;
+    scene.server.pull_the_plug().await?;
+    let said = upkeep(&scene, &["restore", "--from", &backup]).await?;
+    for words in
+        ["user omar.reyes: switched off", "device stolen: now REVOKED", "Everybody has to sign in again"]
+    {
+        assert!(said.contains(words), "no {words:?} in {said}");
+    }
+    scene.server.resume().await?;
+    // Whoever was signed in is not; what was taken away stays away, at the server and at the kiosks.
+    let answer = admin.call(Method::GET, "/api/v1/users", None).await?;
+    assert_eq!(answer.status, 401, "{}", answer.text);
+    stolen.says(&["This device is no longer in use"]).await?;
+    until("the kiosk to have it from the restored server", PATIENCE, || async {
+        hall.tap(&omar.uid).await?;
+        let page = hall.get("/").await?.words();
+        if page.contains("switched off") { Ok(()) } else { bail!("{page}") }
+    })
+    .await?;
+    hall.status_is("link", "ONLINE").await?;
+    let nora = Nurse { pin: "730194".to_owned(), ..scene.nora.clone() };
+    until("Nora at the kiosk", PATIENCE, || async {
+        hall.tap(&nora.uid).await?;
+        let page = hall.get("/").await?.words();
+        if page.contains("Enter your PIN") { Ok(()) } else { bail!("{page}") }
+    })
+    .await?;
+    hall.enter_pin(&nora.pin).await?;
+    hall.says(&[&nora.name, "Lock"]).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_cannot_know_quarantines_the_devices_and_says_what_to_look_at() -> Result<()> {
+    let mut scene = Scene::new(2).await?;
+    let backup = scene.folder.path().join("backup.db").display().to_string();
+    let hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    upkeep(&scene, &["backup", "--to", &backup]).await?;
+    scene.server.pull_the_plug().await?;
+    let state = scene.server.folder.join("state");
+    for file in databases(&state)? {
+        std::fs::remove_file(state.join(&file))?;
+    }
+    let said: Value =
+        serde_json::from_str(&upkeep(&scene, &["restore", "--from", &backup, "--json"]).await?)?;
+    assert_eq!((&said["carried"], &said["replaced"]), (&Value::Null, &Value::Null), "{said}");
+    let unknown = said["unknown"].to_string();
+    for words in ["Device hall", "device release", "user list", "--reason lost"] {
+        assert!(unknown.contains(words), "no {words:?} in {unknown}");
+    }
+    scene.server.resume().await?;
+    // Charting goes on, and nothing is sent to a device that may be anybody's.
+    hall.status_is("quarantined", true).await?;
+    let (name, id) = scene.resident()?;
+    let (name, id) = (name.to_owned(), id.to_owned());
+    hall.chart(&name, "vitals", &vitals("In doubt")).await?;
+    hall.status_is("waiting", 0).await?;
+    scene.signs_in_again().await?;
+    let admin = scene.facility.organization.admin.clone();
+    let device = scene.facility.device("hall").await?;
+    assert_eq!(device["quarantine_reason"], "restored", "{device}");
+    assert!(device["sync_reason"].as_str().is_some_and(|said| said.contains("was restored")), "{device}");
+    let path = format!("/api/v1/devices/{}/release", device["id"].as_str().context("an id")?);
+    admin.post(&path, &json!({})).await?;
+    hall.status_is("quarantined", false).await?;
+    scene.has_notes(&id, &["In doubt".to_owned()]).await?;
+    in_sync(&scene, "hall").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,6 +167,7 @@ async fn is_whole_again(
     mut all: Vec<String>,
     noted: &str,
 ) -> Result<()> {
+    scene.signs_in_again().await?;
     let (name, id) = scene.resident()?;
     is_once(scene, id, &all).await?;
     for (kiosk, note) in kiosks.iter().zip(["Hall goes on", "Med goes on"]) {
@@ -112,7 +194,7 @@ async fn is_whole_again(
     assert!(!what.contains(&&json!("chain_gap")), "the devices had all of it: {what:?}");
     upkeep(scene, &["audit", "verify", "--json"]).await?;
     scene.server.stop().await?;
-    upkeep(scene, &["audit", "verify", "--json"]).await
+    upkeep(scene, &["audit", "verify", "--json"]).await.map(drop)
 }
 
 async fn is_once(scene: &Scene, resident: &str, all: &[String]) -> Result<()> {
@@ -134,14 +216,14 @@ async fn in_sync(scene: &Scene, device: &str) -> Result<()> {
 }
 
 /// Runs a command of the server's own machine; it must succeed.
-async fn upkeep(scene: &Scene, words: &[&str]) -> Result<()> {
+async fn upkeep(scene: &Scene, words: &[&str]) -> Result<String> {
     let config = scene.server.config().display().to_string();
     let all: Vec<&str> = ["--config", &config].into_iter().chain(words.iter().copied()).collect();
     let (code, out, error) = run("carepost-server", &all, &[]).await?;
     if code != 0 {
         bail!("{words:?} ended with {code}: {out}{error}; the server's log:\n{}", scene.server.log());
     }
-    Ok(())
+    Ok(out)
 }
 
 /// The database's files in a folder: itself, and its log if there is one.

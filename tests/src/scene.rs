@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::children::until;
 use crate::fixture::residents;
 use crate::kiosk::{Badges, Kiosk, PATIENCE};
-use crate::world::{Facility, Nurse, Server};
+use crate::world::{Facility, Nurse, PASSWORD, Server};
 
 /// A server with one facility, its residents and a nurse.
 #[derive(Debug)]
@@ -51,6 +51,16 @@ impl Scene {
         let ids = facility.admit(&people).await?;
         let residents = people.into_iter().map(|person| person.name).zip(ids).collect();
         Ok(Self { folder, server, facility, nora, residents })
+    }
+
+    /// The administrator's session has ended, and is begun again.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn signs_in_again(&mut self) -> Result<()> {
+        let organization = &mut self.facility.organization;
+        organization.admin = self.server.api()?.sign_in(Some(&organization.slug), "admin", PASSWORD).await?;
+        Ok(())
     }
 
     /// The first resident's name and id.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::role::Role;
+use carepost_protocol::time::Timestamp;
 
 use super::guard::Throttle;
+use super::renewal::NewPin;
 use super::taps::{CardKey, Presented};
 
 /// How long things last at this screen.
@@ -60,6 +62,8 @@ pub struct Member {
     pub session_timeout: Duration,
     /// Which PIN she has; none before an administrator set the first.
     pub pin: Option<PinMark>,
+    /// Since when a thief may know it.
+    pub pin_exposed: Option<Timestamp>,
 }
 
 /// Tells one PIN verifier from another, so that a replaced PIN ends the grace period of the old one.
@@ -91,7 +95,8 @@ pub enum SessionEvent {
     /// The badge left the reader. Not to be sent when the reader itself vanishes: a badge that lay on
     /// it may lie there still when it comes back.
     BadgeRemoved,
-    /// A PIN was typed: the machine asks for its check with [`SessionEffect::CheckPin`].
+    /// A PIN was typed: the machine asks for its check with [`SessionEffect::CheckPin`], or, where it is a new
+    /// one, with [`SessionEffect::CheckNewPin`] and [`SessionEffect::KeepNewPin`].
     PinEntered,
     /// The check that [`SessionEffect::CheckPin`] asked for is done.
     PinChecked {
@@ -103,6 +108,15 @@ pub enum SessionEvent {
         correct: bool,
         /// Her persisted failure counter before this check.
         throttle: Throttle,
+    },
+    /// What [`SessionEffect::CheckNewPin`] or [`SessionEffect::KeepNewPin`] asked for is done.
+    NewPinChecked {
+        /// Which check.
+        attempt: u64,
+        /// Whose PIN.
+        user: UserId,
+        /// What became of it.
+        outcome: NewPin,
     },
     /// The PIN pad was dismissed.
     PinCancelled,
@@ -135,6 +149,21 @@ pub enum SessionEffect {
     /// Check the PIN that was typed against the user's verifier, and answer with
     /// [`SessionEvent::PinChecked`].
     CheckPin {
+        /// Which check.
+        attempt: u64,
+        /// Whose PIN.
+        user: UserId,
+    },
+    /// Check whether the PIN that was typed may be the user's new one, and answer with
+    /// [`SessionEvent::NewPinChecked`].
+    CheckNewPin {
+        /// Which check.
+        attempt: u64,
+        /// Whose PIN.
+        user: UserId,
+    },
+    /// Check that the PIN that was typed is that new one again, make it durable, and answer likewise.
+    KeepNewPin {
         /// Which check.
         attempt: u64,
         /// Whose PIN.
@@ -238,6 +267,12 @@ reasons! {
     StillLoading = "still_loading";
     /// The user has no PIN yet.
     NoPin = "no_pin";
+    /// A thief may know the PIN that was given: another is asked for.
+    PinExposed = "pin_exposed";
+    /// The same for too long: it opens nothing any more.
+    PinExpired = "pin_expired";
+    /// Signed in with badge, PIN, and a new PIN in its place.
+    NewPin = "new_pin";
     /// Another PIN was being checked.
     PinBeingChecked = "pin_being_checked";
     /// The user is locked out.

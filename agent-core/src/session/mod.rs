@@ -12,12 +12,16 @@
 //!   clocks that count them, and [`DEVICE_PAUSE`] for guessing across users. A lock-out blocks signing in, not a session that is open.
 //! - The user's own badge on her open screen locks it with a few seconds to undo; on her locked screen
 //!   it resumes. Another's badge takes over: the first session ends when the second opens, not before.
+//! - A PIN that a thief may know (a device that held it was lost) signs nobody in: once it was given, another
+//!   has to be chosen, at once and twice. After seven days it does not even do that, and an administrator has
+//!   to set one. Sessions that are open go on; counters of wrong PINs stay as they are.
 //! - A refused tap changes nothing on the screen but the notice: it can neither lock out nor sign out
 //!   whoever is charting.
 //! - Idle times run on monotonic time, so that a clock jump neither locks a screen nor keeps it open.
 
 mod event;
 mod guard;
+mod renewal;
 mod taps;
 #[cfg(test)]
 mod tests;
@@ -34,9 +38,10 @@ use carepost_protocol::time::Timestamp;
 pub use event::{AuditNote, Feedback, Member, PinMark, Reason, SessionEffect, SessionEvent, SessionPolicy};
 use guard::PinGuard;
 pub use guard::{DEVICE_FAILURES, DEVICE_PAUSE, DEVICE_WINDOW, Throttle};
-use taps::Taps;
+pub use renewal::NewPin;
+use taps::{Asks, Taps};
 pub use taps::{CardKey, Presented};
-pub use view::{Notice, SessionView};
+pub use view::{Asked, Notice, SessionView};
 
 /// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +107,7 @@ impl Session {
 #[derive(Debug)]
 struct PinPad {
     attempt: u64,
+    asks: Asks,
     member: Member,
     failures: u32,
     touched: Duration,
@@ -158,6 +164,12 @@ impl SessionMachine {
                 if self.checking == Some((attempt, user)) {
                     self.checking = None;
                     self.pin_checked((attempt, user), correct, &throttle, at, &mut out);
+                }
+            }
+            SessionEvent::NewPinChecked { attempt, user, outcome } => {
+                if self.checking == Some((attempt, user)) {
+                    self.checking = None;
+                    self.new_pin_checked((attempt, user), outcome, at, &mut out);
                 }
             }
             SessionEvent::PinCancelled => self.close_pad(Reason::PinCancelled, &mut out),
@@ -336,7 +348,9 @@ impl SessionMachine {
         }
         let asked = match &mut self.screen {
             Screen::PinPad { pad, .. } if pad.member.user == member.user => {
-                let replaced = pad.member.pin != member.pin;
+                // While her new PIN is made, it is what came back.
+                let hers = !matches!(pad.asks, Asks::Pin) && self.checking.is_some();
+                let replaced = pad.member.pin != member.pin && !hers;
                 pad.member = member.clone();
                 replaced
             }
@@ -393,7 +407,7 @@ impl SessionMachine {
     fn admit(
         &mut self,
         member: Member,
-        behind: Option<Session>,
+        (behind, id): (Option<Session>, SessionId),
         reason: Reason,
         at: Moment,
         out: &mut Effects,
@@ -406,7 +420,7 @@ impl SessionMachine {
             Some(other) => ended_session(&other, Reason::TapOver, out),
             None => {}
         }
-        let (id, user) = (SessionId::new(at.now, at.random), member.user);
+        let user = member.user;
         self.notice = None;
         self.screen = Screen::Open(Session { id, member, touched: at.monotonic, warned: false });
         out.push(SessionEffect::SessionOpened { session: id, user });

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEventType;
-use carepost_protocol::id::UserId;
+use carepost_protocol::id::{SessionId, UserId};
+use carepost_protocol::pin;
 
 use super::guard::Throttle;
 use super::{
@@ -14,6 +15,17 @@ use super::{
 /// Tells one card from another within one run of the agent, without saying which card it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CardKey(pub u64);
+
+/// What a PIN pad asks for; a new PIN under the session that opens, or goes on, once it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// The PIN.
+    Pin,
+    /// A new one.
+    New(SessionId),
+    /// The new one once more.
+    Repeat(SessionId),
+}
 
 /// Whose badge was presented, as the mirror knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,10 +157,11 @@ impl SessionMachine {
         audit(out, AuditEventType::Badge, true, Some(user), None, Reason::Presented);
         let behind = self.stand_aside(out);
         if self.in_grace(&member, at.monotonic) {
-            self.admit(member, behind, Reason::BadgeInGrace, at, out);
+            self.admit(member, (behind, SessionId::new(at.now, at.random)), Reason::BadgeInGrace, at, out);
         } else {
             let failures = if throttle.locked_until.is_some() { 0 } else { throttle.failures };
-            let pad = PinPad { attempt: self.next_attempt(), member, failures, touched: at.monotonic };
+            let (attempt, touched) = (self.next_attempt(), at.monotonic);
+            let pad = PinPad { attempt, asks: Asks::Pin, member, failures, touched };
             self.notice = None;
             self.screen = Screen::PinPad { pad, behind };
         }
@@ -163,6 +176,9 @@ impl SessionMachine {
         if member.pin.is_none() {
             return Some((Notice::NoPin, Reason::NoPin));
         }
+        if is_expired(member, at) {
+            return Some((Notice::PinExpired, Reason::PinExpired));
+        }
         if self.in_grace(member, at.monotonic) {
             return None;
         }
@@ -170,13 +186,22 @@ impl SessionMachine {
         Some((Notice::DevicePaused { until: at.now.after(rest) }, Reason::DevicePaused))
     }
 
-    fn in_grace(&self, member: &Member, monotonic: Duration) -> bool {
-        self.grace
-            .get(&member.user)
-            .is_some_and(|(mark, until)| Some(*mark) == member.pin && monotonic < *until)
+    pub(super) fn begin_grace(&mut self, member: &Member, monotonic: Duration) {
+        if let Some(mark) = member.pin {
+            self.grace.insert(member.user, (mark, monotonic.saturating_add(self.policy.pin_grace)));
+        }
     }
 
-    fn next_attempt(&mut self) -> u64 {
+    fn in_grace(&self, member: &Member, monotonic: Duration) -> bool {
+        let exposed = member.pin_exposed.is_some();
+        !exposed
+            && self
+                .grace
+                .get(&member.user)
+                .is_some_and(|(mark, until)| Some(*mark) == member.pin && monotonic < *until)
+    }
+
+    pub(super) fn next_attempt(&mut self) -> u64 {
         self.attempts = self.attempts.saturating_add(1);
         self.attempts
     }
@@ -211,9 +236,14 @@ impl SessionMachine {
 
     pub(super) fn pin_entered(&mut self, monotonic: Duration, out: &mut Effects) {
         let Some((attempt, user)) = self.pin_attempt() else { return };
+        let Screen::PinPad { pad, .. } = &self.screen else { return };
+        out.push(match pad.asks {
+            Asks::Pin => SessionEffect::CheckPin { attempt, user },
+            Asks::New(_) => SessionEffect::CheckNewPin { attempt, user },
+            Asks::Repeat(_) => SessionEffect::KeepNewPin { attempt, user },
+        });
         self.touched(monotonic);
         self.checking = Some((attempt, user));
-        out.push(SessionEffect::CheckPin { attempt, user });
     }
 
     /// A wrong PIN counts even when its pad has gone, or else dismissing the pad would make guessing
@@ -240,11 +270,16 @@ impl SessionMachine {
         if *throttle != Throttle::default() {
             out.push(SessionEffect::KeepThrottle { user, throttle: Throttle::default() });
         }
-        if let Some(mark) = pad.member.pin {
-            let until = at.monotonic.saturating_add(self.policy.pin_grace);
-            self.grace.insert(user, (mark, until));
+        if is_expired(&pad.member, at) {
+            self.screen = Screen::Locked { behind };
+            self.show(Notice::PinExpired, at.monotonic);
+            return audit(out, AuditEventType::Login, false, Some(user), None, Reason::PinExpired);
         }
-        self.admit(pad.member, behind, Reason::BadgeAndPin, at, out);
+        if pad.member.pin_exposed.is_some() {
+            return self.ask_for_new(pad, behind, at, out);
+        }
+        self.begin_grace(&pad.member, at.monotonic);
+        self.admit(pad.member, (behind, SessionId::new(at.now, at.random)), Reason::BadgeAndPin, at, out);
     }
 
     fn wrong_pin(&mut self, attempt: u64, user: UserId, throttle: &Throttle, at: Moment, out: &mut Effects) {
@@ -276,7 +311,7 @@ impl SessionMachine {
     }
 
     /// Takes the PIN pad of that attempt off the screen, if it is still there.
-    fn take_pad(&mut self, attempt: u64) -> Option<(PinPad, Option<Session>)> {
+    pub(super) fn take_pad(&mut self, attempt: u64) -> Option<(PinPad, Option<Session>)> {
         match self.take_screen() {
             Screen::PinPad { pad, behind } if pad.attempt == attempt => Some((pad, behind)),
             other @ (Screen::PinPad { .. }
@@ -309,4 +344,8 @@ impl SessionMachine {
             }
         }
     }
+}
+
+fn is_expired(member: &Member, at: Moment) -> bool {
+    member.pin_exposed.is_some_and(|exposed| pin::is_expired(exposed, at.now))
 }

@@ -1,6 +1,7 @@
 //! Stories at one kiosk. A story's clock is in seconds; wall time starts at 9:00 and can be set apart.
 
 mod invariants;
+mod renewal;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ fn member(who: u8, name: &str) -> Member {
         role: Role::Rn,
         session_timeout: secs(30 * 60),
         pin: Some(PinMark::of(&format!("verifier of {name}"))),
+        pin_exposed: None,
     }
 }
 
@@ -74,7 +76,10 @@ impl Kiosk {
             if let SessionEffect::KeepThrottle { user, throttle } = effect {
                 self.throttles.insert(*user, *throttle);
             }
-            if let SessionEffect::CheckPin { attempt, user } = effect {
+            if let SessionEffect::CheckPin { attempt, user }
+            | SessionEffect::CheckNewPin { attempt, user }
+            | SessionEffect::KeepNewPin { attempt, user } = effect
+            {
                 self.checking = Some((*attempt, *user));
             }
         }
@@ -146,6 +151,8 @@ fn check(effects: &[SessionEffect], expected: &str) {
                 format!("keep({},{})", throttle.failures, throttle.locked_until.is_some())
             }
             SessionEffect::CheckPin { .. } => "check".into(),
+            SessionEffect::CheckNewPin { .. } => "fit".into(),
+            SessionEffect::KeepNewPin { .. } => "keep".into(),
             SessionEffect::ParkDraft { user } => format!("park{}", user.as_bytes()[0]),
             SessionEffect::SessionOpened { user, .. } => format!("open{}", user.as_bytes()[0]),
             SessionEffect::SessionResumed { user, .. } => format!("resume{}", user.as_bytes()[0]),
@@ -209,6 +216,7 @@ fn badges_that_open_nothing_are_answered_and_written_down() {
         (Presented::Unreadable, Notice::Unreadable, "unreadable_badge"),
         (Presented::LyingThere, Notice::LeftOnReader, "unreadable_badge"),
         (Presented::Known(Member { pin: None, ..ada() }), Notice::NoPin, "no_pin"),
+        (Presented::Known(renewal::exposed(NINE - 8 * 24 * 3_600_000)), Notice::PinExpired, "pin_expired"),
     ] {
         let mut kiosk = Kiosk::new();
         check(&kiosk.tap(badge.clone()), &format!("-{reason} deny"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use carepost_protocol::id::SessionId;
 use carepost_protocol::time::Timestamp;
 
+use super::taps::Asks;
 use super::{Member, Screen, SessionMachine};
 
 /// How long a notice stays.
@@ -29,6 +30,8 @@ pub enum SessionView {
     PinPad {
         /// Whose.
         display_name: String,
+        /// Which PIN.
+        asked: Asked,
         /// How many wrong PINs are left before the lock-out.
         tries_left: u32,
         /// Whether a typed PIN is being checked.
@@ -51,6 +54,17 @@ pub enum SessionView {
     },
 }
 
+/// Which PIN a pad asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The one she has.
+    Pin,
+    /// A new one, because a thief may know the one she has.
+    New,
+    /// The new one once more.
+    Repeat,
+}
+
 /// What the screen says to a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
@@ -70,6 +84,10 @@ pub enum Notice {
     StillLoading,
     /// An administrator must set a first PIN.
     NoPin,
+    /// A thief has known the PIN for too long; an administrator must set another.
+    PinExpired,
+    /// That cannot be her new PIN, for this reason.
+    NotANewPin(&'static str),
     /// A PIN is being checked; tap again in a moment.
     Busy,
     /// The PIN was wrong.
@@ -108,6 +126,11 @@ impl SessionMachine {
             }
             Screen::PinPad { pad, .. } => SessionView::PinPad {
                 display_name: pad.member.display_name.clone(),
+                asked: match pad.asks {
+                    Asks::Pin => Asked::Pin,
+                    Asks::New(_) => Asked::New,
+                    Asks::Repeat(_) => Asked::Repeat,
+                },
                 tries_left: self.guard.tries_left(pad.failures),
                 checking: self.checking.is_some(),
                 notice,

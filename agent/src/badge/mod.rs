@@ -17,7 +17,7 @@ mod uid;
 
 use carepost_protocol::wire::heartbeat::ReaderState;
 
-pub use uid::{NotAUid, Uid, lookup};
+pub use uid::{NotAUid, Uid, key_of, layered, lookup};
 
 /// How many events may wait for the agent's loop.
 pub const QUEUE: usize = 32;

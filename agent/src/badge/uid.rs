@@ -76,8 +76,37 @@ pub fn lookup(badge_key: &[u8; 32], uid: &Uid) -> String {
     for byte in uid.0.iter() {
         text.push_str(hex_pair(*byte, b'A').as_str());
     }
-    let key = hmac::Key::new(hmac::HMAC_SHA256, badge_key);
-    hmac::sign(&key, text.as_bytes()).as_ref().iter().map(|byte| hex_pair(*byte, b'a')).collect()
+    keyed(badge_key, text.as_bytes())
+}
+
+/// Under what else the badge may be stored: each key that was laid over the badge key hashes what the ones
+/// before it came to. The last comes first, and what is no key ends them.
+pub fn layered(lookup: &str, keys: &[String]) -> Vec<String> {
+    let mut lookups = vec![lookup.to_owned()];
+    for key in keys {
+        let (Some(key), Some(under)) = (key_of(key), lookups.last()) else { break };
+        let over = keyed(&key, under.as_bytes());
+        lookups.push(over);
+    }
+    lookups.reverse();
+    lookups
+}
+
+/// A badge key out of 64 hex digits.
+pub fn key_of(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    if text.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(key)
+}
+
+fn keyed(key: &[u8; 32], text: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    hmac::sign(&key, text).as_ref().iter().map(|byte| hex_pair(*byte, b'a')).collect()
 }
 
 fn hex_pair(byte: u8, ten: u8) -> String {
@@ -109,6 +138,19 @@ mod tests {
         let uid = Uid::from_hex("04a1b2c3d4e5f6").unwrap();
         assert_eq!(lookup(&key, &uid), "351db75d1aa67d43b7f687dab4d9276c4eea88078ee6b2ef174c86cb1ece1915");
         assert_ne!(lookup(&[0; 32], &uid), lookup(&key, &uid));
+    }
+
+    #[test]
+    fn keys_laid_over_the_first_hash_what_it_came_to() {
+        let key: [u8; 32] = std::array::from_fn(|index| index as u8);
+        let first = lookup(&key, &Uid::from_hex("04a1b2c3d4e5f6").unwrap());
+        // python3: hmac.new(bytes([7] * 32), first.encode(), "sha256").hexdigest()
+        let over = "0241a1617598efe8e78af1f85c43b098c311a5df544aac3b989202a679f13ca7";
+        assert_eq!(layered(&first, &[]), [first.as_str()]);
+        assert_eq!(layered(&first, &["07".repeat(32)]), [over, first.as_str()]);
+        let twice = layered(&first, &["07".repeat(32), "08".repeat(32)]);
+        assert_eq!(twice[1..], [over.to_owned(), first.clone()]);
+        assert_eq!(layered(&first, &["07".repeat(31), "08".repeat(32)]), [first], "half a key is none");
     }
 
     #[test]

@@ -77,7 +77,12 @@ impl Ward {
             resident,
             at: change.recorded_at,
             author: initials(&author),
-            answers: in_words(form.as_ref(), &change.fields),
+            // A PIN's verifier is nobody's to look at.
+            answers: if change.collection == Collection::Users {
+                Vec::new()
+            } else {
+                in_words(form.as_ref(), &change.fields)
+            },
             why,
             todo,
         })
@@ -106,6 +111,7 @@ fn what(refused: &RefusedChange, workflows: &[Workflow]) -> String {
     match (change.collection, change.kind) {
         (Collection::Patients, ChangeKind::Create) => "Admission".to_owned(),
         (Collection::Patients, _) => "Edit of a resident".to_owned(),
+        (Collection::Users, _) => "New PIN".to_owned(),
         (Collection::Reviews, _) => "Decision about what needs a look".to_owned(),
         (_, ChangeKind::Amend) => format!("Correction of {label}"),
         (_, _) => label,

@@ -11,6 +11,7 @@ mod copied;
 mod entries;
 mod noted;
 mod older;
+mod renewal;
 mod residents;
 mod reviews;
 mod sheet;
@@ -233,7 +234,7 @@ impl Desk {
         self.on_ward(Ward::touched);
     }
 
-    /// A PIN was typed for that attempt. Takes as long as its check: about 40 ms.
+    /// A PIN was typed for that attempt, the own or a new one. Takes as long as its check: about 40 ms.
     #[allow(clippy::needless_pass_by_value)] // a PIN is not kept by whoever asked
     pub fn enter_pin(&self, attempt: u64, pin: secrecy::SecretString) {
         if let Some(ward) = self.ward() {

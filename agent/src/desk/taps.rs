@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
 use carepost_agent_core::session::{
-    AuditNote, CardKey, Feedback as Answer, Member, PinMark, Presented, SessionEffect, SessionEvent, Throttle,
+    Asked, AuditNote, CardKey, Feedback as Answer, Member, PinMark, Presented, SessionEffect, SessionEvent,
+    Throttle,
 };
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
@@ -71,12 +72,13 @@ impl Ward {
         // Asked first: a page that arrives in between only adds.
         let unknown =
             if self.is_loaded(Collection::Badges) { Presented::Unknown } else { Presented::StillLoading };
-        let Ok(Some(badge)) = self.mirror.badge(lookup) else { return unknown };
+        let known = self.mirror.badge(|keys| badge::layered(lookup, keys));
+        let Ok(Some(badge)) = known else { return unknown };
         let user = badge.user_id;
         if !badge.is_active {
             return Presented::Revoked { user };
         }
-        match self.mirror.user(user) {
+        match self.staff(user) {
             Ok(Some(document)) if document.is_active => Presented::Known(member(&document)),
             Ok(Some(_)) => Presented::Inactive { user },
             Ok(None) | Err(_) => unknown,
@@ -115,8 +117,16 @@ impl Ward {
     }
 
     pub(super) fn check_pin(&self, attempt: u64, pin: &SecretString) {
-        let Some(user) = lock(&self.checks).take() else { return };
-        let verifier = self.mirror.user(user).ok().flatten().and_then(|user| user.pin_verifier);
+        let Some((user, asked)) = lock(&self.checks).take() else { return };
+        match asked {
+            Asked::Pin => self.check_own_pin(attempt, user, pin),
+            Asked::New => self.check_new_pin(attempt, user, pin),
+            Asked::Repeat => self.keep_new_pin(attempt, user, pin),
+        }
+    }
+
+    fn check_own_pin(&self, attempt: u64, user: UserId, pin: &SecretString) {
+        let verifier = self.staff(user).ok().flatten().and_then(|user| user.pin_verifier);
         let correct = verifier.is_some_and(|verifier| is_pin(&verifier, pin));
         let throttle = self.throttle(user);
         self.session_on(SessionEvent::PinChecked { attempt, user, correct, throttle });
@@ -166,7 +176,7 @@ impl Ward {
     pub fn members_changed(&self) {
         let people = lock(&self.session).people();
         for user in people {
-            match self.mirror.user(user) {
+            match self.staff(user) {
                 Ok(Some(document)) if document.is_active => {
                     self.session_on(SessionEvent::MemberChanged(member(&document)));
                 }
@@ -191,7 +201,9 @@ impl Ward {
         for effect in effects {
             match effect {
                 SessionEffect::KeepThrottle { user, throttle } => self.keep_throttle(user, throttle),
-                SessionEffect::CheckPin { user, .. } => *lock(&self.checks) = Some(user),
+                SessionEffect::CheckPin { user, .. } => *lock(&self.checks) = Some((user, Asked::Pin)),
+                SessionEffect::CheckNewPin { user, .. } => *lock(&self.checks) = Some((user, Asked::New)),
+                SessionEffect::KeepNewPin { user, .. } => *lock(&self.checks) = Some((user, Asked::Repeat)),
                 SessionEffect::ScreenLocked { .. } | SessionEffect::SessionEnded { .. } => self.form_locked(),
                 SessionEffect::Audit(note) => audit.push(self.noted(note, tap)),
                 SessionEffect::Feedback(answer) => {
@@ -235,10 +247,11 @@ fn member(user: &UserDocument) -> Member {
         role: user.role,
         session_timeout: Duration::from_secs(u64::from(user.session_timeout_minutes) * 60),
         pin: user.pin_verifier.as_deref().map(PinMark::of),
+        pin_exposed: user.pin_exposed_at,
     }
 }
 
-fn is_pin(verifier: &str, pin: &SecretString) -> bool {
+pub(super) fn is_pin(verifier: &str, pin: &SecretString) -> bool {
     PasswordHash::new(verifier)
         .is_ok_and(|hash| Argon2::default().verify_password(pin.expose_secret().as_bytes(), &hash).is_ok())
 }

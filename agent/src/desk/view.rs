@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use carepost_agent_core::session::Asked;
 use carepost_agent_core::sync::Hold;
 use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId};
 use carepost_protocol::record::{Collection, PatientDocument};
@@ -84,6 +85,8 @@ pub struct Locked {
 pub struct PinPad {
     /// Whose PIN is asked for.
     pub display_name: String,
+    /// Which PIN.
+    pub asked: Asked,
     /// Which try this is; a PIN for another try is dropped.
     pub attempt: u64,
     /// What was wrong with the last try.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use carepost_agent_core::session::{SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle};
+use carepost_agent_core::session::{
+    Asked, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
+};
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
@@ -41,8 +43,10 @@ pub struct Ward {
     pub(super) unkept: Mutex<BTreeMap<UserId, Throttle>>,
     /// Held while an event is decided and done.
     acting: Mutex<()>,
-    /// Whose PIN the session wants checked.
-    pub(super) checks: Mutex<Option<UserId>>,
+    /// Whose PIN the session wants checked, and how.
+    pub(super) checks: Mutex<Option<(UserId, Asked)>>,
+    /// The verifier of a new PIN that was typed once, and whose it is.
+    pub(super) chosen: Mutex<Option<(UserId, String)>>,
     pub(super) form: Mutex<Option<OpenForm>>,
     /// The last page that was written down as read, or as refused.
     pub(super) last_read: Mutex<Option<LastRead>>,
@@ -90,6 +94,7 @@ impl Ward {
             unkept: Mutex::new(BTreeMap::new()),
             acting: Mutex::new(()),
             checks: Mutex::new(None),
+            chosen: Mutex::new(None),
             form: Mutex::new(None),
             last_read: Mutex::new(None),
             saved: Notify::new(),
@@ -137,12 +142,15 @@ impl Ward {
         match view {
             SessionView::Locked { notice } => Screen::Locked(self.locked(say(notice), None)),
             SessionView::JustLocked { notice, .. } => Screen::Locked(self.locked(say(notice), undo)),
-            SessionView::PinPad { display_name, checking, notice, tries_left } => {
+            SessionView::PinPad { display_name, asked, checking, notice, tries_left } => {
                 let notice = say(notice).map(|notice| match tries_left {
-                    1 => format!("{notice} One try is left before a lock of 30 minutes."),
+                    1 if asked == Asked::Pin => {
+                        format!("{notice} One try is left before a lock of 30 minutes.")
+                    }
                     _ => notice,
                 });
-                Screen::PinPad(PinPad { display_name, attempt: attempt.unwrap_or(0), notice, checking })
+                let attempt = attempt.unwrap_or(0);
+                Screen::PinPad(PinPad { display_name, asked, attempt, notice, checking })
             }
             SessionView::Open { member, session, locks_in, warns, notice } => Screen::Open(Open {
                 session,

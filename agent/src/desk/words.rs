@@ -26,6 +26,12 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
                 .to_owned()
         }
         Notice::NoPin => "You have no PIN yet. Ask an administrator to set your first one.".to_owned(),
+        Notice::PinExpired => {
+            "A device that knew your PIN was lost more than seven days ago, so it opens nothing any more. Ask \
+             an administrator to set a new one."
+                .to_owned()
+        }
+        Notice::NotANewPin(why) => format!("That was not taken: {why}."),
         Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
         Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),
         Notice::PinReplaced => "Your PIN was changed. Tap again and use the new one.".to_owned(),

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use carepost_agent_core::session::Asked;
 
 use super::form::{Control, FormView};
 use super::words::{self, Moment, Sentence, Weight};

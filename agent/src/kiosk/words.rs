@@ -101,7 +101,7 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
 
 fn held(hold: Hold, encryption: Option<&Encryption>) -> Sentence {
     let why = match hold {
-        Hold::Quarantined => "Two devices claim to be this one",
+        Hold::Quarantined => "Somebody has to confirm that this is the right device",
         Hold::NotEncrypted => "This facility serves encrypted devices only, and this one is not encrypted",
     };
     let exposed = encryption.filter(|_| hold == Hold::NotEncrypted).map_or(&[][..], |it| &it.exposed);
@@ -362,7 +362,7 @@ mod tests {
             (
                 StatusLine { sync: SyncView { held: Some(Hold::Quarantined), ..sync }, ..calm() },
                 &[
-                    "Two devices claim to be this one. What you chart is still sent, but nothing new arrives here. Call IT.",
+                    "Somebody has to confirm that this is the right device. What you chart is still sent, but nothing new arrives here. Call IT.",
                     "Connected. Everything is sent.",
                 ],
             ),

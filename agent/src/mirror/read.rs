@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use carepost_protocol::amend;
 use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId};
 use carepost_protocol::record::{
-    BadgeDocument, Collection, FacilityDocument, PatientDocument, RecordDocument, ReviewDocument,
-    UserDocument,
+    BadgeDocument, BadgeKeysDocument, Collection, FacilityDocument, PatientDocument, RecordDocument,
+    ReviewDocument, UserDocument,
 };
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Workflow;
@@ -69,21 +69,31 @@ impl Mirror {
         })
     }
 
-    /// The badge with that lookup value, active or revoked. Where a card was issued anew, an active
-    /// badge comes before a revoked one.
+    /// A card's badge, active or revoked. `under` says by which lookup values it may be known, given the keys
+    /// that were laid over the badge key; both are of one state. Where a card was issued anew, an active badge
+    /// comes before a revoked one.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn badge(&self, lookup: &str) -> Result<Option<BadgeDocument>, MirrorError> {
+    pub fn badge(
+        &self,
+        under: impl FnOnce(&[String]) -> Vec<String>,
+    ) -> Result<Option<BadgeDocument>, MirrorError> {
         const SQL: &str = "SELECT body FROM documents WHERE lookup = ? ORDER BY seq DESC";
         let badges = self.reading(|reader| {
-            let mut badges: Vec<BadgeDocument> = all(reader, Collection::Badges, SQL, params![lookup])?;
+            let reader = reader.unchecked_transaction()?;
+            let keys = by_id(&reader, Collection::Facilities, BadgeKeysDocument::ID.as_bytes())?;
+            let keys = keys.map_or_else(Vec::new, |document: BadgeKeysDocument| document.keys);
+            let mut badges: Vec<BadgeDocument> = Vec::new();
+            for lookup in under(&keys) {
+                badges.extend(all(&reader, Collection::Badges, SQL, params![lookup])?);
+            }
             for badge in &mut badges {
-                badge.is_active &= !revoked::is_badge(reader, badge.id)?;
+                badge.is_active &= !revoked::is_badge(&reader, badge.id)?;
             }
             Ok(badges)
         })?;
-        let active = badges.iter().position(|badge: &BadgeDocument| badge.is_active).unwrap_or(0);
+        let active = badges.iter().position(|badge| badge.is_active).unwrap_or(0);
         Ok(badges.into_iter().nth(active))
     }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use carepost_protocol::facility::FacilityType;
 use carepost_protocol::id::{BadgeId, PatientId, RecordId, SessionId, UserId};
 use carepost_protocol::record::{
-    BadgeDocument, FacilityDocument, PatientDocument, RecordDocument, UserDocument,
+    BadgeDocument, BadgeKeysDocument, FacilityDocument, PatientDocument, RecordDocument, UserDocument,
 };
 use carepost_protocol::role::{Actor, ReadPatients, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
@@ -21,6 +21,7 @@ use rusqlite::TransactionBehavior;
 use serde::Serialize;
 
 use super::*;
+use crate::badge::{self, Uid};
 
 const ORGANIZATION: OrganizationId = OrganizationId::from_bytes([1; 16]);
 const FACILITY: FacilityId = FacilityId::from_bytes([2; 16]);
@@ -232,6 +233,7 @@ fn staff_and_badges_are_read_before_anyone_signs_in() {
         display_name: "Nia Okafor".into(),
         role: Role::Rn,
         pin_verifier: None,
+        pin_exposed_at: None,
         session_timeout_minutes: 30,
         is_active: true,
     };
@@ -249,12 +251,45 @@ fn staff_and_badges_are_read_before_anyone_signs_in() {
     mirror.apply(&page, &end(1, 4, 4)).unwrap();
     assert_eq!(mirror.facility().unwrap(), Some(facility));
     assert_eq!(mirror.user(nurse.id).unwrap(), Some(nurse.clone()));
-    assert_eq!(mirror.badge(&"ab".repeat(32)).unwrap(), Some(badge(1, true)));
-    assert_eq!(mirror.badge("unknown").unwrap(), None);
+    assert_eq!(mirror.badge(|_| vec!["ab".repeat(32)]).unwrap(), Some(badge(1, true)));
+    assert_eq!(mirror.badge(|_| vec!["unknown".to_owned()]).unwrap(), None);
     page.clear();
     put(&mut page, Collection::Badges, badge(1, false).id, 5, &badge(1, false));
     mirror.apply(&page, &end(1, 5, 5)).unwrap();
-    assert!(!mirror.badge(&"ab".repeat(32)).unwrap().unwrap().is_active, "refused by name");
+    assert!(!mirror.badge(|_| vec!["ab".repeat(32)]).unwrap().unwrap().is_active, "refused by name");
+}
+
+#[test]
+fn a_badge_is_known_at_every_step_of_a_key_being_laid_over() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let card = badge::lookup(&[1; 32], &Uid::from_hex("04A1B2C3").unwrap());
+    let layers = ["07".repeat(32), "08".repeat(32)];
+    let under = |keys: &[String]| BadgeDocument {
+        id: BadgeId::from_bytes([1; 16]),
+        user_id: UserId::from_bytes([4; 16]),
+        lookup: badge::layered(&card, keys).remove(0),
+        is_active: true,
+    };
+    let keys = |keys: &[String]| BadgeKeysDocument { id: BadgeKeysDocument::ID, keys: keys.to_vec() };
+    let known = || mirror.badge(|keys| badge::layered(&card, keys)).unwrap().is_some();
+    let mut page = Page::default();
+    put(&mut page, Collection::Badges, under(&[]).id, 1, &under(&[]));
+    mirror.apply(&page, &end(1, 1, 1)).unwrap();
+    assert!(known());
+    // A page ends between each key and the badges that it was laid over.
+    for (seq, count) in [(2, 1), (4, 2)] {
+        page.clear();
+        put(&mut page, Collection::Facilities, BadgeKeysDocument::ID, seq, &keys(&layers[..count]));
+        mirror.apply(&page, &end(1, seq, 5)).unwrap();
+        assert!(known(), "the key is here, the badge is not");
+        page.clear();
+        let badge = under(&layers[..count]);
+        put(&mut page, Collection::Badges, badge.id, seq + 1, &badge);
+        mirror.apply(&page, &end(1, seq + 1, 5)).unwrap();
+        assert!(known(), "both are");
+    }
+    assert_eq!(mirror.badge(|_| vec![card.clone()]).unwrap(), None, "the first key alone finds nobody");
 }
 
 #[test]

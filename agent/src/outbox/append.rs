@@ -53,8 +53,8 @@ impl Outbox {
     /// only the audit events: that somebody pressed again did happen. `audit` is asked for those events
     /// once the record has its id.
     ///
-    /// Records need a permit to chart, residents and reviews one to manage residents; nothing else is made
-    /// on a device.
+    /// Records need a permit to chart, residents and reviews one to manage residents, the own PIN one to choose
+    /// it; nothing else is made on a device.
     ///
     /// A change that supersedes a refused one of its own actor settles it; where that one would have made
     /// a record, this one makes it under the same id.
@@ -225,7 +225,8 @@ const fn needs(collection: Collection) -> Option<Action> {
     match collection {
         Collection::Records => Some(Action::Chart),
         Collection::Patients | Collection::Reviews => Some(Action::ManagePatients),
-        Collection::Facilities | Collection::Users | Collection::Badges | Collection::Workflows => None,
+        Collection::Users => Some(Action::ChoosePin),
+        Collection::Facilities | Collection::Badges | Collection::Workflows => None,
     }
 }
 

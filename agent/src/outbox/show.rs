@@ -2,7 +2,8 @@
 //! far the server has come.
 
 use carepost_protocol::change::{Change, Lane};
-use carepost_protocol::id::{IncarnationId, PatientId, RecordId};
+use carepost_protocol::id::{IncarnationId, PatientId, RecordId, UserId};
+use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
@@ -123,6 +124,20 @@ impl Outbox {
              WHERE collection = ? AND settlement IS NULL
                  AND (state <> ? OR seq IS NULL OR seq > ?) ORDER BY n";
         laid_over(&self.lock(), sql, params![collection.name(), schema::ACKED, signed(mirror_seq)])
+    }
+
+    /// The PIN that a user chose here last, to be laid over the mirror like the others; none that was refused.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn chosen_pin(&self, user: UserId, mirror_seq: u64) -> Result<Option<ChosenPin>, OutboxError> {
+        let sql = "SELECT n, record, payload, state, reason FROM entries
+             WHERE collection = ? AND record = ? AND settlement IS NULL
+                 AND (state = ? OR (state = ? AND (seq IS NULL OR seq > ?))) ORDER BY n DESC LIMIT 1";
+        let (users, user) = (Collection::Users.name(), user.as_bytes());
+        let key = params![users, user, schema::QUEUED, schema::ACKED, signed(mirror_seq)];
+        let chosen = laid_over(&self.lock(), sql, key)?.pop();
+        Ok(chosen.and_then(|chosen| ChosenPin::from_fields(&chosen.change.fields)))
     }
 
     /// How much waits. It costs the same however much that is.

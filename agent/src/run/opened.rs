@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::badge;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::exposure;
@@ -191,12 +192,5 @@ impl KeptEnrollment {
 
 /// The facility's badge key out of a grant.
 pub(crate) fn badge_key(grant: &Grant) -> anyhow::Result<Zeroizing<[u8; 32]>> {
-    let mut key = Zeroizing::new([0; 32]);
-    let digits = grant.badge_key.as_bytes();
-    anyhow::ensure!(digits.len() == 64, "the grant's badge key is not 32 bytes: enroll the device again");
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair)?;
-        *byte = u8::from_str_radix(pair, 16).context("the grant's badge key: enroll the device again")?;
-    }
-    Ok(key)
+    badge::key_of(&grant.badge_key).context("the grant's badge key is not 32 bytes: enroll the device again")
 }

@@ -71,10 +71,17 @@ pub(super) enum Device {
         /// The device's id.
         device: DeviceId,
     },
-    /// Deactivate a device: its key is refused from now on.
+    /// Deactivate a device: its key is refused from now on. When it is lost, the PINs that it held have to be
+    /// replaced, and a new badge key takes the place of the one that it had.
+    #[command(
+        after_help = "Example:\n  carepost-server device deactivate 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42 --reason lost"
+    )]
     Deactivate {
         /// The device's id.
         device: DeviceId,
+        /// lost (or stolen): somebody may have it who should not; retired or replaced: it is in hand.
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -127,11 +134,30 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         Device::Release { device } => {
             client.post(&format!("/api/v1/devices/{device}/release"), &json!({})).await?
         }
-        Device::Deactivate { device } => {
-            client.post(&format!("/api/v1/devices/{device}/deactivate"), &json!({})).await?
+        Device::Deactivate { device, reason } => {
+            let path = format!("/api/v1/devices/{device}/deactivate");
+            let thing = client.post(&path, &json!({"reason": reason})).await?;
+            let words = format!("{}\n\n{}", show::table(&thing, DEVICE), what_follows(&thing));
+            return Ok(Said::Found { whole: true, thing, words });
         }
     };
     Ok(Said::Thing(thing, DEVICE))
+}
+
+fn what_follows(deactivated: &Value) -> String {
+    let lost = deactivated.get("deactivation_reason").is_some_and(|reason| reason == "lost");
+    let count = |what: &str| deactivated.pointer(&format!("/exposed/{what}")).and_then(Value::as_u64);
+    match (count("pins"), count("badges")) {
+        (Some(pins), Some(badges)) => format!(
+            "{pins} PINs count as known to whoever has it: each user chooses a new one at the next sign-in, and \
+             after seven days only `user set-pin` helps.\n{badges} badges are known by a new key from now on; \
+             they work on, and nobody has to tap one for that."
+        ),
+        _ if lost => "It was reported lost before, or was never let in: nothing more follows.".to_owned(),
+        _ => "Its PINs and badges stay as they are. If it is not in hand after all: the same with \
+              --reason lost."
+            .to_owned(),
+    }
 }
 
 async fn register(client: &Client, new: Register) -> anyhow::Result<Said> {

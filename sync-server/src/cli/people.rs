@@ -12,7 +12,8 @@ use super::Said;
 use super::client::Client;
 use super::tenants::facility_id;
 
-const USER: &[&str] = &["username", "display_name", "role", "is_active", "has_pin", "has_password", "id"];
+const USER: &[&str] =
+    &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
 const BADGE: &[&str] = &["id", "is_active", "created_at"];
 const PATIENT: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id"];
 
@@ -105,6 +106,16 @@ pub(super) enum User {
     Create(CreateUser),
     /// List users.
     List,
+    /// Switch a user on again.
+    Activate {
+        /// The user, by username or id.
+        user: String,
+    },
+    /// Switch a user off, at the server and at every kiosk.
+    Deactivate {
+        /// The user, by username or id.
+        user: String,
+    },
     /// Set a user's PIN for kiosks.
     SetPin {
         /// The user, by username or id.
@@ -151,6 +162,8 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
                 "facility_id": facility, "employee_id": new.employee_id});
             Ok(Said::Thing(client.post("/api/v1/users", &body).await?, USER))
         }
+        User::Activate { user } => switch(client, &user, true).await,
+        User::Deactivate { user } => switch(client, &user, false).await,
         User::SetPin { user, pin } => {
             let id = user_id(client, &user).await?;
             let pin = secret(pin.pin_file.as_ref(), "CAREPOST_PIN", "New PIN: ")?;
@@ -165,6 +178,12 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
             Ok(Said::Words("the password is set; older sessions have ended".to_owned()))
         }
     }
+}
+
+async fn switch(client: &Client, user: &str, on: bool) -> anyhow::Result<Said> {
+    let id = user_id(client, user).await?;
+    let thing = client.put(&format!("/api/v1/users/{id}"), &json!({"is_active": on})).await?;
+    Ok(Said::Thing(thing, USER))
 }
 
 async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {

@@ -9,7 +9,7 @@ use super::{Said, audit};
 use crate::clock;
 use crate::config::Config;
 use crate::running::Running;
-use crate::store::{self, Ambient, DatabaseKey, Fault, Missing, Verified};
+use crate::store::{self, Ambient, DatabaseKey, Fault, Missing, Restored, Verified};
 
 /// Where a backup goes.
 #[derive(Debug, Args)]
@@ -67,8 +67,30 @@ pub(super) async fn restore(config: Option<&Path>, asked: Restore) -> anyhow::Re
         restored
     };
     let restored = tokio::task::spawn_blocking(restoring).await??;
-    let told = json!({"facilities": restored.facilities, "replaced": restored.replaced});
-    Ok(Said::Thing(told, &["facilities", "replaced"]))
+    let Restored { facilities, replaced, carried, unknown } = &restored;
+    let thing =
+        json!({"facilities": facilities, "replaced": replaced, "carried": carried, "unknown": unknown});
+    Ok(Said::Found { whole: true, thing, words: what_became(&restored) })
+}
+
+fn what_became(restored: &Restored) -> String {
+    let listed = |title: &str, sentences: &[String]| {
+        let lines = sentences.iter().map(|line| format!("\n  {line}"));
+        [format!("\n{title}")].into_iter().chain(lines).collect::<String>()
+    };
+    let mut words = format!("facilities           {}", restored.facilities);
+    if let Some(replaced) = &restored.replaced {
+        words.push_str(&format!("\nreplaced             {}", replaced.display()));
+    }
+    match restored.carried.as_deref() {
+        Some([]) => words.push_str("\nNothing had to be carried over from it."),
+        Some(carried) => words.push_str(&listed("Carried over from it:", carried)),
+        None => {}
+    }
+    if !restored.unknown.is_empty() {
+        words.push_str(&listed("NOT KNOWN, and to be looked at:", &restored.unknown));
+    }
+    words + "\nEverybody has to sign in again."
 }
 
 /// Verifies the chains of every device.

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::{
-    DeviceState, DeviceType, SyncReason, SyncStatus, is_online, sync_reasons, sync_status,
+    Deactivation, DeviceState, DeviceType, SyncReason, SyncStatus, is_online, sync_reasons, sync_status,
 };
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
@@ -22,7 +22,7 @@ use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::Answer;
 use crate::guard::{Person, token_sha256};
-use crate::store::{Device, DevicePatch, NewDevice, warning};
+use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, warning};
 
 /// A device to be expected.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -56,6 +56,26 @@ pub struct UpdateDevice {
     #[serde(default, alias = "phiMode", deserialize_with = "present")]
     #[schema(value_type = Option<PhiMode>)]
     phi_mode: Option<Option<PhiMode>>,
+}
+
+/// Why a device is deactivated.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeactivateDevice {
+    /// `lost` (or `stolen`) when somebody may have it who should not; `retired` unless given.
+    #[serde(default)]
+    reason: Deactivation,
+}
+
+/// A device that was deactivated, and what that set off.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeactivatedDevice {
+    /// The device.
+    #[serde(flatten)]
+    device: DeviceView,
+    /// What it held that a thief may know; absent unless it was just lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exposed: Option<Exposed>,
 }
 
 /// A device and how it is.
@@ -129,6 +149,8 @@ pub struct DeviceView {
     warning: Option<String>,
     /// Why it is quarantined.
     quarantine_reason: Option<String>,
+    /// Why it was deactivated.
+    deactivation_reason: Option<Deactivation>,
     /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
     rolled_back_at: Option<Timestamp>,
     /// Until when it may enroll with its one-time token.
@@ -218,15 +240,20 @@ pub async fn update_device(
     Ok(axum::Json(view(&app, device)))
 }
 
-/// Deactivates a device: its key is refused from now on, and its streams are closed.
-#[utoipa::path(post, path = "/api/v1/devices/{device_id}/deactivate", operation_id = "deactivate_device", tag = "devices", security(("session" = [])), params(("device_id" = DeviceId, Path)), responses((status = 200, body = DeviceView)))]
+/// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
+/// that it held have to be replaced at the next sign-in, and its facility's badges are known by another key
+/// from now on; they work on.
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/deactivate", operation_id = "deactivate_device", tag = "devices", security(("session" = [])), params(("device_id" = DeviceId, Path)), request_body = DeactivateDevice, responses((status = 200, body = DeactivatedDevice)))]
 pub async fn deactivate_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-) -> Answer<axum::Json<DeviceView>> {
-    let device = person.noting(note(&person, AuditAction::Delete))?.deactivate_device(id).await?;
-    Ok(axum::Json(view(&app, device)))
+    asked: Option<Json<DeactivateDevice>>,
+) -> Answer<axum::Json<DeactivatedDevice>> {
+    let why = asked.map(|Json(asked)| asked.reason).unwrap_or_default();
+    let noting = person.noting(note(&person, AuditAction::Delete))?;
+    let Deactivated { device, exposed } = noting.deactivate_device(id, why).await?;
+    Ok(axum::Json(DeactivatedDevice { device: view(&app, device), exposed }))
 }
 
 /// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks
@@ -284,6 +311,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         max_documents: app.config.sync.max_documents,
         warning: warning(it.documents, app.config.sync.max_documents),
         quarantine_reason: it.quarantine,
+        deactivation_reason: it.deactivation,
         rolled_back_at: it.rolled_back_at,
         token_expires_at: it.token_expires_at,
         created_at: it.created_at,
@@ -332,6 +360,11 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
         SyncReason::NoProgress => {
             let waited = device.no_progress.unwrap_or(0) / 60;
             format!("Nothing has moved for {waited} minutes, though it reaches the server.")
+        }
+        SyncReason::Quarantined if device.quarantine.as_deref() == Some("restored") => {
+            "The server was restored, and cannot know whether this device was deactivated since: see that it is \
+             where it belongs, then release or deactivate it."
+                .to_owned()
         }
         SyncReason::Quarantined => {
             "Two copies of it are at work: find the one that should not be, then release or deactivate it."

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{FacilityId, UserId};
+use carepost_protocol::pin;
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
 use http::StatusCode;
@@ -16,7 +17,7 @@ use crate::audit::Note;
 use crate::body::{Faults, Id, Json, Params};
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
-use crate::password::{check_password, check_pin};
+use crate::password::check_password;
 use crate::store::{NewUser, User, UserPatch};
 
 /// A session's idle time in minutes, unless one is given (S0-48).
@@ -118,6 +119,9 @@ pub struct UserView {
     is_active: bool,
     /// Whether a PIN is set.
     has_pin: bool,
+    /// Since when a stolen device may have given the PIN away: at the next sign-in at a kiosk the user has to
+    /// choose another, and seven days later only an administrator can set one.
+    pin_exposed_at: Option<Timestamp>,
     /// Whether a password is set.
     has_password: bool,
     /// When the user last did something with the server.
@@ -141,6 +145,7 @@ impl From<User> for UserView {
             session_timeout_minutes: it.session_timeout_minutes,
             is_active: it.is_active,
             has_pin: it.has_pin,
+            pin_exposed_at: it.pin_exposed_at,
             has_password: it.has_password,
             last_activity_at: it.last_activity_at,
             locked_until: it.locked_until,
@@ -239,7 +244,12 @@ pub async fn set_pin(
     Json(asked): Json<SetPin>,
 ) -> Answer<StatusCode> {
     may_touch(&person, id).await?;
-    check_pin(asked.pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
+    pin::check(asked.pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
+    let exposed = person.registry()?.exposed_pin(id).await?;
+    let typed = SecretString::from(asked.pin.expose_secret());
+    if exposed.is_some() && app.passwords.verify(typed, exposed).await? {
+        return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
+    }
     let verifier = app.passwords.hash(asked.pin).await?;
     person.noting(note(&person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?;
     Ok(StatusCode::NO_CONTENT)

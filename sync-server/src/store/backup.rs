@@ -14,6 +14,7 @@ use carepost_protocol::id::{DeviceId, IncarnationId};
 use rusqlite::params;
 use serde_json::json as object;
 
+use super::carried::Known;
 use super::column::{count, count_at, id_at};
 use super::engine::{self, Reach, Tx};
 use super::{Ambient, DatabaseKey, StoreError, audit, standing};
@@ -64,6 +65,17 @@ pub struct Restored {
     pub facilities: usize,
     /// Where the database that it replaced is kept, if there was one.
     pub replaced: Option<PathBuf>,
+    /// What was carried over from it, a sentence for each; none when it could not be read.
+    pub carried: Option<Vec<String>>,
+    /// What nobody knows any more, and what to do about it; empty when that database was read and is whole.
+    pub unknown: Vec<String>,
+}
+
+/// What could be learned from the database that is replaced.
+struct Replaced {
+    known: Option<Known>,
+    /// Why that is not all of it.
+    trouble: Option<String>,
 }
 
 /// How many chains are marked in one commit.
@@ -109,8 +121,9 @@ pub fn backup(path: &Path, key: &DatabaseKey, ambient: &Ambient, to: &Path) -> R
 }
 
 /// Puts a backup in the place of the database at `path`, brought up to this build, with every feed's epoch
-/// raised: devices fetch their copies anew, and send again what the backup does not hold. The database that
-/// was there is kept beside it. Nobody else may have it open. Blocks.
+/// raised: devices fetch their copies anew, and send again what the backup does not hold. What the database
+/// that was there knows of who may do less is carried over first; where it cannot be read, every device is
+/// quarantined. It is kept beside the other. Nobody else may have it open. Blocks.
 ///
 /// # Errors
 /// [`BackupError`]; the database is as it was then.
@@ -119,18 +132,97 @@ pub fn restore(path: &Path, key: &DatabaseKey, ambient: &Ambient, from: &Path) -
         return Err(BackupError::Itself(from.to_owned()));
     }
     let half = beside(path, ".restoring");
-    let raised = fresh_copy(from, &half, key).and_then(|()| {
+    let made = fresh_copy(from, &half, key).and_then(|()| {
         // Before anything is written to it, so that what is damaged is never brought up.
         settle(&half, key)?;
-        let raised = engine::migrated(&half, key, ambient, raise_all)?;
+        let Replaced { known, trouble } = learn(path, key, ambient);
+        let whole = trouble.is_none();
+        let made = engine::migrated(&half, key, ambient, |tx| {
+            let facilities = raise_all(tx, whole)?;
+            let carried = known.map(|known| known.carry_over(tx)).transpose()?;
+            let unknown = trouble.map_or_else(|| Ok(Vec::new()), |why| doubt(tx, &why))?;
+            forget_visits(tx)?;
+            Ok((facilities, carried, unknown))
+        })?;
         settle(&half, key)?;
-        Ok(raised)
+        Ok((made, whole))
     });
-    let facilities = raised.inspect_err(|_| discard(&half))?;
+    let ((facilities, carried, unknown), whole) = made.inspect_err(|_| discard(&half))?;
     give_to_owner_of_folder(&half)?;
-    let replaced = set_aside(path, key, ambient)?;
+    let replaced = set_aside(path, ambient, whole)?;
     put(&half, path)?;
-    Ok(Restored { facilities, replaced })
+    Ok(Restored { facilities, replaced, carried, unknown })
+}
+
+/// What the database at `path` knows, whatever build wrote it, if it can be read; and what is wrong with it.
+fn learn(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Replaced {
+    if !path.exists() {
+        return Replaced { known: None, trouble: Some("there was no database in its place".to_owned()) };
+    }
+    let known = match engine::observed(path, key, ambient, Known::read) {
+        Err(StoreError::Older { .. }) => learn_from_copy(path, key, ambient),
+        read => read.map_err(BackupError::from),
+    };
+    let trouble = match settle(path, key) {
+        Err(fault) => Some(fault.to_string()),
+        Ok(()) => known.as_ref().err().map(ToString::to_string),
+    };
+    Replaced { known: known.ok(), trouble }
+}
+
+/// The same of one that has to be brought up first; it stays as it is.
+fn learn_from_copy(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Known> {
+    let copy = beside(path, ".replacing");
+    let known =
+        fresh_copy(path, &copy, key).and_then(|()| Ok(engine::migrated(&copy, key, ambient, Known::read)?));
+    discard(&copy);
+    known
+}
+
+/// Takes back what a database allows that nobody can say is still allowed, where that costs no charting: a
+/// quarantined device may push. Says that, and what stays open.
+fn doubt(tx: &Tx<'_>, why: &str) -> std::result::Result<Vec<String>, StoreError> {
+    let mut unknown = vec![format!("What was changed since the backup was taken is not known: {why}.")];
+    for scope in facilities(tx)? {
+        tx.within(Reach::Facility(scope), |tx| {
+            let active = "SELECT id, name FROM devices WHERE state = 'ACTIVE' ORDER BY name";
+            let active = tx.all(active, [], |row| Ok((id_at::<DeviceId>(row, 0)?, row.get::<_, String>(1)?)))?;
+            for (id, name) in active {
+                let sql = "UPDATE devices SET state = 'QUARANTINED', quarantine = 'restored' WHERE id = ?1";
+                tx.execute(sql, [id.as_bytes()])?;
+                let details = object!({"reason": "restored"});
+                audit::noticed(tx, AuditEventType::Device, "device_quarantined", Some(id), details)?;
+                unknown.push(format!(
+                    "Device {name} ({id}) may have been deactivated since, so it is quarantined: it sends, and \
+                     is sent nothing. `device release` it once somebody has seen it where it belongs."
+                ));
+            }
+            tx.execute("UPDATE devices SET token_sha256 = NULL WHERE token_sha256 IS NOT NULL", []).map(drop)
+        })?;
+    }
+    unknown.extend(OPEN_QUESTIONS.map(str::to_owned));
+    Ok(unknown)
+}
+
+/// What a backup alone cannot say.
+const OPEN_QUESTIONS: [&str; 5] = [
+    "Users who were switched off since can sign in again, and those whose role or facility changed have the \
+     earlier one: go through `user list`.",
+    "Passwords and PINs are those of the backup: have those set again that were changed because somebody else \
+     knew them.",
+    "Badges that were revoked since work again: revoke them.",
+    "Devices that were lost since cost their facilities nothing: `device deactivate --reason lost` them again.",
+    "Users, badges, devices and facilities that were added since are not there, and tokens for devices that \
+     were to come are void: add them again.",
+];
+
+/// Who was signed in has to sign in again, and who waited in the lobby gets another code: what was confirmed
+/// or ended since must not begin anew.
+fn forget_visits(tx: &Tx<'_>) -> std::result::Result<(), StoreError> {
+    tx.within(Reach::System, |tx| {
+        tx.execute("DELETE FROM system_sessions", [])?;
+        tx.execute("DELETE FROM system_enrollments", []).map(drop)
+    })
 }
 
 /// Every facility, with its organization.
@@ -167,7 +259,7 @@ fn mark(tx: &Tx<'_>, held: &Held) -> std::result::Result<(), StoreError> {
 }
 
 /// What is put back is in the backup, so it is durable to its end.
-fn raise_all(tx: &Tx<'_>) -> std::result::Result<usize, StoreError> {
+fn raise_all(tx: &Tx<'_>, knows_the_rest: bool) -> std::result::Result<usize, StoreError> {
     let facilities = facilities(tx)?;
     for scope in &facilities {
         tx.within(Reach::Facility(*scope), |tx| {
@@ -176,7 +268,7 @@ fn raise_all(tx: &Tx<'_>) -> std::result::Result<usize, StoreError> {
             let raise = "UPDATE feeds SET epoch = ?1, raised_at = ?2";
             tx.execute(raise, params![count(epoch), tx.now().as_millis()])?;
             tx.execute("UPDATE chain_heads SET durable_n = next_n - 1 WHERE next_n > 1", [])?;
-            let details = object!({"epoch": epoch});
+            let details = object!({"epoch": epoch, "replaced_was_read": knows_the_rest});
             audit::noticed(tx, AuditEventType::Sync, "server_restored", None, details)
         })?;
     }
@@ -213,12 +305,8 @@ fn put(half: &Path, to: &Path) -> Result<()> {
 
 /// Keeps the database under another name too, whole in itself: a log that stayed beside the place would be
 /// taken for that of what comes there.
-fn set_aside(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Option<PathBuf>> {
-    if !path.exists() {
-        return Ok(None);
-    }
+fn set_aside(path: &Path, ambient: &Ambient, readable: bool) -> Result<Option<PathBuf>> {
     let aside = beside(path, &format!(".replaced-{}", ambient.now().as_millis()));
-    let readable = matches!(engine::settle(path, key), Ok(None));
     let keep = || {
         for log in ["-wal", "-shm"] {
             let log_path = beside(path, log);
@@ -227,10 +315,11 @@ fn set_aside(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Option
             }
         }
         // A second name, so that there is a database under the first at every moment.
-        fs::hard_link(path, &aside)
+        let there = path.exists();
+        if there { fs::hard_link(path, &aside).map(|()| there) } else { Ok(there) }
     };
-    keep().map_err(|fault| of_file(&aside, fault))?;
-    Ok(Some(aside))
+    let kept = keep().map_err(|fault| of_file(&aside, fault))?;
+    Ok(kept.then_some(aside))
 }
 
 /// The server may run as another user than who puts the backup back.

@@ -137,7 +137,10 @@ impl FacilityStore {
                 let sql = "SELECT payload FROM changes
                     WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
                 let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
-                Ok((kept, tx.first(sql, key, |row| row.get(0))?.flatten()))
+                let payload: Option<Vec<u8>> = tx.first(sql, key, |row| row.get(0))?.flatten();
+                // A PIN's verifier is nobody's to look at.
+                let shown = kept.collection != Some(Collection::Users);
+                Ok((kept, payload.filter(|_| shown)))
             })
             .await
     }

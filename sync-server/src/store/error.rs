@@ -147,6 +147,16 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether the database refused a row, as another stands against it or one is missing.
+    pub(super) fn is_constraint(&self) -> bool {
+        if let Self::Engine(error) = self {
+            return error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
+        }
+        matches!(self, Self::Conflict(_))
+    }
+}
+
 /// Which field's value is taken, when a unique key says so.
 fn taken(error: &rusqlite::Error) -> Option<&'static str> {
     let rusqlite::Error::SqliteFailure(failure, Some(message)) = error else { return None };

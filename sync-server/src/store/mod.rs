@@ -8,6 +8,7 @@ mod archive;
 mod audit;
 mod backup;
 mod budget;
+mod carried;
 mod changes;
 mod column;
 mod engine;

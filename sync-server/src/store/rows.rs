@@ -3,7 +3,7 @@
 use std::fmt;
 
 use carepost_protocol::audit::{AuditEvent, AuditSource};
-use carepost_protocol::device::{DeviceState, DeviceType, SyncFacts};
+use carepost_protocol::device::{Deactivation, DeviceState, DeviceType, SyncFacts};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AssignmentId, AuditId, BadgeId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId,
@@ -191,6 +191,8 @@ pub struct User {
     pub is_active: bool,
     /// Whether a PIN is set.
     pub has_pin: bool,
+    /// Since when a thief may know it.
+    pub pin_exposed_at: Option<Timestamp>,
     /// Whether a password is set.
     pub has_password: bool,
     /// When the user last did something with the server.
@@ -433,12 +435,32 @@ pub struct Device {
     pub documents: u64,
     /// Why it is quarantined.
     pub quarantine: Option<String>,
+    /// Why it was deactivated.
+    pub deactivation: Option<Deactivation>,
     /// When it last went on under a new incarnation, from an older state of itself.
     pub rolled_back_at: Option<Timestamp>,
     /// Until when it may enroll with its token; none once it has, or when it has none.
     pub token_expires_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
+}
+
+/// A device that was deactivated, and what that set off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deactivated {
+    /// The device.
+    pub device: Device,
+    /// What it held that counts as known to a thief from now on; none unless it was just lost.
+    pub exposed: Option<Exposed>,
+}
+
+/// What a lost device held of its facility.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Exposed {
+    /// How many PINs have to be replaced.
+    pub pins: u64,
+    /// How many badges are known by another key from now on. They work on without being tapped again.
+    pub badges: u64,
 }
 
 /// A device registered before it is seen (S1-59).

@@ -7,8 +7,9 @@ use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::role::ReadPatients;
 use proptest::prelude::*;
 
+use super::renewal::exposed;
 use super::{Kiosk, known, member};
-use crate::session::{Presented, SessionEffect, SessionEvent, SessionPolicy, SessionView};
+use crate::session::{NewPin, PinMark, Presented, SessionEffect, SessionEvent, SessionPolicy, SessionView};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -16,6 +17,7 @@ enum Step {
     Lift,
     Enter,
     Answer(bool),
+    Chosen(u8),
     Press(u8),
     Gone(u8),
     Wait(u64),
@@ -27,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Lift),
         3 => Just(Step::Enter),
         3 => any::<bool>().prop_map(Step::Answer),
+        3 => (0..3u8).prop_map(Step::Chosen),
         2 => (0..5u8).prop_map(Step::Press),
         1 => (1..4u8).prop_map(Step::Gone),
         2 => prop_oneof![0..5_000u64, 0..10_000_000u64].prop_map(Step::Wait),
@@ -37,6 +40,8 @@ fn take(kiosk: &mut Kiosk, step: Step) -> Vec<SessionEffect> {
     match step {
         Step::Tap(0) => kiosk.present(Presented::Unknown, 0),
         Step::Tap(5) => kiosk.present(Presented::Unreadable, 5),
+        // The fourth's PIN was on a stolen device.
+        Step::Tap(4) => kiosk.present(known(&exposed(kiosk.now().as_millis() - 1_000)), 4),
         Step::Tap(who) => kiosk.present(known(&member(who, "Somebody")), u64::from(who)),
         Step::Lift => kiosk.on(SessionEvent::BadgeRemoved),
         Step::Enter => kiosk.on(SessionEvent::PinEntered),
@@ -44,6 +49,18 @@ fn take(kiosk: &mut Kiosk, step: Step) -> Vec<SessionEffect> {
             let Some((attempt, user)) = kiosk.checking.take() else { return Vec::new() };
             let throttle = kiosk.throttles.get(&user).copied().unwrap_or_default();
             kiosk.on(SessionEvent::PinChecked { attempt, user, correct, throttle })
+        }
+        Step::Chosen(how) => {
+            let Some((attempt, user)) = kiosk.checking else { return Vec::new() };
+            let kept = NewPin::Kept(PinMark::of("another"));
+            let outcome = [NewPin::Fit, kept, NewPin::Refused("no")][usize::from(how)];
+            let asked = kiosk.machine.choosing(attempt).is_ok();
+            let effects = kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome });
+            kiosk.checking = None;
+            assert!(
+                asked || !effects.iter().any(|effect| matches!(effect, SessionEffect::SessionOpened { .. }))
+            );
+            effects
         }
         Step::Press(0) => kiosk.on(SessionEvent::LockPressed),
         Step::Press(1) => kiosk.on(SessionEvent::UndoPressed),
@@ -88,6 +105,8 @@ impl Told {
             }
             SessionEffect::KeepThrottle { .. }
             | SessionEffect::CheckPin { .. }
+            | SessionEffect::CheckNewPin { .. }
+            | SessionEffect::KeepNewPin { .. }
             | SessionEffect::ParkDraft { .. }
             | SessionEffect::Audit(_)
             | SessionEffect::Feedback(_) => {}
@@ -106,7 +125,7 @@ proptest! {
         let mut kiosk = Kiosk::new();
         let mut told = Told::default();
         for step in steps {
-            if let (Step::Answer(true), Some((_, user))) = (&step, kiosk.checking) {
+            if let (Step::Answer(true) | Step::Chosen(1), Some((_, user))) = (&step, kiosk.checking) {
                 told.proven.insert(user, kiosk.at);
             }
             let effects = take(&mut kiosk, step.clone());
@@ -116,7 +135,8 @@ proptest! {
                 told.hear(effect, kiosk.at);
             }
             prop_assert!(signs <= usize::from(matches!(step, Step::Tap(_))));
-            let silent = effects.iter().all(|effect| matches!(effect, SessionEffect::CheckPin { .. }));
+            let silent = effects.iter().all(|effect| matches!(effect,
+                SessionEffect::CheckPin { .. } | SessionEffect::CheckNewPin { .. } | SessionEffect::KeepNewPin { .. }));
             prop_assert!(audited || silent, "something happened that no audit tells: {:?}", effects);
             let permit = kiosk.machine.authorize::<ReadPatients>(kiosk.at);
             prop_assert_eq!(permit.ok().map(|permit| (permit.actor().session, permit.actor().user)),

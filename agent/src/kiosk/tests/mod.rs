@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use carepost_agent_core::session::Asked;
 use carepost_protocol::id::{PatientId, RecordId, SessionId, WorkflowId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
@@ -150,7 +151,8 @@ fn locked(notice: Option<&str>, undo: Option<&str>) -> Screen {
 
 fn pin_pad(attempt: u64, notice: Option<&str>) -> Screen {
     let notice = notice.map(str::to_owned);
-    Screen::PinPad(PinPad { display_name: "Mary Underwood".to_owned(), attempt, notice, checking: false })
+    let (display_name, asked) = ("Mary Underwood".to_owned(), Asked::Pin);
+    Screen::PinPad(PinPad { display_name, asked, attempt, notice, checking: false })
 }
 
 fn resident(n: u8, name: &str, room: &str) -> PatientDocument {

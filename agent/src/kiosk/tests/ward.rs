@@ -232,6 +232,7 @@ fn first_page() -> Page {
             display_name: name(who).into(),
             role,
             pin_verifier: Some(verifier.clone()),
+            pin_exposed_at: None,
             session_timeout_minutes: 30,
             is_active: true,
         };

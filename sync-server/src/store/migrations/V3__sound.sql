@@ -60,9 +60,6 @@ CREATE INDEX changes_waiting ON base_changes (facility_id, device_id, n)
     WHERE lane = 'care' AND verdict = 'rejected' AND settlement IS NULL;
 CREATE INDEX changes_correcting ON base_changes (facility_id, target_id, coalesce(settled_seq, seq))
     WHERE target_id IS NOT NULL AND (verdict <> 'rejected' OR settlement = 'applied');
--- What these two were for, the ones above do.
-DROP INDEX changes_by_record;
-DROP INDEX changes_by_target;
 -- Which view is being counted, by its bit, and up to which place of the feed.
 ALTER TABLE base_feeds ADD COLUMN counting INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE base_feeds ADD COLUMN counted_to INTEGER NOT NULL DEFAULT 0;
@@ -102,3 +99,13 @@ UPDATE base_documents SET written_at = coalesce(
         unixepoch() * 1000)
     WHERE written_at = 0 AND collection = 'records';
 CREATE INDEX documents_records ON base_documents (facility_id, seq) WHERE collection = 'records' AND body IS NOT NULL;
+-- Stolen devices. badge_layers: the keys that were laid over the facility's first badge key, 32 bytes each.
+-- deactivation: why a device was. pin_exposed_at: since when a thief may know the PIN; none once another was
+-- chosen. pin_answers: the exposure that the present PIN, chosen on a device, answered. pin_set_at: when.
+ALTER TABLE base_facilities ADD COLUMN badge_layers BLOB NOT NULL DEFAULT x'';
+ALTER TABLE base_devices ADD COLUMN deactivation TEXT;
+ALTER TABLE base_users ADD COLUMN pin_exposed_at INTEGER;
+ALTER TABLE base_users ADD COLUMN pin_answers INTEGER;
+ALTER TABLE base_users ADD COLUMN pin_set_at INTEGER;
+-- What this was for, changes_in_feed and changes_unmade do.
+DROP INDEX changes_by_record;

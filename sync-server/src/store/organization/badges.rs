@@ -1,15 +1,16 @@
 //! Badges. A card's id is never stored: only its HMAC under the facility's badge key, which is what a
-//! reader's device computes too.
+//! reader's device computes too. When a device is lost that had the key, another is laid over it: what is
+//! stored of each badge becomes its own HMAC under that, so that no card has to be tapped for it (ADR 8).
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{BadgeId, UserId};
-use carepost_protocol::record::{BadgeDocument, Collection};
+use carepost_protocol::id::{BadgeId, FacilityId, UserId};
+use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, Collection};
 use rusqlite::{Row, params};
 use zeroize::Zeroizing;
 
 use super::super::Badge;
 use super::super::column::{id_at, json, time_at};
-use super::super::publish::put;
+use super::super::publish::{FeedEnd, put};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 macro_rules! badge_columns {
@@ -99,9 +100,7 @@ fn issue(tx: &Tx<'_>, user: UserId, uid: &[u8]) -> Result<Badge> {
     if uid.len() == 4 && uid.first() == Some(&0x08) {
         return Err(invalid("uid", "this card draws a new id for each tap, so nobody could be known by it"));
     }
-    let key: Option<[u8; 32]> =
-        tx.first("SELECT badge_key FROM facilities WHERE id = ?1", [facility.as_bytes()], |row| row.get(0))?;
-    let lookup = lookup(&Zeroizing::new(key.ok_or(StoreError::NotFound("facility"))?), uid);
+    let lookup = keys(tx, facility)?.lookup(uid);
     let holder = tx.first(
         concat!(badge_columns!(), "WHERE facility_id = ?1 AND lookup = ?2"),
         params![facility.as_bytes(), lookup],
@@ -135,29 +134,107 @@ pub(super) fn remove_all(tx: &Tx<'_>, user: UserId) -> Result<()> {
     tx.all(of_user, [user.as_bytes()], badge_row)?.iter().try_for_each(|badge| remove(tx, badge))
 }
 
+/// Takes one badge out likewise.
+pub(in crate::store) fn remove_by_id(tx: &Tx<'_>, id: BadgeId) -> Result<()> {
+    remove(tx, &badge(tx, id)?.0)
+}
+
 fn remove(tx: &Tx<'_>, badge: &Badge) -> Result<()> {
     tx.execute("DELETE FROM badges WHERE id = ?1", [badge.id.as_bytes()])?;
     tx.within_facility(badge.facility_id, |tx| put(tx, Collection::Badges, badge.id.as_bytes(), None, None))
 }
 
 fn publish(tx: &Tx<'_>, badge: &Badge, lookup: &str) -> Result<()> {
-    let document = BadgeDocument {
-        id: badge.id,
-        user_id: badge.user_id,
-        lookup: lookup.to_owned(),
-        is_active: badge.is_active,
-    };
-    let body = json(&document)?;
+    let body = json(&document(badge, lookup))?;
     tx.within_facility(badge.facility_id, |tx| {
         put(tx, Collection::Badges, badge.id.as_bytes(), None, Some(&body))
     })
 }
 
-/// HMAC-SHA256 under the facility's key over `uid:` and the id's bytes in upper-case hexadecimal.
-fn lookup(key: &[u8; 32], uid: &[u8]) -> String {
-    let mut text = Zeroizing::new(String::with_capacity(4 + 2 * uid.len()));
-    text.push_str("uid:");
-    uid.iter().for_each(|byte| text.push_str(&format!("{byte:02X}")));
+fn document(badge: &Badge, lookup: &str) -> BadgeDocument {
+    BadgeDocument {
+        id: badge.id,
+        user_id: badge.user_id,
+        lookup: lookup.to_owned(),
+        is_active: badge.is_active,
+    }
+}
+
+/// Lays a new key over a facility's badge keys, and keys every badge of it anew, the revoked ones too: they
+/// go on to be refused by name. Gives how many.
+pub(in crate::store) fn rekey(tx: &Tx<'_>, facility: FacilityId) -> Result<u64> {
+    let mut keys = keys(tx, facility)?;
+    let layer = Zeroizing::new(tx.random::<32>()?);
+    keys.layers.push(layer.clone());
+    let layers = Zeroizing::new(keys.layers.iter().flat_map(|key| **key).collect::<Vec<u8>>());
+    let sql = "UPDATE facilities SET badge_layers = ?2 WHERE id = ?1";
+    tx.execute(sql, params![facility.as_bytes(), *layers])?;
+    let badges = of_facility(tx, facility)?;
+    for (badge, lookup) in &badges {
+        let sql = "UPDATE badges SET lookup = ?2 WHERE id = ?1";
+        tx.execute(sql, params![badge.id.as_bytes(), lay_over(&layer, lookup)])?;
+    }
+    publish_all(tx, facility)?;
+    Ok(u64::try_from(badges.len()).unwrap_or(u64::MAX))
+}
+
+/// Puts a facility's badge keys into its feed, and behind them its badges, which are known by them.
+pub(in crate::store) fn publish_all(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
+    let (keys, badges) = (keys(tx, facility)?, of_facility(tx, facility)?);
+    tx.within_facility(facility, |tx| {
+        let mut feed = FeedEnd::open(tx)?;
+        if !keys.layers.is_empty() {
+            let keys = json(&keys.document())?;
+            feed.put(tx, Collection::Facilities, BadgeKeysDocument::ID.as_bytes(), None, Some(&keys))?;
+        }
+        for (badge, lookup) in &badges {
+            let body = json(&document(badge, lookup))?;
+            feed.put(tx, Collection::Badges, badge.id.as_bytes(), None, Some(&body))?;
+        }
+        feed.close(tx)
+    })
+}
+
+fn of_facility(tx: &Tx<'_>, facility: FacilityId) -> Result<Vec<(Badge, String)>> {
+    let sql = concat!(badge_columns!(), "WHERE facility_id = ?1");
+    tx.all(sql, [facility.as_bytes()], |row| Ok((badge_row(row)?, row.get(5)?)))
+}
+
+fn keys(tx: &Tx<'_>, facility: FacilityId) -> Result<BadgeKeys> {
+    let sql = "SELECT badge_key, badge_layers FROM facilities WHERE id = ?1";
+    let found = tx.first(sql, [facility.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    let (first, layers) = found.ok_or(StoreError::NotFound("facility"))?;
+    let layers = Zeroizing::new(layers);
+    let layers = layers.chunks(32).map(|key| key.try_into().map(Zeroizing::new));
+    let layers = layers.collect::<std::result::Result<_, _>>();
+    let layers = layers.map_err(|_| StoreError::Unreadable("facilities"))?;
+    Ok(BadgeKeys { first: Zeroizing::new(first), layers })
+}
+
+/// A facility's first badge key, and those that were laid over it since.
+struct BadgeKeys {
+    first: Zeroizing<[u8; 32]>,
+    layers: Vec<Zeroizing<[u8; 32]>>,
+}
+
+impl BadgeKeys {
+    /// By what readers know the card with this id: HMAC-SHA256 under the first key over `uid:` and the id's
+    /// bytes in upper-case hexadecimal, with the other keys laid over it.
+    fn lookup(&self, uid: &[u8]) -> String {
+        let mut text = Zeroizing::new(String::with_capacity(4 + 2 * uid.len()));
+        text.push_str("uid:");
+        uid.iter().for_each(|byte| text.push_str(&format!("{byte:02X}")));
+        let first = lay_over(&self.first, &text);
+        self.layers.iter().fold(first, |lookup, key| lay_over(key, &lookup))
+    }
+
+    fn document(&self) -> BadgeKeysDocument {
+        let hex = |key: &Zeroizing<[u8; 32]>| key.iter().map(|byte| format!("{byte:02x}")).collect();
+        BadgeKeysDocument { id: BadgeKeysDocument::ID, keys: self.layers.iter().map(hex).collect() }
+    }
+}
+
+fn lay_over(key: &[u8; 32], text: &str) -> String {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
     ring::hmac::sign(&key, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

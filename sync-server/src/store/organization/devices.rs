@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::device::{DeviceState, SyncFacts};
+use carepost_protocol::device::{Deactivation, DeviceState, SyncFacts};
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, SteppedOver};
 use carepost_protocol::wire::pull::Cursor;
 use rusqlite::{Row, params};
+use serde_json::json as object;
 
 use super::super::column::{
     count_at, id_at, id_or_none_at, json_at, json_or_none_at, time_at, time_or_none_at, uuid_at, word,
     word_at, word_or_none_at,
 };
-use super::super::{Claim, Device, DevicePatch, NewDevice, View, Waiting};
+use super::super::{Claim, Deactivated, Device, DevicePatch, Exposed, NewDevice, View, Waiting};
 use super::super::{budget, enrollment};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
@@ -29,7 +30,7 @@ macro_rules! device_columns {
             cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
             differs, refetches, no_progress, quarantine, rolled_back_at, encryption,
             (SELECT require_encryption FROM facilities WHERE id = devices.facility_id), token_expires_at,
-            stepped_over FROM devices "
+            stepped_over, deactivation FROM devices "
     };
 }
 
@@ -121,26 +122,37 @@ impl Noted {
         Ok(registry.laid_over(changed.await?))
     }
 
-    /// Refuses the device's key from now on and closes its streams. Twice is fine.
+    /// Refuses the device's key from now on and closes its streams. Twice is fine. When it is lost, the PINs
+    /// that it held have to be replaced, and the facility's badges are known by another key from now on.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn deactivate_device(self, id: DeviceId) -> Result<Device> {
+    pub async fn deactivate_device(self, id: DeviceId, why: Deactivation) -> Result<Deactivated> {
         let registry = self.registry.clone();
         let revoked = self.write(move |tx| {
-            device(tx, id)?;
+            let before = device(tx, id)?;
             tx.execute(
-                "UPDATE devices SET state = ?2, token_sha256 = NULL, token_expires_at = NULL WHERE id = ?1",
-                params![id.as_bytes(), word(&DeviceState::Revoked)?],
+                "UPDATE devices SET state = ?2, token_sha256 = NULL, token_expires_at = NULL, deactivation = ?3
+                    WHERE id = ?1",
+                params![
+                    id.as_bytes(),
+                    word(&DeviceState::Revoked)?,
+                    word(&before.deactivation.filter(|was| *was == Deactivation::Lost).unwrap_or(why))?,
+                ],
             )?;
             tx.execute(
                 "UPDATE assignments SET until_at = ?2 WHERE device_id = ?1 AND until_at IS NULL",
                 params![id.as_bytes(), tx.now().as_millis()],
             )?;
             tx.refused(id);
-            device(tx, id)
+            let just_lost = why == Deactivation::Lost && before.deactivation != Some(why);
+            // What was never let in was sent nothing.
+            let held = just_lost && before.key_sha256.is_some();
+            let exposed = held.then(|| expose(tx, &before)).transpose()?;
+            Ok(Deactivated { device: device(tx, id)?, exposed })
         });
-        Ok(registry.laid_over(revoked.await?))
+        let Deactivated { device, exposed } = revoked.await?;
+        Ok(Deactivated { device: registry.laid_over(device), exposed })
     }
 
     /// Ends a device's quarantine. One that is not quarantined stays as it is.
@@ -213,6 +225,17 @@ impl Subject for Device {
     }
 }
 
+impl Subject for Deactivated {
+    fn describe(&self, event: &mut AuditEvent) {
+        self.device.describe(event);
+        let reason = self.device.deactivation.map(|why| object!(why));
+        event.details.extend(reason.map(|why| ("reason".to_owned(), why)));
+        if let Some(Exposed { pins, badges }) = self.exposed {
+            event.details.extend([("pins", pins), ("badges", badges)].map(|(k, v)| (k.to_owned(), v.into())));
+        }
+    }
+}
+
 impl Subject for Waiting {
     fn describe(&self, event: &mut AuditEvent) {
         event.resource_id = Some(self.id.to_string());
@@ -254,6 +277,13 @@ fn view_changed(tx: &Tx<'_>, device: DeviceId) -> Result<()> {
     tx.execute(sql, [device.as_bytes()])?;
     tx.refused(device);
     Ok(())
+}
+
+/// What a lost device held of its facility is worth nothing to a thief from now on.
+fn expose(tx: &Tx<'_>, device: &Device) -> Result<Exposed> {
+    let badges = super::badges::rekey(tx, device.facility_id)?;
+    let pins = super::users::expose_pins(tx, device.facility_id, device.sync.last_sync)?;
+    Ok(Exposed { pins, badges })
 }
 
 fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
@@ -342,5 +372,6 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         quarantine: row.get(26)?,
         rolled_back_at: time_or_none_at(row, 27)?,
         token_expires_at: time_or_none_at(row, 30)?,
+        deactivation: word_or_none_at(row, 32)?,
     })
 }

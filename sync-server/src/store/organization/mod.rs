@@ -17,11 +17,12 @@ use super::engine::{Reach, Tx};
 use super::{AuditQuery, Audited, Organization, OrganizationPatch, Store, StoreError, audit};
 use crate::scope::OrganizationScope;
 
+pub(super) use badges::{publish_all as publish_badges, rekey as rekey_badges, remove_by_id as remove_badge};
 pub use changes::Reconsidered;
 pub(super) use devices::{assign, is_refused_as_exposed};
 pub(super) use facilities::organization_columns;
 pub(super) use facilities::organization_row;
-pub(super) use users::{insert_user, name_key};
+pub(super) use users::{document as user_document, insert_user, name_key, publish_all as publish_users};
 
 type Result<T> = std::result::Result<T, StoreError>;
 

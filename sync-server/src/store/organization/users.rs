@@ -1,13 +1,16 @@
 //! Users: their rows, the terms they served, and what devices mirror of them.
 
+use std::collections::BTreeMap;
+
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::role::Role;
+use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 
 use super::super::column::{id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
-use super::super::publish::put;
+use super::super::publish::{FeedEnd, put};
 use super::super::{NewUser, User, UserPatch, sign_in};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
@@ -18,7 +21,8 @@ macro_rules! user_columns {
     () => {
         "SELECT id, facility_id, username, email, display_name, role, employee_id, session_timeout_minutes,
             is_active, pin_verifier IS NOT NULL, password_hash IS NOT NULL, last_activity_at,
-            (SELECT max(locked_until) FROM sign_ins WHERE name = users.username_key), created_at FROM users "
+            (SELECT max(locked_until) FROM sign_ins WHERE name = users.username_key), created_at,
+            pin_exposed_at FROM users "
     };
 }
 
@@ -45,6 +49,15 @@ impl OrganizationStore {
     /// [`StoreError::NotFound`].
     pub async fn user(&self, id: UserId) -> Result<User> {
         self.read(move |tx| user(tx, id)).await
+    }
+
+    /// The verifier of a user's PIN, when a thief may know that.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn exposed_pin(&self, id: UserId) -> Result<Option<String>> {
+        let sql = "SELECT pin_verifier FROM users WHERE id = ?1 AND pin_exposed_at IS NOT NULL";
+        self.read(move |tx| Ok(tx.first(sql, [id.as_bytes()], |row| row.get(0))?.flatten())).await
     }
 }
 
@@ -95,8 +108,9 @@ impl Noted {
         self.write(move |tx| {
             let found = user(tx, id)?;
             tx.execute(
-                "UPDATE users SET pin_verifier = ?2 WHERE id = ?1",
-                params![id.as_bytes(), pin_verifier],
+                "UPDATE users SET pin_verifier = ?2, pin_exposed_at = NULL, pin_answers = NULL,
+                    pin_set_at = ?3 WHERE id = ?1",
+                params![id.as_bytes(), pin_verifier, tx.now().as_millis()],
             )?;
             publish(tx, id)?;
             Ok(found)
@@ -226,9 +240,49 @@ fn check_place(tx: &Tx<'_>, role: Role, facility: Option<FacilityId>) -> Result<
     }
 }
 
+/// The PINs whose verifiers a lost device of the facility may have held: those of the facility's users, and
+/// of users who left it since the device last synced, as far as the scope reaches. Gives how many.
+pub(super) fn expose_pins(tx: &Tx<'_>, facility: FacilityId, since: Option<Timestamp>) -> Result<u64> {
+    let held = "SELECT id FROM users WHERE pin_verifier IS NOT NULL AND pin_exposed_at IS NULL
+        AND (facility_id = ?1 OR id IN (SELECT user_id FROM user_terms
+            WHERE facility_id = ?1 AND until_at > ?2))";
+    let since = since.map_or(0, Timestamp::as_millis);
+    let held: Vec<UserId> = tx.all(held, params![facility.as_bytes(), since], |row| id_at(row, 0))?;
+    for id in &held {
+        let sql = "UPDATE users SET pin_exposed_at = ?2 WHERE id = ?1";
+        tx.execute(sql, params![id.as_bytes(), tx.now().as_millis()])?;
+    }
+    publish_all(tx, &held)?;
+    Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
+}
+
 fn publish(tx: &Tx<'_>, id: UserId) -> Result<()> {
+    publish_all(tx, &[id])
+}
+
+/// Puts these users into the feeds of their home facilities.
+pub(in crate::store) fn publish_all(tx: &Tx<'_>, ids: &[UserId]) -> Result<()> {
+    let mut bodies: BTreeMap<FacilityId, Vec<(UserId, String)>> = BTreeMap::new();
+    for id in ids {
+        if let (Some(facility), body) = document(tx, *id)? {
+            bodies.entry(facility).or_default().push((*id, body));
+        }
+    }
+    for (facility, bodies) in bodies {
+        tx.within_facility(facility, |tx| {
+            let mut feed = FeedEnd::open(tx)?;
+            for (id, body) in &bodies {
+                feed.put(tx, Collection::Users, id.as_bytes(), None, Some(body))?;
+            }
+            feed.close(tx)
+        })?;
+    }
+    Ok(())
+}
+
+/// What devices mirror of a user, and those of which facility.
+pub(in crate::store) fn document(tx: &Tx<'_>, id: UserId) -> Result<(Option<FacilityId>, String)> {
     let user = user(tx, id)?;
-    let Some(facility) = user.facility_id else { return Ok(()) };
     let pin_verifier = tx
         .first("SELECT pin_verifier FROM users WHERE id = ?1", [id.as_bytes()], |row| row.get(0))?
         .flatten();
@@ -237,11 +291,11 @@ fn publish(tx: &Tx<'_>, id: UserId) -> Result<()> {
         display_name: user.display_name,
         role: user.role,
         pin_verifier,
+        pin_exposed_at: user.pin_exposed_at,
         session_timeout_minutes: user.session_timeout_minutes,
         is_active: user.is_active,
     };
-    let body = json(&document)?;
-    tx.within_facility(facility, |tx| put(tx, Collection::Users, id.as_bytes(), None, Some(&body)))
+    Ok((user.facility_id, json(&document)?))
 }
 
 pub(super) fn user(tx: &Tx<'_>, id: UserId) -> Result<User> {
@@ -265,5 +319,6 @@ fn user_row(row: &Row<'_>) -> rusqlite::Result<User> {
         last_activity_at: time_or_none_at(row, 11)?,
         locked_until: time_or_none_at(row, 12)?,
         created_at: time_at(row, 13)?,
+        pin_exposed_at: time_or_none_at(row, 14)?,
     })
 }

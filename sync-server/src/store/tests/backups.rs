@@ -1,7 +1,6 @@
 //! Backups of a store in use, and stores put back to them.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 
 use carepost_protocol::wire::pull::Standing;
 
@@ -26,10 +25,6 @@ async fn scene() -> Scene {
 }
 
 impl World {
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     fn back_up(&self, name: &str) -> Result<Copied, BackupError> {
         backup(&self.file("server.db"), &key(), &self.ambient, &self.file(name))
     }
@@ -43,7 +38,7 @@ impl World {
         restored
     }
 
-    fn files(&self) -> Vec<String> {
+    pub(super) fn files(&self) -> Vec<String> {
         let listed = std::fs::read_dir(self.directory.path()).unwrap();
         let mut names: Vec<_> = listed.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();

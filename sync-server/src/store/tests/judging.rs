@@ -81,7 +81,7 @@ async fn a_bad_value_is_refused_by_name_and_care_is_never_deleted() {
     let edit = kiosk.edit(&tenant, tenant.patient, 0, json!({"room": "3"}), now);
     changes.push(Change { kind: ChangeKind::Delete, ..edit.clone() });
     changes.push(Change { collection: Collection::Records, ..edit.clone() });
-    changes.push(Change { collection: Collection::Users, ..edit });
+    changes.push(Change { collection: Collection::Badges, ..edit });
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
     let mut expected = vec![refused(RejectionCode::BreaksSchema); 7];
     expected.extend([refused(RejectionCode::Unsupported); 3]);

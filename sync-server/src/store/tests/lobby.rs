@@ -70,7 +70,7 @@ async fn a_code_and_a_number_let_a_device_in() {
     let answer = world.store.system().enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
     assert_eq!((grant.device_id, Some(grant.assignment_id)), (device.id, device.assignment));
-    registry.noting(event(&world)).deactivate_device(device.id).await.unwrap();
+    registry.noting(event(&world)).deactivate_device(device.id, Deactivation::Retired).await.unwrap();
     let refused = world.store.system().enroll(key, enroll_request(1), None).await;
     assert!(matches!(refused, Err(StoreError::DeviceRevoked)), "{refused:?}");
 }

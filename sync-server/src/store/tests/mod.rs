@@ -12,9 +12,11 @@ mod judging;
 mod lobby;
 mod merging;
 mod registry;
+mod restoring;
 mod rewinds;
 mod security;
 mod sign_ins;
+mod stolen;
 mod sync;
 mod verifying;
 mod views;
@@ -24,7 +26,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
-use carepost_protocol::device::DeviceType;
+use carepost_protocol::device::{Deactivation, DeviceType};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, RecordId,
@@ -109,6 +111,11 @@ impl World {
         let path = directory.path().join("server.db");
         let store = Store::open_limited(&path, &key(), ambient.clone(), max_pages).unwrap();
         Self { store, clock, ambient, directory }
+    }
+
+    /// A file beside the database.
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
     }
 
     fn pass(&self, seconds: i64) {

@@ -238,7 +238,7 @@ async fn a_deactivated_device_is_refused_at_once_and_its_stream_ends() {
         .store
         .organization(&tenant.organization)
         .noting(event(&world))
-        .deactivate_device(device)
+        .deactivate_device(device, Deactivation::Retired)
         .await
         .unwrap();
     assert_eq!(listener.wake().await, Wake::Refused);

@@ -50,7 +50,7 @@ impl Judge {
         let quality = change.map(|change| word(&change.clock_quality)).transpose()?;
         // The exact bytes, of audit events too: they prove the columns of the audit log, and keep what
         // a newer agent said that this server does not understand.
-        let payload = entry.payload.as_deref();
+        let payload = entry.payload.as_deref().filter(|_| !is_kept_elsewhere(change, stands));
         tx.execute(
             "INSERT INTO changes (device_id, incarnation_id, lane, n, assignment_id, payload, payload_sha256,
                 link, verdict, reason, seq, collection, record_id, patient_id, actor_id, session_id, kind,
@@ -242,6 +242,11 @@ fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Set
     Ok(written > 0)
 }
 
+/// A verifier that stands is the user's; here it would outlive the PIN.
+fn is_kept_elsewhere(change: Option<&Change>, stands: Option<&Stands>) -> bool {
+    stands.is_some() && change.is_some_and(|change| change.collection == Collection::Users)
+}
+
 /// A create that takes the place of another goes on under its id. Of a change that the server could not
 /// read it knows the part of the id that does not depend on the time.
 fn takes_the_place(
@@ -265,7 +270,7 @@ fn patient_of(
     stands: Option<&Stands>,
     record: Option<RecordId>,
 ) -> Option<[u8; 16]> {
-    let stated = stands.map(|stands| stands.patient).or(change.and_then(|change| change.patient));
+    let stated = stands.and_then(|stands| stands.patient).or(change.and_then(|change| change.patient));
     let is_patient = change.is_some_and(|change| change.collection == Collection::Patients);
     let patient = stated.or(if is_patient { record.map(Into::into) } else { None });
     patient.map(|id| *id.as_bytes())

@@ -8,6 +8,7 @@ mod audited;
 mod authority;
 mod keeping;
 mod patients;
+mod pins;
 mod records;
 mod reviews;
 
@@ -62,7 +63,7 @@ struct Stands {
     verdict: Verdict,
     seq: u64,
     record: RecordId,
-    patient: PatientId,
+    patient: Option<PatientId>,
     flags: Flags,
 }
 
@@ -165,7 +166,7 @@ impl Judge {
                 }
             },
             Content::Audit(event) => match tx.savepoint(|tx| self.write_down(tx, n, event)) {
-                Err(fault) if is_constraint(&fault) => {
+                Err(fault) if fault.is_constraint() => {
                     let rejection = refused_by_database();
                     self.keep_row(tx, n, entry, Verdict::Rejected, Some(&rejection), None)?;
                     Ok((Verdict::Rejected, None, Some(rejection)))
@@ -199,8 +200,8 @@ impl Judge {
         });
         let rejection = match (done, refused) {
             (Ok(stands), _) => {
-                if change.collection == Collection::Patients {
-                    self.patients.insert(stands.patient, true);
+                if let (Collection::Patients, Some(patient)) = (change.collection, stands.patient) {
+                    self.patients.insert(patient, true);
                 }
                 return Ok(Ok(stands));
             }
@@ -208,7 +209,7 @@ impl Judge {
             (Err(fault @ StoreError::TooLarge { .. }), None) => {
                 reject(RejectionCode::TooLarge, format!("{fault}, and enter it anew"))
             }
-            (Err(fault), None) if is_constraint(&fault) => refused_by_database(),
+            (Err(fault), None) if fault.is_constraint() => refused_by_database(),
             (Err(fault), None) => return Err(fault),
         };
         self.feed.rewind(before);
@@ -229,15 +230,16 @@ impl Judge {
             (ChangeKind::Create, Collection::Patients) => self.admit(tx, n, change),
             (ChangeKind::Patch, Collection::Patients) => self.edit(tx, n, change),
             (ChangeKind::Patch, Collection::Reviews) => self.resolve(tx, n, change),
+            (ChangeKind::Patch, Collection::Users) => self.choose_pin(tx, change),
             (ChangeKind::Delete, _) => unsupported("care is never deleted; correct or discharge instead"),
             (ChangeKind::Patch, Collection::Records) => {
                 unsupported("what was charted is never edited; chart a correction instead")
             }
-            (ChangeKind::Amend, Collection::Patients | Collection::Reviews)
-            | (ChangeKind::Create, Collection::Reviews)
+            (ChangeKind::Amend, Collection::Patients)
+            | (ChangeKind::Create | ChangeKind::Amend, Collection::Reviews | Collection::Users)
             | (
                 ChangeKind::Create | ChangeKind::Patch | ChangeKind::Amend,
-                Collection::Facilities | Collection::Users | Collection::Badges | Collection::Workflows,
+                Collection::Facilities | Collection::Badges | Collection::Workflows,
             ) => unsupported("this server does not take that from a device; ask the office to change it"),
         }?;
         if let Some(older) = older {
@@ -289,13 +291,6 @@ impl Judge {
         let key = params![target.as_bytes(), self.place.device.as_bytes()];
         Ok(tx.first(WAS_REFUSED, key, |row| row.get::<_, i64>(0))?.is_some())
     }
-}
-
-fn is_constraint(fault: &StoreError) -> bool {
-    if let StoreError::Engine(error) = fault {
-        return error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
-    }
-    matches!(fault, StoreError::Conflict(_))
 }
 
 fn refused_by_database() -> Rejection {

@@ -63,7 +63,7 @@ impl Judge {
         }
         let seq = patient::put(tx, &mut self.feed, &admitted)?;
         let verdict = self.pair(tx, admitted.id, &alike)?;
-        Ok(Stands { verdict, seq, record, patient: admitted.id, flags })
+        Ok(Stands { verdict, seq, record, patient: Some(admitted.id), flags })
     }
 
     /// Sets fields of a resident.
@@ -76,7 +76,7 @@ impl Judge {
         };
         let fields = read(&change.fields, &mut flags)?;
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
-        Ok(Stands { verdict, seq, record, patient: record.into(), flags })
+        Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
     }
 
     /// Merges fields that were read into a resident, and keeps what is in dispute.

@@ -63,7 +63,7 @@ impl Judge {
                 verdict = Verdict::Merged;
             }
         }
-        Ok(Stands { verdict, seq, record, patient, flags })
+        Ok(Stands { verdict, seq, record, patient: Some(patient), flags })
     }
 
     /// Holds the answers to the form they were given in.

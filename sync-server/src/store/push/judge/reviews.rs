@@ -37,7 +37,7 @@ impl Judge {
             closed.resolved = closed.resolved.or(Some(resolved));
             review::put(tx, &mut self.feed, &closed)?;
         }
-        Ok(Stands { verdict, seq: self.feed.seq(), record, patient, flags })
+        Ok(Stands { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
     }
 
     /// Whether what was chosen leaves nothing in dispute.

@@ -1,0 +1,107 @@
+//! A new PIN in the place of one that a thief may know: right after the old one was given, typed twice.
+
+use carepost_protocol::audit::AuditEventType;
+use carepost_protocol::id::{SessionId, UserId};
+use carepost_protocol::role::{self, ChoosePin, Permit, Resource};
+
+use super::taps::Asks;
+use super::{
+    Actor, Effects, Moment, Notice, PinMark, PinPad, Reason, Refused, Screen, Session, SessionMachine, audit,
+};
+
+/// What became of a PIN that was typed as a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewPin {
+    /// It may be one: it is asked for once more.
+    Fit,
+    /// It came twice, and is durable: the old one opens nothing any more.
+    Kept(PinMark),
+    /// It may not be one, came otherwise the second time, or could not be kept: another is asked for.
+    Refused(&'static str),
+}
+
+impl SessionMachine {
+    /// A permit for the one thing that she may do whose new PIN is being made.
+    ///
+    /// # Errors
+    /// [`Refused::NoSession`] unless a PIN of that attempt is being made; [`Refused::Denied`] when her role
+    /// does not allow it.
+    pub fn choosing(&self, attempt: u64) -> Result<Permit<ChoosePin>, Refused> {
+        let Screen::PinPad { pad, .. } = &self.screen else { return Err(Refused::NoSession) };
+        let session = match pad.asks {
+            Asks::New(session) | Asks::Repeat(session) if pad.attempt == attempt => session,
+            Asks::New(_) | Asks::Repeat(_) | Asks::Pin => return Err(Refused::NoSession),
+        };
+        let actor = Actor {
+            user: pad.member.user,
+            session,
+            role: pad.member.role,
+            organization: Some(self.organization),
+            facility: Some(self.facility),
+        };
+        Ok(role::authorize(&actor, Resource::Facility(self.organization, self.facility))?)
+    }
+
+    /// She gave the PIN that a thief may know: she is asked for another, and nothing opens before.
+    pub(super) fn ask_for_new(
+        &mut self,
+        mut pad: PinPad,
+        mut behind: Option<Session>,
+        at: Moment,
+        out: &mut Effects,
+    ) {
+        let user = pad.member.user;
+        let hers = behind.as_mut().filter(|session| session.member.user == user);
+        let session = match hers {
+            Some(waiting) => {
+                waiting.touched = at.monotonic;
+                waiting.id
+            }
+            None => SessionId::new(at.now, at.random),
+        };
+        audit(out, AuditEventType::Login, true, Some(user), None, Reason::PinExposed);
+        pad.attempt = self.next_attempt();
+        pad.asks = Asks::New(session);
+        pad.touched = at.monotonic;
+        self.notice = None;
+        self.screen = Screen::PinPad { pad, behind };
+    }
+
+    /// A new PIN that was made durable after its pad had gone stands, and opens nothing.
+    pub(super) fn new_pin_checked(
+        &mut self,
+        (attempt, user): (u64, UserId),
+        outcome: NewPin,
+        at: Moment,
+        out: &mut Effects,
+    ) {
+        let Some((mut pad, behind)) = self.take_pad(attempt) else {
+            if let NewPin::Kept(_) = outcome {
+                audit(out, AuditEventType::Login, false, Some(user), None, Reason::PinTooLate);
+            }
+            return;
+        };
+        let (Asks::New(session) | Asks::Repeat(session)) = pad.asks else {
+            self.screen = Screen::PinPad { pad, behind };
+            return;
+        };
+        let notice = match outcome {
+            NewPin::Kept(mark) => {
+                pad.member.pin = Some(mark);
+                pad.member.pin_exposed = None;
+                self.begin_grace(&pad.member, at.monotonic);
+                return self.admit(pad.member, (behind, session), Reason::NewPin, at, out);
+            }
+            NewPin::Fit => None,
+            NewPin::Refused(why) => Some(Notice::NotANewPin(why)),
+        };
+        pad.asks = if notice.is_some() { Asks::New(session) } else { Asks::Repeat(session) };
+        pad.attempt = self.next_attempt();
+        pad.touched = at.monotonic;
+        self.screen = Screen::PinPad { pad, behind };
+        match notice {
+            Some(notice) => self.show(notice, at.monotonic),
+            None => self.notice = None,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Choosing a new PIN. It is hashed here, and only its verifier leaves the device: as a change, which the
+//! other kiosks get by way of the server. Until it has come back, this one goes by what waits.
+
+use argon2::{Argon2, PasswordHash, PasswordHasher as _};
+use carepost_agent_core::session::{NewPin, PinMark, SessionEvent};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::id::{RecordId, UserId};
+use carepost_protocol::pin::{self, ChosenPin};
+use carepost_protocol::record::{Collection, UserDocument};
+use carepost_protocol::role::{ChoosePin, Permit};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::lock;
+use super::taps::is_pin;
+use super::ward::Ward;
+use crate::mirror::MirrorError;
+use crate::outbox::Entry;
+
+/// Why a PIN is not taken.
+const SAME_AS_BEFORE: &str = "it is the one that may be known; choose another";
+const NOT_THE_SAME: &str = "it was not the same both times; begin again";
+const NOT_KEPT: &str = "this device could not keep it; try again, or use another device";
+
+impl Ward {
+    /// A member of staff, with the PIN that she chose here and that is on its way.
+    pub(super) fn staff(&self, id: UserId) -> Result<Option<UserDocument>, MirrorError> {
+        let cursor = self.mirror.cursor()?.map_or(0, |cursor| cursor.seq);
+        let chosen = self.outbox.chosen_pin(id, cursor).unwrap_or_else(|error| {
+            tracing::error!(%error, "whether a PIN was chosen here cannot be read");
+            None
+        });
+        let known = self.mirror.user(id)?;
+        Ok(known.map(|user| match chosen {
+            Some(chosen) if user.pin_exposed_at == Some(chosen.exposed_at) => {
+                UserDocument { pin_verifier: Some(chosen.pin_verifier), pin_exposed_at: None, ..user }
+            }
+            Some(_) | None => user,
+        }))
+    }
+
+    /// Whether what was typed may be her new PIN. Its verifier is held until it was typed once more.
+    pub(super) fn check_new_pin(&self, attempt: u64, user: UserId, typed: &SecretString) {
+        let outcome = match self.fit(user, typed) {
+            Ok(verifier) => {
+                *lock(&self.chosen) = Some((user, verifier));
+                NewPin::Fit
+            }
+            Err(why) => NewPin::Refused(why),
+        };
+        self.session_on(SessionEvent::NewPinChecked { attempt, user, outcome });
+    }
+
+    fn fit(&self, user: UserId, typed: &SecretString) -> Result<String, &'static str> {
+        pin::check(typed.expose_secret())?;
+        let old = self.staff(user).ok().flatten().and_then(|user| user.pin_verifier);
+        if old.is_some_and(|old| is_pin(&old, typed)) {
+            return Err(SAME_AS_BEFORE);
+        }
+        let salt = self.clock.random::<16>();
+        let made: Result<PasswordHash, _> =
+            Argon2::default().hash_password_with_salt(typed.expose_secret().as_bytes(), &salt);
+        made.map(|verifier| verifier.to_string()).map_err(|error| {
+            tracing::error!(%error, "a PIN could not be hashed");
+            NOT_KEPT
+        })
+    }
+
+    /// Keeps it durably, when it was the same again.
+    pub(super) fn keep_new_pin(&self, attempt: u64, user: UserId, typed: &SecretString) {
+        let held = lock(&self.chosen).take().filter(|(whose, _)| *whose == user);
+        let outcome = match held {
+            Some((_, verifier)) if is_pin(&verifier, typed) => match self.keep(attempt, user, &verifier) {
+                Ok(()) => NewPin::Kept(PinMark::of(&verifier)),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "a new PIN was not kept");
+                    NewPin::Refused(NOT_KEPT)
+                }
+            },
+            Some(_) | None => NewPin::Refused(NOT_THE_SAME),
+        };
+        self.session_on(SessionEvent::NewPinChecked { attempt, user, outcome });
+    }
+
+    fn keep(&self, attempt: u64, user: UserId, verifier: &str) -> anyhow::Result<()> {
+        let exposed = self.staff(user)?.and_then(|user| user.pin_exposed_at);
+        let exposed_at = exposed.ok_or_else(|| anyhow::anyhow!("her PIN was replaced meanwhile"))?;
+        let chosen = ChosenPin { pin_verifier: verifier.to_owned(), exposed_at };
+        let permit = lock(&self.session).choosing(attempt)?;
+        let change = self.choice(&permit, &chosen);
+        let token: String = self.clock.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let entry = Entry { change: &change, token: &token };
+        self.with_room(|| self.outbox.append(&permit, entry, |_| vec![self.noted_choice(&permit)]))?;
+        self.saved.notify_one();
+        Ok(())
+    }
+
+    fn choice(&self, permit: &Permit<ChoosePin>, chosen: &ChosenPin) -> Change {
+        let actor = permit.actor();
+        let (recorded_at, clock_quality) = self.clock.stamp();
+        Change {
+            actor: actor.user,
+            session: actor.session,
+            assignment: self.grant.assignment_id,
+            kind: ChangeKind::Patch,
+            collection: Collection::Users,
+            record: Some(RecordId::from_bytes(*actor.user.as_bytes())),
+            base_seq: None,
+            patient: None,
+            workflow: None,
+            schema_version: None,
+            fields: chosen.fields(),
+            recorded_at,
+            clock_quality,
+            supersedes: None,
+        }
+    }
+
+    fn noted_choice(&self, permit: &Permit<ChoosePin>) -> AuditEvent {
+        let actor = permit.actor();
+        AuditEvent {
+            action: AuditAction::Update,
+            resource_type: "pin".to_owned(),
+            resource_id: Some(actor.user.to_string()),
+            ..self.event(AuditEventType::Login, true, Some(actor.user), Some(actor.session))
+        }
+    }
+}

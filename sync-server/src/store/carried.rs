@@ -1,0 +1,382 @@
+//! What a database that was put back must not forget: who may do less than it knows, as the database that it
+//! replaces says. Only towards safer: nothing that was switched off, on either side, works afterwards, and
+//! what exists in the replaced one alone is taken over switched off.
+
+use std::collections::BTreeMap;
+
+use carepost_protocol::id::{BadgeId, FacilityId, OrganizationId, UserId};
+use carepost_protocol::record::Collection;
+use rusqlite::types::Value;
+use rusqlite::{Row, params, params_from_iter};
+
+use super::StoreError;
+use super::column::id_at;
+use super::engine::{Reach, Tx};
+use super::organization::{publish_badges, publish_users, rekey_badges, remove_badge};
+use super::publish::put;
+use crate::scope::OrganizationScope;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Rows by their ids, each with its columns in the order of its table's `select`.
+type Rows = BTreeMap<[u8; 16], Vec<Value>>;
+
+/// What a database knows of who may do what.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    admins: Rows,
+    /// Failed sign-ins and locks.
+    sign_ins: Rows,
+    organizations: BTreeMap<OrganizationId, Registry>,
+}
+
+/// The same of one organization.
+#[derive(Debug, Default)]
+struct Registry {
+    name: String,
+    facilities: Rows,
+    users: Rows,
+    terms: Rows,
+    badges: Rows,
+    devices: Rows,
+    assignments: Rows,
+}
+
+/// How a table's rows are read, and taken over where both have them, or where there are none yet; `off` when
+/// a row cannot be. The first column is the id, the second a name.
+struct Table {
+    word: &'static str,
+    select: &'static str,
+    update: &'static str,
+    insert: &'static str,
+    off: &'static str,
+    /// What is said when a column differs afterwards; with its value, where that ends in a blank.
+    told: &'static [(usize, &'static str)],
+}
+
+const ADMINS: Table = Table {
+    word: "platform administrator",
+    select: "SELECT id, username, username_key, display_name, session_timeout_minutes, created_at, is_active,
+            password_hash FROM system_platform_admins",
+    update: "UPDATE system_platform_admins SET is_active = is_active AND ?7, password_hash = ?8 WHERE id = ?1",
+    insert: "INSERT INTO system_platform_admins (id, username, username_key, display_name,
+            session_timeout_minutes, created_at, is_active, password_hash)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?8)",
+    off: "UPDATE system_platform_admins SET is_active = 0 WHERE id = ?1",
+    told: &[(6, "switched off"), (7, "another password")],
+};
+
+/// Those of the replaced database are the later ones: they hold, and nothing else.
+const SIGN_INS: Table = Table {
+    word: "sign-in",
+    select: "SELECT id, place, name, network, organization_id, failures, failed_at, locked_until, good_at
+            FROM system_sign_ins",
+    update: "",
+    insert: "INSERT INTO system_sign_ins (id, place, name, network, organization_id, failures, failed_at,
+            locked_until, good_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    off: "",
+    told: &[],
+};
+
+const FACILITIES: Table = Table {
+    word: "facility",
+    select: "SELECT id, name, phi_mode, badge_layers, require_encryption FROM facilities",
+    update: "UPDATE facilities SET phi_mode = CASE WHEN 'free' IN (phi_mode, ?3) THEN 'free'
+            WHEN 'minimal' IN (phi_mode, ?3) THEN 'minimal' ELSE phi_mode END, badge_layers = ?4,
+            require_encryption = max(require_encryption, ?5) WHERE id = ?1",
+    insert: "",
+    off: "",
+    told: &[
+        (2, "devices are sent "),
+        (3, "a new badge key, as a device was lost"),
+        (4, "devices have to be encrypted"),
+    ],
+};
+
+const USERS: Table = Table {
+    word: "user",
+    select: "SELECT id, username, username_key, email, email_key, display_name, employee_id, created_at,
+            facility_id, role, is_active, password_hash, pin_verifier, pin_exposed_at, pin_answers, pin_set_at,
+            session_timeout_minutes FROM users",
+    update: "UPDATE users SET facility_id = ?9, role = ?10, is_active = is_active AND ?11, password_hash = ?12,
+            pin_verifier = ?13, pin_exposed_at = ?14, pin_answers = ?15, pin_set_at = ?16,
+            session_timeout_minutes = min(session_timeout_minutes, ?17) WHERE id = ?1",
+    insert: "INSERT INTO users (id, username, username_key, email, email_key, display_name, employee_id,
+            created_at, facility_id, role, is_active, password_hash, pin_verifier, pin_exposed_at, pin_answers,
+            pin_set_at, session_timeout_minutes)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?12, ?13, ?14, ?15, ?16, ?17)",
+    off: "UPDATE users SET is_active = 0 WHERE id = ?1",
+    told: &[
+        (10, "switched off"),
+        (8, "another facility"),
+        (9, "now "),
+        (11, "another password"),
+        (12, "another PIN"),
+        (13, "the PIN was on a lost device"),
+    ],
+};
+
+const TERMS: Table = Table {
+    word: "term",
+    select: "SELECT id, user_id, facility_id, role, from_at, until_at FROM user_terms",
+    update: "UPDATE user_terms SET until_at = coalesce(min(until_at, ?6), until_at, ?6)
+            WHERE id = ?1 AND user_id = ?2",
+    insert: "INSERT INTO user_terms (id, user_id, facility_id, role, from_at, until_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    off: "",
+    told: &[],
+};
+
+const BADGES: Table = Table {
+    word: "badge of",
+    select: "SELECT id, (SELECT username FROM users WHERE users.id = badges.user_id), user_id, facility_id,
+            created_at, is_active, lookup FROM badges",
+    update: "UPDATE badges SET is_active = is_active AND ?6, lookup = ?7 WHERE id = ?1",
+    insert: "INSERT INTO badges (id, user_id, facility_id, created_at, is_active, lookup)
+            VALUES (?1, ?3, ?4, ?5, 0, ?7)",
+    off: "UPDATE badges SET is_active = 0 WHERE id = ?1",
+    told: &[(5, "revoked")],
+};
+
+/// A device's mode is taken with its facility's, as it comes to.
+const DEVICES: Table = Table {
+    word: "device",
+    select: "SELECT id, name, facility_id, device_type, state, device_uuid, mac_addresses, token_sha256,
+            key_sha256, public_key, created_at, quarantine, deactivation,
+            coalesce(phi_mode, (SELECT phi_mode FROM facilities AS f WHERE f.id = devices.facility_id))
+            FROM devices",
+    update: "UPDATE devices SET state = CASE
+                WHEN state IN ('REVOKED', 'RETIRED', 'RETIRING') THEN state
+                WHEN ?5 IN ('REVOKED', 'RETIRED', 'RETIRING') THEN ?5
+                WHEN 'QUARANTINED' IN (state, ?5) OR (state <> 'ACTIVE' AND ?5 = 'ACTIVE') THEN 'QUARANTINED'
+                ELSE state END,
+            facility_id = CASE WHEN key_sha256 IS NULL THEN ?3 ELSE facility_id END,
+            device_type = CASE WHEN ?4 = 'BADGE_READER' THEN ?4 ELSE device_type END,
+            token_sha256 = CASE WHEN ?8 IS NULL THEN NULL ELSE token_sha256 END,
+            key_sha256 = coalesce(key_sha256, ?9), public_key = coalesce(public_key, ?10),
+            quarantine = coalesce(?12, quarantine,
+                CASE WHEN state <> 'ACTIVE' AND ?5 = 'ACTIVE' THEN 'restored' END),
+            deactivation = CASE WHEN deactivation = 'lost' THEN deactivation ELSE coalesce(?13, deactivation) END,
+            phi_mode = CASE
+                WHEN ?14 = 'free' OR (?14 = 'minimal' AND coalesce(phi_mode,
+                    (SELECT phi_mode FROM facilities AS f WHERE f.id = devices.facility_id)) = 'full')
+                THEN ?14 ELSE phi_mode END
+            WHERE id = ?1",
+    insert: "INSERT INTO devices (id, name, facility_id, device_type, state, device_uuid, mac_addresses,
+            key_sha256, public_key, created_at, quarantine, deactivation, phi_mode, waiting, wedged,
+            cursor_refused) VALUES (?1, ?2, ?3, ?4, CASE WHEN ?5 = 'ACTIVE' THEN 'QUARANTINED' ELSE ?5 END,
+            ?6, ?7, ?9, ?10, ?11, coalesce(?12, 'restored'), ?13, ?14, 0, 0, 0)",
+    off: "UPDATE devices SET state = 'QUARANTINED', quarantine = 'restored' WHERE id = ?1 AND state = 'ACTIVE'",
+    told: &[(4, "now "), (7, "its token was used"), (3, "now a "), (13, "is sent ")],
+};
+
+const ASSIGNMENTS: Table = Table {
+    word: "assignment",
+    select: "SELECT id, facility_id, device_id, from_at, until_at FROM assignments",
+    update: "UPDATE assignments SET until_at = coalesce(min(until_at, ?5), until_at, ?5) WHERE id = ?1",
+    insert: "INSERT INTO assignments (id, facility_id, device_id, from_at, until_at)
+            VALUES (?1, ?2, ?3, ?4, ?5)",
+    off: "",
+    told: &[],
+};
+
+/// Columns that are looked at here.
+const LAYERS: usize = 3;
+const LOOKUP: usize = 6;
+const FACILITY_OF_USER: usize = 8;
+const FACILITY_OF_BADGE: usize = 3;
+const KEY: usize = 8;
+
+impl Known {
+    /// What the database at hand knows.
+    pub(super) fn read(tx: &Tx<'_>) -> Result<Self> {
+        let organizations = "SELECT id, name FROM system_organizations";
+        let (admins, sign_ins, organizations) = tx.within(Reach::System, |tx| {
+            let read = |row: &Row<'_>| Ok((id_at(row, 0)?, row.get::<_, String>(1)?));
+            Ok((ADMINS.rows(tx)?, SIGN_INS.rows(tx)?, tx.all(organizations, [], read)?))
+        })?;
+        let read = |(id, name)| Ok((id, Registry::read(tx, id, name)?));
+        let organizations = organizations.into_iter().map(read).collect::<Result<_>>()?;
+        Ok(Self { admins, sign_ins, organizations })
+    }
+
+    /// Carries it over into the database at hand. Says what that came to, a sentence for each.
+    pub(super) fn carry_over(mut self, tx: &Tx<'_>) -> Result<Vec<String>> {
+        let before = Self::read(tx)?;
+        let mut said = Vec::new();
+        tx.within(Reach::System, |tx| {
+            ADMINS.take_over(tx, &self.admins, &before.admins, &mut said)?;
+            tx.execute("DELETE FROM system_sign_ins", [])?;
+            SIGN_INS.take_over(tx, &self.sign_ins, &Rows::new(), &mut said)
+        })?;
+        for (id, registry) in &mut self.organizations {
+            match before.organizations.get(id) {
+                Some(ours) => tx.within(reach(*id), |tx| registry.carry_over(tx, ours, &mut said))?,
+                None => said.push(format!("organization {}: the backup does not have it", registry.name)),
+            }
+        }
+        let after = Self::read(tx)?;
+        ADMINS.tell(&before.admins, &after.admins, &mut said);
+        for (id, ours) in &before.organizations {
+            let Some(after) = after.organizations.get(id) else { continue };
+            tx.within(reach(*id), |tx| after.publish(tx, ours))?;
+            FACILITIES.tell(&ours.facilities, &after.facilities, &mut said);
+            USERS.tell(&ours.users, &after.users, &mut said);
+            BADGES.tell(&ours.badges, &after.badges, &mut said);
+            DEVICES.tell(&ours.devices, &after.devices, &mut said);
+        }
+        Ok(said)
+    }
+}
+
+impl Registry {
+    fn read(tx: &Tx<'_>, id: OrganizationId, name: String) -> Result<Self> {
+        tx.within(reach(id), |tx| {
+            Ok(Self {
+                name,
+                facilities: FACILITIES.rows(tx)?,
+                users: USERS.rows(tx)?,
+                terms: TERMS.rows(tx)?,
+                badges: BADGES.rows(tx)?,
+                devices: DEVICES.rows(tx)?,
+                assignments: ASSIGNMENTS.rows(tx)?,
+            })
+        })
+    }
+
+    fn carry_over(&mut self, tx: &Tx<'_>, ours: &Self, said: &mut Vec<String>) -> Result<()> {
+        let gone = self.facilities.extract_if(.., |id, _| !ours.facilities.contains_key(id));
+        said.extend(gone.map(|(_, row)| format!("facility {}: the backup does not have it", name(&row))));
+        let apart = self.badges_apart(ours);
+        FACILITIES.take_over(tx, &self.facilities, &ours.facilities, said)?;
+        USERS.take_over(tx, &self.users, &ours.users, said)?;
+        TERMS.take_over(tx, &self.terms, &ours.terms, said)?;
+        for (id, row) in ours.badges.iter().filter(|(id, _)| !self.badges.contains_key(*id)) {
+            remove_badge(tx, BadgeId::from_bytes(*id))?;
+            said.push(format!("badge of {}: gone", name(row)));
+        }
+        BADGES.take_over(tx, &self.badges, &ours.badges, said)?;
+        apart.into_iter().try_for_each(|facility| rekey_badges(tx, facility).map(drop))?;
+        // Nobody has the token of a device that was never let in any more.
+        let expected = |row: &[Value]| row.get(KEY) == Some(&Value::Null);
+        let gone = self.devices.extract_if(.., |id, row| !ours.devices.contains_key(id) && expected(row));
+        said.extend(gone.map(|(_, row)| format!("device {}: register it again", name(&row))));
+        DEVICES.take_over(tx, &self.devices, &ours.devices, said)?;
+        ASSIGNMENTS.take_over(tx, &self.assignments, &ours.assignments, said)?;
+        end(tx)
+    }
+
+    /// Where the two have laid different keys over the first, ours stay, with a new one over them: both sides
+    /// may have lost devices. Gives those facilities; elsewhere theirs hold.
+    fn badges_apart(&mut self, ours: &Self) -> Vec<FacilityId> {
+        let mut apart = Vec::new();
+        for (id, row) in &mut self.facilities {
+            let (theirs, kept) =
+                (blob(row.get(LAYERS)), ours.facilities.get(id).and_then(|row| row.get(LAYERS)));
+            if theirs.starts_with(blob(kept)) {
+                continue;
+            }
+            if let (Some(theirs), Some(kept)) = (row.get_mut(LAYERS), kept) {
+                *theirs = kept.clone();
+            }
+            apart.push(FacilityId::from_bytes(*id));
+            for (badge, row) in &mut self.badges {
+                let kept = ours.badges.get(badge).and_then(|row| row.get(LOOKUP));
+                let here = blob(row.get(FACILITY_OF_BADGE)) == id;
+                if let (Some(theirs), Some(kept), true) = (row.get_mut(LOOKUP), kept, here) {
+                    *theirs = kept.clone();
+                }
+            }
+        }
+        apart
+    }
+
+    /// Puts staff and badges into the feeds as they are now.
+    fn publish(&self, tx: &Tx<'_>, before: &Self) -> Result<()> {
+        let place = |of: &Self, id| {
+            let facility = of.users.get(id).map(|row| blob(row.get(FACILITY_OF_USER)))?;
+            facility.try_into().ok().map(FacilityId::from_bytes)
+        };
+        for id in self.users.keys() {
+            let left = place(before, id).filter(|left| Some(*left) != place(self, id));
+            if let Some(facility) = left {
+                tx.within_facility(facility, |tx| put(tx, Collection::Users, id, None, None))?;
+            }
+        }
+        publish_users(tx, &self.users.keys().copied().map(UserId::from_bytes).collect::<Vec<_>>())?;
+        let mut facilities = self.facilities.keys().copied().map(FacilityId::from_bytes);
+        facilities.try_for_each(|facility| publish_badges(tx, facility))
+    }
+}
+
+impl Table {
+    fn rows(&self, tx: &Tx<'_>) -> Result<Rows> {
+        let read = |row: &Row<'_>| {
+            let columns = (0..row.as_ref().column_count()).map(|at| row.get(at));
+            Ok((row.get(0)?, columns.collect::<rusqlite::Result<Vec<Value>>>()?))
+        };
+        Ok(tx.all(self.select, [], read)?.into_iter().collect())
+    }
+
+    fn take_over(&self, tx: &Tx<'_>, theirs: &Rows, ours: &Rows, said: &mut Vec<String>) -> Result<()> {
+        for (id, row) in theirs {
+            let known = ours.contains_key(id);
+            let sql = if known { self.update } else { self.insert };
+            match tx.savepoint(|tx| tx.execute(sql, params_from_iter(row))) {
+                Ok(_) if known || self.told.is_empty() => {}
+                Ok(_) => said.push(format!("{} {}: new since, and switched off", self.word, name(row))),
+                Err(fault) if fault.is_constraint() => {
+                    if known && !self.off.is_empty() {
+                        tx.execute(self.off, [id])?;
+                    }
+                    if !self.told.is_empty() {
+                        said.push(format!("{} {}: the backup has no place for it", self.word, name(row)));
+                    }
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// What differs of what was there before.
+    fn tell(&self, before: &Rows, after: &Rows, said: &mut Vec<String>) {
+        for (id, was) in before {
+            let Some(is) = after.get(id) else { continue };
+            let differs = self.told.iter().filter(|(column, _)| was.get(*column) != is.get(*column));
+            let words: Vec<String> = differs
+                .map(|(column, word)| match is.get(*column) {
+                    Some(Value::Text(value)) if word.ends_with(' ') => format!("{word}{value}"),
+                    Some(_) | None => word.trim_end().to_owned(),
+                })
+                .collect();
+            if !words.is_empty() {
+                said.push(format!("{} {}: {}", self.word, name(is), words.join(", ")));
+            }
+        }
+    }
+}
+
+/// Ends what ended with what was carried over: terms of who is switched off or elsewhere, assignments of
+/// devices that are refused.
+fn end(tx: &Tx<'_>) -> Result<()> {
+    let terms = "UPDATE user_terms SET until_at = ?1 WHERE until_at IS NULL AND user_id NOT IN (
+        SELECT id FROM users WHERE is_active AND users.role = user_terms.role
+            AND users.facility_id IS user_terms.facility_id)";
+    let assignments = "UPDATE assignments SET until_at = ?1 WHERE until_at IS NULL AND device_id NOT IN (
+        SELECT id FROM devices WHERE state IN ('ACTIVE', 'QUARANTINED'))";
+    tx.execute(terms, params![tx.now().as_millis()])?;
+    tx.execute(assignments, params![tx.now().as_millis()]).map(drop)
+}
+
+const fn reach(organization: OrganizationId) -> Reach {
+    Reach::Organization(OrganizationScope::of_operator(organization))
+}
+
+fn name(row: &[Value]) -> &str {
+    if let Some(Value::Text(name)) = row.get(1) { name } else { "without a name" }
+}
+
+fn blob(value: Option<&Value>) -> &[u8] {
+    if let Some(Value::Blob(bytes)) = value { bytes } else { &[] }
+}

@@ -1,0 +1,301 @@
+//! A restore forgets nothing that was taken from anybody since the backup, and where it cannot know, it takes
+//! what costs no charting.
+
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::record::{BadgeDocument, UserDocument};
+
+use super::book::noticed;
+use super::stolen::documents;
+use super::*;
+
+const OLD: &str = "$argon2id$old";
+const NEW: &str = "$argon2id$new";
+
+struct Scene {
+    world: World,
+    tenant: Tenant,
+    /// Ben and Cora work there too, Dora elsewhere.
+    ben: UserId,
+    cora: UserId,
+    hillside: FacilityId,
+    badge: Badge,
+    stolen: Kiosk,
+    kept: Kiosk,
+}
+
+/// What was so when the backup was taken.
+async fn scene() -> Scene {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let here = tenant.facility.facility();
+    let hire = async |name: &str| {
+        let made = registry.noting(event(&world)).create_user(new_user(name, Role::Rn, Some(here))).await;
+        let id = made.unwrap().id;
+        registry.noting(event(&world)).set_pin(id, Some(OLD.to_owned())).await.unwrap();
+        id
+    };
+    let (ben, cora) = (hire("ben").await, hire("cora").await);
+    registry.noting(event(&world)).set_pin(tenant.nurse, Some(OLD.to_owned())).await.unwrap();
+    let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let badge = registry.noting(event(&world)).issue_badge(ben, &[1, 2, 3, 4]).await.unwrap();
+    registry.noting(event(&world)).issue_badge(cora, &[5, 6, 7, 8]).await.unwrap();
+    let (stolen, kept) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    registry.noting(event(&world)).expect_device(expected(here, 3, [3; 32])).await.unwrap();
+    let new = NewSession {
+        user: tenant.nurse,
+        organization: Some(tenant.organization.organization()),
+        token_sha256: [9; 32],
+        expires_at: world.now().plus_millis(12 * 3_600_000),
+    };
+    world.store.system().create_session(new, event(&world)).await.unwrap();
+    backup(&world.file("server.db"), &key(), &world.ambient, &world.file("copy.db")).unwrap();
+    world.pass(3600);
+    Scene { world, tenant, ben, cora, hillside, badge, stolen, kept }
+}
+
+impl Scene {
+    fn registry(&self) -> OrganizationStore {
+        self.world.store.organization(&self.tenant.organization)
+    }
+
+    async fn patch(&self, user: UserId, patch: UserPatch) {
+        self.registry().noting(event(&self.world)).update_user(user, patch).await.unwrap();
+    }
+
+    /// Puts the backup in place, after something was done to the database that it replaces.
+    fn put_back(&mut self, spoil: impl FnOnce(&std::path::Path)) -> Restored {
+        self.world.store.close();
+        let path = self.world.file("server.db");
+        spoil(&path);
+        let restored = restore(&path, &key(), &self.world.ambient, &self.world.file("copy.db")).unwrap();
+        // Twice opened: a restart changes nothing.
+        Store::open(&path, &key(), self.world.ambient.clone()).unwrap().close();
+        self.world.store = Store::open(&path, &key(), self.world.ambient.clone()).unwrap();
+        restored
+    }
+
+    async fn staff(&self, facility: FacilityId) -> Vec<UserDocument> {
+        let scope = self.tenant.organization.enter(facility).unwrap();
+        let found = documents(&self.world, &scope, Collection::Users).await;
+        found.into_iter().map(|(_, user)| user).collect()
+    }
+
+    async fn state(&self, kiosk: &Kiosk) -> DeviceState {
+        let sha256 = presented(&kiosk.key).sha256;
+        self.world.store.system().device_by_key(sha256).await.unwrap().unwrap().state()
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
+    let mut scene = scene().await;
+    let Scene { ben, cora, hillside, .. } = scene;
+    let (world, tenant) = (&scene.world, &scene.tenant);
+    let (registry, nina) = (scene.registry(), tenant.nurse);
+    let here = tenant.facility.facility();
+    // Ben goes, Nina gets another password and moves, Cora another PIN and role.
+    scene.patch(ben, UserPatch { is_active: Some(false), ..UserPatch::default() }).await;
+    registry.noting(event(world)).revoke_badge(scene.badge.id).await.unwrap();
+    registry.noting(event(world)).set_password(nina, NEW.to_owned()).await.unwrap();
+    scene.patch(nina, UserPatch { facility_id: Some(Some(hillside)), ..UserPatch::default() }).await;
+    registry.noting(event(world)).set_pin(cora, Some(NEW.to_owned())).await.unwrap();
+    scene.patch(cora, UserPatch { role: Some(Role::Caregiver), ..UserPatch::default() }).await;
+    for _ in 0..5 {
+        let somebody = Some((Some(tenant.organization.organization()), cora));
+        world.store.system().sign_in_failed(somebody, event(world)).await.unwrap();
+    }
+    let stricter = FacilityPatch { phi_mode: Some(PhiMode::Minimal), ..FacilityPatch::default() };
+    registry.noting(event(world)).update_facility(here, stricter).await.unwrap();
+    let free = DevicePatch { phi_mode: Some(Some(PhiMode::Free)), ..DevicePatch::default() };
+    registry.noting(event(world)).update_device(scene.kept.identity.device(), free).await.unwrap();
+    // One device is stolen; another is let in with its token; somebody is hired.
+    let lost =
+        registry.noting(event(world)).deactivate_device(scene.stolen.identity.device(), Deactivation::Lost);
+    assert_eq!(lost.await.unwrap().exposed.unwrap().badges, 2);
+    let later = world.kiosk(tenant, 4).await;
+    let random = ring::rand::SystemRandom::new();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let third = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap();
+    world.store.system().enroll(presented(&third), enroll_request(3), Some([3; 32])).await.unwrap();
+    let dora =
+        registry.noting(event(world)).create_user(new_user("dora", Role::Rn, Some(here))).await.unwrap().id;
+    let hers = registry.noting(event(world)).issue_badge(dora, &[9, 9, 9, 9]).await.unwrap();
+    let keyed: Vec<(u64, BadgeDocument)> = documents(world, &tenant.facility, Collection::Badges).await;
+
+    let restored = scene.put_back(|_| {});
+    assert!(restored.unknown.is_empty(), "{restored:?}");
+    let carried = restored.carried.unwrap();
+    for sentence in [
+        "user ben: switched off",
+        "user nina: another facility, another password, the PIN was on a lost device",
+        "user cora: now caregiver, another PIN",
+        "badge of ben: revoked",
+        "facility Riverside: devices are sent minimal, a new badge key, as a device was lost",
+        "device Kiosk 1: now REVOKED",
+        "device Kiosk 2: is sent free",
+        "device Kiosk 3: now QUARANTINED, its token was used",
+        "device Kiosk 4: new since, and switched off",
+        "user dora: new since, and switched off",
+        "badge of dora: new since, and switched off",
+    ] {
+        assert!(carried.iter().any(|line| line.starts_with(sentence)), "no {sentence:?} in {carried:#?}");
+    }
+
+    let (world, registry) = (&scene.world, scene.registry());
+    // Nobody is signed in; an old password and an old PIN do not come back to life.
+    assert!(world.store.system().session([9; 32]).await.unwrap().is_none());
+    let password = async |name| world.store.system().credentials("alpha", name).await.unwrap().unwrap();
+    assert_eq!(password("nina").await.password_hash.as_deref(), Some(NEW));
+    assert!(!password("ben").await.is_active && !password("dora").await.is_active);
+    assert!(password("cora").await.locked_until.is_some());
+    // The feeds say so, and so whatever a device fetches anew.
+    let staff = scene.staff(here).await;
+    let of = |id: UserId| staff.iter().find(|user| user.id == id);
+    assert!(!of(ben).unwrap().is_active && !of(dora).unwrap().is_active);
+    let after = of(cora).unwrap();
+    assert_eq!((after.pin_verifier.as_deref(), after.role), (Some(NEW), Role::Caregiver));
+    assert!(of(nina).is_none(), "she has moved");
+    let moved = scene.staff(hillside).await.pop().unwrap();
+    assert_eq!((moved.id, moved.pin_exposed_at.is_some()), (nina, true));
+    let again: Vec<(u64, BadgeDocument)> = documents(world, &scene.tenant.facility, Collection::Badges).await;
+    let lookup = |badges: &[(u64, BadgeDocument)], id| {
+        let found = badges.iter().find(|(_, badge)| badge.id == id).unwrap();
+        (found.1.lookup.clone(), found.1.is_active)
+    };
+    for (id, is_active) in [(scene.badge.id, false), (hers.id, false)] {
+        assert_eq!(lookup(&again, id), (lookup(&keyed, id).0, is_active), "under the new key");
+    }
+    assert_eq!(again.iter().filter(|(_, badge)| badge.is_active).count(), 1, "Cora's");
+    // Devices: what is refused stays refused; what came since may send, and is sent nothing.
+    assert_eq!(scene.state(&scene.stolen).await, DeviceState::Revoked);
+    assert_eq!(scene.state(&scene.kept).await, DeviceState::Active);
+    assert_eq!(scene.state(&later).await, DeviceState::Quarantined);
+    let third = presented(&third).sha256;
+    let third = world.store.system().device_by_key(third).await.unwrap().unwrap();
+    assert_eq!(third.state(), DeviceState::Quarantined);
+    let stranger = PresentedKey { sha256: [1; 32], point: vec![4; 65] };
+    let system = world.store.system();
+    let token = system.enroll(stranger, enroll_request(5), Some([3; 32]));
+    assert!(matches!(token.await, Err(StoreError::Invalid { field: "token", .. })), "it was used already");
+    assert_eq!(registry.facility(here).await.unwrap().phi_mode, PhiMode::Minimal);
+    let mode = registry.device(scene.kept.identity.device()).await.unwrap().phi_mode;
+    assert_eq!(mode, Some(PhiMode::Free));
+    // And the same again, from the same backup, with what is there now.
+    let again = scene.put_back(|_| {});
+    assert!(again.carried.unwrap().iter().any(|line| line.starts_with("user ben: switched off")));
+    assert!(!scene.registry().user(ben).await.unwrap().is_active);
+}
+
+#[tokio::test]
+async fn what_was_charted_by_who_came_since_is_taken_all_the_same() {
+    let mut scene = scene().await;
+    let here = scene.tenant.facility.facility();
+    let registry = scene.registry();
+    let dora = registry.noting(event(&scene.world)).create_user(new_user("dora", Role::Rn, Some(here)));
+    let dora = dora.await.unwrap().id;
+    scene.world.pass(60);
+    let change = Change { actor: dora, ..scene.kept.vitals(&scene.tenant, 70, scene.world.now()) };
+    scene.world.pass(60);
+    scene.put_back(|_| {});
+    let receipt = scene.world.push(&mut scene.kept, &[change]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)], "she gave care then");
+}
+
+#[tokio::test]
+async fn without_the_replaced_database_devices_are_quarantined_and_the_rest_is_listed() {
+    let losses: [(&str, fn(&std::path::Path)); 3] = [
+        ("there was no database", |path| std::fs::remove_file(path).unwrap()),
+        ("does not open", |path| std::fs::write(path, vec![7; 8192]).unwrap()),
+        ("cannot be opened", |path| {
+            // Another server's, with another key.
+            std::fs::remove_file(path).unwrap();
+            let ambient = Ambient::new(
+                || Timestamp::from_millis(START),
+                |bytes| {
+                    static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+                    bytes.fill(NEXT.fetch_add(1, Ordering::SeqCst));
+                    true
+                },
+            );
+            Store::open(path, &DatabaseKey::new([8; 32]), ambient).unwrap().close();
+        }),
+    ];
+    for (what, lose) in losses {
+        let mut scene = scene().await;
+        let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
+        scene.patch(scene.ben, off).await;
+        let restored = scene.put_back(lose);
+        assert_eq!(restored.carried, None, "{what}");
+        let said = restored.unknown.join("\n");
+        for word in
+            ["is not known", "Kiosk 1", "Kiosk 2", "device release", "user list", "Badges", "--reason lost"]
+        {
+            assert!(said.contains(word), "{what}: no {word:?} in {said}");
+        }
+        for kiosk in [&scene.stolen, &scene.kept] {
+            assert_eq!(scene.state(kiosk).await, DeviceState::Quarantined, "{what}");
+        }
+        assert!(scene.world.store.system().session([9; 32]).await.unwrap().is_none());
+        let sha256 = presented(&scene.kept.key).sha256;
+        scene.kept.identity = scene.world.store.system().device_by_key(sha256).await.unwrap().unwrap();
+        // Charting goes on, and an administrator who has seen the device lets it read again.
+        let change = scene.kept.vitals(&scene.tenant, 70, scene.world.now());
+        let receipt = scene.world.push(&mut scene.kept, &[change]).await.unwrap();
+        assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
+        let device = scene.kept.identity.device();
+        let shown = scene.registry().device(device).await.unwrap();
+        assert_eq!(shown.quarantine.as_deref(), Some("restored"));
+        scene.registry().noting(event(&scene.world)).release_device(device).await.unwrap();
+        assert_eq!(scene.state(&scene.kept).await, DeviceState::Active);
+        let quarantined = noticed(&scene.world, &scene.tenant, "device_quarantined").await;
+        assert_eq!(quarantined.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_database_tells_what_it_can_and_is_doubted_all_the_same() {
+    let mut scene = scene().await;
+    let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    scene.patch(scene.ben, off).await;
+    for n in 0..200 {
+        let new = new_patient(scene.tenant.facility.facility(), &format!("P-{n}"));
+        scene.registry().noting(event(&scene.world)).create_patient(new).await.unwrap();
+    }
+    let restored = scene.put_back(|path| {
+        // The last page: the audit log's, or the residents'.
+        let mut bytes = std::fs::read(path).unwrap();
+        let last = bytes.len() - 2048;
+        bytes[last] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    });
+    assert!(!restored.unknown.is_empty());
+    assert!(restored.carried.unwrap().iter().any(|line| line.starts_with("user ben: switched off")));
+    assert!(!scene.registry().user(scene.ben).await.unwrap().is_active);
+    assert_eq!(scene.state(&scene.kept).await, DeviceState::Quarantined);
+}
+
+#[tokio::test]
+async fn a_restore_that_breaks_off_leaves_what_was_there() {
+    let scene = scene().await;
+    let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    scene.patch(scene.ben, off).await;
+    scene.world.store.close();
+    let path = scene.world.file("server.db");
+    let (before, real) = (scene.world.files(), scene.world.ambient.clone());
+    for draws in [0, 40, 200] {
+        let left = std::sync::atomic::AtomicI64::new(draws);
+        let (clock, random) = (real.clone(), real.clone());
+        // It breaks off in the middle of what it does.
+        let ambient = Ambient::new(
+            move || clock.now(),
+            move |bytes| left.fetch_sub(1, Ordering::SeqCst) > 0 && (random.random)(bytes),
+        );
+        let broken = restore(&path, &key(), &ambient, &scene.world.file("copy.db"));
+        assert!(broken.is_err(), "after {draws}: {broken:?}");
+        assert_eq!(scene.world.files(), before, "after {draws}");
+    }
+    let store = Store::open(&path, &key(), real).unwrap();
+    let ben = store.organization(&scene.tenant.organization).user(scene.ben).await.unwrap();
+    assert!(!ben.is_active);
+}

@@ -1,0 +1,250 @@
+//! A device is stolen: what it held of its facility is worth nothing from then on, and nobody has to tap a
+//! badge for that.
+
+use carepost_protocol::pin::ChosenPin;
+use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, UserDocument};
+use carepost_protocol::wire::pull::Line;
+use serde::de::DeserializeOwned;
+
+use super::*;
+
+const UID: [u8; 7] = [0x04, 0xA1, 0xB2, 0xC3, 0xD4, 0xE5, 0xF6];
+const OTHER_UID: [u8; 4] = [0x04, 0x11, 0x22, 0x33];
+
+fn verifier(salt: &str) -> String {
+    format!("$argon2id$v=19$m=19456,t=2,p=1${salt}$aGFzaA")
+}
+
+/// The documents of a collection as a device is sent them, with their places in the feed.
+pub(super) async fn documents<T: DeserializeOwned>(
+    world: &World,
+    scope: &FacilityScope,
+    which: Collection,
+) -> Vec<(u64, T)> {
+    let page = world.store.facility(scope).page(after(None, 2_000)).await.unwrap();
+    let lines = page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines = lines.map(|line| serde_json::from_slice::<Line<'_>>(line).unwrap());
+    let of = lines.filter(|line| line.collection.as_deref() == Some(which.name()));
+    of.filter_map(|line| Some((line.seq.unwrap(), serde_json::from_str(line.body?.get()).ok()?))).collect()
+}
+
+async fn keys(world: &World, tenant: &Tenant) -> Vec<(u64, BadgeKeysDocument)> {
+    documents(world, &tenant.facility, Collection::Facilities).await
+}
+
+async fn badges(world: &World, tenant: &Tenant) -> Vec<(u64, BadgeDocument)> {
+    documents(world, &tenant.facility, Collection::Badges).await
+}
+
+async fn nurse(world: &World, tenant: &Tenant) -> UserDocument {
+    let users = documents(world, &tenant.facility, Collection::Users).await;
+    users.into_iter().map(|(_, user): (u64, UserDocument)| user).find(|user| user.id == tenant.nurse).unwrap()
+}
+
+/// What a device computes: HMAC under the first key, then under each that was laid over it.
+fn computed(first: &str, layers: &[String], uid: &[u8]) -> String {
+    let uid: String = uid.iter().map(|byte| format!("{byte:02X}")).collect();
+    let keys = [first].into_iter().chain(layers.iter().map(String::as_str));
+    keys.fold(format!("uid:{uid}"), |text, key| {
+        let key: Vec<u8> =
+            (0..32).map(|at| u8::from_str_radix(&key[2 * at..2 * at + 2], 16).unwrap()).collect();
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
+        ring::hmac::sign(&key, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    })
+}
+
+impl World {
+    /// What a thief finds on a device: the badge key that it was granted.
+    async fn granted(&self, kiosk: &Kiosk) -> String {
+        let answer =
+            self.store.system().enroll(presented(&kiosk.key), enroll_request(1), None).await.unwrap();
+        let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
+        grant.badge_key
+    }
+
+    async fn deactivate(&self, tenant: &Tenant, kiosk: &Kiosk, why: Deactivation) -> Option<Exposed> {
+        let registry = self.store.organization(&tenant.organization);
+        let done = registry.noting(event(self)).deactivate_device(kiosk.identity.device(), why).await;
+        done.unwrap().exposed
+    }
+
+    async fn set_pin(&self, tenant: &Tenant, user: UserId, salt: &str) {
+        let registry = self.store.organization(&tenant.organization);
+        registry.noting(event(self)).set_pin(user, Some(verifier(salt))).await.unwrap();
+    }
+
+    async fn issue(&self, tenant: &Tenant, user: UserId, uid: &[u8]) -> Badge {
+        let registry = self.store.organization(&tenant.organization);
+        registry.noting(event(self)).issue_badge(user, uid).await.unwrap()
+    }
+}
+
+impl Kiosk {
+    /// The nurse's answer to an exposure: another PIN.
+    fn choice(&self, tenant: &Tenant, exposed_at: Timestamp, salt: &str, at: Timestamp) -> Change {
+        let chosen = ChosenPin { pin_verifier: verifier(salt), exposed_at };
+        Change {
+            kind: ChangeKind::Patch,
+            collection: Collection::Users,
+            record: Some(RecordId::from_bytes(*tenant.nurse.as_bytes())),
+            fields: chosen.fields(),
+            ..self.admission(tenant, json!({}), at)
+        }
+    }
+}
+
+#[tokio::test]
+async fn badges_work_on_under_a_key_that_the_thief_has_not() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (stolen, kept) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let known = world.granted(&stolen).await;
+    let (badge, old) = (
+        world.issue(&tenant, tenant.nurse, &UID).await,
+        world.issue(&tenant, tenant.nurse, &OTHER_UID).await,
+    );
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).revoke_badge(old.id).await.unwrap();
+    assert!(keys(&world, &tenant).await.is_empty(), "no device was lost yet");
+    world.pass(60);
+    let exposed = world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
+    assert_eq!((exposed.pins, exposed.badges), (0, 2), "nobody had a PIN");
+
+    let (keys_at, layers) = keys(&world, &tenant).await.pop().unwrap();
+    assert_eq!(layers.keys.len(), 1);
+    let after = badges(&world, &tenant).await;
+    assert!(after.iter().all(|(seq, _)| *seq > keys_at), "the key comes before what needs it");
+    for (id, uid, is_active) in [(badge.id, &UID[..], true), (old.id, &OTHER_UID[..], false)] {
+        let (_, found) = after.iter().find(|(_, found)| found.id == id).unwrap();
+        assert_eq!(found.lookup, computed(&known, &layers.keys, uid), "no card was tapped for it");
+        assert_ne!(found.lookup, computed(&known, &[], uid), "the thief's key does not match");
+        assert_eq!(found.is_active, is_active);
+    }
+    // A card that is somebody's badge is known as such; one issued now is known by the new key only.
+    let taken = registry.noting(event(&world)).issue_badge(tenant.nurse, &UID).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("badge"))), "{taken:?}");
+    world.issue(&tenant, tenant.nurse, &[1, 2, 3, 4]).await;
+    let lookups: Vec<_> = badges(&world, &tenant).await.into_iter().map(|(_, badge)| badge.lookup).collect();
+    assert!(lookups.contains(&computed(&known, &layers.keys, &[1, 2, 3, 4])));
+
+    // Saying it twice does it once; the next stolen device costs the next key.
+    assert_eq!(world.deactivate(&tenant, &stolen, Deactivation::Lost).await, None);
+    assert_eq!(world.deactivate(&tenant, &stolen, Deactivation::Retired).await, None);
+    assert_eq!(keys(&world, &tenant).await.pop().unwrap().1.keys, layers.keys);
+    let again = world.deactivate(&tenant, &kept, Deactivation::Lost).await.unwrap();
+    assert_eq!(again.badges, 3);
+    let (_, twice) = keys(&world, &tenant).await.pop().unwrap();
+    assert_eq!((twice.keys.len(), &twice.keys[..1]), (2, &layers.keys[..]));
+    let lookups: Vec<_> = badges(&world, &tenant).await.into_iter().map(|(_, badge)| badge.lookup).collect();
+    assert!(lookups.contains(&computed(&known, &twice.keys, &UID)));
+}
+
+#[tokio::test]
+async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let elsewhere =
+        registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let here = tenant.facility.facility();
+    let hire = async |name: &str, at: FacilityId| {
+        let made = registry.noting(event(&world)).create_user(new_user(name, Role::Rn, Some(at))).await;
+        let id = made.unwrap().id;
+        world.set_pin(&tenant, id, "c2FsdA").await;
+        id
+    };
+    world.set_pin(&tenant, tenant.nurse, "c2FsdA").await;
+    let (moved, stranger) = (hire("mona", here).await, hire("sten", elsewhere).await);
+    world.pass(3600);
+    let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(moved, patch).await.unwrap();
+    let exposed = async |id| registry.user(id).await.unwrap().pin_exposed_at;
+    let late = world.kiosk(&tenant, 2).await;
+    assert_eq!(world.deactivate(&tenant, &late, Deactivation::Replaced).await, None);
+    assert_eq!(exposed(tenant.nurse).await, None, "what is in hand gives nothing away");
+    // It never said that it had heard of the move.
+    let done = world.deactivate(&tenant, &kiosk, Deactivation::Lost).await.unwrap();
+    assert_eq!(done.pins, 2);
+    let now = Some(world.now());
+    assert_eq!(exposed(tenant.nurse).await, now);
+    assert_eq!(exposed(moved).await, now);
+    assert_eq!(exposed(stranger).await, None);
+    assert_eq!(nurse(&world, &tenant).await.pin_exposed_at, now);
+    // The office sets another: that one was never on the stolen device.
+    world.pass(60);
+    world.set_pin(&tenant, tenant.nurse, "bmV3").await;
+    let after = nurse(&world, &tenant).await;
+    assert_eq!((after.pin_exposed_at, after.pin_verifier), (None, Some(verifier("bmV3"))));
+    assert_eq!(world.deactivate(&tenant, &kiosk, Deactivation::Lost).await, None);
+    assert_eq!(exposed(tenant.nurse).await, None);
+    // A device that was retired, and then turns out to be lost.
+    let found = world.deactivate(&tenant, &late, Deactivation::Lost).await.unwrap();
+    assert_eq!(found.pins, 1, "the other's is exposed already, since then");
+    assert_eq!(exposed(moved).await, now);
+}
+
+#[tokio::test]
+async fn the_later_of_two_choices_stands_in_any_order_and_a_device_may_do_no_more() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let stolen = world.kiosk(&tenant, 3).await;
+    world.set_pin(&tenant, tenant.nurse, "b2xk").await;
+    world.pass(60);
+    let pin = async || nurse(&world, &tenant).await.pin_verifier.unwrap();
+    // Nothing is exposed: a device sets no PIN.
+    let change = hall.choice(&tenant, world.now(), "dGhpZWY", world.now());
+    let receipt = world.push(&mut hall, &[change]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)], "in good faith, perhaps: nobody is wedged");
+    assert_eq!(pin().await, verifier("b2xk"), "and yet nothing came of it");
+    world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
+    let exposed = world.now();
+    world.pass(600);
+    let at = |minutes: i64| world.now().plus_millis(minutes * 60_000);
+    let change = ward.choice(&tenant, exposed, "bGF0ZXI", at(-1));
+    let receipt = world.push(&mut ward, &[change]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
+    assert_eq!(pin().await, verifier("bGF0ZXI"));
+    assert_eq!(nurse(&world, &tenant).await.pin_exposed_at, None);
+    // She had chosen at the other kiosk before, which was cut off.
+    let changes = [
+        hall.choice(&tenant, exposed, "ZWFybGllcg", at(-2)),
+        Change { actor: UserId::from_bytes([9; 16]), ..hall.choice(&tenant, exposed, "eA", at(-2)) },
+        Change { record: Some(RecordId::from_bytes([9; 16])), ..hall.choice(&tenant, exposed, "eA", at(-2)) },
+        Change {
+            fields: json!({"pin_verifier": "$argon2id$v=19$m=4194304,t=9,p=1$eA$eA", "exposed_at": exposed})
+                .as_object()
+                .unwrap()
+                .clone(),
+            ..hall.choice(&tenant, exposed, "eA", at(-2))
+        },
+    ];
+    let receipt = world.push(&mut hall, &changes).await.unwrap();
+    let refused = |code| (Verdict::Rejected, Some(code));
+    let expected = [
+        (Verdict::Applied, None),
+        refused(RejectionCode::NotAuthorized),
+        refused(RejectionCode::NotAuthorized),
+        refused(RejectionCode::Unsupported),
+    ];
+    assert_eq!(verdicts(&receipt), expected);
+    assert_eq!(pin().await, verifier("bGF0ZXI"));
+    // What nobody may see is not kept beside the user, nor shown where it was refused.
+    let (kept, payload) = world
+        .store
+        .facility(&tenant.facility)
+        .refused_change(&may_read(&tenant), hall.identity.device(), hall.named(5))
+        .await
+        .unwrap();
+    assert_eq!((kept.collection, payload), (Some(Collection::Users), None));
+
+    // And one that is there twice sets none either.
+    world.deactivate(&tenant, &ward, Deactivation::Lost).await.unwrap();
+    let exposed = world.now();
+    world.store.facility(&tenant.facility).quarantine(&mut hall.identity, "drill").await.unwrap();
+    let change = hall.choice(&tenant, exposed, "Y29weQ", at(0));
+    assert_eq!(verdicts(&world.push(&mut hall, &[change]).await.unwrap()), [(Verdict::Applied, None)]);
+    assert_eq!(pin().await, verifier("bGF0ZXI"));
+    assert_eq!(nurse(&world, &tenant).await.pin_exposed_at, Some(exposed), "she is asked again");
+}
