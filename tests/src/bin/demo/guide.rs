@@ -14,7 +14,8 @@ use crate::scene::{Place, Scene};
 /// # Errors
 /// When a kiosk of the scene has no reader.
 pub(crate) fn text(scene: &Scene) -> Result<String> {
-    let mut text = String::from("\nCarepost is running. Its kiosks, whose pages open in your own browser only:\n\n");
+    let mut text =
+        String::from("\nCarepost is running. Its kiosks, whose pages open in your own browser only:\n\n");
     for post in &scene.posts {
         let facility = &scene.site(post.place)?.facility.name;
         writeln!(text, "  {}  {:<5} {facility}, {}", post.kiosk.address(), post.key, post.kiosk.name)?;
