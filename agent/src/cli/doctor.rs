@@ -132,51 +132,34 @@ fn seal() -> Finding {
 /// Whether the page is kept from the processes of other users, by whose each connection is and by the token of
 /// the start page.
 fn page(config: &Config) -> Finding {
-    let (user, path) = (&config.kiosk.browser_user, &config.kiosk.start_page);
-    let told = Owner::of_itself().is_some();
-    let Some(name) = user else {
-        let words = "it opens for the agent's own user alone; where the browser runs as another, set \
-                     kiosk.browser_user";
-        let blind =
-            "whose a connection is cannot be told here (sock_diag), so that only the start page opens it: ";
-        let blind = if told { "" } else { blind };
-        return finding("page", Verdict::Mind, format!("{blind}{words}"));
-    };
-    let user = match LocalUser::named(name) {
+    let name = config.kiosk.browser_user.as_deref();
+    let user = match name.map(LocalUser::named).transpose() {
         Ok(user) => user,
         Err(error) => return finding("page", Verdict::Wrong, error.to_string()),
     };
-    let start = start::readable_by(path, user);
-    match (told, start) {
-        (true, Ok(())) => {
-            finding("page", Verdict::Well, format!("for {name} alone, who opens file://{}", path.display()))
-        }
-        (false, Ok(())) => finding(
-            "page",
+    let (who, path) = (name.unwrap_or("the agent's own user"), config.kiosk.start_page.display());
+    let blind = "whose a connection is cannot be told here (sock_diag)";
+    let start = start::readable_by(&config.kiosk.start_page, user);
+    let (verdict, words) = match (Owner::of_itself(), user, start) {
+        (Some(_), None, _) => (
             Verdict::Mind,
-            format!(
-                "whose a connection is cannot be told here (sock_diag): the start page alone keeps others than \
-                 {name} out"
-            ),
+            format!("for {who} alone; where the browser runs as another user, set kiosk.browser_user"),
         ),
-        (true, Err(why)) => finding(
-            "page",
+        (Some(_), Some(_), Ok(())) => (Verdict::Well, format!("for {who} alone, who opens file://{path}")),
+        (Some(_), Some(_), Err(why)) => (
             Verdict::Wrong,
             format!(
-                "the start page {}: {why}; only the owner of a connection keeps others than {name} out",
-                path.display()
+                "the start page {path}: {why}; only the owner of a connection keeps others than {who} out"
             ),
         ),
-        (false, Err(why)) => finding(
-            "page",
-            Verdict::Wrong,
-            format!(
-                "nobody can open it: the start page {}: {why}; and whose a connection is cannot be told here \
-                (sock_diag)",
-                path.display()
-            ),
-        ),
-    }
+        (None, _, Ok(())) => {
+            (Verdict::Mind, format!("{blind}: the start page {path} alone keeps others than {who} out"))
+        }
+        (None, _, Err(why)) => {
+            (Verdict::Wrong, format!("nobody can open it: {blind}, and the start page {path}: {why}"))
+        }
+    };
+    finding("page", verdict, words)
 }
 
 /// The state directory, and the clock with the floor that is kept there. A running agent holds it; then

@@ -89,18 +89,19 @@ pub fn write(path: &Path, bound: SocketAddr, token: &SecretString, group: Option
     std::fs::rename(&fresh, path)
 }
 
-/// Whether the start page is there for that user alone.
+/// Whether the start page is there for one user alone: that one, where it is not the agent's own.
 ///
 /// # Errors
 /// With what is wrong and what to do.
-pub fn readable_by(path: &Path, user: LocalUser) -> Result<(), String> {
+pub fn readable_by(path: &Path, user: Option<LocalUser>) -> Result<(), String> {
     let page = std::fs::metadata(path).map_err(|error| format!("{error}; is the agent running?"))?;
     if page.mode() & 0o007 != 0 {
         return Err("everybody can read it; restart the agent".to_owned());
     }
-    if page.uid() != user.uid && (page.gid() != user.gid || page.mode() & 0o040 == 0) {
-        return Err("the browser's user cannot read it; see tmpfiles.d/carepost.conf, and restart the agent"
-            .to_owned());
+    let in_group = |user: LocalUser| page.gid() == user.gid && page.mode() & 0o040 != 0;
+    if user.is_some_and(|user| page.uid() != user.uid && !in_group(user)) {
+        let words = "the browser's user cannot read it; see tmpfiles.d/carepost.conf, and restart the agent";
+        return Err(words.to_owned());
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ use crate::badge::{Admission, BadgeEvent, QUEUE, Source};
 use crate::config::{BadgeSource, Config, Mode};
 use crate::desk::{Desk, Standing, Ward, WardParts};
 use crate::kiosk::start::{self, LocalUser};
-use crate::kiosk::{self, Doorway, KioskConfig};
+use crate::kiosk::{self, Doorway, KioskConfig, Owner};
 use crate::upstream::Upstream;
 
 /// The first wait after the line to the server broke.
@@ -131,6 +131,11 @@ fn doorway(config: &Config, opened: &Opened, bound: SocketAddr) -> anyhow::Resul
             "the start page cannot be written: only the owner of a connection keeps others from the kiosk's page"
         ),
         Err(error) => tracing::debug!(%error, page = %page.display(), "no start page"),
+    }
+    if Owner::of_itself().is_none() {
+        tracing::warn!(
+            "whose a connection is cannot be told here (sock_diag): the start page alone opens the kiosk"
+        );
     }
     let user = browser.map_or(own, |browser| browser.uid);
     Ok(Doorway { user, token, page, demanded: browser.is_some() && written.is_ok() })
