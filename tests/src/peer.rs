@@ -112,7 +112,8 @@ impl Peer {
     pub async fn http2(&self, window: u32) -> Result<Http2> {
         let stream = self.tls("h2").await?;
         let mut client = h2::client::Builder::new();
-        client.initial_window_size(window).initial_max_send_streams(1_000);
+        // As few as any server takes, until it says how many.
+        client.initial_window_size(window).initial_max_send_streams(1);
         let (send, connection) = client.handshake(stream).await?;
         Ok(Http2 { send, ended: tokio::spawn(connection) })
     }
