@@ -204,7 +204,8 @@ async fn what_was_charted_by_who_came_since_is_taken_all_the_same() {
 
 #[tokio::test]
 async fn without_the_replaced_database_devices_are_quarantined_and_the_rest_is_listed() {
-    let losses: [(&str, fn(&std::path::Path)); 3] = [
+    type Lose = fn(&std::path::Path);
+    let losses: [(&str, Lose); 3] = [
         ("there was no database", |path| std::fs::remove_file(path).unwrap()),
         ("does not open", |path| std::fs::write(path, vec![7; 8192]).unwrap()),
         ("cannot be opened", |path| {
