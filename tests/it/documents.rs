@@ -21,7 +21,7 @@ impl Database {
     fn of(scene: &Scene) -> Result<Self> {
         let state = scene.folder_of("server").join("state");
         let key = std::fs::read_to_string(state.join("database.key"))?;
-        let connection = rusqlite::Connection::open(state.join("server.db"))?;
+        let connection = rusqlite::Connection::open(state.join("carepost.db"))?;
         connection.execute_batch(&format!("PRAGMA key = \"x'{}'\"", key.trim()))?;
         Ok(Self(connection))
     }
