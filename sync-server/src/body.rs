@@ -82,13 +82,13 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
 }
 
 /// None where nothing was sent.
-impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
     type Rejection = Refusal;
-    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Refusal> {
+    async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Refusal> {
         if !request.headers().contains_key(CONTENT_TYPE) {
             return Ok(None);
         }
-        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
+        <Self as FromRequest<App>>::from_request(request, app).await.map(Some)
     }
 }
 

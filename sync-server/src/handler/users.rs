@@ -17,7 +17,7 @@ use crate::audit::Note;
 use crate::body::{Faults, Id, Json, Params};
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
-use crate::password::check_password;
+use crate::password::{Caller, check_password};
 use crate::store::{NewUser, User, UserPatch};
 
 /// A session's idle time in minutes, unless one is given (S0-48).
@@ -247,7 +247,8 @@ pub async fn set_pin(
     pin::check(asked.pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
     let exposed = person.registry()?.exposed_pin(id).await?;
     let typed = SecretString::from(asked.pin.expose_secret());
-    if exposed.is_some() && app.passwords.verify(typed, exposed).await? {
+    let caller = Caller { network: person.client.network(), suspect: false };
+    if exposed.is_some() && app.passwords.verify(caller, typed, exposed).await? {
         return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
     }
     let verifier = app.passwords.hash(asked.pin).await?;

@@ -11,6 +11,7 @@ fn user(number: u8, is_active: bool) -> UserDocument {
         display_name: format!("User {number}"),
         role: Role::Rn,
         pin_verifier: None,
+        pin_exposed_at: None,
         session_timeout_minutes: 30,
         is_active,
     }
@@ -23,7 +24,7 @@ fn badge(number: u8, is_active: bool) -> BadgeDocument {
 
 fn is_active(mirror: &Mirror, number: u8) -> (bool, bool) {
     let user = mirror.user(UserId::from_bytes([number; 16])).unwrap();
-    let badge = mirror.badge(&format!("lookup {number}")).unwrap();
+    let badge = mirror.badge(|_| vec![format!("lookup {number}")]).unwrap();
     (user.is_some_and(|user| user.is_active), badge.is_some_and(|badge| badge.is_active))
 }
 

@@ -48,7 +48,8 @@ async fn scene() -> Scene {
         token_sha256: [9; 32],
         expires_at: world.now().plus_millis(12 * 3_600_000),
     };
-    world.store.system().create_session(new, event(&world)).await.unwrap();
+    let login = super::sign_ins::nina(&tenant, "192.0.2.1");
+    world.store.system().create_session(login, new, event(&world)).await.unwrap();
     backup(&world.file("server.db"), &key(), &world.ambient, &world.file("copy.db")).unwrap();
     world.pass(3600);
     Scene { world, tenant, ben, cora, hillside, badge, stolen, kept }
@@ -101,9 +102,9 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
     scene.patch(nina, UserPatch { facility_id: Some(Some(hillside)), ..UserPatch::default() }).await;
     registry.noting(event(world)).set_pin(cora, Some(NEW.to_owned())).await.unwrap();
     scene.patch(cora, UserPatch { role: Some(Role::Caregiver), ..UserPatch::default() }).await;
+    let login = Login::of_organization(tenant.organization.organization(), "cora", "192.0.2.1".to_owned());
     for _ in 0..5 {
-        let somebody = Some((Some(tenant.organization.organization()), cora));
-        world.store.system().sign_in_failed(somebody, event(world)).await.unwrap();
+        world.store.system().sign_in_failed(login.clone(), Some(event(world))).await.unwrap();
     }
     let stricter = FacilityPatch { phi_mode: Some(PhiMode::Minimal), ..FacilityPatch::default() };
     registry.noting(event(world)).update_facility(here, stricter).await.unwrap();
@@ -148,7 +149,7 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
     let password = async |name| world.store.system().credentials("alpha", name).await.unwrap().unwrap();
     assert_eq!(password("nina").await.password_hash.as_deref(), Some(NEW));
     assert!(!password("ben").await.is_active && !password("dora").await.is_active);
-    assert!(password("cora").await.locked_until.is_some());
+    assert!(world.store.system().locked(login).await.unwrap().is_some());
     // The feeds say so, and so whatever a device fetches anew.
     let staff = scene.staff(here).await;
     let of = |id: UserId| staff.iter().find(|user| user.id == id);
