@@ -153,8 +153,8 @@ async fn the_page_for_a_new_pin_is_the_pad_she_knows() -> Result<()> {
             page.resize(width, height).await?;
             let name = format!("{}-{width}.png", words.to_lowercase().replace(' ', "-"));
             page.screenshot(&pictures.join(name)).await?;
-            let fits = "const main = document.querySelector('main'); \
-                        return main.scrollHeight <= main.clientHeight + 1 && \
+            let fits = "const seen = (it) => it.getBoundingClientRect().bottom <= innerHeight; \
+                        return [...document.querySelectorAll('main button, main input')].every(seen) && \
                         document.documentElement.scrollWidth <= innerWidth";
             assert_eq!(page.script(fits).await?, json!(true), "{words:?} at {width} has to be scrolled for");
         }

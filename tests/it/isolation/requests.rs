@@ -180,7 +180,7 @@ fn template(operation: &str, code: &str) -> Option<Value> {
         "update_facility" => json!({"phone": "+1 555 0142"}),
         "update_census" => json!({"current_census": 7}),
         "register_device" => json!({"device_name": format!("Tablet {n}"), "device_type": "TABLET"}),
-        "deactivate_device" => json!({"reason": "lost"}),
+        "deactivate_device" => json!({"reason": "retired"}),
         "update_device" => json!({"device_name": format!("Renamed {n}")}),
         "approve_enrollment" => json!({"code": code, "device_name": "Hall", "device_type": "TABLET"}),
         "confirm_enrollment" => json!({"number": "00"}),

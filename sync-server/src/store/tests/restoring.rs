@@ -183,6 +183,7 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
     let mode = registry.device(scene.kept.identity.device()).await.unwrap().phi_mode;
     assert_eq!(mode, Some(PhiMode::Free));
     // And the same again, from the same backup, with what is there now.
+    scene.world.pass(60);
     let again = scene.put_back(|_| {});
     assert!(again.carried.unwrap().iter().any(|line| line.starts_with("user ben: switched off")));
     assert!(!scene.registry().user(ben).await.unwrap().is_active);
@@ -285,18 +286,22 @@ async fn a_restore_that_breaks_off_leaves_what_was_there() {
     scene.world.store.close();
     let path = scene.world.file("server.db");
     let (before, real) = (scene.world.files(), scene.world.ambient.clone());
-    for draws in [0, 40, 200] {
+    let mut broke_off = 0;
+    for draws in (0..).step_by(7) {
         let left = std::sync::atomic::AtomicI64::new(draws);
         let (clock, random) = (real.clone(), real.clone());
-        // It breaks off in the middle of what it does.
+        // It breaks off in the middle of what it does, a step later each time.
         let ambient = Ambient::new(
             move || clock.now(),
             move |bytes| left.fetch_sub(1, Ordering::SeqCst) > 0 && (random.random)(bytes),
         );
-        let broken = restore(&path, &key(), &ambient, &scene.world.file("copy.db"));
-        assert!(broken.is_err(), "after {draws}: {broken:?}");
+        if restore(&path, &key(), &ambient, &scene.world.file("copy.db")).is_ok() {
+            break;
+        }
         assert_eq!(scene.world.files(), before, "after {draws}");
+        broke_off += 1;
     }
+    assert!(broke_off > 10, "it did not break off but {broke_off} times");
     let store = Store::open(&path, &key(), real).unwrap();
     let ben = store.organization(&scene.tenant.organization).user(scene.ben).await.unwrap();
     assert!(!ben.is_active);
