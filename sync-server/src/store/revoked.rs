@@ -5,20 +5,20 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use carepost_protocol::id::FacilityId;
+use carepost_protocol::id::{BadgeId, FacilityId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::{Heartbeat, MAX_REVOKED, Revocation, Revoked};
 use carepost_protocol::wire::pull::Cursor;
 use rusqlite::{Row, params};
 use serde::Deserialize;
 
-use super::column::{count, count_at, id_at};
+use super::column::{count, count_at, json_or_none_at};
 use super::engine::{Reach, Tx};
 use super::{DeviceIdentity, FacilityStore, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// How many documents one answer looks at: an unchanged member of staff is among them too.
+/// How many documents of each kind one answer looks at: who still works is among them too.
 const LOOKED_AT: u32 = 1_000;
 
 /// Where the feeds of facilities last said something of staff or badges.
@@ -91,15 +91,23 @@ impl FacilityStore {
     }
 }
 
-/// By an index of its own, like [`SINCE`]; without a range SQLite would walk all of the feed.
-pub(super) const LAST: &str = "SELECT seq FROM documents
-    WHERE collection IN ('users', 'badges') AND seq > 0 ORDER BY seq DESC LIMIT 1";
-pub(super) const SINCE: &str = "SELECT collection, id, seq, body FROM documents
-    WHERE collection IN ('users', 'badges') AND seq > ?1 ORDER BY seq LIMIT ?2";
+/// Staff, then badges. Each by an index of its own that has the collection in it: SQLite would rather walk
+/// the whole feed than use one that has not.
+pub(super) const LAST: [&str; 2] = [
+    "SELECT seq FROM documents WHERE collection = 'users' ORDER BY seq DESC LIMIT 1",
+    "SELECT seq FROM documents WHERE collection = 'badges' ORDER BY seq DESC LIMIT 1",
+];
+pub(super) const SINCE: [&str; 2] = [
+    "SELECT seq, id, body FROM documents WHERE collection = 'users' AND seq > ?1 ORDER BY seq LIMIT ?2",
+    "SELECT seq, id, body FROM documents WHERE collection = 'badges' AND seq > ?1 ORDER BY seq LIMIT ?2",
+];
 
 fn last_move(tx: &Tx<'_>) -> Result<Cursor> {
-    let seq = tx.first(LAST, [], |row| count_at(row, 0))?.unwrap_or(0);
-    Ok(Cursor { seq, ..head(tx)? })
+    let mut last = Cursor { seq: 0, ..head(tx)? };
+    for sql in LAST {
+        last.seq = last.seq.max(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0));
+    }
+    Ok(last)
 }
 
 fn head(tx: &Tx<'_>) -> Result<Cursor> {
@@ -107,36 +115,41 @@ fn head(tx: &Tx<'_>) -> Result<Cursor> {
     tx.first("SELECT epoch, seq FROM feeds", [], read)?.ok_or(StoreError::NotFound("facility"))
 }
 
+/// What a document of staff or a badge says, by its place in the feed.
+type Said = (u64, [u8; 16], bool);
+
 fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
+    let mut revoked = Revoked { users: Vec::new(), badges: Vec::new(), through: head(tx)?, more: false };
+    let mut said = Vec::new();
+    for (collection, sql) in [Collection::Users, Collection::Badges].into_iter().zip(SINCE) {
+        let of_one: Vec<Said> = tx.all(sql, params![count(since), LOOKED_AT], said_row)?;
+        if let Some((last, ..)) = of_one.last().filter(|_| of_one.len() >= LOOKED_AT as usize) {
+            (revoked.through.seq, revoked.more) = (revoked.through.seq.min(*last), true);
+        }
+        said.extend(of_one.into_iter().map(|(seq, id, is_active)| (seq, collection, id, is_active)));
+    }
+    said.retain(|(seq, _, _, is_active)| !is_active && *seq <= revoked.through.seq);
+    said.sort_unstable();
+    if let Some((last, ..)) = said.get(MAX_REVOKED.saturating_sub(1)).filter(|_| said.len() > MAX_REVOKED) {
+        (revoked.through.seq, revoked.more) = (*last, true);
+    }
+    for (seq, collection, id, _) in said.into_iter().take(MAX_REVOKED) {
+        if collection == Collection::Users {
+            revoked.users.push(Revocation { id: UserId::from_bytes(id), seq });
+        } else {
+            revoked.badges.push(Revocation { id: BadgeId::from_bytes(id), seq });
+        }
+    }
+    Ok(revoked)
+}
+
+fn said_row(row: &Row<'_>) -> rusqlite::Result<Said> {
     /// What every document of staff and badges says.
     #[derive(Deserialize)]
     struct Standing {
         is_active: bool,
     }
-    let mut revoked = Revoked { users: Vec::new(), badges: Vec::new(), through: head(tx)?, more: false };
-    let mut statement = tx.prepare(SINCE)?;
-    let mut rows = statement.query(params![count(since), LOOKED_AT])?;
-    let (mut looked, mut named) = (0, 0);
-    while let Some(row) = rows.next()? {
-        let seq = count_at(row, 2)?;
-        looked += 1;
-        let unreadable = |_| StoreError::Unreadable("documents");
-        let body = row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?;
-        // One who left the facility, or a badge that was taken off it, has no document any more.
-        let standing: Option<Standing> = body.map(serde_json::from_str).transpose().map_err(unreadable)?;
-        if !standing.is_some_and(|standing| standing.is_active) {
-            named += 1;
-            if row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)? == Collection::Users.name() {
-                revoked.users.push(Revocation { id: id_at(row, 1)?, seq });
-            } else {
-                revoked.badges.push(Revocation { id: id_at(row, 1)?, seq });
-            }
-        }
-        if looked == LOOKED_AT || named == MAX_REVOKED {
-            revoked.through.seq = seq;
-            revoked.more = true;
-            break;
-        }
-    }
-    Ok(revoked)
+    // One who left the facility, or a badge that was taken off it, has no document any more.
+    let standing: Option<Standing> = json_or_none_at(row, 2)?;
+    Ok((count_at(row, 0)?, row.get(1)?, standing.is_some_and(|standing| standing.is_active)))
 }

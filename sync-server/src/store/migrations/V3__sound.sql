@@ -66,7 +66,10 @@ ALTER TABLE base_feeds ADD COLUMN counted_to INTEGER NOT NULL DEFAULT 0;
 -- The last number that the signature covers, while a batch is taken in portions; none is the head's own.
 ALTER TABLE base_chain_heads ADD COLUMN signed_n INTEGER;
 -- Staff and badges in the order of the feed: what was revoked since a place of it.
-CREATE INDEX documents_of_staff ON base_documents (facility_id, seq) WHERE collection IN ('users', 'badges');
+CREATE INDEX documents_of_users ON base_documents (facility_id, organization_id, collection, seq)
+    WHERE collection = 'users';
+CREATE INDEX documents_of_badges ON base_documents (facility_id, organization_id, collection, seq)
+    WHERE collection = 'badges';
 -- What the device could not take of the feed, as JSON.
 ALTER TABLE base_devices ADD COLUMN stepped_over TEXT NOT NULL DEFAULT '[]';
 -- A mirror has a window: the records that have left the feed, with their threads (a record and all that

@@ -134,10 +134,9 @@ async fn corrections_side_by_side_are_named_up_to_ten_and_counted() {
 async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    let look_ups = push::LOOK_UPS.into_iter();
-    for (index, sql) in
-        look_ups.chain([("documents_of_staff", revoked::LAST), ("documents_of_staff", revoked::SINCE)])
-    {
+    let of_staff = revoked::LAST.into_iter().chain(revoked::SINCE);
+    let of_staff = ["documents_of_users", "documents_of_badges"].into_iter().cycle().zip(of_staff);
+    for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff) {
         let sql = (1..=5).fold(sql.to_owned(), |sql, n| sql.replace(&format!("?{n}"), "7"));
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
         let reach = Reach::Facility(tenant.facility);
