@@ -181,7 +181,7 @@ impl Progress {
         self.found.add(element);
         let stored: Option<[u8; 16]> = row.get(7)?;
         let lookup = row.get_ref(5)?.as_str_or_null();
-        let keys = Keys::of(collection, body).is_ok_and(|keys| {
+        let keys = Keys::of(collection, &id, body).is_ok_and(|keys| {
             // What came before it was made sorts where it came.
             let made = row.get(4).is_ok_and(|at: Option<i64>| {
                 at.is_some() == keys.recorded_at.is_some() && at <= keys.recorded_at

@@ -6,8 +6,8 @@ use std::ops::Range;
 use carepost_protocol::digest::Element;
 use carepost_protocol::id::RecordId;
 use carepost_protocol::record::{
-    BadgeDocument, Collection, FacilityDocument, PatientDocument, RecordDocument, ReviewDocument,
-    UserDocument,
+    BadgeDocument, BadgeKeysDocument, Collection, FacilityDocument, PatientDocument, RecordDocument,
+    ReviewDocument, UserDocument,
 };
 use carepost_protocol::wire::heartbeat::StepReason;
 use carepost_protocol::wire::pull::{Line, MAX_PAGE_DOCUMENTS};
@@ -85,11 +85,12 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Reads the whole document: one that could not be read later would spoil every list that it is in.
-    pub(super) fn of(collection: Collection, body: &[u8]) -> serde_json::Result<Self> {
+    pub(super) fn of(collection: Collection, id: &[u8; 16], body: &[u8]) -> serde_json::Result<Self> {
         fn is<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<Keys> {
             serde_json::from_slice::<T>(body).map(|_| Keys::default())
         }
         match collection {
+            Collection::Facilities if id == BadgeKeysDocument::ID.as_bytes() => is::<BadgeKeysDocument>(body),
             Collection::Facilities => is::<FacilityDocument>(body),
             Collection::Users => is::<UserDocument>(body),
             Collection::Workflows => is::<Workflow>(body),
@@ -240,7 +241,7 @@ impl Page {
 
     fn is(&mut self, collection: Collection, id: RecordId, seq: u64, body: &[u8]) -> What<Range<usize>> {
         let element = Element::of(collection, id.as_bytes(), seq, body);
-        let Ok(keys) = Keys::of(collection, body) else {
+        let Ok(keys) = Keys::of(collection, id.as_bytes(), body) else {
             let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
             return What::Over(Over { reason: StepReason::NotUnderstood, bytes, element: Some(element) });
         };

@@ -1,15 +1,18 @@
-//! `docs/requirements.md` promises only what a test shows.
+//! `docs/requirements.md` and `docs/threats.md` promise only what a test shows.
 
 use super::tree::{self, File};
 use super::{assert_found, assert_kept};
 use std::collections::BTreeSet;
 
 const REQUIREMENTS: &str = "docs/requirements.md";
+const DOCUMENTS: [&str; 2] = [REQUIREMENTS, "docs/threats.md"];
 
 #[test]
-fn every_requirement_met_names_a_test_that_exists() {
+fn every_requirement_met_and_every_wall_names_a_test_that_exists() {
     let files = tree::project();
-    assert!(rows(&files).count() > 0, "{REQUIREMENTS} has no rows");
+    for document in DOCUMENTS {
+        assert!(rows(&files).any(|row| row.document == document), "{document} has no rows");
+    }
     assert_kept(&unshown(&files));
 }
 
@@ -43,24 +46,41 @@ fn unshown(files: &[File]) -> Vec<String> {
     let tests: BTreeSet<&str> =
         files.iter().filter(|file| file.is("rs")).flat_map(|file| tests(&file.text)).collect();
     let mut breaches = Vec::new();
-    for (row, shown_by) in rows(files) {
+    for Row { document, first, shown_by } in rows(files) {
         let named: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
         if named.is_empty() {
-            breaches.push(format!("{REQUIREMENTS}: {row} names no test"));
+            breaches.push(format!("{document}: {first} names no test"));
         }
         let missing = named.iter().filter(|path| !tests.contains(path.rsplit("::").next().unwrap_or(path)));
-        breaches.extend(missing.map(|path| format!("{REQUIREMENTS}: {row} names {path}, which is no test")));
+        breaches.extend(missing.map(|path| format!("{document}: {first} names {path}, which is no test")));
     }
     breaches
 }
 
-/// The number and the last cell of each row of the document's tables.
-fn rows(files: &[File]) -> impl Iterator<Item = (&str, &str)> {
-    let document = files.iter().filter(|file| file.path == REQUIREMENTS);
-    document.flat_map(|file| file.text.lines()).filter_map(|line| {
-        let cells: Vec<&str> = line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
-        let (number, shown_by) = (*cells.first()?, *cells.last()?);
-        number.contains(|c: char| c.is_ascii_digit()).then_some((number, shown_by))
+struct Row<'a> {
+    document: &'a str,
+    first: &'a str,
+    shown_by: &'a str,
+}
+
+/// The first and the last cell of each row of the documents' tables, whose heads end with a line of dashes.
+fn rows(files: &[File]) -> impl Iterator<Item = Row<'_>> {
+    let documents = files.iter().filter(|file| DOCUMENTS.contains(&file.path.as_str()));
+    documents.flat_map(|file| {
+        let mut in_body = false;
+        file.text.lines().filter_map(move |line| {
+            let Some(line) = line.strip_prefix('|') else {
+                in_body = false;
+                return None;
+            };
+            if line.starts_with("---") {
+                in_body = true;
+                return None;
+            }
+            let cells: Vec<&str> = line.strip_suffix('|')?.split('|').map(str::trim).collect();
+            let (first, shown_by) = (*cells.first()?, *cells.last()?);
+            in_body.then_some(Row { document: &file.path, first, shown_by })
+        })
     })
 }
 
