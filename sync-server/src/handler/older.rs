@@ -6,7 +6,7 @@ use axum::extract::State;
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
-use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use carepost_protocol::wire::problem::Problem;
 
 use crate::app::App;
 use crate::audit::{Client, Note};
@@ -38,9 +38,7 @@ pub async fn older_records(
     }
     let (now, asker) = (clock::now(), format!("older {}", device.identity.device()));
     if let Some(until) = app.tries.locked(&asker, PAGES, now) {
-        let words = format!("This device has asked for many older entries; wait until {until}.");
-        let wait = until.since(now).as_secs().max(1);
-        return Err(Refusal::new(ProblemKind::TooManyTries, words).retry_after(wait));
+        return Err(Refusal::too_many_tries("This device has asked for many older entries", until));
     }
     app.tries.fail(&asker, PAGES, now);
     let asked = OlderRequest { view: device.identity.view(), patient, after: asked.place() };

@@ -8,7 +8,7 @@ use rusqlite::{Row, params};
 use serde_json::{Map, Value};
 
 use super::column::{
-    count, id_at, id_or_none_at, json, json_or_none_at, time_at, time_or_none_at, word, word_at,
+    count, id_at, id_or_none_at, json, json_or_none_at, limit, time_at, time_or_none_at, word, word_at,
 };
 use super::engine::{Reach, Tx};
 use super::{AuditQuery, Audited, MOST_EVENTS, StoreError};
@@ -174,7 +174,7 @@ pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<Audited>, Stor
             query.user.map(|id| *id.as_bytes()),
             query.device.map(|id| *id.as_bytes()),
             query.session.map(|id| *id.as_bytes()),
-            i64::try_from(query.limit.min(MOST_EVENTS)).unwrap_or(0),
+            limit(query.limit.min(MOST_EVENTS)),
             query.source.as_ref().map(word).transpose()?,
             millis(query.after.map(|(at, _)| at)),
             query.after.map(|(_, id)| *id.as_bytes()),

@@ -8,6 +8,7 @@ mod archive;
 mod audit;
 mod backup;
 mod budget;
+mod cache;
 mod carried;
 mod changes;
 mod column;
