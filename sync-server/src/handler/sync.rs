@@ -26,7 +26,7 @@ use crate::refusals::Principal;
 use crate::store::{Batch, PresentedKey};
 use crate::text::is_line;
 use crate::tls::PeerKey;
-use crate::tries::{Limit, Tries};
+use crate::tries::Limit;
 
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
@@ -92,10 +92,10 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
     if token.is_none() {
         if system.knows_key(presented.sha256).await? {
             let key = format!("key {}", hex(&presented.sha256));
-            count_tries(&app.tries, key, CHANGES, "This device says something else of itself each time")?;
+            app.tries.take(&key, CHANGES, "This device says something else of itself each time")?;
         } else {
             let network = client.network().map(|it| format!("enroll {it}")).unwrap_or_default();
-            count_tries(&app.tries, network, NEW_KEYS, NEW_DEVICES)?;
+            app.tries.take(&network, NEW_KEYS, NEW_DEVICES)?;
         }
     }
     Ok(system.enroll(presented, request, token).await?)
@@ -193,16 +193,6 @@ impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<App> for Toleran
     }
 }
 
-/// Counts what has to be written for a waiting device.
-fn count_tries(tries: &Tries, key: String, limit: Limit, why: &str) -> Answer<()> {
-    let now = clock::now();
-    if let Some(until) = tries.locked(&key, limit, now) {
-        return Err(Refusal::too_many_tries(why, until));
-    }
-    tries.fail(&key, limit, now);
-    Ok(())
-}
-
 /// Refuses a text that no device says of itself. An empty one is fine: a host may have no name.
 fn check_texts(said: &[(&str, &str, usize)]) -> Answer<()> {
     let wrong = said.iter().filter(|(_, text, most)| !is_line(text, *most));
@@ -267,11 +257,12 @@ fn appetite(plain: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tries::Tries;
 
     #[test]
     fn one_network_brings_a_hundred_new_keys_in_a_while_and_others_are_not_held_up() {
         let tries = Tries::default();
-        let count = |network: &str| count_tries(&tries, network.to_owned(), NEW_KEYS, "Too many");
+        let count = |network: &str| tries.take(network, NEW_KEYS, "Too many");
         for _ in 0..100 {
             count("one").unwrap();
         }

@@ -52,11 +52,13 @@ use presence::Presence;
 use revoked::StaffMoves;
 use standing::Prover;
 
+pub use audit::{AuditQuery, Audited, MOST_EVENTS};
 pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use budget::warning;
 pub use changes::{KeptChange, Latest};
 pub use error::StoreError;
 pub use facility::FacilityStore;
+pub use identities::DeviceIdentity;
 pub use older::OlderRequest;
 pub use organization::{Noted, OrganizationStore, Reconsidered};
 pub use page::{AgainRequest, PageRequest};
