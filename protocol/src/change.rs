@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::hex::unhex;
 use crate::id::{AssignmentId, DeviceId, IncarnationId, PatientId, RecordId, SessionId, UserId};
 use crate::record::Collection;
 use crate::time::{ClockQuality, Timestamp};
@@ -256,7 +257,7 @@ macro_rules! hexadecimal {
         impl FromStr for $name {
             type Err = NotAHash;
             fn from_str(text: &str) -> Result<Self, NotAHash> {
-                parse_hash(text).map(Self)
+                unhex(text).map(Self).ok_or(NotAHash)
             }
         }
 
@@ -276,18 +277,6 @@ macro_rules! hexadecimal {
 }
 
 hexadecimal!(Link, PayloadHash);
-
-fn parse_hash(text: &str) -> Result<[u8; 32], NotAHash> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(NotAHash);
-    }
-    let mut bytes = [0; 32];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digits = std::str::from_utf8(digits).map_err(|_| NotAHash)?;
-        *byte = u8::from_str_radix(digits, 16).map_err(|_| NotAHash)?;
-    }
-    Ok(bytes)
-}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,8 @@
 //! 9. [`pin`]: what a PIN must be, and what becomes of one that a thief may know.
 //! 10. [`audit`]: what is written down about who did what.
 //! 11. [`wire`]: the messages of protocol v1.
+//!
+//! [`hex`] is for whoever writes bytes as text.
 
 pub mod amend;
 pub mod audit;
@@ -21,6 +23,7 @@ pub mod change;
 pub mod device;
 pub mod digest;
 pub mod facility;
+pub mod hex;
 pub mod id;
 pub mod merge;
 pub mod pin;

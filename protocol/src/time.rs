@@ -56,6 +56,12 @@ impl Timestamp {
         self.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// This moment and a duration earlier.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        self.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).saturating_neg())
+    }
+
     /// How long after `earlier` this moment is; zero when it is before.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

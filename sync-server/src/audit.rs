@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::listener::{PeerAddress, client_network};
+use crate::text::line;
 
 /// The longest user agent that is written down.
 const MAX_AGENT: usize = 200;
@@ -146,7 +147,7 @@ impl Note {
     #[must_use]
     pub fn named(mut self, username: &str) -> Self {
         // An attacker chooses it: bounded, and without what could break a line of a log.
-        self.0.username = Some(username.chars().filter(|c| !c.is_control()).take(100).collect());
+        self.0.username = Some(line(username, 100));
         self
     }
 

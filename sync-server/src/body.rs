@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::app::App;
 use crate::error::{Refusal, too_large, unsupported_media_type};
 use crate::quota::{Asker, Share};
+use crate::text::is_line;
 
 /// The most bytes of a person's request.
 pub const MAX_JSON: usize = 256 * 1024;
@@ -174,8 +175,7 @@ impl Faults {
 
     /// Notes a text that is empty, too long or holds control characters.
     pub fn text(&mut self, field: &str, text: &str, most: usize) {
-        let good =
-            !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control);
+        let good = !text.trim().is_empty() && is_line(text, most);
         self.unless(good, field, &format!("give 1 to {most} characters, none of them a control character"));
     }
 

@@ -29,14 +29,3 @@ pub fn random<const N: usize>() -> [u8; N] {
 pub fn fill(bytes: &mut [u8]) -> bool {
     SystemRandom::new().fill(bytes).is_ok()
 }
-
-/// Bytes as lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}

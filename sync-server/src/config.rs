@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use carepost_protocol::device::SyncThresholds;
+use carepost_protocol::hex::unhex;
 use ipnet::IpNet;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -308,7 +309,7 @@ impl Config {
         let text = std::fs::read_to_string(&path)
             .map_err(|fault| ConfigError::Unreadable { path: path.clone(), fault })?;
         let text = Zeroizing::new(text);
-        crate::tls::unhex(text.trim()).map(Zeroizing::new).ok_or(ConfigError::BadKey(path))
+        unhex(text.trim()).map(Zeroizing::new).ok_or(ConfigError::BadKey(path))
     }
 
     /// When a device's sync counts as old.

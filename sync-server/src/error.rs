@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use carepost_protocol::id::RequestId;
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Denied;
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -71,6 +72,13 @@ impl Refusal {
     pub fn internal(fault: &dyn std::fmt::Display) -> Self {
         tracing::error!(%fault, "a request failed");
         Self::new(ProblemKind::Internal, "The server could not finish this request.")
+    }
+
+    /// Whoever asks has tried too often: says why, and until when to wait.
+    #[must_use]
+    pub fn too_many_tries(why: &str, until: Timestamp) -> Self {
+        let wait = until.since(clock::now()).as_secs().max(1);
+        Self::new(ProblemKind::TooManyTries, format!("{why}; wait until {until}.")).retry_after(wait)
     }
 
     /// The same refusal, with when to come back.
@@ -159,10 +167,7 @@ impl From<StoreError> for Refusal {
                 .naming(FieldError { field: field.to_owned(), detail: "is taken".to_owned() }),
             StoreError::Invalid { field, detail } => Self::field(field, detail),
             StoreError::WrongCode => Self::new(ProblemKind::Invalid, said),
-            StoreError::TooManyTries { until } => {
-                let wait = until.since(clock::now()).as_secs().max(1);
-                Self::new(ProblemKind::TooManyTries, said).retry_after(wait)
-            }
+            StoreError::TooManyTries { until } => Self::too_many_tries("Too many wrong tries", until),
             StoreError::TooManyLives { .. } => {
                 Self::new(ProblemKind::TooManyTries, said).retry_after(PATIENCE)
             }

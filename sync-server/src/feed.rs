@@ -66,9 +66,7 @@ impl Listener {
             }
         }
     }
-}
 
-impl Listener {
     /// The same as far as its end is concerned.
     #[must_use]
     pub fn ends(&self) -> Ends {

@@ -24,6 +24,7 @@ pub mod setup;
 pub mod speakers;
 pub mod store;
 pub mod tenant;
+pub mod text;
 pub mod tls;
 pub mod tries;
 use std::future::Future;

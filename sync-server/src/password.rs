@@ -12,6 +12,7 @@ use std::time::Duration;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use carepost_protocol::hex::hex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
@@ -75,7 +76,7 @@ impl Passwords {
     /// [`PasswordError::Argon2`] when not even one hash can be made.
     pub fn new() -> Result<Self, PasswordError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let decoy = hash_now(&clock::hex(&clock::random::<16>()))?;
+        let decoy = hash_now(&hex(&clock::random::<16>()))?;
         Ok(Self { turns: Arc::new(Semaphore::new(cores)), decoy: decoy.into(), lanes: Arc::default() })
     }
 

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use carepost_protocol::hex::hex;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
@@ -92,7 +93,7 @@ fn make_database_key(config: &Config) -> Result<Option<PathBuf>, SetupError> {
     if source == KeySource::Credential || path.exists() {
         return Ok(None);
     }
-    let digits = Zeroizing::new(clock::hex(&*Zeroizing::new(clock::random::<32>())));
+    let digits = Zeroizing::new(hex(&*Zeroizing::new(clock::random::<32>())));
     write_new(&path, digits.as_bytes(), 0o600)?;
     Ok(Some(path))
 }

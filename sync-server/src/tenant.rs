@@ -9,6 +9,7 @@ use http::uri::{PathAndQuery, Uri};
 use crate::app::App;
 use crate::error::Answer;
 use crate::store::Organization;
+use crate::text::line;
 
 /// The header that names an organization by its id.
 pub const ORGANIZATION_HEADER: &str = "x-organization-id";
@@ -54,7 +55,7 @@ pub async fn said(app: &App, parts: &Parts) -> Answer<Said> {
     let mut found: Option<Organization> = None;
     for header in parts.headers.get_all(ORGANIZATION_HEADER) {
         let text = header.to_str().unwrap_or_default();
-        let Ok(id) = text.parse::<OrganizationId>() else { return Ok(Said::Nonsense(printable(text))) };
+        let Ok(id) = text.parse::<OrganizationId>() else { return Ok(Said::Nonsense(line(text, 100))) };
         match app.store.system().organization(id).await? {
             Some(organization) if found.as_ref().is_none_or(|found| found.id == organization.id) => {
                 found = Some(organization);
@@ -67,15 +68,10 @@ pub async fn said(app: &App, parts: &Parts) -> Answer<Said> {
             Some(organization) if found.as_ref().is_none_or(|found| found.id == organization.id) => {
                 found = Some(organization);
             }
-            Some(_) | None => return Ok(Said::Nonsense(printable(&slug))),
+            Some(_) | None => return Ok(Said::Nonsense(line(&slug, 100))),
         }
     }
     Ok(found.map_or(Said::Nothing, |organization| Said::One(Box::new(organization))))
-}
-
-/// What somebody typed, fit for the audit log.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 /// The labels before the configured base domain: of the request's target (HTTP/2 says the host in

@@ -116,21 +116,6 @@ impl PeerKey {
     }
 }
 
-/// The bytes that hexadecimal digits are; none unless there are exactly that many.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != N * 2 {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        let value = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = value(high)? * 16 + value(low)?;
-    }
-    Some(bytes)
-}
-
 /// Accepts any certificate with a P-256 key whose holder signs the handshake.
 #[derive(Debug)]
 struct DeviceKeys {

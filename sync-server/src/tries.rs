@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use carepost_protocol::time::Timestamp;
 
+use crate::clock;
+use crate::error::{Answer, Refusal};
+
 /// The most keys that are remembered; beyond it the oldest are forgotten.
 const MOST: usize = 10_000;
 
@@ -51,6 +54,19 @@ impl Tries {
         tried.failures = tried.failures.saturating_add(1);
         tried.last = now;
         tried.locked(limit, now)
+    }
+
+    /// Takes one of the tries that a key has, of what is not a failure but costs something.
+    ///
+    /// # Errors
+    /// `too-many-tries`, with why.
+    pub fn take(&self, key: &str, limit: Limit, why: &str) -> Answer<()> {
+        let now = clock::now();
+        if let Some(until) = self.locked(key, limit, now) {
+            return Err(Refusal::too_many_tries(why, until));
+        }
+        self.fail(key, limit, now);
+        Ok(())
     }
 
     fn tries(&self) -> MutexGuard<'_, HashMap<String, Tried>> {

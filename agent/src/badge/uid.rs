@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use carepost_protocol::hex::{hex, unhex};
 use ring::hmac;
 use zeroize::Zeroizing;
 
@@ -73,9 +74,7 @@ impl fmt::Debug for Uid {
 pub fn lookup(badge_key: &[u8; 32], uid: &Uid) -> String {
     let mut text = Zeroizing::new(String::with_capacity(24));
     text.push_str("uid:");
-    for byte in uid.0.iter() {
-        text.push_str(hex_pair(*byte, b'A').as_str());
-    }
+    uid.0.iter().for_each(|byte| text.push_str(&format!("{byte:02X}")));
     keyed(badge_key, text.as_bytes())
 }
 
@@ -94,26 +93,12 @@ pub fn layered(lookup: &str, keys: &[String]) -> Vec<String> {
 
 /// A badge key out of 64 hex digits.
 pub fn key_of(text: &str) -> Option<Zeroizing<[u8; 32]>> {
-    let mut key = Zeroizing::new([0; 32]);
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(key)
+    unhex(text).map(Zeroizing::new)
 }
 
 fn keyed(key: &[u8; 32], text: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    hmac::sign(&key, text).as_ref().iter().map(|byte| hex_pair(*byte, b'a')).collect()
-}
-
-fn hex_pair(byte: u8, ten: u8) -> String {
-    [byte >> 4, byte & 0x0F]
-        .map(|digit| char::from(if digit < 10 { b'0' + digit } else { ten + digit - 10 }))
-        .iter()
-        .collect()
+    hex(hmac::sign(&key, text).as_ref())
 }
 
 #[cfg(test)]

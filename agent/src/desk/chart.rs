@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, RecordId, SessionId, UserId};
 use carepost_protocol::workflow::Workflow;
 
@@ -206,8 +207,4 @@ impl Ward {
             *locked = locked.saturating_sub(by);
         }
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::SteppedOver;
+use serde_json::Value;
 
 use super::ward::Ward;
 use crate::mirror::{Finding, FoundBy, Untold};
@@ -63,17 +64,13 @@ impl Ward {
                 "the mirror differs from the server's feed: that collection is fetched again"
             );
         }
-        let mut event = self.event(AuditEventType::Sync, mended, None, None);
-        "collection".clone_into(&mut event.resource_type);
-        event.resource_id = Some(collection.name().to_owned());
         let details = [
             ("reason", reason.into()),
             ("found_by", found_by.into()),
             ("held", held.into()),
             ("expected", expected.into()),
         ];
-        event.details.extend(details.map(|(key, value)| (key.to_owned(), value)));
-        event
+        self.collection_event(mended, collection.name(), details)
     }
 
     fn step_event(&self, step: &Untold) -> AuditEvent {
@@ -87,9 +84,6 @@ impl Ward {
             most_bytes,
             "documents of the server cannot be taken: stepped over, and what comes after them is taken"
         );
-        let mut event = self.event(AuditEventType::Sync, false, None, None);
-        "collection".clone_into(&mut event.resource_type);
-        event.resource_id = Some(collection.clone());
         let details = [
             ("reason", "documents_stepped_over".into()),
             ("why", why.into()),
@@ -97,8 +91,21 @@ impl Ward {
             ("first_seq", (*first_seq).into()),
             ("most_bytes", (*most_bytes).into()),
         ];
-        event.details.extend(details.map(|(key, value)| (key.to_owned(), value)));
-        event
+        self.collection_event(false, collection, details)
+    }
+
+    fn collection_event<const N: usize>(
+        &self,
+        success: bool,
+        collection: &str,
+        details: [(&str, Value); N],
+    ) -> AuditEvent {
+        AuditEvent {
+            resource_type: "collection".to_owned(),
+            resource_id: Some(collection.to_owned()),
+            details: details.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
+            ..self.event(AuditEventType::Sync, success, None, None)
+        }
     }
 
     /// The documents that could not be taken, by collection and reason.

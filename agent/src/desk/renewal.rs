@@ -5,6 +5,7 @@ use argon2::{Argon2, PasswordHash, PasswordHasher as _};
 use carepost_agent_core::session::{NewPin, PinMark, SessionEvent};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{RecordId, UserId};
 use carepost_protocol::pin::{self, ChosenPin};
 use carepost_protocol::record::{Collection, UserDocument};
@@ -88,7 +89,7 @@ impl Ward {
         let chosen = ChosenPin { pin_verifier: verifier.to_owned(), exposed_at };
         let permit = lock(&self.session).choosing(attempt)?;
         let change = self.choice(&permit, &chosen);
-        let token: String = self.clock.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = hex(&self.clock.random::<16>());
         let entry = Entry { change: &change, token: &token };
         self.with_room(|| self.outbox.append(&permit, entry, |_| vec![self.noted_choice(&permit)]))?;
         self.saved.notify_one();

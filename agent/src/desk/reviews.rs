@@ -1,13 +1,13 @@
 //! What somebody has to look at: conflicts, possible duplicates, corrections side by side.
 
 use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::ReviewId;
 use carepost_protocol::record::{Collection, DisputedField, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::workflow::FieldError;
 use serde_json::{Map, Value};
 
-use super::chart::hex;
 use super::noted::Page;
 use super::residents;
 use super::sheet::Writer;

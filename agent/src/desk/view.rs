@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use carepost_agent_core::session::Asked;
 use carepost_agent_core::sync::Hold;
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
@@ -120,8 +121,7 @@ impl SessionKey {
     #[must_use]
     pub fn of(session: SessionId) -> Self {
         let hash = digest::digest(&digest::SHA256, session.as_bytes());
-        let start: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("open-{start}"))
+        Self(format!("open-{}", hex(hash.as_ref().get(..8).unwrap_or_default())))
     }
 
     /// The key that a page sent back; it may be no session's.

@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use carepost_protocol::hex::{hex, unhex};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use zeroize::Zeroizing;
@@ -276,20 +277,6 @@ fn parse_salt(text: &str) -> Option<(Source, [u8; 32], [u8; 32])> {
         return None;
     }
     Some((Source::from_name(source)?, unhex(salt)?, unhex(check)?))
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    // A chain link is the same form: 64 hexadecimal digits.
-    text.parse::<carepost_protocol::change::Link>().ok().map(|link| *link.as_bytes())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use carepost_protocol::hex::hex;
 use carepost_protocol::wire::enroll::Grant;
 use ring::hmac;
 use secrecy::SecretString;
@@ -272,10 +273,6 @@ impl Vault {
         let path = self.directory.join(name);
         durable::replace(&path, content).map_err(|source| VaultError::Io { path, source })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn lock(directory: &Path) -> Result<File, VaultError> {

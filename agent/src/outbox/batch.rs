@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use carepost_protocol::change::{Lane, Link, PayloadHash};
+use carepost_protocol::hex::hex;
 use carepost_protocol::wire::push::{Gap, Opaque, PushBatch};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::value::RawValue;
@@ -196,13 +197,4 @@ fn collect(
         }
     }
     Ok(collected)
-}
-
-fn hex(bytes: &[u8; 64]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(128), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -33,8 +33,7 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be written.
     pub fn prune(&self, mirror_seq: u64, now: Timestamp) -> Result<usize, OutboxError> {
-        let before = i64::try_from(KEPT_FOR.as_millis()).unwrap_or(i64::MAX);
-        let before = now.plus_millis(-before).as_millis();
+        let before = now.before(KEPT_FOR).as_millis();
         let mut removed = 0;
         for lane in Lane::ALL {
             loop {

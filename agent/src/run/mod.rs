@@ -22,6 +22,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use carepost_agent_core::backoff::Backoff;
 use carepost_agent_core::session::SessionPolicy;
+use carepost_protocol::hex::hex;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -120,8 +121,8 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
 fn doorway(config: &Config, opened: &Opened, bound: SocketAddr) -> anyhow::Result<Doorway> {
     let browser = config.kiosk.browser_user.as_deref().map(LocalUser::named).transpose()?;
     let own = rustix::process::geteuid().as_raw();
-    let token: String = opened.clock.random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
-    let (token, page) = (SecretString::from(token), config.kiosk.start_page.clone());
+    let (token, page) =
+        (SecretString::from(hex(&opened.clock.random::<32>())), config.kiosk.start_page.clone());
     let group = browser.filter(|user| user.uid != own).map(|user| user.gid);
     let written = start::write(&page, bound, &token, group);
     match &written {

@@ -6,7 +6,6 @@ use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::id::{DeviceUuid, EnrollmentId, FacilityId};
 use carepost_protocol::wire::enroll::UserCode;
-use carepost_protocol::wire::problem::ProblemKind;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -79,9 +78,7 @@ pub async fn approve_enrollment(
     faults.check()?;
     let network = client.network().map(|it| format!("code {it}")).unwrap_or_default();
     if let Some(until) = app.tries.locked(&network, BY_NETWORK, clock::now()) {
-        let wait = until.since(clock::now()).as_secs().max(1);
-        let words = format!("Too many wrong codes from this address; wait until {until}.");
-        return Err(Refusal::new(ProblemKind::TooManyTries, words).retry_after(wait));
+        return Err(Refusal::too_many_tries("Too many wrong codes from this address", until));
     }
     let facility = asked.facility_id;
     let claim = Claim { facility_id: facility, name: asked.device_name, device_type: asked.device_type };

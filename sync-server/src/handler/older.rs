@@ -6,12 +6,11 @@ use axum::extract::State;
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
-use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use carepost_protocol::wire::problem::Problem;
 
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::body::{Id, Params};
-use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::Device;
 use crate::store::OlderRequest;
@@ -36,13 +35,8 @@ pub async fn older_records(
     if asked.before.is_some() != asked.before_record.is_some() {
         return Err(Refusal::field("before_record", "give before and before_record together, or neither"));
     }
-    let (now, asker) = (clock::now(), format!("older {}", device.identity.device()));
-    if let Some(until) = app.tries.locked(&asker, PAGES, now) {
-        let words = format!("This device has asked for many older entries; wait until {until}.");
-        let wait = until.since(now).as_secs().max(1);
-        return Err(Refusal::new(ProblemKind::TooManyTries, words).retry_after(wait));
-    }
-    app.tries.fail(&asker, PAGES, now);
+    let asker = format!("older {}", device.identity.device());
+    app.tries.take(&asker, PAGES, "This device has asked for many older entries")?;
     let asked = OlderRequest { view: device.identity.view(), patient, after: asked.place() };
     let page = device.facility.older_records(asked).await?;
     // Written before the page is shown. Who reads it there is in the device's own events.

@@ -3,6 +3,7 @@
 use age::x25519::Identity;
 use axum::extract::State;
 use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{OrganizationId, UserId};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
@@ -231,7 +232,7 @@ pub async fn create_organization(
     let (admin, chosen) = match asked.admin {
         Some(admin) => (admin, None),
         None => {
-            let password = clock::hex(&clock::random::<12>());
+            let password = hex(&clock::random::<12>());
             let secret = SecretString::from(password.clone());
             let admin = FirstAdmin {
                 username: "admin".to_owned(),

@@ -237,9 +237,7 @@ fn wrong() -> Refusal {
 }
 
 fn too_many(until: Timestamp) -> Refusal {
-    let wait = until.since(clock::now()).as_secs().max(1);
-    Refusal::new(ProblemKind::TooManyTries, format!("Too many failed sign-ins; wait until {until}."))
-        .retry_after(wait)
+    Refusal::too_many_tries("Too many failed sign-ins", until)
 }
 
 /// A session under way.

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::DeviceId;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, HeartbeatReply};
@@ -23,8 +24,9 @@ use crate::guard::{Device, token_sha256};
 use crate::quota::{Asker, Kind, Share};
 use crate::refusals::Principal;
 use crate::store::{Batch, PresentedKey};
+use crate::text::is_line;
 use crate::tls::PeerKey;
-use crate::tries::{Limit, Tries};
+use crate::tries::Limit;
 
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
@@ -42,6 +44,7 @@ const VALUE: usize = 64;
 const CHANGES: Limit = Limit { failures: 20, lock: Duration::from_secs(5 * 60) };
 /// Keys that were never seen before, from one network: the devices behind it share them.
 const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
+const NEW_DEVICES: &str = "Too many new devices from this network; those with tokens need not wait";
 /// The longest host name there is (RFC 1035, section 2.3.4).
 const MAX_HOSTNAME: usize = 253;
 /// The longest name of a version.
@@ -88,11 +91,11 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
     // A token is worth more than a place in the lobby.
     if token.is_none() {
         if system.knows_key(presented.sha256).await? {
-            let key = format!("key {}", clock::hex(&presented.sha256));
-            count_tries(&app.tries, key, CHANGES, "This device says something else of itself each time")?;
+            let key = format!("key {}", hex(&presented.sha256));
+            app.tries.take(&key, CHANGES, "This device says something else of itself each time")?;
         } else {
             let network = client.network().map(|it| format!("enroll {it}")).unwrap_or_default();
-            count_tries(&app.tries, network, NEW_KEYS, "Too many new devices from this network; use tokens")?;
+            app.tries.take(&network, NEW_KEYS, NEW_DEVICES)?;
         }
     }
     Ok(system.enroll(presented, request, token).await?)
@@ -190,21 +193,9 @@ impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<App> for Toleran
     }
 }
 
-/// Counts what has to be written for a waiting device.
-fn count_tries(tries: &Tries, key: String, limit: Limit, why: &str) -> Answer<()> {
-    let now = clock::now();
-    if let Some(until) = tries.locked(&key, limit, now) {
-        let wait = until.since(now).as_secs().max(1);
-        return Err(Refusal::new(ProblemKind::TooManyTries, format!("{why}, or wait until {until}."))
-            .retry_after(wait));
-    }
-    tries.fail(&key, limit, now);
-    Ok(())
-}
-
 /// Refuses a text that no device says of itself. An empty one is fine: a host may have no name.
 fn check_texts(said: &[(&str, &str, usize)]) -> Answer<()> {
-    let wrong = said.iter().filter(|(_, text, most)| !is_text(text, *most));
+    let wrong = said.iter().filter(|(_, text, most)| !is_line(text, *most));
     let errors: Vec<FieldError> = wrong
         .map(|(field, _, most)| FieldError {
             field: (*field).to_owned(),
@@ -217,14 +208,10 @@ fn check_texts(said: &[(&str, &str, usize)]) -> Answer<()> {
 /// Keeps the first addresses; refuses what is none.
 fn check_addresses(addresses: &mut Vec<String>) -> Answer<()> {
     addresses.truncate(MAX_ADDRESSES);
-    match addresses.iter().position(|address| !is_text(address, MAX_ADDRESS)) {
+    match addresses.iter().position(|address| !is_line(address, MAX_ADDRESS)) {
         Some(n) => Err(Refusal::field(&format!("mac_addresses[{n}]"), "send it as 02:00:5e:10:00:01")),
         None => Ok(()),
     }
-}
-
-fn is_text(text: &str, most: usize) -> bool {
-    text.chars().count() <= most && !text.chars().any(char::is_control)
 }
 
 fn is_zstd(encoding: Option<&HeaderValue>) -> Answer<bool> {
@@ -270,11 +257,12 @@ fn appetite(plain: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tries::Tries;
 
     #[test]
     fn one_network_brings_a_hundred_new_keys_in_a_while_and_others_are_not_held_up() {
         let tries = Tries::default();
-        let count = |network: &str| count_tries(&tries, network.to_owned(), NEW_KEYS, "Too many");
+        let count = |network: &str| tries.take(network, NEW_KEYS, "Too many");
         for _ in 0..100 {
             count("one").unwrap();
         }

@@ -16,7 +16,7 @@ use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 
 use super::StoreError;
-use super::column::{count, count_at, id_at, time_at};
+use super::column::{count, count_at, id_at, limit, time_at};
 use super::engine::Tx;
 use super::publish::FeedEnd;
 
@@ -110,9 +110,8 @@ pub(super) fn bring_back(
     let thread: RecordId = thread;
     let sql =
         "SELECT id, body FROM archive WHERE thread_id = ?1 ORDER BY id <> thread_id, made_at, id LIMIT ?2";
-    let most = i64::try_from(LONGEST + 1).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| Ok((id_at::<RecordId>(row, 0)?, row.get::<_, String>(1)?));
-    let members = tx.all(sql, params![thread.as_bytes(), most], read)?;
+    let members = tx.all(sql, params![thread.as_bytes(), limit(LONGEST + 1)], read)?;
     if members.len() <= LONGEST {
         for (id, body) in members {
             tx.execute("DELETE FROM archive WHERE id = ?1", [id.as_bytes()])?;
@@ -136,7 +135,7 @@ fn is_old(tx: &Tx<'_>, came: Timestamp, before: Timestamp) -> bool {
 /// The oldest records of the feed, as far as they are old, and whether there may be more.
 fn due(tx: &Tx<'_>, before: Timestamp, portion: usize) -> Result<(Vec<Held>, bool)> {
     let mut statement = tx.prepare(OLDEST)?;
-    let mut rows = statement.query([i64::try_from(portion).unwrap_or(i64::MAX)])?;
+    let mut rows = statement.query([limit(portion)])?;
     let (mut due, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let record = held_row(row)?;
@@ -254,8 +253,7 @@ fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
 fn corrections(tx: &Tx<'_>, record: RecordId) -> Result<Vec<RecordId>> {
     let sql = "SELECT record_id FROM changes WHERE target_id = ?1
         AND (verdict <> 'rejected' OR settlement = 'applied') LIMIT ?2";
-    let most = i64::try_from(LONGEST + 1).unwrap_or(i64::MAX);
-    tx.all(sql, params![record.as_bytes(), most], |row| id_at(row, 0))
+    tx.all(sql, params![record.as_bytes(), limit(LONGEST + 1)], |row| id_at(row, 0))
 }
 
 fn held(tx: &Tx<'_>, id: RecordId) -> Result<Option<Held>> {

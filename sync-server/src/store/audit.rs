@@ -1,17 +1,17 @@
 //! The audit log: appended, searched, never changed.
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
-use carepost_protocol::id::{AuditId, DeviceId, IncarnationId};
+use carepost_protocol::id::{AuditId, DeviceId, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::ChangeName;
 use rusqlite::{Row, params};
 use serde_json::{Map, Value};
 
+use super::StoreError;
 use super::column::{
-    count, id_at, id_or_none_at, json, json_or_none_at, time_at, time_or_none_at, word, word_at,
+    count, id_at, id_or_none_at, json, json_or_none_at, limit, time_at, time_or_none_at, word, word_at,
 };
 use super::engine::{Reach, Tx};
-use super::{AuditQuery, Audited, MOST_EVENTS, StoreError};
 
 macro_rules! columns {
     () => {
@@ -41,6 +41,57 @@ macro_rules! search {
              ORDER BY received_at DESC, id DESC LIMIT ?7"
         )
     };
+}
+
+/// An audit event as the log keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audited {
+    /// What happened. Where a device says so, its time is never later than when the server heard of it.
+    pub event: AuditEvent,
+    /// Whose word it is.
+    pub source: AuditSource,
+    /// When the server wrote it down: the order of the log.
+    pub received_at: Timestamp,
+    /// The device's own time, where that was ahead of the server's.
+    pub claimed_at: Option<Timestamp>,
+    /// What a reader should know of it.
+    pub flags: Vec<String>,
+    /// Its place in the device's chain, which has its exact words.
+    pub origin: Option<ChangeName>,
+}
+
+impl Audited {
+    /// Its place in the log.
+    #[must_use]
+    pub const fn place(&self) -> (Timestamp, AuditId) {
+        (self.received_at, self.event.id)
+    }
+}
+
+/// The most audit events that one search gives.
+pub const MOST_EVENTS: usize = 1_000;
+
+/// Which audit events somebody looks for: all that match every given part, the last received first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// About this patient.
+    pub patient: Option<PatientId>,
+    /// By this user.
+    pub user: Option<UserId>,
+    /// On this device.
+    pub device: Option<DeviceId>,
+    /// Under this session.
+    pub session: Option<SessionId>,
+    /// Whose word.
+    pub source: Option<AuditSource>,
+    /// Received at or after.
+    pub since: Option<Timestamp>,
+    /// Received before.
+    pub until: Option<Timestamp>,
+    /// Those that stand after this place in the list.
+    pub after: Option<(Timestamp, AuditId)>,
+    /// At most so many, and at most [`MOST_EVENTS`].
+    pub limit: usize,
 }
 
 /// What the server notes of an event that a device wrote.
@@ -174,7 +225,7 @@ pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<Audited>, Stor
             query.user.map(|id| *id.as_bytes()),
             query.device.map(|id| *id.as_bytes()),
             query.session.map(|id| *id.as_bytes()),
-            i64::try_from(query.limit.min(MOST_EVENTS)).unwrap_or(0),
+            limit(query.limit.min(MOST_EVENTS)),
             query.source.as_ref().map(word).transpose()?,
             millis(query.after.map(|(at, _)| at)),
             query.after.map(|(_, id)| *id.as_bytes()),

@@ -11,7 +11,7 @@ use rusqlite::{Row, params};
 
 use super::StoreError;
 use super::column::{
-    count, count_at, id_at, id_or_none_at, json_at, json_or_none_at, time_at, time_or_none_at,
+    count, count_at, id_at, id_or_none_at, json_at, json_or_none_at, limit, time_at, time_or_none_at,
     word_or_none_at,
 };
 use super::engine::{Reach, Tx};
@@ -161,7 +161,7 @@ impl FacilityStore {
                     "SELECT d.body FROM documents d JOIN reviews r ON r.id = d.id
                         WHERE d.collection = 'reviews' AND d.body IS NOT NULL AND (?1 IS NULL OR r.is_open = ?1)
                         ORDER BY d.seq DESC LIMIT ?2",
-                    params![open, limited(MOST)],
+                    params![open, limit(MOST)],
                     |row| json_at(row, 0),
                 )
             })
@@ -208,7 +208,7 @@ impl FacilityStore {
         let before = page.before.map_or(i64::MAX, Timestamp::as_millis);
         self.store
             .read(Reach::Facility(self.scope), move |tx| {
-                tx.all(sql, params![before, limited(page.limit)], read)
+                tx.all(sql, params![before, limit(page.limit.min(MOST))], read)
             })
             .await
     }
@@ -230,10 +230,6 @@ pub(super) fn refused_change(tx: &Tx<'_>, device: DeviceId, name: ChangeName) ->
     );
     let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
     tx.first(sql, key, kept_row)?.ok_or(StoreError::NotFound("refused change"))
-}
-
-fn limited(limit: usize) -> i64 {
-    i64::try_from(limit.min(MOST)).unwrap_or(0)
 }
 
 fn kept_row(row: &Row<'_>) -> rusqlite::Result<KeptChange> {

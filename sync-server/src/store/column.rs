@@ -84,6 +84,11 @@ pub(super) fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// How many rows are asked for at the most.
+pub(super) fn limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
 fn is_null(row: &Row<'_>, at: usize) -> Read<bool> {
     Ok(row.get_ref(at)? == rusqlite::types::ValueRef::Null)
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carepost_protocol::device::{DeviceState, DeviceType};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
@@ -195,7 +196,7 @@ fn enter_lobby(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest) -> Resu
 /// Forgets who has not asked for long, and when the lobby is full all the same, the one whose code ran
 /// out first: a device that still asks has a code that stands.
 fn make_room(tx: &Tx<'_>) -> Result<()> {
-    let forgotten = tx.now().plus_millis(-i64::try_from(FORGET_AFTER.as_millis()).unwrap_or(i64::MAX));
+    let forgotten = tx.now().before(FORGET_AFTER);
     tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", [forgotten.as_millis()])?;
     let waiting = tx.first("SELECT count(*) FROM system_enrollments", [], |row| count_at(row, 0))?;
     if waiting.unwrap_or(0) < MAX_WAITING {
@@ -313,7 +314,7 @@ fn grant_of(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<Option<Grant>> {
             facility_name: row.get(5)?,
             device_name: row.get(6)?,
             device_type: word_at(row, 7)?,
-            badge_key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+            badge_key: hex(&key),
             recovery_recipient: row.get(9)?,
             server_time,
         }))

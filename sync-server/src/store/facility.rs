@@ -13,7 +13,7 @@ use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
 use rusqlite::params;
 
-use super::column::json_at;
+use super::column::{self, json_at};
 use super::engine::{Reach, Tx};
 use super::older::{self, OlderRequest};
 use super::page::{self, AgainRequest, PageRequest};
@@ -131,7 +131,7 @@ impl FacilityStore {
                 let mut records = tx.all(
                     "SELECT body FROM documents WHERE patient_id = ?1 AND collection = 'records'
                         AND body IS NOT NULL ORDER BY seq DESC LIMIT ?2",
-                    params![patient.as_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)],
+                    params![patient.as_bytes(), column::limit(limit)],
                     |row| json_at(row, 0),
                 )?;
                 records.extend(older::latest(tx, patient, limit.saturating_sub(records.len()))?);

@@ -1,72 +1,93 @@
 //! Devices by their keys, as they were last read: every request of a device asks whose key it is, and a
 //! heartbeat costs little else.
 //!
-//! What is kept is forgotten whole when a commit wrote to a table that an identity is read from, before
-//! anybody hears of that commit: who was told that a device is deactivated finds it refused.
+//! They are forgotten whole when a commit wrote to a table that an identity is read from.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, OrganizationId};
+use carepost_protocol::time::Timestamp;
 
-use super::DeviceIdentity;
+use super::cache::Cache;
+use super::view::View;
 
-/// The most that are kept. Beyond that, all are forgotten: it is a tenth of a second's work to have them
-/// again.
-const MOST: usize = 20_000;
+/// A device whose key was looked up: what a request over mutual TLS is authenticated as. Only the
+/// store makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceIdentity {
+    pub(super) device: DeviceId,
+    pub(super) organization: OrganizationId,
+    pub(super) facility: FacilityId,
+    pub(super) assignment: Option<AssignmentId>,
+    pub(super) state: DeviceState,
+    pub(super) public_key: Vec<u8>,
+    pub(super) view: View,
+    pub(super) view_changes: u64,
+    pub(super) mirror_began: Option<Timestamp>,
+    pub(super) require_encryption: bool,
+}
+
+impl DeviceIdentity {
+    /// The device.
+    #[must_use]
+    pub const fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// The organization.
+    #[must_use]
+    pub const fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    /// The facility it is assigned to.
+    #[must_use]
+    pub const fn facility(&self) -> FacilityId {
+        self.facility
+    }
+
+    /// Its binding to that facility now.
+    #[must_use]
+    pub const fn assignment(&self) -> Option<AssignmentId> {
+        self.assignment
+    }
+
+    /// Whether it is sent anything only while it is encrypted.
+    #[must_use]
+    pub const fn require_encryption(&self) -> bool {
+        self.require_encryption
+    }
+
+    /// What of the facility's feed it is sent.
+    #[must_use]
+    pub const fn view(&self) -> View {
+        self.view
+    }
+
+    /// How often that was changed: a cursor's epoch is the feed's and this together.
+    #[must_use]
+    pub const fn view_changes(&self) -> u64 {
+        self.view_changes
+    }
+
+    /// Where it stands: ACTIVE works, QUARANTINED may push and say how it is, anything else reaches nothing.
+    #[must_use]
+    pub const fn state(&self) -> DeviceState {
+        self.state
+    }
+}
+
+/// See the module.
+pub(super) type Identities = Cache<[u8; 32], DeviceIdentity>;
 
 /// The tables that an identity is read from, as statements name them.
 const READ_FROM: [&str; 6] =
     ["devices", "assignments", "facilities", "system_devices", "system_assignments", "system_facilities"];
-
-/// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Identities {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Counts what was forgotten: what was read before is not kept after.
-    generation: u64,
-    known: HashMap<[u8; 32], DeviceIdentity>,
-}
 
 /// Whether a statement writes to what identities are read from.
 pub(super) fn concerns(sql: &str) -> bool {
     let mut words = sql.split_ascii_whitespace();
     let writes = words.next().is_some_and(|verb| matches!(verb, "INSERT" | "UPDATE" | "DELETE"));
     writes && words.take(4).any(|word| READ_FROM.contains(&word))
-}
-
-impl Identities {
-    /// The device with that key, if it is known; else the generation to keep it under.
-    pub(super) fn find(&self, key_sha256: &[u8; 32]) -> Result<DeviceIdentity, u64> {
-        let state = self.locked();
-        state.known.get(key_sha256).cloned().ok_or(state.generation)
-    }
-
-    /// Keeps a device that was read under that generation.
-    pub(super) fn keep(&self, key_sha256: [u8; 32], identity: &DeviceIdentity, generation: u64) {
-        let mut state = self.locked();
-        if state.generation != generation {
-            return;
-        }
-        if state.known.len() >= MOST {
-            state.known.clear();
-        }
-        state.known.insert(key_sha256, identity.clone());
-    }
-
-    /// Something was written that identities are read from.
-    pub(super) fn forget(&self) {
-        let mut state = self.locked();
-        state.generation = state.generation.wrapping_add(1);
-        state.known.clear();
-    }
-
-    fn locked(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere cannot leave it half-written: each change is one call.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use rusqlite::{Row, params};
 
 use super::StoreError;
-use super::column::{id_at, json_at, time_at};
+use super::column::{id_at, json_at, limit, time_at};
 use super::engine::Tx;
 use super::view::View;
 
@@ -32,9 +32,8 @@ pub struct OlderRequest {
 }
 
 /// The latest of a patient's archived records.
-pub(super) fn latest(tx: &Tx<'_>, patient: PatientId, limit: usize) -> Result<Vec<RecordDocument>> {
-    let of = params![patient.as_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)];
-    tx.all(LATEST, of, |row| json_at(row, 0))
+pub(super) fn latest(tx: &Tx<'_>, patient: PatientId, most: usize) -> Result<Vec<RecordDocument>> {
+    tx.all(LATEST, params![patient.as_bytes(), limit(most)], |row| json_at(row, 0))
 }
 
 pub(super) const LATEST: &str =
@@ -60,7 +59,7 @@ pub(super) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
         asked.patient.as_bytes(),
         after.before.as_millis(),
         after.before_record.as_bytes(),
-        i64::try_from(PAGE + 1).unwrap_or(i64::MAX),
+        limit(PAGE + 1),
     ];
     let mut statement = tx.prepare(THREADS)?;
     let mut rows = statement.query(key)?;
@@ -95,8 +94,7 @@ fn put(view: View, page: &mut OlderRecords, body: &str) -> Result<usize> {
 
 /// The latest of what corrects a record.
 fn corrections(tx: &Tx<'_>, thread: RecordId) -> Result<Vec<String>> {
-    let most = i64::try_from(CORRECTIONS).unwrap_or(i64::MAX);
-    tx.all(CORRECTIONS_OF, params![thread.as_bytes(), most], |row: &Row<'_>| row.get(0))
+    tx.all(CORRECTIONS_OF, params![thread.as_bytes(), limit(CORRECTIONS)], |row: &Row<'_>| row.get(0))
 }
 
 pub(super) const CORRECTIONS_OF: &str =

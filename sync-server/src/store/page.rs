@@ -7,7 +7,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::wire::pull::{Archived, Cursor, PageEnd};
 use rusqlite::{Row, params};
 
-use super::column::{count, count_at, json, time_at};
+use super::column::{count, count_at, json, limit, time_at};
 use super::engine::Tx;
 use super::publish::digests;
 use super::standing::Prover;
@@ -175,10 +175,6 @@ pub(super) fn read_again(tx: &Tx<'_>, asked: &AgainRequest, prover: &Prover) -> 
         end.refetched = asked.collections.iter().map(|name| name.name().to_owned()).collect();
     }
     Ok((lines.end(end)?, last))
-}
-
-fn limit(documents: usize) -> i64 {
-    i64::try_from(documents).unwrap_or(i64::MAX)
 }
 
 /// The lines of a page.

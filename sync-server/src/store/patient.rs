@@ -16,6 +16,7 @@ use super::column::{count, count_at, id_at, id_or_none_at, json, time_at};
 use super::engine::Tx;
 use super::publish::FeedEnd;
 use super::{Patient, StoreError};
+use crate::text::is_line;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -208,5 +209,5 @@ fn read_one(field: &str, value: &Value) -> Option<std::result::Result<Value, &'s
 }
 
 fn is_text(text: &str, most: usize) -> bool {
-    !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control)
+    !text.trim().is_empty() && is_line(text, most)
 }

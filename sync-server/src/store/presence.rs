@@ -14,13 +14,15 @@ use carepost_protocol::id::DeviceId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::Heartbeat;
 use carepost_protocol::wire::pull::Cursor;
-use rusqlite::{Row, params};
+use rusqlite::params;
 
-use super::column::{count, count_at, json, word};
+use super::column::{count, json, word};
 use super::engine::{Engine, Reach, Tx};
 use super::organization::is_refused_as_exposed;
+use super::publish::head;
 use super::{Ambient, Device, StoreError, View, archive, budget, horizon};
 use crate::scope::FacilityScope;
+use crate::text::line;
 
 /// How long news waits for company before it is written.
 const GATHER: Duration = Duration::from_secs(1);
@@ -101,8 +103,7 @@ impl Presence {
         if let Some(encryption) = &mut beat.encryption {
             encryption.exposed.truncate(MAX_NAMES);
             for exposure in &mut encryption.exposed {
-                let printable = exposure.place.chars().filter(|c| !c.is_control());
-                exposure.place = printable.take(MAX_PLACE).collect();
+                exposure.place = line(&exposure.place, MAX_PLACE);
             }
         }
         beat.mirror.stepped_over.retain(|over| over.collection.len() <= MAX_NAME);
@@ -136,16 +137,7 @@ impl Presence {
 
     fn note(&self, scope: FacilityScope, device: DeviceId, change: impl FnOnce(&mut Heard)) {
         let mut state = self.locked();
-        let nothing = Heard {
-            scope,
-            beat: None,
-            applied: None,
-            head: None,
-            cursor_refused: None,
-            mirror_began: None,
-            written: true,
-        };
-        let heard = state.heard.entry(device).or_insert(nothing);
+        let heard = state.heard.entry(device).or_insert_with(|| Heard::of(scope));
         heard.scope = scope;
         change(heard);
         heard.written = false;
@@ -254,8 +246,7 @@ impl Presence {
     fn purge(&self, engine: &Engine, heard: &HashSet<FacilityScope>) {
         let now = self.ambient.now();
         let keeping = *self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = i64::try_from(keeping.tombstones.as_millis()).unwrap_or(i64::MAX);
-        let before = now.plus_millis(kept.saturating_neg());
+        let before = now.before(keeping.tombstones);
         for scope in heard {
             let last = self.locked().purged.get(scope).copied();
             if last.is_some_and(|last| now.since(last) < PURGE_EVERY) {
@@ -308,6 +299,19 @@ impl Presence {
 }
 
 impl Heard {
+    /// Nothing was heard yet.
+    const fn of(scope: FacilityScope) -> Self {
+        Self {
+            scope,
+            beat: None,
+            applied: None,
+            head: None,
+            cursor_refused: None,
+            mirror_began: None,
+            written: true,
+        }
+    }
+
     /// The feed ends there now: held against what the device says next, once it has passed the end before.
     fn look_at(&mut self, head: Option<Cursor>, now: Timestamp) {
         let Some(head) = head else { return };
@@ -334,12 +338,6 @@ impl Heard {
         };
         until.map(|until| (applied.epoch, until))
     }
-}
-
-/// The end of the feed of the facility whose scope this is, in the feed's own epoch.
-fn head(tx: &Tx<'_>) -> Result<Cursor, StoreError> {
-    let read = |row: &Row<'_>| Ok(Cursor { epoch: count_at(row, 0)?, seq: count_at(row, 1)? });
-    tx.first("SELECT epoch, seq FROM feeds", [], read)?.ok_or(StoreError::NotFound("facility"))
 }
 
 /// Of which devices something was written, when, and where their facilities' feeds ended then.
@@ -412,8 +410,7 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
 
 /// On the server's clock, from the age that the device tells.
 fn oldest_waiting(beat: &Heartbeat, at: Timestamp) -> Option<Timestamp> {
-    let age = beat.queue.oldest_age?;
-    Some(at.plus_millis(i64::try_from(age.saturating_mul(1_000)).unwrap_or(i64::MAX).saturating_neg()))
+    Some(at.before(Duration::from_secs(beat.queue.oldest_age?)))
 }
 
 fn clock_skew(beat: &Heartbeat, at: Timestamp) -> i64 {
@@ -428,18 +425,10 @@ mod tests {
     fn a_device_has_synced_up_to_when_it_had_what_there_was() {
         let at = |second: i64| Timestamp::from_millis(second * 1_000);
         let place = |seq| Cursor { epoch: 3, seq };
-        let mut heard = Heard {
-            scope: FacilityScope::of_operator(
-                carepost_protocol::id::OrganizationId::from_bytes([1; 16]),
-                carepost_protocol::id::FacilityId::from_bytes([2; 16]),
-            ),
-            beat: None,
-            applied: None,
-            head: None,
-            cursor_refused: None,
-            mirror_began: None,
-            written: true,
-        };
+        let mut heard = Heard::of(FacilityScope::of_operator(
+            carepost_protocol::id::OrganizationId::from_bytes([1; 16]),
+            carepost_protocol::id::FacilityId::from_bytes([2; 16]),
+        ));
         let mut says = |applied: Option<u64>, second, head: u64| {
             heard.applied = applied.map(|seq| (place(seq), at(second)));
             let until = heard.synced_until(place(head));

@@ -10,6 +10,7 @@ use carepost_protocol::digest::{Digest, Element};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::pull::Cursor;
 use rusqlite::{Row, params};
 
 use super::StoreError;
@@ -213,6 +214,12 @@ pub(super) fn put(
     let mut end = FeedEnd::open(tx)?;
     end.put(tx, collection, id, patient, body)?;
     end.close(tx)
+}
+
+/// The end of the feed of the facility whose scope this is, in the feed's own epoch.
+pub(super) fn head(tx: &Tx<'_>) -> Result<Cursor, StoreError> {
+    let read = |row: &Row<'_>| Ok(Cursor { epoch: count_at(row, 0)?, seq: count_at(row, 1)? });
+    tx.first("SELECT epoch, seq FROM feeds", [], read)?.ok_or(StoreError::NotFound("facility"))
 }
 
 /// What the collections of a view come to; one that never had a document is left out.

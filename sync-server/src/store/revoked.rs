@@ -2,9 +2,6 @@
 //! up. Where each facility's staff and badges last changed is kept in memory, and a device that knows as
 //! much costs one look at it.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use carepost_protocol::id::{BadgeId, FacilityId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::{Heartbeat, MAX_REVOKED, Revocation, Revoked};
@@ -12,8 +9,10 @@ use carepost_protocol::wire::pull::Cursor;
 use rusqlite::{Row, params};
 use serde::Deserialize;
 
+use super::cache::Cache;
 use super::column::{count, count_at, json_or_none_at};
 use super::engine::{Reach, Tx};
+use super::publish::head;
 use super::{DeviceIdentity, FacilityStore, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -21,44 +20,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// How many documents of each kind one answer looks at: who still works is among them too.
 const LOOKED_AT: u32 = 1_000;
 
-/// Where the feeds of facilities last said something of staff or badges.
-#[derive(Debug, Default)]
-pub(super) struct StaffMoves {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Counts what was forgotten: what was read before is not kept after.
-    generation: u64,
-    known: HashMap<FacilityId, Cursor>,
-}
-
-impl StaffMoves {
-    /// Staff or badges of a facility were written, or its epoch raised.
-    pub(super) fn forget(&self, facility: FacilityId) {
-        let mut state = self.locked();
-        state.generation = state.generation.wrapping_add(1);
-        state.known.remove(&facility);
-    }
-
-    fn find(&self, facility: FacilityId) -> std::result::Result<Cursor, u64> {
-        let state = self.locked();
-        state.known.get(&facility).copied().ok_or(state.generation)
-    }
-
-    fn keep(&self, facility: FacilityId, last: Cursor, generation: u64) {
-        let mut state = self.locked();
-        if state.generation == generation {
-            state.known.insert(facility, last);
-        }
-    }
-
-    fn locked(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere cannot leave it half-written: each change is one call.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// Where the feeds of facilities last said something of staff or badges, or their epochs were raised.
+pub(super) type StaffMoves = Cache<FacilityId, Cursor>;
 
 impl FacilityStore {
     /// What was revoked after what a device knows by its mirror, or by earlier answers; none where staff
@@ -68,11 +31,11 @@ impl FacilityStore {
     /// When the database fails.
     pub async fn revoked(&self, device: &DeviceIdentity, beat: &Heartbeat) -> Result<Option<Revoked>> {
         let (facility, moves) = (self.scope.facility(), &self.store.inner.staff_moves);
-        let last = match moves.find(facility) {
+        let last = match moves.find(&facility) {
             Ok(last) => last,
             Err(generation) => {
                 let last = self.store.read(Reach::Facility(self.scope), last_move).await?;
-                moves.keep(facility, last, generation);
+                moves.keep(facility, &last, generation);
                 last
             }
         };
@@ -108,11 +71,6 @@ fn last_move(tx: &Tx<'_>) -> Result<Cursor> {
         last.seq = last.seq.max(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0));
     }
     Ok(last)
-}
-
-fn head(tx: &Tx<'_>) -> Result<Cursor> {
-    let read = |row: &Row<'_>| Ok(Cursor { epoch: count_at(row, 0)?, seq: count_at(row, 1)? });
-    tx.first("SELECT epoch, seq FROM feeds", [], read)?.ok_or(StoreError::NotFound("facility"))
 }
 
 /// What a document of staff or a badge says, by its place in the feed.

@@ -2,21 +2,17 @@
 
 use std::fmt;
 
-use carepost_protocol::audit::{AuditEvent, AuditSource};
 use carepost_protocol::device::{Deactivation, DeviceState, DeviceType, SyncFacts};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
-    AssignmentId, AuditId, BadgeId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId,
-    PatientId, SessionId, UserId,
+    AssignmentId, BadgeId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, PatientId, UserId,
 };
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{ChangeName, Encryption, ReaderState, SteppedOver};
+use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use super::view::View;
 
 /// What kind of operator an organization is (S1-02).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -489,72 +485,6 @@ pub struct DevicePatch {
     pub phi_mode: Option<Option<PhiMode>>,
 }
 
-/// A device whose key was looked up: what a request over mutual TLS is authenticated as. Only the
-/// store makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceIdentity {
-    pub(super) device: DeviceId,
-    pub(super) organization: OrganizationId,
-    pub(super) facility: FacilityId,
-    pub(super) assignment: Option<AssignmentId>,
-    pub(super) state: DeviceState,
-    pub(super) public_key: Vec<u8>,
-    pub(super) view: View,
-    pub(super) view_changes: u64,
-    pub(super) mirror_began: Option<Timestamp>,
-    pub(super) require_encryption: bool,
-}
-
-impl DeviceIdentity {
-    /// The device.
-    #[must_use]
-    pub const fn device(&self) -> DeviceId {
-        self.device
-    }
-
-    /// The organization.
-    #[must_use]
-    pub const fn organization(&self) -> OrganizationId {
-        self.organization
-    }
-
-    /// The facility it is assigned to.
-    #[must_use]
-    pub const fn facility(&self) -> FacilityId {
-        self.facility
-    }
-
-    /// Its binding to that facility now.
-    #[must_use]
-    pub const fn assignment(&self) -> Option<AssignmentId> {
-        self.assignment
-    }
-
-    /// Whether it is sent anything only while it is encrypted.
-    #[must_use]
-    pub const fn require_encryption(&self) -> bool {
-        self.require_encryption
-    }
-
-    /// What of the facility's feed it is sent.
-    #[must_use]
-    pub const fn view(&self) -> View {
-        self.view
-    }
-
-    /// How often that was changed: a cursor's epoch is the feed's and this together.
-    #[must_use]
-    pub const fn view_changes(&self) -> u64 {
-        self.view_changes
-    }
-
-    /// Where it stands: ACTIVE works, QUARANTINED may push and say how it is, anything else reaches nothing.
-    #[must_use]
-    pub const fn state(&self) -> DeviceState {
-        self.state
-    }
-}
-
 /// The key of the connection over which a device asks to be let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresentedKey {
@@ -599,55 +529,4 @@ pub struct Page {
     pub lines: Vec<u8>,
     /// The page's end, as the last line says it.
     pub end: PageEnd,
-}
-
-/// An audit event as the log keeps it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Audited {
-    /// What happened. Where a device says so, its time is never later than when the server heard of it.
-    pub event: AuditEvent,
-    /// Whose word it is.
-    pub source: AuditSource,
-    /// When the server wrote it down: the order of the log.
-    pub received_at: Timestamp,
-    /// The device's own time, where that was ahead of the server's.
-    pub claimed_at: Option<Timestamp>,
-    /// What a reader should know of it.
-    pub flags: Vec<String>,
-    /// Its place in the device's chain, which has its exact words.
-    pub origin: Option<ChangeName>,
-}
-
-impl Audited {
-    /// Its place in the log.
-    #[must_use]
-    pub const fn place(&self) -> (Timestamp, AuditId) {
-        (self.received_at, self.event.id)
-    }
-}
-
-/// The most audit events that one search gives.
-pub const MOST_EVENTS: usize = 1_000;
-
-/// Which audit events somebody looks for: all that match every given part, the last received first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuditQuery {
-    /// About this patient.
-    pub patient: Option<PatientId>,
-    /// By this user.
-    pub user: Option<UserId>,
-    /// On this device.
-    pub device: Option<DeviceId>,
-    /// Under this session.
-    pub session: Option<SessionId>,
-    /// Whose word.
-    pub source: Option<AuditSource>,
-    /// Received at or after.
-    pub since: Option<Timestamp>,
-    /// Received before.
-    pub until: Option<Timestamp>,
-    /// Those that stand after this place in the list.
-    pub after: Option<(Timestamp, AuditId)>,
-    /// At most so many, and at most [`MOST_EVENTS`].
-    pub limit: usize,
 }

@@ -196,7 +196,7 @@ fn insert(
 /// Forgets what counts no more, and when there is much all the same, what is the oldest.
 fn make_room(tx: &Tx<'_>) -> Result<()> {
     let now = tx.now().as_millis();
-    let hour_ago = tx.now().plus_millis(-i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX)).as_millis();
+    let hour_ago = tx.now().before(HOUR).as_millis();
     let over = "DELETE FROM system_sign_ins WHERE good_at IS NULL AND failed_at < ?1
         AND coalesce(locked_until, 0) <= ?2";
     tx.execute(over, params![hour_ago, now])?;

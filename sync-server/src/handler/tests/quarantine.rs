@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::device::{DeviceState, DeviceType};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BootId, DeviceId, DeviceUuid, IncarnationId};
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::enroll::EnrollRequest;
@@ -97,7 +98,7 @@ impl Kiosk {
         let head = Link::genesis(self.device, incarnation, Lane::Care);
         let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
         let batch = json!({"lane": "care", "incarnation": incarnation, "first_n": 1, "previous": head,
-            "head": head, "signature": clock::hex(signature.as_ref()), "changes": []});
+            "head": head, "signature": hex(signature.as_ref()), "changes": []});
         self.ask(process, Method::POST, "/api/v1/sync/push", &batch).await.0
     }
 

@@ -167,12 +167,12 @@ fn write_groups(
         gave_up |= failures.into_iter().any(gives_up);
         // Also after a commit that failed: it may have become durable all the same.
         if tx.concerned.get() {
-            hears.identities.forget();
+            hears.identities.forget_all();
         }
         let events = tx.events.into_inner();
         for event in &events {
             if let Event::StaffMoved(facility) = event {
-                hears.staff_moves.forget(*facility);
+                hears.staff_moves.forget(facility);
             }
         }
         finish(group, outcome, events, &hears.feeds);

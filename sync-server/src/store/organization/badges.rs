@@ -3,6 +3,7 @@
 //! stored of each badge becomes its own HMAC under that, so that no card has to be tapped for it (ADR 8).
 
 use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BadgeId, FacilityId, UserId};
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, Collection};
 use rusqlite::{Row, params};
@@ -229,14 +230,14 @@ impl BadgeKeys {
     }
 
     fn document(&self) -> BadgeKeysDocument {
-        let hex = |key: &Zeroizing<[u8; 32]>| key.iter().map(|byte| format!("{byte:02x}")).collect();
-        BadgeKeysDocument { id: BadgeKeysDocument::ID, keys: self.layers.iter().map(hex).collect() }
+        let keys = self.layers.iter().map(|key| hex(key.as_slice())).collect();
+        BadgeKeysDocument { id: BadgeKeysDocument::ID, keys }
     }
 }
 
 fn lay_over(key: &[u8; 32], text: &str) -> String {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
-    ring::hmac::sign(&key, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(ring::hmac::sign(&key, text.as_bytes()).as_ref())
 }
 
 fn badge_row(row: &Row<'_>) -> rusqlite::Result<Badge> {

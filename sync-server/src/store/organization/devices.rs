@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{Deactivation, DeviceState, SyncFacts};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, SteppedOver};
@@ -340,7 +341,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         device_uuid: uuid_at(row, 5)?,
         mac_addresses: json_at(row, 6)?,
         assignment: id_or_none_at(row, 7)?,
-        key_sha256: key.map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect()),
+        key_sha256: key.map(|key| hex(&key)),
         possible_clone: false,
         agent_version: row.get(9)?,
         last_seen: time_or_none_at(row, 10)?,

@@ -155,7 +155,7 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
 /// Refuses one more life of an outbox that begins too many: each costs a walk for every batch after it. Says
 /// whether it is the first.
 fn make_room(tx: &Tx<'_>, device: DeviceId) -> Result<bool> {
-    let day_ago = tx.now().plus_millis(-i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX));
+    let day_ago = tx.now().before(DAY);
     let lives =
         "SELECT count(*), coalesce(sum(first_seen_at > ?2), 0) FROM incarnations WHERE device_id = ?1";
     let counted = tx.first(lives, params![device.as_bytes(), day_ago.as_millis()], |row| {

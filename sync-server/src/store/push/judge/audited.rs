@@ -15,6 +15,7 @@ use super::super::super::engine::Tx;
 use super::super::Result;
 use super::authority::terms_of;
 use super::{Flags, Judge};
+use crate::text::line;
 
 /// The longest word that an event may say: what it is about, which, a name, an endpoint.
 const MAX_WORD: usize = 100;
@@ -100,7 +101,7 @@ fn own_address(event: &AuditEvent) -> Option<IpAddr> {
 }
 
 fn bounded(word: &str) -> String {
-    word.chars().filter(|c| !c.is_control()).take(MAX_WORD).collect()
+    line(word, MAX_WORD)
 }
 
 /// Keeps details within bounds: whether they had to be cut. What was cut stands in the change.
