@@ -2,7 +2,9 @@
 
 use carepost_protocol::digest::Digest;
 use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, ReviewDocument, ReviewKind};
-use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState, Settlement};
+use carepost_protocol::wire::heartbeat::{
+    Heartbeat, MirrorState, QueueState, ReaderState, Settlement, StepReason, SteppedOver,
+};
 use rusqlite::params;
 
 use super::*;
@@ -479,6 +481,24 @@ async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows()
     let other = Cursor { epoch: now.epoch + 7, ..now };
     assert_eq!(told(Some(other), Some(other)).await.unwrap().users.len(), 1, "a place of another past");
     assert_eq!(told(None, None).await.unwrap().users.len(), 1, "a mirror that is made anew");
+
+    // A device that could not take a document of staff does not know it, however far its mirror is.
+    let over = |collection: &str| {
+        let (reason, count) = (StepReason::NotUnderstood, 1);
+        let stepped_over = vec![SteppedOver { collection: collection.into(), reason, count }];
+        MirrorState { stepped_over, ..MirrorState::default() }
+    };
+    for (collection, known, users) in [
+        ("users", None, 1),
+        ("badges", None, 1),
+        ("users", Some(before), 1),
+        ("users", Some(now), 0),
+        ("reviews", None, 0),
+    ] {
+        let beat = Heartbeat { mirror: over(collection), ..beat(&kiosk, Some(now), known) };
+        let told = store.revoked(&kiosk.identity, &beat).await.unwrap();
+        assert_eq!(told.map_or(0, |revoked| revoked.users.len()), users, "{collection} {known:?}");
+    }
 
     // What else happens is none of it, and who works again is not told as revoked.
     registry
