@@ -77,10 +77,12 @@ impl FacilityStore {
             }
         };
         let view_changes = device.view_changes();
-        // Whoever stepped over what the feed said of staff does not know it, however far the mirror is.
-        let blind = beat.mirror.stepped_over.iter().any(|over| {
-            [Collection::Users, Collection::Badges].iter().any(|staff| staff.name() == over.collection)
-        });
+        // Whoever stepped over what the feed said of staff, or has another copy of it, does not know it, however
+        // far the mirror is.
+        let over = beat.mirror.stepped_over.iter().map(|over| &over.collection);
+        let blind = over
+            .chain(&beat.mirror.differs)
+            .any(|name| [Collection::Users, Collection::Badges].iter().any(|staff| staff.name() == name));
         let mirror = beat.cursor.filter(|_| !blind);
         // A place of another epoch is nowhere: everything is told.
         let in_epoch = |cursor: &Cursor| cursor.epoch == last.epoch.saturating_add(view_changes);
