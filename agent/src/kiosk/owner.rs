@@ -40,9 +40,13 @@ impl Owner {
     /// The owner of a connection of this process with itself, where the kernel tells.
     #[must_use]
     pub fn of_itself() -> Option<u32> {
+        Self::of_itself_by(IPPROTO_TCP)
+    }
+
+    fn of_itself_by(protocol: u8) -> Option<u32> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
         let stream = std::net::TcpStream::connect(listener.local_addr().ok()?).ok()?;
-        match Self::between(stream.local_addr().ok()?, stream.peer_addr().ok()?) {
+        match Self::found(protocol, stream.local_addr().ok()?, stream.peer_addr().ok()?) {
             Self::User(uid) => Some(uid),
             Self::Gone | Self::Untold => None,
         }
@@ -51,8 +55,20 @@ impl Owner {
     /// The owner of the socket at `peer` that is connected with `own`.
     #[must_use]
     pub fn between(peer: SocketAddr, own: SocketAddr) -> Self {
+        Self::of_protocol(IPPROTO_TCP, peer, own)
+    }
+
+    /// A kernel without the diagnosis of a protocol says of every connection what it says of one that is gone.
+    fn of_protocol(protocol: u8, peer: SocketAddr, own: SocketAddr) -> Self {
+        match Self::found(protocol, peer, own) {
+            Self::Gone if Self::of_itself_by(protocol).is_none() => Self::Untold,
+            owner => owner,
+        }
+    }
+
+    fn found(protocol: u8, peer: SocketAddr, own: SocketAddr) -> Self {
         let ends = ends(peer, own);
-        let Ok(answer) = ask(&request(peer.is_ipv4(), &ends)) else { return Self::Untold };
+        let Ok(answer) = ask(&request(peer.is_ipv4(), protocol, &ends)) else { return Self::Untold };
         read(&answer, &ends).unwrap_or(Self::Untold)
     }
 }
@@ -71,9 +87,9 @@ fn ends(peer: SocketAddr, own: SocketAddr) -> Vec<u8> {
 }
 
 /// A `nlmsghdr`, then an `inet_diag_req_v2`.
-fn request(v4: bool, ends: &[u8]) -> Vec<u8> {
+fn request(v4: bool, protocol: u8, ends: &[u8]) -> Vec<u8> {
     let family = if v4 { AddressFamily::INET } else { AddressFamily::INET6 };
-    let mut body = vec![u8::try_from(family.as_raw()).unwrap_or_default(), IPPROTO_TCP, 0, 0];
+    let mut body = vec![u8::try_from(family.as_raw()).unwrap_or_default(), protocol, 0, 0];
     body.extend(u32::MAX.to_ne_bytes());
     body.extend(ends);
     body.extend(0_u32.to_ne_bytes());
@@ -120,4 +136,25 @@ fn read(answer: &[u8], ends: &[u8]) -> Option<Owner> {
         (_, _, NOBODY) => Owner::Untold,
         (_, _, uid) => Owner::User(uid),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel says the same of a connection that is gone and of every one of a protocol that it has no
+    /// diagnosis for, as it has none for TCP where the module tcp_diag is missing.
+    #[test]
+    fn a_kernel_without_the_diagnosis_does_not_tell_and_closes_no_connection() {
+        const WITHOUT_DIAGNOSIS: u8 = 253;
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, own) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        assert_eq!(Owner::of_protocol(WITHOUT_DIAGNOSIS, peer, own), Owner::Untold);
+        assert_eq!(
+            Owner::of_protocol(IPPROTO_TCP, peer, own),
+            Owner::User(rustix::process::geteuid().as_raw())
+        );
+        assert_eq!(Owner::of_protocol(IPPROTO_TCP, own, own), Owner::Gone);
+    }
 }

@@ -121,9 +121,10 @@ pub(super) fn lift(
     Ok(())
 }
 
-/// At the head of the feed all that it was ahead of is in the copy, except what was stepped over.
+/// At the head of the feed all that it was ahead of is in the copy, except what was stepped over, and unless
+/// the copy is known to differ.
 pub(super) fn forget_told(connection: &Connection, copies: &[Copy], head: Cursor) -> Result<(), MirrorError> {
-    for copy in copies.iter().filter(|copy| copy.is_whole()) {
+    for copy in copies.iter().filter(|copy| copy.is_whole() && copy.differs_since.is_none()) {
         if !matches!(copy.collection, Collection::Users | Collection::Badges) {
             continue;
         }

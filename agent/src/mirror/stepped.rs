@@ -11,6 +11,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::{StepReason, SteppedOver};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::apply::pass_and_element;
 use super::copies::{self, Copy};
 use super::page::Over;
 use super::{Mirror, MirrorError, Page, schema, signed, unsigned};
@@ -198,6 +199,22 @@ pub(super) fn sweep(connection: &Connection, copy: &Copy) -> Result<(), MirrorEr
     connection
         .prepare_cached("DELETE FROM stepped_over WHERE collection = ? AND pass <> ?")?
         .execute(params![copy.collection.name(), copy.pass])?;
+    Ok(())
+}
+
+/// What has left the server's feed counts no more.
+pub(super) fn drop_archived(
+    connection: &Connection,
+    copy: &mut Copy,
+    through: u64,
+) -> Result<(), MirrorError> {
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM stepped_over WHERE collection = ? AND seq <= ? RETURNING pass, element",
+    )?;
+    let mut rows = statement.query(params![copy.collection.name(), signed(through)])?;
+    while let Some(row) = rows.next()? {
+        copy.forget(pass_and_element(row)?);
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::pass_and_element;
 use super::copies::Copy;
-use super::{Mirror, MirrorError, schema, signed};
+use super::{Mirror, MirrorError, schema, signed, stepped};
 
 impl Mirror {
     /// Before when records have left the mirror, because they are old; none while none has.
@@ -42,6 +42,7 @@ pub(super) fn drop_archived(
     let Some(copy) = copies.iter_mut().find(|copy| copy.collection == Collection::Records) else {
         return Ok(());
     };
+    stepped::drop_archived(connection, copy, mark.through)?;
     let mut statement = connection.prepare_cached(schema::DROP_ARCHIVED)?;
     let mut rows = statement.query(params![signed(mark.through)])?;
     while let Some(row) = rows.next()? {

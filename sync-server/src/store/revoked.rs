@@ -40,9 +40,16 @@ impl FacilityStore {
             }
         };
         let view_changes = device.view_changes();
+        // Whoever stepped over what the feed said of staff, or has another copy of it, does not know it, however
+        // far the mirror is.
+        let over = beat.mirror.stepped_over.iter().map(|over| &over.collection);
+        let blind = over
+            .chain(&beat.mirror.differs)
+            .any(|name| [Collection::Users, Collection::Badges].iter().any(|staff| staff.name() == name));
+        let mirror = beat.cursor.filter(|_| !blind);
         // A place of another epoch is nowhere: everything is told.
         let in_epoch = |cursor: &Cursor| cursor.epoch == last.epoch.saturating_add(view_changes);
-        let known = [beat.cursor, beat.revocations].into_iter().flatten().filter(in_epoch);
+        let known = [mirror, beat.revocations].into_iter().flatten().filter(in_epoch);
         let since = known.map(|cursor| cursor.seq).max().unwrap_or(0);
         if since >= last.seq {
             return Ok(None);

@@ -120,3 +120,33 @@ fn another_past_of_the_server_has_the_last_word_at_its_head() {
     mirror.revoke(&revoked(&[(2, feed.head + 1)], &[], 2, feed.head + 1)).unwrap();
     assert!(!is_active(&mirror, 2).0);
 }
+
+/// A copy that is known to differ may lack just what says so.
+#[test]
+fn while_the_copy_of_staff_differs_what_is_revoked_stays_so() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut feed = staff();
+    feed.catch_up(&mirror);
+    let mut garbled = feed.clone();
+    feed.put(Collection::Users, 2, &user(2, false));
+    garbled.head = feed.head;
+    let digests = Collection::ALL.map(|of| (of.name().to_owned(), feed.digest(of)));
+    let hear = || {
+        for (page, mut end) in garbled.stream(&mirror.beginning().unwrap(), 100) {
+            if end.reaches_head() {
+                end.digests = digests.clone().into_iter().collect();
+            }
+            mirror.apply(&page, &end).unwrap();
+        }
+    };
+    hear();
+    mirror.revoke(&revoked(&[(2, feed.head)], &[], 1, feed.head)).unwrap();
+    hear();
+    assert_eq!(mirror.differing().unwrap().len(), 1);
+    assert_eq!(is_active(&mirror, 2), (false, true));
+    assert!(mirror.ask_again().unwrap());
+    feed.catch_up(&mirror);
+    feed.assert_equal(&mirror);
+    assert_eq!(is_active(&mirror, 2), (false, true));
+}

@@ -124,6 +124,25 @@ fn an_agent_that_knows_no_window_fetches_its_records_again_and_is_equal() {
     assert_eq!((records(&mirror), mirror.agreement().unwrap().refetches), (9, 1));
 }
 
+/// It has a part in the digest, and no tombstone will name it.
+#[test]
+fn what_was_stepped_over_leaves_with_the_window_too() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut feed = Feed::of(2, 12);
+    feed.catch_up(&mirror);
+    feed.spoil(Collection::Records, 1);
+    feed.spoil(Collection::Records, 13);
+    feed.catch_up(&mirror);
+    assert_eq!(mirror.stepped_over().unwrap()[0].count, 2);
+    feed.archive(14);
+    feed.catch_up(&mirror);
+    assert_eq!(mirror.stepped_over().unwrap(), []);
+    assert_eq!(mirror.agreement().unwrap().refetches, 0, "nothing was fetched again");
+    feed.assert_equal(&mirror);
+    assert!(is_sound(&mirror));
+}
+
 #[test]
 fn archived_records_are_found_without_walking_all() {
     let kiosk = Kiosk::new();

@@ -2,7 +2,9 @@
 
 use carepost_protocol::digest::Digest;
 use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, ReviewDocument, ReviewKind};
-use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState, Settlement};
+use carepost_protocol::wire::heartbeat::{
+    Heartbeat, MirrorState, QueueState, ReaderState, Settlement, StepReason, SteppedOver,
+};
 use rusqlite::params;
 
 use super::*;
@@ -479,6 +481,29 @@ async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows()
     let other = Cursor { epoch: now.epoch + 7, ..now };
     assert_eq!(told(Some(other), Some(other)).await.unwrap().users.len(), 1, "a place of another past");
     assert_eq!(told(None, None).await.unwrap().users.len(), 1, "a mirror that is made anew");
+
+    // A device that could not take a document of staff, or differs in them, does not know what they say, however
+    // far its mirror is.
+    let over = |collection: &str| {
+        let (reason, count) = (StepReason::NotUnderstood, 1);
+        let stepped_over = vec![SteppedOver { collection: collection.into(), reason, count }];
+        MirrorState { stepped_over, ..MirrorState::default() }
+    };
+    let differs =
+        |collection: &str| MirrorState { differs: vec![collection.into()], ..MirrorState::default() };
+    for (mirror, known, users) in [
+        (over("users"), None, 1),
+        (over("badges"), None, 1),
+        (differs("users"), None, 1),
+        (over("users"), Some(before), 1),
+        (over("users"), Some(now), 0),
+        (over("reviews"), None, 0),
+        (differs("reviews"), None, 0),
+    ] {
+        let beat = Heartbeat { mirror, ..beat(&kiosk, Some(now), known) };
+        let told = store.revoked(&kiosk.identity, &beat).await.unwrap();
+        assert_eq!(told.map_or(0, |revoked| revoked.users.len()), users, "{:?} {known:?}", beat.mirror);
+    }
 
     // What else happens is none of it, and who works again is not told as revoked.
     registry
