@@ -62,7 +62,7 @@ impl Owner {
     fn of_protocol(protocol: u8, peer: SocketAddr, own: SocketAddr) -> Self {
         match Self::found(protocol, peer, own) {
             Self::Gone if Self::of_itself_by(protocol).is_none() => Self::Untold,
-            owner => owner,
+            owner @ (Self::User(_) | Self::Gone | Self::Untold) => owner,
         }
     }
 
