@@ -8,6 +8,7 @@ use carepost_protocol::id::PatientId;
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::Problem;
 
+use super::stream::not_encrypted;
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::body::{Id, Params};
@@ -34,6 +35,9 @@ pub async fn older_records(
 ) -> Answer<axum::Json<OlderRecords>> {
     if asked.before.is_some() != asked.before_record.is_some() {
         return Err(Refusal::field("before_record", "give before and before_record together, or neither"));
+    }
+    if device.identity.require_encryption() && !device.facility.is_encrypted(&device.identity).await? {
+        return Err(not_encrypted());
     }
     let asker = format!("older {}", device.identity.device());
     app.tries.take(&asker, PAGES, "This device has asked for many older entries")?;

@@ -282,7 +282,7 @@ impl Pages {
 }
 
 /// Nothing is sent to a device that does not say that it is encrypted, where its facility demands it.
-fn not_encrypted() -> Refusal {
+pub(super) fn not_encrypted() -> Refusal {
     Refusal::new(
         ProblemKind::NotEncrypted,
         "This facility serves encrypted devices only, and this one is not encrypted or does not say. Run \

@@ -51,8 +51,8 @@ macro_rules! held_columns {
     };
 }
 
-/// The oldest records of the feed.
-pub(super) const OLDEST: &str = concat!(held_columns!(), "ORDER BY d.seq LIMIT ?1");
+/// The oldest records of the feed, after what has left it: so that no portion walks again what is not records.
+pub(super) const OLDEST: &str = concat!(held_columns!(), "AND d.seq > ?1 ORDER BY d.seq LIMIT ?2");
 
 /// Takes the oldest records out of the feed of the facility whose scope this is, when they came longer ago
 /// than the facility says, or else `days`: at most `portion` of them. Says whether there may be more.
@@ -134,8 +134,9 @@ fn is_old(tx: &Tx<'_>, came: Timestamp, before: Timestamp) -> bool {
 
 /// The oldest records of the feed, as far as they are old, and whether there may be more.
 fn due(tx: &Tx<'_>, before: Timestamp, portion: usize) -> Result<(Vec<Held>, bool)> {
+    let archived = tx.first("SELECT archived FROM feeds", [], |row| row.get::<_, i64>(0))?.unwrap_or(0);
     let mut statement = tx.prepare(OLDEST)?;
-    let mut rows = statement.query([limit(portion)])?;
+    let mut rows = statement.query(params![archived, limit(portion)])?;
     let (mut due, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let record = held_row(row)?;

@@ -7,13 +7,13 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
-use carepost_protocol::wire::heartbeat::Heartbeat;
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
 use carepost_protocol::wire::older::OlderRecords;
 use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
 use rusqlite::params;
 
-use super::column::{self, json_at};
+use super::column::{self, json_at, json_or_none_at};
 use super::engine::{Reach, Tx};
 use super::older::{self, OlderRequest};
 use super::page::{self, AgainRequest, PageRequest};
@@ -23,6 +23,12 @@ use super::{DeviceIdentity, Page, Store, StoreError, audit};
 use crate::scope::FacilityScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// A patient's records in the feed. Without the place, which is that of all, SQLite would rather walk the whole
+/// feed than use the index.
+pub(super) const OF_PATIENT: &str =
+    "SELECT body FROM documents WHERE patient_id = ?1 AND collection = 'records'
+    AND body IS NOT NULL AND seq > 0 ORDER BY seq DESC LIMIT ?2";
 
 /// Work within one facility.
 #[derive(Debug, Clone)]
@@ -128,12 +134,8 @@ impl FacilityStore {
         }
         self.store
             .read(Reach::Facility(self.scope), move |tx| {
-                let mut records = tx.all(
-                    "SELECT body FROM documents WHERE patient_id = ?1 AND collection = 'records'
-                        AND body IS NOT NULL ORDER BY seq DESC LIMIT ?2",
-                    params![patient.as_bytes(), column::limit(limit)],
-                    |row| json_at(row, 0),
-                )?;
+                let of = params![patient.as_bytes(), column::limit(limit)];
+                let mut records = tx.all(OF_PATIENT, of, |row| json_at(row, 0))?;
                 records.extend(older::latest(tx, patient, limit.saturating_sub(records.len()))?);
                 Ok(records)
             })
@@ -146,6 +148,23 @@ impl FacilityStore {
     /// [`StoreError::NotFound`] when the facility has no such patient, or the view shows none.
     pub async fn older_records(&self, asked: OlderRequest) -> Result<OlderRecords> {
         self.store.read(Reach::Facility(self.scope), move |tx| older::page(tx, &asked)).await
+    }
+
+    /// Whether the device said, in its latest heartbeat, that all that rests on it is encrypted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_encrypted(&self, device: &DeviceIdentity) -> Result<bool> {
+        let id = device.device();
+        let said = match self.store.inner.presence.encryption(id) {
+            Some(said) => said,
+            None => {
+                let sql = "SELECT encryption FROM devices WHERE id = ?1";
+                let read = move |tx: &Tx<'_>| tx.first(sql, [id.as_bytes()], |row| json_or_none_at(row, 0));
+                self.store.read(Reach::Facility(self.scope), read).await?.flatten()
+            }
+        };
+        Ok(said.as_ref().is_some_and(Encryption::is_complete))
     }
 
     /// Writes audit events, all under this facility.

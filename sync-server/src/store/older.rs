@@ -17,7 +17,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 const PAGE: usize = 20;
 /// How many corrections of one record it has at most: the latest.
 const CORRECTIONS: usize = 20;
-/// About how many bytes a page holds at most; the record that reaches it is still in it.
+/// About how many bytes a page holds at most; the record that reaches it is still in it, and what corrects that.
 const PAGE_BYTES: usize = 256 * 1024;
 
 /// What is asked for.
@@ -74,8 +74,9 @@ pub(super) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
         last = Some(place);
         read += 1;
         bytes += put(asked.view, &mut page, row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?;
-        for body in corrections(tx, place.before_record)? {
-            if bytes >= PAGE_BYTES {
+        for (nth, body) in corrections(tx, place.before_record)?.into_iter().enumerate() {
+            // The latest always: nothing that was corrected is shown as what counts.
+            if nth > 0 && bytes >= PAGE_BYTES {
                 break;
             }
             bytes += put(asked.view, &mut page, &body)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use carepost_protocol::id::DeviceId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::Heartbeat;
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
 use carepost_protocol::wire::pull::Cursor;
 use rusqlite::params;
 
@@ -147,6 +147,13 @@ impl Presence {
         if !is_awake {
             self.stirred.notify_one();
         }
+    }
+
+    /// What a device said of its encryption in its latest heartbeat; none where none was heard.
+    pub(super) fn encryption(&self, device: DeviceId) -> Option<Option<Encryption>> {
+        let state = self.locked();
+        let (beat, _) = state.heard.get(&device)?.beat.as_ref()?;
+        Some(beat.encryption.clone())
     }
 
     /// Lays what is in memory over a device's row.

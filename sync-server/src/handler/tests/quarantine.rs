@@ -13,7 +13,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
 use super::*;
 use crate::listener::ConnectedAt;
-use crate::store::{NewDevice, PresentedKey};
+use crate::store::{FacilityPatch, NewDevice, PresentedKey};
 use crate::tls::PeerKey;
 
 struct Kiosk {
@@ -82,10 +82,16 @@ impl Kiosk {
     }
 
     async fn heartbeat(&self, process: Process) -> Value {
-        let beat = json!({"agent_version": "0.1.0", "uptime": 1, "device_time": clock::now(),
+        self.heartbeat_with(process, json!({})).await
+    }
+
+    /// A heartbeat that says this too.
+    async fn heartbeat_with(&self, process: Process, more: Value) -> Value {
+        let mut beat = json!({"agent_version": "0.1.0", "uptime": 1, "device_time": clock::now(),
             "clock_quality": "synced", "mac_addresses": [], "encrypted": true, "reader": "READY",
             "incarnation": IncarnationId::new(Timestamp::EPOCH, [1; 10]),
             "queue": {"care": 0, "audit": 0, "wedged": 0}});
+        beat.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let path = format!("/api/v1/devices/{}/heartbeat", self.device);
         let (status, answer) = self.ask(Some(process), Method::POST, &path, &beat).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
@@ -206,4 +212,37 @@ async fn an_administrator_releases_a_device_and_whoever_speaks_next_is_it() {
     assert_eq!(server.post(&gone, Some(&token), &json!({})).await.0, StatusCode::OK);
     assert_eq!(server.post(&path, Some(&token), &json!({})).await.1["state"], json!("REVOKED"));
     assert_eq!(kiosk.push(Some(Process(1, 3_600))).await, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn older_records_are_not_sent_to_a_device_that_is_not_encrypted_where_that_is_demanded() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let facility = server.registry.device(kiosk.device).await.unwrap().facility_id;
+    let new = NewPatient {
+        facility_id: facility,
+        mrn: "MRN-1".to_owned(),
+        name: "Ada Example".to_owned(),
+        date_of_birth: None,
+        room: None,
+    };
+    let patient = server.registry.noting(event()).create_patient(new).await.unwrap().id;
+    let process = Process(1, 0);
+    let path = format!("/api/v1/sync/patients/{patient}/older-records");
+    let older = async || {
+        let (status, answer) = kiosk.ask(Some(process), Method::GET, &path, &Value::Null).await;
+        (status.as_u16(), answer["type"].clone())
+    };
+    assert_eq!(older().await, (200, Value::Null), "nobody demands it");
+    let demanded = FacilityPatch { require_encryption: Some(true), ..FacilityPatch::default() };
+    server.registry.noting(event()).update_facility(facility, demanded).await.unwrap();
+    let refused = (403, json!("/problems/not-encrypted"));
+    assert_eq!(older().await, refused, "it was never heard");
+    kiosk.heartbeat(process).await;
+    assert_eq!(older().await, refused, "an agent from before measures nothing");
+    kiosk.heartbeat_with(process, json!({"encryption": {}})).await;
+    assert_eq!(older().await, (200, Value::Null));
+    let exposed = json!({"encryption": {"exposed": [{"what": "PLAIN_SWAP", "where": "/dev/sda3"}]}});
+    kiosk.heartbeat_with(process, exposed).await;
+    assert_eq!(older().await, refused);
 }

@@ -101,7 +101,6 @@ UPDATE base_documents SET written_at = coalesce(
             WHERE c.facility_id = base_documents.facility_id AND c.record_id = base_documents.id),
         unixepoch() * 1000)
     WHERE written_at = 0 AND collection = 'records';
-CREATE INDEX documents_records ON base_documents (facility_id, seq) WHERE collection = 'records' AND body IS NOT NULL;
 -- Stolen devices. badge_layers: the keys that were laid over the facility's first badge key, 32 bytes each.
 -- deactivation: why a device was. pin_exposed_at: since when a thief may know the PIN; none once another was
 -- chosen. pin_answers: the exposure that the present PIN, chosen on a device, answered. pin_set_at: when.

@@ -371,10 +371,51 @@ async fn near_its_budget_a_device_is_warned_of() {
 }
 
 #[tokio::test]
-async fn archiving_and_reading_what_is_archived_walk_no_table() {
+async fn a_correction_is_shown_with_what_it_corrects_however_full_the_page_is() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    for sql in [archive::OLDEST, older::THREADS, older::CORRECTIONS_OF, older::LATEST] {
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    // The latest ones first: large ones fill the page, and the last that comes onto it was wrong.
+    let wrong = world.chart(&tenant, &mut kiosk).await;
+    let right = world.correct(&tenant, &mut kiosk, wrong).await;
+    world.pass(60);
+    let large = world.chart(&tenant, &mut kiosk).await;
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    let grow = move |tx: &Tx<'_>| {
+        let sql = "SELECT patient_id, thread_id, made_at, body FROM archive WHERE id = ?1";
+        let read = |row: &rusqlite::Row<'_>| {
+            let (patient, thread): ([u8; 16], [u8; 16]) = (row.get(0)?, row.get(1)?);
+            Ok((patient, thread, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+        };
+        for (id, most) in [(large, 256 * 1024 - 400), (wrong, 1_000)] {
+            let (patient, thread, made_at, body) = tx.first(sql, [id.as_bytes()], read)?.unwrap();
+            let note = format!("\"values\":{{\"note\":\"{}\",", "x".repeat(most - body.len()));
+            let body = body.replace("\"values\":{", &note);
+            tx.execute("DELETE FROM archive WHERE id = ?1", [id.as_bytes()])?;
+            tx.execute(
+                "INSERT INTO archive (id, patient_id, thread_id, made_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+                rusqlite::params![id.as_bytes(), patient, thread, made_at, body],
+            )?;
+        }
+        Ok(())
+    };
+    world.store.write(Reach::Facility(tenant.facility), grow).await.unwrap();
+    let shown = world.older(&tenant, View::Full, None).await.records;
+    assert_eq!(ids(&shown), [large, wrong, right]);
+}
+
+#[tokio::test]
+async fn archiving_and_reading_a_chart_look_at_no_other_documents() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    for (index, sql) in [
+        ("PRIMARY KEY (facility_id=? AND seq>?)", archive::OLDEST),
+        ("documents_by_patient", facility::OF_PATIENT),
+        ("archive_by_patient", older::THREADS),
+        ("archive_by_thread", older::CORRECTIONS_OF),
+        ("archive_by_patient", older::LATEST),
+    ] {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
         let plan = move |tx: &Tx<'_>| {
             let mut statement = tx.prepare(explain)?;
@@ -382,7 +423,9 @@ async fn archiving_and_reading_what_is_archived_walk_no_table() {
             let rows = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3))?;
             Ok(rows.collect::<rusqlite::Result<Vec<String>>>()?)
         };
-        for step in world.store.read(Reach::Facility(tenant.facility), plan).await.unwrap() {
+        let steps = world.store.read(Reach::Facility(tenant.facility), plan).await.unwrap();
+        assert!(steps.iter().any(|step| step.contains(index)), "{sql}: {steps:?}");
+        for step in steps {
             assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");
         }
     }
