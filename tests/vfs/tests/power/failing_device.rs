@@ -186,7 +186,7 @@ fn pages() -> Vec<Step> {
     let page = |number: u64| {
         let mut lines = String::new();
         (1..=8).for_each(|line| mirror::put(&mut lines, number * 8 + line, (number * 8 + line) as u8, 1));
-        Step::Apply(mirror::page(&lines), mirror::end(1, number * 8 + 8, 24))
+        Step::Apply(mirror::page(&lines), Box::new(mirror::end(1, number * 8 + 8, 24)))
     };
     (0..3).map(page).collect()
 }

@@ -15,7 +15,7 @@ use crate::device::{FACILITY, NURSE, ORGANIZATION, PATIENT, at, file_key, permit
 
 /// What is done to a mirror.
 pub enum Step {
-    Apply(Page, PageEnd),
+    Apply(Page, Box<PageEnd>),
     Refetch,
     /// It is closed and opened again.
     Reopen,
@@ -131,7 +131,7 @@ fn steps() -> Vec<Step> {
             let gone = RecordId::from_bytes([u8::try_from(first % 240).unwrap(); 16]);
             let bury = json!({"collection": "records", "id": gone, "seq": first + 9, "deleted": true});
             lines.push_str(&format!("{bury}\n"));
-            steps.push(Step::Apply(page(&lines), end(epoch, first + 9, 12 * 10)));
+            steps.push(Step::Apply(page(&lines), Box::new(end(epoch, first + 9, 12 * 10))));
             if number % 5 == 4 {
                 steps.push(Step::Reopen);
             }
