@@ -155,41 +155,37 @@ impl Soak {
             .each_note(|note| care.count(note.strip_prefix("Entry ").and_then(|number| number.parse().ok())))
             .await?;
         let mut audit = Tally::new(self.plan.care * self.plan.audit_each);
-        let mut until = String::new();
+        let mut next = None;
         loop {
-            let page = self.audit_page(&until, PAGE).await?;
-            let last = page.last().map(|(at, _)| *at);
-            let full = page.len() == PAGE;
-            for (at, number) in &page {
-                // The oldest moment of a full page comes again, whole, on the next one.
-                if !(full && Some(*at) == last) {
-                    audit.count(*number);
-                }
-            }
-            match last {
-                Some(last) if full => until = format!("&until={}", last.plus_millis(1)),
-                Some(_) | None => return Ok((care, audit)),
+            let (page, after) = self.audit_page(next.as_deref(), PAGE).await?;
+            page.into_iter().for_each(|number| audit.count(number));
+            next = after;
+            if next.is_none() {
+                return Ok((care, audit));
             }
         }
     }
 
     async fn last_audit_event(&self) -> Result<usize> {
-        let page = self.audit_page("", 1).await?;
-        Ok(page.first().and_then(|(_, number)| *number).map_or(0, |number| number + 1))
+        let (page, _) = self.audit_page(None, 1).await?;
+        Ok(page.first().copied().flatten().map_or(0, |number| number + 1))
     }
 
-    /// The number in each of the agent's audit events that were filled in, latest first.
-    async fn audit_page(&self, until: &str, limit: usize) -> Result<Vec<(Timestamp, Option<usize>)>> {
+    /// The number in each of the agent's audit events that were filled in, latest first, and where the next
+    /// page begins.
+    async fn audit_page(
+        &self,
+        next: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Option<usize>>, Option<String>)> {
         let admin: &Api = &self.scene.facility.organization.admin;
         let (device, user) = (self.grant.device_id, &self.scene.nora.id);
-        let path = format!("/api/v1/audit-events?device_id={device}&user_id={user}&limit={limit}{until}");
-        let events = items(&admin.get(&path).await?)?;
-        let read = |event: &Value| {
-            let event: AuditEvent = serde_json::from_value(event.clone())?;
-            let number = event.details.get("number").and_then(Value::as_u64);
-            Ok((event.timestamp, number.and_then(|number| usize::try_from(number).ok())))
-        };
-        events.iter().map(read).collect()
+        let page = next.map(|next| format!("&page={next}")).unwrap_or_default();
+        let path = format!("/api/v1/audit-events?device_id={device}&user_id={user}&limit={limit}{page}");
+        let answer = admin.get(&path).await?;
+        let number = |event: &Value| event["details"]["number"].as_u64()?.try_into().ok();
+        let numbers = items(&answer)?.iter().map(number).collect();
+        Ok((numbers, answer["next"].as_str().map(str::to_owned)))
     }
 }
 
