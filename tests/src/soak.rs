@@ -183,9 +183,9 @@ impl Soak {
         let page = next.map(|next| format!("&page={next}")).unwrap_or_default();
         let path = format!("/api/v1/audit-events?device_id={device}&user_id={user}&limit={limit}{page}");
         let answer = admin.get(&path).await?;
-        let number = |event: &Value| event["details"]["number"].as_u64()?.try_into().ok();
+        let number = |event: &Value| event.pointer("/details/number")?.as_u64()?.try_into().ok();
         let numbers = items(&answer)?.iter().map(number).collect();
-        Ok((numbers, answer["next"].as_str().map(str::to_owned)))
+        Ok((numbers, answer.get("next").and_then(Value::as_str).map(str::to_owned)))
     }
 }
 

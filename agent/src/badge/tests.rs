@@ -85,13 +85,21 @@ impl Stage {
         }
     }
 
-    /// Lays a badge down and takes it away, both seen. Says whether it could be read.
+    /// Lays a badge down and takes it away. Says whether it was read, whatever else is told meanwhile.
     fn is_read(&mut self, index: usize, hex: &str) -> bool {
         self.readers[index].present(hex).unwrap();
-        let seen = self.next();
+        let is_hers = |seen: &BadgeEvent| match seen {
+            BadgeEvent::Presented { uid, .. } => *uid == Uid::from_hex(hex).unwrap(),
+            BadgeEvent::Removed { .. } | BadgeEvent::Unreadable { .. } | BadgeEvent::Reader(_) => false,
+        };
+        let mut read = is_hers(&self.next());
         self.readers[index].remove().unwrap();
-        self.expect_removed(index);
-        matches!(seen, BadgeEvent::Presented { uid, .. } if uid == Uid::from_hex(hex).unwrap())
+        loop {
+            match self.next() {
+                BadgeEvent::Removed { .. } => return read,
+                seen => read |= is_hers(&seen),
+            }
+        }
     }
 
     /// Lays a badge down and takes it away, both seen.
