@@ -161,7 +161,7 @@ impl SessionMachine {
         } else {
             let failures = if throttle.locked_until.is_some() { 0 } else { throttle.failures };
             let (attempt, touched) = (self.next_attempt(), at.monotonic);
-            let pad = PinPad { attempt, asks: Asks::Pin, member, failures, touched };
+            let pad = PinPad { attempt, asks: Asks::Pin, member, failures, touched, replaced: false };
             self.notice = None;
             self.screen = Screen::PinPad { pad, behind };
         }

@@ -7,6 +7,7 @@ use carepost_agent_core::session::{
     Asked, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
 };
 use carepost_protocol::id::{PatientId, UserId};
+use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::wire::enroll::Grant;
@@ -45,8 +46,8 @@ pub struct Ward {
     acting: Mutex<()>,
     /// Whose PIN the session wants checked, and how.
     pub(super) checks: Mutex<Option<(UserId, Asked)>>,
-    /// The verifier of a new PIN that was typed once, and whose it is.
-    pub(super) chosen: Mutex<Option<(UserId, String)>>,
+    /// A new PIN that was typed once, and whose it is.
+    pub(super) chosen: Mutex<Option<(UserId, ChosenPin)>>,
     pub(super) form: Mutex<Option<OpenForm>>,
     /// The last page that was written down as read, or as refused.
     pub(super) last_read: Mutex<Option<LastRead>>,

@@ -28,6 +28,7 @@ use crate::sqlite::FileKey;
 
 mod needs;
 mod older;
+mod renewal;
 
 const ORGANIZATION: OrganizationId = OrganizationId::from_bytes([1; 16]);
 const FACILITY: FacilityId = FacilityId::from_bytes([2; 16]);
