@@ -59,6 +59,19 @@ async fn strangers_get_few_places_and_keep_nobody_out() {
     assert!(rest(&mut first).await.ends_with("hello"));
 }
 
+/// As browsers and Java do where the machine has IPv6: the kernel shows both ends in its form.
+#[tokio::test]
+async fn who_speaks_ipv4_through_a_socket_of_ipv6_is_found() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mapped = std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+    let stream = TcpStream::connect((mapped, port)).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    assert_eq!(Owner::of(&accepted), Owner::User(own()));
+    drop(stream);
+    assert_eq!(Owner::of(&accepted), Owner::Gone);
+}
+
 #[tokio::test]
 async fn a_closed_connection_has_no_owner() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
