@@ -173,11 +173,12 @@ impl SessionMachine {
         if let Some(rest) = self.guard.locked_for(member.user, throttle, at.now, at.monotonic) {
             return Some((Notice::LockedOut { until: at.now.after(rest) }, Reason::LockedOut));
         }
-        if member.pin.is_none() {
-            return Some((Notice::NoPin, Reason::NoPin));
-        }
+        // Nor is it sent any more then.
         if is_expired(member, at) {
             return Some((Notice::PinExpired, Reason::PinExpired));
+        }
+        if member.pin.is_none() {
+            return Some((Notice::NoPin, Reason::NoPin));
         }
         if self.in_grace(member, at.monotonic) {
             return None;

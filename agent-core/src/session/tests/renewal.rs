@@ -131,6 +131,8 @@ fn after_seven_days_it_opens_nothing() {
     check(&kiosk.pin(true), "-pin_expired");
     assert_eq!(kiosk.view(), SessionView::Locked { notice: Some(Notice::PinExpired) });
     check(&kiosk.tap(known(&ada)), "-pin_expired deny");
+    // The server does not send it any more: still that is why.
+    check(&kiosk.tap(known(&Member { pin: None, ..ada })), "-pin_expired deny");
 }
 
 #[test]
