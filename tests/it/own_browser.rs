@@ -10,7 +10,8 @@ use carepost_tests::browser::Browser;
 use carepost_tests::kiosk::Kiosk;
 use carepost_tests::scene::{Scene, vitals};
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
 
 /// A user that no program here runs as; the one that user namespaces show in place of those they do not know;
 /// and one that every Debian has.
@@ -63,6 +64,22 @@ async fn ask(
     run_as(who, line, &[&port, &request]).await
 }
 
+/// Holds connections to the kiosk as another user, and asks nothing.
+async fn idle_as((uid, gid): (u32, u32), kiosk: &Kiosk) -> Result<Child> {
+    let line = r#"for i in 1 2 3 4 5 6; do exec {held}<>"/dev/tcp/127.0.0.1/$0"; done; echo; read"#;
+    let mut idlers = Command::new("bash")
+        .args(["-c", line, &kiosk.port.to_string()])
+        .uid(uid)
+        .gid(gid)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    idlers.stdout.as_mut().context("a pipe")?.read_u8().await.context("they are connected")?;
+    Ok(idlers)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_users_process_neither_reads_nor_charts() -> Result<()> {
     let scene = Scene::new(2).await?;
@@ -99,6 +116,8 @@ async fn another_users_process_neither_reads_nor_charts() -> Result<()> {
             assert!(answer.starts_with("HTTP/1.1 403"), "{method} {path}: {answer}");
             assert!(!answer.contains(name) && !answer.contains("Nora"), "{method} {path}: {answer}");
         }
+        // However many of one user's connections idle, another's question is answered.
+        let _idlers = idle_as(DAEMON, &hall).await?;
         let status = ask(STRANGER, &hall, "GET", "/status.json", "", "").await?;
         assert!(status.starts_with("HTTP/1.1 200") && !status.contains("Nora"), "{status}");
     }

@@ -111,6 +111,8 @@ struct PinPad {
     member: Member,
     failures: u32,
     touched: Duration,
+    /// Her PIN was replaced while a new one was being checked: by that one, or by the office.
+    replaced: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -348,11 +350,13 @@ impl SessionMachine {
         }
         let asked = match &mut self.screen {
             Screen::PinPad { pad, .. } if pad.member.user == member.user => {
-                // While her new PIN is made, it is what came back.
-                let hers = !matches!(pad.asks, Asks::Pin) && self.checking.is_some();
-                let replaced = pad.member.pin != member.pin && !hers;
+                let renews = !matches!(pad.asks, Asks::Pin);
+                let replaced = pad.member.pin != member.pin || (renews && member.pin_exposed.is_none());
+                // While her new PIN is made, it may be what came back: what becomes of that one tells.
+                let made = renews && self.checking.is_some();
+                pad.replaced |= replaced && made;
                 pad.member = member.clone();
-                replaced
+                replaced && !made
             }
             Screen::PinPad { .. } | Screen::Locked { .. } | Screen::JustLocked { .. } | Screen::Open(_) => {
                 false

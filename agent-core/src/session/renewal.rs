@@ -24,12 +24,12 @@ impl SessionMachine {
     /// A permit for the one thing that she may do whose new PIN is being made.
     ///
     /// # Errors
-    /// [`Refused::NoSession`] unless a PIN of that attempt is being made; [`Refused::Denied`] when her role
-    /// does not allow it.
+    /// [`Refused::NoSession`] unless a PIN of that attempt is being made and would still answer something;
+    /// [`Refused::Denied`] when her role does not allow it.
     pub fn choosing(&self, attempt: u64) -> Result<Permit<ChoosePin>, Refused> {
         let Screen::PinPad { pad, .. } = &self.screen else { return Err(Refused::NoSession) };
         let session = match pad.asks {
-            Asks::New(session) | Asks::Repeat(session) if pad.attempt == attempt => session,
+            Asks::New(session) | Asks::Repeat(session) if pad.attempt == attempt && !pad.replaced => session,
             Asks::New(_) | Asks::Repeat(_) | Asks::Pin => return Err(Refused::NoSession),
         };
         let actor = Actor {
@@ -91,6 +91,12 @@ impl SessionMachine {
                 pad.member.pin_exposed = None;
                 self.begin_grace(&pad.member, at.monotonic);
                 return self.admit(pad.member, (behind, session), Reason::NewPin, at, out);
+            }
+            // The office was faster: hers would answer nothing any more.
+            NewPin::Fit | NewPin::Refused(_) if pad.replaced => {
+                self.screen = Screen::PinPad { pad, behind };
+                self.close_pad(Reason::PinReplaced, out);
+                return self.show(Notice::PinReplaced, at.monotonic);
             }
             NewPin::Fit => None,
             NewPin::Refused(why) => Some(Notice::NotANewPin(why)),

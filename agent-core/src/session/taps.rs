@@ -161,7 +161,7 @@ impl SessionMachine {
         } else {
             let failures = if throttle.locked_until.is_some() { 0 } else { throttle.failures };
             let (attempt, touched) = (self.next_attempt(), at.monotonic);
-            let pad = PinPad { attempt, asks: Asks::Pin, member, failures, touched };
+            let pad = PinPad { attempt, asks: Asks::Pin, member, failures, touched, replaced: false };
             self.notice = None;
             self.screen = Screen::PinPad { pad, behind };
         }
@@ -173,11 +173,12 @@ impl SessionMachine {
         if let Some(rest) = self.guard.locked_for(member.user, throttle, at.now, at.monotonic) {
             return Some((Notice::LockedOut { until: at.now.after(rest) }, Reason::LockedOut));
         }
-        if member.pin.is_none() {
-            return Some((Notice::NoPin, Reason::NoPin));
-        }
+        // Nor is it sent any more then.
         if is_expired(member, at) {
             return Some((Notice::PinExpired, Reason::PinExpired));
+        }
+        if member.pin.is_none() {
+            return Some((Notice::NoPin, Reason::NoPin));
         }
         if self.in_grace(member, at.monotonic) {
             return None;

@@ -11,33 +11,37 @@ use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::workflow::Workflow;
 
-use super::view::{Charted, Entry, Mark, Refused, in_words, initials};
+use super::view::{Charted, Entry, Mark, Refused, Shown, in_words, initials};
 use super::ward::{Ward, storage};
+use crate::mirror::first_and_last;
 use crate::outbox::{Pending, Progress};
 
-/// A version of an entry, and what it corrects.
+/// A version of an entry, and what it corrects. One of many is not read.
 struct Version {
     amends: Option<RecordId>,
-    entry: Entry,
+    entry: Option<Entry>,
 }
 
 impl Ward {
-    /// What the mirror has, so many of it, with what waits in the outbox laid over it, and whether that is
-    /// all of it. The cursor is read first, then
-    /// the outbox, then the mirror: an entry that arrives in between is in both and dropped here by its
-    /// id, and none is missing between its receipt and its return.
+    /// What the mirror has, so many of it and so many versions of each, with what waits in the outbox laid over
+    /// it, and whether that is all of it but for versions. The cursor is read first, then the outbox, then the
+    /// mirror: an entry that arrives in between is in both and dropped here by its id, and none is missing
+    /// between its receipt and its return.
     pub(super) fn entries(
         &self,
         permit: &Permit<ReadPatients>,
         id: PatientId,
         workflows: &[Workflow],
-        (may_chart, shown): (bool, usize),
+        may_chart: bool,
+        shown: Shown,
     ) -> Result<(Vec<Charted>, bool), Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
-        let mut known = self.mirror.threads(permit, id, shown.saturating_add(1)).map_err(storage)?;
-        let is_all = known.threads.len() <= shown;
-        known.threads.truncate(shown);
+        let asked = (shown.entries.saturating_add(1), shown.versions);
+        let mut known = self.mirror.threads(permit, id, asked).map_err(storage)?;
+        let is_all = known.threads.len().max(known.held.len()) <= shown.entries;
+        known.threads.truncate(shown.entries);
+        known.held.truncate(shown.entries);
         let now = self.clock.now();
         let mut versions = BTreeMap::new();
         let mut came: BTreeMap<RecordId, Timestamp> = BTreeMap::new();
@@ -46,6 +50,8 @@ impl Ward {
         for thread in known.threads {
             latest = latest.min(thread.root.recorded_at);
             came.insert(thread.root.id, latest);
+            let left_out = thread.left_out.into_iter();
+            versions.extend(left_out.map(|(id, amends)| (id, Version { amends: Some(amends), entry: None })));
             for record in thread.amendments.into_iter().chain([thread.root]) {
                 versions.insert(record.id, self.of_record(record, workflows, may_chart));
             }
@@ -57,7 +63,7 @@ impl Ward {
             let record = waiting.record;
             versions.entry(record).or_insert_with(|| self.of_pending(waiting, workflows, may_chart));
         }
-        Ok((put_together(versions, &came, now), is_all))
+        Ok((put_together(versions, &came, now, shown.versions), is_all))
     }
 
     /// Records that have left the mirror, with the corrections of them that wait here.
@@ -81,18 +87,15 @@ impl Ward {
                 versions.entry(record).or_insert_with(|| self.of_pending(waiting, workflows, may_chart));
             }
         }
-        Ok(put_together(versions, &BTreeMap::new(), self.clock.now()))
+        // The server bounds its pages itself.
+        Ok(put_together(versions, &BTreeMap::new(), self.clock.now(), usize::MAX))
     }
 
     /// A record as an entry.
-    pub(super) fn entry_of(&self, record: RecordDocument, workflows: &[Workflow]) -> Entry {
-        self.of_record(record, workflows, false).entry
-    }
-
-    fn of_record(&self, record: RecordDocument, workflows: &[Workflow], may_chart: bool) -> Version {
+    pub(super) fn entry_of(&self, record: RecordDocument, workflows: &[Workflow], may_chart: bool) -> Entry {
         let workflow = workflows.iter().find(|workflow| workflow.key == record.workflow);
         let author = self.name_of(record.recorded_by);
-        let entry = Entry {
+        Entry {
             record: record.id,
             is_correction: record.amends.is_some(),
             may_correct: may_chart && workflow.is_some(),
@@ -102,8 +105,11 @@ impl Ward {
             recorded_at: record.recorded_at,
             answers: in_words(workflow, &record.values),
             mark: Mark::Sent,
-        };
-        Version { amends: record.amends, entry }
+        }
+    }
+
+    fn of_record(&self, record: RecordDocument, workflows: &[Workflow], may_chart: bool) -> Version {
+        Version { amends: record.amends, entry: Some(self.entry_of(record, workflows, may_chart)) }
     }
 
     fn of_pending(&self, waiting: Pending, workflows: &[Workflow], may_chart: bool) -> Version {
@@ -129,7 +135,7 @@ impl Ward {
             },
         };
         // A refused correction corrects nothing.
-        Version { amends: change.record.filter(|_| is_correction && !refused), entry }
+        Version { amends: change.record.filter(|_| is_correction && !refused), entry: Some(entry) }
     }
 
     pub(super) fn name_of(&self, user: UserId) -> String {
@@ -138,11 +144,13 @@ impl Ward {
     }
 }
 
-/// Hangs versions together, latest entry first. A correction of what is not here stands by itself.
+/// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
+/// `most` that count, or do not any more, the first and the last are shown.
 fn put_together(
     mut versions: BTreeMap<RecordId, Version>,
     came: &BTreeMap<RecordId, Timestamp>,
     now: Timestamp,
+    most: usize,
 ) -> Vec<Charted> {
     let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
     let found = amend::threads(links.iter().copied());
@@ -166,17 +174,23 @@ fn put_together(
     let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
     let alone = found.held.into_iter().map(|id| (id, vec![id]));
     for (root, leaves) in found.threads.into_iter().map(|thread| (thread.root, thread.leaves)).chain(alone) {
+        let mut left_out = 0;
         let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
-            ids.into_iter().filter_map(|id| versions.remove(&id)).map(|version| version.entry).collect()
+            let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
+            let all = taken.len();
+            let mut known: Vec<Entry> = taken.into_iter().filter_map(|version| version.entry).collect();
+            known.sort_by_key(|entry| (entry.recorded_at, entry.record));
+            let shown = first_and_last(known, most);
+            left_out += all - shown.len();
+            shown
         };
         let others = members.remove(&root).unwrap_or_default();
-        let mut counts = take(leaves);
+        let counts = take(leaves);
         let mut earlier = take(others);
-        counts.sort_by_key(|entry| (entry.recorded_at, entry.record));
-        earlier.sort_by_key(|entry| Reverse((entry.recorded_at, entry.record)));
+        earlier.reverse();
         let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
         let at = came.get(&root).copied().unwrap_or(made).min(now);
-        charted.push((at, !came.contains_key(&root), Charted { counts, earlier }));
+        charted.push((at, !came.contains_key(&root), Charted { counts, earlier, left_out }));
     }
     charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
     charted.into_iter().map(|(_, _, charted)| charted).collect()

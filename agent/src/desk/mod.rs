@@ -35,7 +35,7 @@ use crate::clock::Clock;
 pub use older::{Asked, Question};
 pub use view::{
     Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Link, Locked, Mark, Missed, NotSaved, OlderPage,
-    Open, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, StatusLine,
+    Open, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, Shown, StatusLine,
     SyncView,
 };
 pub use ward::{Ward, WardParts};
@@ -270,17 +270,11 @@ impl Desk {
         self.enrolled()?.residents(on)
     }
 
-    /// One resident, what can be charted and what was: so many of the latest entries, or as many as are
-    /// shown at first.
+    /// One resident, what can be charted and what was: so many of the latest entries.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn resident(
-        &self,
-        on: &SessionKey,
-        id: PatientId,
-        shown: Option<usize>,
-    ) -> Result<ResidentPage, Refused> {
+    pub fn resident(&self, on: &SessionKey, id: PatientId, shown: Shown) -> Result<ResidentPage, Refused> {
         self.enrolled()?.resident(on, id, shown)
     }
 

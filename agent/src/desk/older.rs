@@ -15,6 +15,7 @@ use super::lock;
 use super::noted::Page;
 use super::view::{Missed, OlderPage, Refused, SessionKey};
 use super::ward::{Ward, storage};
+use crate::mirror::MirrorError;
 
 /// How long a page waits for the server.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,7 +29,7 @@ type Answer = Result<OlderRecords, Missed>;
 pub(super) struct Older {
     questions: Mutex<VecDeque<Question>>,
     asked: Notify,
-    /// The page that was shown last: what is on it can be corrected.
+    /// The page that was shown last: what is on it can be corrected, until its session leaves the screen.
     shown: Mutex<Vec<RecordDocument>>,
 }
 
@@ -133,9 +134,27 @@ impl Ward {
         let mut records = found.records;
         records.retain(|record| record.patient_id == patient);
         lock(&self.older.shown).clone_from(&records);
+        if !self.is_open(on) {
+            // The screen locked before the page was kept, so nobody will say so any more.
+            self.forget_older();
+        }
         let entries = self.older_entries(&permit, patient, records, &workflows, may_chart)?;
         self.note(permit.actor(), &page, true);
         Ok(OlderPage { resident, entries, next: found.next, missed: None })
+    }
+
+    /// What the server answered was for that session's eyes, and as the device might see it then.
+    pub(super) fn forget_older(&self) {
+        drop(std::mem::take(&mut *lock(&self.older.shown)));
+    }
+
+    /// Has everything pulled again: what this device may see may have changed.
+    ///
+    /// # Errors
+    /// When the mirror's file cannot be written.
+    pub fn refetch(&self) -> Result<(), MirrorError> {
+        self.forget_older();
+        self.mirror.refetch()
     }
 
     /// An older record that was shown last.

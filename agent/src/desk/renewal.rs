@@ -43,8 +43,8 @@ impl Ward {
     /// Whether what was typed may be her new PIN. Its verifier is held until it was typed once more.
     pub(super) fn check_new_pin(&self, attempt: u64, user: UserId, typed: &SecretString) {
         let outcome = match self.fit(user, typed) {
-            Ok(verifier) => {
-                *lock(&self.chosen) = Some((user, verifier));
+            Ok(chosen) => {
+                *lock(&self.chosen) = Some((user, chosen));
                 NewPin::Fit
             }
             Err(why) => NewPin::Refused(why),
@@ -52,16 +52,17 @@ impl Ward {
         self.session_on(SessionEvent::NewPinChecked { attempt, user, outcome });
     }
 
-    fn fit(&self, user: UserId, typed: &SecretString) -> Result<String, &'static str> {
+    fn fit(&self, user: UserId, typed: &SecretString) -> Result<ChosenPin, &'static str> {
         pin::check(typed.expose_secret())?;
-        let old = self.staff(user).ok().flatten().and_then(|user| user.pin_verifier);
-        if old.is_some_and(|old| is_pin(&old, typed)) {
+        let known = self.staff(user).ok().flatten().ok_or(NOT_KEPT)?;
+        if known.pin_verifier.is_some_and(|old| is_pin(&old, typed)) {
             return Err(SAME_AS_BEFORE);
         }
+        let exposed_at = known.pin_exposed_at.ok_or(NOT_KEPT)?;
         let salt = self.clock.random::<16>();
         let made: Result<PasswordHash, _> =
             Argon2::default().hash_password_with_salt(typed.expose_secret().as_bytes(), &salt);
-        made.map(|verifier| verifier.to_string()).map_err(|error| {
+        made.map(|verifier| ChosenPin { pin_verifier: verifier.to_string(), exposed_at }).map_err(|error| {
             tracing::error!(%error, "a PIN could not be hashed");
             NOT_KEPT
         })
@@ -71,24 +72,25 @@ impl Ward {
     pub(super) fn keep_new_pin(&self, attempt: u64, user: UserId, typed: &SecretString) {
         let held = lock(&self.chosen).take().filter(|(whose, _)| *whose == user);
         let outcome = match held {
-            Some((_, verifier)) if is_pin(&verifier, typed) => match self.keep(attempt, user, &verifier) {
-                Ok(()) => NewPin::Kept(PinMark::of(&verifier)),
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "a new PIN was not kept");
-                    NewPin::Refused(NOT_KEPT)
+            Some((_, chosen)) if is_pin(&chosen.pin_verifier, typed) => {
+                match self.keep(attempt, user, &chosen) {
+                    Ok(()) => NewPin::Kept(PinMark::of(&chosen.pin_verifier)),
+                    Err(error) => {
+                        tracing::error!(error = format!("{error:#}"), "a new PIN was not kept");
+                        NewPin::Refused(NOT_KEPT)
+                    }
                 }
-            },
+            }
             Some(_) | None => NewPin::Refused(NOT_THE_SAME),
         };
         self.session_on(SessionEvent::NewPinChecked { attempt, user, outcome });
     }
 
-    fn keep(&self, attempt: u64, user: UserId, verifier: &str) -> anyhow::Result<()> {
+    fn keep(&self, attempt: u64, user: UserId, chosen: &ChosenPin) -> anyhow::Result<()> {
         let exposed = self.staff(user)?.and_then(|user| user.pin_exposed_at);
-        let exposed_at = exposed.ok_or_else(|| anyhow::anyhow!("her PIN was replaced meanwhile"))?;
-        let chosen = ChosenPin { pin_verifier: verifier.to_owned(), exposed_at };
+        anyhow::ensure!(exposed == Some(chosen.exposed_at), "her PIN was replaced meanwhile");
         let permit = lock(&self.session).choosing(attempt)?;
-        let change = self.choice(&permit, &chosen);
+        let change = self.choice(&permit, chosen);
         let token = hex(&self.clock.random::<16>());
         let entry = Entry { change: &change, token: &token };
         self.with_room(|| self.outbox.append(&permit, entry, |_| vec![self.noted_choice(&permit)]))?;

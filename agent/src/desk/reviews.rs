@@ -70,7 +70,7 @@ impl Ward {
                 let mut versions = Vec::new();
                 for id in [review.record].iter().chain(&review.others) {
                     let record = self.mirror.record(read, *id).map_err(storage)?;
-                    versions.extend(record.map(|record| self.entry_of(record, &workflows)));
+                    versions.extend(record.map(|record| self.entry_of(record, &workflows, false)));
                 }
                 Question::Amendments(versions)
             }

@@ -204,7 +204,10 @@ impl Ward {
                 SessionEffect::CheckPin { user, .. } => *lock(&self.checks) = Some((user, Asked::Pin)),
                 SessionEffect::CheckNewPin { user, .. } => *lock(&self.checks) = Some((user, Asked::New)),
                 SessionEffect::KeepNewPin { user, .. } => *lock(&self.checks) = Some((user, Asked::Repeat)),
-                SessionEffect::ScreenLocked { .. } | SessionEffect::SessionEnded { .. } => self.form_locked(),
+                SessionEffect::ScreenLocked { .. } | SessionEffect::SessionEnded { .. } => {
+                    self.form_locked();
+                    self.forget_older();
+                }
                 SessionEffect::Audit(note) => audit.push(self.noted(note, tap)),
                 SessionEffect::Feedback(answer) => {
                     *lock(&self.feedback) = Some(match answer {

@@ -280,10 +280,47 @@ pub struct ResidentPage {
     pub entries: Vec<Charted>,
     /// Whether the list of entries is complete; if not, say "still loading".
     pub complete: bool,
-    /// How many entries to ask for to see more; none when all that this device has are shown.
-    pub next_shown: Option<usize>,
+    /// How much to ask for to see more entries; none when all that this device has are shown.
+    pub more_entries: Option<Shown>,
+    /// How much to ask for to see more versions of each.
+    pub more_versions: Option<Shown>,
     /// Before when entries are on the server alone; none while none is.
     pub older_before: Option<Timestamp>,
+}
+
+/// How much of what was charted is shown: nobody who corrects one entry without end makes a page without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// How many entries.
+    pub entries: usize,
+    /// How many versions of each that count, and of those before: the first and the last.
+    pub versions: usize,
+}
+
+impl Shown {
+    /// No page has more than so many of either.
+    const MOST: usize = 5_000;
+
+    /// What is asked for, within bounds.
+    #[must_use]
+    pub fn of(entries: Option<usize>, versions: Option<usize>) -> Self {
+        let most = |asked: Option<usize>, first| asked.unwrap_or(first).min(Self::MOST);
+        Self { entries: most(entries, 50), versions: most(versions, 10).max(2) }
+    }
+
+    /// The same with more entries, where a page can have more.
+    #[must_use]
+    pub fn more_entries(self) -> Option<Self> {
+        let entries = self.entries.saturating_mul(4);
+        (self.entries < Self::MOST).then_some(Self { entries, ..self })
+    }
+
+    /// The same with more versions.
+    #[must_use]
+    pub fn more_versions(self) -> Option<Self> {
+        let versions = self.versions.saturating_mul(10);
+        (self.versions < Self::MOST).then_some(Self { versions, ..self })
+    }
 }
 
 /// A page of entries that are on the server alone.
@@ -320,6 +357,8 @@ pub struct Charted {
     pub counts: Vec<Entry>,
     /// The versions before, latest first.
     pub earlier: Vec<Entry>,
+    /// How many of either are left out between the first and the last.
+    pub left_out: usize,
 }
 
 /// One version of a charted entry.

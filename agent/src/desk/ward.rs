@@ -7,6 +7,7 @@ use carepost_agent_core::session::{
     Asked, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
 };
 use carepost_protocol::id::{PatientId, UserId};
+use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::wire::enroll::Grant;
@@ -18,16 +19,12 @@ use super::chart::OpenForm;
 use super::noted::{LastRead, Page, Unsaved};
 use super::older::Older;
 use super::taps::Tap;
-use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, StatusLine};
+use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, Shown, StatusLine};
 use super::{lock, words};
 use crate::badge::Feedback;
 use crate::clock::Clock;
 use crate::mirror::Mirror;
 use crate::outbox::Outbox;
-
-/// How many of a resident's entries a page shows at first, and how many at most.
-const SHOWN_AT_FIRST: usize = 50;
-const SHOWN_AT_MOST: usize = 5_000;
 
 /// See the module.
 pub struct Ward {
@@ -45,8 +42,8 @@ pub struct Ward {
     acting: Mutex<()>,
     /// Whose PIN the session wants checked, and how.
     pub(super) checks: Mutex<Option<(UserId, Asked)>>,
-    /// The verifier of a new PIN that was typed once, and whose it is.
-    pub(super) chosen: Mutex<Option<(UserId, String)>>,
+    /// A new PIN that was typed once, and whose it is.
+    pub(super) chosen: Mutex<Option<(UserId, ChosenPin)>>,
     pub(super) form: Mutex<Option<OpenForm>>,
     /// The last page that was written down as read, or as refused.
     pub(super) last_read: Mutex<Option<LastRead>>,
@@ -204,7 +201,7 @@ impl Ward {
         &self,
         on: &SessionKey,
         id: PatientId,
-        shown: Option<usize>,
+        shown: Shown,
     ) -> Result<ResidentPage, Refused> {
         let page = Page::resident(id);
         let permit = self.permit::<ReadPatients>(on, &page)?;
@@ -215,8 +212,7 @@ impl Ward {
         })?;
         let mut workflows = self.mirror.workflows().map_err(storage)?;
         let may_chart = self.authorized::<Chart>(on).is_ok();
-        let shown = shown.unwrap_or(SHOWN_AT_FIRST).min(SHOWN_AT_MOST);
-        let (entries, is_all) = self.entries(&permit, id, &workflows, (may_chart, shown))?;
+        let (entries, is_all) = self.entries(&permit, id, &workflows, may_chart, shown)?;
         let complete = complete && self.is_loaded(Collection::Records);
         self.note(permit.actor(), &page, true);
         if !may_chart {
@@ -224,8 +220,17 @@ impl Ward {
         }
         let may_edit = self.authorized::<ManagePatients>(on).is_ok();
         let older_before = self.mirror.archived_before().map_err(storage)?;
-        let next_shown = (!is_all && shown < SHOWN_AT_MOST).then_some(shown.saturating_mul(4));
-        Ok(ResidentPage { resident, may_edit, workflows, entries, complete, next_shown, older_before })
+        let (more_entries, more_versions) = (shown.more_entries().filter(|_| !is_all), shown.more_versions());
+        Ok(ResidentPage {
+            resident,
+            may_edit,
+            workflows,
+            entries,
+            complete,
+            more_entries,
+            more_versions,
+            older_before,
+        })
     }
 
     pub(super) fn session_on(&self, event: SessionEvent) {

@@ -34,7 +34,10 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
         Notice::NotANewPin(why) => format!("That was not taken: {why}."),
         Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
         Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),
-        Notice::PinReplaced => "Your PIN was changed. Tap again and use the new one.".to_owned(),
+        Notice::PinReplaced => {
+            "Your PIN was changed. Tap again and use the new one. Ask an administrator if you do not know it."
+                .to_owned()
+        }
         Notice::LockedOut { until } => {
             format!(
                 "Locked after too many wrong PINs, for {} more. Your charge nurse can help.",

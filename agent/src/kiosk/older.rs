@@ -61,7 +61,7 @@ fn older(shell: Shell, page: OlderPage, at: Option<OlderPlace>) -> Response {
         room: document.room,
         born: document.date_of_birth.as_deref().map(words::day),
         mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
-        entries: page.entries.into_iter().map(ChartedView::from).collect(),
+        entries: page.entries.into_iter().map(|charted| ChartedView::of(charted, None)).collect(),
         missed: page.missed.map(|why| capital(&why.to_string()) + "."),
     };
     answer(StatusCode::OK, &page)

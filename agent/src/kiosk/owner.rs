@@ -67,9 +67,17 @@ impl Owner {
     }
 
     fn found(protocol: u8, peer: SocketAddr, own: SocketAddr) -> Self {
-        let ends = ends(peer, own);
-        let Ok(answer) = ask(&request(peer.is_ipv4(), protocol, &ends)) else { return Self::Untold };
-        read(&answer, &ends).unwrap_or(Self::Untold)
+        let asked = ends(peer, own);
+        let Ok(answer) = ask(&request(peer.is_ipv4(), protocol, &asked)) else { return Self::Untold };
+        read(&answer, &[asked, ends(mapped(peer), mapped(own))]).unwrap_or(Self::Untold)
+    }
+}
+
+/// As the kernel shows an end that speaks IPv4 through a socket of IPv6, though it finds it by either.
+fn mapped(end: SocketAddr) -> SocketAddr {
+    match end.ip() {
+        IpAddr::V4(ip) => (ip.to_ipv6_mapped(), end.port()).into(),
+        IpAddr::V6(_) => end,
     }
 }
 
@@ -115,8 +123,9 @@ fn ask(request: &[u8]) -> Result<Vec<u8>, Errno> {
     Ok(answer)
 }
 
-/// What an `inet_diag_msg` says of the owner; none when it is not understood.
-fn read(answer: &[u8], ends: &[u8]) -> Option<Owner> {
+/// What an `inet_diag_msg` says of the owner of a socket with these ends, in either form; none when it is not
+/// understood.
+fn read(answer: &[u8], ends: &[Vec<u8>; 2]) -> Option<Owner> {
     let word = |at: usize| answer.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     if kind == NLMSG_ERROR {
@@ -128,7 +137,7 @@ fn read(answer: &[u8], ends: &[u8]) -> Option<Owner> {
         });
     }
     // Without the connected socket the kernel may find one that listens there: that is another's.
-    let connected = answer.get(20..20 + ends.len())? == ends;
+    let connected = ends.iter().any(|ends| answer.get(20..20 + ends.len()) == Some(ends.as_slice()));
     let (uid, inode) = (word(80)?, word(84)?);
     Some(match (connected, inode, uid) {
         // A socket that no process holds any more is shown as root's.

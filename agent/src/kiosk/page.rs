@@ -9,7 +9,7 @@ use super::form::{Control, FormView};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::view::{
     Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage,
-    Residents, Screen, SessionKey, StatusLine,
+    Residents, Screen, SessionKey, Shown, StatusLine,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -228,11 +228,17 @@ impl From<Entry> for EntryView {
 pub(super) struct ChartedView {
     pub(super) counts: Vec<EntryView>,
     pub(super) earlier: Vec<EntryView>,
+    /// How many versions are left out.
+    pub(super) left_out: usize,
+    /// Where there are more of them.
+    pub(super) more: Option<String>,
 }
 
-impl From<Charted> for ChartedView {
-    fn from(charted: Charted) -> Self {
+impl ChartedView {
+    pub(super) fn of(charted: Charted, more: Option<&String>) -> Self {
         Self {
+            left_out: charted.left_out,
+            more: more.cloned(),
             counts: charted.counts.into_iter().map(EntryView::from).collect(),
             earlier: charted.earlier.into_iter().map(EntryView::from).collect(),
         }
@@ -256,8 +262,8 @@ struct ResidentTemplate {
     forms: Vec<(String, String)>,
     entries: Vec<ChartedView>,
     complete: bool,
-    /// How many entries more of them would be.
-    next_shown: Option<usize>,
+    /// Where there are more entries.
+    more_entries: Option<String>,
     /// Before which day entries are on the server alone.
     older_before: Option<String>,
     saved: bool,
@@ -265,6 +271,10 @@ struct ResidentTemplate {
 
 pub(super) fn resident(shell: Shell, page: ResidentPage, saved: bool) -> Response {
     let Resident { document, mark } = page.resident;
+    let id = document.id;
+    let address =
+        |Shown { entries, versions }| format!("/residents/{id}?entries={entries}&versions={versions}");
+    let more_versions = page.more_versions.map(address);
     let page = ResidentTemplate {
         shell,
         id: document.id.to_string(),
@@ -276,9 +286,13 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: bool) -> Respons
         may_edit: page.may_edit,
         mark,
         forms: page.workflows.into_iter().map(|workflow| (workflow.key, workflow.label)).collect(),
-        entries: page.entries.into_iter().map(ChartedView::from).collect(),
+        entries: page
+            .entries
+            .into_iter()
+            .map(|charted| ChartedView::of(charted, more_versions.as_ref()))
+            .collect(),
         complete: page.complete,
-        next_shown: page.next_shown,
+        more_entries: page.more_entries.map(address),
         older_before: page.older_before.map(words::date),
         saved,
     };

@@ -11,7 +11,7 @@ use super::Kiosk;
 use super::form::{FormView, Returned};
 use super::looks;
 use super::page::{self, Fault, Shell};
-use crate::desk::view::{Form, Open, Refused, Screen, SessionKey};
+use crate::desk::view::{Form, Open, Refused, Screen, SessionKey, Shown};
 
 /// What the start page is asked for.
 #[derive(Deserialize)]
@@ -49,8 +49,9 @@ pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
 #[derive(Deserialize)]
 pub(super) struct SavedQuery {
     saved: Option<String>,
-    /// How many entries are shown.
+    /// How many entries are shown, and how many versions of each.
     entries: Option<usize>,
+    versions: Option<usize>,
 }
 
 pub(super) async fn resident(
@@ -60,7 +61,8 @@ pub(super) async fn resident(
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.resident(&on, id, query.entries)).await? {
+    let shown = Shown::of(query.entries, query.versions);
+    Ok(match kiosk.ask(move |desk| desk.resident(&on, id, shown)).await? {
         Ok(resident) => page::resident(shell, resident, query.saved.is_some()),
         Err(why) => refused(&why),
     })

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::owner::Owner;
@@ -24,7 +24,8 @@ use super::owner::Owner;
 pub struct Limits {
     /// How many connections at once; more wait to be accepted.
     pub connections: usize,
-    /// How many of other users' processes, which are refused: more are not even told so.
+    /// How many of other users' processes, which are told little: the oldest of whoever has the most makes
+    /// room for the next.
     pub strangers: usize,
     /// How long the head of a request may take, and how long a connection may idle before it.
     pub head: Duration,
@@ -70,11 +71,8 @@ pub async fn serve(
     if !address.ip().is_loopback() {
         return Err(NotServed::NotLoopback(address));
     }
-    let places = Places {
-        user,
-        own: Arc::new(Semaphore::new(limits.connections)),
-        strangers: Arc::new(Semaphore::new(limits.strangers)),
-    };
+    let places = Places { user, own: Arc::new(Semaphore::new(limits.connections)) };
+    let mut strangers = Strangers::default();
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -82,7 +80,11 @@ pub async fn serve(
         tokio::select! {
             () = &mut shutdown => break,
             Some(arrived) = arrival(&listener, &places) => {
-                connections.spawn(converse(arrived, pages.clone(), limits.head, closed.clone()));
+                let stranger = arrived.stranger;
+                let talk = connections.spawn(converse(arrived, pages.clone(), limits.head, closed.clone()));
+                if let Some(uid) = stranger {
+                    strangers.admit(uid, talk, limits.strangers);
+                }
             }
             Some(_) = connections.join_next() => {}
             else => break,
@@ -99,18 +101,39 @@ pub async fn serve(
 struct Places {
     user: u32,
     own: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
 }
 
-/// A connection with its place.
+/// A connection, with its place.
 struct Arrived {
     stream: TcpStream,
     owner: Owner,
-    place: OwnedSemaphorePermit,
+    /// Whose it is, where it is another user's.
+    stranger: Option<u32>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
-/// The next connection from this machine, once there is a place for it; none when places are closed. A
-/// stranger's never waits for one, so that nobody waits behind strangers.
+/// The connections of other users' processes, oldest first, each with whose it is.
+#[derive(Default)]
+struct Strangers(Vec<(u32, AbortHandle)>);
+
+impl Strangers {
+    /// Takes one in. Of too many the oldest of whoever has the most ends: however many of one user's idle,
+    /// they keep no other out.
+    fn admit(&mut self, uid: u32, talk: AbortHandle, most: usize) {
+        self.0.retain(|(_, talk)| !talk.is_finished());
+        self.0.push((uid, talk));
+        if self.0.len() > most {
+            let has = |uid: u32| self.0.iter().filter(|(whose, _)| *whose == uid).count();
+            let oldest = self.0.iter().enumerate().rev().max_by_key(|(_, (uid, _))| has(*uid));
+            if let Some(at) = oldest.map(|(at, _)| at) {
+                self.0.remove(at).1.abort();
+            }
+        }
+    }
+}
+
+/// The next connection from this machine, once there is a place for one; none when places are closed. Another
+/// user's takes none of those, so that nobody waits behind strangers.
 async fn arrival(listener: &TcpListener, places: &Places) -> Option<Arrived> {
     let own = Arc::clone(&places.own).acquire_owned().await.ok()?;
     loop {
@@ -118,12 +141,10 @@ async fn arrival(listener: &TcpListener, places: &Places) -> Option<Arrived> {
             Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => match Owner::of(&stream) {
                 Owner::Gone => {}
                 owner @ Owner::User(uid) if uid != places.user => {
-                    if let Ok(place) = Arc::clone(&places.strangers).try_acquire_owned() {
-                        return Some(Arrived { stream, owner, place });
-                    }
+                    return Some(Arrived { stream, owner, stranger: Some(uid), place: None });
                 }
                 owner @ (Owner::User(_) | Owner::Untold) => {
-                    return Some(Arrived { stream, owner, place: own });
+                    return Some(Arrived { stream, owner, stranger: None, place: Some(own) });
                 }
             },
             Ok(_) => {}
@@ -137,7 +158,7 @@ async fn arrival(listener: &TcpListener, places: &Places) -> Option<Arrived> {
 }
 
 async fn converse(arrived: Arrived, pages: Router, head: Duration, mut closed: watch::Receiver<bool>) {
-    let Arrived { stream, owner, place: _place } = arrived;
+    let Arrived { stream, owner, place: _place, .. } = arrived;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the kiosk's connection keeps Nagle's algorithm");
     }

@@ -44,7 +44,7 @@ pub use apply::Applied;
 pub use check::{Check, Slice};
 pub use copies::{Differing, Finding, FoundBy};
 pub use page::{Over, Page, PageError};
-pub use read::{RecordThread, RecordThreads, by_room_then_name};
+pub use read::{RecordThread, RecordThreads, by_room_then_name, first_and_last};
 pub use stepped::Untold;
 
 use crate::sqlite::{self, Connected, FileKey, OpenError};

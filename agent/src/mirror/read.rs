@@ -1,7 +1,7 @@
 //! Typed reads of the mirror.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::amend;
 use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId};
@@ -22,8 +22,10 @@ use super::{Mirror, MirrorError, revoked, schema};
 pub struct RecordThread {
     /// The record as it was first charted.
     pub root: RecordDocument,
-    /// Its corrections, and theirs, oldest first.
+    /// Its corrections, and theirs, oldest first; of many the first and the last.
     pub amendments: Vec<RecordDocument>,
+    /// The corrections that were left out, each with what it corrects.
+    pub left_out: Vec<(RecordId, RecordId)>,
     /// What counts now: the record itself, or the corrections that nobody has corrected. Several were
     /// made side by side, and all are to be shown.
     pub leaves: Vec<RecordId>,
@@ -197,7 +199,9 @@ impl Mirror {
         self.reading(|reader| all(reader, Collection::Records, NEWEST_FIRST, newest(patient, limit)))
     }
 
-    /// A resident's latest records, each with all its corrections; at most `limit` of either kind.
+    /// A resident's latest records with their corrections; at most `limit` that stand by themselves of either
+    /// kind. Of the corrections of a record that were corrected themselves, and of those that were not, at most
+    /// `versions` are read.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
@@ -205,13 +209,13 @@ impl Mirror {
         &self,
         permit: &Permit<ReadPatients>,
         patient: PatientId,
-        limit: usize,
+        (limit, versions): (usize, usize),
     ) -> Result<RecordThreads, MirrorError> {
         self.permitted(permit)?;
         self.reading(|reader| {
             // One state for both readings.
             let reader = reader.unchecked_transaction()?;
-            put_together(&reader, patient, limit)
+            put_together(&reader, patient, (limit, versions))
         })
     }
 
@@ -279,7 +283,11 @@ fn newest(patient: PatientId, limit: usize) -> ([u8; 16], i64, i64) {
     (*patient.as_bytes(), schema::number(Collection::Records), limit)
 }
 
-fn put_together(reader: &Connection, patient: PatientId, limit: usize) -> Result<RecordThreads, MirrorError> {
+fn put_together(
+    reader: &Connection,
+    patient: PatientId,
+    (limit, versions): (usize, usize),
+) -> Result<RecordThreads, MirrorError> {
     const RECORDS: Collection = Collection::Records;
     let links: Vec<Link> = all(reader, RECORDS, NEWEST_FIRST, newest(patient, usize::MAX))?;
     let places: BTreeMap<RecordId, usize> = links.iter().map(|link| link.id).zip(0..).collect();
@@ -299,16 +307,25 @@ fn put_together(reader: &Connection, patient: PatientId, limit: usize) -> Result
     let mut put = RecordThreads::default();
     for thread in threads {
         let Some(root) = document(&thread.root)? else { continue };
-        let mut amendments = Vec::new();
+        let mut corrections = Vec::new();
         let mut open = vec![thread.root];
         while let Some(next) = open.pop() {
-            for child in children.get(&next).into_iter().flatten() {
-                open.push(*child);
-                amendments.extend(document(child)?);
-            }
+            let of_it = children.get(&next).into_iter().flatten();
+            corrections.extend(of_it.clone().map(|id| (*id, next)));
+            open.extend(of_it);
         }
-        amendments.sort_by_key(|amendment: &RecordDocument| Reverse(newest_first(&amendment.id)));
-        put.threads.push(RecordThread { root, amendments, leaves: thread.leaves });
+        corrections.sort_by_key(|(id, _)| Reverse(newest_first(id)));
+        let (earlier, counts): (Vec<RecordId>, Vec<RecordId>) =
+            corrections.iter().map(|(id, _)| *id).partition(|id| children.contains_key(id));
+        let read: BTreeSet<RecordId> =
+            [earlier, counts].into_iter().flat_map(|ids| first_and_last(ids, versions)).collect();
+        let (read, left_out): (Vec<_>, Vec<_>) =
+            corrections.into_iter().partition(|(id, _)| read.contains(id));
+        let mut amendments = Vec::new();
+        for (id, _) in read {
+            amendments.extend(document(&id)?);
+        }
+        put.threads.push(RecordThread { root, amendments, left_out, leaves: thread.leaves });
     }
     let mut held = found.held;
     held.sort_by_key(newest_first);
@@ -316,6 +333,15 @@ fn put_together(reader: &Connection, patient: PatientId, limit: usize) -> Result
         put.held.extend(document(id)?);
     }
     Ok(put)
+}
+
+/// Of more than `most` the first and the last.
+#[must_use]
+pub fn first_and_last<T>(mut all: Vec<T>, most: usize) -> Vec<T> {
+    let over = all.len().saturating_sub(most);
+    let first = (most / 2).min(all.len());
+    all.drain(first..first + over);
+    all
 }
 
 fn by_id<T: DeserializeOwned>(

@@ -142,9 +142,12 @@ pub(super) const REMOVE: &str =
 pub(super) const SWEEP: &str = "DELETE FROM documents WHERE collection = ? AND pass <> ?";
 
 /// Records that have left the server's feed: no tombstone names them. The number is theirs, written out for
-/// the sake of their index; without being told SQLite would walk all of them.
+/// the sake of their index; without being told SQLite would walk all of them. The version before one that was
+/// stepped over stays for as long as that one is in the feed.
 pub(super) const DROP_ARCHIVED: &str = "
     DELETE FROM documents INDEXED BY documents_records WHERE collection = 6 AND seq <= ?
+        AND (element IS NOT NULL OR NOT EXISTS (
+            SELECT 1 FROM stepped_over WHERE collection = 'records' AND id = documents.id))
     RETURNING pass, element";
 
 /// A collection's number in the file. Numbers are never used again for another collection.

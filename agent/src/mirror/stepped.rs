@@ -11,7 +11,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::{StepReason, SteppedOver};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::pass_and_element;
+use super::apply::{cursor, pass_and_element};
 use super::copies::{self, Copy};
 use super::page::Over;
 use super::{Mirror, MirrorError, Page, schema, signed, unsigned};
@@ -252,7 +252,8 @@ pub(super) fn forget_strangers(connection: &Connection) -> Result<(), MirrorErro
 /// collections are sent again. One that it knows now is fetched anyway.
 pub(super) fn renew(connection: &Connection) -> Result<(), MirrorError> {
     let sql = "UPDATE state SET agent = ?1 WHERE agent IS NOT ?1";
-    if connection.execute(sql, [AGENT])? == 0 {
+    // Without a cursor everything is sent anyway, and nobody says that it was sent again.
+    if connection.execute(sql, [AGENT])? == 0 || cursor(connection)?.is_none() {
         return Ok(());
     }
     let over: BTreeMap<String, bool> =

@@ -183,7 +183,7 @@ pub(super) async fn read_stream(
 /// of it. With `refetch` everything is pulled again.
 pub(super) fn standing(ward: &Ward, refetch: bool, encrypted: bool) -> anyhow::Result<Standing> {
     if refetch {
-        ward.mirror().refetch()?;
+        ward.refetch()?;
     }
     let position = ward.outbox().position()?;
     Ok(Standing {

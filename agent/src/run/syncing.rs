@@ -432,7 +432,7 @@ impl Uplink {
     fn refetch_refused(&mut self) {
         let (ward, reports) = (Arc::clone(&self.ward), self.reports.clone());
         self.tasks.spawn(async move {
-            match spawn_blocking(move || ward.mirror().refetch()).await {
+            match spawn_blocking(move || ward.refetch()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "the mirror cannot be pulled afresh"),
                 Err(error) => tracing::error!(%error, "forgetting the mirror's cursor broke"),

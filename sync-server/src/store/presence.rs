@@ -18,7 +18,7 @@ use rusqlite::params;
 
 use super::column::{count, json, word};
 use super::engine::{Engine, Reach, Tx};
-use super::organization::is_refused_as_exposed;
+use super::organization::{is_refused_as_exposed, withhold_expired_pins};
 use super::publish::head;
 use super::{Ambient, Device, StoreError, View, archive, budget, horizon};
 use crate::scope::FacilityScope;
@@ -270,6 +270,9 @@ impl Presence {
                         break;
                     }
                 }
+            }
+            if let Err(error) = engine.write_blocking(Reach::Facility(*scope), withhold_expired_pins) {
+                tracing::warn!(%error, "PINs that were exposed for too long are still sent; tomorrow again");
             }
             self.archive(engine, *scope, keeping);
         }

@@ -99,6 +99,28 @@ fn her_own_new_pin_does_not_close_the_pad_that_makes_it() {
     check(&kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome }), "open1 +new_pin");
 }
 
+/// The office sets one while hers is being hashed: what she chooses answers nothing any more, so the pad does
+/// not ask for it over and over.
+#[test]
+fn the_office_is_faster_than_she_is() {
+    let set = Member { pin: Some(PinMark::of("the office's")), ..ada() };
+    let again = Member { pin_exposed: Some(Timestamp::from_millis(NINE + 1)), ..set.clone() };
+    for (office, typed) in [(&set, 0), (&set, 1), (&again, 0), (&again, 1)] {
+        for outcome in [NewPin::Fit, NewPin::Refused("it could not be kept")] {
+            let mut kiosk = Kiosk::new();
+            kiosk.tap(known(&exposed(NINE)));
+            kiosk.pin(true);
+            (0..typed).for_each(|_| drop(kiosk.choose(NewPin::Fit)));
+            kiosk.on(SessionEvent::PinEntered);
+            let (attempt, user) = kiosk.checking.take().unwrap();
+            check(&kiosk.on(SessionEvent::MemberChanged(office.clone())), "");
+            assert_eq!(kiosk.machine.choosing(attempt), Err(Refused::NoSession), "hers would answer nothing");
+            check(&kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome }), "-pin_replaced");
+            assert_eq!(kiosk.view(), SessionView::Locked { notice: Some(Notice::PinReplaced) });
+        }
+    }
+}
+
 #[test]
 fn after_seven_days_it_opens_nothing() {
     let mut kiosk = Kiosk::new();
@@ -109,6 +131,8 @@ fn after_seven_days_it_opens_nothing() {
     check(&kiosk.pin(true), "-pin_expired");
     assert_eq!(kiosk.view(), SessionView::Locked { notice: Some(Notice::PinExpired) });
     check(&kiosk.tap(known(&ada)), "-pin_expired deny");
+    // The server does not send it any more: still that is why.
+    check(&kiosk.tap(known(&Member { pin: None, ..ada })), "-pin_expired deny");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Worker {
             pulse: Arc::clone(&pulse),
             crew,
             lying: Lying::Unseen,
-            count: 0,
+            count: Count::default(),
         };
         thread::Builder::new().name("badge-reader".to_owned()).spawn(move || watch.run())?;
         Ok((Worker { reader: name, usable: None, hired: Instant::now(), pulse }, lights))
@@ -102,8 +102,40 @@ struct Watch {
     pulse: Arc<Mutex<Pulse>>,
     crew: Crew,
     lying: Lying,
-    /// The reader's count of cards laid down and taken away at the last look.
-    count: u32,
+    count: Count,
+}
+
+/// The reader's count of cards laid down and taken away at the last look.
+///
+/// pcscd changes a reader's state first and its count a moment later. So a state that flipped without an odd
+/// count, or stayed without an even one, is one ahead of its count, and this has what pcscd's will come to.
+#[derive(Default)]
+struct Count {
+    ahead: u32,
+    /// pcscd's was seen again since, and had not risen yet.
+    behind: bool,
+}
+
+impl Count {
+    /// How many cards were laid down and taken away since the last look, where the state flipped, or did not;
+    /// none where it was not looked at before.
+    fn since(&mut self, count: u32, flipped: Option<bool>) -> u32 {
+        let happened = count.wrapping_sub(self.ahead) & COUNT_MASK;
+        self.behind = flipped.is_some() && happened == COUNT_MASK;
+        if self.behind {
+            return 0;
+        }
+        let ahead = u32::from(flipped.is_some_and(|flipped| flipped == happened.is_multiple_of(2)));
+        self.ahead = count.wrapping_add(ahead);
+        happened + ahead
+    }
+
+    /// From which count to wait for a change. Not pcscd's own where that is about to rise: libpcsclite compares
+    /// only counts that are not 0, so a card seen before its count rose from there would hide the card after
+    /// it. But pcscd's own once it was seen to be behind, or the wait would return at once until it rises.
+    fn to_wait_from(&self) -> u32 {
+        self.ahead.wrapping_sub(u32::from(self.behind)) & COUNT_MASK
+    }
 }
 
 impl Watch {
@@ -138,10 +170,9 @@ impl Watch {
         Ok(())
     }
 
-    /// What to wait for a change from. With the count as [`Watch::happened_since`] understood it: libpcsclite compares
-    /// only counts that are not 0, so a card seen before its count rose from there would hide the card after it.
+    /// What to wait for a change from.
     fn counted(&self, known: State) -> State {
-        State::from_bits_retain(known.bits() | pcsc::ffi::DWORD::from((self.count & COUNT_MASK) << 16))
+        State::from_bits_retain(known.bits() | (pcsc::ffi::DWORD::from(self.count.to_wait_from()) << 16))
     }
 
     fn see(&mut self, context: &Context, state: &ReaderState) -> Result<(), Gone> {
@@ -152,11 +183,16 @@ impl Watch {
         if !usable {
             self.taken_away()?;
             // An absent reader has no count.
-            (self.lying, self.count) = (Lying::Unseen, 0);
+            (self.lying, self.count) = (Lying::Unseen, Count::default());
             return Ok(());
         }
         let present = now.contains(State::PRESENT);
-        let happened = self.happened_since(state.event_count(), present);
+        let flipped = match self.lying {
+            Lying::Unseen => None,
+            Lying::Nothing => Some(present),
+            Lying::Card => Some(!present),
+        };
+        let happened = self.count.since(state.event_count(), flipped);
         match (self.lying, present) {
             (Lying::Unseen, true) => {
                 self.lying = Lying::Card;
@@ -179,30 +215,6 @@ impl Watch {
                 if happened > 1 { self.unreadable(Unreadable::PulledAway) } else { Ok(()) }
             }
         }
-    }
-
-    /// How many cards were laid down and taken away since the last look.
-    ///
-    /// pcscd changes a reader's state first and its count a moment later. So a state that flipped without an odd
-    /// count, or stayed without an even one, is one ahead of its count; and when that was a wrong guess, the count
-    /// that comes behind it is taken as it is.
-    fn happened_since(&mut self, count: u32, present: bool) -> u32 {
-        let happened = count.wrapping_sub(self.count) & COUNT_MASK;
-        let flipped = match self.lying {
-            Lying::Unseen => None,
-            Lying::Nothing => Some(present),
-            Lying::Card => Some(!present),
-        };
-        let ahead = match flipped {
-            None => false,
-            Some(_) if happened == COUNT_MASK => {
-                self.count = count;
-                return 0;
-            }
-            Some(flipped) => flipped == happened.is_multiple_of(2),
-        };
-        self.count = count.wrapping_add(u32::from(ahead));
-        happened + u32::from(ahead)
     }
 
     fn read(&mut self, context: &Context, state: &ReaderState) -> Result<(), Gone> {
@@ -237,5 +249,30 @@ impl Watch {
 
     fn beat(&self, pulse: Pulse) {
         *self.pulse.lock().unwrap_or_else(PoisonError::into_inner) = pulse;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What pcscd says of a card that is laid down and pulled away, each time before its count has risen, and
+    /// once more before it has, as it does when the card hung: one card came, and one went.
+    #[test]
+    fn a_count_that_comes_late_counts_once() {
+        for first in [1, 176, COUNT_MASK - 1, COUNT_MASK] {
+            let mut count = Count::default();
+            count.since(first, None);
+            let next = |by: u32| first.wrapping_add(by) & COUNT_MASK;
+            assert_eq!(count.since(first, Some(true)), 1, "laid down, and not counted yet");
+            assert_eq!(count.to_wait_from(), next(1));
+            assert_eq!(count.since(first, Some(false)), 0, "still not");
+            assert_eq!(count.to_wait_from(), first, "the wait would not wait");
+            assert_eq!(count.since(next(1), Some(false)), 0, "counted now: nothing more has happened");
+            assert_eq!(count.since(next(2), Some(true)), 1, "taken away");
+            assert_eq!(count.since(next(4), Some(false)), 2, "one came and went between two looks");
+            assert_eq!(count.since(next(5), Some(false)), 2, "another, whose going is not counted yet");
+            assert_eq!(count.since(next(6), Some(false)), 0);
+        }
     }
 }

@@ -25,7 +25,7 @@ use tower::ServiceExt;
 use super::{Doorway, KioskConfig, Owner};
 use crate::desk::view::{
     Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, PinPad, Resident, ResidentPage, Residents,
-    Screen, StatusLine, initials,
+    Screen, Shown, StatusLine, initials,
 };
 
 const HOST: &str = "127.0.0.1:3002";
@@ -227,6 +227,7 @@ fn resident_page() -> ResidentPage {
     let entry = |mark, recorded_at: &str, author: &str| Charted {
         counts: vec![version(mark, recorded_at, author)],
         earlier: Vec::new(),
+        left_out: 0,
     };
     ResidentPage {
         resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },
@@ -242,7 +243,8 @@ fn resident_page() -> ResidentPage {
             entry(Mark::Sent, "2026-04-30T22:40:00Z", "Sam Okafor"),
         ],
         complete: true,
-        next_shown: None,
+        more_entries: None,
+        more_versions: Shown::of(None, None).more_versions(),
         older_before: Some(at("2026-01-31T00:00:00Z")),
     }
 }

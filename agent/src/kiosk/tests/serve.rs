@@ -52,11 +52,24 @@ async fn strangers_get_few_places_and_keep_nobody_out() {
     // To this kiosk everybody here is a stranger.
     let limits = Limits { head: SOON, ..quick() };
     tokio::spawn(serve(listener, hello(), own() + 1, limits, std::future::pending()));
-    let mut first = TcpStream::connect(address).await.unwrap();
-    let mut second = TcpStream::connect(address).await.unwrap();
-    assert_eq!(rest(&mut second).await, "", "hung up on: one stranger holds the strangers' place");
-    first.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await.unwrap();
-    assert!(rest(&mut first).await.ends_with("hello"));
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    let mut next = TcpStream::connect(address).await.unwrap();
+    next.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(rest(&mut next).await.ends_with("hello"), "whoever asks is answered");
+    assert_eq!(rest(&mut idle).await, "", "hung up on: it asked nothing, and held the strangers' place");
+}
+
+/// As browsers and Java do where the machine has IPv6: the kernel shows both ends in its form.
+#[tokio::test]
+async fn who_speaks_ipv4_through_a_socket_of_ipv6_is_found() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mapped = std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+    let stream = TcpStream::connect((mapped, port)).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    assert_eq!(Owner::of(&accepted), Owner::User(own()));
+    drop(stream);
+    assert_eq!(Owner::of(&accepted), Owner::Gone);
 }
 
 #[tokio::test]

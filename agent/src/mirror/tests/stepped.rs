@@ -143,3 +143,27 @@ fn another_agent_has_it_sent_again() {
     assert_eq!(mirror.stepped_over().unwrap(), []);
     feed.assert_equal(&mirror);
 }
+
+/// It was restarted as another version while it was to pull everything anyway: one pull is enough.
+#[test]
+fn another_agent_that_pulls_everything_has_nothing_sent_twice() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut feed = Feed::of(3, 2);
+    feed.spoil(Collection::Patients, 2);
+    feed.catch_up(&mirror);
+    mirror.refetch().unwrap();
+    mirror.writing(|writer| Ok(writer.execute("UPDATE state SET agent = '0.0.1'", [])?)).unwrap();
+    drop(mirror);
+    let mirror = kiosk.open();
+    // What the server has no more is swept at the end of that pull.
+    feed.put(Collection::Patients, 2, &patient(2, "Known now", None));
+    feed.bury(Collection::Patients, 3);
+    feed.raise_epoch();
+    for (page, end) in feed.stream(&mirror.beginning().unwrap(), 3) {
+        mirror.apply(&page, &end).unwrap();
+    }
+    assert_eq!(mirror.beginning().unwrap().refetch, []);
+    feed.assert_equal(&mirror);
+    assert_eq!(mirror.stepped_over().unwrap(), []);
+}

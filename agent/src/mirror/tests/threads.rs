@@ -44,7 +44,7 @@ fn a_record_comes_with_all_its_corrections() {
         put(&mut page, Collection::Records, record.id, seq, record);
     }
     mirror.apply(&page, &end(1, 7, 7)).unwrap();
-    let read = |limit| mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), limit).unwrap();
+    let read = |limit| mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), (limit, 9)).unwrap();
     let threads = read(9);
     let [newest, corrected] = threads.threads.as_slice() else { panic!("{threads:?}") };
     assert_eq!((&newest.root, newest.amendments.len()), (&all[1], 0));
@@ -55,9 +55,30 @@ fn a_record_comes_with_all_its_corrections() {
     assert_eq!(threads.held, [all[5].clone()]);
     assert_eq!(read(1).threads.as_slice(), std::slice::from_ref(newest));
     assert!(matches!(
-        mirror.threads(&permit(NEIGHBOR), PatientId::from_bytes([1; 16]), 9),
+        mirror.threads(&permit(NEIGHBOR), PatientId::from_bytes([1; 16]), (9, 9)),
         Err(MirrorError::OtherFacility)
     ));
+}
+
+#[test]
+fn of_many_corrections_the_first_and_the_last_are_read_and_the_rest_named() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let mut page = Page::default();
+    // 1 was corrected by 2, that by 3 and so on up to 20; 21 to 30 correct 20 side by side.
+    let chain = (2..=20).map(|n| amendment(n, n - 1, n.into()));
+    let beside = (21..=30).map(|n| amendment(n, 20, n.into()));
+    for (seq, record) in (1..).zip([record(1, 1, 1)].into_iter().chain(chain).chain(beside)) {
+        put(&mut page, Collection::Records, record.id, seq, &record);
+    }
+    mirror.apply(&page, &end(1, 30, 30)).unwrap();
+    let read = mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), (9, 4)).unwrap();
+    let [thread] = read.threads.as_slice() else { panic!("{read:?}") };
+    let numbers: Vec<u8> = thread.amendments.iter().map(|it| it.id.as_bytes()[0]).collect();
+    assert_eq!(numbers, [2, 3, 19, 20, 21, 22, 29, 30]);
+    assert_eq!((thread.leaves.len(), thread.left_out.len()), (10, 29 - 8));
+    let tenth = (RecordId::from_bytes([10; 16]), RecordId::from_bytes([9; 16]));
+    assert!(thread.left_out.contains(&tenth), "{thread:?}");
 }
 
 #[test]

@@ -143,6 +143,38 @@ fn what_was_stepped_over_leaves_with_the_window_too() {
     assert!(is_sound(&mirror));
 }
 
+/// The record is in the feed, in a version that this agent cannot take: the one that it has stays readable,
+/// whatever it came by, until the record leaves or is gone.
+#[test]
+fn the_version_before_one_that_was_stepped_over_stays_as_long_as_that_one() {
+    for archived in [true, false] {
+        let kiosk = Kiosk::new();
+        let mirror = kiosk.open();
+        let mut feed = Feed::of(2, 12);
+        feed.catch_up(&mirror);
+        feed.spoil(Collection::Records, 1);
+        feed.catch_up(&mirror);
+        feed.archive(6);
+        feed.catch_up(&mirror);
+        let first = RecordId::from_bytes([1; 16]);
+        let held = || mirror.record(&permit(FACILITY), first).unwrap().is_some();
+        assert!(held(), "it left with the place that its older version had");
+        assert_eq!(mirror.differing().unwrap(), []);
+        assert!(is_sound(&mirror));
+        if archived {
+            feed.archive(12)
+        } else {
+            feed.bury(Collection::Records, 1)
+        }
+        feed.catch_up(&mirror);
+        assert!(!held());
+        assert_eq!(mirror.stepped_over().unwrap(), []);
+        feed.assert_equal(&mirror);
+        assert!(is_sound(&mirror));
+        assert_eq!(mirror.agreement().unwrap().refetches, 0, "nothing was fetched again");
+    }
+}
+
 #[test]
 fn archived_records_are_found_without_walking_all() {
     let kiosk = Kiosk::new();

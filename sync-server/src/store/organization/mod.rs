@@ -22,7 +22,9 @@ pub use changes::Reconsidered;
 pub(super) use devices::{assign, is_refused_as_exposed};
 pub(super) use facilities::organization_columns;
 pub(super) use facilities::organization_row;
-pub(super) use users::{document as user_document, insert_user, name_key, publish_all as publish_users};
+pub(super) use users::{
+    document as user_document, insert_user, name_key, publish_all as publish_users, withhold_expired_pins,
+};
 
 type Result<T> = std::result::Result<T, StoreError>;
 

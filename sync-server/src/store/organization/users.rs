@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, UserId};
+use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
@@ -280,17 +281,37 @@ pub(in crate::store) fn publish_all(tx: &Tx<'_>, ids: &[UserId]) -> Result<()> {
     Ok(())
 }
 
-/// What devices mirror of a user, and those of which facility.
+/// Takes the PINs that a thief has known for too long out of the feed of the facility whose scope this is.
+pub(in crate::store) fn withhold_expired_pins(tx: &Tx<'_>) -> Result<()> {
+    let exposed =
+        "SELECT u.id, d.body FROM users u JOIN documents d ON d.collection = 'users' AND d.id = u.id
+        WHERE u.pin_exposed_at <= ?1 AND u.pin_verifier IS NOT NULL";
+    let since = tx.now().before(pin::EXPOSED_FOR).as_millis();
+    let exposed: Vec<(UserId, Option<String>)> =
+        tx.all(exposed, [since], |row| Ok((id_at(row, 0)?, row.get(1)?)))?;
+    let mut feed = FeedEnd::open(tx)?;
+    for (id, sent) in exposed {
+        let (_, body) = document(tx, id)?;
+        if sent.as_ref() != Some(&body) {
+            feed.put(tx, Collection::Users, id.as_bytes(), None, Some(&body))?;
+        }
+    }
+    feed.close(tx)
+}
+
+/// What devices mirror of a user, and those of which facility. A PIN that a thief has known for too long is not
+/// sent: an agent that does not know what exposed means would go by it for ever.
 pub(in crate::store) fn document(tx: &Tx<'_>, id: UserId) -> Result<(Option<FacilityId>, String)> {
     let user = user(tx, id)?;
     let pin_verifier = tx
         .first("SELECT pin_verifier FROM users WHERE id = ?1", [id.as_bytes()], |row| row.get(0))?
         .flatten();
+    let expired = user.pin_exposed_at.is_some_and(|exposed| pin::is_expired(exposed, tx.now()));
     let document = UserDocument {
         id,
         display_name: user.display_name,
         role: user.role,
-        pin_verifier,
+        pin_verifier: pin_verifier.filter(|_: &String| !expired),
         pin_exposed_at: user.pin_exposed_at,
         session_timeout_minutes: user.session_timeout_minutes,
         is_active: user.is_active,

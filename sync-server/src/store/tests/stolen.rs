@@ -1,6 +1,8 @@
 //! A device is stolen: what it held of its facility is worth nothing from then on, and nobody has to tap a
 //! badge for that.
 
+use std::time::{Duration, Instant};
+
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, UserDocument};
 use carepost_protocol::wire::pull::Line;
@@ -182,6 +184,48 @@ async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
     let found = world.deactivate(&tenant, &late, Deactivation::Lost).await.unwrap();
     assert_eq!(found.pins, 1, "the other's is exposed already, since then");
     assert_eq!(exposed(moved).await, now);
+}
+
+/// An agent from before there was such a thing goes by the verifier alone: after seven days it has none.
+#[tokio::test]
+async fn a_pin_that_was_exposed_for_seven_days_is_sent_to_no_device() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, stolen) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    world.set_pin(&tenant, tenant.nurse, "b2xk").await;
+    world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
+    let exposed = world.now();
+    let head =
+        async || world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end.head;
+    let daily = async || {
+        let reach = Reach::Facility(tenant.facility);
+        world.store.write(reach, organization::withhold_expired_pins).await.unwrap();
+        let user = nurse(&world, &tenant).await;
+        assert_eq!(user.pin_exposed_at, Some(exposed));
+        user.pin_verifier
+    };
+    let before = head().await;
+    world.pass(7 * 24 * 3_600 - 1);
+    assert_eq!(
+        (daily().await, head().await),
+        (Some(verifier("b2xk")), before),
+        "she may still choose another"
+    );
+    world.pass(1);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while nurse(&world, &tenant).await.pin_verifier.is_some() {
+        world.store.facility(&tenant.facility).mirror_began(&hall.identity);
+        assert!(Instant::now() < deadline, "it is still sent");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((daily().await, head().await), (None, before + 1), "once");
+    // It is known here: nobody sets it again. What she chose in time, on a kiosk that was cut off, stands.
+    let registry = world.store.organization(&tenant.organization);
+    assert_eq!(registry.exposed_pin(tenant.nurse).await.unwrap(), Some(verifier("b2xk")));
+    let change = hall.choice(&tenant, exposed, "bmV3", world.now().plus_millis(-60_000));
+    world.push(&mut hall, &[change]).await.unwrap();
+    let user = nurse(&world, &tenant).await;
+    assert_eq!((user.pin_verifier, user.pin_exposed_at), (Some(verifier("bmV3")), None));
 }
 
 #[tokio::test]

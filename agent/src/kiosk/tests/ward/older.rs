@@ -148,6 +148,31 @@ async fn an_older_entry_can_be_corrected_from_the_page_that_shows_it() {
     assert!(corrected.contains("72 bpm") && earlier.contains("91 bpm"), "{}", page.body);
 }
 
+/// It was there for the eyes of that session, and as this device might see it then.
+#[tokio::test]
+async fn what_the_server_showed_goes_with_the_session_the_lock_and_the_copy() {
+    type Leaving = (&'static str, fn(&Device));
+    let leaves: [Leaving; 4] = [
+        ("the lock", |device| device.desk.lock()),
+        ("the own badge", |device| device.tap(ANNA)),
+        ("another's session", |device| drop(device.sign_in(BEN))),
+        ("a copy that begins anew", |device| device.ward.refetch().unwrap()),
+    ];
+    let path = format!("/residents/{}/correct/{}", patient(4), RecordId::from_bytes([40; 16]));
+    for (what, leave) in leaves {
+        let device = Device::new();
+        device.sign_in(ANNA);
+        let found = OlderRecords { records: vec![record(40, 4, 91, None)], next: None };
+        device.older(&older(), Ok(found)).await;
+        assert_eq!(open(&device.pages, &path).await.status, StatusCode::OK);
+        leave(&device);
+        if !matches!(device.desk.screen(), Screen::Open(_)) {
+            device.sign_in(ANNA);
+        }
+        assert_eq!(open(&device.pages, &path).await.status, StatusCode::NOT_FOUND, "it outlasts {what}");
+    }
+}
+
 #[tokio::test]
 async fn what_the_server_does_not_say_is_said_in_words() {
     let device = Device::new();

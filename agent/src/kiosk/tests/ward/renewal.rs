@@ -1,0 +1,47 @@
+//! A PIN that a thief may know is replaced at the screen, while the office replaces it too.
+
+use super::*;
+
+const HERS: &str = "730194";
+
+impl Device {
+    /// The mirror hears of a PIN of Anna's, and whoever is at the screen does not yet.
+    fn hears(&self, seq: u64, pin: &str, exposed_at: Timestamp) {
+        let hasher = Argon2::from(Params::new(8, 1, 1, None).unwrap());
+        let hash: PasswordHash = hasher.hash_password_with_salt(pin.as_bytes(), &[7; 16]).unwrap();
+        let id = UserId::from_bytes([ANNA; 16]);
+        let known = self.ward.mirror().user(id).unwrap().unwrap();
+        let user =
+            UserDocument { pin_verifier: Some(hash.to_string()), pin_exposed_at: Some(exposed_at), ..known };
+        let mut page = Page::default();
+        put(&mut page, Collection::Users, id, &user);
+        let end = PageEnd::new(Cursor { epoch: 1, seq }, seq, Timestamp::EPOCH);
+        self.ward.mirror().apply(&page, &end).unwrap();
+    }
+
+    fn types(&self, pin: &str) -> PinPad {
+        let Screen::PinPad(pad) = self.desk.screen() else { panic!("{:?}", self.desk.screen()) };
+        self.desk.enter_pin(pad.attempt, pin.into());
+        let Screen::PinPad(pad) = self.desk.screen() else { panic!("{:?}", self.desk.screen()) };
+        pad
+    }
+}
+
+/// The office set one, and that was exposed too: hers answers the first theft, not the second.
+#[test]
+fn what_she_chooses_answers_only_the_exposure_that_she_was_asked_for() {
+    let device = Device::new();
+    let now = device.desk.clock().now();
+    device.hears(101, PIN, now);
+    device.tap(ANNA);
+    assert_eq!(device.types(PIN).asked, Asked::New);
+    assert_eq!(device.types(HERS).asked, Asked::Repeat);
+    device.hears(102, "551203", now.plus_millis(1));
+    let pad = device.types(HERS);
+    assert_eq!(pad.asked, Asked::New);
+    assert_eq!(device.entries(), [], "the office's PIN stands");
+    device.ward.members_changed();
+    let Screen::Locked(locked) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
+    let notice = locked.notice.unwrap();
+    assert!(notice.contains("Tap again and use the new one"), "{notice}");
+}
