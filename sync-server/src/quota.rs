@@ -42,10 +42,19 @@ pub enum Kind {
     Push,
     /// Streams: `live`, and a `pull` beside it.
     Stream,
+    /// Heartbeats: each may be answered with what was revoked, which is looked for among all staff.
+    Heartbeat,
 }
 
-/// How many a device has at once of each kind.
-const AT_ONCE: usize = 2;
+impl Kind {
+    /// How many a device has at once.
+    const fn at_once(self) -> usize {
+        match self {
+            Self::Push | Self::Stream => 2,
+            Self::Heartbeat => 1,
+        }
+    }
+}
 
 /// What is under way on a server, and what devices sent of late.
 #[derive(Debug, Default)]
@@ -70,6 +79,7 @@ enum Holder {
 struct Usage {
     pushes: usize,
     streams: usize,
+    heartbeats: usize,
     /// What it sent, less what an hour's allowance has covered since: changes, times the milliseconds of an
     /// hour, so that what a millisecond covers is a whole number.
     sent: u64,
@@ -97,13 +107,14 @@ impl Usage {
         match kind {
             Kind::Push => &mut self.pushes,
             Kind::Stream => &mut self.streams,
+            Kind::Heartbeat => &mut self.heartbeats,
         }
     }
 }
 
 impl Quotas {
-    /// A device's turn at a push or a stream. Where both are taken it waits a moment: what it does now may
-    /// be what ends one of them.
+    /// A device's turn at something. Where all are taken it waits a moment: what it does now may be what ends
+    /// one of them.
     ///
     /// # Errors
     /// `over-quota`.
@@ -113,6 +124,9 @@ impl Quotas {
             let words = match kind {
                 Kind::Push => "This device has two pushes under way: send the next when one is answered.",
                 Kind::Stream => "This device has two streams open: close one of them first.",
+                Kind::Heartbeat => {
+                    "This device has a heartbeat under way: send the next when it is answered."
+                }
             };
             Refusal::new(ProblemKind::OverQuota, words).retry_after(COME_AGAIN)
         })
@@ -120,9 +134,10 @@ impl Quotas {
 
     fn try_turn(self: &Arc<Self>, device: DeviceId, kind: Kind) -> Option<Turn> {
         let mut devices = self.devices();
-        let nothing = || Usage { pushes: 0, streams: 0, sent: 0, at: Instant::now(), unusual: None };
+        let nothing =
+            || Usage { pushes: 0, streams: 0, heartbeats: 0, sent: 0, at: Instant::now(), unusual: None };
         let taken = devices.entry(device).or_insert_with(nothing).of(kind);
-        if *taken >= AT_ONCE {
+        if *taken >= kind.at_once() {
             return None;
         }
         *taken += 1;
@@ -204,7 +219,7 @@ impl Quotas {
     }
 }
 
-/// A push or a stream of a device, until it is dropped.
+/// Something that a device has under way, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     quotas: Arc<Quotas>,
@@ -218,7 +233,7 @@ impl Drop for Turn {
         if let Some(usage) = devices.get_mut(&self.device) {
             *usage.of(self.kind) -= 1;
             // What it sent is remembered until its allowance has covered it, and it comes again.
-            if usage.pushes + usage.streams == 0 && usage.sent == 0 {
+            if usage.pushes + usage.streams + usage.heartbeats == 0 && usage.sent == 0 {
                 devices.remove(&self.device);
             }
         }

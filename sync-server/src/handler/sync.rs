@@ -104,7 +104,7 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
 /// Says that the device lives and how it is (S1-50).
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/heartbeat", operation_id = "heartbeat", tag = "sync",
     params(("device_id" = DeviceId, Path)), request_body = Heartbeat,
-    responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn heartbeat(
     State(app): State<App>,
     Id(id): Id<DeviceId>,
@@ -116,6 +116,7 @@ pub async fn heartbeat(
     }
     check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
     check_addresses(&mut beat.mac_addresses)?;
+    let _turn = app.quotas.turn(id, Kind::Heartbeat).await?;
     device.speaks_for(&app, Some(beat.incarnation)).await?;
     device.facility.heartbeat(&device.identity, &beat);
     let is_encrypted = beat.encryption.as_ref().is_some_and(Encryption::is_complete);

@@ -13,6 +13,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
 use super::*;
 use crate::listener::ConnectedAt;
+use crate::quota::Kind;
 use crate::store::{FacilityPatch, NewDevice, PresentedKey};
 use crate::tls::PeerKey;
 
@@ -87,15 +88,19 @@ impl Kiosk {
 
     /// A heartbeat that says this too.
     async fn heartbeat_with(&self, process: Process, more: Value) -> Value {
+        let (status, answer) = self.beat(process, more).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer["state"].clone()
+    }
+
+    async fn beat(&self, process: Process, more: Value) -> (StatusCode, Value) {
         let mut beat = json!({"agent_version": "0.1.0", "uptime": 1, "device_time": clock::now(),
             "clock_quality": "synced", "mac_addresses": [], "encrypted": true, "reader": "READY",
             "incarnation": IncarnationId::new(Timestamp::EPOCH, [1; 10]),
             "queue": {"care": 0, "audit": 0, "wedged": 0}});
         beat.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let path = format!("/api/v1/devices/{}/heartbeat", self.device);
-        let (status, answer) = self.ask(Some(process), Method::POST, &path, &beat).await;
-        assert_eq!(status, StatusCode::OK, "{answer}");
-        answer["state"].clone()
+        self.ask(Some(process), Method::POST, &path, &beat).await
     }
 
     /// An empty batch: the device asks where the server is.
@@ -245,4 +250,19 @@ async fn older_records_are_not_sent_to_a_device_that_is_not_encrypted_where_that
     let exposed = json!({"encryption": {"exposed": [{"what": "PLAIN_SWAP", "where": "/dev/sda3"}]}});
     kiosk.heartbeat_with(process, exposed).await;
     assert_eq!(older().await, refused);
+}
+
+#[tokio::test]
+async fn a_device_has_one_heartbeat_at_a_time() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let under_way = server.app.quotas.turn(kiosk.device, Kind::Heartbeat).await.unwrap();
+    let (status, answer) = kiosk.beat(Process(1, 0), json!({})).await;
+    assert_eq!((status.as_u16(), &answer["type"]), (429, &json!("/problems/over-quota")), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("when it is answered"), "{answer}");
+    drop(under_way);
+    assert_eq!(kiosk.heartbeat(Process(1, 0)).await, json!("ACTIVE"));
+    // What it has under way besides is not in its way.
+    let _pushes = server.app.quotas.turn(kiosk.device, Kind::Push).await.unwrap();
+    assert_eq!(kiosk.heartbeat(Process(1, 0)).await, json!("ACTIVE"));
 }
