@@ -7,6 +7,7 @@ use carepost_protocol::wire::heartbeat::{
 };
 use rusqlite::params;
 
+use super::book::Book;
 use super::*;
 use crate::feed::Wake;
 
@@ -353,6 +354,39 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
         told.iter().filter_map(|event| event.event.details.get("followed").and_then(Value::as_u64)).collect();
     assert!(followed.len() > 5, "{followed:?}");
     assert_eq!(followed.iter().sum::<u64>(), 400);
+}
+
+/// A portion ends with a number. Two lives of a device may have given it to different entries.
+#[tokio::test]
+async fn what_two_lives_gave_one_number_follows_in_one_portion() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let facility = Some(tenant.facility.facility());
+    let registry = world.store.organization(&tenant.organization);
+    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Family, facility)).await;
+    let carl = carl.unwrap().id;
+    let now = world.now();
+    let bea = PatientId::from(kiosk.made(1, now));
+    let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let entry = Change { patient: Some(bea), ..kiosk.vitals(&tenant, 72, now) };
+    let mut first = Book::new(&kiosk, Lane::Care);
+    first.write(&Change { actor: carl, ..admission });
+    // Of those that wait, the first portion ends with number 251.
+    for _ in 0..250 {
+        first.write(&entry);
+    }
+    first.push(&world, &kiosk, 1..=251).await.unwrap();
+    let mut second = first.forked(20, 250, 0);
+    second.write(&entry);
+    second.push(&world, &kiosk, 251..=251).await.unwrap();
+    let promoted = move |tx: &Tx<'_>| {
+        let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
+        tx.execute(sql, [carl.as_bytes()])
+    };
+    world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
+    let retried = registry.noting(event(&world)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
+    assert_eq!(retried.unwrap().followed, 251);
 }
 
 /// A refused change is settled once: the walk ends at one that is settled.
