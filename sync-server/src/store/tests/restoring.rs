@@ -233,6 +233,26 @@ async fn what_was_charted_by_who_came_since_is_taken_all_the_same() {
     assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)], "she gave care then");
 }
 
+/// As a backup from before tokens ran out comes out of its migration: each of its tokens runs out three days
+/// after that.
+#[tokio::test]
+async fn a_restore_gives_no_token_more_than_the_three_days_that_it_had() {
+    let mut scene = scene().await;
+    let lent = |tx: &Tx<'_>| {
+        let later = tx.now().plus_millis(30 * 24 * 3_600_000).as_millis();
+        tx.execute("UPDATE devices SET token_expires_at = ?1 WHERE token_sha256 IS NOT NULL", [later])
+    };
+    scene.world.store.write(Reach::Facility(scene.tenant.facility), lent).await.unwrap();
+    backup(&scene.world.file("server.db"), &key(), &scene.world.ambient, &scene.world.file("copy.db"))
+        .unwrap();
+    // The scene has taken an hour.
+    scene.world.pass(71 * 3_600);
+    scene.put_back(|_| {});
+    let stranger = PresentedKey { sha256: [1; 32], point: vec![4; 65] };
+    let late = scene.world.store.system().enroll(stranger, enroll_request(3), Some([3; 32])).await;
+    assert!(late.is_err_and(|refused| refused.to_string().contains("run out")));
+}
+
 #[tokio::test]
 async fn without_the_replaced_database_devices_are_quarantined_and_the_rest_is_listed() {
     type Lose = fn(&std::path::Path);
