@@ -143,6 +143,9 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff) {
         goes_by(&world, reach, index, sql).await;
     }
+    for sql in [review::LISTED, review::CLOSED] {
+        goes_by(&world, reach, "documents_of_reviews", sql).await;
+    }
     for sql in [sign_in::BEYOND, sign_in::OLDEST] {
         goes_by(&world, Reach::System, "sign_ins_by_failure", sql).await;
     }
