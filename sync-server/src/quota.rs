@@ -26,8 +26,11 @@ const TENANT: usize = ALL / 4;
 /// The most of them that are one device's: more than the largest push comes to, and a third of what its
 /// organization has.
 const DEVICE: usize = TENANT / 3;
-/// The most of them that are one person's, or of one address where nobody has said who is there.
+/// The most of them that are one person's.
 const PERSON: usize = 2 * MIB;
+/// The most of them that are of one address where nobody has said who is there: thirty sign-ins at their
+/// largest, and hundreds of addresses at it before they have all that is nobody's.
+const STRANGER: usize = 128 * 1024;
 /// How long who asks for more waits for others to finish, before being told to come again.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After how long who was told to come again should.
@@ -151,7 +154,7 @@ impl Quotas {
         let (own, tenant) = match of {
             Asker::Device(device, organization) => ((Holder::Device(device), DEVICE), Some(organization)),
             Asker::Person(user, organization) => ((Holder::User(user), PERSON), organization),
-            Asker::Address(address) => ((Holder::Address(address), PERSON), None),
+            Asker::Address(address) => ((Holder::Address(address), STRANGER), None),
         };
         let holders = [own, (Holder::Tenant(tenant), TENANT), (Holder::Everybody, ALL)];
         Share { quotas: Arc::clone(self), holders, taken: 0 }
@@ -375,8 +378,24 @@ mod tests {
         waited.expect("who waits goes on when others are done");
         drop((one, three, waiting));
         assert!(quotas.bodies().is_empty());
-        let mut person = quotas.share(Asker::Address(Ipv4Addr::LOCALHOST.into()));
-        person.take(PERSON).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_few_addresses_do_not_hold_all_that_is_for_those_whom_nobody_knows() {
+        let quotas = Arc::new(Quotas::default());
+        let stranger = |n| quotas.share(Asker::Address(Ipv4Addr::new(192, 0, 2, n).into()));
+        let mut held = Vec::new();
+        for n in 0..30 {
+            let mut share = stranger(n);
+            // As much as it is given, bit by bit.
+            while share.take(16 * 1024).await.is_ok() {}
+            held.push(share);
+        }
+        stranger(30).take(4 * 1024).await.expect("somebody who comes later is heard");
+        let mut same = stranger(0);
+        assert_eq!(same.take(1).await.unwrap_err().kind(), Some(ProblemKind::Unavailable));
+        let mut person = quotas.share(Asker::Person(UserId::new(Timestamp::EPOCH, [1; 10]), None));
+        person.take(PERSON).await.expect("and whoever has signed in");
         assert_eq!(person.take(1).await.unwrap_err().kind(), Some(ProblemKind::TooLarge));
     }
 
