@@ -266,3 +266,36 @@ async fn a_device_has_one_heartbeat_at_a_time() {
     let _pushes = server.app.quotas.turn(kiosk.device, Kind::Push).await.unwrap();
     assert_eq!(kiosk.heartbeat(Process(1, 0)).await, json!("ACTIVE"));
 }
+
+#[tokio::test]
+async fn it_is_written_down_when_what_rests_on_a_device_is_exposed_and_when_it_is_no_longer() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let (safe, exposed) = (
+        json!({"encryption": {}}),
+        json!({"encryption": {"exposed": [{"what": "PLAIN_SWAP", "where": "/dev/sda3"}]}}),
+    );
+    let told = async || {
+        let events = server.events(AuditEventType::Device).await;
+        events.into_iter().filter(|event| event.details.contains_key("exposed")).collect::<Vec<_>>()
+    };
+    for beat in [&safe, &safe, &exposed, &exposed, &safe] {
+        kiosk.heartbeat_with(Process(1, 0), beat.clone()).await;
+    }
+    let events = told().await;
+    let words: Vec<&Value> = events.iter().map(|event| &event.details["what"]).collect();
+    assert_eq!(words, ["device_encrypted", "device_exposed", "device_encrypted"]);
+    assert_eq!(
+        (&events[1].details["exposed"], events[1].device_id),
+        (&json!(["PLAIN_SWAP"]), Some(kiosk.device))
+    );
+    // An agent that does not measure any more counts as exposed.
+    kiosk.heartbeat_with(Process(1, 0), json!({})).await;
+    assert_eq!(told().await[0].details["exposed"], Value::Null);
+    // A device that says now this and now that fills no log.
+    for _ in 0..30 {
+        kiosk.heartbeat_with(Process(1, 0), safe.clone()).await;
+        kiosk.heartbeat_with(Process(1, 0), exposed.clone()).await;
+    }
+    assert_eq!(told().await.len(), 20);
+}
