@@ -75,11 +75,19 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Refusal;
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        must_be_json(request.headers())?;
-        let mut share = app.quotas.share(Asker::of(request.extensions()));
-        let bytes = read(request.into_body(), MAX_JSON, &mut share).await?;
-        parse(&bytes).map(Self)
+        json(request, app, MAX_JSON).await.map(Self)
     }
+}
+
+/// A JSON request of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read`] and [`parse`]; `unsupported-media-type` when it does not say that it is JSON.
+pub async fn json<T: DeserializeOwned>(request: Request, app: &App, limit: usize) -> Result<T, Refusal> {
+    must_be_json(request.headers())?;
+    let mut share = app.quotas.share(Asker::of(request.extensions()));
+    let bytes = read(request.into_body(), limit, &mut share).await?;
+    parse(&bytes)
 }
 
 /// None where nothing was sent.

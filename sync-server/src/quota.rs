@@ -26,8 +26,11 @@ const TENANT: usize = ALL / 4;
 /// The most of them that are one device's: more than the largest push comes to, and a third of what its
 /// organization has.
 const DEVICE: usize = TENANT / 3;
-/// The most of them that are one person's, or of one address where nobody has said who is there.
+/// The most of them that are one person's.
 const PERSON: usize = 2 * MIB;
+/// The most of them that are of one address where nobody has said who is there: thirty sign-ins at their
+/// largest, and hundreds of addresses at it before they have all that is nobody's.
+const STRANGER: usize = 128 * 1024;
 /// How long who asks for more waits for others to finish, before being told to come again.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After how long who was told to come again should.
@@ -42,10 +45,19 @@ pub enum Kind {
     Push,
     /// Streams: `live`, and a `pull` beside it.
     Stream,
+    /// Heartbeats: each may be answered with what was revoked, which is looked for among all staff.
+    Heartbeat,
 }
 
-/// How many a device has at once of each kind.
-const AT_ONCE: usize = 2;
+impl Kind {
+    /// How many a device has at once.
+    const fn at_once(self) -> usize {
+        match self {
+            Self::Push | Self::Stream => 2,
+            Self::Heartbeat => 1,
+        }
+    }
+}
 
 /// What is under way on a server, and what devices sent of late.
 #[derive(Debug, Default)]
@@ -70,6 +82,7 @@ enum Holder {
 struct Usage {
     pushes: usize,
     streams: usize,
+    heartbeats: usize,
     /// What it sent, less what an hour's allowance has covered since: changes, times the milliseconds of an
     /// hour, so that what a millisecond covers is a whole number.
     sent: u64,
@@ -97,13 +110,14 @@ impl Usage {
         match kind {
             Kind::Push => &mut self.pushes,
             Kind::Stream => &mut self.streams,
+            Kind::Heartbeat => &mut self.heartbeats,
         }
     }
 }
 
 impl Quotas {
-    /// A device's turn at a push or a stream. Where both are taken it waits a moment: what it does now may
-    /// be what ends one of them.
+    /// A device's turn at something. Where all are taken it waits a moment: what it does now may be what ends
+    /// one of them.
     ///
     /// # Errors
     /// `over-quota`.
@@ -113,6 +127,9 @@ impl Quotas {
             let words = match kind {
                 Kind::Push => "This device has two pushes under way: send the next when one is answered.",
                 Kind::Stream => "This device has two streams open: close one of them first.",
+                Kind::Heartbeat => {
+                    "This device has a heartbeat under way: send the next when it is answered."
+                }
             };
             Refusal::new(ProblemKind::OverQuota, words).retry_after(COME_AGAIN)
         })
@@ -120,9 +137,10 @@ impl Quotas {
 
     fn try_turn(self: &Arc<Self>, device: DeviceId, kind: Kind) -> Option<Turn> {
         let mut devices = self.devices();
-        let nothing = || Usage { pushes: 0, streams: 0, sent: 0, at: Instant::now(), unusual: None };
+        let nothing =
+            || Usage { pushes: 0, streams: 0, heartbeats: 0, sent: 0, at: Instant::now(), unusual: None };
         let taken = devices.entry(device).or_insert_with(nothing).of(kind);
-        if *taken >= AT_ONCE {
+        if *taken >= kind.at_once() {
             return None;
         }
         *taken += 1;
@@ -136,7 +154,7 @@ impl Quotas {
         let (own, tenant) = match of {
             Asker::Device(device, organization) => ((Holder::Device(device), DEVICE), Some(organization)),
             Asker::Person(user, organization) => ((Holder::User(user), PERSON), organization),
-            Asker::Address(address) => ((Holder::Address(address), PERSON), None),
+            Asker::Address(address) => ((Holder::Address(address), STRANGER), None),
         };
         let holders = [own, (Holder::Tenant(tenant), TENANT), (Holder::Everybody, ALL)];
         Share { quotas: Arc::clone(self), holders, taken: 0 }
@@ -204,7 +222,7 @@ impl Quotas {
     }
 }
 
-/// A push or a stream of a device, until it is dropped.
+/// Something that a device has under way, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     quotas: Arc<Quotas>,
@@ -218,7 +236,7 @@ impl Drop for Turn {
         if let Some(usage) = devices.get_mut(&self.device) {
             *usage.of(self.kind) -= 1;
             // What it sent is remembered until its allowance has covered it, and it comes again.
-            if usage.pushes + usage.streams == 0 && usage.sent == 0 {
+            if usage.pushes + usage.streams + usage.heartbeats == 0 && usage.sent == 0 {
                 devices.remove(&self.device);
             }
         }
@@ -360,8 +378,24 @@ mod tests {
         waited.expect("who waits goes on when others are done");
         drop((one, three, waiting));
         assert!(quotas.bodies().is_empty());
-        let mut person = quotas.share(Asker::Address(Ipv4Addr::LOCALHOST.into()));
-        person.take(PERSON).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_few_addresses_do_not_hold_all_that_is_for_those_whom_nobody_knows() {
+        let quotas = Arc::new(Quotas::default());
+        let stranger = |n| quotas.share(Asker::Address(Ipv4Addr::new(192, 0, 2, n).into()));
+        let mut held = Vec::new();
+        for n in 0..30 {
+            let mut share = stranger(n);
+            // As much as it is given, bit by bit.
+            while share.take(16 * 1024).await.is_ok() {}
+            held.push(share);
+        }
+        stranger(30).take(4 * 1024).await.expect("somebody who comes later is heard");
+        let mut same = stranger(0);
+        assert_eq!(same.take(1).await.unwrap_err().kind(), Some(ProblemKind::Unavailable));
+        let mut person = quotas.share(Asker::Person(UserId::new(Timestamp::EPOCH, [1; 10]), None));
+        person.take(PERSON).await.expect("and whoever has signed in");
         assert_eq!(person.take(1).await.unwrap_err().kind(), Some(ProblemKind::TooLarge));
     }
 

@@ -393,7 +393,7 @@ async fn bodies_under_way_are_counted_before_they_are_held() -> Result<()> {
     for n in 0..16 {
         let connection = person.at([127, 0, 0, 2 + n / 4]).http2(65_535).await?;
         for _ in 0..32 {
-            begun.push(connection.begin(sign_in()?, Bytes::from(vec![b' '; 60_000])).await?);
+            begun.push(connection.begin(sign_in()?, Bytes::from(vec![b' '; 4_000])).await?);
         }
     }
     let (_, most) = most_during(ward.server.root(), || ward.memory_mib()).await?;

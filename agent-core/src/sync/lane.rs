@@ -18,6 +18,8 @@ const MENDS: u32 = 6;
 const SLOW: Duration = Duration::from_secs(10);
 /// One that is quicker, by a larger one.
 const QUICK: Duration = Duration::from_secs(2);
+/// After how many that were taken one may be as large again as the last that was refused.
+const DARES: u32 = 16;
 
 /// In which form the first change is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(super) struct LaneState {
     /// Something was saved after the batch on its way was put together.
     saved_since: bool,
     limit: usize,
+    /// The size of the last batch that was refused, and how many were taken since.
+    refused: Option<(usize, u32)>,
     form: Form,
     /// When the last push began.
     began: Duration,
@@ -60,6 +64,7 @@ impl LaneState {
             in_flight: false,
             saved_since: false,
             limit: MAX_CHANGES,
+            refused: None,
             form: Form::Plain,
             began: Duration::ZERO,
             wait: None,
@@ -126,7 +131,11 @@ impl LaneState {
         } else {
             self.limit
         };
-        *self = Self { waiting, limit, level, ..Self::new(self.lane) };
+        // One change that was to blame is out of the way; what was too large would be so again.
+        let refused = self.refused.filter(|(_, taken)| self.form == Form::Plain && *taken < DARES);
+        let refused = refused.map(|(size, taken)| (size, taken + 1));
+        let limit = refused.map_or(limit, |(size, _)| limit.min((size / 2).max(1)));
+        *self = Self { waiting, limit, refused, level, ..Self::new(self.lane) };
     }
 
     pub(super) const fn empty(&mut self) {
@@ -173,7 +182,10 @@ impl LaneState {
             }
             Trouble::Busy { retry_after } => self.pause(retry_after, at),
             Trouble::NotAllowed | Trouble::Held(_) | Trouble::Local => self.pause(None, at),
-            Trouble::BatchRefused if sent > 1 => self.limit = sent / 2,
+            Trouble::BatchRefused if sent > 1 => {
+                self.limit = sent / 2;
+                self.refused = Some((sent, 0));
+            }
             Trouble::BatchRefused => self.broke_over_one(REFUSALS, well, at, out),
             Trouble::ChainBroken { .. } if self.mends >= MENDS => {
                 self.get_stuck(Stuck::OtherHistory, at, out);

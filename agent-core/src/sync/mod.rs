@@ -7,9 +7,10 @@
 //!   nor push for pull.
 //! - Whatever fails is tried again after a jittered exponential wait of at most five minutes, and at
 //!   once when the network returns. Only a transport error means offline.
-//! - A batch that the server chokes on is halved until it goes. One change that does not go even alone,
-//!   while the server does well otherwise, is sent *opaque*: to be kept unread, so that those behind it,
-//!   which are chained to it, go on. A server that is down makes nothing opaque.
+//! - A batch that the server chokes on is halved until it goes, and one as large is not tried again at once.
+//!   One change that does not go even alone, while the server does well otherwise, is sent *opaque*: to be
+//!   kept unread, so that those behind it, which are chained to it, go on. A server that is down makes
+//!   nothing opaque.
 //! - A batch that takes long is halved too, and one that is quick doubled, so that a slow line is never
 //!   asked for too much at once.
 //! - A server that was rewound gets again what it acknowledged. Where it has another history, the outbox

@@ -280,8 +280,21 @@ fn a_batch_too_large_is_halved_at_once() {
     device.check(Saved(Care), "push-care(1000)");
     device.check(failed(Care, 40, Trouble::BatchRefused), "push-care(20)");
     device.check(failed(Care, 20, Trouble::BatchRefused), "push-care(10)");
-    device.check(pushed(Care, 30), "push-care(20)");
+    device.check(pushed(Care, 30), "push-care(10)");
     device.check(failed(Care, 3, Trouble::BatchRefused), "push-care(1)");
+}
+
+#[test]
+fn a_size_that_was_refused_is_not_tried_again_each_time() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(failed(Care, 1_000, Trouble::BatchRefused), "push-care(500)");
+    for _ in 0..16 {
+        device.check(pushed(Care, 9_000), "push-care(500)");
+    }
+    device.check(pushed(Care, 9_000), "push-care(1000)");
+    device.check(failed(Care, 1_000, Trouble::BatchRefused), "push-care(500)");
+    device.check(pushed(Care, 9_000), "push-care(500)");
 }
 
 #[test]

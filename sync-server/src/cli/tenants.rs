@@ -82,6 +82,11 @@ pub(super) enum Facility {
     Create(CreateFacility),
     /// List facilities with their figures.
     List,
+    /// Show all of a facility; how much its devices hold, and what to do when that is near to the most.
+    Show {
+        /// The facility, by name or id.
+        facility: String,
+    },
     /// Report how many residents a facility has.
     Census {
         /// The facility, by name or id.
@@ -143,6 +148,10 @@ pub(super) struct CreateFacility {
 pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
     let thing = match facility {
         Facility::List => client.get("/api/v1/facilities").await?,
+        Facility::Show { facility } => {
+            let id = facility_id(client, &facility).await?;
+            return Ok(Said::Thing(client.get(&format!("/api/v1/facilities/{id}")).await?, &[]));
+        }
         Facility::Create(new) => {
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
                 "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode});

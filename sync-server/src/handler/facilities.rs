@@ -1,5 +1,6 @@
 //! Facilities (S1-41 to S1-45).
 
+use axum::extract::State;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode, available_beds, occupancy_rate};
 use carepost_protocol::id::{FacilityId, OrganizationId};
@@ -9,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{List, present};
+use crate::app::App;
 use crate::body::{Faults, Id, Json};
 use crate::config::RECORD_DAYS;
 use crate::error::Answer;
 use crate::guard::Person;
-use crate::store::{Facility, FacilityPatch, NewFacility};
+use crate::store::{Facility, FacilityPatch, NewFacility, warning};
 
 /// The most beds and residents that are believed.
 const MOST_BEDS: u32 = 100_000;
@@ -116,15 +118,25 @@ pub struct FacilityView {
     require_encryption: bool,
     /// For how many days records stay on its devices; null is as the server says.
     record_days: Option<u32>,
+    /// How many documents a device that is sent everything has to hold, as of now.
+    documents: u64,
+    /// How many a device may have to hold: beyond that it is refused.
+    max_documents: u64,
+    /// What to do when it comes near to that.
+    warning: Option<String>,
     /// When it was created.
     created_at: Timestamp,
     /// When it was last changed.
     updated_at: Timestamp,
 }
 
-impl From<Facility> for FacilityView {
-    fn from(it: Facility) -> Self {
+impl FacilityView {
+    fn of(app: &App, it: Facility) -> Self {
+        let max_documents = app.config.sync.max_documents;
         Self {
+            documents: it.documents,
+            max_documents,
+            warning: warning(it.documents, max_documents),
             occupancy_rate: occupancy_rate(it.licensed_beds, it.current_census),
             available_beds: available_beds(it.licensed_beds, it.current_census),
             id: it.id,
@@ -145,13 +157,18 @@ impl From<Facility> for FacilityView {
 
 /// The facilities the asker sees, by name.
 #[utoipa::path(get, path = "/api/v1/facilities", operation_id = "list_facilities", tag = "facilities", security(("session" = [])), responses((status = 200, body = List<FacilityView>)))]
-pub async fn list_facilities(person: Person) -> Answer<axum::Json<List<FacilityView>>> {
-    Ok(axum::Json(List::of(person.registry()?.facilities().await?, FacilityView::from)))
+pub async fn list_facilities(
+    State(app): State<App>,
+    person: Person,
+) -> Answer<axum::Json<List<FacilityView>>> {
+    let found = person.registry()?.facilities().await?;
+    Ok(axum::Json(List::of(found, |facility| FacilityView::of(&app, facility))))
 }
 
 /// Adds a facility.
 #[utoipa::path(post, path = "/api/v1/facilities", operation_id = "create_facility", tag = "facilities", security(("session" = [])), request_body = CreateFacility, responses((status = 201, body = FacilityView)))]
 pub async fn create_facility(
+    State(app): State<App>,
     person: Person,
     Json(asked): Json<CreateFacility>,
 ) -> Answer<(StatusCode, axum::Json<FacilityView>)> {
@@ -171,18 +188,23 @@ pub async fn create_facility(
         require_encryption: asked.require_encryption,
     };
     let facility = registry.noting(note(&person, AuditAction::Create)).create_facility(new).await?;
-    Ok((StatusCode::CREATED, axum::Json(facility.into())))
+    Ok((StatusCode::CREATED, axum::Json(FacilityView::of(&app, facility))))
 }
 
 /// One facility.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}", operation_id = "show_facility", tag = "facilities", security(("session" = [])), params(("facility_id" = FacilityId, Path)), responses((status = 200, body = FacilityView)))]
-pub async fn show_facility(person: Person, Id(id): Id<FacilityId>) -> Answer<axum::Json<FacilityView>> {
-    Ok(axum::Json(person.registry()?.facility(id).await?.into()))
+pub async fn show_facility(
+    State(app): State<App>,
+    person: Person,
+    Id(id): Id<FacilityId>,
+) -> Answer<axum::Json<FacilityView>> {
+    Ok(axum::Json(FacilityView::of(&app, person.registry()?.facility(id).await?)))
 }
 
 /// Changes a facility.
 #[utoipa::path(put, path = "/api/v1/facilities/{facility_id}", operation_id = "update_facility", tag = "facilities", security(("session" = [])), params(("facility_id" = FacilityId, Path)), request_body = UpdateFacility, responses((status = 200, body = FacilityView)))]
 pub async fn update_facility(
+    State(app): State<App>,
     person: Person,
     Id(id): Id<FacilityId>,
     Json(asked): Json<UpdateFacility>,
@@ -212,12 +234,13 @@ pub async fn update_facility(
         event.details.insert("record_days".to_owned(), days.into());
     }
     let facility = person.registry()?.noting(event).update_facility(id, patch).await?;
-    Ok(axum::Json(facility.into()))
+    Ok(axum::Json(FacilityView::of(&app, facility)))
 }
 
 /// Reports how many residents a facility has.
 #[utoipa::path(put, path = "/api/v1/facilities/{facility_id}/census", operation_id = "update_census", tag = "facilities", security(("session" = [])), params(("facility_id" = FacilityId, Path)), request_body = UpdateCensus, responses((status = 200, body = FacilityView)))]
 pub async fn update_census(
+    State(app): State<App>,
     person: Person,
     Id(id): Id<FacilityId>,
     Json(asked): Json<UpdateCensus>,
@@ -228,7 +251,7 @@ pub async fn update_census(
     let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
     let registry = person.registry()?;
     let facility = registry.noting(note(&person, AuditAction::Update)).update_facility(id, patch).await?;
-    Ok(axum::Json(facility.into()))
+    Ok(axum::Json(FacilityView::of(&app, facility)))
 }
 
 fn figures(faults: &mut Faults, beds: Option<u32>, census: Option<u32>) {

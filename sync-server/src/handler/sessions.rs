@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::audit::{Client, Note};
-use crate::body::{Faults, Json};
+use crate::body::{self, Faults};
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::{Person, token_sha256};
@@ -30,6 +30,9 @@ use crate::tries::Limit;
 /// So many failures make a network suspect: each further one holds up the next from there for a while. It is
 /// not locked: a facility may sit behind it, or a balancer with all of them.
 const SUSPECT: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
+
+/// The most bytes of a sign-in: two names and a password at their longest, written in JSON at its longest.
+const MAX_SIGN_IN: usize = 4 * 1024;
 
 /// Who signs in.
 #[derive(Deserialize, ToSchema)]
@@ -69,19 +72,15 @@ pub struct SignedIn {
 
 /// Signs in: five failures in a row lock the name for half an hour, for the network they came from.
 #[utoipa::path(post, path = "/api/v1/sessions", operation_id = "sign_in", tag = "sessions", request_body = SignIn,
-    responses((status = 201, body = SignedIn), (status = 401, description = "The name or the password is wrong"), (status = 429, description = "Locked after five failures")))]
+    responses((status = 201, body = SignedIn), (status = 401, description = "The name or the password is wrong"), (status = 413, description = "It is larger than any sign-in is"), (status = 429, description = "Locked after five failures")))]
 pub async fn sign_in(
     State(app): State<App>,
     client: Client,
     request: Request,
 ) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
-    let (parts, body) = request.into_parts();
+    let (parts, content) = request.into_parts();
     let said = tenant::said(&app, &parts).await?;
-    let Json(asked) = <Json<SignIn> as axum::extract::FromRequest<App>>::from_request(
-        Request::from_parts(parts, body),
-        &app,
-    )
-    .await?;
+    let asked: SignIn = body::json(Request::from_parts(parts, content), &app, MAX_SIGN_IN).await?;
     let mut faults = Faults::default();
     faults.text("username", &asked.username, 100);
     faults.maybe_text("organization", asked.organization.as_deref(), 100);

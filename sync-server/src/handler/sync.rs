@@ -14,6 +14,7 @@ use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
 use carepost_protocol::workflow::FieldError;
 use http::header::{CONTENT_ENCODING, HeaderValue};
+use serde_json::json;
 
 use crate::app::App;
 use crate::audit::{Client, Note};
@@ -45,6 +46,10 @@ const CHANGES: Limit = Limit { failures: 20, lock: Duration::from_secs(5 * 60) }
 /// Keys that were never seen before, from one network: the devices behind it share them.
 const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
 const NEW_DEVICES: &str = "Too many new devices from this network; those with tokens need not wait";
+/// The most ways of exposure that are written down of a device.
+const MAX_EXPOSURES: usize = 32;
+/// How often it is written down that a device's exposure changed: more often it is the device's whim.
+const EXPOSURES: Limit = Limit { failures: 20, lock: Duration::from_secs(60 * 60) };
 /// The longest host name there is (RFC 1035, section 2.3.4).
 const MAX_HOSTNAME: usize = 253;
 /// The longest name of a version.
@@ -104,9 +109,10 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
 /// Says that the device lives and how it is (S1-50).
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/heartbeat", operation_id = "heartbeat", tag = "sync",
     params(("device_id" = DeviceId, Path)), request_body = Heartbeat,
-    responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn heartbeat(
     State(app): State<App>,
+    client: Client,
     Id(id): Id<DeviceId>,
     mut device: Device,
     Tolerant(mut beat): Tolerant<Heartbeat>,
@@ -116,9 +122,13 @@ pub async fn heartbeat(
     }
     check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
     check_addresses(&mut beat.mac_addresses)?;
+    let _turn = app.quotas.turn(id, Kind::Heartbeat).await?;
     device.speaks_for(&app, Some(beat.incarnation)).await?;
-    device.facility.heartbeat(&device.identity, &beat);
     let is_encrypted = beat.encryption.as_ref().is_some_and(Encryption::is_complete);
+    if device.facility.is_encrypted(&device.identity).await? != is_encrypted {
+        tell_exposure(&app, &client, &device, beat.encryption.as_ref()).await?;
+    }
+    device.facility.heartbeat(&device.identity, &beat);
     let must_encrypt = device.identity.require_encryption() && !is_encrypted;
     if must_encrypt {
         app.store.feeds().refused(id);
@@ -166,6 +176,31 @@ pub async fn push(
         tell_unusual(&client, &device, allowance).await?;
     }
     Ok(axum::Json(receipt))
+}
+
+/// Writes down that what rests on a device can be read from now on, or no longer, by what it measured: before
+/// anybody goes by it.
+async fn tell_exposure(
+    app: &App,
+    client: &Client,
+    device: &Device,
+    measured: Option<&Encryption>,
+) -> Answer<()> {
+    let id = device.identity.device();
+    if app.tries.take(&format!("exposure {id}"), EXPOSURES, "Its exposure changes often").is_err() {
+        return Ok(());
+    }
+    let is_encrypted = measured.is_some_and(Encryption::is_complete);
+    let exposed = measured.map(|measured| {
+        let what = measured.exposed.iter().map(|exposure| json!(exposure.what));
+        what.take(MAX_EXPOSURES).collect::<Vec<_>>()
+    });
+    let note = Note::new(client, AuditEventType::Device, AuditAction::Update, "device")
+        .device(id)
+        .on(id)
+        .detail("what", if is_encrypted { "device_encrypted" } else { "device_exposed" })
+        .detail("exposed", exposed);
+    Ok(device.facility.audit(vec![note.into_event()]).await?)
 }
 
 /// Tells administrators, once, that a device sends unusually much.

@@ -199,6 +199,21 @@ async fn a_sign_in_does_not_tell_which_organizations_there_are() {
 }
 
 #[tokio::test]
+async fn a_sign_in_is_no_larger_than_it_needs_to_be() {
+    let server = Server::new().await;
+    // As long as all of it may be, and each character written as an escape.
+    let (name, password) = (r"\ud83d\ude00".repeat(100), r"\u0061".repeat(256));
+    let largest = format!(r#"{{"organization": "{name}", "username": "{name}", "password": "{password}"}}"#);
+    let send = |body: String| {
+        let request = Request::post("/api/v1/sessions").header("content-type", "application/json");
+        server.send(request.body(Body::from(body)).unwrap())
+    };
+    assert_eq!(send(largest.clone()).await.0, StatusCode::UNAUTHORIZED);
+    let padding = " ".repeat(4 * 1024 + 1 - largest.len());
+    assert_eq!(send(largest + &padding).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
 async fn known_and_unknown_names_lock_alike_and_are_written_once_and_counted() {
     let server = Server::new().await;
     for (name, locks) in [("olga", 1), ("nobody", 0)] {

@@ -5,6 +5,9 @@
 //! last `seq` that left, says which records a device has to drop, and no clock of a device has a say in it:
 //! an entry that was made in 1970, or comes a hundred days late, is news for as long as any other.
 //!
+//! Reviews that were closed as long ago leave too, with a tombstone each: they are few, and their place in the
+//! feed says nothing of records.
+//!
 //! A thread (a record and all that corrects it) leaves as a whole. One that must stay, because a part of
 //! it is younger or somebody still has to look at it, is put at the end of the feed again.
 
@@ -15,10 +18,10 @@ use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 
-use super::StoreError;
 use super::column::{count, count_at, id_at, limit, time_at};
 use super::engine::Tx;
 use super::publish::FeedEnd;
+use super::{StoreError, review};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -55,12 +58,14 @@ macro_rules! held_columns {
 pub(super) const OLDEST: &str = concat!(held_columns!(), "AND d.seq > ?1 ORDER BY d.seq LIMIT ?2");
 
 /// Takes the oldest records out of the feed of the facility whose scope this is, when they came longer ago
-/// than the facility says, or else `days`: at most `portion` of them. Says whether there may be more.
+/// than the facility says, or else `days`, and closed reviews: at most `portion` of each. Says whether there
+/// may be more.
 pub(super) fn archive(tx: &Tx<'_>, days: u32, portion: usize) -> Result<bool> {
     let before = opens(tx, days)?;
+    let closed = review::archive(tx, before, tx.now().plus_millis(DAY), portion)?;
     let (due, mut more) = due(tx, before, portion)?;
     if due.is_empty() {
-        return Ok(false);
+        return Ok(closed);
     }
     let mut feed = FeedEnd::open(tx)?;
     let (mut renewed, mut leaving) = (BTreeSet::new(), BTreeSet::new());
@@ -90,7 +95,7 @@ pub(super) fn archive(tx: &Tx<'_>, days: u32, portion: usize) -> Result<bool> {
     feed.close(tx)?;
     let mark = params![count(through), before.as_millis(), count(place)];
     tx.execute("UPDATE feeds SET archived = ?1, archived_before = ?2, archived_seq = ?3", mark)?;
-    Ok(more)
+    Ok(more || closed)
 }
 
 /// Brings an archived record back into the feed with its thread, because somebody corrects it. Gives whom

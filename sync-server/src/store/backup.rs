@@ -17,6 +17,7 @@ use serde_json::json as object;
 use super::carried::Known;
 use super::column::{count, count_at, id_at};
 use super::engine::{self, Reach, Tx};
+use super::organization::TOKEN_LIFE;
 use super::{Ambient, DatabaseKey, StoreError, audit, standing};
 use crate::scope::FacilityScope;
 
@@ -217,8 +218,14 @@ const OPEN_QUESTIONS: [&str; 5] = [
 ];
 
 /// Who was signed in has to sign in again, and who waited in the lobby gets another code: what was confirmed
-/// or ended since must not begin anew.
+/// or ended since must not begin anew. Nor do tokens, though a backup from before they ran out says so.
 fn forget_visits(tx: &Tx<'_>) -> std::result::Result<(), StoreError> {
+    for scope in facilities(tx)? {
+        let sql = "UPDATE devices SET token_expires_at = min(token_expires_at, created_at + ?1)
+            WHERE token_sha256 IS NOT NULL";
+        let life = i64::try_from(TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
+        tx.within(Reach::Facility(scope), |tx| tx.execute(sql, [life]))?;
+    }
     tx.within(Reach::System, |tx| {
         tx.execute("DELETE FROM system_sessions", [])?;
         tx.execute("DELETE FROM system_enrollments", []).map(drop)

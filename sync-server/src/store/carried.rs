@@ -80,16 +80,18 @@ const SIGN_INS: Table = Table {
 
 const FACILITIES: Table = Table {
     word: "facility",
-    select: "SELECT id, name, phi_mode, badge_layers, require_encryption FROM facilities",
+    select: "SELECT id, name, phi_mode, badge_layers, require_encryption, record_days FROM facilities",
     update: "UPDATE facilities SET phi_mode = CASE WHEN 'free' IN (phi_mode, ?3) THEN 'free'
             WHEN 'minimal' IN (phi_mode, ?3) THEN 'minimal' ELSE phi_mode END, badge_layers = ?4,
-            require_encryption = max(require_encryption, ?5) WHERE id = ?1",
+            require_encryption = max(require_encryption, ?5),
+            record_days = coalesce(min(record_days, ?6), record_days, ?6) WHERE id = ?1",
     insert: "",
     off: "",
     told: &[
         (2, "devices are sent "),
         (3, "a new badge key, as a device was lost"),
         (4, "devices have to be encrypted"),
+        (5, "records leave the devices sooner"),
     ],
 };
 

@@ -9,13 +9,12 @@ use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REFUSED, SettledChange,
 use carepost_protocol::wire::push::Rejection;
 use rusqlite::{Row, params};
 
-use super::StoreError;
 use super::column::{
-    count, count_at, id_at, id_or_none_at, json_at, json_or_none_at, limit, time_at, time_or_none_at,
-    word_or_none_at,
+    count, count_at, id_at, id_or_none_at, json_or_none_at, limit, time_at, time_or_none_at, word_or_none_at,
 };
 use super::engine::{Reach, Tx};
 use super::facility::FacilityStore;
+use super::{StoreError, review};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -155,17 +154,7 @@ impl FacilityStore {
         open: Option<bool>,
     ) -> Result<Vec<ReviewDocument>> {
         self.permitted(permit)?;
-        self.store
-            .read(Reach::Facility(self.scope), move |tx| {
-                tx.all(
-                    "SELECT d.body FROM documents d JOIN reviews r ON r.id = d.id
-                        WHERE d.collection = 'reviews' AND d.body IS NOT NULL AND (?1 IS NULL OR r.is_open = ?1)
-                        ORDER BY d.seq DESC LIMIT ?2",
-                    params![open, limit(MOST)],
-                    |row| json_at(row, 0),
-                )
-            })
-            .await
+        self.store.read(Reach::Facility(self.scope), move |tx| review::list(tx, open, MOST)).await
     }
 
     /// What has become of refused changes of a device, of those that are settled.

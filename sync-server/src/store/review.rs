@@ -1,6 +1,7 @@
 //! Reviews: what somebody has to look at. There is at most one open of a kind about one document, and
 //! it is kept up to date until somebody closes it. It holds the first of what was saved and the count of
-//! the rest, which stays in the changes: no review grows with what others add.
+//! the rest, which stays in the changes: no review grows with what others add. What was closed longer ago
+//! than records stay leaves the feed as well, and is kept here.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +10,11 @@ use carepost_protocol::merge::{Field, Merged};
 use carepost_protocol::record::{
     Collection, DisputedField, MAX_REVIEWED, ReviewDocument, ReviewKind, SavedValue,
 };
+use carepost_protocol::time::Timestamp;
 use rusqlite::params;
 
 use super::StoreError;
-use super::column::{id_at, json, json_at, word};
+use super::column::{id_at, json, json_at, limit, word};
 use super::engine::Tx;
 use super::publish::FeedEnd;
 
@@ -26,9 +28,45 @@ pub(super) struct About {
     pub(super) record: RecordId,
 }
 
+/// Those in the feed, latest first: all, or the open or closed ones. By an index of its own.
+pub(super) const LISTED: &str = "SELECT d.body FROM documents d CROSS JOIN reviews r ON r.id = d.id
+    WHERE d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND (?1 IS NULL OR r.is_open = ?1)
+    ORDER BY d.seq DESC LIMIT ?2";
+/// Those that have left it, latest first.
+const ARCHIVED: &str = "SELECT archived FROM reviews WHERE archived IS NOT NULL ORDER BY id DESC LIMIT ?1";
+/// Those in the feed that were closed before a moment, or at a time that has not come: the oldest first.
+pub(super) const CLOSED: &str = "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r ON r.id = d.id
+    WHERE d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND r.is_open = 0
+        AND (d.written_at < ?1 OR d.written_at > ?2)
+    ORDER BY d.seq LIMIT ?3";
+
+/// The latest reviews, at most so many: the open ones, the closed ones, or all.
+pub(super) fn list(tx: &Tx<'_>, open: Option<bool>, most: usize) -> Result<Vec<ReviewDocument>> {
+    let mut found = tx.all(LISTED, params![open, limit(most)], |row| json_at(row, 0))?;
+    if open != Some(true) {
+        found.extend(tx.all(ARCHIVED, [limit(most.saturating_sub(found.len()))], |row| json_at(row, 0))?);
+    }
+    Ok(found)
+}
+
+/// Takes reviews out of the feed that were closed before a moment, or after one that cannot have come yet: at
+/// most so many. Says whether there may be more.
+pub(super) fn archive(tx: &Tx<'_>, before: Timestamp, after: Timestamp, portion: usize) -> Result<bool> {
+    let closed = params![before.as_millis(), after.as_millis(), limit(portion)];
+    let closed: Vec<(ReviewId, String)> = tx.all(CLOSED, closed, |row| Ok((id_at(row, 0)?, row.get(1)?)))?;
+    let mut feed = FeedEnd::open(tx)?;
+    for (id, body) in &closed {
+        feed.put(tx, Collection::Reviews, id.as_bytes(), None, None)?;
+        tx.execute("UPDATE reviews SET archived = ?2 WHERE id = ?1", params![id.as_bytes(), body])?;
+    }
+    feed.close(tx)?;
+    Ok(closed.len() >= portion)
+}
+
 /// One review, open or closed, within its bounds: one from before may have outgrown them.
 pub(super) fn find(tx: &Tx<'_>, id: ReviewId) -> Result<Option<ReviewDocument>> {
-    let sql = "SELECT body FROM documents WHERE collection = 'reviews' AND id = ?1 AND body IS NOT NULL";
+    let sql = "SELECT body FROM documents WHERE collection = 'reviews' AND id = ?1 AND body IS NOT NULL
+        UNION ALL SELECT archived FROM reviews WHERE id = ?1 AND archived IS NOT NULL";
     let mut found: Option<ReviewDocument> = tx.first(sql, [id.as_bytes()], |row| json_at(row, 0))?;
     if let Some(review) = &mut found {
         review.bound();
@@ -96,13 +134,13 @@ pub(super) fn dispute(
     Ok(is_full)
 }
 
-/// Writes a review, closed when it says who closed it.
+/// Writes a review, closed when it says who closed it. One that had left the feed is in it again.
 pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, review: &ReviewDocument) -> Result<()> {
     let is_open = review.resolved.is_none();
     let known =
         tx.first("SELECT 1 FROM reviews WHERE id = ?1", [review.id.as_bytes()], |row| row.get::<_, i64>(0))?;
     if known.is_some() {
-        let sql = "UPDATE reviews SET is_open = ?2 WHERE id = ?1";
+        let sql = "UPDATE reviews SET is_open = ?2, archived = NULL WHERE id = ?1";
         tx.execute(sql, params![review.id.as_bytes(), is_open])?;
     } else {
         tx.execute(

@@ -118,6 +118,8 @@ pub struct Facility {
     pub require_encryption: bool,
     /// For how many days records stay on its devices; none is as the server says.
     pub record_days: Option<u32>,
+    /// How many documents a device that is sent everything has to hold.
+    pub documents: u64,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::OrganizationId;
 use carepost_protocol::time::Timestamp;
-use rusqlite::params;
+use rusqlite::{Row, params};
 use serde_json::json as object;
 
 use super::column::{count_at, id_at, time_at, time_or_none_at};
@@ -34,8 +34,12 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const KNOWN: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// The most networks that are known to be a user's.
 const MAX_KNOWN: i64 = 8;
-/// The most counts that are kept of failures; the oldest are forgotten first.
-const MOST: u64 = 20_000;
+/// About the most counts that are kept of failures; the oldest are forgotten first.
+pub(super) const MOST: u32 = 20_000;
+/// One failure in so many makes room: it walks all that is kept, and each adds two at the most.
+const MAKES_ROOM: u8 = 64;
+/// How many counts are forgotten at once at the most, so that other writers do not wait for long.
+pub(super) const FORGOTTEN: u32 = 1_000;
 /// The network that stands for all of them.
 const ANYWHERE: &str = "";
 
@@ -193,20 +197,31 @@ fn insert(
     .map(drop)
 }
 
-/// Forgets what counts no more, and when there is much all the same, what is the oldest.
+/// When the latest was of those that there is no room for. By an index of its own, as [`OLDEST`].
+pub(super) const BEYOND: &str = "SELECT failed_at FROM system_sign_ins
+    WHERE good_at IS NULL AND failed_at >= ?1 ORDER BY failed_at DESC LIMIT 1 OFFSET ?2";
+/// What is over, and of what is not, what there is no room for.
+pub(super) const OLDEST: &str = "SELECT place, name, network FROM system_sign_ins
+    WHERE good_at IS NULL AND failed_at < ?1 AND (failed_at <= ?2 OR coalesce(locked_until, 0) <= ?3)
+    ORDER BY failed_at LIMIT ?4";
+
+/// Forgets what counts no more, and when there is much all the same, what is the oldest: now and then, and
+/// some at a time.
 fn make_room(tx: &Tx<'_>) -> Result<()> {
-    let now = tx.now().as_millis();
-    let hour_ago = tx.now().before(HOUR).as_millis();
-    let over = "DELETE FROM system_sign_ins WHERE good_at IS NULL AND failed_at < ?1
-        AND coalesce(locked_until, 0) <= ?2";
-    tx.execute(over, params![hour_ago, now])?;
-    let kept = "SELECT count(*) FROM system_sign_ins WHERE good_at IS NULL";
-    if tx.first(kept, [], |row| count_at(row, 0))?.unwrap_or(0) < MOST {
+    let [drawn] = tx.random::<1>()?;
+    if !drawn.is_multiple_of(MAKES_ROOM) {
         return Ok(());
     }
-    let oldest = "DELETE FROM system_sign_ins WHERE good_at IS NULL AND failed_at =
-        (SELECT min(failed_at) FROM system_sign_ins WHERE good_at IS NULL)";
-    tx.execute(oldest, []).map(drop)
+    let (now, hour_ago) = (tx.now().as_millis(), tx.now().before(HOUR).as_millis());
+    let beyond = tx.first(BEYOND, params![hour_ago, MOST], |row| row.get::<_, i64>(0))?.unwrap_or(i64::MIN);
+    let oldest = params![hour_ago.max(beyond.saturating_add(1)), beyond, now, FORGOTTEN];
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let oldest: Vec<(String, String, String)> = tx.all(OLDEST, oldest, read)?;
+    for (place, name, network) in oldest {
+        let sql = "DELETE FROM system_sign_ins WHERE place = ?1 AND name = ?2 AND network = ?3";
+        tx.execute(sql, params![place, name, network])?;
+    }
+    Ok(())
 }
 
 fn failures(tx: &Tx<'_>, login: &Login, network: &str) -> Result<Option<Failures>> {

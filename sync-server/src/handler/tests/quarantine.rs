@@ -13,6 +13,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
 use super::*;
 use crate::listener::ConnectedAt;
+use crate::quota::Kind;
 use crate::store::{FacilityPatch, NewDevice, PresentedKey};
 use crate::tls::PeerKey;
 
@@ -87,15 +88,19 @@ impl Kiosk {
 
     /// A heartbeat that says this too.
     async fn heartbeat_with(&self, process: Process, more: Value) -> Value {
+        let (status, answer) = self.beat(process, more).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer["state"].clone()
+    }
+
+    async fn beat(&self, process: Process, more: Value) -> (StatusCode, Value) {
         let mut beat = json!({"agent_version": "0.1.0", "uptime": 1, "device_time": clock::now(),
             "clock_quality": "synced", "mac_addresses": [], "encrypted": true, "reader": "READY",
             "incarnation": IncarnationId::new(Timestamp::EPOCH, [1; 10]),
             "queue": {"care": 0, "audit": 0, "wedged": 0}});
         beat.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let path = format!("/api/v1/devices/{}/heartbeat", self.device);
-        let (status, answer) = self.ask(Some(process), Method::POST, &path, &beat).await;
-        assert_eq!(status, StatusCode::OK, "{answer}");
-        answer["state"].clone()
+        self.ask(Some(process), Method::POST, &path, &beat).await
     }
 
     /// An empty batch: the device asks where the server is.
@@ -245,4 +250,77 @@ async fn older_records_are_not_sent_to_a_device_that_is_not_encrypted_where_that
     let exposed = json!({"encryption": {"exposed": [{"what": "PLAIN_SWAP", "where": "/dev/sda3"}]}});
     kiosk.heartbeat_with(process, exposed).await;
     assert_eq!(older().await, refused);
+}
+
+#[tokio::test]
+async fn a_device_has_one_heartbeat_at_a_time() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let under_way = server.app.quotas.turn(kiosk.device, Kind::Heartbeat).await.unwrap();
+    let (status, answer) = kiosk.beat(Process(1, 0), json!({})).await;
+    assert_eq!((status.as_u16(), &answer["type"]), (429, &json!("/problems/over-quota")), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("when it is answered"), "{answer}");
+    drop(under_way);
+    assert_eq!(kiosk.heartbeat(Process(1, 0)).await, json!("ACTIVE"));
+    // What it has under way besides is not in its way.
+    let _pushes = server.app.quotas.turn(kiosk.device, Kind::Push).await.unwrap();
+    assert_eq!(kiosk.heartbeat(Process(1, 0)).await, json!("ACTIVE"));
+}
+
+#[tokio::test]
+async fn it_is_written_down_when_what_rests_on_a_device_is_exposed_and_when_it_is_no_longer() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let (safe, exposed) = (
+        json!({"encryption": {}}),
+        json!({"encryption": {"exposed": [{"what": "PLAIN_SWAP", "where": "/dev/sda3"}]}}),
+    );
+    let told = async || {
+        let events = server.events(AuditEventType::Device).await;
+        events.into_iter().filter(|event| event.details.contains_key("exposed")).collect::<Vec<_>>()
+    };
+    for beat in [&safe, &safe, &exposed, &exposed, &safe] {
+        kiosk.heartbeat_with(Process(1, 0), beat.clone()).await;
+    }
+    let events = told().await;
+    let words: Vec<&Value> = events.iter().map(|event| &event.details["what"]).collect();
+    assert_eq!(words, ["device_encrypted", "device_exposed", "device_encrypted"]);
+    assert_eq!(
+        (&events[1].details["exposed"], events[1].device_id),
+        (&json!(["PLAIN_SWAP"]), Some(kiosk.device))
+    );
+    // An agent that does not measure any more counts as exposed.
+    kiosk.heartbeat_with(Process(1, 0), json!({})).await;
+    assert_eq!(told().await[0].details["exposed"], Value::Null);
+    // A device that says now this and now that fills no log.
+    for _ in 0..30 {
+        kiosk.heartbeat_with(Process(1, 0), safe.clone()).await;
+        kiosk.heartbeat_with(Process(1, 0), exposed.clone()).await;
+    }
+    assert_eq!(told().await.len(), 20);
+}
+
+#[tokio::test]
+async fn a_facility_near_its_devices_budget_shows_what_to_do() {
+    let mut server = Server::new().await;
+    let facility = server.facility().await;
+    let token = server.token(server.user("carla", Role::FacilityAdmin, facility).await).await;
+    let shown = async |server: &Server, path: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {token}"));
+        let (status, shown) = server.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{shown}");
+        shown
+    };
+    let path = format!("/api/v1/facilities/{facility}");
+    let roomy = shown(&server, &path).await;
+    assert_eq!((&roomy["max_documents"], &roomy["warning"]), (&json!(250_000), &Value::Null));
+    let documents = roomy["documents"].as_u64().unwrap();
+    assert!(documents >= 2, "itself and Carla: {roomy}");
+    let mut config = Config::default();
+    config.sync.max_documents = documents;
+    server.app.config = Arc::new(config);
+    server.router = router(&server.app, Listener::People);
+    let narrow = shown(&server, &path).await;
+    assert!(narrow["warning"].as_str().unwrap().contains("record-days"), "{narrow}");
+    assert_eq!(shown(&server, "/api/v1/facilities").await["items"][0], narrow);
 }

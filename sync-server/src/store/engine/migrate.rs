@@ -14,6 +14,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("registry_feed_changes_audit", include_str!("../migrations/V1__registry_feed_changes_audit.sql")),
     ("forks_merges_digests", include_str!("../migrations/V2__forks_merges_digests.sql")),
     ("sound", include_str!("../migrations/V3__sound.sql")),
+    ("windows", include_str!("../migrations/V4__windows.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.

@@ -21,7 +21,7 @@ use super::super::{budget, enrollment};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 
 /// How long an expected device may enroll with its token.
-const TOKEN_LIFE: Duration = Duration::from_secs(72 * 3_600);
+pub(in crate::store) const TOKEN_LIFE: Duration = Duration::from_secs(72 * 3_600);
 
 macro_rules! device_columns {
     () => {

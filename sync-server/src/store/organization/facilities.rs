@@ -7,7 +7,7 @@ use rusqlite::{Row, params};
 
 use super::super::column::{id_at, json, json_or_none_at, time_at, word, word_at};
 use super::super::publish::{FeedEnd, put};
-use super::super::{Facility, FacilityPatch, NewFacility};
+use super::super::{Facility, FacilityPatch, NewFacility, View, budget};
 use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
 
 /// The columns that [`organization_row`] reads.
@@ -43,7 +43,11 @@ impl OrganizationStore {
     /// # Errors
     /// When the database fails.
     pub async fn facilities(&self) -> Result<Vec<Facility>> {
-        self.read(|tx| tx.all(concat!(facility_columns!(), "ORDER BY name"), [], facility_row)).await
+        self.read(|tx| {
+            let found = tx.all(concat!(facility_columns!(), "ORDER BY name"), [], facility_row)?;
+            found.into_iter().map(|facility| counted(tx, facility)).collect()
+        })
+        .await
     }
 
     /// One of them.
@@ -51,7 +55,7 @@ impl OrganizationStore {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn facility(&self, id: FacilityId) -> Result<Facility> {
-        self.read(move |tx| facility(tx, id)).await
+        self.read(move |tx| counted(tx, facility(tx, id)?)).await
     }
 }
 
@@ -134,7 +138,7 @@ impl Noted {
                 ],
             )?;
             publish(tx, &changed)?;
-            Ok(changed)
+            counted(tx, changed)
         })
         .await
     }
@@ -162,6 +166,12 @@ pub(super) fn facility(tx: &Tx<'_>, id: FacilityId) -> Result<Facility> {
         .ok_or(StoreError::NotFound("facility"))
 }
 
+/// A facility with the count of its documents.
+fn counted(tx: &Tx<'_>, facility: Facility) -> Result<Facility> {
+    let documents = tx.within_facility(facility.id, |tx| budget::documents(tx, View::Full))?;
+    Ok(Facility { documents, ..facility })
+}
+
 fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
     let (now, organization) = (tx.now(), organization(tx)?);
     let facility = Facility {
@@ -175,6 +185,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         phi_mode: new.phi_mode,
         require_encryption: new.require_encryption,
         record_days: None,
+        documents: 0,
         created_at: now,
         updated_at: now,
     };
@@ -205,7 +216,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
         })?;
     }
-    Ok(facility)
+    counted(tx, facility)
 }
 
 fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
@@ -253,5 +264,6 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         updated_at: time_at(row, 9)?,
         require_encryption: row.get(10)?,
         record_days: row.get(11)?,
+        documents: 0,
     })
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use carepost_protocol::record::{RecordDocument, ReviewKind};
+use carepost_protocol::record::{RecordDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use carepost_protocol::wire::pull::Archived;
 
+use super::stolen::documents as documents_of;
 use super::*;
 
 const DAY: i64 = 24 * 3_600;
@@ -205,6 +206,53 @@ async fn a_correction_brings_its_record_back_with_all_that_corrects_it() {
     world.pass(91 * DAY);
     world.archive(&tenant).await;
     assert_eq!(world.feed(&tenant).await.0, []);
+}
+
+#[tokio::test]
+async fn closed_reviews_leave_as_records_do_and_stay_with_the_office() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let store = world.store.facility(&tenant.facility);
+    let listed = async |open| {
+        let found = store.reviews(&may_read(&tenant), open).await.unwrap();
+        found.into_iter().map(|review| review.id).collect::<Vec<_>>()
+    };
+    let in_feed = async || {
+        let page = store.page(after(None, 10_000)).await.unwrap();
+        let reviews: Vec<(u64, ReviewDocument)> =
+            documents_of(&world, &tenant.facility, Collection::Reviews).await;
+        assert_eq!(page.end.digests["reviews"].count, reviews.len() as u64);
+        reviews.len()
+    };
+    for _ in 0..3 {
+        let root = world.chart(&tenant, &mut kiosk).await;
+        world.correct(&tenant, &mut kiosk, root).await;
+        world.correct(&tenant, &mut kiosk, root).await;
+        world.pass(1);
+    }
+    let [third, second, first] = listed(Some(true)).await[..] else { panic!("three are open") };
+    for review in [first, second] {
+        let close = kiosk.decision(&tenant, review, 99, json!({}), world.now());
+        world.send(&mut kiosk, close).await;
+        world.pass(50 * DAY);
+    }
+    world.archive(&tenant).await;
+    assert_eq!(in_feed().await, 2, "one was closed 100 days ago");
+    world.pass(50 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(in_feed().await, 1, "what is open stays");
+    assert_eq!(listed(None).await, [third, second, first], "the office has them all");
+    assert_eq!(listed(Some(true)).await, [third]);
+    assert_eq!(listed(Some(false)).await, [second, first]);
+    // A kiosk that was cut off closes one of them once more: it is news again, and closed as it was.
+    let late = kiosk.decision(&tenant, first, 99, json!({}), world.now());
+    world.send(&mut kiosk, late).await;
+    assert_eq!(in_feed().await, 2);
+    assert_eq!(listed(Some(false)).await, [first, second]);
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!((in_feed().await, listed(Some(false)).await.len()), (1, 2));
 }
 
 #[tokio::test]

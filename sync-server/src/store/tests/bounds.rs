@@ -7,6 +7,7 @@ use carepost_protocol::wire::heartbeat::{
 };
 use rusqlite::params;
 
+use super::book::Book;
 use super::*;
 use crate::feed::Wake;
 
@@ -138,18 +139,29 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     let tenant = world.tenant("alpha").await;
     let of_staff = revoked::LAST.into_iter().chain(revoked::SINCE);
     let of_staff = ["documents_of_users", "documents_of_badges"].into_iter().cycle().zip(of_staff);
+    let reach = Reach::Facility(tenant.facility);
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff) {
-        let sql = (1..=5).fold(sql.to_owned(), |sql, n| sql.replace(&format!("?{n}"), "7"));
-        let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
-        let reach = Reach::Facility(tenant.facility);
-        let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<_, String>(3)));
-        let plan = plan.await.unwrap();
-        assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
-        let walks = |step: &String| {
-            step.contains("TEMP B-TREE") || (step.starts_with("SCAN") && !step.contains("subquery"))
-        };
-        assert!(!plan.iter().any(walks), "{sql}: {plan:?}");
+        goes_by(&world, reach, index, sql).await;
     }
+    for sql in [review::LISTED, review::CLOSED] {
+        goes_by(&world, reach, "documents_of_reviews", sql).await;
+    }
+    for sql in [sign_in::BEYOND, sign_in::OLDEST] {
+        goes_by(&world, Reach::System, "sign_ins_by_failure", sql).await;
+    }
+}
+
+/// The statement finds its rows by that index, in its order, and walks nothing.
+async fn goes_by(world: &World, reach: Reach, index: &str, sql: &str) {
+    let sql = (1..=5).fold(sql.to_owned(), |sql, n| sql.replace(&format!("?{n}"), "7"));
+    let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
+    let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<_, String>(3)));
+    let plan = plan.await.unwrap();
+    assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
+    let walks = |step: &String| {
+        step.contains("TEMP B-TREE") || (step.starts_with("SCAN") && !step.contains("subquery"))
+    };
+    assert!(!plan.iter().any(walks), "{sql}: {plan:?}");
 }
 
 #[tokio::test]
@@ -345,6 +357,39 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
         told.iter().filter_map(|event| event.event.details.get("followed").and_then(Value::as_u64)).collect();
     assert!(followed.len() > 5, "{followed:?}");
     assert_eq!(followed.iter().sum::<u64>(), 400);
+}
+
+/// A portion ends with a number. Two lives of a device may have given it to different entries.
+#[tokio::test]
+async fn what_two_lives_gave_one_number_follows_in_one_portion() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let facility = Some(tenant.facility.facility());
+    let registry = world.store.organization(&tenant.organization);
+    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Family, facility)).await;
+    let carl = carl.unwrap().id;
+    let now = world.now();
+    let bea = PatientId::from(kiosk.made(1, now));
+    let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let entry = Change { patient: Some(bea), ..kiosk.vitals(&tenant, 72, now) };
+    let mut first = Book::new(&kiosk, Lane::Care);
+    first.write(&Change { actor: carl, ..admission });
+    // Of those that wait, the first portion ends with number 251.
+    for _ in 0..250 {
+        first.write(&entry);
+    }
+    first.push(&world, &kiosk, 1..=251).await.unwrap();
+    let mut second = first.forked(20, 250, 0);
+    second.write(&entry);
+    second.push(&world, &kiosk, 251..=251).await.unwrap();
+    let promoted = move |tx: &Tx<'_>| {
+        let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
+        tx.execute(sql, [carl.as_bytes()])
+    };
+    world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
+    let retried = registry.noting(event(&world)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
+    assert_eq!(retried.unwrap().followed, 251);
 }
 
 /// A refused change is settled once: the walk ends at one that is settled.

@@ -106,7 +106,11 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
     for _ in 0..5 {
         world.store.system().sign_in_failed(login.clone(), Some(event(world))).await.unwrap();
     }
-    let stricter = FacilityPatch { phi_mode: Some(PhiMode::Minimal), ..FacilityPatch::default() };
+    let stricter = FacilityPatch {
+        phi_mode: Some(PhiMode::Minimal),
+        record_days: Some(Some(7)),
+        ..FacilityPatch::default()
+    };
     registry.noting(event(world)).update_facility(here, stricter).await.unwrap();
     let free = DevicePatch { phi_mode: Some(Some(PhiMode::Free)), ..DevicePatch::default() };
     registry.noting(event(world)).update_device(scene.kept.identity.device(), free).await.unwrap();
@@ -132,7 +136,8 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
         "user nina: another facility, another password, the PIN was on a lost device",
         "user cora: now caregiver, another PIN",
         "badge of ben: revoked",
-        "facility Riverside: devices are sent minimal, a new badge key, as a device was lost",
+        "facility Riverside: devices are sent minimal, a new badge key, as a device was lost, records leave the \
+         devices sooner",
         "device Kiosk 1: now REVOKED",
         "device Kiosk 2: is sent free",
         "device Kiosk 3: now QUARANTINED, its token was used",
@@ -179,7 +184,8 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
     let system = world.store.system();
     let token = system.enroll(stranger, enroll_request(5), Some([3; 32]));
     assert!(matches!(token.await, Err(StoreError::Invalid { field: "token", .. })), "it was used already");
-    assert_eq!(registry.facility(here).await.unwrap().phi_mode, PhiMode::Minimal);
+    let facility = registry.facility(here).await.unwrap();
+    assert_eq!((facility.phi_mode, facility.record_days), (PhiMode::Minimal, Some(7)));
     let mode = registry.device(scene.kept.identity.device()).await.unwrap().phi_mode;
     assert_eq!(mode, Some(PhiMode::Free));
     // And the same again, from the same backup, with what is there now.
@@ -187,6 +193,29 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
     let again = scene.put_back(|_| {});
     assert!(again.carried.unwrap().iter().any(|line| line.starts_with("user ben: switched off")));
     assert!(!scene.registry().user(ben).await.unwrap().is_active);
+}
+
+#[tokio::test]
+async fn of_two_windows_the_shorter_stays() {
+    for (then, since, stays) in [
+        (Some(30), Some(7), Some(7)),
+        (Some(7), Some(30), Some(7)),
+        (None, Some(30), Some(30)),
+        (Some(30), None, Some(30)),
+    ] {
+        let mut scene = scene().await;
+        let here = scene.tenant.facility.facility();
+        let keep = async |scene: &Scene, days| {
+            let patch = FacilityPatch { record_days: Some(days), ..FacilityPatch::default() };
+            scene.registry().noting(event(&scene.world)).update_facility(here, patch).await.unwrap();
+        };
+        keep(&scene, then).await;
+        backup(&scene.world.file("server.db"), &key(), &scene.world.ambient, &scene.world.file("copy.db"))
+            .unwrap();
+        keep(&scene, since).await;
+        scene.put_back(|_| {});
+        assert_eq!(scene.registry().facility(here).await.unwrap().record_days, stays, "{then:?} {since:?}");
+    }
 }
 
 #[tokio::test]
@@ -202,6 +231,26 @@ async fn what_was_charted_by_who_came_since_is_taken_all_the_same() {
     scene.put_back(|_| {});
     let receipt = scene.world.push(&mut scene.kept, &[change]).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)], "she gave care then");
+}
+
+/// As a backup from before tokens ran out comes out of its migration: each of its tokens runs out three days
+/// after that.
+#[tokio::test]
+async fn a_restore_gives_no_token_more_than_the_three_days_that_it_had() {
+    let mut scene = scene().await;
+    let lent = |tx: &Tx<'_>| {
+        let later = tx.now().plus_millis(30 * 24 * 3_600_000).as_millis();
+        tx.execute("UPDATE devices SET token_expires_at = ?1 WHERE token_sha256 IS NOT NULL", [later])
+    };
+    scene.world.store.write(Reach::Facility(scene.tenant.facility), lent).await.unwrap();
+    backup(&scene.world.file("server.db"), &key(), &scene.world.ambient, &scene.world.file("copy.db"))
+        .unwrap();
+    // The scene has taken an hour.
+    scene.world.pass(71 * 3_600);
+    scene.put_back(|_| {});
+    let stranger = PresentedKey { sha256: [1; 32], point: vec![4; 65] };
+    let late = scene.world.store.system().enroll(stranger, enroll_request(3), Some([3; 32])).await;
+    assert!(late.is_err_and(|refused| refused.to_string().contains("run out")));
 }
 
 #[tokio::test]

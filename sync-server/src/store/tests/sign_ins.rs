@@ -124,23 +124,57 @@ async fn what_is_counted_is_bounded() {
         world.pass(1);
         fail(&world, &Login::of_nowhere("ghost", &format!("name {n}"), String::from("192.0.2.1")), 1).await;
     }
-    let kept = |good: bool| {
-        let world = &world;
-        async move {
-            let sql = if good {
-                "SELECT count(*) FROM system_sign_ins WHERE good_at IS NOT NULL"
-            } else {
-                "SELECT count(*) FROM system_sign_ins WHERE good_at IS NULL"
-            };
-            let counted =
-                world.store.read(Reach::System, move |tx| tx.first(sql, [], |row| column::count_at(row, 0)));
-            counted.await.unwrap().unwrap()
-        }
-    };
-    assert_eq!((kept(true).await, kept(false).await), (8, 40), "each name and its count of all");
+    assert_eq!(kept(&world).await, (8, 40), "each name and its count of all");
     world.pass(3_600 + 60);
-    fail(&world, &nina(&tenant, "192.0.2.1"), 1).await;
-    assert_eq!((kept(true).await, kept(false).await), (8, 2), "what is an hour old counts no more");
+    for n in 1..=1_000 {
+        let login = Login::of_nowhere("ghost", &format!("later {n}"), String::from("192.0.2.1"));
+        fail(&world, &login, 1).await;
+        match kept(&world).await.1 {
+            left if left == 40 + 2 * n => {}
+            left => return assert_eq!(left, 2 * n, "what is an hour old counts no more"),
+        }
+    }
+    panic!("nobody made room");
+}
+
+/// How many places are known to be users', and how many counts of failures there are.
+async fn kept(world: &World) -> (u64, u64) {
+    let sql = "SELECT count(good_at), count(*) - count(good_at) FROM system_sign_ins WHERE length(id) = 16";
+    let read =
+        |tx: &Tx<'_>| tx.first(sql, [], |row| Ok((column::count_at(row, 0)?, column::count_at(row, 1)?)));
+    world.store.read(Reach::System, read).await.unwrap().unwrap()
+}
+
+/// The attack: a name of its own for each failure. What a failure costs is bounded, however many there were.
+#[tokio::test]
+async fn room_for_failures_is_made_some_at_a_time() {
+    let world = World::new();
+    let (most, at_once) = (u64::from(sign_in::MOST), u64::from(sign_in::FORGOTTEN));
+    let before = most + 3 * at_once;
+    let flood = move |tx: &Tx<'_>| {
+        for n in 0..i64::try_from(before).unwrap_or(0) {
+            tx.execute(
+                "INSERT INTO system_sign_ins (place, name, network, id, failures, failed_at)
+                    VALUES ('nowhere', ?1, '192.0.2.1', ?2, 1, ?3)",
+                rusqlite::params![n.to_string(), tx.random::<16>()?, tx.now().as_millis() + n],
+            )?;
+        }
+        Ok(())
+    };
+    world.store.write(Reach::System, flood).await.unwrap();
+    world.pass(60);
+    let mut held = before;
+    for n in 0.. {
+        if held < most + at_once {
+            break;
+        }
+        assert!(n < 1_000, "there is no room: {held}");
+        let login = Login::of_nowhere("ghost", &format!("name {n}"), String::from("192.0.2.1"));
+        fail(&world, &login, 1).await;
+        let now = kept(&world).await.1;
+        assert!(now + at_once >= held, "one failure had to forget {} of {held}", held - now);
+        held = now;
+    }
 }
 
 #[tokio::test]

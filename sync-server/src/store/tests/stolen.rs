@@ -292,3 +292,38 @@ async fn the_later_of_two_choices_stands_in_any_order_and_a_device_may_do_no_mor
     assert_eq!(pin().await, verifier("bGF0ZXI"));
     assert_eq!(nurse(&world, &tenant).await.pin_exposed_at, Some(exposed), "she is asked again");
 }
+
+/// A PIN's verifier is the user's as long as it is hers, and nobody's once it is not.
+#[tokio::test]
+async fn a_choice_that_is_settled_later_leaves_no_verifier_behind() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, stolen) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    world.set_pin(&tenant, tenant.nurse, "b2xk").await;
+    world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
+    let exposed = world.now();
+    world.pass(600);
+    // Her role begins too late for all of them.
+    let terms = |from: i64| {
+        let sql = "UPDATE user_terms SET from_at = ?1";
+        world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, [from]))
+    };
+    terms(i64::MAX).await.unwrap();
+    let choices = ["b25l", "dHdv", "dGhyZWU"].map(|salt| hall.choice(&tenant, exposed, salt, world.now()));
+    let [one, two, three] = choices;
+    let receipt = world.push(&mut hall, &[one, two, three]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Rejected, Some(RejectionCode::NotAuthorized)); 3]);
+    terms(0).await.unwrap();
+    let registry = world.store.organization(&tenant.organization);
+    let device = hall.identity.device();
+    let noting = || registry.noting(event(&world));
+    noting().retry_change(device, hall.named(1)).await.unwrap();
+    assert_eq!(nurse(&world, &tenant).await.pin_verifier, Some(verifier("b25l")));
+    noting().discard_change(device, hall.named(2), "she chose another".to_owned()).await.unwrap();
+    let kept = "SELECT n FROM changes WHERE payload IS NOT NULL ORDER BY n";
+    let kept = world
+        .store
+        .read(Reach::Facility(tenant.facility), move |tx| tx.all(kept, [], |row| column::count_at(row, 0)));
+    assert_eq!(kept.await.unwrap(), [3], "what may still be judged again is kept for that");
+    assert!(world.verified().is_whole(), "{:?}", world.verified());
+}

@@ -14,8 +14,8 @@ use super::super::{Content, Result, read, reject};
 use super::keeping::Settling;
 use super::{Judge, Place};
 
-/// How many changes one transaction judges again because what they depend on stands now; fewer when it has
-/// had its time.
+/// How many changes one transaction judges again because what they depend on stands now, and those that other
+/// lives gave the last one's number; fewer when it has had its time.
 const FOLLOWING: u32 = 250;
 
 /// What came of judging again what had depended on a change.
@@ -165,10 +165,13 @@ fn kept(tx: &Tx<'_>, device: DeviceId, name: ChangeName) -> Result<Kept> {
     }
 }
 
-/// By an index of its own.
+/// By an index of its own. It ends with a number, not between two that have the same.
 pub(super) const WAITING: &str = "SELECT incarnation_id, n, reason FROM changes
     WHERE device_id = ?1 AND lane = 'care' AND n > ?2 AND verdict = 'rejected' AND settlement IS NULL
-    ORDER BY n LIMIT ?3";
+        AND n <= coalesce((SELECT n FROM changes
+            WHERE device_id = ?1 AND lane = 'care' AND n > ?2 AND verdict = 'rejected' AND settlement IS NULL
+            ORDER BY n LIMIT 1 OFFSET ?3 - 1), 9223372036854775807)
+    ORDER BY n";
 
 /// What the device made later and was refused, in order.
 fn waiting(tx: &Tx<'_>, device: DeviceId, after: u64) -> Result<Vec<(ChangeName, Option<Rejection>)>> {

@@ -221,11 +221,12 @@ impl Judge {
     }
 }
 
-/// Says whether it was refused and not settled yet.
+/// Says whether it was refused and not settled yet. What is settled is judged no more: a verifier goes, as that
+/// of a PIN that stood at once ([`is_kept_elsewhere`]).
 fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Settling<'_>) -> Result<bool> {
     let written = tx.execute(
         "UPDATE changes SET settlement = ?4, settled_seq = ?5, settled_at = ?6, settled_by = ?7,
-            settled_reason = ?8
+            settled_reason = ?8, payload = CASE WHEN collection = 'users' THEN NULL ELSE payload END
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3
                 AND verdict = 'rejected' AND settlement IS NULL",
         params![
