@@ -36,8 +36,9 @@ async fn a_badge_that_may_not_open_the_screen_is_told_why() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn five_wrong_pins_lock_a_user_also_offline_and_after_a_restart() -> Result<()> {
     let scene = Scene::new(2).await?;
-    let mut hall = scene.kiosk("hall").await?;
+    // Before the kiosk, so that it knows him when its line is cut.
     let omar = scene.facility.nurse("Omar Reyes", "lpn", "371640", "04B1B2C3D4E5F6").await?;
+    let mut hall = scene.kiosk("hall").await?;
     hall.link.cut();
     hall.says(&["Internet down"]).await?;
 
@@ -73,8 +74,8 @@ async fn five_wrong_pins_lock_a_user_also_offline_and_after_a_restart() -> Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_nurse_taps_over_and_sees_nothing_of_the_first_ones_draft() -> Result<()> {
     let scene = Scene::new(2).await?;
-    let hall = scene.kiosk("hall").await?;
     let omar = scene.facility.nurse("Omar Reyes", "lpn", "371640", "04B1B2C3D4E5F6").await?;
+    let hall = scene.kiosk("hall").await?;
     let (name, id) = scene.resident()?;
     hall.sign_in(&scene.nora).await?;
     let form_path = format!("{}/chart/vitals", hall.path_of(name).await?);

@@ -44,7 +44,7 @@ pub struct Plan {
     pub care: usize,
     /// Read-audit events with each of them.
     pub audit_each: usize,
-    /// How long it may take to drain.
+    /// How long nothing of it may move on.
     pub patience: Duration,
 }
 
@@ -107,6 +107,7 @@ impl Soak {
         let began = Instant::now();
         self.kiosk.start().await?;
         let agent = self.kiosk.pid();
+        let mut still = Still { at: began, what: 0 };
         loop {
             let status = self.kiosk.status().await?;
             let waiting = status.get("waiting").and_then(Value::as_u64).context("waiting")?;
@@ -114,15 +115,19 @@ impl Soak {
             if waiting == 0 && online {
                 break;
             }
-            if began.elapsed() > self.plan.patience {
+            if still.lasts(waiting) > self.plan.patience {
                 bail!("{waiting} still wait after {:?}: {status}", began.elapsed());
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         // The page counts care; the audit lane is empty when the server has the last event.
-        while self.last_audit_event().await? < self.plan.care * self.plan.audit_each {
-            if began.elapsed() > self.plan.patience {
-                bail!("audit events still wait after {:?}", began.elapsed());
+        loop {
+            let last = self.last_audit_event().await?;
+            if last >= self.plan.care * self.plan.audit_each {
+                break;
+            }
+            if still.lasts(last as u64) > self.plan.patience {
+                bail!("audit events still wait after {:?}: the last is {last}", began.elapsed());
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
@@ -186,6 +191,21 @@ impl Soak {
         let number = |event: &Value| event.pointer("/details/number")?.as_u64()?.try_into().ok();
         let numbers = items(&answer)?.iter().map(number).collect();
         Ok((numbers, answer.get("next").and_then(Value::as_str).map(str::to_owned)))
+    }
+}
+
+/// For how long a figure has stayed as it is.
+struct Still {
+    at: Instant,
+    what: u64,
+}
+
+impl Still {
+    fn lasts(&mut self, what: u64) -> Duration {
+        if what != self.what {
+            *self = Self { at: Instant::now(), what };
+        }
+        self.at.elapsed()
     }
 }
 

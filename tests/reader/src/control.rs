@@ -101,7 +101,8 @@ fn obey(mut connection: &UnixStream, reader: &VirtualReader) -> io::Result<()> {
             let signals = reader.signals();
             signals.iter().fold("ok\n".to_owned(), |text, signal| text + &card::to_hex(signal) + "\n")
         }
-        _ => "error say present UID, remove, unplug, plug, behave MANNER or signals\n".to_owned(),
+        (Some("reads"), None) => format!("ok\n{}\n", reader.reads()),
+        _ => "error say present UID, remove, unplug, plug, behave MANNER, signals or reads\n".to_owned(),
     };
     connection.write_all(reply.as_bytes())
 }

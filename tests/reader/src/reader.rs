@@ -29,6 +29,8 @@ struct State {
     /// pcscd asked its waiting thread to return.
     interrupted: bool,
     signals: Vec<Vec<u8>>,
+    /// How many commands the cards on it have answered.
+    reads: u64,
 }
 
 /// What pcscd finds when it looks.
@@ -85,6 +87,10 @@ impl VirtualReader {
 
     pub(crate) fn signals(&self) -> Vec<Vec<u8>> {
         self.lock().signals.clone()
+    }
+
+    pub(crate) fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     // What pcscd asks.
@@ -150,7 +156,10 @@ impl VirtualReader {
             }
             let Some(uid) = &state.card else { return Outcome::NoCard };
             match card::answer(state.manner, uid, command) {
-                Answer::Bytes(bytes) => return Outcome::Bytes(bytes),
+                Answer::Bytes(bytes) => {
+                    state.reads += 1;
+                    return Outcome::Bytes(bytes);
+                }
                 Answer::Failure => return Outcome::Failed,
                 Answer::Hang => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Answer::PulledAway => {

@@ -6,9 +6,12 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::card::{self, Manner};
+
+/// How often somebody looks whether the card was read.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A virtual reader, by its socket.
 #[derive(Debug, Clone)]
@@ -58,6 +61,22 @@ impl Reader {
         self.present(uid)?;
         std::thread::sleep(hold);
         self.remove()
+    }
+
+    /// Lays a card down until it has answered, as a person holds it to the reader until that beeps, but no longer
+    /// than `patience`; takes it away.
+    pub fn hold(&self, uid: &str, patience: Duration) -> Result<(), TapError> {
+        let (began, before) = (Instant::now(), self.reads()?);
+        self.present(uid)?;
+        while self.reads()? == before && began.elapsed() < patience {
+            std::thread::sleep(LOOK);
+        }
+        self.remove()
+    }
+
+    /// How many commands the cards on it have answered.
+    pub fn reads(&self) -> Result<u64, TapError> {
+        Ok(self.command("reads")?.trim().parse().unwrap_or_default())
     }
 
     /// Pulls the reader's plug.
