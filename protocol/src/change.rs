@@ -115,6 +115,9 @@ pub struct Change {
     /// The values, by field key.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub fields: Map<String, Value>,
+    /// The fields whose values its author was asked about, because they are unlikely, and saved as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmed: Vec<String>,
     /// When it was made, on the device's corrected clock.
     pub recorded_at: Timestamp,
     /// How far that clock could be believed.

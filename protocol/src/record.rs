@@ -202,6 +202,9 @@ pub struct RecordDocument {
     pub clock_quality: ClockQuality,
     /// The answers, by field key; none where the device may not see them.
     pub values: Map<String, Value>,
+    /// The fields whose values are unlikely and were confirmed by who charted them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmed: Vec<String>,
     /// The record that this one corrects. Both stay; together they form a tree ([`crate::amend`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amends: Option<RecordId>,

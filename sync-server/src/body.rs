@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use bytes::BytesMut;
+use carepost_protocol::text::line;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
 use http::HeaderMap;
@@ -18,7 +19,6 @@ use serde::de::DeserializeOwned;
 use crate::app::App;
 use crate::error::{Refusal, too_large, unsupported_media_type};
 use crate::quota::{Asker, Share};
-use crate::text::is_line;
 
 /// The most bytes of a person's request.
 pub const MAX_JSON: usize = 256 * 1024;
@@ -87,7 +87,7 @@ pub async fn json<T: DeserializeOwned>(request: Request, app: &App, limit: usize
     must_be_json(request.headers())?;
     let mut share = app.quotas.share(Asker::of(request.extensions()));
     let bytes = read(request.into_body(), limit, &mut share).await?;
-    parse(&bytes)
+    parse_known(&bytes)
 }
 
 /// None where nothing was sent.
@@ -101,13 +101,46 @@ impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
     }
 }
 
-/// JSON into what an endpoint takes.
+/// JSON into what an endpoint takes, whatever else there is in it.
 ///
 /// # Errors
 /// `malformed` for text that is not JSON, `invalid` naming the field that is wrong.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    parse_telling(bytes, &mut |_| {})
+}
+
+/// JSON into what an endpoint takes, when there is nothing else in it.
+fn parse_known<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let mut unknown = None;
+    let value = parse_telling(bytes, &mut |path| unknown = unknown.take().or_else(|| Some(spelled(&path))))?;
+    unknown.map_or(Ok(value), |field| {
+        Err(Refusal::field(&field, "there is no such field; check how it is spelled"))
+    })
+}
+
+/// A path as serde_path_to_error spells it: `fields[0].label`.
+fn spelled(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", spelled(parent)),
+        Path::Map { parent, key } => {
+            let parent = spelled(parent);
+            if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") }
+        }
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            spelled(parent)
+        }
+    }
+}
+
+fn parse_telling<T: DeserializeOwned>(
+    bytes: &[u8],
+    of_unknown: &mut impl FnMut(serde_ignored::Path<'_>),
+) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| refuse(&fault))?;
+    let telling = serde_ignored::Deserializer::new(&mut reader, of_unknown);
+    let value = serde_path_to_error::deserialize(telling).map_err(|fault| refuse(&fault))?;
     reader.end().map_err(|fault| malformed(&fault))?;
     Ok(value)
 }
@@ -181,14 +214,20 @@ impl Faults {
         }
     }
 
-    /// Notes a text that is empty, too long or holds control characters.
-    pub fn text(&mut self, field: &str, text: &str, most: usize) {
-        let good = !text.trim().is_empty() && is_line(text, most);
-        self.unless(good, field, &format!("give 1 to {most} characters, none of them a control character"));
+    /// Brings a text of one line into the form in which it is stored, and notes one that is empty, too long
+    /// or no text that people can read.
+    pub fn text(&mut self, field: &str, text: &mut String, most: usize) {
+        match line(text, most) {
+            Ok(read) if read.is_empty() => {
+                self.unless(false, field, &format!("give a text of 1 to {most} characters"));
+            }
+            Ok(read) => *text = read,
+            Err(error) => self.unless(false, field, &error.to_string()),
+        }
     }
 
     /// As [`Self::text`] where one is given.
-    pub fn maybe_text(&mut self, field: &str, text: Option<&str>, most: usize) {
+    pub fn maybe_text(&mut self, field: &str, text: Option<&mut String>, most: usize) {
         if let Some(text) = text {
             self.text(field, text, most);
         }

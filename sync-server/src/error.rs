@@ -165,6 +165,10 @@ impl From<StoreError> for Refusal {
             // The field and no more: whose the value is may be out of the asker's sight.
             StoreError::Conflict(field) => Self::new(ProblemKind::Conflict, said)
                 .naming(FieldError { field: field.to_owned(), detail: "is taken".to_owned() }),
+            StoreError::Discharged(_) => {
+                let detail = "is of a patient who was discharged; readmit that one, or give another";
+                Self::new(ProblemKind::Conflict, said).naming(FieldError::new("mrn", detail))
+            }
             StoreError::Invalid { field, detail } => Self::field(field, detail),
             StoreError::WrongCode => Self::new(ProblemKind::Invalid, said),
             StoreError::TooManyTries { until } => Self::too_many_tries("Too many wrong tries", until),

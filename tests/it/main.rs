@@ -50,6 +50,7 @@ mod units;
 mod versions;
 mod views;
 mod window;
+mod written;
 
 /// TLS needs a provider of cryptography before the first connection; the second call changes nothing.
 fn install_provider() {

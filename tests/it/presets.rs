@@ -19,7 +19,7 @@ fn preset(name: &str) -> Workflow {
 #[test]
 fn every_preset_is_a_schema_that_the_server_takes() {
     for name in ["adl", "patient_questions", "prior_auth", "vitals"] {
-        let workflow = preset(name);
+        let mut workflow = preset(name);
         assert_eq!(workflow.key, name);
         assert_eq!(workflow.check(), Ok(()), "{name}");
         let orders: Vec<u32> = workflow.fields.iter().map(|field| field.display_order).collect();

@@ -183,6 +183,7 @@ impl Device {
             workflow: Some("vitals".to_owned()),
             schema_version: Some(1),
             fields,
+            confirmed: Vec::new(),
             recorded_at: self.clock.now(),
             clock_quality: ClockQuality::Synced,
             supersedes: None,

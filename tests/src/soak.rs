@@ -286,6 +286,7 @@ impl Week<'_> {
             schema_version: Some(1),
             fields,
             // She was hired today: the server asks who could chart when.
+            confirmed: Vec::new(),
             recorded_at: self.clock.now(),
             clock_quality: ClockQuality::Synced,
             supersedes: None,

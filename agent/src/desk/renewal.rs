@@ -113,6 +113,7 @@ impl Ward {
             workflow: None,
             schema_version: None,
             fields: chosen.fields(),
+            confirmed: Vec::new(),
             recorded_at,
             clock_quality,
             supersedes: None,

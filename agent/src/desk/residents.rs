@@ -4,7 +4,7 @@ use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, WorkflowId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
-use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
+use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
@@ -12,9 +12,6 @@ use super::view::{Mark, Refused, Resident, Residents, SessionKey};
 use super::ward::{Ward, storage};
 use crate::mirror::by_room_then_name;
 use crate::outbox::{Pending, Progress};
-
-/// The longest name, room and MRN, in characters: what the server takes.
-const LONGEST: [(&str, usize); 3] = [("name", 200), ("room", 20), ("mrn", 50)];
 
 impl Ward {
     pub(super) fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
@@ -30,7 +27,7 @@ impl Ward {
         let complete = complete && self.is_loaded(Collection::Patients);
         lay_over(&mut residents, edits);
         residents.retain(|resident| resident.document.is_active);
-        residents.sort_by(|a, b| by_room_then_name(&a.document, &b.document));
+        residents.sort_by_cached_key(|resident| by_room_then_name(&resident.document));
         self.note(permit.actor(), &page, true);
         let may_admit = self.authorized::<ManagePatients>(on).is_ok();
         Ok(Residents { residents, may_admit, complete })
@@ -105,15 +102,7 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
 
 fn set(document: &mut PatientDocument, fields: &Map<String, Value>) {
     for (key, value) in fields {
-        let text = value.as_str().map(str::to_owned);
-        match key.as_str() {
-            "name" => document.name = text.unwrap_or_default(),
-            "mrn" => document.mrn = text.unwrap_or_default(),
-            "date_of_birth" => document.date_of_birth = text,
-            "room" => document.room = text,
-            "is_active" => document.is_active = value.as_bool().unwrap_or(document.is_active),
-            _ => {}
-        }
+        document.set(key, value);
     }
 }
 
@@ -121,7 +110,7 @@ fn set(document: &mut PatientDocument, fields: &Map<String, Value>) {
 const FIELDS: [(&str, &str, FieldType); 5] = [
     ("name", "Name", FieldType::String),
     ("room", "Room", FieldType::String),
-    ("date_of_birth", "Date of birth", FieldType::Date),
+    ("date_of_birth", "Date of birth", FieldType::String),
     ("mrn", "MRN", FieldType::String),
     ("is_active", "Lives here", FieldType::Boolean),
 ];
@@ -136,17 +125,9 @@ pub(super) fn label(key: &str) -> String {
 pub(super) fn form(edits: bool) -> Workflow {
     let asked = FIELDS.iter().filter(|(key, _, _)| edits || *key != "is_active");
     let fields = asked.zip(1..).map(|((key, label, field_type), order)| Field {
-        key: (*key).to_owned(),
-        label: (*label).to_owned(),
-        field_type: *field_type,
         required: matches!(*key, "name" | "is_active"),
-        display_in_list: false,
         display_order: order,
-        options: Vec::new(),
-        default: None,
-        unit: None,
-        min: None,
-        max: None,
+        ..Field::new(key, label, *field_type)
     });
     Workflow {
         id: WorkflowId::from_bytes([0; 16]),
@@ -155,6 +136,8 @@ pub(super) fn form(edits: bool) -> Workflow {
         version: 1,
         enabled: true,
         fields: fields.collect(),
+        rules: Vec::new(),
+        corrected_by: Vec::new(),
     }
 }
 
@@ -169,18 +152,4 @@ pub(super) fn values(resident: &PatientDocument) -> Map<String, Value> {
         ("is_active", Value::from(resident.is_active)),
     ];
     values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-/// What the form's own rules do not say.
-pub(super) fn check(fields: &Map<String, Value>) -> Result<(), Vec<FieldError>> {
-    let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
-    let faults: Vec<FieldError> = LONGEST
-        .into_iter()
-        .filter(|(key, most)| text(key).chars().count() > *most || text(key).chars().any(char::is_control))
-        .map(|(key, most)| FieldError {
-            field: key.to_owned(),
-            detail: format!("give at most {most} characters, in one line"),
-        })
-        .collect();
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }

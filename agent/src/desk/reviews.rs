@@ -147,6 +147,7 @@ impl Ward {
             workflow: None,
             schema_version: None,
             fields,
+            confirmed: Vec::new(),
             recorded_at,
             clock_quality,
             supersedes: refused.map(|refused| refused.n),

@@ -3,15 +3,17 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::patient;
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
-use carepost_protocol::workflow::{FieldError, Workflow};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::workflow::{Answers, FieldError, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents;
-use super::view::{Form, NotSaved, Refused, SEEN, SessionKey};
+use super::view::{CONFIRMED, Form, NotSaved, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
 
@@ -92,12 +94,8 @@ impl Ward {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(&read, *patient, page)?;
                 let workflow = self.workflow(key)?;
-                let defaults = workflow.fields.iter().filter_map(|field| {
-                    field.default.as_ref().map(|default| (field.key.clone(), default.clone()))
-                });
-                let answers = defaults.collect();
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
-                Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
+                Ok(Sheet::new(writer, Some(resident), workflow, Vec::new(), makes))
             }
             Form::Correct(patient, record) => {
                 let writer = Writer::Chart(self.asked(on, page)?);
@@ -216,14 +214,16 @@ impl Ward {
 
     /// The change that a filled-in form makes.
     pub(super) fn change(&self, sheet: &Sheet, answers: &[(String, String)]) -> Result<Change, NotSaved> {
-        let asked = answers.iter().filter(|(key, _)| key != SEEN);
-        let typed = asked.map(|(key, text)| (key.as_str(), text.as_str()));
-        let mut fields = sheet.workflow.parse_form(typed).map_err(NotSaved::Answers)?;
+        let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
+        let typed: Vec<(&str, &str)> = asked.map(|(key, text)| (key.as_str(), text.as_str())).collect();
         let Makes { kind, collection, record, supersedes } = sheet.makes;
+        let (recorded_at, clock_quality) = self.clock.stamp();
+        let read = sheet.workflow.parse_form(typed.iter().copied());
+        let read =
+            if collection == Collection::Patients { resident(read, &typed, recorded_at) } else { read };
+        let Answers { values: mut fields, doubts } = read.map_err(NotSaved::Answers)?;
+        let confirmed = confirmed(answers, doubts)?;
         let mut base_seq = None;
-        if collection == Collection::Patients {
-            residents::check(&fields).map_err(NotSaved::Answers)?;
-        }
         if (collection, kind) == (Collection::Patients, ChangeKind::Patch) {
             let seen = answers.iter().find(|(key, _)| key == SEEN);
             let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
@@ -237,7 +237,6 @@ impl Ward {
         }
         let charts = collection == Collection::Records;
         let actor = sheet.writer.actor();
-        let (recorded_at, clock_quality) = self.clock.stamp();
         Ok(Change {
             actor: actor.user,
             session: actor.session,
@@ -250,6 +249,7 @@ impl Ward {
             workflow: charts.then(|| sheet.workflow.key.clone()),
             schema_version: charts.then_some(sheet.workflow.version),
             fields,
+            confirmed,
             recorded_at,
             clock_quality,
             supersedes,
@@ -272,6 +272,38 @@ impl Sheet {
         makes: Makes,
     ) -> Self {
         Self { writer, resident, workflow, answers, refusal: None, faults: Vec::new(), makes }
+    }
+}
+
+/// A resident's fields as they are stored, or all that is wrong with them at once.
+fn resident(
+    read: Result<Answers, Vec<FieldError>>,
+    typed: &[(&str, &str)],
+    today: Timestamp,
+) -> Result<Answers, Vec<FieldError>> {
+    let (mut values, mut faults) = match read {
+        Ok(answers) => (answers.values, Vec::new()),
+        Err(faults) => {
+            let is_faulty = |key: &str| faults.iter().any(|fault| fault.field == key);
+            let rest = typed.iter().filter(|(key, _)| !is_faulty(key) && *key != "is_active");
+            (rest.map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect(), faults)
+        }
+    };
+    match patient::read(&values, today) {
+        Ok((read, _)) => values = read,
+        Err(more) => faults.extend(more),
+    }
+    if faults.is_empty() { Ok(Answers { values, doubts: Vec::new() }) } else { Err(faults) }
+}
+
+/// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.
+fn confirmed(answers: &[(String, String)], doubts: Vec<FieldError>) -> Result<Vec<String>, NotSaved> {
+    let is_confirmed =
+        |doubt: &FieldError| answers.iter().any(|(key, text)| key == CONFIRMED && *text == doubt.to_string());
+    if doubts.iter().all(is_confirmed) {
+        Ok(doubts.into_iter().map(|doubt| doubt.field).collect())
+    } else {
+        Err(NotSaved::Doubts(doubts))
     }
 }
 

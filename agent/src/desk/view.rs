@@ -229,6 +229,8 @@ pub enum Link {
 /// The answer in which a form carries what it showed when it was opened, so that only what was changed
 /// is an edit.
 pub const SEEN: &str = "_seen";
+/// The answer in which a form says which doubts about its answers were confirmed, one each.
+pub const CONFIRMED: &str = "_confirmed";
 /// The answer in which a review carries the version that was shown.
 pub const BASE: &str = "_base";
 
@@ -551,6 +553,10 @@ pub enum NotSaved {
     /// Answers are wrong; the form comes back with them.
     #[error("some answers need correcting")]
     Answers(Vec<FieldError>),
+    /// Answers are unlikely, each with its field and what is doubtful about it: the form comes back and asks
+    /// whether to save them as they are.
+    #[error("some answers are unlikely")]
+    Doubts(Vec<FieldError>),
     /// The entry could not even be looked at.
     #[error(transparent)]
     Refused(#[from] Refused),

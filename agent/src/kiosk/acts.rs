@@ -36,6 +36,7 @@ pub(super) async fn save(
         }
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
+        Err(NotSaved::Doubts(doubts)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Doubts(doubts)),
         Err(NotSaved::NotTaken(why)) => {
             (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
         }
@@ -75,7 +76,7 @@ pub(super) async fn close_review(
     let (status, words) = match closed {
         Ok(()) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
-        Err(NotSaved::Answers(faults)) => {
+        Err(NotSaved::Answers(faults) | NotSaved::Doubts(faults)) => {
             let words: Vec<String> = faults.into_iter().map(|fault| page::capital(&fault.detail)).collect();
             (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
         }

@@ -28,6 +28,8 @@ const LONG_TEXTS: [&str; 12] = [
 pub(super) enum Returned {
     /// These answers are wrong.
     Faults(Vec<FieldError>),
+    /// These answers are unlikely: whether to save them as they are.
+    Doubts(Vec<FieldError>),
     /// Nothing was kept; why, in words.
     NotKept(String),
 }
@@ -36,7 +38,7 @@ impl Returned {
     /// Why nothing was kept, unless it is for the answers.
     pub(super) fn words(&self) -> Option<String> {
         match self {
-            Self::Faults(_) => None,
+            Self::Faults(_) | Self::Doubts(_) => None,
             Self::NotKept(words) => Some(words.clone()),
         }
     }
@@ -60,6 +62,8 @@ pub(super) struct FormView {
     /// Faults of no field that is shown.
     pub(super) loose: Vec<String>,
     pub(super) not_kept: Option<String>,
+    /// What is doubtful about the answers, as it is sent back to confirm it, and in words.
+    pub(super) doubts: Vec<(String, String)>,
 }
 
 impl FormView {
@@ -72,6 +76,10 @@ impl FormView {
     pub(super) fn again(form: &FormPage, returned: Returned) -> Self {
         match returned {
             Returned::Faults(faults) => Self { from_draft: false, ..Self::with(form, &faults, None) },
+            Returned::Doubts(doubts) => {
+                let asked = doubts.iter().map(|doubt| (doubt.to_string(), page::capital(&doubt.detail)));
+                Self { from_draft: false, doubts: asked.collect(), ..Self::with(form, &[], None) }
+            }
             Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
         }
     }
@@ -116,6 +124,7 @@ impl FormView {
             fields,
             loose,
             not_kept,
+            doubts: Vec::new(),
         }
     }
 
@@ -272,14 +281,17 @@ fn choices<'a>(
         .collect()
 }
 
+/// What is usual, or suggested: an answer is only what somebody gives.
 fn hint(field: &Field) -> String {
     let unit = field.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
-    match (field.field_type, field.min, field.max) {
-        (FieldType::Integer | FieldType::Number, Some(min), Some(max)) => format!("{min} to {max}{unit}"),
-        (FieldType::Integer | FieldType::Number, Some(min), None) => format!("{min}{unit} or more"),
-        (FieldType::Integer | FieldType::Number, None, Some(max)) => format!("{max}{unit} or less"),
-        _ => String::new(),
-    }
+    let usual = match (field.min, field.max) {
+        (Some(min), Some(max)) => Some(format!("Usual: {min} to {max}{unit}")),
+        (Some(min), None) => Some(format!("Usual: {min}{unit} or more")),
+        (None, Some(max)) => Some(format!("Usual: {max}{unit} or less")),
+        (None, None) => None,
+    };
+    let suggested = field.default.as_deref().map(|default| format!("Suggested: {default}"));
+    usual.into_iter().chain(suggested).collect::<Vec<_>>().join(". ")
 }
 
 fn is_long(field: &Field, answer: &str) -> bool {

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
+use carepost_protocol::text::{family_name, fold, initials_of_family};
 
 use super::form::{Control, FormView};
 use super::words::{self, Moment, Sentence, Weight};
@@ -147,8 +148,9 @@ const SHORT_LIST: usize = 12;
 
 pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>) -> Response {
     let total = residents.residents.len();
-    let names: Vec<String> = residents.residents.iter().map(|one| last_name(&one.document.name)).collect();
-    let mut letters: Vec<char> = names.iter().filter_map(|name| initial(name)).collect();
+    let families: Vec<Family> =
+        residents.residents.iter().map(|resident| Family::of(&resident.document.name)).collect();
+    let mut letters: Vec<char> = families.iter().flat_map(|family| family.letters.iter().copied()).collect();
     letters.sort_unstable();
     letters.dedup();
     let letter = letter.and_then(|letter| letter.to_uppercase().next()).filter(|at| letters.contains(at));
@@ -159,9 +161,9 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
     let cards = residents
         .residents
         .into_iter()
-        .zip(&names)
-        .filter(|(_, name)| letter.is_none() || initial(name) == letter)
-        .map(|(resident, name)| card(resident, name, &names))
+        .zip(&families)
+        .filter(|(_, family)| letter.is_none_or(|letter| family.letters.contains(&letter)))
+        .map(|(resident, family)| card(resident, family, &families))
         .collect();
     answer(
         StatusCode::OK,
@@ -169,30 +171,31 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
     )
 }
 
-fn card(resident: Resident, name: &str, names: &[String]) -> Card {
+fn card(resident: Resident, family: &Family, families: &[Family]) -> Card {
     let Resident { document: resident, mark } = resident;
-    let named = names.iter().filter(|other| other.eq_ignore_ascii_case(name)).count();
+    let named = families.iter().filter(|other| other.key == family.key).count();
     Card {
         id: resident.id.to_string(),
         name: resident.name,
         room: resident.room,
         born: resident.date_of_birth.as_deref().map(words::day),
-        alert: (named > 1).then(|| format!("{named} named {name}")),
+        alert: (named > 1).then(|| format!("{named} named {}", family.name)),
         mark,
     }
 }
 
-/// The last name of "Mary Smith" and of "Smith, Mary".
-fn last_name(name: &str) -> String {
-    let last = match name.split_once(',') {
-        Some((last, _)) => last.trim(),
-        None => name.split_whitespace().last().unwrap_or_default(),
-    };
-    last.to_owned()
+/// What a resident is looked for by.
+struct Family {
+    name: String,
+    key: String,
+    letters: Vec<char>,
 }
 
-fn initial(name: &str) -> Option<char> {
-    name.chars().next().and_then(|first| first.to_uppercase().next())
+impl Family {
+    fn of(name: &str) -> Self {
+        let family = family_name(name);
+        Self { key: fold(&family), letters: initials_of_family(name), name: family }
+    }
 }
 
 /// A version of an entry as it is listed.

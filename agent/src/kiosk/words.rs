@@ -252,6 +252,7 @@ pub(super) fn long(time: Duration) -> String {
 pub(super) fn day(date: &str) -> String {
     match date.split('-').collect::<Vec<_>>()[..] {
         [year, month, day] => format!("{month}/{day}/{year}"),
+        [year, month] => format!("{month}/{year}"),
         _ => date.to_owned(),
     }
 }

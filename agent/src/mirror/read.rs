@@ -1,6 +1,6 @@
 //! Typed reads of the mirror.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::amend;
@@ -10,6 +10,7 @@ use carepost_protocol::record::{
     ReviewDocument, UserDocument,
 };
 use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::text::{name_key, sort_key};
 use carepost_protocol::workflow::Workflow;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::Deserialize;
@@ -126,7 +127,7 @@ impl Mirror {
     pub fn residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<PatientDocument>, MirrorError> {
         let mut residents = self.all_residents(permit)?;
         residents.retain(|resident| resident.is_active);
-        residents.sort_by(by_room_then_name);
+        residents.sort_by_cached_key(by_room_then_name);
         Ok(residents)
     }
 
@@ -389,55 +390,11 @@ fn each<T: DeserializeOwned>(
     Ok(())
 }
 
-/// The order in which people look for residents: by room (2 before 10), then name.
+/// What residents sort by, as people look for them: by room (2 before 10; whoever has none comes last), then name.
 #[must_use]
-pub fn by_room_then_name(a: &PatientDocument, b: &PatientDocument) -> Ordering {
-    let room = match (&a.room, &b.room) {
-        (Some(a), Some(b)) => natural(a, b),
-        // Residents without a room come last.
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => Ordering::Equal,
-    };
-    room.then_with(|| a.name.cmp(&b.name)).then_with(|| a.id.cmp(&b.id))
-}
-
-/// Compares as people number rooms: 2 before 10, 10 before 10A.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
-    loop {
-        let (a_digits, a_rest) = split_number(a);
-        let (b_digits, b_rest) = split_number(b);
-        let order = if a_digits.is_empty() || b_digits.is_empty() {
-            let (a_letter, b_letter) = (a.chars().next(), b.chars().next());
-            if a_letter.is_none() && b_letter.is_none() {
-                return Ordering::Equal;
-            }
-            (a, b) = (after_first(a), after_first(b));
-            a_letter.cmp(&b_letter)
-        } else {
-            (a, b) = (a_rest, b_rest);
-            // Without leading zeros, the longer number is the greater.
-            a_digits.len().cmp(&b_digits.len()).then_with(|| a_digits.cmp(b_digits))
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
-}
-
-fn split_number(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = text.split_at(end);
-    let significant = digits.trim_start_matches('0');
-    // "0" and "00" are numbers too.
-    if significant.is_empty() && !digits.is_empty() { ("0", rest) } else { (significant, rest) }
-}
-
-fn after_first(text: &str) -> &str {
-    let mut letters = text.chars();
-    letters.next();
-    letters.as_str()
+pub fn by_room_then_name(resident: &PatientDocument) -> (bool, String, String, PatientId) {
+    let room = resident.room.as_deref().map(sort_key);
+    (room.is_none(), room.unwrap_or_default(), name_key(&resident.name), resident.id)
 }
 
 #[cfg(test)]
@@ -452,12 +409,5 @@ mod tests {
             .query_row(&format!("EXPLAIN QUERY PLAN {NEWEST_FIRST}"), [1, 1, 1], |row| row.get(3))
             .unwrap();
         assert!(plan.contains("documents_by_patient"), "{plan}");
-    }
-
-    #[test]
-    fn rooms_sort_as_people_number_them() {
-        let mut rooms = ["10A", "2", "10", "B1", "A10", "A2", "02b", "", "1"];
-        rooms.sort_by(|a, b| natural(a, b));
-        assert_eq!(rooms, ["", "1", "2", "02b", "10", "10A", "A2", "A10", "B1"]);
     }
 }

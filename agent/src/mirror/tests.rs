@@ -115,6 +115,7 @@ fn record(number: u8, patient: u8, minute: i64) -> RecordDocument {
         recorded_at: Timestamp::from_millis(minute * 60_000),
         clock_quality: ClockQuality::Synced,
         values: serde_json::Map::new(),
+        confirmed: Vec::new(),
         amends: None,
     }
 }

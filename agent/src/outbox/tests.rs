@@ -98,6 +98,7 @@ fn change(second: i64, note: &str) -> Change {
         workflow: Some("vitals".into()),
         schema_version: Some(1),
         fields,
+        confirmed: Vec::new(),
         recorded_at: at(second),
         clock_quality: ClockQuality::Synced,
         supersedes: None,

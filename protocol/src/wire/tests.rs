@@ -53,6 +53,7 @@ fn change() -> Change {
         workflow: Some("vitals".into()),
         schema_version: Some(1),
         fields: json!({"pulse": 72}).as_object().unwrap().clone(),
+        confirmed: Vec::new(),
         recorded_at: at(),
         clock_quality: ClockQuality::Synced,
         supersedes: None,
@@ -283,6 +284,7 @@ fn snapshot_documents() {
         recorded_at: at(),
         clock_quality: ClockQuality::Synced,
         values: change().fields,
+        confirmed: Vec::new(),
         amends: Some(id!(RecordId, 2)),
     });
 }

@@ -252,10 +252,10 @@ pub async fn retry_refused_change(
 pub async fn discard_refused_change(
     person: Person,
     Named { device, name }: Named,
-    Json(asked): Json<DiscardChange>,
+    Json(mut asked): Json<DiscardChange>,
 ) -> Answer<axum::Json<ReconsideredChange>> {
     let mut faults = Faults::default();
-    faults.text("reason", &asked.reason, 500);
+    faults.text("reason", &mut asked.reason, 500);
     faults.check()?;
     let (facility, permit) = permitted(&person, device).await?;
     let note = note(&person, AuditAction::Delete, facility).detail("reason", asked.reason.clone());

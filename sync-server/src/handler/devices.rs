@@ -196,10 +196,10 @@ pub async fn list_devices(
 pub async fn register_device(
     State(app): State<App>,
     person: Person,
-    Json(asked): Json<RegisterDevice>,
+    Json(mut asked): Json<RegisterDevice>,
 ) -> Answer<(StatusCode, axum::Json<RegisteredDevice>)> {
     let mut faults = Faults::default();
-    faults.text("device_name", &asked.device_name, 100);
+    faults.text("device_name", &mut asked.device_name, 100);
     faults.check()?;
     let token = format!("cpd_{}", URL_SAFE_NO_PAD.encode(clock::random::<32>()));
     let new = NewDevice {
@@ -229,10 +229,10 @@ pub async fn update_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-    Json(asked): Json<UpdateDevice>,
+    Json(mut asked): Json<UpdateDevice>,
 ) -> Answer<axum::Json<DeviceView>> {
     let mut faults = Faults::default();
-    faults.maybe_text("device_name", asked.device_name.as_deref(), 100);
+    faults.maybe_text("device_name", asked.device_name.as_mut(), 100);
     faults.check()?;
     let patch =
         DevicePatch { name: asked.device_name, device_type: asked.device_type, phi_mode: asked.phi_mode };

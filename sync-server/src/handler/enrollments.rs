@@ -71,10 +71,10 @@ pub async fn approve_enrollment(
     State(app): State<App>,
     client: Client,
     person: Person,
-    Json(asked): Json<ApproveEnrollment>,
+    Json(mut asked): Json<ApproveEnrollment>,
 ) -> Answer<axum::Json<ApprovedEnrollment>> {
     let mut faults = Faults::default();
-    faults.text("device_name", &asked.device_name, 100);
+    faults.text("device_name", &mut asked.device_name, 100);
     faults.check()?;
     let network = client.network().map(|it| format!("code {it}")).unwrap_or_default();
     if let Some(until) = app.tries.locked(&network, BY_NETWORK, clock::now()) {

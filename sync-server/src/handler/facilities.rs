@@ -170,12 +170,12 @@ pub async fn list_facilities(
 pub async fn create_facility(
     State(app): State<App>,
     person: Person,
-    Json(asked): Json<CreateFacility>,
+    Json(mut asked): Json<CreateFacility>,
 ) -> Answer<(StatusCode, axum::Json<FacilityView>)> {
     let registry = person.registry_of(asked.organization_id).await?;
     let mut faults = Faults::default();
-    faults.text("name", &asked.name, 200);
-    faults.maybe_text("phone", asked.phone.as_deref(), 50);
+    faults.text("name", &mut asked.name, 200);
+    faults.maybe_text("phone", asked.phone.as_mut(), 50);
     figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
     faults.check()?;
     let new = NewFacility {
@@ -207,11 +207,11 @@ pub async fn update_facility(
     State(app): State<App>,
     person: Person,
     Id(id): Id<FacilityId>,
-    Json(asked): Json<UpdateFacility>,
+    Json(mut asked): Json<UpdateFacility>,
 ) -> Answer<axum::Json<FacilityView>> {
     let mut faults = Faults::default();
-    faults.maybe_text("name", asked.name.as_deref(), 200);
-    faults.maybe_text("phone", asked.phone.as_ref().and_then(Option::as_deref), 50);
+    faults.maybe_text("name", asked.name.as_mut(), 200);
+    faults.maybe_text("phone", asked.phone.as_mut().and_then(Option::as_mut), 50);
     figures(&mut faults, asked.licensed_beds.flatten(), asked.current_census);
     let days = asked.record_days.flatten();
     faults.unless(days.is_none_or(|days| RECORD_DAYS.contains(&days)), "record_days", "7 to 3650, or null");

@@ -222,14 +222,14 @@ pub async fn list_organizations(
 pub async fn create_organization(
     State(app): State<App>,
     person: Person,
-    Json(asked): Json<CreateOrganization>,
+    Json(mut asked): Json<CreateOrganization>,
 ) -> Answer<(StatusCode, axum::Json<CreatedOrganization>)> {
-    let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
     let mut faults = Faults::default();
-    faults.text("name", &asked.name, 200);
+    faults.text("name", &mut asked.name, 200);
+    let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
     faults.unless(is_slug(&slug), "slug", SLUG_RULE);
     faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
-    let (admin, chosen) = match asked.admin {
+    let (mut admin, chosen) = match asked.admin {
         Some(admin) => (admin, None),
         None => {
             let password = hex(&clock::random::<12>());
@@ -243,9 +243,9 @@ pub async fn create_organization(
             (admin, Some(password))
         }
     };
-    faults.text("admin.username", &admin.username, 100);
-    faults.maybe_text("admin.display_name", admin.display_name.as_deref(), 200);
-    faults.maybe_text("admin.email", admin.email.as_deref(), 254);
+    faults.text("admin.username", &mut admin.username, 100);
+    faults.maybe_text("admin.display_name", admin.display_name.as_mut(), 200);
+    faults.maybe_text("admin.email", admin.email.as_mut(), 254);
     if let Err(fault) = check_password(admin.password.expose_secret()) {
         faults.unless(false, "admin.password", fault);
     }
@@ -297,11 +297,11 @@ pub async fn show_organization(
 pub async fn update_organization(
     person: Person,
     Id(id): Id<OrganizationId>,
-    Json(asked): Json<UpdateOrganization>,
+    Json(mut asked): Json<UpdateOrganization>,
 ) -> Answer<axum::Json<OrganizationView>> {
     let registry = person.registry_of(Some(id)).await?;
     let mut faults = Faults::default();
-    faults.maybe_text("name", asked.name.as_deref(), 200);
+    faults.maybe_text("name", asked.name.as_mut(), 200);
     faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
     faults.check()?;
     let patch = OrganizationPatch {

@@ -2,18 +2,22 @@
 
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{FacilityId, PatientId};
+use carepost_protocol::patient;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::workflow::FieldError;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::users::OfFacility;
 use super::{List, present};
 use crate::audit::Note;
-use crate::body::{Faults, Id, Json, Params};
-use crate::error::Answer;
+use crate::body::{Id, Json, Params};
+use crate::clock;
+use crate::error::{Answer, Refusal};
 use crate::guard::Person;
 use crate::store::{NewPatient, Patient, PatientPatch};
 
@@ -122,18 +126,18 @@ pub async fn create_patient(
     person: Person,
     Json(asked): Json<CreatePatient>,
 ) -> Answer<(StatusCode, axum::Json<PatientView>)> {
-    let mut faults = Faults::default();
-    faults.text("mrn", &asked.mrn, 50);
-    faults.text("name", &asked.name, 200);
-    faults.maybe_text("room", asked.room.as_deref(), 20);
-    let date_of_birth = birthday(&mut faults, asked.date_of_birth);
-    faults.check()?;
+    let read = read(Map::from_iter([
+        ("mrn".to_owned(), Value::from(asked.mrn)),
+        ("name".to_owned(), Value::from(asked.name)),
+        ("date_of_birth".to_owned(), Value::from(asked.date_of_birth)),
+        ("room".to_owned(), Value::from(asked.room)),
+    ]))?;
     let new = NewPatient {
         facility_id: asked.facility_id,
-        mrn: asked.mrn,
-        name: asked.name,
-        date_of_birth,
-        room: asked.room,
+        mrn: text(&read, "mrn").ok_or_else(|| missing("mrn"))?,
+        name: text(&read, "name").unwrap_or_default(),
+        date_of_birth: text(&read, "date_of_birth"),
+        room: text(&read, "room"),
     };
     let permit = person.permit::<ReadPatients>(new.facility_id)?;
     let patient = person.noting(note(&person, AuditAction::Create, "patient"))?.create_patient(new).await?;
@@ -155,17 +159,22 @@ pub async fn update_patient(
     Id(id): Id<PatientId>,
     Json(asked): Json<UpdatePatient>,
 ) -> Answer<axum::Json<PatientView>> {
-    let mut faults = Faults::default();
-    faults.maybe_text("mrn", asked.mrn.as_deref(), 50);
-    faults.maybe_text("name", asked.name.as_deref(), 200);
-    faults.maybe_text("room", asked.room.as_ref().and_then(Option::as_deref), 20);
-    let date_of_birth = asked.date_of_birth.map(|given| birthday(&mut faults, given));
-    faults.check()?;
+    let mut given = Map::new();
+    let mut give =
+        |field: &str, value: Option<Value>| given.extend(value.map(|value| (field.to_owned(), value)));
+    give("mrn", asked.mrn.map(Value::from));
+    give("name", asked.name.map(Value::from));
+    give("date_of_birth", asked.date_of_birth.map(Value::from));
+    give("room", asked.room.map(Value::from));
+    let read = read(given)?;
+    if read.get("mrn").is_some_and(|mrn| mrn == "") {
+        return Err(missing("mrn"));
+    }
     let patch = PatientPatch {
-        mrn: asked.mrn,
-        name: asked.name,
-        date_of_birth,
-        room: asked.room,
+        mrn: text(&read, "mrn"),
+        name: text(&read, "name"),
+        date_of_birth: read.contains_key("date_of_birth").then(|| text(&read, "date_of_birth")),
+        room: read.contains_key("room").then(|| text(&read, "room")),
         is_active: asked.is_active,
     };
     let (_, permit) = permitted(&person, id).await?;
@@ -200,11 +209,17 @@ async fn permitted(person: &Person, id: PatientId) -> Answer<(Patient, Permit<Re
     Ok((patient, permit))
 }
 
-fn birthday(faults: &mut Faults, given: Option<String>) -> Option<String> {
-    let given = given?;
-    let read = carepost_protocol::workflow::parse_date(&given);
-    faults.unless(read.is_some(), "date_of_birth", "give a day such as 1941-03-15 or 03/15/1941");
-    read
+/// The fields as they are stored.
+fn read(given: Map<String, Value>) -> Answer<Map<String, Value>> {
+    patient::read(&given, clock::now()).map(|(read, _)| read).map_err(Refusal::invalid)
+}
+
+fn text(read: &Map<String, Value>, field: &str) -> Option<String> {
+    read.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn missing(field: &str) -> Refusal {
+    Refusal::invalid(vec![FieldError::new(field, "give a text that people can read")])
 }
 
 fn note(person: &Person, action: AuditAction, what: &str) -> Note {

@@ -80,10 +80,10 @@ pub async fn sign_in(
 ) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
     let (parts, content) = request.into_parts();
     let said = tenant::said(&app, &parts).await?;
-    let asked: SignIn = body::json(Request::from_parts(parts, content), &app, MAX_SIGN_IN).await?;
+    let mut asked: SignIn = body::json(Request::from_parts(parts, content), &app, MAX_SIGN_IN).await?;
     let mut faults = Faults::default();
-    faults.text("username", &asked.username, 100);
-    faults.maybe_text("organization", asked.organization.as_deref(), 100);
+    faults.text("username", &mut asked.username, 100);
+    faults.maybe_text("organization", asked.organization.as_mut(), 100);
     let length = secrecy::ExposeSecret::expose_secret(&asked.password).len();
     faults.unless(length <= MAX_SECRET_BYTES, "password", "a password has at most 256 bytes");
     faults.check()?;

@@ -176,13 +176,13 @@ pub async fn list_users(
 #[utoipa::path(post, path = "/api/v1/users", operation_id = "create_user", tag = "users", security(("session" = [])), request_body = CreateUser, responses((status = 201, body = UserView)))]
 pub async fn create_user(
     person: Person,
-    Json(asked): Json<CreateUser>,
+    Json(mut asked): Json<CreateUser>,
 ) -> Answer<(StatusCode, axum::Json<UserView>)> {
     let mut faults = Faults::default();
-    faults.text("username", &asked.username, 100);
-    faults.maybe_text("email", asked.email.as_deref(), 200);
-    faults.maybe_text("display_name", asked.display_name.as_deref(), 200);
-    faults.maybe_text("employee_id", asked.employee_id.as_deref(), 100);
+    faults.text("username", &mut asked.username, 100);
+    faults.maybe_text("email", asked.email.as_mut(), 200);
+    faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+    faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
     timeout(&mut faults, asked.session_timeout_minutes);
     faults.check()?;
     may_give(&person, Some(asked.role))?;
@@ -212,12 +212,12 @@ pub async fn show_user(person: Person, Id(id): Id<UserId>) -> Answer<axum::Json<
 pub async fn update_user(
     person: Person,
     Id(id): Id<UserId>,
-    Json(asked): Json<UpdateUser>,
+    Json(mut asked): Json<UpdateUser>,
 ) -> Answer<axum::Json<UserView>> {
     let mut faults = Faults::default();
-    faults.maybe_text("email", asked.email.as_ref().and_then(Option::as_deref), 200);
-    faults.maybe_text("display_name", asked.display_name.as_deref(), 200);
-    faults.maybe_text("employee_id", asked.employee_id.as_ref().and_then(Option::as_deref), 100);
+    faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
+    faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+    faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
     timeout(&mut faults, asked.session_timeout_minutes);
     faults.check()?;
     may_touch(&person, id).await?;

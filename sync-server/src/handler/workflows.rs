@@ -2,7 +2,8 @@
 
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::WorkflowId;
-use carepost_protocol::workflow::{Field, Workflow, is_key};
+use carepost_protocol::role::Role;
+use carepost_protocol::workflow::{Field, Rule, Workflow, is_key};
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -26,6 +27,12 @@ pub struct PublishWorkflow {
     enabled: bool,
     /// What the form asks.
     fields: Vec<Field>,
+    /// What holds between two of its numbers.
+    #[serde(default)]
+    rules: Vec<Rule>,
+    /// Which roles may correct another's entry; all that may chart unless given.
+    #[serde(default)]
+    corrected_by: Vec<Role>,
 }
 
 const fn yes() -> bool {
@@ -54,13 +61,15 @@ pub async fn publish_workflow(
     Json(asked): Json<PublishWorkflow>,
 ) -> Answer<(StatusCode, axum::Json<Workflow>)> {
     // The store keeps the id of a workflow that is known, and counts its versions.
-    let workflow = Workflow {
+    let mut workflow = Workflow {
         id: WorkflowId::new(clock::now(), clock::random()),
         key: asked.key,
         label: asked.label,
         version: 1,
         enabled: asked.enabled,
         fields: asked.fields,
+        rules: asked.rules,
+        corrected_by: asked.corrected_by,
     };
     workflow.check().map_err(Refusal::invalid)?;
     let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow");

@@ -1,5 +1,6 @@
 //! What the store answers when it cannot do what was asked.
 
+use carepost_protocol::id::PatientId;
 use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::Expects;
@@ -13,6 +14,11 @@ pub enum StoreError {
     /// Something with that value is there already.
     #[error("{0} is taken already; choose another, or ask an administrator of the whole organization")]
     Conflict(&'static str),
+    /// The MRN is that of a patient who was discharged.
+    #[error(
+        "mrn is of patient {0}, who was discharged; readmit that one (is_active true), or give another number"
+    )]
+    Discharged(PatientId),
     /// A value breaks a rule that only the store can check.
     #[error("{field}: {detail}")]
     Invalid {
@@ -166,10 +172,10 @@ fn taken(error: &rusqlite::Error) -> Option<&'static str> {
     let column = message.rsplit('.').next()?;
     let fields = [
         ("slug", "slug"),
-        ("name", "name"),
+        ("name_key", "name"),
         ("username_key", "username"),
         ("email_key", "email"),
-        ("mrn", "mrn"),
+        ("mrn_key", "mrn"),
         ("lookup", "badge"),
         ("device_uuid", "device_uuid"),
         ("key_sha256", "key"),

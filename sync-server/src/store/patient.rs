@@ -1,22 +1,22 @@
-//! A resident as both devices and the office edit one: the row, its document, who wrote which field
-//! last, and what a value may be.
+//! A resident as both devices and the office admit and edit one: the row, its document, who wrote which
+//! field last, and who may be the same person.
 
 use std::collections::BTreeMap;
 
 use carepost_protocol::change::Origin;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Field, Mark};
-use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::record::{Collection, MAX_COUNTED, PatientDocument, ReviewKind};
+use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::workflow::{FieldError, parse_date};
 use rusqlite::{Row, params};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::column::{count, count_at, id_at, id_or_none_at, json, time_at};
 use super::engine::Tx;
 use super::publish::FeedEnd;
+use super::review::{self, About};
 use super::{Patient, StoreError};
-use crate::text::is_line;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -50,7 +50,7 @@ pub(super) fn patient_row(row: &Row<'_>) -> rusqlite::Result<Patient> {
 pub(super) fn insert(tx: &Tx<'_>, patient: &Patient, duplicate_of: Option<PatientId>) -> Result<()> {
     tx.execute(
         "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
-            duplicate_of) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            duplicate_of, mrn_key, name_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             patient.id.as_bytes(),
             patient.facility_id.as_bytes(),
@@ -61,6 +61,8 @@ pub(super) fn insert(tx: &Tx<'_>, patient: &Patient, duplicate_of: Option<Patien
             patient.is_active,
             patient.created_at.as_millis(),
             duplicate_of.map(|id| *id.as_bytes()),
+            fold(&patient.mrn),
+            fold(&patient.name),
         ],
     )
     .map(drop)
@@ -69,7 +71,8 @@ pub(super) fn insert(tx: &Tx<'_>, patient: &Patient, duplicate_of: Option<Patien
 /// Writes the row's fields.
 pub(super) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     tx.execute(
-        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6 WHERE id = ?1",
+        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, mrn_key = ?7,
+            name_key = ?8 WHERE id = ?1",
         params![
             patient.id.as_bytes(),
             patient.mrn,
@@ -77,6 +80,8 @@ pub(super) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             patient.date_of_birth,
             patient.room,
             patient.is_active,
+            fold(&patient.mrn),
+            fold(&patient.name),
         ],
     )
     .map(drop)
@@ -91,15 +96,7 @@ pub(super) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<PatientId>) 
 
 /// Puts the resident's document at the end of the feed.
 pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<u64> {
-    let document = PatientDocument {
-        id: patient.id,
-        mrn: patient.mrn.clone(),
-        name: patient.name.clone(),
-        date_of_birth: patient.date_of_birth.clone(),
-        room: patient.room.clone(),
-        is_active: patient.is_active,
-    };
-    let body = json(&document)?;
+    let body = json(&document(patient))?;
     feed.put(tx, Collection::Patients, patient.id.as_bytes(), Some(patient.id), Some(&body))
 }
 
@@ -154,60 +151,72 @@ pub(super) fn mark(tx: &Tx<'_>, id: PatientId, field: &str, mark: &Mark) -> Resu
     .map(drop)
 }
 
-/// Sets one field to a value that [`read`] gave.
+/// Sets one field to a value that was read ([`carepost_protocol::patient::read`]).
 pub(super) fn set(patient: &mut Patient, field: &str, value: &Value) {
-    let text = value.as_str().map(str::to_owned);
-    match field {
-        "name" => patient.name = text.unwrap_or_default(),
-        "mrn" => patient.mrn = text.unwrap_or_default(),
-        "date_of_birth" => patient.date_of_birth = text,
-        "room" => patient.room = text,
-        "is_active" => patient.is_active = value.as_bool().unwrap_or(patient.is_active),
-        _ => {}
+    let mut document = document(patient);
+    document.set(field, value);
+    let PatientDocument { id: _, mrn, name, date_of_birth, room, is_active } = document;
+    (patient.mrn, patient.name, patient.date_of_birth) = (mrn, name, date_of_birth);
+    (patient.room, patient.is_active) = (room, is_active);
+}
+
+fn document(patient: &Patient) -> PatientDocument {
+    PatientDocument {
+        id: patient.id,
+        mrn: patient.mrn.clone(),
+        name: patient.name.clone(),
+        date_of_birth: patient.date_of_birth.clone(),
+        room: patient.room.clone(),
+        is_active: patient.is_active,
     }
 }
 
-/// The fields that this build knows, each in the one form in which it is stored, and whether there were
-/// others. What is null is removed, where there may be none.
-pub(super) fn read(
-    given: &Map<String, Value>,
-) -> std::result::Result<(Map<String, Value>, bool), Vec<FieldError>> {
-    let (mut known, mut others, mut errors) = (Map::new(), false, Vec::new());
-    for (field, value) in given {
-        match read_one(field, value) {
-            Some(Ok(value)) => drop(known.insert(field.clone(), value)),
-            Some(Err(detail)) => {
-                errors.push(FieldError { field: field.clone(), detail: detail.to_owned() });
-            }
-            None => others = true,
-        }
-    }
-    if errors.is_empty() { Ok((known, others)) } else { Err(errors) }
+/// Those who have a resident's MRN, each with when they were admitted: the first [`MAX_COUNTED`].
+pub(super) const OF_MRN: &str = "SELECT created_at, id FROM patients
+    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
+
+/// Those of a resident's name, where the days of birth do not contradict each other. The first
+/// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
+pub(super) const OF_NAME: &str = "SELECT created_at, id FROM
+        (SELECT created_at, id, date_of_birth FROM patients
+            WHERE facility_id = ?1 AND name_key = ?2 ORDER BY created_at, id LIMIT ?4)
+    WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
+        OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
+
+type Admitted = (Timestamp, PatientId);
+
+/// Residents of the facility who may be the same person: by MRN, or by name; whoever was there first leads.
+pub(super) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
+    let mut found = numbered(tx, admitted)?;
+    let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
+    let key = params![facility, fold(&admitted.name), id, count(MAX_COUNTED), admitted.date_of_birth];
+    found.extend(tx.all(OF_NAME, key, admitted_row)?);
+    Ok(in_order(found))
 }
 
-fn read_one(field: &str, value: &Value) -> Option<std::result::Result<Value, &'static str>> {
-    let text = |most: usize, otherwise: &'static str| {
-        let good = value.as_str().is_some_and(|text| is_text(text, most));
-        if good { Ok(value.clone()) } else { Err(otherwise) }
-    };
-    let nothing = value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
-    Some(match field {
-        "name" => text(200, "give a name of 1 to 200 characters, none of them a control character"),
-        "mrn" if nothing => Ok(Value::from("")),
-        "mrn" => text(50, "give at most 50 characters, none of them a control character"),
-        "room" if nothing => Ok(Value::Null),
-        "room" => text(20, "give at most 20 characters, none of them a control character"),
-        "date_of_birth" if nothing => Ok(Value::Null),
-        "date_of_birth" => match value.as_str().and_then(parse_date) {
-            Some(date) => Ok(Value::from(date)),
-            None => Err("give a day that exists, such as 1941-03-15"),
-        },
-        "is_active" if value.is_boolean() => Ok(value.clone()),
-        "is_active" => Err("give true or false"),
-        _ => return None,
-    })
+/// Residents of the facility who have the same MRN.
+pub(super) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
+    numbered(tx, of).map(in_order)
 }
 
-fn is_text(text: &str, most: usize) -> bool {
-    !text.trim().is_empty() && is_line(text, most)
+/// Opens a review of whether a resident is one of the others, or adds them to it.
+pub(super) fn pair(tx: &Tx<'_>, feed: &mut FeedEnd, id: PatientId, alike: &[PatientId]) -> Result<()> {
+    let about = About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: id.into() };
+    let others: Vec<_> = alike.iter().map(|other| (*other).into()).collect();
+    review::gather(tx, feed, about, id, &others).map(drop)
+}
+
+fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
+    let key = params![of.facility_id.as_bytes(), fold(&of.mrn), of.id.as_bytes(), count(MAX_COUNTED)];
+    tx.all(OF_MRN, key, admitted_row)
+}
+
+fn admitted_row(row: &Row<'_>) -> rusqlite::Result<Admitted> {
+    Ok((time_at(row, 0)?, id_at(row, 1)?))
+}
+
+fn in_order(mut found: Vec<Admitted>) -> Vec<PatientId> {
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().map(|(_, id)| id).collect()
 }

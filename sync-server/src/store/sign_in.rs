@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::OrganizationId;
+use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 use serde_json::json as object;
 
 use super::column::{count_at, id_at, time_at, time_or_none_at};
 use super::engine::{self, Reach, Tx};
-use super::organization::name_key;
 use super::{Ambient, DatabaseKey, StoreError, audit};
 use crate::scope::OrganizationScope;
 
@@ -56,24 +56,19 @@ impl Login {
     /// A user of an organization, under this name.
     #[must_use]
     pub fn of_organization(organization: OrganizationId, name: &str, network: String) -> Self {
-        Self {
-            place: organization.to_string(),
-            organization: Some(organization),
-            name: name_key(name),
-            network,
-        }
+        Self { place: organization.to_string(), organization: Some(organization), name: fold(name), network }
     }
 
     /// A platform administrator, under this name.
     #[must_use]
     pub fn of_platform(name: &str, network: String) -> Self {
-        Self { place: "platform".to_owned(), organization: None, name: name_key(name), network }
+        Self { place: "platform".to_owned(), organization: None, name: fold(name), network }
     }
 
     /// Somebody of an organization that there is not.
     #[must_use]
     pub fn of_nowhere(place: &str, name: &str, network: String) -> Self {
-        Self { place: format!("nowhere {place}"), organization: None, name: name_key(name), network }
+        Self { place: format!("nowhere {place}"), organization: None, name: fold(name), network }
     }
 
     /// The name, as names are compared.
@@ -266,7 +261,7 @@ fn unlock_within(
     let (login, user) = match organization {
         None => {
             let sql = "SELECT id FROM system_platform_admins WHERE username_key = ?1";
-            let user = tx.first(sql, [name_key(username)], |row| row.get::<_, [u8; 16]>(0))?;
+            let user = tx.first(sql, [fold(username)], |row| row.get::<_, [u8; 16]>(0))?;
             (Login::of_platform(username, everywhere), user)
         }
         Some(named) => {
@@ -275,7 +270,7 @@ fn unlock_within(
             let organization = tx.first(sql, params![named, id], |row| id_at::<OrganizationId>(row, 0))?;
             let organization = organization.ok_or(StoreError::NotFound("organization"))?;
             let sql = "SELECT id FROM system_users WHERE organization_id = ?1 AND username_key = ?2";
-            let key = params![organization.as_bytes(), name_key(username)];
+            let key = params![organization.as_bytes(), fold(username)];
             let user = tx.first(sql, key, |row| row.get::<_, [u8; 16]>(0))?;
             (Login::of_organization(organization, username, everywhere), user)
         }
@@ -301,5 +296,5 @@ fn unlock_within(
 
 /// Forgets who failed, and from where somebody signed in: the password is another. Organization reach.
 pub(super) fn forget(tx: &Tx<'_>, username: &str) -> Result<()> {
-    tx.execute("DELETE FROM sign_ins WHERE name = ?1", [name_key(username)]).map(drop)
+    tx.execute("DELETE FROM sign_ins WHERE name = ?1", [fold(username)]).map(drop)
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{OrganizationId, SessionId, UserId};
 use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::text::{fold, sort_key};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use rusqlite::{Row, params};
 
 use super::column::{count_at, id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
 use super::engine::{Reach, Tx};
-use super::organization::{insert_user, name_key, organization_columns, organization_row};
+use super::organization::{insert_user, organization_columns, organization_row};
 use super::sign_in::{self, Login};
 use super::{
     Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Organization, PresentedKey, Session,
@@ -138,7 +139,7 @@ impl SystemStore {
     /// # Errors
     /// When the database fails.
     pub async fn credentials(&self, slug: &str, username: &str) -> Result<Option<Credentials>> {
-        let (slug, username) = (slug.to_owned(), name_key(username));
+        let (slug, username) = (slug.to_owned(), fold(username));
         let sql = "SELECT u.id, u.organization_id, u.facility_id, u.role, u.display_name, u.password_hash,
                 u.is_active, u.session_timeout_minutes
             FROM system_organizations AS o JOIN system_users AS u ON u.organization_id = o.id
@@ -151,7 +152,7 @@ impl SystemStore {
     /// # Errors
     /// When the database fails.
     pub async fn platform_credentials(&self, username: &str) -> Result<Option<Credentials>> {
-        let username = name_key(username);
+        let username = fold(username);
         let sql = "SELECT id, NULL, NULL, 'platform_admin', display_name, password_hash, is_active,
                 session_timeout_minutes
             FROM system_platform_admins WHERE username_key = ?1";
@@ -221,8 +222,10 @@ impl SystemStore {
     /// # Errors
     /// When the database fails.
     pub async fn organizations(&self) -> Result<Vec<Organization>> {
-        let sql = concat!(organization_columns!(), "system_organizations ORDER BY name");
-        self.read(move |tx| tx.all(sql, [], organization_row)).await
+        let sql = concat!(organization_columns!(), "system_organizations");
+        let mut found = self.read(move |tx| tx.all(sql, [], organization_row)).await?;
+        found.sort_by_cached_key(|organization| sort_key(&organization.name));
+        Ok(found)
     }
 
     /// One organization, by id.
@@ -279,7 +282,7 @@ impl SystemStore {
                 params![
                     id.as_bytes(),
                     username,
-                    name_key(&username),
+                    fold(&username),
                     display_name,
                     password_hash,
                     tx.now().as_millis(),

@@ -253,6 +253,7 @@ impl Device {
             workflow: Some("marks".into()),
             schema_version: Some(1),
             fields: fields("mark", json!(if what == Saves::Nonsense { -mark } else { mark })),
+            confirmed: Vec::new(),
             recorded_at: time,
             clock_quality: quality,
             supersedes: None,

@@ -380,6 +380,10 @@ fn vitals() -> Workflow {
         unit: None,
         min: Some(0.0),
         max: None,
+        hard_min: None,
+        hard_max: None,
+        critical_min: None,
+        critical_max: None,
     };
     Workflow {
         id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
@@ -388,6 +392,8 @@ fn vitals() -> Workflow {
         version: 0,
         enabled: true,
         fields: vec![mark],
+        rules: Vec::new(),
+        corrected_by: Vec::new(),
     }
 }
 

@@ -194,6 +194,8 @@ fn every_type() -> Workflow {
         version: 1,
         enabled: true,
         fields: serde_json::from_value(fields).unwrap(),
+        rules: Vec::new(),
+        corrected_by: Vec::new(),
     }
 }
 

@@ -88,7 +88,7 @@ fn what_was_stepped_over_is_accounted_for_and_taken_when_it_can_be() {
     feed.bury(Collection::Patients, 8);
     feed.catch_up(&mirror);
     assert_eq!(mirror.stepped_over().unwrap(), [over("records", StepReason::NotUnderstood, 1)]);
-    assert_eq!(names(&mirror), ["Renamed", "Resident 1", "Resident 3", "Resident 4"]);
+    assert_eq!(names(&mirror), ["Resident 1", "Resident 3", "Resident 4", "Renamed"]);
     feed.put(Collection::Records, 1, &record(1, 1, 9));
     feed.catch_up(&mirror);
     assert_eq!(mirror.stepped_over().unwrap(), []);

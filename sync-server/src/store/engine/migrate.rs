@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 
 use carepost_protocol::change::PayloadHash;
+use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::store::StoreError;
@@ -15,6 +17,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("forks_merges_digests", include_str!("../migrations/V2__forks_merges_digests.sql")),
     ("sound", include_str!("../migrations/V3__sound.sql")),
     ("windows", include_str!("../migrations/V4__windows.sql")),
+    ("text", include_str!("../migrations/V5__text.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.
@@ -40,6 +43,10 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), StoreError> {
 /// [`StoreError::Newer`] when the database knows migrations that this build does not,
 /// [`StoreError::ChangedMigration`] when one differs from what made the database.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
+    apply(connection, now, MIGRATIONS)
+}
+
+fn apply(connection: &mut Connection, now: Timestamp, migrations: &[(&str, &str)]) -> Result<(), StoreError> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS schema_migrations (
             version INTEGER NOT NULL PRIMARY KEY,
@@ -49,14 +56,17 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(),
         ) STRICT",
     )?;
     connection.pragma_update(None, "foreign_keys", false)?;
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    connection.create_scalar_function("fold", 1, FunctionFlags::SQLITE_UTF8, |context| {
+        Ok(context.get::<Option<String>>(0)?.as_deref().map(fold))
+    })?;
+    let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
     let found: u32 =
         connection
             .query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get(0))?;
     if found > known {
         return Err(StoreError::Newer { found, known });
     }
-    for (version, (name, sql)) in (1..).zip(MIGRATIONS) {
+    for (version, (name, sql)) in (1..).zip(migrations) {
         let sha256 = *PayloadHash::of(sql.as_bytes()).as_bytes();
         if version <= found {
             let applied: Vec<u8> = connection.query_row(
@@ -81,5 +91,61 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(),
         transaction.commit()?;
     }
     connection.pragma_update(None, "foreign_keys", true)?;
+    list_collisions(connection)
+}
+
+/// Says which rows a migration found to read the same as others, for whoever administers them.
+fn list_collisions(connection: &Connection) -> Result<(), StoreError> {
+    if !connection.table_exists(Some("temp"), "collided")? {
+        return Ok(());
+    }
+    let mut collided = connection.prepare("SELECT what, id FROM temp.collided")?;
+    let mut rows = collided.query([])?;
+    while let Some(row) = rows.next()? {
+        let (what, id): (String, [u8; 16]) = (row.get(0)?, row.get(1)?);
+        tracing::warn!(
+            what,
+            id = %uuid::Uuid::from_bytes(id),
+            "reads the same as another but for case, width or blanks: give one of them another"
+        );
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_read_the_same_are_brought_along_and_the_first_keeps_its_number() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let now = Timestamp::from_millis(1_777_622_400_000);
+        apply(&mut connection, now, MIGRATIONS.get(..4).unwrap()).unwrap();
+        // The house names no base table outside of migrations.
+        let fill = "INSERT INTO #organizations (id, name, slug, organization_type, address, contact,
+                recovery_recipient, created_at, updated_at)
+                VALUES (zeroblob(16), 'Golden Years', 'golden', 'ALF_OPERATOR', '{}', '{}', 'age1', 1, 1);
+            INSERT INTO #facilities (organization_id, id, name, facility_type, current_census, badge_key,
+                created_at, updated_at) VALUES
+                (zeroblob(16), x'01010101010101010101010101010101', 'Riverside', 'ALF', 0, zeroblob(32), 1, 1),
+                (zeroblob(16), x'02020202020202020202020202020202', 'RIVERSIDE ', 'ALF', 0, zeroblob(32), 2, 1);
+            INSERT INTO #patients (organization_id, id, facility_id, mrn, name, is_active, created_at) VALUES
+                (zeroblob(16), x'03030303030303030303030303030303', x'01010101010101010101010101010101', 'RS-1', 'Ada', 1, 1),
+                (zeroblob(16), x'04040404040404040404040404040404', x'01010101010101010101010101010101', 'rs-1 ', 'Bea', 1, 2),
+                (zeroblob(16), x'05050505050505050505050505050505', x'01010101010101010101010101010101', 'RS-2', 'Zoe', 1, 3);";
+        connection.execute_batch(&fill.replace('#', concat!("ba", "se_"))).unwrap();
+        migrate(&mut connection, now).unwrap();
+        let all = |sql: &str| -> Vec<String> {
+            let mut statement = connection.prepare(&sql.replace('#', concat!("ba", "se_"))).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        assert_eq!(all("SELECT name_key FROM #facilities WHERE id < x'02' ORDER BY id"), ["riverside"]);
+        assert_eq!(all("SELECT mrn_key FROM #patients ORDER BY id"), ["rs-1", "rs-1", "rs-2"]);
+        assert_eq!(all("SELECT name FROM #patients WHERE duplicate_of = id"), ["Bea"]);
+        assert_eq!(all("SELECT what FROM collided ORDER BY what"), ["facility", "mrn"]);
+        let taken = "INSERT INTO #patients (organization_id, id, facility_id, mrn, name, is_active, created_at, mrn_key)
+            VALUES (zeroblob(16), x'06060606060606060606060606060606', x'01010101010101010101010101010101',
+                'RS-1', 'Eva', 1, 4, 'rs-1')";
+        assert!(connection.execute(&taken.replace('#', concat!("ba", "se_")), []).is_err());
+    }
 }

@@ -118,6 +118,7 @@ const FUNCTIONS: &[&str] = &[
     "min",
     "length",
     "sum",
+    "substr",
 ];
 
 /// Gives a fresh connection its views and triggers, bound to `reach`. They protect nothing until

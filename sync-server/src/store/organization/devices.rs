@@ -6,6 +6,7 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{Deactivation, DeviceState, SyncFacts};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
+use carepost_protocol::text::sort_key;
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, SteppedOver};
 use carepost_protocol::wire::pull::Cursor;
@@ -43,11 +44,12 @@ impl OrganizationStore {
     pub async fn devices(&self, facility: FacilityId) -> Result<Vec<Device>> {
         let found = self.read(move |tx| {
             super::facilities::facility(tx, facility)?;
-            let of_facility = concat!(device_columns!(), "WHERE facility_id = ?1 ORDER BY name");
+            let of_facility = concat!(device_columns!(), "WHERE facility_id = ?1");
             let found = tx.all(of_facility, [facility.as_bytes()], device_row)?;
             found.into_iter().map(|device| looked_at(tx, device)).collect::<Result<Vec<_>>>()
         });
         let mut found = found.await?;
+        found.sort_by_cached_key(|device| sort_key(&device.name));
         found.iter_mut().for_each(|device| self.store.inner.presence.lay_over(device));
         Ok(found)
     }

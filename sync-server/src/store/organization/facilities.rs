@@ -3,6 +3,7 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, OrganizationId, WorkflowId};
 use carepost_protocol::record::{Collection, FacilityDocument};
+use carepost_protocol::text::{fold, sort_key};
 use rusqlite::{Row, params};
 
 use super::super::column::{id_at, json, json_or_none_at, time_at, word, word_at};
@@ -43,11 +44,13 @@ impl OrganizationStore {
     /// # Errors
     /// When the database fails.
     pub async fn facilities(&self) -> Result<Vec<Facility>> {
-        self.read(|tx| {
-            let found = tx.all(concat!(facility_columns!(), "ORDER BY name"), [], facility_row)?;
-            found.into_iter().map(|facility| counted(tx, facility)).collect()
-        })
-        .await
+        let found = self.read(|tx| {
+            let found = tx.all(facility_columns!(), [], facility_row)?;
+            found.into_iter().map(|facility| counted(tx, facility)).collect::<Result<Vec<_>>>()
+        });
+        let mut found = found.await?;
+        found.sort_by_cached_key(|facility| sort_key(&facility.name));
+        Ok(found)
     }
 
     /// One of them.
@@ -122,8 +125,8 @@ impl Noted {
             changed.updated_at = tx.now();
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
-                    phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9, record_days = ?10
-                    WHERE id = ?1",
+                    phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9, record_days = ?10,
+                    name_key = ?11 WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,
@@ -135,6 +138,7 @@ impl Noted {
                     changed.updated_at.as_millis(),
                     changed.require_encryption,
                     changed.record_days,
+                    fold(&changed.name),
                 ],
             )?;
             publish(tx, &changed)?;
@@ -191,8 +195,8 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
     };
     tx.execute(
         "INSERT INTO facilities (id, name, facility_type, licensed_beds, current_census, phone, badge_key,
-            phi_mode, created_at, updated_at, require_encryption)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
+            phi_mode, created_at, updated_at, require_encryption, name_key)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)",
         params![
             facility.id.as_bytes(),
             facility.name,
@@ -204,6 +208,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             word(&facility.phi_mode)?,
             now.as_millis(),
             facility.require_encryption,
+            fold(&facility.name),
         ],
     )?;
     tx.within_facility(facility.id, FeedEnd::create)?;

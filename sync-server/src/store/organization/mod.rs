@@ -23,7 +23,7 @@ pub(super) use devices::{TOKEN_LIFE, assign, is_refused_as_exposed};
 pub(super) use facilities::organization_columns;
 pub(super) use facilities::organization_row;
 pub(super) use users::{
-    document as user_document, insert_user, name_key, publish_all as publish_users, withhold_expired_pins,
+    document as user_document, insert_user, publish_all as publish_users, withhold_expired_pins,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;

@@ -3,7 +3,9 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Mark, Merged};
+use carepost_protocol::text::{fold, name_key};
 
+use super::super::column::id_at;
 use super::super::patient::{self, patient_columns, patient_row};
 use super::super::publish::FeedEnd;
 use super::super::{NewPatient, Patient, PatientPatch, review};
@@ -16,15 +18,17 @@ impl OrganizationStore {
     /// # Errors
     /// When the database fails.
     pub async fn patients(&self, facility: Option<FacilityId>) -> Result<Vec<Patient>> {
-        self.read(move |tx| match facility {
-            Some(id) => tx.all(
-                concat!(patient_columns!(), "WHERE facility_id = ?1 ORDER BY name, mrn"),
-                [id.as_bytes()],
-                patient_row,
-            ),
-            None => tx.all(concat!(patient_columns!(), "ORDER BY name, mrn"), [], patient_row),
-        })
-        .await
+        let mut found = self
+            .read(move |tx| match facility {
+                Some(id) => {
+                    let sql = concat!(patient_columns!(), "WHERE facility_id = ?1");
+                    tx.all(sql, [id.as_bytes()], patient_row)
+                }
+                None => tx.all(patient_columns!(), [], patient_row),
+            })
+            .await?;
+        found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone()));
+        Ok(found)
     }
 
     /// One patient.
@@ -37,10 +41,12 @@ impl OrganizationStore {
 }
 
 impl Noted {
-    /// Admits a patient.
+    /// Admits a patient. One who may be another again is admitted all the same, and a review opened, as when
+    /// a device admits one.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] for the mrn, [`StoreError::NotFound`] for the facility.
+    /// [`StoreError::Conflict`] for the mrn, [`StoreError::Discharged`] where it is that of a patient who was,
+    /// [`StoreError::NotFound`] for the facility.
     pub async fn create_patient(self, new: NewPatient) -> Result<Patient> {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
@@ -55,10 +61,15 @@ impl Noted {
                 is_active: true,
                 created_at: now,
             };
-            patient::insert(tx, &admitted, None)?;
+            tx.savepoint(|tx| patient::insert(tx, &admitted, None))
+                .or_else(|error| of_whom(tx, &admitted, error))?;
             tx.within_facility(admitted.facility_id, |tx| {
                 let mut feed = FeedEnd::open(tx)?;
+                let alike = patient::alike(tx, &admitted)?;
                 patient::put(tx, &mut feed, &admitted)?;
+                if !alike.is_empty() {
+                    patient::pair(tx, &mut feed, admitted.id, &alike)?;
+                }
                 feed.close(tx)
             })?;
             Ok(admitted)
@@ -98,6 +109,16 @@ impl Subject for Patient {
         event.patient_id = Some(self.id);
         event.facility_id = Some(self.facility_id);
     }
+}
+
+/// Whether an MRN that is taken is that of a patient of the scope who was discharged.
+fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
+    if !matches!(error, StoreError::Conflict("mrn")) {
+        return Err(error);
+    }
+    let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND is_active = 0";
+    let discharged = tx.first(sql, [fold(&admitted.mrn)], |row| id_at(row, 0))?;
+    Err(discharged.map_or(error, StoreError::Discharged))
 }
 
 fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {

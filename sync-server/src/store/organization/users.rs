@@ -7,6 +7,7 @@ use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::role::Role;
+use carepost_protocol::text::{fold, name_key};
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 
@@ -33,15 +34,17 @@ impl OrganizationStore {
     /// # Errors
     /// When the database fails.
     pub async fn users(&self, facility: Option<FacilityId>) -> Result<Vec<User>> {
-        self.read(move |tx| match facility {
-            Some(id) => tx.all(
-                concat!(user_columns!(), "WHERE facility_id = ?1 ORDER BY display_name"),
-                [id.as_bytes()],
-                user_row,
-            ),
-            None => tx.all(concat!(user_columns!(), "ORDER BY display_name"), [], user_row),
-        })
-        .await
+        let mut found = self
+            .read(move |tx| match facility {
+                Some(id) => {
+                    let sql = concat!(user_columns!(), "WHERE facility_id = ?1");
+                    tx.all(sql, [id.as_bytes()], user_row)
+                }
+                None => tx.all(user_columns!(), [], user_row),
+            })
+            .await?;
+        found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone()));
+        Ok(found)
     }
 
     /// One user.
@@ -127,11 +130,6 @@ impl Subject for User {
     }
 }
 
-/// What a name is compared by: "Ada" and "ADA" are one user.
-pub(in crate::store) fn name_key(name: &str) -> String {
-    name.trim().to_lowercase()
-}
-
 /// Adds a user to the organization whose scope it is.
 pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId> {
     if new.username.is_empty() || new.username.len() > 100 || new.username.contains(char::is_whitespace) {
@@ -147,9 +145,9 @@ pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId
             id.as_bytes(),
             new.facility_id.map(|id| *id.as_bytes()),
             new.username,
-            name_key(&new.username),
+            fold(&new.username),
             new.email,
-            new.email.as_deref().map(name_key),
+            new.email.as_deref().map(fold),
             new.display_name,
             word(&new.role)?,
             new.employee_id,
@@ -182,7 +180,7 @@ fn update(tx: &Tx<'_>, id: UserId, patch: UserPatch) -> Result<User> {
             id.as_bytes(),
             after.facility_id.map(|id| *id.as_bytes()),
             after.email,
-            after.email.as_deref().map(name_key),
+            after.email.as_deref().map(fold),
             after.display_name,
             word(&after.role)?,
             after.employee_id,

@@ -178,6 +178,10 @@ async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
         required: false,
         min: None,
         max: None,
+        hard_min: None,
+        hard_max: None,
+        critical_min: None,
+        critical_max: None,
         unit: None,
         ..vitals(0.0).fields[0].clone()
     };

@@ -91,7 +91,7 @@ async fn a_bad_value_is_refused_by_name_and_care_is_never_deleted() {
     let expected = bad.iter().map(|(field, _)| *field).chain(["name"]);
     assert!(named.iter().zip(expected).all(|(errors, field)| errors[0].field == field), "{named:?}");
     let found = world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap();
-    assert_eq!((found.name.as_str(), found.room), ("Ada Example", None));
+    assert_eq!((found.name.as_str(), found.room), ("Ada MRN-1", None));
 }
 
 #[tokio::test]

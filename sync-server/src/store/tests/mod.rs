@@ -273,6 +273,7 @@ impl Kiosk {
             workflow: Some("vitals".into()),
             schema_version: Some(1),
             fields: json!({"pulse": pulse}).as_object().unwrap().clone(),
+            confirmed: Vec::new(),
             recorded_at: at,
             clock_quality: ClockQuality::Synced,
             supersedes: None,
@@ -420,7 +421,7 @@ fn new_patient(facility_id: FacilityId, mrn: &str) -> NewPatient {
     NewPatient {
         facility_id,
         mrn: mrn.to_owned(),
-        name: "Ada Example".to_owned(),
+        name: format!("Ada {mrn}"),
         date_of_birth: None,
         room: None,
     }
@@ -437,8 +438,12 @@ fn vitals(min: f64) -> Workflow {
         options: Vec::new(),
         default: None,
         unit: Some("bpm".into()),
-        min: Some(min),
-        max: Some(250.0),
+        min: None,
+        max: None,
+        hard_min: Some(min),
+        hard_max: Some(250.0),
+        critical_min: None,
+        critical_max: None,
     };
     Workflow {
         id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
@@ -447,6 +452,8 @@ fn vitals(min: f64) -> Workflow {
         version: 0,
         enabled: true,
         fields: vec![pulse],
+        rules: Vec::new(),
+        corrected_by: Vec::new(),
     }
 }
 

@@ -278,7 +278,7 @@ async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
     }
     let patients = world.store.organization(&tenant.organization).patients(None).await.unwrap();
     let mrns: Vec<_> = patients.iter().map(|patient| patient.mrn.as_str()).collect();
-    assert_eq!(mrns, ["MRN-1", "G-0", "G-3", "G-6"]);
+    assert_eq!(mrns, ["G-0", "G-3", "G-6", "MRN-1"]);
 }
 
 #[tokio::test]

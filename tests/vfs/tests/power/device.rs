@@ -90,6 +90,7 @@ pub fn save(outbox: &Outbox, form: &str, length: usize) -> Result<Saved, OutboxE
         workflow: Some("vitals".into()),
         schema_version: Some(1),
         fields,
+        confirmed: Vec::new(),
         recorded_at: at(1),
         clock_quality: ClockQuality::Synced,
         supersedes: None,

@@ -244,6 +244,7 @@ fn charted(actor: UserId, patient: PatientId, assignment: AssignmentId, number: 
         workflow: Some("vitals".into()),
         schema_version: Some(1),
         fields: json!({"pulse": 60 + number % 100}).as_object().unwrap().clone(),
+        confirmed: Vec::new(),
         recorded_at: at(101),
         clock_quality: ClockQuality::Synced,
         supersedes: None,
@@ -263,6 +264,10 @@ fn vitals() -> Workflow {
         unit: None,
         min: None,
         max: None,
+        hard_min: None,
+        hard_max: None,
+        critical_min: None,
+        critical_max: None,
     };
     Workflow {
         id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
@@ -271,6 +276,8 @@ fn vitals() -> Workflow {
         version: 0,
         enabled: true,
         fields: vec![pulse],
+        rules: Vec::new(),
+        corrected_by: Vec::new(),
     }
 }
 

@@ -77,6 +77,7 @@ fn record(n: u8, who: u8, made: &str, pulse: u8, amends: Option<u8>) -> RecordDo
         recorded_at: at(made),
         clock_quality: ClockQuality::Synced,
         values: values.as_object().unwrap().clone(),
+        confirmed: Vec::new(),
         amends: amends.map(|n| RecordId::from_bytes([n; 16])),
     }
 }
@@ -197,13 +198,17 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
         device.send(&sheet, "name=&room=a+room+with+a+long+name+indeed&date_of_birth=1941-13-50").await;
     assert_eq!(faulty.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
-        faulty.body.contains("Name is required") && faulty.body.contains("give a date"),
+        faulty.body.contains("Name is required") && faulty.body.contains("give a day such as"),
         "{}",
         faulty.body
     );
-    let long = device.send(&sheet, "name=Nora+New&room=a+room+with+a+long+name+indeed").await;
-    assert!(long.body.contains("at most 20 characters"), "{}", long.body);
-    let saved = device.send(&sheet, "name=Nora+New&room=112&date_of_birth=03%2F15%2F1941&mrn=").await;
+    assert!(faulty.body.contains("at most 20 characters"), "{}", faulty.body);
+    for birth in ["2099-01-01", "1066-10-14", "0000-01-01"] {
+        let wrong = device.send(&sheet, &format!("name=Nora+New&date_of_birth={birth}")).await;
+        assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{birth}");
+    }
+    let saved =
+        device.send(&sheet, "name=+Nora%09New%0D%0A&room=112&date_of_birth=03%2F15%2F1941&mrn=").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let entries = device.entries();
     assert_eq!((entries[0].kind, entries[0].collection), (ChangeKind::Create, Collection::Patients));

@@ -22,6 +22,7 @@ fn record(n: u8, who: u8, pulse: u8, amends: Option<u8>) -> RecordDocument {
         recorded_at: at(MADE),
         clock_quality: ClockQuality::Synced,
         values: values.as_object().unwrap().clone(),
+        confirmed: Vec::new(),
         amends: amends.map(|n| RecordId::from_bytes([n; 16])),
     }
 }

@@ -17,6 +17,7 @@ fn version(n: u16, amends: Option<u16>) -> RecordDocument {
         recorded_at: at("2026-04-01T08:00:00Z").plus_millis(n.into()),
         clock_quality: ClockQuality::Synced,
         values: values.as_object().unwrap().clone(),
+        confirmed: Vec::new(),
         amends: amends.map(id),
     }
 }

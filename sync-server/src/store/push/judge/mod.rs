@@ -111,8 +111,8 @@ const WAS_REFUSED: &str = "SELECT 1 FROM changes WHERE record_id = ?1 AND device
 pub(in crate::store) const LOOK_UPS: [(&str, &str); 6] = [
     ("changes_unmade", WAS_REFUSED),
     ("changes_in_feed", patients::CAME_AT),
-    ("patients_of_mrn", patients::OF_MRN),
-    ("patients_by_name", patients::OF_NAME),
+    ("patients_of_mrn", super::super::patient::OF_MRN),
+    ("patients_by_name", super::super::patient::OF_NAME),
     ("changes_correcting", records::CORRECTIONS),
     ("changes_waiting", again::WAITING),
 ];

@@ -3,17 +3,16 @@
 use carepost_protocol::change::{Change, Origin, Verdict};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Edit, Mark, counted_at, merge};
-use carepost_protocol::record::{Collection, MAX_COUNTED, ReviewKind};
 use carepost_protocol::role::Action;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::FieldError;
-use rusqlite::{Row, params};
+use rusqlite::params;
 use serde_json::{Map, Value};
 
-use super::super::super::column::{count, id_at, time_at};
+use super::super::super::column::{count, time_at};
 use super::super::super::engine::Tx;
-use super::super::super::review::{self, About};
+use super::super::super::review;
 use super::super::super::{Patient, StoreError, patient};
 use super::super::Result;
 use super::{Flags, Judge, Stands, Weighed, unknown};
@@ -30,7 +29,7 @@ impl Judge {
     /// A new resident. One who may be another resident again is admitted all the same.
     pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
-        let fields = read(&change.fields, &mut flags)?;
+        let fields = read(&change.fields, self.received, &mut flags)?;
         if !fields.contains_key("name") {
             let detail = "give a name of 1 to 200 characters".to_owned();
             return Err(breaks(vec![FieldError { field: "name".to_owned(), detail }]));
@@ -51,7 +50,7 @@ impl Judge {
         for (field, value) in &fields {
             patient::set(&mut admitted, field, value);
         }
-        let alike = alike(tx, &admitted)?;
+        let alike = patient::alike(tx, &admitted)?;
         let insert = |tx: &Tx<'_>, of| tx.savepoint(|tx| patient::insert(tx, &admitted, of));
         match insert(tx, alike.first().copied()) {
             Err(StoreError::Conflict("mrn")) => {
@@ -74,7 +73,7 @@ impl Judge {
             let detail = "the facility has no such resident; enter it anew for the right one";
             return Err(self.missing(tx, record, detail)?);
         };
-        let fields = read(&change.fields, &mut flags)?;
+        let fields = read(&change.fields, self.received, &mut flags)?;
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
         Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
     }
@@ -137,10 +136,7 @@ impl Judge {
         if alike.is_empty() {
             return Ok(Verdict::Applied);
         }
-        let about =
-            About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: id.into() };
-        let others: Vec<_> = alike.iter().map(|other| (*other).into()).collect();
-        review::gather(tx, &mut self.feed, about, id, &others)?;
+        patient::pair(tx, &mut self.feed, id, alike)?;
         Ok(Verdict::Merged)
     }
 }
@@ -150,8 +146,12 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
     WHERE record_id = ?1 AND collection = 'patients' AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
 
 /// The fields that this build knows; others are kept in the payload alone.
-pub(super) fn read(given: &Map<String, Value>, flags: &mut Flags) -> Weighed<Map<String, Value>> {
-    let (fields, others) = patient::read(given).map_err(breaks)?;
+pub(super) fn read(
+    given: &Map<String, Value>,
+    today: Timestamp,
+    flags: &mut Flags,
+) -> Weighed<Map<String, Value>> {
+    let (fields, others) = carepost_protocol::patient::read(given, today).map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
 }
@@ -163,7 +163,7 @@ pub(super) fn breaks(errors: Vec<FieldError>) -> super::Fault {
 
 /// Saves a resident whose MRN changed. Gives the others of the facility who have it.
 fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<Vec<PatientId>> {
-    let alike = in_order(of_mrn(tx, edited)?);
+    let alike = patient::of_mrn(tx, edited)?;
     let save = |tx: &Tx<'_>, of| {
         tx.savepoint(|tx| {
             // Linked to itself between the two: nothing is held against the old number's holder then.
@@ -180,41 +180,4 @@ fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<Vec<Pati
         done => done?,
     }
     Ok(alike)
-}
-
-/// Those who have a resident's MRN, each with when they were admitted: the first [`MAX_COUNTED`].
-pub(super) const OF_MRN: &str = "SELECT created_at, id FROM patients
-    WHERE facility_id = ?1 AND mrn = ?2 AND mrn <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
-
-/// Those of a resident's name, where the days of birth do not contradict each other. The first
-/// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
-pub(super) const OF_NAME: &str = "SELECT created_at, id FROM
-        (SELECT created_at, id, date_of_birth FROM patients
-            WHERE facility_id = ?1 AND name = ?2 COLLATE NOCASE ORDER BY created_at, id LIMIT ?4)
-    WHERE id <> ?3 AND coalesce(date_of_birth, ?5, '') = coalesce(?5, date_of_birth, '')";
-
-type Admitted = (Timestamp, PatientId);
-
-/// Residents of the facility who may be the same person: by MRN, or by name; whoever was there first leads.
-fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
-    let mut found = of_mrn(tx, admitted)?;
-    let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
-    let key = params![facility, admitted.name, id, count(MAX_COUNTED), admitted.date_of_birth];
-    found.extend(tx.all(OF_NAME, key, admitted_row)?);
-    Ok(in_order(found))
-}
-
-fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
-    let key = params![of.facility_id.as_bytes(), of.mrn, of.id.as_bytes(), count(MAX_COUNTED)];
-    tx.all(OF_MRN, key, admitted_row)
-}
-
-fn admitted_row(row: &Row<'_>) -> rusqlite::Result<Admitted> {
-    Ok((time_at(row, 0)?, id_at(row, 1)?))
-}
-
-fn in_order(mut found: Vec<Admitted>) -> Vec<PatientId> {
-    found.sort_unstable();
-    found.dedup();
-    found.into_iter().map(|(_, id)| id).collect()
 }

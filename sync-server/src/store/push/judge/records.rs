@@ -7,6 +7,7 @@ use carepost_protocol::role::Action;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::Workflow;
 use rusqlite::params;
+use serde_json::{Map, Value};
 
 use super::super::super::archive;
 use super::super::super::column::{count, id_at, json, json_at};
@@ -21,6 +22,12 @@ pub(super) struct Form {
     is_latest: bool,
 }
 
+/// Answers as they are kept.
+struct Kept {
+    values: Map<String, Value>,
+    confirmed: Vec<String>,
+}
+
 impl Judge {
     /// A new record, or a correction: a record of its own.
     pub(super) fn chart(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
@@ -30,7 +37,7 @@ impl Judge {
             let detail = "the facility has no such patient; chart it anew for the right one";
             return Err(self.missing(tx, patient.into(), detail)?);
         }
-        self.answers(tx, change, &mut flags)?;
+        let answers = self.answers(tx, change, &mut flags)?;
         let amends = match change.kind {
             ChangeKind::Amend => Some(self.corrected(tx, change, patient, &mut flags)?),
             ChangeKind::Create | ChangeKind::Patch | ChangeKind::Delete => None,
@@ -46,7 +53,8 @@ impl Judge {
             recorded_by: change.actor,
             recorded_at: change.recorded_at,
             clock_quality: change.clock_quality,
-            values: change.fields.clone(),
+            values: answers.values,
+            confirmed: answers.confirmed,
             amends,
         };
         let body = json(&document)?;
@@ -66,8 +74,9 @@ impl Judge {
         Ok(Stands { verdict, seq, record, patient: Some(patient), flags })
     }
 
-    /// Holds the answers to the form they were given in.
-    fn answers(&mut self, tx: &Tx<'_>, change: &Change, flags: &mut Flags) -> Weighed<()> {
+    /// Holds the answers to the form they were given in. What is unlikely and was not confirmed is kept and
+    /// flagged: it may be true.
+    fn answers(&mut self, tx: &Tx<'_>, change: &Change, flags: &mut Flags) -> Weighed<Kept> {
         let (Some(key), Some(version)) = (&change.workflow, change.schema_version) else {
             return Err(unknown("it names no workflow and version; chart it anew"));
         };
@@ -77,11 +86,16 @@ impl Judge {
             ));
         };
         flags.raise(!form.is_latest, "schema_changed_since");
-        form.workflow.validate(&change.fields).map(drop).map_err(|errors| {
+        let read = form.workflow.read(&change.fields).map_err(|errors| {
             let detail =
                 "an answer breaks the form's rules; correct the fields named and chart it anew".to_owned();
-            Rejection { code: RejectionCode::BreaksSchema, detail, errors }.into()
-        })
+            Rejection { code: RejectionCode::BreaksSchema, detail, errors }
+        })?;
+        let doubtful = read.doubts.into_iter().map(|doubt| doubt.field);
+        let (confirmed, unconfirmed): (Vec<String>, Vec<String>) =
+            doubtful.partition(|field| change.confirmed.contains(field));
+        flags.raise(!unconfirmed.is_empty(), "implausible");
+        Ok(Kept { values: read.values, confirmed })
     }
 
     /// The record that is corrected; one that had left the feed comes back. One that the server does not have

@@ -49,7 +49,7 @@ impl Judge {
         known: &ReviewDocument,
         flags: &mut Flags,
     ) -> Weighed<(Verdict, bool)> {
-        let fields = read(&change.fields, flags)?;
+        let fields = read(&change.fields, self.received, flags)?;
         if fields.is_empty() {
             // What stands is right.
             return Ok((Verdict::Applied, true));

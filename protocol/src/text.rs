@@ -1,0 +1,351 @@
+//! Text that people type or paste: the one form in which it is stored, what it is compared by, what it is
+//! found by and how it sorts. Both sides use these and nothing else, so that a name that is taken at a kiosk
+//! is taken at the office.
+//!
+//! What is stored is in NFC, without what nobody can see; what is compared is a form of it that is stored
+//! nowhere as the text itself.
+
+use icu_normalizer::properties::CanonicalCombiningClassMapBorrowed;
+use icu_normalizer::{
+    ComposingNormalizerBorrowed as Composing, DecomposingNormalizerBorrowed as Decomposing,
+};
+
+/// Why a text is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// It has more characters than there is room for.
+    #[error("give at most {0} characters")]
+    TooLong(usize),
+    /// Nothing of it can be seen.
+    #[error("none of these characters can be seen; type it anew")]
+    Invisible,
+    /// It turns the order of what is around it: "nurse" would read as something else than it is.
+    #[error("it holds a hidden mark that turns the order of the letters around; type it anew")]
+    Override,
+}
+
+/// A text of one line, such as a name, a room or a number: line breaks, tabs and other blanks become one blank
+/// each, and there is none outside. Empty when nothing was given.
+///
+/// # Errors
+/// When it has more than `most` characters, or is no text that a person can read.
+pub fn line(text: &str, most: usize) -> Result<String, TextError> {
+    let seen: String = text.chars().filter(|c| !is_dropped(*c)).collect();
+    finish(&blanked(&seen), text, most)
+}
+
+/// A text of several lines, such as a note: every kind of line break becomes a line feed; other controls
+/// become blanks, the tab apart. There is nothing blank before its first or behind its last line.
+///
+/// # Errors
+/// As [`line`].
+pub fn lines(text: &str, most: usize) -> Result<String, TextError> {
+    let mut taken = String::with_capacity(text.len());
+    let mut before = '\0';
+    for c in text.chars().filter(|c| !is_dropped(*c)) {
+        match c {
+            '\n' if before == '\r' => {}
+            '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}' => taken.push('\n'),
+            '\t' => taken.push('\t'),
+            c if c.is_control() => taken.push(' '),
+            c => taken.push(c),
+        }
+        before = c;
+    }
+    finish(taken.trim(), text, most)
+}
+
+fn finish(taken: &str, given: &str, most: usize) -> Result<String, TextError> {
+    if given.contains(['\u{202d}', '\u{202e}']) {
+        return Err(TextError::Override);
+    }
+    let taken = Composing::new_nfc().normalize(taken).into_owned();
+    let can_be_seen = taken.chars().any(|c| !c.is_whitespace() && !is_invisible(c));
+    let is_blank = given.chars().all(|c| c.is_whitespace() || c.is_control());
+    if !can_be_seen && !is_blank {
+        return Err(TextError::Invisible);
+    }
+    if taken.chars().count() > most {
+        return Err(TextError::TooLong(most));
+    }
+    Ok(taken)
+}
+
+/// What two texts are compared by: "Ada  LOVE", "ada love" and "Ａda Love" are one. An accent makes another.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    let wide = Composing::new_nfkc();
+    let text = wide.normalize(text);
+    let seen: String = text.chars().filter(|c| !is_dropped(*c) && !is_invisible(*c)).collect();
+    // Upper case first: it makes of ß, ſ and a final sigma what they are compared as.
+    let folded = blanked(&seen).to_uppercase().to_lowercase();
+    wide.normalize(&folded).into_owned()
+}
+
+/// What a text is found by: as [`fold`], without accents and with one apostrophe and one hyphen. Who types
+/// "joao obrien" finds "João O’Brien"; it is not the same name.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let classes = CanonicalCombiningClassMapBorrowed::new();
+    let mut plain = String::with_capacity(text.len());
+    for c in Decomposing::new_nfkd().normalize(&fold(text)).chars() {
+        match c {
+            '\'' | '’' | '‘' | 'ʼ' | 'ʻ' | '`' | '´' | '.' => {}
+            '‐' | '‑' | '–' | '—' | '−' => plain.push('-'),
+            'ø' => plain.push('o'),
+            'đ' | 'ð' => plain.push('d'),
+            'ł' => plain.push('l'),
+            'ı' => plain.push('i'),
+            'æ' => plain.push_str("ae"),
+            'œ' => plain.push_str("oe"),
+            'þ' => plain.push_str("th"),
+            c if classes.get_u8(c) == 0 => plain.push(c),
+            _ => {}
+        }
+    }
+    plain
+}
+
+/// What a text sorts by, compared byte for byte: accents and case count only between texts that are equal
+/// without them, and "Room 9" is before "Room 10".
+#[must_use]
+pub fn sort_key(text: &str) -> String {
+    let mut key = numbered(&plain(text));
+    key.push('\0');
+    key.push_str(&fold(text));
+    key
+}
+
+/// What a person's name sorts by: by the family's name, then the others. "Jan de Vries", "de Vries, Jan" and
+/// "Jan de Vries Jr." stand together under D, where an English-speaking office files them.
+#[must_use]
+pub fn name_key(name: &str) -> String {
+    let (family, others) = name_parts(name);
+    let mut key = sort_key(&family);
+    key.push('\0');
+    key.push_str(&sort_key(&others));
+    key
+}
+
+/// The family's name in a full name: "de Vries" of "Jan de Vries Jr." and of "de Vries, Jan".
+#[must_use]
+pub fn family_name(name: &str) -> String {
+    name_parts(name).0
+}
+
+/// The letters under which a name is looked for, without accents and in upper case: D and V for "Jan de Vries".
+#[must_use]
+pub fn initials_of_family(name: &str) -> Vec<char> {
+    let family = plain(&family_name(name));
+    let words: Vec<&str> = family.split(' ').collect();
+    let first = words.first().into_iter().chain(words.get(particles(&words)).filter(|_| words.len() > 1));
+    let mut letters: Vec<char> =
+        first.filter_map(|word| word.chars().next()).flat_map(char::to_uppercase).collect();
+    letters.dedup();
+    letters
+}
+
+/// The family's name, and the rest.
+fn name_parts(name: &str) -> (String, String) {
+    let name = blanked(name);
+    if let Some((family, others)) = name.split_once(", ").filter(|(_, others)| !is_suffix(others)) {
+        return (family.to_owned(), others.to_owned());
+    }
+    let words: Vec<&str> = name.split(' ').map(|word| word.trim_end_matches(',')).collect();
+    // The first word is a name even where it reads as something else.
+    let after =
+        |least: usize| words.len() - words.iter().skip(least).rev().take_while(|w| is_suffix(w)).count();
+    let end = after(1);
+    let mut begin = end.saturating_sub(1);
+    while begin > 1 && words.get(begin - 1).is_some_and(|word| is_particle(word)) {
+        begin -= 1;
+    }
+    let part = |at: std::ops::Range<usize>| words.get(at).unwrap_or_default().join(" ");
+    let others = [part(0..begin), part(end..words.len())];
+    (part(begin..end), others.join(" ").trim().to_owned())
+}
+
+/// How many words of a family's name, all but the last, are particles.
+fn particles(words: &[&str]) -> usize {
+    words.iter().take(words.len().saturating_sub(1)).take_while(|word| is_particle(word)).count()
+}
+
+fn is_suffix(word: &str) -> bool {
+    const SUFFIXES: [&str; 13] =
+        ["jr", "sr", "ii", "iii", "iv", "md", "rn", "lpn", "cna", "np", "phd", "esq", "dds"];
+    SUFFIXES.contains(&plain(word).as_str())
+}
+
+fn is_particle(word: &str) -> bool {
+    const PARTICLES: [&str; 32] = [
+        "af", "al", "av", "bin", "da", "das", "de", "del", "della", "den", "der", "di", "do", "dos", "du",
+        "el", "ibn", "la", "las", "le", "los", "op", "san", "st", "t", "te", "ten", "ter", "van", "von",
+        "zu", "zur",
+    ];
+    PARTICLES.contains(&plain(word).as_str())
+}
+
+/// Each run of digits with its length before it, without leading zeros: as bytes they compare as numbers do.
+fn numbered(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 4);
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let (digits, after) = from.split_at(end);
+        let digits = digits.trim_start_matches('0');
+        out.push_str(before);
+        // A digit comes first, so that numbers stay before letters; no text that people type is longer.
+        out.push_str(&format!("0{:04}{digits}", digits.len().min(9_999)));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Every run of blanks and controls as one blank, and none outside.
+fn blanked(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// What comes along with pasted text, changes nothing that is seen, and is left out: byte order marks, spaces
+/// without width, soft hyphens and marks that set a direction for a part of a line.
+const fn is_dropped(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}'
+        | '\u{202a}'..='\u{202c}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What takes no room on a page: Unicode's `Default_Ignorable_Code_Point` and the blank Braille pattern. In a
+/// longer text they have their uses (joiners, variants of emoji); nothing is made of them alone.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_note_keeps_its_lines_whatever_ends_them() {
+        let of = |text| lines(text, 100).unwrap();
+        assert_eq!(of("Slept well.\r\nAte half."), "Slept well.\nAte half.");
+        assert_eq!(of("Slept well.\rAte half.\u{2028}Walked."), "Slept well.\nAte half.\nWalked.");
+        assert_eq!(of("  one\r\n\r\ntwo\u{b}three\u{0}\tfour \n\n"), "one\n\ntwo three \tfour");
+        assert_eq!(of(" \r\n\t "), "");
+    }
+
+    #[test]
+    fn a_line_has_single_blanks_and_none_outside() {
+        let of = |text| line(text, 100).unwrap();
+        for mrn in ["RS-1 ", " RS-1", "RS-1\u{a0}", "\u{feff}RS-1", "RS-1\r\n", "RS\u{ad}-1\u{200b}"] {
+            assert_eq!(of(mrn), "RS-1", "{mrn:?}");
+        }
+        assert_eq!(of("Ada\t\tde\u{2003}Example\n"), "Ada de Example");
+        assert_eq!(of("\u{202a}+1 555 0100\u{202c}"), "+1 555 0100");
+        assert_eq!(of("Jose\u{301}"), "José");
+        assert_eq!(of("👩\u{200d}⚕\u{fe0f}"), "👩\u{200d}⚕\u{fe0f}");
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_refused_and_counts_by_characters() {
+        for text in ["\u{200b}", "\u{3164}\u{2800}", " \u{200d} ", "\u{e0041}"] {
+            assert_eq!(line(text, 9), Err(TextError::Invisible), "{text:?}");
+            assert_eq!(lines(text, 9), Err(TextError::Invisible), "{text:?}");
+        }
+        assert_eq!(line("a\u{202e}b", 9), Err(TextError::Override));
+        assert_eq!(lines("a\u{202d}b", 9), Err(TextError::Override));
+        assert_eq!(line("äöüäöü", 6).unwrap(), "äöüäöü");
+        assert_eq!(line("äöüäöüx", 6), Err(TextError::TooLong(6)));
+        // What is brought into form first may fit then.
+        assert_eq!(line("  a\u{308}  b ", 3).unwrap(), "ä b");
+    }
+
+    #[test]
+    fn case_width_and_blanks_make_no_difference_and_accents_do() {
+        for (one, other) in [
+            ("Ada  EXAMPLE", "ada example "),
+            ("ＲＳ－１", "rs-1"),
+            ("Straße", "STRASSE"),
+            ("ΟΔΟΣ", "οδος"),
+            ("Ada\u{200d}", "ada"),
+            ("Jose\u{301}", "JOSÉ"),
+        ] {
+            assert_eq!(fold(one), fold(other), "{one} {other}");
+        }
+        assert_ne!(fold("José"), fold("Jose"));
+        assert_eq!(plain("João O’Brien‑Łuk"), "joao obrien-luk");
+    }
+
+    #[test]
+    fn people_are_in_the_order_in_which_people_look_for_them() {
+        let mut names = [
+            "Zoe Young",
+            "Émile Zola",
+            "Jan de Vries",
+            "Robert Smith Jr.",
+            "Robert Smith",
+            "Anna Smith",
+            "Åke Ångström",
+            "Smith, Zoe",
+            "maria van den Berg",
+            "Ada Brown",
+            "Bea devries",
+            "Łucja Lis",
+            "Carl Adams III, MD",
+        ];
+        names.sort_by_cached_key(|name| name_key(name));
+        let expected = [
+            "Carl Adams III, MD",
+            "Åke Ångström",
+            "Ada Brown",
+            "Jan de Vries",
+            "Bea devries",
+            "Łucja Lis",
+            "Anna Smith",
+            "Robert Smith",
+            "Robert Smith Jr.",
+            "Smith, Zoe",
+            "maria van den Berg",
+            "Zoe Young",
+            "Émile Zola",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(initials_of_family("Jan de Vries"), ['D', 'V']);
+        assert_eq!(initials_of_family("Åke Ångström"), ['A']);
+        assert_eq!(initials_of_family("Van Morrison"), ['M']);
+        assert_eq!(initials_of_family("Cher"), ['C']);
+        assert!(initials_of_family("").is_empty());
+        assert_eq!(family_name("Al Do"), "Do");
+    }
+
+    #[test]
+    fn numbers_in_a_text_sort_as_numbers() {
+        let mut rooms = ["Room 10", "room 9", "Room 009b", "12", "2", "2A", "A1", "é", "e", "f"];
+        rooms.sort_by_cached_key(|room| sort_key(room));
+        assert_eq!(rooms, ["2", "2A", "12", "A1", "e", "é", "f", "room 9", "Room 009b", "Room 10"]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_taken_is_taken_again_as_it_is(text in "\\PC*|[a-z\u{0}-\u{20}\u{300}\u{feff}\u{2028}\u{200b}]*") {
+            for form in [line, lines] {
+                if let Ok(taken) = form(&text, 10_000) {
+                    prop_assert_eq!(form(&taken, 10_000), Ok(taken.clone()));
+                    prop_assert!(!taken.contains('\r'));
+                }
+            }
+        }
+
+        #[test]
+        fn a_folded_text_stays_as_it_is(text in "\\PC*") {
+            prop_assert_eq!(fold(&fold(&text)), fold(&text));
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Answers to a form: read from what a person typed or a program sent into the one form in which they are
+//! stored, with what is doubtful about them.
+
+use serde_json::{Map, Number, Value};
+
+use super::{Field, FieldError, FieldType, MAX_TEXT, Workflow};
+use crate::day::{parse_date, parse_datetime};
+use crate::number::{NumberError, number};
+use crate::text::{fold, line, lines};
+
+/// The most faults that are told at once.
+const MAX_FAULTS: usize = 20;
+
+/// Answers that a form takes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answers {
+    /// The values, by field key, as they are stored.
+    pub values: Map<String, Value>,
+    /// What is not impossible and yet unlikely, each with its field and in words that ask. Whoever charts it
+    /// is asked, and it is saved as confirmed.
+    pub doubts: Vec<FieldError>,
+}
+
+impl Workflow {
+    /// Reads what a person typed into a form; an empty answer is no answer.
+    ///
+    /// # Errors
+    /// Every answer that is wrong, each with its field.
+    pub fn parse_form<'a>(
+        &self,
+        answers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Answers, Vec<FieldError>> {
+        self.collect(answers.into_iter().filter(|(_, text)| !text.trim().is_empty()), Field::parse)
+    }
+
+    /// Reads values as they came over the wire.
+    ///
+    /// # Errors
+    /// The values that break the schema, each with its field: the first twenty of them, so that garbage
+    /// costs its reader little.
+    pub fn read(&self, values: &Map<String, Value>) -> Result<Answers, Vec<FieldError>> {
+        self.collect(values.iter().map(|(key, value)| (key.as_str(), value)), Field::read)
+    }
+
+    fn collect<'a, T>(
+        &self,
+        given: impl Iterator<Item = (&'a str, T)>,
+        read: impl Fn(&Field, T) -> Result<Value, FieldError>,
+    ) -> Result<Answers, Vec<FieldError>> {
+        let mut answers = Answers::default();
+        let mut faults = Vec::new();
+        for (key, value) in given {
+            if faults.len() >= MAX_FAULTS {
+                break;
+            }
+            match self.fields.iter().find(|field| field.key == key).map(|field| read(field, value)) {
+                Some(Ok(value)) => drop(answers.values.insert(key.to_owned(), value)),
+                Some(Err(fault)) => faults.push(fault),
+                None => faults.push(unknown(key)),
+            }
+        }
+        self.require_answers(&answers.values, &mut faults);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        answers.doubts = self.doubts(&answers.values);
+        Ok(answers)
+    }
+
+    fn require_answers(&self, values: &Map<String, Value>, faults: &mut Vec<FieldError>) {
+        for field in self.fields.iter().filter(|field| field.required) {
+            let answer = values.get(&field.key).filter(|value| !value.is_null());
+            let answered = answer.is_some_and(|value| value.as_str() != Some(""));
+            if !answered && !faults.iter().any(|fault| fault.field == field.key) {
+                faults.push(FieldError::new(&field.key, format!("{} is required", field.label)));
+            }
+        }
+    }
+
+    /// What is implausible, and what breaks a rule between two fields.
+    fn doubts(&self, values: &Map<String, Value>) -> Vec<FieldError> {
+        let of = |key: &str| values.get(key).and_then(Value::as_f64);
+        let label = |key: &str| {
+            self.fields.iter().find(|field| field.key == key).map_or(key, |field| &field.label).to_owned()
+        };
+        let alone = self.fields.iter().filter_map(|field| field.doubt(of(&field.key)?));
+        let between = self.rules.iter().filter_map(|rule| {
+            let (greater, lesser) = (of(&rule.greater)?, of(&rule.lesser)?);
+            (greater <= lesser).then(|| {
+                let (greater, lesser) = (label(&rule.greater), label(&rule.lesser));
+                FieldError::new(&rule.greater, format!("{greater} is not above {lesser}: are they swapped?"))
+            })
+        });
+        let mut doubts: Vec<FieldError> = Vec::new();
+        for doubt in alone.chain(between) {
+            match doubts.iter_mut().find(|known| known.field == doubt.field) {
+                Some(known) => known.detail = format!("{}; {}", known.detail, doubt.detail),
+                None => doubts.push(doubt),
+            }
+        }
+        doubts
+    }
+}
+
+impl Field {
+    /// Reads an answer as a person types it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(&self, text: &str) -> Result<Value, FieldError> {
+        let value = match self.field_type {
+            FieldType::String | FieldType::Select | FieldType::Date | FieldType::Datetime => {
+                Value::String(text.to_owned())
+            }
+            FieldType::Integer | FieldType::Number => self.parse_number(text)?,
+            FieldType::Boolean => match fold(text).as_str() {
+                "yes" | "true" | "on" => Value::Bool(true),
+                "no" | "false" => Value::Bool(false),
+                _ => return Err(self.fault("answer yes or no")),
+            },
+        };
+        self.read(&value)
+    }
+
+    /// Reads a value as it is sent: the one that is stored.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn read(&self, value: &Value) -> Result<Value, FieldError> {
+        match (self.field_type, value) {
+            (_, Value::Null) if !self.required => Ok(Value::Null),
+            (FieldType::String, Value::String(text)) => {
+                lines(text, MAX_TEXT).map(Value::String).map_err(|error| self.fault(error.to_string()))
+            }
+            (FieldType::Select, Value::String(text)) => {
+                let is_it = |option: &&String| fold(option) == fold(text);
+                let option = self.options.iter().find(|option| *option == text);
+                // A schema from before options were trimmed may have one with blanks around it.
+                let option = option.or_else(|| self.options.iter().find(is_it));
+                let option = option.and_then(|option| line(option, MAX_TEXT).ok());
+                option
+                    .map(Value::String)
+                    .ok_or_else(|| self.fault(format!("choose one of: {}", self.options.join(", "))))
+            }
+            (FieldType::Date, Value::String(text)) => {
+                parse_date(text).map(Value::String).ok_or_else(|| self.fault(DATE_RULE))
+            }
+            (FieldType::Datetime, Value::String(text)) => {
+                parse_datetime(text).map(Value::String).ok_or_else(|| self.fault(DATETIME_RULE))
+            }
+            (FieldType::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => {
+                self.check_hard(number)
+            }
+            (FieldType::Number, Value::Number(number)) => self.check_hard(number),
+            (FieldType::Boolean, Value::Bool(_)) => Ok(value.clone()),
+            (expected, _) => Err(self.fault(format!("this is not a {}", expected.name()))),
+        }
+    }
+
+    /// Whether a value is one that whoever reads it has to see.
+    #[must_use]
+    pub fn is_critical(&self, value: &Value) -> bool {
+        value.as_f64().is_some_and(|number| {
+            self.critical_min.is_some_and(|min| number <= min)
+                || self.critical_max.is_some_and(|max| number >= max)
+        })
+    }
+
+    fn parse_number(&self, text: &str) -> Result<Value, FieldError> {
+        let is_whole = self.field_type == FieldType::Integer;
+        let read = match number(text, self.unit.as_deref()) {
+            // Of a whole number there is one reading.
+            Err(NumberError::Ambiguous(whole, _)) if is_whole => whole,
+            read => read.map_err(|error| self.fault(error.to_string()))?,
+        };
+        let number = if is_whole {
+            read.parse::<i64>().ok().map(Number::from)
+        } else {
+            read.parse::<f64>().ok().and_then(Number::from_f64)
+        };
+        number.map(Value::Number).ok_or_else(|| self.fault("give a whole number"))
+    }
+
+    fn check_hard(&self, value: &Number) -> Result<Value, FieldError> {
+        let number = value.as_f64().unwrap_or(f64::NAN);
+        let unit = self.spoken_unit();
+        match (self.hard_min, self.hard_max) {
+            (Some(min), _) if number < min => Err(self.fault(format!("there is nothing below {min}{unit}"))),
+            (_, Some(max)) if number > max => Err(self.fault(format!("there is nothing above {max}{unit}"))),
+            _ => Ok(Value::Number(value.clone())),
+        }
+    }
+
+    fn doubt(&self, number: f64) -> Option<FieldError> {
+        let unit = self.spoken_unit();
+        let said = match (self.min, self.max) {
+            (Some(min), _) if number < min => format!("{number}{unit} is low: {min} or more is usual"),
+            (_, Some(max)) if number > max => format!("{number}{unit} is high: {max} or less is usual"),
+            _ => return None,
+        };
+        Some(self.fault(said))
+    }
+
+    fn spoken_unit(&self) -> String {
+        match self.unit.as_deref() {
+            Some("%") => "%".to_owned(),
+            Some(unit) => format!(" {unit}"),
+            None => String::new(),
+        }
+    }
+
+    fn fault(&self, detail: impl Into<String>) -> FieldError {
+        FieldError::new(&self.key, detail)
+    }
+}
+
+const DATE_RULE: &str = "give a date such as 2026-05-01 or 05/01/2026";
+const DATETIME_RULE: &str = "give a date and time such as 2026-05-01T14:30 or 05/01/2026 02:30 PM";
+
+fn unknown(key: &str) -> FieldError {
+    let shown: String = key.chars().take(64).collect();
+    FieldError::new(shown, "the workflow has no such field")
+}

@@ -1,0 +1,164 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::time::Timestamp;
+
+fn field(key: &str, field_type: FieldType) -> Field {
+    Field::new(key, &key.to_uppercase(), field_type)
+}
+
+fn vitals() -> Workflow {
+    Workflow {
+        id: WorkflowId::new(Timestamp::EPOCH, [1; 10]),
+        key: "vitals".into(),
+        label: "Vitals".into(),
+        version: 1,
+        enabled: true,
+        fields: vec![
+            Field {
+                required: true,
+                min: Some(25.0),
+                max: Some(220.0),
+                hard_min: Some(0.0),
+                hard_max: Some(400.0),
+                critical_max: Some(130.0),
+                unit: Some("bpm".into()),
+                ..field("pulse", FieldType::Integer)
+            },
+            Field { unit: Some("°F".into()), ..field("temperature", FieldType::Number) },
+            Field { options: vec!["Sitting".into(), "Lying".into()], ..field("position", FieldType::Select) },
+            field("taken_on", FieldType::Date),
+            field("taken_at", FieldType::Datetime),
+            field("fasting", FieldType::Boolean),
+            field("note", FieldType::String),
+            field("systolic", FieldType::Integer),
+            field("diastolic", FieldType::Integer),
+        ],
+        rules: vec![Rule { greater: "systolic".into(), lesser: "diastolic".into() }],
+        corrected_by: Vec::new(),
+    }
+}
+
+fn faults(answers: &[(&str, &str)]) -> String {
+    let faults = vitals().parse_form(answers.iter().copied()).unwrap_err();
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn doubts(answers: &[(&str, &str)]) -> String {
+    let answers = vitals().parse_form(answers.iter().copied()).unwrap();
+    answers.doubts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn answers_become_typed_values() {
+    let answers = vitals()
+        .parse_form([
+            ("pulse", " 72 bpm"),
+            ("temperature", "98,6 °F"),
+            ("position", "lying "),
+            ("taken_on", "05/01/2026"),
+            ("taken_at", "12/01/2024 02:30 PM"),
+            ("fasting", "yes"),
+            ("note", "Slept well.\r\nAte half."),
+            ("systolic", ""),
+        ])
+        .unwrap();
+    let expected = json!({
+        "pulse": 72, "temperature": 98.6, "position": "Lying", "taken_on": "2026-05-01",
+        "taken_at": "2024-12-01T14:30", "fasting": true, "note": "Slept well.\nAte half.",
+    });
+    assert_eq!(Value::Object(answers.values.clone()), expected);
+    assert!(answers.doubts.is_empty());
+    assert_eq!(vitals().read(&answers.values), Ok(answers));
+}
+
+#[test]
+fn wrong_answers_name_their_field() {
+    assert_eq!(faults(&[]), "pulse: PULSE is required");
+    assert_eq!(faults(&[("pulse", "fast")]), "pulse: give a number, such as 98.6");
+    assert_eq!(faults(&[("pulse", "72.5")]), "pulse: give a whole number");
+    assert_eq!(faults(&[("pulse", "401")]), "pulse: there is nothing above 400 bpm");
+    assert_eq!(faults(&[("pulse", "-1")]), "pulse: there is nothing below 0 bpm");
+    assert_eq!(faults(&[("pulse", "72"), ("position", "Flying")]), "position: choose one of: Sitting, Lying");
+    assert_eq!(faults(&[("pulse", "72"), ("shoe", "9")]), "shoe: the workflow has no such field");
+    for bad in ["2026-02-30", "02/30/2026", "1/2/26", "2026/01/02", "x-y-z", "2026-01/02", "١-1-2026"] {
+        assert!(faults(&[("pulse", "72"), ("taken_on", bad)]).starts_with("taken_on: give a date"), "{bad}");
+    }
+    for bad in ["2026-02-01", "2026-02-01T24:00", "2026-02-01T10:60", "02/01/2026 13:00 PM", "T"] {
+        assert!(faults(&[("pulse", "72"), ("taken_at", bad)]).contains("date and time"), "{bad}");
+    }
+    for bad in ["NaN", "1e2", "98 6"] {
+        assert!(faults(&[("pulse", "72"), ("temperature", bad)]).contains("give a number"), "{bad}");
+    }
+    assert!(faults(&[("pulse", "72"), ("temperature", "37 °C")]).contains("this is charted in °F"));
+    assert!(faults(&[("pulse", "72"), ("note", "\u{202e}abc")]).contains("type it anew"));
+}
+
+#[test]
+fn what_is_unlikely_is_asked_about_and_not_refused() {
+    assert_eq!(doubts(&[("pulse", "25")]), "");
+    assert_eq!(doubts(&[("pulse", "24")]), "pulse: 24 bpm is low: 25 or more is usual");
+    assert_eq!(doubts(&[("pulse", "221")]), "pulse: 221 bpm is high: 220 or less is usual");
+    assert_eq!(
+        doubts(&[("pulse", "71"), ("systolic", "77"), ("diastolic", "128")]),
+        "systolic: SYSTOLIC is not above DIASTOLIC: are they swapped?"
+    );
+    assert_eq!(doubts(&[("pulse", "71"), ("systolic", "128"), ("diastolic", "77")]), "");
+    let vitals = vitals();
+    let pulse = vitals.fields.first().unwrap();
+    assert!(pulse.is_critical(&json!(130)) && !pulse.is_critical(&json!(129)));
+}
+
+#[test]
+fn wire_values_of_the_wrong_type_name_their_field() {
+    let values = json!({"pulse": "72", "note": 5, "extra": 1});
+    let faults = vitals().read(values.as_object().unwrap()).unwrap_err();
+    let named: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+    assert_eq!(named, ["extra", "note", "pulse"]);
+}
+
+#[test]
+fn a_schema_is_published_trimmed() {
+    let mut workflow = vitals();
+    let position = workflow.fields.get_mut(2).unwrap();
+    position.options = vec!["Calm ".into(), " Upset\u{a0}".into()];
+    position.default = Some("calm ".into());
+    position.label = " Mood\n".into();
+    workflow.check().unwrap();
+    let position = workflow.fields.get(2).unwrap();
+    assert_eq!(
+        (position.label.as_str(), &position.options[..]),
+        ("Mood", &["Calm".into(), "Upset".into()][..])
+    );
+    // One that was published before is answered all the same.
+    let old = Field { options: vec!["Calm ".into(), "Upset".into()], ..field("mood", FieldType::Select) };
+    assert_eq!(old.parse("Calm "), Ok(json!("Calm")));
+    assert_eq!(old.parse("Calm"), Ok(json!("Calm")));
+}
+
+#[test]
+fn a_bad_schema_is_refused_with_paths() {
+    let mut workflow = vitals();
+    workflow.key = "Vitals!".into();
+    workflow.fields.push(Field { default: Some("maybe".into()), ..field("pulse", FieldType::Boolean) });
+    workflow.fields.push(field("choice", FieldType::Select));
+    let blank = vec!["Yes".into(), " ".into(), "YES".into()];
+    workflow.fields.push(Field { options: blank, ..field("other", FieldType::Select) });
+    workflow.fields.push(Field { min: Some(1.0), hard_min: Some(2.0), ..field("text", FieldType::String) });
+    workflow.rules.push(Rule { greater: "note".into(), lesser: "pulse".into() });
+    let faults = workflow.check().unwrap_err();
+    let named: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+    let expected = [
+        "key",
+        "fields[9].key",
+        "fields[9].default",
+        "fields[10].options",
+        "fields[11].options[1]",
+        "fields[11].options[2]",
+        "fields[12].min",
+        "fields[12].hard_min",
+        "rules[1].greater",
+    ];
+    assert_eq!(named, expected);
+    assert_eq!(vitals().check(), Ok(()));
+}
