@@ -3,11 +3,14 @@
 //! Every key can be overridden by an environment variable: `CAREPOST_AGENT__SERVER__URL` stands for
 //! `url` in `[server]`. Unknown keys are refused: a misspelt safeguard would otherwise be off.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use url::Url;
+
+use crate::files;
 
 /// Where the configuration is, unless the command line names another place.
 pub const DEFAULT_PATH: &str = "/etc/carepost/agent.toml";
@@ -64,6 +67,8 @@ pub struct Server {
     pub url: Url,
     /// PEM file of the certificates to trust, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy through which it is reached (CONNECT), such as `http://proxy.example.test:3128`.
+    pub proxy: Option<Url>,
 }
 
 /// `[kiosk]`
@@ -212,9 +217,12 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, has a key that does not exist, or a value that makes no sense.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(path, &text, std::env::vars())
+        let of_text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        };
+        Self::parse(path, &text, std::env::vars_os().filter_map(of_text))
     }
 
     fn parse(
@@ -244,6 +252,12 @@ impl Config {
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         if self.server.url.scheme() != "https" {
             return Err(("server.url", "must begin with https://"));
+        }
+        if self.server.proxy.as_ref().is_some_and(|proxy| proxy.scheme() != "http") {
+            return Err((
+                "server.proxy",
+                "must begin with http://; what goes through it is encrypted all the same",
+            ));
         }
         if !self.kiosk.listen.ip().is_loopback() {
             return Err(("kiosk.listen", "must be a loopback address such as 127.0.0.1:3000"));
@@ -339,7 +353,7 @@ mod tests {
         let uncommented: String = example
             .lines()
             .map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')).unwrap_or(line))
-            .filter(|line| !["ca_file", "browser_user"].iter().any(|key| line.starts_with(key)))
+            .filter(|line| !["ca_file", "proxy", "browser_user"].iter().any(|key| line.starts_with(key)))
             .flat_map(|line| [line, "\n"])
             .collect();
         assert_eq!(format!("{:?}", parse(&uncommented, &[]).unwrap()), defaults);
@@ -353,6 +367,8 @@ mod tests {
                 ("CAREPOST_AGENT__SESSION__PIN_GRACE", "5"),
                 ("CAREPOST_AGENT__MODE", "demo"),
                 ("PATH", "/bin"),
+                // Of a cluster's service link.
+                ("CAREPOST_AGENT_PORT", "tcp://10.96.0.12:3000"),
             ],
         )
         .unwrap();

@@ -14,6 +14,7 @@ use super::{Outcome, say};
 use crate::badge::BadgeEvent;
 use crate::clock::Clock;
 use crate::config::{BadgeSource, Config, Mode};
+use crate::files;
 use crate::identity::seal::Credential;
 use crate::identity::{DeviceKey, Factors};
 use crate::kiosk::Owner;
@@ -53,7 +54,7 @@ pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     // A running agent holds the floor: then the device's clock has to do.
     let clock = clock.unwrap_or_else(|| Arc::new(Clock::new(None)));
     let (found, server_time) = runtime.block_on(server(config, &clock));
-    findings.push(found);
+    findings.extend(found);
     findings.push(time(clock.uncorrected(), clock.floor(), server_time));
     findings.push(runtime.block_on(reader(config)));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -242,28 +243,39 @@ fn encryption(config: &Config) -> Option<Finding> {
 
 /// Whether the server is reached over TLS that this device trusts, and what time it says it is. The
 /// handshake needs no enrollment.
-async fn server(config: &Config, clock: &Arc<Clock>) -> (Finding, Option<Timestamp>) {
+async fn server(config: &Config, clock: &Arc<Clock>) -> (Vec<Finding>, Option<Timestamp>) {
     let url = &config.server.url;
     match tokio::time::timeout(PATIENCE, reach(config, clock)).await {
-        Ok(Ok(time)) => {
+        Ok(Ok((time, ends))) => {
             let words = format!("{url} answers, and its certificate is trusted");
-            (finding("server", Verdict::Well, words), time)
+            let ends = ends.map(|ends| {
+                let words = format!("the server's ends at {ends}: have it renewed, or this device stays out");
+                finding("expiry", Verdict::Mind, words)
+            });
+            ([finding("server", Verdict::Well, words)].into_iter().chain(ends).collect(), time)
         }
-        Ok(Err(error)) => (finding("server", Verdict::Wrong, format!("{url}: {error:#}")), None),
+        Ok(Err(error)) => (vec![finding("server", Verdict::Wrong, format!("{url}: {error:#}"))], None),
         Err(_) => {
-            let words = format!("{url} does not answer: check network and firewall");
-            (finding("server", Verdict::Wrong, words), None)
+            let proxy = config.server.proxy.as_ref().map_or("", |_| ", and server.proxy");
+            let words = format!("{url} does not answer: check network and firewall{proxy}");
+            (vec![finding("server", Verdict::Wrong, words)], None)
         }
     }
 }
 
-async fn reach(config: &Config, clock: &Arc<Clock>) -> anyhow::Result<Option<Timestamp>> {
-    let ca = config.server.ca_file.as_deref().map(std::fs::read).transpose()?;
+/// What time the server says it is, and when its certificate ends, where that is soon.
+async fn reach(
+    config: &Config,
+    clock: &Arc<Clock>,
+) -> anyhow::Result<(Option<Timestamp>, Option<Timestamp>)> {
+    let ca = config.server.ca_file.as_deref().map(files::read).transpose()?;
     // Any key will do: the vault may be in use, and this asks for nothing but an answer.
     let key = DeviceKey::generate()?;
     let own = Credentials::new(key.certificate_der(), key.pkcs8());
-    let upstream = Upstream::new(&config.server.url, ca.as_deref(), &own, Arc::clone(clock), None)?;
-    Ok(upstream.reach().await?.and_then(timestamp))
+    let upstream =
+        Upstream::new(&config.server, ca.as_deref().map(Vec::as_slice), &own, Arc::clone(clock), None)?;
+    let time = upstream.reach().await?.and_then(timestamp);
+    Ok((time, upstream.certificate_ends()))
 }
 
 fn timestamp(time: SystemTime) -> Option<Timestamp> {

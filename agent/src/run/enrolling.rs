@@ -163,6 +163,7 @@ fn trouble(error: UpstreamError) -> EnrollTrouble {
     tracing::warn!(%error, "the enrollment was not answered");
     match error {
         UpstreamError::Transport(_) => EnrollTrouble::Unreachable,
+        UpstreamError::NotTrusted(_) => EnrollTrouble::NotTrusted,
         UpstreamError::Refused(problem, retry_after) => match problem.kind() {
             Some(ProblemKind::DeviceRevoked) => EnrollTrouble::Revoked,
             Some(ProblemKind::TooManyTries | ProblemKind::Unavailable) => EnrollTrouble::Busy { retry_after },
@@ -179,6 +180,11 @@ fn in_words(trouble: &EnrollTrouble) -> String {
     match trouble {
         EnrollTrouble::Unreachable => {
             "The server is not reached. Check the network cable or Wi-Fi; this goes on by itself.".to_owned()
+        }
+        EnrollTrouble::NotTrusted => {
+            "The server's certificate is not trusted here. Call your facility's IT: `carepost-agent doctor` says \
+             why."
+                .to_owned()
         }
         EnrollTrouble::Busy { .. } => "The server is busy; this goes on by itself.".to_owned(),
         EnrollTrouble::Refused { detail } => format!("The server refused: {detail}"),

@@ -1,18 +1,21 @@
 //! The API's client: signed in by the session that `sign-in` keeps.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use carepost_protocol::wire::problem::Problem;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Method};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Reach;
+use crate::files;
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,8 @@ fn in_words(problem: &Problem) -> String {
 /// A client of one server.
 pub(super) struct Client {
     http: reqwest::Client,
+    /// Through which proxy, where the environment names one for that server.
+    proxy: Option<String>,
     base: String,
     session: PathBuf,
     organization: Option<String>,
@@ -56,10 +61,15 @@ impl Client {
             .timeout(Duration::from_secs(60))
             .user_agent(concat!("carepost-server/", env!("CARGO_PKG_VERSION")));
         if let Some(ca) = &reach.ca {
-            let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+            let pem = files::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
             builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem)?);
         }
+        let proxy = proxy_for(&reach.server);
+        if proxy.is_none() {
+            builder = builder.no_proxy();
+        }
         Ok(Self {
+            proxy,
             http: builder.build().context("cannot set up TLS: name the certificate to trust with --ca")?,
             base: reach.server.trim_end_matches('/').to_owned(),
             session: reach.session.clone().map_or_else(default_session, Ok)?,
@@ -147,7 +157,11 @@ impl Client {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        let not_reached = |fault: reqwest::Error| ClientError::NotReached(in_full(&fault));
+        let not_reached = |fault: reqwest::Error| {
+            let proxy =
+                self.proxy.as_ref().map(|proxy| format!(" (through the proxy {proxy} of the environment)"));
+            ClientError::NotReached(in_full(&fault) + &proxy.unwrap_or_default())
+        };
         let answer = request.send().await.map_err(not_reached)?;
         let status = answer.status();
         let bytes = answer.bytes().await.map_err(not_reached)?;
@@ -166,7 +180,7 @@ impl Client {
     }
 
     fn token(&self) -> anyhow::Result<Zeroizing<String>> {
-        let kept = std::fs::read_to_string(&self.session).map(Zeroizing::new);
+        let kept = files::read_text(&self.session);
         let kept = kept.map_err(|_| ClientError::NotSignedIn)?;
         let kept: Value = serde_json::from_str(&kept).map_err(|_| ClientError::NotSignedIn)?;
         // A token goes to the server that gave it, and to no other.
@@ -176,6 +190,19 @@ impl Client {
         let token = kept.get("token").and_then(Value::as_str).ok_or(ClientError::NotSignedIn)?;
         Ok(Zeroizing::new(token.to_owned()))
     }
+}
+
+/// The proxy that the environment names for a server (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`): none for this
+/// machine, whatever the environment says.
+fn proxy_for(server: &str) -> Option<String> {
+    let server: http::Uri = server.parse().ok()?;
+    let host = server.host()?.trim_matches(['[', ']']);
+    let loopback = host.parse().map_or_else(
+        |_| host == "localhost" || host.ends_with(".localhost"),
+        |address: IpAddr| address.is_loopback(),
+    );
+    let proxy = Matcher::from_env().intercept(&server).filter(|_| !loopback)?;
+    Some(proxy.uri().to_string())
 }
 
 fn default_session() -> anyhow::Result<PathBuf> {

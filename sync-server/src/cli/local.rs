@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
+use rustls_pki_types::ServerName;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
@@ -18,20 +18,32 @@ use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
 use crate::openapi::Document;
 use crate::setup::{self, Made};
 use crate::store::{self, Ambient, DatabaseKey};
-use crate::{Listeners, serve as run_server};
+use crate::{Listeners, listener, serve as run_server};
 
 /// What a server needs.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  carepost-server init --host care.example.test --admin root")]
 pub(super) struct Init {
     /// A name or address under which the server is reached; several may be given.
-    #[arg(long = "host", value_name = "NAME", required = true)]
+    #[arg(long = "host", value_name = "NAME", required = true, value_parser = host)]
     hosts: Vec<String>,
     /// The first platform administrator's username.
     #[arg(long, value_name = "USERNAME")]
     admin: String,
     #[command(flatten)]
     password: people::PasswordFrom,
+}
+
+/// A name or an address as a certificate bears it, and nothing else: what it bears wrongly, nobody reaches.
+fn host(text: &str) -> Result<String, String> {
+    match ServerName::try_from(text.strip_prefix("*.").unwrap_or(text)) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => {
+            Err("this is no name and no address: write care.example.test or 192.0.2.7, without https://, \
+                       port or path, and --host again for each further one"
+                .to_owned())
+        }
+    }
 }
 
 /// Makes what is missing, and says what it made.
@@ -69,14 +81,10 @@ pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let config = Config::load(path)?;
-    let bind = async |address| {
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
-    };
-    let listeners = Listeners {
-        people: bind(config.people_address).await?,
-        devices: bind(config.devices_address).await?,
-    };
-    let (people, devices) = (config.people_address, config.devices_address);
+    let bind = |address| listener::bind(address).with_context(|| format!("cannot listen on {address}"));
+    let listeners =
+        Listeners { people: bind(config.people_address)?, devices: bind(config.devices_address)? };
+    let (people, devices) = (listeners.people.local_addr()?, listeners.devices.local_addr()?);
     let ready = || {
         tracing::info!(%people, %devices, "the server is up");
         notify_systemd();

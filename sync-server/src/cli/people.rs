@@ -11,6 +11,7 @@ use serde_json::json;
 use super::Said;
 use super::client::Client;
 use super::tenants::facility_id;
+use crate::files;
 
 const USER: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
@@ -41,8 +42,7 @@ pub(super) struct PinFrom {
 
 fn secret(file: Option<&PathBuf>, variable: &str, prompt: &str) -> anyhow::Result<SecretString> {
     if let Some(file) = file {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text = files::read_text(file).with_context(|| format!("cannot read {}", file.display()))?;
         return Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])));
     }
     if let Ok(text) = std::env::var(variable) {

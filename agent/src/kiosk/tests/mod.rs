@@ -121,6 +121,7 @@ fn calm() -> StatusLine {
         stepped_over: Vec::new(),
         sync: crate::desk::SyncView::default(),
         storage_trouble: None,
+        phone: None,
         reader: ReaderState::Ready,
         encryption: None,
     }
