@@ -54,6 +54,17 @@ pub enum ConfigError {
     BadKey(PathBuf),
 }
 
+impl ConfigError {
+    /// Whether somebody has to change the configuration, and no later start finds it better.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Unreadable { fault, .. } => fault.kind() == std::io::ErrorKind::NotFound,
+            Self::Invalid { .. } | Self::BadKey(_) => true,
+        }
+    }
+}
+
 /// The configuration, with the product's defaults for what is not set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -343,12 +354,12 @@ fn overridden(name: &str, keys: &toml::Table) -> Option<(Option<String>, String)
         });
     }
     let older = name.strip_prefix(OLDER_PREFIX)?.to_lowercase();
-    keys.iter().find_map(|(name, value)| match value {
-        toml::Value::Table(section) => {
+    keys.iter().find_map(|(name, value)| match value.as_table() {
+        Some(section) => {
             let key = older.strip_prefix(name.as_str())?.strip_prefix('_')?;
             section.contains_key(key).then(|| (Some(name.clone()), key.to_owned()))
         }
-        _ => (*name == older).then(|| (None, older.clone())),
+        None => (*name == older).then(|| (None, older.clone())),
     })
 }
 

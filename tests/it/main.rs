@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod administrators;
 mod admissions;
 mod attacks;
 mod attention;

@@ -12,6 +12,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 use utoipa::OpenApi as _;
 
+use super::owner::{Owned, become_owner};
 use super::{Said, people, show};
 use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
@@ -58,6 +59,8 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said
     }
     let config = Config::load(path)?;
     let password = init.password.read("Password of the first administrator: ")?;
+    let _owned = Owned::made(&config.state_dir)
+        .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
     let Made { database_key, certificate, admin } =
         setup::init(&config, &init.hosts, &init.admin, &password).await?;
     if let Some(key) = database_key {
@@ -74,13 +77,29 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said
     Ok(Said::Words("ready: run `carepost-server serve`".to_owned()))
 }
 
-/// Runs the server until SIGTERM or SIGINT.
-pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
+/// The log goes to standard error. Where that is the journal, which stamps each line itself, lines bear no time.
+fn start_log() {
     let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = if is_journal() { lines.without_time().boxed() } else { lines.boxed() };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+}
+
+/// As systemd says it: by the device and inode of the stream.
+fn is_journal() -> bool {
+    let here = std::fs::metadata("/proc/self/fd/2").map(|it| format!("{}:{}", it.dev(), it.ino()));
+    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| here.is_ok_and(|here| here == journal))
+}
+
+/// Runs the server until SIGTERM or SIGINT.
+pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
+    start_log();
     let config = Config::load(path)?;
+    if let Some(fault) = become_owner(&config.state_dir) {
+        let folder = config.state_dir.display();
+        return Err(fault).with_context(|| format!("cannot go on as the owner of {folder}"));
+    }
     let bind = |address| listener::bind(address).with_context(|| format!("cannot listen on {address}"));
     let listeners =
         Listeners { people: bind(config.people_address)?, devices: bind(config.devices_address)? };
@@ -109,6 +128,7 @@ pub(super) async fn unlock(
     user: String,
 ) -> anyhow::Result<Said> {
     let config = Config::load(config)?;
+    let _owned = Owned::of(&config.state_dir);
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let (name, by) = (user.clone(), os_user()?);
     let unlocking = move || {

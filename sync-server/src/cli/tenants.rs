@@ -52,7 +52,7 @@ pub(super) struct CreateOrg {
     #[arg(long, default_value = "admin")]
     admin: String,
     #[command(flatten)]
-    password: people::PasswordFrom,
+    password: people::NewPasswordFrom,
 }
 
 pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
