@@ -262,6 +262,9 @@ impl Config {
         if !self.kiosk.listen.ip().is_loopback() {
             return Err(("kiosk.listen", "must be a loopback address such as 127.0.0.1:3000"));
         }
+        if self.kiosk.listen.port() == 0 {
+            return Err(("kiosk.listen", "must name the port, such as 127.0.0.1:3000"));
+        }
         if !self.kiosk.start_page.is_absolute() {
             return Err(("kiosk.start_page", "must be a whole path, for a browser to open"));
         }
@@ -381,6 +384,8 @@ mod tests {
         for (text, part) in [
             ("colour = 1\n", "colour"),
             ("[kiosk]\nlisten = \"0.0.0.0:3000\"\n", "kiosk.listen"),
+            ("[kiosk]\nlisten = \"[::]:3000\"\n", "kiosk.listen"),
+            ("[kiosk]\nlisten = \"127.0.0.1:0\"\n", "kiosk.listen"),
             ("[kiosk]\nstart_page = \"start.html\"\n", "kiosk.start_page"),
             ("[identity]\nfactors_root = \"/tmp/x\"\n", "identity.factors_root"),
             ("[badge]\nsource = \"scripted\"\nsocket = \"s\"\n", "badge.source"),
@@ -394,6 +399,8 @@ mod tests {
             assert!(parse(&text, &[]).unwrap_err().contains(part), "{text}");
         }
         assert!(parse("[server]\nurl = \"http://x.example.test\"\n", &[]).unwrap_err().contains("https://"));
+        let proxied = format!("{SERVER}proxy = \"https://proxy.example.test\"\n");
+        assert!(parse(&proxied, &[]).unwrap_err().contains("server.proxy"));
         assert!(parse("", &[]).unwrap_err().contains("server"));
     }
 }

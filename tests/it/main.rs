@@ -43,6 +43,7 @@ mod reach;
 mod restored;
 mod revocation;
 mod rollback;
+mod running;
 mod serving;
 mod sessions;
 mod simulation;

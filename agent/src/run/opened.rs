@@ -135,7 +135,7 @@ impl Opened {
 
     /// What of this device rests in the clear, as it is now.
     pub(crate) fn encryption(&self) -> Encryption {
-        exposure::measure(&self.vault, &self.root)
+        exposure::measure(&self.vault, self.vault.directory(), &self.root)
     }
 
     pub(crate) fn is_revoked(&self) -> anyhow::Result<bool> {

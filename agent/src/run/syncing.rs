@@ -342,6 +342,7 @@ impl Uplink {
         let online = matches!(self.engine.link(), Link::Online { .. });
         self.desk.set_link(online, clock.now());
         if online && !std::mem::replace(&mut self.online, online) {
+            tracing::info!("the server is reached");
             // What became of this device while it was away is not held back for a minute.
             self.heart(HeartbeatEvent::Changed);
         }
