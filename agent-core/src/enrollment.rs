@@ -49,6 +49,8 @@ pub enum EnrollmentEvent {
 pub enum EnrollTrouble {
     /// No answer: the network or the server is down.
     Unreachable,
+    /// What answers is not trusted: its certificate is not the server's.
+    NotTrusted,
     /// The server can or will not answer now.
     Busy {
         /// How long it asks to be left alone.
@@ -261,7 +263,7 @@ impl Enrollment {
         let least = match &trouble {
             EnrollTrouble::Revoked => return self.revoked(),
             EnrollTrouble::Busy { retry_after } => *retry_after,
-            EnrollTrouble::Unreachable | EnrollTrouble::Refused { .. } => None,
+            EnrollTrouble::Unreachable | EnrollTrouble::NotTrusted | EnrollTrouble::Refused { .. } => None,
         };
         self.trouble = Some(trouble);
         self.later(least, monotonic, random);

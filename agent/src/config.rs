@@ -3,11 +3,14 @@
 //! Every key can be overridden by an environment variable: `CAREPOST_AGENT__SERVER__URL` stands for
 //! `url` in `[server]`. Unknown keys are refused: a misspelt safeguard would otherwise be off.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use url::Url;
+
+use crate::files;
 
 /// Where the configuration is, unless the command line names another place.
 pub const DEFAULT_PATH: &str = "/etc/carepost/agent.toml";
@@ -64,6 +67,8 @@ pub struct Server {
     pub url: Url,
     /// PEM file of the certificates to trust, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy through which it is reached (CONNECT), such as `http://proxy.example.test:3128`.
+    pub proxy: Option<Url>,
 }
 
 /// `[kiosk]`
@@ -212,9 +217,12 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, has a key that does not exist, or a value that makes no sense.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(path, &text, std::env::vars())
+        let of_text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        };
+        Self::parse(path, &text, std::env::vars_os().filter_map(of_text))
     }
 
     fn parse(
@@ -245,8 +253,17 @@ impl Config {
         if self.server.url.scheme() != "https" {
             return Err(("server.url", "must begin with https://"));
         }
+        if self.server.proxy.as_ref().is_some_and(|proxy| proxy.scheme() != "http") {
+            return Err((
+                "server.proxy",
+                "must begin with http://; what goes through it is encrypted all the same",
+            ));
+        }
         if !self.kiosk.listen.ip().is_loopback() {
             return Err(("kiosk.listen", "must be a loopback address such as 127.0.0.1:3000"));
+        }
+        if self.kiosk.listen.port() == 0 {
+            return Err(("kiosk.listen", "must name the port, such as 127.0.0.1:3000"));
         }
         if !self.kiosk.start_page.is_absolute() {
             return Err(("kiosk.start_page", "must be a whole path, for a browser to open"));
@@ -339,7 +356,7 @@ mod tests {
         let uncommented: String = example
             .lines()
             .map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')).unwrap_or(line))
-            .filter(|line| !["ca_file", "browser_user"].iter().any(|key| line.starts_with(key)))
+            .filter(|line| !["ca_file", "proxy", "browser_user"].iter().any(|key| line.starts_with(key)))
             .flat_map(|line| [line, "\n"])
             .collect();
         assert_eq!(format!("{:?}", parse(&uncommented, &[]).unwrap()), defaults);
@@ -353,6 +370,8 @@ mod tests {
                 ("CAREPOST_AGENT__SESSION__PIN_GRACE", "5"),
                 ("CAREPOST_AGENT__MODE", "demo"),
                 ("PATH", "/bin"),
+                // Of a cluster's service link.
+                ("CAREPOST_AGENT_PORT", "tcp://10.96.0.12:3000"),
             ],
         )
         .unwrap();
@@ -365,6 +384,8 @@ mod tests {
         for (text, part) in [
             ("colour = 1\n", "colour"),
             ("[kiosk]\nlisten = \"0.0.0.0:3000\"\n", "kiosk.listen"),
+            ("[kiosk]\nlisten = \"[::]:3000\"\n", "kiosk.listen"),
+            ("[kiosk]\nlisten = \"127.0.0.1:0\"\n", "kiosk.listen"),
             ("[kiosk]\nstart_page = \"start.html\"\n", "kiosk.start_page"),
             ("[identity]\nfactors_root = \"/tmp/x\"\n", "identity.factors_root"),
             ("[badge]\nsource = \"scripted\"\nsocket = \"s\"\n", "badge.source"),
@@ -378,6 +399,8 @@ mod tests {
             assert!(parse(&text, &[]).unwrap_err().contains(part), "{text}");
         }
         assert!(parse("[server]\nurl = \"http://x.example.test\"\n", &[]).unwrap_err().contains("https://"));
+        let proxied = format!("{SERVER}proxy = \"https://proxy.example.test\"\n");
+        assert!(parse(&proxied, &[]).unwrap_err().contains("server.proxy"));
         assert!(parse("", &[]).unwrap_err().contains("server"));
     }
 }

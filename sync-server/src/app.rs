@@ -9,6 +9,7 @@ use crate::quota::Quotas;
 use crate::refusals::Refusals;
 use crate::speakers::Speakers;
 use crate::store::Store;
+use crate::tls::Certificate;
 use crate::tries::Tries;
 
 /// The parts of a running server. Cloning it is cheap.
@@ -28,6 +29,8 @@ pub struct App {
     pub refusals: Arc<Refusals>,
     /// Who speaks as each device.
     pub speakers: Arc<Speakers>,
+    /// What the listeners show.
+    pub certificate: Arc<Certificate>,
     /// Says that the server stops.
     pub stopping: Stopping,
 }

@@ -1,7 +1,8 @@
 //! `server.toml`: what an operator may set. Unknown keys are refused, and every key can be
-//! overridden by an environment variable: `CAREPOST_SERVER_` and the key in capitals.
+//! overridden by an environment variable: `CAREPOST_SERVER__` and the key in capitals, a table's name and `__`
+//! before it where it is in one.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+use crate::files;
 use crate::store::Keeping;
 
 /// For how many days records may stay on devices: at least as long as somebody is away for a week.
@@ -20,8 +22,11 @@ pub const RECORD_DAYS: RangeInclusive<u32> = 7..=3_650;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/carepost/server.toml";
-/// What the names of overriding environment variables begin with.
-pub const ENV_PREFIX: &str = "CAREPOST_SERVER_";
+/// What the names of overriding environment variables begin with. All of these are ours.
+const ENV_PREFIX: &str = "CAREPOST_SERVER__";
+/// What they began with, and still may where the rest is a key, a table's name and `_` before it. Others begin
+/// so too: a cluster with a service `carepost-server` sets `CAREPOST_SERVER_PORT`.
+const OLDER_PREFIX: &str = "CAREPOST_SERVER_";
 /// The systemd credential that may hold the database key.
 const CREDENTIAL: &str = "database-key";
 
@@ -47,6 +52,17 @@ pub enum ConfigError {
     /// The database key is not 32 bytes.
     #[error("{0}: the database key is 64 hexadecimal digits; restore it from your backup of the key")]
     BadKey(PathBuf),
+}
+
+impl ConfigError {
+    /// Whether somebody has to change the configuration, and no later start finds it better.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Unreadable { fault, .. } => fault.kind() == std::io::ErrorKind::NotFound,
+            Self::Invalid { .. } | Self::BadKey(_) => true,
+        }
+    }
 }
 
 /// The configuration, with the product's defaults for what is not set.
@@ -83,7 +99,7 @@ pub struct Config {
     pub sync: Sync,
 }
 
-/// The table `[sync]`; in the environment, `CAREPOST_SERVER_SYNC_` and the key in capitals.
+/// The table `[sync]`; in the environment, `CAREPOST_SERVER__SYNC__` and the key in capitals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sync {
@@ -132,8 +148,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             state_dir: PathBuf::from("/var/lib/carepost-server"),
-            people_address: SocketAddr::from(([0, 0, 0, 0], 8443)),
-            devices_address: SocketAddr::from(([0, 0, 0, 0], 8444)),
+            people_address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443)),
+            devices_address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8444)),
             tls_certificate: None,
             tls_key: None,
             database_key_file: None,
@@ -150,16 +166,17 @@ impl Default for Config {
 
 /// What `init` writes: every key, explained, at its default.
 pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every key can be overridden by an environment variable:
-# CAREPOST_SERVER_ and the key in capitals, such as CAREPOST_SERVER_PEOPLE_ADDRESS.
+# CAREPOST_SERVER__ and the key in capitals, such as CAREPOST_SERVER__PEOPLE_ADDRESS; for a key of [sync],
+# CAREPOST_SERVER__SYNC__RECORD_DAYS.
 
 # Where the database, its key and the self-signed certificate are.
 #state_dir = "/var/lib/carepost-server"
 
-# Where people and programs connect.
-#people_address = "0.0.0.0:8443"
+# Where people and programs connect. [::] is every address of this machine, IPv4 and IPv6.
+#people_address = "[::]:8443"
 
 # Where devices connect. They bring their own certificates: a balancer must pass this TCP through.
-#devices_address = "0.0.0.0:8444"
+#devices_address = "[::]:8444"
 
 # The server's certificate chain and key in PEM. Unset: tls.crt and tls.key in state_dir.
 #tls_certificate = "/etc/carepost/tls.crt"
@@ -206,14 +223,6 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 #record_days = 90
 "#;
 
-/// Keys whose values are numbers; all others are texts. Those of `[sync]` are numbers too.
-const NUMBERS: [&str; 4] =
-    ["max_connections", "session_hours", "stale_after_minutes", "out_of_sync_after_hours"];
-/// The key whose value is a list of texts.
-const LIST: &str = "trusted_proxies";
-/// What the keys of the table `[sync]` begin with in the environment.
-const SYNC: &str = "sync_";
-
 impl Config {
     /// Reads the file at `path` and lays the environment over it. A missing file at the default path
     /// means the defaults.
@@ -222,12 +231,17 @@ impl Config {
     /// [`ConfigError`].
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let file = path.unwrap_or_else(|| Path::new(DEFAULT_PATH));
-        let text = match std::fs::read_to_string(file) {
+        let text = match files::read_text(file) {
             Ok(text) => text,
-            Err(fault) if path.is_none() && fault.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(fault) if path.is_none() && fault.kind() == std::io::ErrorKind::NotFound => {
+                Zeroizing::default()
+            }
             Err(fault) => return Err(ConfigError::Unreadable { path: file.to_owned(), fault }),
         };
-        Self::parse(&text, &file.display().to_string(), std::env::vars())
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        Self::parse(&text, &file.display().to_string(), variables)
     }
 
     /// Parses a configuration and lays overriding variables over it.
@@ -246,21 +260,24 @@ impl Config {
         let mut table: toml::Table = text.parse().map_err(|fault| invalid(origin, &fault))?;
         // Checked before the environment is laid over it, so that a fault names the right place.
         let _: Self = table.clone().try_into().map_err(|fault: toml::de::Error| invalid(origin, &fault))?;
+        let keys = every_key();
         for (name, value) in variables {
-            let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
-            let in_sync = key.strip_prefix(SYNC);
-            let value = if in_sync.is_some() || NUMBERS.contains(&key.as_str()) {
-                toml::Value::Integer(value.parse().map_err(|fault| invalid(&name, &fault))?)
-            } else if key == LIST {
-                let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
-                toml::Value::Array(items.map(|item| toml::Value::String(item.to_owned())).collect())
-            } else {
-                toml::Value::String(value)
+            let Some((section, key)) = overridden(&name, &keys) else { continue };
+            let known = section.as_ref().map_or(Some(&keys), |section| keys.get(section)?.as_table());
+            let value = match known.and_then(|keys| keys.get(&key)) {
+                Some(toml::Value::Integer(_)) => {
+                    toml::Value::Integer(value.parse().map_err(|fault| invalid(&name, &fault))?)
+                }
+                Some(toml::Value::Array(_)) => {
+                    let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+                    toml::Value::Array(items.map(|item| toml::Value::String(item.to_owned())).collect())
+                }
+                _ => toml::Value::String(value),
             };
-            match in_sync {
-                Some(key) => {
-                    let sync = table.entry("sync").or_insert_with(|| toml::Table::new().into());
-                    sync.as_table_mut().and_then(|sync| sync.insert(key.to_owned(), value));
+            match section {
+                Some(section) => {
+                    let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
+                    section.as_table_mut().and_then(|section| section.insert(key, value));
                 }
                 None => drop(table.insert(key, value)),
             }
@@ -306,9 +323,8 @@ impl Config {
     /// [`ConfigError::Unreadable`] or [`ConfigError::BadKey`].
     pub fn database_key(&self) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
         let (path, _) = self.database_key_path();
-        let text = std::fs::read_to_string(&path)
-            .map_err(|fault| ConfigError::Unreadable { path: path.clone(), fault })?;
-        let text = Zeroizing::new(text);
+        let text =
+            files::read_text(&path).map_err(|fault| ConfigError::Unreadable { path: path.clone(), fault })?;
         unhex(text.trim()).map(Zeroizing::new).ok_or(ConfigError::BadKey(path))
     }
 
@@ -320,6 +336,31 @@ impl Config {
             out_of_sync_after: Duration::from_secs(u64::from(self.out_of_sync_after_hours) * 3_600),
         }
     }
+}
+
+/// Every key that there is, with a value of its kind: the template without its `#`.
+fn every_key() -> toml::Table {
+    let lines =
+        TEMPLATE.lines().filter_map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')));
+    lines.flat_map(|line| [line, "\n"]).collect::<String>().parse().unwrap_or_default()
+}
+
+/// Which key a variable overrides, with its table, if it is one of ours.
+fn overridden(name: &str, keys: &toml::Table) -> Option<(Option<String>, String)> {
+    if let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) {
+        return Some(match key.split_once("__") {
+            Some((section, key)) => (Some(section.to_owned()), key.to_owned()),
+            None => (None, key),
+        });
+    }
+    let older = name.strip_prefix(OLDER_PREFIX)?.to_lowercase();
+    keys.iter().find_map(|(name, value)| match value.as_table() {
+        Some(section) => {
+            let key = older.strip_prefix(name.as_str())?.strip_prefix('_')?;
+            section.contains_key(key).then(|| (Some(name.clone()), key.to_owned()))
+        }
+        None => (*name == older).then(|| (None, older.clone())),
+    })
 }
 
 /// Addresses and networks; an address alone is a network of one.
@@ -357,11 +398,6 @@ mod tests {
     #[test]
     fn the_template_names_every_key_at_its_default() {
         assert_eq!(parse(TEMPLATE, &[]), Ok(Config::default()));
-        let uncommented: String = TEMPLATE
-            .lines()
-            .filter_map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')))
-            .flat_map(|line| [line, "\n"])
-            .collect();
         let optional = Config {
             tls_certificate: Some("/etc/carepost/tls.crt".into()),
             tls_key: Some("/etc/carepost/tls.key".into()),
@@ -369,33 +405,53 @@ mod tests {
             base_domain: Some("carepost.example.test".into()),
             ..Config::default()
         };
-        assert_eq!(parse(&uncommented, &[]), Ok(optional));
+        assert_eq!(every_key().try_into(), Ok(optional));
     }
 
     #[test]
     fn unknown_keys_are_refused_by_name_wherever_they_stand() {
         assert!(parse("sate_dir = \"x\"", &[]).unwrap_err().contains("sate_dir"));
-        let fault = parse("", &[("CAREPOST_SERVER_SATE_DIR", "x")]).unwrap_err();
-        assert!(fault.contains("CAREPOST_SERVER_SATE_DIR") && fault.contains("sate_dir"), "{fault}");
+        let fault = parse("", &[("CAREPOST_SERVER__SATE_DIR", "x")]).unwrap_err();
+        assert!(fault.contains("CAREPOST_SERVER__SATE_DIR") && fault.contains("sate_dir"), "{fault}");
+        let fault = parse("", &[("CAREPOST_SERVER__SYNC__TOMBSTONES", "7")]).unwrap_err();
+        assert!(fault.contains("tombstones"), "{fault}");
+        assert!(parse("", &[("CAREPOST_SERVER__SINK__RECORD_DAYS", "7")]).unwrap_err().contains("sink"));
+        assert!(parse("", &[("CAREPOST_SERVER__STATE_DIR__X", "7")]).is_err());
+    }
+
+    #[test]
+    fn a_clusters_service_links_are_not_ours() {
+        let links = [
+            ("CAREPOST_SERVER_PORT", "tcp://10.96.0.12:8443"),
+            ("CAREPOST_SERVER_PORT_8443_TCP", "tcp://10.96.0.12:8443"),
+            ("CAREPOST_SERVER_PORT_8443_TCP_ADDR", "10.96.0.12"),
+            ("CAREPOST_SERVER_SERVICE_HOST", "10.96.0.12"),
+            ("CAREPOST_SERVER_SERVICE_PORT", "8443"),
+            ("CAREPOST_SERVER_SYNC_SERVICE_PORT", "8443"),
+        ];
+        assert_eq!(parse("", &links), Ok(Config::default()));
     }
 
     #[test]
     fn the_environment_overrides_the_file() {
         let variables =
-            [("CAREPOST_SERVER_MAX_CONNECTIONS", "7"), ("CAREPOST_SERVER_STATE_DIR", "/y"), ("HOME", "/")];
+            [("CAREPOST_SERVER__MAX_CONNECTIONS", "7"), ("CAREPOST_SERVER__STATE_DIR", "/y"), ("HOME", "/")];
         let config = parse("max_connections = 5\nstate_dir = \"/x\"", &variables).unwrap();
         assert_eq!((config.max_connections, config.state_dir), (7, PathBuf::from("/y")));
-        assert!(parse("", &[("CAREPOST_SERVER_MAX_CONNECTIONS", "many")]).is_err());
-        let variables = [("CAREPOST_SERVER_SYNC_TOMBSTONE_DAYS", "7")];
+        assert!(parse("", &[("CAREPOST_SERVER__MAX_CONNECTIONS", "many")]).is_err());
+        // As they were named at first.
+        let config =
+            parse("", &[("CAREPOST_SERVER_SYNC_RECORD_DAYS", "8"), ("CAREPOST_SERVER_SESSION_HOURS", "1")]);
+        assert_eq!(config.map(|it| (it.sync.record_days, it.session_hours)), Ok((8, 1)));
+        let variables = [("CAREPOST_SERVER__SYNC__TOMBSTONE_DAYS", "7")];
         let config = parse("[sync]\nmax_documents = 5", &variables).unwrap();
         assert_eq!(config.sync, Sync { max_documents: 5, tombstone_days: 7, ..Sync::default() });
-        let variables = [("CAREPOST_SERVER_TRUSTED_PROXIES", "192.0.2.7, 2001:db8::/32")];
+        let variables = [("CAREPOST_SERVER__TRUSTED_PROXIES", "192.0.2.7, 2001:db8::/32")];
         let config = parse("trusted_proxies = [\"10.0.0.0/8\"]", &variables).unwrap();
         assert_eq!(config.trusted_proxies, ["192.0.2.7/32", "2001:db8::/32"].map(|net| net.parse().unwrap()));
         assert!(parse("trusted_proxies = [\"balancer\"]", &[]).unwrap_err().contains("balancer"));
-        assert!(parse("", &[("CAREPOST_SERVER_SYNC_TOMBSTONES", "7")]).unwrap_err().contains("tombstones"));
         for days in ["6", "3651"] {
-            let fault = parse("", &[("CAREPOST_SERVER_SYNC_RECORD_DAYS", days)]).unwrap_err();
+            let fault = parse("", &[("CAREPOST_SERVER__SYNC__RECORD_DAYS", days)]).unwrap_err();
             assert!(fault.contains("7 to 3650"), "{fault}");
         }
     }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod feed;
+pub mod files;
 pub mod guard;
 pub mod handler;
 pub mod listener;
@@ -31,6 +32,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use app::App;
 use config::{Config, ConfigError};
@@ -63,6 +65,9 @@ pub enum ServeError {
     /// Passwords cannot be checked.
     #[error(transparent)]
     Passwords(#[from] PasswordError),
+    /// SIGHUP cannot be heard.
+    #[error("cannot listen for SIGHUP: {0}; check the limits of the service")]
+    Signal(std::io::Error),
     /// A thread broke while the database was opened.
     #[error("opening the database broke off: {0}; see the log")]
     Opening(#[from] tokio::task::JoinError),
@@ -89,6 +94,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let tls = Tls::load(&config.certificate_path(), &config.key_path())?;
+    let hangup = signal(SignalKind::hangup()).map_err(ServeError::Signal)?;
     let running = Running::on(&config.state_dir)?;
     let store = open_store(&config).await?;
     store.keep(config.sync.keeping());
@@ -101,6 +107,7 @@ pub async fn serve(
         quotas: Arc::new(Quotas::default()),
         refusals: Arc::new(Refusals::default()),
         speakers: Arc::new(Speakers::default()),
+        certificate: Arc::clone(&tls.certificate),
         stopping: stopped.clone(),
     };
     let (most, proxies) = (app.config.max_connections, app.config.trusted_proxies.clone());
@@ -111,11 +118,13 @@ pub async fn serve(
     let people = tokio::spawn(listener::serve(listeners.people, people_door, people, stopped.clone()));
     let devices = tokio::spawn(listener::serve(listeners.devices, devices_door, devices, stopped.clone()));
     let (refusals, system) = (Arc::clone(&app.refusals), app.store.system());
-    let telling = tokio::spawn(async move { refusals.tell_until(&system, stopped).await });
+    let until = stopped.clone();
+    let telling = tokio::spawn(async move { refusals.tell_until(&system, until).await });
+    let renewing = tokio::spawn(async move { tls.certificate.renew(hangup, stopped).await });
     ready();
     stop.await;
     stopping.send_replace(true);
-    for served in [people, devices, telling] {
+    for served in [people, devices, telling, renewing] {
         if let Err(fault) = served.await {
             tracing::error!(%fault, "a listener broke");
         }

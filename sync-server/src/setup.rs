@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, KeySource};
 use crate::password::{PasswordError, check_password, hash_now};
 use crate::store::StoreError;
-use crate::{ServeError, clock, open_store};
+use crate::{ServeError, clock, files, open_store};
 
 /// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,7 @@ fn key_pair(path: &Path) -> Result<KeyPair, SetupError> {
             path: path.to_owned(),
             fault: fault.to_string(),
         };
-        let pem = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|fault| unusable(&fault))?;
+        let pem = files::read_text(path).map_err(|fault| unusable(&fault))?;
         return KeyPair::from_pem(&pem).map_err(|fault| unusable(&fault));
     }
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;

@@ -5,6 +5,8 @@
 //! what state that device is in, is looked up on every request, because a resumed session is not
 //! verified again.
 
+mod certificate;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,15 +14,17 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring as ring_provider, verify_tls13_signature,
 };
+use rustls::server::ResolvesServerCert;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, PeerIncompatible, ServerConfig,
     SignatureScheme,
 };
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+pub use certificate::Certificate;
 
 /// Why a listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,8 @@ pub struct Tls {
     pub people: Arc<ServerConfig>,
     /// For devices: a client certificate is mandatory.
     pub devices: Arc<ServerConfig>,
+    /// What both show.
+    pub certificate: Arc<Certificate>,
 }
 
 impl Tls {
@@ -52,26 +58,20 @@ impl Tls {
     /// # Errors
     /// [`TlsError`].
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let unreadable = |path: &Path, fault: rustls_pki_types::pem::Error| TlsError::Unreadable {
-            path: path.to_owned(),
-            fault: fault.to_string(),
-        };
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect)
-            .map_err(|fault| unreadable(certificate, fault))?;
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|fault| unreadable(key, fault))?;
+        let certificate = Arc::new(Certificate::load(certificate, key)?);
+        let shown = || -> Arc<dyn ResolvesServerCert> { Arc::<Certificate>::clone(&certificate) };
         let provider = Arc::new(ring_provider::default_provider());
         let versions = &[&rustls::version::TLS13];
         let people = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)?
             .with_no_client_auth()
-            .with_single_cert(chain.clone(), private.clone_key())?;
+            .with_cert_resolver(shown());
         let verifier = Arc::new(DeviceKeys::new(&provider));
         let devices = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, private)?;
-        Ok(Self { people: speaking_http(people), devices: speaking_http(devices) })
+            .with_cert_resolver(shown());
+        Ok(Self { people: speaking_http(people), devices: speaking_http(devices), certificate })
     }
 }
 

@@ -65,6 +65,13 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     let exported = organization.admin.call(Method::GET, &path, None).await?;
     assert!(exported.text.contains(&format!("\"payload\":{}", entries[0])), "{}", exported.text);
 
+    // As long as nothing is put right it is refused again, and says so.
+    let (code, _, error) = terminal.types(&[&["change", "retry"], &name("1")[..]].concat()).await?;
+    assert!(
+        code == 1 && error.contains("refused as before: ") && error.contains("never published"),
+        "{error}"
+    );
+
     // What was wrong is put right: the form is published, and the change stands as it was made.
     let field = json!({"key": "note", "label": "Note", "type": "string"});
     let by_hand = json!({"key": "pulse_by_hand", "label": "Pulse", "type": "number"});
@@ -73,7 +80,8 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     let retried = terminal.does(&[&["change", "retry"], &name("1")[..]].concat()).await?;
     assert_eq!(retried["settlement"], "applied", "{retried}");
     assert_eq!(facility.records(&residents[0]).await?.len(), 1);
-    let discard = [&["change", "discard"], &name("2")[..], &["--reason", "entered for a drill"]].concat();
+    let discard =
+        [&["change", "discard"], &name("2")[..], &["--reason", "entered for a drill", "--yes"]].concat();
     assert_eq!(terminal.does(&discard).await?["settlement"], "discarded");
     let (code, _, error) = terminal.types(&discard).await?;
     assert!(code == 1 && error.contains("settled already"), "{error}");
@@ -100,7 +108,7 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
         let of = |event: &&Value| event["resource_type"] == "change" && event["action"] == action;
         events.iter().filter(of).cloned().collect::<Vec<_>>()
     };
-    assert_eq!((about("view").len(), about("export").len(), about("execute").len()), (2, 2, 1));
+    assert_eq!((about("view").len(), about("export").len(), about("execute").len()), (2, 2, 2));
     assert_eq!(about("delete")[0]["details"]["reason"], "entered for a drill");
     Ok(())
 }

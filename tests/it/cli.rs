@@ -22,6 +22,7 @@ impl Terminal<'_> {
             ("CAREPOST_CA", self.server.ca.display().to_string()),
             ("CAREPOST_SESSION", self.session.clone()),
             ("CAREPOST_PASSWORD", PASSWORD.to_owned()),
+            ("CAREPOST_NEW_PASSWORD", PASSWORD.to_owned()),
             ("CAREPOST_PIN", "482915".to_owned()),
         ]
     }
@@ -109,7 +110,7 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
     kiosk.says(&["Ada Amberly", "101"]).await?;
 
     let id = device["id"].as_str().context("an id")?;
-    terminal.does(&["device", "deactivate", id, "--reason", "lost"]).await?;
+    terminal.does(&["device", "deactivate", id, "--reason", "lost", "--yes"]).await?;
     let (_, list, _) = terminal.types(&["device", "list", "Riverside"]).await?;
     assert!(list.contains("REVOKED"), "{list}");
     terminal.does(&["sign-out"]).await?;

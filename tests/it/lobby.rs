@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use carepost_tests::api::text;
-use carepost_tests::children::{run, run_with_input};
+use carepost_tests::children::{free_port, run, run_with_input};
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::PASSWORD;
@@ -153,11 +153,12 @@ async fn a_copied_directory_opens_on_no_other_hardware_and_for_no_second_agent()
     let scene = Scene::new(2).await?;
     let mut hall = scene.kiosk("hall").await?;
     // A second agent on the same directory, while the first runs.
-    hall.reconfigure(&format!(":{}", hall.port), ":0")?;
+    let other = free_port()?;
+    hall.reconfigure(&format!(":{}", hall.port), &format!(":{other}"))?;
     let (code, said) = hall.command(&["run"]).await?;
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("another carepost-agent runs on this directory"), "{said}");
-    hall.reconfigure("127.0.0.1:0", &format!("127.0.0.1:{}", hall.port))?;
+    hall.reconfigure(&format!("127.0.0.1:{other}"), &format!("127.0.0.1:{}", hall.port))?;
     hall.says(&["Riverside", "Tap your badge"]).await?;
 
     hall.stop().await?;

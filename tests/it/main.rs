@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod administrators;
 mod admissions;
 mod attacks;
 mod attention;
@@ -38,9 +39,12 @@ mod plaintext;
 mod power_loss;
 mod presets;
 mod proxied;
+mod reach;
 mod restored;
 mod revocation;
 mod rollback;
+mod running;
+mod serving;
 mod sessions;
 mod simulation;
 mod soak;

@@ -75,7 +75,7 @@ async fn a_server_with_a_certificate_of_another_authority_is_not_talked_to() -> 
     hall.reconfigure(&right, &wrong)?;
 
     hall.start().await?;
-    hall.says(&["Internet down", "You can keep charting"]).await?;
+    hall.says(&["The server's certificate is not trusted here", "You can keep charting"]).await?;
     hall.sign_in(&scene.nora).await?;
     let (name, id) = scene.resident()?;
     hall.chart(name, "vitals", &vitals("Behind a foreign certificate")).await?;

@@ -19,7 +19,7 @@ async fn a_server_restored_from_a_backup_has_everything_again() -> Result<()> {
     upkeep(&scene, &["backup", "--to", &backup]).await?;
     all.extend(charted_after(&scene, &hall, &med).await?);
     scene.server.pull_the_plug().await?;
-    upkeep(&scene, &["restore", "--from", &backup]).await?;
+    upkeep(&scene, &["restore", "--yes", "--from", &backup]).await?;
     scene.server.resume().await?;
     is_whole_again(&mut scene, &[&hall, &med], all, "server_restored").await
 }
@@ -37,7 +37,7 @@ async fn a_restore_brings_nobody_back_who_was_shut_out_since() -> Result<()> {
     admin.put(&format!("/api/v1/users/{}", omar.id), &json!({"is_active": false})).await?;
     admin.put(&format!("/api/v1/users/{}/pin", scene.nora.id), &json!({"pin": "730194"})).await?;
     scene.server.pull_the_plug().await?;
-    let said = upkeep(&scene, &["restore", "--from", &backup]).await?;
+    let said = upkeep(&scene, &["restore", "--yes", "--from", &backup]).await?;
     for words in
         ["user omar.reyes: switched off", "device stolen: now REVOKED", "Everybody has to sign in again"]
     {
@@ -79,7 +79,7 @@ async fn a_restore_that_cannot_know_quarantines_the_devices_and_says_what_to_loo
         std::fs::remove_file(state.join(&file))?;
     }
     let said: Value =
-        serde_json::from_str(&upkeep(&scene, &["restore", "--from", &backup, "--json"]).await?)?;
+        serde_json::from_str(&upkeep(&scene, &["restore", "--yes", "--from", &backup, "--json"]).await?)?;
     assert_eq!((&said["carried"], &said["replaced"]), (&Value::Null, &Value::Null), "{said}");
     let unknown = said["unknown"].to_string();
     for words in ["Device hall", "device release", "user list", "--reason lost"] {

@@ -42,6 +42,15 @@ fn the_units_expose_little() {
 }
 
 #[test]
+fn the_polkit_rule_lets_in_the_user_that_the_agent_runs_as_and_nobody_else() {
+    let unit = fs::read_to_string(systemd_folder().join(UNITS[0].0)).expect("the unit is in systemd/");
+    let user = unit.lines().find_map(|line| line.strip_prefix("User=")).expect("the agent has a user");
+    let rule = fs::read_to_string(systemd_folder().join("carepost-pcscd.rules")).expect("the rule is there");
+    assert_eq!(rule.matches("subject.user == ").count(), 1);
+    assert!(rule.contains(&format!("&& subject.user == \"{user}\")")), "{rule}");
+}
+
+#[test]
 fn an_open_unit_is_found() {
     let arguments = ["security", "--offline=true", "--no-pager", "--threshold=13"];
     let open = |text: &str| text.replace("CapabilityBoundingSet=\n", "");

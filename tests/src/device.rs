@@ -345,7 +345,13 @@ fn connect_as(
 ) -> Result<Upstream> {
     let own = Credentials::new(key.certificate_der(), key.pkcs8());
     let base = format!("https://localhost:{port}").parse()?;
-    Ok(Upstream::new(&base, Some(&std::fs::read(&server.ca)?), &own, Arc::clone(clock), Some(boot))?)
+    Ok(Upstream::new(
+        &carepost_agent::config::Server { url: base, ca_file: None, proxy: None },
+        Some(&std::fs::read(&server.ca)?),
+        &own,
+        Arc::clone(clock),
+        Some(boot),
+    )?)
 }
 
 /// An empty mirror of the facility of that grant.

@@ -1,4 +1,4 @@
-//! `carepost-agent doctor`: everything this device needs, checked one by one.
+//! `carepost-agent doctor`: everything this device needs, checked one by one. It changes nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +10,15 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Exposure, MirrorState, ReaderState};
 use serde_json::json;
 
+use super::disk::disk;
+use super::looked::Looked;
 use super::{Outcome, say};
-use crate::badge::BadgeEvent;
+use crate::badge::{BadgeEvent, pcsc};
 use crate::clock::Clock;
 use crate::config::{BadgeSource, Config, Mode};
+use crate::files;
 use crate::identity::seal::Credential;
-use crate::identity::{DeviceKey, Factors};
+use crate::identity::{DeviceKey, Factors, exposure, vault};
 use crate::kiosk::Owner;
 use crate::kiosk::start::{self, LocalUser};
 use crate::run::Opened;
@@ -27,14 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const CLOCK_OFF: Duration = Duration::from_secs(120);
 
 /// What a check found.
-struct Finding {
+pub(super) struct Finding {
     check: &'static str,
     verdict: Verdict,
     words: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
     Well,
     /// It works, and somebody should know.
     Mind,
@@ -44,16 +47,13 @@ enum Verdict {
 /// Checks everything, and says what to do about what is wrong.
 pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut findings = vec![mode(config), hardware(config), seal(), page(config)];
-    // Before the state directory is opened, which makes it private where no agent has it open.
-    let encrypted = encryption(config);
-    let (found, clock) = state(config, &runtime);
+    let mut findings = vec![mode(config), hardware(config), seal(), page(config), disk(config)];
+    let (found, clock) = at_rest(config, &runtime);
     findings.extend(found);
-    findings.extend(encrypted);
     // A running agent holds the floor: then the device's clock has to do.
     let clock = clock.unwrap_or_else(|| Arc::new(Clock::new(None)));
     let (found, server_time) = runtime.block_on(server(config, &clock));
-    findings.push(found);
+    findings.extend(found);
     findings.push(time(clock.uncorrected(), clock.floor(), server_time));
     findings.push(runtime.block_on(reader(config)));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -82,7 +82,7 @@ impl Verdict {
     }
 }
 
-fn finding(check: &'static str, verdict: Verdict, words: impl Into<String>) -> Finding {
+pub(super) fn finding(check: &'static str, verdict: Verdict, words: impl Into<String>) -> Finding {
     Finding { check, verdict, words: words.into() }
 }
 
@@ -162,25 +162,36 @@ fn page(config: &Config) -> Finding {
     finding("page", verdict, words)
 }
 
-/// The state directory, and the clock with the floor that is kept there. A running agent holds it; then
-/// the agent itself is asked.
-fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, Option<Arc<Clock>>) {
-    use crate::identity::vault::VaultError;
-    let alone = |found| (vec![found], None);
-    if !config.state_dir.exists() {
-        let words = format!("{} is made at the first start", config.state_dir.display());
-        return alone(finding("state", Verdict::Mind, words));
+/// The state directory and what rests there, and the clock with the floor that is kept there. Of one that no
+/// agent has open a copy is looked at.
+fn at_rest(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, Option<Arc<Clock>>) {
+    let place = &config.state_dir;
+    if !place.exists() {
+        let words = format!("{} is made at the first start", place.display());
+        return (vec![finding("state", Verdict::Mind, words)], None);
     }
+    if vault::is_held(place) {
+        let held = finding("state", Verdict::Well, "in use by the running agent; ask it with `status`");
+        return ([held].into_iter().chain(encryption(config, place)).collect(), None);
+    }
+    match Looked::at(place) {
+        Ok(copy) => {
+            let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
+            let (mut found, clock) = state(&looked, runtime);
+            found.extend(encryption(&looked, place));
+            (found, clock)
+        }
+        Err(error) => {
+            let words = format!("{}: {error}; check the disk and its owner", place.display());
+            (vec![finding("state", Verdict::Wrong, words)], None)
+        }
+    }
+}
+
+fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, Option<Arc<Clock>>) {
     let opened = match Opened::open(config) {
         Ok(opened) => opened,
-        Err(error) if matches!(error.downcast_ref(), Some(VaultError::InUse { .. })) => {
-            return alone(finding(
-                "state",
-                Verdict::Well,
-                "in use by the running agent; ask it with `status`",
-            ));
-        }
-        Err(error) => return alone(finding("state", Verdict::Wrong, format!("{error:#}"))),
+        Err(error) => return (vec![finding("state", Verdict::Wrong, format!("{error:#}"))], None),
     };
     let _inside = runtime.enter();
     let findings = match opened.vault.grant() {
@@ -219,10 +230,13 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
     (findings, Some(opened.clock))
 }
 
-/// What of an enrolled device rests in the clear, whether or not its agent runs.
-fn encryption(config: &Config) -> Option<Finding> {
+/// What of an enrolled device rests in the clear at that place, of which the configuration may name a copy.
+fn encryption(config: &Config, place: &Path) -> Option<Finding> {
     let measured = match Opened::beside(config) {
-        Ok(opened) => opened?.encryption(),
+        Ok(opened) => {
+            let opened = opened?;
+            exposure::measure(&opened.vault, place, &opened.root)
+        }
         // It is said already.
         Err(_) => return None,
     };
@@ -236,34 +250,47 @@ fn encryption(config: &Config) -> Option<Finding> {
         Mode::Demo => Verdict::Mind,
     };
     let words: Vec<String> = measured.exposed.iter().map(Exposure::words).collect();
+    let (copy, place) = (config.state_dir.display().to_string(), place.display().to_string());
+    let words: Vec<String> = words.iter().map(|words| words.replace(&copy, &place)).collect();
     let words = format!("NOT: {}. A facility that demands encryption sends it nothing", words.join("; "));
     Some(finding("encrypted", verdict, words))
 }
 
 /// Whether the server is reached over TLS that this device trusts, and what time it says it is. The
 /// handshake needs no enrollment.
-async fn server(config: &Config, clock: &Arc<Clock>) -> (Finding, Option<Timestamp>) {
+async fn server(config: &Config, clock: &Arc<Clock>) -> (Vec<Finding>, Option<Timestamp>) {
     let url = &config.server.url;
     match tokio::time::timeout(PATIENCE, reach(config, clock)).await {
-        Ok(Ok(time)) => {
+        Ok(Ok((time, ends))) => {
             let words = format!("{url} answers, and its certificate is trusted");
-            (finding("server", Verdict::Well, words), time)
+            let ends = ends.map(|ends| {
+                let words = format!("the server's ends at {ends}: have it renewed, or this device stays out");
+                finding("expiry", Verdict::Mind, words)
+            });
+            ([finding("server", Verdict::Well, words)].into_iter().chain(ends).collect(), time)
         }
-        Ok(Err(error)) => (finding("server", Verdict::Wrong, format!("{url}: {error:#}")), None),
+        Ok(Err(error)) => (vec![finding("server", Verdict::Wrong, format!("{url}: {error:#}"))], None),
         Err(_) => {
-            let words = format!("{url} does not answer: check network and firewall");
-            (finding("server", Verdict::Wrong, words), None)
+            let proxy = config.server.proxy.as_ref().map_or("", |_| ", and server.proxy");
+            let words = format!("{url} does not answer: check network and firewall{proxy}");
+            (vec![finding("server", Verdict::Wrong, words)], None)
         }
     }
 }
 
-async fn reach(config: &Config, clock: &Arc<Clock>) -> anyhow::Result<Option<Timestamp>> {
-    let ca = config.server.ca_file.as_deref().map(std::fs::read).transpose()?;
+/// What time the server says it is, and when its certificate ends, where that is soon.
+async fn reach(
+    config: &Config,
+    clock: &Arc<Clock>,
+) -> anyhow::Result<(Option<Timestamp>, Option<Timestamp>)> {
+    let ca = config.server.ca_file.as_deref().map(files::read).transpose()?;
     // Any key will do: the vault may be in use, and this asks for nothing but an answer.
     let key = DeviceKey::generate()?;
     let own = Credentials::new(key.certificate_der(), key.pkcs8());
-    let upstream = Upstream::new(&config.server.url, ca.as_deref(), &own, Arc::clone(clock), None)?;
-    Ok(upstream.reach().await?.and_then(timestamp))
+    let upstream =
+        Upstream::new(&config.server, ca.as_deref().map(Vec::as_slice), &own, Arc::clone(clock), None)?;
+    let time = upstream.reach().await?.and_then(timestamp);
+    Ok((time, upstream.certificate_ends()))
 }
 
 fn timestamp(time: SystemTime) -> Option<Timestamp> {
@@ -332,6 +359,12 @@ async fn reader(config: &Config) -> Finding {
         Some(ReaderState::Missing | ReaderState::None) => {
             finding("reader", Verdict::Wrong, "pcscd runs, but no reader is plugged in")
         }
+        Some(ReaderState::ServiceDown) | None if pcsc::is_there() => finding(
+            "reader",
+            Verdict::Wrong,
+            "pcscd is there and refuses this user: put carepost-pcscd.rules into /usr/share/polkit-1/rules.d and \
+             restart polkit and pcscd, or run this as the agent's own user",
+        ),
         Some(ReaderState::ServiceDown) | None => finding(
             "reader",
             Verdict::Wrong,

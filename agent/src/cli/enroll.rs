@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use super::{Enroll, Outcome, say, say_error};
 use crate::config::{Config, Mode};
 use crate::desk::{EnrollStep, Enrolling};
+use crate::files;
 use crate::run::{Ended, Enroller, Opened};
 
 /// Where a token comes from besides.
@@ -75,9 +76,9 @@ fn token(asked: &Enroll) -> anyhow::Result<Option<SecretString>> {
     let stdin = || std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
     let text = match (&asked.token_file, &asked.token) {
         (Some(file), _) if file == Path::new("-") => stdin()?,
-        (Some(file), _) => {
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
-        }
+        (Some(file), _) => files::read_text(file)
+            .map(|text| text.to_string())
+            .with_context(|| format!("cannot read {}", file.display()))?,
         (None, Some(_)) if std::io::stdin().is_terminal() => rpassword::prompt_password("Token: ")?,
         (None, Some(_)) => stdin()?,
         (None, None) => match std::env::var(VARIABLE) {

@@ -1,19 +1,24 @@
-//! The command line. Exit codes: 0 done, 1 failed, 2 usage, 3 not enrolled, 4 offline, 5 needs
+//! The command line. Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not enrolled, 4 offline, 5 needs
 //! attention.
 
 mod badge;
+mod disk;
 mod doctor;
 mod enroll;
+mod looked;
 mod queue;
 mod status;
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
+use crate::kiosk::start::NoUser;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +50,7 @@ impl From<Outcome> for ExitCode {
     name = "carepost-agent",
     version,
     after_help = "Examples:\n  carepost-agent run\n  carepost-agent doctor\n  carepost-agent --config ./agent.toml status --json\n\n\
-                  Exit codes: 0 done, 1 failed, 2 usage, 3 not enrolled, 4 offline, 5 needs attention."
+                  Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not enrolled, 4 offline, 5 needs attention."
 )]
 struct Cli {
     /// The configuration.
@@ -125,11 +130,19 @@ pub fn main() -> ExitCode {
         Err(error) => {
             say_error(&error.to_string());
             return match error {
-                ConfigError::Unreadable { .. } => Outcome::Failed.into(),
-                ConfigError::Malformed { .. } | ConfigError::Invalid { .. } => Outcome::Usage.into(),
+                ConfigError::Unreadable { source, .. } if source.kind() != ErrorKind::NotFound => {
+                    Outcome::Failed.into()
+                }
+                ConfigError::Unreadable { .. }
+                | ConfigError::Malformed { .. }
+                | ConfigError::Invalid { .. } => Outcome::Usage.into(),
             };
         }
     };
+    if let Some(error) = become_owner(&config.state_dir) {
+        say_error(&format!("cannot go on as the owner of {}: {error}", config.state_dir.display()));
+        return Outcome::Failed.into();
+    }
     let ended = match cli.command {
         Command::Run => crate::run::run(&config).map(|()| Outcome::Done),
         Command::Enroll(enroll) => enroll::enroll(&config, enroll),
@@ -142,9 +155,24 @@ pub fn main() -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             say_error(&format!("{error:#}"));
-            Outcome::Failed.into()
+            match error.downcast_ref() {
+                Some(NoUser::Unknown(_)) => Outcome::Usage.into(),
+                Some(NoUser::Unreadable(_)) | None => Outcome::Failed.into(),
+            }
         }
     }
+}
+
+/// Goes on as the owner of the state directory where root was asked: the agent could not read what root leaves
+/// there. It comes back only with why that failed.
+fn become_owner(directory: &Path) -> Option<std::io::Error> {
+    let is_root = rustix::process::geteuid().is_root();
+    let directory = std::fs::metadata(directory).ok().filter(|it| is_root && it.uid() != 0)?;
+    let again = |program| {
+        let arguments = std::env::args_os().skip(1);
+        std::process::Command::new(program).args(arguments).uid(directory.uid()).gid(directory.gid()).exec()
+    };
+    Some(std::env::current_exe().map_or_else(|error| error, again))
 }
 
 /// A line for people, or for programs that asked for one.

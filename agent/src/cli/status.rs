@@ -41,6 +41,7 @@ pub(super) fn status(config: &Config, json: bool) -> anyhow::Result<Outcome> {
         ("PENDING", _) => Outcome::NotEnrolled,
         ("REVOKED", _) => Outcome::NeedsAttention,
         _ if wedged > 0 || ill || !text("storage_trouble").is_empty() => Outcome::NeedsAttention,
+        (_, "NOT_TRUSTED") => Outcome::NeedsAttention,
         (_, "OFFLINE") => Outcome::Offline,
         _ => Outcome::Done,
     })

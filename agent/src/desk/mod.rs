@@ -108,6 +108,7 @@ impl Desk {
             stepped_over: Vec::new(),
             sync,
             storage_trouble: None,
+            phone: None,
             reader,
             encryption: lock(&self.encryption).clone(),
         };

@@ -166,6 +166,8 @@ pub struct StatusLine {
     pub sync: SyncView,
     /// The device cannot save; why, in words.
     pub storage_trouble: Option<String>,
+    /// Whom to call when this device cannot help; of the facility.
+    pub phone: Option<String>,
     /// The badge reader.
     pub reader: ReaderState,
     /// What of this device rests in the clear; none before it was measured.
@@ -177,6 +179,8 @@ pub struct StatusLine {
 pub struct SyncView {
     /// Lanes whose first waiting entry the server does not take: each needs a person.
     pub stuck: u64,
+    /// What answers in the server's place is not trusted.
+    pub distrusted: bool,
     /// Why it sends and receives nothing new, if it does not.
     pub held: Option<Hold>,
     /// For how long nothing has moved, though the server is reached, where that is long.

@@ -188,6 +188,7 @@ impl Ward {
         status.loading = !self.is_loaded(Collection::Patients);
         status.differs = self.differing();
         status.stepped_over = self.stepped_over();
+        status.phone = self.mirror.facility().ok().flatten().and_then(|facility| facility.phone);
         if let Some(trouble) = &lock(&self.unsaved).trouble {
             status.storage_trouble = Some(trouble.clone());
         }

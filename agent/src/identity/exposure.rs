@@ -19,11 +19,12 @@ const STICKY: u32 = 0o1000;
 /// How many devices may lie one on another before it is given up: dm-crypt on LVM on RAID are three.
 const DEPTH: u32 = 8;
 
-/// Measures all of it: some two milliseconds. `root` is where the hardware is read from.
-pub(crate) fn measure(vault: &Vault, root: &Path) -> Encryption {
+/// Measures all of it: some two milliseconds. `state` is the state directory, of which the vault may be a copy;
+/// `root` is where the hardware is read from.
+pub(crate) fn measure(vault: &Vault, state: &Path, root: &Path) -> Encryption {
     let mut exposed =
         files([(vault.mirror_path(), vault.mirror_key()), (vault.outbox_path(), vault.outbox_key())]);
-    exposed.extend(directory(vault.directory()));
+    exposed.extend(directory(state));
     exposed.extend(swap(root));
     Encryption { exposed }
 }
@@ -118,9 +119,7 @@ fn is_protected(root: &Path, name: &str) -> bool {
 /// The device that holds a swap file.
 fn lies_on_dm_crypt(root: &Path, file: &Metadata) -> bool {
     let number = file.dev();
-    // As the kernel's headers take it apart (MAJOR and MINOR of a dev_t).
-    let major = ((number >> 8) & 0xfff) | ((number >> 32) & !0xfff);
-    let minor = (number & 0xff) | ((number >> 12) & !0xff);
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
     is_dm_crypt(&root.join(format!("sys/dev/block/{major}:{minor}")), DEPTH)
 }
 
@@ -165,7 +164,7 @@ mod tests {
         }
 
         fn exposed(&self) -> Vec<(Exposed, String)> {
-            let measured = measure(&self.vault, self.root.path());
+            let measured = measure(&self.vault, self.vault.directory(), self.root.path());
             measured.exposed.into_iter().map(|it| (it.what, it.place)).collect()
         }
     }

@@ -286,6 +286,13 @@ fn lock(directory: &Path) -> Result<File, VaultError> {
     }
 }
 
+/// Whether an agent runs on a state directory. Nothing is made or changed.
+#[must_use]
+pub fn is_held(directory: &Path) -> bool {
+    let lock = File::open(directory.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// Without its salt, what is sealed here is lost. A new salt would hide that behind "damaged".
 fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
     let salt = directory.join(SALT_FILE);

@@ -5,7 +5,7 @@
 //! those, and besides demands a cookie that only the kiosk's own browser has: it gets it for the token of the
 //! start page, or for being of the one user who may ask. What names nobody is answered to all.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,8 @@ use super::page;
 
 /// The largest form the kiosk takes, in bytes: a hundred fields of text at their longest, encoded.
 pub const MAX_BODY: usize = 256 * 1024;
+/// The port of an address that names none.
+const HTTP: u16 = 80;
 /// How long a form may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(15);
 
@@ -47,7 +49,7 @@ pub struct Doorway {
 /// By which names the kiosk is asked, by whom, and which cookie its own browser brings.
 #[derive(Debug)]
 pub struct KioskConfig {
-    hosts: [String; 3],
+    hosts: Vec<String>,
     cookie: String,
     secret: SecretString,
     doorway: Doorway,
@@ -61,12 +63,17 @@ impl KioskConfig {
     #[must_use]
     pub fn new(bound: SocketAddr, secret: SecretString, doorway: Doorway) -> Self {
         let port = bound.port();
-        Self {
-            hosts: ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("{name}:{port}")),
-            cookie: format!("carepost_{port}"),
-            secret,
-            doorway,
+        let own = match bound.ip() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        let names = ["127.0.0.1", "localhost", "[::1]", &own];
+        let mut hosts: Vec<String> = names.iter().map(|name| format!("{name}:{port}")).collect();
+        if port == HTTP {
+            // Browsers leave out the port that goes without saying.
+            hosts.extend(names.map(str::to_owned));
         }
+        Self { hosts, cookie: format!("carepost_{port}"), secret, doorway }
     }
 
     /// Whether the request comes with the cookie, or with what earns it.

@@ -6,6 +6,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::Kiosk;
+use super::words::{NOT_TRUSTED, call};
 use crate::desk::{Link, Screen, Sending};
 use carepost_agent_core::sync::Hold;
 use carepost_protocol::device::DeviceState;
@@ -19,6 +20,9 @@ pub(super) struct Status {
     link: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     offline_since: Option<Timestamp>,
+    /// What is wrong with the link that no cable mends, and whom to call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_trouble: Option<String>,
     waiting: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_waiting_seconds: Option<u64>,
@@ -60,12 +64,15 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
     };
     let (link, offline_since) = match line.link {
         Link::Online => ("ONLINE", None),
+        Link::Offline { since } if line.sync.distrusted => ("NOT_TRUSTED", Some(since)),
         Link::Offline { since } => ("OFFLINE", Some(since)),
     };
     Ok(Json(Status {
         state,
         link,
         offline_since,
+        link_trouble: (link == "NOT_TRUSTED")
+            .then(|| format!("{NOT_TRUSTED}. {}", call(line.phone.as_deref()))),
         waiting: line.waiting,
         oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),
         wedged: line.wedged,

@@ -201,20 +201,34 @@ fn link(line: &StatusLine) -> Sentence {
                 (Some(count), Some(age)) => format!("Connected. Sending {count}, oldest {age}."),
             },
         ),
-        Link::Offline { since } => Sentence {
-            weight: Weight::Notice,
-            link: None,
-            before: "Internet down since ".to_owned(),
-            at: Some(since.into()),
-            after: match (count, age) {
-                (None, _) => ". You can keep charting. Nothing is waiting.".to_owned(),
-                (Some(count), None) => format!(". You can keep charting. {count} waiting."),
-                (Some(count), Some(age)) => {
-                    format!(". You can keep charting. {count} waiting, oldest {age}.")
-                }
-            },
-        },
+        Link::Offline { since } => {
+            let waiting = match (count, age) {
+                (None, _) => "Nothing is waiting.".to_owned(),
+                (Some(count), None) => format!("{count} waiting."),
+                (Some(count), Some(age)) => format!("{count} waiting, oldest {age}."),
+            };
+            let (weight, before, call) = if line.sync.distrusted {
+                (Weight::Trouble, NOT_TRUSTED, format!(" {}.", call(line.phone.as_deref())))
+            } else {
+                (Weight::Notice, "Internet down", String::new())
+            };
+            Sentence {
+                weight,
+                link: None,
+                before: format!("{before} since "),
+                at: Some(since.into()),
+                after: format!(".{call} You can keep charting. {waiting}"),
+            }
+        }
     }
+}
+
+/// What answers is not known for the server; no cable helps against that.
+pub(super) const NOT_TRUSTED: &str = "The server's certificate is not trusted here";
+
+/// Whom to call.
+pub(super) fn call(phone: Option<&str>) -> String {
+    phone.map_or_else(|| "Call your facility's IT".to_owned(), |phone| format!("Call {phone}"))
 }
 
 fn sending(line: &StatusLine) -> String {
@@ -281,6 +295,7 @@ mod tests {
             stepped_over: Vec::new(),
             sync: SyncView::default(),
             storage_trouble: None,
+            phone: None,
             reader: ReaderState::Ready,
             encryption: None,
         }
@@ -303,7 +318,7 @@ mod tests {
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
         let sync = SyncView::default();
         let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
-        let cases: [(StatusLine, &[&str]); 19] = [
+        let cases: [(StatusLine, &[&str]); 21] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (
@@ -318,6 +333,24 @@ mod tests {
                 StatusLine { link: offline, waiting: 12, oldest_waiting: minutes(4), ..calm() },
                 &[
                     "Internet down since 2026-05-01 14:10 UTC. You can keep charting. 12 entries waiting, oldest 4 min.",
+                ],
+            ),
+            (
+                StatusLine { link: offline, sync: SyncView { distrusted: true, ..sync }, ..calm() },
+                &[
+                    "The server's certificate is not trusted here since 2026-05-01 14:10 UTC. Call your facility's IT. You can keep charting. Nothing is waiting.",
+                ],
+            ),
+            (
+                StatusLine {
+                    link: offline,
+                    waiting: 1,
+                    sync: SyncView { distrusted: true, ..sync },
+                    phone: Some("(555) 010-0142".to_owned()),
+                    ..calm()
+                },
+                &[
+                    "The server's certificate is not trusted here since 2026-05-01 14:10 UTC. Call (555) 010-0142. You can keep charting. 1 entry waiting.",
                 ],
             ),
             (

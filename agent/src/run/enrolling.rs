@@ -29,6 +29,8 @@ pub(crate) struct Enroller<'a> {
     server: String,
     machine: Enrollment,
     hostname: String,
+    /// Why the server did not answer, as it was last logged.
+    trouble: Option<String>,
 }
 
 impl<'a> Enroller<'a> {
@@ -39,6 +41,7 @@ impl<'a> Enroller<'a> {
             server: server_name(config),
             machine: Enrollment::default(),
             hostname: hostname(),
+            trouble: None,
         }
     }
 
@@ -128,7 +131,7 @@ impl<'a> Enroller<'a> {
         }
     }
 
-    async fn ask(&self) -> anyhow::Result<EnrollmentEvent> {
+    async fn ask(&mut self) -> anyhow::Result<EnrollmentEvent> {
         let request = EnrollRequest {
             device_uuid: self.opened.factors.device_uuid(),
             mac_addresses: self.opened.factors.mac_addresses().to_vec(),
@@ -137,8 +140,20 @@ impl<'a> Enroller<'a> {
             token: self.opened.kept_enrollment()?.token(),
         };
         Ok(match self.upstream.enroll(&request).await {
-            Ok(answer) => EnrollmentEvent::Answered(answer),
-            Err(error) => EnrollmentEvent::Failed(trouble(error)),
+            Ok(answer) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!("the server is reached");
+                }
+                EnrollmentEvent::Answered(answer)
+            }
+            Err(error) => {
+                let words = error.to_string();
+                if self.trouble.as_ref() != Some(&words) {
+                    tracing::warn!(%error, "the enrollment was not answered");
+                    self.trouble = Some(words);
+                }
+                EnrollmentEvent::Failed(trouble(error))
+            }
         })
     }
 
@@ -160,9 +175,9 @@ impl<'a> Enroller<'a> {
 }
 
 fn trouble(error: UpstreamError) -> EnrollTrouble {
-    tracing::warn!(%error, "the enrollment was not answered");
     match error {
         UpstreamError::Transport(_) => EnrollTrouble::Unreachable,
+        UpstreamError::NotTrusted(_) => EnrollTrouble::NotTrusted,
         UpstreamError::Refused(problem, retry_after) => match problem.kind() {
             Some(ProblemKind::DeviceRevoked) => EnrollTrouble::Revoked,
             Some(ProblemKind::TooManyTries | ProblemKind::Unavailable) => EnrollTrouble::Busy { retry_after },
@@ -179,6 +194,11 @@ fn in_words(trouble: &EnrollTrouble) -> String {
     match trouble {
         EnrollTrouble::Unreachable => {
             "The server is not reached. Check the network cable or Wi-Fi; this goes on by itself.".to_owned()
+        }
+        EnrollTrouble::NotTrusted => {
+            "The server's certificate is not trusted here. Call your facility's IT: `carepost-agent doctor` says \
+             why."
+                .to_owned()
         }
         EnrollTrouble::Busy { .. } => "The server is busy; this goes on by itself.".to_owned(),
         EnrollTrouble::Refused { detail } => format!("The server refused: {detail}"),

@@ -213,7 +213,7 @@ pub(super) fn apply(ward: &Ward, page: &Page) -> Result<Cursor, MirrorError> {
 
 pub(super) fn trouble(error: &UpstreamError) -> Trouble {
     match error {
-        UpstreamError::Transport(_) => Trouble::Unreachable,
+        UpstreamError::Transport(_) | UpstreamError::NotTrusted(_) => Trouble::Unreachable,
         UpstreamError::Refused(problem, retry_after) => {
             Trouble::of(problem.status, Some(problem), *retry_after)
         }

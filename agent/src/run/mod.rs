@@ -14,7 +14,9 @@ mod older;
 mod opened;
 mod syncing;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,10 +55,7 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 /// # Errors
 /// When the configuration, the state directory or the kiosk's port cannot be used.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    start_log();
     // One thread is enough for a kiosk; files and PINs have blocking threads, a few of them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -67,6 +66,21 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // A PIN check or a reader that hangs must not keep the service from stopping.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
+}
+
+/// The log goes to standard error. Where that is the journal, which stamps each line itself, lines bear no time.
+fn start_log() {
+    let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = if is_journal() { lines.without_time().boxed() } else { lines.boxed() };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+}
+
+/// As systemd says it: by the device and inode of the stream.
+fn is_journal() -> bool {
+    let here = std::fs::metadata("/proc/self/fd/2").map(|it| format!("{}:{}", it.dev(), it.ino()));
+    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| here.is_ok_and(|here| here == journal))
 }
 
 async fn agent(config: &Config) -> anyhow::Result<()> {
@@ -85,7 +99,7 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let listener = TcpListener::bind(config.kiosk.listen)
         .await
-        .with_context(|| format!("cannot listen on {}: is another agent running?", config.kiosk.listen))?;
+        .map_err(|error| not_listening(config.kiosk.listen, &error))?;
     let bound = listener.local_addr()?;
     let doorway = doorway(config, &opened, bound)?;
     let user = doorway.user;
@@ -114,6 +128,18 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
         let _ = tokio::time::timeout(Duration::from_secs(3), &mut served).await;
     }
     ended
+}
+
+/// Why the kiosk's address cannot be had, and what helps.
+fn not_listening(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let what = if error.kind() == ErrorKind::AddrInUse {
+        "another agent or program listens there: stop it, or set kiosk.listen"
+    } else if error.kind() == ErrorKind::PermissionDenied {
+        "ports below 1024 are for root alone: set kiosk.listen to one above"
+    } else {
+        "this machine has no such address: set kiosk.listen to 127.0.0.1:3000"
+    };
+    anyhow::anyhow!("cannot listen on {address}: {error}; {what}")
 }
 
 /// Who may open the page: the browser's user where one is configured, with the token of a start page that it
@@ -181,6 +207,7 @@ async fn talk(
                     return Ok(());
                 }
                 Ended::Enrolled(grant) => {
+                    tracing::info!(device = grant.device_name, facility = grant.facility_name, "enrolled");
                     let (config, opened) = (config.clone(), Arc::clone(opened));
                     let ward = tokio::task::spawn_blocking(move || ward(&config, &opened, *grant));
                     let ward = Arc::new(ward.await??);

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::badge;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::files;
 use crate::identity::exposure;
 use crate::identity::seal::Credential;
 use crate::identity::vault::Kept;
@@ -89,12 +90,12 @@ impl Opened {
     /// other command: by it the server tells two agents with one key apart.
     pub(crate) fn upstream(&self, config: &Config, boot: Option<BootId>) -> anyhow::Result<Upstream> {
         let ca = config.server.ca_file.as_deref().map(|path| {
-            std::fs::read(path).with_context(|| format!("cannot read server.ca_file {}", path.display()))
+            files::read(path).with_context(|| format!("cannot read server.ca_file {}", path.display()))
         });
         let key = self.vault.device_key();
         let own = Credentials::new(key.certificate_der(), key.pkcs8());
         let clock = Arc::clone(&self.clock);
-        Ok(Upstream::new(&config.server.url, ca.transpose()?.as_deref(), &own, clock, boot)?)
+        Ok(Upstream::new(&config.server, ca.transpose()?.as_deref().map(Vec::as_slice), &own, clock, boot)?)
     }
 
     /// The mirror and the outbox of an enrolled device.
@@ -134,7 +135,7 @@ impl Opened {
 
     /// What of this device rests in the clear, as it is now.
     pub(crate) fn encryption(&self) -> Encryption {
-        exposure::measure(&self.vault, &self.root)
+        exposure::measure(&self.vault, self.vault.directory(), &self.root)
     }
 
     pub(crate) fn is_revoked(&self) -> anyhow::Result<bool> {

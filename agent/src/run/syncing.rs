@@ -342,6 +342,7 @@ impl Uplink {
         let online = matches!(self.engine.link(), Link::Online { .. });
         self.desk.set_link(online, clock.now());
         if online && !std::mem::replace(&mut self.online, online) {
+            tracing::info!("the server is reached");
             // What became of this device while it was away is not held back for a minute.
             self.heart(HeartbeatEvent::Changed);
         }
@@ -357,6 +358,7 @@ impl Uplink {
         let before = ill(&self.view);
         self.view.stuck = u64::try_from(stuck).unwrap_or(u64::MAX);
         self.view.held = self.engine.held();
+        self.view.distrusted = self.upstream.is_distrusted();
         // In whole minutes: the page is not drawn again for each second.
         self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));
         self.desk.set_sync(self.view);

@@ -7,9 +7,11 @@ mod pages;
 mod trust;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use carepost_protocol::id::{BootId, DeviceId, PatientId};
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
@@ -20,14 +22,17 @@ use carepost_protocol::wire::{BOOT_HEADER, VERSION, VERSION_HEADER};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Proxy, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use url::{Host, Position};
 use zeroize::Zeroizing;
 
 pub use pages::{Oversized, Page, PageStream, StreamEvent};
 
 use crate::clock::Clock;
+use crate::config::Server;
+use trust::Ends;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +51,12 @@ pub enum UpstreamError {
     /// The server was not reached, or the connection broke: try again later; work on offline.
     #[error("the server is not reached: {0}")]
     Transport(String),
+    /// Something answers there, and its certificate is not one that this device trusts: nothing was sent.
+    #[error(
+        "the server's certificate is not trusted: {0}. Have server.ca_file name the authority that signed the \
+         server's certificate, and the facility's IT see whether something else answers there"
+    )]
+    NotTrusted(String),
     /// The server refused: its problem says why.
     #[error("the server refused: {} ({})", .0.detail, .0.status)]
     Refused(Box<Problem>, Option<Duration>),
@@ -63,7 +74,7 @@ impl UpstreamError {
     pub fn problem(&self) -> Option<ProblemKind> {
         match self {
             Self::Refused(problem, _) => problem.kind(),
-            Self::Transport(_) | Self::Nonsense(_) | Self::SetUp(_) => None,
+            Self::Transport(_) | Self::NotTrusted(_) | Self::Nonsense(_) | Self::SetUp(_) => None,
         }
     }
 
@@ -95,17 +106,21 @@ impl Credentials {
 pub struct Upstream {
     http: Client,
     base: Url,
+    /// Through which proxy, as it may be told.
+    proxy: Option<String>,
+    ends: Arc<Ends>,
+    distrusted: Arc<AtomicBool>,
 }
 
 impl Upstream {
-    /// A client for the server at `base`, trusted by the certificates in `ca` (PEM) or else by the
-    /// system's; `clock` says when their dates are judged. `boot` names the run of the agent that
+    /// A client for the server that is configured, trusted by the certificates in `ca` (PEM) or else by the
+    /// system's, and reached through its proxy unless it is this machine; `clock` says when their dates are judged. `boot` names the run of the agent that
     /// speaks; other commands have none.
     ///
     /// # Errors
     /// [`UpstreamError::SetUp`] when the certificates cannot be used.
     pub fn new(
-        base: &Url,
+        server: &Server,
         ca: Option<&[u8]>,
         own: &Credentials,
         clock: Arc<Clock>,
@@ -117,8 +132,9 @@ impl Upstream {
             let boot = HeaderValue::try_from(boot.to_string());
             headers.insert(BOOT_HEADER, boot.map_err(|error| UpstreamError::SetUp(error.to_string()))?);
         }
-        let http = Client::builder()
-            .tls_backend_preconfigured(trust::tls(ca, own, clock)?)
+        let ends = Arc::<Ends>::default();
+        let mut http = Client::builder()
+            .tls_backend_preconfigured(trust::tls(ca, own, clock, Arc::clone(&ends))?)
             .https_only(true)
             .user_agent(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -130,14 +146,46 @@ impl Upstream {
             .http2_keep_alive_timeout(Duration::from_secs(10))
             .http2_initial_stream_window_size(1024 * 1024)
             .http2_initial_connection_window_size(2 * 1024 * 1024)
-            .pool_max_idle_per_host(1)
-            .build()
-            .map_err(|error| UpstreamError::SetUp(in_full(&error)))?;
-        let mut base = base.clone();
+            .pool_max_idle_per_host(1);
+        let set_up = |error: reqwest::Error| UpstreamError::SetUp(in_full(&error.without_url()));
+        let proxy = server.proxy.as_ref().filter(|_| !is_loopback(&server.url));
+        if let Some(proxy) = proxy {
+            http = http.proxy(Proxy::all(proxy.clone()).map_err(set_up)?);
+        }
+        let http = http.build().map_err(set_up)?;
+        let proxy = proxy.map(|proxy| {
+            proxy[..Position::BeforeUsername].to_owned() + &proxy[Position::BeforeHost..Position::AfterPort]
+        });
+        let mut base = server.url.clone();
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        Ok(Self { http, base })
+        Ok(Self { http, base, proxy, ends, distrusted: Arc::default() })
+    }
+
+    /// When the server's certificate ends, where that is within 30 days and it was seen.
+    #[must_use]
+    pub fn certificate_ends(&self) -> Option<Timestamp> {
+        self.ends.soon()
+    }
+
+    /// Whether what answered last is not trusted.
+    #[must_use]
+    pub fn is_distrusted(&self) -> bool {
+        self.distrusted.load(Ordering::Relaxed)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, UpstreamError> {
+        let answer = request.send().await.map_err(|error| {
+            let distrusted = is_distrust(&error);
+            let mut words = in_full(&error.without_url());
+            if let Some(proxy) = &self.proxy {
+                words.push_str(&format!(" (through server.proxy, {proxy})"));
+            }
+            if distrusted { UpstreamError::NotTrusted(words) } else { UpstreamError::Transport(words) }
+        });
+        self.distrusted.store(matches!(answer, Err(UpstreamError::NotTrusted(_))), Ordering::Relaxed);
+        answer
     }
 
     /// Whether something that speaks HTTP answers there, over TLS that this device trusts: what time it
@@ -147,7 +195,7 @@ impl Upstream {
     /// See [`UpstreamError`].
     pub async fn reach(&self) -> Result<Option<SystemTime>, UpstreamError> {
         let request = self.http.get(self.url("api/v1/health")?).timeout(EXCHANGE_TIMEOUT);
-        let answer = request.send().await.map_err(transport)?;
+        let answer = self.send(request).await?;
         Ok(answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok()))
     }
 
@@ -185,7 +233,7 @@ impl Upstream {
             .header(CONTENT_ENCODING, "zstd")
             .timeout(EXCHANGE_TIMEOUT)
             .body(body);
-        read_json(accept(request.send().await.map_err(transport)?).await?).await
+        read_json(accept(self.send(request).await?).await?).await
     }
 
     /// Opens the stream of documents that stays open: from where the device stands.
@@ -195,7 +243,7 @@ impl Upstream {
     pub async fn live(&self, standing: &Standing) -> Result<PageStream, UpstreamError> {
         let request =
             self.http.get(self.asking("api/v1/sync/live", standing)?).header(ACCEPT_ENCODING, "zstd");
-        let answer = accept(request.send().await.map_err(transport)?).await?;
+        let answer = accept(self.send(request).await?).await?;
         PageStream::new(answer)
     }
 
@@ -210,7 +258,7 @@ impl Upstream {
     ) -> Result<OlderRecords, UpstreamError> {
         let url = self.asking(&format!("api/v1/sync/patients/{patient}/older-records"), query)?;
         let request = self.http.get(url).timeout(EXCHANGE_TIMEOUT);
-        read_json(accept(request.send().await.map_err(transport)?).await?).await
+        read_json(accept(self.send(request).await?).await?).await
     }
 
     async fn post_json<T: DeserializeOwned>(
@@ -225,7 +273,7 @@ impl Upstream {
             .header(CONTENT_TYPE, "application/json")
             .timeout(EXCHANGE_TIMEOUT)
             .body(body);
-        read_json(accept(request.send().await.map_err(transport)?).await?).await
+        read_json(accept(self.send(request).await?).await?).await
     }
 
     /// An address with the members of a query.
@@ -286,6 +334,28 @@ async fn read_bounded(mut answer: Response) -> Result<Vec<u8>, UpstreamError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Whether an address is this machine's own.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether it failed because of the certificate that was shown.
+fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
+    if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
+        return true;
+    }
+    // Of an error that it wraps, an I/O error gives the source and not the error itself.
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(wrapped) => is_distrust(wrapped),
+        None => error.source().is_some_and(is_distrust),
+    }
 }
 
 fn transport(error: reqwest::Error) -> UpstreamError {

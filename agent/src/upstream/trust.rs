@@ -7,7 +7,7 @@
 //! latest time that the server ever attested is taken to be valid by now, and one that had ended by
 //! then is refused. See [`CertificateTime`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use carepost_agent_core::clock::CertificateTime;
@@ -27,6 +27,8 @@ use crate::clock::Clock;
 /// How often the moment is put off in one handshake: as often as a chain can be long that WebPKI
 /// follows (a certificate and six above it), so that each of them may be newer than the last.
 const LONGEST_CHAIN: usize = 7;
+/// How long before its end it is known that a certificate ends, in milliseconds.
+const AHEAD: i64 = 30 * 24 * 3_600_000;
 
 /// TLS 1.3 with the device's key, and HTTP/2 where the server speaks it. The server is trusted by the
 /// certificates in `ca` (PEM), or by the system's where there are none.
@@ -34,10 +36,11 @@ pub(super) fn tls(
     ca: Option<&[u8]>,
     own: &Credentials,
     clock: Arc<Clock>,
+    ends: Arc<Ends>,
 ) -> Result<ClientConfig, UpstreamError> {
     let set_up = |error: &dyn std::fmt::Display| UpstreamError::SetUp(error.to_string());
     let provider = Arc::new(ring_provider::default_provider());
-    let trust = ServerTrust::new(roots(ca)?, &provider, Arc::clone(&clock))?;
+    let trust = ServerTrust::new(roots(ca)?, &provider, Arc::clone(&clock), ends)?;
     let key = ring_provider::sign::any_supported_type(&PrivatePkcs8KeyDer::from(own.pkcs8.as_slice()).into())
         .map_err(|error| set_up(&error))?;
     let own = CertifiedKey::new(vec![CertificateDer::from(own.certificate.clone())], key);
@@ -70,11 +73,33 @@ fn roots(ca: Option<&[u8]>) -> Result<RootCertStore, UpstreamError> {
     Ok(roots)
 }
 
+/// When the certificate of the server ends, where that is soon by this device's clock.
+#[derive(Debug, Default)]
+pub(super) struct Ends(Mutex<Option<Timestamp>>);
+
+impl Ends {
+    pub(super) fn soon(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What would be wrong with the server's certificates after [`AHEAD`].
+    fn heard(&self, wrong: Option<rustls::Error>) {
+        let ends = match wrong {
+            Some(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+                not_after, ..
+            })) => i64::try_from(not_after.as_secs()).ok().map(|ends| Timestamp::from_millis(ends * 1_000)),
+            Some(_) | None => None,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 struct ServerTrust {
     webpki: Arc<WebPkiServerVerifier>,
     clock: Arc<Clock>,
+    ends: Arc<Ends>,
 }
 
 impl ServerTrust {
@@ -82,24 +107,19 @@ impl ServerTrust {
         roots: RootCertStore,
         provider: &Arc<CryptoProvider>,
         clock: Arc<Clock>,
+        ends: Arc<Ends>,
     ) -> Result<Self, UpstreamError> {
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
         let webpki = webpki.build().map_err(|error| UpstreamError::SetUp(error.to_string()))?;
-        Ok(Self { webpki, clock })
+        Ok(Self { webpki, clock, ends })
     }
 }
 
-impl ServerCertVerifier for ServerTrust {
-    fn verify_server_cert(
+impl ServerTrust {
+    fn judged(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        _now: UnixTime,
+        judge: impl Fn(UnixTime) -> Result<ServerCertVerified, rustls::Error>,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let judge =
-            |at| self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at);
         let mut at = match self.clock.certificate_time() {
             CertificateTime::At(at) => return judge(unix(at)),
             CertificateTime::NotBefore(at) => unix(at),
@@ -114,6 +134,23 @@ impl ServerCertVerifier for ServerTrust {
             }
         }
         judge(at)
+    }
+}
+
+impl ServerCertVerifier for ServerTrust {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judge =
+            |at| self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at);
+        let trusted = self.judged(judge)?;
+        self.ends.heard(judge(unix(self.clock.now().plus_millis(AHEAD))).err());
+        Ok(trusted)
     }
 
     fn verify_tls12_signature(

@@ -1,10 +1,12 @@
 //! The audit log, read.
 
-use carepost_protocol::id::{DeviceId, PatientId, SessionId, UserId};
+use carepost_protocol::id::{PatientId, SessionId};
 use clap::Args;
 
 use super::Said;
 use super::client::Client;
+use super::devices::device_id;
+use super::people::user_id;
 
 const EVENT: &[&str] = &[
     "received_at",
@@ -27,15 +29,15 @@ pub(super) struct Search {
     /// About this patient, by id.
     #[arg(long, value_name = "ID")]
     patient: Option<PatientId>,
-    /// By this user, by id.
-    #[arg(long, value_name = "ID")]
-    user: Option<UserId>,
-    /// On this device, by id.
-    #[arg(long, value_name = "ID")]
-    device: Option<DeviceId>,
+    /// By this user, by username or id.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// On this device, by name or id.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// Under this session, by id.
     #[arg(long, value_name = "ID")]
-    session: Option<SessionId>,
+    session_id: Option<SessionId>,
     /// Whose word: what the server saw, or what devices say.
     #[arg(long, value_parser = ["server", "device"])]
     source: Option<String>,
@@ -50,11 +52,19 @@ pub(super) struct Search {
 /// Lists events.
 pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said> {
     let mut path = format!("/api/v1/audit-events?limit={}", search.limit);
+    let user = match &search.user {
+        Some(user) => Some(user_id(client, user).await?),
+        None => None,
+    };
+    let device = match &search.device {
+        Some(device) => Some(device_id(client, device).await?),
+        None => None,
+    };
     for (key, value) in [
         ("patient_id", search.patient.map(|id| id.to_string())),
-        ("user_id", search.user.map(|id| id.to_string())),
-        ("device_id", search.device.map(|id| id.to_string())),
-        ("session_id", search.session.map(|id| id.to_string())),
+        ("user_id", user),
+        ("device_id", device),
+        ("session_id", search.session_id.map(|id| id.to_string())),
         ("source", search.source),
         ("page", search.page),
     ] {

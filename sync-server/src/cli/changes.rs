@@ -1,11 +1,14 @@
 //! Refused and flagged changes, and reviews.
 
-use carepost_protocol::id::{DeviceId, IncarnationId};
+use anyhow::bail;
+use carepost_protocol::id::IncarnationId;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Said;
 use super::client::Client;
+use super::devices::device_id;
+use super::sure::Sure;
 use super::tenants::facility_id;
 
 const CHANGE: &[&str] = &[
@@ -49,6 +52,8 @@ pub(super) enum Change {
         /// Why, in words; no health data.
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -68,8 +73,8 @@ pub(super) enum Review {
 /// A change's name, as `change list` gives it.
 #[derive(Debug, Args)]
 pub(super) struct Name {
-    /// The device's id.
-    device: DeviceId,
+    /// The device, by name or id.
+    device: String,
     /// The life of its outbox.
     incarnation: IncarnationId,
     /// The change's number.
@@ -77,8 +82,9 @@ pub(super) struct Name {
 }
 
 impl Name {
-    fn path(&self) -> String {
-        format!("/api/v1/devices/{}/refused-changes/{}/{}", self.device, self.incarnation, self.n)
+    async fn path(&self, client: &Client) -> anyhow::Result<String> {
+        let device = device_id(client, &self.device).await?;
+        Ok(format!("/api/v1/devices/{device}/refused-changes/{}/{}", self.incarnation, self.n))
     }
 }
 
@@ -89,15 +95,35 @@ pub(super) async fn change(client: &Client, change: Change) -> anyhow::Result<Sa
             let which = if flagged { "flagged" } else { "refused" };
             Said::Thing(client.get(&format!("/api/v1/facilities/{id}/{which}-changes")).await?, CHANGE)
         }
-        Change::Show(name) => Said::Thing(client.get(&name.path()).await?, &[]),
+        Change::Show(name) => Said::Thing(client.get(&name.path(client).await?).await?, &[]),
         Change::Retry(name) => {
-            Said::Thing(client.post(&format!("{}/retry", name.path()), &json!({})).await?, SETTLED)
+            let judged = client.post(&format!("{}/retry", name.path(client).await?), &json!({})).await?;
+            if judged.get("settlement").is_none_or(Value::is_null) {
+                let detail = judged.get("detail").and_then(Value::as_str).unwrap_or_default();
+                bail!("the change is refused as before: {detail}");
+            }
+            Said::Thing(judged, SETTLED)
         }
-        Change::Discard { name, reason } => {
+        Change::Discard { name, reason, sure } => {
+            let path = name.path(client).await?;
+            if sure.asks() {
+                // A look at it is written down as such: nobody is shown it who is not asked.
+                sure.of(&ending(&name, &client.get(&path).await?))?;
+            }
             let body = json!({"reason": reason});
-            Said::Thing(client.post(&format!("{}/discard", name.path()), &body).await?, SETTLED)
+            Said::Thing(client.post(&format!("{path}/discard"), &body).await?, SETTLED)
         }
     })
+}
+
+/// What discarding ends.
+fn ending(name: &Name, change: &Value) -> String {
+    let text = |key| change.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (collection, kind, detail) = (text("collection"), text("kind"), text("detail"));
+    format!(
+        "discard the change {} of {:?} ({kind} in {collection}; {detail}): what it says will not stand",
+        name.n, name.device
+    )
 }
 
 pub(super) async fn review(client: &Client, review: Review) -> anyhow::Result<Said> {

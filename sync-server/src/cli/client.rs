@@ -1,18 +1,22 @@
 //! The API's client: signed in by the session that `sign-in` keeps.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use carepost_protocol::wire::problem::Problem;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Method};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::Reach;
+use crate::files;
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +47,17 @@ fn in_words(problem: &Problem) -> String {
 /// A client of one server.
 pub(super) struct Client {
     http: reqwest::Client,
+    /// Through which proxy, where the environment names one for that server.
+    proxy: Option<String>,
     base: String,
     session: PathBuf,
+    organization: Option<String>,
+    organization_id: OnceCell<String>,
+}
+
+/// By whom a request is made, and for which organization.
+struct Signed {
+    token: Zeroizing<String>,
     organization: Option<String>,
 }
 
@@ -56,14 +69,20 @@ impl Client {
             .timeout(Duration::from_secs(60))
             .user_agent(concat!("carepost-server/", env!("CARGO_PKG_VERSION")));
         if let Some(ca) = &reach.ca {
-            let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+            let pem = files::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
             builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem)?);
         }
+        let proxy = proxy_for(&reach.server);
+        if proxy.is_none() {
+            builder = builder.no_proxy();
+        }
         Ok(Self {
+            proxy,
             http: builder.build().context("cannot set up TLS: name the certificate to trust with --ca")?,
             base: reach.server.trim_end_matches('/').to_owned(),
             session: reach.session.clone().map_or_else(default_session, Ok)?,
             organization: reach.organization.clone(),
+            organization_id: OnceCell::new(),
         })
     }
 
@@ -81,23 +100,10 @@ impl Client {
 
     /// The id of the one thing of a list whose `field` is `name`; an id is taken as it is.
     pub(super) async fn find(&self, list: &str, field: &str, name: &str) -> anyhow::Result<String> {
-        if name.len() == 36 && name.bytes().filter(|byte| *byte == b'-').count() == 4 {
+        if is_id(name) {
             return Ok(name.to_owned());
         }
-        let found = self.get(list).await?;
-        let items = found.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let named: Vec<&Value> = items
-            .iter()
-            .filter(|item| {
-                let value = item.get(field).and_then(Value::as_str);
-                value.is_some_and(|value| value.eq_ignore_ascii_case(name))
-            })
-            .collect();
-        match named.as_slice() {
-            [one] => Ok(one.get("id").and_then(Value::as_str).context("an item without id")?.to_owned()),
-            [] => anyhow::bail!("there is no {name:?} here; see {list}"),
-            _ => anyhow::bail!("several are called {name:?}: give the id"),
-        }
+        one(&named(&self.get(list).await?, field, name), name)
     }
 
     /// Begins a session and keeps its token, readable by this user only.
@@ -124,8 +130,23 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let token = self.token()?;
-        self.send(method, path, body, Some(&token)).await
+        let mut signed = Signed { token: self.token()?, organization: None };
+        if let Some(named) = &self.organization {
+            signed.organization = Some(self.organization_id(named, &signed).await?);
+        }
+        self.send(method, path, body, Some(&signed)).await
+    }
+
+    /// The organization that is meant, by its id; a slug is looked up once.
+    async fn organization_id(&self, slug: &str, signed: &Signed) -> anyhow::Result<String> {
+        if is_id(slug) {
+            return Ok(slug.to_owned());
+        }
+        let found = self.organization_id.get_or_try_init(|| async {
+            let list = self.send(Method::GET, "/api/v1/organizations", None, Some(signed)).await?;
+            one(&named(&list, "slug", slug), slug)
+        });
+        found.await.cloned()
     }
 
     async fn send(
@@ -133,21 +154,25 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&Value>,
-        token: Option<&str>,
+        signed: Option<&Signed>,
     ) -> anyhow::Result<Value> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
-        if let Some(token) = token {
-            let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
+        if let Some(Signed { token, organization }) = signed {
+            let mut bearer = HeaderValue::try_from(format!("Bearer {}", **token))?;
             bearer.set_sensitive(true);
             request = request.header(AUTHORIZATION, bearer);
-        }
-        if let Some(organization) = &self.organization {
-            request = request.header("x-organization-id", organization);
+            if let Some(organization) = organization {
+                request = request.header("x-organization-id", organization);
+            }
         }
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        let not_reached = |fault: reqwest::Error| ClientError::NotReached(in_full(&fault));
+        let not_reached = |fault: reqwest::Error| {
+            let proxy =
+                self.proxy.as_ref().map(|proxy| format!(" (through the proxy {proxy} of the environment)"));
+            ClientError::NotReached(in_full(&fault) + &proxy.unwrap_or_default())
+        };
         let answer = request.send().await.map_err(not_reached)?;
         let status = answer.status();
         let bytes = answer.bytes().await.map_err(not_reached)?;
@@ -166,7 +191,7 @@ impl Client {
     }
 
     fn token(&self) -> anyhow::Result<Zeroizing<String>> {
-        let kept = std::fs::read_to_string(&self.session).map(Zeroizing::new);
+        let kept = files::read_text(&self.session);
         let kept = kept.map_err(|_| ClientError::NotSignedIn)?;
         let kept: Value = serde_json::from_str(&kept).map_err(|_| ClientError::NotSignedIn)?;
         // A token goes to the server that gave it, and to no other.
@@ -176,6 +201,42 @@ impl Client {
         let token = kept.get("token").and_then(Value::as_str).ok_or(ClientError::NotSignedIn)?;
         Ok(Zeroizing::new(token.to_owned()))
     }
+}
+
+/// Whether that is an id, and no name.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() == 36 && text.bytes().filter(|byte| *byte == b'-').count() == 4
+}
+
+/// The items of a list whose `field` is `name`.
+pub(super) fn named(list: &Value, field: &str, name: &str) -> Vec<Value> {
+    let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
+    let is = |item: &&Value| {
+        item.get(field).and_then(Value::as_str).is_some_and(|value| value.eq_ignore_ascii_case(name))
+    };
+    items.filter(is).cloned().collect()
+}
+
+/// The id of the only one of that name.
+pub(super) fn one(named: &[Value], name: &str) -> anyhow::Result<String> {
+    match named {
+        [one] => Ok(one.get("id").and_then(Value::as_str).context("an item without id")?.to_owned()),
+        [] => anyhow::bail!("there is no {name:?} here: list what there is, or give the id"),
+        _ => anyhow::bail!("several are called {name:?}: give the id"),
+    }
+}
+
+/// The proxy that the environment names for a server (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`): none for this
+/// machine, whatever the environment says.
+fn proxy_for(server: &str) -> Option<String> {
+    let server: http::Uri = server.parse().ok()?;
+    let host = server.host()?.trim_matches(['[', ']']);
+    let loopback = host.parse().map_or_else(
+        |_| host == "localhost" || host.ends_with(".localhost"),
+        |address: IpAddr| address.is_loopback(),
+    );
+    let proxy = Matcher::from_env().intercept(&server).filter(|_| !loopback)?;
+    Some(proxy.uri().to_string())
 }
 
 fn default_session() -> anyhow::Result<PathBuf> {

@@ -3,11 +3,12 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
-use carepost_protocol::id::{DeviceId, EnrollmentId};
+use carepost_protocol::id::EnrollmentId;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, is_id, named, one};
+use super::sure::Sure;
 use super::tenants::facility_id;
 use super::{Said, show};
 
@@ -53,35 +54,33 @@ pub(super) enum Device {
     },
     /// Show all of a device.
     Show {
-        /// The device's id.
-        device: DeviceId,
+        /// The device, by name or id.
+        device: String,
     },
     /// Say how much of a resident a device is sent; it then makes its copy anew.
-    #[command(
-        after_help = "Example:\n  carepost-server device phi-mode 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42 free"
-    )]
+    #[command(after_help = "Example:\n  carepost-server device phi-mode \"Hall kiosk\" free")]
     PhiMode {
-        /// The device's id.
-        device: DeviceId,
+        /// The device, by name or id.
+        device: String,
         /// full, minimal (initials and room), free (case number only), or facility: as the facility says.
         mode: String,
     },
     /// Release a quarantined device, once its second copy is switched off.
     Release {
-        /// The device's id.
-        device: DeviceId,
+        /// The device, by name or id.
+        device: String,
     },
     /// Deactivate a device: its key is refused from now on. When it is lost, the PINs that it held have to be
     /// replaced, and a new badge key takes the place of the one that it had.
-    #[command(
-        after_help = "Example:\n  carepost-server device deactivate 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42 --reason lost"
-    )]
+    #[command(after_help = "Example:\n  carepost-server device deactivate \"Hall kiosk\" --reason lost")]
     Deactivate {
-        /// The device's id.
-        device: DeviceId,
+        /// The device, by name or id.
+        device: String,
         /// lost (or stolen): somebody may have it who should not; retired or replaced: it is in hand.
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -125,23 +124,70 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
             client.get(&format!("/api/v1/facilities/{id}/devices")).await?
         }
         Device::Show { device } => {
+            let device = device_id(client, &device).await?;
             return Ok(Said::Thing(client.get(&format!("/api/v1/devices/{device}")).await?, &[]));
         }
         Device::PhiMode { device, mode } => {
+            let device = device_id(client, &device).await?;
             let mode = (mode != "facility").then_some(mode);
             client.put(&format!("/api/v1/devices/{device}"), &json!({"phi_mode": mode})).await?
         }
         Device::Release { device } => {
+            let device = device_id(client, &device).await?;
             client.post(&format!("/api/v1/devices/{device}/release"), &json!({})).await?
         }
-        Device::Deactivate { device, reason } => {
-            let path = format!("/api/v1/devices/{device}/deactivate");
-            let thing = client.post(&path, &json!({"reason": reason})).await?;
-            let words = format!("{}\n\n{}", show::table(&thing, DEVICE), what_follows(&thing));
-            return Ok(Said::Found { whole: true, thing, words });
+        Device::Deactivate { device, reason, sure } => {
+            return deactivate(client, &device, &reason, &sure).await;
         }
     };
     Ok(Said::Thing(thing, DEVICE))
+}
+
+async fn deactivate(client: &Client, device: &str, reason: &str, sure: &Sure) -> anyhow::Result<Said> {
+    let path = format!("/api/v1/devices/{}", device_id(client, device).await?);
+    sure.of(&format!(
+        "{}: its key is refused from then on, for good",
+        in_words(&client.get(&path).await?, reason)
+    ))?;
+    let thing = client.post(&format!("{path}/deactivate"), &json!({"reason": reason})).await?;
+    let words = format!("{}\n\n{}", show::table(&thing, DEVICE), what_follows(&thing));
+    Ok(Said::Found { whole: true, thing, words })
+}
+
+/// What is about to end, for whoever pasted the wrong name.
+fn in_words(device: &Value, reason: &str) -> String {
+    let text = |key| device.get(key).and_then(Value::as_str).unwrap_or_default();
+    let seen = match device.get("is_online") {
+        Some(Value::Bool(true)) => "online now".to_owned(),
+        _ => device
+            .get("last_seen")
+            .and_then(Value::as_str)
+            .map_or("never seen".to_owned(), |at| format!("last seen {at}")),
+    };
+    let (name, kind, state) = (text("device_name"), text("device_type"), text("state"));
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    format!("deactivate {name:?} ({kind}, {state}, {seen}) as {reason}")
+}
+
+/// A device by name or id: of several of one name, the one that is not deactivated.
+pub(super) async fn device_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    if is_id(name) {
+        return Ok(name.to_owned());
+    }
+    let facilities = client.get("/api/v1/facilities").await?;
+    let mut found = Vec::new();
+    for facility in facilities.get("items").and_then(Value::as_array).into_iter().flatten() {
+        let id = facility.get("id").and_then(Value::as_str).context("a facility without id")?;
+        found.extend(named(
+            &client.get(&format!("/api/v1/facilities/{id}/devices")).await?,
+            "device_name",
+            name,
+        ));
+    }
+    if found.len() > 1 {
+        found.retain(|device| device.get("state").is_none_or(|state| state != "REVOKED"));
+    }
+    one(&found, name)
 }
 
 fn what_follows(deactivated: &Value) -> String {

@@ -5,33 +5,46 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
+use rustls_pki_types::ServerName;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 use utoipa::OpenApi as _;
 
+use super::owner::{Owned, become_owner};
 use super::{Said, people, show};
 use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
 use crate::openapi::Document;
 use crate::setup::{self, Made};
 use crate::store::{self, Ambient, DatabaseKey};
-use crate::{Listeners, serve as run_server};
+use crate::{Listeners, listener, serve as run_server};
 
 /// What a server needs.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  carepost-server init --host care.example.test --admin root")]
 pub(super) struct Init {
     /// A name or address under which the server is reached; several may be given.
-    #[arg(long = "host", value_name = "NAME", required = true)]
+    #[arg(long = "host", value_name = "NAME", required = true, value_parser = host)]
     hosts: Vec<String>,
     /// The first platform administrator's username.
     #[arg(long, value_name = "USERNAME")]
     admin: String,
     #[command(flatten)]
     password: people::PasswordFrom,
+}
+
+/// A name or an address as a certificate bears it, and nothing else: what it bears wrongly, nobody reaches.
+fn host(text: &str) -> Result<String, String> {
+    match ServerName::try_from(text.strip_prefix("*.").unwrap_or(text)) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => {
+            Err("this is no name and no address: write care.example.test or 192.0.2.7, without https://, \
+                       port or path, and --host again for each further one"
+                .to_owned())
+        }
+    }
 }
 
 /// Makes what is missing, and says what it made.
@@ -46,6 +59,8 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said
     }
     let config = Config::load(path)?;
     let password = init.password.read("Password of the first administrator: ")?;
+    let _owned = Owned::made(&config.state_dir)
+        .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
     let Made { database_key, certificate, admin } =
         setup::init(&config, &init.hosts, &init.admin, &password).await?;
     if let Some(key) = database_key {
@@ -62,21 +77,33 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said
     Ok(Said::Words("ready: run `carepost-server serve`".to_owned()))
 }
 
-/// Runs the server until SIGTERM or SIGINT.
-pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
+/// The log goes to standard error. Where that is the journal, which stamps each line itself, lines bear no time.
+fn start_log() {
     let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = if is_journal() { lines.without_time().boxed() } else { lines.boxed() };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+}
+
+/// As systemd says it: by the device and inode of the stream.
+fn is_journal() -> bool {
+    let here = std::fs::metadata("/proc/self/fd/2").map(|it| format!("{}:{}", it.dev(), it.ino()));
+    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| here.is_ok_and(|here| here == journal))
+}
+
+/// Runs the server until SIGTERM or SIGINT.
+pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
+    start_log();
     let config = Config::load(path)?;
-    let bind = async |address| {
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
-    };
-    let listeners = Listeners {
-        people: bind(config.people_address).await?,
-        devices: bind(config.devices_address).await?,
-    };
-    let (people, devices) = (config.people_address, config.devices_address);
+    if let Some(fault) = become_owner(&config.state_dir) {
+        let folder = config.state_dir.display();
+        return Err(fault).with_context(|| format!("cannot go on as the owner of {folder}"));
+    }
+    let bind = |address| listener::bind(address).with_context(|| format!("cannot listen on {address}"));
+    let listeners =
+        Listeners { people: bind(config.people_address)?, devices: bind(config.devices_address)? };
+    let (people, devices) = (listeners.people.local_addr()?, listeners.devices.local_addr()?);
     let ready = || {
         tracing::info!(%people, %devices, "the server is up");
         notify_systemd();
@@ -101,6 +128,7 @@ pub(super) async fn unlock(
     user: String,
 ) -> anyhow::Result<Said> {
     let config = Config::load(config)?;
+    let _owned = Owned::of(&config.state_dir);
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let (name, by) = (user.clone(), os_user()?);
     let unlocking = move || {

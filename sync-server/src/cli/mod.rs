@@ -1,13 +1,15 @@
 //! The command line: setting up, serving, and everything an administrator does, as a client of the API
-//! like any other. Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached, 5 does not verify.
+//! like any other. Exit codes: 0 done, 1 failed, 2 usage or configuration, 4 server not reached, 5 does not verify.
 
 mod audit;
 mod changes;
 mod client;
 mod devices;
 mod local;
+mod owner;
 mod people;
 mod show;
+mod sure;
 mod tenants;
 mod upkeep;
 
@@ -18,6 +20,9 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
 use client::{Client, ClientError};
+
+use crate::ServeError;
+use crate::config::ConfigError;
 
 /// The Carepost sync-server, and its administrators' commands.
 #[derive(Debug, Parser)]
@@ -30,7 +35,7 @@ use client::{Client, ClientError};
         carepost-server --ca /var/lib/carepost-server/tls.crt sign-in root\n  \
         carepost-server org create \"Golden Years\" --slug golden-years\n  \
         carepost-server device approve BCDF-GHJK --facility Riverside --name \"Hall kiosk\"\n\n\
-        Exit codes: 0 done, 1 failed, 2 usage, 4 server not reached, 5 does not verify."
+        Exit codes: 0 done, 1 failed, 2 usage or configuration, 4 server not reached, 5 does not verify."
 )]
 struct Cli {
     /// The server's configuration (for init and serve).
@@ -60,8 +65,8 @@ struct Reach {
     /// Where the session's token is kept.
     #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_SESSION")]
     session: Option<PathBuf>,
-    /// Which organization is meant, by id (for platform administrators; `user unlock` takes its slug too).
-    #[arg(long, global = true, value_name = "ID", env = "CAREPOST_ORGANIZATION")]
+    /// Which organization is meant, by slug or id (for platform administrators).
+    #[arg(long, global = true, value_name = "SLUG", env = "CAREPOST_ORGANIZATION")]
     organization: Option<String>,
     /// For programs: the API's JSON.
     #[arg(long, global = true)]
@@ -189,6 +194,13 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
 
 fn failed(fault: &anyhow::Error) -> ExitCode {
     show::say_error(&format!("carepost-server: {fault:#}"));
+    let configuration = fault.downcast_ref::<ConfigError>().or_else(|| match fault.downcast_ref() {
+        Some(ServeError::Config(fault)) => Some(fault),
+        _ => None,
+    });
+    if configuration.is_some_and(ConfigError::is_lasting) {
+        return ExitCode::from(2);
+    }
     match fault.downcast_ref() {
         Some(ClientError::NotReached(_)) => ExitCode::from(4),
         Some(ClientError::Refused(_) | ClientError::NotSignedIn | ClientError::Nonsense(_)) | None => {

@@ -6,11 +6,13 @@ use anyhow::Context as _;
 use carepost_protocol::id::BadgeId;
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Said;
 use super::client::Client;
+use super::sure::Sure;
 use super::tenants::facility_id;
+use crate::files;
 
 const USER: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
@@ -31,6 +33,21 @@ impl PasswordFrom {
     }
 }
 
+/// Where the password of somebody else comes from. The variable is another than that of whoever acts: a
+/// password that is set to sign in with becomes nobody else's.
+#[derive(Debug, Args)]
+pub(super) struct NewPasswordFrom {
+    /// Read the new password from this file instead of asking; CAREPOST_NEW_PASSWORD does as well.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl NewPasswordFrom {
+    pub(super) fn read(&self, prompt: &str) -> anyhow::Result<SecretString> {
+        secret(self.password_file.as_ref(), "CAREPOST_NEW_PASSWORD", prompt)
+    }
+}
+
 /// Where a PIN comes from.
 #[derive(Debug, Args)]
 pub(super) struct PinFrom {
@@ -41,8 +58,7 @@ pub(super) struct PinFrom {
 
 fn secret(file: Option<&PathBuf>, variable: &str, prompt: &str) -> anyhow::Result<SecretString> {
     if let Some(file) = file {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text = files::read_text(file).with_context(|| format!("cannot read {}", file.display()))?;
         return Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])));
     }
     if let Ok(text) = std::env::var(variable) {
@@ -73,7 +89,7 @@ pub(super) async fn sign_in(client: &Client, who: SignIn) -> anyhow::Result<Said
     let body =
         json!({"organization": who.slug, "username": who.username, "password": password.expose_secret()});
     let session = client.sign_in(&body).await?;
-    let role = session.get("role").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let role = session.get("role").and_then(Value::as_str).unwrap_or_default();
     Ok(Said::Words(format!("signed in: {} ({role})", who.username)))
 }
 
@@ -115,6 +131,8 @@ pub(super) enum User {
     Deactivate {
         /// The user, by username or id.
         user: String,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Set a user's PIN for kiosks.
     SetPin {
@@ -128,7 +146,7 @@ pub(super) enum User {
         /// The user, by username or id.
         user: String,
         #[command(flatten)]
-        password: PasswordFrom,
+        password: NewPasswordFrom,
     },
 }
 
@@ -162,8 +180,15 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
                 "facility_id": facility, "employee_id": new.employee_id});
             Ok(Said::Thing(client.post("/api/v1/users", &body).await?, USER))
         }
-        User::Activate { user } => switch(client, &user, true).await,
-        User::Deactivate { user } => switch(client, &user, false).await,
+        User::Activate { user } => switch(client, &user_id(client, &user).await?, true).await,
+        User::Deactivate { user, sure } => {
+            let id = user_id(client, &user).await?;
+            let found = client.get(&format!("/api/v1/users/{id}")).await?;
+            let part = |key| found.get(key).and_then(Value::as_str).unwrap_or_default();
+            let (name, username, role) = (part("display_name"), part("username"), part("role"));
+            sure.of(&format!("switch off {name} ({username}, {role}), at the server and at every kiosk"))?;
+            switch(client, &id, false).await
+        }
         User::SetPin { user, pin } => {
             let id = user_id(client, &user).await?;
             let pin = secret(pin.pin_file.as_ref(), "CAREPOST_PIN", "New PIN: ")?;
@@ -180,13 +205,13 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
     }
 }
 
-async fn switch(client: &Client, user: &str, on: bool) -> anyhow::Result<Said> {
-    let id = user_id(client, user).await?;
+async fn switch(client: &Client, id: &str, on: bool) -> anyhow::Result<Said> {
     let thing = client.put(&format!("/api/v1/users/{id}"), &json!({"is_active": on})).await?;
     Ok(Said::Thing(thing, USER))
 }
 
-async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {
+/// A user by name or id.
+pub(super) async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {
     client.find("/api/v1/users", "username", name).await
 }
 
@@ -203,8 +228,10 @@ pub(super) enum Badge {
     },
     /// Revoke a badge.
     Revoke {
-        /// The badge's id.
+        /// The badge's id, as `badge list` gives it.
         badge: BadgeId,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// List a user's badges.
     List {
@@ -219,7 +246,10 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
             let id = user_id(client, &user).await?;
             client.post("/api/v1/badges", &json!({"user_id": id, "uid": uid})).await?
         }
-        Badge::Revoke { badge } => client.post(&format!("/api/v1/badges/{badge}/revoke"), &json!({})).await?,
+        Badge::Revoke { badge, sure } => {
+            sure.of(&format!("revoke the badge {badge}: it opens no kiosk any more"))?;
+            client.post(&format!("/api/v1/badges/{badge}/revoke"), &json!({})).await?
+        }
         Badge::List { user } => {
             let id = user_id(client, &user).await?;
             client.get(&format!("/api/v1/users/{id}/badges")).await?

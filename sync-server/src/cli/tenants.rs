@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::{Said, people, show};
+use crate::files;
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
 const FACILITY: &[&str] = &[
@@ -51,7 +52,7 @@ pub(super) struct CreateOrg {
     #[arg(long, default_value = "admin")]
     admin: String,
     #[command(flatten)]
-    password: people::PasswordFrom,
+    password: people::NewPasswordFrom,
 }
 
 pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
@@ -199,8 +200,7 @@ pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Res
     let thing = match workflow {
         Workflow::List => client.get("/api/v1/workflows").await?,
         Workflow::Publish { file } => {
-            let text =
-                std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text = files::read_text(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let body: Value =
                 serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
             client.post("/api/v1/workflows", &body).await?

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::owner::Owned;
+use super::sure::Sure;
 use super::{Said, audit};
 use crate::clock;
 use crate::config::Config;
@@ -30,6 +32,8 @@ pub(super) struct Restore {
     /// The file.
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 /// What is held against itself.
@@ -42,13 +46,14 @@ pub(super) enum Audit {
     Verify,
     /// List the audit log, the last received first: what the server saw, and what devices say.
     #[command(after_help = "A device's event is its word: the flags say what it cannot know of.\n\n\
-        Example:\n  carepost-server audit list --source device --user 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42")]
+        Example:\n  carepost-server audit list --source device --user nora")]
     List(audit::Search),
 }
 
 /// Takes a backup.
 pub(super) async fn backup(config: Option<&Path>, asked: Backup) -> anyhow::Result<Said> {
     let config = Config::load(config)?;
+    let _owned = Owned::of(&config.state_dir);
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let to = asked.to.clone();
     let copied = tokio::task::spawn_blocking(move || store::backup(&path, &key, &ambient(), &to)).await??;
@@ -59,7 +64,10 @@ pub(super) async fn backup(config: Option<&Path>, asked: Backup) -> anyhow::Resu
 /// Puts a backup back.
 pub(super) async fn restore(config: Option<&Path>, asked: Restore) -> anyhow::Result<Said> {
     let config = Config::load(config)?;
+    let _owned = Owned::of(&config.state_dir);
     let running = Running::on(&config.state_dir)?;
+    let (from, to) = (asked.from.display(), config.database_path());
+    asked.sure.of(&format!("put {from} in the place of {}; everybody has to sign in again", to.display()))?;
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let restoring = move || {
         let restored = store::restore(&path, &key, &ambient(), &asked.from);
@@ -96,6 +104,7 @@ fn what_became(restored: &Restored) -> String {
 /// Verifies the chains of every device.
 pub(super) async fn verify(config: Option<&Path>) -> anyhow::Result<Said> {
     let config = Config::load(config)?;
+    let _owned = Owned::of(&config.state_dir);
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let found = tokio::task::spawn_blocking(move || store::verify(&path, &key, &ambient())).await??;
     let thing = serde_json::to_value(&found)?;

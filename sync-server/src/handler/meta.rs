@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::List;
 use crate::app::App;
 use crate::body::Id;
+use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::openapi::DOCUMENT;
 
@@ -20,13 +21,20 @@ pub struct Health {
     status: &'static str,
     /// The server's version.
     version: &'static str,
+    /// What somebody has to see to, such as that the server's certificate ends within 30 days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 /// Whether the server and its database answer.
 #[utoipa::path(get, path = "/api/v1/health", operation_id = "health", tag = "server", responses((status = 200, body = Health)))]
 pub async fn health(State(app): State<App>) -> Answer<axum::Json<Health>> {
     app.store.system().health().await?;
-    Ok(axum::Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }))
+    Ok(axum::Json(Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+        warning: app.certificate.warning(clock::now()),
+    }))
 }
 
 /// The OpenAPI document of this API.

@@ -31,6 +31,7 @@ use crate::store::{
     Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewOrganization, NewPatient, NewSession, NewUser,
     OrganizationStore, OrganizationType, Store,
 };
+use crate::tls::Tls;
 use crate::tries::Tries;
 
 const PASSWORD: &str = "a sentence for tests";
@@ -90,6 +91,10 @@ impl Server {
             facility: None,
         };
         let registry = store.organization(&OrganizationScope::of_actor(&actor).unwrap());
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let files = ["tls.crt", "tls.key"].map(|name| directory.path().join(name));
+        std::fs::write(&files[0], certified.cert.pem()).unwrap();
+        std::fs::write(&files[1], certified.signing_key.serialize_pem()).unwrap();
         let app = App {
             store,
             passwords,
@@ -98,6 +103,7 @@ impl Server {
             quotas: Arc::default(),
             refusals: Arc::default(),
             speakers: Arc::default(),
+            certificate: Tls::load(&files[0], &files[1]).unwrap().certificate,
             stopping: Stopping::channel().1,
         };
         let router = router(&app, Listener::People);

@@ -12,7 +12,8 @@ mod progress;
 mod proxy;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
 use rustls::ServerConfig;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -57,6 +58,9 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The connections of one device: it uses one, and one more for each command that an operator runs there;
 /// over HTTP/1.1, one for each request. A newer one ends the oldest.
 const DEVICE_CONNECTIONS: usize = 8;
+
+/// How many connections wait to be accepted.
+const BACKLOG: i32 = 1_024;
 
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
@@ -225,6 +229,35 @@ impl Terms {
     const DEVICE: Self = Self { streams: 16, window: 256 * 1024, idle: Duration::from_secs(75) };
     const STRANGER: Self = Self { streams: 8, window: 64 * 1024, idle: Duration::from_secs(15) };
     const PERSON: Self = Self { streams: 32, window: 64 * 1024, idle: Duration::from_secs(15) };
+}
+
+/// Listens on an address; on `[::]` for IPv4 too, and for that alone on a machine without IPv6.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen_on(address) {
+        Err(fault)
+            if address.ip() == Ipv6Addr::UNSPECIFIED
+                && !matches!(fault.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
+        {
+            listen_on(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        listener => listener,
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // Whatever the system's default is (net.ipv6.bindv6only).
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Serves `router` on `listener` until `stopping`, then lets open requests finish for a while.

@@ -14,6 +14,8 @@ mod reader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
@@ -26,6 +28,12 @@ use tokio::sync::mpsc::Sender;
 
 use super::{Admission, BadgeEvent, Feedback, Source, Stopped, Unreadable};
 use reader::{Lights, Pulse, Worker};
+
+/// Whether somebody listens where pcscd should: one that then does not speak refuses whoever asks.
+pub(crate) fn is_there() -> bool {
+    let socket = std::env::var_os("PCSCLITE_CSOCK_NAME").map_or_else(|| SOCKET.into(), PathBuf::from);
+    UnixStream::connect(socket).is_ok()
+}
 
 /// All readers of this machine, as they come and go.
 pub struct PcscSource {
@@ -82,6 +90,8 @@ impl Drop for PcscSource {
     }
 }
 
+/// Where pcscd listens, unless libpcsclite is told otherwise.
+const SOCKET: &str = "/run/pcscd/pcscd.comm";
 /// The longest that one call into pcscd waits: how long stopping and noticing a lost service take at most.
 const WAIT: Duration = Duration::from_secs(1);
 /// How often the coordinator looks who has fallen silent.

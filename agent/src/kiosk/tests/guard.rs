@@ -50,6 +50,29 @@ async fn only_the_kiosks_own_names_are_answered() {
 }
 
 #[tokio::test]
+async fn the_address_it_listens_on_is_its_name_and_a_port_that_goes_without_saying_may_be_left_out() {
+    for (bound, host, expected) in [
+        ("127.0.0.5:3002", "127.0.0.5:3002", 200),
+        ("127.0.0.5:3002", "127.0.0.6:3002", 421),
+        ("127.0.0.5:3002", "127.0.0.5", 421),
+        ("[::1]:3002", "[::1]:3002", 200),
+        ("127.0.0.5:80", "127.0.0.5", 200),
+        ("127.0.0.1:80", "localhost", 200),
+        ("[::1]:80", "[::1]", 200),
+        ("127.0.0.1:80", "attacker.test", 421),
+    ] {
+        let pages = guarded_by(config_at(bound.parse().unwrap(), false));
+        let cookie = COOKIE.replace("3002", bound.rsplit_once(':').unwrap().1);
+        let origin = format!("http://{host}");
+        let headers = [("host", host), ("cookie", &cookie), OWN, ("origin", &origin)];
+        for method in ["GET", "POST"] {
+            let answer = send(&pages, method, "/residents/x", &headers, "").await;
+            assert_eq!(answer.status.as_u16(), expected, "{method} {bound} {host}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_authority_counts_as_the_name_and_must_agree_with_the_header() {
     for (uri, headers, expected) in [
         ("http://127.0.0.1:3002/", vec![], 200),

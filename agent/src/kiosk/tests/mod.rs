@@ -41,9 +41,13 @@ fn config() -> KioskConfig {
 
 /// With or without the start page's token demanded of the browser's own user.
 fn config_with(demanded: bool) -> KioskConfig {
+    config_at(SocketAddr::from(([127, 0, 0, 1], 3002)), demanded)
+}
+
+fn config_at(bound: SocketAddr, demanded: bool) -> KioskConfig {
     let page = "/run/carepost-kiosk/start.html".into();
     let doorway = Doorway { user: BROWSER, token: START.into(), page, demanded };
-    KioskConfig::new(SocketAddr::from(([127, 0, 0, 1], 3002)), "07".repeat(32).into(), doorway)
+    KioskConfig::new(bound, "07".repeat(32).into(), doorway)
 }
 
 /// An answer, read whole.
@@ -121,6 +125,7 @@ fn calm() -> StatusLine {
         stepped_over: Vec::new(),
         sync: crate::desk::SyncView::default(),
         storage_trouble: None,
+        phone: None,
         reader: ReaderState::Ready,
         encryption: None,
     }

@@ -59,7 +59,12 @@ impl Chain {
         name: &'static str,
     ) -> Result<(), CertificateError> {
         let provider = Arc::new(ring_provider::default_provider());
-        let trust = ServerTrust::new(roots(Some(root.pem().as_bytes())).unwrap(), &provider, Arc::new(clock));
+        let trust = ServerTrust::new(
+            roots(Some(root.pem().as_bytes())).unwrap(),
+            &provider,
+            Arc::new(clock),
+            Arc::default(),
+        );
         let name = ServerName::try_from(name).unwrap();
         let above = [self.intermediate.der().clone()];
         // The moment that rustls gives is not looked at.

@@ -84,7 +84,8 @@ impl Noted {
     /// # Errors
     /// As [`Self::create_user`].
     pub async fn update_user(self, id: UserId, patch: UserPatch) -> Result<User> {
-        self.write(move |tx| update(tx, id, patch)).await
+        let by = self.event.user_id;
+        self.write(move |tx| update(tx, id, by, patch)).await
     }
 
     /// Sets the password's verifier, forgets who failed and from where the user signed in, and ends the user's
@@ -162,7 +163,7 @@ pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId
     Ok(id)
 }
 
-fn update(tx: &Tx<'_>, id: UserId, patch: UserPatch) -> Result<User> {
+fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Result<User> {
     let before = user(tx, id)?;
     let mut after = before.clone();
     after.facility_id = patch.facility_id.unwrap_or(after.facility_id);
@@ -173,6 +174,7 @@ fn update(tx: &Tx<'_>, id: UserId, patch: UserPatch) -> Result<User> {
     after.session_timeout_minutes = patch.session_timeout_minutes.unwrap_or(after.session_timeout_minutes);
     after.is_active = patch.is_active.unwrap_or(after.is_active);
     check_place(tx, after.role, after.facility_id)?;
+    keep_an_administrator(tx, by, &before, &after)?;
     tx.execute(
         "UPDATE users SET facility_id = ?2, email = ?3, email_key = ?4, display_name = ?5, role = ?6,
             employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9 WHERE id = ?1",
@@ -204,6 +206,28 @@ fn update(tx: &Tx<'_>, id: UserId, patch: UserPatch) -> Result<User> {
     }
     publish(tx, id)?;
     user(tx, id)
+}
+
+/// An organization without an administrator who can sign in is brought back by nobody of its own: none of them
+/// may bring that about. The platform's administrators may, as where a key was stolen.
+fn keep_an_administrator(tx: &Tx<'_>, by: Option<UserId>, before: &User, after: &User) -> Result<()> {
+    let administers = |user: &User| user.is_active && user.role == Role::OrgAdmin;
+    let own = match by {
+        Some(by) => tx.first("SELECT 1 FROM users WHERE id = ?1", [by.as_bytes()], |_| Ok(()))?.is_some(),
+        None => false,
+    };
+    if !own || !administers(before) || administers(after) {
+        return Ok(());
+    }
+    let others =
+        "SELECT 1 FROM users WHERE role = ?1 AND is_active AND password_hash IS NOT NULL AND id <> ?2";
+    if tx.first(others, params![word(&Role::OrgAdmin)?, before.id.as_bytes()], |_| Ok(()))?.is_some() {
+        return Ok(());
+    }
+    let field = if after.is_active { "role" } else { "is_active" };
+    let detail = "this is the organization's last administrator who can sign in; make another one first, with a \
+                  password";
+    Err(StoreError::Invalid { field, detail: detail.to_owned() })
 }
 
 /// A user who moves takes no badge along: the other facility's readers know cards by another key.

@@ -1,0 +1,35 @@
+//! Before what cannot be taken back: what it ends is said, and asked about.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use clap::Args;
+
+/// Whether somebody is sure.
+#[derive(Debug, Args)]
+pub(super) struct Sure {
+    /// Do not ask: for programs.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Sure {
+    /// Whether somebody is to be asked.
+    pub(super) const fn asks(&self) -> bool {
+        !self.yes
+    }
+
+    /// Asks whether that is meant. Where nobody is there to say so, it is not.
+    pub(super) fn of(&self, what: &str) -> anyhow::Result<()> {
+        if !self.asks() {
+            return Ok(());
+        }
+        anyhow::ensure!(std::io::stdin().is_terminal(), "nothing was done. Say --yes to {what}");
+        let mut out = std::io::stderr();
+        write!(out, "About to {what}.\nType yes to go on: ")?;
+        out.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        anyhow::ensure!(answer.trim() == "yes", "nothing was done");
+        Ok(())
+    }
+}

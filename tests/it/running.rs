@@ -1,0 +1,249 @@
+//! How the programs run on their machines: as whom, what they leave behind, what they log, how they end.
+
+use std::collections::BTreeMap;
+use std::fs::{Permissions, metadata, set_permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use carepost_tests::children::{Running, free_port, run, until};
+use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
+use carepost_tests::scene::Scene;
+use carepost_tests::world::PASSWORD;
+use tempfile::TempDir;
+
+/// A user that no program here runs as.
+const OWNER: u32 = 12_345;
+
+/// What can be seen of a file: its owner and mode, inode and length, and since when it has been so.
+type Seen = (u32, u32, u64, u64, i64, i64);
+
+/// The same of every file in a directory, and of itself.
+fn seen(folder: &Path) -> Result<BTreeMap<String, Seen>> {
+    let look = |path: &Path| -> Result<_> {
+        let it = metadata(path)?;
+        Ok((
+            path.display().to_string(),
+            (it.uid(), it.mode(), it.ino(), it.len(), it.mtime(), it.mtime_nsec()),
+        ))
+    };
+    let files = std::fs::read_dir(folder)?.map(|file| look(&file?.path()));
+    [look(folder)].into_iter().chain(files).collect()
+}
+
+fn is_root() -> bool {
+    let root = metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !root {
+        eprintln!("skipped: only root can leave files of root's");
+    }
+    root
+}
+
+fn all_are_the_owners(folder: &Path) -> Result<()> {
+    let foreign: Vec<_> = seen(folder)?.into_iter().filter(|(_, it)| it.0 != OWNER).collect();
+    ensure!(foreign.is_empty(), "{foreign:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_does_on_the_server_leaves_nothing_of_roots_in_its_directory() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    crate::install_provider();
+    let folder = TempDir::new()?;
+    set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    let at = |name: &str| folder.path().join(name);
+    let state = at("state");
+    std::fs::create_dir(&state)?;
+    set_permissions(&state, Permissions::from_mode(0o700))?;
+    chown(&state, Some(OWNER), Some(OWNER))?;
+    let (people, devices) = (free_port()?, free_port()?);
+    let text = format!(
+        "state_dir = \"{}\"\npeople_address = \"127.0.0.1:{people}\"\ndevices_address = \"127.0.0.1:{devices}\"\n",
+        state.display()
+    );
+    std::fs::write(at("server.toml"), text)?;
+    std::fs::write(at("password"), PASSWORD)?;
+    set_permissions(at("password"), Permissions::from_mode(0o600))?;
+    let (config, password) = (at("server.toml").display().to_string(), at("password").display().to_string());
+    let backup = at("backup.db").display().to_string();
+    let does = async |words: &[&str]| -> Result<()> {
+        let words: Vec<&str> = ["--config", &config].into_iter().chain(words.iter().copied()).collect();
+        let (code, _, error) = run("carepost-server", &words, &[]).await?;
+        ensure!(code == 0, "{words:?}: {error}");
+        all_are_the_owners(&state)
+    };
+    does(&["init", "--host", "localhost", "--admin", "root", "--password-file", &password]).await?;
+    does(&["user", "unlock", "root"]).await?;
+    does(&["backup", "--to", &backup]).await?;
+    does(&["audit", "verify"]).await?;
+    does(&["restore", "--yes", "--from", &backup]).await?;
+    let mut server =
+        Running::start("carepost-server", &["--config", &config, "serve"], &[], &at("server.log"))?;
+    until("the server", PATIENCE, || async {
+        if server.log().contains("the server is up") { Ok(()) } else { bail!("{}", server.log()) }
+    })
+    .await?;
+    let runs_as = metadata(format!("/proc/{}", server.pid().context("it runs")?))?.uid();
+    ensure!(runs_as == OWNER, "{runs_as}");
+    server.expect_alive()?;
+    server.stop().await?;
+    all_are_the_owners(&state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_changes_nothing_and_root_leaves_nothing_of_its_own() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let mut hall = scene.kiosk_with("hall", Badges::None, "").await?;
+    let state = hall.folder.join("state");
+    // With a log beside the files that is still to be folded in, and a directory that is too open.
+    hall.pull_the_plug().await?;
+    set_permissions(&state, Permissions::from_mode(0o750))?;
+    let before = seen(&state)?;
+    let (code, said) = hall.command(&["doctor"]).await?;
+    ensure!(
+        code == 0 && said.contains("both open; mirror complete") && said.contains("encrypted NOT"),
+        "{said}"
+    );
+    let place = state.canonicalize()?.display().to_string();
+    ensure!(said.contains(&place) && !said.contains("carepost-doctor"), "{said}");
+    ensure!(seen(&state)? == before, "{before:#?} {:#?}", seen(&state)?);
+    ensure!(said.contains(" MiB free"), "{said}");
+
+    if is_root() {
+        for above in [scene.folder.path(), &hall.folder] {
+            set_permissions(above, Permissions::from_mode(0o755))?;
+        }
+        for file in std::fs::read_dir(&state)? {
+            chown(file?.path(), Some(OWNER), Some(OWNER))?;
+        }
+        chown(&state, Some(OWNER), Some(OWNER))?;
+        for words in [&["doctor"][..], &["queue", "list"], &["enroll"]] {
+            let (code, said) = hall.command(words).await?;
+            ensure!(code == 0 || words[0] == "doctor", "{words:?} {code}: {said}");
+            all_are_the_owners(&state)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_directory_in_memory_is_told_of() -> Result<()> {
+    let memory = Path::new("/dev/shm");
+    if !std::fs::read_to_string("/proc/mounts")?.lines().any(|line| line.starts_with("tmpfs /dev/shm ")) {
+        eprintln!("skipped: /dev/shm is no tmpfs");
+        return Ok(());
+    }
+    let scene = Scene::new(1).await?;
+    let hall = Kiosk::hang(&scene.folder_of("hall"), "hall", &scene.server, None, Badges::None, "").await?;
+    let folder = TempDir::new_in(memory)?;
+    let state = format!("state_dir = \"{}/state\"", hall.folder.display());
+    hall.reconfigure(&state, &format!("state_dir = \"{}\"", folder.path().display()))?;
+    let (_, said) = hall.command(&["doctor"]).await?;
+    ensure!(said.contains("note  disk") && said.contains("MEMORY"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pcscd_that_refuses_is_told_from_one_that_is_not_there() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let hall = Kiosk::hang(&scene.folder_of("hall"), "hall", &scene.server, None, Badges::None, "").await?;
+    hall.reconfigure("source = \"none\"", "source = \"pcsc\"")?;
+    let socket = scene.folder_of("pcscd.comm");
+    let mut environment = hall.environment();
+    environment.push(("PCSCLITE_CSOCK_NAME", socket.display().to_string()));
+    let config = hall.config().display().to_string();
+    let words = ["--config", &config, "doctor"];
+    let (_, said, _) = run("carepost-agent", &words, &environment).await?;
+    ensure!(said.contains("pcscd does not answer"), "{said}");
+    // As it does with those whom polkit does not let in: it closes the connection.
+    let pcscd = UnixListener::bind(&socket)?;
+    std::thread::spawn(move || pcscd.incoming().for_each(drop));
+    let (_, said, _) = run("carepost-agent", &words, &environment).await?;
+    ensure!(said.contains("refuses this user") && said.contains("carepost-pcscd.rules"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_good_news_once_and_leaves_the_time_to_the_journal() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let mut hall = scene.kiosk_with("hall", Badges::None, "").await?;
+    let count = |log: &str, words: &str| log.matches(words).count();
+    let log = hall.log();
+    ensure!(count(&log, "enrolled device=\"hall\" facility=\"Riverside\"") == 1, "{log}");
+    let before = count(&log, "the server is reached\n");
+    ensure!(before == 1, "{log}");
+    hall.link.cut();
+    hall.status_is("link", "OFFLINE").await?;
+    hall.link.restore();
+    hall.status_is("link", "ONLINE").await?;
+    let log = hall.log();
+    ensure!(count(&log, "the server is reached\n") == 2, "{log}");
+    hall.stop().await?;
+
+    let journal = scene.folder_of("journal");
+    let stream = std::fs::File::create(&journal)?.metadata()?;
+    let environment = [("JOURNAL_STREAM", format!("{}:{}", stream.dev(), stream.ino()))];
+    let config = hall.config().display().to_string();
+    let agent = Running::start("carepost-agent", &["--config", &config, "run"], &environment, &journal)?;
+    until("its page", PATIENCE, || async {
+        if agent.log().contains("the kiosk page is up") { Ok(()) } else { bail!("{}", agent.log()) }
+    })
+    .await?;
+    let log = agent.log();
+    ensure!(
+        log.lines().all(|line| line.trim_start().starts_with(|first: char| first.is_alphabetic())),
+        "{log}"
+    );
+    agent.stop().await
+}
+
+#[tokio::test]
+async fn a_configuration_that_makes_no_sense_ends_with_2_and_systemd_leaves_it_at_that() -> Result<()> {
+    let folder = TempDir::new()?;
+    for (program, command, unit) in [
+        ("carepost-agent", "run", include_str!("../../systemd/carepost-agent.service")),
+        ("carepost-server", "serve", include_str!("../../systemd/carepost-server.service")),
+    ] {
+        let file = folder.path().join(program);
+        let config = file.display().to_string();
+        for text in [None, Some("colour = 1\n")] {
+            text.map(|text| std::fs::write(&file, text)).transpose()?;
+            let (code, _, error) = run(program, &["--config", &config, command], &[]).await?;
+            ensure!(code == 2 && error.contains(&config), "{program} {code}: {error}");
+        }
+        ensure!(unit.contains("\nRestartPreventExitStatus=2\n"), "{unit}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_is_served_on_any_address_of_this_machine() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let mut hall =
+        Kiosk::hang(&scene.folder_of("hall"), "hall", &scene.server, None, Badges::None, "").await?;
+    let mut listen = format!("listen = \"127.0.0.1:{}\"", hall.port);
+    hall.stop().await?;
+    for address in ["127.0.0.5", "[::1]"] {
+        let other = format!("listen = \"{address}:{}\"", hall.port);
+        hall.reconfigure(&listen, &other)?;
+        listen = other;
+        let log = scene.folder_of("log");
+        let config = hall.config().display().to_string();
+        let environment = hall.environment();
+        let agent = Running::start("carepost-agent", &["--config", &config, "run"], &environment, &log)?;
+        let page = format!("http://{address}:{}/", hall.port);
+        until("its page", PATIENCE, || async {
+            let answer = reqwest::Client::builder().no_proxy().build()?.get(&page).send().await?;
+            let (status, text) = (answer.status(), answer.text().await?);
+            ensure!(status == 200 && text.contains("Carepost"), "{status} {text}");
+            Ok(())
+        })
+        .await?;
+        ensure!(hall.command(&["status"]).await?.0 == 3, "it answers, and is not enrolled");
+        agent.stop().await?;
+    }
+    Ok(())
+}
