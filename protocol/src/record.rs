@@ -183,9 +183,9 @@ pub struct PatientDocument {
     pub is_active: bool,
 }
 
-/// Something charted: an answered form.
+/// Something charted: an answered form. `V` is what its answers are read into.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RecordDocument {
+pub struct RecordDocument<V = Map<String, Value>> {
     /// The record.
     pub id: RecordId,
     /// Whom it is about.
@@ -201,7 +201,7 @@ pub struct RecordDocument {
     /// How far that clock could be believed.
     pub clock_quality: ClockQuality,
     /// The answers, by field key; none where the device may not see them.
-    pub values: Map<String, Value>,
+    pub values: V,
     /// The fields whose values are unlikely and were confirmed by who charted them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confirmed: Vec<String>,
