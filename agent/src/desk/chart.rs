@@ -86,8 +86,17 @@ impl Ward {
             }
             Err(refused) => return Err(refused.into()),
         };
-        let change = self.change(&sheet, answers)?;
-        let saved = self.append(&sheet.writer, Entry { change: &change, token }, &page)?;
+        let appended = self.change(&sheet, answers).and_then(|change| {
+            let entry = Entry { change: &change, token };
+            self.append(&sheet.writer, entry, &page)
+        });
+        let saved = appended.inspect_err(|error| {
+            // What was typed is not lost with the save. Where the disk is full, the page still has it; of what may
+            // be saved after all there is no draft, from which it would be saved twice.
+            if !matches!(error, NotSaved::Uncertain(_)) {
+                let _ = self.keep_draft(on, form, answers);
+            }
+        })?;
         lock(&self.form).take_if(|open| open.is(on, form));
         Ok(sheet.resident.map_or_else(|| saved.record.into(), |resident| resident.id))
     }
@@ -136,7 +145,10 @@ impl Ward {
                 self.put_back(waiting, vec![failed]);
                 let bytes = serde_json::to_vec(entry.change).map_or(0, |payload| payload.len());
                 self.entry_failed(bytes, &error);
-                Err(NotSaved::Storage(error.to_string()))
+                Err(match error {
+                    OutboxError::Sqlite(_) => NotSaved::Uncertain(error.to_string()),
+                    error => NotSaved::Storage(error.to_string()),
+                })
             }
         }
     }

@@ -567,6 +567,9 @@ pub enum NotSaved {
     /// The form as it was sent cannot be taken; why and what to do, in words. The device is well.
     #[error("{0}")]
     NotTaken(String),
+    /// The disk failed while it was written: it may be saved or not.
+    #[error("{0}. If that fails too, write it on paper, use another device and call IT")]
+    Uncertain(String),
     /// The disk is full or broken: nothing of it was kept.
     #[error("NOT saved: {0}. Write it on paper, use another device and call IT")]
     Storage(String),

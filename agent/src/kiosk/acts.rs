@@ -40,8 +40,11 @@ pub(super) async fn save(
         Err(NotSaved::NotTaken(why)) => {
             (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
         }
-        Err(NotSaved::Storage(why)) => {
-            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(NotSaved::Storage(why).to_string()))
+        Err(error @ NotSaved::Storage(_)) => {
+            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(error.to_string()))
+        }
+        Err(error @ NotSaved::Uncertain(_)) => {
+            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::Uncertain(error.to_string()))
         }
     };
     pages::form_again(&kiosk, sent, status, not_saved).await
@@ -81,7 +84,9 @@ pub(super) async fn close_review(
             (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
         }
         Err(NotSaved::NotTaken(why)) => (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&why)),
-        Err(NotSaved::Storage(why)) => (StatusCode::INSUFFICIENT_STORAGE, NotSaved::Storage(why).to_string()),
+        Err(error @ (NotSaved::Storage(_) | NotSaved::Uncertain(_))) => {
+            (StatusCode::INSUFFICIENT_STORAGE, error.to_string())
+        }
     };
     pages::reviews_again(&kiosk, status, Some(words)).await
 }

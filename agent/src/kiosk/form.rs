@@ -32,6 +32,8 @@ pub(super) enum Returned {
     Doubts(Vec<FieldError>),
     /// Nothing was kept; why, in words.
     NotKept(String),
+    /// It may be saved or not; what to do, in words.
+    Uncertain(String),
 }
 
 impl Returned {
@@ -39,7 +41,7 @@ impl Returned {
     pub(super) fn words(&self) -> Option<String> {
         match self {
             Self::Faults(_) | Self::Doubts(_) => None,
-            Self::NotKept(words) => Some(words.clone()),
+            Self::NotKept(words) | Self::Uncertain(words) => Some(words.clone()),
         }
     }
 }
@@ -62,6 +64,8 @@ pub(super) struct FormView {
     /// Faults of no field that is shown.
     pub(super) loose: Vec<String>,
     pub(super) not_kept: Option<String>,
+    /// That it is not certain whether it was saved, and what to do.
+    pub(super) uncertain: Option<String>,
     /// What is doubtful about the answers, as it is sent back to confirm it, and in words.
     pub(super) doubts: Vec<(String, String)>,
 }
@@ -81,6 +85,9 @@ impl FormView {
                 Self { from_draft: false, doubts: asked.collect(), ..Self::with(form, &[], None) }
             }
             Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
+            Returned::Uncertain(words) => {
+                Self { from_draft: false, uncertain: Some(words), ..Self::with(form, &[], None) }
+            }
         }
     }
 
@@ -124,6 +131,7 @@ impl FormView {
             fields,
             loose,
             not_kept,
+            uncertain: None,
             doubts: Vec::new(),
         }
     }

@@ -118,7 +118,7 @@ pub enum OutboxError {
     Random,
     /// SQLite refused for another reason. A save that ends so may be durable or not: save the same form
     /// again, which never doubles it.
-    #[error("NOT SAVED for sure: {0}. Save again; an entry is never doubled")]
+    #[error("It is not certain that this was saved ({0}). Press save again; it is never saved twice")]
     Sqlite(rusqlite::Error),
 }
 
