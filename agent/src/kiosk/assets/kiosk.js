@@ -67,6 +67,10 @@
         const fresh = page.getElementById(id);
         if (!fresh || fresh.innerHTML === shown.get(id)) continue;
         shown.set(id, fresh.innerHTML);
+        // What somebody opened stays open.
+        for (const open of byId(id).querySelectorAll("details[id][open]")) {
+          fresh.querySelector(`#${open.id}`)?.setAttribute("open", "");
+        }
         byId(id).replaceChildren(...fresh.childNodes);
       }
       if (focus && document.activeElement?.id !== focus) byId(focus)?.focus({ preventScroll: true });
