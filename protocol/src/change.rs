@@ -82,6 +82,9 @@ impl ChangeKind {
     }
 }
 
+/// The longest reason of a correction, in characters.
+pub const MAX_REASON: usize = 200;
+
 /// One thing a person did on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -118,6 +121,13 @@ pub struct Change {
     /// The fields whose values its author was asked about, because they are unlikely, and saved as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confirmed: Vec<String>,
+    /// Why a charted record is corrected, of at most [`MAX_REASON`] characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether an `amend` strikes the record out: it was charted in error, on the wrong resident say. It has no
+    /// values then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub entered_in_error: bool,
     /// When it was made, on the device's corrected clock.
     pub recorded_at: Timestamp,
     /// How far that clock could be believed.

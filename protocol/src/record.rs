@@ -205,6 +205,13 @@ pub struct RecordDocument<V = Map<String, Value>> {
     /// The fields whose values are unlikely and were confirmed by who charted them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confirmed: Vec<String>,
+    /// Why it corrects another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether it strikes out the record that it corrects, which was charted in error. That stays, and a
+    /// correction of this one puts it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub entered_in_error: bool,
     /// The record that this one corrects. Both stay; together they form a tree ([`crate::amend`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amends: Option<RecordId>,

@@ -115,8 +115,9 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     page.sees(&["You correct an entry"]).await?;
     assert_eq!(page.script(&typed("pulse")).await?, json!("71"));
     page.fill("[name=pulse]", "77").await?;
+    page.fill("[name=_reason]", "Counted anew").await?;
     page.touch_words("Save").await?;
-    page.sees(&["Corrected", "by N. Q.", "77 bpm", "1 earlier version"]).await?;
+    page.sees(&["Corrected", "by Nora Quist", "Reason: Counted anew", "77 bpm", "1 earlier version"]).await?;
     page.touch("summary").await?;
     page.sees(&["71 bpm"]).await?;
     album.keep(&page, "corrected").await?;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
-use carepost_tests::scene::{Scene, vitals};
+use carepost_tests::scene::{Scene, corrected_vitals, vitals};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_two_kiosks_did_apart_comes_together_and_is_decided_at_a_screen() -> Result<()> {
@@ -34,10 +34,10 @@ async fn what_two_kiosks_did_apart_comes_together_and_is_decided_at_a_screen() -
     let nina = wing.path_of("Nina Example").await?;
     wing.page_says(&nina, &["first evening"]).await?;
     let correct = link(&wing, &nina, "/correct/").await?;
-    let corrected = wing.fill_in(&correct, &vitals("second look")).await?;
+    let corrected = wing.fill_in(&correct, &corrected_vitals("second look")).await?;
     assert_eq!(corrected.status, 303, "{}", corrected.words());
     for kiosk in [&wing, &hall] {
-        let said = kiosk.page_says(&nina, &["second look", "by O. R.", "1 earlier version"]).await?;
+        let said = kiosk.page_says(&nina, &["second look", "by Olga Reyes", "1 earlier version"]).await?;
         let (counts, earlier) = said.split_once("1 earlier version").context("nothing is earlier")?;
         assert!(!counts.contains("first evening") && earlier.contains("first evening"), "{said}");
     }

@@ -21,6 +21,7 @@ mod claims;
 mod cli;
 mod clocks;
 mod clones;
+mod corrected;
 mod device_word;
 mod digest;
 mod documents;

@@ -6,7 +6,7 @@ use carepost_tests::children::until;
 use carepost_tests::clock;
 use carepost_tests::device::Device;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
-use carepost_tests::scene::{Scene, vitals};
+use carepost_tests::scene::{Scene, corrected_vitals, vitals};
 use carepost_tests::world::{PASSWORD, items};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ async fn kiosks_drop_what_is_old_are_proven_equal_and_show_it_from_the_server() 
     anyhow::ensure!(!words.contains("Cut off in winter"), "{words}");
     let wrong = records(&scene, &id).await?.into_iter().find(|it| it["values"]["note"] == "Wrong in winter");
     let wrong = wrong.context("the record is gone")?["id"].as_str().context("no id")?.to_owned();
-    med.fill_in(&format!("{path}/correct/{wrong}"), &vitals("Right in winter")).await?;
+    med.fill_in(&format!("{path}/correct/{wrong}"), &corrected_vitals("Right in winter")).await?;
     for kiosk in [&hall, &med] {
         kiosk.page_says(&path, &["Right in winter", "1 earlier version", "Cut off in winter"]).await?;
         is_equal(&scene, kiosk).await?;

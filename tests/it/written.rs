@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use carepost_tests::kiosk::Page;
-use carepost_tests::scene::{Scene, vitals};
+use carepost_tests::scene::{Scene, corrected_vitals, vitals};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ async fn a_note_of_two_lines_and_a_decimal_comma_are_saved_as_they_were_meant() 
     let correct = correct.split('"').next().unwrap_or_default();
     let form = hall.get(correct).await?;
     assert!(form.html.contains("Slept well.\nAte half."), "{}", form.html);
-    let corrected = hall.fill_in(correct, &vitals("Slept well.\r\nAte all.")).await?;
+    let corrected = hall.fill_in(correct, &corrected_vitals("Slept well.\r\nAte all.")).await?;
     assert_eq!(corrected.status, 303, "{}", corrected.words());
 
     // What nobody can read is not taken, and said.
@@ -119,10 +119,34 @@ async fn what_is_unlikely_is_asked_about_and_saved_as_confirmed() -> Result<()> 
     let records = scene.facility.has_records(id, 1).await?;
     assert_eq!(records[0]["confirmed"], json!(["systolic", "pulse", "temperature", "oxygen"]));
     assert_eq!(records[0]["values"]["pulse"], 24);
+    hall.page_says(saved.location.as_deref().unwrap_or_default(), &["critical value", "Confirmed"]).await?;
 
     // What there cannot be is refused, whatever was confirmed.
     let refused = hall.fill_in(&chart, &[("systolic", "128"), ("diastolic", "77"), ("pulse", "-3")]).await?;
     assert!(refused.status == 422 && refused.words().contains("nothing below 0"), "{}", refused.words());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_value_is_seen_where_it_is_saved_and_in_every_list() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let (name, id) = scene.resident()?;
+    let (hall, wing) = (scene.kiosk("hall").await?, scene.kiosk("wing").await?);
+    hall.sign_in(&scene.nora).await?;
+    let path = format!("/residents/{id}");
+    hall.chart(name, "vitals", &vitals("calm")).await?;
+    let calm = hall.page_says(&path, &["calm"]).await?;
+    assert!(!calm.contains("Critical") && !calm.contains("Confirmed"), "{calm}");
+    // The bound is critical itself.
+    let high = [("systolic", "180"), ("diastolic", "77"), ("pulse", "71")];
+    let saved = hall.fill_in(&format!("{path}/chart/vitals"), &high).await?;
+    let after = saved.location.context("not saved")?;
+    hall.page_says(&after, &["Saved here, with a critical value", "180 mmHg Critical"]).await?;
+    wing.sign_in(&scene.nora).await?;
+    wing.page_says(&path, &["180 mmHg Critical"]).await?;
+    let page = wing.get(&path).await?.html;
+    let marks = page.split("</svg>Critical").count() - 1;
+    assert_eq!(marks, 2, "the entry's and the value's, each with its icon: {page}");
     Ok(())
 }
 

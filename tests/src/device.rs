@@ -184,6 +184,8 @@ impl Device {
             schema_version: Some(1),
             fields,
             confirmed: Vec::new(),
+            reason: None,
+            entered_in_error: false,
             recorded_at: self.clock.now(),
             clock_quality: ClockQuality::Synced,
             supersedes: None,

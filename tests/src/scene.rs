@@ -125,6 +125,13 @@ impl Scene {
     }
 }
 
+/// The same as a correction.
+#[must_use]
+pub fn corrected_vitals(note: &str) -> [(&str, &str); 5] {
+    let [systolic, diastolic, pulse, note] = vitals(note);
+    [systolic, diastolic, pulse, note, ("_reason", "Read anew")]
+}
+
 /// A round of vitals with that note.
 #[must_use]
 pub fn vitals(note: &str) -> [(&str, &str); 4] {

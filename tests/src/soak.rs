@@ -287,6 +287,8 @@ impl Week<'_> {
             fields,
             // She was hired today: the server asks who could chart when.
             confirmed: Vec::new(),
+            reason: None,
+            entered_in_error: false,
             recorded_at: self.clock.now(),
             clock_quality: ClockQuality::Synced,
             supersedes: None,

@@ -7,9 +7,10 @@ use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::push::RejectionCode;
 use carepost_protocol::workflow::Workflow;
 
+use super::answer::in_words;
 use super::noted::Page;
 use super::residents;
-use super::view::{Attention, Refused, SessionKey, Todo, in_words, initials};
+use super::view::{Attention, Refused, SessionKey, Todo, initials};
 use super::ward::{Ward, storage};
 use crate::outbox::RefusedChange;
 
@@ -81,7 +82,7 @@ impl Ward {
             answers: if change.collection == Collection::Users {
                 Vec::new()
             } else {
-                in_words(form.as_ref(), &change.fields)
+                in_words(form.as_ref(), &change.fields, &change.confirmed)
             },
             why,
             todo,
@@ -113,6 +114,7 @@ fn what(refused: &RefusedChange, workflows: &[Workflow]) -> String {
         (Collection::Patients, _) => "Edit of a resident".to_owned(),
         (Collection::Users, _) => "New PIN".to_owned(),
         (Collection::Reviews, _) => "Decision about what needs a look".to_owned(),
+        (_, ChangeKind::Amend) if change.entered_in_error => format!("{label}, charted in error"),
         (_, ChangeKind::Amend) => format!("Correction of {label}"),
         (_, _) => label,
     }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{PatientId, RecordId, SessionId, UserId};
-use carepost_protocol::workflow::Workflow;
+use carepost_protocol::id::{RecordId, SessionId, UserId};
+use carepost_protocol::workflow::{Field, Workflow};
 
 use super::lock;
 use super::noted::Page;
 use super::sheet::Writer;
-use super::view::{Form, FormPage, NotSaved, Refused, SEEN, SessionKey};
+use super::view::{Form, FormPage, Kept, NotSaved, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
 
@@ -66,6 +66,7 @@ impl Ward {
             token,
             refusal: sheet.refusal,
             faults: sheet.faults,
+            author: sheet.author,
         })
     }
 
@@ -75,7 +76,7 @@ impl Ward {
         form: &Form,
         token: &str,
         answers: &[(String, String)],
-    ) -> Result<PatientId, NotSaved> {
+    ) -> Result<Kept, NotSaved> {
         let page = Page::entry(form);
         let sheet = match self.sheet(on, form, Some(&page)) {
             Ok(sheet) => sheet,
@@ -98,7 +99,10 @@ impl Ward {
             }
         })?;
         lock(&self.form).take_if(|open| open.is(on, form));
-        Ok(sheet.resident.map_or_else(|| saved.record.into(), |resident| resident.id))
+        let about = sheet.resident.map_or_else(|| saved.record.into(), |resident| resident.id);
+        let is_critical =
+            |field: &Field| change.fields.get(&field.key).is_some_and(|it| field.is_critical(it));
+        Ok(Kept { about, is_critical: sheet.workflow.fields.iter().any(is_critical) })
     }
 
     /// Appends a change with the audit event that it was made; the page says what it is.

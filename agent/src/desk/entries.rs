@@ -7,14 +7,38 @@ use carepost_protocol::amend;
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::RecordDocument;
-use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::role::{Actor, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::workflow::Workflow;
 
-use super::view::{Charted, Entry, Mark, Refused, Shown, in_words, initials};
+use super::answer::in_words;
+use super::view::{Charted, Entry, Mark, Refused, Shown};
 use super::ward::{Ward, storage};
 use crate::mirror::first_and_last;
 use crate::outbox::{Pending, Progress};
+
+/// For whom entries are put into words.
+#[derive(Clone, Copy)]
+pub(super) struct Eyes<'a> {
+    pub(super) workflows: &'a [Workflow],
+    /// Who may chart here; none where nothing can be corrected.
+    pub(super) charts: Option<&'a Actor>,
+}
+
+impl Eyes<'_> {
+    fn workflow(&self, key: &str) -> Option<&Workflow> {
+        self.workflows.iter().find(|workflow| workflow.key == key)
+    }
+
+    /// Whether an entry can be corrected: what was charted has to be here, or was struck out.
+    fn may_correct(&self, workflow: Option<&Workflow>, author: UserId, is_here: bool) -> bool {
+        is_here
+            && self
+                .charts
+                .zip(workflow)
+                .is_some_and(|(actor, workflow)| workflow.lets_correct(actor.role, author == actor.user))
+    }
+}
 
 /// A version of an entry, and what it corrects. One of many is not read.
 struct Version {
@@ -37,6 +61,7 @@ impl Ward {
     ) -> Result<(Vec<Charted>, bool), Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
+        let eyes = Eyes { workflows, charts: may_chart.then(|| permit.actor()) };
         let asked = (shown.entries.saturating_add(1), shown.versions);
         let mut known = self.mirror.threads(permit, id, asked).map_err(storage)?;
         let is_all = known.threads.len().max(known.held.len()) <= shown.entries;
@@ -53,15 +78,15 @@ impl Ward {
             let left_out = thread.left_out.into_iter();
             versions.extend(left_out.map(|(id, amends)| (id, Version { amends: Some(amends), entry: None })));
             for record in thread.amendments.into_iter().chain([thread.root]) {
-                versions.insert(record.id, self.of_record(record, workflows, may_chart));
+                versions.insert(record.id, self.of_record(record, eyes));
             }
         }
         for record in known.held {
-            versions.insert(record.id, self.of_record(record, workflows, may_chart));
+            versions.insert(record.id, self.of_record(record, eyes));
         }
         for waiting in pending {
             let record = waiting.record;
-            versions.entry(record).or_insert_with(|| self.of_pending(waiting, workflows, may_chart));
+            versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
         }
         Ok((put_together(versions, &came, now, shown.versions), is_all))
     }
@@ -77,14 +102,15 @@ impl Ward {
     ) -> Result<Vec<Charted>, Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
+        let eyes = Eyes { workflows, charts: may_chart.then(|| permit.actor()) };
         let older = records.into_iter();
         let mut versions: BTreeMap<RecordId, Version> =
-            older.map(|record| (record.id, self.of_record(record, workflows, may_chart))).collect();
+            older.map(|record| (record.id, self.of_record(record, eyes))).collect();
         for waiting in pending {
             let of_these = waiting.change.record.is_some_and(|of| versions.contains_key(&of));
             if of_these && waiting.change.kind == ChangeKind::Amend {
                 let record = waiting.record;
-                versions.entry(record).or_insert_with(|| self.of_pending(waiting, workflows, may_chart));
+                versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
             }
         }
         // The server bounds its pages itself.
@@ -92,42 +118,45 @@ impl Ward {
     }
 
     /// A record as an entry.
-    pub(super) fn entry_of(&self, record: RecordDocument, workflows: &[Workflow], may_chart: bool) -> Entry {
-        let workflow = workflows.iter().find(|workflow| workflow.key == record.workflow);
-        let author = self.name_of(record.recorded_by);
+    pub(super) fn entry_of(&self, record: RecordDocument, eyes: Eyes<'_>) -> Entry {
+        let workflow = eyes.workflow(&record.workflow);
+        let is_here = record.entered_in_error || !record.values.is_empty();
         Entry {
             record: record.id,
             is_correction: record.amends.is_some(),
-            may_correct: may_chart && workflow.is_some(),
+            corrects: None,
+            is_struck: record.entered_in_error,
+            may_correct: eyes.may_correct(workflow, record.recorded_by, is_here),
+            answers: in_words(workflow, &record.values, &record.confirmed),
             workflow: workflow.map_or(record.workflow, |workflow| workflow.label.clone()),
-            initials: initials(&author),
-            author,
+            reason: record.reason,
+            author: self.name_of(record.recorded_by),
             recorded_at: record.recorded_at,
-            answers: in_words(workflow, &record.values),
             mark: Mark::Sent,
         }
     }
 
-    fn of_record(&self, record: RecordDocument, workflows: &[Workflow], may_chart: bool) -> Version {
-        Version { amends: record.amends, entry: Some(self.entry_of(record, workflows, may_chart)) }
+    fn of_record(&self, record: RecordDocument, eyes: Eyes<'_>) -> Version {
+        Version { amends: record.amends, entry: Some(self.entry_of(record, eyes)) }
     }
 
-    fn of_pending(&self, waiting: Pending, workflows: &[Workflow], may_chart: bool) -> Version {
+    fn of_pending(&self, waiting: Pending, eyes: Eyes<'_>) -> Version {
         let Pending { record, change, progress, .. } = waiting;
         let key = change.workflow.unwrap_or_default();
-        let workflow = workflows.iter().find(|workflow| workflow.key == key);
-        let author = self.name_of(change.actor);
+        let workflow = eyes.workflow(&key);
         let is_correction = change.kind == ChangeKind::Amend;
         let refused = matches!(progress, Progress::Wedged(_));
         let entry = Entry {
             record,
             is_correction,
-            may_correct: may_chart && workflow.is_some() && !refused,
+            corrects: None,
+            is_struck: change.entered_in_error,
+            may_correct: !refused && eyes.may_correct(workflow, change.actor, true),
+            answers: in_words(workflow, &change.fields, &change.confirmed),
             workflow: workflow.map_or(key, |workflow| workflow.label.clone()),
-            initials: initials(&author),
-            author,
+            reason: change.reason,
+            author: self.name_of(change.actor),
             recorded_at: change.recorded_at,
-            answers: in_words(workflow, &change.fields),
             mark: match progress {
                 Progress::Queued => Mark::SavedHere,
                 Progress::Acknowledged => Mark::Sent,
@@ -153,6 +182,7 @@ fn put_together(
     most: usize,
 ) -> Vec<Charted> {
     let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
+    tell_what_they_correct(&mut versions, &links);
     let found = amend::threads(links.iter().copied());
     let root_of = |mut id: RecordId| {
         // No further than there are versions: a ring has no root.
@@ -194,4 +224,25 @@ fn put_together(
     }
     charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
     charted.into_iter().map(|(_, _, charted)| charted).collect()
+}
+
+/// Whose entry each correction is of; what strikes one out shows what it struck.
+fn tell_what_they_correct(
+    versions: &mut BTreeMap<RecordId, Version>,
+    links: &[(RecordId, Option<RecordId>)],
+) {
+    for (id, amends) in links {
+        let before = amends.and_then(|before| versions.get(&before)?.entry.as_ref());
+        let Some((author, answers)) = before.map(|entry| (entry.author.clone(), entry.answers.clone()))
+        else {
+            continue;
+        };
+        if let Some(entry) = versions.get_mut(id).and_then(|version| version.entry.as_mut()) {
+            entry.corrects = Some(author);
+            if entry.is_struck {
+                entry.may_correct &= !answers.is_empty();
+                entry.answers = answers;
+            }
+        }
+    }
 }

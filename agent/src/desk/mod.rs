@@ -5,6 +5,7 @@
 //! calls touch files, so async code calls them from a
 //! blocking thread.
 
+mod answer;
 mod attention;
 mod chart;
 mod copied;
@@ -32,11 +33,12 @@ use tokio::sync::watch;
 use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
 
+pub use answer::Answer;
 pub use older::{Asked, Question};
 pub use view::{
-    Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Link, Locked, Mark, Missed, NotSaved, OlderPage,
-    Open, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, Shown, StatusLine,
-    SyncView,
+    Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Kept, Link, Locked, Mark, Missed, NotSaved,
+    OlderPage, Open, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, Shown,
+    StatusLine, SyncView,
 };
 pub use ward::{Ward, WardParts};
 
@@ -318,8 +320,7 @@ impl Desk {
         self.enrolled()?.form(on, form)
     }
 
-    /// Saves a filled-in form: when this returns, the entry is durable on the device. Says whom it is
-    /// about.
+    /// Saves a filled-in form: when this returns, the entry is durable on the device.
     ///
     /// # Errors
     /// See [`NotSaved`]; nothing of the entry is kept then but its draft.
@@ -329,7 +330,7 @@ impl Desk {
         form: &Form,
         token: &str,
         answers: &[(String, String)],
-    ) -> Result<PatientId, NotSaved> {
+    ) -> Result<Kept, NotSaved> {
         let saved = self.enrolled()?.save(on, form, token, answers);
         self.changed();
         saved

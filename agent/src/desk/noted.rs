@@ -52,6 +52,7 @@ impl Page {
         let (patient, endpoint) = match form {
             Form::Chart(patient, _) => (Some(*patient), "/residents/chart"),
             Form::Correct(patient, _) => (Some(*patient), "/residents/correct"),
+            Form::Strike(patient, _) => (Some(*patient), "/residents/strike"),
             Form::Admit => (None, "/admit"),
             Form::Edit(patient) => (Some(*patient), "/residents/edit"),
             Form::Again(_) => (None, "/attention"),
@@ -68,7 +69,7 @@ impl Page {
     pub(super) const fn entry(form: &Form) -> Self {
         let (action, resource) = match form {
             Form::Chart(_, _) | Form::Again(_) => (AuditAction::Create, "record"),
-            Form::Correct(_, _) => (AuditAction::Update, "record"),
+            Form::Correct(_, _) | Form::Strike(_, _) => (AuditAction::Update, "record"),
             Form::Admit => (AuditAction::Create, "patient"),
             Form::Edit(_) => (AuditAction::Update, "patient"),
         };

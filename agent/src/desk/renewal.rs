@@ -114,6 +114,8 @@ impl Ward {
             schema_version: None,
             fields: chosen.fields(),
             confirmed: Vec::new(),
+            reason: None,
+            entered_in_error: false,
             recorded_at,
             clock_quality,
             supersedes: None,

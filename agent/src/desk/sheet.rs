@@ -1,19 +1,20 @@
 //! What each form asks, what it shows when it is opened, and what it makes when it is saved.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::change::{Change, ChangeKind};
-use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::change::{Change, ChangeKind, MAX_REASON};
+use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::patient;
-use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
+use carepost_protocol::text::line;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::workflow::{Answers, FieldError, Workflow};
+use carepost_protocol::workflow::{Answers, Field, FieldError, FieldType, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents;
-use super::view::{CONFIRMED, Form, NotSaved, Refused, SEEN, SessionKey};
+use super::view::{CONFIRMED, Form, NotSaved, REASON, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
 
@@ -53,6 +54,8 @@ pub(super) struct Sheet {
     pub(super) answers: Vec<(String, String)>,
     pub(super) refusal: Option<String>,
     pub(super) faults: Vec<FieldError>,
+    /// Who charted what is corrected, by name, where that is somebody else.
+    pub(super) author: Option<String>,
     makes: Makes,
 }
 
@@ -62,6 +65,16 @@ struct Makes {
     collection: Collection,
     record: Option<RecordId>,
     supersedes: Option<u64>,
+    strikes: bool,
+}
+
+/// A record as it was charted, here or on its way.
+struct Known {
+    workflow: String,
+    values: Map<String, Value>,
+    author: UserId,
+    amends: Option<RecordId>,
+    is_struck: bool,
 }
 
 /// The version of a resident that a form showed: only what differs from it is an edit.
@@ -78,6 +91,7 @@ impl Form {
         match self {
             Self::Chart(patient, workflow) => DraftOf::Entry(*patient, workflow.clone()),
             Self::Correct(patient, record) => DraftOf::Correction(*patient, *record),
+            Self::Strike(patient, record) => DraftOf::Strike(*patient, *record),
             Self::Admit => DraftOf::Admission,
             Self::Edit(patient) => DraftOf::Resident(*patient),
             Self::Again(n) => DraftOf::Refused(*n),
@@ -97,15 +111,8 @@ impl Ward {
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
                 Ok(Sheet::new(writer, Some(resident), workflow, Vec::new(), makes))
             }
-            Form::Correct(patient, record) => {
-                let writer = Writer::Chart(self.asked(on, page)?);
-                let resident = self.find(&read, *patient, page)?;
-                let (key, values) = self.charted(&read, *patient, *record)?;
-                let workflow = self.workflow(&key)?;
-                let answers = typed(&workflow, &values);
-                let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(*record));
-                Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
-            }
+            Form::Correct(patient, record) => self.amend(on, &read, (*patient, *record), false, page),
+            Form::Strike(patient, record) => self.amend(on, &read, (*patient, *record), true, page),
             Form::Admit => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
@@ -117,6 +124,45 @@ impl Ward {
             }
             Form::Again(n) => self.again(on, &read, *n, page),
         }
+    }
+
+    /// The form of a correction, or of why an entry is struck out.
+    fn amend(
+        &self,
+        on: &SessionKey,
+        read: &Permit<ReadPatients>,
+        (patient, record): (PatientId, RecordId),
+        strikes: bool,
+        page: Option<&Page>,
+    ) -> Result<Sheet, Refused> {
+        let writer = Writer::Chart(self.asked(on, page)?);
+        let resident = self.find(read, patient, page)?;
+        let known = self.charted(read, patient, record)?;
+        let workflow = self.workflow(&known.workflow)?;
+        let actor = writer.actor();
+        let is_own = known.author == actor.user;
+        if !workflow.lets_correct(actor.role, is_own) {
+            if let Some(page) = page {
+                self.note(actor, page, false);
+            }
+            return Err(Refused::NotTheirs);
+        }
+        if strikes && known.is_struck {
+            return Err(Refused::Struck);
+        }
+        // What was struck out is put back as it was before.
+        let values = match known.amends.filter(|_| known.is_struck) {
+            Some(before) => self.charted(read, patient, before)?.values,
+            None => known.values,
+        };
+        if values.is_empty() {
+            return Err(Refused::NotSent);
+        }
+        let answers = if strikes { Vec::new() } else { typed(&workflow, &values) };
+        let makes = Makes { strikes, ..Makes::new(ChangeKind::Amend, Collection::Records, Some(record)) };
+        let author = (!is_own).then(|| self.name_of(known.author));
+        let workflow = with_reason(workflow, strikes);
+        Ok(Sheet { author, ..Sheet::new(writer, Some(resident), workflow, answers, makes) })
     }
 
     fn edit(
@@ -158,9 +204,15 @@ impl Ward {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, patient, page)?;
                 let workflow = self.workflow(&change.workflow.unwrap_or_default())?;
-                let answers = typed(&workflow, &change.fields);
-                let makes = Makes::new(change.kind, Collection::Records, change.record);
-                Sheet::new(writer, Some(resident), workflow, answers, makes)
+                let mut answers = typed(&workflow, &change.fields);
+                let mut makes = Makes::new(change.kind, Collection::Records, change.record);
+                let mut form = workflow;
+                if change.kind == ChangeKind::Amend {
+                    makes.strikes = change.entered_in_error;
+                    form = with_reason(form, makes.strikes);
+                    answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
+                }
+                Sheet::new(writer, Some(resident), form, answers, makes)
             }
             (Collection::Patients, ChangeKind::Create, _) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
@@ -185,23 +237,22 @@ impl Ward {
         Ok(sheet)
     }
 
-    /// The workflow and the values of a record that is to be corrected.
+    /// A record that is to be corrected.
     fn charted(
         &self,
         read: &Permit<ReadPatients>,
         patient: PatientId,
         id: RecordId,
-    ) -> Result<(String, Map<String, Value>), Refused> {
+    ) -> Result<Known, Refused> {
         // The outbox first: what arrives in between is in both.
         let pending = self.outbox.pending(read, patient, 0).map_err(storage)?;
         let mirrored = self.mirror.record(read, id).map_err(storage)?;
         if let Some(known) = mirrored.or_else(|| self.older_record(id)) {
             let its = known.patient_id == patient;
-            return its.then_some((known.workflow, known.values)).ok_or(Refused::NoSuchRecord);
+            return its.then(|| Known::from(known)).ok_or(Refused::NoSuchRecord);
         }
         let waits = pending.into_iter().find(|pending| pending.record == id);
-        let change = waits.ok_or(Refused::NoSuchRecord)?.change;
-        Ok((change.workflow.unwrap_or_default(), change.fields))
+        Ok(waits.ok_or(Refused::NoSuchRecord)?.change.into())
     }
 
     /// A permit; a refusal is written down when there is something to write it down as.
@@ -216,12 +267,13 @@ impl Ward {
     pub(super) fn change(&self, sheet: &Sheet, answers: &[(String, String)]) -> Result<Change, NotSaved> {
         let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
         let typed: Vec<(&str, &str)> = asked.map(|(key, text)| (key.as_str(), text.as_str())).collect();
-        let Makes { kind, collection, record, supersedes } = sheet.makes;
+        let Makes { kind, collection, record, supersedes, strikes } = sheet.makes;
         let (recorded_at, clock_quality) = self.clock.stamp();
         let read = sheet.workflow.parse_form(typed.iter().copied());
         let read =
             if collection == Collection::Patients { resident(read, &typed, recorded_at) } else { read };
         let Answers { values: mut fields, doubts } = read.map_err(NotSaved::Answers)?;
+        let reason = reason(&mut fields)?;
         let confirmed = confirmed(answers, doubts)?;
         let mut base_seq = None;
         if (collection, kind) == (Collection::Patients, ChangeKind::Patch) {
@@ -250,6 +302,8 @@ impl Ward {
             schema_version: charts.then_some(sheet.workflow.version),
             fields,
             confirmed,
+            reason,
+            entered_in_error: strikes,
             recorded_at,
             clock_quality,
             supersedes,
@@ -259,7 +313,31 @@ impl Ward {
 
 impl Makes {
     const fn new(kind: ChangeKind, collection: Collection, record: Option<RecordId>) -> Self {
-        Self { kind, collection, record, supersedes: None }
+        Self { kind, collection, record, supersedes: None, strikes: false }
+    }
+}
+
+impl From<RecordDocument> for Known {
+    fn from(record: RecordDocument) -> Self {
+        Self {
+            workflow: record.workflow,
+            values: record.values,
+            author: record.recorded_by,
+            amends: record.amends,
+            is_struck: record.entered_in_error,
+        }
+    }
+}
+
+impl From<Change> for Known {
+    fn from(change: Change) -> Self {
+        Self {
+            workflow: change.workflow.unwrap_or_default(),
+            values: change.fields,
+            author: change.actor,
+            amends: change.record.filter(|_| change.kind == ChangeKind::Amend),
+            is_struck: change.entered_in_error,
+        }
     }
 }
 
@@ -271,8 +349,26 @@ impl Sheet {
         answers: Vec<(String, String)>,
         makes: Makes,
     ) -> Self {
-        Self { writer, resident, workflow, answers, refusal: None, faults: Vec::new(), makes }
+        Self { writer, resident, workflow, answers, refusal: None, faults: Vec::new(), author: None, makes }
     }
+}
+
+/// A form that asks for a reason as well; when it strikes an entry out, for nothing else.
+fn with_reason(workflow: Workflow, strikes: bool) -> Workflow {
+    let label = if strikes { "Why it was charted in error" } else { "Reason for the correction" };
+    let reason =
+        Field { required: true, display_order: u32::MAX, ..Field::new(REASON, label, FieldType::String) };
+    let (mut fields, rules) =
+        if strikes { (Vec::new(), Vec::new()) } else { (workflow.fields, workflow.rules) };
+    fields.push(reason);
+    Workflow { fields, rules, ..workflow }
+}
+
+/// Takes the reason out of what a form asked for.
+fn reason(fields: &mut Map<String, Value>) -> Result<Option<String>, NotSaved> {
+    let given = fields.remove(REASON);
+    let read = given.as_ref().and_then(Value::as_str).map(|text| line(text, MAX_REASON)).transpose();
+    read.map_err(|error| NotSaved::Answers(vec![FieldError::new(REASON, error.to_string())]))
 }
 
 /// A resident's fields as they are stored, or all that is wrong with them at once.

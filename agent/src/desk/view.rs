@@ -14,7 +14,8 @@ use carepost_protocol::wire::older::OlderPlace;
 use carepost_protocol::wire::push::MAX_CHANGES;
 use carepost_protocol::workflow::{FieldError, Workflow};
 use ring::digest;
-use serde_json::{Map, Value};
+
+use super::answer::Answer;
 
 /// The one screen that the kiosk shows now.
 #[derive(Debug, Clone)]
@@ -235,6 +236,8 @@ pub enum Link {
 pub const SEEN: &str = "_seen";
 /// The answer in which a form says which doubts about its answers were confirmed, one each.
 pub const CONFIRMED: &str = "_confirmed";
+/// The answer in which a correction says why it is made.
+pub const REASON: &str = "_reason";
 /// The answer in which a review carries the version that was shown.
 pub const BASE: &str = "_base";
 
@@ -245,6 +248,8 @@ pub enum Form {
     Chart(PatientId, String),
     /// A correction of a record about a resident.
     Correct(PatientId, RecordId),
+    /// That a record about a resident was charted in error.
+    Strike(PatientId, RecordId),
     /// An admission.
     Admit,
     /// Who a resident is, and where.
@@ -374,18 +379,22 @@ pub struct Entry {
     pub record: RecordId,
     /// Whether it corrects another.
     pub is_correction: bool,
+    /// Who charted what it corrects, by name; none where that is not shown.
+    pub corrects: Option<String>,
+    /// Why it corrects it.
+    pub reason: Option<String>,
+    /// Whether it strikes out what it corrects. The answers are then those that were struck out.
+    pub is_struck: bool,
     /// Whether the user may correct it here.
     pub may_correct: bool,
     /// The workflow's label.
     pub workflow: String,
     /// Who charted it, by name.
     pub author: String,
-    /// The same, by initials.
-    pub initials: String,
     /// When.
     pub recorded_at: Timestamp,
-    /// The answers: label and value in words, in the order of the form.
-    pub answers: Vec<(String, String)>,
+    /// The answers, in the order of the form.
+    pub answers: Vec<Answer>,
     /// How far it has come.
     pub mark: Mark,
 }
@@ -420,6 +429,17 @@ pub struct FormPage {
     pub refusal: Option<String>,
     /// Which answers it refused.
     pub faults: Vec<FieldError>,
+    /// Who charted what is corrected, by name, where that is somebody else.
+    pub author: Option<String>,
+}
+
+/// A form's answers that are durable on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Whom they are about.
+    pub about: PatientId,
+    /// Whether one of them is critical.
+    pub is_critical: bool,
 }
 
 /// A change made on this device that the server refused.
@@ -435,8 +455,8 @@ pub struct Attention {
     pub at: Timestamp,
     /// By whom: initials.
     pub author: String,
-    /// What was entered, in words.
-    pub answers: Vec<(String, String)>,
+    /// What was entered.
+    pub answers: Vec<Answer>,
     /// Why it was refused, in sentences.
     pub why: Vec<String>,
     /// What to do about it.
@@ -537,6 +557,17 @@ pub enum Refused {
     /// Somebody else made it.
     #[error("only whoever made this entry can correct it")]
     NotYours,
+    /// The form lets only some roles correct another's entry.
+    #[error(
+        "your role may not correct an entry of somebody else on this form; ask whoever made it, or a nurse"
+    )]
+    NotTheirs,
+    /// What was charted is not sent to this device.
+    #[error("what was charted is not kept on this device; correct it on one that shows it")]
+    NotSent,
+    /// It is struck out already.
+    #[error("this entry is struck out already")]
+    Struck,
     /// There is no such review, or it is closed.
     #[error("this has been looked at already")]
     NoSuchReview,
@@ -573,40 +604,6 @@ pub enum NotSaved {
     /// The disk is full or broken: nothing of it was kept.
     #[error("NOT saved: {0}. Write it on paper, use another device and call IT")]
     Storage(String),
-}
-
-/// The answers of a record as words, in the order of its form.
-#[must_use]
-pub fn in_words(workflow: Option<&Workflow>, values: &Map<String, Value>) -> Vec<(String, String)> {
-    let Some(workflow) = workflow else {
-        return values.iter().map(|(key, value)| (key.clone(), word(value, None))).collect();
-    };
-    let known = workflow.in_order().into_iter().filter_map(|field| {
-        let value = values.get(&field.key).filter(|value| !value.is_null())?;
-        Some((field.label.clone(), word(value, field.unit.as_deref())))
-    });
-    let strangers = values
-        .iter()
-        .filter(|(key, value)| !value.is_null() && workflow.fields.iter().all(|field| field.key != **key))
-        .map(|(key, value)| (key.clone(), word(value, None)));
-    known.chain(strangers).collect()
-}
-
-fn word(value: &Value, unit: Option<&str>) -> String {
-    let text = match value {
-        Value::Bool(true) => "Yes".to_owned(),
-        Value::Bool(false) => "No".to_owned(),
-        Value::String(text) => text.replace('T', if looks_like_datetime(text) { " " } else { "T" }),
-        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    };
-    match unit {
-        Some(unit) => format!("{text} {unit}"),
-        None => text,
-    }
-}
-
-fn looks_like_datetime(text: &str) -> bool {
-    text.len() == 16 && text.as_bytes().get(10) == Some(&b'T') && text.as_bytes().get(4) == Some(&b'-')
 }
 
 /// A name as it is shown short: "N. Q." for Nina Quill.

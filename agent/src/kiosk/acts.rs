@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::page::{self, Fault};
 use super::pages::{self, Sent, Which};
 use super::{Kiosk, form};
-use crate::desk::view::{NotSaved, Refused, Screen, SessionKey};
+use crate::desk::view::{Kept, NotSaved, Refused, Screen, SessionKey};
 
 /// The answers of a form in the order they were sent.
 type Answers = Vec<(String, String)>;
@@ -30,7 +30,10 @@ pub(super) async fn save(
     let saved =
         kiosk.ask(move |desk| desk.save(&asked.on, &asked.form, &asked.token, &asked.answers)).await?;
     let (status, not_saved) = match saved {
-        Ok(about) => return Ok(Redirect::to(&format!("/residents/{about}?saved=1")).into_response()),
+        Ok(Kept { about, is_critical }) => {
+            let how = if is_critical { pages::CRITICAL } else { "1" };
+            return Ok(Redirect::to(&format!("/residents/{about}?saved={how}")).into_response());
+        }
         Err(NotSaved::Refused(Refused::Storage(why))) => {
             (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(Refused::Storage(why).to_string()))
         }

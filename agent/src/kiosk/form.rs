@@ -108,17 +108,23 @@ impl FormView {
             first.focus = true;
         }
         let seen = form.answers.iter().find(|(key, _)| key == SEEN).map(|(_, text)| text.clone());
+        let of = form.author.as_ref().map(|author| format!(" of {author}")).unwrap_or_default();
         let about = match (&form.form, &form.refusal) {
             (_, Some(why)) => Some(format!("The server refused this: {}", page::capital(why))),
             (Form::Correct(_, _), None) => {
-                Some("You correct an entry. What was charted before stays readable.".to_owned())
+                Some(format!("You correct an entry{of}. What was charted before stays readable."))
             }
+            (Form::Strike(_, _), None) => Some(format!(
+                "You strike out an entry{of} that was charted in error. It stays readable, struck through."
+            )),
             (_, None) => None,
         };
         Self {
             path: path(&form.form),
             back: match &form.form {
-                Form::Chart(id, _) | Form::Correct(id, _) | Form::Edit(id) => format!("/residents/{id}"),
+                Form::Chart(id, _) | Form::Correct(id, _) | Form::Strike(id, _) | Form::Edit(id) => {
+                    format!("/residents/{id}")
+                }
                 Form::Admit => "/".to_owned(),
                 Form::Again(_) => "/attention".to_owned(),
             },
@@ -177,6 +183,7 @@ fn path(form: &Form) -> String {
             format!("/residents/{id}/chart/{segment}")
         }
         Form::Correct(id, record) => format!("/residents/{id}/correct/{record}"),
+        Form::Strike(id, record) => format!("/residents/{id}/strike/{record}"),
         Form::Admit => "/admit".to_owned(),
         Form::Edit(id) => format!("/residents/{id}/edit"),
         Form::Again(n) => format!("/attention/{n}"),

@@ -7,6 +7,7 @@ use axum::response::Response;
 use super::form::Person;
 use super::page::{EntryView, Shell, answer, capital};
 use super::words::{Moment, Weight};
+use crate::desk::Answer;
 use crate::desk::view::{Attention, Disputed, Mark, Question, Review, Todo};
 
 /// A refused change as it is listed.
@@ -17,7 +18,7 @@ struct AttentionView {
     resident: Option<(String, String)>,
     at: Moment,
     author: String,
-    answers: Vec<(String, String)>,
+    answers: Vec<Answer>,
     why: Vec<String>,
     todo: Todo,
 }

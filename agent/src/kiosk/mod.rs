@@ -58,6 +58,8 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .route("/residents/{id}/chart/{workflow}/draft", post(acts::keep_draft))
         .route("/residents/{id}/correct/{record}", get(pages::form).post(acts::save))
         .route("/residents/{id}/correct/{record}/draft", post(acts::keep_draft))
+        .route("/residents/{id}/strike/{record}", get(pages::form).post(acts::save))
+        .route("/residents/{id}/strike/{record}/draft", post(acts::keep_draft))
         .route("/residents/{id}/edit", get(pages::form).post(acts::save))
         .route("/residents/{id}/edit/draft", post(acts::keep_draft))
         .route("/admit", get(pages::form).post(acts::save))

@@ -7,7 +7,9 @@ use carepost_agent_core::session::Asked;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 
 use super::form::{Control, FormView};
+use super::pages::CRITICAL;
 use super::words::{self, Moment, Sentence, Weight};
+use crate::desk::Answer;
 use crate::desk::view::{
     Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage,
     Residents, Screen, SessionKey, Shown, StatusLine,
@@ -203,11 +205,15 @@ pub(super) struct EntryView {
     pub(super) record: String,
     pub(super) workflow: String,
     pub(super) author: String,
-    pub(super) initials: String,
     pub(super) at: Moment,
-    pub(super) answers: Vec<(String, String)>,
+    pub(super) answers: Vec<Answer>,
     pub(super) mark: Mark,
     pub(super) is_correction: bool,
+    /// Whose entry it corrects.
+    pub(super) corrects: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) is_critical: bool,
+    pub(super) is_struck: bool,
     pub(super) may_correct: bool,
 }
 
@@ -217,8 +223,11 @@ impl From<Entry> for EntryView {
             record: entry.record.to_string(),
             workflow: entry.workflow,
             author: entry.author,
-            initials: entry.initials,
             at: entry.recorded_at.into(),
+            corrects: entry.corrects,
+            reason: entry.reason,
+            is_critical: !entry.is_struck && entry.answers.iter().any(|answer| answer.is_critical),
+            is_struck: entry.is_struck,
             answers: entry.answers,
             mark: entry.mark,
             is_correction: entry.is_correction,
@@ -270,9 +279,11 @@ struct ResidentTemplate {
     /// Before which day entries are on the server alone.
     older_before: Option<String>,
     saved: bool,
+    /// Whether what was saved is critical.
+    is_critical: bool,
 }
 
-pub(super) fn resident(shell: Shell, page: ResidentPage, saved: bool) -> Response {
+pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) -> Response {
     let Resident { document, mark } = page.resident;
     let id = document.id;
     let address =
@@ -297,7 +308,8 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: bool) -> Respons
         complete: page.complete,
         more_entries: page.more_entries.map(address),
         older_before: page.older_before.map(words::date),
-        saved,
+        saved: saved.is_some(),
+        is_critical: saved == Some(CRITICAL),
     };
     answer(StatusCode::OK, &page)
 }
@@ -369,12 +381,13 @@ pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
 pub(super) const fn status_of(why: &Refused) -> StatusCode {
     match why {
         Refused::Locked => StatusCode::UNAUTHORIZED,
-        Refused::NotAllowed | Refused::NotYours => StatusCode::FORBIDDEN,
+        Refused::NotAllowed | Refused::NotYours | Refused::NotTheirs => StatusCode::FORBIDDEN,
         Refused::NoSuchResident
         | Refused::NoSuchWorkflow
         | Refused::NoSuchRecord
         | Refused::NotRefused
         | Refused::NoSuchReview => StatusCode::NOT_FOUND,
+        Refused::NotSent | Refused::Struck => StatusCode::CONFLICT,
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
     }

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
+use carepost_protocol::id::{PatientId, RecordId};
 use serde::Deserialize;
 
 use super::Kiosk;
@@ -45,6 +46,9 @@ pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
     Ok(page::bare(shell(&kiosk).await?.0))
 }
 
+/// How a page is asked for after a critical value was saved.
+pub(super) const CRITICAL: &str = "critical";
+
 /// What a page is asked for after something was saved.
 #[derive(Deserialize)]
 pub(super) struct SavedQuery {
@@ -63,7 +67,7 @@ pub(super) async fn resident(
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
     let shown = Shown::of(query.entries, query.versions);
     Ok(match kiosk.ask(move |desk| desk.resident(&on, id, shown)).await? {
-        Ok(resident) => page::resident(shell, resident, query.saved.is_some()),
+        Ok(resident) => page::resident(shell, resident, query.saved.as_deref()),
         Err(why) => refused(&why),
     })
 }
@@ -127,12 +131,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Which {
             RawPathParams::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
         let value = |name: &str| named.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
         let patient = || value("id").and_then(|id| id.parse().ok()).ok_or(Refused::NoSuchResident);
+        let about = |record: &str| -> Result<(PatientId, RecordId), Refused> {
+            Ok((patient()?, record.parse().map_err(|_| Refused::NoSuchRecord)?))
+        };
         let form = match (value("workflow"), value("record"), value("n")) {
             (Some(workflow), _, _) => patient().map(|id| Form::Chart(id, workflow.to_owned())),
-            (None, Some(record), _) => patient().and_then(|id| {
-                let record = record.parse().map_err(|_| Refused::NoSuchRecord)?;
-                Ok(Form::Correct(id, record))
-            }),
+            (None, Some(record), _) if path.contains("/strike/") => {
+                about(record).map(|(id, record)| Form::Strike(id, record))
+            }
+            (None, Some(record), _) => about(record).map(|(id, record)| Form::Correct(id, record)),
             (None, None, Some(n)) => n.parse().map(Form::Again).map_err(|_| Refused::NotRefused),
             (None, None, None) if path.starts_with("/admit") => Ok(Form::Admit),
             (None, None, None) => patient().map(Form::Edit),
@@ -205,6 +212,9 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::NoSuchRecord
         | Refused::NotRefused
         | Refused::NotYours
+        | Refused::NotTheirs
+        | Refused::NotSent
+        | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong
         | Refused::Storage(_) => page::refusal(page::status_of(why), &page::sentence(why)),

@@ -116,6 +116,8 @@ fn record(number: u8, patient: u8, minute: i64) -> RecordDocument {
         clock_quality: ClockQuality::Synced,
         values: serde_json::Map::new(),
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         amends: None,
     }
 }

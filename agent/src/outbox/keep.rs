@@ -17,6 +17,8 @@ pub enum DraftOf {
     Entry(PatientId, String),
     /// A correction of a record about a resident.
     Correction(PatientId, RecordId),
+    /// Why a record about a resident is struck out.
+    Strike(PatientId, RecordId),
     /// An admission.
     Admission,
     /// An edit of a resident.
@@ -34,6 +36,9 @@ impl DraftOf {
         match (change.collection, change.kind) {
             (Collection::Patients, ChangeKind::Create) => Some(Self::Admission),
             (Collection::Patients, _) => change.patient.map(Self::Resident),
+            (Collection::Records, ChangeKind::Amend) if change.entered_in_error => {
+                Some(Self::Strike(change.patient?, change.record?))
+            }
             (Collection::Records, ChangeKind::Amend) => {
                 Some(Self::Correction(change.patient?, change.record?))
             }
@@ -53,7 +58,10 @@ impl DraftOf {
     #[must_use]
     pub const fn patient(&self) -> PatientId {
         match self {
-            Self::Entry(patient, _) | Self::Correction(patient, _) | Self::Resident(patient) => *patient,
+            Self::Entry(patient, _)
+            | Self::Correction(patient, _)
+            | Self::Strike(patient, _)
+            | Self::Resident(patient) => *patient,
             Self::Admission | Self::Refused(_) => PatientId::from_bytes([0; 16]),
         }
     }
@@ -64,6 +72,7 @@ impl DraftOf {
         match self {
             Self::Entry(_, workflow) => workflow.clone(),
             Self::Correction(_, record) => format!("@{record}"),
+            Self::Strike(_, record) => format!("@error {record}"),
             Self::Admission => "@admission".to_owned(),
             Self::Resident(_) => "@resident".to_owned(),
             Self::Refused(n) => format!("@{n}"),

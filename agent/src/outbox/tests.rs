@@ -99,6 +99,8 @@ fn change(second: i64, note: &str) -> Change {
         schema_version: Some(1),
         fields,
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         recorded_at: at(second),
         clock_quality: ClockQuality::Synced,
         supersedes: None,

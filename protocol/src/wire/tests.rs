@@ -54,6 +54,8 @@ fn change() -> Change {
         schema_version: Some(1),
         fields: json!({"pulse": 72}).as_object().unwrap().clone(),
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         recorded_at: at(),
         clock_quality: ClockQuality::Synced,
         supersedes: None,
@@ -285,6 +287,8 @@ fn snapshot_documents() {
         clock_quality: ClockQuality::Synced,
         values: change().fields,
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         amends: Some(id!(RecordId, 2)),
     });
 }

@@ -181,6 +181,12 @@ impl Workflow {
         fields.sort_by_key(|field| field.display_order);
         fields
     }
+
+    /// Whether somebody in that role may correct an entry, of those that may chart.
+    #[must_use]
+    pub fn lets_correct(&self, role: Role, is_own: bool) -> bool {
+        is_own || self.corrected_by.is_empty() || self.corrected_by.contains(&role)
+    }
 }
 
 impl Field {

@@ -85,6 +85,8 @@ impl View {
             Collection::Records => {
                 let mut record: RecordDocument = read(body)?;
                 record.values.clear();
+                record.confirmed.clear();
+                record.reason = None;
                 json(&record).map(Cow::Owned)
             }
             Collection::Facilities

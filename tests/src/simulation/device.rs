@@ -254,6 +254,8 @@ impl Device {
             schema_version: Some(1),
             fields: fields("mark", json!(if what == Saves::Nonsense { -mark } else { mark })),
             confirmed: Vec::new(),
+            reason: None,
+            entered_in_error: false,
             recorded_at: time,
             clock_quality: quality,
             supersedes: None,

@@ -23,9 +23,10 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use super::{Doorway, KioskConfig, Owner};
+use crate::desk;
 use crate::desk::view::{
     Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, PinPad, Resident, ResidentPage, Residents,
-    Screen, Shown, StatusLine, initials,
+    Screen, Shown, StatusLine,
 };
 
 const HOST: &str = "127.0.0.1:3002";
@@ -214,20 +215,28 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         token: "0190a5e2".to_owned(),
         refusal: None,
         faults: Vec::new(),
+        author: None,
     }
+}
+
+/// An answer that nobody has to see at once.
+fn plain(label: &str, words: &str) -> desk::Answer {
+    desk::Answer { label: label.to_owned(), words: words.to_owned(), is_critical: false, is_confirmed: false }
 }
 
 fn resident_page() -> ResidentPage {
     let version = |mark, recorded_at: &str, author: &str| Entry {
         record: RecordId::new(at(recorded_at), [1; 10]),
         is_correction: false,
+        corrects: None,
+        reason: None,
+        is_struck: false,
         may_correct: true,
-        initials: initials(author),
         workflow: "Vital signs".to_owned(),
         author: author.to_owned(),
         recorded_at: at(recorded_at),
         answers: [("Pulse", "72 bpm"), ("Temperature", "98.6 °F"), ("Position", "Sitting")]
-            .map(|(label, value)| (label.to_owned(), value.to_owned()))
+            .map(|(label, value)| plain(label, value))
             .to_vec(),
         mark,
     };

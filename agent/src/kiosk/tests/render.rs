@@ -33,7 +33,7 @@ async fn hostile_names_and_labels_stay_words() {
     page.resident.document.room = Some(evil.to_owned());
     page.resident.document.mrn = evil.to_owned();
     page.workflows[0].label = evil.to_owned();
-    page.entries[0].counts[0].answers = vec![(evil.to_owned(), evil.to_owned())];
+    page.entries[0].counts[0].answers = vec![plain(evil, evil)];
     page.entries[0].counts[0].author = evil.to_owned();
     page.entries[1].counts[0].mark = Mark::NeedsAttention(evil.to_owned());
     let mut asked = form_page(&[("pulse", evil), ("notes", evil), ("taken_at", evil)]);
@@ -60,7 +60,7 @@ async fn hostile_names_and_labels_stay_words() {
         resident: Some(person.clone()),
         at: at("2026-05-01T14:10:00Z"),
         author: evil.to_owned(),
-        answers: vec![(evil.to_owned(), evil.to_owned())],
+        answers: vec![plain(evil, evil)],
         why: vec![evil.to_owned()],
         todo,
     };
@@ -85,7 +85,7 @@ async fn hostile_names_and_labels_stay_words() {
     for html in [
         read(looks::attention(shell(&status), attention)).await,
         read(looks::reviews(StatusCode::OK, shell(&calm()), reviews, Some(evil.to_owned()), false)).await,
-        read(page::resident(shell(&status), page, true)).await,
+        read(page::resident(shell(&status), page, Some("1"))).await,
         form(FormView::again(&asked, Returned::Faults(faults))).await,
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
         read(page::residents(shell(&calm()), list, None)).await,
@@ -214,13 +214,13 @@ async fn a_list_that_is_still_loading_never_says_none() {
     assert!(html.contains("Still loading") && !html.contains("no residents"), "{html}");
     let page =
         ResidentPage { entries: Vec::new(), workflows: Vec::new(), complete: false, ..resident_page() };
-    let html = read(page::resident(shell(&calm()), page, false)).await;
+    let html = read(page::resident(shell(&calm()), page, None)).await;
     assert!(html.contains("Still loading") && !html.contains("Nothing has been charted"), "{html}");
 }
 
 #[tokio::test]
 async fn marks_say_how_far_an_entry_has_come() {
-    let html = read(page::resident(shell(&offline()), resident_page(), true)).await;
+    let html = read(page::resident(shell(&offline()), resident_page(), Some("1"))).await;
     for words in [
         "Internet down since",
         "12 entries waiting, oldest 4 min.",

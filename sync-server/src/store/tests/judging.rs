@@ -147,6 +147,48 @@ async fn a_night_under_a_badge_that_expired_and_a_form_that_changed_is_taken_and
 }
 
 #[tokio::test]
+async fn who_may_correct_anothers_entry_is_flagged_and_what_was_charted_in_error_has_no_values() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let facility = tenant.facility.facility();
+    let registry = world.store.organization(&tenant.organization);
+    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Caregiver, Some(facility)));
+    let carl = carl.await.unwrap().id;
+    let form = Workflow { corrected_by: vec![Role::Rn], ..vitals(20.0) };
+    let version = registry.noting(event(&world)).publish_workflow(form).await.unwrap().version;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.pass(60);
+    let now = world.now();
+    let by = |actor, change: Change| Change { actor, schema_version: Some(version), ..change };
+    let [first, second, fourth] = [1, 2, 4].map(|n| kiosk.made(n, now));
+    let reason = |text: &str| Some(text.to_owned());
+    let strike = Change {
+        fields: serde_json::Map::new(),
+        reason: reason(" Wrong\nresident "),
+        entered_in_error: true,
+        ..kiosk.correction(&tenant, fourth, 0, now)
+    };
+    let endless = Change { reason: reason(&"x".repeat(201)), ..kiosk.correction(&tenant, first, 76, now) };
+    let changes = [
+        by(tenant.nurse, kiosk.vitals(&tenant, 72, now)),
+        by(carl, kiosk.vitals(&tenant, 73, now)),
+        by(carl, kiosk.correction(&tenant, first, 74, now)),
+        by(carl, kiosk.correction(&tenant, second, 75, now)),
+        by(tenant.nurse, strike),
+        by(tenant.nurse, endless),
+    ];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    let refused = refused(RejectionCode::BreaksSchema);
+    assert_eq!(verdicts(&receipt), [APPLIED, APPLIED, APPLIED, APPLIED, APPLIED, refused]);
+    assert_eq!(flags(&world, &tenant).await, [["not_theirs_to_correct"]]);
+    let store = world.store.facility(&tenant.facility);
+    let found = store.records(&may_read(&tenant), tenant.patient, 100).await.unwrap();
+    let struck = found.iter().find(|record| record.amends == Some(fourth)).unwrap();
+    assert!(struck.entered_in_error && struck.values.is_empty());
+    assert_eq!(struck.reason.as_deref(), Some("Wrong resident"));
+}
+
+#[tokio::test]
 async fn corrections_stand_beside_what_they_correct_and_two_of_one_are_looked_at() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

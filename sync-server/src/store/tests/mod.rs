@@ -274,6 +274,8 @@ impl Kiosk {
             schema_version: Some(1),
             fields: json!({"pulse": pulse}).as_object().unwrap().clone(),
             confirmed: Vec::new(),
+            reason: None,
+            entered_in_error: false,
             recorded_at: at,
             clock_quality: ClockQuality::Synced,
             supersedes: None,

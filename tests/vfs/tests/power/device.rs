@@ -91,6 +91,8 @@ pub fn save(outbox: &Outbox, form: &str, length: usize) -> Result<Saved, OutboxE
         schema_version: Some(1),
         fields,
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         recorded_at: at(1),
         clock_quality: ClockQuality::Synced,
         supersedes: None,

@@ -245,6 +245,8 @@ fn charted(actor: UserId, patient: PatientId, assignment: AssignmentId, number: 
         schema_version: Some(1),
         fields: json!({"pulse": 60 + number % 100}).as_object().unwrap().clone(),
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         recorded_at: at(101),
         clock_quality: ClockQuality::Synced,
         supersedes: None,

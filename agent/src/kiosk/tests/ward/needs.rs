@@ -78,6 +78,8 @@ fn record(n: u8, who: u8, made: &str, pulse: u8, amends: Option<u8>) -> RecordDo
         clock_quality: ClockQuality::Synced,
         values: values.as_object().unwrap().clone(),
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         amends: amends.map(|n| RecordId::from_bytes([n; 16])),
     }
 }
@@ -156,17 +158,24 @@ async fn an_entry_is_corrected_beside_what_was_charted() {
     assert!(!device.form(4).await.html.contains(r#"value="99""#));
     let sheet = device.sheet(&path).await;
     assert_eq!(field(&sheet.html, "pulse"), "99");
-    let saved = device.send(&sheet, &ANSWERS.replace("72", "78")).await;
+    assert!(sheet.html.contains("You correct an entry of Ben"), "{}", sheet.html);
+    let unsaid = device.send(&sheet, &ANSWERS.replace("72", "78")).await;
+    assert_eq!(unsaid.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(unsaid.body.contains("Reason for the correction is required"), "{}", unsaid.body);
+    let saved = device.send(&sheet, &format!("{}&_reason=Read+anew", ANSWERS.replace("72", "78"))).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let entries = device.entries();
     assert_eq!(
-        (entries[0].kind, entries[0].record),
-        (ChangeKind::Amend, Some(RecordId::from_bytes([31; 16])))
+        (entries[0].kind, entries[0].record, entries[0].reason.as_deref()),
+        (ChangeKind::Amend, Some(RecordId::from_bytes([31; 16])), Some("Read anew"))
     );
     let shown = device.shown(&page).await;
     let (counts, earlier) = shown.split_once("1 earlier version").unwrap();
     assert!(
-        counts.contains("78 bpm") && counts.contains("by A. F.") && counts.contains("Saved here"),
+        counts.contains("78 bpm")
+            && counts.contains("by Anna Field")
+            && counts.contains("entry of Ben")
+            && counts.contains("Saved here"),
         "{counts}"
     );
     assert!(earlier.contains("72 bpm") && !counts.contains("72 bpm"), "{shown}");

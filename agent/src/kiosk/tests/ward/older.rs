@@ -23,6 +23,8 @@ fn record(n: u8, who: u8, pulse: u8, amends: Option<u8>) -> RecordDocument {
         clock_quality: ClockQuality::Synced,
         values: values.as_object().unwrap().clone(),
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         amends: amends.map(|n| RecordId::from_bytes([n; 16])),
     }
 }
@@ -136,7 +138,7 @@ async fn an_older_entry_can_be_corrected_from_the_page_that_shows_it() {
     assert_eq!(device.keep(&sheet, "pulse=88").await.status, StatusCode::NO_CONTENT);
     let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
     assert!(sheet.html.contains(r#"value="88""#), "{}", sheet.html);
-    let saved = device.send(&sheet, ANSWERS).await;
+    let saved = device.send(&sheet, &format!("{ANSWERS}&_reason=Misread")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let entries = device.entries();
     assert_eq!(

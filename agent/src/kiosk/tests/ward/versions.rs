@@ -18,6 +18,8 @@ fn version(n: u16, amends: Option<u16>) -> RecordDocument {
         clock_quality: ClockQuality::Synced,
         values: values.as_object().unwrap().clone(),
         confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
         amends: amends.map(id),
     }
 }
@@ -65,7 +67,8 @@ async fn of_hundreds_of_versions_the_first_and_the_last_are_shown_and_the_rest_a
     // What is saved here counts, though what it corrects was not even read.
     let path = format!("/residents/{}/correct/{}", patient(4), version(400, None).id);
     let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    let sent = device.send(&sheet, &format!("{ANSWERS}&_reason=Misread")).await;
+    assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.body);
     let first = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     assert!(first.contains("72 bpm") && first.contains("481 more versions"), "{first}");
 }

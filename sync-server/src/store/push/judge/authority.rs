@@ -63,6 +63,18 @@ impl Judge {
         flags.0.extend(clock);
         Ok(flags)
     }
+
+    /// The roles that the actor had when a change was made or its session began, once its authority was asked
+    /// for; all that they ever had where the clock cannot say when.
+    pub(super) fn roles(&self, change: &Change) -> Vec<Role> {
+        let terms = self.terms.get(&change.actor).map_or(&[][..], Vec::as_slice);
+        let times = [change.recorded_at, session_began(change)];
+        let held = |term: &&Term| {
+            times.iter().any(|at| term.from <= *at && term.until.is_none_or(|until| *at < until))
+        };
+        let then: Vec<Role> = terms.iter().filter(held).map(|term| term.role).collect();
+        if then.is_empty() { terms.iter().map(|term| term.role).collect() } else { then }
+    }
 }
 
 /// When the session began: its id says so (UUIDv7), on the device's clock.

@@ -1,11 +1,12 @@
 //! Charting: new records, and corrections beside what they correct.
 
-use carepost_protocol::change::{Change, ChangeKind, Verdict};
+use carepost_protocol::change::{Change, ChangeKind, MAX_REASON, Verdict};
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::{Collection, MAX_COUNTED, RecordDocument, ReviewKind};
 use carepost_protocol::role::Action;
+use carepost_protocol::text::line;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
-use carepost_protocol::workflow::Workflow;
+use carepost_protocol::workflow::{FieldError, Workflow};
 use rusqlite::params;
 use serde_json::{Map, Value};
 
@@ -22,7 +23,8 @@ pub(super) struct Form {
     is_latest: bool,
 }
 
-/// Answers as they are kept.
+/// Answers as they are kept; none of what strikes a record out.
+#[derive(Default)]
 struct Kept {
     values: Map<String, Value>,
     confirmed: Vec<String>,
@@ -42,6 +44,7 @@ impl Judge {
             ChangeKind::Amend => Some(self.corrected(tx, change, patient, &mut flags)?),
             ChangeKind::Create | ChangeKind::Patch | ChangeKind::Delete => None,
         };
+        let reason = amends.and(change.reason.as_deref()).map(read_reason).transpose()?;
         let record = change
             .document(self.place.incarnation, n)
             .ok_or_else(|| unknown("it does not name the record it takes the place of"))?;
@@ -55,6 +58,8 @@ impl Judge {
             clock_quality: change.clock_quality,
             values: answers.values,
             confirmed: answers.confirmed,
+            reason: reason.flatten(),
+            entered_in_error: amends.is_some() && change.entered_in_error,
             amends,
         };
         let body = json(&document)?;
@@ -86,6 +91,9 @@ impl Judge {
             ));
         };
         flags.raise(!form.is_latest, "schema_changed_since");
+        if change.kind == ChangeKind::Amend && change.entered_in_error && change.fields.is_empty() {
+            return Ok(Kept::default());
+        }
         let read = form.workflow.read(&change.fields).map_err(|errors| {
             let detail =
                 "an answer breaks the form's rules; correct the fields named and chart it anew".to_owned();
@@ -115,7 +123,10 @@ impl Judge {
             about = archive::bring_back(tx, &mut self.feed, target, patient)?;
         }
         match about {
-            Some(of) if of == patient => Ok(target),
+            Some(of) if of == patient => {
+                flags.raise(!self.lets_correct(tx, change, target)?, "not_theirs_to_correct");
+                Ok(target)
+            }
             Some(_) => Err(unknown("the record that it corrects is about somebody else; chart it anew")),
             None if self.was_refused(tx, target)? => Err(self.missing(tx, target, "")?),
             None => {
@@ -123,6 +134,16 @@ impl Judge {
                 Ok(target)
             }
         }
+    }
+
+    /// Whether the form lets whoever made a correction make it.
+    fn lets_correct(&mut self, tx: &Tx<'_>, change: &Change, target: RecordId) -> Result<bool> {
+        let author = tx.first(AUTHOR, [target.as_bytes()], |row| json_at::<RecordDocument>(row, 0))?;
+        let is_own = author.is_none_or(|record| record.recorded_by == change.actor);
+        let roles = self.roles(change);
+        let (Some(key), Some(version)) = (&change.workflow, change.schema_version) else { return Ok(true) };
+        let form = self.form(tx, key, version)?;
+        Ok(form.is_none_or(|form| roles.into_iter().any(|role| form.workflow.lets_correct(role, is_own))))
     }
 
     fn form(&mut self, tx: &Tx<'_>, key: &str, version: u32) -> Result<Option<&Form>> {
@@ -137,6 +158,21 @@ impl Judge {
         }
         Ok(self.workflows.get(&name).and_then(Option::as_ref))
     }
+}
+
+/// A record, wherever it is kept.
+const AUTHOR: &str =
+    "SELECT body FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL
+    UNION ALL SELECT body FROM archive WHERE id = ?1 LIMIT 1";
+
+/// Why a record is corrected; none where nothing can be read.
+fn read_reason(given: &str) -> Weighed<Option<String>> {
+    let read = line(given, MAX_REASON).map_err(|error| Rejection {
+        code: RejectionCode::BreaksSchema,
+        detail: "its reason cannot be taken; write it anew".to_owned(),
+        errors: vec![FieldError::new("_reason", error.to_string())],
+    })?;
+    Ok(Some(read).filter(|read| !read.is_empty()))
 }
 
 /// The corrections of one record that stand, in the order in which they came.

@@ -1,0 +1,63 @@
+//! Answers in words, with what whoever reads them has to see.
+
+use carepost_protocol::workflow::Workflow;
+use serde_json::{Map, Value};
+
+/// An answer as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What was asked.
+    pub label: String,
+    /// The value in words.
+    pub words: String,
+    /// Whether it is so low or high that whoever reads it has to see it.
+    pub is_critical: bool,
+    /// Whether it is unlikely, and was confirmed by who charted it.
+    pub is_confirmed: bool,
+}
+
+/// The answers of a record as words, in the order of its form.
+#[must_use]
+pub(super) fn in_words(
+    workflow: Option<&Workflow>,
+    values: &Map<String, Value>,
+    confirmed: &[String],
+) -> Vec<Answer> {
+    let fields = workflow.map(Workflow::in_order).unwrap_or_default();
+    let known = fields.iter().filter_map(|field| {
+        let value = values.get(&field.key).filter(|value| !value.is_null())?;
+        Some(Answer {
+            label: field.label.clone(),
+            words: word(value, field.unit.as_deref()),
+            is_critical: field.is_critical(value),
+            is_confirmed: confirmed.contains(&field.key),
+        })
+    });
+    let strangers = values
+        .iter()
+        .filter(|(key, value)| !value.is_null() && fields.iter().all(|field| field.key != **key))
+        .map(|(key, value)| Answer {
+            label: key.clone(),
+            words: word(value, None),
+            is_critical: false,
+            is_confirmed: confirmed.contains(key),
+        });
+    known.chain(strangers).collect()
+}
+
+fn word(value: &Value, unit: Option<&str>) -> String {
+    let text = match value {
+        Value::Bool(true) => "Yes".to_owned(),
+        Value::Bool(false) => "No".to_owned(),
+        Value::String(text) => text.replace('T', if looks_like_datetime(text) { " " } else { "T" }),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    };
+    match unit {
+        Some(unit) => format!("{text} {unit}"),
+        None => text,
+    }
+}
+
+fn looks_like_datetime(text: &str) -> bool {
+    text.len() == 16 && text.as_bytes().get(10) == Some(&b'T') && text.as_bytes().get(4) == Some(&b'-')
+}
