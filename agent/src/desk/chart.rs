@@ -89,9 +89,9 @@ impl Ward {
         };
         let appended = self.change(&sheet, answers).and_then(|change| {
             let entry = Entry { change: &change, token };
-            self.append(&sheet.writer, entry, &page)
+            Ok((self.append(&sheet.writer, entry, &page)?, change))
         });
-        let saved = appended.inspect_err(|error| {
+        let (saved, change) = appended.inspect_err(|error| {
             // What was typed is not lost with the save. Where the disk is full, the page still has it; of what may
             // be saved after all there is no draft, from which it would be saved twice.
             if !matches!(error, NotSaved::Uncertain(_)) {
