@@ -24,8 +24,8 @@ use tower::ServiceExt;
 
 use super::{Doorway, KioskConfig, Owner};
 use crate::desk::view::{
-    Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, PinPad, Resident, ResidentPage, Residents,
-    Screen, Shown, StatusLine, initials,
+    Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
+    Residents, Screen, Shown, StatusLine, initials,
 };
 
 const HOST: &str = "127.0.0.1:3002";
@@ -251,7 +251,7 @@ fn resident_page() -> ResidentPage {
         ],
         complete: true,
         more_entries: None,
-        more_versions: Shown::of(None, None).more_versions(),
+        more_versions: Shown::of(None, None, None).more_versions(),
         older_before: Some(at("2026-01-31T00:00:00Z")),
     }
 }
