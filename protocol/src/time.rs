@@ -1,4 +1,5 @@
-//! Moments: milliseconds since 1970 in UTC, RFC 3339 on the wire.
+//! Moments: milliseconds since 1970 in UTC. In text they are RFC 3339, always with three decimals, so that text
+//! sorts as time does.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,7 +74,9 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = i128::from(self.0) * 1_000_000;
         let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| fmt::Error)?;
-        f.write_str(&moment.format(&Rfc3339).map_err(|_| fmt::Error)?)
+        let (year, month, day) = moment.to_calendar_date();
+        let (hour, minute, second, milli) = moment.to_hms_milli();
+        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", u8::from(month))
     }
 }
 
@@ -127,8 +130,18 @@ mod tests {
     fn a_moment_survives_text() {
         let moment: Timestamp = "2026-05-01T14:10:00.250Z".parse().unwrap();
         assert_eq!(moment.as_millis(), 1_777_644_600_250);
-        assert_eq!(moment.to_string(), "2026-05-01T14:10:00.25Z");
+        assert_eq!(moment.to_string(), "2026-05-01T14:10:00.250Z");
+        assert_eq!(Timestamp::EPOCH.to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!("2026-05-01T16:10:00.250+02:00".parse(), Ok(moment));
+    }
+
+    #[test]
+    fn text_sorts_as_time_does() {
+        let mut texts: Vec<String> =
+            (995..1_015).rev().map(|millis| Timestamp::from_millis(millis).to_string()).collect();
+        texts.sort();
+        assert_eq!(texts.first().unwrap(), "1970-01-01T00:00:00.995Z");
+        assert!(texts.iter().map(|text| text.parse::<Timestamp>().unwrap()).is_sorted());
     }
 
     #[test]

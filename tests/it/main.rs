@@ -36,6 +36,7 @@ mod lobby;
 mod main_job;
 mod offline;
 mod own_browser;
+mod pages;
 mod plaintext;
 mod power_loss;
 mod presets;

@@ -365,12 +365,18 @@ impl Facility {
         found.cloned().with_context(|| format!("no device {name:?} in {list}"))
     }
 
-    /// The records of a resident as the server's API shows them.
+    /// All records of a resident as the server's API shows them, page by page.
     ///
     /// # Errors
     /// When the server refuses.
     pub async fn records(&self, resident: &str) -> Result<Vec<Value>> {
-        items(&self.admin().get(&format!("/api/v1/patients/{resident}/records")).await?)
+        let (mut records, mut next) = (Vec::new(), String::new());
+        loop {
+            let page = self.admin().get(&format!("/api/v1/patients/{resident}/records{next}")).await?;
+            records.extend(items(&page)?);
+            let Some(place) = page.get("next").and_then(Value::as_str) else { return Ok(records) };
+            next = format!("?page={place}");
+        }
     }
 
     /// Waits until the server shows so many records of a resident.

@@ -108,10 +108,14 @@ fn list(outbox: &Outbox, most: usize, json: bool) -> anyhow::Result<Outcome> {
             "{} wait, {} need attention; {} audit events wait",
             counts.care, counts.wedged, counts.audit
         ));
+        let named = entries.len();
         for entry in entries {
             let (state, reason) = in_words(&entry.progress);
             let reason = reason.unwrap_or_default();
             say(format!("{:>8}  {}  {state}  {reason}", entry.name.n, entry.made_at).trim_end());
+        }
+        if named >= most {
+            say(&format!("No more than {most} are named: give --most for more"));
         }
     }
     Ok(if counts.wedged > 0 { Outcome::NeedsAttention } else { Outcome::Done })

@@ -10,26 +10,24 @@ use carepost_protocol::workflow::Workflow;
 use super::answer::in_words;
 use super::noted::Page;
 use super::residents;
-use super::view::{Attention, Refused, SessionKey, Todo, initials};
+use super::view::{Attention, Part, Refused, SessionKey, Todo, initials};
 use super::ward::{Ward, storage};
 use crate::outbox::RefusedChange;
 
-/// How many refused changes a page shows.
-const SHOWN: usize = 50;
-
 impl Ward {
-    pub(super) fn attention(&self, on: &SessionKey) -> Result<Vec<Attention>, Refused> {
+    pub(super) fn attention(&self, on: &SessionKey, after: usize) -> Result<Part<Attention>, Refused> {
         let page = Page::ATTENTION;
         let permit = self.permit::<ReadPatients>(on, &page)?;
         let workflows = self.mirror.workflows().map_err(storage)?;
-        let refused = self.outbox.all_refused(&permit, SHOWN).map_err(storage)?;
+        let refused = self.outbox.all_refused(&permit, usize::MAX).map_err(storage)?;
         let made: Vec<(RecordId, String)> =
             refused.iter().map(|refused| (refused.record, what(refused, &workflows))).collect();
+        let Part { items, next } = Part::of(refused, after);
         let attention: Result<Vec<_>, Refused> =
-            refused.into_iter().map(|refused| self.one(&permit, refused, &workflows, &made)).collect();
-        let attention = attention?;
+            items.into_iter().map(|refused| self.one(&permit, refused, &workflows, &made)).collect();
+        let items = attention?;
         self.note(permit.actor(), &page, true);
-        Ok(attention)
+        Ok(Part { items, next })
     }
 
     fn one(

@@ -47,10 +47,10 @@ struct Version {
 }
 
 impl Ward {
-    /// What the mirror has, so many of it and so many versions of each, with what waits in the outbox laid over
-    /// it, and whether that is all of it but for versions. The cursor is read first, then the outbox, then the
-    /// mirror: an entry that arrives in between is in both and dropped here by its id, and none is missing
-    /// between its receipt and its return.
+    /// What the mirror has from a place on, so many of it and so many versions of each, with what waits in the
+    /// outbox laid over it, and whether nothing comes after but versions. The cursor is read first, then the
+    /// outbox, then the mirror: an entry that arrives in between is in both and dropped here by its id, and none
+    /// is missing between its receipt and its return.
     pub(super) fn entries(
         &self,
         permit: &Permit<ReadPatients>,
@@ -62,17 +62,16 @@ impl Ward {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
         let eyes = Eyes { workflows, charts: may_chart.then(|| permit.actor()) };
-        let asked = (shown.entries.saturating_add(1), shown.versions);
-        let mut known = self.mirror.threads(permit, id, asked).map_err(storage)?;
-        let is_all = known.threads.len().max(known.held.len()) <= shown.entries;
-        known.threads.truncate(shown.entries);
-        known.held.truncate(shown.entries);
+        let end = shown.after.saturating_add(shown.entries);
+        let asked = (end.saturating_add(1), shown.versions);
+        let known = self.mirror.threads(permit, id, asked).map_err(storage)?;
+        let is_all = known.threads.len().max(known.held.len()) <= end;
         let now = self.clock.now();
         let mut versions = BTreeMap::new();
         let mut came: BTreeMap<RecordId, Timestamp> = BTreeMap::new();
         // The mirror's order stands, though a clock that was ahead may have stamped one of its records.
         let mut latest = now;
-        for thread in known.threads {
+        for thread in known.threads.into_iter().take(end).skip(shown.after) {
             latest = latest.min(thread.root.recorded_at);
             came.insert(thread.root.id, latest);
             let left_out = thread.left_out.into_iter();
@@ -81,12 +80,15 @@ impl Ward {
                 versions.insert(record.id, self.of_record(record, eyes));
             }
         }
-        for record in known.held {
+        for record in known.held.into_iter().take(end).skip(shown.after) {
             versions.insert(record.id, self.of_record(record, eyes));
         }
         for waiting in pending {
             let record = waiting.record;
-            versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
+            // On the first page is all that waits; on a later one, what corrects something there.
+            if shown.after == 0 || corrects(&waiting, &versions) {
+                versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
+            }
         }
         Ok((put_together(versions, &came, now, shown.versions), is_all))
     }
@@ -107,8 +109,7 @@ impl Ward {
         let mut versions: BTreeMap<RecordId, Version> =
             older.map(|record| (record.id, self.of_record(record, eyes))).collect();
         for waiting in pending {
-            let of_these = waiting.change.record.is_some_and(|of| versions.contains_key(&of));
-            if of_these && waiting.change.kind == ChangeKind::Amend {
+            if corrects(&waiting, &versions) {
                 let record = waiting.record;
                 versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
             }
@@ -171,6 +172,12 @@ impl Ward {
         let known = self.mirror.user(user).ok().flatten();
         known.map_or_else(|| "Somebody no longer here".to_owned(), |user| user.display_name)
     }
+}
+
+/// Whether it is a correction of one of those.
+fn corrects(waiting: &Pending, versions: &BTreeMap<RecordId, Version>) -> bool {
+    let of_these = waiting.change.record.is_some_and(|of| versions.contains_key(&of));
+    of_these && waiting.change.kind == ChangeKind::Amend
 }
 
 /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than

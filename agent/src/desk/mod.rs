@@ -37,8 +37,8 @@ pub use answer::Answer;
 pub use older::{Asked, Question};
 pub use view::{
     Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Kept, Link, Locked, Mark, Missed, NotSaved,
-    OlderPage, Open, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey, Shown,
-    StatusLine, SyncView,
+    OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey,
+    Shown, StatusLine, SyncView,
 };
 pub use ward::{Ward, WardParts};
 
@@ -354,16 +354,16 @@ impl Desk {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn attention(&self, on: &SessionKey) -> Result<Vec<Attention>, Refused> {
-        self.enrolled()?.attention(on)
+    pub fn attention(&self, on: &SessionKey, after: usize) -> Result<Part<Attention>, Refused> {
+        self.enrolled()?.attention(on, after)
     }
 
-    /// What somebody has to look at.
+    /// What somebody has to look at, after so many.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn reviews(&self, on: &SessionKey) -> Result<Vec<Review>, Refused> {
-        self.enrolled()?.reviews(on)
+    pub fn reviews(&self, on: &SessionKey, after: usize) -> Result<Part<Review>, Refused> {
+        self.enrolled()?.reviews(on, after)
     }
 
     /// Closes a review: when this returns, the decision is durable on the device.

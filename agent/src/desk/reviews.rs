@@ -13,38 +13,38 @@ use super::entries::Eyes;
 use super::noted::Page;
 use super::residents;
 use super::sheet::Writer;
-use super::view::{BASE, Disputed, NotSaved, Question, Refused, Review, Saved, SessionKey, initials};
+use super::view::{BASE, Disputed, NotSaved, Part, Question, Refused, Review, Saved, SessionKey, initials};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, Progress};
 
-/// How many open reviews a page shows, and the status line counts.
-const SHOWN: usize = 50;
+/// How many open reviews the status line counts.
+const COUNTED: usize = 50;
 
 impl Ward {
-    pub(super) fn reviews(&self, on: &SessionKey) -> Result<Vec<Review>, Refused> {
+    pub(super) fn reviews(&self, on: &SessionKey, after: usize) -> Result<Part<Review>, Refused> {
         let page = Page::REVIEWS;
         let read = self.permit::<ReadPatients>(on, &page)?;
         self.permit::<ManagePatients>(on, &page)?;
-        let open = self.open_reviews(&read)?;
+        let Part { items, next } = Part::of(self.open_reviews(&read, usize::MAX)?, after);
         let reviews: Result<Vec<_>, Refused> =
-            open.into_iter().map(|review| self.review(&read, review)).collect();
-        let reviews = reviews?;
+            items.into_iter().map(|review| self.review(&read, review)).collect();
+        let items = reviews?;
         self.note(read.actor(), &page, true);
-        Ok(reviews)
+        Ok(Part { items, next })
     }
 
     /// How many are open for whoever is signed in: none unless they may close them.
     pub(super) fn count_reviews(&self, on: &SessionKey) -> u64 {
         let permits = (self.authorized::<ReadPatients>(on), self.authorized::<ManagePatients>(on));
         let (Ok(read), Ok(_)) = permits else { return 0 };
-        self.open_reviews(&read).map_or(0, |open| open.len() as u64)
+        self.open_reviews(&read, COUNTED).map_or(0, |open| open.len() as u64)
     }
 
-    /// The open reviews that nobody has closed here, oldest first.
-    fn open_reviews(&self, read: &Permit<ReadPatients>) -> Result<Vec<ReviewDocument>, Refused> {
+    /// The open reviews that nobody has closed here, oldest first: of the latest at most so many.
+    fn open_reviews(&self, read: &Permit<ReadPatients>, most: usize) -> Result<Vec<ReviewDocument>, Refused> {
         let mut edits = self.edits(read, Collection::Reviews)?;
         edits.retain(|edit| !matches!(edit.progress, Progress::Wedged(_)));
-        let mut open = self.mirror.reviews(read, true, SHOWN).map_err(storage)?;
+        let mut open = self.mirror.reviews(read, true, most).map_err(storage)?;
         open.retain(|review| edits.iter().all(|edit| edit.record != review.id.into()));
         open.reverse();
         Ok(open)

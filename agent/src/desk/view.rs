@@ -299,9 +299,33 @@ pub struct ResidentPage {
     pub older_before: Option<Timestamp>,
 }
 
+/// How many things a list of what needs somebody shows at once.
+const LISTED: usize = 50;
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part<T> {
+    /// What is shown.
+    pub items: Vec<T>,
+    /// After how many of the list the next part begins; none after the last.
+    pub next: Option<usize>,
+}
+
+impl<T> Part<T> {
+    /// What comes after so many of a list.
+    #[must_use]
+    pub fn of(list: Vec<T>, after: usize) -> Self {
+        let end = after.saturating_add(LISTED);
+        let next = (list.len() > end).then_some(end);
+        Self { items: list.into_iter().take(end).skip(after).collect(), next }
+    }
+}
+
 /// How much of what was charted is shown: nobody who corrects one entry without end makes a page without end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
+    /// How many entries are left out before them, which were on the pages before.
+    pub after: usize,
     /// How many entries.
     pub entries: usize,
     /// How many versions of each that count, and of those before: the first and the last.
@@ -309,21 +333,24 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// No page has more than so many of either.
+    /// No page has more than so many of either: what comes after is on the next one.
     const MOST: usize = 5_000;
 
     /// What is asked for, within bounds.
     #[must_use]
-    pub fn of(entries: Option<usize>, versions: Option<usize>) -> Self {
+    pub fn of(after: Option<usize>, entries: Option<usize>, versions: Option<usize>) -> Self {
         let most = |asked: Option<usize>, first| asked.unwrap_or(first).min(Self::MOST);
-        Self { entries: most(entries, 50), versions: most(versions, 10).max(2) }
+        let entries = most(entries, 50).max(1);
+        Self { after: after.unwrap_or(0), entries, versions: most(versions, 10).max(2) }
     }
 
-    /// The same with more entries, where a page can have more.
+    /// The same with more entries, or the next page where one can have no more.
     #[must_use]
-    pub fn more_entries(self) -> Option<Self> {
-        let entries = self.entries.saturating_mul(4);
-        (self.entries < Self::MOST).then_some(Self { entries, ..self })
+    pub fn more_entries(self) -> Self {
+        if self.entries < Self::MOST {
+            return Self { entries: (self.entries * 4).min(Self::MOST), ..self };
+        }
+        Self { after: self.after.saturating_add(self.entries), ..self }
     }
 
     /// The same with more versions.

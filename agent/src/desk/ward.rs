@@ -221,7 +221,7 @@ impl Ward {
         }
         let may_edit = self.authorized::<ManagePatients>(on).is_ok();
         let older_before = self.mirror.archived_before().map_err(storage)?;
-        let (more_entries, more_versions) = (shown.more_entries().filter(|_| !is_all), shown.more_versions());
+        let (more_entries, more_versions) = ((!is_all).then(|| shown.more_entries()), shown.more_versions());
         Ok(ResidentPage {
             resident,
             may_edit,

@@ -8,7 +8,7 @@ use super::form::Person;
 use super::page::{EntryView, Shell, answer, capital};
 use super::words::{Moment, Weight};
 use crate::desk::Answer;
-use crate::desk::view::{Attention, Disputed, Mark, Question, Review, Todo};
+use crate::desk::view::{Attention, Disputed, Mark, Part, Question, Review, Todo};
 
 /// A refused change as it is listed.
 struct AttentionView {
@@ -28,10 +28,12 @@ struct AttentionView {
 struct AttentionPage {
     shell: Shell,
     entries: Vec<AttentionView>,
+    /// After how many the next page begins.
+    next: Option<usize>,
 }
 
-pub(super) fn attention(shell: Shell, entries: Vec<Attention>) -> Response {
-    let entries = entries.into_iter().map(|entry| AttentionView {
+pub(super) fn attention(shell: Shell, part: Part<Attention>) -> Response {
+    let entries = part.items.into_iter().map(|entry| AttentionView {
         n: entry.n,
         what: entry.what,
         resident: entry.resident.map(|resident| (resident.id.to_string(), resident.name)),
@@ -41,7 +43,7 @@ pub(super) fn attention(shell: Shell, entries: Vec<Attention>) -> Response {
         why: entry.why.iter().map(|words| capital(words)).collect(),
         todo: entry.todo,
     });
-    answer(StatusCode::OK, &AttentionPage { shell, entries: entries.collect() })
+    answer(StatusCode::OK, &AttentionPage { shell, entries: entries.collect(), next: part.next })
 }
 
 /// A review as it is listed.
@@ -81,6 +83,8 @@ struct SavedView {
 struct ReviewsPage {
     shell: Shell,
     reviews: Vec<ReviewView>,
+    /// After how many the next page begins.
+    next: Option<usize>,
     not_saved: Option<String>,
     saved: bool,
 }
@@ -89,11 +93,11 @@ struct ReviewsPage {
 pub(super) fn reviews(
     status: StatusCode,
     shell: Shell,
-    reviews: Vec<Review>,
+    part: Part<Review>,
     not_saved: Option<String>,
     saved: bool,
 ) -> Response {
-    let reviews = reviews.into_iter().map(|review| ReviewView {
+    let reviews = part.items.into_iter().map(|review| ReviewView {
         id: review.id.to_string(),
         base: review.base,
         token: review.token,
@@ -112,7 +116,7 @@ pub(super) fn reviews(
         },
     });
     let reviews = reviews.collect();
-    answer(status, &ReviewsPage { shell: shell.held(), reviews, not_saved, saved })
+    answer(status, &ReviewsPage { shell: shell.held(), reviews, next: part.next, not_saved, saved })
 }
 
 impl From<Disputed> for DisputedView {

@@ -286,8 +286,9 @@ struct ResidentTemplate {
 pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) -> Response {
     let Resident { document, mark } = page.resident;
     let id = document.id;
-    let address =
-        |Shown { entries, versions }| format!("/residents/{id}?entries={entries}&versions={versions}");
+    let address = |Shown { after, entries, versions }| {
+        format!("/residents/{id}?after={after}&entries={entries}&versions={versions}")
+    };
     let more_versions = page.more_versions.map(address);
     let page = ResidentTemplate {
         shell,

@@ -49,11 +49,12 @@ pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
 /// How a page is asked for after a critical value was saved.
 pub(super) const CRITICAL: &str = "critical";
 
-/// What a page is asked for after something was saved.
-#[derive(Deserialize)]
+/// What a page is asked for after something was saved, and which part of what it lists.
+#[derive(Default, Deserialize)]
 pub(super) struct SavedQuery {
     saved: Option<String>,
-    /// How many entries are shown, and how many versions of each.
+    /// After how many entries, how many are shown, and how many versions of each.
+    after: Option<usize>,
     entries: Option<usize>,
     versions: Option<usize>,
 }
@@ -65,7 +66,7 @@ pub(super) async fn resident(
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    let shown = Shown::of(query.entries, query.versions);
+    let shown = Shown::of(query.after, query.entries, query.versions);
     Ok(match kiosk.ask(move |desk| desk.resident(&on, id, shown)).await? {
         Ok(resident) => page::resident(shell, resident, query.saved.as_deref()),
         Err(why) => refused(&why),
@@ -81,10 +82,13 @@ pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Resu
 }
 
 /// What the server refused of this device.
-pub(super) async fn attention(State(kiosk): State<Kiosk>) -> Result<Response, Fault> {
+pub(super) async fn attention(
+    State(kiosk): State<Kiosk>,
+    Query(query): Query<SavedQuery>,
+) -> Result<Response, Fault> {
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.attention(&on)).await? {
-        Ok(entries) => looks::attention(shell, entries),
+    Ok(match kiosk.ask(move |desk| desk.attention(&on, query.after.unwrap_or(0))).await? {
+        Ok(part) => looks::attention(shell, part),
         Err(why) => refused(&why),
     })
 }
@@ -94,7 +98,7 @@ pub(super) async fn reviews(
     State(kiosk): State<Kiosk>,
     Query(query): Query<SavedQuery>,
 ) -> Result<Response, Fault> {
-    show_reviews(&kiosk, StatusCode::OK, None, query.saved.is_some()).await
+    show_reviews(&kiosk, StatusCode::OK, None, &query).await
 }
 
 /// The same, with why a decision was not saved.
@@ -103,17 +107,18 @@ pub(super) async fn reviews_again(
     status: StatusCode,
     not_saved: Option<String>,
 ) -> Result<Response, Fault> {
-    show_reviews(kiosk, status, not_saved, false).await
+    show_reviews(kiosk, status, not_saved, &SavedQuery::default()).await
 }
 
 async fn show_reviews(
     kiosk: &Kiosk,
     status: StatusCode,
     not_saved: Option<String>,
-    saved: bool,
+    query: &SavedQuery,
 ) -> Result<Response, Fault> {
+    let (saved, after) = (query.saved.is_some(), query.after.unwrap_or(0));
     let Some((shell, on)) = open_shell(kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.reviews(&on)).await? {
+    Ok(match kiosk.ask(move |desk| desk.reviews(&on, after)).await? {
         Ok(reviews) => looks::reviews(status, shell, reviews, not_saved, saved),
         Err(why) => refused(&why),
     })

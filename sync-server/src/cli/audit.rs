@@ -44,7 +44,7 @@ pub(super) struct Search {
     /// At most so many; 1,000 at once.
     #[arg(long, default_value_t = 100)]
     limit: usize,
-    /// The next page: `next` of the one before, which --json shows.
+    /// The next page, as the one before says.
     #[arg(long, value_name = "PLACE")]
     page: Option<String>,
 }

@@ -93,7 +93,7 @@ pub(super) async fn change(client: &Client, change: Change) -> anyhow::Result<Sa
         Change::List { facility, flagged } => {
             let id = facility_id(client, &facility).await?;
             let which = if flagged { "flagged" } else { "refused" };
-            Said::Thing(client.get(&format!("/api/v1/facilities/{id}/{which}-changes")).await?, CHANGE)
+            Said::Thing(client.all(&format!("/api/v1/facilities/{id}/{which}-changes")).await?, CHANGE)
         }
         Change::Show(name) => Said::Thing(client.get(&name.path(client).await?).await?, &[]),
         Change::Retry(name) => {
@@ -130,5 +130,5 @@ pub(super) async fn review(client: &Client, review: Review) -> anyhow::Result<Sa
     let Review::List { facility, all } = review;
     let id = facility_id(client, &facility).await?;
     let open = if all { "" } else { "?open=true" };
-    Ok(Said::Thing(client.get(&format!("/api/v1/facilities/{id}/reviews{open}")).await?, REVIEW))
+    Ok(Said::Thing(client.all(&format!("/api/v1/facilities/{id}/reviews{open}")).await?, REVIEW))
 }

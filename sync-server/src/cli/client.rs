@@ -98,6 +98,23 @@ impl Client {
         self.call(Method::PUT, path, Some(body)).await
     }
 
+    /// A list with all its pages.
+    pub(super) async fn all(&self, path: &str) -> anyhow::Result<Value> {
+        let mut items = Vec::new();
+        let mut next = String::new();
+        loop {
+            let mut page = self.get(&format!("{path}{next}")).await?;
+            let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) else {
+                return Err(ClientError::Nonsense("a page without items".to_owned()).into());
+            };
+            items.extend(more);
+            match page.get("next").and_then(Value::as_str) {
+                Some(place) => next = format!("{}page={place}", if path.contains('?') { '&' } else { '?' }),
+                None => return Ok(json!({ "items": items })),
+            }
+        }
+    }
+
     /// The id of the one thing of a list whose `field` is `name`; an id is taken as it is.
     pub(super) async fn find(&self, list: &str, field: &str, name: &str) -> anyhow::Result<String> {
         if is_id(name) {

@@ -4,7 +4,8 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-/// A list as a table of these columns, a single thing as lines; without columns, all of a thing.
+/// A list as a table of these columns, and whether there is more of it; a single thing as lines; without columns,
+/// all of a thing.
 pub(super) fn table(thing: &Value, columns: &[&str]) -> String {
     let Some(items) = thing.get("items").and_then(Value::as_array) else {
         return lines(thing, columns);
@@ -26,7 +27,9 @@ pub(super) fn table(thing: &Value, columns: &[&str]) -> String {
     };
     let head = row(columns.iter().map(|column| column.to_uppercase()).collect());
     let body = items.iter().map(|item| row(columns.iter().map(|column| cell(item, column)).collect()));
-    std::iter::once(head).chain(body).collect::<Vec<_>>().join("\n")
+    let more = thing.get("next").and_then(Value::as_str);
+    let more = more.map(|place| format!("There is more: give --page {place}"));
+    std::iter::once(head).chain(body).chain(more).collect::<Vec<_>>().join("\n")
 }
 
 fn lines(thing: &Value, columns: &[&str]) -> String {
@@ -68,6 +71,8 @@ mod tests {
     fn lists_are_aligned_and_single_things_are_lines() {
         let list = json!({"items": [{"name": "Riverside", "beds": 48}, {"name": "Ö", "beds": null}]});
         assert_eq!(table(&list, &["name", "beds"]), "NAME       BEDS\nRiverside  48\nÖ");
+        let begun = json!({"items": [{"name": "A"}], "next": "Wzcs"});
+        assert_eq!(table(&begun, &["name"]), "NAME\nA\nThere is more: give --page Wzcs");
         assert_eq!(table(&json!({"items": []}), &["name"]), "(none)");
         assert_eq!(table(&json!({"name": "A", "x": null}), &[]), "name                 A");
     }

@@ -1,17 +1,18 @@
 //! The audit log, read.
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
-use carepost_protocol::id::{AuditId, DeviceId, PatientId, SessionId, UserId};
+use carepost_protocol::id::{DeviceId, PatientId, SessionId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ChangeName;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::List;
+use super::paging::{place, size};
 use crate::body::Params;
 use crate::error::Answer;
 use crate::guard::Person;
-use crate::store::{AuditQuery, Audited, MOST_EVENTS};
+use crate::store::{AuditQuery, Audited};
 
 /// How many events are answered unless more are asked for.
 const EVENTS: usize = 100;
@@ -36,24 +37,9 @@ pub struct Search {
     /// Received before.
     until: Option<Timestamp>,
     /// The next page, as the one before it says.
-    #[param(value_type = Option<String>)]
-    page: Option<Place>,
+    page: Option<String>,
     /// At most so many; 1,000 at once.
     limit: Option<usize>,
-}
-
-/// A place in the log: the moment and the id of what stands there.
-#[derive(Debug, Clone, Copy)]
-struct Place(Timestamp, AuditId);
-
-impl<'de> Deserialize<'de> for Place {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(reader)?;
-        let place = text
-            .split_once('_')
-            .and_then(|(at, id)| Some(Self(Timestamp::from_millis(at.parse().ok()?), id.parse().ok()?)));
-        place.ok_or_else(|| D::Error::custom("give `next` of the page before, as it is"))
-    }
 }
 
 /// An audit event with what the server says of it.
@@ -77,16 +63,6 @@ pub struct AuditEntry {
     origin: Option<ChangeName>,
 }
 
-/// A page of the log.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct AuditPage {
-    /// The events, the last received first.
-    items: Vec<AuditEntry>,
-    /// What to ask for as `page` to go on; none after the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
 impl From<Audited> for AuditEntry {
     fn from(audited: Audited) -> Self {
         let Audited { event, source, received_at, claimed_at, flags, origin } = audited;
@@ -94,13 +70,12 @@ impl From<Audited> for AuditEntry {
     }
 }
 
-/// Looks for audit events of the organization.
-#[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "search_audit_events", tag = "audit", security(("session" = [])), params(Search), responses((status = 200, body = AuditPage)))]
+/// Looks for audit events of the organization, the last received first, by pages.
+#[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "search_audit_events", tag = "audit", security(("session" = [])), params(Search), responses((status = 200, body = List<AuditEntry>)))]
 pub async fn search_audit_events(
     person: Person,
     Params(search): Params<Search>,
-) -> Answer<axum::Json<AuditPage>> {
-    let limit = search.limit.unwrap_or(EVENTS).clamp(1, MOST_EVENTS);
+) -> Answer<axum::Json<List<AuditEntry>>> {
     let query = AuditQuery {
         patient: search.patient_id,
         user: search.user_id,
@@ -109,14 +84,10 @@ pub async fn search_audit_events(
         source: search.source,
         since: search.since,
         until: search.until,
-        after: search.page.map(|Place(at, id)| (at, id)),
-        limit,
+        after: place(search.page.as_deref())?,
+        limit: size(search.limit, EVENTS),
     };
     let events = person.registry()?.audit_events(query).await?;
-    let next = events.last().filter(|_| events.len() == limit).map(|last| {
-        let (at, id) = last.place();
-        format!("{}_{id}", at.as_millis())
-    });
     person.write(person.note(AuditEventType::ApiAccess, AuditAction::View, "audit_events")).await?;
-    Ok(axum::Json(AuditPage { items: events.into_iter().map(AuditEntry::from).collect(), next }))
+    Ok(axum::Json(List::page(events, AuditEntry::from)?))
 }

@@ -14,17 +14,15 @@ use carepost_protocol::wire::push::Rejection;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::List;
+use super::paging::Which;
 use crate::audit::Note;
 use crate::body::{Faults, Id, Json, Params};
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
-use crate::store::{KeptChange, Latest, Reconsidered};
-
-/// How many changes are answered at once where the asker does not say.
-const CHANGES: usize = 200;
+use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
 
 /// A care change as the server keeps it; what the server could not read of it is absent.
 #[derive(Serialize, ToSchema)]
@@ -125,17 +123,6 @@ pub struct DiscardChange {
     reason: String,
 }
 
-/// Which of many.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Which {
-    /// Those that came before this moment.
-    before: Option<Timestamp>,
-    /// At most so many; 200 unless given, 1,000 at most.
-    limit: Option<usize>,
-}
-
 impl ChangeView {
     /// Only who may read patients gets to see one.
     fn of(_: &Permit<ReadPatients>, it: KeptChange) -> Self {
@@ -188,7 +175,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// The changes of a facility's devices that were refused and wait for somebody, latest first.
+/// The changes of a facility's devices that were refused and wait for somebody, latest first, by pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/refused-changes", operation_id = "list_refused_changes", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<ChangeView>)))]
 pub async fn list_refused_changes(
     person: Person,
@@ -196,11 +183,12 @@ pub async fn list_refused_changes(
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<ChangeView>>> {
     let permit = permit(&person, facility).await?;
-    let found = person.facility(facility)?.refused_changes(&permit, which.latest()).await?;
+    let (after, most) = which.read()?;
+    let found = person.facility(facility)?.refused_changes(&permit, after, most).await?;
     listed(&person, &permit, facility, found).await
 }
 
-/// The changes of a facility's devices that stand and that somebody should look at, latest first.
+/// The changes of a facility's devices that stand and that somebody should look at, latest first, by pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/flagged-changes", operation_id = "list_flagged_changes", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<ChangeView>)))]
 pub async fn list_flagged_changes(
     person: Person,
@@ -208,7 +196,8 @@ pub async fn list_flagged_changes(
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<ChangeView>>> {
     let permit = permit(&person, facility).await?;
-    let found = person.facility(facility)?.flagged_changes(&permit, which.latest()).await?;
+    let (after, most) = which.read()?;
+    let found = person.facility(facility)?.flagged_changes(&permit, after, most).await?;
     listed(&person, &permit, facility, found).await
 }
 
@@ -263,12 +252,6 @@ pub async fn discard_refused_change(
     Ok(reconsidered(&permit, noted.discard_change(device, name, asked.reason).await?))
 }
 
-impl Which {
-    fn latest(&self) -> Latest {
-        Latest { before: self.before, limit: self.limit.unwrap_or(CHANGES) }
-    }
-}
-
 /// Proof that the asker may read in a facility that is there.
 pub(super) async fn permit(person: &Person, facility: FacilityId) -> Answer<Permit<ReadPatients>> {
     let known = person.registry()?.facility(facility).await?;
@@ -285,12 +268,13 @@ async fn listed(
     person: &Person,
     permit: &Permit<ReadPatients>,
     facility: FacilityId,
-    found: Vec<KeptChange>,
+    found: Listed<KeptChange, ChangePlace>,
 ) -> Answer<axum::Json<List<ChangeView>>> {
-    let named: Vec<_> = found.iter().filter_map(|change| change.patient).map(|id| id.to_string()).collect();
+    let named: Vec<_> =
+        found.items.iter().filter_map(|change| change.patient).map(|id| id.to_string()).collect();
     let note = note(person, AuditAction::View, facility);
-    person.write(note.detail("count", found.len()).detail("patients", named)).await?;
-    Ok(axum::Json(List::of(found, |change| ChangeView::of(permit, change))))
+    person.write(note.detail("count", found.items.len()).detail("patients", named)).await?;
+    Ok(axum::Json(List::page(found, |change| ChangeView::of(permit, change))?))
 }
 
 fn reconsidered(permit: &Permit<ReadPatients>, it: Reconsidered) -> axum::Json<ReconsideredChange> {

@@ -9,6 +9,7 @@ pub mod facilities;
 pub mod meta;
 pub mod older;
 pub mod organizations;
+pub mod paging;
 pub mod patients;
 pub mod reviews;
 pub mod sessions;
@@ -27,11 +28,14 @@ use utoipa::ToSchema;
 pub struct List<T> {
     /// Them.
     pub items: Vec<T>,
+    /// What to ask for as `page` to go on. Without it, this is the end of the list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 impl<T> List<T> {
     fn of<U>(items: Vec<U>, view: impl FnMut(U) -> T) -> Self {
-        Self { items: items.into_iter().map(view).collect() }
+        Self { items: items.into_iter().map(view).collect(), next: None }
     }
 }
 

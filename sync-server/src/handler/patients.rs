@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::paging::Which;
 use super::users::OfFacility;
 use super::{List, present};
 use crate::audit::Note;
@@ -20,9 +21,6 @@ use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
 use crate::store::{NewPatient, Patient, PatientPatch};
-
-/// How many of a patient's records are answered at once.
-const RECORDS: usize = 200;
 
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
@@ -193,13 +191,18 @@ pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<
     Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
-/// What was charted about a patient, latest first.
-#[utoipa::path(get, path = "/api/v1/patients/{patient_id}/records", operation_id = "list_records", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = Object)))]
-pub async fn list_records(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<List<RecordDocument>>> {
+/// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them.
+#[utoipa::path(get, path = "/api/v1/patients/{patient_id}/records", operation_id = "list_records", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), Which), responses((status = 200, body = Object, description = "`items`, and `next` where there is more: give it as `page`")))]
+pub async fn list_records(
+    person: Person,
+    Id(id): Id<PatientId>,
+    Params(which): Params<Which>,
+) -> Answer<axum::Json<List<RecordDocument>>> {
+    let (after, most) = which.read()?;
     let (patient, permit) = permitted(&person, id).await?;
-    let records = person.facility(patient.facility_id)?.records(&permit, id, RECORDS).await?;
+    let records = person.facility(patient.facility_id)?.records(&permit, id, after, most).await?;
     viewed(&person, &patient, "record").await?;
-    Ok(axum::Json(List::of(records, std::convert::identity)))
+    Ok(axum::Json(List::page(records, std::convert::identity)?))
 }
 
 /// A patient in the asker's scope, and the proof that the asker's role lets read.

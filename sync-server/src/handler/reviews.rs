@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 
 use super::List;
 use super::changes::permit;
+use super::paging::Which;
 use crate::body::{Id, Params};
 use crate::error::Answer;
 use crate::guard::Person;
@@ -19,19 +20,24 @@ use crate::guard::Person;
 pub struct Openness {
     /// The open ones, or the closed ones; all unless given.
     open: Option<bool>,
+    /// The next page: `next` of the one before, as it is.
+    page: Option<String>,
+    /// At most so many; 200 unless given, 1,000 at most.
+    limit: Option<usize>,
 }
 
-/// A facility's reviews, latest first.
+/// A facility's reviews, latest first, by pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/reviews", operation_id = "list_reviews", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Openness), responses((status = 200, body = List<ReviewDocument>)))]
 pub async fn list_reviews(
     person: Person,
     Id(facility): Id<FacilityId>,
-    Params(Openness { open }): Params<Openness>,
+    Params(Openness { open, page, limit }): Params<Openness>,
 ) -> Answer<axum::Json<List<ReviewDocument>>> {
     let permit = permit(&person, facility).await?;
-    let found = person.facility(facility)?.reviews(&permit, open).await?;
-    let named: Vec<_> = found.iter().map(|review| review.patient_id.to_string()).collect();
+    let (after, most) = Which { page, limit }.read()?;
+    let found = person.facility(facility)?.reviews(&permit, open, after, most).await?;
+    let named: Vec<_> = found.items.iter().map(|review| review.patient_id.to_string()).collect();
     let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "review").facility(Some(facility));
-    person.write(note.detail("count", found.len()).detail("patients", named)).await?;
-    Ok(axum::Json(List::of(found, std::convert::identity)))
+    person.write(note.detail("count", found.items.len()).detail("patients", named)).await?;
+    Ok(axum::Json(List::page(found, std::convert::identity)?))
 }

@@ -163,7 +163,7 @@ impl Server {
     async fn events(&self, event_type: AuditEventType) -> Vec<AuditEvent> {
         let query = AuditQuery { limit: 1_000, ..AuditQuery::default() };
         let found = self.registry.audit_events(query).await.unwrap();
-        let mut found: Vec<_> = found.into_iter().map(|audited| audited.event).collect();
+        let mut found: Vec<_> = found.items.into_iter().map(|audited| audited.event).collect();
         found.retain(|event| event.event_type == event_type && event.resource_type != "fixture");
         found
     }

@@ -12,6 +12,7 @@ use super::column::{
     count, id_at, id_or_none_at, json, json_or_none_at, limit, time_at, time_or_none_at, word, word_at,
 };
 use super::engine::{Reach, Tx};
+use super::listed::Listed;
 
 macro_rules! columns {
     () => {
@@ -63,13 +64,13 @@ pub struct Audited {
 impl Audited {
     /// Its place in the log.
     #[must_use]
-    pub const fn place(&self) -> (Timestamp, AuditId) {
+    pub const fn place(&self) -> AuditPlace {
         (self.received_at, self.event.id)
     }
 }
 
-/// The most audit events that one search gives.
-pub const MOST_EVENTS: usize = 1_000;
+/// A place in the log: when what stands there was received, and which it is.
+pub type AuditPlace = (Timestamp, AuditId);
 
 /// Which audit events somebody looks for: all that match every given part, the last received first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,8 +90,8 @@ pub struct AuditQuery {
     /// Received before.
     pub until: Option<Timestamp>,
     /// Those that stand after this place in the list.
-    pub after: Option<(Timestamp, AuditId)>,
-    /// At most so many, and at most [`MOST_EVENTS`].
+    pub after: Option<AuditPlace>,
+    /// At most so many.
     pub limit: usize,
 }
 
@@ -199,7 +200,7 @@ pub(super) fn append_one(
 }
 
 /// The events that match, the last received first.
-pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<Audited>, StoreError> {
+pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Listed<Audited, AuditPlace>, StoreError> {
     // The narrowest given part leads, so that its index is used.
     let sql = if query.patient.is_some() {
         search!("patient_id = ?3")
@@ -216,7 +217,7 @@ pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<Audited>, Stor
     // Said twice, so that the index begins where the page does.
     let until = query.after.map(|(at, _)| at.as_millis() + 1);
     let until = until.into_iter().chain(millis(query.until)).min();
-    tx.all(
+    let found = tx.all(
         sql,
         params![
             query.since.map_or(i64::MIN, |since| since.as_millis()),
@@ -225,13 +226,14 @@ pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Vec<Audited>, Stor
             query.user.map(|id| *id.as_bytes()),
             query.device.map(|id| *id.as_bytes()),
             query.session.map(|id| *id.as_bytes()),
-            limit(query.limit.min(MOST_EVENTS)),
+            limit(query.limit + 1),
             query.source.as_ref().map(word).transpose()?,
             millis(query.after.map(|(at, _)| at)),
             query.after.map(|(_, id)| *id.as_bytes()),
         ],
         audited_row,
-    )
+    )?;
+    Ok(Listed::of(found, query.limit, Audited::place))
 }
 
 fn audited_row(row: &Row<'_>) -> rusqlite::Result<Audited> {

@@ -14,12 +14,11 @@ use super::column::{
 };
 use super::engine::{Reach, Tx};
 use super::facility::FacilityStore;
+use super::listed::Listed;
+use super::review::ReviewPlace;
 use super::{StoreError, review};
 
 type Result<T> = std::result::Result<T, StoreError>;
-
-/// The most changes or reviews that are given at once.
-const MOST: usize = 1_000;
 
 /// A care change as the server keeps it. What it could not read of it is none.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,15 +67,15 @@ pub struct KeptChange {
     pub sha256: PayloadHash,
 }
 
-/// Which page of a list is wanted: what came before a moment, latest first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Latest {
-    /// Before this moment; none is now.
-    pub before: Option<Timestamp>,
-    /// At most so many; the store gives at most 1,000 at once.
-    pub limit: usize,
-}
+/// A place among changes: when one came, and its name. Those of one batch came at one moment.
+pub type ChangePlace = (Timestamp, DeviceId, IncarnationId, u64);
 
+macro_rules! after_place {
+    () => {
+        " AND (received_at, device_id, incarnation_id, n) < (?1, ?2, ?3, ?4)
+            ORDER BY received_at DESC, device_id DESC, incarnation_id DESC, n DESC LIMIT ?5"
+    };
+}
 macro_rules! kept_columns {
     () => {
         "SELECT device_id, incarnation_id, n, kind, collection, record_id, patient_id, actor_id, workflow,
@@ -86,37 +85,32 @@ macro_rules! kept_columns {
 }
 
 impl FacilityStore {
-    /// Changes that were refused and are not settled, latest first.
+    /// Changes that were refused and are not settled, latest first: at most so many after a place.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the permit is for another facility.
     pub async fn refused_changes(
         &self,
         permit: &Permit<ReadPatients>,
-        page: Latest,
-    ) -> Result<Vec<KeptChange>> {
-        let sql = concat!(
-            kept_columns!(),
-            "AND verdict = 'rejected' AND settlement IS NULL AND received_at < ?1
-                ORDER BY received_at DESC, n DESC LIMIT ?2"
-        );
-        self.list(permit, sql, page, kept_row).await
+        after: Option<ChangePlace>,
+        most: usize,
+    ) -> Result<Listed<KeptChange, ChangePlace>> {
+        let sql = concat!(kept_columns!(), "AND verdict = 'rejected' AND settlement IS NULL", after_place!());
+        self.list(permit, sql, after, most).await
     }
 
-    /// Changes that stand and that somebody should look at, latest first.
+    /// Changes that stand and that somebody should look at, latest first: at most so many after a place.
     ///
     /// # Errors
     /// As [`Self::refused_changes`].
     pub async fn flagged_changes(
         &self,
         permit: &Permit<ReadPatients>,
-        page: Latest,
-    ) -> Result<Vec<KeptChange>> {
-        let sql = concat!(
-            kept_columns!(),
-            "AND review IS NOT NULL AND received_at < ?1 ORDER BY received_at DESC, n DESC LIMIT ?2"
-        );
-        self.list(permit, sql, page, kept_row).await
+        after: Option<ChangePlace>,
+        most: usize,
+    ) -> Result<Listed<KeptChange, ChangePlace>> {
+        let sql = concat!(kept_columns!(), "AND review IS NOT NULL", after_place!());
+        self.list(permit, sql, after, most).await
     }
 
     /// A change that was refused, settled or not, and its exact bytes where the server has them.
@@ -144,7 +138,7 @@ impl FacilityStore {
             .await
     }
 
-    /// Reviews, latest first: the open ones, the closed ones, or all.
+    /// Reviews, latest first: of the open ones, the closed ones, or all, at most so many after a place.
     ///
     /// # Errors
     /// As [`Self::refused_changes`].
@@ -152,9 +146,11 @@ impl FacilityStore {
         &self,
         permit: &Permit<ReadPatients>,
         open: Option<bool>,
-    ) -> Result<Vec<ReviewDocument>> {
+        after: Option<ReviewPlace>,
+        most: usize,
+    ) -> Result<Listed<ReviewDocument, ReviewPlace>> {
         self.permitted(permit)?;
-        self.store.read(Reach::Facility(self.scope), move |tx| review::list(tx, open, MOST)).await
+        self.store.read(Reach::Facility(self.scope), move |tx| review::list(tx, open, after, most)).await
     }
 
     /// What has become of refused changes of a device, of those that are settled.
@@ -186,18 +182,24 @@ impl FacilityStore {
             .await
     }
 
-    async fn list<T: Send + 'static>(
+    async fn list(
         &self,
         permit: &Permit<ReadPatients>,
         sql: &'static str,
-        page: Latest,
-        read: fn(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>> {
+        after: Option<ChangePlace>,
+        most: usize,
+    ) -> Result<Listed<KeptChange, ChangePlace>> {
         self.permitted(permit)?;
-        let before = page.before.map_or(i64::MAX, Timestamp::as_millis);
         self.store
             .read(Reach::Facility(self.scope), move |tx| {
-                tx.all(sql, params![before, limit(page.limit.min(MOST))], read)
+                let at = after.map_or(i64::MAX, |(at, ..)| at.as_millis());
+                let (device, incarnation) = after
+                    .map_or(([0; 16], [0; 16]), |(_, device, incarnation, _)| {
+                        (*device.as_bytes(), *incarnation.as_bytes())
+                    });
+                let n = after.map_or(0, |(.., n)| count(n));
+                let found = tx.all(sql, params![at, device, incarnation, n, limit(most + 1)], kept_row)?;
+                Ok(Listed::of(found, most, |it| (it.received_at, it.device, it.incarnation, it.n)))
             })
             .await
     }

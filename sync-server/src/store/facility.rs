@@ -11,10 +11,11 @@ use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
 use carepost_protocol::wire::older::OlderRecords;
 use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
-use rusqlite::params;
 
-use super::column::{self, json_at, json_or_none_at};
+use super::charted::{self, ChartPlace};
+use super::column::json_or_none_at;
 use super::engine::{Reach, Tx};
+use super::listed::Listed;
 use super::older::{self, OlderRequest};
 use super::page::{self, AgainRequest, PageRequest};
 use super::publish::count_on;
@@ -23,12 +24,6 @@ use super::{DeviceIdentity, Page, Store, StoreError, audit};
 use crate::scope::FacilityScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
-
-/// A patient's records in the feed. Without the place, which is that of all, SQLite would rather walk the whole
-/// feed than use the index.
-pub(super) const OF_PATIENT: &str =
-    "SELECT body FROM documents WHERE patient_id = ?1 AND collection = 'records'
-    AND body IS NOT NULL AND seq > 0 ORDER BY seq DESC LIMIT ?2";
 
 /// Work within one facility.
 #[derive(Debug, Clone)]
@@ -119,7 +114,7 @@ impl FacilityStore {
         self.store.inner.presence.cursor_refused(self.scope, device.device());
     }
 
-    /// A patient's records, latest first, whether devices still hold them or not.
+    /// A patient's records, latest first, whether devices still hold them or not: at most so many after a place.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the permit is for another facility.
@@ -127,19 +122,14 @@ impl FacilityStore {
         &self,
         permit: &Permit<ReadPatients>,
         patient: PatientId,
-        limit: usize,
-    ) -> Result<Vec<RecordDocument>> {
+        after: Option<ChartPlace>,
+        most: usize,
+    ) -> Result<Listed<RecordDocument, ChartPlace>> {
         if permit.resource() != Resource::Facility(self.scope.organization(), self.scope.facility()) {
             return Err(StoreError::NotFound("patient"));
         }
-        self.store
-            .read(Reach::Facility(self.scope), move |tx| {
-                let of = params![patient.as_bytes(), column::limit(limit)];
-                let mut records = tx.all(OF_PATIENT, of, |row| json_at(row, 0))?;
-                records.extend(older::latest(tx, patient, limit.saturating_sub(records.len()))?);
-                Ok(records)
-            })
-            .await
+        let read = move |tx: &Tx<'_>| charted::page(tx, patient, after, most);
+        self.store.read(Reach::Facility(self.scope), read).await
     }
 
     /// A page of a patient's records that have left the feed, as a view shows them.

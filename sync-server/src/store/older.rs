@@ -1,13 +1,13 @@
 //! Reads what has left the feed.
 
 use carepost_protocol::id::{PatientId, RecordId};
-use carepost_protocol::record::{Collection, RecordDocument};
+use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use rusqlite::{Row, params};
 
 use super::StoreError;
-use super::column::{id_at, json_at, limit, time_at};
+use super::column::{id_at, limit, time_at};
 use super::engine::Tx;
 use super::view::View;
 
@@ -30,14 +30,6 @@ pub struct OlderRequest {
     /// After which place; none is the beginning.
     pub after: Option<OlderPlace>,
 }
-
-/// The latest of a patient's archived records.
-pub(super) fn latest(tx: &Tx<'_>, patient: PatientId, most: usize) -> Result<Vec<RecordDocument>> {
-    tx.all(LATEST, params![patient.as_bytes(), limit(most)], |row| json_at(row, 0))
-}
-
-pub(super) const LATEST: &str =
-    "SELECT body FROM archive WHERE patient_id = ?1 ORDER BY made_at DESC, id DESC LIMIT ?2";
 
 /// The records of a patient that begin a thread, from a place on.
 pub(super) const THREADS: &str = "SELECT id, made_at, body FROM archive

@@ -11,11 +11,13 @@ use carepost_protocol::record::{
     Collection, DisputedField, MAX_REVIEWED, ReviewDocument, ReviewKind, SavedValue,
 };
 use carepost_protocol::time::Timestamp;
-use rusqlite::params;
+use rusqlite::{Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::column::{id_at, json, json_at, limit, word};
+use super::column::{count, count_at, id_at, json, json_at, limit, word};
 use super::engine::Tx;
+use super::listed::Listed;
 use super::publish::FeedEnd;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -28,25 +30,50 @@ pub(super) struct About {
     pub(super) record: RecordId,
 }
 
+/// A place in the list of reviews.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReviewPlace {
+    /// In the feed, whose latest come first.
+    Feed(u64),
+    /// Among those that have left it.
+    Archive(ReviewId),
+}
+
 /// Those in the feed, latest first: all, or the open or closed ones. By an index of its own.
-pub(super) const LISTED: &str = "SELECT d.body FROM documents d CROSS JOIN reviews r ON r.id = d.id
-    WHERE d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND (?1 IS NULL OR r.is_open = ?1)
+pub(super) const LISTED: &str = "SELECT d.body, d.seq FROM documents d CROSS JOIN reviews r ON r.id = d.id
+    WHERE d.collection = 'reviews' AND d.seq < ?3 AND d.body IS NOT NULL
+        AND (?1 IS NULL OR r.is_open = ?1)
     ORDER BY d.seq DESC LIMIT ?2";
 /// Those that have left it, latest first.
-const ARCHIVED: &str = "SELECT archived FROM reviews WHERE archived IS NOT NULL ORDER BY id DESC LIMIT ?1";
+const ARCHIVED: &str =
+    "SELECT archived, id FROM reviews WHERE archived IS NOT NULL AND id < ?2 ORDER BY id DESC LIMIT ?1";
 /// Those in the feed that were closed before a moment, or at a time that has not come: the oldest first.
 pub(super) const CLOSED: &str = "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r ON r.id = d.id
     WHERE d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND r.is_open = 0
         AND (d.written_at < ?1 OR d.written_at > ?2)
     ORDER BY d.seq LIMIT ?3";
 
-/// The latest reviews, at most so many: the open ones, the closed ones, or all.
-pub(super) fn list(tx: &Tx<'_>, open: Option<bool>, most: usize) -> Result<Vec<ReviewDocument>> {
-    let mut found = tx.all(LISTED, params![open, limit(most)], |row| json_at(row, 0))?;
+/// Reviews after a place, or from the latest on, at most so many: the open ones, the closed ones, or all.
+pub(super) fn list(
+    tx: &Tx<'_>,
+    open: Option<bool>,
+    after: Option<ReviewPlace>,
+    most: usize,
+) -> Result<Listed<ReviewDocument, ReviewPlace>> {
+    let (seq, id) = match after {
+        None => (u64::MAX, ReviewId::from_bytes([0xff; 16])),
+        Some(ReviewPlace::Feed(seq)) => (seq, ReviewId::from_bytes([0xff; 16])),
+        Some(ReviewPlace::Archive(id)) => (0, id),
+    };
+    let held = |row: &Row<'_>| Ok((ReviewPlace::Feed(count_at(row, 1)?), json_at(row, 0)?));
+    let mut found = tx.all(LISTED, params![open, limit(most + 1), count(seq)], held)?;
     if open != Some(true) {
-        found.extend(tx.all(ARCHIVED, [limit(most.saturating_sub(found.len()))], |row| json_at(row, 0))?);
+        let room = limit((most + 1).saturating_sub(found.len()));
+        let archived = |row: &Row<'_>| Ok((ReviewPlace::Archive(id_at(row, 1)?), json_at(row, 0)?));
+        found.extend(tx.all(ARCHIVED, params![room, id.as_bytes()], archived)?);
     }
-    Ok(found)
+    let Listed { items, next } = Listed::of(found, most, |(place, _)| *place);
+    Ok(Listed { items: items.into_iter().map(|(_, review)| review).collect(), next })
 }
 
 /// Takes reviews out of the feed that were closed before a moment, or after one that cannot have come yet: at

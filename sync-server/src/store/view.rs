@@ -8,6 +8,8 @@ use carepost_protocol::digest::Element;
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::StoreError;
 use super::column::json;
@@ -87,7 +89,10 @@ impl View {
                 record.values.clear();
                 record.confirmed.clear();
                 record.reason = None;
-                json(&record).map(Cow::Owned)
+                // The time as it is written there: documents of before have fewer decimals, and were counted so.
+                let Written { recorded_at } = read(body)?;
+                let text = json(&record)?;
+                Ok(Cow::Owned(text.replacen(&json(&record.recorded_at)?, recorded_at.get(), 1)))
             }
             Collection::Facilities
             | Collection::Users
@@ -110,6 +115,13 @@ impl View {
         }
         Ok(Some(Element::of(collection, id, seq, self.body(collection, body)?.as_bytes())))
     }
+}
+
+/// The bytes of a record's time.
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(borrow)]
+    recorded_at: &'a RawValue,
 }
 
 /// Written out in full: what a document gains one day is not shown before somebody has decided so.
@@ -144,6 +156,25 @@ fn without_number(id: PatientId) -> String {
     format!("Case {a:02x}{b:02x}{c:02x}")
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, StoreError> {
+fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, StoreError> {
     serde_json::from_str(body).map_err(|_| StoreError::Unreadable("documents"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Digests were counted over these bytes: after an update they are the same ones.
+    #[test]
+    fn a_record_from_before_times_had_three_decimals_is_shown_in_the_bytes_of_then() {
+        for time in ["2026-05-01T14:10:00Z", "2026-05-01T14:10:00.25Z", "2026-05-01T14:10:00.250Z"] {
+            let id = "019de3df-fac0-7303-8303-030303030303";
+            let head =
+                format!(r#"{{"id":"{id}","patient_id":"{id}","workflow":"vitals","schema_version":1,"#);
+            let made = format!(r#""recorded_by":"{id}","recorded_at":"{time}","clock_quality":"synced","#);
+            let body = format!(r#"{head}{made}"values":{{"pulse":72}}}}"#);
+            let shown = View::Minimal.body(Collection::Records, &body).unwrap();
+            assert_eq!(shown, format!(r#"{head}{made}"values":{{}}}}"#));
+        }
+    }
 }

@@ -25,8 +25,8 @@ use tower::ServiceExt;
 use super::{Doorway, KioskConfig, Owner};
 use crate::desk;
 use crate::desk::view::{
-    Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, PinPad, Resident, ResidentPage, Residents,
-    Screen, Shown, StatusLine,
+    Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
+    Residents, Screen, Shown, StatusLine,
 };
 
 const HOST: &str = "127.0.0.1:3002";
@@ -260,7 +260,7 @@ fn resident_page() -> ResidentPage {
         ],
         complete: true,
         more_entries: None,
-        more_versions: Shown::of(None, None).more_versions(),
+        more_versions: Shown::of(None, None, None).more_versions(),
         older_before: Some(at("2026-01-31T00:00:00Z")),
     }
 }

@@ -41,7 +41,7 @@ async fn the_start_page_is_whatever_the_desk_shows() {
     let pages = router(Arc::clone(&desk), config());
     let shown = open(&pages, "/").await;
     assert_eq!(shown.status, StatusCode::OK);
-    for words in ["BCDF-GHJK", "0190a5e2-7c4d", "2026-05-01T14:20:00Z"] {
+    for words in ["BCDF-GHJK", "0190a5e2-7c4d", "2026-05-01T14:20:00.000Z"] {
         assert!(shown.body.contains(words), "{words} is missing in {}", shown.body);
     }
     desk.stand(Standing::Revoked);

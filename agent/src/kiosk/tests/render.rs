@@ -83,8 +83,15 @@ async fn hostile_names_and_labels_stay_words() {
         review(Question::Unknown),
     ];
     for html in [
-        read(looks::attention(shell(&status), attention)).await,
-        read(looks::reviews(StatusCode::OK, shell(&calm()), reviews, Some(evil.to_owned()), false)).await,
+        read(looks::attention(shell(&status), Part::of(attention, 0))).await,
+        read(looks::reviews(
+            StatusCode::OK,
+            shell(&calm()),
+            Part::of(reviews, 0),
+            Some(evil.to_owned()),
+            false,
+        ))
+        .await,
         read(page::resident(shell(&status), page, Some("1"))).await,
         form(FormView::again(&asked, Returned::Faults(faults))).await,
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,

@@ -279,7 +279,10 @@ async fn what_anna_sends_never_becomes_bens() {
     let saved = device.desk.save(&annas, &vitals(4), "t", &answers);
     assert_eq!(saved, Err(NotSaved::Refused(Refused::Locked)));
     assert_eq!(device.desk.form(&annas, &vitals(4)).unwrap_err(), Refused::Locked);
-    assert_eq!(device.desk.resident(&annas, patient(4), Shown::of(None, None)).unwrap_err(), Refused::Locked);
+    assert_eq!(
+        device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap_err(),
+        Refused::Locked
+    );
     assert_eq!(device.desk.residents(&annas).unwrap_err(), Refused::Locked);
     assert_eq!(device.entries(), []);
 }
@@ -394,11 +397,11 @@ async fn how_many_audit_events_were_lost_is_written_down_once() {
     let annas = device.sign_in(ANNA);
     device.break_disk(true);
     for n in [1, 2].into_iter().cycle().take(1_007) {
-        device.desk.resident(&annas, patient(n), Shown::of(None, None)).unwrap();
+        device.desk.resident(&annas, patient(n), Shown::of(None, None, None)).unwrap();
     }
     device.break_disk(false);
     assert!(device.ward.retry_unsaved());
-    device.desk.resident(&annas, patient(4), Shown::of(None, None)).unwrap();
+    device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap();
     let events: Vec<AuditEvent> = device.lane(Lane::Audit);
     let lost: Vec<_> = events.iter().filter_map(|event| event.details.get("lost")).collect();
     assert_eq!(lost, [&json!(7)]);

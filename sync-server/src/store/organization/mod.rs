@@ -14,7 +14,9 @@ mod workflows;
 use carepost_protocol::audit::AuditEvent;
 
 use super::engine::{Reach, Tx};
-use super::{AuditQuery, Audited, Organization, OrganizationPatch, Store, StoreError, audit};
+use super::{
+    AuditPlace, AuditQuery, Audited, Listed, Organization, OrganizationPatch, Store, StoreError, audit,
+};
 use crate::scope::OrganizationScope;
 
 pub(super) use badges::{publish_all as publish_badges, rekey as rekey_badges, remove_by_id as remove_badge};
@@ -98,7 +100,7 @@ impl OrganizationStore {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn audit_events(&self, query: AuditQuery) -> Result<Vec<Audited>> {
+    pub async fn audit_events(&self, query: AuditQuery) -> Result<Listed<Audited, AuditPlace>> {
         self.read(move |tx| audit::find(tx, &query)).await
     }
 }

@@ -54,7 +54,7 @@ impl World {
 
     async fn chart_of(&self, tenant: &Tenant) -> BTreeSet<RecordId> {
         let store = self.store.facility(&tenant.facility);
-        let records = store.records(&may_read(tenant), tenant.patient, 1_000).await.unwrap();
+        let records = store.records(&may_read(tenant), tenant.patient, None, 1_000).await.unwrap().items;
         records.into_iter().map(|record| record.id).collect()
     }
 
@@ -198,8 +198,13 @@ async fn a_correction_brings_its_record_back_with_all_that_corrects_it() {
     world.pass(400 * DAY);
     world.archive(&tenant).await;
     assert_eq!(world.feed(&tenant).await.0, [root, first, second]);
-    let reviews =
-        world.store.facility(&tenant.facility).reviews(&may_read(&tenant), Some(true)).await.unwrap();
+    let reviews = world
+        .store
+        .facility(&tenant.facility)
+        .reviews(&may_read(&tenant), Some(true), None, 1_000)
+        .await
+        .unwrap()
+        .items;
     assert_eq!((reviews[0].kind, &reviews[0].others), (ReviewKind::Amendments, &vec![first, second]));
     let close = kiosk.decision(&tenant, reviews[0].id, 99, json!({}), world.now());
     world.send(&mut kiosk, close).await;
@@ -215,7 +220,7 @@ async fn closed_reviews_leave_as_records_do_and_stay_with_the_office() {
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let store = world.store.facility(&tenant.facility);
     let listed = async |open| {
-        let found = store.reviews(&may_read(&tenant), open).await.unwrap();
+        let found = store.reviews(&may_read(&tenant), open, None, 1_000).await.unwrap().items;
         found.into_iter().map(|review| review.id).collect::<Vec<_>>()
     };
     let in_feed = async || {
@@ -459,10 +464,10 @@ async fn archiving_and_reading_a_chart_look_at_no_other_documents() {
     let tenant = world.tenant("alpha").await;
     for (index, sql) in [
         ("PRIMARY KEY (facility_id=? AND seq>?)", archive::OLDEST),
-        ("documents_by_patient", facility::OF_PATIENT),
+        ("documents_by_patient", charted::HELD),
         ("archive_by_patient", older::THREADS),
         ("archive_by_thread", older::CORRECTIONS_OF),
-        ("archive_by_patient", older::LATEST),
+        ("archive_by_patient", charted::ARCHIVED),
     ] {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
         let plan = move |tx: &Tx<'_>| {

@@ -23,7 +23,7 @@ async fn who_once_had_a_role_is_known_and_what_the_server_notes_is_its_own() {
     }
     book.push(&world, &kiosk, 1..=3).await.unwrap();
     let query = AuditQuery { source: Some(AuditSource::Device), limit: 10, ..AuditQuery::default() };
-    let found = registry.audit_events(query.clone()).await.unwrap();
+    let found = registry.audit_events(query.clone()).await.unwrap().items;
     let told: Vec<_> = found
         .iter()
         .map(|it| (it.origin.map(|origin| origin.n), it.flags.join(","), it.claimed_at, it.event.timestamp))
@@ -39,18 +39,18 @@ async fn who_once_had_a_role_is_known_and_what_the_server_notes_is_its_own() {
         ]
     );
     let own = AuditQuery { source: Some(AuditSource::Server), limit: 1_000, ..AuditQuery::default() };
-    let own = registry.audit_events(own).await.unwrap();
+    let own = registry.audit_events(own).await.unwrap().items;
     assert!(!own.is_empty() && own.iter().all(|it| it.origin.is_none() && it.flags.is_empty()));
     // Page by page, whatever shares a moment.
     let mut after = None;
     for expected in &found {
         let page = AuditQuery { after, limit: 1, ..query.clone() };
-        let page = registry.audit_events(page).await.unwrap();
+        let page = registry.audit_events(page).await.unwrap().items;
         assert_eq!(page.as_slice(), std::slice::from_ref(expected));
         after = Some(expected.place());
     }
     let end = AuditQuery { after, ..query };
-    assert!(registry.audit_events(end).await.unwrap().is_empty());
+    assert!(registry.audit_events(end).await.unwrap().items.is_empty());
 }
 
 #[test]

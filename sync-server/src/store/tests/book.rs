@@ -131,13 +131,14 @@ impl Kiosk {
 pub(super) async fn noticed(world: &World, tenant: &Tenant, what: &str) -> Vec<serde_json::Value> {
     let query = AuditQuery { limit: 1_000, ..AuditQuery::default() };
     let events = world.store.organization(&tenant.organization).audit_events(query).await;
-    let details = events.unwrap().into_iter().map(|event| serde_json::Value::Object(event.event.details));
+    let details =
+        events.unwrap().items.into_iter().map(|event| serde_json::Value::Object(event.event.details));
     details.filter(|details| details["what"] == what).collect()
 }
 
 pub(super) async fn pulses(world: &World, tenant: &Tenant) -> Vec<u64> {
     let facility = world.store.facility(&tenant.facility);
-    let records = facility.records(&may_read(tenant), tenant.patient, 1_000).await.unwrap();
+    let records = facility.records(&may_read(tenant), tenant.patient, None, 1_000).await.unwrap().items;
     let mut pulses: Vec<_> = records.iter().map(|record| record.values["pulse"].as_u64().unwrap()).collect();
     pulses.sort_unstable();
     pulses

@@ -12,7 +12,13 @@ use super::*;
 use crate::feed::Wake;
 
 async fn reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
-    world.store.facility(&tenant.facility).reviews(&may_read(tenant), Some(true)).await.unwrap()
+    world
+        .store
+        .facility(&tenant.facility)
+        .reviews(&may_read(tenant), Some(true), None, 1_000)
+        .await
+        .unwrap()
+        .items
 }
 
 /// How many bytes the facility's feed has, and its largest document.
@@ -64,8 +70,8 @@ async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
 
     // What found the review full is in its change, which says so.
     let store = world.store.facility(&tenant.facility);
-    let flagged = store.flagged_changes(&may_read(&tenant), Latest { before: None, limit: 1_000 }).await;
-    let full = flagged.unwrap().iter().filter(|change| change.flags == ["review_full"]).count();
+    let flagged = store.flagged_changes(&may_read(&tenant), None, 1_000).await;
+    let full = flagged.unwrap().items.iter().filter(|change| change.flags == ["review_full"]).count();
     assert_eq!(full as u64, (VALUES + 1 - MAX_REVIEWED as u64).min(1_000));
 
     // The office sets another: it stands, and so it is in the review, after the first ten.
@@ -265,7 +271,13 @@ async fn a_review_from_before_there_were_bounds_can_be_closed() {
     let seen = hall.decision(&tenant, id, u64::MAX / 8, json!({}), world.now());
     let receipt = world.push(&mut hall, &[seen]).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
-    let all = world.store.facility(&tenant.facility).reviews(&may_read(&tenant), None).await.unwrap();
+    let all = world
+        .store
+        .facility(&tenant.facility)
+        .reviews(&may_read(&tenant), None, None, 1_000)
+        .await
+        .unwrap()
+        .items;
     assert_eq!((all[0].fields[0].values.len(), all[0].fields[0].more), (MAX_REVIEWED + 1, 1_990));
 }
 
@@ -296,7 +308,7 @@ async fn a_batch_that_breaks_off_between_two_portions_is_taken_up_where_it_was_l
         (kiosk.sent, kiosk.head) = (kiosk.sent + 900, sent.head);
     }
     let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
-    assert_eq!(store.records(&permit, tenant.patient, 10_000).await.unwrap().len(), 1_800);
+    assert_eq!(store.records(&permit, tenant.patient, None, 10_000).await.unwrap().items.len(), 1_800);
 }
 
 /// Each look at the clock costs a millisecond here, so that a group's time is over after some forty changes.
@@ -356,7 +368,8 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
     let noted = registry.noting(AuditEvent { resource_type: "change".into(), ..event(&world) });
     let again = noted.retry_change(kiosk.identity.device(), kiosk.named(1)).await.unwrap();
     assert_eq!((again.change.settlement, again.followed), (Some(Settlement::Applied), 400));
-    let told = registry.audit_events(AuditQuery { limit: 1_000, ..AuditQuery::default() }).await.unwrap();
+    let told =
+        registry.audit_events(AuditQuery { limit: 1_000, ..AuditQuery::default() }).await.unwrap().items;
     let followed: Vec<u64> =
         told.iter().filter_map(|event| event.event.details.get("followed").and_then(Value::as_u64)).collect();
     assert!(followed.len() > 5, "{followed:?}");
@@ -418,9 +431,10 @@ async fn a_chain_of_corrections_that_is_settled_is_not_walked_again() {
     let left = world
         .store
         .facility(&tenant.facility)
-        .refused_changes(&may_read(&tenant), Latest { before: None, limit: 1_000 })
+        .refused_changes(&may_read(&tenant), None, 1_000)
         .await
-        .unwrap();
+        .unwrap()
+        .items;
     assert_eq!(left.len(), 500, "a thousand are settled with it, and the rest waits for a person");
 }
 

@@ -13,19 +13,17 @@ fn refused(code: RejectionCode) -> (Verdict, Option<RejectionCode>) {
 }
 
 async fn waiting(world: &World, tenant: &Tenant) -> Vec<KeptChange> {
-    let latest = Latest { before: None, limit: 100 };
-    world.store.facility(&tenant.facility).refused_changes(&may_read(tenant), latest).await.unwrap()
+    world.store.facility(&tenant.facility).refused_changes(&may_read(tenant), None, 100).await.unwrap().items
 }
 
 async fn flags(world: &World, tenant: &Tenant) -> Vec<Vec<String>> {
-    let latest = Latest { before: None, limit: 100 };
-    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(tenant), latest).await;
-    flagged.unwrap().into_iter().rev().map(|change| change.flags).collect()
+    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(tenant), None, 100).await;
+    flagged.unwrap().items.into_iter().rev().map(|change| change.flags).collect()
 }
 
 async fn records(world: &World, tenant: &Tenant, patient: PatientId) -> Vec<RecordId> {
-    let records = world.store.facility(&tenant.facility).records(&may_read(tenant), patient, 100).await;
-    records.unwrap().into_iter().map(|record| record.id).collect()
+    let records = world.store.facility(&tenant.facility).records(&may_read(tenant), patient, None, 100).await;
+    records.unwrap().items.into_iter().map(|record| record.id).collect()
 }
 
 async fn retry(world: &World, tenant: &Tenant, kiosk: &Kiosk, n: u64) -> Result<Reconsidered, StoreError> {
@@ -182,8 +180,8 @@ async fn who_may_correct_anothers_entry_is_flagged_and_what_was_charted_in_error
     assert_eq!(verdicts(&receipt), [APPLIED, APPLIED, APPLIED, APPLIED, APPLIED, refused]);
     assert_eq!(flags(&world, &tenant).await, [["not_theirs_to_correct"]]);
     let store = world.store.facility(&tenant.facility);
-    let found = store.records(&may_read(&tenant), tenant.patient, 100).await.unwrap();
-    let struck = found.iter().find(|record| record.amends == Some(fourth)).unwrap();
+    let found = store.records(&may_read(&tenant), tenant.patient, None, 100).await.unwrap();
+    let struck = found.items.iter().find(|record| record.amends == Some(fourth)).unwrap();
     assert!(struck.entered_in_error && struck.values.is_empty());
     assert_eq!(struck.reason.as_deref(), Some("Wrong resident"));
 }
@@ -217,15 +215,15 @@ async fn corrections_stand_beside_what_they_correct_and_two_of_one_are_looked_at
     assert_eq!(verdicts(&receipt), expected);
     assert_eq!(flags(&world, &tenant).await, [["target_missing"]]);
     let store = world.store.facility(&tenant.facility);
-    let reviews = store.reviews(&may_read(&tenant), Some(true)).await.unwrap();
+    let reviews = store.reviews(&may_read(&tenant), Some(true), None, 1_000).await.unwrap().items;
     assert_eq!(reviews.len(), 1);
     assert_eq!((reviews[0].kind, reviews[0].record), (ReviewKind::Amendments, first));
     assert_eq!(reviews[0].others, [hall.made(2, now), ward.made(1, now)]);
     assert_eq!(records(&world, &tenant, tenant.patient).await.len(), 4, "all of them stay");
     let close = hall.decision(&tenant, reviews[0].id, 99, json!({}), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[close]).await.unwrap()), [APPLIED]);
-    assert!(store.reviews(&may_read(&tenant), Some(true)).await.unwrap().is_empty());
-    let closed = store.reviews(&may_read(&tenant), Some(false)).await.unwrap();
+    assert!(store.reviews(&may_read(&tenant), Some(true), None, 1_000).await.unwrap().items.is_empty());
+    let closed = store.reviews(&may_read(&tenant), Some(false), None, 1_000).await.unwrap().items;
     assert_eq!(closed[0].resolved.map(|it| it.by), Some(tenant.nurse));
 }
 
@@ -368,7 +366,7 @@ async fn a_refused_change_is_exported_exactly_and_discarded_for_a_reason() {
     let twice = discard().await;
     assert!(matches!(twice, Err(StoreError::Invalid { field: "n", .. })), "{twice:?}");
     let query = AuditQuery { patient: Some(tenant.patient), limit: 10, ..AuditQuery::default() };
-    let audited = registry.audit_events(query).await.unwrap();
+    let audited = registry.audit_events(query).await.unwrap().items;
     assert!(audited.iter().any(|audited| audited.event.device_id == Some(device)), "{audited:?}");
 }
 

@@ -6,7 +6,13 @@ use carepost_protocol::record::{ReviewDocument, ReviewKind};
 use super::*;
 
 async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
-    world.store.facility(&tenant.facility).reviews(&may_read(tenant), Some(true)).await.unwrap()
+    world
+        .store
+        .facility(&tenant.facility)
+        .reviews(&may_read(tenant), Some(true), None, 1_000)
+        .await
+        .unwrap()
+        .items
 }
 
 async fn head(world: &World, tenant: &Tenant) -> u64 {
@@ -75,8 +81,13 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
     assert_eq!(verdicts(&world.push(&mut hall, &[chosen]).await.unwrap()), [(Verdict::Applied, None)]);
     assert_eq!(room(&world, &tenant).await.as_deref(), Some("11"));
     assert!(open_reviews(&world, &tenant).await.is_empty());
-    let closed =
-        world.store.facility(&tenant.facility).reviews(&may_read(&tenant), Some(false)).await.unwrap();
+    let closed = world
+        .store
+        .facility(&tenant.facility)
+        .reviews(&may_read(&tenant), Some(false), None, 1_000)
+        .await
+        .unwrap()
+        .items;
     assert!(values(&closed[0]).contains(&("11".to_owned(), true)));
     assert_eq!(closed[0].resolved.map(|resolved| resolved.by), Some(tenant.nurse));
 }
@@ -180,9 +191,8 @@ async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let reviews = open_reviews(&world, &tenant).await;
     assert_eq!(reviews.len(), 1);
     assert_eq!(reviews[0].others, [kiosk.made(1, now)]);
-    let latest = Latest { before: None, limit: 10 };
-    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), latest).await;
-    assert_eq!(flagged.unwrap()[0].flags, ["mrn_taken"]);
+    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 100).await;
+    assert_eq!(flagged.unwrap().items[0].flags, ["mrn_taken"]);
 }
 
 /// Numbers that look random and come again with the same seed.

@@ -190,13 +190,13 @@ async fn audit_is_found_by_who_and_within_the_scope() {
     world.store.facility(&alpha.facility).audit(vec![event.clone()]).await.unwrap();
     let query = AuditQuery { user: event.user_id, limit: 10, ..AuditQuery::default() };
     let registry = world.store.organization(&alpha.organization);
-    let found = registry.audit_events(query.clone()).await.unwrap();
+    let found = registry.audit_events(query.clone()).await.unwrap().items;
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].event.facility_id, Some(alpha.facility.facility()));
     assert_eq!(found[0].event.details, event.details);
-    assert!(world.store.organization(&beta.organization).audit_events(query).await.unwrap().is_empty());
+    assert!(world.store.organization(&beta.organization).audit_events(query).await.unwrap().items.is_empty());
     let later = AuditQuery { since: Some(world.now().plus_millis(1)), limit: 10, ..AuditQuery::default() };
-    assert!(registry.audit_events(later).await.unwrap().is_empty());
+    assert!(registry.audit_events(later).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]
@@ -210,10 +210,10 @@ async fn a_change_and_its_audit_event_are_written_together_or_not_at_all() {
 
     let taken = registry.noting(mine.clone()).create_patient(new_patient(facility, "MRN-1")).await;
     assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "{taken:?}");
-    assert!(registry.audit_events(query.clone()).await.unwrap().is_empty(), "nothing was done");
+    assert!(registry.audit_events(query.clone()).await.unwrap().items.is_empty(), "nothing was done");
 
     let made = registry.noting(mine.clone()).create_patient(new_patient(facility, "MRN-2")).await.unwrap();
-    let written = registry.audit_events(query.clone()).await.unwrap();
+    let written = registry.audit_events(query.clone()).await.unwrap().items;
     assert_eq!(written.len(), 1);
     assert_eq!(written[0].event.resource_id, Some(made.id.to_string()));
     assert_eq!((written[0].event.patient_id, written[0].event.facility_id), (Some(made.id), Some(facility)));
@@ -241,7 +241,7 @@ async fn a_request_that_is_cancelled_leaves_its_audit_event() {
     registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
     let users = registry.users(None).await.unwrap();
     let otto = users.iter().find(|user| user.username == "otto").expect("the change was under way");
-    let written = registry.audit_events(query).await.unwrap();
+    let written = registry.audit_events(query).await.unwrap().items;
     assert_eq!(written.len(), 1);
     assert_eq!(written[0].event.resource_id, Some(otto.id.to_string()));
 }

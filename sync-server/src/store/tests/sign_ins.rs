@@ -194,7 +194,7 @@ async fn an_operator_unlocks_beside_the_running_server_and_is_written_down() {
     assert_eq!(unlock(Some("alpha"), " NINA").unwrap(), 1);
     sign_in(&world, &tenant, &here).await.unwrap();
     let events = world.store.organization(&tenant.organization);
-    let events = events.audit_events(AuditQuery { limit: 100, ..AuditQuery::default() }).await.unwrap();
+    let events = events.audit_events(AuditQuery { limit: 100, ..AuditQuery::default() }).await.unwrap().items;
     let noted: Vec<_> = events.iter().filter(|event| event.event.details.contains_key("by")).collect();
     assert_eq!(noted.len(), 1, "{events:?}");
     assert_eq!((&noted[0].event.details["what"], &noted[0].event.details["by"]), (&"unlock".into(), &by));

@@ -28,8 +28,13 @@ async fn what_one_kiosk_pushes_the_facility_reads_and_nobody_else() {
     assert_eq!(receipt.verdicts.len(), 1);
     assert_eq!((receipt.verdicts[0].verdict, receipt.verdicts[0].count), (Verdict::Applied, 2));
     assert_eq!(listener.wake().await, Wake::Moved);
-    let records =
-        world.store.facility(&alpha.facility).records(&may_read(&alpha), alpha.patient, 10).await.unwrap();
+    let records = world
+        .store
+        .facility(&alpha.facility)
+        .records(&may_read(&alpha), alpha.patient, None, 10)
+        .await
+        .unwrap()
+        .items;
     assert_eq!(records.iter().map(|record| record.values["pulse"].clone()).collect::<Vec<_>>(), [80, 72]);
     let collections =
         |feed: Vec<(Collection, u64)>| feed.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
@@ -41,12 +46,14 @@ async fn what_one_kiosk_pushes_the_facility_reads_and_nobody_else() {
         world
             .store
             .facility(&beta.facility)
-            .records(&may_read(&beta), alpha.patient, 10)
+            .records(&may_read(&beta), alpha.patient, None, 10)
             .await
             .unwrap()
+            .items
             .is_empty()
     );
-    let borrowed = world.store.facility(&beta.facility).records(&may_read(&alpha), alpha.patient, 10).await;
+    let borrowed =
+        world.store.facility(&beta.facility).records(&may_read(&alpha), alpha.patient, None, 10).await;
     assert!(matches!(borrowed, Err(StoreError::NotFound(_))), "a permit is for its own facility");
     let mixed = beta.organization.enter(alpha.facility.facility()).unwrap();
     assert!(matches!(world.store.facility(&mixed).page(after(None, 10)).await, Err(StoreError::NotFound(_))));
@@ -88,8 +95,13 @@ async fn sent_twice_is_applied_once_and_a_refused_change_stays_refused() {
     assert_eq!(verdicts(&again), [Verdict::Duplicate, Verdict::Rejected, Verdict::Duplicate]);
     assert_eq!(again.verdicts[2].seq, first.verdicts[2].seq);
     assert_eq!(again.next_n, 4);
-    let records =
-        world.store.facility(&tenant.facility).records(&may_read(&tenant), tenant.patient, 10).await.unwrap();
+    let records = world
+        .store
+        .facility(&tenant.facility)
+        .records(&may_read(&tenant), tenant.patient, None, 10)
+        .await
+        .unwrap()
+        .items;
     assert_eq!(records.len(), 2);
     // An overlap with something new behind it: the new part applies.
     let longer = [&changes[..], &[kiosk.vitals(&tenant, 75, world.now())]].concat();
@@ -130,9 +142,10 @@ async fn gaps_forks_and_forgeries_are_refused_whole() {
         world
             .store
             .facility(&tenant.facility)
-            .records(&may_read(&tenant), tenant.patient, 10)
+            .records(&may_read(&tenant), tenant.patient, None, 10)
             .await
             .unwrap()
+            .items
             .len(),
         1
     );

@@ -83,3 +83,39 @@ async fn corrections_of_what_is_not_here_are_reached_too() {
     let all = open(&device.pages, &link(&first, "Show more entries")).await.body;
     assert_eq!(numbers(&all).len(), 60);
 }
+
+#[tokio::test]
+async fn sixty_entries_are_reached_and_so_is_what_comes_after_the_longest_page() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    device.hold((0..60).map(|n| version(n, None)));
+    let path = format!("/residents/{}", patient(4));
+    let first = open(&device.pages, &path).await.body;
+    assert_eq!(numbers(&first), (10..60).rev().collect::<Vec<_>>());
+    let all = open(&device.pages, &link(&first, "Show more entries")).await.body;
+    assert_eq!(numbers(&all), (0..60).rev().collect::<Vec<_>>());
+    assert!(!all.contains("Show more entries"), "{all}");
+
+    // A page that can have no more is followed by another; what waits here is on that of what it corrects.
+    let longest = Shown::of(None, Some(usize::MAX), None);
+    let next = longest.more_entries();
+    assert_eq!((next.after, next.entries), (longest.entries, longest.entries));
+    let correct = format!("{path}/correct/{}", version(3, None).id);
+    let sheet = Sheet::of(&correct, open(&device.pages, &correct).await.body);
+    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    let rest = open(&device.pages, &format!("{path}?after=50")).await.body;
+    assert_eq!(numbers(&rest), (0..10).rev().collect::<Vec<_>>());
+    assert!(rest.contains("72 bpm") && !rest.contains("Show more entries"), "{rest}");
+}
+
+#[test]
+fn a_list_of_what_needs_somebody_ends_nowhere_in_silence() {
+    let mut found = Vec::new();
+    let mut after = Some(0);
+    while let Some(next) = after {
+        let part = Part::of((0..120).collect(), next);
+        found.extend(part.items);
+        after = part.next;
+    }
+    assert_eq!(found, (0..120).collect::<Vec<_>>());
+}
