@@ -149,10 +149,9 @@ impl Ward {
                 self.put_back(waiting, vec![failed]);
                 let bytes = serde_json::to_vec(entry.change).map_or(0, |payload| payload.len());
                 self.entry_failed(bytes, &error);
-                Err(match error {
-                    OutboxError::Sqlite(_) => NotSaved::Uncertain(error.to_string()),
-                    error => NotSaved::Storage(error.to_string()),
-                })
+                let words = error.to_string();
+                let is_uncertain = matches!(error, OutboxError::Sqlite(_));
+                Err(if is_uncertain { NotSaved::Uncertain(words) } else { NotSaved::Storage(words) })
             }
         }
     }

@@ -102,7 +102,10 @@ async fn sixty_entries_are_reached_and_so_is_what_comes_after_the_longest_page()
     assert_eq!((next.after, next.entries), (longest.entries, longest.entries));
     let correct = format!("{path}/correct/{}", version(3, None).id);
     let sheet = Sheet::of(&correct, open(&device.pages, &correct).await.body);
-    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(
+        device.send(&sheet, &format!("{ANSWERS}&_reason=Misread")).await.status,
+        StatusCode::SEE_OTHER
+    );
     let rest = open(&device.pages, &format!("{path}?after=50")).await.body;
     assert_eq!(numbers(&rest), (0..10).rev().collect::<Vec<_>>());
     assert!(rest.contains("72 bpm") && !rest.contains("Show more entries"), "{rest}");
