@@ -38,7 +38,7 @@ pub fn line(text: &str, most: usize) -> Result<String, TextError> {
 /// become blanks, the tab apart. There is nothing blank before its first or behind its last line.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn lines(text: &str, most: usize) -> Result<String, TextError> {
     let mut taken = String::with_capacity(text.len());
     let mut before = '\0';
