@@ -97,7 +97,7 @@ async fn a_second_nurse_taps_over_and_sees_nothing_of_the_first_ones_draft() -> 
     assert!(scene.facility.records(id).await?.is_empty());
 
     // She taps again, within her grace: no PIN, and her draft is where she left it.
-    tap_until(&hall, &scene.nora.uid, &["Nora Quist", "Lock"]).await?;
+    hall.tap_until(&scene.nora.uid, &["Nora Quist", "Lock"]).await?;
     let hers = hall.get(&form_path).await?;
     assert!(hers.html.contains("Only Nora may read this") && hers.words().contains("not saved yet"));
     hall.chart(name, "vitals", &vitals("Now it is saved")).await?;
@@ -112,7 +112,7 @@ async fn the_own_badge_locks_the_screen_and_that_can_be_undone() -> Result<()> {
     let hall = scene.kiosk("hall").await?;
     let (name, _) = scene.resident()?;
     hall.sign_in(&scene.nora).await?;
-    tap_until(&hall, &scene.nora.uid, &["Undo lock for Nora Quist"]).await?;
+    hall.tap_until(&scene.nora.uid, &["Undo lock for Nora Quist"]).await?;
     let locked = hall.get("/").await?;
     assert!(!locked.html.contains(name), "nothing is readable behind the lock");
     hall.post("/lock/undo", &[]).await?;
@@ -120,7 +120,7 @@ async fn the_own_badge_locks_the_screen_and_that_can_be_undone() -> Result<()> {
 
     hall.post("/lock", &[]).await?;
     hall.says(&["Tap your badge"]).await?;
-    tap_until(&hall, &scene.nora.uid, &["Nora Quist", "Lock", name]).await
+    hall.tap_until(&scene.nora.uid, &["Nora Quist", "Lock", name]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +142,7 @@ async fn a_badge_left_on_the_reader_opens_nothing_again() -> Result<()> {
     hall.says(&["Take the badge off the reader"]).await?;
     // Taken off and laid down again it is a tap.
     hand(&reader, |reader| reader.remove()).await?;
-    tap_until(&hall, &scene.nora.uid, &["Nora Quist", "Lock"]).await
+    hall.tap_until(&scene.nora.uid, &["Nora Quist", "Lock"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,23 +174,6 @@ async fn hand<E: std::error::Error + Send + Sync + 'static>(
 ) -> Result<()> {
     let reader = reader.clone();
     Ok(tokio::task::spawn_blocking(move || act(&reader)).await??)
-}
-
-/// Taps, again if need be (a tap within a second of the last is none), until the screen says so.
-async fn tap_until(hall: &Kiosk, uid: &str, words: &[&str]) -> Result<()> {
-    until(&format!("{words:?} after a tap"), PATIENCE, || async {
-        let before = hall.get("/").await?.words();
-        if words.iter().all(|word| before.contains(word)) {
-            return Ok(());
-        }
-        hall.tap(uid).await?;
-        let said = hall.get("/").await?.words();
-        match words.iter().find(|word| !said.contains(**word)) {
-            None => Ok(()),
-            Some(missing) => bail!("no {missing:?}: {said}"),
-        }
-    })
-    .await
 }
 
 async fn refused(hall: &Kiosk, uid: &str, words: &str) -> Result<()> {

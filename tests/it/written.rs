@@ -64,8 +64,7 @@ async fn a_note_of_two_lines_and_a_decimal_comma_are_saved_as_they_were_meant() 
     // What was typed for a save that was refused is there when she comes back.
     hall.post("/lock", &[]).await?;
     hall.says(&["Tap your badge"]).await?;
-    hall.tap(&scene.nora.uid).await?;
-    hall.says(&["Nora Quist", "Lock"]).await?;
+    hall.tap_until(&scene.nora.uid, &["Nora Quist", "Lock"]).await?;
     let form = hall.get(&adl).await?;
     assert!(form.words().contains("You began this earlier"), "{}", form.words());
     assert!(form.html.contains("value=\"Reminder\" checked"), "{}", form.html);

@@ -353,6 +353,26 @@ impl Kiosk {
         Ok(held.await??)
     }
 
+    /// Taps a badge until the page says these words: one tap too soon after the last is none.
+    ///
+    /// # Errors
+    /// With what it says instead.
+    pub async fn tap_until(&self, uid: &str, words: &[&str]) -> Result<()> {
+        until(&format!("{words:?} after a tap"), PATIENCE, || async {
+            let before = self.get("/").await?.words();
+            if words.iter().all(|word| before.contains(word)) {
+                return Ok(());
+            }
+            self.tap(uid).await?;
+            let said = self.get("/").await?.words();
+            match words.iter().find(|word| !said.contains(**word)) {
+                None => Ok(()),
+                Some(missing) => bail!("no {missing:?}: {said}"),
+            }
+        })
+        .await
+    }
+
     /// Fetches a page.
     ///
     /// # Errors
