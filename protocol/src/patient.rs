@@ -5,12 +5,14 @@ use serde_json::{Map, Value};
 
 use crate::day::birthday;
 use crate::record::PatientDocument;
-use crate::text::{TextError, line};
+use crate::text::line;
 use crate::time::Timestamp;
 use crate::workflow::FieldError;
 
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 200;
+/// What to do without one.
+const NO_NAME: &str = "give the name, as people know it";
 /// The longest medical record number, in characters.
 pub const MAX_MRN: usize = 50;
 /// The longest room, in characters.
@@ -47,9 +49,8 @@ fn read_one(field: &str, value: &Value, today: Timestamp) -> Option<Result<Value
     };
     let or_null = |text: String| if text.is_empty() { Value::Null } else { Value::String(text) };
     Some(match field {
-        "name" => text(MAX_NAME).and_then(|name| {
-            if name.is_empty() { Err(TextError::Invisible.to_string()) } else { Ok(Value::String(name)) }
-        }),
+        "name" => text(MAX_NAME)
+            .and_then(|name| if name.is_empty() { Err(NO_NAME.to_owned()) } else { Ok(Value::String(name)) }),
         "mrn" => text(MAX_MRN).map(Value::String),
         "room" => text(MAX_ROOM).map(or_null),
         "date_of_birth" => text(MAX_NAME).and_then(|text| match text.as_str() {
@@ -96,6 +97,6 @@ mod tests {
             "is_active": null});
         let wrong: Vec<_> = read(wrong).unwrap_err().into_iter().map(|fault| fault.field).collect();
         assert_eq!(wrong, ["date_of_birth", "is_active", "mrn", "name", "room"]);
-        assert!(read(json!({"name": "  "})).is_err());
+        assert_eq!(read(json!({"name": "  "})).unwrap_err(), [FieldError::new("name", NO_NAME)]);
     }
 }

@@ -74,6 +74,10 @@ fn finish(taken: &str, given: &str, most: usize) -> Result<String, TextError> {
 /// What two texts are compared by: "Ada  LOVE", "ada love" and "Ａda Love" are one. An accent makes another.
 #[must_use]
 pub fn fold(text: &str) -> String {
+    // Most texts, and each name of a list: the same without looking anything up.
+    if text.is_ascii() {
+        return blanked(text).to_ascii_lowercase();
+    }
     let wide = Composing::new_nfkc();
     let text = wide.normalize(text);
     let seen: String = text.chars().filter(|c| !is_dropped(*c) && !is_invisible(*c)).collect();

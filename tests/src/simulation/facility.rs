@@ -368,23 +368,8 @@ fn patient(facility_id: FacilityId, mrn: &str, bed: u8) -> NewPatient {
 }
 
 fn vitals() -> Workflow {
-    let mark = Field {
-        key: "mark".into(),
-        label: "Mark".into(),
-        field_type: FieldType::Integer,
-        required: true,
-        display_in_list: true,
-        display_order: 1,
-        options: Vec::new(),
-        default: None,
-        unit: None,
-        min: None,
-        max: None,
-        hard_min: Some(0.0),
-        hard_max: None,
-        critical_min: None,
-        critical_max: None,
-    };
+    let mark =
+        Field { required: true, hard_min: Some(0.0), ..Field::new("mark", "Mark", FieldType::Integer) };
     Workflow {
         id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
         key: "marks".into(),

@@ -126,7 +126,7 @@ impl Noted {
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
                     phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9, record_days = ?10,
-                    name_key = ?11 WHERE id = ?1",
+                    name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,

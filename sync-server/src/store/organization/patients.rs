@@ -18,17 +18,18 @@ impl OrganizationStore {
     /// # Errors
     /// When the database fails.
     pub async fn patients(&self, facility: Option<FacilityId>) -> Result<Vec<Patient>> {
-        let mut found = self
-            .read(move |tx| match facility {
+        self.read(move |tx| {
+            let mut found = match facility {
                 Some(id) => {
                     let sql = concat!(patient_columns!(), "WHERE facility_id = ?1");
-                    tx.all(sql, [id.as_bytes()], patient_row)
+                    tx.all(sql, [id.as_bytes()], patient_row)?
                 }
-                None => tx.all(patient_columns!(), [], patient_row),
-            })
-            .await?;
-        found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone()));
-        Ok(found)
+                None => tx.all(patient_columns!(), [], patient_row)?,
+            };
+            found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone()));
+            Ok(found)
+        })
+        .await
     }
 
     /// One patient.

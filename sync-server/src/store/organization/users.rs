@@ -34,17 +34,18 @@ impl OrganizationStore {
     /// # Errors
     /// When the database fails.
     pub async fn users(&self, facility: Option<FacilityId>) -> Result<Vec<User>> {
-        let mut found = self
-            .read(move |tx| match facility {
+        self.read(move |tx| {
+            let mut found = match facility {
                 Some(id) => {
                     let sql = concat!(user_columns!(), "WHERE facility_id = ?1");
-                    tx.all(sql, [id.as_bytes()], user_row)
+                    tx.all(sql, [id.as_bytes()], user_row)?
                 }
-                None => tx.all(user_columns!(), [], user_row),
-            })
-            .await?;
-        found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone()));
-        Ok(found)
+                None => tx.all(user_columns!(), [], user_row)?,
+            };
+            found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone()));
+            Ok(found)
+        })
+        .await
     }
 
     /// One user.
@@ -176,7 +177,8 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     check_place(tx, after.role, after.facility_id)?;
     keep_an_administrator(tx, by, &before, &after)?;
     tx.execute(
-        "UPDATE users SET facility_id = ?2, email = ?3, email_key = ?4, display_name = ?5, role = ?6,
+        "UPDATE users SET facility_id = ?2, email = ?3,
+            email_key = CASE WHEN email IS ?3 THEN email_key ELSE ?4 END, display_name = ?5, role = ?6,
             employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9 WHERE id = ?1",
         params![
             id.as_bytes(),

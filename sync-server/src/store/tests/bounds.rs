@@ -177,20 +177,7 @@ async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let registry = world.store.organization(&tenant.organization);
     // A form: what it is made of fits into a request, and what is made of it does not fit.
-    let field = |n: usize, field_type, label: String| Field {
-        key: format!("f{n}"),
-        label,
-        field_type,
-        required: false,
-        min: None,
-        max: None,
-        hard_min: None,
-        hard_max: None,
-        critical_min: None,
-        critical_max: None,
-        unit: None,
-        ..vitals(0.0).fields[0].clone()
-    };
+    let field = |n: usize, field_type, label: String| Field::new(&format!("f{n}"), &label, field_type);
     let huge = Workflow {
         key: "huge".into(),
         fields: (0..100).map(|n| field(n, FieldType::String, "x".repeat(3_000))).collect(),

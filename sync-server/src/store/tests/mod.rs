@@ -431,21 +431,11 @@ fn new_patient(facility_id: FacilityId, mrn: &str) -> NewPatient {
 
 fn vitals(min: f64) -> Workflow {
     let pulse = Field {
-        key: "pulse".into(),
-        label: "Pulse".into(),
-        field_type: FieldType::Integer,
         required: true,
-        display_in_list: true,
-        display_order: 1,
-        options: Vec::new(),
-        default: None,
         unit: Some("bpm".into()),
-        min: None,
-        max: None,
         hard_min: Some(min),
         hard_max: Some(250.0),
-        critical_min: None,
-        critical_max: None,
+        ..Field::new("pulse", "Pulse", FieldType::Integer)
     };
     Workflow {
         id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),

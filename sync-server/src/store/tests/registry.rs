@@ -26,6 +26,39 @@ async fn names_are_unique_in_an_organization_and_nowhere_else() {
     assert!(matches!(foreign, Err(StoreError::NotFound("patient"))), "{foreign:?}");
 }
 
+/// An upgrade found two of each that read the same: who has them can still be switched off and reported on, and is
+/// asked for another name only when it is the name that changes.
+#[tokio::test]
+async fn what_reads_the_same_since_an_upgrade_can_be_changed_in_all_else() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let second = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let email = |email: &str| UserPatch { email: Some(Some(email.to_owned())), ..UserPatch::default() };
+    let nina = email("nina@example.test");
+    registry.noting(event(&world)).update_user(tenant.nurse, nina).await.unwrap();
+    let omar = new_user("omar", Role::Lpn, Some(second));
+    let omar = registry.noting(event(&world)).create_user(omar).await.unwrap().id;
+    let collide = move |tx: &Tx<'_>| {
+        let facility = "UPDATE facilities SET name = 'RIVERSIDE', name_key = 'riverside 2' WHERE id = ?1";
+        tx.execute(facility, [second.as_bytes()])?;
+        let user = "UPDATE users SET email = 'NINA@example.test', email_key = 'another' WHERE id = ?1";
+        tx.execute(user, [omar.as_bytes()])
+    };
+    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+
+    let census = FacilityPatch { current_census: Some(7), ..FacilityPatch::default() };
+    let changed = registry.noting(event(&world)).update_facility(second, census).await.unwrap();
+    assert_eq!((changed.name.as_str(), changed.current_census), ("RIVERSIDE", 7));
+    let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    assert!(!registry.noting(event(&world)).update_user(omar, off).await.unwrap().is_active);
+    let named = FacilityPatch { name: Some("riverside".to_owned()), ..FacilityPatch::default() };
+    let taken = registry.noting(event(&world)).update_facility(second, named).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
+    let taken = registry.noting(event(&world)).update_user(omar, email("Nina@Example.test")).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("email"))), "{taken:?}");
+}
+
 #[tokio::test]
 async fn a_session_ends_when_it_should() {
     let world = World::new();

@@ -254,23 +254,7 @@ fn charted(actor: UserId, patient: PatientId, assignment: AssignmentId, number: 
 }
 
 fn vitals() -> Workflow {
-    let pulse = Field {
-        key: "pulse".into(),
-        label: "Pulse".into(),
-        field_type: FieldType::Integer,
-        required: true,
-        display_in_list: true,
-        display_order: 1,
-        options: Vec::new(),
-        default: None,
-        unit: None,
-        min: None,
-        max: None,
-        hard_min: None,
-        hard_max: None,
-        critical_min: None,
-        critical_max: None,
-    };
+    let pulse = Field { required: true, ..Field::new("pulse", "Pulse", FieldType::Integer) };
     Workflow {
         id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
         key: "vitals".into(),
