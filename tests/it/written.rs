@@ -122,7 +122,7 @@ async fn what_is_unlikely_is_asked_about_and_saved_as_confirmed() -> Result<()> 
 
     // What there cannot be is refused, whatever was confirmed.
     let refused = hall.fill_in(&chart, &[("systolic", "128"), ("diastolic", "77"), ("pulse", "-3")]).await?;
-    assert!(refused.status == 422 && refused.words().contains("nothing below 0"), "{}", refused.words());
+    assert!(refused.status == 422 && refused.words().contains("cannot be below 0"), "{}", refused.words());
     Ok(())
 }
 

@@ -185,8 +185,12 @@ impl Field {
         let number = value.as_f64().unwrap_or(f64::NAN);
         let unit = self.spoken_unit();
         match (self.hard_min, self.hard_max) {
-            (Some(min), _) if number < min => Err(self.fault(format!("there is nothing below {min}{unit}"))),
-            (_, Some(max)) if number > max => Err(self.fault(format!("there is nothing above {max}{unit}"))),
+            (Some(min), _) if number < min => {
+                Err(self.fault(format!("this cannot be below {min}{unit}: check it")))
+            }
+            (_, Some(max)) if number > max => {
+                Err(self.fault(format!("this cannot be above {max}{unit}: check it")))
+            }
             _ => Ok(Value::Number(value.clone())),
         }
     }

@@ -77,8 +77,8 @@ fn wrong_answers_name_their_field() {
     assert_eq!(faults(&[]), "pulse: PULSE is required");
     assert_eq!(faults(&[("pulse", "fast")]), "pulse: give a number, such as 98.6");
     assert_eq!(faults(&[("pulse", "72.5")]), "pulse: give a whole number");
-    assert_eq!(faults(&[("pulse", "401")]), "pulse: there is nothing above 400 bpm");
-    assert_eq!(faults(&[("pulse", "-1")]), "pulse: there is nothing below 0 bpm");
+    assert_eq!(faults(&[("pulse", "401")]), "pulse: this cannot be above 400 bpm: check it");
+    assert_eq!(faults(&[("pulse", "-1")]), "pulse: this cannot be below 0 bpm: check it");
     assert_eq!(faults(&[("pulse", "72"), ("position", "Flying")]), "position: choose one of: Sitting, Lying");
     assert_eq!(faults(&[("pulse", "72"), ("shoe", "9")]), "shoe: the workflow has no such field");
     for bad in ["2026-02-30", "02/30/2026", "1/2/26", "2026/01/02", "x-y-z", "2026-01/02", "١-1-2026"] {
