@@ -370,6 +370,18 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_points_nowhere_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let key = FileKey::from_bytes([7; 32]);
+        let tables = "CREATE TABLE authors (id INTEGER PRIMARY KEY);
+            CREATE TABLE words (author INTEGER NOT NULL REFERENCES authors (id))";
+        let connection = open(&opening(&path, &key, &[tables])).unwrap();
+        let orphan = connection.execute("INSERT INTO words VALUES (7)", []).unwrap_err();
+        assert!(orphan.to_string().contains("FOREIGN KEY"), "{orphan}");
+    }
+
+    #[test]
     fn each_migration_runs_once_and_a_newer_file_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.db");

@@ -172,6 +172,12 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     is_problem(&twin, 409, "conflict");
     assert!(twin.body["detail"].as_str().is_some_and(|words| words.contains("username")), "{}", twin.text);
 
+    // An idle session lasts half an hour unless somebody says otherwise.
+    let hers = format!("/api/v1/users/{}", nora.id);
+    assert_eq!(admin.get(&hers).await?["session_timeout_minutes"], 30);
+    let longer = admin.put(&hers, &json!({"session_timeout_minutes": 45})).await?;
+    assert_eq!(longer["session_timeout_minutes"], 45, "{longer}");
+
     // The registration body of S1-59, to the letter, in both spellings.
     for (at, body) in [
         json!({"facility_id": facility.id, "device_name": "Med Room Pi", "device_type": "RASPBERRY_PI",
@@ -220,6 +226,22 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     names(&root.call(Method::POST, "/api/v1/organizations", Some(&bad)).await?, "npi");
     let bad = json!({"name": "Bad Care", "slug": "' OR 1=1 --"});
     names(&root.call(Method::POST, "/api/v1/organizations", Some(&bad)).await?, "slug");
+    for (slug, kind) in [
+        ("visits", "HOME_HEALTH_AGENCY"),
+        ("assisted", "ALF_OPERATOR"),
+        ("memory", "MEMORY_CARE_GROUP"),
+        ("skilled", "SNF_CHAIN"),
+        ("several", "MULTI_SITE_SYSTEM"),
+        ("hospital", "HOSPITAL"),
+        ("clinic", "CLINIC"),
+        ("practice", "PHYSICIAN_GROUP"),
+    ] {
+        let made =
+            root.post("/api/v1/organizations", &json!({"name": slug, "slug": slug, "type": kind})).await?;
+        assert_eq!(made["type"], kind, "{made}");
+    }
+    let bad = json!({"name": "Bad Care", "type": "ZOO"});
+    names(&root.call(Method::POST, "/api/v1/organizations", Some(&bad)).await?, "type");
     Ok(())
 }
 

@@ -59,10 +59,19 @@ async fn a_pi_that_boots_in_1970_enrolls_charts_and_tells_the_right_time() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_renewed_during_four_months_offline_is_trusted_by_a_stopped_clock() -> Result<()> {
+    renewed_while_offline(120).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn and_so_is_one_that_was_renewed_during_four_hundred_days() -> Result<()> {
+    renewed_while_offline(400).await
+}
+
+async fn renewed_while_offline(days: i64) -> Result<()> {
     let folder = TempDir::new()?;
     let now = clock::now()?;
-    let then = now - 120 * DAY;
-    // Four months ago: server and kiosk know each other, and the clocks are right.
+    let then = now - days * DAY;
+    // So many days ago: server and kiosk know each other, and the clocks are right.
     clock::set(&folder.path().join("server"), then)?;
     clock::set(&folder.path().join("hall"), then)?;
     let mut scene = Scene::within(folder, 2).await?;

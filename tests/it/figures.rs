@@ -98,6 +98,8 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     let shown = facility.device("Tablet").await?;
     assert_eq!((states(&shown), &shown["wedged"]), (("ACTIVE", "OUT_OF_SYNC", true), &json!(1)));
     assert_eq!(shown["sync_reason"], "1 entry was refused and needs attention.");
+    let alone = admin.get(&format!("/api/v1/devices/{}", device.grant.device_id)).await?;
+    assert_eq!((states(&alone), &alone["sync_reason"]), (states(&shown), &shown["sync_reason"]));
     Ok(())
 }
 

@@ -19,6 +19,7 @@ mod badges;
 mod browser;
 mod claims;
 mod cli;
+mod clinics;
 mod clocks;
 mod clones;
 mod corrected;

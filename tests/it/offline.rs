@@ -18,6 +18,16 @@ async fn a_kiosk_that_starts_without_its_server_signs_in_and_charts() -> Result<
     hall.stop().await?;
     scene.server.stop().await?;
 
+    // Where the server's name leads nowhere, neither the page nor the badge waits for it.
+    let (right, unknown) =
+        (format!("https://localhost:{}", hall.link.address().port()), "https://nowhere.invalid:8444");
+    hall.reconfigure(&right, unknown)?;
+    hall.start().await?;
+    hall.says(&["Riverside", "Tap your badge"]).await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.pull_the_plug().await?;
+    hall.reconfigure(unknown, &right)?;
+
     // The server is gone; the address answers nothing.
     hall.start().await?;
     hall.says(&["Riverside", "Tap your badge", "Internet down"]).await?;
@@ -176,8 +186,8 @@ async fn a_slow_line_and_a_double_press_save_one_entry() -> Result<()> {
     let scene = Scene::new(2).await?;
     let hall = scene.kiosk("hall").await?;
     let (name, id) = scene.resident()?;
-    hall.sign_in(&scene.nora).await?;
     hall.link.delay(Duration::from_millis(300));
+    hall.sign_in(&scene.nora).await?;
     let path = hall.path_of(name).await?;
     let form_path = format!("{path}/chart/vitals");
     let form = hall.get(&form_path).await?;

@@ -134,6 +134,8 @@ mod tests {
         // The certificate carries that very key: an uncompressed P-256 point.
         let point = key.signer.public_key().as_ref();
         assert!(key.certificate_der().as_ref().windows(point.len()).any(|window| window == point));
+        // And it has no end.
+        assert!(key.certificate_der().as_ref().windows(15).any(|window| window == b"99991231000000Z"));
     }
 
     #[test]

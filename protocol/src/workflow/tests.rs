@@ -145,6 +145,7 @@ fn a_bad_schema_is_refused_with_paths() {
     let blank = vec!["Yes".into(), " ".into(), "YES".into()];
     workflow.fields.push(Field { options: blank, ..field("other", FieldType::Select) });
     workflow.fields.push(Field { min: Some(1.0), hard_min: Some(2.0), ..field("text", FieldType::String) });
+    workflow.fields.push(field("note'); DROP TABLE users; --", FieldType::String));
     workflow.rules.push(Rule { greater: "note".into(), lesser: "pulse".into() });
     let faults = workflow.check().unwrap_err();
     let named: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
@@ -157,6 +158,7 @@ fn a_bad_schema_is_refused_with_paths() {
         "fields[11].options[2]",
         "fields[12].min",
         "fields[12].hard_min",
+        "fields[13].key",
         "rules[1].greater",
     ];
     assert_eq!(named, expected);

@@ -8,10 +8,12 @@ pub mod tenants;
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use carepost_protocol::role::{Role, may};
+use carepost_protocol::role::{Action, Role, may};
 use carepost_server::routes::{Authorization, Listener, ROUTES, Route};
 use carepost_tests::api::{Answer, Api};
+use carepost_tests::world::items;
 use futures_util::future::try_join_all;
+use reqwest::Method;
 
 use requests::{Request, Spot, spots};
 use tenants::{Person, Tenants, made_up};
@@ -36,6 +38,7 @@ async fn no_role_reaches_another_tenant_by_any_route() -> Result<()> {
     requests::finds_what_is_new(&tenants.document);
     let mut breaches = requests::unknown(&tenants.document);
     breaches.extend(strangers(&tenants).await?);
+    breaches.extend(listed(&tenants).await?);
     let refused = tenants.people.iter().map(|person| foreign(&tenants, person));
     breaches.extend(try_join_all(refused).await?.into_iter().flatten());
     breaches.extend(devices::matrix(&tenants).await?);
@@ -43,6 +46,7 @@ async fn no_role_reaches_another_tenant_by_any_route() -> Result<()> {
     for person in &tenants.people {
         breaches.extend(own(&tenants, person).await?);
     }
+    breaches.extend(unwritten(&tenants).await?);
     assert!(breaches.is_empty(), "{} breaches:\n{}", breaches.len(), breaches.join("\n"));
     Ok(())
 }
@@ -65,6 +69,23 @@ async fn strangers(tenants: &Tenants) -> Result<Vec<String>> {
         let alias = ask(&stranger, &[], &request.aliased()).await?;
         if is_stable(route) && told(&alias) != told(&answer) {
             breaches.push(format!("{} by a stranger, under /api: {}", route.operation, said(&alias)));
+        }
+    }
+    Ok(breaches)
+}
+
+/// Everybody is shown the own organization and no other, and the platform's administrators all.
+async fn listed(tenants: &Tenants) -> Result<Vec<String>> {
+    let all = [0, 2].map(|at| tenants.places[at].ids["organization_id"].as_str());
+    let mut breaches = Vec::new();
+    for person in &tenants.people {
+        let organizations = items(&person.api.get("/api/v1/organizations").await?)?;
+        let shown: BTreeSet<&str> = organizations.iter().filter_map(|it| it["id"].as_str()).collect();
+        let of_all = person.role == Role::PlatformAdmin;
+        let expected = if of_all { BTreeSet::from(all) } else { BTreeSet::from([all[person.home / 2]]) };
+        if shown != expected {
+            breaches
+                .push(format!("list_organizations by {:?} of place {}: {shown:?}", person.role, person.home));
         }
     }
     Ok(breaches)
@@ -138,6 +159,31 @@ async fn own(tenants: &Tenants, person: &Person) -> Result<Vec<String>> {
         }
     }
     Ok(breaches)
+}
+
+/// What was done on the first organization's things, or shown of its patients, and left no event in its log.
+async fn unwritten(tenants: &Tenants) -> Result<Vec<String>> {
+    let admin = &tenants.places[0].facility.organization.admin;
+    let mut written: BTreeSet<String> = BTreeSet::new();
+    let mut page = String::new();
+    loop {
+        let answer = admin.get(&format!("/api/v1/audit-events?limit=1000{page}")).await?;
+        for event in items(&answer)?.iter().filter(|event| event["success"] == true) {
+            written.extend(event["endpoint"].as_str().map(str::to_owned));
+        }
+        let Some(next) = answer["next"].as_str() else { break };
+        page = format!("&page={next}");
+    }
+    let leaves_an_event = |route: &Route| {
+        let reads = route.authorization == Authorization::Person(Action::ReadPatients);
+        let acts = matches!(route.authorization, Authorization::Person(_)) && route.method != Method::GET;
+        // The one could not be done here, and the other is in the new organization's log.
+        (reads || acts) && !["confirm_enrollment", "create_organization"].contains(&route.operation)
+    };
+    let missing = people_routes().filter(|route| {
+        leaves_an_event(route) && !written.contains(&format!("{} {}", route.method, route.path))
+    });
+    Ok(missing.map(|route| format!("{} was done and is not in the log", route.operation)).collect())
 }
 
 fn people_routes() -> impl Iterator<Item = &'static Route> {

@@ -443,6 +443,11 @@ async fn the_audit_event_of_an_entry_names_its_record() {
     let incarnation: IncarnationId = device.ward.outbox().incarnation();
     let record = RecordId::of_create(incarnation, 1, entries[0].recorded_at).to_string();
     assert_eq!(device.accesses().last(), Some(&(AuditAction::Create, true, Some(record))));
+    let events: Vec<AuditEvent> = device.lane(Lane::Audit);
+    let made = events.iter().find(|event| event.action == AuditAction::Create).unwrap();
+    let who = (made.user_id, made.session_id, made.patient_id);
+    assert_eq!(who, (Some(entries[0].actor), Some(entries[0].session), Some(patient(4))));
+    assert!(made.ip_address.is_some() && made.user_agent.is_some(), "{made:?}");
 }
 
 #[tokio::test]

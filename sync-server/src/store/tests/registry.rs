@@ -22,6 +22,14 @@ async fn names_are_unique_in_an_organization_and_nowhere_else() {
     let taken = registry.noting(event(&world)).create_facility(new_facility("Riverside")).await;
     assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
     assert_eq!(beta.organization.limit(), None, "beta has the same names and was made all the same");
+    let email = || UserPatch { email: Some(Some("nina@example.test".to_owned())), ..UserPatch::default() };
+    let elsewhere = world.store.organization(&beta.organization);
+    elsewhere.noting(event(&world)).update_user(beta.nurse, email()).await.unwrap();
+    registry.noting(event(&world)).update_user(alpha.nurse, email()).await.unwrap();
+    let omar = new_user("omar", Role::Lpn, Some(facility));
+    let omar = registry.noting(event(&world)).create_user(omar).await.unwrap().id;
+    let taken = registry.noting(event(&world)).update_user(omar, email()).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("email"))), "{taken:?}");
     let foreign = registry.patient(beta.patient).await;
     assert!(matches!(foreign, Err(StoreError::NotFound("patient"))), "{foreign:?}");
 }
@@ -92,6 +100,18 @@ async fn a_session_ends_when_it_should() {
         .unwrap();
     assert!(system.session([8; 32]).await.unwrap().is_none(), "the user may not sign in any more");
     system.end_session(id, event(&world)).await.unwrap();
+}
+
+#[tokio::test]
+async fn how_long_a_session_lasts_reaches_the_devices() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let longer = UserPatch { session_timeout_minutes: Some(45), ..UserPatch::default() };
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).update_user(tenant.nurse, longer).await.unwrap();
+    let page = world.store.facility(&tenant.facility).page(after(None, 100)).await.unwrap();
+    let text = String::from_utf8(page.lines).unwrap();
+    assert!(text.contains(r#""session_timeout_minutes":45"#), "{text}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The engine's own walls: what SQL can and cannot reach.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use rusqlite::params;
 
@@ -195,6 +197,7 @@ async fn reads_go_by_the_tenants_keys() {
             Reach::Facility(tenant.facility),
             "SELECT body FROM documents WHERE patient_id = x'00' AND collection = 'records' AND body IS NOT NULL ORDER BY seq DESC LIMIT 3",
         ),
+        (Reach::Organization(tenant.organization), "SELECT name FROM facilities"),
         (Reach::Organization(tenant.organization), "SELECT name FROM patients WHERE id = x'00'"),
         (Reach::Organization(tenant.organization), "SELECT name FROM patients WHERE facility_id = x'00'"),
         (Reach::Organization(tenant.organization), "SELECT name FROM users WHERE facility_id = x'00'"),
@@ -219,6 +222,48 @@ async fn reads_go_by_the_tenants_keys() {
             assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");
         }
     }
+}
+
+#[tokio::test]
+async fn every_table_says_whose_its_rows_are_and_leads_to_the_organization() {
+    let world = World::new();
+    world.store.close();
+    let bare = rusqlite::Connection::open(world.file("server.db")).unwrap();
+    bare.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
+    let names = |sql: &str, of: &str| -> BTreeSet<String> {
+        let mut statement = bare.prepare(sql).unwrap();
+        let found = statement.query_map([of], |row| row.get::<_, String>(0)).unwrap();
+        found.collect::<Result<_, _>>().unwrap()
+    };
+    let of_schema = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE ?1";
+    let tables = names(of_schema, &format!("{BASE}%"));
+    assert!(VIEWS.iter().all(|view| tables.contains(&format!("{BASE}{view}"))), "{tables:?}");
+    let without = |columns: &str| -> Vec<String> {
+        let lacking = tables.iter().filter(|table| !names(columns, table).contains("organization_id"));
+        lacking.map(|table| table.trim_start_matches(BASE).to_owned()).collect()
+    };
+    let columns = "SELECT name FROM pragma_table_info(?1)";
+    assert_eq!(without(columns), ["organizations", "platform_admins"]);
+    // Besides these: what is there before a tenant is known, and what the platform's own people do.
+    let always = "SELECT name FROM pragma_table_info(?1) WHERE \"notnull\" = 1";
+    let later = ["audit", "enrollments", "organizations", "platform_admins", "sessions", "sign_ins"];
+    assert_eq!(without(always), later);
+    for table in ["patients", "devices", "badges"] {
+        assert!(names(always, &format!("{BASE}{table}")).contains("facility_id"), "{table}");
+    }
+    let keys = "SELECT \"table\" FROM pragma_foreign_key_list(?1)";
+    let mut leads = BTreeSet::from([format!("{BASE}organizations")]);
+    loop {
+        let unknown = tables.difference(&leads).filter(|table| !names(keys, table).is_disjoint(&leads));
+        let more: BTreeSet<String> = unknown.cloned().collect();
+        if more.is_empty() {
+            break;
+        }
+        leads.extend(more);
+    }
+    // An event stays, whatever becomes of what it is about.
+    let apart: Vec<&String> = tables.difference(&leads).collect();
+    assert_eq!(apart, [&format!("{BASE}audit"), &format!("{BASE}platform_admins")]);
 }
 
 #[tokio::test]
