@@ -24,6 +24,9 @@ use carepost_protocol::record::Collection;
 ///    and `heard_seq` say up to which place it said all of it. `agent` is the version that wrote last.
 /// 5. `documents_records` finds the records that have left the server's feed; they came before
 ///    `archived_before`, which is NULL while none has.
+/// 6. `documents_by_patient` says of each row its place in the feed as well, so that what has left the feed is
+///    found by it, once a day, and a first copy does not keep a second index for that. `archived_through` is
+///    the last place that left: up to there all is dropped.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -106,6 +109,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
     CREATE INDEX documents_records ON documents (seq) WHERE collection = 6;
     ALTER TABLE state ADD COLUMN archived_before INTEGER;
 ",
+    "
+    DROP INDEX documents_records;
+    DROP INDEX documents_by_patient;
+    CREATE INDEX documents_by_patient ON documents (patient, recorded_at, collection, id, seq)
+        WHERE patient IS NOT NULL;
+    ALTER TABLE state ADD COLUMN archived_through INTEGER;
+",
 ];
 
 /// A collection that this file does not know yet. After the first page it has to be fetched, because an
@@ -118,17 +128,16 @@ pub(super) const REGISTER: &str = "
 /// A document that is new here; nothing when it is not.
 pub(super) const PUT_NEW: &str = "
     INSERT INTO documents (collection, id, seq, pass, patient, recorded_at, lookup, body, element)
-    VALUES (:collection, :id, :seq, :pass, :patient, :recorded_at, :lookup, :body, :element)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
     ON CONFLICT (collection, id) DO NOTHING";
 
 /// The version of a document that is here: when it was named, and its part in the digest.
 pub(super) const HELD: &str = "SELECT pass, element FROM documents WHERE collection = ? AND id = ?";
 
-/// The latest version of a document that is here.
+/// The latest version of a document that is here, with the parameters of [`PUT_NEW`].
 pub(super) const PUT_OVER: &str = "
-    UPDATE documents SET seq = :seq, pass = :pass, patient = :patient, recorded_at = :recorded_at,
-        lookup = :lookup, body = :body, element = :element
-    WHERE collection = :collection AND id = :id";
+    UPDATE documents SET seq = ?3, pass = ?4, patient = ?5, recorded_at = ?6, lookup = ?7, body = ?8, element = ?9
+    WHERE collection = ?1 AND id = ?2";
 
 /// The latest version cannot be taken: the one that is here stays, and has no part in the digest.
 pub(super) const OUTDATE: &str =
@@ -141,11 +150,12 @@ pub(super) const REMOVE: &str =
 /// What a pass did not name goes when it ends.
 pub(super) const SWEEP: &str = "DELETE FROM documents WHERE collection = ? AND pass <> ?";
 
-/// Records that have left the server's feed: no tombstone names them. The number is theirs, written out for
-/// the sake of their index; without being told SQLite would walk all of them. The version before one that was
-/// stepped over stays for as long as that one is in the feed.
+/// Records that have left the server's feed: no tombstone names them. The version before one that was stepped
+/// over stays for as long as that one is in the feed. Without being told SQLite would read all documents.
 pub(super) const DROP_ARCHIVED: &str = "
-    DELETE FROM documents INDEXED BY documents_records WHERE collection = 6 AND seq <= ?
+    DELETE FROM documents WHERE (collection, id) IN (
+        SELECT collection, id FROM documents INDEXED BY documents_by_patient
+        WHERE patient IS NOT NULL AND collection = ?1 AND seq <= ?2)
         AND (element IS NOT NULL OR NOT EXISTS (
             SELECT 1 FROM stepped_over WHERE collection = 'records' AND id = documents.id))
     RETURNING pass, element";

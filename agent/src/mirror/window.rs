@@ -28,23 +28,26 @@ impl Mirror {
     }
 }
 
-/// Drops what has left the feed, at its head.
+/// Drops what has left the feed, at its head. Nothing that left by a mark comes again, so each is applied once.
 pub(super) fn drop_archived(
     connection: &Connection,
     copies: &mut [Copy],
     archived: Option<Archived>,
 ) -> Result<(), MirrorError> {
-    let before = archived.map(|mark| mark.before.as_millis());
-    connection
-        .prepare_cached("UPDATE state SET archived_before = ?1 WHERE archived_before IS NOT ?1")?
-        .execute([before])?;
-    let Some(mark) = archived else { return Ok(()) };
+    let (before, through) = archived.map(|mark| (mark.before.as_millis(), signed(mark.through))).unzip();
+    let news = connection
+        .prepare_cached(
+            "UPDATE state SET archived_before = ?1, archived_through = ?2
+                WHERE archived_before IS NOT ?1 OR archived_through IS NOT ?2",
+        )?
+        .execute([before, through])?;
+    let Some(mark) = archived.filter(|_| news > 0) else { return Ok(()) };
     let Some(copy) = copies.iter_mut().find(|copy| copy.collection == Collection::Records) else {
         return Ok(());
     };
     stepped::drop_archived(connection, copy, mark.through)?;
     let mut statement = connection.prepare_cached(schema::DROP_ARCHIVED)?;
-    let mut rows = statement.query(params![signed(mark.through)])?;
+    let mut rows = statement.query(params![schema::number(Collection::Records), through])?;
     while let Some(row) = rows.next()? {
         copy.forget(pass_and_element(row)?);
     }
