@@ -7,6 +7,8 @@ SHELL := /bin/sh
 
 # rustup's folder is not on the PATH of every shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
+# Most of what a story does is wait: two for each core keep it busy.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 target := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 help: ## Show this list

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carepost_protocol::id::{PatientId, ReviewId};
-use carepost_protocol::time::Timestamp;
+use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use tokio::sync::watch;
@@ -119,6 +119,12 @@ impl Desk {
         }
         status.wedged += sync.stuck;
         status
+    }
+
+    /// How far the time that entries are given can be believed.
+    #[must_use]
+    pub fn clock_quality(&self) -> ClockQuality {
+        self.clock.stamp().1
     }
 
     /// Counts up with every visible change.

@@ -11,7 +11,7 @@ use crate::desk::{Link, Screen, Sending};
 use carepost_agent_core::sync::Hold;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
-use carepost_protocol::time::Timestamp;
+use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{Encryption, Exposure, ReaderState, SteppedOver};
 
 #[derive(Serialize)]
@@ -23,6 +23,8 @@ pub(super) struct Status {
     /// What is wrong with the link that no cable mends, and whom to call.
     #[serde(skip_serializing_if = "Option::is_none")]
     link_trouble: Option<String>,
+    /// How far the time that entries are given can be believed.
+    clock_quality: ClockQuality,
     waiting: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_waiting_seconds: Option<u64>,
@@ -56,7 +58,8 @@ pub(super) struct Status {
 }
 
 pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, super::page::Fault> {
-    let (screen, line) = kiosk.ask(|desk| (desk.screen(), desk.status())).await?;
+    let (screen, line, clock_quality) =
+        kiosk.ask(|desk| (desk.screen(), desk.status(), desk.clock_quality())).await?;
     let state = match screen {
         Screen::Enrolling(_) => DeviceState::Pending,
         Screen::Revoked => DeviceState::Revoked,
@@ -73,6 +76,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         offline_since,
         link_trouble: (link == "NOT_TRUSTED")
             .then(|| format!("{NOT_TRUSTED}. {}", call(line.phone.as_deref()))),
+        clock_quality,
         waiting: line.waiting,
         oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),
         wedged: line.wedged,
