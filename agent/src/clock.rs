@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carepost_agent_core::clock::{CertificateTime, Clock as Decisions};
 use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::zone::Zone;
+use jiff::tz::TimeZone;
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +39,12 @@ impl Clock {
     #[must_use]
     pub fn uncorrected(&self) -> Timestamp {
         device_time()
+    }
+
+    /// The device's own time zone; UTC where it has none.
+    #[must_use]
+    pub fn zone(&self) -> Zone {
+        TimeZone::try_system().map_or(Zone::UTC, Zone::from)
     }
 
     /// The latest time that the server ever attested: what is this old is so by any clock.

@@ -4,6 +4,7 @@ use time::{Date, Duration, Month};
 
 use crate::text::fold;
 use crate::time::Timestamp;
+use crate::zone;
 
 /// The oldest that anybody is taken for, in years.
 const OLDEST: i32 = 130;
@@ -24,7 +25,8 @@ pub fn parse_date(text: &str) -> Option<String> {
     Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
 }
 
-/// `YYYY-MM-DDTHH:MM` from that, from `YYYY-MM-DD HH:MM` or from `MM/DD/YYYY HH:MM AM`.
+/// `YYYY-MM-DDTHH:MM` from that, from `YYYY-MM-DD HH:MM` or from `MM/DD/YYYY HH:MM AM`; with its offset where it
+/// has one: `2026-11-01T01:30-05:00`.
 #[must_use]
 pub fn parse_datetime(text: &str) -> Option<String> {
     let text = fold(text);
@@ -34,13 +36,13 @@ pub fn parse_datetime(text: &str) -> Option<String> {
     let (clock, half) = clock.split_at(at);
     let (hour, minute) = clock.split_once(':')?;
     let (hour, minute) = (digits(hour, 2)?, digits(minute, 2)?);
-    let hour = match half.trim() {
-        "" if hour < 24 => hour,
-        "am" | "a.m." if (1..=12).contains(&hour) => hour % 12,
-        "pm" | "p.m." if (1..=12).contains(&hour) => hour % 12 + 12,
-        _ => return None,
+    let (hour, offset) = match half.trim() {
+        "am" | "a.m." if (1..=12).contains(&hour) => (hour % 12, String::new()),
+        "pm" | "p.m." if (1..=12).contains(&hour) => (hour % 12 + 12, String::new()),
+        "" => (hour, String::new()),
+        offset => (hour, zone::spelled(zone::offset(offset)?)),
     };
-    (minute < 60).then(|| format!("{day}T{hour:02}:{minute:02}"))
+    (hour < 24 && minute < 60).then(|| format!("{day}T{hour:02}:{minute:02}{offset}"))
 }
 
 /// A birthday as far as it is known: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, from those, from `MM/DD/YYYY` or from

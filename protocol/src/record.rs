@@ -91,6 +91,9 @@ pub struct FacilityDocument {
     pub licensed_beds: Option<u32>,
     /// How many residents it has.
     pub current_census: u32,
+    /// The IANA name of its time zone; none until somebody set it. A device may not know it: no name is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
 /// The keys that were laid over the facility's first badge key, one for each time that a device with all of

@@ -16,6 +16,7 @@ pub mod handler;
 pub mod listener;
 pub mod openapi;
 pub mod password;
+pub mod proposed_zone;
 pub mod quota;
 pub mod refusals;
 pub mod routes;

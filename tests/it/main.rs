@@ -58,6 +58,7 @@ mod versions;
 mod views;
 mod window;
 mod written;
+mod zones;
 
 /// TLS needs a provider of cryptography before the first connection; the second call changes nothing.
 fn install_provider() {

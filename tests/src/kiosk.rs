@@ -49,6 +49,8 @@ pub struct Kiosk {
     cookie: tokio::sync::Mutex<Option<String>>,
     /// More lines for its configuration.
     extra: String,
+    /// The time zone that the machine is set to, from its next start on; this machine's unless given.
+    pub time_zone: Option<&'static str>,
 }
 
 /// A page: its status and its HTML.
@@ -161,6 +163,7 @@ impl Kiosk {
             page,
             cookie: tokio::sync::Mutex::new(None),
             extra: extra.to_owned(),
+            time_zone: None,
         };
         kiosk.configure(server)?;
         Ok(kiosk)
@@ -252,6 +255,7 @@ impl Kiosk {
             environment.push(("PCSCLITE_CSOCK_NAME", pcscd.socket().display().to_string()));
         }
         environment.extend(crate::clock::environment(&self.folder));
+        environment.extend(self.time_zone.map(|zone| ("TZ", zone.to_owned())));
         environment
     }
 

@@ -241,13 +241,14 @@ impl Server {
 }
 
 impl Organization {
-    /// A new facility.
+    /// A new facility, in Chicago.
     ///
     /// # Errors
     /// When the server refuses.
     pub async fn facility(&self, name: &str, kind: &str, beds: Option<u32>, census: u32) -> Result<Facility> {
         let body = json!({"organization_id": self.id, "name": name, "facility_type": kind,
-            "licensed_beds": beds, "current_census": census, "phone": "+1 555 0100"});
+            "licensed_beds": beds, "current_census": census, "phone": "+1 555 0100",
+            "time_zone": "America/Chicago"});
         let made = self.admin.post("/api/v1/facilities", &body).await?;
         Ok(Facility { id: text(&made, "id")?, name: name.to_owned(), organization: self.clone() })
     }

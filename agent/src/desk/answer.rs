@@ -1,6 +1,7 @@
 //! Answers in words, with what whoever reads them has to see.
 
-use carepost_protocol::workflow::Workflow;
+use carepost_protocol::workflow::{FieldType, Workflow};
+use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
 /// An answer as it is shown.
@@ -16,9 +17,10 @@ pub struct Answer {
     pub is_confirmed: bool,
 }
 
-/// The answers of a record as words, in the order of its form.
+/// The answers of a record as words, in the order of its form, with times as that zone has them.
 #[must_use]
 pub(super) fn in_words(
+    zone: &Zone,
     workflow: Option<&Workflow>,
     values: &Map<String, Value>,
     confirmed: &[String],
@@ -28,7 +30,10 @@ pub(super) fn in_words(
         let value = values.get(&field.key).filter(|value| !value.is_null())?;
         Some(Answer {
             label: field.label.clone(),
-            words: word(value, field.unit.as_deref()),
+            words: match value.as_str().filter(|_| field.field_type == FieldType::Datetime) {
+                Some(time) => zone.words(time),
+                None => word(value, field.unit.as_deref()),
+            },
             is_critical: field.is_critical(value),
             is_confirmed: confirmed.contains(&field.key),
         })
@@ -38,7 +43,8 @@ pub(super) fn in_words(
         .filter(|(key, value)| !value.is_null() && fields.iter().all(|field| field.key != **key))
         .map(|(key, value)| Answer {
             label: key.clone(),
-            words: word(value, None),
+            // Whether it is a time, only its form would tell.
+            words: value.as_str().map_or_else(|| word(value, None), |text| zone.words(text)),
             is_critical: false,
             is_confirmed: confirmed.contains(key),
         });
@@ -49,15 +55,11 @@ fn word(value: &Value, unit: Option<&str>) -> String {
     let text = match value {
         Value::Bool(true) => "Yes".to_owned(),
         Value::Bool(false) => "No".to_owned(),
-        Value::String(text) => text.replace('T', if looks_like_datetime(text) { " " } else { "T" }),
+        Value::String(text) => text.clone(),
         Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     };
     match unit {
         Some(unit) => format!("{text} {unit}"),
         None => text,
     }
-}
-
-fn looks_like_datetime(text: &str) -> bool {
-    text.len() == 16 && text.as_bytes().get(10) == Some(&b'T') && text.as_bytes().get(4) == Some(&b'-')
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use carepost_agent_core::session::SessionEvent;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{RecordId, SessionId, UserId};
-use carepost_protocol::workflow::{Field, Workflow};
+use carepost_protocol::workflow::{Field, FieldType, Workflow};
 
 use super::lock;
 use super::noted::Page;
 use super::sheet::Writer;
-use super::view::{Form, FormPage, Kept, NotSaved, Refused, SEEN, SessionKey};
+use super::view::{Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
 
@@ -67,6 +67,7 @@ impl Ward {
             refusal: sheet.refusal,
             faults: sheet.faults,
             author: sheet.author,
+            zone: self.time_here().zone,
         })
     }
 
@@ -211,7 +212,9 @@ impl Ward {
 
 /// The keys of what a form asks, and of what it carries along.
 fn asks(workflow: &Workflow) -> Vec<String> {
-    workflow.fields.iter().map(|field| field.key.clone()).chain([SEEN.to_owned()]).collect()
+    let times = workflow.fields.iter().filter(|field| field.field_type == FieldType::Datetime);
+    let said = times.map(|field| format!("{OFFSET}{}", field.key));
+    workflow.fields.iter().map(|field| field.key.clone()).chain(said).chain([SEEN.to_owned()]).collect()
 }
 
 #[cfg(test)]

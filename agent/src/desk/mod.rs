@@ -17,6 +17,7 @@ mod residents;
 mod reviews;
 mod sheet;
 mod taps;
+pub mod times;
 pub mod view;
 mod ward;
 mod words;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 
 use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
+use times::TimeHere;
 
 pub use answer::Answer;
 pub use older::{Asked, Question};
@@ -113,6 +115,7 @@ impl Desk {
             phone: None,
             reader,
             encryption: lock(&self.encryption).clone(),
+            time: TimeHere::of(None, self.clock.zone()),
         };
         if let Standing::Enrolled(ward) = self.standing() {
             ward.report(&mut status);

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents;
+use super::times::settled;
 use super::view::{CONFIRMED, Form, NotSaved, REASON, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
@@ -266,10 +267,11 @@ impl Ward {
     /// The change that a filled-in form makes.
     pub(super) fn change(&self, sheet: &Sheet, answers: &[(String, String)]) -> Result<Change, NotSaved> {
         let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
-        let typed: Vec<(&str, &str)> = asked.map(|(key, text)| (key.as_str(), text.as_str())).collect();
+        let (asked, wrong_times) = settled(&self.time_here().zone, &sheet.workflow, asked);
+        let typed: Vec<(&str, &str)> = asked.iter().map(|(key, text)| (*key, text.as_str())).collect();
         let Makes { kind, collection, record, supersedes, strikes } = sheet.makes;
         let (recorded_at, clock_quality) = self.clock.stamp();
-        let read = sheet.workflow.parse_form(typed.iter().copied());
+        let read = with_faults(sheet.workflow.parse_form(typed.iter().copied()), wrong_times);
         let read =
             if collection == Collection::Patients { resident(read, &typed, recorded_at) } else { read };
         let Answers { values: mut fields, doubts } = read.map_err(NotSaved::Answers)?;
@@ -369,6 +371,18 @@ fn reason(fields: &mut Map<String, Value>) -> Result<Option<String>, NotSaved> {
     let given = fields.remove(REASON);
     let read = given.as_ref().and_then(Value::as_str).map(|text| line(text, MAX_REASON)).transpose();
     read.map_err(|error| NotSaved::Answers(vec![FieldError::new(REASON, error.to_string())]))
+}
+
+/// Answers of which these are wrong besides.
+fn with_faults(
+    read: Result<Answers, Vec<FieldError>>,
+    more: Vec<FieldError>,
+) -> Result<Answers, Vec<FieldError>> {
+    match read {
+        Ok(answers) if more.is_empty() => Ok(answers),
+        Ok(_) => Err(more),
+        Err(faults) => Err(faults.into_iter().chain(more).collect()),
+    }
 }
 
 /// A resident's fields as they are stored, or all that is wrong with them at once.

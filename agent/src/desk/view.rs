@@ -13,9 +13,11 @@ use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::older::OlderPlace;
 use carepost_protocol::wire::push::MAX_CHANGES;
 use carepost_protocol::workflow::{FieldError, Workflow};
+use carepost_protocol::zone::Zone;
 use ring::digest;
 
 use super::answer::Answer;
+use super::times::TimeHere;
 
 /// The one screen that the kiosk shows now.
 #[derive(Debug, Clone)]
@@ -173,6 +175,8 @@ pub struct StatusLine {
     pub reader: ReaderState,
     /// What of this device rests in the clear; none before it was measured.
     pub encryption: Option<Encryption>,
+    /// In which zone times are shown.
+    pub time: TimeHere,
 }
 
 /// How the sync is.
@@ -236,6 +240,8 @@ pub enum Link {
 pub const SEEN: &str = "_seen";
 /// The answer in which a form says which doubts about its answers were confirmed, one each.
 pub const CONFIRMED: &str = "_confirmed";
+/// With a field's key after it, the answer that says which is meant of the two moments that clocks show at a time.
+pub const OFFSET: &str = "_offset_";
 /// The answer in which a correction says why it is made.
 pub const REASON: &str = "_reason";
 /// The answer in which a review carries the version that was shown.
@@ -458,6 +464,8 @@ pub struct FormPage {
     pub faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub author: Option<String>,
+    /// In which zone its times are.
+    pub zone: Zone,
 }
 
 /// A form's answers that are durable on the device.

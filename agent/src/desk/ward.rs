@@ -19,6 +19,7 @@ use super::chart::OpenForm;
 use super::noted::{LastRead, Page, Unsaved};
 use super::older::Older;
 use super::taps::Tap;
+use super::times::TimeHere;
 use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, Shown, StatusLine};
 use super::{lock, words};
 use crate::badge::Feedback;
@@ -188,10 +189,17 @@ impl Ward {
         status.loading = !self.is_loaded(Collection::Patients);
         status.differs = self.differing();
         status.stepped_over = self.stepped_over();
-        status.phone = self.mirror.facility().ok().flatten().and_then(|facility| facility.phone);
+        let facility = self.mirror.facility().ok().flatten();
+        status.time = TimeHere::of(facility.as_ref(), self.clock.zone());
+        status.phone = facility.and_then(|facility| facility.phone);
         if let Some(trouble) = &lock(&self.unsaved).trouble {
             status.storage_trouble = Some(trouble.clone());
         }
+    }
+
+    /// In which zone times are shown and read here.
+    pub(super) fn time_here(&self) -> TimeHere {
+        TimeHere::of(self.mirror.facility().ok().flatten().as_ref(), self.clock.zone())
     }
 
     pub(super) fn is_loaded(&self, collection: Collection) -> bool {

@@ -2,9 +2,10 @@
 
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
+use carepost_protocol::zone::{Reading, Zone};
 
 use super::{page, words};
-use crate::desk::view::{Form, FormPage, SEEN};
+use crate::desk::view::{Form, FormPage, OFFSET, SEEN};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -101,7 +102,9 @@ impl FormView {
             .map(|(at, field)| {
                 let answer = form.answers.iter().find(|(key, _)| *key == field.key);
                 let fault = faults.iter().find(|fault| fault.field == field.key);
-                FieldView::new(at, field, answer.map_or("", |(_, text)| text), fault)
+                let answer = answer.map_or("", |(_, text)| text);
+                let view = FieldView::new(at, field, answer, fault);
+                if field.field_type == FieldType::Datetime { view.timed(form, field, answer) } else { view }
             })
             .collect();
         if let Some(first) = fields.iter_mut().find(|field| field.fault.is_some()) {
@@ -202,6 +205,8 @@ pub(super) struct FieldView {
     pub(super) value: String,
     pub(super) control: Control,
     pub(super) fault: Option<String>,
+    /// The two moments that clocks show at the time that is filled in.
+    pub(super) twice: Vec<Choice>,
     /// Whether the page opens with the cursor here.
     pub(super) focus: bool,
 }
@@ -237,7 +242,27 @@ impl FieldView {
             value: answer.to_owned(),
             control: control(field, answer),
             fault: fault.map(|fault| fault.detail.clone()),
+            twice: Vec::new(),
             focus: false,
+        }
+    }
+
+    /// A question for a time, asked and answered in the form's zone.
+    fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
+        let value = form.zone.wall(answer);
+        let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
+        let said = said.map_or(answer, |(_, text)| text);
+        let zone = form.zone.name().map(|name| format!("Time zone: {name}"));
+        Self {
+            hint: zone
+                .into_iter()
+                .chain(Some(self.hint).filter(|hint| !hint.is_empty()))
+                .collect::<Vec<_>>()
+                .join(". "),
+            control: control(field, &value),
+            twice: twice(&form.zone, &value, said),
+            value,
+            ..self
         }
     }
 
@@ -246,6 +271,26 @@ impl FieldView {
         let hint = (!self.hint.is_empty()).then(|| format!("{}-hint", self.id));
         let fault = self.fault.is_some().then(|| format!("{}-fault", self.id));
         hint.into_iter().chain(fault).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The moments that a time on the wall may mean, to choose from; nothing where there is no choice.
+fn twice(zone: &Zone, wall: &str, said: &str) -> Vec<Choice> {
+    let readings = zone.readings(wall);
+    let differ = readings.iter().any(|it| it.is_daylight) && !readings.iter().all(|it| it.is_daylight);
+    let choice = |(which, Reading { stored, of, is_daylight }): (&str, Reading)| Choice {
+        label: match (differ, is_daylight) {
+            (true, true) => format!("{which}: daylight time ({of})"),
+            (true, false) => format!("{which}: standard time ({of})"),
+            (false, _) => format!("{which}: {of}"),
+        },
+        chosen: stored == said,
+        value: stored,
+    };
+    if readings.len() < 2 {
+        Vec::new()
+    } else {
+        ["First", "Second"].into_iter().zip(readings).map(choice).collect()
     }
 }
 

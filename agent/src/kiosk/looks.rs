@@ -3,10 +3,11 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
+use carepost_protocol::time::Timestamp;
 
 use super::form::Person;
 use super::page::{EntryView, Shell, answer, capital};
-use super::words::{Moment, Weight};
+use super::words::Weight;
 use crate::desk::Answer;
 use crate::desk::view::{Attention, Disputed, Mark, Part, Question, Review, Todo};
 
@@ -16,7 +17,7 @@ struct AttentionView {
     what: String,
     /// A link to the resident's page, and the name.
     resident: Option<(String, String)>,
-    at: Moment,
+    at: Timestamp,
     author: String,
     answers: Vec<Answer>,
     why: Vec<String>,
@@ -37,7 +38,7 @@ pub(super) fn attention(shell: Shell, part: Part<Attention>) -> Response {
         n: entry.n,
         what: entry.what,
         resident: entry.resident.map(|resident| (resident.id.to_string(), resident.name)),
-        at: entry.at.into(),
+        at: entry.at,
         author: entry.author,
         answers: entry.answers,
         why: entry.why.iter().map(|words| capital(words)).collect(),
@@ -52,7 +53,7 @@ struct ReviewView {
     base: u64,
     token: String,
     resident: Option<(String, String)>,
-    opened: Moment,
+    opened: Timestamp,
     question: QuestionView,
     more: u64,
 }
@@ -74,7 +75,7 @@ struct DisputedView {
 struct SavedView {
     words: String,
     by: String,
-    at: Moment,
+    at: Timestamp,
     stands: bool,
 }
 
@@ -102,7 +103,7 @@ pub(super) fn reviews(
         base: review.base,
         token: review.token,
         resident: review.resident.map(|resident| (resident.id.to_string(), resident.name)),
-        opened: review.opened_at.into(),
+        opened: review.opened_at,
         more: review.more,
         question: match review.question {
             Question::Conflict(fields) => {
@@ -124,7 +125,7 @@ impl From<Disputed> for DisputedView {
         let values = field.values.into_iter().map(|saved| SavedView {
             words: saved.words,
             by: saved.by,
-            at: saved.at.into(),
+            at: saved.at,
             stands: saved.stands,
         });
         Self { key: field.key, label: field.label, values: values.collect(), more: field.more }

@@ -5,6 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::zone::Zone;
 
 use super::form::{Control, FormView};
 use super::pages::CRITICAL;
@@ -49,11 +51,14 @@ pub(super) struct Shell {
     pub(super) live: bool,
     /// How often a page without a script asks again, in seconds.
     pub(super) again: Option<u32>,
+    /// In which zone its times are.
+    pub(super) zone: Zone,
 }
 
 impl Shell {
     /// The shell of a screen that changes by itself.
     pub(super) fn new(bump: u64, screen: &Screen, status: &StatusLine) -> Self {
+        let zone = status.time.zone.clone();
         let (status, who) = match screen {
             // Before there is a facility there is nothing to chart and nothing to send.
             Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
@@ -66,12 +71,17 @@ impl Shell {
         };
         let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
         let again = Some(if who.is_some() { 15 } else { 5 });
-        Self { key: screen_key(screen), bump, status, who, locks_in, live: true, again }
+        Self { key: screen_key(screen), bump, status, who, locks_in, live: true, again, zone }
     }
 
     /// The shell of a page that must keep what is typed into it.
     pub(super) fn held(self) -> Self {
         Self { live: false, again: None, ..self }
+    }
+
+    /// A time as this page shows it.
+    pub(super) fn time(&self, at: &Timestamp) -> Moment {
+        Moment::new(*at, &self.zone)
     }
 }
 
@@ -205,7 +215,7 @@ pub(super) struct EntryView {
     pub(super) record: String,
     pub(super) workflow: String,
     pub(super) author: String,
-    pub(super) at: Moment,
+    pub(super) at: Timestamp,
     pub(super) answers: Vec<Answer>,
     pub(super) mark: Mark,
     pub(super) is_correction: bool,
@@ -223,7 +233,7 @@ impl From<Entry> for EntryView {
             record: entry.record.to_string(),
             workflow: entry.workflow,
             author: entry.author,
-            at: entry.recorded_at.into(),
+            at: entry.recorded_at,
             corrects: entry.corrects,
             reason: entry.reason,
             is_critical: !entry.is_struck && entry.answers.iter().any(|answer| answer.is_critical),
@@ -290,6 +300,7 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) ->
         format!("/residents/{id}?after={after}&entries={entries}&versions={versions}")
     };
     let more_versions = page.more_versions.map(address);
+    let older_before = page.older_before.map(|at| words::date(at, &shell.zone));
     let page = ResidentTemplate {
         shell,
         id: document.id.to_string(),
@@ -308,7 +319,7 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) ->
             .collect(),
         complete: page.complete,
         more_entries: page.more_entries.map(address),
-        older_before: page.older_before.map(words::date),
+        older_before,
         saved: saved.is_some(),
         is_critical: saved == Some(CRITICAL),
     };

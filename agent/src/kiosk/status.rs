@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::Kiosk;
-use super::words::{NOT_TRUSTED, call};
+use super::words::{NOT_TRUSTED, call, time_zone};
 use crate::desk::{Link, Screen, Sending};
 use carepost_agent_core::sync::Hold;
 use carepost_protocol::device::DeviceState;
@@ -54,6 +54,12 @@ pub(super) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_trouble: Option<String>,
     reader: ReaderState,
+    /// In which zone times are shown; none where it has no name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone: Option<String>,
+    /// Why it is not the facility's, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone_trouble: Option<String>,
     version: &'static str,
 }
 
@@ -92,6 +98,8 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         no_progress_seconds: line.sync.still.map(|still| still.as_secs()),
         storage_trouble: line.storage_trouble,
         reader: line.reader,
+        time_zone: line.time.zone.name().map(str::to_owned),
+        time_zone_trouble: time_zone(&line.time),
         version: env!("CARGO_PKG_VERSION"),
     }))
 }

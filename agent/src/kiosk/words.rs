@@ -6,7 +6,9 @@ use carepost_agent_core::sync::Hold;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
+use carepost_protocol::zone::{WallClock, Zone};
 
+use crate::desk::times::{TimeHere, Whose};
 use crate::desk::view::{Link, Sending, StatusLine};
 
 /// How much a sentence of the status line matters; each has its own icon and word beside its colour.
@@ -31,12 +33,12 @@ impl Weight {
     }
 }
 
-/// A sentence of the status line, with at most one time in it that the page shows in its own zone.
+/// A sentence of the status line, with at most one time in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sentence {
     pub(super) weight: Weight,
     pub(super) before: String,
-    pub(super) at: Option<Moment>,
+    pub(super) at: Option<Timestamp>,
     pub(super) after: String,
     /// Where it is told at length, for whoever is signed in.
     pub(super) link: Option<&'static str>,
@@ -57,15 +59,17 @@ impl Sentence {
 pub(super) struct Moment {
     /// RFC 3339.
     pub(super) exact: String,
-    /// In UTC, for a page whose script does not run.
+    /// In words, for a page whose script does not run.
     pub(super) plain: String,
+    /// Which time it is, such as `CDT`, where clocks show it twice.
+    pub(super) of: Option<String>,
 }
 
-impl From<Timestamp> for Moment {
-    fn from(at: Timestamp) -> Self {
-        let exact = at.to_string();
-        let plain = exact.get(..16).map_or_else(|| exact.clone(), |text| text.replace('T', " ") + " UTC");
-        Self { exact, plain }
+impl Moment {
+    /// That moment on the walls of a zone: the one place where pages tell time.
+    pub(super) fn new(at: Timestamp, zone: &Zone) -> Self {
+        let WallClock { of, is_twice, .. } = zone.clock(at);
+        Self { exact: at.to_string(), plain: zone.shown(at), of: is_twice.then_some(of) }
     }
 }
 
@@ -96,7 +100,23 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     sentences.extend(loading(line));
     sentences.extend(differs(&line.differs));
     sentences.extend(stepped_over(&line.stepped_over));
+    sentences.extend(time_zone(&line.time).map(|words| Sentence::plain(Weight::Notice, words)));
     sentences
+}
+
+/// Whose time is shown, where that is not the facility's.
+pub(super) fn time_zone(time: &TimeHere) -> Option<String> {
+    let own = time.zone.name().map(|name| format!(" ({name})")).unwrap_or_default();
+    match &time.whose {
+        Whose::Facility | Whose::Device => None,
+        Whose::Unset => Some(format!(
+            "This facility has no time zone yet, so times are this device's own{own}. An administrator sets it."
+        )),
+        Whose::Unknown(name) => Some(format!(
+            "This device does not know the facility's time zone, {name}, so times are its own{own}. Call IT: it \
+             has to be updated."
+        )),
+    }
 }
 
 fn held(hold: Hold, encryption: Option<&Encryption>) -> Sentence {
@@ -216,7 +236,7 @@ fn link(line: &StatusLine) -> Sentence {
                 weight,
                 link: None,
                 before: format!("{before} since "),
-                at: Some(since.into()),
+                at: Some(since),
                 after: format!(".{call} You can keep charting. {waiting}"),
             }
         }
@@ -271,9 +291,9 @@ pub(super) fn day(date: &str) -> String {
     }
 }
 
-/// The day of a moment, in UTC, as it is read in the United States.
-pub(super) fn date(at: Timestamp) -> String {
-    day(at.to_string().get(..10).unwrap_or_default())
+/// The day of a moment as it is read in the United States.
+pub(super) fn date(at: Timestamp, zone: &Zone) -> String {
+    day(&zone.clock(at).day)
 }
 
 #[cfg(test)]
@@ -298,6 +318,7 @@ mod tests {
             phone: None,
             reader: ReaderState::Ready,
             encryption: None,
+            time: TimeHere { zone: Zone::UTC, whose: Whose::Facility },
         }
     }
 
@@ -308,7 +329,9 @@ mod tests {
     fn read(line: &StatusLine) -> Vec<String> {
         status(line)
             .into_iter()
-            .map(|s| format!("{}{}{}", s.before, s.at.map(|at| at.plain).unwrap_or_default(), s.after))
+            .map(|s| {
+                format!("{}{}{}", s.before, s.at.map(|at| Zone::UTC.shown(at)).unwrap_or_default(), s.after)
+            })
             .collect()
     }
 

@@ -230,6 +230,7 @@ fn staff_and_badges_are_read_before_anyone_signs_in() {
         facility_type: FacilityType::Alf,
         licensed_beds: Some(48),
         current_census: 44,
+        time_zone: None,
     };
     let nurse = UserDocument {
         id: UserId::from_bytes([4; 16]),

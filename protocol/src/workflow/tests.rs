@@ -70,6 +70,14 @@ fn answers_become_typed_values() {
     assert_eq!(Value::Object(answers.values.clone()), expected);
     assert!(answers.doubts.is_empty());
     assert_eq!(vitals().read(&answers.values), Ok(answers));
+    // An offset stays; a device that knows no zones gives none.
+    for (given, kept) in [
+        ("2026-11-01T01:30-05:00", "2026-11-01T01:30-05:00"),
+        ("2026-11-01 06:30Z", "2026-11-01T06:30+00:00"),
+        ("2026-11-01T01:30", "2026-11-01T01:30"),
+    ] {
+        assert_eq!(field("taken_at", FieldType::Datetime).read(&json!(given)), Ok(json!(kept)));
+    }
 }
 
 #[test]
@@ -84,7 +92,15 @@ fn wrong_answers_name_their_field() {
     for bad in ["2026-02-30", "02/30/2026", "1/2/26", "2026/01/02", "x-y-z", "2026-01/02", "١-1-2026"] {
         assert!(faults(&[("pulse", "72"), ("taken_on", bad)]).starts_with("taken_on: give a date"), "{bad}");
     }
-    for bad in ["2026-02-01", "2026-02-01T24:00", "2026-02-01T10:60", "02/01/2026 13:00 PM", "T"] {
+    for bad in [
+        "2026-02-01",
+        "2026-02-01T24:00",
+        "2026-02-01T10:60",
+        "02/01/2026 13:00 PM",
+        "T",
+        "2026-02-01T10:00-5:00",
+        "2026-02-01T10:00+24:00",
+    ] {
         assert!(faults(&[("pulse", "72"), ("taken_at", bad)]).contains("date and time"), "{bad}");
     }
     for bad in ["NaN", "1e2", "98 6"] {

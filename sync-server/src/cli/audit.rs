@@ -1,12 +1,15 @@
 //! The audit log, read.
 
 use carepost_protocol::id::{PatientId, SessionId};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::zone::{WallClock, Zone};
 use clap::Args;
+use serde_json::Value;
 
-use super::Said;
 use super::client::Client;
 use super::devices::device_id;
 use super::people::user_id;
+use super::{Said, show};
 
 const EVENT: &[&str] = &[
     "received_at",
@@ -49,7 +52,7 @@ pub(super) struct Search {
     page: Option<String>,
 }
 
-/// Lists events.
+/// Lists events: for people in the time of each one's facility, for programs as the API gives them.
 pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said> {
     let mut path = format!("/api/v1/audit-events?limit={}", search.limit);
     let user = match &search.user {
@@ -70,5 +73,28 @@ pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said
     ] {
         path.extend(value.map(|value| format!("&{key}={value}")));
     }
-    Ok(Said::Thing(client.get(&path).await?, EVENT))
+    let thing = client.get(&path).await?;
+    let facilities = client.get("/api/v1/facilities").await?;
+    let mut shown = thing.clone();
+    for event in shown.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        let zone = zone_of(&facilities, event.get("facility_id"));
+        for key in ["received_at", "timestamp"] {
+            if let Some(time) = event.get_mut(key)
+                && let Some(at) = time.as_str().and_then(|text| text.parse::<Timestamp>().ok())
+            {
+                let WallClock { day, time: clock, of, .. } = zone.clock(at);
+                *time = format!("{day} {clock} {of}").into();
+            }
+        }
+    }
+    let words = show::table(&shown, EVENT);
+    Ok(Said::Found { whole: true, thing, words })
+}
+
+/// A facility's time zone; UTC where it has none, and for what happened in no facility.
+fn zone_of(facilities: &Value, id: Option<&Value>) -> Zone {
+    let mut items = facilities.get("items").and_then(Value::as_array).into_iter().flatten();
+    let facility = id.and_then(|id| items.find(|facility| facility.get("id") == Some(id)));
+    let name = facility.and_then(|facility| facility.get("time_zone")).and_then(Value::as_str);
+    name.and_then(Zone::named).unwrap_or(Zone::UTC)
 }

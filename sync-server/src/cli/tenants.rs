@@ -21,6 +21,8 @@ const FACILITY: &[&str] = &[
     "phi_mode",
     "require_encryption",
     "record_days",
+    "time_zone",
+    "proposed_time_zone",
     "id",
 ];
 
@@ -122,6 +124,14 @@ pub(super) enum Facility {
         /// 7 to 3650; without it, as the server's configuration says.
         days: Option<u32>,
     },
+    /// Say in which time zone a facility is: its devices show and ask for times in it, whatever their own is.
+    #[command(after_help = "Example:\n  carepost-server facility time-zone Riverside America/Chicago")]
+    TimeZone {
+        /// The facility, by name or id.
+        facility: String,
+        /// Its IANA name; without it, each device's own counts.
+        zone: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +154,12 @@ pub(super) struct CreateFacility {
     /// only).
     #[arg(long, value_name = "MODE", default_value = "full")]
     phi_mode: String,
+    /// The IANA name of its time zone.
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// The state of its address, which proposes a time zone while none is set.
+    #[arg(long)]
+    state: Option<String>,
 }
 
 pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
@@ -155,7 +171,8 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         }
         Facility::Create(new) => {
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
-                "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode});
+                "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode,
+                "time_zone": new.time_zone, "address": new.state.map(|state| json!({"state": state}))});
             client.post("/api/v1/facilities", &body).await?
         }
         Facility::PhiMode { facility, mode } => {
@@ -171,11 +188,18 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
             let id = facility_id(client, &facility).await?;
             client.put(&format!("/api/v1/facilities/{id}"), &json!({"record_days": days})).await?
         }
+        Facility::TimeZone { facility, zone } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}"), &json!({"time_zone": zone})).await?
+        }
         Facility::Census { facility, census } => {
             let id = facility_id(client, &facility).await?;
             client.put(&format!("/api/v1/facilities/{id}/census"), &json!({"current_census": census})).await?
         }
     };
+    if let Some(note) = thing.get("time_zone_note").and_then(Value::as_str) {
+        show::say_error(note);
+    }
     Ok(Said::Thing(thing, FACILITY))
 }
 

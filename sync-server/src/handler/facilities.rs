@@ -5,16 +5,19 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode, available_beds, occupancy_rate};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::zone::Zone;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::organizations::{Address, json};
 use super::{List, present};
 use crate::app::App;
 use crate::body::{Faults, Id, Json};
 use crate::config::RECORD_DAYS;
 use crate::error::Answer;
 use crate::guard::Person;
+use crate::proposed_zone::{Proposal, proposed};
 use crate::store::{Facility, FacilityPatch, NewFacility, warning};
 
 /// The most beds and residents that are believed.
@@ -47,6 +50,12 @@ pub struct CreateFacility {
     /// Whether its devices are sent anything only while they are encrypted.
     #[serde(default, alias = "requireEncryption")]
     require_encryption: bool,
+    /// The IANA name of its time zone.
+    #[serde(default, alias = "timeZone")]
+    time_zone: Option<String>,
+    /// Where it is.
+    #[serde(default)]
+    address: Option<Address>,
 }
 
 /// What changes of a facility; what is absent stays as it is, what is null is removed.
@@ -80,6 +89,14 @@ pub struct UpdateFacility {
     #[serde(default, alias = "recordDays", deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     record_days: Option<Option<u32>>,
+    /// The IANA name of its time zone, which its devices show times in; null is each device's own.
+    #[serde(default, alias = "timeZone", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    time_zone: Option<Option<String>>,
+    /// Where it is.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Address>)]
+    address: Option<Option<Address>>,
 }
 
 /// How many residents there are.
@@ -118,6 +135,14 @@ pub struct FacilityView {
     require_encryption: bool,
     /// For how many days records stay on its devices; null is as the server says.
     record_days: Option<u32>,
+    /// The IANA name of its time zone; null until somebody set it: each device's own counts.
+    time_zone: Option<String>,
+    /// While none is set: the one that its address proposes.
+    proposed_time_zone: Option<&'static str>,
+    /// While none is set: what to do.
+    time_zone_note: Option<String>,
+    /// Where it is.
+    address: Option<serde_json::Value>,
     /// How many documents a device that is sent everything has to hold, as of now.
     documents: u64,
     /// How many a device may have to hold: beyond that it is refused.
@@ -133,7 +158,12 @@ pub struct FacilityView {
 impl FacilityView {
     fn of(app: &App, it: Facility) -> Self {
         let max_documents = app.config.sync.max_documents;
+        let proposal = if it.time_zone.is_none() { it.address.as_ref().and_then(proposal) } else { None };
         Self {
+            proposed_time_zone: proposal.map(|it| it.zone),
+            time_zone_note: it.time_zone.is_none().then(|| time_zone_note(proposal)),
+            time_zone: it.time_zone,
+            address: it.address,
             documents: it.documents,
             max_documents,
             warning: warning(it.documents, max_documents),
@@ -177,6 +207,7 @@ pub async fn create_facility(
     faults.text("name", &mut asked.name, 200);
     faults.maybe_text("phone", asked.phone.as_mut(), 50);
     figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
+    place(&mut faults, asked.time_zone.as_mut(), asked.address.as_mut());
     faults.check()?;
     let new = NewFacility {
         name: asked.name,
@@ -186,6 +217,8 @@ pub async fn create_facility(
         phone: asked.phone,
         phi_mode: asked.phi_mode,
         require_encryption: asked.require_encryption,
+        time_zone: asked.time_zone,
+        address: json(asked.address)?,
     };
     let facility = registry.noting(note(&person, AuditAction::Create)).create_facility(new).await?;
     Ok((StatusCode::CREATED, axum::Json(FacilityView::of(&app, facility))))
@@ -215,6 +248,8 @@ pub async fn update_facility(
     figures(&mut faults, asked.licensed_beds.flatten(), asked.current_census);
     let days = asked.record_days.flatten();
     faults.unless(days.is_none_or(|days| RECORD_DAYS.contains(&days)), "record_days", "7 to 3650, or null");
+    let (zone, address) = (asked.time_zone.as_mut(), asked.address.as_mut());
+    place(&mut faults, zone.and_then(Option::as_mut), address.and_then(Option::as_mut));
     faults.check()?;
     let patch = FacilityPatch {
         name: asked.name,
@@ -225,6 +260,8 @@ pub async fn update_facility(
         phi_mode: asked.phi_mode,
         require_encryption: asked.require_encryption,
         record_days: asked.record_days,
+        time_zone: asked.time_zone.clone(),
+        address: asked.address.map(json).transpose()?,
     };
     let mut event = note(&person, AuditAction::Update);
     if let Some(require) = asked.require_encryption {
@@ -232,6 +269,9 @@ pub async fn update_facility(
     }
     if let Some(days) = asked.record_days {
         event.details.insert("record_days".to_owned(), days.into());
+    }
+    if let Some(zone) = asked.time_zone {
+        event.details.insert("time_zone".to_owned(), zone.into());
     }
     let facility = person.registry()?.noting(event).update_facility(id, patch).await?;
     Ok(axum::Json(FacilityView::of(&app, facility)))
@@ -257,6 +297,43 @@ pub async fn update_census(
 fn figures(faults: &mut Faults, beds: Option<u32>, census: Option<u32>) {
     faults.unless(beds.is_none_or(|beds| beds <= MOST_BEDS), "licensed_beds", "at most 100000");
     faults.unless(census.is_none_or(|census| census <= MOST_BEDS), "current_census", "at most 100000");
+}
+
+/// Brings a zone's name into the spelling of the IANA, and an address's lines into form.
+fn place(faults: &mut Faults, zone: Option<&mut String>, address: Option<&mut Address>) {
+    if let Some(zone) = zone {
+        match Zone::named(zone.trim()) {
+            Some(known) => *zone = known.name().unwrap_or("UTC").to_owned(),
+            None => faults.unless(false, "time_zone", ZONE_RULE),
+        }
+    }
+    if let Some(address) = address {
+        address.check(faults);
+    }
+}
+
+const ZONE_RULE: &str =
+    "this server knows no such time zone: give its IANA name, such as America/Chicago or America/New_York";
+
+fn proposal(address: &serde_json::Value) -> Option<Proposal> {
+    let line = |key: &str| address.get(key).and_then(serde_json::Value::as_str);
+    proposed(line("state")?, line("country"))
+}
+
+fn time_zone_note(proposal: Option<Proposal>) -> String {
+    let proposed = match proposal {
+        None => String::new(),
+        Some(Proposal { zone, state, is_whole: true }) => {
+            format!(" Its address ({state}) proposes {zone}.")
+        }
+        Some(Proposal { zone, state, is_whole: false }) => format!(
+            " Its address ({state}) proposes {zone}, where most people of that state live; parts of it have \
+             another, so check it."
+        ),
+    };
+    format!(
+        "No time zone is set, so each device uses its own.{proposed} Set it: carepost-server facility time-zone"
+    )
 }
 
 fn note(person: &Person, action: AuditAction) -> AuditEvent {

@@ -44,6 +44,21 @@ pub struct Address {
     country: Option<String>,
 }
 
+impl Address {
+    /// Brings its lines into the form in which they are stored.
+    pub(super) fn check(&mut self, faults: &mut Faults) {
+        for (field, line) in [
+            ("address.street", &mut self.street),
+            ("address.city", &mut self.city),
+            ("address.state", &mut self.state),
+            ("address.zip", &mut self.zip),
+            ("address.country", &mut self.country),
+        ] {
+            faults.maybe_text(field, line.as_mut(), 200);
+        }
+    }
+}
+
 /// Whom to reach, in part or whole.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -316,7 +331,7 @@ pub async fn update_organization(
     Ok(axum::Json(organization.into()))
 }
 
-fn json(value: Option<impl Serialize>) -> Answer<Option<Value>> {
+pub(super) fn json(value: Option<impl Serialize>) -> Answer<Option<Value>> {
     value.map(|value| serde_json::to_value(value).map_err(|fault| Refusal::internal(&fault))).transpose()
 }
 

@@ -151,6 +151,8 @@ impl Server {
             phone: None,
             phi_mode: PhiMode::Full,
             require_encryption: false,
+            time_zone: None,
+            address: None,
         };
         self.registry.noting(event()).create_facility(new).await.unwrap().id
     }

@@ -118,6 +118,10 @@ pub struct Facility {
     pub require_encryption: bool,
     /// For how many days records stay on its devices; none is as the server says.
     pub record_days: Option<u32>,
+    /// The IANA name of its time zone; none until somebody set it.
+    pub time_zone: Option<String>,
+    /// Where it is.
+    pub address: Option<Value>,
     /// How many documents a device that is sent everything has to hold.
     pub documents: u64,
     /// When it was created.
@@ -143,6 +147,10 @@ pub struct NewFacility {
     pub phi_mode: PhiMode,
     /// Whether its devices are sent anything only while they are encrypted.
     pub require_encryption: bool,
+    /// The IANA name of its time zone.
+    pub time_zone: Option<String>,
+    /// Where it is.
+    pub address: Option<Value>,
 }
 
 /// What an administrator changes of a facility; what is none stays as it is.
@@ -164,6 +172,10 @@ pub struct FacilityPatch {
     pub require_encryption: Option<bool>,
     /// For how many days records stay on its devices; `Some(None)` is as the server says.
     pub record_days: Option<Option<u32>>,
+    /// The IANA name of its time zone; `Some(None)` removes it.
+    pub time_zone: Option<Option<String>>,
+    /// Where it is; `Some(None)` removes it.
+    pub address: Option<Option<Value>>,
 }
 
 /// A user, without the secrets.

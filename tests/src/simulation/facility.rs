@@ -340,6 +340,8 @@ fn facility(number: u8) -> NewFacility {
         phone: None,
         phi_mode: PhiMode::Full,
         require_encryption: false,
+        time_zone: None,
+        address: None,
     }
 }
 

@@ -62,6 +62,7 @@
       const page = new DOMParser().parseFromString(await reply.text(), "text/html");
       if (gone) return undefined;
       if (reply.redirected || page.body.dataset.screen !== body.dataset.screen) return home();
+      body.dataset.zone = page.body.dataset.zone;
       const focus = document.activeElement?.id;
       for (const id of parts) {
         const fresh = page.getElementById(id);
@@ -98,19 +99,33 @@
   stream.onerror = restarting;
 
   // --- Times and countdown ---------------------------------------------------------------------------
-  const clock = new Intl.DateTimeFormat("en-US", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-  const date = new Intl.DateTimeFormat("en-US", { weekday: "long", month: "long", day: "numeric" });
-  const day = new Intl.DateTimeFormat("en-US", { month: "short", day: "numeric", year: "numeric" });
-  const read = (time) => {
+  // In the zone that the page names. Where the browser does not know it, times stay as the agent wrote them.
+  const wall = (zone) => {
+    const format = (parts) => new Intl.DateTimeFormat("en-US", { timeZone: zone || undefined, ...parts });
+    try {
+      const clock = format({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+      const date = format({ weekday: "long", month: "long", day: "numeric" });
+      return { zone, clock, date, day: format({ month: "short", day: "numeric", year: "numeric" }) };
+    } catch {
+      return { zone };
+    }
+  };
+  let here = wall(body.dataset.zone);
+  const read = (time, { clock, day }) => {
     const at = new Date(time.dateTime);
     const today = day.format(at) === day.format(new Date());
-    if (today && "short" in time.dataset) return clock.format(at);
-    return `${today ? "Today" : day.format(at)} ${clock.format(at)}`;
+    const of = time.dataset.of ? ` ${time.dataset.of}` : "";
+    if (today && "short" in time.dataset) return clock.format(at) + of;
+    return `${today ? "Today" : day.format(at)} ${clock.format(at)}${of}`;
   };
+  const show = (times, text) => document.querySelectorAll(times).forEach((time) => (time.textContent = text(time)));
   const tell = () => {
-    for (const time of document.querySelectorAll("time[datetime]")) time.textContent = read(time);
-    for (const time of document.querySelectorAll("time[data-clock]")) time.textContent = clock.format(new Date());
-    for (const time of document.querySelectorAll("time[data-date]")) time.textContent = date.format(new Date());
+    if (here.zone !== body.dataset.zone) here = wall(body.dataset.zone);
+    if (here.clock) {
+      show("time[datetime]", (time) => read(time, here));
+      show("time[data-clock]", () => here.clock.format(new Date()));
+      show("time[data-date]", () => here.date.format(new Date()));
+    }
     const left = document.querySelector("[data-left]");
     if (left && !left.dataset.until) left.dataset.until = performance.now() + left.dataset.left * 1_000;
     if (left) left.textContent = Math.max(0, Math.ceil((left.dataset.until - performance.now()) / 1_000));

@@ -19,11 +19,13 @@ use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::workflow::Workflow;
+use carepost_protocol::zone::Zone;
 use serde_json::json;
 use tower::ServiceExt;
 
 use super::{Doorway, KioskConfig, Owner};
 use crate::desk;
+use crate::desk::times::{TimeHere, Whose};
 use crate::desk::view::{
     Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
     Residents, Screen, Shown, StatusLine,
@@ -129,7 +131,12 @@ fn calm() -> StatusLine {
         phone: None,
         reader: ReaderState::Ready,
         encryption: None,
+        time: TimeHere { zone: chicago(), whose: Whose::Facility },
     }
+}
+
+fn chicago() -> Zone {
+    Zone::named("America/Chicago").unwrap()
 }
 
 fn open_screen(name: &str) -> Screen {
@@ -216,6 +223,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         refusal: None,
         faults: Vec::new(),
         author: None,
+        zone: chicago(),
     }
 }
 

@@ -26,7 +26,7 @@ const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
 macro_rules! facility_columns {
     () => {
         "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
-            created_at, updated_at, require_encryption, record_days FROM facilities "
+            created_at, updated_at, require_encryption, record_days, time_zone, address FROM facilities "
     };
 }
 
@@ -122,11 +122,14 @@ impl Noted {
                 super::devices::encryption_demanded(tx, id)?;
             }
             changed.record_days = patch.record_days.unwrap_or(changed.record_days);
+            changed.time_zone = patch.time_zone.unwrap_or(changed.time_zone);
+            changed.address = patch.address.unwrap_or(changed.address);
             changed.updated_at = tx.now();
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
                     phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9, record_days = ?10,
-                    name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END WHERE id = ?1",
+                    name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END, time_zone = ?12, address = ?13
+                    WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,
@@ -139,6 +142,8 @@ impl Noted {
                     changed.require_encryption,
                     changed.record_days,
                     fold(&changed.name),
+                    changed.time_zone,
+                    changed.address.as_ref().map(json).transpose()?,
                 ],
             )?;
             publish(tx, &changed)?;
@@ -189,14 +194,16 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         phi_mode: new.phi_mode,
         require_encryption: new.require_encryption,
         record_days: None,
+        time_zone: new.time_zone.clone(),
+        address: new.address.clone(),
         documents: 0,
         created_at: now,
         updated_at: now,
     };
     tx.execute(
         "INSERT INTO facilities (id, name, facility_type, licensed_beds, current_census, phone, badge_key,
-            phi_mode, created_at, updated_at, require_encryption, name_key)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)",
+            phi_mode, created_at, updated_at, require_encryption, name_key, time_zone, address)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13)",
         params![
             facility.id.as_bytes(),
             facility.name,
@@ -209,6 +216,8 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             now.as_millis(),
             facility.require_encryption,
             fold(&facility.name),
+            facility.time_zone,
+            facility.address.as_ref().map(json).transpose()?,
         ],
     )?;
     tx.within_facility(facility.id, FeedEnd::create)?;
@@ -233,6 +242,7 @@ fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
         facility_type: facility.facility_type,
         licensed_beds: facility.licensed_beds,
         current_census: facility.current_census,
+        time_zone: facility.time_zone.clone(),
     };
     let body = json(&document)?;
     tx.within_facility(facility.id, |tx| {
@@ -269,6 +279,8 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         updated_at: time_at(row, 9)?,
         require_encryption: row.get(10)?,
         record_days: row.get(11)?,
+        time_zone: row.get(12)?,
+        address: json_or_none_at(row, 13)?,
         documents: 0,
     })
 }

@@ -402,6 +402,8 @@ fn new_facility(name: &str) -> NewFacility {
         phone: None,
         phi_mode: PhiMode::Full,
         require_encryption: false,
+        time_zone: None,
+        address: None,
     }
 }
 

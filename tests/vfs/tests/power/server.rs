@@ -106,6 +106,8 @@ pub async fn found(
         phone: None,
         phi_mode: PhiMode::Full,
         require_encryption: false,
+        time_zone: None,
+        address: None,
     };
     let facility = registry.noting(event()).create_facility(facility).await?.id;
     let nurse = registry.noting(event()).create_user(user("nina", Role::Rn, Some(facility))).await?.id;

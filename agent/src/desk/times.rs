@@ -1,0 +1,76 @@
+//! In which zone times are shown and read here, and the times in a filled-in form.
+
+use carepost_protocol::day::parse_datetime;
+use carepost_protocol::record::FacilityDocument;
+use carepost_protocol::workflow::{FieldError, FieldType, Workflow};
+use carepost_protocol::zone::Zone;
+
+use super::view::OFFSET;
+
+/// The zone in which times are shown and read here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeHere {
+    /// The zone.
+    pub zone: Zone,
+    /// Whose it is.
+    pub whose: Whose,
+}
+
+/// Whose a time zone is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// The facility's.
+    Facility,
+    /// The device's own, before it knows its facility.
+    Device,
+    /// The device's own: nobody has set the facility's.
+    Unset,
+    /// The device's own: this build does not know the facility's, of that name.
+    Unknown(String),
+}
+
+impl TimeHere {
+    /// The facility's zone, or the device's own where that is not known.
+    #[must_use]
+    pub fn of(facility: Option<&FacilityDocument>, own: Zone) -> Self {
+        let device = |whose| Self { zone: own, whose };
+        match facility.map(|facility| facility.time_zone.as_deref()) {
+            None => device(Whose::Device),
+            Some(None) => device(Whose::Unset),
+            Some(Some(name)) => match Zone::named(name) {
+                Some(zone) => Self { zone, whose: Whose::Facility },
+                None => device(Whose::Unknown(name.to_owned())),
+            },
+        }
+    }
+}
+
+/// A form's answers with each time as it is stored, without what was said to tell two of them apart; and what is
+/// wrong with the times.
+pub(super) fn settled<'a>(
+    zone: &Zone,
+    workflow: &Workflow,
+    answers: impl Iterator<Item = &'a (String, String)> + Clone,
+) -> (Vec<(&'a str, String)>, Vec<FieldError>) {
+    let mut faults = Vec::new();
+    let is_time = |key: &str| {
+        workflow.fields.iter().any(|field| field.key == key && field.field_type == FieldType::Datetime)
+    };
+    let said = |key: &str| {
+        let mut given = answers.clone().filter(|(name, _)| name.strip_prefix(OFFSET) == Some(key));
+        given.next().map(|(_, text)| text.as_str())
+    };
+    let asked = answers.clone().filter(|(key, _)| !key.starts_with(OFFSET));
+    let settled = asked.map(|(key, text)| {
+        // What is no time at all is for the form's own rules to refuse.
+        let Some(time) = parse_datetime(text).filter(|_| is_time(key)) else {
+            return (key.as_str(), text.clone());
+        };
+        let stored = zone.settle(&time, said(key)).unwrap_or_else(|error| {
+            faults.push(FieldError::new(key, error.to_string()));
+            time
+        });
+        (key.as_str(), stored)
+    });
+    (settled.collect(), faults)
+}
