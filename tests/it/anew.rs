@@ -71,7 +71,11 @@ async fn a_deactivated_device_says_only_that_and_enrolls_anew_by_one_button_with
     }
     let listed = device(&scene, &first).await?;
     let said = (&listed["state"], &listed["is_online"], &listed["sync_status"], &listed["sync_reasons"][0]);
-    assert_eq!(said, (&json!("REVOKED"), &json!(false), &json!("OUT_OF_SYNC"), &json!("revoked")), "{listed}");
+    assert_eq!(
+        said,
+        (&json!("REVOKED"), &json!(false), &json!("OUT_OF_SYNC"), &json!("revoked")),
+        "{listed}"
+    );
 
     // Whoever comes by may press it; an administrator decides.
     hall.post("/enroll", &[]).await?;
@@ -96,7 +100,8 @@ async fn a_deactivated_device_says_only_that_and_enrolls_anew_by_one_button_with
     let config = hall.config().display().to_string();
     let (_, out, error) = run("carepost-agent", &["--config", &config, "queue", "list"], &state).await?;
     assert!(out.contains("1 wait"), "{out}{error}");
-    let (_, out, error) = run("carepost-agent", &["--config", &config, "queue", "export", "1"], &state).await?;
+    let (_, out, error) =
+        run("carepost-agent", &["--config", &config, "queue", "export", "1"], &state).await?;
     assert!(out.contains("Never sent"), "{out}{error}");
     assert!(!aside.join("mirror.db").exists(), "what the server can give again is not kept");
     Ok(())
