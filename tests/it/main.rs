@@ -11,6 +11,7 @@
 
 mod administrators;
 mod admissions;
+mod anew;
 mod attacks;
 mod attention;
 mod bad_input;
@@ -32,6 +33,7 @@ mod figures;
 mod flood;
 mod full_disk;
 mod isolation;
+mod issued;
 mod kills;
 mod lobby;
 mod main_job;

@@ -10,7 +10,7 @@ use carepost_protocol::device::{
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Exposure, ReaderState, SteppedOver};
+use carepost_protocol::wire::heartbeat::{Exposure, ReaderState, SteppedOver, TAP_LASTS, UnknownTap};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -105,7 +105,7 @@ pub struct DeviceView {
     possible_clone: bool,
     /// The agent's version.
     agent_version: Option<String>,
-    /// Whether its last heartbeat is at most five minutes old (S1-29).
+    /// Whether its last heartbeat is at most five minutes old (S1-29), and it was not deactivated since.
     is_online: bool,
     /// The last heartbeat, on the server's clock.
     last_seen: Option<Timestamp>,
@@ -121,8 +121,12 @@ pub struct DeviceView {
     waiting: u64,
     /// Changes the server refused, which a person must look at.
     wedged: u64,
+    /// Why it cannot save what is charted on it, in its own words.
+    cannot_save: Option<String>,
     /// Its badge reader.
     reader: Option<ReaderState>,
+    /// The last card there that was nobody's badge, for fifteen minutes: it can be issued without its number.
+    unknown_tap: Option<TapView>,
     /// Whether it says that what rests on it is encrypted (S1-26).
     encrypted: Option<bool>,
     /// What it measured that is not; null where it does not say.
@@ -167,6 +171,21 @@ pub struct ExposureView {
     exposure: Exposure,
     /// What is wrong and what to do about it.
     words: String,
+}
+
+/// A card at a device that was nobody's badge.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TapView {
+    /// Which, as the audit log masks it.
+    card: String,
+    /// When, on the server's clock.
+    at: Timestamp,
+}
+
+impl From<(String, Timestamp)> for TapView {
+    fn from((lookup, at): (String, Timestamp)) -> Self {
+        Self { card: UnknownTap::masked(&lookup), at }
+    }
 }
 
 /// A device that was just registered, with what is shown only now.
@@ -278,7 +297,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
     let unusual_since = app.quotas.unusual_since(it.id);
     DeviceView {
         is_active: it.state == DeviceState::Active,
-        is_online: is_online(it.last_seen, now),
+        is_online: it.state != DeviceState::Revoked && is_online(it.last_seen, now),
         sync_status: sync_status(&it.sync, now, &thresholds),
         sync_reason: words(&reasons, &it, unusual_since, now),
         unusual_since,
@@ -298,7 +317,9 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         agent_version: it.agent_version,
         last_seen: it.last_seen,
         waiting: it.waiting,
+        cannot_save: it.cannot_save,
         reader: it.reader,
+        unknown_tap: it.unknown_tap.filter(|(_, at)| now.since(*at) <= TAP_LASTS).map(TapView::from),
         encrypted: it.encrypted,
         exposed: it.encryption.map(|encryption| exposed(encryption.exposed)),
         require_encryption: it.require_encryption,
@@ -337,6 +358,16 @@ fn words(
 fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
     let minutes = |since: Option<Timestamp>| since.map_or(0, |since| now.since(since).as_secs() / 60);
     match reason {
+        SyncReason::Revoked => {
+            "REVOKED: it was deactivated, and its key is refused. It can enroll anew: by the button on its page, or \
+             `carepost-agent enroll`."
+                .to_owned()
+        }
+        SyncReason::CannotSave => format!(
+            "CANNOT SAVE: nothing can be charted on it ({}). Look at its disk: `carepost-agent doctor` says what is \
+             wrong with it.",
+            device.cannot_save.as_deref().unwrap_or_default()
+        ),
         SyncReason::NeverSynced => "No sync has succeeded yet.".to_owned(),
         SyncReason::RefusedChanges if device.sync.wedged == 1 => {
             "1 entry was refused and needs attention.".to_owned()

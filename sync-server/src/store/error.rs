@@ -16,9 +16,13 @@ pub enum StoreError {
     Conflict(&'static str),
     /// The MRN is that of a patient who was discharged.
     #[error(
-        "mrn is of patient {0}, who was discharged; readmit that one (is_active true), or give another number"
+        "mrn is of patient {0}, who was discharged; readmit that one (`carepost-server patient readmit {0}`, or \
+         PUT /api/v1/patients/{0} with is_active true), or give another number"
     )]
     Discharged(PatientId),
+    /// The form does not let that role correct what somebody else charted.
+    #[error("your role may not correct what others charted in this form; ask whoever may")]
+    NotTheirs,
     /// A value breaks a rule that only the store can check.
     #[error("{field}: {detail}")]
     Invalid {

@@ -163,6 +163,8 @@ impl Light {
             mirror: MirrorState::default(),
             no_progress: None,
             revocations: None,
+            cannot_save: None,
+            unknown_tap: None,
             refused: Vec::new(),
         };
         self.upstream.heartbeat(self.grant.device_id, &beat).await?;
