@@ -17,6 +17,7 @@ mod residents;
 mod reviews;
 mod sheet;
 mod taps;
+mod unfinished;
 pub mod view;
 mod ward;
 mod words;
@@ -38,7 +39,7 @@ pub use older::{Asked, Question};
 pub use view::{
     Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Kept, Link, Locked, Mark, Missed, NotSaved,
     OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey,
-    Shown, StatusLine, SyncView,
+    Shown, StatusLine, SyncView, Unfinished,
 };
 pub use ward::{Ward, WardParts};
 
@@ -348,6 +349,34 @@ impl Desk {
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
         self.enrolled()?.keep_draft(on, form, answers)
+    }
+
+    /// The form on which the user left when the screen locked; told once.
+    #[must_use]
+    pub fn left_on(&self, on: &SessionKey) -> Option<Form> {
+        self.ward()?.left_on(on)
+    }
+
+    /// Drops what was typed into a form and not saved. Until the session ends, or the next is dropped, it can
+    /// be had back.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn drop_draft(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        typed: &[(String, String)],
+    ) -> Result<(), Refused> {
+        self.enrolled()?.drop_draft(on, form, typed)
+    }
+
+    /// Puts back what [`Self::drop_draft`] dropped.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn undo_drop(&self, on: &SessionKey, form: &Form) -> Result<(), Refused> {
+        self.enrolled()?.undo_drop(on, form)
     }
 
     /// What the server refused of this device.

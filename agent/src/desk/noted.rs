@@ -135,6 +135,14 @@ impl Ward {
         self.append_audit(vec![event]);
     }
 
+    /// Whether that form is the page that a session read last.
+    pub(super) fn reads_form(&self, session: SessionId, form: &Form) -> bool {
+        let last = lock(&self.last_read);
+        last.as_ref().is_some_and(|last| {
+            last.session == session && last.page.endpoint == Page::form(form).endpoint
+        })
+    }
+
     pub(super) fn access(&self, actor: &Actor, page: &Page, success: bool) -> AuditEvent {
         // An entry has no id before it is made.
         let resource = page.patient.filter(|_| page.action == AuditAction::View);

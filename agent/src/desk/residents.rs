@@ -30,7 +30,8 @@ impl Ward {
         residents.sort_by_cached_key(|resident| by_room_then_name(&resident.document));
         self.note(permit.actor(), &page, true);
         let may_admit = self.authorized::<ManagePatients>(on).is_ok();
-        Ok(Residents { residents, may_admit, complete })
+        let unfinished = self.unfinished(on, permit.actor().user, None)?;
+        Ok(Residents { residents, may_admit, complete, unfinished, dropped: self.dropped(on, None) })
     }
 
     /// A resident, in care or not, as the device knows them.

@@ -276,6 +276,21 @@ pub struct Residents {
     pub may_admit: bool,
     /// Whether this is all of them; if not, say "still loading", never "none".
     pub complete: bool,
+    /// What the user began and has not saved.
+    pub unfinished: Vec<Unfinished>,
+    /// What the user dropped last, and can have back.
+    pub dropped: Option<Unfinished>,
+}
+
+/// A form that was begun and not saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Which it is.
+    pub form: Form,
+    /// What people call it.
+    pub name: String,
+    /// About whom, by name; nobody yet where somebody is admitted.
+    pub resident: Option<String>,
 }
 
 /// One resident.
@@ -297,6 +312,10 @@ pub struct ResidentPage {
     pub more_versions: Option<Shown>,
     /// Before when entries are on the server alone; none while none is.
     pub older_before: Option<Timestamp>,
+    /// What the user began about the resident and has not saved.
+    pub unfinished: Vec<Unfinished>,
+    /// What the user dropped last, if it is about the resident, and can have back.
+    pub dropped: Option<Unfinished>,
 }
 
 /// How many things a list of what needs somebody shows at once.

@@ -19,6 +19,7 @@ use super::chart::OpenForm;
 use super::noted::{LastRead, Page, Unsaved};
 use super::older::Older;
 use super::taps::Tap;
+use super::unfinished::{Dropped, Left};
 use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, Shown, StatusLine};
 use super::{lock, words};
 use crate::badge::Feedback;
@@ -45,6 +46,9 @@ pub struct Ward {
     /// A new PIN that was typed once, and whose it is.
     pub(super) chosen: Mutex<Option<(UserId, ChosenPin)>>,
     pub(super) form: Mutex<Option<OpenForm>>,
+    /// By user: the form that was on the screen when it locked.
+    pub(super) left: Mutex<BTreeMap<UserId, Left>>,
+    pub(super) dropped: Mutex<Option<Dropped>>,
     /// The last page that was written down as read, or as refused.
     pub(super) last_read: Mutex<Option<LastRead>>,
     /// Wakes the sync: something was saved.
@@ -93,6 +97,8 @@ impl Ward {
             checks: Mutex::new(None),
             chosen: Mutex::new(None),
             form: Mutex::new(None),
+            left: Mutex::new(BTreeMap::new()),
+            dropped: Mutex::new(None),
             last_read: Mutex::new(None),
             saved: Notify::new(),
             unsaved: Mutex::new(Unsaved::default()),
@@ -231,6 +237,8 @@ impl Ward {
             more_entries,
             more_versions,
             older_before,
+            unfinished: self.unfinished(on, permit.actor().user, Some(id))?,
+            dropped: self.dropped(on, Some(id)),
         })
     }
 

@@ -70,6 +70,31 @@ pub(super) async fn keep_draft(
     })
 }
 
+/// Drops what was typed into a form; the page that it leads to offers to undo that.
+pub(super) async fn discard(
+    State(kiosk): State<Kiosk>,
+    Which(form): Which,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    take(&mut sent, TOKEN);
+    let back = form::about(&form);
+    let dropped = kiosk.ask(move |desk| desk.drop_draft(&on, &form, &sent)).await?;
+    Ok(dropped.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&back).into_response()))
+}
+
+/// Puts back what was dropped.
+pub(super) async fn undo_discard(
+    State(kiosk): State<Kiosk>,
+    Which(form): Which,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    let path = form::path(&form);
+    let undone = kiosk.ask(move |desk| desk.undo_drop(&on, &form)).await?;
+    Ok(undone.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&path).into_response()))
+}
+
 /// Closes a review.
 pub(super) async fn close_review(
     State(kiosk): State<Kiosk>,

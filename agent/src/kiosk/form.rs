@@ -60,6 +60,8 @@ pub(super) struct FormView {
     pub(super) seen: Option<String>,
     pub(super) token: String,
     pub(super) from_draft: bool,
+    /// Whether something is kept of it that can be dropped.
+    pub(super) is_kept: bool,
     pub(super) fields: Vec<FieldView>,
     /// Faults of no field that is shown.
     pub(super) loose: Vec<String>,
@@ -122,11 +124,8 @@ impl FormView {
         Self {
             path: path(&form.form),
             back: match &form.form {
-                Form::Chart(id, _) | Form::Correct(id, _) | Form::Strike(id, _) | Form::Edit(id) => {
-                    format!("/residents/{id}")
-                }
-                Form::Admit => "/".to_owned(),
                 Form::Again(_) => "/attention".to_owned(),
+                form => about(form),
             },
             person: form.resident.as_ref().map(Person::from),
             label: form.workflow.label.clone(),
@@ -134,6 +133,7 @@ impl FormView {
             seen,
             token: form.token.clone(),
             from_draft: form.from_draft,
+            is_kept: form.from_draft,
             fields,
             loose,
             not_kept,
@@ -168,8 +168,18 @@ impl From<&PatientDocument> for Person {
     }
 }
 
+/// The page of whom a form is about; the residents where that is nobody in particular.
+pub(super) fn about(form: &Form) -> String {
+    match form {
+        Form::Chart(id, _) | Form::Correct(id, _) | Form::Strike(id, _) | Form::Edit(id) => {
+            format!("/residents/{id}")
+        }
+        Form::Admit | Form::Again(_) => "/".to_owned(),
+    }
+}
+
 /// A form's path.
-fn path(form: &Form) -> String {
+pub(super) fn path(form: &Form) -> String {
     match form {
         Form::Chart(id, workflow) => {
             // Keys are letters, digits and underscores; whatever else one were stays within its segment.

@@ -6,13 +6,13 @@ use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 
-use super::form::{Control, FormView};
+use super::form::{Control, FormView, path};
 use super::pages::CRITICAL;
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::Answer;
 use crate::desk::view::{
     Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage,
-    Residents, Screen, SessionKey, Shown, StatusLine,
+    Residents, Screen, SessionKey, Shown, StatusLine, Unfinished,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -143,6 +143,23 @@ struct ResidentsPage {
     total: usize,
     may_admit: bool,
     complete: bool,
+    unfinished: Vec<UnfinishedView>,
+    dropped: Option<UnfinishedView>,
+}
+
+/// A form that was begun, as it is listed.
+struct UnfinishedView {
+    path: String,
+    name: String,
+    resident: Option<String>,
+}
+
+impl UnfinishedView {
+    /// On the resident's own page the name is not said again.
+    fn of(unfinished: Unfinished, says_whose: bool) -> Self {
+        let resident = unfinished.resident.filter(|_| says_whose);
+        Self { path: path(&unfinished.form), name: unfinished.name, resident }
+    }
 }
 
 /// A list longer than this offers the initials of last names, so that nobody scrolls through it.
@@ -159,7 +176,9 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
     if total <= SHORT_LIST && letter.is_none() {
         letters.clear();
     }
-    let may_admit = residents.may_admit;
+    let (may_admit, complete) = (residents.may_admit, residents.complete);
+    let unfinished = residents.unfinished.into_iter().map(|it| UnfinishedView::of(it, true)).collect();
+    let dropped = residents.dropped.map(|it| UnfinishedView::of(it, true));
     let cards = residents
         .residents
         .into_iter()
@@ -169,7 +188,7 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
         .collect();
     answer(
         StatusCode::OK,
-        &ResidentsPage { shell, cards, letters, letter, total, may_admit, complete: residents.complete },
+        &ResidentsPage { shell, cards, letters, letter, total, may_admit, complete, unfinished, dropped },
     )
 }
 
@@ -281,6 +300,8 @@ struct ResidentTemplate {
     saved: bool,
     /// Whether what was saved is critical.
     is_critical: bool,
+    unfinished: Vec<UnfinishedView>,
+    dropped: Option<UnfinishedView>,
 }
 
 pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) -> Response {
@@ -311,6 +332,8 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) ->
         older_before: page.older_before.map(words::date),
         saved: saved.is_some(),
         is_critical: saved == Some(CRITICAL),
+        unfinished: page.unfinished.into_iter().map(|it| UnfinishedView::of(it, false)).collect(),
+        dropped: page.dropped.map(|it| UnfinishedView::of(it, false)),
     };
     answer(StatusCode::OK, &page)
 }

@@ -1,15 +1,15 @@
 //! The pages people look at.
 
 use axum::extract::{FromRequestParts, Path, Query, RawPathParams, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use carepost_protocol::id::{PatientId, RecordId};
 use serde::Deserialize;
 
-use super::Kiosk;
-use super::form::{FormView, Returned};
+use super::{Kiosk, guard};
+use super::form::{self, FormView, Returned};
 use super::looks;
 use super::page::{self, Fault, Shell};
 use crate::desk::view::{Form, Open, Refused, Screen, SessionKey, Shown};
@@ -23,6 +23,7 @@ pub(super) struct StartQuery {
 /// Whatever the kiosk shows now.
 pub(super) async fn start(
     State(kiosk): State<Kiosk>,
+    headers: HeaderMap,
     Query(query): Query<StartQuery>,
 ) -> Result<Response, Fault> {
     let (shell, screen) = shell(&kiosk).await?;
@@ -31,14 +32,32 @@ pub(super) async fn start(
         Screen::Revoked => page::revoked(shell),
         Screen::Locked(locked) => page::locked(shell, locked),
         Screen::PinPad(pad) => page::pin_pad(shell, pad),
-        Screen::Open(open) => match kiosk.ask(move |desk| desk.residents(&key_of(&open))).await? {
-            Ok(residents) => {
-                page::residents(shell, residents, query.letter.and_then(|text| text.chars().next()))
+        Screen::Open(open) => {
+            let on = key_of(&open);
+            if let Some(left) = left_on(&kiosk, &headers, &on).await? {
+                return Ok(left);
             }
-            Err(refused @ (Refused::NotAllowed | Refused::Storage(_))) => page::open_refusal(shell, &refused),
-            Err(why) => refused(&why),
-        },
+            match kiosk.ask(move |desk| desk.residents(&on)).await? {
+                Ok(residents) => {
+                    page::residents(shell, residents, query.letter.and_then(|text| text.chars().next()))
+                }
+                Err(refused @ (Refused::NotAllowed | Refused::Storage(_))) => {
+                    page::open_refusal(shell, &refused)
+                }
+                Err(why) => refused(&why),
+            }
+        }
     })
+}
+
+/// Leads whoever comes back to the form on which they left.
+async fn left_on(kiosk: &Kiosk, headers: &HeaderMap, on: &SessionKey) -> Result<Option<Response>, Fault> {
+    if !guard::is_visit(headers) {
+        return Ok(None);
+    }
+    let on = on.clone();
+    let left = kiosk.ask(move |desk| desk.left_on(&on)).await?;
+    Ok(left.map(|form| Redirect::to(&form::path(&form)).into_response()))
 }
 
 /// The parts that every page shares, for a page whose own part must not be replaced.

@@ -6,7 +6,7 @@ use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Outbox, OutboxError};
 
@@ -78,6 +78,20 @@ impl DraftOf {
             Self::Refused(n) => format!("@{n}"),
         }
     }
+
+    /// The form that [`name`](Self::name) and [`patient`](Self::patient) are of.
+    fn named(patient: PatientId, name: &str) -> Option<Self> {
+        let Some(name) = name.strip_prefix('@') else { return Some(Self::Entry(patient, name.to_owned())) };
+        Some(match name {
+            "admission" => Self::Admission,
+            "resident" => Self::Resident(patient),
+            _ => match (name.strip_prefix("error "), name.parse()) {
+                (Some(record), _) => Self::Strike(patient, record.parse().ok()?),
+                (None, Ok(n)) => Self::Refused(n),
+                (None, Err(_)) => Self::Correction(patient, name.parse().ok()?),
+            },
+        })
+    }
 }
 
 impl Outbox {
@@ -129,6 +143,40 @@ impl Outbox {
         answers.map_err(|_| OutboxError::NotUnderstood("a draft"))
     }
 
+    /// The forms that a user has unsaved answers of, about one resident or all: the latest, at most so many.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn drafts(
+        &self,
+        user: UserId,
+        about: Option<PatientId>,
+        most: usize,
+    ) -> Result<Vec<DraftOf>, OutboxError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT patient, workflow FROM drafts WHERE user = ?1 AND (?2 IS NULL OR patient = ?2)
+             ORDER BY kept_at DESC, patient, workflow LIMIT ?3",
+        )?;
+        let about = about.map(|id| *id.as_bytes());
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![user.as_bytes(), about, most])?;
+        let mut drafts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(1)?;
+            drafts.extend(DraftOf::named(PatientId::from_bytes(row.get(0)?), &name));
+        }
+        Ok(drafts)
+    }
+
+    /// Removes a user's unsaved answers of a form.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn drop_draft(&self, user: UserId, of: &DraftOf) -> Result<(), OutboxError> {
+        drop_draft(&self.lock_to_settle()?, user, of)
+    }
+
     /// A user's failed PINs on this device. They survive a restart, so that pulling the plug buys nobody
     /// another five tries.
     ///
@@ -167,4 +215,11 @@ impl Outbox {
             ])?;
         Ok(())
     }
+}
+
+pub(super) fn drop_draft(connection: &Connection, user: UserId, of: &DraftOf) -> Result<(), OutboxError> {
+    connection
+        .prepare_cached("DELETE FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
+        .execute(params![user.as_bytes(), of.patient().as_bytes(), of.name()])?;
+    Ok(())
 }

@@ -165,6 +165,7 @@
     keeping = fetch(form.dataset.draft, { method: "POST", body: new URLSearchParams(new FormData(form)), keepalive: true })
       .then(async (reply) => {
         kept.textContent = reply.ok ? "Unfinished answers are kept on this device." : await reply.text();
+        byId("discard").hidden &&= !reply.ok;
       })
       .catch(() => (kept.textContent = "Unfinished answers are not kept right now."))
       .finally(() => (keeping = null));
@@ -178,7 +179,12 @@
     clearTimeout(pause);
     pause = 0;
     if (leaving || keeping) event.preventDefault();
-    if (keeping && !leaving) keeping.finally(() => form.submit());
+    if (keeping && !leaving) {
+      keeping.finally(() => {
+        leaving = false;
+        form.requestSubmit(event.submitter);
+      });
+    }
     leaving = true;
   });
   // The desk takes the last words of a form also when the screen has just locked.

@@ -176,7 +176,8 @@ fn residents() -> Residents {
     let names = ["Ada Lindqvist", "John Smith", "Maria Ortega", "Mary Smith", "Walter Brandt"];
     let list = names.iter().zip(1..).map(|(name, n)| resident(n, name, &format!("{}", 100 + u32::from(n))));
     let list = list.map(|document| Resident { document, mark: None });
-    Residents { residents: list.collect(), may_admit: true, complete: true }
+    let (unfinished, dropped) = (Vec::new(), None);
+    Residents { residents: list.collect(), may_admit: true, complete: true, unfinished, dropped }
 }
 
 /// A workflow with a field of every type.
@@ -262,6 +263,8 @@ fn resident_page() -> ResidentPage {
         more_entries: None,
         more_versions: Shown::of(None, None, None).more_versions(),
         older_before: Some(at("2026-01-31T00:00:00Z")),
+        unfinished: Vec::new(),
+        dropped: None,
     }
 }
 

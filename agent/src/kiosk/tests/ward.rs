@@ -29,6 +29,7 @@ use crate::sqlite::FileKey;
 mod needs;
 mod older;
 mod renewal;
+mod unfinished;
 mod versions;
 
 const ORGANIZATION: OrganizationId = OrganizationId::from_bytes([1; 16]);
