@@ -96,7 +96,7 @@ impl Ward {
             }
             Err(refused) => return Err(refused.into()),
         };
-        let appended = self.change(&sheet, answers).and_then(|change| {
+        let appended = self.change(&sheet, answers, token).and_then(|change| {
             let entry = Entry { change: &change, token };
             Ok((self.append(&sheet.writer, entry, &page)?, change))
         });

@@ -10,6 +10,7 @@ mod attention;
 mod chart;
 mod copied;
 mod entries;
+mod made;
 mod noted;
 mod older;
 mod renewal;

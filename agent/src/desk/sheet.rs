@@ -1,20 +1,18 @@
-//! What each form asks, what it shows when it is opened, and what it makes when it is saved.
+//! What each form asks, and what it shows when it is opened; `made` is what it makes when it is saved.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::change::{Change, ChangeKind, MAX_REASON};
+use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, RecordId, UserId};
-use carepost_protocol::patient;
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
-use carepost_protocol::text::line;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::workflow::{Answers, Field, FieldError, FieldType, Workflow};
+use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents;
-use super::view::{CONFIRMED, Form, NotSaved, REASON, Refused, SEEN, SessionKey};
+use super::view::{Form, REASON, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
 
@@ -43,6 +41,18 @@ impl Writer {
             Self::Manage(permit) => outbox.append(permit, entry, audit),
         }
     }
+
+    pub(super) fn equal_since(
+        &self,
+        outbox: &Outbox,
+        entry: Entry<'_>,
+        since: Timestamp,
+    ) -> Result<usize, OutboxError> {
+        match self {
+            Self::Chart(permit) => outbox.equal_since(permit, entry, since),
+            Self::Manage(permit) => outbox.equal_since(permit, entry, since),
+        }
+    }
 }
 
 /// A form that somebody may fill in.
@@ -56,16 +66,17 @@ pub(super) struct Sheet {
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub(super) author: Option<String>,
-    makes: Makes,
+    pub(super) makes: Makes,
 }
 
 /// What a form makes.
-struct Makes {
-    kind: ChangeKind,
-    collection: Collection,
-    record: Option<RecordId>,
-    supersedes: Option<u64>,
-    strikes: bool,
+#[derive(Clone, Copy)]
+pub(super) struct Makes {
+    pub(super) kind: ChangeKind,
+    pub(super) collection: Collection,
+    pub(super) record: Option<RecordId>,
+    pub(super) supersedes: Option<u64>,
+    pub(super) strikes: bool,
 }
 
 /// A record as it was charted, here or on its way.
@@ -79,10 +90,10 @@ struct Known {
 
 /// The version of a resident that a form showed: only what differs from it is an edit.
 #[derive(Serialize, Deserialize)]
-struct Seen {
+pub(super) struct Seen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    base: Option<u64>,
-    values: Map<String, Value>,
+    pub(super) base: Option<u64>,
+    pub(super) values: Map<String, Value>,
 }
 
 impl Form {
@@ -262,53 +273,6 @@ impl Ward {
             None => self.authorized(on).map_err(|(refused, _)| refused),
         }
     }
-
-    /// The change that a filled-in form makes.
-    pub(super) fn change(&self, sheet: &Sheet, answers: &[(String, String)]) -> Result<Change, NotSaved> {
-        let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
-        let typed: Vec<(&str, &str)> = asked.map(|(key, text)| (key.as_str(), text.as_str())).collect();
-        let Makes { kind, collection, record, supersedes, strikes } = sheet.makes;
-        let (recorded_at, clock_quality) = self.clock.stamp();
-        let read = sheet.workflow.parse_form(typed.iter().copied());
-        let read =
-            if collection == Collection::Patients { resident(read, &typed, recorded_at) } else { read };
-        let Answers { values: mut fields, doubts } = read.map_err(NotSaved::Answers)?;
-        let reason = reason(&mut fields)?;
-        let confirmed = confirmed(answers, doubts)?;
-        let mut base_seq = None;
-        if (collection, kind) == (Collection::Patients, ChangeKind::Patch) {
-            let seen = answers.iter().find(|(key, _)| key == SEEN);
-            let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
-            let seen =
-                seen.ok_or_else(|| NotSaved::NotTaken("this form is not whole: open it again".into()))?;
-            fields = edited(&seen.values, &fields);
-            base_seq = seen.base;
-            if fields.is_empty() {
-                return Err(NotSaved::NotTaken("nothing was changed".to_owned()));
-            }
-        }
-        let charts = collection == Collection::Records;
-        let actor = sheet.writer.actor();
-        Ok(Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: self.grant.assignment_id,
-            kind,
-            collection,
-            record,
-            base_seq,
-            patient: sheet.resident.as_ref().map(|resident| resident.id),
-            workflow: charts.then(|| sheet.workflow.key.clone()),
-            schema_version: charts.then_some(sheet.workflow.version),
-            fields,
-            confirmed,
-            reason,
-            entered_in_error: strikes,
-            recorded_at,
-            clock_quality,
-            supersedes,
-        })
-    }
 }
 
 impl Makes {
@@ -364,57 +328,8 @@ fn with_reason(workflow: Workflow, strikes: bool) -> Workflow {
     Workflow { fields, rules, ..workflow }
 }
 
-/// Takes the reason out of what a form asked for.
-fn reason(fields: &mut Map<String, Value>) -> Result<Option<String>, NotSaved> {
-    let given = fields.remove(REASON);
-    let read = given.as_ref().and_then(Value::as_str).map(|text| line(text, MAX_REASON)).transpose();
-    read.map_err(|error| NotSaved::Answers(vec![FieldError::new(REASON, error.to_string())]))
-}
-
-/// A resident's fields as they are stored, or all that is wrong with them at once.
-fn resident(
-    read: Result<Answers, Vec<FieldError>>,
-    typed: &[(&str, &str)],
-    today: Timestamp,
-) -> Result<Answers, Vec<FieldError>> {
-    let (mut values, mut faults) = match read {
-        Ok(answers) => (answers.values, Vec::new()),
-        Err(faults) => {
-            let is_faulty = |key: &str| faults.iter().any(|fault| fault.field == key);
-            let rest = typed.iter().filter(|(key, _)| !is_faulty(key) && *key != "is_active");
-            (rest.map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect(), faults)
-        }
-    };
-    match patient::read(&values, today) {
-        Ok((read, _)) => values = read,
-        Err(more) => faults.extend(more),
-    }
-    if faults.is_empty() { Ok(Answers { values, doubts: Vec::new() }) } else { Err(faults) }
-}
-
-/// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.
-fn confirmed(answers: &[(String, String)], doubts: Vec<FieldError>) -> Result<Vec<String>, NotSaved> {
-    let is_confirmed =
-        |doubt: &FieldError| answers.iter().any(|(key, text)| key == CONFIRMED && *text == doubt.to_string());
-    if doubts.iter().all(is_confirmed) {
-        Ok(doubts.into_iter().map(|doubt| doubt.field).collect())
-    } else {
-        Err(NotSaved::Doubts(doubts))
-    }
-}
-
-/// What was changed; what was emptied is null.
-fn edited(seen: &Map<String, Value>, now: &Map<String, Value>) -> Map<String, Value> {
-    seen.iter()
-        .filter_map(|(key, before)| {
-            let after = now.get(key).cloned().unwrap_or(Value::Null);
-            (after != *before).then(|| (key.clone(), after))
-        })
-        .collect()
-}
-
 /// Values as somebody would type them into the form.
-fn typed(workflow: &Workflow, values: &Map<String, Value>) -> Vec<(String, String)> {
+pub(super) fn typed(workflow: &Workflow, values: &Map<String, Value>) -> Vec<(String, String)> {
     let answer = |key: &str| match values.get(key)? {
         Value::Bool(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
         Value::String(text) => Some(text.clone()),

@@ -29,6 +29,7 @@ use crate::sqlite::FileKey;
 mod needs;
 mod older;
 mod renewal;
+mod repeated;
 mod unfinished;
 mod versions;
 
@@ -171,10 +172,15 @@ impl Device {
         accesses.map(|event| (event.action, event.success, event.resource_id)).collect()
     }
 
-    /// The outbox's file refuses every write from now on, or takes them again.
-    fn break_disk(&self, broken: bool) {
+    fn outbox_file(&self) -> rusqlite::Connection {
         let file = rusqlite::Connection::open(self.directory.path().join("outbox.db")).unwrap();
         file.query_row(&format!("PRAGMA key = \"x'{}'\"", "09".repeat(32)), [], |_| Ok(())).unwrap();
+        file
+    }
+
+    /// The outbox's file refuses every write from now on, or takes them again.
+    fn break_disk(&self, broken: bool) {
+        let file = self.outbox_file();
         file.execute_batch(if broken {
             "CREATE TRIGGER broken BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'broken'); END"
         } else {
