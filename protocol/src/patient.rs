@@ -38,6 +38,23 @@ pub fn read(
     if errors.is_empty() { Ok((known, others)) } else { Err(errors) }
 }
 
+/// As [`read`], of an edit: a value that the resident has already is taken as it is, though it would be taken no
+/// more, so that it stands in the way of no other.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_edit(
+    given: &Map<String, Value>,
+    had: &Map<String, Value>,
+    today: Timestamp,
+) -> Result<(Map<String, Value>, bool), Vec<FieldError>> {
+    let is_new = |(key, value): &(&String, &Value)| had.get(*key) != Some(*value);
+    let own = |(key, value): (&String, &Value)| (key.clone(), value.clone());
+    let (mut known, others) = read(&given.iter().filter(is_new).map(own).collect(), today)?;
+    known.extend(given.iter().filter(|field| !is_new(field)).map(own));
+    Ok((known, others))
+}
+
 /// One field; none when this build does not know it.
 fn read_one(field: &str, value: &Value, today: Timestamp) -> Option<Result<Value, String>> {
     let text = |most: usize| match value {
@@ -98,5 +115,16 @@ mod tests {
         let wrong: Vec<_> = read(wrong).unwrap_err().into_iter().map(|fault| fault.field).collect();
         assert_eq!(wrong, ["date_of_birth", "is_active", "mrn", "name", "room"]);
         assert_eq!(read(json!({"name": "  "})).unwrap_err(), [FieldError::new("name", NO_NAME)]);
+    }
+
+    #[test]
+    fn a_value_of_before_stands_in_nobodys_way() {
+        let today: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let had = json!({"name": "Ada Example", "date_of_birth": "1066-10-14", "room": null});
+        let edit = |given: Value| read_edit(given.as_object().unwrap(), had.as_object().unwrap(), today);
+        let moved = json!({"room": "12", "date_of_birth": "1066-10-14"});
+        assert_eq!(edit(moved.clone()), Ok((moved.as_object().unwrap().clone(), false)));
+        let wrong = edit(json!({"date_of_birth": "1067-10-14"})).unwrap_err();
+        assert_eq!(wrong[0].field, "date_of_birth");
     }
 }

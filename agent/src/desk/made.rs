@@ -10,7 +10,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::workflow::{Answers, FieldError};
 use serde_json::{Map, Value};
 
-use super::sheet::{Makes, Seen, Sheet};
+use super::sheet::{Makes, Seen, Sheet, typed as as_typed};
 use super::view::{CONFIRMED, NotSaved, REASON, SEEN};
 use super::ward::{Ward, storage};
 use crate::outbox::Entry;
@@ -85,22 +85,55 @@ impl Sheet {
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
         let typed: Vec<(&str, &str)> = asked.map(|(key, text)| (key.as_str(), text.as_str())).collect();
+        if (self.makes.collection, self.makes.kind) == (Collection::Patients, ChangeKind::Patch) {
+            return self.edited(answers, &typed, today);
+        }
         let read = self.workflow.parse_form(typed.iter().copied());
-        if self.makes.collection != Collection::Patients {
-            return Ok((read.map_err(NotSaved::Answers)?, None));
-        }
-        let mut read = resident(read, &typed, today).map_err(NotSaved::Answers)?;
-        if self.makes.kind != ChangeKind::Patch {
-            return Ok((read, None));
-        }
+        let is_admission = self.makes.collection == Collection::Patients;
+        let read = if is_admission { resident(read, &typed, today) } else { read };
+        Ok((read.map_err(NotSaved::Answers)?, None))
+    }
+
+    /// What was changed about a resident, what was emptied as null. What was left as it was shown is not looked
+    /// at again: a value of before that would be taken no more stands in nobody's way.
+    fn edited(
+        &self,
+        answers: &[(String, String)],
+        typed: &[(&str, &str)],
+        today: Timestamp,
+    ) -> Result<(Answers, Option<u64>), NotSaved> {
+        let not_whole = || NotSaved::NotTaken("this form is not whole: open it again".to_owned());
         let seen = answers.iter().find(|(key, _)| key == SEEN);
         let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
-        let seen = seen.ok_or_else(|| NotSaved::NotTaken("this form is not whole: open it again".into()))?;
-        read.values = edited(&seen.values, &read.values);
-        if read.values.is_empty() {
+        let seen = seen.ok_or_else(not_whole)?;
+        let shown = as_typed(&self.workflow, &seen.values);
+        let was = |key: &str| shown.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
+        let (mut given, mut faults) = (Map::new(), Vec::new());
+        for (key, text) in typed.iter().filter(|(key, text)| was(key) != *text) {
+            let field = self.workflow.fields.iter().find(|field| field.key == *key).ok_or_else(not_whole)?;
+            match field.parse(text) {
+                Ok(value) => drop(given.insert((*key).to_owned(), value)),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        let mut values = match patient::read(&given, today) {
+            Ok((values, _)) => values,
+            Err(more) => {
+                faults.extend(more);
+                Map::new()
+            }
+        };
+        if !faults.is_empty() {
+            return Err(NotSaved::Answers(faults));
+        }
+        for value in values.values_mut().filter(|value| *value == "") {
+            *value = Value::Null;
+        }
+        values.retain(|key, value| seen.values.get(key) != Some(value));
+        if values.is_empty() {
             return Err(NotSaved::NotTaken("nothing was changed".to_owned()));
         }
-        Ok((read, seen.base))
+        Ok((Answers { values, doubts: Vec::new() }, seen.base))
     }
 }
 
@@ -121,7 +154,7 @@ fn resident(
         Ok(answers) => (answers.values, Vec::new()),
         Err(faults) => {
             let is_faulty = |key: &str| faults.iter().any(|fault| fault.field == key);
-            let rest = typed.iter().filter(|(key, _)| !is_faulty(key) && *key != "is_active");
+            let rest = typed.iter().filter(|(key, _)| !is_faulty(key));
             (rest.map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect(), faults)
         }
     };
@@ -142,14 +175,4 @@ fn confirmed(answers: &[(String, String)], doubts: Vec<FieldError>) -> Result<Ve
     } else {
         Err(NotSaved::Doubts(doubts))
     }
-}
-
-/// What was changed; what was emptied is null.
-fn edited(seen: &Map<String, Value>, now: &Map<String, Value>) -> Map<String, Value> {
-    seen.iter()
-        .filter_map(|(key, before)| {
-            let after = now.get(key).cloned().unwrap_or(Value::Null);
-            (after != *before).then(|| (key.clone(), after))
-        })
-        .collect()
 }

@@ -164,7 +164,9 @@ pub async fn update_patient(
     give("name", asked.name.map(Value::from));
     give("date_of_birth", asked.date_of_birth.map(Value::from));
     give("room", asked.room.map(Value::from));
-    let read = read(given)?;
+    let (before, permit) = permitted(&person, id).await?;
+    let read = patient::read_edit(&given, &before.values(), clock::now());
+    let (read, _) = read.map_err(Refusal::invalid)?;
     if read.get("mrn").is_some_and(|mrn| mrn == "") {
         return Err(missing("mrn"));
     }
@@ -175,7 +177,6 @@ pub async fn update_patient(
         room: read.contains_key("room").then(|| text(&read, "room")),
         is_active: asked.is_active,
     };
-    let (_, permit) = permitted(&person, id).await?;
     let noted = person.noting(note(&person, AuditAction::Update, "patient"))?;
     let patient = noted.update_patient(id, patch).await?;
     Ok(axum::Json(PatientView::of(&permit, patient)))

@@ -107,18 +107,12 @@ pub(super) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMap<String, 
         WHERE collection = 'patients' AND record_id = ?1";
     let marks: BTreeMap<String, Mark> =
         tx.all(marks, [patient.id.as_bytes()], mark_row)?.into_iter().collect();
-    let values = [
-        ("name", Value::from(patient.name.as_str())),
-        ("mrn", Value::from(patient.mrn.as_str())),
-        ("date_of_birth", Value::from(patient.date_of_birth.as_deref())),
-        ("room", Value::from(patient.room.as_deref())),
-        ("is_active", Value::from(patient.is_active)),
-    ];
     let unmarked = Mark { seq: 0, at: Timestamp::EPOCH, origin: None, by: None };
-    let field = |(key, value): (&str, Value)| {
-        (key.to_owned(), Field { value, mark: marks.get(key).copied().unwrap_or(unmarked) })
+    let field = |(key, value): (String, Value)| {
+        let mark = marks.get(&key).copied().unwrap_or(unmarked);
+        (key, Field { value, mark })
     };
-    Ok(values.into_iter().map(field).collect())
+    Ok(patient.values().into_iter().map(field).collect())
 }
 
 fn mark_row(row: &Row<'_>) -> rusqlite::Result<(String, Mark)> {

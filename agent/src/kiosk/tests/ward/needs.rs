@@ -270,6 +270,23 @@ async fn only_what_was_changed_about_a_resident_is_an_edit() {
 }
 
 #[tokio::test]
+async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_moving() {
+    let device = Device::new();
+    let born = PatientDocument { date_of_birth: Some("1066-10-14".into()), ..resident(4, "Mary Smith", "104") };
+    device.bring(101, Collection::Patients, patient(4), &born);
+    device.sign_in(ANNA);
+    let sheet = device.sheet(&format!("/residents/{}/edit", patient(4))).await;
+    let seen = hidden(&sheet.html, "_seen");
+    let moved = |born: &str| {
+        format!("_seen={seen}&name=Mary+Smith&room=108&date_of_birth={born}&mrn=GY-0004&is_active=yes")
+    };
+    let wrong = device.send(&sheet, &moved("1067-10-14")).await;
+    assert!(wrong.body.contains("nobody is older than 130 years"), "{}", wrong.body);
+    assert_eq!(device.send(&sheet, &moved("1066-10-14")).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "108"}));
+}
+
+#[tokio::test]
 async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     let device = Device::new();
     let id = ReviewId::from_bytes([41; 16]);

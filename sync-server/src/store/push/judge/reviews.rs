@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::super::engine::Tx;
 use super::super::super::{StoreError, patient, review};
 use super::super::reject;
-use super::patients::{breaks, read};
+use super::patients::{breaks, read_edit};
 use super::{Flags, Judge, Stands, Weighed, unknown};
 
 impl Judge {
@@ -49,13 +49,13 @@ impl Judge {
         known: &ReviewDocument,
         flags: &mut Flags,
     ) -> Weighed<(Verdict, bool)> {
-        let fields = read(&change.fields, self.received, flags)?;
-        if fields.is_empty() {
+        if change.fields.is_empty() {
             // What stands is right.
             return Ok((Verdict::Applied, true));
         }
         let found = patient::find(tx, known.patient_id)?;
         let found = found.ok_or_else(|| unknown("the facility has no such resident; look again"))?;
+        let fields = read_edit(&change.fields, &found, self.received, flags)?;
         let edited = self.merge(tx, n, change, found, fields, flags)?;
         Ok((edited.verdict, !edited.is_disputed))
     }
