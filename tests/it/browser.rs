@@ -107,7 +107,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
 
     // Edit, correction: the forms open filled in, the earlier version is a touch away.
     page.touch("#edit").await?;
-    page.sees(&["Edit resident", "Lives here"]).await?;
+    page.sees(&["Edit resident", "Date of birth"]).await?;
     assert_eq!(page.script(&typed("name")).await?, json!(name));
     album.keep(&page, "edit").await?;
     page.touch(".back").await?;

@@ -78,7 +78,6 @@ async fn move_to(kiosk: &Kiosk, name: &str, id: &str, room: &str) -> Result<()> 
         ("room", room),
         ("date_of_birth", &born),
         ("mrn", &mrn),
-        ("is_active", "yes"),
     ];
     let saved = kiosk.fill_in(&path, &answers).await?;
     assert_eq!(saved.status, 303, "{}", saved.words());

@@ -31,7 +31,7 @@ impl Ward {
         answers: &[(String, String)],
         token: &str,
     ) -> Result<Change, NotSaved> {
-        let Makes { kind, collection, record, supersedes, strikes } = sheet.makes;
+        let Makes { kind, collection, record, supersedes, strikes, lives_here: _ } = sheet.makes;
         let (recorded_at, clock_quality) = self.clock.stamp();
         let (read, base_seq) = sheet.read(answers, recorded_at)?;
         let Answers { values: mut fields, mut doubts } = read;
@@ -126,6 +126,7 @@ impl Sheet {
         if !faults.is_empty() {
             return Err(NotSaved::Answers(faults));
         }
+        values.extend(self.makes.lives_here.map(|lives| ("is_active".to_owned(), Value::from(lives))));
         for value in values.values_mut().filter(|value| *value == "") {
             *value = Value::Null;
         }

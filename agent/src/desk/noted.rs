@@ -55,6 +55,8 @@ impl Page {
             Form::Strike(patient, _) => (Some(*patient), "/residents/strike"),
             Form::Admit => (None, "/admit"),
             Form::Edit(patient) => (Some(*patient), "/residents/edit"),
+            Form::Discharge(patient) => (Some(*patient), "/residents/discharge"),
+            Form::Readmit(patient) => (Some(*patient), "/residents/readmit"),
             Form::Again(_) => (None, "/attention"),
         };
         Self { patient, endpoint, ..Self::RESIDENTS }
@@ -71,7 +73,7 @@ impl Page {
             Form::Chart(_, _) | Form::Again(_) => (AuditAction::Create, "record"),
             Form::Correct(_, _) | Form::Strike(_, _) => (AuditAction::Update, "record"),
             Form::Admit => (AuditAction::Create, "patient"),
-            Form::Edit(_) => (AuditAction::Update, "patient"),
+            Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => (AuditAction::Update, "patient"),
         };
         Self { action, resource, ..Self::form(form) }
     }

@@ -116,24 +116,74 @@ const FIELDS: [(&str, &str, FieldType); 5] = [
     ("is_active", "Lives here", FieldType::Boolean),
 ];
 
+/// What a form about a resident asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// All about somebody new.
+    Admission,
+    /// The same of somebody who is known.
+    Edit,
+    /// Nothing: that it is so is all there is to say.
+    Discharge,
+    /// Where the resident lives from now on.
+    Readmission,
+}
+
+impl Asks {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Admission => "Admit a resident",
+            Self::Edit => "Edit resident",
+            Self::Discharge => "Discharge",
+            Self::Readmission => "Readmit",
+        }
+    }
+
+    const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Admission | Self::Edit => &["name", "room", "date_of_birth", "mrn"],
+            Self::Discharge => &[],
+            Self::Readmission => &["room"],
+        }
+    }
+
+    /// Whether the resident lives here from then on, where the form is about that.
+    pub(super) const fn lives_here(self) -> Option<bool> {
+        match self {
+            Self::Admission | Self::Edit => None,
+            Self::Discharge => Some(false),
+            Self::Readmission => Some(true),
+        }
+    }
+}
+
 /// What people call a resident's field.
 pub(super) fn label(key: &str) -> String {
     let known = FIELDS.iter().find(|(name, _, _)| *name == key);
     known.map_or_else(|| key.to_owned(), |(_, label, _)| (*label).to_owned())
 }
 
-/// The form that admits a resident, or edits one.
-pub(super) fn form(edits: bool) -> Workflow {
-    let asked = FIELDS.iter().filter(|(key, _, _)| edits || *key != "is_active");
+/// A form about a resident.
+pub(super) fn form(asks: Asks) -> Workflow {
+    form_of(asks.label(), |key| asks.fields().contains(&key))
+}
+
+/// All that is known of a resident, as a form: what puts it into words.
+pub(super) fn whole() -> Workflow {
+    form_of(Asks::Edit.label(), |_| true)
+}
+
+fn form_of(label: &str, asks: impl Fn(&str) -> bool) -> Workflow {
+    let asked = FIELDS.iter().filter(|(key, _, _)| asks(key));
     let fields = asked.zip(1..).map(|((key, label, field_type), order)| Field {
-        required: matches!(*key, "name" | "is_active"),
+        required: *key == "name",
         display_order: order,
         ..Field::new(key, label, *field_type)
     });
     Workflow {
         id: WorkflowId::from_bytes([0; 16]),
         key: "resident".to_owned(),
-        label: if edits { "Edit resident" } else { "Admit a resident" }.to_owned(),
+        label: label.to_owned(),
         version: 1,
         enabled: true,
         fields: fields.collect(),

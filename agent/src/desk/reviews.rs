@@ -85,7 +85,7 @@ impl Ward {
     }
 
     fn disputed(&self, field: &DisputedField) -> Disputed {
-        let form = residents::form(true);
+        let form = residents::whole();
         let words = |value: &Value| {
             let said = in_words(Some(&form), &Map::from_iter([(field.field.clone(), value.clone())]), &[]);
             said.into_iter().next().map_or_else(|| "None".to_owned(), |answer| answer.words)

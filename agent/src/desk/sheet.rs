@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
-use super::residents;
+use super::residents::{self, Asks};
 use super::view::{Form, REASON, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
@@ -77,6 +77,8 @@ pub(super) struct Makes {
     pub(super) record: Option<RecordId>,
     pub(super) supersedes: Option<u64>,
     pub(super) strikes: bool,
+    /// Whether a resident lives here from then on; none where that is not what it is about.
+    pub(super) lives_here: Option<bool>,
 }
 
 /// A record as it was charted, here or on its way.
@@ -105,6 +107,8 @@ impl Form {
             Self::Strike(patient, record) => DraftOf::Strike(*patient, *record),
             Self::Admit => DraftOf::Admission,
             Self::Edit(patient) => DraftOf::Resident(*patient),
+            Self::Discharge(patient) => DraftOf::Discharge(*patient),
+            Self::Readmit(patient) => DraftOf::Readmission(*patient),
             Self::Again(n) => DraftOf::Refused(*n),
         }
     }
@@ -127,12 +131,11 @@ impl Ward {
             Form::Admit => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
-                Ok(Sheet::new(writer, None, residents::form(false), Vec::new(), makes))
+                Ok(Sheet::new(writer, None, residents::form(Asks::Admission), Vec::new(), makes))
             }
-            Form::Edit(patient) => {
-                let writer = Writer::Manage(self.asked(on, page)?);
-                self.edit(&read, writer, *patient, page)
-            }
+            Form::Edit(patient) => self.edit(on, &read, *patient, Asks::Edit, page),
+            Form::Discharge(patient) => self.edit(on, &read, *patient, Asks::Discharge, page),
+            Form::Readmit(patient) => self.edit(on, &read, *patient, Asks::Readmission, page),
             Form::Again(n) => self.again(on, &read, *n, page),
         }
     }
@@ -178,19 +181,22 @@ impl Ward {
 
     fn edit(
         &self,
+        on: &SessionKey,
         read: &Permit<ReadPatients>,
-        writer: Writer,
         patient: PatientId,
+        asks: Asks,
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
+        let writer = Writer::Manage(self.asked(on, page)?);
         // The version first: that of an older one only leads to a review.
         let base = self.mirror.version(Collection::Patients, patient.into()).map_err(storage)?;
         let resident = self.find(read, patient, page)?;
-        let workflow = residents::form(true);
+        let workflow = residents::form(asks);
         let seen = Seen { base, values: residents::values(&resident) };
         let mut answers = typed(&workflow, &seen.values);
         answers.push((SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?));
         let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
+        let makes = Makes { lives_here: asks.lives_here(), ..makes };
         Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
     }
 
@@ -227,14 +233,14 @@ impl Ward {
             }
             (Collection::Patients, ChangeKind::Create, _) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
-                let workflow = residents::form(false);
+                let workflow = residents::form(Asks::Admission);
                 let answers = typed(&workflow, &change.fields);
                 let makes = Makes::new(change.kind, Collection::Patients, change.record);
                 Sheet::new(writer, None, workflow, answers, makes)
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
-                let writer = Writer::Manage(self.asked(on, page)?);
-                let mut sheet = self.edit(read, writer, patient, page)?;
+                let mut sheet = self.edit(on, read, patient, Asks::Edit, page)?;
+                sheet.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
                 let wanted = typed(&sheet.workflow, &change.fields);
                 sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));
                 sheet.answers.extend(wanted);
@@ -277,7 +283,7 @@ impl Ward {
 
 impl Makes {
     const fn new(kind: ChangeKind, collection: Collection, record: Option<RecordId>) -> Self {
-        Self { kind, collection, record, supersedes: None, strikes: false }
+        Self { kind, collection, record, supersedes: None, strikes: false, lives_here: None }
     }
 }
 

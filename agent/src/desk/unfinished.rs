@@ -33,6 +33,8 @@ impl From<DraftOf> for Form {
             DraftOf::Strike(patient, record) => Self::Strike(patient, record),
             DraftOf::Admission => Self::Admit,
             DraftOf::Resident(patient) => Self::Edit(patient),
+            DraftOf::Discharge(patient) => Self::Discharge(patient),
+            DraftOf::Readmission(patient) => Self::Readmit(patient),
             DraftOf::Refused(n) => Self::Again(n),
         }
     }
@@ -80,7 +82,7 @@ impl Ward {
         let sheet = self.sheet(on, &form, None).ok()?;
         let label = sheet.workflow.label;
         let name = match &form {
-            Form::Chart(_, _) | Form::Admit | Form::Edit(_) => label,
+            Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
             Form::Correct(_, _) => format!("Correction of {label}"),
             Form::Strike(_, _) => format!("{label}, charted in error"),
             Form::Again(_) => format!("{label}, which was refused"),

@@ -254,6 +254,10 @@ pub enum Form {
     Admit,
     /// Who a resident is, and where.
     Edit(PatientId),
+    /// That a resident lives here no more.
+    Discharge(PatientId),
+    /// That a resident lives here again.
+    Readmit(PatientId),
     /// A refused change, by its number in the care lane: to be corrected by whoever made it.
     Again(u64),
 }
@@ -312,6 +316,8 @@ pub struct ResidentPage {
     pub more_versions: Option<Shown>,
     /// Before when entries are on the server alone; none while none is.
     pub older_before: Option<Timestamp>,
+    /// What takes a discharge back, for whoever may: the token of a form, and its answers.
+    pub readmission: Option<(String, Vec<(String, String)>)>,
     /// What the user began about the resident and has not saved.
     pub unfinished: Vec<Unfinished>,
     /// What the user dropped last, if it is about the resident, and can have back.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use carepost_agent_core::session::{
     Asked, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
 };
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{Collection, PatientDocument};
@@ -20,7 +21,7 @@ use super::noted::{LastRead, Page, Unsaved};
 use super::older::Older;
 use super::taps::Tap;
 use super::unfinished::{Dropped, Left};
-use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, Shown, StatusLine};
+use super::view::{Form, Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, Shown, StatusLine};
 use super::{lock, words};
 use crate::badge::Feedback;
 use crate::clock::Clock;
@@ -226,6 +227,8 @@ impl Ward {
             workflows.clear();
         }
         let may_edit = self.authorized::<ManagePatients>(on).is_ok();
+        let ended = may_edit && !resident.document.is_active;
+        let readmission = ended.then(|| self.sheet(on, &Form::Readmit(id), None)).transpose()?;
         let older_before = self.mirror.archived_before().map_err(storage)?;
         let (more_entries, more_versions) = ((!is_all).then(|| shown.more_entries()), shown.more_versions());
         Ok(ResidentPage {
@@ -237,6 +240,7 @@ impl Ward {
             more_entries,
             more_versions,
             older_before,
+            readmission: readmission.map(|sheet| (hex(&self.clock.random::<16>()), sheet.answers)),
             unfinished: self.unfinished(on, permit.actor().user, Some(id))?,
             dropped: self.dropped(on, Some(id)),
         })

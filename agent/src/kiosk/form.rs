@@ -54,6 +54,8 @@ pub(super) struct FormView {
     pub(super) back: String,
     pub(super) person: Option<Person>,
     pub(super) label: String,
+    /// What the button that saves it says.
+    pub(super) save: String,
     /// What is corrected here, and why, in words.
     pub(super) about: Option<String>,
     /// What it showed when it was opened, for a form that only sends what was changed.
@@ -119,7 +121,13 @@ impl FormView {
             (Form::Strike(_, _), None) => Some(format!(
                 "You strike out an entry{of} that was charted in error. It stays readable, struck through."
             )),
-            (_, None) => None,
+            (Form::Discharge(_), None) => Some(
+                "Who is discharged leaves the list of residents, on every device. What was charted stays, and \
+                 can be read and added to; and the discharge can be undone."
+                    .to_owned(),
+            ),
+            (Form::Readmit(_), None) => Some("Whoever is readmitted is in the list of residents again.".to_owned()),
+            (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
         };
         Self {
             path: path(&form.form),
@@ -129,6 +137,11 @@ impl FormView {
             },
             person: form.resident.as_ref().map(Person::from),
             label: form.workflow.label.clone(),
+            save: match (&form.form, &form.resident) {
+                (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),
+                (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
+                _ => "Save".to_owned(),
+            },
             about: about.map(|words| format!("{}.", words.trim_end_matches('.'))),
             seen,
             token: form.token.clone(),
@@ -171,9 +184,12 @@ impl From<&PatientDocument> for Person {
 /// The page of whom a form is about; the residents where that is nobody in particular.
 pub(super) fn about(form: &Form) -> String {
     match form {
-        Form::Chart(id, _) | Form::Correct(id, _) | Form::Strike(id, _) | Form::Edit(id) => {
-            format!("/residents/{id}")
-        }
+        Form::Chart(id, _)
+        | Form::Correct(id, _)
+        | Form::Strike(id, _)
+        | Form::Edit(id)
+        | Form::Discharge(id)
+        | Form::Readmit(id) => format!("/residents/{id}"),
         Form::Admit | Form::Again(_) => "/".to_owned(),
     }
 }
@@ -196,6 +212,8 @@ pub(super) fn path(form: &Form) -> String {
         Form::Strike(id, record) => format!("/residents/{id}/strike/{record}"),
         Form::Admit => "/admit".to_owned(),
         Form::Edit(id) => format!("/residents/{id}/edit"),
+        Form::Discharge(id) => format!("/residents/{id}/discharge"),
+        Form::Readmit(id) => format!("/residents/{id}/readmit"),
         Form::Again(n) => format!("/attention/{n}"),
     }
 }

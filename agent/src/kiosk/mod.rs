@@ -58,6 +58,8 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .merge(of_form("/residents/{id}/correct/{record}"))
         .merge(of_form("/residents/{id}/strike/{record}"))
         .merge(of_form("/residents/{id}/edit"))
+        .merge(of_form("/residents/{id}/discharge"))
+        .merge(of_form("/residents/{id}/readmit"))
         .merge(of_form("/admit"))
         .route("/attention", get(pages::attention))
         .merge(of_form("/attention/{n}"))

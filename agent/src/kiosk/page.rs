@@ -287,6 +287,8 @@ struct ResidentTemplate {
     mrn: Option<String>,
     is_active: bool,
     may_edit: bool,
+    /// What takes a discharge back: the token of a form, and its answers.
+    readmission: Option<(String, Vec<(String, String)>)>,
     /// How far the last edit here has come.
     mark: Option<Mark>,
     /// Keys and labels of what can be charted.
@@ -320,6 +322,7 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) ->
         mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
         is_active: document.is_active,
         may_edit: page.may_edit,
+        readmission: page.readmission,
         mark,
         forms: page.workflows.into_iter().map(|workflow| (workflow.key, workflow.label)).collect(),
         entries: page

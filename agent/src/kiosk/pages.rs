@@ -166,6 +166,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Which {
             (None, Some(record), _) => about(record).map(|(id, record)| Form::Correct(id, record)),
             (None, None, Some(n)) => n.parse().map(Form::Again).map_err(|_| Refused::NotRefused),
             (None, None, None) if path.starts_with("/admit") => Ok(Form::Admit),
+            (None, None, None) if path.contains("/discharge") => patient().map(Form::Discharge),
+            (None, None, None) if path.contains("/readmit") => patient().map(Form::Readmit),
             (None, None, None) => patient().map(Form::Edit),
         };
         form.map(Self).map_err(|why| refused(&why))

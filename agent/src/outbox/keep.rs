@@ -7,6 +7,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
 
 use super::{Outbox, OutboxError};
 
@@ -23,6 +24,10 @@ pub enum DraftOf {
     Admission,
     /// An edit of a resident.
     Resident(PatientId),
+    /// A discharge.
+    Discharge(PatientId),
+    /// A readmission.
+    Readmission(PatientId),
     /// A refused change of the care lane, by its number, corrected.
     Refused(u64),
 }
@@ -35,7 +40,14 @@ impl DraftOf {
         }
         match (change.collection, change.kind) {
             (Collection::Patients, ChangeKind::Create) => Some(Self::Admission),
-            (Collection::Patients, _) => change.patient.map(Self::Resident),
+            (Collection::Patients, _) => {
+                let of = match change.fields.get("is_active").and_then(Value::as_bool) {
+                    None => Self::Resident,
+                    Some(false) => Self::Discharge,
+                    Some(true) => Self::Readmission,
+                };
+                change.patient.map(of)
+            }
             (Collection::Records, ChangeKind::Amend) if change.entered_in_error => {
                 Some(Self::Strike(change.patient?, change.record?))
             }
@@ -61,7 +73,9 @@ impl DraftOf {
             Self::Entry(patient, _)
             | Self::Correction(patient, _)
             | Self::Strike(patient, _)
-            | Self::Resident(patient) => *patient,
+            | Self::Resident(patient)
+            | Self::Discharge(patient)
+            | Self::Readmission(patient) => *patient,
             Self::Admission | Self::Refused(_) => PatientId::from_bytes([0; 16]),
         }
     }
@@ -75,6 +89,8 @@ impl DraftOf {
             Self::Strike(_, record) => format!("@error {record}"),
             Self::Admission => "@admission".to_owned(),
             Self::Resident(_) => "@resident".to_owned(),
+            Self::Discharge(_) => "@discharge".to_owned(),
+            Self::Readmission(_) => "@readmission".to_owned(),
             Self::Refused(n) => format!("@{n}"),
         }
     }
@@ -85,6 +101,8 @@ impl DraftOf {
         Some(match name {
             "admission" => Self::Admission,
             "resident" => Self::Resident(patient),
+            "discharge" => Self::Discharge(patient),
+            "readmission" => Self::Readmission(patient),
             _ => match (name.strip_prefix("error "), name.parse()) {
                 (Some(record), _) => Self::Strike(patient, record.parse().ok()?),
                 (None, Ok(n)) => Self::Refused(n),

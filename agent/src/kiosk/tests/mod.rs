@@ -263,6 +263,7 @@ fn resident_page() -> ResidentPage {
         more_entries: None,
         more_versions: Shown::of(None, None, None).more_versions(),
         older_before: Some(at("2026-01-31T00:00:00Z")),
+        readmission: None,
         unfinished: Vec::new(),
         dropped: None,
     }
