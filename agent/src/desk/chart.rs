@@ -97,6 +97,9 @@ impl Ward {
             Err(refused) => return Err(refused.into()),
         };
         let appended = self.change(&sheet, answers, token).and_then(|change| {
+            if *form == Form::Admit {
+                self.is_nobody_here(on, &change, answers)?;
+            }
             let entry = Entry { change: &change, token };
             Ok((self.append(&sheet.writer, entry, &page)?, change))
         });

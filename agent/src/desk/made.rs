@@ -69,7 +69,8 @@ impl Ward {
         let since = entry.change.recorded_at.before(AGAIN);
         let equal = sheet.writer.equal_since(&self.outbox, entry, since).map_err(storage)?;
         let doubt = || {
-            let words = format!("you saved the same entry {equal} times in the last minute: save it once more?");
+            let words =
+                format!("you saved the same entry {equal} times in the last minute: save it once more?");
             FieldError::new(REPEATED, words)
         };
         Ok((equal >= EQUAL).then(doubt))
@@ -107,7 +108,8 @@ impl Sheet {
         let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
         let seen = seen.ok_or_else(not_whole)?;
         let shown = as_typed(&self.workflow, &seen.values);
-        let was = |key: &str| shown.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
+        let was =
+            |key: &str| shown.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
         let (mut given, mut faults) = (Map::new(), Vec::new());
         for (key, text) in typed.iter().filter(|(key, text)| was(key) != *text) {
             let field = self.workflow.fields.iter().find(|field| field.key == *key).ok_or_else(not_whole)?;

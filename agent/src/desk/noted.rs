@@ -140,9 +140,9 @@ impl Ward {
     /// Whether that form is the page that a session read last.
     pub(super) fn reads_form(&self, session: SessionId, form: &Form) -> bool {
         let last = lock(&self.last_read);
-        last.as_ref().is_some_and(|last| {
-            last.session == session && last.page.endpoint == Page::form(form).endpoint
-        })
+        let names = |page: &Page| (page.endpoint, page.resource);
+        last.as_ref()
+            .is_some_and(|last| last.session == session && names(&last.page) == names(&Page::form(form)))
     }
 
     pub(super) fn access(&self, actor: &Actor, page: &Page, success: bool) -> AuditEvent {

@@ -2,36 +2,95 @@
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, WorkflowId};
-use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::patient::{is_found, words};
+use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
-use super::view::{Mark, Refused, Resident, Residents, SessionKey};
+use super::view::{Mark, Refused, Resident, Residents, SessionKey, Who};
 use super::ward::{Ward, storage};
 use crate::mirror::by_room_then_name;
 use crate::outbox::{Pending, Progress};
 
+/// How many of those who were found or discharged are shown.
+const SHOWN: usize = 50;
+
 impl Ward {
-    pub(super) fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
+    pub(super) fn residents(&self, on: &SessionKey, who: &Who) -> Result<Residents, Refused> {
         let page = Page::RESIDENTS;
         let permit = self.permit::<ReadPatients>(on, &page)?;
         // Whether it is complete is asked first, because a page that arrives in between only adds, and
         // again, because a damaged mirror may have been made anew.
         let complete = self.is_loaded(Collection::Patients);
-        let edits = self.edits(&permit, Collection::Patients)?;
-        let known = self.mirror.all_residents(&permit).map_err(storage)?;
-        let mut residents: Vec<Resident> =
-            known.into_iter().map(|document| Resident { document, mark: None }).collect();
+        let (mut residents, mut discharged): (Vec<Resident>, Vec<Resident>) =
+            self.all_residents(&permit)?.into_iter().partition(|resident| resident.document.is_active);
         let complete = complete && self.is_loaded(Collection::Patients);
-        lay_over(&mut residents, edits);
-        residents.retain(|resident| resident.document.is_active);
+        let may_admit = self.authorized::<ManagePatients>(on).is_ok();
+        residents.retain(|resident| resident.document.replaced_by.is_none());
+        discharged.retain(|resident| may_admit && resident.document.replaced_by.is_none());
+        // What waits here is the latest.
+        discharged.sort_by_key(|resident| resident.mark.is_none());
+        match who {
+            Who::Here => discharged.clear(),
+            Who::Discharged => residents.clear(),
+            Who::Found(typed) => {
+                let asked = words(typed);
+                residents.retain(|resident| is_found(&resident.document, &asked));
+                discharged.retain(|resident| is_found(&resident.document, &asked));
+            }
+        }
         residents.sort_by_cached_key(|resident| by_room_then_name(&resident.document));
         self.note(permit.actor(), &page, true);
-        let may_admit = self.authorized::<ManagePatients>(on).is_ok();
+        let most = if *who == Who::Here { usize::MAX } else { SHOWN };
+        let more = residents.len() > most || discharged.len() > most;
+        residents.truncate(most);
+        discharged.truncate(most);
         let unfinished = self.unfinished(on, permit.actor().user, None)?;
-        Ok(Residents { residents, may_admit, complete, unfinished, dropped: self.dropped(on, None) })
+        let dropped = self.dropped(on, None);
+        Ok(Residents { residents, discharged, more, may_admit, complete, unfinished, dropped })
+    }
+
+    /// The residents, in care or not, as the device knows them: whom the server changed last first.
+    pub(super) fn all_residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<Resident>, Refused> {
+        let edits = self.edits(permit, Collection::Patients)?;
+        let joined = self.joined(permit)?;
+        let known = self.mirror.all_residents(permit).map_err(storage)?;
+        let mut residents: Vec<Resident> =
+            known.into_iter().map(|document| Resident { document, mark: None }).collect();
+        lay_over(&mut residents, edits);
+        residents.iter_mut().for_each(|resident| join(&mut resident.document, &joined));
+        Ok(residents)
+    }
+
+    /// A resident, or whoever is the same person and took the resident's place.
+    pub(super) fn resident_now(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: PatientId,
+    ) -> Result<Option<Resident>, Refused> {
+        let Some(mut resident) = self.resident_here(permit, id)? else { return Ok(None) };
+        // No further than one may be replaced: a ring has no end.
+        for _ in 0..MAX_REPLACED {
+            let Some(next) = resident.document.replaced_by else { break };
+            match self.resident_here(permit, next)? {
+                Some(present) => resident = present,
+                None => break,
+            }
+        }
+        Ok(Some(resident))
+    }
+
+    /// Who was said to be the same person as whom, and waits for the server: whoever goes, and whoever stays.
+    fn joined(&self, permit: &Permit<ReadPatients>) -> Result<Vec<(PatientId, PatientId)>, Refused> {
+        let decided = self.edits(permit, Collection::Reviews)?.into_iter();
+        let decided = decided.filter(|edit| !matches!(edit.progress, Progress::Wedged(_)));
+        let joined = decided.filter_map(|edit| {
+            let named = |field| edit.change.fields.get(field)?.as_str()?.parse().ok();
+            Some((named(REPLACED)?, named(REPLACED_BY)?))
+        });
+        Ok(joined.collect())
     }
 
     /// A resident, in care or not, as the device knows them.
@@ -42,10 +101,12 @@ impl Ward {
     ) -> Result<Option<Resident>, Refused> {
         let mut edits = self.edits(permit, Collection::Patients)?;
         edits.retain(|edit| edit.record == id.into());
+        let joined = self.joined(permit)?;
         let document = self.mirror.resident(permit, id).map_err(storage)?;
         let mut known: Vec<Resident> =
             document.into_iter().map(|document| Resident { document, mark: None }).collect();
         lay_over(&mut known, edits);
+        known.iter_mut().for_each(|resident| join(&mut resident.document, &joined));
         Ok(known.pop())
     }
 
@@ -76,14 +137,7 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
         let known = at.and_then(|at| residents.get_mut(at));
         match (edit.change.kind, known) {
             (ChangeKind::Create, None) => {
-                let mut document = PatientDocument {
-                    id,
-                    mrn: String::new(),
-                    name: String::new(),
-                    date_of_birth: None,
-                    room: None,
-                    is_active: true,
-                };
+                let mut document = PatientDocument::new(id);
                 set(&mut document, &edit.change.fields);
                 residents.push(Resident { document, mark: Some(mark) });
             }
@@ -101,9 +155,24 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
     }
 }
 
-fn set(document: &mut PatientDocument, fields: &Map<String, Value>) {
+pub(super) fn set(document: &mut PatientDocument, fields: &Map<String, Value>) {
     for (key, value) in fields {
         document.set(key, value);
+    }
+}
+
+/// What a decision that two are one person says: who goes, and who stays.
+pub(super) const REPLACED: &str = "replaced";
+/// See [`REPLACED`].
+pub(super) const REPLACED_BY: &str = "replaced_by";
+
+fn join(resident: &mut PatientDocument, joined: &[(PatientId, PatientId)]) {
+    for (goes, stays) in joined {
+        if resident.id == *goes && resident.id != *stays {
+            (resident.replaced_by, resident.is_active) = (Some(*stays), false);
+        } else if resident.id == *stays && !resident.replaces.contains(goes) {
+            resident.replaces.push(*goes);
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::outbox::DraftOf;
 /// The most that a page lists: the latest.
 const LISTED: usize = 20;
 
+/// Answers as they were typed, by the key of what was asked.
+pub(super) type Typed = [(String, String)];
+
 /// The form that was on the screen when it locked: whose session, and which.
 pub(super) type Left = (SessionId, Form);
 
@@ -61,7 +64,8 @@ impl Ward {
         let (session, form) = left.remove(&user)?;
         drop(left);
         let of = form.draft();
-        let is_typed = || self.outbox.draft(user, of.patient(), &of.name()).is_ok_and(|draft| draft.is_some());
+        let is_typed =
+            || self.outbox.draft(user, of.patient(), &of.name()).is_ok_and(|draft| draft.is_some());
         let opens = (on.names(session) || is_typed()) && self.sheet(on, &form, None).is_ok();
         opens.then_some(form)
     }
@@ -72,10 +76,15 @@ impl Ward {
         &self,
         on: &SessionKey,
         user: UserId,
-        about: Option<PatientId>,
+        about: Option<&[PatientId]>,
     ) -> Result<Vec<Unfinished>, Refused> {
-        let drafts = self.outbox.drafts(user, about, LISTED).map_err(storage)?;
-        Ok(drafts.into_iter().filter_map(|of| self.named(on, of.into())).collect())
+        let about = about.map_or_else(|| vec![None], |ids| ids.iter().copied().map(Some).collect());
+        let mut listed = Vec::new();
+        for about in about {
+            let drafts = self.outbox.drafts(user, about, LISTED).map_err(storage)?;
+            listed.extend(drafts.into_iter().filter_map(|of| self.named(on, of.into())));
+        }
+        Ok(listed)
     }
 
     fn named(&self, on: &SessionKey, form: Form) -> Option<Unfinished> {
@@ -91,12 +100,7 @@ impl Ward {
     }
 
     /// Drops what was typed into a form: what was sent along, or what is kept.
-    pub(super) fn drop_draft(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-        typed: &[(String, String)],
-    ) -> Result<(), Refused> {
+    pub(super) fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
         let sheet = self.sheet(on, form, None)?;
         let actor = *sheet.writer.actor();
         let of = form.draft();
@@ -145,7 +149,14 @@ impl Ward {
 
 /// The last answer to each question that a form asks: only what is asked is kept, so that nothing grows without
 /// bound, and as in a save the last answer counts.
-pub(super) fn asked(asks: &[String], answers: &[(String, String)]) -> Vec<(String, String)> {
+pub(super) fn asked(asks: &[String], answers: &Typed) -> Vec<(String, String)> {
     let answer = |field: &String| answers.iter().rfind(|(name, _)| name == field).cloned();
     asks.iter().filter_map(answer).collect()
+}
+
+/// Answers with others in the place of some.
+pub(super) fn laid_over(mut answers: Vec<(String, String)>, over: &Typed) -> Vec<(String, String)> {
+    answers.retain(|(key, _)| over.iter().all(|(name, _)| name != key));
+    answers.extend_from_slice(over);
+    answers
 }

@@ -214,13 +214,15 @@ impl Ward {
         let page = Page::resident(id);
         let permit = self.permit::<ReadPatients>(on, &page)?;
         let complete = self.is_loaded(Collection::Records);
-        let resident = self.resident_here(&permit, id)?.ok_or_else(|| {
+        let resident = self.resident_now(&permit, id)?.ok_or_else(|| {
             self.note(permit.actor(), &page, false);
             Refused::NoSuchResident
         })?;
+        let id = resident.document.id;
+        let whole = resident.document.chart();
         let mut workflows = self.mirror.workflows().map_err(storage)?;
         let may_chart = self.authorized::<Chart>(on).is_ok();
-        let (entries, is_all) = self.entries(&permit, id, &workflows, may_chart, shown)?;
+        let (entries, is_all) = self.entries(&permit, &whole, &workflows, may_chart, shown)?;
         let complete = complete && self.is_loaded(Collection::Records);
         self.note(permit.actor(), &page, true);
         if !may_chart {
@@ -231,7 +233,10 @@ impl Ward {
         let readmission = ended.then(|| self.sheet(on, &Form::Readmit(id), None)).transpose()?;
         let older_before = self.mirror.archived_before().map_err(storage)?;
         let (more_entries, more_versions) = ((!is_all).then(|| shown.more_entries()), shown.more_versions());
+        let replaced = resident.document.replaces.iter().map(|id| self.resident_here(&permit, *id));
+        let replaced: Result<Vec<_>, Refused> = replaced.collect();
         Ok(ResidentPage {
+            also: replaced?.into_iter().flatten().map(|resident| resident.document).collect(),
             resident,
             may_edit,
             workflows,
@@ -241,7 +246,7 @@ impl Ward {
             more_versions,
             older_before,
             readmission: readmission.map(|sheet| (hex(&self.clock.random::<16>()), sheet.answers)),
-            unfinished: self.unfinished(on, permit.actor().user, Some(id))?,
+            unfinished: self.unfinished(on, permit.actor().user, Some(&whole))?,
             dropped: self.dropped(on, Some(id)),
         })
     }

@@ -4,7 +4,7 @@ use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 
 use super::{page, words};
-use crate::desk::view::{Form, FormPage, SEEN};
+use crate::desk::view::{Form, FormPage, SEEN, another_than};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -30,6 +30,8 @@ pub(super) enum Returned {
     Faults(Vec<FieldError>),
     /// These answers are unlikely: whether to save them as they are.
     Doubts(Vec<FieldError>),
+    /// Whoever is admitted may be one of these.
+    Alike(Vec<PatientDocument>),
     /// Nothing was kept; why, in words.
     NotKept(String),
     /// It may be saved or not; what to do, in words.
@@ -40,7 +42,7 @@ impl Returned {
     /// Why nothing was kept, unless it is for the answers.
     pub(super) fn words(&self) -> Option<String> {
         match self {
-            Self::Faults(_) | Self::Doubts(_) => None,
+            Self::Faults(_) | Self::Doubts(_) | Self::Alike(_) => None,
             Self::NotKept(words) | Self::Uncertain(words) => Some(words.clone()),
         }
     }
@@ -72,6 +74,27 @@ pub(super) struct FormView {
     pub(super) uncertain: Option<String>,
     /// What is doubtful about the answers, as it is sent back to confirm it, and in words.
     pub(super) doubts: Vec<(String, String)>,
+    /// Who may be the same person: what says so, what is confirmed by saying otherwise, and who it is.
+    pub(super) alike: Vec<Alike>,
+}
+
+/// Somebody who may be the person that is admitted.
+pub(super) struct Alike {
+    /// Where it is sent that it is the same person.
+    pub(super) path: String,
+    /// What says that it is another.
+    pub(super) another: String,
+    pub(super) person: Person,
+}
+
+impl From<PatientDocument> for Alike {
+    fn from(known: PatientDocument) -> Self {
+        Self {
+            path: format!("/admit/known/{}", known.id),
+            another: another_than(known.id),
+            person: Person::from(&known),
+        }
+    }
 }
 
 impl FormView {
@@ -87,6 +110,10 @@ impl FormView {
             Returned::Doubts(doubts) => {
                 let asked = doubts.iter().map(|doubt| (doubt.to_string(), page::capital(&doubt.detail)));
                 Self { from_draft: false, doubts: asked.collect(), ..Self::with(form, &[], None) }
+            }
+            Returned::Alike(known) => {
+                let alike = known.into_iter().map(Alike::from).collect();
+                Self { from_draft: false, alike, ..Self::with(form, &[], None) }
             }
             Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
             Returned::Uncertain(words) => {
@@ -113,7 +140,7 @@ impl FormView {
         }
         let seen = form.answers.iter().find(|(key, _)| key == SEEN).map(|(_, text)| text.clone());
         let of = form.author.as_ref().map(|author| format!(" of {author}")).unwrap_or_default();
-        let about = match (&form.form, &form.refusal) {
+        let explained = match (&form.form, &form.refusal) {
             (_, Some(why)) => Some(format!("The server refused this: {}", page::capital(why))),
             (Form::Correct(_, _), None) => {
                 Some(format!("You correct an entry{of}. What was charted before stays readable."))
@@ -142,7 +169,7 @@ impl FormView {
                 (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
                 _ => "Save".to_owned(),
             },
-            about: about.map(|words| format!("{}.", words.trim_end_matches('.'))),
+            about: explained.map(|words| format!("{}.", words.trim_end_matches('.'))),
             seen,
             token: form.token.clone(),
             from_draft: form.from_draft,
@@ -152,6 +179,7 @@ impl FormView {
             not_kept,
             uncertain: None,
             doubts: Vec::new(),
+            alike: Vec::new(),
         }
     }
 
@@ -166,6 +194,7 @@ pub(super) struct Person {
     pub(super) room: Option<String>,
     pub(super) born: Option<String>,
     pub(super) mrn: Option<String>,
+    pub(super) is_active: bool,
 }
 
 impl From<&PatientDocument> for Person {
@@ -177,6 +206,7 @@ impl From<&PatientDocument> for Person {
             room: resident.room.clone(),
             born,
             mrn: mrn.filter(|mrn| !mrn.is_empty()),
+            is_active: resident.is_active,
         }
     }
 }

@@ -278,7 +278,7 @@ pub(super) fn is_touch(headers: &HeaderMap) -> bool {
 }
 
 /// Whether somebody opens a page, rather than a script fetching it to see what changed.
-pub(super) fn is_visit(headers: &HeaderMap) -> bool {
+pub(super) fn opens_a_page(headers: &HeaderMap) -> bool {
     text(headers, "sec-fetch-dest").is_none_or(|what| what == "document")
 }
 

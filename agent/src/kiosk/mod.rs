@@ -61,6 +61,7 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .merge(of_form("/residents/{id}/discharge"))
         .merge(of_form("/residents/{id}/readmit"))
         .merge(of_form("/admit"))
+        .route("/admit/known/{id}", post(acts::is_known))
         .route("/attention", get(pages::attention))
         .merge(of_form("/attention/{n}"))
         .route("/reviews", get(pages::reviews))

@@ -6,13 +6,13 @@ use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 
-use super::form::{Control, FormView, path};
-use super::pages::CRITICAL;
+use super::form::{Control, FormView, Person, path};
+use super::pages::{CRITICAL, JOINED, NEWS};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::Answer;
 use crate::desk::view::{
     Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage,
-    Residents, Screen, SessionKey, Shown, StatusLine, Unfinished,
+    Residents, Screen, SessionKey, Shown, StatusLine, Unfinished, Who,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -137,6 +137,12 @@ struct Card {
 struct ResidentsPage {
     shell: Shell,
     cards: Vec<Card>,
+    who: Who,
+    /// What was typed to find somebody.
+    typed: String,
+    discharged: Vec<Card>,
+    /// Whether more were found than are shown.
+    more: bool,
     /// The initials to choose from; none where the list is short.
     letters: Vec<char>,
     letter: Option<char>,
@@ -165,7 +171,7 @@ impl UnfinishedView {
 /// A list longer than this offers the initials of last names, so that nobody scrolls through it.
 const SHORT_LIST: usize = 12;
 
-pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>) -> Response {
+pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Option<char>) -> Response {
     let total = residents.residents.len();
     let families: Vec<Family> =
         residents.residents.iter().map(|resident| Family::of(&resident.document.name)).collect();
@@ -173,7 +179,7 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
     letters.sort_unstable();
     letters.dedup();
     let letter = letter.and_then(|letter| letter.to_uppercase().next()).filter(|at| letters.contains(at));
-    if total <= SHORT_LIST && letter.is_none() {
+    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here {
         letters.clear();
     }
     let (may_admit, complete) = (residents.may_admit, residents.complete);
@@ -186,9 +192,27 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
         .filter(|(_, family)| letter.is_none_or(|letter| family.letters.contains(&letter)))
         .map(|(resident, family)| card(resident, family, &families))
         .collect();
+    let typed = if let Who::Found(typed) = &who { typed.clone() } else { String::new() };
+    let discharged = residents.discharged.into_iter();
+    let discharged = discharged.map(|resident| card(resident, &Family::of(""), &[])).collect();
+    let more = residents.more;
     answer(
         StatusCode::OK,
-        &ResidentsPage { shell, cards, letters, letter, total, may_admit, complete, unfinished, dropped },
+        &ResidentsPage {
+            shell,
+            cards,
+            who,
+            typed,
+            discharged,
+            more,
+            letters,
+            letter,
+            total,
+            may_admit,
+            complete,
+            unfinished,
+            dropped,
+        },
     )
 }
 
@@ -222,6 +246,7 @@ impl Family {
 /// A version of an entry as it is listed.
 pub(super) struct EntryView {
     pub(super) record: String,
+    pub(super) patient: String,
     pub(super) workflow: String,
     pub(super) author: String,
     pub(super) at: Moment,
@@ -240,6 +265,7 @@ impl From<Entry> for EntryView {
     fn from(entry: Entry) -> Self {
         Self {
             record: entry.record.to_string(),
+            patient: entry.patient.to_string(),
             workflow: entry.workflow,
             author: entry.author,
             at: entry.recorded_at.into(),
@@ -286,6 +312,8 @@ struct ResidentTemplate {
     born: Option<String>,
     mrn: Option<String>,
     is_active: bool,
+    /// As whom the same person was admitted besides.
+    also: Vec<Person>,
     may_edit: bool,
     /// What takes a discharge back: the token of a form, and its answers.
     readmission: Option<(String, Vec<(String, String)>)>,
@@ -302,11 +330,20 @@ struct ResidentTemplate {
     saved: bool,
     /// Whether what was saved is critical.
     is_critical: bool,
+    /// Whether what was saved is that two are one person.
+    is_joined: bool,
+    /// Set where nobody was admitted, because this resident is known: whether something about them is new.
+    known: Option<bool>,
     unfinished: Vec<UnfinishedView>,
     dropped: Option<UnfinishedView>,
 }
 
-pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) -> Response {
+pub(super) fn resident(
+    shell: Shell,
+    page: ResidentPage,
+    saved: Option<&str>,
+    known: Option<&str>,
+) -> Response {
     let Resident { document, mark } = page.resident;
     let id = document.id;
     let address = |Shown { after, entries, versions }| {
@@ -321,6 +358,7 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) ->
         born: document.date_of_birth.as_deref().map(words::day),
         mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
         is_active: document.is_active,
+        also: page.also.iter().map(Person::from).collect(),
         may_edit: page.may_edit,
         readmission: page.readmission,
         mark,
@@ -335,6 +373,8 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) ->
         older_before: page.older_before.map(words::date),
         saved: saved.is_some(),
         is_critical: saved == Some(CRITICAL),
+        is_joined: saved == Some(JOINED),
+        known: known.map(|what| what == NEWS),
         unfinished: page.unfinished.into_iter().map(|it| UnfinishedView::of(it, false)).collect(),
         dropped: page.dropped.map(|it| UnfinishedView::of(it, false)),
     };

@@ -7,7 +7,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Act, Action, Permit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
 use serde::Serialize;
 
 use super::fork::present_id;

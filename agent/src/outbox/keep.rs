@@ -192,7 +192,8 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be written.
     pub fn drop_draft(&self, user: UserId, of: &DraftOf) -> Result<(), OutboxError> {
-        drop_draft(&self.lock_to_settle()?, user, of)
+        let connection = self.lock_to_settle()?;
+        drop_draft(&connection, user, of)
     }
 
     /// A user's failed PINs on this device. They survive a restart, so that pulling the plug buys nobody

@@ -84,6 +84,9 @@ pub struct PatientView {
     room: Option<String>,
     /// Whether the patient is in care now.
     is_active: bool,
+    /// The patient who is the same person and took this one's place: what was charted about both is one chart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<PatientId>,
     /// When the patient was admitted here.
     created_at: Timestamp,
 }
@@ -99,6 +102,7 @@ impl PatientView {
             date_of_birth: it.date_of_birth,
             room: it.room,
             is_active: it.is_active,
+            replaced_by: it.replaced_by,
             created_at: it.created_at,
         }
     }

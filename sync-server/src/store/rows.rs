@@ -342,6 +342,8 @@ pub struct Patient {
     pub room: Option<String>,
     /// Whether the patient is in care now.
     pub is_active: bool,
+    /// The patient who is the same person and took this one's place.
+    pub replaced_by: Option<PatientId>,
     /// When the row was created.
     pub created_at: Timestamp,
 }

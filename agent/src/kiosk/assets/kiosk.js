@@ -66,6 +66,8 @@
       for (const id of parts) {
         const fresh = page.getElementById(id);
         if (!fresh || fresh.innerHTML === shown.get(id)) continue;
+        // What somebody types is not taken away; the next news bring the rest.
+        if (byId(id).querySelector("input:focus")) continue;
         shown.set(id, fresh.innerHTML);
         // What somebody opened stays open.
         for (const open of byId(id).querySelectorAll("details[id][open]")) {

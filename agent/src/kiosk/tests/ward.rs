@@ -20,12 +20,14 @@ use super::super::router;
 use super::*;
 use crate::badge::{self, BadgeEvent, Uid};
 use crate::clock::Clock;
-use crate::desk::{Desk, NotSaved, Refused, SessionKey, Standing, Ward, WardParts};
+use crate::desk::{Desk, NotSaved, Refused, SessionKey, Standing, Ward, WardParts, Who};
 use crate::identity::DeviceKey;
 use crate::mirror::{DEFAULT_CACHE_KIB, Mirror, MirrorOpening, Page};
 use crate::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use crate::sqlite::FileKey;
 
+mod admission;
+mod finding;
 mod leaving;
 mod needs;
 mod older;
@@ -291,7 +293,7 @@ async fn what_anna_sends_never_becomes_bens() {
         device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap_err(),
         Refused::Locked
     );
-    assert_eq!(device.desk.residents(&annas).unwrap_err(), Refused::Locked);
+    assert_eq!(device.desk.residents(&annas, &Who::Here).unwrap_err(), Refused::Locked);
     assert_eq!(device.entries(), []);
 }
 

@@ -15,7 +15,8 @@ impl Device {
 
 /// The hidden fields of the form that goes there, as a browser sends them.
 fn fields(html: &str, action: &str) -> String {
-    let form = html.split(&format!(r#"action="{action}""#)).nth(1).unwrap_or_else(|| panic!("{action}: {html}"));
+    let form =
+        html.split(&format!(r#"action="{action}""#)).nth(1).unwrap_or_else(|| panic!("{action}: {html}"));
     let inputs = form.split("</form>").next().unwrap().split(r#"name=""#).skip(1);
     let encoded = |text: &str| {
         let text = text.replace("&#34;", "\"").replace("&#39;", "'").replace("&#38;", "&");

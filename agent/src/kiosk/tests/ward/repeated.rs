@@ -5,7 +5,9 @@ use super::*;
 impl Device {
     /// As if what was saved so far had been saved that much earlier.
     fn saved_earlier(&self, by: Duration) {
-        self.outbox_file().execute("UPDATE entries SET made_at = made_at - ?", [by.as_millis() as i64]).unwrap();
+        self.outbox_file()
+            .execute("UPDATE entries SET made_at = made_at - ?", [by.as_millis() as i64])
+            .unwrap();
     }
 }
 

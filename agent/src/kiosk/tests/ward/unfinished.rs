@@ -87,7 +87,8 @@ async fn what_is_not_finished_shows_to_its_typist_alone() {
     let admission = Sheet::of("/admit", admission.body);
     device.keep(&admission, "name=Nora+New").await;
     let list = device.list().await;
-    for words in ["Not finished", "Vital signs · Mary Smith", &chart(4), "Admit a resident", "/admit/discard"] {
+    for words in ["Not finished", "Vital signs · Mary Smith", &chart(4), "Admit a resident", "/admit/discard"]
+    {
         assert!(list.contains(words), "{words} is missing in {list}");
     }
     let page = device.page_of(4).await;
@@ -100,6 +101,7 @@ async fn what_is_not_finished_shows_to_its_typist_alone() {
     device.sign_in(ANNA);
     let sheet = device.form(4).await;
     device.keep(&sheet, "pulse=&position=").await;
+    let admission = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
     device.send(&admission, "name=Nora+New").await;
     assert!(!device.list().await.contains("Not finished"));
     let edit = format!("/residents/{}/edit", patient(4));

@@ -45,6 +45,7 @@ impl Judge {
             date_of_birth: None,
             room: None,
             is_active: true,
+            replaced_by: None,
             created_at: self.received,
         };
         for (field, value) in &fields {
@@ -146,11 +147,7 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
     WHERE record_id = ?1 AND collection = 'patients' AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
 
 /// The fields that this build knows; others are kept in the payload alone.
-fn read(
-    given: &Map<String, Value>,
-    today: Timestamp,
-    flags: &mut Flags,
-) -> Weighed<Map<String, Value>> {
+fn read(given: &Map<String, Value>, today: Timestamp, flags: &mut Flags) -> Weighed<Map<String, Value>> {
     let (fields, others) = carepost_protocol::patient::read(given, today).map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
