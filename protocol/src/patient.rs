@@ -3,9 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::day::birthday;
+use crate::day::{self, birthday};
+use crate::id::PatientId;
 use crate::record::PatientDocument;
-use crate::text::line;
+use crate::text::{family_name, fold, line, plain};
 use crate::time::Timestamp;
 use crate::workflow::FieldError;
 
@@ -38,6 +39,23 @@ pub fn read(
     if errors.is_empty() { Ok((known, others)) } else { Err(errors) }
 }
 
+/// As [`read`], of an edit: a value that the resident has already is taken as it is, though it would be taken no
+/// more, so that it stands in the way of no other.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_edit(
+    given: &Map<String, Value>,
+    had: &Map<String, Value>,
+    today: Timestamp,
+) -> Result<(Map<String, Value>, bool), Vec<FieldError>> {
+    let is_new = |(key, value): &(&String, &Value)| had.get(*key) != Some(*value);
+    let own = |(key, value): (&String, &Value)| (key.clone(), value.clone());
+    let (mut known, others) = read(&given.iter().filter(is_new).map(own).collect(), today)?;
+    known.extend(given.iter().filter(|field| !is_new(field)).map(own));
+    Ok((known, others))
+}
+
 /// One field; none when this build does not know it.
 fn read_one(field: &str, value: &Value, today: Timestamp) -> Option<Result<Value, String>> {
     let text = |most: usize| match value {
@@ -63,7 +81,62 @@ fn read_one(field: &str, value: &Value, today: Timestamp) -> Option<Result<Value
     })
 }
 
+/// Whether two may be one person: by the number; by the name, where the birthdays do not contradict each other;
+/// or by a birthday that both have to the day, with the room or the family's name. Names are compared as they
+/// are found, without accents and in any order.
+#[must_use]
+pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
+    if !one.mrn.is_empty() && fold(&one.mrn) == fold(&other.mrn) {
+        return true;
+    }
+    let born = one.date_of_birth.as_deref().zip(other.date_of_birth.as_deref());
+    if words(&one.name) == words(&other.name) {
+        return born.is_none_or(|(one, other)| day::may_be_one(one, other));
+    }
+    let has_same_room = || {
+        let rooms = one.room.as_deref().zip(other.room.as_deref());
+        rooms.is_some_and(|(one, other)| fold(one) == fold(other))
+    };
+    let is_same_day = born.is_some_and(|(one, other)| one == other && one.len() == DAY.len());
+    is_same_day && (has_same_room() || words(&family_name(&one.name)) == words(&family_name(&other.name)))
+}
+
+/// Whether somebody is found by words that [`words`] gave: each of them begins a word of the name, the room or the
+/// number, in whatever order. Blanks and hyphens within a room or number make no difference.
+#[must_use]
+pub fn is_found(resident: &PatientDocument, asked: &[String]) -> bool {
+    let mut keys = words(&resident.name);
+    for number in resident.room.iter().map(String::as_str).chain([resident.mrn.as_str()]) {
+        let parts = words(number);
+        keys.push(plain(number).chars().filter(|c| c.is_alphanumeric()).collect());
+        keys.extend(parts);
+    }
+    asked.iter().all(|word| keys.iter().any(|key| key.starts_with(word.as_str())))
+}
+
+/// The words that a name is found by, in no order of its own.
+#[must_use]
+pub fn words(name: &str) -> Vec<String> {
+    let plain = plain(name);
+    let mut words: Vec<String> = plain
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    words.sort_unstable();
+    words
+}
+
+/// A birthday that is known to the day.
+const DAY: &str = "1941-03-15";
+
 impl PatientDocument {
+    /// Under which patients the chart of this person is kept: this one, and whose place it took.
+    #[must_use]
+    pub fn chart(&self) -> Vec<PatientId> {
+        [self.id].into_iter().chain(self.replaces.iter().copied()).collect()
+    }
+
     /// Sets one field to a value that [`read`] gave; fields that this build does not know are left.
     pub fn set(&mut self, field: &str, value: &Value) {
         let text = value.as_str().map(str::to_owned);
@@ -98,5 +171,66 @@ mod tests {
         let wrong: Vec<_> = read(wrong).unwrap_err().into_iter().map(|fault| fault.field).collect();
         assert_eq!(wrong, ["date_of_birth", "is_active", "mrn", "name", "room"]);
         assert_eq!(read(json!({"name": "  "})).unwrap_err(), [FieldError::new("name", NO_NAME)]);
+    }
+
+    fn person(name: &str, born: &str, room: &str, mrn: &str) -> PatientDocument {
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        PatientDocument {
+            mrn: mrn.to_owned(),
+            name: name.to_owned(),
+            date_of_birth: some(born),
+            room: some(room),
+            ..PatientDocument::new(PatientId::from_bytes([0; 16]))
+        }
+    }
+
+    #[test]
+    fn who_may_be_one_person_is_known_by_number_name_or_birthday() {
+        let ada = person("Ada Smith", "1941-03-15", "12", "RS-1");
+        for (name, born, room, mrn) in [
+            ("Ada Smith", "1941-03-15", "", ""),
+            ("smith, ADA", "", "30", ""),
+            ("Áda Smith", "1941", "", ""),
+            ("Somebody Else", "1950-01-01", "", "rs-1"),
+            ("Adelaide Jones", "1941-03-15", "12", ""),
+            ("Adelaide Smith", "1941-03-15", "", ""),
+        ] {
+            let other = person(name, born, room, mrn);
+            assert!(may_be_one(&ada, &other) && may_be_one(&other, &ada), "{other:?}");
+        }
+        for (name, born, room, mrn) in [
+            ("Ada Smith", "1950-01-01", "12", ""),
+            ("Ada Smithson", "", "12", ""),
+            ("Adelaide Jones", "1941-03-15", "13", "RS-2"),
+            ("Adelaide Smith", "1941", "12", ""),
+            ("", "", "", ""),
+        ] {
+            assert!(!may_be_one(&ada, &person(name, born, room, mrn)), "{name} {born} {room} {mrn}");
+        }
+    }
+
+    #[test]
+    fn somebody_is_found_by_name_room_and_number_in_any_order() {
+        let joao = person("João Peter O’Brien-Łuk", "1941-03-15", "12 B", "RS-0042");
+        for asked in
+            ["joao", "OBRIEN", "o'brien", "luk jo", "obr pet", "12b", "12 b", "rs-0042", "RS0042", "12 joao"]
+        {
+            assert!(is_found(&joao, &words(asked)), "{asked}");
+        }
+        for asked in ["rien", "joao smith", "13", "042", "peter 13"] {
+            assert!(!is_found(&joao, &words(asked)), "{asked}");
+        }
+        assert!(words(" -,. ").is_empty());
+    }
+
+    #[test]
+    fn a_value_of_before_stands_in_nobodys_way() {
+        let today: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let had = json!({"name": "Ada Example", "date_of_birth": "1066-10-14", "room": null});
+        let edit = |given: Value| read_edit(given.as_object().unwrap(), had.as_object().unwrap(), today);
+        let moved = json!({"room": "12", "date_of_birth": "1066-10-14"});
+        assert_eq!(edit(moved.clone()), Ok((moved.as_object().unwrap().clone(), false)));
+        let wrong = edit(json!({"date_of_birth": "1067-10-14"})).unwrap_err();
+        assert_eq!(wrong[0].field, "date_of_birth");
     }
 }

@@ -184,6 +184,33 @@ pub struct PatientDocument {
     pub room: Option<String>,
     /// Whether the patient is in care now.
     pub is_active: bool,
+    /// The patient who is the same person and took this one's place, which is in care no more then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<PatientId>,
+    /// The patients whose place this one took: what was charted about them belongs to this one's chart. At most
+    /// [`MAX_REPLACED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<PatientId>,
+}
+
+/// How many patients one may take the place of.
+pub const MAX_REPLACED: usize = 20;
+
+impl PatientDocument {
+    /// Somebody of whom nothing is known but that they are in care.
+    #[must_use]
+    pub const fn new(id: PatientId) -> Self {
+        Self {
+            id,
+            mrn: String::new(),
+            name: String::new(),
+            date_of_birth: None,
+            room: None,
+            is_active: true,
+            replaced_by: None,
+            replaces: Vec::new(),
+        }
+    }
 }
 
 /// Something charted: an answered form. `V` is what its answers are read into.

@@ -66,20 +66,60 @@ async fn what_two_kiosks_did_apart_comes_together_and_is_decided_at_a_screen() -
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_person_admitted_on_two_kiosks_is_one_on_both_with_all_that_was_charted() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let olga = scene.facility.nurse("Olga Reyes", "rn", "371640", "04A1B2C3D4E5F7").await?;
+    let (hall, wing) = (scene.kiosk("hall").await?, scene.kiosk("wing").await?);
+    hall.sign_in(&scene.nora).await?;
+    wing.sign_in(&olga).await?;
+    for (kiosk, room, note) in [(&hall, "201", "from the hall"), (&wing, "202", "from the wing")] {
+        kiosk.link.cut();
+        kiosk.status_is("link", "OFFLINE").await?;
+        let admitted = kiosk.fill_in("/admit", &[("name", "Nina Example"), ("room", room)]).await?;
+        assert_eq!(admitted.status, 303, "neither knows of the other: {}", admitted.words());
+        kiosk.chart("Nina Example", "vitals", &vitals(note)).await?;
+    }
+    hall.link.restore();
+    hall.status_is("waiting", 0).await?;
+    wing.link.restore();
+    wing.status_is("waiting", 0).await?;
+    let twice = [hall.says(&["201", "202"]).await?, wing.says(&["201", "202"]).await?];
+    assert!(twice.iter().all(|list| list.matches("Nina Example").count() == 2), "{twice:?}");
+
+    hall.says(&["1 entry needs a look"]).await?;
+    let page = hall.get("/reviews").await?;
+    let review = link(&hall, "/reviews", "/reviews/").await?;
+    let hidden = ["_screen", "_token", "_base"].map(|field| (field, page.hidden(field).unwrap_or_default()));
+    let other = page.html.split("name=\"same_person\" value=\"").nth(1).context("nothing to say")?;
+    let other = other.split('"').next().unwrap_or_default();
+    let mut fields: Vec<(&str, &str)> = hidden.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    fields.push(("same_person", other));
+    let joined = hall.post(&review, &fields).await?;
+    let location = joined.location.clone().context("it leads nowhere")?;
+    hall.page_says(&location, &["one person now", "Also admitted as", "from the hall", "from the wing"])
+        .await?;
+    for kiosk in [&hall, &wing] {
+        kiosk.page_says("/reviews", &["Nothing needs a look now"]).await?;
+        let path = kiosk.path_of("Nina Example").await?;
+        kiosk.page_says(&path, &["Room 201", "Also admitted as", "from the hall", "from the wing"]).await?;
+        let list = kiosk.get("/").await?.words();
+        assert_eq!(list.matches("Nina Example").count(), 1, "{list}");
+    }
+    // The third time nobody is admitted.
+    let again = wing.fill_in("/admit", &[("name", "Nina Example")]).await?;
+    assert!(again.status == 422 && again.words().contains("Same person"), "{}", again.words());
+    Ok(())
+}
+
 async fn move_to(kiosk: &Kiosk, name: &str, id: &str, room: &str) -> Result<()> {
     let path = format!("/residents/{id}/edit");
     let seen = kiosk.get(&path).await?.hidden("_seen")?.replace("&#34;", "\"");
     let born = serde_json::from_str::<serde_json::Value>(&seen)?;
     let known = |key: &str| born["values"][key].as_str().unwrap_or_default().to_owned();
     let (born, mrn) = (known("date_of_birth"), known("mrn"));
-    let answers = [
-        ("_seen", seen.as_str()),
-        ("name", name),
-        ("room", room),
-        ("date_of_birth", &born),
-        ("mrn", &mrn),
-        ("is_active", "yes"),
-    ];
+    let answers =
+        [("_seen", seen.as_str()), ("name", name), ("room", room), ("date_of_birth", &born), ("mrn", &mrn)];
     let saved = kiosk.fill_in(&path, &answers).await?;
     assert_eq!(saved.status, 303, "{}", saved.words());
     Ok(())

@@ -43,7 +43,7 @@ impl Ward {
         let workflow = workflow.and_then(|key| workflows.iter().find(|workflow| workflow.key == *key));
         let resident = self.about(permit, change.collection, change.patient, record)?;
         let of_patients = change.collection == Collection::Patients;
-        let form = if of_patients { Some(residents::form(true)) } else { workflow.cloned() };
+        let form = if of_patients { Some(residents::whole()) } else { workflow.cloned() };
         let named = |key: &str| {
             let field = form.iter().flat_map(|form| &form.fields).find(|field| field.key == key);
             field.map_or_else(|| key.to_owned(), |field| field.label.clone())

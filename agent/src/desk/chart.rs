@@ -1,5 +1,6 @@
 //! Charting: the form, its draft, and the moment its answers become an entry.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
@@ -10,6 +11,7 @@ use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use super::lock;
 use super::noted::Page;
 use super::sheet::Writer;
+use super::unfinished::asked;
 use super::view::{Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
@@ -21,12 +23,19 @@ const LATE_DRAFT: Duration = Duration::from_secs(60);
 /// its session has left the screen, for the user it was shown to.
 #[derive(Debug)]
 pub(super) struct OpenForm {
-    session: SessionId,
+    pub(super) session: SessionId,
     user: UserId,
-    form: Form,
+    pub(super) form: Form,
     asks: Vec<String>,
     /// When the screen locked over it, first.
-    locked: Option<Duration>,
+    pub(super) locked: Option<Duration>,
+}
+
+/// Who types into a form, what it asks, and what it showed when it was opened.
+struct Typist {
+    user: UserId,
+    asks: Vec<String>,
+    shown: Vec<(String, String)>,
 }
 
 impl OpenForm {
@@ -53,7 +62,7 @@ impl Ward {
         *lock(&self.form) = Some(shown);
         if !self.is_open(on) {
             // The screen locked before the form was noted, so nobody will say so any more.
-            self.form_locked();
+            self.leave_form(actor.session, actor.user);
         }
         let token = hex(&self.clock.random::<16>());
         self.note(&actor, &page.about(sheet.resident.as_ref()), true);
@@ -88,7 +97,10 @@ impl Ward {
             }
             Err(refused) => return Err(refused.into()),
         };
-        let appended = self.change(&sheet, answers).and_then(|change| {
+        let appended = self.change(&sheet, answers, token).and_then(|change| {
+            if *form == Form::Admit {
+                self.is_nobody_here(on, &change, answers)?;
+            }
             let entry = Entry { change: &change, token };
             Ok((self.append(&sheet.writer, entry, &page)?, change))
         });
@@ -163,35 +175,32 @@ impl Ward {
         form: &Form,
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
-        let (user, asks) = self.typist(on, form)?;
-        // Only what the form asks is kept, and one answer to each question, so that nothing grows
-        // without bound. As in a save, the last answer counts.
-        let answer = |field: &String| answers.iter().rfind(|(name, _)| name == field).cloned();
-        let asked: Vec<(String, String)> = asks.iter().filter_map(answer).collect();
+        let Typist { user, asks, shown } = self.typist(on, form)?;
+        let typed = asked(&asks, answers);
         let of = form.draft();
-        self.outbox.put_draft(user, of.patient(), &of.name(), &asked, self.clock.now()).map_err(|error| {
+        let kept = if given(&typed) == given(&shown) {
+            // As it was opened: nothing is unfinished.
+            self.outbox.drop_draft(user, &of)
+        } else {
+            self.outbox.put_draft(user, of.patient(), &of.name(), &typed, self.clock.now())
+        };
+        kept.map_err(|error| {
             let too_long = matches!(error, OutboxError::TooLarge { .. });
             if too_long { Refused::TooLong } else { storage(error) }
         })
     }
 
-    /// The screen has locked, or its session has ended.
-    pub(super) fn form_locked(&self) {
-        if let Some(form) = lock(&self.form).as_mut() {
-            form.locked.get_or_insert(self.clock.monotonic());
-        }
-    }
-
     /// Who types into a form, and what it asks: whoever's session the page was made for. While that is
     /// open it may be any form about somebody who is here; afterwards only the one that was shown.
-    fn typist(&self, on: &SessionKey, form: &Form) -> Result<(UserId, Vec<String>), Refused> {
+    fn typist(&self, on: &SessionKey, form: &Form) -> Result<Typist, Refused> {
         match self.sheet(on, form, None) {
             Ok(sheet) => {
                 if let Some(open) = lock(&self.form).as_mut().filter(|open| open.is(on, form)) {
                     // The session was resumed, and the page is in use again.
                     open.locked = None;
                 }
-                Ok((sheet.writer.actor().user, asks(&sheet.workflow)))
+                let (user, asks) = (sheet.writer.actor().user, asks(&sheet.workflow));
+                Ok(Typist { user, asks, shown: sheet.answers })
             }
             Err(Refused::Locked) => self.late_typist(on, form).ok_or(Refused::Locked),
             Err(refused) => Err(refused),
@@ -200,18 +209,25 @@ impl Ward {
 
     /// To whom the form was shown, if its session left the screen only a moment ago; whoever is signed
     /// in now.
-    fn late_typist(&self, on: &SessionKey, form: &Form) -> Option<(UserId, Vec<String>)> {
+    fn late_typist(&self, on: &SessionKey, form: &Form) -> Option<Typist> {
         let open = lock(&self.form);
         let open = open.as_ref().filter(|open| open.is(on, form))?;
         // The lock may be due and not yet have happened.
         let now = self.clock.monotonic();
         let late = now.saturating_sub(open.locked.unwrap_or(now));
-        (late < LATE_DRAFT).then(|| (open.user, open.asks.clone()))
+        let asks = open.asks.clone();
+        (late < LATE_DRAFT).then_some(Typist { user: open.user, asks, shown: Vec::new() })
     }
 }
 
+/// The answers that somebody gave, in the order of their keys; not what the form carries along.
+fn given(answers: &[(String, String)]) -> BTreeMap<&str, &str> {
+    let given = answers.iter().filter(|(key, text)| key != SEEN && !text.trim().is_empty());
+    given.map(|(key, text)| (key.as_str(), text.as_str())).collect()
+}
+
 /// The keys of what a form asks, and of what it carries along.
-fn asks(workflow: &Workflow) -> Vec<String> {
+pub(super) fn asks(workflow: &Workflow) -> Vec<String> {
     let times = workflow.fields.iter().filter(|field| field.field_type == FieldType::Datetime);
     let said = times.map(|field| format!("{OFFSET}{}", field.key));
     workflow.fields.iter().map(|field| field.key.clone()).chain(said).chain([SEEN.to_owned()]).collect()

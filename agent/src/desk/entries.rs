@@ -42,43 +42,69 @@ impl Eyes<'_> {
     }
 }
 
-/// A version of an entry, and what it corrects. One of many is not read.
+/// A version of an entry, what it corrects, and who charted it. One of many is not read.
 struct Version {
     amends: Option<RecordId>,
+    by: Option<UserId>,
     entry: Option<Entry>,
 }
 
+/// The versions of entries, and when those came that begin one.
+#[derive(Default)]
+struct Found {
+    versions: BTreeMap<RecordId, Version>,
+    came: BTreeMap<RecordId, Timestamp>,
+}
+
 impl Ward {
-    /// What the mirror has from a place on, so many of it and so many versions of each, with what waits in the
+    /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with what waits in the
     /// outbox laid over it, and whether nothing comes after but versions. The cursor is read first, then the
     /// outbox, then the mirror: an entry that arrives in between is in both and dropped here by its id, and none
     /// is missing between its receipt and its return.
     pub(super) fn entries(
         &self,
         permit: &Permit<ReadPatients>,
-        id: PatientId,
+        whole: &[PatientId],
         workflows: &[Workflow],
         may_chart: bool,
         shown: Shown,
     ) -> Result<(Vec<Charted>, bool), Refused> {
-        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
-        let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
         let zone = &self.time_here().zone;
         let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()) };
+        let now = self.clock.now();
+        let (mut found, mut is_all) = (Found::default(), true);
+        for id in whole {
+            is_all &= self.find_entries(permit, *id, eyes, shown, &mut found)?;
+        }
+        Ok((put_together(found.versions, &found.came, now, shown.versions), is_all))
+    }
+
+    /// What there is of one patient; whether nothing comes after it but versions.
+    fn find_entries(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: PatientId,
+        eyes: Eyes<'_>,
+        shown: Shown,
+        found: &mut Found,
+    ) -> Result<bool, Refused> {
+        let Found { versions, came } = found;
+        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
+        let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
         let end = shown.after.saturating_add(shown.entries);
         let asked = (end.saturating_add(1), shown.versions);
         let known = self.mirror.threads(permit, id, asked).map_err(storage)?;
         let is_all = known.threads.len().max(known.held.len()) <= end;
         let now = self.clock.now();
-        let mut versions = BTreeMap::new();
-        let mut came: BTreeMap<RecordId, Timestamp> = BTreeMap::new();
         // The mirror's order stands, though a clock that was ahead may have stamped one of its records.
         let mut latest = now;
         for thread in known.threads.into_iter().take(end).skip(shown.after) {
             latest = latest.min(thread.root.recorded_at);
             came.insert(thread.root.id, latest);
             let left_out = thread.left_out.into_iter();
-            versions.extend(left_out.map(|(id, amends)| (id, Version { amends: Some(amends), entry: None })));
+            versions.extend(
+                left_out.map(|(id, amends)| (id, Version { amends: Some(amends), by: None, entry: None })),
+            );
             for record in thread.amendments.into_iter().chain([thread.root]) {
                 versions.insert(record.id, self.of_record(record, eyes));
             }
@@ -89,24 +115,27 @@ impl Ward {
         for waiting in pending {
             let record = waiting.record;
             // On the first page is all that waits; on a later one, what corrects something there.
-            if shown.after == 0 || corrects(&waiting, &versions) {
+            if shown.after == 0 || corrects(&waiting, versions) {
                 versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
             }
         }
-        Ok((put_together(versions, &came, now, shown.versions), is_all))
+        Ok(is_all)
     }
 
     /// Records that have left the mirror, with the corrections of them that wait here.
     pub(super) fn older_entries(
         &self,
         permit: &Permit<ReadPatients>,
-        id: PatientId,
+        whole: &[PatientId],
         records: Vec<RecordDocument>,
         workflows: &[Workflow],
         may_chart: bool,
     ) -> Result<Vec<Charted>, Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
-        let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
+        let mut pending = Vec::new();
+        for id in whole {
+            pending.extend(self.outbox.pending(permit, *id, cursor).map_err(storage)?);
+        }
         let zone = &self.time_here().zone;
         let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()) };
         let older = records.into_iter();
@@ -128,6 +157,7 @@ impl Ward {
         let is_here = record.entered_in_error || !record.values.is_empty();
         Entry {
             record: record.id,
+            patient: record.patient_id,
             is_correction: record.amends.is_some(),
             corrects: None,
             is_struck: record.entered_in_error,
@@ -142,7 +172,8 @@ impl Ward {
     }
 
     fn of_record(&self, record: RecordDocument, eyes: Eyes<'_>) -> Version {
-        Version { amends: record.amends, entry: Some(self.entry_of(record, eyes)) }
+        let (amends, by) = (record.amends, Some(record.recorded_by));
+        Version { amends, by, entry: Some(self.entry_of(record, eyes)) }
     }
 
     fn of_pending(&self, waiting: Pending, eyes: Eyes<'_>) -> Version {
@@ -153,6 +184,7 @@ impl Ward {
         let refused = matches!(progress, Progress::Wedged(_));
         let entry = Entry {
             record,
+            patient: change.patient.unwrap_or(PatientId::from_bytes([0; 16])),
             is_correction,
             corrects: None,
             is_struck: change.entered_in_error,
@@ -169,7 +201,8 @@ impl Ward {
             },
         };
         // A refused correction corrects nothing.
-        Version { amends: change.record.filter(|_| is_correction && !refused), entry: Some(entry) }
+        let amends = change.record.filter(|_| is_correction && !refused);
+        Version { amends, by: Some(change.actor), entry: Some(entry) }
     }
 
     pub(super) fn name_of(&self, user: UserId) -> String {
@@ -237,19 +270,22 @@ fn put_together(
     charted.into_iter().map(|(_, _, charted)| charted).collect()
 }
 
-/// Whose entry each correction is of; what strikes one out shows what it struck.
+/// Whose entry each correction is of, where that is somebody else's; what strikes one out shows what it struck.
 fn tell_what_they_correct(
     versions: &mut BTreeMap<RecordId, Version>,
     links: &[(RecordId, Option<RecordId>)],
 ) {
     for (id, amends) in links {
-        let before = amends.and_then(|before| versions.get(&before)?.entry.as_ref());
-        let Some((author, answers)) = before.map(|entry| (entry.author.clone(), entry.answers.clone()))
-        else {
-            continue;
-        };
-        if let Some(entry) = versions.get_mut(id).and_then(|version| version.entry.as_mut()) {
-            entry.corrects = Some(author);
+        let before = amends.and_then(|before| {
+            let version = versions.get(&before)?;
+            let entry = version.entry.as_ref()?;
+            Some((version.by, entry.author.clone(), entry.answers.clone()))
+        });
+        let Some((by, author, answers)) = before else { continue };
+        let Some(version) = versions.get_mut(id) else { continue };
+        let is_own = version.by == by;
+        if let Some(entry) = &mut version.entry {
+            entry.corrects = (!is_own).then_some(author);
             if entry.is_struck {
                 entry.may_correct &= !answers.is_empty();
                 entry.answers = answers;

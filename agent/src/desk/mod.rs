@@ -5,22 +5,28 @@
 //! calls touch files, so async code calls them from a
 //! blocking thread.
 
+mod admission;
 mod answer;
 mod attention;
 mod chart;
 mod copied;
 mod entries;
+mod made;
 mod noted;
 mod older;
+mod refusal;
 mod renewal;
 mod residents;
 mod reviews;
 mod sheet;
 mod taps;
 pub mod times;
+mod unfinished;
 pub mod view;
 mod ward;
 mod words;
+
+pub use reviews::COUNTED as REVIEWS_COUNTED;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,7 +46,7 @@ pub use older::{Asked, Question};
 pub use view::{
     Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Kept, Link, Locked, Mark, Missed, NotSaved,
     OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey,
-    Shown, StatusLine, SyncView,
+    Shown, StatusLine, SyncView, Unfinished, Who,
 };
 pub use ward::{Ward, WardParts};
 
@@ -293,8 +299,8 @@ impl Desk {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
-        self.enrolled()?.residents(on)
+    pub fn residents(&self, on: &SessionKey, who: &Who) -> Result<Residents, Refused> {
+        self.enrolled()?.residents(on, who)
     }
 
     /// One resident, what can be charted and what was: so many of the latest entries.
@@ -360,6 +366,20 @@ impl Desk {
         saved
     }
 
+    /// Says that whoever was to be admitted is a resident who is known: nobody is admitted, and what was typed and
+    /// is not known of the resident becomes a draft of an edit. Whether there is any.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn is_known_as(
+        &self,
+        on: &SessionKey,
+        resident: PatientId,
+        answers: &[(String, String)],
+    ) -> Result<bool, Refused> {
+        self.enrolled()?.is_known_as(on, resident, answers)
+    }
+
     /// Keeps what was typed and not saved, for the user to whom the form was shown, also when the
     /// screen has locked meanwhile or shows somebody else's session.
     ///
@@ -372,6 +392,34 @@ impl Desk {
         answers: &[(String, String)],
     ) -> Result<(), Refused> {
         self.enrolled()?.keep_draft(on, form, answers)
+    }
+
+    /// The form on which the user left when the screen locked; told once.
+    #[must_use]
+    pub fn left_on(&self, on: &SessionKey) -> Option<Form> {
+        self.ward()?.left_on(on)
+    }
+
+    /// Drops what was typed into a form and not saved. Until the session ends, or the next is dropped, it can
+    /// be had back.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn drop_draft(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        typed: &[(String, String)],
+    ) -> Result<(), Refused> {
+        self.enrolled()?.drop_draft(on, form, typed)
+    }
+
+    /// Puts back what [`Self::drop_draft`] dropped.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn undo_drop(&self, on: &SessionKey, form: &Form) -> Result<(), Refused> {
+        self.enrolled()?.undo_drop(on, form)
     }
 
     /// What the server refused of this device.
@@ -390,7 +438,8 @@ impl Desk {
         self.enrolled()?.reviews(on, after)
     }
 
-    /// Closes a review: when this returns, the decision is durable on the device.
+    /// Closes a review: when this returns, the decision is durable on the device. Where two turn out to be one
+    /// person: who that is from then on.
     ///
     /// # Errors
     /// See [`NotSaved`]; nothing is kept then.
@@ -400,7 +449,7 @@ impl Desk {
         id: ReviewId,
         token: &str,
         answers: &[(String, String)],
-    ) -> Result<(), NotSaved> {
+    ) -> Result<Option<PatientId>, NotSaved> {
         let closed = self.enrolled()?.close_review(on, id, token, answers);
         self.changed();
         closed

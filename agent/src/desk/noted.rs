@@ -56,6 +56,8 @@ impl Page {
             Form::Strike(patient, _) => (Some(*patient), "/residents/strike"),
             Form::Admit => (None, "/admit"),
             Form::Edit(patient) => (Some(*patient), "/residents/edit"),
+            Form::Discharge(patient) => (Some(*patient), "/residents/discharge"),
+            Form::Readmit(patient) => (Some(*patient), "/residents/readmit"),
             Form::Again(_) => (None, "/attention"),
         };
         Self { patient, endpoint, ..Self::RESIDENTS }
@@ -72,7 +74,7 @@ impl Page {
             Form::Chart(_, _) | Form::Again(_) => (AuditAction::Create, "record"),
             Form::Correct(_, _) | Form::Strike(_, _) => (AuditAction::Update, "record"),
             Form::Admit => (AuditAction::Create, "patient"),
-            Form::Edit(_) => (AuditAction::Update, "patient"),
+            Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => (AuditAction::Update, "patient"),
         };
         Self { action, resource, ..Self::form(form) }
     }
@@ -134,6 +136,14 @@ impl Ward {
         drop(last);
         let event = self.access(actor, page, success);
         self.append_audit(vec![event]);
+    }
+
+    /// Whether that form is the page that a session read last.
+    pub(super) fn reads_form(&self, session: SessionId, form: &Form) -> bool {
+        let last = lock(&self.last_read);
+        let names = |page: &Page| (page.endpoint, page.resource);
+        last.as_ref()
+            .is_some_and(|last| last.session == session && names(&last.page) == names(&Page::form(form)))
     }
 
     pub(super) fn access(&self, actor: &Actor, page: &Page, success: bool) -> AuditEvent {

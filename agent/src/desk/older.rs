@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use carepost_protocol::id::{PatientId, RecordId};
-use carepost_protocol::record::RecordDocument;
-use carepost_protocol::role::{Chart, ReadPatients};
+use carepost_protocol::record::{PatientDocument, RecordDocument};
+use carepost_protocol::role::{Chart, Permit, ReadPatients};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use tokio::sync::{Notify, oneshot};
 
@@ -100,7 +100,7 @@ impl Ward {
     ) -> Result<Asked, Refused> {
         let page = Page::older(patient);
         let permit = self.permit::<ReadPatients>(on, &page)?;
-        self.find(&permit, patient, Some(&page))?;
+        let patient = self.whose(&permit, patient, &page)?.id;
         let mut questions = lock(&self.older.questions);
         questions.retain(|question| !question.answer.is_closed());
         if questions.len() >= QUEUE {
@@ -122,7 +122,7 @@ impl Ward {
     ) -> Result<OlderPage, Refused> {
         let page = Page::older(patient);
         let permit = self.permit::<ReadPatients>(on, &page)?;
-        let resident = self.find(&permit, patient, Some(&page))?;
+        let resident = self.whose(&permit, patient, &page)?;
         let found = match answer {
             Ok(found) => found,
             Err(why) => {
@@ -132,15 +132,27 @@ impl Ward {
         let workflows = self.mirror.workflows().map_err(storage)?;
         let may_chart = self.authorized::<Chart>(on).is_ok();
         let mut records = found.records;
-        records.retain(|record| record.patient_id == patient);
+        let whole = resident.chart();
+        records.retain(|record| whole.contains(&record.patient_id));
         lock(&self.older.shown).clone_from(&records);
         if !self.is_open(on) {
             // The screen locked before the page was kept, so nobody will say so any more.
             self.forget_older();
         }
-        let entries = self.older_entries(&permit, patient, records, &workflows, may_chart)?;
+        let entries = self.older_entries(&permit, &whole, records, &workflows, may_chart)?;
         self.note(permit.actor(), &page, true);
         Ok(OlderPage { resident, entries, next: found.next, missed: None })
+    }
+
+    /// Whose chart is asked for: whoever took the resident's place.
+    fn whose(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+        page: &Page,
+    ) -> Result<PatientDocument, Refused> {
+        let asked = self.find(permit, patient, Some(page))?;
+        Ok(self.resident_now(permit, asked.id)?.map_or(asked, |resident| resident.document))
     }
 
     /// What the server answered was for that session's eyes, and as the device might see it then.

@@ -2,35 +2,95 @@
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, WorkflowId};
-use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::patient::{is_found, words};
+use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
-use super::view::{Mark, Refused, Resident, Residents, SessionKey};
+use super::view::{Mark, Refused, Resident, Residents, SessionKey, Who};
 use super::ward::{Ward, storage};
 use crate::mirror::by_room_then_name;
 use crate::outbox::{Pending, Progress};
 
+/// How many of those who were found or discharged are shown.
+const SHOWN: usize = 50;
+
 impl Ward {
-    pub(super) fn residents(&self, on: &SessionKey) -> Result<Residents, Refused> {
+    pub(super) fn residents(&self, on: &SessionKey, who: &Who) -> Result<Residents, Refused> {
         let page = Page::RESIDENTS;
         let permit = self.permit::<ReadPatients>(on, &page)?;
         // Whether it is complete is asked first, because a page that arrives in between only adds, and
         // again, because a damaged mirror may have been made anew.
         let complete = self.is_loaded(Collection::Patients);
-        let edits = self.edits(&permit, Collection::Patients)?;
-        let known = self.mirror.all_residents(&permit).map_err(storage)?;
-        let mut residents: Vec<Resident> =
-            known.into_iter().map(|document| Resident { document, mark: None }).collect();
+        let (mut residents, mut discharged): (Vec<Resident>, Vec<Resident>) =
+            self.all_residents(&permit)?.into_iter().partition(|resident| resident.document.is_active);
         let complete = complete && self.is_loaded(Collection::Patients);
-        lay_over(&mut residents, edits);
-        residents.retain(|resident| resident.document.is_active);
+        let may_admit = self.authorized::<ManagePatients>(on).is_ok();
+        residents.retain(|resident| resident.document.replaced_by.is_none());
+        discharged.retain(|resident| may_admit && resident.document.replaced_by.is_none());
+        // What waits here is the latest.
+        discharged.sort_by_key(|resident| resident.mark.is_none());
+        match who {
+            Who::Here => discharged.clear(),
+            Who::Discharged => residents.clear(),
+            Who::Found(typed) => {
+                let asked = words(typed);
+                residents.retain(|resident| is_found(&resident.document, &asked));
+                discharged.retain(|resident| is_found(&resident.document, &asked));
+            }
+        }
         residents.sort_by_cached_key(|resident| by_room_then_name(&resident.document));
         self.note(permit.actor(), &page, true);
-        let may_admit = self.authorized::<ManagePatients>(on).is_ok();
-        Ok(Residents { residents, may_admit, complete })
+        let most = if *who == Who::Here { usize::MAX } else { SHOWN };
+        let more = residents.len() > most || discharged.len() > most;
+        residents.truncate(most);
+        discharged.truncate(most);
+        let unfinished = self.unfinished(on, permit.actor().user, None)?;
+        let dropped = self.dropped(on, None);
+        Ok(Residents { residents, discharged, more, may_admit, complete, unfinished, dropped })
+    }
+
+    /// The residents, in care or not, as the device knows them: whom the server changed last first.
+    pub(super) fn all_residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<Resident>, Refused> {
+        let edits = self.edits(permit, Collection::Patients)?;
+        let joined = self.joined(permit)?;
+        let known = self.mirror.all_residents(permit).map_err(storage)?;
+        let mut residents: Vec<Resident> =
+            known.into_iter().map(|document| Resident { document, mark: None }).collect();
+        lay_over(&mut residents, edits);
+        residents.iter_mut().for_each(|resident| join(&mut resident.document, &joined));
+        Ok(residents)
+    }
+
+    /// A resident, or whoever is the same person and took the resident's place.
+    pub(super) fn resident_now(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: PatientId,
+    ) -> Result<Option<Resident>, Refused> {
+        let Some(mut resident) = self.resident_here(permit, id)? else { return Ok(None) };
+        // No further than one may be replaced: a ring has no end.
+        for _ in 0..MAX_REPLACED {
+            let Some(next) = resident.document.replaced_by else { break };
+            match self.resident_here(permit, next)? {
+                Some(present) => resident = present,
+                None => break,
+            }
+        }
+        Ok(Some(resident))
+    }
+
+    /// Who was said to be the same person as whom, and waits for the server: whoever goes, and whoever stays.
+    fn joined(&self, permit: &Permit<ReadPatients>) -> Result<Vec<(PatientId, PatientId)>, Refused> {
+        let decided = self.edits(permit, Collection::Reviews)?.into_iter();
+        let decided = decided.filter(|edit| !matches!(edit.progress, Progress::Wedged(_)));
+        let joined = decided.filter_map(|edit| {
+            let named = |field| edit.change.fields.get(field)?.as_str()?.parse().ok();
+            Some((named(REPLACED)?, named(REPLACED_BY)?))
+        });
+        Ok(joined.collect())
     }
 
     /// A resident, in care or not, as the device knows them.
@@ -41,10 +101,12 @@ impl Ward {
     ) -> Result<Option<Resident>, Refused> {
         let mut edits = self.edits(permit, Collection::Patients)?;
         edits.retain(|edit| edit.record == id.into());
+        let joined = self.joined(permit)?;
         let document = self.mirror.resident(permit, id).map_err(storage)?;
         let mut known: Vec<Resident> =
             document.into_iter().map(|document| Resident { document, mark: None }).collect();
         lay_over(&mut known, edits);
+        known.iter_mut().for_each(|resident| join(&mut resident.document, &joined));
         Ok(known.pop())
     }
 
@@ -75,14 +137,7 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
         let known = at.and_then(|at| residents.get_mut(at));
         match (edit.change.kind, known) {
             (ChangeKind::Create, None) => {
-                let mut document = PatientDocument {
-                    id,
-                    mrn: String::new(),
-                    name: String::new(),
-                    date_of_birth: None,
-                    room: None,
-                    is_active: true,
-                };
+                let mut document = PatientDocument::new(id);
                 set(&mut document, &edit.change.fields);
                 residents.push(Resident { document, mark: Some(mark) });
             }
@@ -100,9 +155,24 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
     }
 }
 
-fn set(document: &mut PatientDocument, fields: &Map<String, Value>) {
+pub(super) fn set(document: &mut PatientDocument, fields: &Map<String, Value>) {
     for (key, value) in fields {
         document.set(key, value);
+    }
+}
+
+/// What a decision that two are one person says: who goes, and who stays.
+pub(super) const REPLACED: &str = "replaced";
+/// See [`REPLACED`].
+pub(super) const REPLACED_BY: &str = "replaced_by";
+
+fn join(resident: &mut PatientDocument, joined: &[(PatientId, PatientId)]) {
+    for (goes, stays) in joined {
+        if resident.id == *goes && resident.id != *stays {
+            (resident.replaced_by, resident.is_active) = (Some(*stays), false);
+        } else if resident.id == *stays && !resident.replaces.contains(goes) {
+            resident.replaces.push(*goes);
+        }
     }
 }
 
@@ -115,24 +185,74 @@ const FIELDS: [(&str, &str, FieldType); 5] = [
     ("is_active", "Lives here", FieldType::Boolean),
 ];
 
+/// What a form about a resident asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// All about somebody new.
+    Admission,
+    /// The same of somebody who is known.
+    Edit,
+    /// Nothing: that it is so is all there is to say.
+    Discharge,
+    /// Where the resident lives from now on.
+    Readmission,
+}
+
+impl Asks {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Admission => "Admit a resident",
+            Self::Edit => "Edit resident",
+            Self::Discharge => "Discharge",
+            Self::Readmission => "Readmit",
+        }
+    }
+
+    const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Admission | Self::Edit => &["name", "room", "date_of_birth", "mrn"],
+            Self::Discharge => &[],
+            Self::Readmission => &["room"],
+        }
+    }
+
+    /// Whether the resident lives here from then on, where the form is about that.
+    pub(super) const fn lives_here(self) -> Option<bool> {
+        match self {
+            Self::Admission | Self::Edit => None,
+            Self::Discharge => Some(false),
+            Self::Readmission => Some(true),
+        }
+    }
+}
+
 /// What people call a resident's field.
 pub(super) fn label(key: &str) -> String {
     let known = FIELDS.iter().find(|(name, _, _)| *name == key);
     known.map_or_else(|| key.to_owned(), |(_, label, _)| (*label).to_owned())
 }
 
-/// The form that admits a resident, or edits one.
-pub(super) fn form(edits: bool) -> Workflow {
-    let asked = FIELDS.iter().filter(|(key, _, _)| edits || *key != "is_active");
+/// A form about a resident.
+pub(super) fn form(asks: Asks) -> Workflow {
+    form_of(asks.label(), |key| asks.fields().contains(&key))
+}
+
+/// All that is known of a resident, as a form: what puts it into words.
+pub(super) fn whole() -> Workflow {
+    form_of(Asks::Edit.label(), |_| true)
+}
+
+fn form_of(label: &str, asks: impl Fn(&str) -> bool) -> Workflow {
+    let asked = FIELDS.iter().filter(|(key, _, _)| asks(key));
     let fields = asked.zip(1..).map(|((key, label, field_type), order)| Field {
-        required: matches!(*key, "name" | "is_active"),
+        required: *key == "name",
         display_order: order,
         ..Field::new(key, label, *field_type)
     });
     Workflow {
         id: WorkflowId::from_bytes([0; 16]),
         key: "resident".to_owned(),
-        label: if edits { "Edit resident" } else { "Admit a resident" }.to_owned(),
+        label: label.to_owned(),
         version: 1,
         enabled: true,
         fields: fields.collect(),

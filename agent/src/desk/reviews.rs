@@ -2,7 +2,7 @@
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::ReviewId;
+use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::record::{Collection, DisputedField, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::workflow::FieldError;
@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 use super::answer::in_words;
 use super::entries::Eyes;
 use super::noted::Page;
-use super::residents;
+use super::residents::{self, REPLACED, REPLACED_BY};
 use super::sheet::Writer;
 use super::view::{BASE, Disputed, NotSaved, Part, Question, Refused, Review, Saved, SessionKey, initials};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, Progress};
 
-/// How many open reviews the status line counts.
-const COUNTED: usize = 50;
+/// As far as the status line counts open reviews.
+pub const COUNTED: usize = 50;
 
 impl Ward {
     pub(super) fn reviews(&self, on: &SessionKey, after: usize) -> Result<Part<Review>, Refused> {
@@ -33,17 +33,18 @@ impl Ward {
         Ok(Part { items, next })
     }
 
-    /// How many are open for whoever is signed in: none unless they may close them.
+    /// How many are open for whoever is signed in, counted up to [`COUNTED`]: none unless they may close them.
     pub(super) fn count_reviews(&self, on: &SessionKey) -> u64 {
         let permits = (self.authorized::<ReadPatients>(on), self.authorized::<ManagePatients>(on));
         let (Ok(read), Ok(_)) = permits else { return 0 };
-        self.open_reviews(&read, COUNTED).map_or(0, |open| open.len() as u64)
+        self.open_reviews(&read, COUNTED).map_or(0, |open| (open.len() as u64).min(COUNTED as u64))
     }
 
-    /// The open reviews that nobody has closed here, oldest first: of the latest at most so many.
+    /// The open reviews that nobody has closed here, oldest first: of the latest at least so many, where there are.
     fn open_reviews(&self, read: &Permit<ReadPatients>, most: usize) -> Result<Vec<ReviewDocument>, Refused> {
         let mut edits = self.edits(read, Collection::Reviews)?;
         edits.retain(|edit| !matches!(edit.progress, Progress::Wedged(_)));
+        let most = most.saturating_add(edits.len());
         let mut open = self.mirror.reviews(read, true, most).map_err(storage)?;
         open.retain(|review| edits.iter().all(|edit| edit.record != review.id.into()));
         open.reverse();
@@ -63,7 +64,7 @@ impl Ward {
                 let others = review.others.iter().map(|other| self.resident_here(read, (*other).into()));
                 let others: Result<Vec<_>, Refused> = others.collect();
                 let others = others?.into_iter().flatten().map(|resident| resident.document);
-                Question::Duplicate(resident.iter().cloned().chain(others).collect())
+                Question::Duplicate(others.collect())
             }
             ReviewKind::Amendments => {
                 let workflows = self.mirror.workflows().map_err(storage)?;
@@ -84,7 +85,7 @@ impl Ward {
     }
 
     fn disputed(&self, field: &DisputedField) -> Disputed {
-        let (form, zone) = (residents::form(true), self.time_here().zone);
+        let (form, zone) = (residents::whole(), self.time_here().zone);
         let words = |value: &Value| {
             let values = Map::from_iter([(field.field.clone(), value.clone())]);
             let said = in_words(&zone, Some(&form), &values, &[]);
@@ -106,7 +107,7 @@ impl Ward {
         id: ReviewId,
         token: &str,
         answers: &[(String, String)],
-    ) -> Result<(), NotSaved> {
+    ) -> Result<Option<PatientId>, NotSaved> {
         let page = Page::REVIEWS;
         let read = self.permit::<ReadPatients>(on, &page)?;
         let permit = self.permit::<ManagePatients>(on, &page)?;
@@ -125,14 +126,7 @@ impl Ward {
         }
         let fields = match review.kind {
             ReviewKind::Conflict => chosen(&review.fields, answer).map_err(NotSaved::Answers)?,
-            ReviewKind::Duplicate => {
-                let same = match answer("same_person") {
-                    Some("yes") => true,
-                    Some("no") => false,
-                    _ => return Err(NotSaved::NotTaken("say whether they are one person".to_owned())),
-                };
-                Map::from_iter([("same_person".to_owned(), Value::from(same))])
-            }
+            ReviewKind::Duplicate => self.same_person(&read, &review, answer("same_person"))?,
             ReviewKind::Amendments => Map::new(),
             ReviewKind::Unknown => return Err(Refused::NoSuchReview.into()),
         };
@@ -159,7 +153,31 @@ impl Ward {
         };
         let entry = Entry { change: &change, token };
         self.append(&Writer::Manage(permit), entry, &Page::closing(review.patient_id))?;
-        Ok(())
+        Ok(change.fields.get(REPLACED_BY).and_then(|id| id.as_str()?.parse().ok()))
+    }
+
+    /// The answer to whether somebody is another who was asked about, who is named, or none of them. Of two who
+    /// are one person, whoever is in care stays; of two who are alike in that, the one who was there first.
+    fn same_person(
+        &self,
+        read: &Permit<ReadPatients>,
+        review: &ReviewDocument,
+        answer: Option<&str>,
+    ) -> Result<Map<String, Value>, NotSaved> {
+        let said = |same: bool| ("same_person".to_owned(), Value::from(same));
+        let unsaid = || NotSaved::NotTaken("say whether they are one person".to_owned());
+        let answer = answer.ok_or_else(unsaid)?;
+        if answer == "no" {
+            return Ok(Map::from_iter([said(false)]));
+        }
+        let other = review.others.iter().copied().find(|other| other.to_string() == answer);
+        let (last, first): (PatientId, PatientId) = (review.record.into(), other.ok_or_else(unsaid)?.into());
+        let in_care = |id: PatientId| -> Result<bool, Refused> {
+            Ok(self.resident_here(read, id)?.is_some_and(|resident| resident.document.is_active))
+        };
+        let (goes, stays) = if in_care(last)? && !in_care(first)? { (first, last) } else { (last, first) };
+        let named = |field: &str, id: PatientId| (field.to_owned(), Value::from(id.to_string()));
+        Ok(Map::from_iter([said(true), named(REPLACED, goes), named(REPLACED_BY, stays)]))
     }
 }
 

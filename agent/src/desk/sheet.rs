@@ -1,21 +1,18 @@
-//! What each form asks, what it shows when it is opened, and what it makes when it is saved.
+//! What each form asks, and what it shows when it is opened; `made` is what it makes when it is saved.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::change::{Change, ChangeKind, MAX_REASON};
+use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, RecordId, UserId};
-use carepost_protocol::patient;
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
-use carepost_protocol::text::line;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::workflow::{Answers, Field, FieldError, FieldType, Workflow};
+use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
-use super::residents;
-use super::times::settled;
-use super::view::{CONFIRMED, Form, NotSaved, REASON, Refused, SEEN, SessionKey};
+use super::residents::{self, Asks};
+use super::view::{Form, REASON, Refused, SEEN, SessionKey};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
 
@@ -44,6 +41,18 @@ impl Writer {
             Self::Manage(permit) => outbox.append(permit, entry, audit),
         }
     }
+
+    pub(super) fn equal_since(
+        &self,
+        outbox: &Outbox,
+        entry: Entry<'_>,
+        since: Timestamp,
+    ) -> Result<usize, OutboxError> {
+        match self {
+            Self::Chart(permit) => outbox.equal_since(permit, entry, since),
+            Self::Manage(permit) => outbox.equal_since(permit, entry, since),
+        }
+    }
 }
 
 /// A form that somebody may fill in.
@@ -57,16 +66,19 @@ pub(super) struct Sheet {
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub(super) author: Option<String>,
-    makes: Makes,
+    pub(super) makes: Makes,
 }
 
 /// What a form makes.
-struct Makes {
-    kind: ChangeKind,
-    collection: Collection,
-    record: Option<RecordId>,
-    supersedes: Option<u64>,
-    strikes: bool,
+#[derive(Clone, Copy)]
+pub(super) struct Makes {
+    pub(super) kind: ChangeKind,
+    pub(super) collection: Collection,
+    pub(super) record: Option<RecordId>,
+    pub(super) supersedes: Option<u64>,
+    pub(super) strikes: bool,
+    /// Whether a resident lives here from then on; none where that is not what it is about.
+    pub(super) lives_here: Option<bool>,
 }
 
 /// A record as it was charted, here or on its way.
@@ -80,10 +92,10 @@ struct Known {
 
 /// The version of a resident that a form showed: only what differs from it is an edit.
 #[derive(Serialize, Deserialize)]
-struct Seen {
+pub(super) struct Seen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    base: Option<u64>,
-    values: Map<String, Value>,
+    pub(super) base: Option<u64>,
+    pub(super) values: Map<String, Value>,
 }
 
 impl Form {
@@ -95,6 +107,8 @@ impl Form {
             Self::Strike(patient, record) => DraftOf::Strike(*patient, *record),
             Self::Admit => DraftOf::Admission,
             Self::Edit(patient) => DraftOf::Resident(*patient),
+            Self::Discharge(patient) => DraftOf::Discharge(*patient),
+            Self::Readmit(patient) => DraftOf::Readmission(*patient),
             Self::Again(n) => DraftOf::Refused(*n),
         }
     }
@@ -117,12 +131,11 @@ impl Ward {
             Form::Admit => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
-                Ok(Sheet::new(writer, None, residents::form(false), Vec::new(), makes))
+                Ok(Sheet::new(writer, None, residents::form(Asks::Admission), Vec::new(), makes))
             }
-            Form::Edit(patient) => {
-                let writer = Writer::Manage(self.asked(on, page)?);
-                self.edit(&read, writer, *patient, page)
-            }
+            Form::Edit(patient) => self.edit(on, &read, *patient, Asks::Edit, page),
+            Form::Discharge(patient) => self.edit(on, &read, *patient, Asks::Discharge, page),
+            Form::Readmit(patient) => self.edit(on, &read, *patient, Asks::Readmission, page),
             Form::Again(n) => self.again(on, &read, *n, page),
         }
     }
@@ -168,19 +181,22 @@ impl Ward {
 
     fn edit(
         &self,
+        on: &SessionKey,
         read: &Permit<ReadPatients>,
-        writer: Writer,
         patient: PatientId,
+        asks: Asks,
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
+        let writer = Writer::Manage(self.asked(on, page)?);
         // The version first: that of an older one only leads to a review.
         let base = self.mirror.version(Collection::Patients, patient.into()).map_err(storage)?;
         let resident = self.find(read, patient, page)?;
-        let workflow = residents::form(true);
+        let workflow = residents::form(asks);
         let seen = Seen { base, values: residents::values(&resident) };
         let mut answers = typed(&workflow, &seen.values);
         answers.push((SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?));
         let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
+        let makes = Makes { lives_here: asks.lives_here(), ..makes };
         Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
     }
 
@@ -217,14 +233,14 @@ impl Ward {
             }
             (Collection::Patients, ChangeKind::Create, _) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
-                let workflow = residents::form(false);
+                let workflow = residents::form(Asks::Admission);
                 let answers = typed(&workflow, &change.fields);
                 let makes = Makes::new(change.kind, Collection::Patients, change.record);
                 Sheet::new(writer, None, workflow, answers, makes)
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
-                let writer = Writer::Manage(self.asked(on, page)?);
-                let mut sheet = self.edit(read, writer, patient, page)?;
+                let mut sheet = self.edit(on, read, patient, Asks::Edit, page)?;
+                sheet.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
                 let wanted = typed(&sheet.workflow, &change.fields);
                 sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));
                 sheet.answers.extend(wanted);
@@ -263,59 +279,11 @@ impl Ward {
             None => self.authorized(on).map_err(|(refused, _)| refused),
         }
     }
-
-    /// The change that a filled-in form makes.
-    pub(super) fn change(&self, sheet: &Sheet, answers: &[(String, String)]) -> Result<Change, NotSaved> {
-        let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
-        let (asked, wrong_times) = settled(&self.time_here().zone, &sheet.workflow, asked);
-        let typed: Vec<(&str, &str)> = asked.iter().map(|(key, text)| (*key, text.as_str())).collect();
-        let Makes { kind, collection, record, supersedes, strikes } = sheet.makes;
-        let (recorded_at, clock_quality) = self.clock.stamp();
-        let read = with_faults(sheet.workflow.parse_form(typed.iter().copied()), wrong_times);
-        let read =
-            if collection == Collection::Patients { resident(read, &typed, recorded_at) } else { read };
-        let Answers { values: mut fields, doubts } = read.map_err(NotSaved::Answers)?;
-        let reason = reason(&mut fields)?;
-        let confirmed = confirmed(answers, doubts)?;
-        let mut base_seq = None;
-        if (collection, kind) == (Collection::Patients, ChangeKind::Patch) {
-            let seen = answers.iter().find(|(key, _)| key == SEEN);
-            let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
-            let seen =
-                seen.ok_or_else(|| NotSaved::NotTaken("this form is not whole: open it again".into()))?;
-            fields = edited(&seen.values, &fields);
-            base_seq = seen.base;
-            if fields.is_empty() {
-                return Err(NotSaved::NotTaken("nothing was changed".to_owned()));
-            }
-        }
-        let charts = collection == Collection::Records;
-        let actor = sheet.writer.actor();
-        Ok(Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: self.grant.assignment_id,
-            kind,
-            collection,
-            record,
-            base_seq,
-            patient: sheet.resident.as_ref().map(|resident| resident.id),
-            workflow: charts.then(|| sheet.workflow.key.clone()),
-            schema_version: charts.then_some(sheet.workflow.version),
-            fields,
-            confirmed,
-            reason,
-            entered_in_error: strikes,
-            recorded_at,
-            clock_quality,
-            supersedes,
-        })
-    }
 }
 
 impl Makes {
     const fn new(kind: ChangeKind, collection: Collection, record: Option<RecordId>) -> Self {
-        Self { kind, collection, record, supersedes: None, strikes: false }
+        Self { kind, collection, record, supersedes: None, strikes: false, lives_here: None }
     }
 }
 
@@ -366,69 +334,8 @@ fn with_reason(workflow: Workflow, strikes: bool) -> Workflow {
     Workflow { fields, rules, ..workflow }
 }
 
-/// Takes the reason out of what a form asked for.
-fn reason(fields: &mut Map<String, Value>) -> Result<Option<String>, NotSaved> {
-    let given = fields.remove(REASON);
-    let read = given.as_ref().and_then(Value::as_str).map(|text| line(text, MAX_REASON)).transpose();
-    read.map_err(|error| NotSaved::Answers(vec![FieldError::new(REASON, error.to_string())]))
-}
-
-/// Answers of which these are wrong besides.
-fn with_faults(
-    read: Result<Answers, Vec<FieldError>>,
-    more: Vec<FieldError>,
-) -> Result<Answers, Vec<FieldError>> {
-    match read {
-        Ok(answers) if more.is_empty() => Ok(answers),
-        Ok(_) => Err(more),
-        Err(faults) => Err(faults.into_iter().chain(more).collect()),
-    }
-}
-
-/// A resident's fields as they are stored, or all that is wrong with them at once.
-fn resident(
-    read: Result<Answers, Vec<FieldError>>,
-    typed: &[(&str, &str)],
-    today: Timestamp,
-) -> Result<Answers, Vec<FieldError>> {
-    let (mut values, mut faults) = match read {
-        Ok(answers) => (answers.values, Vec::new()),
-        Err(faults) => {
-            let is_faulty = |key: &str| faults.iter().any(|fault| fault.field == key);
-            let rest = typed.iter().filter(|(key, _)| !is_faulty(key) && *key != "is_active");
-            (rest.map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect(), faults)
-        }
-    };
-    match patient::read(&values, today) {
-        Ok((read, _)) => values = read,
-        Err(more) => faults.extend(more),
-    }
-    if faults.is_empty() { Ok(Answers { values, doubts: Vec::new() }) } else { Err(faults) }
-}
-
-/// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.
-fn confirmed(answers: &[(String, String)], doubts: Vec<FieldError>) -> Result<Vec<String>, NotSaved> {
-    let is_confirmed =
-        |doubt: &FieldError| answers.iter().any(|(key, text)| key == CONFIRMED && *text == doubt.to_string());
-    if doubts.iter().all(is_confirmed) {
-        Ok(doubts.into_iter().map(|doubt| doubt.field).collect())
-    } else {
-        Err(NotSaved::Doubts(doubts))
-    }
-}
-
-/// What was changed; what was emptied is null.
-fn edited(seen: &Map<String, Value>, now: &Map<String, Value>) -> Map<String, Value> {
-    seen.iter()
-        .filter_map(|(key, before)| {
-            let after = now.get(key).cloned().unwrap_or(Value::Null);
-            (after != *before).then(|| (key.clone(), after))
-        })
-        .collect()
-}
-
 /// Values as somebody would type them into the form.
-fn typed(workflow: &Workflow, values: &Map<String, Value>) -> Vec<(String, String)> {
+pub(super) fn typed(workflow: &Workflow, values: &Map<String, Value>) -> Vec<(String, String)> {
     let answer = |key: &str| match values.get(key)? {
         Value::Bool(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
         Value::String(text) => Some(text.clone()),

@@ -221,8 +221,13 @@ impl Ward {
                 SessionEffect::CheckPin { user, .. } => *lock(&self.checks) = Some((user, Asked::Pin)),
                 SessionEffect::CheckNewPin { user, .. } => *lock(&self.checks) = Some((user, Asked::New)),
                 SessionEffect::KeepNewPin { user, .. } => *lock(&self.checks) = Some((user, Asked::Repeat)),
-                SessionEffect::ScreenLocked { .. } | SessionEffect::SessionEnded { .. } => {
-                    self.form_locked();
+                SessionEffect::ScreenLocked { session, user } => {
+                    self.leave_form(session, user);
+                    self.forget_older();
+                }
+                SessionEffect::SessionEnded { session, user, .. } => {
+                    self.leave_form(session, user);
+                    self.forget_dropped(session);
                     self.forget_older();
                 }
                 SessionEffect::Audit(note) => audit.push(self.noted(note, tap)),

@@ -6,6 +6,7 @@ use carepost_agent_core::session::Asked;
 use carepost_agent_core::sync::Hold;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId};
+use carepost_protocol::patient::words;
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::UserCode;
@@ -17,6 +18,7 @@ use carepost_protocol::zone::Zone;
 use ring::digest;
 
 use super::answer::Answer;
+pub use super::refusal::{Missed, NotSaved, Refused};
 use super::times::TimeHere;
 
 /// The one screen that the kiosk shows now.
@@ -159,7 +161,7 @@ pub struct StatusLine {
     pub oldest_waiting: Option<Duration>,
     /// Entries that the server refused and a person must look at.
     pub wedged: u64,
-    /// Reviews that are open, for whoever is signed in and may close them.
+    /// Reviews that are open, for whoever is signed in and may close them, as far as they are counted.
     pub reviews: u64,
     /// The first copy of the facility's data is still on its way.
     pub loading: bool,
@@ -244,6 +246,12 @@ pub const SEEN: &str = "_seen";
 pub const CONFIRMED: &str = "_confirmed";
 /// With a field's key after it, the answer that says which is meant of the two moments that clocks show at a time.
 pub const OFFSET: &str = "_offset_";
+/// What is confirmed of somebody who is admitted: to be another than that resident.
+#[must_use]
+pub fn another_than(resident: PatientId) -> String {
+    format!("another person than {resident}")
+}
+
 /// The answer in which a correction says why it is made.
 pub const REASON: &str = "_reason";
 /// The answer in which a review carries the version that was shown.
@@ -262,6 +270,10 @@ pub enum Form {
     Admit,
     /// Who a resident is, and where.
     Edit(PatientId),
+    /// That a resident lives here no more.
+    Discharge(PatientId),
+    /// That a resident lives here again.
+    Readmit(PatientId),
     /// A refused change, by its number in the care lane: to be corrected by whoever made it.
     Again(u64),
 }
@@ -275,15 +287,57 @@ pub struct Resident {
     pub mark: Option<Mark>,
 }
 
+/// Which residents are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// All who live here.
+    Here,
+    /// Those who were discharged, the latest first.
+    Discharged,
+    /// Those who are found by what was typed.
+    Found(String),
+}
+
+impl Who {
+    /// The words to find somebody by: the first few of what was typed. None where nothing was.
+    #[must_use]
+    pub fn found(typed: &str) -> Option<Self> {
+        let typed: String = typed.chars().take(MAX_TYPED).collect();
+        (!words(&typed).is_empty()).then_some(Self::Found(typed))
+    }
+}
+
+/// The longest text that somebody is found by, in characters.
+const MAX_TYPED: usize = 100;
+
 /// The residents of the facility.
 #[derive(Debug, Clone)]
 pub struct Residents {
     /// By room, then name.
     pub residents: Vec<Resident>,
+    /// Who was discharged, for whoever may readmit them: the latest first, or those who were found.
+    pub discharged: Vec<Resident>,
+    /// Whether more were found, or discharged, than are shown.
+    pub more: bool,
     /// Whether the user may admit residents.
     pub may_admit: bool,
     /// Whether this is all of them; if not, say "still loading", never "none".
     pub complete: bool,
+    /// What the user began and has not saved.
+    pub unfinished: Vec<Unfinished>,
+    /// What the user dropped last, and can have back.
+    pub dropped: Option<Unfinished>,
+}
+
+/// A form that was begun and not saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Which it is.
+    pub form: Form,
+    /// What people call it.
+    pub name: String,
+    /// About whom, by name; nobody yet where somebody is admitted.
+    pub resident: Option<String>,
 }
 
 /// One resident.
@@ -291,6 +345,8 @@ pub struct Residents {
 pub struct ResidentPage {
     /// Who it is.
     pub resident: Resident,
+    /// As whom the same person was admitted besides.
+    pub also: Vec<PatientDocument>,
     /// Whether the user may change who and where the resident is.
     pub may_edit: bool,
     /// What can be charted.
@@ -305,6 +361,12 @@ pub struct ResidentPage {
     pub more_versions: Option<Shown>,
     /// Before when entries are on the server alone; none while none is.
     pub older_before: Option<Timestamp>,
+    /// What takes a discharge back, for whoever may: the token of a form, and its answers.
+    pub readmission: Option<(String, Vec<(String, String)>)>,
+    /// What the user began about the resident and has not saved.
+    pub unfinished: Vec<Unfinished>,
+    /// What the user dropped last, if it is about the resident, and can have back.
+    pub dropped: Option<Unfinished>,
 }
 
 /// How many things a list of what needs somebody shows at once.
@@ -382,20 +444,6 @@ pub struct OlderPage {
     pub missed: Option<Missed>,
 }
 
-/// Why the server did not say what it has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Missed {
-    /// It is not reached.
-    #[error("the server is not reached now. Older entries can be shown when it is; you can keep charting")]
-    Offline,
-    /// It did not answer in time, or others wait already.
-    #[error("the server has not answered in time. Try again in a moment; you can keep charting")]
-    TooLate,
-    /// It refused; why, in words.
-    #[error("the server does not show older entries now: {0}")]
-    NotShown(String),
-}
-
 /// An entry with its corrections.
 #[derive(Debug, Clone)]
 pub struct Charted {
@@ -412,9 +460,11 @@ pub struct Charted {
 pub struct Entry {
     /// The record.
     pub record: RecordId,
+    /// About whom it was charted.
+    pub patient: PatientId,
     /// Whether it corrects another.
     pub is_correction: bool,
-    /// Who charted what it corrects, by name; none where that is not shown.
+    /// Who charted what it corrects, by name, where that is somebody else.
     pub corrects: Option<String>,
     /// Why it corrects it.
     pub reason: Option<String>,
@@ -539,7 +589,7 @@ pub struct Review {
 pub enum Question {
     /// Which value is right, of each field.
     Conflict(Vec<Disputed>),
-    /// Whether these are one person.
+    /// Whether the resident is one of these.
     Duplicate(Vec<PatientDocument>),
     /// Whether these corrections of one entry were seen.
     Amendments(Vec<Entry>),
@@ -571,76 +621,6 @@ pub struct Saved {
     pub at: Timestamp,
     /// Whether it is what the resident's page says now.
     pub stands: bool,
-}
-
-/// Why something is not shown.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Nobody is signed in.
-    #[error("sign in with your badge first")]
-    Locked,
-    /// The role does not allow it.
-    #[error("your role does not allow this; ask your charge nurse")]
-    NotAllowed,
-    /// There is no such resident in this facility.
-    #[error("there is no such resident here")]
-    NoSuchResident,
-    /// There is no such record about that resident.
-    #[error("this entry is not on this device; it may still be loading")]
-    NoSuchRecord,
-    /// No refused change has that number any more.
-    #[error("this entry needs no attention any more")]
-    NotRefused,
-    /// Somebody else made it.
-    #[error("only whoever made this entry can correct it")]
-    NotYours,
-    /// The form lets only some roles correct another's entry.
-    #[error(
-        "your role may not correct an entry of somebody else on this form; ask whoever made it, or a nurse"
-    )]
-    NotTheirs,
-    /// What was charted is not sent to this device.
-    #[error("what was charted is not kept on this device; correct it on one that shows it")]
-    NotSent,
-    /// It is struck out already.
-    #[error("this entry is struck out already")]
-    Struck,
-    /// There is no such review, or it is closed.
-    #[error("this has been looked at already")]
-    NoSuchReview,
-    /// There is no such workflow, or it is switched off.
-    #[error("there is no such form here")]
-    NoSuchWorkflow,
-    /// What was typed is more than an entry can hold.
-    #[error("this is more than one entry can hold; shorten the longest answer")]
-    TooLong,
-    /// The device cannot read its files.
-    #[error("this device cannot read its records: {0}. Use another device and call IT")]
-    Storage(String),
-}
-
-/// Why an entry was not saved.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotSaved {
-    /// Answers are wrong; the form comes back with them.
-    #[error("some answers need correcting")]
-    Answers(Vec<FieldError>),
-    /// Answers are unlikely, each with its field and what is doubtful about it: the form comes back and asks
-    /// whether to save them as they are.
-    #[error("some answers are unlikely")]
-    Doubts(Vec<FieldError>),
-    /// The entry could not even be looked at.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    /// The form as it was sent cannot be taken; why and what to do, in words. The device is well.
-    #[error("{0}")]
-    NotTaken(String),
-    /// The disk failed while it was written: it may be saved or not.
-    #[error("{0}. If that fails too, write it on paper, use another device and call IT")]
-    Uncertain(String),
-    /// The disk is full or broken: nothing of it was kept.
-    #[error("NOT saved: {0}. Write it on paper, use another device and call IT")]
-    Storage(String),
 }
 
 /// A name as it is shown short: "N. Q." for Nina Quill.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use carepost_agent_core::session::{
     Asked, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
 };
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{Collection, PatientDocument};
@@ -21,7 +22,8 @@ use super::noted::{LastRead, Page, Unsaved};
 use super::older::Older;
 use super::taps::Tap;
 use super::times::TimeHere;
-use super::view::{Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, Shown, StatusLine};
+use super::unfinished::{Dropped, Left};
+use super::view::{Form, Locked, Open, PinPad, Refused, ResidentPage, Screen, SessionKey, Shown, StatusLine};
 use super::{lock, words};
 use crate::badge::Feedback;
 use crate::clock::Clock;
@@ -49,6 +51,9 @@ pub struct Ward {
     /// A new PIN that was typed once, and whose it is.
     pub(super) chosen: Mutex<Option<(UserId, ChosenPin)>>,
     pub(super) form: Mutex<Option<OpenForm>>,
+    /// By user: the form that was on the screen when it locked.
+    pub(super) left: Mutex<BTreeMap<UserId, Left>>,
+    pub(super) dropped: Mutex<Option<Dropped>>,
     /// The last page that was written down as read, or as refused.
     pub(super) last_read: Mutex<Option<LastRead>>,
     /// Wakes the sync: something was saved.
@@ -98,6 +103,8 @@ impl Ward {
             checks: Mutex::new(None),
             chosen: Mutex::new(None),
             form: Mutex::new(None),
+            left: Mutex::new(BTreeMap::new()),
+            dropped: Mutex::new(None),
             last_read: Mutex::new(None),
             saved: Notify::new(),
             unsaved: Mutex::new(Unsaved::default()),
@@ -217,22 +224,29 @@ impl Ward {
         let page = Page::resident(id);
         let permit = self.permit::<ReadPatients>(on, &page)?;
         let complete = self.is_loaded(Collection::Records);
-        let resident = self.resident_here(&permit, id)?.ok_or_else(|| {
+        let resident = self.resident_now(&permit, id)?.ok_or_else(|| {
             self.note(permit.actor(), &page, false);
             Refused::NoSuchResident
         })?;
+        let id = resident.document.id;
+        let whole = resident.document.chart();
         let mut workflows = self.mirror.workflows().map_err(storage)?;
         let may_chart = self.authorized::<Chart>(on).is_ok();
-        let (entries, is_all) = self.entries(&permit, id, &workflows, may_chart, shown)?;
+        let (entries, is_all) = self.entries(&permit, &whole, &workflows, may_chart, shown)?;
         let complete = complete && self.is_loaded(Collection::Records);
         self.note(permit.actor(), &page, true);
         if !may_chart {
             workflows.clear();
         }
         let may_edit = self.authorized::<ManagePatients>(on).is_ok();
+        let ended = may_edit && !resident.document.is_active;
+        let readmission = ended.then(|| self.sheet(on, &Form::Readmit(id), None)).transpose()?;
         let older_before = self.mirror.archived_before().map_err(storage)?;
         let (more_entries, more_versions) = ((!is_all).then(|| shown.more_entries()), shown.more_versions());
+        let replaced = resident.document.replaces.iter().map(|id| self.resident_here(&permit, *id));
+        let replaced: Result<Vec<_>, Refused> = replaced.collect();
         Ok(ResidentPage {
+            also: replaced?.into_iter().flatten().map(|resident| resident.document).collect(),
             resident,
             may_edit,
             workflows,
@@ -241,6 +255,9 @@ impl Ward {
             more_entries,
             more_versions,
             older_before,
+            readmission: readmission.map(|sheet| (hex(&self.clock.random::<16>()), sheet.answers)),
+            unfinished: self.unfinished(on, permit.actor().user, Some(&whole))?,
+            dropped: self.dropped(on, Some(id)),
         })
     }
 

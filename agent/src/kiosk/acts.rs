@@ -5,10 +5,11 @@ use axum::Form as FormData;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use carepost_protocol::id::PatientId;
 use secrecy::SecretString;
 
 use super::page::{self, Fault};
-use super::pages::{self, Sent, Which};
+use super::pages::{self, JOINED, Sent, Which};
 use super::{Kiosk, form};
 use crate::desk::view::{Kept, NotSaved, Refused, Screen, SessionKey};
 
@@ -40,6 +41,7 @@ pub(super) async fn save(
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
         Err(NotSaved::Doubts(doubts)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Doubts(doubts)),
+        Err(NotSaved::Alike(known)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Alike(known)),
         Err(NotSaved::NotTaken(why)) => {
             (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
         }
@@ -70,6 +72,46 @@ pub(super) async fn keep_draft(
     })
 }
 
+/// Whoever was to be admitted is known.
+pub(super) async fn is_known(
+    State(kiosk): State<Kiosk>,
+    Path(id): Path<String>,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let Ok(id) = id.parse::<PatientId>() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    Ok(match kiosk.ask(move |desk| desk.is_known_as(&on, id, &sent)).await? {
+        Ok(true) => Redirect::to(&format!("/residents/{id}?known={}", pages::NEWS)).into_response(),
+        Ok(false) => Redirect::to(&format!("/residents/{id}?known=1")).into_response(),
+        Err(why) => pages::refused(&why),
+    })
+}
+
+/// Drops what was typed into a form; the page that it leads to offers to undo that.
+pub(super) async fn discard(
+    State(kiosk): State<Kiosk>,
+    Which(form): Which,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    take(&mut sent, TOKEN);
+    let back = form::about(&form);
+    let dropped = kiosk.ask(move |desk| desk.drop_draft(&on, &form, &sent)).await?;
+    Ok(dropped.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&back).into_response()))
+}
+
+/// Puts back what was dropped.
+pub(super) async fn undo_discard(
+    State(kiosk): State<Kiosk>,
+    Which(form): Which,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    let path = form::path(&form);
+    let undone = kiosk.ask(move |desk| desk.undo_drop(&on, &form)).await?;
+    Ok(undone.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&path).into_response()))
+}
+
 /// Closes a review.
 pub(super) async fn close_review(
     State(kiosk): State<Kiosk>,
@@ -80,13 +122,16 @@ pub(super) async fn close_review(
     let (on, token) = (SessionKey::sent(take(&mut sent, SCREEN)), take(&mut sent, TOKEN));
     let closed = kiosk.ask(move |desk| desk.close_review(&on, id, &token, &sent)).await?;
     let (status, words) = match closed {
-        Ok(()) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
+        Ok(Some(one)) => return Ok(Redirect::to(&format!("/residents/{one}?saved={JOINED}")).into_response()),
+        Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults) | NotSaved::Doubts(faults)) => {
             let words: Vec<String> = faults.into_iter().map(|fault| page::capital(&fault.detail)).collect();
             (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
         }
-        Err(NotSaved::NotTaken(why)) => (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&why)),
+        Err(error @ (NotSaved::NotTaken(_) | NotSaved::Alike(_))) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&error.to_string()))
+        }
         Err(error @ (NotSaved::Storage(_) | NotSaved::Uncertain(_))) => {
             (StatusCode::INSUFFICIENT_STORAGE, error.to_string())
         }

@@ -5,7 +5,7 @@ use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
 use super::{page, words};
-use crate::desk::view::{Form, FormPage, OFFSET, SEEN};
+use crate::desk::view::{Form, FormPage, OFFSET, SEEN, another_than};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -31,6 +31,8 @@ pub(super) enum Returned {
     Faults(Vec<FieldError>),
     /// These answers are unlikely: whether to save them as they are.
     Doubts(Vec<FieldError>),
+    /// Whoever is admitted may be one of these.
+    Alike(Vec<PatientDocument>),
     /// Nothing was kept; why, in words.
     NotKept(String),
     /// It may be saved or not; what to do, in words.
@@ -41,7 +43,7 @@ impl Returned {
     /// Why nothing was kept, unless it is for the answers.
     pub(super) fn words(&self) -> Option<String> {
         match self {
-            Self::Faults(_) | Self::Doubts(_) => None,
+            Self::Faults(_) | Self::Doubts(_) | Self::Alike(_) => None,
             Self::NotKept(words) | Self::Uncertain(words) => Some(words.clone()),
         }
     }
@@ -55,12 +57,16 @@ pub(super) struct FormView {
     pub(super) back: String,
     pub(super) person: Option<Person>,
     pub(super) label: String,
+    /// What the button that saves it says.
+    pub(super) save: String,
     /// What is corrected here, and why, in words.
     pub(super) about: Option<String>,
     /// What it showed when it was opened, for a form that only sends what was changed.
     pub(super) seen: Option<String>,
     pub(super) token: String,
     pub(super) from_draft: bool,
+    /// Whether something is kept of it that can be dropped.
+    pub(super) is_kept: bool,
     pub(super) fields: Vec<FieldView>,
     /// Faults of no field that is shown.
     pub(super) loose: Vec<String>,
@@ -69,6 +75,27 @@ pub(super) struct FormView {
     pub(super) uncertain: Option<String>,
     /// What is doubtful about the answers, as it is sent back to confirm it, and in words.
     pub(super) doubts: Vec<(String, String)>,
+    /// Who may be the same person: what says so, what is confirmed by saying otherwise, and who it is.
+    pub(super) alike: Vec<Alike>,
+}
+
+/// Somebody who may be the person that is admitted.
+pub(super) struct Alike {
+    /// Where it is sent that it is the same person.
+    pub(super) path: String,
+    /// What says that it is another.
+    pub(super) another: String,
+    pub(super) person: Person,
+}
+
+impl From<PatientDocument> for Alike {
+    fn from(known: PatientDocument) -> Self {
+        Self {
+            path: format!("/admit/known/{}", known.id),
+            another: another_than(known.id),
+            person: Person::from(&known),
+        }
+    }
 }
 
 impl FormView {
@@ -84,6 +111,10 @@ impl FormView {
             Returned::Doubts(doubts) => {
                 let asked = doubts.iter().map(|doubt| (doubt.to_string(), page::capital(&doubt.detail)));
                 Self { from_draft: false, doubts: asked.collect(), ..Self::with(form, &[], None) }
+            }
+            Returned::Alike(known) => {
+                let alike = known.into_iter().map(Alike::from).collect();
+                Self { from_draft: false, alike, ..Self::with(form, &[], None) }
             }
             Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
             Returned::Uncertain(words) => {
@@ -112,7 +143,7 @@ impl FormView {
         }
         let seen = form.answers.iter().find(|(key, _)| key == SEEN).map(|(_, text)| text.clone());
         let of = form.author.as_ref().map(|author| format!(" of {author}")).unwrap_or_default();
-        let about = match (&form.form, &form.refusal) {
+        let explained = match (&form.form, &form.refusal) {
             (_, Some(why)) => Some(format!("The server refused this: {}", page::capital(why))),
             (Form::Correct(_, _), None) => {
                 Some(format!("You correct an entry{of}. What was charted before stays readable."))
@@ -120,28 +151,38 @@ impl FormView {
             (Form::Strike(_, _), None) => Some(format!(
                 "You strike out an entry{of} that was charted in error. It stays readable, struck through."
             )),
-            (_, None) => None,
+            (Form::Discharge(_), None) => Some(
+                "Who is discharged leaves the list of residents, on every device. What was charted stays, and \
+                 can be read and added to; and the discharge can be undone."
+                    .to_owned(),
+            ),
+            (Form::Readmit(_), None) => Some("Whoever is readmitted is in the list of residents again.".to_owned()),
+            (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
         };
         Self {
             path: path(&form.form),
             back: match &form.form {
-                Form::Chart(id, _) | Form::Correct(id, _) | Form::Strike(id, _) | Form::Edit(id) => {
-                    format!("/residents/{id}")
-                }
-                Form::Admit => "/".to_owned(),
                 Form::Again(_) => "/attention".to_owned(),
+                form => about(form),
             },
             person: form.resident.as_ref().map(Person::from),
             label: form.workflow.label.clone(),
-            about: about.map(|words| format!("{}.", words.trim_end_matches('.'))),
+            save: match (&form.form, &form.resident) {
+                (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),
+                (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
+                _ => "Save".to_owned(),
+            },
+            about: explained.map(|words| format!("{}.", words.trim_end_matches('.'))),
             seen,
             token: form.token.clone(),
             from_draft: form.from_draft,
+            is_kept: form.from_draft,
             fields,
             loose,
             not_kept,
             uncertain: None,
             doubts: Vec::new(),
+            alike: Vec::new(),
         }
     }
 
@@ -156,6 +197,7 @@ pub(super) struct Person {
     pub(super) room: Option<String>,
     pub(super) born: Option<String>,
     pub(super) mrn: Option<String>,
+    pub(super) is_active: bool,
 }
 
 impl From<&PatientDocument> for Person {
@@ -167,12 +209,26 @@ impl From<&PatientDocument> for Person {
             room: resident.room.clone(),
             born,
             mrn: mrn.filter(|mrn| !mrn.is_empty()),
+            is_active: resident.is_active,
         }
     }
 }
 
+/// The page of whom a form is about; the residents where that is nobody in particular.
+pub(super) fn about(form: &Form) -> String {
+    match form {
+        Form::Chart(id, _)
+        | Form::Correct(id, _)
+        | Form::Strike(id, _)
+        | Form::Edit(id)
+        | Form::Discharge(id)
+        | Form::Readmit(id) => format!("/residents/{id}"),
+        Form::Admit | Form::Again(_) => "/".to_owned(),
+    }
+}
+
 /// A form's path.
-fn path(form: &Form) -> String {
+pub(super) fn path(form: &Form) -> String {
     match form {
         Form::Chart(id, workflow) => {
             // Keys are letters, digits and underscores; whatever else one were stays within its segment.
@@ -189,6 +245,8 @@ fn path(form: &Form) -> String {
         Form::Strike(id, record) => format!("/residents/{id}/strike/{record}"),
         Form::Admit => "/admit".to_owned(),
         Form::Edit(id) => format!("/residents/{id}/edit"),
+        Form::Discharge(id) => format!("/residents/{id}/discharge"),
+        Form::Readmit(id) => format!("/residents/{id}/readmit"),
         Form::Again(n) => format!("/attention/{n}"),
     }
 }

@@ -277,6 +277,11 @@ pub(super) fn is_touch(headers: &HeaderMap) -> bool {
     text(headers, "sec-fetch-user") == Some("?1") && text(headers, "sec-fetch-site") == Some("same-origin")
 }
 
+/// Whether somebody opens a page, rather than a script fetching it to see what changed.
+pub(super) fn opens_a_page(headers: &HeaderMap) -> bool {
+    text(headers, "sec-fetch-dest").is_none_or(|what| what == "document")
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"))
 }

@@ -60,7 +60,8 @@ struct ReviewView {
 
 enum QuestionView {
     Conflict(Vec<DisputedView>),
-    Duplicate(Vec<Person>),
+    /// Whoever was admitted last, and who it may be.
+    Duplicate(Option<Person>, Vec<(String, Person)>),
     Amendments(Vec<EntryView>),
     Unknown,
 }
@@ -102,14 +103,17 @@ pub(super) fn reviews(
         id: review.id.to_string(),
         base: review.base,
         token: review.token,
-        resident: review.resident.map(|resident| (resident.id.to_string(), resident.name)),
+        resident: review.resident.as_ref().map(|resident| (resident.id.to_string(), resident.name.clone())),
         opened: review.opened_at,
         more: review.more,
         question: match review.question {
             Question::Conflict(fields) => {
                 QuestionView::Conflict(fields.into_iter().map(DisputedView::from).collect())
             }
-            Question::Duplicate(people) => QuestionView::Duplicate(people.iter().map(Person::from).collect()),
+            Question::Duplicate(others) => {
+                let others = others.iter().map(|other| (other.id.to_string(), Person::from(other)));
+                QuestionView::Duplicate(review.resident.as_ref().map(Person::from), others.collect())
+            }
             Question::Amendments(versions) => {
                 QuestionView::Amendments(versions.into_iter().map(EntryView::from).collect())
             }

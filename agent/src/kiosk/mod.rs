@@ -54,19 +54,16 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .route("/status.json", get(status::json))
         .route("/residents/{id}", get(pages::resident))
         .route("/residents/{id}/older", get(older::show))
-        .route("/residents/{id}/chart/{workflow}", get(pages::form).post(acts::save))
-        .route("/residents/{id}/chart/{workflow}/draft", post(acts::keep_draft))
-        .route("/residents/{id}/correct/{record}", get(pages::form).post(acts::save))
-        .route("/residents/{id}/correct/{record}/draft", post(acts::keep_draft))
-        .route("/residents/{id}/strike/{record}", get(pages::form).post(acts::save))
-        .route("/residents/{id}/strike/{record}/draft", post(acts::keep_draft))
-        .route("/residents/{id}/edit", get(pages::form).post(acts::save))
-        .route("/residents/{id}/edit/draft", post(acts::keep_draft))
-        .route("/admit", get(pages::form).post(acts::save))
-        .route("/admit/draft", post(acts::keep_draft))
+        .merge(of_form("/residents/{id}/chart/{workflow}"))
+        .merge(of_form("/residents/{id}/correct/{record}"))
+        .merge(of_form("/residents/{id}/strike/{record}"))
+        .merge(of_form("/residents/{id}/edit"))
+        .merge(of_form("/residents/{id}/discharge"))
+        .merge(of_form("/residents/{id}/readmit"))
+        .merge(of_form("/admit"))
+        .route("/admit/known/{id}", post(acts::is_known))
         .route("/attention", get(pages::attention))
-        .route("/attention/{n}", get(pages::form).post(acts::save))
-        .route("/attention/{n}/draft", post(acts::keep_draft))
+        .merge(of_form("/attention/{n}"))
         .route("/reviews", get(pages::reviews))
         .route("/reviews/{id}", post(acts::close_review))
         .route("/pin", post(acts::enter_pin))
@@ -84,6 +81,15 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::new(config), guard::stand))
         .with_state(kiosk)
+}
+
+/// A form, and what becomes of what is typed into it.
+fn of_form(path: &str) -> Router<Kiosk> {
+    Router::new()
+        .route(path, get(pages::form).post(acts::save))
+        .route(&format!("{path}/draft"), post(acts::keep_draft))
+        .route(&format!("{path}/discard"), post(acts::discard))
+        .route(&format!("{path}/undo"), post(acts::undo_discard))
 }
 
 /// A person who follows a link or sends a form is there, also where the script does not run.

@@ -8,13 +8,13 @@ use carepost_protocol::text::{family_name, fold, initials_of_family};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::Zone;
 
-use super::form::{Control, FormView};
-use super::pages::CRITICAL;
+use super::form::{Control, FormView, Person, path};
+use super::pages::{CRITICAL, JOINED, NEWS};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::Answer;
 use crate::desk::view::{
     Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage,
-    Residents, Screen, SessionKey, Shown, StatusLine,
+    Residents, Screen, SessionKey, Shown, StatusLine, Unfinished, Who,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -147,18 +147,41 @@ struct Card {
 struct ResidentsPage {
     shell: Shell,
     cards: Vec<Card>,
+    who: Who,
+    /// What was typed to find somebody.
+    typed: String,
+    discharged: Vec<Card>,
+    /// Whether more were found than are shown.
+    more: bool,
     /// The initials to choose from; none where the list is short.
     letters: Vec<char>,
     letter: Option<char>,
     total: usize,
     may_admit: bool,
     complete: bool,
+    unfinished: Vec<UnfinishedView>,
+    dropped: Option<UnfinishedView>,
+}
+
+/// A form that was begun, as it is listed.
+struct UnfinishedView {
+    path: String,
+    name: String,
+    resident: Option<String>,
+}
+
+impl UnfinishedView {
+    /// On the resident's own page the name is not said again.
+    fn of(unfinished: Unfinished, says_whose: bool) -> Self {
+        let resident = unfinished.resident.filter(|_| says_whose);
+        Self { path: path(&unfinished.form), name: unfinished.name, resident }
+    }
 }
 
 /// A list longer than this offers the initials of last names, so that nobody scrolls through it.
 const SHORT_LIST: usize = 12;
 
-pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>) -> Response {
+pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Option<char>) -> Response {
     let total = residents.residents.len();
     let families: Vec<Family> =
         residents.residents.iter().map(|resident| Family::of(&resident.document.name)).collect();
@@ -166,10 +189,12 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
     letters.sort_unstable();
     letters.dedup();
     let letter = letter.and_then(|letter| letter.to_uppercase().next()).filter(|at| letters.contains(at));
-    if total <= SHORT_LIST && letter.is_none() {
+    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here {
         letters.clear();
     }
-    let may_admit = residents.may_admit;
+    let (may_admit, complete) = (residents.may_admit, residents.complete);
+    let unfinished = residents.unfinished.into_iter().map(|it| UnfinishedView::of(it, true)).collect();
+    let dropped = residents.dropped.map(|it| UnfinishedView::of(it, true));
     let cards = residents
         .residents
         .into_iter()
@@ -177,9 +202,27 @@ pub(super) fn residents(shell: Shell, residents: Residents, letter: Option<char>
         .filter(|(_, family)| letter.is_none_or(|letter| family.letters.contains(&letter)))
         .map(|(resident, family)| card(resident, family, &families))
         .collect();
+    let typed = if let Who::Found(typed) = &who { typed.clone() } else { String::new() };
+    let discharged = residents.discharged.into_iter();
+    let discharged = discharged.map(|resident| card(resident, &Family::of(""), &[])).collect();
+    let more = residents.more;
     answer(
         StatusCode::OK,
-        &ResidentsPage { shell, cards, letters, letter, total, may_admit, complete: residents.complete },
+        &ResidentsPage {
+            shell,
+            cards,
+            who,
+            typed,
+            discharged,
+            more,
+            letters,
+            letter,
+            total,
+            may_admit,
+            complete,
+            unfinished,
+            dropped,
+        },
     )
 }
 
@@ -213,6 +256,7 @@ impl Family {
 /// A version of an entry as it is listed.
 pub(super) struct EntryView {
     pub(super) record: String,
+    pub(super) patient: String,
     pub(super) workflow: String,
     pub(super) author: String,
     pub(super) at: Timestamp,
@@ -231,6 +275,7 @@ impl From<Entry> for EntryView {
     fn from(entry: Entry) -> Self {
         Self {
             record: entry.record.to_string(),
+            patient: entry.patient.to_string(),
             workflow: entry.workflow,
             author: entry.author,
             at: entry.recorded_at,
@@ -277,7 +322,11 @@ struct ResidentTemplate {
     born: Option<String>,
     mrn: Option<String>,
     is_active: bool,
+    /// As whom the same person was admitted besides.
+    also: Vec<Person>,
     may_edit: bool,
+    /// What takes a discharge back: the token of a form, and its answers.
+    readmission: Option<(String, Vec<(String, String)>)>,
     /// How far the last edit here has come.
     mark: Option<Mark>,
     /// Keys and labels of what can be charted.
@@ -291,9 +340,20 @@ struct ResidentTemplate {
     saved: bool,
     /// Whether what was saved is critical.
     is_critical: bool,
+    /// Whether what was saved is that two are one person.
+    is_joined: bool,
+    /// Set where nobody was admitted, because this resident is known: whether something about them is new.
+    known: Option<bool>,
+    unfinished: Vec<UnfinishedView>,
+    dropped: Option<UnfinishedView>,
 }
 
-pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) -> Response {
+pub(super) fn resident(
+    shell: Shell,
+    page: ResidentPage,
+    saved: Option<&str>,
+    known: Option<&str>,
+) -> Response {
     let Resident { document, mark } = page.resident;
     let id = document.id;
     let address = |Shown { after, entries, versions }| {
@@ -309,7 +369,9 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) ->
         born: document.date_of_birth.as_deref().map(words::day),
         mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
         is_active: document.is_active,
+        also: page.also.iter().map(Person::from).collect(),
         may_edit: page.may_edit,
+        readmission: page.readmission,
         mark,
         forms: page.workflows.into_iter().map(|workflow| (workflow.key, workflow.label)).collect(),
         entries: page
@@ -322,6 +384,10 @@ pub(super) fn resident(shell: Shell, page: ResidentPage, saved: Option<&str>) ->
         older_before,
         saved: saved.is_some(),
         is_critical: saved == Some(CRITICAL),
+        is_joined: saved == Some(JOINED),
+        known: known.map(|what| what == NEWS),
+        unfinished: page.unfinished.into_iter().map(|it| UnfinishedView::of(it, false)).collect(),
+        dropped: page.dropped.map(|it| UnfinishedView::of(it, false)),
     };
     answer(StatusCode::OK, &page)
 }

@@ -1,28 +1,43 @@
 //! The pages people look at.
 
 use axum::extract::{FromRequestParts, Path, Query, RawPathParams, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use carepost_protocol::id::{PatientId, RecordId};
 use serde::Deserialize;
 
-use super::Kiosk;
-use super::form::{FormView, Returned};
+use super::form::{self, FormView, Returned};
 use super::looks;
 use super::page::{self, Fault, Shell};
-use crate::desk::view::{Form, Open, Refused, Screen, SessionKey, Shown};
+use super::{Kiosk, guard};
+use crate::desk::view::{Form, Open, Refused, Screen, SessionKey, Shown, Who};
 
 /// What the start page is asked for.
 #[derive(Deserialize)]
 pub(super) struct StartQuery {
     letter: Option<String>,
+    /// Who is looked for.
+    q: Option<String>,
+    /// Set where those are asked for who were discharged.
+    discharged: Option<String>,
+}
+
+impl StartQuery {
+    fn who(&self) -> Who {
+        match (&self.discharged, self.q.as_deref().and_then(Who::found)) {
+            (_, Some(found)) => found,
+            (Some(_), None) => Who::Discharged,
+            (None, None) => Who::Here,
+        }
+    }
 }
 
 /// Whatever the kiosk shows now.
 pub(super) async fn start(
     State(kiosk): State<Kiosk>,
+    headers: HeaderMap,
     Query(query): Query<StartQuery>,
 ) -> Result<Response, Fault> {
     let (shell, screen) = shell(&kiosk).await?;
@@ -31,14 +46,35 @@ pub(super) async fn start(
         Screen::Revoked => page::revoked(shell),
         Screen::Locked(locked) => page::locked(shell, locked),
         Screen::PinPad(pad) => page::pin_pad(shell, pad),
-        Screen::Open(open) => match kiosk.ask(move |desk| desk.residents(&key_of(&open))).await? {
-            Ok(residents) => {
-                page::residents(shell, residents, query.letter.and_then(|text| text.chars().next()))
+        Screen::Open(open) => {
+            let on = key_of(&open);
+            if let Some(left) = left_on(&kiosk, &headers, &on).await? {
+                return Ok(left);
             }
-            Err(refused @ (Refused::NotAllowed | Refused::Storage(_))) => page::open_refusal(shell, &refused),
-            Err(why) => refused(&why),
-        },
+            let who = query.who();
+            let asked = who.clone();
+            match kiosk.ask(move |desk| desk.residents(&on, &asked)).await? {
+                Ok(residents) => {
+                    let letter = query.letter.and_then(|text| text.chars().next());
+                    page::residents(shell, residents, who, letter)
+                }
+                Err(refused @ (Refused::NotAllowed | Refused::Storage(_))) => {
+                    page::open_refusal(shell, &refused)
+                }
+                Err(why) => refused(&why),
+            }
+        }
     })
+}
+
+/// Leads whoever comes back to the form on which they left.
+async fn left_on(kiosk: &Kiosk, headers: &HeaderMap, on: &SessionKey) -> Result<Option<Response>, Fault> {
+    if !guard::opens_a_page(headers) {
+        return Ok(None);
+    }
+    let on = on.clone();
+    let left = kiosk.ask(move |desk| desk.left_on(&on)).await?;
+    Ok(left.map(|form| Redirect::to(&form::path(&form)).into_response()))
 }
 
 /// The parts that every page shares, for a page whose own part must not be replaced.
@@ -49,10 +85,18 @@ pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
 /// How a page is asked for after a critical value was saved.
 pub(super) const CRITICAL: &str = "critical";
 
+/// How a page is asked for after two turned out to be one person.
+pub(super) const JOINED: &str = "joined";
+
+/// How a resident's page is asked for when whoever was to be admitted is known, and something about them is new.
+pub(super) const NEWS: &str = "news";
+
 /// What a page is asked for after something was saved, and which part of what it lists.
 #[derive(Default, Deserialize)]
 pub(super) struct SavedQuery {
     saved: Option<String>,
+    /// Set where nobody was admitted, because this resident is known.
+    known: Option<String>,
     /// After how many entries, how many are shown, and how many versions of each.
     after: Option<usize>,
     entries: Option<usize>,
@@ -68,7 +112,7 @@ pub(super) async fn resident(
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
     let shown = Shown::of(query.after, query.entries, query.versions);
     Ok(match kiosk.ask(move |desk| desk.resident(&on, id, shown)).await? {
-        Ok(resident) => page::resident(shell, resident, query.saved.as_deref()),
+        Ok(resident) => page::resident(shell, resident, query.saved.as_deref(), query.known.as_deref()),
         Err(why) => refused(&why),
     })
 }
@@ -147,6 +191,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Which {
             (None, Some(record), _) => about(record).map(|(id, record)| Form::Correct(id, record)),
             (None, None, Some(n)) => n.parse().map(Form::Again).map_err(|_| Refused::NotRefused),
             (None, None, None) if path.starts_with("/admit") => Ok(Form::Admit),
+            (None, None, None) if path.contains("/discharge") => patient().map(Form::Discharge),
+            (None, None, None) if path.contains("/readmit") => patient().map(Form::Readmit),
             (None, None, None) => patient().map(Form::Edit),
         };
         form.map(Self).map_err(|why| refused(&why))

@@ -8,6 +8,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::zone::{WallClock, Zone};
 
+use crate::desk::REVIEWS_COUNTED;
 use crate::desk::times::{TimeHere, Whose};
 use crate::desk::view::{Link, Sending, StatusLine};
 
@@ -83,7 +84,13 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
         );
         sentences.push(Sentence::plain(Weight::Trouble, words));
     }
-    let (attention, look) = (needs(line.wedged, "needs attention"), needs(line.reviews, "needs a look"));
+    let counted = line.reviews >= REVIEWS_COUNTED as u64;
+    let look = if counted {
+        Some(format!("{REVIEWS_COUNTED} or more entries need a look"))
+    } else {
+        needs(line.reviews, "needs a look")
+    };
+    let attention = needs(line.wedged, "needs attention");
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));
@@ -341,7 +348,7 @@ mod tests {
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
         let sync = SyncView::default();
         let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
-        let cases: [(StatusLine, &[&str]); 21] = [
+        let cases: [(StatusLine, &[&str]); 23] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (
@@ -383,6 +390,14 @@ mod tests {
             (
                 StatusLine { wedged: 3, ..calm() },
                 &["3 entries need attention. Tell your charge nurse.", "Connected. Everything is sent."],
+            ),
+            (
+                StatusLine { reviews: 49, ..calm() },
+                &["49 entries need a look.", "Connected. Everything is sent."],
+            ),
+            (
+                StatusLine { reviews: 50, ..calm() },
+                &["50 or more entries need a look.", "Connected. Everything is sent."],
             ),
             (
                 StatusLine { reader: ReaderState::Missing, ..calm() },

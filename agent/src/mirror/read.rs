@@ -111,13 +111,15 @@ impl Mirror {
         Ok(workflows)
     }
 
-    /// The residents, in care or not, in no order.
+    /// The residents, in care or not, whoever changed last first.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
     pub fn all_residents(&self, permit: &Permit<ReadPatients>) -> Result<Vec<PatientDocument>, MirrorError> {
+        const SQL: &str = "SELECT body FROM documents WHERE collection = ? ORDER BY seq DESC";
         self.permitted(permit)?;
-        self.documents(Collection::Patients)
+        let number = schema::number(Collection::Patients);
+        self.reading(|reader| all(reader, Collection::Patients, SQL, [number]))
     }
 
     /// The residents in care, by room (2 before 10), then name.

@@ -101,7 +101,7 @@ fn patient(number: u8, name: &str, room: Option<&str>) -> PatientDocument {
         name: name.into(),
         date_of_birth: None,
         room: room.map(Into::into),
-        is_active: true,
+        ..PatientDocument::new(PatientId::from_bytes([0; 16]))
     }
 }
 

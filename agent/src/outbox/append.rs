@@ -7,11 +7,11 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Act, Action, Permit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
 use serde::Serialize;
 
 use super::fork::present_id;
-use super::keep::DraftOf;
+use super::keep::{DraftOf, drop_draft};
 use super::lineage::Lineage;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
@@ -101,7 +101,9 @@ impl Outbox {
             },
         };
         self.link_audit(&transaction, &audit(saved.record))?;
-        discard_draft_of(&transaction, change)?;
+        if let Some(draft) = DraftOf::change(change) {
+            drop_draft(&transaction, change.actor, &draft)?;
+        }
         transaction.commit()?;
         Ok(saved)
     }
@@ -262,13 +264,4 @@ fn saved_before(connection: &Connection, token: &str, change: &Change) -> Result
     } else {
         Err(OutboxError::SavedDifferently { record })
     }
-}
-
-fn discard_draft_of(connection: &Connection, change: &Change) -> Result<(), OutboxError> {
-    if let Some(draft) = DraftOf::change(change) {
-        connection
-            .prepare_cached("DELETE FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
-            .execute(params![change.actor.as_bytes(), draft.patient().as_bytes(), draft.name()])?;
-    }
-    Ok(())
 }

@@ -6,7 +6,8 @@ use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
 
 use super::{Outbox, OutboxError};
 
@@ -23,6 +24,10 @@ pub enum DraftOf {
     Admission,
     /// An edit of a resident.
     Resident(PatientId),
+    /// A discharge.
+    Discharge(PatientId),
+    /// A readmission.
+    Readmission(PatientId),
     /// A refused change of the care lane, by its number, corrected.
     Refused(u64),
 }
@@ -35,7 +40,14 @@ impl DraftOf {
         }
         match (change.collection, change.kind) {
             (Collection::Patients, ChangeKind::Create) => Some(Self::Admission),
-            (Collection::Patients, _) => change.patient.map(Self::Resident),
+            (Collection::Patients, _) => {
+                let of = match change.fields.get("is_active").and_then(Value::as_bool) {
+                    None => Self::Resident,
+                    Some(false) => Self::Discharge,
+                    Some(true) => Self::Readmission,
+                };
+                change.patient.map(of)
+            }
             (Collection::Records, ChangeKind::Amend) if change.entered_in_error => {
                 Some(Self::Strike(change.patient?, change.record?))
             }
@@ -61,7 +73,9 @@ impl DraftOf {
             Self::Entry(patient, _)
             | Self::Correction(patient, _)
             | Self::Strike(patient, _)
-            | Self::Resident(patient) => *patient,
+            | Self::Resident(patient)
+            | Self::Discharge(patient)
+            | Self::Readmission(patient) => *patient,
             Self::Admission | Self::Refused(_) => PatientId::from_bytes([0; 16]),
         }
     }
@@ -75,8 +89,26 @@ impl DraftOf {
             Self::Strike(_, record) => format!("@error {record}"),
             Self::Admission => "@admission".to_owned(),
             Self::Resident(_) => "@resident".to_owned(),
+            Self::Discharge(_) => "@discharge".to_owned(),
+            Self::Readmission(_) => "@readmission".to_owned(),
             Self::Refused(n) => format!("@{n}"),
         }
+    }
+
+    /// The form that [`name`](Self::name) and [`patient`](Self::patient) are of.
+    fn named(patient: PatientId, name: &str) -> Option<Self> {
+        let Some(name) = name.strip_prefix('@') else { return Some(Self::Entry(patient, name.to_owned())) };
+        Some(match name {
+            "admission" => Self::Admission,
+            "resident" => Self::Resident(patient),
+            "discharge" => Self::Discharge(patient),
+            "readmission" => Self::Readmission(patient),
+            _ => match (name.strip_prefix("error "), name.parse()) {
+                (Some(record), _) => Self::Strike(patient, record.parse().ok()?),
+                (None, Ok(n)) => Self::Refused(n),
+                (None, Err(_)) => Self::Correction(patient, name.parse().ok()?),
+            },
+        })
     }
 }
 
@@ -129,6 +161,41 @@ impl Outbox {
         answers.map_err(|_| OutboxError::NotUnderstood("a draft"))
     }
 
+    /// The forms that a user has unsaved answers of, about one resident or all: the latest, at most so many.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn drafts(
+        &self,
+        user: UserId,
+        about: Option<PatientId>,
+        most: usize,
+    ) -> Result<Vec<DraftOf>, OutboxError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT patient, workflow FROM drafts WHERE user = ?1 AND (?2 IS NULL OR patient = ?2)
+             ORDER BY kept_at DESC, patient, workflow LIMIT ?3",
+        )?;
+        let about = about.map(|id| *id.as_bytes());
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![user.as_bytes(), about, most])?;
+        let mut drafts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(1)?;
+            drafts.extend(DraftOf::named(PatientId::from_bytes(row.get(0)?), &name));
+        }
+        Ok(drafts)
+    }
+
+    /// Removes a user's unsaved answers of a form.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn drop_draft(&self, user: UserId, of: &DraftOf) -> Result<(), OutboxError> {
+        let connection = self.lock_to_settle()?;
+        drop_draft(&connection, user, of)
+    }
+
     /// A user's failed PINs on this device. They survive a restart, so that pulling the plug buys nobody
     /// another five tries.
     ///
@@ -167,4 +234,11 @@ impl Outbox {
             ])?;
         Ok(())
     }
+}
+
+pub(super) fn drop_draft(connection: &Connection, user: UserId, of: &DraftOf) -> Result<(), OutboxError> {
+    connection
+        .prepare_cached("DELETE FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
+        .execute(params![user.as_bytes(), of.patient().as_bytes(), of.name()])?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ChangeName;
 use rusqlite::{Connection, Params, params};
 
+use super::append::Entry;
 use super::batch::{first_queued, kept_before};
 use super::lineage::Lineage;
 use super::refused::in_words;
@@ -124,6 +125,26 @@ impl Outbox {
              WHERE collection = ? AND settlement IS NULL
                  AND (state <> ? OR seq IS NULL OR seq > ?) ORDER BY n";
         laid_over(&self.lock(), sql, params![collection.name(), schema::ACKED, signed(mirror_seq)])
+    }
+
+    /// How many entries equal a new one: made since then by the same person with the same form about the same
+    /// resident, with the same answers. One of the same token would be the same entry, and is not counted.
+    ///
+    /// # Errors
+    /// [`OutboxError::NotPermitted`] when the permit is for another place.
+    pub fn equal_since<A>(
+        &self,
+        permit: &Permit<A>,
+        Entry { change, token }: Entry<'_>,
+        since: Timestamp,
+    ) -> Result<usize, OutboxError> {
+        self.permitted(permit)?;
+        let sql = "SELECT n, record, payload, state, reason FROM entries
+             WHERE patient = ? AND collection IS NULL AND made_at > ? AND form IS NOT ?";
+        let patient = change.patient.map(|id| *id.as_bytes());
+        let made = laid_over(&self.lock(), sql, params![patient, since.as_millis(), token])?;
+        let what = |it: &Change| (it.kind, it.actor, it.workflow.clone(), it.fields.clone());
+        Ok(made.iter().filter(|pending| what(&pending.change) == what(change)).count())
     }
 
     /// The PIN that a user chose here last, to be laid over the mirror like the others; none that was refused.

@@ -121,6 +121,9 @@ pub struct PatientView {
     room: Option<String>,
     /// Whether the patient is in care now.
     is_active: bool,
+    /// The patient who is the same person and took this one's place: what was charted about both is one chart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<PatientId>,
     /// When the patient was admitted here.
     created_at: Timestamp,
 }
@@ -136,6 +139,7 @@ impl PatientView {
             date_of_birth: it.date_of_birth,
             room: it.room,
             is_active: it.is_active,
+            replaced_by: it.replaced_by,
             created_at: it.created_at,
         }
     }
@@ -201,7 +205,9 @@ pub async fn update_patient(
     give("name", asked.name.map(Value::from));
     give("date_of_birth", asked.date_of_birth.map(Value::from));
     give("room", asked.room.map(Value::from));
-    let read = read(given)?;
+    let (before, permit) = permitted(&person, id).await?;
+    let read = patient::read_edit(&given, &before.values(), clock::now());
+    let (read, _) = read.map_err(Refusal::invalid)?;
     if read.get("mrn").is_some_and(|mrn| mrn == "") {
         return Err(missing("mrn"));
     }
@@ -212,7 +218,6 @@ pub async fn update_patient(
         room: read.contains_key("room").then(|| text(&read, "room")),
         is_active: asked.is_active,
     };
-    let (_, permit) = permitted(&person, id).await?;
     let noted = person.noting(note(&person, AuditAction::Update, "patient"))?;
     let patient = noted.update_patient(id, patch).await?;
     Ok(axum::Json(PatientView::of(&permit, patient)))

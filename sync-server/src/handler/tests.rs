@@ -284,6 +284,29 @@ async fn a_facilitys_administrator_touches_no_badge_of_the_organizations() {
 }
 
 #[tokio::test]
+async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_moving() {
+    let server = Server::new().await;
+    let facility = server.facility().await;
+    let token = server.token(server.user("nina", Role::Rn, facility).await).await;
+    let new = NewPatient {
+        facility_id: facility,
+        mrn: "MRN-1".to_owned(),
+        name: "Ada Example".to_owned(),
+        date_of_birth: Some("1066-10-14".to_owned()),
+        room: None,
+    };
+    let id = server.registry.noting(event()).create_patient(new).await.unwrap().id;
+    for (born, status) in [("1066-10-14", StatusCode::OK), ("1067-10-14", StatusCode::UNPROCESSABLE_ENTITY)] {
+        let body = json!({"date_of_birth": born, "room": "12"}).to_string();
+        let request = Request::put(format!("/api/v1/patients/{id}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        let (answered, said) = server.send(request.body(Body::from(body)).unwrap()).await;
+        assert_eq!(answered, status, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_of_patients_names_them_in_the_audit_log() {
     let server = Server::new().await;
     let facility = server.facility().await;

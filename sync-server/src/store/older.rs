@@ -1,15 +1,17 @@
 //! Reads what has left the feed.
 
+use std::cmp::Reverse;
+
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use rusqlite::{Row, params};
 
-use super::StoreError;
 use super::column::{id_at, limit, time_at};
 use super::engine::Tx;
 use super::view::View;
+use super::{StoreError, patient};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -32,10 +34,10 @@ pub struct OlderRequest {
 }
 
 /// The records of a patient that begin a thread, from a place on.
-pub(super) const THREADS: &str = "SELECT id, made_at, body FROM archive
+pub(super) const THREADS: &str = "SELECT id, made_at FROM archive
     WHERE patient_id = ?1 AND thread_id = id AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
 
-/// The next page of a patient's archived records, each with what corrects it.
+/// The next page of a patient's archived records, each with what corrects it; and of those who are the same person.
 pub(super) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
     let whose = [asked.patient.as_bytes()];
     let known = tx.first("SELECT 1 FROM patients WHERE id = ?1", whose, |row| row.get::<_, i64>(0))?;
@@ -47,25 +49,21 @@ pub(super) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
         before_record: RecordId::from_bytes([0xff; 16]),
     };
     let after = asked.after.unwrap_or(beginning);
-    let key = params![
-        asked.patient.as_bytes(),
-        after.before.as_millis(),
-        after.before_record.as_bytes(),
-        limit(PAGE + 1),
-    ];
-    let mut statement = tx.prepare(THREADS)?;
-    let mut rows = statement.query(key)?;
-    let (mut page, mut bytes, mut read) = (OlderRecords::default(), 0, 0);
+    let mut places = Vec::new();
+    for of in patient::replaced(tx, asked.patient)?.into_iter().chain([asked.patient]) {
+        places.extend(threads(tx, of, after)?);
+    }
+    places.sort_unstable_by_key(|place| Reverse((place.before, place.before_record)));
+    let (mut page, mut bytes) = (OlderRecords::default(), 0);
     let mut last = None;
-    while let Some(row) = rows.next()? {
+    for (read, place) in places.into_iter().enumerate() {
         if read >= PAGE || bytes >= PAGE_BYTES {
             page.next = last;
             break;
         }
-        let place = OlderPlace { before: time_at(row, 1)?, before_record: id_at(row, 0)? };
         last = Some(place);
-        read += 1;
-        bytes += put(asked.view, &mut page, row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?;
+        let body: Option<String> = tx.first(BODY, [place.before_record.as_bytes()], |row| row.get(0))?;
+        bytes += put(asked.view, &mut page, &body.ok_or(StoreError::Unreadable("archive"))?)?;
         for (nth, body) in corrections(tx, place.before_record)?.into_iter().enumerate() {
             // The latest always: nothing that was corrected is shown as what counts.
             if nth > 0 && bytes >= PAGE_BYTES {
@@ -75,6 +73,16 @@ pub(super) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
         }
     }
     Ok(page)
+}
+
+const BODY: &str = "SELECT body FROM archive WHERE id = ?1";
+
+/// The next places at which a thread of a patient begins: one more than a page has.
+fn threads(tx: &Tx<'_>, of: PatientId, after: OlderPlace) -> Result<Vec<OlderPlace>> {
+    let (made, id) = (after.before.as_millis(), after.before_record);
+    tx.all(THREADS, params![of.as_bytes(), made, id.as_bytes(), limit(PAGE + 1)], |row| {
+        Ok(OlderPlace { before: time_at(row, 1)?, before_record: id_at(row, 0)? })
+    })
 }
 
 /// Adds a record as the view shows it; says how many bytes it has.

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use carepost_protocol::change::Origin;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Field, Mark};
-use carepost_protocol::record::{Collection, MAX_COUNTED, PatientDocument, ReviewKind};
+use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 use serde_json::Value;
 
-use super::column::{count, count_at, id_at, id_or_none_at, json, time_at};
+use super::column::{count, count_at, id_at, id_or_none_at, json, limit, time_at};
 use super::engine::Tx;
 use super::publish::FeedEnd;
 use super::review::{self, About};
@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 macro_rules! patient_columns {
     () => {
-        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at FROM patients "
+        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at, replaced_by FROM patients "
     };
 }
 pub(super) use patient_columns;
@@ -43,6 +43,7 @@ pub(super) fn patient_row(row: &Row<'_>) -> rusqlite::Result<Patient> {
         room: row.get(5)?,
         is_active: row.get(6)?,
         created_at: time_at(row, 7)?,
+        replaced_by: id_or_none_at(row, 8)?,
     })
 }
 
@@ -96,8 +97,27 @@ pub(super) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<PatientId>) 
 
 /// Puts the resident's document at the end of the feed.
 pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<u64> {
-    let body = json(&document(patient))?;
+    let body = json(&PatientDocument { replaces: replaced(tx, patient.id)?, ..document(patient) })?;
     feed.put(tx, Collection::Patients, patient.id.as_bytes(), Some(patient.id), Some(&body))
+}
+
+/// The residents whose place one took.
+pub(super) fn replaced(tx: &Tx<'_>, id: PatientId) -> Result<Vec<PatientId>> {
+    let sql = "SELECT id FROM patients WHERE replaced_by = ?1 ORDER BY id LIMIT ?2";
+    tx.all(sql, params![id.as_bytes(), limit(MAX_REPLACED)], |row| id_at(row, 0))
+}
+
+/// Puts a resident, and whoever was replaced by that one, in another's place. They are in care no more; what was
+/// charted about them stays theirs, and is shown with the other's.
+pub(super) fn replace(tx: &Tx<'_>, goes: PatientId, stays: PatientId) -> Result<()> {
+    let key = params![goes.as_bytes(), stays.as_bytes()];
+    tx.execute("UPDATE patients SET replaced_by = ?2 WHERE replaced_by = ?1", key)?;
+    tx.execute("UPDATE patients SET replaced_by = ?2, is_active = 0 WHERE id = ?1", key).map(drop)
+}
+
+/// Takes back that another took a resident's place.
+pub(super) fn part(tx: &Tx<'_>, id: PatientId) -> Result<()> {
+    tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", [id.as_bytes()]).map(drop)
 }
 
 /// The resident's fields with who wrote each last. What nobody has edited since the admission counts as
@@ -107,18 +127,12 @@ pub(super) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMap<String, 
         WHERE collection = 'patients' AND record_id = ?1";
     let marks: BTreeMap<String, Mark> =
         tx.all(marks, [patient.id.as_bytes()], mark_row)?.into_iter().collect();
-    let values = [
-        ("name", Value::from(patient.name.as_str())),
-        ("mrn", Value::from(patient.mrn.as_str())),
-        ("date_of_birth", Value::from(patient.date_of_birth.as_deref())),
-        ("room", Value::from(patient.room.as_deref())),
-        ("is_active", Value::from(patient.is_active)),
-    ];
     let unmarked = Mark { seq: 0, at: Timestamp::EPOCH, origin: None, by: None };
-    let field = |(key, value): (&str, Value)| {
-        (key.to_owned(), Field { value, mark: marks.get(key).copied().unwrap_or(unmarked) })
+    let field = |(key, value): (String, Value)| {
+        let mark = marks.get(&key).copied().unwrap_or(unmarked);
+        (key, Field { value, mark })
     };
-    Ok(values.into_iter().map(field).collect())
+    Ok(patient.values().into_iter().map(field).collect())
 }
 
 fn mark_row(row: &Row<'_>) -> rusqlite::Result<(String, Mark)> {
@@ -155,7 +169,7 @@ pub(super) fn mark(tx: &Tx<'_>, id: PatientId, field: &str, mark: &Mark) -> Resu
 pub(super) fn set(patient: &mut Patient, field: &str, value: &Value) {
     let mut document = document(patient);
     document.set(field, value);
-    let PatientDocument { id: _, mrn, name, date_of_birth, room, is_active } = document;
+    let PatientDocument { mrn, name, date_of_birth, room, is_active, .. } = document;
     (patient.mrn, patient.name, patient.date_of_birth) = (mrn, name, date_of_birth);
     (patient.room, patient.is_active) = (room, is_active);
 }
@@ -168,19 +182,21 @@ fn document(patient: &Patient) -> PatientDocument {
         date_of_birth: patient.date_of_birth.clone(),
         room: patient.room.clone(),
         is_active: patient.is_active,
+        replaced_by: patient.replaced_by,
+        replaces: Vec::new(),
     }
 }
 
 /// Those who have a resident's MRN, each with when they were admitted: the first [`MAX_COUNTED`].
 pub(super) const OF_MRN: &str = "SELECT created_at, id FROM patients
-    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
+    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 AND replaced_by IS NULL ORDER BY created_at, id LIMIT ?4";
 
 /// Those of a resident's name, where the days of birth do not contradict each other. The first
 /// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
 pub(super) const OF_NAME: &str = "SELECT created_at, id FROM
-        (SELECT created_at, id, date_of_birth FROM patients
+        (SELECT created_at, id, date_of_birth, replaced_by FROM patients
             WHERE facility_id = ?1 AND name_key = ?2 ORDER BY created_at, id LIMIT ?4)
-    WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
+    WHERE id <> ?3 AND replaced_by IS NULL AND (date_of_birth IS NULL OR ?5 IS NULL
         OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
 
 type Admitted = (Timestamp, PatientId);

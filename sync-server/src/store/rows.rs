@@ -12,7 +12,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What kind of operator an organization is (S1-02).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -354,8 +354,25 @@ pub struct Patient {
     pub room: Option<String>,
     /// Whether the patient is in care now.
     pub is_active: bool,
+    /// The patient who is the same person and took this one's place.
+    pub replaced_by: Option<PatientId>,
     /// When the row was created.
     pub created_at: Timestamp,
+}
+
+impl Patient {
+    /// What can be edited, by field, as it is stored.
+    #[must_use]
+    pub fn values(&self) -> Map<String, Value> {
+        let values = [
+            ("name", Value::from(self.name.as_str())),
+            ("mrn", Value::from(self.mrn.as_str())),
+            ("date_of_birth", Value::from(self.date_of_birth.as_deref())),
+            ("room", Value::from(self.room.as_deref())),
+            ("is_active", Value::from(self.is_active)),
+        ];
+        values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
 }
 
 /// A new patient.

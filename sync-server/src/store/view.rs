@@ -135,6 +135,8 @@ fn initials_and_room(patient: PatientDocument) -> PatientDocument {
         date_of_birth: None,
         room: patient.room,
         is_active: patient.is_active,
+        replaced_by: patient.replaced_by,
+        replaces: patient.replaces,
     }
 }
 
@@ -147,6 +149,8 @@ fn case_number(patient: PatientDocument) -> PatientDocument {
         date_of_birth: None,
         room: None,
         is_active: patient.is_active,
+        replaced_by: patient.replaced_by,
+        replaces: patient.replaces,
     }
 }
 

@@ -67,6 +67,8 @@
       for (const id of parts) {
         const fresh = page.getElementById(id);
         if (!fresh || fresh.innerHTML === shown.get(id)) continue;
+        // What somebody types is not taken away; the next news bring the rest.
+        if (byId(id).querySelector("input:focus")) continue;
         shown.set(id, fresh.innerHTML);
         // What somebody opened stays open.
         for (const open of byId(id).querySelectorAll("details[id][open]")) {
@@ -180,6 +182,7 @@
     keeping = fetch(form.dataset.draft, { method: "POST", body: new URLSearchParams(new FormData(form)), keepalive: true })
       .then(async (reply) => {
         kept.textContent = reply.ok ? "Unfinished answers are kept on this device." : await reply.text();
+        byId("discard").hidden &&= !reply.ok;
       })
       .catch(() => (kept.textContent = "Unfinished answers are not kept right now."))
       .finally(() => (keeping = null));
@@ -193,7 +196,12 @@
     clearTimeout(pause);
     pause = 0;
     if (leaving || keeping) event.preventDefault();
-    if (keeping && !leaving) keeping.finally(() => form.submit());
+    if (keeping && !leaving) {
+      keeping.finally(() => {
+        leaving = false;
+        form.requestSubmit(event.submitter);
+      });
+    }
     leaving = true;
   });
   // The desk takes the last words of a form also when the screen has just locked.

@@ -175,7 +175,7 @@ fn resident(n: u8, name: &str, room: &str) -> PatientDocument {
         name: name.to_owned(),
         date_of_birth: Some(format!("19{:02}-03-0{}", 30 + n % 20, 1 + n % 9)),
         room: Some(room.to_owned()),
-        is_active: true,
+        ..PatientDocument::new(PatientId::from_bytes([0; 16]))
     }
 }
 
@@ -183,7 +183,15 @@ fn residents() -> Residents {
     let names = ["Ada Lindqvist", "John Smith", "Maria Ortega", "Mary Smith", "Walter Brandt"];
     let list = names.iter().zip(1..).map(|(name, n)| resident(n, name, &format!("{}", 100 + u32::from(n))));
     let list = list.map(|document| Resident { document, mark: None });
-    Residents { residents: list.collect(), may_admit: true, complete: true }
+    Residents {
+        residents: list.collect(),
+        discharged: Vec::new(),
+        more: false,
+        may_admit: true,
+        complete: true,
+        unfinished: Vec::new(),
+        dropped: None,
+    }
 }
 
 /// A workflow with a field of every type.
@@ -235,6 +243,7 @@ fn plain(label: &str, words: &str) -> desk::Answer {
 fn resident_page() -> ResidentPage {
     let version = |mark, recorded_at: &str, author: &str| Entry {
         record: RecordId::new(at(recorded_at), [1; 10]),
+        patient: resident(4, "", "").id,
         is_correction: false,
         corrects: None,
         reason: None,
@@ -255,6 +264,7 @@ fn resident_page() -> ResidentPage {
     };
     ResidentPage {
         resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },
+        also: Vec::new(),
         may_edit: true,
         workflows: vec![every_type()],
         entries: vec![
@@ -270,6 +280,9 @@ fn resident_page() -> ResidentPage {
         more_entries: None,
         more_versions: Shown::of(None, None, None).more_versions(),
         older_before: Some(at("2026-01-31T00:00:00Z")),
+        readmission: None,
+        unfinished: Vec::new(),
+        dropped: None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::form::{FormView, Returned};
 use super::super::looks;
 use super::super::page::{self, Shell};
 use super::*;
-use crate::desk::view::{Attention, Disputed, Question, Review, Saved, Todo};
+use crate::desk::view::{Attention, Disputed, Question, Review, Saved, Todo, Unfinished, Who};
 
 async fn read(response: axum::response::Response) -> String {
     String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
@@ -49,6 +49,12 @@ async fn hostile_names_and_labels_stay_words() {
     let faults = vec![FieldError { field: "pulse".to_owned(), detail: evil.to_owned() }];
     let mut list = residents();
     list.residents[1].document.name = evil.to_owned();
+    list.discharged.push(here(resident(9, evil, evil)));
+    let begun = Unfinished { form: Form::Admit, name: evil.to_owned(), resident: Some(evil.to_owned()) };
+    list.unfinished.push(begun.clone());
+    list.dropped = Some(begun);
+    page.also.push(resident(9, evil, evil));
+    page.readmission = Some((evil.to_owned(), vec![(evil.to_owned(), evil.to_owned())]));
     let screen = locked(Some(evil), Some(evil));
     let Screen::Locked(lock) = screen.clone() else { unreachable!() };
     let status = StatusLine { storage_trouble: Some(evil.to_owned()), ..calm() };
@@ -92,10 +98,11 @@ async fn hostile_names_and_labels_stay_words() {
             false,
         ))
         .await,
-        read(page::resident(shell(&status), page, Some("1"))).await,
+        read(page::resident(shell(&status), page, Some("1"), None)).await,
         form(FormView::again(&asked, Returned::Faults(faults))).await,
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
-        read(page::residents(shell(&calm()), list, None)).await,
+        form(FormView::again(&asked, Returned::Alike(vec![resident(9, evil, evil)]))).await,
+        read(page::residents(shell(&calm()), list, Who::Found(evil.to_owned()), None)).await,
         read(page::locked(Shell::new(1, &screen, &calm()), lock)).await,
         read(page::rescue(StatusCode::OK, shell(&calm()), &[(evil.to_owned(), evil.to_owned())], evil)).await,
         read(page::refusal(StatusCode::OK, evil)).await,
@@ -203,12 +210,12 @@ async fn a_pin_pad_asks_for_one_try_of_one_person() {
 
 #[tokio::test]
 async fn two_smiths_are_told_apart_and_a_long_list_has_letters() {
-    let html = read(page::residents(shell(&calm()), residents(), None)).await;
+    let html = read(page::residents(shell(&calm()), residents(), Who::Here, None)).await;
     assert_eq!(html.matches("2 named Smith").count(), 2);
     assert!(!html.contains("class=\"letters\""), "five residents need no letters");
     let mut many = residents();
     many.residents.extend((20..40).map(|n| here(resident(n, "Nowak, Ewa", "200"))));
-    let html = read(page::residents(shell(&calm()), many, Some('n'))).await;
+    let html = read(page::residents(shell(&calm()), many, Who::Here, Some('n'))).await;
     assert!(
         html.contains("Last names with S") && !html.contains("Mary Smith") && html.contains("Nowak, Ewa")
     );
@@ -216,18 +223,18 @@ async fn two_smiths_are_told_apart_and_a_long_list_has_letters() {
 
 #[tokio::test]
 async fn a_list_that_is_still_loading_never_says_none() {
-    let none = Residents { residents: Vec::new(), may_admit: false, complete: false };
-    let html = read(page::residents(shell(&calm()), none, None)).await;
+    let none = Residents { residents: Vec::new(), may_admit: false, complete: false, ..residents() };
+    let html = read(page::residents(shell(&calm()), none, Who::Here, None)).await;
     assert!(html.contains("Still loading") && !html.contains("no residents"), "{html}");
     let page =
         ResidentPage { entries: Vec::new(), workflows: Vec::new(), complete: false, ..resident_page() };
-    let html = read(page::resident(shell(&calm()), page, None)).await;
+    let html = read(page::resident(shell(&calm()), page, None, None)).await;
     assert!(html.contains("Still loading") && !html.contains("Nothing has been charted"), "{html}");
 }
 
 #[tokio::test]
 async fn marks_say_how_far_an_entry_has_come() {
-    let html = read(page::resident(shell(&offline()), resident_page(), Some("1"))).await;
+    let html = read(page::resident(shell(&offline()), resident_page(), Some("1"), None)).await;
     for words in [
         "Internet down since",
         "12 entries waiting, oldest 4 min.",

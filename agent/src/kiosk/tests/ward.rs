@@ -20,16 +20,21 @@ use super::super::router;
 use super::*;
 use crate::badge::{self, BadgeEvent, Uid};
 use crate::clock::Clock;
-use crate::desk::{Desk, NotSaved, Refused, SessionKey, Standing, Ward, WardParts};
+use crate::desk::{Desk, NotSaved, Refused, SessionKey, Standing, Ward, WardParts, Who};
 use crate::identity::DeviceKey;
 use crate::mirror::{DEFAULT_CACHE_KIB, Mirror, MirrorOpening, Page};
 use crate::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use crate::sqlite::FileKey;
 
+mod admission;
+mod finding;
+mod leaving;
 mod needs;
 mod older;
 mod renewal;
+mod repeated;
 mod times;
+mod unfinished;
 mod versions;
 
 const ORGANIZATION: OrganizationId = OrganizationId::from_bytes([1; 16]);
@@ -171,10 +176,15 @@ impl Device {
         accesses.map(|event| (event.action, event.success, event.resource_id)).collect()
     }
 
-    /// The outbox's file refuses every write from now on, or takes them again.
-    fn break_disk(&self, broken: bool) {
+    fn outbox_file(&self) -> rusqlite::Connection {
         let file = rusqlite::Connection::open(self.directory.path().join("outbox.db")).unwrap();
         file.query_row(&format!("PRAGMA key = \"x'{}'\"", "09".repeat(32)), [], |_| Ok(())).unwrap();
+        file
+    }
+
+    /// The outbox's file refuses every write from now on, or takes them again.
+    fn break_disk(&self, broken: bool) {
+        let file = self.outbox_file();
         file.execute_batch(if broken {
             "CREATE TRIGGER broken BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'broken'); END"
         } else {
@@ -284,7 +294,7 @@ async fn what_anna_sends_never_becomes_bens() {
         device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap_err(),
         Refused::Locked
     );
-    assert_eq!(device.desk.residents(&annas).unwrap_err(), Refused::Locked);
+    assert_eq!(device.desk.residents(&annas, &Who::Here).unwrap_err(), Refused::Locked);
     assert_eq!(device.entries(), []);
 }
 

@@ -60,6 +60,7 @@ impl Noted {
                 date_of_birth: new.date_of_birth,
                 room: new.room,
                 is_active: true,
+                replaced_by: None,
                 created_at: now,
             };
             tx.savepoint(|tx| patient::insert(tx, &admitted, None))
@@ -79,7 +80,7 @@ impl Noted {
     }
 
     /// Changes a patient. The office sees what it changes: its values stand, and those who had not seen
-    /// them yet meet them in the merge.
+    /// them yet meet them in the merge. One in care again is a person of their own again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the mrn.
@@ -93,11 +94,17 @@ impl Noted {
             changed.date_of_birth = patch.date_of_birth.unwrap_or(changed.date_of_birth);
             changed.room = patch.room.unwrap_or(changed.room);
             changed.is_active = patch.is_active.unwrap_or(changed.is_active);
+            let other = before.replaced_by.filter(|_| patch.is_active == Some(true));
+            if other.is_some() {
+                patient::part(tx, id)?;
+                changed.replaced_by = None;
+            }
             patient::save(tx, &changed)?;
             if changed.mrn != before.mrn {
                 patient::link(tx, id, None)?;
             }
-            tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, by))?;
+            let other = other.map(|other| find(tx, other)).transpose()?;
+            tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, other, by))?;
             Ok(changed)
         })
         .await
@@ -126,9 +133,15 @@ pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
     patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))
 }
 
-/// Marks what the office changed as its own, publishes the patient, and brings an open review of the
+/// Marks what the office changed as its own, publishes the patient, and the other whom that one has left, and brings an open review of the
 /// same fields up to date.
-fn publish(tx: &Tx<'_>, before: &Patient, changed: &Patient, by: Option<UserId>) -> Result<()> {
+fn publish(
+    tx: &Tx<'_>,
+    before: &Patient,
+    changed: &Patient,
+    other: Option<Patient>,
+    by: Option<UserId>,
+) -> Result<()> {
     let mut feed = FeedEnd::open(tx)?;
     let known = patient::fields(tx, before)?;
     let mut now = patient::fields(tx, changed)?;
@@ -140,7 +153,9 @@ fn publish(tx: &Tx<'_>, before: &Patient, changed: &Patient, by: Option<UserId>)
         patient::mark(tx, changed.id, key, &field.mark)?;
         merged.set.insert(key.clone(), field.clone());
     }
-    patient::put(tx, &mut feed, changed)?;
+    for patient in other.iter().chain([changed]) {
+        patient::put(tx, &mut feed, patient)?;
+    }
     // What finds a review full is in the audit log, as every change of the office is.
     let _ = review::dispute(tx, &mut feed, changed.id, &merged, &now)?;
     feed.close(tx)

@@ -58,6 +58,21 @@ async fn a_resident_admitted_at_night_is_charted_on_at_once() {
 }
 
 #[tokio::test]
+async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_moving() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let born = |day: &str| json!({"date_of_birth": day, "room": "12"});
+    let patch = PatientPatch { date_of_birth: Some(Some("1066-10-14".into())), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
+    let edit = |day| kiosk.edit(&tenant, tenant.patient, 99, born(day), world.now());
+    let changes = [edit("1066-10-14"), edit("1067-10-14")];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    assert_eq!(verdicts(&receipt), [APPLIED, refused(RejectionCode::BreaksSchema)]);
+}
+
+#[tokio::test]
 async fn a_bad_value_is_refused_by_name_and_care_is_never_deleted() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

@@ -168,6 +168,69 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
 }
 
 #[tokio::test]
+async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let now = world.now();
+    let bea = || json!({"name": "Bea Example"});
+    let [first, second, third] = [hall.made(1, now), ward.made(1, now), ward.made(2, now)];
+    let admitted = hall.admission(&tenant, bea(), now);
+    world.push(&mut hall, &[admitted]).await.unwrap();
+    let changes = [ward.admission(&tenant, bea(), now), ward.admission(&tenant, bea(), now)];
+    world.push(&mut ward, &changes).await.unwrap();
+    let reviews = open_reviews(&world, &tenant).await;
+    let of = |record: RecordId| reviews.iter().find(|review| review.record == record).unwrap().id;
+
+    // Two whom the review does not ask about, one and the same, and then the two.
+    let says = |goes: RecordId, stays: RecordId| json!({"same_person": true, "replaced": goes, "replaced_by": stays});
+    let decisions = [(second, tenant.patient.into()), (second, second), (third, first)]
+        .map(|(goes, stays)| hall.decision(&tenant, of(second), 99, says(goes, stays), now));
+    let receipt = world.push(&mut hall, &decisions).await.unwrap();
+    let unknown = (Verdict::Rejected, Some(RejectionCode::UnknownTarget));
+    assert_eq!(verdicts(&receipt), [unknown; 3]);
+    let joined = hall.decision(&tenant, of(second), 99, says(second, first), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
+    let registry = world.store.organization(&tenant.organization);
+    let patient = async |id: RecordId| registry.patient(id.into()).await.unwrap();
+    let gone = patient(second).await;
+    assert_eq!((gone.is_active, gone.replaced_by), (false, Some(first.into())));
+    assert_eq!((patient(first).await.is_active, patient(first).await.replaced_by), (true, None));
+
+    // The third is the second: so it is the first, and who was discharged does not stay.
+    let leaves = hall.edit(&tenant, first.into(), 99, json!({"is_active": false}), now);
+    let joined = hall.decision(&tenant, of(third), 99, says(third, second), now);
+    let receipt = world.push(&mut hall, &[leaves, joined]).await.unwrap();
+    assert!(verdicts(&receipt).iter().all(|(verdict, _)| *verdict == Verdict::Applied), "{receipt:?}");
+    let one = Some(PatientId::from(third));
+    assert_eq!((patient(first).await.replaced_by, patient(second).await.replaced_by), (one, one));
+    assert!(patient(third).await.is_active && open_reviews(&world, &tenant).await.is_empty());
+    let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
+    let said = String::from_utf8(page.lines).unwrap();
+    let last = said.lines().rfind(|line| line.contains(&format!("\"id\":\"{third}\""))).unwrap();
+    for id in [first, second] {
+        assert!(last.contains("\"replaces\"") && last.contains(&id.to_string()), "{last}");
+    }
+    // Nobody is asked about one who was replaced, and an agent of before says nothing but that it is so.
+    let again = hall.admission(&tenant, bea(), now);
+    let made = hall.made(8, now);
+    world.push(&mut hall, &[again]).await.unwrap();
+    let reviews = open_reviews(&world, &tenant).await;
+    assert_eq!((reviews.len(), &reviews[0].others), (1, &vec![third]));
+    let older = hall.decision(&tenant, reviews[0].id, 99, json!({"same_person": true}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[older]).await.unwrap()), [(Verdict::Applied, None)]);
+    assert_eq!(patient(made).await.replaced_by, one);
+    // They were two after all: the office says so.
+    let back = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(second.into(), back).await.unwrap();
+    assert_eq!(patient(second).await.replaced_by, None);
+    let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
+    let said = String::from_utf8(page.lines).unwrap();
+    let last = said.lines().rfind(|line| line.contains(&format!("\"id\":\"{third}\""))).unwrap();
+    assert!(last.contains(&first.to_string()) && !last.contains(&second.to_string()), "{last}");
+}
+
+#[tokio::test]
 async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

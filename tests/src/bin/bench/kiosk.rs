@@ -85,13 +85,15 @@ async fn saves(kiosk: &Kiosk, scene: &Scene, figures: &mut Figures) -> Result<()
     for at in 0..SAVES / ROUNDS {
         // Another token is another form.
         let token = format!("{}{:08x}", token.get(..24).context("token")?, done + at);
-        let pulse = (60 + at).to_string();
+        // And other answers are another entry: nobody is asked whether it is meant.
+        let (pulse, note) = ((60 + at).to_string(), (done + at).to_string());
         let answers = [
             ("_token", token.as_str()),
             ("_screen", screen.as_str()),
             ("systolic", "120"),
             ("diastolic", "80"),
             ("pulse", pulse.as_str()),
+            ("note", note.as_str()),
         ];
         let started = Instant::now();
         let answer = kiosk.post(&path, &answers).await?;

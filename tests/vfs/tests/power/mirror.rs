@@ -159,9 +159,8 @@ pub fn put(lines: &mut String, seq: u64, number: u8, epoch: u64) {
             id: PatientId::from_bytes([number; 16]),
             mrn: format!("M{number}"),
             name: format!("Resident {number} of epoch {epoch}"),
-            date_of_birth: None,
             room: Some(seq.to_string()),
-            is_active: true,
+            ..PatientDocument::new(PatientId::from_bytes([number; 16]))
         };
         json!({"collection": "patients", "id": resident.id, "seq": seq, "body": resident})
     } else {

@@ -245,7 +245,7 @@ async fn only_what_was_changed_about_a_resident_is_an_edit() {
         let value = |name: &str| field(html, name).replace(' ', "+");
         let (name, born, mrn) = (value("name"), value("date_of_birth"), value("mrn"));
         let seen = hidden(html, "_seen");
-        format!("_seen={seen}&name={name}&room={room}&date_of_birth={born}&mrn={mrn}&is_active=yes")
+        format!("_seen={seen}&name={name}&room={room}&date_of_birth={born}&mrn={mrn}")
     };
     let nothing = device.send(&sheet, &kept(&sheet.html, "104")).await;
     assert!(nothing.body.contains("Nothing was changed"), "{}", nothing.body);
@@ -262,11 +262,26 @@ async fn only_what_was_changed_about_a_resident_is_an_edit() {
     let shown = device.shown(&format!("/residents/{}", patient(4))).await;
     assert!(shown.contains("Mary Jones") && shown.contains("108") && shown.contains("Saved here"), "{shown}");
     let sheet = device.sheet(&path).await;
-    let out = kept(&sheet.html, "").replace("is_active=yes", "is_active=no");
-    assert_eq!(device.send(&sheet, &out).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.send(&sheet, &kept(&sheet.html, "")).await.status, StatusCode::SEE_OTHER);
     let edit = device.entries().pop().unwrap();
-    assert_eq!(Value::from(edit.fields), json!({"room": null, "is_active": false}));
-    assert!(!device.shown("/").await.contains("Mary Jones"), "she has moved out");
+    assert_eq!(Value::from(edit.fields), json!({"room": null}));
+}
+
+#[tokio::test]
+async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_moving() {
+    let device = Device::new();
+    let born =
+        PatientDocument { date_of_birth: Some("1066-10-14".into()), ..resident(4, "Mary Smith", "104") };
+    device.bring(101, Collection::Patients, patient(4), &born);
+    device.sign_in(ANNA);
+    let sheet = device.sheet(&format!("/residents/{}/edit", patient(4))).await;
+    let seen = hidden(&sheet.html, "_seen");
+    let moved =
+        |born: &str| format!("_seen={seen}&name=Mary+Smith&room=108&date_of_birth={born}&mrn=GY-0004");
+    let wrong = device.send(&sheet, &moved("1067-10-14")).await;
+    assert!(wrong.body.contains("nobody is older than 130 years"), "{}", wrong.body);
+    assert_eq!(device.send(&sheet, &moved("1066-10-14")).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "108"}));
 }
 
 #[tokio::test]
@@ -322,4 +337,90 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     assert_eq!(device.desk.status().reviews, 0);
     device.sign_in(AUDITOR);
     assert_eq!(open(&device.pages, "/reviews").await.status, StatusCode::FORBIDDEN);
+}
+
+/// A review of whether the first of those is one of the others.
+fn duplicate(n: u8, last: u8, others: &[u8]) -> ReviewDocument {
+    ReviewDocument {
+        id: ReviewId::from_bytes([n; 16]),
+        kind: ReviewKind::Duplicate,
+        patient_id: patient(last),
+        collection: Collection::Patients,
+        record: patient(last).into(),
+        fields: Vec::new(),
+        others: others.iter().map(|n| patient(*n).into()).collect(),
+        more: 0,
+        opened_at: at("2026-05-01T14:12:00Z"),
+        resolved: None,
+    }
+}
+
+#[tokio::test]
+async fn two_who_are_one_person_are_one_at_once_with_all_that_was_charted() {
+    let device = Device::new();
+    let review = duplicate(42, 4, &[2]);
+    device.bring(101, Collection::Reviews, review.id, &review);
+    let charted = record(31, BEN, "2026-05-01T14:10:00Z", 72, None);
+    device.bring(102, Collection::Records, charted.id, &charted);
+    device.sign_in(ANNA);
+    let vitals = device.form(2).await;
+    device.send(&vitals, &ANSWERS.replace("72", "81")).await;
+    let path = format!("/reviews/{}", review.id);
+    let sheet = Sheet::of(&path, device.shown("/reviews").await);
+    for words in
+        ["Is this one person?", "Mary Smith", "Admitted last", "John Smith", "Same person", "Two people"]
+    {
+        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+    }
+    let base = hidden(&sheet.html, "_base");
+    let nobody = device.send(&sheet, &format!("_base={base}&same_person={}", patient(3))).await;
+    assert!(nobody.body.contains("Say whether they are one person"), "{}", nobody.body);
+    let joined = device.send(&sheet, &format!("_base={base}&same_person={}", patient(2))).await;
+    let page = format!("/residents/{}", patient(2));
+    assert_eq!(joined.header("location"), format!("{page}?saved=joined"), "{}", joined.body);
+    let fields = Value::from(device.entries().pop().unwrap().fields);
+    let named = json!({"same_person": true, "replaced": patient(4), "replaced_by": patient(2)});
+    assert_eq!(fields, named, "both live here: who was admitted first stays");
+    let shown = device.shown(joined.header("location")).await;
+    for words in ["one person now", "Also admitted as <b>Mary Smith</b>", "room 104", "72 bpm", "81 bpm"] {
+        assert!(shown.contains(words), "{words} is missing in {shown}");
+    }
+    let list = device.shown("/").await;
+    assert!(list.contains("John Smith") && !list.contains("Mary Smith"), "{list}");
+    // Whoever follows an older link is on the same page, and what was charted can be corrected there.
+    let older = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(older.contains("John Smith") && older.contains(&format!("{page}/chart/vitals")), "{older}");
+    let correct = format!("/residents/{}/correct/{}", patient(4), charted.id);
+    assert!(older.contains(&correct), "{older}");
+    assert_eq!(field(&device.sheet(&correct).await.html, "pulse"), "72");
+    // And so once the server says it.
+    let gone = PatientDocument {
+        replaced_by: Some(patient(2)),
+        is_active: false,
+        ..resident(4, "Mary Smith", "104")
+    };
+    let stays = PatientDocument { replaces: vec![patient(4)], ..resident(2, "John Smith", "102") };
+    device.settle(&[]);
+    device.bring(300, Collection::Patients, gone.id, &gone);
+    device.bring(300, Collection::Patients, stays.id, &stays);
+    let shown = device.shown(&page).await;
+    assert!(shown.contains("Also admitted as") && shown.contains("72 bpm"), "{shown}");
+    assert!(!device.shown("/?discharged=1").await.contains("Mary Smith"), "nobody readmits her");
+}
+
+#[tokio::test]
+async fn who_is_in_care_stays_of_two_who_are_one_person() {
+    let device = Device::new();
+    let review = duplicate(42, 4, &[2, 3]);
+    let gone = PatientDocument { is_active: false, ..resident(2, "John Smith", "102") };
+    device.bring(101, Collection::Reviews, review.id, &review);
+    device.bring(102, Collection::Patients, gone.id, &gone);
+    device.sign_in(ANNA);
+    let path = format!("/reviews/{}", review.id);
+    let sheet = Sheet::of(&path, device.shown("/reviews").await);
+    assert!(sheet.html.contains("None of these") && sheet.html.contains("Discharged"), "{}", sheet.html);
+    let base = hidden(&sheet.html, "_base");
+    let joined = device.send(&sheet, &format!("_base={base}&same_person={}", patient(2))).await;
+    assert_eq!(joined.header("location"), format!("/residents/{}?saved=joined", patient(4)));
+    assert!(device.shown("/").await.contains("Mary Smith"));
 }

@@ -57,6 +57,7 @@ async fn of_hundreds_of_versions_the_first_and_the_last_are_shown_and_the_rest_a
     let shown: Vec<u16> = (250..255).chain(495..500).chain((245..250).rev()).chain((0..5).rev()).collect();
     assert_eq!(numbers(&first), shown, "{first}");
     assert!(first.contains("480 more versions are not shown"), "{first}");
+    assert!(first.contains("by Anna Field") && !first.contains("entry of"), "her own: said once");
     let next = link(&first, "Show more versions");
     let second = open(&device.pages, &next).await.body;
     assert_eq!(numbers(&second).len(), 200);

@@ -45,6 +45,7 @@ impl Judge {
             date_of_birth: None,
             room: None,
             is_active: true,
+            replaced_by: None,
             created_at: self.received,
         };
         for (field, value) in &fields {
@@ -73,7 +74,7 @@ impl Judge {
             let detail = "the facility has no such resident; enter it anew for the right one";
             return Err(self.missing(tx, record, detail)?);
         };
-        let fields = read(&change.fields, self.received, &mut flags)?;
+        let fields = read_edit(&change.fields, &found, self.received, &mut flags)?;
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
         Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
     }
@@ -146,12 +147,21 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
     WHERE record_id = ?1 AND collection = 'patients' AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
 
 /// The fields that this build knows; others are kept in the payload alone.
-pub(super) fn read(
+fn read(given: &Map<String, Value>, today: Timestamp, flags: &mut Flags) -> Weighed<Map<String, Value>> {
+    let (fields, others) = carepost_protocol::patient::read(given, today).map_err(breaks)?;
+    flags.raise(others, "unknown_fields");
+    Ok(fields)
+}
+
+/// As [`read`], of an edit of somebody.
+pub(super) fn read_edit(
     given: &Map<String, Value>,
+    found: &Patient,
     today: Timestamp,
     flags: &mut Flags,
 ) -> Weighed<Map<String, Value>> {
-    let (fields, others) = carepost_protocol::patient::read(given, today).map_err(breaks)?;
+    let read = carepost_protocol::patient::read_edit(given, &found.values(), today);
+    let (fields, others) = read.map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
 }

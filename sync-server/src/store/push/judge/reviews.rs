@@ -1,16 +1,17 @@
 //! Reviews closed on devices.
 
 use carepost_protocol::change::{Change, Verdict};
-use carepost_protocol::record::{Resolved, ReviewDocument, ReviewKind};
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::{MAX_REPLACED, Resolved, ReviewDocument, ReviewKind};
 use carepost_protocol::role::Action;
 use carepost_protocol::wire::push::RejectionCode;
 use carepost_protocol::workflow::FieldError;
 use serde_json::Value;
 
 use super::super::super::engine::Tx;
-use super::super::super::{StoreError, patient, review};
+use super::super::super::{Patient, StoreError, patient, review};
 use super::super::reject;
-use super::patients::{breaks, read};
+use super::patients::{breaks, read_edit};
 use super::{Flags, Judge, Stands, Weighed, unknown};
 
 impl Judge {
@@ -23,7 +24,9 @@ impl Judge {
         let known = known.ok_or_else(|| unknown("the facility has no such review; sync, then look again"))?;
         let (verdict, is_settled) = match known.kind {
             ReviewKind::Conflict => self.choose(tx, n, change, &known, &mut flags)?,
-            ReviewKind::Duplicate => same_person(tx, change, &known).map(|()| (Verdict::Applied, true))?,
+            ReviewKind::Duplicate => {
+                self.same_person(tx, change, &known).map(|()| (Verdict::Applied, true))?
+            }
             ReviewKind::Amendments => (Verdict::Applied, true),
             ReviewKind::Unknown => {
                 let detail = "this server does not know that kind of review; update it, then retry";
@@ -49,22 +52,74 @@ impl Judge {
         known: &ReviewDocument,
         flags: &mut Flags,
     ) -> Weighed<(Verdict, bool)> {
-        let fields = read(&change.fields, self.received, flags)?;
-        if fields.is_empty() {
+        if change.fields.is_empty() {
             // What stands is right.
             return Ok((Verdict::Applied, true));
         }
         let found = patient::find(tx, known.patient_id)?;
         let found = found.ok_or_else(|| unknown("the facility has no such resident; look again"))?;
+        let fields = read_edit(&change.fields, &found, self.received, flags)?;
         let edited = self.merge(tx, n, change, found, fields, flags)?;
         Ok((edited.verdict, !edited.is_disputed))
     }
+
+    /// Two who are one person become one; two who are not are linked no longer, and one MRN for both is left to
+    /// the office.
+    fn same_person(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
+        if change.fields.get("same_person") == Some(&Value::Bool(true)) {
+            return self.join(tx, change, known);
+        }
+        unlink(tx, change, known)
+    }
+
+    /// Of two who are one person, the one in care stays, or the one whom whoever decided chose; by whoever did not
+    /// say, the one who was there first.
+    fn join(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
+        let asked: Vec<RecordId> = [known.record].into_iter().chain(known.others.iter().copied()).collect();
+        let not_asked = || unknown("it does not name two whom the review asks about; look again");
+        let named = |field: &str| -> Weighed<Option<RecordId>> {
+            let Some(value) = change.fields.get(field) else { return Ok(None) };
+            let id: Option<RecordId> = value.as_str().and_then(|id| id.parse().ok());
+            Ok(Some(id.filter(|id| asked.contains(id)).ok_or_else(not_asked)?))
+        };
+        let goes = named("replaced")?.unwrap_or(known.record);
+        let stays = named("replaced_by")?.or_else(|| known.others.first().copied());
+        let stays = stays.filter(|stays| *stays != goes && [goes, *stays].contains(&known.record));
+        let stays = stays.ok_or_else(not_asked)?;
+        let (goes, stays) = (present(tx, goes.into())?, present(tx, stays.into())?);
+        if goes.id == stays.id {
+            // Somebody said so before.
+            return Ok(());
+        }
+        let (goes, stays) = if goes.is_active && !stays.is_active { (stays, goes) } else { (goes, stays) };
+        let both = patient::replaced(tx, goes.id)?.len() + patient::replaced(tx, stays.id)?.len();
+        if both >= MAX_REPLACED {
+            let detail = format!("one person was admitted more than {MAX_REPLACED} times; ask the office");
+            return Err(reject(RejectionCode::Unsupported, detail).into());
+        }
+        patient::replace(tx, goes.id, stays.id)?;
+        for id in [goes.id, stays.id] {
+            patient::put(tx, &mut self.feed, &present_row(tx, id)?)?;
+        }
+        Ok(())
+    }
 }
 
-/// Two who are not one person are linked no longer; one MRN for both is left to the office.
-fn same_person(tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
+/// A resident, or the one who took the resident's place.
+fn present(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
+    let found = present_row(tx, id)?;
+    match found.replaced_by {
+        Some(id) => present_row(tx, id),
+        None => Ok(found),
+    }
+}
+
+fn present_row(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
+    Ok(patient::find(tx, id)?.ok_or_else(|| unknown("the facility has no such resident; look again"))?)
+}
+
+fn unlink(tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
     match change.fields.get("same_person") {
-        Some(Value::Bool(true)) => {}
         Some(Value::Bool(false)) => {
             let id = known.patient_id;
             match tx.savepoint(|tx| patient::link(tx, id, None)) {

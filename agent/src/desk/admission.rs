@@ -1,0 +1,79 @@
+//! Who may be somebody that is here already: asked before a resident is admitted, and answered without
+//! admitting anybody.
+
+use carepost_protocol::change::Change;
+use carepost_protocol::day::birthday;
+use carepost_protocol::id::PatientId;
+use carepost_protocol::patient::{may_be_one, words};
+use carepost_protocol::record::PatientDocument;
+use carepost_protocol::role::ReadPatients;
+use carepost_protocol::text::fold;
+
+use super::residents::set;
+use super::unfinished::{Typed, laid_over};
+use super::view::{CONFIRMED, Form, NotSaved, Refused, SessionKey, another_than};
+use super::ward::{Ward, storage};
+
+/// The most that somebody is asked about at once.
+const ASKED: usize = 6;
+
+impl Ward {
+    /// Whether whoever is admitted may be somebody the device knows, in care or not, about whom the question was
+    /// not answered yet.
+    pub(super) fn is_nobody_here(
+        &self,
+        on: &SessionKey,
+        admission: &Change,
+        answers: &Typed,
+    ) -> Result<(), NotSaved> {
+        let permit = self.authorized::<ReadPatients>(on).map_err(|(refused, _)| refused)?;
+        let nobody = PatientId::from_bytes([0; 16]);
+        let mut admitted = PatientDocument::new(nobody);
+        set(&mut admitted, &admission.fields);
+        let known = self.all_residents(&permit)?.into_iter().map(|resident| resident.document);
+        let known = known.filter(|known| known.replaced_by.is_none());
+        let mut alike: Vec<PatientDocument> = known.filter(|known| may_be_one(&admitted, known)).collect();
+        alike.sort_by_key(|known| (!known.is_active, known.id));
+        alike.truncate(ASKED);
+        let is_answered = |known: &PatientDocument| {
+            answers.iter().any(|(key, text)| key == CONFIRMED && *text == another_than(known.id))
+        };
+        if alike.iter().all(is_answered) { Ok(()) } else { Err(NotSaved::Alike(alike)) }
+    }
+
+    /// Whoever was to be admitted is that resident: nobody is. What was typed and is not known of the resident is
+    /// kept as a draft of an edit; whether there is any.
+    pub(super) fn is_known_as(
+        &self,
+        on: &SessionKey,
+        patient: PatientId,
+        answers: &Typed,
+    ) -> Result<bool, Refused> {
+        let form = Form::Edit(patient);
+        let sheet = self.sheet(on, &form, None)?;
+        let (user, of) = (sheet.writer.actor().user, form.draft());
+        let now = self.clock.now();
+        let known = |key: &str| {
+            sheet.answers.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str())
+        };
+        let is_news = |key: &str, text: &str| match key {
+            _ if text.trim().is_empty() => false,
+            "name" => words(text) != words(known(key)),
+            "date_of_birth" => {
+                birthday(text, now).map_or(true, |born| !known(key).starts_with(born.as_str()))
+            }
+            _ => fold(text) != fold(known(key)),
+        };
+        let asked = sheet.workflow.fields.iter().filter_map(|field| {
+            answers.iter().rfind(|(key, _)| *key == field.key).filter(|(key, text)| is_news(key, text))
+        });
+        let news: Vec<(String, String)> = asked.cloned().collect();
+        if !news.is_empty() {
+            let draft = self.outbox.draft(user, of.patient(), &of.name()).map_err(storage)?;
+            let edit = laid_over(draft.unwrap_or_else(|| sheet.answers.clone()), &news);
+            self.outbox.put_draft(user, of.patient(), &of.name(), &edit, now).map_err(storage)?;
+        }
+        self.outbox.drop_draft(user, &Form::Admit.draft()).map_err(storage)?;
+        Ok(!news.is_empty())
+    }
+}

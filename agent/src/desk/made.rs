@@ -1,0 +1,197 @@
+//! What a filled-in form makes: its answers read into the change that is saved, with what is doubtful about them.
+
+use std::time::Duration;
+
+use carepost_protocol::change::{Change, ChangeKind, MAX_REASON};
+use carepost_protocol::patient;
+use carepost_protocol::record::Collection;
+use carepost_protocol::text::line;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::workflow::{Answers, FieldError};
+use carepost_protocol::zone::Zone;
+use serde_json::{Map, Value};
+
+use super::sheet::{Makes, Seen, Sheet, typed as as_typed};
+use super::times::settled;
+use super::view::{CONFIRMED, NotSaved, REASON, SEEN};
+use super::ward::{Ward, storage};
+use crate::outbox::Entry;
+
+/// Equal entries within this time are looked at.
+const AGAIN: Duration = Duration::from_secs(60);
+/// So many equal ones are taken without a word. A second press of one form is one entry anyway; two may be
+/// meant, as two glasses of water are; a third is asked about, and each one after it.
+const EQUAL: usize = 2;
+/// What a doubt is about that is about no field.
+const REPEATED: &str = "_again";
+
+impl Ward {
+    /// The change that a filled-in form makes; the token names the form.
+    pub(super) fn change(
+        &self,
+        sheet: &Sheet,
+        answers: &[(String, String)],
+        token: &str,
+    ) -> Result<Change, NotSaved> {
+        let Makes { kind, collection, record, supersedes, strikes, lives_here: _ } = sheet.makes;
+        let (recorded_at, clock_quality) = self.clock.stamp();
+        let (read, base_seq) = sheet.read(&self.time_here().zone, answers, recorded_at)?;
+        let Answers { values: mut fields, mut doubts } = read;
+        let reason = reason(&mut fields)?;
+        let charts = collection == Collection::Records;
+        let actor = sheet.writer.actor();
+        let mut change = Change {
+            actor: actor.user,
+            session: actor.session,
+            assignment: self.grant.assignment_id,
+            kind,
+            collection,
+            record,
+            base_seq,
+            patient: sheet.resident.as_ref().map(|resident| resident.id),
+            workflow: charts.then(|| sheet.workflow.key.clone()),
+            schema_version: charts.then_some(sheet.workflow.version),
+            fields,
+            confirmed: Vec::new(),
+            reason,
+            entered_in_error: strikes,
+            recorded_at,
+            clock_quality,
+            supersedes,
+        };
+        if charts && kind == ChangeKind::Create {
+            doubts.extend(self.repeated(sheet, Entry { change: &change, token })?);
+        }
+        change.confirmed = confirmed(answers, doubts)?;
+        Ok(change)
+    }
+
+    /// Whether the same was saved again and again just now.
+    fn repeated(&self, sheet: &Sheet, entry: Entry<'_>) -> Result<Option<FieldError>, NotSaved> {
+        let since = entry.change.recorded_at.before(AGAIN);
+        let equal = sheet.writer.equal_since(&self.outbox, entry, since).map_err(storage)?;
+        let doubt = || {
+            let words =
+                format!("you saved the same entry {equal} times in the last minute: save it once more?");
+            FieldError::new(REPEATED, words)
+        };
+        Ok((equal >= EQUAL).then(doubt))
+    }
+}
+
+impl Sheet {
+    /// What was typed, as it is stored, and the version that an edit is against.
+    fn read(
+        &self,
+        zone: &Zone,
+        answers: &[(String, String)],
+        today: Timestamp,
+    ) -> Result<(Answers, Option<u64>), NotSaved> {
+        let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
+        let (asked, wrong_times) = settled(zone, &self.workflow, asked);
+        let typed: Vec<(&str, &str)> = asked.iter().map(|(key, text)| (*key, text.as_str())).collect();
+        if (self.makes.collection, self.makes.kind) == (Collection::Patients, ChangeKind::Patch) {
+            return self.edited(answers, &typed, today);
+        }
+        let read = with_faults(self.workflow.parse_form(typed.iter().copied()), wrong_times);
+        let is_admission = self.makes.collection == Collection::Patients;
+        let read = if is_admission { resident(read, &typed, today) } else { read };
+        Ok((read.map_err(NotSaved::Answers)?, None))
+    }
+
+    /// What was changed about a resident, what was emptied as null. What was left as it was shown is not looked
+    /// at again: a value of before that would be taken no more stands in nobody's way.
+    fn edited(
+        &self,
+        answers: &[(String, String)],
+        typed: &[(&str, &str)],
+        today: Timestamp,
+    ) -> Result<(Answers, Option<u64>), NotSaved> {
+        let not_whole = || NotSaved::NotTaken("this form is not whole: open it again".to_owned());
+        let seen = answers.iter().find(|(key, _)| key == SEEN);
+        let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
+        let seen = seen.ok_or_else(not_whole)?;
+        let shown = as_typed(&self.workflow, &seen.values);
+        let was =
+            |key: &str| shown.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
+        let (mut given, mut faults) = (Map::new(), Vec::new());
+        for (key, text) in typed.iter().filter(|(key, text)| was(key) != *text) {
+            let field = self.workflow.fields.iter().find(|field| field.key == *key).ok_or_else(not_whole)?;
+            match field.parse(text) {
+                Ok(value) => drop(given.insert((*key).to_owned(), value)),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        let mut values = match patient::read(&given, today) {
+            Ok((values, _)) => values,
+            Err(more) => {
+                faults.extend(more);
+                Map::new()
+            }
+        };
+        if !faults.is_empty() {
+            return Err(NotSaved::Answers(faults));
+        }
+        values.extend(self.makes.lives_here.map(|lives| ("is_active".to_owned(), Value::from(lives))));
+        for value in values.values_mut().filter(|value| *value == "") {
+            *value = Value::Null;
+        }
+        values.retain(|key, value| seen.values.get(key) != Some(value));
+        if values.is_empty() {
+            return Err(NotSaved::NotTaken("nothing was changed".to_owned()));
+        }
+        Ok((Answers { values, doubts: Vec::new() }, seen.base))
+    }
+}
+
+/// Takes the reason out of what a form asked for.
+fn reason(fields: &mut Map<String, Value>) -> Result<Option<String>, NotSaved> {
+    let given = fields.remove(REASON);
+    let read = given.as_ref().and_then(Value::as_str).map(|text| line(text, MAX_REASON)).transpose();
+    read.map_err(|error| NotSaved::Answers(vec![FieldError::new(REASON, error.to_string())]))
+}
+
+/// Answers of which these are wrong besides.
+fn with_faults(
+    read: Result<Answers, Vec<FieldError>>,
+    more: Vec<FieldError>,
+) -> Result<Answers, Vec<FieldError>> {
+    match read {
+        Ok(answers) if more.is_empty() => Ok(answers),
+        Ok(_) => Err(more),
+        Err(faults) => Err(faults.into_iter().chain(more).collect()),
+    }
+}
+
+/// A resident's fields as they are stored, or all that is wrong with them at once.
+fn resident(
+    read: Result<Answers, Vec<FieldError>>,
+    typed: &[(&str, &str)],
+    today: Timestamp,
+) -> Result<Answers, Vec<FieldError>> {
+    let (mut values, mut faults) = match read {
+        Ok(answers) => (answers.values, Vec::new()),
+        Err(faults) => {
+            let is_faulty = |key: &str| faults.iter().any(|fault| fault.field == key);
+            let rest = typed.iter().filter(|(key, _)| !is_faulty(key));
+            (rest.map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect(), faults)
+        }
+    };
+    match patient::read(&values, today) {
+        Ok((read, _)) => values = read,
+        Err(more) => faults.extend(more),
+    }
+    if faults.is_empty() { Ok(Answers { values, doubts: Vec::new() }) } else { Err(faults) }
+}
+
+/// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.
+fn confirmed(answers: &[(String, String)], doubts: Vec<FieldError>) -> Result<Vec<String>, NotSaved> {
+    let is_confirmed =
+        |doubt: &FieldError| answers.iter().any(|(key, text)| key == CONFIRMED && *text == doubt.to_string());
+    if doubts.iter().all(is_confirmed) {
+        let fields = doubts.into_iter().map(|doubt| doubt.field);
+        Ok(fields.filter(|field| field != REPEATED).collect())
+    } else {
+        Err(NotSaved::Doubts(doubts))
+    }
+}

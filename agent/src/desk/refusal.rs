@@ -1,0 +1,91 @@
+//! Why something is not shown, or not saved: each tells its reader what to do next.
+
+use carepost_protocol::record::PatientDocument;
+use carepost_protocol::workflow::FieldError;
+
+/// Why something is not shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nobody is signed in.
+    #[error("sign in with your badge first")]
+    Locked,
+    /// The role does not allow it.
+    #[error("your role does not allow this; ask your charge nurse")]
+    NotAllowed,
+    /// There is no such resident in this facility.
+    #[error("there is no such resident here")]
+    NoSuchResident,
+    /// There is no such record about that resident.
+    #[error("this entry is not on this device; it may still be loading")]
+    NoSuchRecord,
+    /// No refused change has that number any more.
+    #[error("this entry needs no attention any more")]
+    NotRefused,
+    /// Somebody else made it.
+    #[error("only whoever made this entry can correct it")]
+    NotYours,
+    /// The form lets only some roles correct another's entry.
+    #[error(
+        "your role may not correct an entry of somebody else on this form; ask whoever made it, or a nurse"
+    )]
+    NotTheirs,
+    /// What was charted is not sent to this device.
+    #[error("what was charted is not kept on this device; correct it on one that shows it")]
+    NotSent,
+    /// It is struck out already.
+    #[error("this entry is struck out already")]
+    Struck,
+    /// There is no such review, or it is closed.
+    #[error("this has been looked at already")]
+    NoSuchReview,
+    /// There is no such workflow, or it is switched off.
+    #[error("there is no such form here")]
+    NoSuchWorkflow,
+    /// What was typed is more than an entry can hold.
+    #[error("this is more than one entry can hold; shorten the longest answer")]
+    TooLong,
+    /// The device cannot read its files.
+    #[error("this device cannot read its records: {0}. Use another device and call IT")]
+    Storage(String),
+}
+
+/// Why an entry was not saved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSaved {
+    /// Answers are wrong; the form comes back with them.
+    #[error("some answers need correcting")]
+    Answers(Vec<FieldError>),
+    /// Answers are unlikely, each with its field and what is doubtful about it: the form comes back and asks
+    /// whether to save them as they are.
+    #[error("some answers are unlikely")]
+    Doubts(Vec<FieldError>),
+    /// Whoever is admitted may be one of these, who are here already: the form comes back and asks.
+    #[error("this may be somebody who is here already")]
+    Alike(Vec<PatientDocument>),
+    /// The entry could not even be looked at.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The form as it was sent cannot be taken; why and what to do, in words. The device is well.
+    #[error("{0}")]
+    NotTaken(String),
+    /// The disk failed while it was written: it may be saved or not.
+    #[error("{0}. If that fails too, write it on paper, use another device and call IT")]
+    Uncertain(String),
+    /// The disk is full or broken: nothing of it was kept.
+    #[error("NOT saved: {0}. Write it on paper, use another device and call IT")]
+    Storage(String),
+}
+
+/// Why the server did not say what it has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missed {
+    /// It is not reached.
+    #[error("the server is not reached now. Older entries can be shown when it is; you can keep charting")]
+    Offline,
+    /// It did not answer in time, or others wait already.
+    #[error("the server has not answered in time. Try again in a moment; you can keep charting")]
+    TooLate,
+    /// It refused; why, in words.
+    #[error("the server does not show older entries now: {0}")]
+    NotShown(String),
+}

@@ -1,0 +1,162 @@
+//! Forms that were begun and not saved: where somebody comes back to, what the pages list, and how one is
+//! dropped, which can be undone.
+
+use carepost_protocol::id::{PatientId, SessionId, UserId};
+
+use super::chart::asks;
+use super::lock;
+use super::view::{Form, Refused, SessionKey, Unfinished};
+use super::ward::{Ward, storage};
+use crate::outbox::DraftOf;
+
+/// The most that a page lists: the latest.
+const LISTED: usize = 20;
+
+/// Answers as they were typed, by the key of what was asked.
+pub(super) type Typed = [(String, String)];
+
+/// The form that was on the screen when it locked: whose session, and which.
+pub(super) type Left = (SessionId, Form);
+
+/// The answers that were dropped last on this device. They are in memory alone, for as long as their session
+/// lasts.
+#[derive(Debug)]
+pub(super) struct Dropped {
+    session: SessionId,
+    user: UserId,
+    form: Form,
+    answers: Vec<(String, String)>,
+}
+
+impl From<DraftOf> for Form {
+    fn from(of: DraftOf) -> Self {
+        match of {
+            DraftOf::Entry(patient, workflow) => Self::Chart(patient, workflow),
+            DraftOf::Correction(patient, record) => Self::Correct(patient, record),
+            DraftOf::Strike(patient, record) => Self::Strike(patient, record),
+            DraftOf::Admission => Self::Admit,
+            DraftOf::Resident(patient) => Self::Edit(patient),
+            DraftOf::Discharge(patient) => Self::Discharge(patient),
+            DraftOf::Readmission(patient) => Self::Readmit(patient),
+            DraftOf::Refused(n) => Self::Again(n),
+        }
+    }
+}
+
+impl Ward {
+    /// The screen has locked over that session, or it has ended.
+    pub(super) fn leave_form(&self, session: SessionId, user: UserId) {
+        let mut open = lock(&self.form);
+        let Some(open) = open.as_mut().filter(|open| open.session == session) else { return };
+        open.locked.get_or_insert(self.clock.monotonic());
+        if self.reads_form(session, &open.form) {
+            lock(&self.left).insert(user, (session, open.form.clone()));
+        }
+    }
+
+    /// The form on which whoever is back left, told once: in the same session, or with something typed in it.
+    pub(super) fn left_on(&self, on: &SessionKey) -> Option<Form> {
+        let user = self.active_user()?;
+        let mut left = lock(&self.left);
+        if !self.is_open(on) {
+            return None;
+        }
+        let (session, form) = left.remove(&user)?;
+        drop(left);
+        let of = form.draft();
+        let is_typed =
+            || self.outbox.draft(user, of.patient(), &of.name()).is_ok_and(|draft| draft.is_some());
+        let opens = (on.names(session) || is_typed()) && self.sheet(on, &form, None).is_ok();
+        opens.then_some(form)
+    }
+
+    /// The forms that a user began and has not saved, about one resident or all; those that cannot be opened
+    /// here any more are left out.
+    pub(super) fn unfinished(
+        &self,
+        on: &SessionKey,
+        user: UserId,
+        about: Option<&[PatientId]>,
+    ) -> Result<Vec<Unfinished>, Refused> {
+        let about = about.map_or_else(|| vec![None], |ids| ids.iter().copied().map(Some).collect());
+        let mut listed = Vec::new();
+        for about in about {
+            let drafts = self.outbox.drafts(user, about, LISTED).map_err(storage)?;
+            listed.extend(drafts.into_iter().filter_map(|of| self.named(on, of.into())));
+        }
+        Ok(listed)
+    }
+
+    fn named(&self, on: &SessionKey, form: Form) -> Option<Unfinished> {
+        let sheet = self.sheet(on, &form, None).ok()?;
+        let label = sheet.workflow.label;
+        let name = match &form {
+            Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
+            Form::Correct(_, _) => format!("Correction of {label}"),
+            Form::Strike(_, _) => format!("{label}, charted in error"),
+            Form::Again(_) => format!("{label}, which was refused"),
+        };
+        Some(Unfinished { form, name, resident: sheet.resident.map(|resident| resident.name) })
+    }
+
+    /// Drops what was typed into a form: what was sent along, or what is kept.
+    pub(super) fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
+        let sheet = self.sheet(on, form, None)?;
+        let actor = *sheet.writer.actor();
+        let of = form.draft();
+        let typed = asked(&asks(&sheet.workflow), typed);
+        let answers = if typed.is_empty() {
+            self.outbox.draft(actor.user, of.patient(), &of.name()).map_err(storage)?
+        } else {
+            Some(typed)
+        };
+        self.outbox.drop_draft(actor.user, &of).map_err(storage)?;
+        let (session, user) = (actor.session, actor.user);
+        let dropped = answers.map(|answers| Dropped { session, user, form: form.clone(), answers });
+        *lock(&self.dropped) = dropped;
+        Ok(())
+    }
+
+    /// What was dropped last in this session, about one resident or whoever.
+    pub(super) fn dropped(&self, on: &SessionKey, about: Option<PatientId>) -> Option<Unfinished> {
+        let dropped = lock(&self.dropped);
+        let dropped = dropped.as_ref().filter(|dropped| on.names(dropped.session))?;
+        let form = dropped.form.clone();
+        (about.is_none() || about == Some(form.draft().patient())).then_some(())?;
+        self.named(on, form)
+    }
+
+    /// Puts back what was dropped last, if that was of this form and session.
+    pub(super) fn undo_drop(&self, on: &SessionKey, form: &Form) -> Result<(), Refused> {
+        let mut slot = lock(&self.dropped);
+        let Some(dropped) = slot.take_if(|it| on.names(it.session) && it.form == *form) else {
+            return Ok(());
+        };
+        let of = form.draft();
+        let kept =
+            self.outbox.put_draft(dropped.user, of.patient(), &of.name(), &dropped.answers, self.clock.now());
+        kept.map_err(|error| {
+            *slot = Some(dropped);
+            storage(error)
+        })
+    }
+
+    /// What was dropped in a session that is over is gone.
+    pub(super) fn forget_dropped(&self, session: SessionId) {
+        drop(lock(&self.dropped).take_if(|dropped| dropped.session == session));
+    }
+}
+
+/// The last answer to each question that a form asks: only what is asked is kept, so that nothing grows without
+/// bound, and as in a save the last answer counts.
+pub(super) fn asked(asks: &[String], answers: &Typed) -> Vec<(String, String)> {
+    let answer = |field: &String| answers.iter().rfind(|(name, _)| name == field).cloned();
+    asks.iter().filter_map(answer).collect()
+}
+
+/// Answers with others in the place of some.
+pub(super) fn laid_over(mut answers: Vec<(String, String)>, over: &Typed) -> Vec<(String, String)> {
+    answers.retain(|(key, _)| over.iter().all(|(name, _)| name != key));
+    answers.extend_from_slice(over);
+    answers
+}

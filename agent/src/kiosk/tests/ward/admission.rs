@@ -1,0 +1,88 @@
+//! Somebody is admitted who may be here already: asked before anything is saved.
+
+use super::*;
+
+fn confirmed(html: &str) -> Vec<String> {
+    let values = html.split(r#"name="_confirmed" value=""#).skip(1);
+    values.map(|rest| rest.split('"').next().unwrap().replace(' ', "+")).collect()
+}
+
+async fn admission(device: &Device) -> Sheet {
+    Sheet::of("/admit", open(&device.pages, "/admit").await.body)
+}
+
+#[tokio::test]
+async fn who_may_be_here_already_is_asked_about_before_anything_is_saved() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = admission(&device).await;
+    let asked = device.send(&sheet, "name=SMITH,+M%C3%A1ry&room=112&date_of_birth=1934&mrn=").await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for words in
+        ["Not saved yet", "Mary Smith", "104", "03/05/1934", "GY-0004", "Same person", "Another person"]
+    {
+        assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
+    }
+    assert!(!asked.body.contains("John Smith") && asked.body.contains(r#"value="112""#), "{}", asked.body);
+    assert_eq!(device.entries(), []);
+    // Another person: the answer holds for whom was asked about.
+    let again = Sheet::of("/admit", asked.body);
+    let another = confirmed(&again.html).join("&_confirmed=");
+    let other = device.send(&again, &format!("name=John+Smith&room=112&_confirmed={another}")).await;
+    assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "that is yet somebody else");
+    let saved = device.send(&again, &format!("name=Mary+Smith&room=112&_confirmed={another}")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.entries().len(), 1);
+    // Who waits here counts as well.
+    let sheet = admission(&device).await;
+    let asked = device.send(&sheet, "name=Mary+Smith&room=113").await;
+    assert_eq!(confirmed(&asked.body).len(), 2, "{}", asked.body);
+    assert_eq!(device.send(&sheet, "name=Nora+New&room=113").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn the_same_person_is_opened_and_nobody_admitted() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let page = format!("/residents/{}", patient(4));
+    let known = format!("/admit/known/{}", patient(4));
+    let sheet = admission(&device).await;
+    let answers = "name=mary+smith&room=104&date_of_birth=3%2F1934";
+    let asked = device.send(&sheet, answers).await;
+    assert!(asked.body.contains(&format!(r#"formaction="{known}""#)), "{}", asked.body);
+    let opened = post(&device.pages, &known, &sheet.with(answers)).await;
+    assert_eq!(opened.header("location"), format!("{page}?known=1"));
+    let shown = open(&device.pages, opened.header("location")).await.body;
+    assert!(shown.contains("Nobody new was admitted") && !shown.contains("Not finished"), "{shown}");
+    // What was typed and is not known goes on to the edit, and is saved there or not at all.
+    let answers = "name=Mary+Smith&room=112&date_of_birth=1934&mrn=GY-0004";
+    device.send(&sheet, answers).await;
+    let opened = post(&device.pages, &known, &sheet.with(answers)).await;
+    assert_eq!(opened.header("location"), format!("{page}?known=news"));
+    let shown = open(&device.pages, opened.header("location")).await.body;
+    assert!(shown.contains("is kept below") && shown.contains(&format!("{page}/edit")), "{shown}");
+    let edit = open(&device.pages, &format!("{page}/edit")).await.body;
+    assert!(edit.contains(r#"value="112""#) && edit.contains(r#"value="1934-03-05""#), "{edit}");
+    let list = open(&device.pages, "/").await.body;
+    assert!(list.contains("Edit resident · Mary Smith") && !list.contains("/admit/discard"), "{list}");
+    assert_eq!(device.entries(), [], "nothing was saved");
+}
+
+#[tokio::test]
+async fn who_was_discharged_is_asked_about_too() {
+    let device = Device::new();
+    let mut page = Page::default();
+    let gone = PatientDocument { is_active: false, ..resident(4, "Mary Smith", "104") };
+    put(&mut page, Collection::Patients, gone.id, &gone);
+    let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
+    device.ward.mirror().apply(&page, &end).unwrap();
+    device.sign_in(ANNA);
+    let sheet = admission(&device).await;
+    let asked = device.send(&sheet, "name=Mary+Smith").await;
+    assert!(asked.body.contains("Discharged"), "{}", asked.body);
+    let known = format!("/admit/known/{}", gone.id);
+    let opened = post(&device.pages, &known, &sheet.with("name=Mary+Smith")).await;
+    let shown = open(&device.pages, opened.header("location")).await.body;
+    assert!(shown.contains("Nobody new was admitted") && shown.contains(">Readmit</a>"), "{shown}");
+    assert_eq!(device.entries(), []);
+}

@@ -1,0 +1,63 @@
+//! Somebody is found by the beginning of a name, a room or a number.
+
+use super::*;
+
+/// Who is on a page, in its order.
+fn names(page: &str) -> Vec<String> {
+    page.split("<strong>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).skip(1).collect()
+}
+
+#[tokio::test]
+async fn a_resident_is_found_in_any_order_of_words() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let list = open(&device.pages, "/").await.body;
+    assert!(list.contains(r#"<input id="find" name="q" type="search""#), "{list}");
+    for (asked, found) in [
+        ("smith+ma", &["Mary Smith"][..]),
+        ("SMITH", &["John Smith", "Mary Smith"]),
+        ("L%C3%ADndqvist", &["Ada Lindqvist"]),
+        ("105", &["Walter Brandt"]),
+        ("gy-0003", &["Maria Ortega"]),
+        ("+%2C+", &["Ada Lindqvist", "John Smith", "Maria Ortega", "Mary Smith", "Walter Brandt"]),
+        ("nobody", &[]),
+    ] {
+        let page = open(&device.pages, &format!("/?q={asked}")).await.body;
+        assert_eq!(names(&page), found, "{asked}");
+        assert_eq!(page.contains("Nobody is found by that"), found.is_empty(), "{page}");
+    }
+    let hostile = open(&device.pages, "/?q=%22%3E%3Cscript%3E").await.body;
+    assert!(!hostile.contains("<script>"), "{hostile}");
+    let long = open(&device.pages, &format!("/?q=smith+{}", "x".repeat(5_000))).await;
+    assert!(
+        long.status == StatusCode::OK && !long.body.contains(&"x".repeat(101)),
+        "what was typed is bounded"
+    );
+}
+
+#[tokio::test]
+async fn who_was_discharged_is_found_and_listed_for_whoever_may_readmit_them() {
+    let device = Device::new();
+    let mut page = Page::default();
+    for n in [2, 4] {
+        let gone = PatientDocument { is_active: false, ..residents().residents[n - 1].document.clone() };
+        put(&mut page, Collection::Patients, gone.id, &gone);
+    }
+    // Many more have left, with names of their own.
+    for n in 60..120 {
+        let gone = PatientDocument { is_active: false, ..resident(n, &format!("Gone {n}"), "1") };
+        put(&mut page, Collection::Patients, gone.id, &gone);
+    }
+    let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
+    device.ward.mirror().apply(&page, &end).unwrap();
+    device.sign_in(ANNA);
+    let list = open(&device.pages, "/").await.body;
+    assert!(!list.contains("Mary Smith") && list.contains(r#"href="/?discharged=1""#), "{list}");
+    let left = open(&device.pages, "/?discharged=1").await.body;
+    assert_eq!(names(&left).len(), 50);
+    assert!(left.contains("There are more") && !left.contains("Ada Lindqvist"), "{left}");
+    let found = open(&device.pages, "/?q=mary").await.body;
+    let (_, discharged) = found.split_once("<h2>Discharged</h2>").unwrap();
+    assert!(discharged.contains("Mary Smith"), "{found}");
+    assert_eq!(names(&open(&device.pages, "/?q=gone").await.body).len(), 50);
+}
