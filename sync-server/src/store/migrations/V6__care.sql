@@ -8,9 +8,10 @@ ALTER TABLE base_facilities ADD COLUMN address TEXT;
 CREATE TABLE base_office_corrections (
     organization_id BLOB NOT NULL,
     facility_id BLOB NOT NULL,
-    target_id BLOB NOT NULL,
-    record_id BLOB NOT NULL,
-    PRIMARY KEY (facility_id, organization_id, target_id)
+    target_id BLOB NOT NULL CHECK (length(target_id) = 16),
+    record_id BLOB NOT NULL CHECK (length(record_id) = 16),
+    PRIMARY KEY (facility_id, organization_id, target_id),
+    FOREIGN KEY (organization_id, facility_id) REFERENCES base_facilities (organization_id, id)
 ) STRICT, WITHOUT ROWID;
 
 -- Why a device cannot save what is charted on it, in its own words.
