@@ -1,6 +1,7 @@
 //! How a device comes to be let in: it asks, shows a code, then a facility and a number, and is
 //! enrolled. Every step is persisted before it is acted on and every question may be asked again, so
-//! that power loss anywhere resumes by asking again with the same key.
+//! that power loss anywhere resumes by asking again with the same key. A registration token that the server
+//! refuses is set aside, and the device asks without one: a wrong token costs nobody a pairing code.
 //!
 //! The machine holds no secrets: a registration token waits in the vault until the question takes it
 //! along, and a grant passes through on its way there.
@@ -56,7 +57,12 @@ pub enum EnrollTrouble {
         /// How long it asks to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The server refuses the question, such as one with a wrong token.
+    /// The server refuses the registration token that the question took along.
+    TokenRefused {
+        /// Its words, for whoever stands at the device.
+        detail: String,
+    },
+    /// The server refuses the question.
     Refused {
         /// Its words, for whoever stands at the device.
         detail: String,
@@ -73,6 +79,11 @@ pub enum EnrollmentEffect {
     Keep(Kept),
     /// Persist the grant, sealed, and forget the token.
     KeepGrant(Box<Grant>),
+    /// Forget the token, and persist why it was refused until the device is let in.
+    ForgetToken {
+        /// The server's words.
+        detail: String,
+    },
     /// Ask the server, with the token if the vault has one.
     Ask,
     /// The device is enrolled: begin to work.
@@ -262,6 +273,11 @@ impl Enrollment {
     fn failed(&mut self, trouble: EnrollTrouble, monotonic: Duration, random: u64) -> Vec<EnrollmentEffect> {
         let least = match &trouble {
             EnrollTrouble::Revoked => return self.revoked(),
+            EnrollTrouble::TokenRefused { detail } => {
+                // The question stays under way: it is asked again at once, without the token.
+                let detail = detail.clone();
+                return vec![EnrollmentEffect::ForgetToken { detail }, EnrollmentEffect::Ask];
+            }
             EnrollTrouble::Busy { retry_after } => *retry_after,
             EnrollTrouble::Unreachable | EnrollTrouble::NotTrusted | EnrollTrouble::Refused { .. } => None,
         };
@@ -313,6 +329,7 @@ mod tests {
             EnrollmentEffect::Keep(Kept::Enrolled) => "keep-enrolled",
             EnrollmentEffect::Keep(Kept::Revoked) => "keep-revoked",
             EnrollmentEffect::KeepGrant(_) => "keep-grant",
+            EnrollmentEffect::ForgetToken { .. } => "forget-token",
             EnrollmentEffect::Ask => "ask",
             EnrollmentEffect::Begin => "begin",
             EnrollmentEffect::Stop => "stop",
@@ -375,6 +392,22 @@ mod tests {
         let enrolled = check(&steps);
         assert_eq!(enrolled.view(), (&EnrollmentView::Enrolled, None));
         assert_eq!(enrolled.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_refused_token_is_set_aside_and_the_code_comes_all_the_same() {
+        let refused = Failed(EnrollTrouble::TokenRefused { detail: "unknown".to_owned() });
+        let machine =
+            check(&[(Started(Kept::Asking), 0, "ask"), (refused.clone(), 1, "forget-token ask"), (pending(), 2, "")]);
+        assert!(matches!(machine.view(), (EnrollmentView::Code { .. }, None)));
+        assert_eq!(machine.next_deadline(), Some(Duration::from_secs(7)));
+        // A full disk keeps the token: it is asked again later, and once at a time.
+        check(&[
+            (Started(Kept::Asking), 0, "ask"),
+            (refused, 1, "forget-token ask"),
+            (KeepFailed, 1, ""),
+            (Tick, 2, "ask"),
+        ]);
     }
 
     #[test]

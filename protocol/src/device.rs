@@ -101,6 +101,8 @@ pub struct SyncFacts {
     pub stepped_over: bool,
     /// Nothing moves, though the device reaches the server and something waits.
     pub no_progress: bool,
+    /// Its key is refused for good.
+    pub revoked: bool,
     /// Two copies of the device claim to be it.
     pub quarantined: bool,
     /// Its facility demands encryption, and it is not encrypted or does not say.
@@ -112,6 +114,8 @@ pub struct SyncFacts {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SyncReason {
+    /// An administrator deactivated it, and its key is refused for good.
+    Revoked,
     /// No sync has succeeded yet.
     NeverSynced,
     /// The server refused changes, which a person must look at.
@@ -154,7 +158,8 @@ impl Default for SyncThresholds {
 pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThresholds) -> SyncStatus {
     let worst = sync_reasons(facts, now, thresholds).into_iter().map(|reason| match reason {
         SyncReason::NeverSynced => (3, SyncStatus::NeverSynced),
-        SyncReason::RefusedChanges
+        SyncReason::Revoked
+        | SyncReason::RefusedChanges
         | SyncReason::CursorRefused
         | SyncReason::MirrorDiffers
         | SyncReason::DocumentsSteppedOver
@@ -175,6 +180,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
     let waited = facts.oldest_waiting.map_or(Duration::ZERO, |made| now.since(made));
     let too_long_ago = facts.last_sync.is_some() && since_sync(facts, now) > thresholds.stale_after;
     let holds = [
+        (facts.revoked, SyncReason::Revoked),
         (facts.last_sync.is_none(), SyncReason::NeverSynced),
         (facts.quarantined, SyncReason::Quarantined),
         (facts.not_encrypted, SyncReason::NotEncrypted),
@@ -226,6 +232,7 @@ mod tests {
             SyncFacts { mirror_differs: true, ..synced },
             SyncFacts { stepped_over: true, ..synced },
             SyncFacts { no_progress: true, ..synced },
+            SyncFacts { revoked: true, ..synced },
             SyncFacts { quarantined: true, ..synced },
             SyncFacts { not_encrypted: true, ..synced },
         ] {

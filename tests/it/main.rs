@@ -11,6 +11,7 @@
 
 mod administrators;
 mod admissions;
+mod anew;
 mod attacks;
 mod attention;
 mod bad_input;

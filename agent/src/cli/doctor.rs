@@ -10,8 +10,11 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Exposure, MirrorState, ReaderState};
 use serde_json::json;
 
+use super::aside::aside;
 use super::disk::disk;
 use super::looked::Looked;
+use super::running::running;
+use super::status::REVOKED;
 use super::{Outcome, say};
 use crate::badge::{BadgeEvent, pcsc};
 use crate::clock::Clock;
@@ -21,7 +24,7 @@ use crate::identity::seal::Credential;
 use crate::identity::{DeviceKey, Factors, exposure, vault};
 use crate::kiosk::Owner;
 use crate::kiosk::start::{self, LocalUser};
-use crate::run::Opened;
+use crate::run::{Opened, token_refused};
 use crate::upstream::{Credentials, Upstream};
 
 /// How long the server and the reader have to answer.
@@ -50,6 +53,7 @@ pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let mut findings = vec![mode(config), hardware(config), seal(), page(config), disk(config)];
     let (found, clock) = at_rest(config, &runtime);
     findings.extend(found);
+    findings.extend(aside(config));
     // A running agent holds the floor: then the device's clock has to do.
     let clock = clock.unwrap_or_else(|| Arc::new(Clock::new(None)));
     let (found, server_time) = runtime.block_on(server(config, &clock));
@@ -171,8 +175,8 @@ fn at_rest(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>,
         return (vec![finding("state", Verdict::Mind, words)], None);
     }
     if vault::is_held(place) {
-        let held = finding("state", Verdict::Well, "in use by the running agent; ask it with `status`");
-        return ([held].into_iter().chain(encryption(config, place)).collect(), None);
+        let held = finding("state", Verdict::Well, "in use by the running agent, which says of itself:");
+        return ([held, running(config)].into_iter().chain(encryption(config, place)).collect(), None);
     }
     match Looked::at(place) {
         Ok(copy) => {
@@ -194,7 +198,10 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
         Err(error) => return (vec![finding("state", Verdict::Wrong, format!("{error:#}"))], None),
     };
     let _inside = runtime.enter();
+    let kept = opened.kept_enrollment().ok();
+    let refused = kept.and_then(|kept| kept.token_refused).map(|why| token_refused(&why));
     let findings = match opened.vault.grant() {
+        _ if opened.is_revoked().unwrap_or(false) => vec![finding("enrolled", Verdict::Wrong, REVOKED)],
         Ok(Some(grant)) => {
             let enrolled = format!("{} at {}", grant.device_name, grant.facility_name);
             let mut findings = vec![finding("enrolled", Verdict::Well, enrolled)];
@@ -224,7 +231,13 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
             });
             findings
         }
-        Ok(None) => vec![finding("enrolled", Verdict::Mind, "not yet: start the agent and approve its code")],
+        Ok(None) => {
+            let words = format!(
+                "not yet: start the agent and approve its code. {}",
+                refused.unwrap_or_default()
+            );
+            vec![finding("enrolled", Verdict::Mind, words.trim_end())]
+        }
         Err(error) => vec![finding("enrolled", Verdict::Wrong, error.to_string())],
     };
     (findings, Some(opened.clock))

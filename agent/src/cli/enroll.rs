@@ -12,12 +12,13 @@ use super::{Enroll, Outcome, say, say_error};
 use crate::config::{Config, Mode};
 use crate::desk::{EnrollStep, Enrolling};
 use crate::files;
-use crate::run::{Ended, Enroller, Opened};
+use crate::identity::vault::VaultError;
+use crate::run::{Ended, Enroller, Opened, token_refused};
 
 /// Where a token comes from besides.
 const VARIABLE: &str = "CAREPOST_ENROLL_TOKEN";
 
-/// Enrolls, with a one-time token if one is given.
+/// Enrolls, with a one-time token if one is given; anew, where the server refuses the device's key for good.
 pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> {
     if let Some(Some(_)) = &asked.token {
         say_error(&format!(
@@ -31,13 +32,20 @@ pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> 
         say("run this as the agent's own user: sudo -u carepost-agent carepost-agent enroll");
         return Ok(Outcome::Usage);
     }
-    let opened = Opened::open(config)
-        .context("cannot enroll here (a running agent enrolls by itself and shows the code on its page)")?;
-    if let Some(grant) = opened.vault.grant()? {
+    let mut opened = match Opened::open(config) {
+        Ok(opened) => opened,
+        Err(error) => return beside(config, &asked, error),
+    };
+    if opened.is_revoked()? {
+        opened.enroll_anew(token(&asked)?.as_ref())?;
+        // What it had is set aside where nothing has it open.
+        drop(opened);
+        opened = Opened::open(config)?;
+        say("this device's key was refused for good: it enrolls anew, and what it had not sent is set aside");
+    } else if let Some(grant) = opened.vault.grant()? {
         say(&format!("already enrolled: {} at {}", grant.device_name, grant.facility_name));
         return Ok(Outcome::Done);
-    }
-    if let Some(token) = token(&asked)? {
+    } else if let Some(token) = token(&asked)? {
         opened.keep_token(&token)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -71,6 +79,21 @@ pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> 
     }
 }
 
+/// The directory is not to be had: a running agent whose key was refused is told to enroll anew.
+fn beside(config: &Config, asked: &Enroll, error: anyhow::Error) -> anyhow::Result<Outcome> {
+    let in_use = matches!(error.downcast_ref(), Some(VaultError::InUse { .. }));
+    let opened = if in_use { Opened::beside(config)? } else { None };
+    match opened {
+        Some(opened) if opened.is_revoked()? => {
+            opened.enroll_anew(token(asked)?.as_ref())?;
+            say("the running agent enrolls this device anew: its page and `status` show the code in a moment");
+            Ok(Outcome::Done)
+        }
+        Some(_) | None => Err(error
+            .context("cannot enroll here (a running agent enrolls by itself and shows the code on its page)")),
+    }
+}
+
 /// The token, from wherever it was said to be.
 fn token(asked: &Enroll) -> anyhow::Result<Option<SecretString>> {
     let stdin = || std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
@@ -92,6 +115,11 @@ fn token(asked: &Enroll) -> anyhow::Result<Option<SecretString>> {
 }
 
 fn in_words(screen: &Enrolling) -> String {
+    let refused = screen.token_refused.as_deref().map(|why| format!("{}\n", token_refused(why)));
+    refused.unwrap_or_default() + &step_in_words(screen)
+}
+
+fn step_in_words(screen: &Enrolling) -> String {
     match &screen.step {
         EnrollStep::Contacting { trouble: None } => format!("asking {} ...", screen.server),
         EnrollStep::Contacting { trouble: Some(trouble) } => trouble.clone(),

@@ -1,12 +1,14 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not enrolled, 4 offline, 5 needs
 //! attention.
 
+mod aside;
 mod badge;
 mod disk;
 mod doctor;
 mod enroll;
 mod looked;
 mod queue;
+mod running;
 mod status;
 
 use std::io::{ErrorKind, Write as _};
@@ -64,7 +66,8 @@ struct Cli {
 enum Command {
     /// Run the agent: kiosk page, badge readers, sync.
     Run,
-    /// Enroll this device: show its pairing code, or use a one-time token, and wait until it is let in.
+    /// Enroll this device: show its pairing code, or use a one-time token, and wait until it is let in. A device
+    /// that was deactivated enrolls anew, also while its agent runs; what it had not sent is set aside.
     Enroll(Enroll),
     /// Say how the running agent is.
     Status(Output),

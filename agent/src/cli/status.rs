@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Outcome, say, say_error};
 use crate::config::Config;
+use crate::run::token_refused;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -30,25 +31,47 @@ pub(super) fn status(config: &Config, json: bool) -> anyhow::Result<Outcome> {
             say(&format!("{key:16} {value}"));
         }
     }
-    let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
-    let wedged = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
-    let ill = status.get("quarantined") == Some(&Value::Bool(true))
-        || status.get("must_encrypt") == Some(&Value::Bool(true))
-        || status.get("no_progress_seconds").is_some()
-        || status.get("differs").is_some()
-        || status.get("stepped_over").is_some();
-    Ok(match (text("state"), text("link")) {
+    Ok(match (text(&status, "state"), text(&status, "link")) {
         ("PENDING", _) => Outcome::NotEnrolled,
-        ("REVOKED", _) => Outcome::NeedsAttention,
-        _ if wedged > 0 || ill || !text("storage_trouble").is_empty() => Outcome::NeedsAttention,
-        (_, "NOT_TRUSTED") => Outcome::NeedsAttention,
+        _ if !ills(&status).is_empty() => Outcome::NeedsAttention,
         (_, "OFFLINE") => Outcome::Offline,
         _ => Outcome::Done,
     })
 }
 
+/// What somebody has to look at, of what the agent says.
+pub(super) fn ills(status: &Value) -> Vec<String> {
+    if text(status, "state") == "REVOKED" {
+        return vec![REVOKED.to_owned()];
+    }
+    let is = |key: &str| status.get(key) == Some(&Value::Bool(true));
+    let has = |key: &str| status.get(key).is_some();
+    let said = |key: &str| Some(text(status, key)).filter(|text| !text.is_empty());
+    let wedged = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
+    let found = [
+        said("storage_trouble").map(|why| format!("CANNOT SAVE: {why}")),
+        said("token_refused").map(token_refused),
+        said("link_trouble").map(ToOwned::to_owned),
+        (wedged > 0).then(|| format!("{wedged} entries need attention (`carepost-agent queue list`)")),
+        is("quarantined").then(|| "quarantined: an administrator has to release it".to_owned()),
+        is("must_encrypt").then(|| "its facility demands encryption, and it receives nothing".to_owned()),
+        has("no_progress_seconds").then(|| "nothing moves, though the server is reached".to_owned()),
+        has("differs").then(|| "its copy differs from the server's, and is fetched again".to_owned()),
+        has("stepped_over").then(|| "it goes without documents that it cannot take".to_owned()),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// Of a device whose key is refused for good.
+pub(super) const REVOKED: &str = "REVOKED: an administrator deactivated this device, and the server refuses its \
+                                  key. The button on its page, or `carepost-agent enroll`, enrolls it anew";
+
+pub(super) fn text<'a>(status: &'a Value, key: &str) -> &'a str {
+    status.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// One request over loopback: no client library is worth its start-up time here.
-fn ask(config: &Config) -> anyhow::Result<Value> {
+pub(super) fn ask(config: &Config) -> anyhow::Result<Value> {
     let address = config.kiosk.listen;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -28,7 +28,7 @@ use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
@@ -49,6 +49,8 @@ pub struct Desk {
     signals: Mutex<Signals>,
     encryption: Mutex<Option<Encryption>>,
     changes: watch::Sender<u64>,
+    /// Somebody wants the revoked device to enroll anew.
+    anew: Notify,
     clock: Arc<Clock>,
 }
 
@@ -81,6 +83,7 @@ impl Desk {
             signals: Mutex::new(Signals { link, reader, sync: SyncView::default() }),
             encryption: Mutex::default(),
             changes: watch::Sender::new(0),
+            anew: Notify::new(),
             clock,
         }
     }
@@ -145,6 +148,18 @@ impl Desk {
     pub fn stand(&self, standing: Standing) {
         *lock(&self.standing) = standing;
         self.changed();
+    }
+
+    /// "Enroll anew" was pressed: what any other than a revoked device takes no notice of.
+    pub fn enroll_anew(&self) {
+        if matches!(self.standing(), Standing::Revoked) {
+            self.anew.notify_one();
+        }
+    }
+
+    /// Waits until somebody wants the revoked device to enroll anew.
+    pub async fn until_anew(&self) {
+        self.anew.notified().await;
     }
 
     /// The server is reached, or not any more.

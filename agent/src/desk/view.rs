@@ -37,6 +37,8 @@ pub enum Screen {
 pub struct Enrolling {
     /// What to show.
     pub step: EnrollStep,
+    /// Why the server refused the token that it was given.
+    pub token_refused: Option<String>,
     /// The server this device asks.
     pub server: String,
     /// The device's hardware UUID, for administrators who register devices beforehand.

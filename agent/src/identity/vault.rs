@@ -8,6 +8,10 @@
 //! | `mirror.key`, `outbox.key` | the keys of the two encrypted files, sealed |
 //! | `outbox.recovery` | the outbox key once more, for the organization's recovery key (age) |
 //! | `grant`, `enrollment`, `clock` | what the server granted, where enrollment stands, the clock's floor; sealed |
+//! | `kiosk.cookie` | what the kiosk's browser is known by, since the device enrolled anew; sealed |
+//! | `revoked-.../` | what was made under a key that was refused for good, and what opens it |
+
+mod anew;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,7 +21,7 @@ use std::sync::Arc;
 use carepost_protocol::hex::hex;
 use carepost_protocol::wire::enroll::Grant;
 use ring::hmac;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -28,12 +32,15 @@ use super::key::{DeviceKey, KeyError};
 use super::seal::{Credential, SALT_FILE, Seal, SealError};
 use crate::sqlite::FileKey;
 
+pub use anew::aside;
+
 const LOCK: &str = "agent.lock";
 const DEVICE_KEY: &str = "device.key";
 const MIRROR_KEY: &str = "mirror.key";
 const OUTBOX_KEY: &str = "outbox.key";
 const RECOVERY: &str = "outbox.recovery";
 const GRANT: &str = "grant";
+const COOKIE: &str = "kiosk.cookie";
 
 /// Why the state directory could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +111,7 @@ pub struct Vault {
     device_key: Arc<DeviceKey>,
     mirror_key: FileKey,
     outbox_key: FileKey,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Vault {
@@ -155,7 +162,7 @@ impl Vault {
         let outbox_key = file_key(directory, &seal, OUTBOX_KEY)?;
         let device_key = Arc::new(device_key(directory, &seal)?);
         let directory = directory.to_owned();
-        Ok(Self { directory, seal, device_key, mirror_key, outbox_key, _lock: lock })
+        Ok(Self { directory, seal, device_key, mirror_key, outbox_key, lock })
     }
 
     /// Where all of it is.
@@ -185,8 +192,21 @@ impl Vault {
     /// What the kiosk's browser is known by: the same at every start on this directory, and nowhere else.
     #[must_use]
     pub fn kiosk_cookie(&self) -> SecretString {
+        let kept = self.load::<String>(COOKIE).unwrap_or_else(|error| {
+            tracing::error!(%error, "the kiosk's browser has to begin with the start page again");
+            None
+        });
+        kept.unwrap_or_else(|| self.cookie_of_key()).into()
+    }
+
+    /// It outlives the device key.
+    fn keep_kiosk_cookie(&self) -> Result<(), VaultError> {
+        self.store(COOKIE, &self.kiosk_cookie().expose_secret())
+    }
+
+    fn cookie_of_key(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.device_key.pkcs8());
-        hex(hmac::sign(&key, b"carepost kiosk cookie").as_ref()).into()
+        hex(hmac::sign(&key, b"carepost kiosk cookie").as_ref())
     }
 
     /// Where the mirror's file belongs.

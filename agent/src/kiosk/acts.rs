@@ -125,6 +125,13 @@ pub(super) async fn undo_lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fa
     Ok(Redirect::to("/"))
 }
 
+/// A revoked device enrolls anew. Whoever presses that can do no harm: an administrator has to let the device
+/// in, and what was charted on it is set aside.
+pub(super) async fn enroll_anew(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+    kiosk.ask(crate::desk::Desk::enroll_anew).await?;
+    Ok(Redirect::to("/"))
+}
+
 pub(super) async fn touch(State(kiosk): State<Kiosk>) -> Result<StatusCode, Fault> {
     kiosk.ask(crate::desk::Desk::touched).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -74,6 +74,7 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .route("/lock", post(acts::lock))
         .route("/lock/undo", post(acts::undo_lock))
         .route("/touch", post(acts::touch))
+        .route("/enroll", post(acts::enroll_anew))
         .route("/events", get(events::listen))
         .route("/assets/kiosk.css", get(pages::style))
         .route("/assets/kiosk.js", get(pages::script))

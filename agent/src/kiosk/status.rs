@@ -7,17 +7,26 @@ use serde::Serialize;
 
 use super::Kiosk;
 use super::words::{NOT_TRUSTED, call};
-use crate::desk::{Link, Screen, Sending};
+use crate::desk::{EnrollStep, Enrolling, Link, Screen, Sending};
 use carepost_agent_core::sync::Hold;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, Exposure, ReaderState, SteppedOver};
 
 #[derive(Serialize)]
 pub(super) struct Status {
     state: DeviceState,
-    link: &'static str,
+    /// None where the device's key is refused: then no link is any good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<&'static str>,
+    /// What an administrator types to let the device in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pairing_code: Option<UserCode>,
+    /// Why the server refused the token that the device was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_refused: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     offline_since: Option<Timestamp>,
     /// What is wrong with the link that no cable mends, and whom to call.
@@ -57,21 +66,27 @@ pub(super) struct Status {
 
 pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, super::page::Fault> {
     let (screen, line) = kiosk.ask(|desk| (desk.screen(), desk.status())).await?;
-    let state = match screen {
-        Screen::Enrolling(_) => DeviceState::Pending,
-        Screen::Revoked => DeviceState::Revoked,
-        Screen::Locked(_) | Screen::PinPad(_) | Screen::Open(_) => DeviceState::Active,
+    let (state, pairing_code, token_refused) = match screen {
+        Screen::Enrolling(Enrolling { step: EnrollStep::Code { code, .. }, token_refused, .. }) => {
+            (DeviceState::Pending, Some(code), token_refused)
+        }
+        Screen::Enrolling(Enrolling { token_refused, .. }) => (DeviceState::Pending, None, token_refused),
+        Screen::Revoked => (DeviceState::Revoked, None, None),
+        Screen::Locked(_) | Screen::PinPad(_) | Screen::Open(_) => (DeviceState::Active, None, None),
     };
     let (link, offline_since) = match line.link {
-        Link::Online => ("ONLINE", None),
-        Link::Offline { since } if line.sync.distrusted => ("NOT_TRUSTED", Some(since)),
-        Link::Offline { since } => ("OFFLINE", Some(since)),
+        _ if state == DeviceState::Revoked => (None, None),
+        Link::Online => (Some("ONLINE"), None),
+        Link::Offline { since } if line.sync.distrusted => (Some("NOT_TRUSTED"), Some(since)),
+        Link::Offline { since } => (Some("OFFLINE"), Some(since)),
     };
     Ok(Json(Status {
         state,
         link,
+        pairing_code,
+        token_refused,
         offline_since,
-        link_trouble: (link == "NOT_TRUSTED")
+        link_trouble: (link == Some("NOT_TRUSTED"))
             .then(|| format!("{NOT_TRUSTED}. {}", call(line.phone.as_deref()))),
         waiting: line.waiting,
         oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),

@@ -7,7 +7,7 @@ use carepost_agent_core::enrollment::{
     EnrollTrouble, Enrollment, EnrollmentEffect, EnrollmentEvent, EnrollmentView, Kept,
 };
 use carepost_protocol::wire::enroll::{EnrollRequest, Grant};
-use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::wire::problem::{Problem, ProblemKind};
 
 use super::opened::{Opened, Step};
 use crate::config::Config;
@@ -31,6 +31,8 @@ pub(crate) struct Enroller<'a> {
     hostname: String,
     /// Why the server did not answer, as it was last logged.
     trouble: Option<String>,
+    /// Why the server refused the token that it was given last.
+    token_refused: Option<String>,
 }
 
 impl<'a> Enroller<'a> {
@@ -42,6 +44,7 @@ impl<'a> Enroller<'a> {
             machine: Enrollment::default(),
             hostname: hostname(),
             trouble: None,
+            token_refused: None,
         }
     }
 
@@ -49,6 +52,7 @@ impl<'a> Enroller<'a> {
     pub(crate) fn first_screen(config: &Config, opened: &Opened) -> Enrolling {
         Enrolling {
             step: EnrollStep::Contacting { trouble: None },
+            token_refused: opened.kept_enrollment().ok().and_then(|kept| kept.token_refused),
             server: server_name(config),
             device_uuid: opened.factors.device_uuid(),
         }
@@ -56,11 +60,13 @@ impl<'a> Enroller<'a> {
 
     /// Runs until the device is let in or refused for good.
     pub(crate) async fn run(&mut self, mut show: impl FnMut(Enrolling)) -> anyhow::Result<Ended> {
-        let kept = match self.opened.kept_enrollment()?.step {
+        let kept = self.opened.kept_enrollment()?;
+        self.token_refused = kept.token_refused;
+        let kept = match kept.step {
             Step::Nothing => Kept::Nothing,
             Step::Asking => Kept::Asking,
             Step::Enrolled => Kept::Enrolled,
-            Step::Revoked => Kept::Revoked,
+            Step::Revoked | Step::Anew => Kept::Revoked,
         };
         let mut next = Some(EnrollmentEvent::Started(kept));
         loop {
@@ -79,7 +85,9 @@ impl<'a> Enroller<'a> {
                     EnrollmentEffect::Ask => next = Some(self.ask().await?),
                     EnrollmentEffect::Begin => ended = Some(Kept::Enrolled),
                     EnrollmentEffect::Stop => ended = Some(Kept::Revoked),
-                    EnrollmentEffect::Keep(_) | EnrollmentEffect::KeepGrant(_) => {
+                    EnrollmentEffect::Keep(_)
+                    | EnrollmentEffect::KeepGrant(_)
+                    | EnrollmentEffect::ForgetToken { .. } => {
                         if let Err(error) = self.keep(&effect) {
                             // A full disk, most likely: the rest is dropped, and the server asked again.
                             tracing::error!(
@@ -112,7 +120,7 @@ impl<'a> Enroller<'a> {
     }
 
     /// Does an effect that keeps something.
-    fn keep(&self, effect: &EnrollmentEffect) -> anyhow::Result<()> {
+    fn keep(&mut self, effect: &EnrollmentEffect) -> anyhow::Result<()> {
         match effect {
             EnrollmentEffect::KeepGrant(grant) => {
                 self.opened.vault.keep_grant(grant)?;
@@ -127,6 +135,11 @@ impl<'a> Enroller<'a> {
                 Kept::Enrolled => Step::Enrolled,
                 Kept::Revoked => Step::Revoked,
             }),
+            EnrollmentEffect::ForgetToken { detail } => {
+                tracing::warn!(why = detail, "the server refused the token: the pairing code goes without one");
+                self.token_refused = Some(detail.clone());
+                self.opened.forget_token(detail)
+            }
             EnrollmentEffect::Ask | EnrollmentEffect::Begin | EnrollmentEffect::Stop => Ok(()),
         }
     }
@@ -139,6 +152,7 @@ impl<'a> Enroller<'a> {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             token: self.opened.kept_enrollment()?.token(),
         };
+        let with_token = request.token.is_some();
         Ok(match self.upstream.enroll(&request).await {
             Ok(answer) => {
                 if self.trouble.take().is_some() {
@@ -152,7 +166,7 @@ impl<'a> Enroller<'a> {
                     tracing::warn!(%error, "the enrollment was not answered");
                     self.trouble = Some(words);
                 }
-                EnrollmentEvent::Failed(trouble(error))
+                EnrollmentEvent::Failed(trouble(error, with_token))
             }
         })
     }
@@ -170,11 +184,16 @@ impl<'a> Enroller<'a> {
                 EnrollStep::Contacting { trouble: trouble.map(in_words) }
             }
         };
-        Enrolling { step, server: self.server.clone(), device_uuid: self.opened.factors.device_uuid() }
+        Enrolling {
+            step,
+            token_refused: self.token_refused.clone(),
+            server: self.server.clone(),
+            device_uuid: self.opened.factors.device_uuid(),
+        }
     }
 }
 
-fn trouble(error: UpstreamError) -> EnrollTrouble {
+fn trouble(error: UpstreamError, with_token: bool) -> EnrollTrouble {
     match error {
         UpstreamError::Transport(_) => EnrollTrouble::Unreachable,
         UpstreamError::NotTrusted(_) => EnrollTrouble::NotTrusted,
@@ -182,6 +201,10 @@ fn trouble(error: UpstreamError) -> EnrollTrouble {
             Some(ProblemKind::DeviceRevoked) => EnrollTrouble::Revoked,
             Some(ProblemKind::TooManyTries | ProblemKind::Unavailable) => EnrollTrouble::Busy { retry_after },
             _ if problem.status >= 500 => EnrollTrouble::Busy { retry_after },
+            // It is not this device's, was used, has run out, or its place is taken.
+            Some(ProblemKind::Invalid | ProblemKind::Conflict) if with_token => {
+                EnrollTrouble::TokenRefused { detail: why(*problem) }
+            }
             _ => EnrollTrouble::Refused { detail: problem.detail },
         },
         UpstreamError::Nonsense(_) | UpstreamError::SetUp(_) => {
@@ -202,8 +225,20 @@ fn in_words(trouble: &EnrollTrouble) -> String {
         }
         EnrollTrouble::Busy { .. } => "The server is busy; this goes on by itself.".to_owned(),
         EnrollTrouble::Refused { detail } => format!("The server refused: {detail}"),
+        EnrollTrouble::TokenRefused { detail } => token_refused(detail),
         EnrollTrouble::Revoked => "The server refuses this device.".to_owned(),
     }
+}
+
+/// What is wrong with the token, for whoever gave it.
+pub(crate) fn token_refused(why: &str) -> String {
+    format!("The server refused the token: {why}. The pairing code works without one.")
+}
+
+/// What a problem says of the field that is wrong; it knows more than the problem as a whole.
+fn why(problem: Problem) -> String {
+    let detail = problem.errors.into_iter().next().map_or(problem.detail, |error| error.detail);
+    detail.trim_end_matches('.').to_owned()
 }
 
 fn server_name(config: &Config) -> String {

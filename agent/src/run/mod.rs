@@ -29,11 +29,11 @@ use carepost_protocol::wire::heartbeat::ReaderState;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
-pub(crate) use enrolling::{Ended, Enroller};
+pub(crate) use enrolling::{Ended, Enroller, token_refused};
 pub(crate) use opened::Opened;
 
 use crate::badge::pcsc::PcscSource;
@@ -44,9 +44,12 @@ use crate::desk::{Desk, Standing, Ward, WardParts};
 use crate::kiosk::start::{self, LocalUser};
 use crate::kiosk::{self, Doorway, KioskConfig, Owner};
 use crate::upstream::Upstream;
+use opened::Step;
 
 /// The first wait after the line to the server broke.
 const UPLINK_RETRY: Duration = Duration::from_secs(2);
+/// How often a revoked device looks whether the command line wants it to enroll anew.
+const ANEW_TICK: Duration = Duration::from_secs(2);
 /// How often the desk is given the time when nothing is due: what the status line says ages.
 const STATUS_TICK: Duration = Duration::from_secs(15);
 
@@ -56,6 +59,23 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 /// When the configuration, the state directory or the kiosk's port cannot be used.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     start_log();
+    while run_once(config)? == After::Anew {
+        tracing::info!("this device enrolls anew, with a new key");
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    Ok(())
+}
+
+/// What comes after the agent ended in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Nothing: it was told to stop.
+    End,
+    /// All of it once more: the revoked device is to enroll anew, and nothing has its files open then.
+    Anew,
+}
+
+fn run_once(config: &Config) -> anyhow::Result<After> {
     // One thread is enough for a kiosk; files and PINs have blocking threads, a few of them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -83,7 +103,7 @@ fn is_journal() -> bool {
     std::env::var("JOURNAL_STREAM").is_ok_and(|journal| here.is_ok_and(|here| here == journal))
 }
 
-async fn agent(config: &Config) -> anyhow::Result<()> {
+async fn agent(config: &Config) -> anyhow::Result<After> {
     let opened = Arc::new(Opened::open(config)?);
     let reader = match config.badge.source {
         BadgeSource::None => ReaderState::None,
@@ -111,18 +131,19 @@ async fn agent(config: &Config) -> anyhow::Result<()> {
         tokio::spawn(watch_badges(Arc::clone(&desk), source, events));
     }
     tokio::spawn(keep_time(Arc::clone(&desk)));
-    tokio::spawn(uplink(config.clone(), opened, desk));
+    let (anew, wanted) = oneshot::channel();
+    tokio::spawn(uplink(config.clone(), opened, desk, anew));
     notify_systemd();
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::pin!(served);
     let ended = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(After::End),
+        _ = interrupt.recv() => Ok(After::End),
+        Ok(()) = wanted => Ok(After::Anew),
         served = &mut served => Err(anyhow::anyhow!("the kiosk page ended: {served:?}")),
     };
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);
     if ended.is_ok() {
         let _ = tokio::time::timeout(Duration::from_secs(3), &mut served).await;
@@ -168,9 +189,9 @@ fn doorway(config: &Config, opened: &Opened, bound: SocketAddr) -> anyhow::Resul
     Ok(Doorway { user, token, page, demanded: browser.is_some() && written.is_ok() })
 }
 
-/// Enrolls if need be, then syncs until the device is revoked. Whatever goes wrong here is logged and
-/// tried again: the kiosk, its badges and charting go on without it.
-async fn uplink(config: Config, opened: Arc<Opened>, desk: Arc<Desk>) {
+/// Enrolls if need be, then syncs until the device is revoked; then waits until it is to enroll anew. Whatever
+/// goes wrong here is logged and tried again: the kiosk, its badges and charting go on without it.
+async fn uplink(config: Config, opened: Arc<Opened>, desk: Arc<Desk>, anew: oneshot::Sender<()>) {
     let mut backoff = Backoff::new(UPLINK_RETRY);
     loop {
         let talked = async {
@@ -179,11 +200,35 @@ async fn uplink(config: Config, opened: Arc<Opened>, desk: Arc<Desk>) {
         };
         match talked.await {
             // Revoked: the page says so, and nothing is sent any more.
-            Ok(()) => return,
+            Ok(()) => break,
             Err(error) => tracing::error!(error = format!("{error:#}"), "the line to the server broke"),
         }
         desk.set_link(false, opened.clock.now());
         tokio::time::sleep(backoff.next(opened.clock.random_u64())).await;
+    }
+    until_anew(&opened, &desk).await;
+    // Nobody listens where the agent is ending anyway.
+    let _ = anew.send(());
+}
+
+/// Waits until somebody wants the revoked device to enroll anew: at its page, or at the command line, which says
+/// so in what is kept.
+async fn until_anew(opened: &Arc<Opened>, desk: &Desk) {
+    loop {
+        let asked = tokio::time::timeout(ANEW_TICK, desk.until_anew()).await.is_ok();
+        let opened = Arc::clone(opened);
+        let wanted = tokio::task::spawn_blocking(move || {
+            if asked {
+                opened.enroll_anew(None)?;
+            }
+            anyhow::Ok(opened.kept_enrollment()?.step == Step::Anew)
+        });
+        match wanted.await {
+            Ok(Ok(true)) => return,
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "this device cannot enroll anew"),
+            Err(error) => tracing::error!(%error, "enrolling anew broke"),
+        }
     }
 }
 

@@ -45,6 +45,9 @@ pub(crate) struct KeptEnrollment {
     /// The one-time token of a device registered beforehand, until it is used. Sealed with the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    /// Why the server refused the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token_refused: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -55,14 +58,26 @@ pub(crate) enum Step {
     Asking,
     Enrolled,
     Revoked,
+    /// Somebody wants the revoked device to enroll anew: what it has is set aside before it is opened next.
+    Anew,
 }
 
 impl Opened {
-    /// Opens the state directory, and makes what it lacks.
+    /// Opens the state directory, and makes what it lacks. What is to enroll anew begins here: with a new key,
+    /// and with what it had under the refused one set aside.
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
         let factors = Factors::read(&config.identity.factors_root)?;
         let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
         let vault = Vault::open(&config.state_dir, &factors, credential.as_ref())?;
+        let opened = Self::with(vault, factors, config)?;
+        let kept = opened.kept_enrollment()?;
+        if kept.step != Step::Anew {
+            return Ok(opened);
+        }
+        let Self { vault, factors, clock, .. } = opened;
+        let vault = vault.set_aside(&factors, credential.as_ref(), clock.now())?;
+        // Last: until then a power cut has it done again.
+        vault.keep(Kept::Enrollment, &KeptEnrollment { step: Step::Asking, ..kept })?;
         Self::with(vault, factors, config)
     }
 
@@ -138,8 +153,15 @@ impl Opened {
         exposure::measure(&self.vault, self.vault.directory(), &self.root)
     }
 
+    /// Whether the server refuses this device's key for good.
     pub(crate) fn is_revoked(&self) -> anyhow::Result<bool> {
-        Ok(self.kept_enrollment()?.step == Step::Revoked)
+        Ok(matches!(self.kept_enrollment()?.step, Step::Revoked | Step::Anew))
+    }
+
+    /// Has a revoked device enroll anew when it is opened next, with a token if one is given.
+    pub(crate) fn enroll_anew(&self, token: Option<&SecretString>) -> anyhow::Result<()> {
+        let token = token.map(|token| token.expose_secret().to_owned());
+        Ok(self.vault.keep(Kept::Enrollment, &KeptEnrollment { step: Step::Anew, token, token_refused: None })?)
     }
 
     pub(crate) fn keep_revoked(&self) -> anyhow::Result<()> {
@@ -150,18 +172,27 @@ impl Opened {
         Ok(self.vault.kept(Kept::Enrollment)?.unwrap_or_default())
     }
 
-    /// Keeps the step; a token that waits goes on waiting until the device is let in.
+    /// Keeps the step; a token that waits goes on waiting until the device is let in, and so does why one was
+    /// refused.
     pub(crate) fn keep_step(&self, step: Step) -> anyhow::Result<()> {
-        let token = match step {
-            Step::Enrolled | Step::Revoked => None,
-            Step::Nothing | Step::Asking => self.kept_enrollment()?.token,
+        let kept = match step {
+            Step::Enrolled | Step::Revoked => KeptEnrollment { step, ..KeptEnrollment::default() },
+            Step::Nothing | Step::Asking | Step::Anew => KeptEnrollment { step, ..self.kept_enrollment()? },
         };
-        Ok(self.vault.keep(Kept::Enrollment, &KeptEnrollment { step, token })?)
+        Ok(self.vault.keep(Kept::Enrollment, &kept)?)
     }
 
     pub(crate) fn keep_token(&self, token: &SecretString) -> anyhow::Result<()> {
         let token = Some(token.expose_secret().to_owned());
-        Ok(self.vault.keep(Kept::Enrollment, &KeptEnrollment { step: Step::Asking, token })?)
+        let kept = KeptEnrollment { step: Step::Asking, token, token_refused: None };
+        Ok(self.vault.keep(Kept::Enrollment, &kept)?)
+    }
+
+    /// Forgets the token, and keeps why the server refused it.
+    pub(crate) fn forget_token(&self, detail: &str) -> anyhow::Result<()> {
+        let kept = self.kept_enrollment()?;
+        let kept = KeptEnrollment { token: None, token_refused: Some(detail.to_owned()), ..kept };
+        Ok(self.vault.keep(Kept::Enrollment, &kept)?)
     }
 
     /// The server said its time in answer to a request sent at `sent`, or in passing: the floor to keep,

@@ -105,7 +105,7 @@ pub struct DeviceView {
     possible_clone: bool,
     /// The agent's version.
     agent_version: Option<String>,
-    /// Whether its last heartbeat is at most five minutes old (S1-29).
+    /// Whether its last heartbeat is at most five minutes old (S1-29), and it was not deactivated since.
     is_online: bool,
     /// The last heartbeat, on the server's clock.
     last_seen: Option<Timestamp>,
@@ -278,7 +278,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
     let unusual_since = app.quotas.unusual_since(it.id);
     DeviceView {
         is_active: it.state == DeviceState::Active,
-        is_online: is_online(it.last_seen, now),
+        is_online: it.state != DeviceState::Revoked && is_online(it.last_seen, now),
         sync_status: sync_status(&it.sync, now, &thresholds),
         sync_reason: words(&reasons, &it, unusual_since, now),
         unusual_since,
@@ -337,6 +337,11 @@ fn words(
 fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
     let minutes = |since: Option<Timestamp>| since.map_or(0, |since| now.since(since).as_secs() / 60);
     match reason {
+        SyncReason::Revoked => {
+            "REVOKED: it was deactivated, and its key is refused. It can enroll anew: by the button on its page, or \
+             `carepost-agent enroll`."
+                .to_owned()
+        }
         SyncReason::NeverSynced => "No sync has succeeded yet.".to_owned(),
         SyncReason::RefusedChanges if device.sync.wedged == 1 => {
             "1 entry was refused and needs attention.".to_owned()

@@ -15,6 +15,7 @@ fn desk(standing: Standing) -> Arc<Desk> {
 fn enrolling() -> Standing {
     Standing::Enrolling(Enrolling {
         step: EnrollStep::Code { code: "BCDF-GHJK".parse().unwrap(), expires_at: at("2026-05-01T14:20:00Z") },
+        token_refused: None,
         server: "https://carepost.example.test:8444".to_owned(),
         device_uuid: "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".parse().unwrap(),
     })

@@ -355,6 +355,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
             mirror_differs: !differs.is_empty(),
             stepped_over: !stepped_over.is_empty(),
             no_progress: no_progress.is_some(),
+            revoked: state == DeviceState::Revoked,
             quarantined: state == DeviceState::Quarantined,
             not_encrypted: is_refused_as_exposed(state, require_encryption, encryption.as_ref()),
         },

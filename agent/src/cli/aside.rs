@@ -1,0 +1,40 @@
+//! What was made under a key that was refused for good, and set aside when the device enrolled anew.
+
+use std::path::Path;
+
+use super::doctor::{Finding, Verdict, finding};
+use super::looked::Looked;
+use crate::config::Config;
+use crate::identity::vault;
+use crate::run::Opened;
+
+/// What was not sent, directory by directory. Copies are looked at.
+pub(super) fn aside(config: &Config) -> Vec<Finding> {
+    let found = vault::aside(&config.state_dir).into_iter();
+    found
+        .map(|place| match unsent(config, &place) {
+            Ok(0) => {
+                let words = format!("{}: all of it was sent; remove it when you like", place.display());
+                finding("aside", Verdict::Well, words)
+            }
+            Ok(entries) => {
+                let words = format!(
+                    "{}: never sent: {entries}. With CAREPOST_AGENT__STATE_DIR={0} `carepost-agent \
+                     queue list` names them and `queue export` takes them out; have that charted, then remove it",
+                    place.display()
+                );
+                finding("aside", Verdict::Wrong, words)
+            }
+            Err(error) => finding("aside", Verdict::Wrong, format!("{}: {error:#}", place.display())),
+        })
+        .collect()
+}
+
+fn unsent(config: &Config, place: &Path) -> anyhow::Result<u64> {
+    let copy = Looked::at(place)?;
+    let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
+    let Some(opened) = Opened::beside(&looked)? else { return Ok(0) };
+    let Some(grant) = opened.vault.grant()? else { return Ok(0) };
+    let counts = opened.outbox(&grant, &looked)?.counts()?;
+    Ok(counts.care + counts.wedged)
+}

@@ -1,0 +1,29 @@
+//! What the running agent says of itself, for the doctor, who cannot look at what it has open.
+
+use super::doctor::{Finding, Verdict, finding};
+use super::status::{ask, ills, text};
+use crate::config::Config;
+
+/// Asks the agent that has the state directory.
+pub(super) fn running(config: &Config) -> Finding {
+    let status = match ask(config) {
+        Ok(status) => status,
+        Err(error) => {
+            let words =
+                format!("runs, and does not answer at {}: {error:#}; restart it", config.kiosk.listen);
+            return finding("agent", Verdict::Wrong, words);
+        }
+    };
+    let ills = ills(&status).join("; ");
+    let is_pending = text(&status, "state") == "PENDING";
+    match (is_pending, ills.is_empty()) {
+        (true, _) => {
+            let code = text(&status, "pairing_code");
+            let code = if code.is_empty() { "none yet" } else { code };
+            let words = format!("not enrolled yet, pairing code {code}. {ills}");
+            finding("agent", Verdict::Mind, words.trim_end())
+        }
+        (false, false) => finding("agent", Verdict::Wrong, ills),
+        (false, true) => finding("agent", Verdict::Well, "enrolled, and nothing needs attention"),
+    }
+}

@@ -1,0 +1,85 @@
+//! A device whose key was refused for good begins again: what exists nowhere else is set aside with all that
+//! opens it, and what the server can give again goes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use carepost_protocol::time::Timestamp;
+
+use super::{DEVICE_KEY, GRANT, OUTBOX_KEY, RECOVERY, Vault, VaultError};
+use crate::identity::durable;
+use crate::identity::factors::Factors;
+use crate::identity::seal::{Credential, SALT_FILE};
+
+/// What is set aside: the outbox, what opens it here and elsewhere, and whose it was.
+const ASIDE: [&str; 7] =
+    [GRANT, "outbox.db", "outbox.db-wal", "outbox.db-shm", OUTBOX_KEY, RECOVERY, DEVICE_KEY];
+/// How the names of what was set aside begin; a time follows.
+const REVOKED: &str = "revoked-";
+/// Where it gathers.
+const UNDER_WAY: &str = "revoked.new";
+/// What goes: the copy, and its key.
+const MIRROR: &str = "mirror.";
+
+impl Vault {
+    /// Sets aside what was made under the refused key, in a directory of its own that opens on this hardware
+    /// as this one does. What is left has a new device key, new file keys and no grant. After a power cut in
+    /// the middle, do it again.
+    ///
+    /// # Errors
+    /// When the disk refuses: then nothing is lost, and it is not done.
+    pub fn set_aside(
+        self,
+        factors: &Factors,
+        credential: Option<&Credential>,
+        now: Timestamp,
+    ) -> Result<Self, VaultError> {
+        self.keep_kiosk_cookie()?;
+        let io = |source| VaultError::Io { path: self.directory.clone(), source };
+        set_aside(&self.directory, now).map_err(io)?;
+        Self::unsealed(&self.directory, factors, credential, self.lock)
+    }
+}
+
+fn set_aside(directory: &Path, now: Timestamp) -> std::io::Result<()> {
+    let gathering = directory.join(UNDER_WAY);
+    if !directory.join(GRANT).exists() && !gathering.exists() {
+        // Nothing was ever charted under this key, or all of it is aside already.
+        return remove(directory, |name| name == DEVICE_KEY || name.starts_with(MIRROR));
+    }
+    durable::directory(&gathering)?;
+    if let Some(salt) = durable::read(&directory.join(SALT_FILE))? {
+        durable::replace(&gathering.join(SALT_FILE), &salt)?;
+    }
+    for name in ASIDE {
+        let (from, to) = (directory.join(name), gathering.join(name));
+        // What is there already is the old one; one in its place here was made since, by opening.
+        if from.exists() && !to.exists() {
+            std::fs::rename(from, to)?;
+        }
+    }
+    File::open(&gathering)?.sync_all()?;
+    remove(directory, |name| name.starts_with(MIRROR))?;
+    std::fs::rename(&gathering, directory.join(format!("{REVOKED}{}", now.as_millis() / 1_000)))?;
+    File::open(directory)?.sync_all()
+}
+
+fn remove(directory: &Path, which: impl Fn(&str) -> bool) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&which) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What was set aside in a state directory, oldest first.
+#[must_use]
+pub fn aside(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|it| it.starts_with(REVOKED)));
+    let mut found: Vec<PathBuf> = named.map(|entry| entry.path()).collect();
+    found.sort();
+    found
+}
