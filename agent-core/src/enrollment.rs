@@ -397,8 +397,11 @@ mod tests {
     #[test]
     fn a_refused_token_is_set_aside_and_the_code_comes_all_the_same() {
         let refused = Failed(EnrollTrouble::TokenRefused { detail: "unknown".to_owned() });
-        let machine =
-            check(&[(Started(Kept::Asking), 0, "ask"), (refused.clone(), 1, "forget-token ask"), (pending(), 2, "")]);
+        let machine = check(&[
+            (Started(Kept::Asking), 0, "ask"),
+            (refused.clone(), 1, "forget-token ask"),
+            (pending(), 2, ""),
+        ]);
         assert!(matches!(machine.view(), (EnrollmentView::Code { .. }, None)));
         assert_eq!(machine.next_deadline(), Some(Duration::from_secs(7)));
         // A full disk keeps the token: it is asked again later, and once at a time.

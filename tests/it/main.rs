@@ -32,6 +32,7 @@ mod figures;
 mod flood;
 mod full_disk;
 mod isolation;
+mod issued;
 mod kills;
 mod lobby;
 mod main_job;

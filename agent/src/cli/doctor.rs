@@ -232,10 +232,8 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
             findings
         }
         Ok(None) => {
-            let words = format!(
-                "not yet: start the agent and approve its code. {}",
-                refused.unwrap_or_default()
-            );
+            let words =
+                format!("not yet: start the agent and approve its code. {}", refused.unwrap_or_default());
             vec![finding("enrolled", Verdict::Mind, words.trim_end())]
         }
         Err(error) => vec![finding("enrolled", Verdict::Wrong, error.to_string())],

@@ -86,11 +86,14 @@ fn beside(config: &Config, asked: &Enroll, error: anyhow::Error) -> anyhow::Resu
     match opened {
         Some(opened) if opened.is_revoked()? => {
             opened.enroll_anew(token(asked)?.as_ref())?;
-            say("the running agent enrolls this device anew: its page and `status` show the code in a moment");
+            say(
+                "the running agent enrolls this device anew: its page and `status` show the code in a moment",
+            );
             Ok(Outcome::Done)
         }
-        Some(_) | None => Err(error
-            .context("cannot enroll here (a running agent enrolls by itself and shows the code on its page)")),
+        Some(_) | None => Err(error.context(
+            "cannot enroll here (a running agent enrolls by itself and shows the code on its page)",
+        )),
     }
 }
 

@@ -10,7 +10,7 @@ use carepost_agent_core::session::{
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
 use carepost_protocol::record::{Collection, UserDocument};
-use carepost_protocol::wire::heartbeat::{ReaderState, Revoked};
+use carepost_protocol::wire::heartbeat::{ReaderState, Revoked, TAP_LASTS, UnknownTap};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
@@ -57,7 +57,11 @@ impl Ward {
         let badge = if uid.is_random() { Presented::RandomUid } else { self.known(&lookup) };
         let (throttle, card_seen) = match &badge {
             Presented::Known(member) => (self.throttle(member.user), None),
-            Presented::Unknown | Presented::StillLoading => (Throttle::default(), Some(masked(&lookup))),
+            Presented::Unknown => {
+                *lock(&self.unknown) = Some((lookup.clone(), self.clock.monotonic()));
+                (Throttle::default(), Some(UnknownTap::masked(&lookup)))
+            }
+            Presented::StillLoading => (Throttle::default(), Some(UnknownTap::masked(&lookup))),
             Presented::Revoked { .. }
             | Presented::Inactive { .. }
             | Presented::RandomUid
@@ -66,6 +70,19 @@ impl Ward {
         };
         let presented = SessionEvent::BadgePresented { badge, throttle, card };
         self.session_on_tap(presented, Some(&Tap { reader, card: card_seen }));
+    }
+
+    /// The last card that was nobody's badge, as long as that is worth something: the office can issue it.
+    #[must_use]
+    pub fn unknown_tap(&self) -> Option<UnknownTap> {
+        let (lookup, at) = lock(&self.unknown).clone()?;
+        let age = self.clock.monotonic().saturating_sub(at);
+        (age <= TAP_LASTS).then_some(UnknownTap { lookup, age: age.as_secs() })
+    }
+
+    /// When that was, so that the next one is news.
+    pub(crate) fn unknown_tap_at(&self) -> Option<Duration> {
+        lock(&self.unknown).as_ref().map(|(_, at)| *at)
     }
 
     fn known(&self, lookup: &str) -> Presented {
@@ -235,12 +252,6 @@ impl Ward {
         }
         event
     }
-}
-
-/// The beginning of a badge's keyed hash: two taps of one card show as the same, and neither the card nor its
-/// place among the badges can be found by it.
-fn masked(lookup: &str) -> String {
-    format!("{}...", lookup.get(..8).unwrap_or_default())
 }
 
 fn member(user: &UserDocument) -> Member {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use carepost_agent_core::session::{
     Asked, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
@@ -36,6 +37,8 @@ pub struct Ward {
     pub(super) session: Mutex<SessionMachine>,
     /// What the reader shall show for the tap that is being answered.
     pub(super) feedback: Mutex<Option<Feedback>>,
+    /// By what the last card that was nobody's badge would be known, and when it was there. Never written down.
+    pub(super) unknown: Mutex<Option<(String, Duration)>>,
     /// Counters of wrong PINs that the disk did not take.
     pub(super) unkept: Mutex<BTreeMap<UserId, Throttle>>,
     /// Held while an event is decided and done.
@@ -88,6 +91,7 @@ impl Ward {
             outbox: parts.outbox,
             clock: parts.clock,
             feedback: Mutex::new(None),
+            unknown: Mutex::default(),
             unkept: Mutex::new(BTreeMap::new()),
             acting: Mutex::new(()),
             checks: Mutex::new(None),

@@ -136,7 +136,10 @@ impl<'a> Enroller<'a> {
                 Kept::Revoked => Step::Revoked,
             }),
             EnrollmentEffect::ForgetToken { detail } => {
-                tracing::warn!(why = detail, "the server refused the token: the pairing code goes without one");
+                tracing::warn!(
+                    why = detail,
+                    "the server refused the token: the pairing code goes without one"
+                );
                 self.token_refused = Some(detail.clone());
                 self.opened.forget_token(detail)
             }

@@ -161,7 +161,9 @@ impl Opened {
     /// Has a revoked device enroll anew when it is opened next, with a token if one is given.
     pub(crate) fn enroll_anew(&self, token: Option<&SecretString>) -> anyhow::Result<()> {
         let token = token.map(|token| token.expose_secret().to_owned());
-        Ok(self.vault.keep(Kept::Enrollment, &KeptEnrollment { step: Step::Anew, token, token_refused: None })?)
+        Ok(self
+            .vault
+            .keep(Kept::Enrollment, &KeptEnrollment { step: Step::Anew, token, token_refused: None })?)
     }
 
     pub(crate) fn keep_revoked(&self) -> anyhow::Result<()> {

@@ -81,6 +81,7 @@ pub(super) async fn sync(
         wedged: 0,
         reader: desk.reader(),
         active_user: ward.active_user(),
+        unknown_tap_at: ward.unknown_tap_at(),
         refetch: false,
         resend: [None; 2],
         sent: 0,
@@ -123,6 +124,7 @@ struct Uplink {
     wedged: u64,
     reader: ReaderState,
     active_user: Option<UserId>,
+    unknown_tap_at: Option<Duration>,
     /// The next stream begins at the beginning.
     refetch: bool,
     /// From where on the next push of a lane has to queue again first, care first.
@@ -188,9 +190,9 @@ impl Uplink {
     fn saved(&mut self) {
         self.engine(SyncEvent::Saved(Lane::Care));
         self.engine(SyncEvent::Saved(Lane::Audit));
-        let now = (self.desk.reader(), self.ward.active_user());
-        if now != (self.reader, self.active_user) {
-            (self.reader, self.active_user) = now;
+        let now = (self.desk.reader(), self.ward.active_user(), self.ward.unknown_tap_at());
+        if now != (self.reader, self.active_user, self.unknown_tap_at) {
+            (self.reader, self.active_user, self.unknown_tap_at) = now;
             self.heart(HeartbeatEvent::Changed);
         }
     }

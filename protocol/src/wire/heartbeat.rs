@@ -1,5 +1,7 @@
 //! `POST /api/v1/devices/{id}/heartbeat` (S1-50): a device says that it lives and how it is.
 
+use std::time::Duration;
+
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -49,10 +51,36 @@ pub struct Heartbeat {
     /// mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocations: Option<Cursor>,
+    /// The last card that was nobody's badge, while that is worth something ([`TAP_LASTS`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_tap: Option<UnknownTap>,
     /// The oldest care changes that were refused and are not settled, at most [`MAX_REFUSED`]: the answer
     /// says what has become of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<ChangeName>,
+}
+
+/// For how long a card that was tapped can be issued without its number.
+pub const TAP_LASTS: Duration = Duration::from_secs(15 * 60);
+
+/// A card that is nobody's badge, as a reader saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UnknownTap {
+    /// HMAC-SHA256 of its id under the facility's first badge key, in hexadecimal: by it the card can be issued,
+    /// and its id stays on it.
+    pub lookup: String,
+    /// How many seconds ago: an age, so that the device's clock does not matter.
+    pub age: u64,
+}
+
+impl UnknownTap {
+    /// The beginning of the keyed hash, as the audit log names a card: two taps of one card show as the same,
+    /// and neither the card nor its place among the badges can be found by it.
+    #[must_use]
+    pub fn masked(lookup: &str) -> String {
+        format!("{}...", lookup.get(..8).unwrap_or_default())
+    }
 }
 
 /// The most refused changes that a heartbeat names.

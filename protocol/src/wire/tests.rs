@@ -5,7 +5,7 @@ use serde_json::{json, value::RawValue};
 use super::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
 use super::heartbeat::{
     ChangeName, Encryption, Exposed, Exposure, Heartbeat, HeartbeatReply, MirrorState, QueueState,
-    ReaderState, Revocation, Revoked, SettledChange, Settlement, StepReason, SteppedOver,
+    ReaderState, Revocation, Revoked, SettledChange, Settlement, StepReason, SteppedOver, UnknownTap,
 };
 use super::older::{OlderPlace, OlderQuery, OlderRecords};
 use super::problem::{Expects, Problem, ProblemKind};
@@ -142,6 +142,7 @@ fn snapshot_heartbeat() {
         },
         no_progress: Some(900),
         revocations: Some(Cursor { epoch: 1, seq: 120 }),
+        unknown_tap: Some(UnknownTap { lookup: "5e".repeat(32), age: 30 }),
         refused: vec![name()],
     });
     insta::assert_json_snapshot!(HeartbeatReply {

@@ -8,11 +8,12 @@ use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::Said;
 use super::client::Client;
+use super::devices::device_id;
 use super::sure::Sure;
 use super::tenants::facility_id;
-use crate::files;
+use super::{Said, show};
+use crate::{card, files};
 
 const USER: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
@@ -184,9 +185,7 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
         User::Deactivate { user, sure } => {
             let id = user_id(client, &user).await?;
             let found = client.get(&format!("/api/v1/users/{id}")).await?;
-            let part = |key| found.get(key).and_then(Value::as_str).unwrap_or_default();
-            let (name, username, role) = (part("display_name"), part("username"), part("role"));
-            sure.of(&format!("switch off {name} ({username}, {role}), at the server and at every kiosk"))?;
+            sure.of(&format!("switch off {}, at the server and at every kiosk", name_of(&found)))?;
             switch(client, &id, false).await
         }
         User::SetPin { user, pin } => {
@@ -218,13 +217,20 @@ pub(super) async fn user_id(client: &Client, name: &str) -> anyhow::Result<Strin
 #[derive(Debug, Subcommand)]
 pub(super) enum Badge {
     /// Issue a badge to a user.
-    #[command(after_help = "Example:\n  carepost-server badge issue nora --uid 04A1B2C3D4E5F6")]
+    #[command(
+        after_help = "Examples:\n  carepost-server badge issue nora --last-tap \"Hall kiosk\"\n  carepost-server badge issue nora --uid 04A1B2C3D4E5F6"
+    )]
     Issue {
         /// The user, by username or id.
         user: String,
-        /// The card's number in hexadecimal.
-        #[arg(long, value_name = "HEX")]
-        uid: String,
+        /// The card's UID in hexadecimal: not what is printed on it.
+        #[arg(long, value_name = "HEX", required_unless_present = "last_tap")]
+        uid: Option<String>,
+        /// The card that was tapped last at this device, by name or id, and that it did not know.
+        #[arg(long, value_name = "DEVICE", conflicts_with = "uid")]
+        last_tap: Option<String>,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Revoke a badge.
     Revoke {
@@ -242,8 +248,14 @@ pub(super) enum Badge {
 
 pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said> {
     let thing = match badge {
-        Badge::Issue { user, uid } => {
+        Badge::Issue { user, last_tap: Some(device), sure, .. } => {
+            issue_tapped(client, &user, &device, &sure).await?
+        }
+        Badge::Issue { user, uid, .. } => {
             let id = user_id(client, &user).await?;
+            if let Some(doubt) = uid.as_deref().and_then(card::doubt) {
+                show::say_error(&doubt);
+            }
             client.post("/api/v1/badges", &json!({"user_id": id, "uid": uid})).await?
         }
         Badge::Revoke { badge, sure } => {
@@ -256,6 +268,29 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
         }
     };
     Ok(Said::Thing(thing, BADGE))
+}
+
+/// Issues the card that was tapped last at a device, once somebody has said that it is the one.
+async fn issue_tapped(client: &Client, user: &str, device: &str, sure: &Sure) -> anyhow::Result<Value> {
+    let path = format!("/api/v1/devices/{}", device_id(client, device).await?);
+    let id = user_id(client, user).await?;
+    let seen = client.get(&path).await?;
+    let tap = |key: &str| seen.pointer(&format!("/unknown_tap/{key}")).and_then(Value::as_str);
+    let (Some(card), Some(at)) = (tap("card"), tap("at")) else {
+        anyhow::bail!(
+            "no unknown card was tapped at {device:?} within fifteen minutes: tap it there, and say this again in \
+             a moment"
+        );
+    };
+    let whom = name_of(&client.get(&format!("/api/v1/users/{id}")).await?);
+    sure.of(&format!("issue the card {card} that was tapped at {device:?} at {at} to {whom}"))?;
+    client.post(&format!("{path}/issue-tapped-badge"), &json!({"user_id": id, "card": card})).await
+}
+
+/// Who somebody is, for whoever pasted the wrong name.
+fn name_of(user: &Value) -> String {
+    let part = |key| user.get(key).and_then(Value::as_str).unwrap_or_default();
+    format!("{} ({}, {})", part("display_name"), part("username"), part("role"))
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,7 @@
-//! Badges (S1-67): issued by the number on the card, which the server does not keep.
+//! Badges (S1-67): issued by the card's UID, which the server does not keep, or by the card's tap.
 
 use carepost_protocol::audit::{AuditAction, AuditEventType};
-use carepost_protocol::id::{BadgeId, FacilityId, UserId};
+use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::time::Timestamp;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::List;
 use super::users::may_touch;
 use crate::body::{Id, Json};
+use crate::card;
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
 use crate::store::Badge;
@@ -22,9 +23,20 @@ pub struct IssueBadge {
     /// Whose it is.
     #[serde(alias = "userId")]
     user_id: UserId,
-    /// The card's number in hexadecimal, as `carepost-agent badge read` sees it: 4 to 10 bytes.
+    /// The card's UID in hexadecimal, of 4, 7, 8 or 10 bytes: not what is printed on it.
     #[schema(value_type = String)]
     uid: Zeroizing<String>,
+}
+
+/// The card that a device saw last, for somebody.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssueTappedBadge {
+    /// Whose it is.
+    #[serde(alias = "userId")]
+    user_id: UserId,
+    /// Which card it was, as `unknown_tap` of the device says: it may have seen another since.
+    card: String,
 }
 
 /// A badge.
@@ -66,10 +78,25 @@ pub async fn issue_badge(
     person: Person,
     Json(asked): Json<IssueBadge>,
 ) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
-    let uid = parse_uid(&asked.uid).map_err(|why| Refusal::field("uid", why))?;
+    let uid = card::read(&asked.uid).map_err(|why| Refusal::field("uid", why))?;
     may_touch(&person, asked.user_id).await?;
     let note = person.note(AuditEventType::Badge, AuditAction::Create, "badge");
     let badge = person.noting(note)?.issue_badge(asked.user_id, &uid).await?;
+    Ok((StatusCode::CREATED, axum::Json(badge.into())))
+}
+
+/// Issues the card that a device saw last and knows nobody by, so that nobody types its number: within fifteen
+/// minutes of the tap.
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/issue-tapped-badge", operation_id = "issue_tapped_badge", tag = "badges", security(("session" = [])), params(("device_id" = DeviceId, Path)), request_body = IssueTappedBadge, responses((status = 201, body = BadgeView)))]
+pub async fn issue_tapped_badge(
+    person: Person,
+    Id(device): Id<DeviceId>,
+    Json(asked): Json<IssueTappedBadge>,
+) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
+    may_touch(&person, asked.user_id).await?;
+    let note = person.note(AuditEventType::Badge, AuditAction::Create, "badge");
+    let note = note.detail("tapped_at", device.to_string());
+    let badge = person.noting(note)?.issue_tapped_badge(asked.user_id, device, asked.card).await?;
     Ok((StatusCode::CREATED, axum::Json(badge.into())))
 }
 
@@ -80,36 +107,4 @@ pub async fn revoke_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<axum::J
     let note = person.note(AuditEventType::Badge, AuditAction::Delete, "badge");
     let badge = person.noting(note)?.revoke_badge(id).await?;
     Ok(axum::Json(badge.into()))
-}
-
-/// A card's number; colons, dashes and blanks between its bytes are left out.
-fn parse_uid(text: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
-    let digits = Zeroizing::new(text.chars().filter(|c| !matches!(c, ':' | '-' | ' ')).collect::<String>());
-    let pairs = digits.as_bytes().chunks(2);
-    let bytes = pairs.map(|pair| {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
-        u8::from_str_radix(pair, 16).ok().filter(|_| !pair.starts_with('+'))
-    });
-    let bytes =
-        Zeroizing::new(bytes.collect::<Option<Vec<u8>>>().ok_or("give the card's number in hexadecimal")?);
-    match bytes.as_slice() {
-        [0x08, _, _, _] => {
-            Err("this card shows another number at each tap, so it cannot be a badge: use another card")
-        }
-        uid if (4..=10).contains(&uid.len()) => Ok(bytes),
-        _ => Err("a card's number has 4 to 10 bytes"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_uid;
-
-    #[test]
-    fn a_cards_number_is_taken_in_any_usual_form() {
-        assert_eq!(**parse_uid("04:a1-B2 c3").unwrap(), [0x04, 0xa1, 0xb2, 0xc3]);
-        for bad in ["", "04A1B2", "04A1B2C", "04A1B2ZZ", "+4A1B2C3", "0403020104030201040302", "08010203"] {
-            assert!(parse_uid(bad).is_err(), "{bad}");
-        }
-    }
 }

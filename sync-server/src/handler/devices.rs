@@ -10,7 +10,7 @@ use carepost_protocol::device::{
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Exposure, ReaderState, SteppedOver};
+use carepost_protocol::wire::heartbeat::{Exposure, ReaderState, SteppedOver, TAP_LASTS, UnknownTap};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -123,6 +123,8 @@ pub struct DeviceView {
     wedged: u64,
     /// Its badge reader.
     reader: Option<ReaderState>,
+    /// The last card there that was nobody's badge, for fifteen minutes: it can be issued without its number.
+    unknown_tap: Option<TapView>,
     /// Whether it says that what rests on it is encrypted (S1-26).
     encrypted: Option<bool>,
     /// What it measured that is not; null where it does not say.
@@ -167,6 +169,21 @@ pub struct ExposureView {
     exposure: Exposure,
     /// What is wrong and what to do about it.
     words: String,
+}
+
+/// A card at a device that was nobody's badge.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TapView {
+    /// Which, as the audit log masks it.
+    card: String,
+    /// When, on the server's clock.
+    at: Timestamp,
+}
+
+impl From<(String, Timestamp)> for TapView {
+    fn from((lookup, at): (String, Timestamp)) -> Self {
+        Self { card: UnknownTap::masked(&lookup), at }
+    }
 }
 
 /// A device that was just registered, with what is shown only now.
@@ -299,6 +316,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         last_seen: it.last_seen,
         waiting: it.waiting,
         reader: it.reader,
+        unknown_tap: it.unknown_tap.filter(|(_, at)| now.since(*at) <= TAP_LASTS).map(TapView::from),
         encrypted: it.encrypted,
         exposed: it.encryption.map(|encryption| exposed(encryption.exposed)),
         require_encryption: it.require_encryption,

@@ -10,9 +10,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use carepost_protocol::hex::unhex;
 use carepost_protocol::id::DeviceId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, UnknownTap};
 use carepost_protocol::wire::pull::Cursor;
 use rusqlite::params;
 
@@ -108,6 +109,7 @@ impl Presence {
         }
         beat.mirror.stepped_over.retain(|over| over.collection.len() <= MAX_NAME);
         beat.mirror.stepped_over.truncate(MAX_NAMES);
+        beat.unknown_tap = beat.unknown_tap.filter(|tap| unhex::<32>(&tap.lookup).is_some());
         self.note(scope, device, |heard| {
             heard.applied = beat.cursor.map(|cursor| (cursor, now)).or(heard.applied);
             heard.beat = Some((beat, now));
@@ -169,6 +171,8 @@ impl Presence {
             device.mac_addresses = beat.mac_addresses;
             device.cursor = beat.cursor;
             device.reader = Some(beat.reader);
+            let age = |tap: &UnknownTap| Duration::from_secs(tap.age);
+            device.unknown_tap = beat.unknown_tap.map(|tap| (tap.lookup.clone(), at.before(age(&tap))));
             device.encrypted = Some(beat.encrypted);
             device.encryption = beat.encryption;
             device.sync.not_encrypted =

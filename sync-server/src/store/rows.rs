@@ -419,6 +419,9 @@ pub struct Device {
     pub encryption: Option<Encryption>,
     /// Whether its facility demands encryption.
     pub require_encryption: bool,
+    /// The last card there that was nobody's badge: by what it would be known, and when it was there. In memory
+    /// alone.
+    pub unknown_tap: Option<(String, Timestamp)>,
     /// How far its clock is ahead of the server's, in milliseconds.
     pub clock_skew_ms: Option<i64>,
     /// The names of the collections of its copy that were found to differ and are not mended yet.

@@ -122,8 +122,8 @@ async fn own(tenants: &Tenants, person: &Person) -> Result<Vec<String>> {
         let answer = ask(&person.api, &person.headers(), &request).await?;
         let good = match (is_allowed(route, person.role), route.operation) {
             (false, _) => answer.status == 403,
-            // The number that the device shows is not known here.
-            (true, "confirm_enrollment") => answer.status == 422,
+            // The number that the device shows is not known here, and no card was tapped at it.
+            (true, "confirm_enrollment" | "issue_tapped_badge") => answer.status == 422,
             // Settled once, by the first who may.
             (true, "retry_refused_change" | "discard_refused_change") => matches!(answer.status, 200 | 422),
             (true, _) => (200..300).contains(&answer.status),

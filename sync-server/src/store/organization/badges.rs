@@ -3,9 +3,12 @@
 //! stored of each badge becomes its own HMAC under that, so that no card has to be tapped for it (ADR 8).
 
 use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::device::DeviceState;
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{BadgeId, FacilityId, UserId};
+use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, Collection};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::{TAP_LASTS, UnknownTap};
 use rusqlite::{Row, params};
 use zeroize::Zeroizing;
 
@@ -13,6 +16,7 @@ use super::super::Badge;
 use super::super::column::{id_at, json, time_at};
 use super::super::publish::{FeedEnd, put};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::card::LENGTHS;
 
 macro_rules! badge_columns {
     () => {
@@ -49,11 +53,51 @@ impl Noted {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the user, [`StoreError::Conflict`] when the card is somebody's
-    /// badge, [`StoreError::Invalid`] for a user without a home facility and for a card that draws a new
-    /// id for each tap.
+    /// badge, [`StoreError::Invalid`] for a user without a home facility, for what is no card's id and for a card
+    /// that draws a new id for each tap.
     pub async fn issue_badge(self, user: UserId, uid: &[u8]) -> Result<Badge> {
         let uid = Zeroizing::new(uid.to_vec());
-        self.write(move |tx| issue(tx, user, &uid)).await
+        self.write(move |tx| {
+            check(&uid)?;
+            let facility = home_of(tx, user)?;
+            let lookup = keys(tx, facility)?.lookup(&uid);
+            issue(tx, user, facility, &lookup)
+        })
+        .await
+    }
+
+    /// Issues the card that a device saw last, and knows nobody by, to a user of its facility: its id was never
+    /// here. `card` says which card was meant, as the audit log masks it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the user and the device, [`StoreError::Invalid`] when no such card was there
+    /// within [`TAP_LASTS`], when it was another, and for a user of another facility; else as
+    /// [`Self::issue_badge`].
+    pub async fn issue_tapped_badge(self, user: UserId, device: DeviceId, card: String) -> Result<Badge> {
+        let device = self.registry.device(device).await?;
+        self.write(move |tx| {
+            let facility = home_of(tx, user)?;
+            if facility != device.facility_id {
+                return Err(invalid(
+                    "device_id",
+                    "this device is not of the user's home facility: tap it there",
+                ));
+            }
+            let fresh =
+                |at: &Timestamp| device.state == DeviceState::Active && tx.now().since(*at) <= TAP_LASTS;
+            let tapped = device.unknown_tap.filter(|(_, at)| fresh(at)).map(|(lookup, _)| lookup);
+            let first = tapped.ok_or_else(|| {
+                let detail =
+                    "no unknown card was there within fifteen minutes: tap it, and try again in a moment";
+                invalid("device_id", detail)
+            })?;
+            if UnknownTap::masked(&first) != card {
+                return Err(invalid("card", "another card was tapped there since: look at the device again"));
+            }
+            let lookup = keys(tx, facility)?.over(first);
+            issue(tx, user, facility, &lookup)
+        })
+        .await
     }
 
     /// Revokes a badge. Twice is fine.
@@ -89,19 +133,28 @@ fn badge(tx: &Tx<'_>, id: BadgeId) -> Result<(Badge, String)> {
     tx.first(by_id, [id.as_bytes()], read)?.ok_or(StoreError::NotFound("badge"))
 }
 
-fn issue(tx: &Tx<'_>, user: UserId, uid: &[u8]) -> Result<Badge> {
-    let invalid = |field, detail: &str| StoreError::Invalid { field, detail: detail.to_owned() };
+fn invalid(field: &'static str, detail: &str) -> StoreError {
+    StoreError::Invalid { field, detail: detail.to_owned() }
+}
+
+fn home_of(tx: &Tx<'_>, user: UserId) -> Result<FacilityId> {
     let facility = super::users::user(tx, user)?.facility_id;
-    let facility = facility.ok_or_else(|| {
+    facility.ok_or_else(|| {
         invalid("user_id", "this user has no home facility whose readers would know the badge")
-    })?;
-    if !matches!(uid.len(), 4..=10) {
-        return Err(invalid("uid", "a card's id has 4 to 10 bytes: give it as hexadecimal digits"));
+    })
+}
+
+fn check(uid: &[u8]) -> Result<()> {
+    if !LENGTHS.contains(&uid.len()) {
+        return Err(invalid("uid", "a card's id has 4, 7, 8 or 10 bytes: give it as hexadecimal digits"));
     }
     if uid.len() == 4 && uid.first() == Some(&0x08) {
         return Err(invalid("uid", "this card draws a new id for each tap, so nobody could be known by it"));
     }
-    let lookup = keys(tx, facility)?.lookup(uid);
+    Ok(())
+}
+
+fn issue(tx: &Tx<'_>, user: UserId, facility: FacilityId, lookup: &str) -> Result<Badge> {
     let holder = tx.first(
         concat!(badge_columns!(), "WHERE facility_id = ?1 AND lookup = ?2"),
         params![facility.as_bytes(), lookup],
@@ -125,7 +178,7 @@ fn issue(tx: &Tx<'_>, user: UserId, uid: &[u8]) -> Result<Badge> {
             VALUES (?1, ?2, ?3, ?4, 1, ?5)",
         params![badge.id.as_bytes(), facility.as_bytes(), user.as_bytes(), lookup, now.as_millis()],
     )?;
-    publish(tx, &badge, &lookup)?;
+    publish(tx, &badge, lookup)?;
     Ok(badge)
 }
 
@@ -225,7 +278,11 @@ impl BadgeKeys {
         let mut text = Zeroizing::new(String::with_capacity(4 + 2 * uid.len()));
         text.push_str("uid:");
         uid.iter().for_each(|byte| text.push_str(&format!("{byte:02X}")));
-        let first = lay_over(&self.first, &text);
+        self.over(lay_over(&self.first, &text))
+    }
+
+    /// The same with what stands under the first key.
+    fn over(&self, first: String) -> String {
         self.layers.iter().fold(first, |lookup, key| lay_over(key, &lookup))
     }
 

@@ -370,6 +370,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         encrypted: row.get(19)?,
         encryption,
         require_encryption,
+        unknown_tap: None,
         clock_skew_ms: row.get(20)?,
         created_at: time_at(row, 21)?,
         phi_mode: word_or_none_at(row, 22)?,

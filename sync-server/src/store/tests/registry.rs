@@ -1,7 +1,7 @@
 //! What administrators do, and what devices then mirror.
 
 use carepost_protocol::wire::heartbeat::{
-    Encryption, Exposed, Exposure, Heartbeat, MirrorState, QueueState, ReaderState,
+    Encryption, Exposed, Exposure, Heartbeat, MirrorState, QueueState, ReaderState, UnknownTap,
 };
 use carepost_protocol::wire::pull::Line;
 use futures_util::FutureExt as _;
@@ -141,6 +141,34 @@ async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
 }
 
 #[tokio::test]
+async fn a_tapped_card_can_be_issued_for_a_quarter_of_an_hour_and_is_never_written_down() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let (device, lookup) = (kiosk.identity.device(), "5e".repeat(32));
+    let registry = world.store.organization(&tenant.organization);
+    let store = world.store.facility(&tenant.facility);
+    let seen = |tap| Heartbeat { unknown_tap: tap, ..beat(&world, &kiosk) };
+    let issue =
+        |card: &str| registry.noting(event(&world)).issue_tapped_badge(tenant.nurse, device, card.to_owned());
+    let card = UnknownTap::masked(&lookup);
+    for nonsense in ["", "5e5e", &"zz".repeat(32)] {
+        store.heartbeat(&kiosk.identity, &seen(Some(UnknownTap { lookup: nonsense.to_owned(), age: 0 })));
+        assert!(matches!(issue(&UnknownTap::masked(nonsense)).await, Err(StoreError::Invalid { .. })));
+    }
+    for (age, passes, good) in [(0, 901, false), (600, 301, false), (600, 299, true)] {
+        store.heartbeat(&kiosk.identity, &seen(Some(UnknownTap { lookup: lookup.clone(), age })));
+        world.pass(passes);
+        let issued = issue(&card).await;
+        assert_eq!(issued.is_ok(), good, "{age} {passes}: {issued:?}");
+    }
+    assert!(matches!(issue(&card).await, Err(StoreError::Conflict("badge"))));
+    let page = store.page(after(None, 100)).await.unwrap();
+    let text = String::from_utf8(page.lines).unwrap();
+    assert!(text.contains(&lookup), "readers know the card by what its tap said");
+}
+
+#[tokio::test]
 async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
@@ -161,6 +189,29 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     );
 }
 
+/// A heartbeat of a device that has nothing to say.
+fn beat(world: &World, kiosk: &Kiosk) -> Heartbeat {
+    Heartbeat {
+        agent_version: "0.2.0".into(),
+        uptime: 60,
+        device_time: world.now().plus_millis(1_500),
+        clock_quality: ClockQuality::Synced,
+        mac_addresses: Vec::new(),
+        encrypted: false,
+        encryption: None,
+        reader: ReaderState::Missing,
+        incarnation: kiosk.incarnation,
+        queue: QueueState::default(),
+        cursor: None,
+        active_user: None,
+        mirror: MirrorState::default(),
+        no_progress: None,
+        revocations: None,
+        unknown_tap: None,
+        refused: Vec::new(),
+    }
+}
+
 fn exposure(place: &str) -> Exposure {
     Exposure { what: Exposed::PlainSwap, place: place.to_owned() }
 }
@@ -172,26 +223,15 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     let kiosk = world.kiosk(&tenant, 1).await;
     let device = kiosk.identity.device();
     let beat = Heartbeat {
-        agent_version: "0.2.0".into(),
-        uptime: 60,
-        device_time: world.now().plus_millis(1_500),
-        clock_quality: ClockQuality::Synced,
-        mac_addresses: Vec::new(),
-        encrypted: false,
         encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3"); 40] }),
-        reader: ReaderState::Missing,
-        incarnation: kiosk.incarnation,
         queue: QueueState { care: 3, audit: 4, wedged: 1, oldest_age: Some(240) },
-        cursor: None,
-        active_user: None,
         mirror: MirrorState {
             differs: vec!["patients".into(), "x".repeat(65)],
             refetches: 2,
             stepped_over: Vec::new(),
         },
         no_progress: Some(700),
-        revocations: None,
-        refused: Vec::new(),
+        ..beat(&world, &kiosk)
     };
     let store = world.store.facility(&tenant.facility);
     store.heartbeat(&kiosk.identity, &beat);

@@ -163,6 +163,7 @@ impl Light {
             mirror: MirrorState::default(),
             no_progress: None,
             revocations: None,
+            unknown_tap: None,
             refused: Vec::new(),
         };
         self.upstream.heartbeat(self.grant.device_id, &beat).await?;
