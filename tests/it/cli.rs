@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use carepost_tests::children::run;
 use carepost_tests::kiosk::{Badges, Kiosk};
+use carepost_tests::scene::Scene;
 use carepost_tests::world::{PASSWORD, Server};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -116,6 +117,37 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
     terminal.does(&["sign-out"]).await?;
     let (code, _, _) = terminal.types(&["facility", "list"]).await?;
     assert_eq!(code, 1, "a session that has ended is no session");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_name() -> Result<()> {
+    let scene = Scene::new(0).await?;
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let admit = ["patient", "create", "Ada Amberly", "--mrn", "R-1", "--facility", "Riverside", "--room", "12"];
+    let admitted = terminal.does(&admit).await?;
+    let id = admitted["id"].as_str().context("an id")?;
+
+    let (code, _, said) = terminal.types(&["patient", "discharge", "r-1"]).await?;
+    assert!(code == 1 && said.contains("nothing was done"), "{said}");
+    assert!(said.contains("discharge Ada Amberly (MRN R-1, room 12)"), "{said}");
+    let patient = format!("/api/v1/patients/{id}");
+    let admin = &scene.facility.organization.admin;
+    assert_eq!(admin.get(&patient).await?["is_active"], true, "nobody said yes");
+    let discharged = terminal.does(&["patient", "discharge", "r-1", "--yes"]).await?;
+    assert_eq!((&discharged["id"], &discharged["is_active"]), (&admitted["id"], &Value::Bool(false)));
+
+    // Whoever admits her again is told that she is known, and how she is taken back.
+    let (code, _, said) = terminal.types(&admit).await?;
+    assert!(code == 1 && said.contains("409") && said.contains("was discharged"), "{said}");
+    assert!(said.contains(&format!("carepost-server patient readmit {id}")), "{said}");
+    assert_eq!(terminal.does(&["patient", "readmit", id]).await?["is_active"], true);
+    terminal.does(&["patient", "discharge", "ada amberly", "--yes"]).await?;
+    assert_eq!(terminal.does(&["patient", "readmit", "R-1"]).await?["is_active"], true);
+    let (code, _, said) = terminal.types(&["patient", "readmit", "R-2"]).await?;
+    assert!(code == 1 && said.contains("there is no \"R-2\""), "{said}");
     Ok(())
 }
 

@@ -98,6 +98,10 @@ impl Client {
         self.call(Method::PUT, path, Some(body)).await
     }
 
+    pub(super) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     /// A list with all its pages.
     pub(super) async fn all(&self, path: &str) -> anyhow::Result<Value> {
         let mut items = Vec::new();

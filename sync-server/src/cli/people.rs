@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, is_id, named, one};
 use super::devices::device_id;
 use super::sure::Sure;
 use super::tenants::facility_id;
@@ -302,6 +302,20 @@ pub(super) enum Patient {
     Create(CreatePatient),
     /// List patients.
     List,
+    /// Discharge a patient: no longer in care here. What was charted stays, and `readmit` takes it back.
+    #[command(after_help = "Example:\n  carepost-server patient discharge R-1001")]
+    Discharge {
+        /// The patient, by medical record number, name or id.
+        patient: String,
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Take a discharged patient into care again, with all that was charted.
+    #[command(after_help = "Example:\n  carepost-server patient readmit R-1001")]
+    Readmit {
+        /// The patient, by medical record number, name or id.
+        patient: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -331,6 +345,38 @@ pub(super) async fn patient(client: &Client, patient: Patient) -> anyhow::Result
                 "date_of_birth": new.born});
             client.post("/api/v1/patients", &body).await?
         }
+        Patient::Discharge { patient, sure } => {
+            let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
+            if sure.asks() {
+                // A look at her is written down as such: nobody is shown her who is not asked.
+                sure.of(&leaving(&client.get(&path).await?))?;
+            }
+            client.delete(&path).await?
+        }
+        Patient::Readmit { patient } => {
+            let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
+            client.put(&path, &json!({"is_active": true})).await?
+        }
     };
     Ok(Said::Thing(thing, PATIENT))
+}
+
+/// What a discharge ends.
+fn leaving(patient: &Value) -> String {
+    let part = |key| patient.get(key).and_then(Value::as_str).unwrap_or("-");
+    let (name, mrn, room) = (part("name"), part("mrn"), part("room"));
+    format!(
+        "discharge {name} (MRN {mrn}, room {room}), off the kiosks' lists from their next sync on. What was charted \
+         stays, and `patient readmit` takes it back"
+    )
+}
+
+/// A patient by medical record number, else by name; or by id.
+async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    if is_id(name) {
+        return Ok(name.to_owned());
+    }
+    let list = client.get("/api/v1/patients").await?;
+    let numbered = named(&list, "mrn", name);
+    one(&if numbered.is_empty() { named(&list, "name", name) } else { numbered }, name)
 }

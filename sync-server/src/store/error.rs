@@ -16,7 +16,8 @@ pub enum StoreError {
     Conflict(&'static str),
     /// The MRN is that of a patient who was discharged.
     #[error(
-        "mrn is of patient {0}, who was discharged; readmit that one (is_active true), or give another number"
+        "mrn is of patient {0}, who was discharged; readmit that one (`carepost-server patient readmit {0}`, or \
+         PUT /api/v1/patients/{0} with is_active true), or give another number"
     )]
     Discharged(PatientId),
     /// A value breaks a rule that only the store can check.
