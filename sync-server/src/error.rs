@@ -169,6 +169,7 @@ impl From<StoreError> for Refusal {
                 let detail = "is of a patient who was discharged; readmit that one, or give another";
                 Self::new(ProblemKind::Conflict, said).naming(FieldError::new("mrn", detail))
             }
+            StoreError::NotTheirs => Self::new(ProblemKind::Forbidden, said),
             StoreError::Invalid { field, detail } => Self::field(field, detail),
             StoreError::WrongCode => Self::new(ProblemKind::Invalid, said),
             StoreError::TooManyTries { until } => Self::too_many_tries("Too many wrong tries", until),

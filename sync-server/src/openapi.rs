@@ -31,7 +31,7 @@ use crate::handler::{
         badges::list_badges, badges::issue_badge, badges::issue_tapped_badge, badges::revoke_badge,
         workflows::list_workflows, workflows::publish_workflow, workflows::show_workflow,
         patients::list_patients, patients::create_patient, patients::show_patient, patients::update_patient,
-        patients::discharge_patient, patients::list_records,
+        patients::discharge_patient, patients::list_records, patients::strike_record,
         changes::list_refused_changes, changes::list_flagged_changes, reviews::list_reviews,
         changes::export_refused_change, changes::retry_refused_change, changes::discard_refused_change,
         audit_log::search_audit_events,

@@ -75,6 +75,8 @@ pub enum Parameter {
     Badge,
     /// A patient's id.
     Patient,
+    /// A record's id.
+    Record,
     /// The id of a life of a device's outbox.
     Incarnation,
     /// The number of a change.
@@ -87,7 +89,7 @@ pub enum Parameter {
 
 impl Parameter {
     /// Every kind, with its name in paths.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Organization, "{organization_id}"),
         (Self::Facility, "{facility_id}"),
         (Self::Device, "{device_id}"),
@@ -95,6 +97,7 @@ impl Parameter {
         (Self::User, "{user_id}"),
         (Self::Badge, "{badge_id}"),
         (Self::Patient, "{patient_id}"),
+        (Self::Record, "{record_id}"),
         (Self::Incarnation, "{incarnation_id}"),
         (Self::Number, "{n}"),
         (Self::WorkflowKey, "{workflow_key}"),
@@ -194,6 +197,7 @@ routes! {
     People PUT "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "update_patient" patients::update_patient;
     People DELETE "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "discharge_patient" patients::discharge_patient;
     People GET "/api/v1/patients/{patient_id}/records" Person(A::ReadPatients) => "list_records" patients::list_records;
+    People POST "/api/v1/patients/{patient_id}/records/{record_id}/entered-in-error" Person(A::ManagePatients) => "strike_record" patients::strike_record;
 
     People GET "/api/v1/facilities/{facility_id}/refused-changes" Person(A::ReadPatients) => "list_refused_changes" changes::list_refused_changes;
     People GET "/api/v1/facilities/{facility_id}/flagged-changes" Person(A::ReadPatients) => "list_flagged_changes" changes::list_flagged_changes;

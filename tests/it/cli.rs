@@ -126,7 +126,8 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
     let session = scene.folder_of("session.json").display().to_string();
     let terminal = Terminal { server: &scene.server, session };
     terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
-    let admit = ["patient", "create", "Ada Amberly", "--mrn", "R-1", "--facility", "Riverside", "--room", "12"];
+    let admit =
+        ["patient", "create", "Ada Amberly", "--mrn", "R-1", "--facility", "Riverside", "--room", "12"];
     let admitted = terminal.does(&admit).await?;
     let id = admitted["id"].as_str().context("an id")?;
 

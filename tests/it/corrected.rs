@@ -4,6 +4,8 @@ use anyhow::{Context as _, Result, bail};
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Kiosk, PATIENCE, Page};
 use carepost_tests::scene::{Scene, corrected_vitals, vitals};
+use carepost_tests::world::PASSWORD;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// The address of something to do about an entry of a page.
@@ -136,6 +138,95 @@ async fn what_was_charted_in_error_is_struck_out_with_a_reason_and_can_be_put_ba
     let (counts, earlier) = said.split_once("2 earlier versions").context("nothing is earlier")?;
     assert!(!counts.contains("Struck out") && earlier.contains("Struck out"), "{said}");
     scene.facility.has_records(id, 3).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_office_strikes_out_by_the_same_rule_and_the_entry_stays_marked_everywhere() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let admin = &scene.facility.organization.admin;
+    let (name, id) = scene.resident()?;
+    let hall = scene.kiosk("hall").await?;
+    let path = format!("/residents/{id}");
+    hall.sign_in(&scene.nora).await?;
+    hall.chart(name, "vitals", &vitals("Of somebody else")).await?;
+    let entry = scene.facility.has_records(id, 1).await?[0]["id"].as_str().context("no id")?.to_owned();
+    let of =
+        |patient: &str, record: &str| format!("/api/v1/patients/{patient}/records/{record}/entered-in-error");
+    let why = json!({"reason": "Wrong resident"});
+    let refused = async |path: String, body: &Value| admin.call(Method::POST, &path, Some(body)).await;
+
+    let unsaid = refused(of(id, &entry), &json!({"reason": " "})).await?;
+    assert_eq!((unsaid.status, &unsaid.body["errors"][0]["field"]), (422, &json!("reason")));
+    for path in [of(&scene.residents[1].1, &entry), of(id, id)] {
+        assert_eq!(refused(path, &why).await?.status, 404, "it is no record of that resident");
+    }
+    let struck = admin.post(&of(id, &entry), &why).await?;
+    assert_eq!((&struck["amends"], &struck["entered_in_error"]), (&json!(entry), &json!(true)));
+    assert_eq!((&struck["values"], &struck["reason"]), (&json!({}), &json!("Wrong resident")));
+    let me = admin.get("/api/v1/sessions/current").await?;
+    assert_eq!(struck["recorded_by"], me["user_id"]);
+    let marked = |records: &[Value]| {
+        let first = records.iter().find(|it| it["id"] == json!(entry));
+        first.map(|it| (it["values"]["pulse"].clone(), it["struck_out_by"].clone()))
+    };
+    let records = scene.facility.has_records(id, 2).await?;
+    assert_eq!(marked(&records), Some((json!(71), struck["id"].clone())), "kept, and marked");
+    let said = ["Charted in error", "Struck out", "Reason: Wrong resident"];
+    hall.page_says(&path, &said).await?;
+    let page = hall.get(&path).await?.html;
+    let del = page.split("<del>").nth(1).and_then(|rest| rest.split("</del>").next());
+    assert!(del.is_some_and(|del| del.contains("Of somebody else")), "{page}");
+
+    // Once, and what counts; a correction at a kiosk puts it back.
+    for (record, words) in
+        [(entry.as_str(), "struck out already"), (struck["id"].as_str().unwrap(), "puts that back")]
+    {
+        let again = refused(of(id, record), &why).await?;
+        assert!(again.status == 422 && again.text.contains(words), "{}", again.text);
+    }
+    let back = link(&hall, &path, "/correct/").await?;
+    let saved = hall.fill_in(&back, &corrected_vitals("Hers after all")).await?;
+    assert_eq!(saved.status, 303, "{}", saved.words());
+    let records = scene.facility.has_records(id, 3).await?;
+    assert_eq!(marked(&records), Some((json!(71), Value::Null)));
+    let last = records.iter().find(|it| it["values"]["note"] == "Hers after all").context("no correction")?;
+    let again = refused(of(id, last["amends"].as_str().context("it amends")?), &why).await?;
+    assert_eq!(again.status, 422, "what was corrected since counts no more: {}", again.text);
+
+    // Who corrects without having seen that: both stand side by side, and somebody looks.
+    hall.link.cut();
+    hall.says(&["Internet down"]).await?;
+    let correct = link(&hall, &path, "/correct/").await?;
+    let saved = hall.fill_in(&correct, &corrected_vitals("Unaware")).await?;
+    assert_eq!(saved.status, 303, "{}", saved.words());
+    let struck = admin.post(&of(id, last["id"].as_str().context("no id")?), &why).await?;
+    hall.link.restore();
+    scene.facility.has_records(id, 5).await?;
+    let reviews = format!("/api/v1/facilities/{}/reviews?open=true", scene.facility.id);
+    let review = admin.get(&reviews).await?["items"][0].clone();
+    assert_eq!((&review["kind"], &review["record"]), (&json!("amendments"), &last["id"]), "{review}");
+    assert_eq!(review["others"][0], struck["id"], "{review}");
+
+    // The form says who corrects others' entries, here as on a kiosk.
+    let mut form = admin.get("/api/v1/workflows/vitals").await?;
+    let parts = form.as_object_mut().context("no workflow")?;
+    parts.retain(|key, _| ["key", "label", "fields", "rules"].contains(&key.as_str()));
+    parts.insert("corrected_by".to_owned(), json!(["rn"]));
+    admin.post("/api/v1/workflows", &form).await?;
+    let (other, their) = &scene.residents[1];
+    until("the new form", PATIENCE, || async {
+        hall.chart(other, "vitals", &vitals("Under the new form")).await?;
+        let records = scene.facility.records(their).await?;
+        let newest = records.first().context("nothing came")?;
+        if newest["schema_version"] == 2 { Ok(()) } else { bail!("{newest}") }
+    })
+    .await?;
+    let newest = scene.facility.records(their).await?[0]["id"].as_str().context("no id")?.to_owned();
+    let answer = refused(of(their, &newest), &why).await?;
+    assert!(answer.status == 403 && answer.text.contains("what others charted"), "{}", answer.text);
+    let nora = scene.server.api()?.sign_in(Some("golden-years"), "nora.quist", PASSWORD).await?;
+    nora.post(&of(their, &newest), &why).await?;
     Ok(())
 }
 

@@ -170,7 +170,7 @@ impl Ward {
 
     pub(super) fn name_of(&self, user: UserId) -> String {
         let known = self.mirror.user(user).ok().flatten();
-        known.map_or_else(|| "Somebody no longer here".to_owned(), |user| user.display_name)
+        known.map_or_else(|| "Somebody not of this facility".to_owned(), |user| user.display_name)
     }
 }
 

@@ -1,13 +1,16 @@
 //! Patients and their records: every read and write needs a permit and is written down.
 
+use axum::extract::{FromRequestParts, Path};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
-use carepost_protocol::id::{FacilityId, PatientId};
+use carepost_protocol::change::MAX_REASON;
+use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient;
 use carepost_protocol::record::RecordDocument;
-use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::workflow::FieldError;
 use http::StatusCode;
+use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -16,7 +19,7 @@ use super::paging::Which;
 use super::users::OfFacility;
 use super::{List, present};
 use crate::audit::Note;
-use crate::body::{Id, Json, Params};
+use crate::body::{Faults, Id, Json, Params};
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
@@ -65,6 +68,40 @@ pub struct UpdatePatient {
     /// Whether the patient is in care now.
     #[serde(default, alias = "isActive")]
     is_active: Option<bool>,
+}
+
+/// Why something was charted in error.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StrikeRecord {
+    /// In words, such as the wrong resident; it stands in the chart.
+    reason: String,
+}
+
+/// Of whom a path speaks, and of which record.
+pub struct Charted {
+    patient: PatientId,
+    record: RecordId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Charted {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((patient, record)) = path.map_err(|_| Refusal::not_found())?;
+        let none = |_| Refusal::not_found();
+        Ok(Self { patient: patient.parse().map_err(none)?, record: record.parse().map_err(none)? })
+    }
+}
+
+/// Something charted, and whether it counts.
+#[derive(Serialize)]
+pub struct RecordView {
+    #[serde(flatten)]
+    record: RecordDocument,
+    /// The record by which it is struck out, where nobody has put it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    struck_out_by: Option<RecordId>,
 }
 
 /// A patient.
@@ -191,18 +228,41 @@ pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<
     Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
-/// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them.
+/// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them. Of
+/// what is struck out, `struck_out_by` names the record that says why.
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}/records", operation_id = "list_records", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), Which), responses((status = 200, body = Object, description = "`items`, and `next` where there is more: give it as `page`")))]
 pub async fn list_records(
     person: Person,
     Id(id): Id<PatientId>,
     Params(which): Params<Which>,
-) -> Answer<axum::Json<List<RecordDocument>>> {
+) -> Answer<axum::Json<List<RecordView>>> {
     let (after, most) = which.read()?;
     let (patient, permit) = permitted(&person, id).await?;
-    let records = person.facility(patient.facility_id)?.records(&permit, id, after, most).await?;
+    let facility = person.facility(patient.facility_id)?;
+    let records = facility.records(&permit, id, after, most).await?;
+    let ids = records.items.iter().map(|record| record.id).collect();
+    let mut struck = facility.struck(&permit, ids).await?;
     viewed(&person, &patient, "record").await?;
-    Ok(axum::Json(List::page(records, std::convert::identity)?))
+    let view = |record: RecordDocument| RecordView { struck_out_by: struck.remove(&record.id), record };
+    Ok(axum::Json(List::page(records, view)?))
+}
+
+/// Strikes out what was charted in error: it stays, marked, and a correction at a kiosk puts it back. By the same
+/// rule as on a kiosk, and as the same record: one that corrects it, without values.
+#[utoipa::path(post, path = "/api/v1/patients/{patient_id}/records/{record_id}/entered-in-error", operation_id = "strike_record", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), ("record_id" = RecordId, Path)), request_body = StrikeRecord, responses((status = 201, body = Object, description = "The record that strikes it out")))]
+pub async fn strike_record(
+    person: Person,
+    Charted { patient: id, record }: Charted,
+    Json(mut asked): Json<StrikeRecord>,
+) -> Answer<(StatusCode, axum::Json<RecordDocument>)> {
+    let mut faults = Faults::default();
+    faults.text("reason", &mut asked.reason, MAX_REASON);
+    faults.check()?;
+    let patient = person.registry()?.patient(id).await?;
+    let permit = person.permit::<ManagePatients>(patient.facility_id)?;
+    let noted = person.noting(note(&person, AuditAction::Update, "record"))?;
+    let struck = noted.strike_record(&permit, id, record, asked.reason).await?;
+    Ok((StatusCode::CREATED, axum::Json(struck.record)))
 }
 
 /// A patient in the asker's scope, and the proof that the asker's role lets read.

@@ -21,7 +21,7 @@ use rusqlite::{Row, params};
 use super::column::{count, count_at, id_at, limit, time_at};
 use super::engine::Tx;
 use super::publish::FeedEnd;
-use super::{StoreError, review};
+use super::{StoreError, charted, review};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -50,6 +50,7 @@ macro_rules! held_columns {
     () => {
         "SELECT d.id, d.patient_id, d.seq, d.body, d.written_at,
             EXISTS (SELECT 1 FROM changes c WHERE c.target_id = d.id)
+                OR EXISTS (SELECT 1 FROM office_corrections o WHERE o.target_id = d.id)
             FROM documents d WHERE d.collection = 'records' AND d.body IS NOT NULL "
     };
 }
@@ -239,7 +240,7 @@ fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
     while let Some(Held { id, seq, .. }) = thread.members.get(at) {
         let (id, seq) = (*id, *seq);
         at += 1;
-        for child in corrections(tx, id)? {
+        for child in charted::corrections(tx, id, LONGEST + 1)? {
             if thread.members.iter().any(|known| known.id == child) {
                 continue;
             }
@@ -253,13 +254,6 @@ fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
         }
     }
     Ok(Some(thread))
-}
-
-/// The corrections of a record that stand; no more than make its thread too long.
-fn corrections(tx: &Tx<'_>, record: RecordId) -> Result<Vec<RecordId>> {
-    let sql = "SELECT record_id FROM changes WHERE target_id = ?1
-        AND (verdict <> 'rejected' OR settlement = 'applied') LIMIT ?2";
-    tx.all(sql, params![record.as_bytes(), limit(LONGEST + 1)], |row| id_at(row, 0))
 }
 
 fn held(tx: &Tx<'_>, id: RecordId) -> Result<Option<Held>> {

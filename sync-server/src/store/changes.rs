@@ -204,7 +204,7 @@ impl FacilityStore {
             .await
     }
 
-    fn permitted(&self, permit: &Permit<ReadPatients>) -> Result<()> {
+    pub(super) fn permitted(&self, permit: &Permit<ReadPatients>) -> Result<()> {
         if permit.resource() == Resource::Facility(self.scope.organization(), self.scope.facility()) {
             Ok(())
         } else {

@@ -1,4 +1,5 @@
-//! A patient's whole chart, by pages: the records of the feed, and then those that have left it.
+//! A patient's whole chart, by pages: the records of the feed, and then those that have left it; and what corrects
+//! what in it.
 
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::RecordDocument;
@@ -7,7 +8,7 @@ use rusqlite::{Params, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::column::{count, count_at, id_at, limit, time_at};
+use super::column::{count, count_at, id_at, json_at, limit, time_at};
 use super::engine::Tx;
 use super::listed::Listed;
 
@@ -15,6 +16,9 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// About how many bytes a page holds at most; the record that reaches it is still in it.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Of corrections side by side, so many are looked at for what strikes out.
+const MOST_BESIDE: usize = 10;
 
 /// A place in a patient's chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,41 @@ pub(super) fn page(
         page.take(tx, ARCHIVED, key, |row| Ok(ChartPlace::Archive(time_at(row, 2)?, id_at(row, 0)?)))?;
     }
     Ok(page.listed)
+}
+
+/// A record, wherever it is kept.
+const RECORD: &str =
+    "SELECT body FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL
+    UNION ALL SELECT body FROM archive WHERE id = ?1 LIMIT 1";
+/// The corrections of one record that devices made and that stand, in the order in which they came.
+pub(super) const CORRECTIONS: &str = "SELECT record_id FROM changes WHERE target_id = ?1
+    AND (verdict <> 'rejected' OR settlement = 'applied') ORDER BY coalesce(settled_seq, seq) LIMIT ?2";
+
+/// One record, whether devices still hold it or not.
+pub(super) fn find(tx: &Tx<'_>, id: RecordId) -> Result<Option<RecordDocument>> {
+    tx.first(RECORD, [id.as_bytes()], |row| json_at(row, 0))
+}
+
+/// The corrections of one record, the office's first, which is made only where there is none yet: about as many
+/// as asked for.
+pub(super) fn corrections(tx: &Tx<'_>, record: RecordId, most: usize) -> Result<Vec<RecordId>> {
+    let of_office = "SELECT record_id FROM office_corrections WHERE target_id = ?1";
+    let mut found: Vec<RecordId> = tx.all(of_office, [record.as_bytes()], |row| id_at(row, 0))?;
+    found.extend(
+        tx.all(CORRECTIONS, params![record.as_bytes(), limit(most)], |row| id_at::<RecordId>(row, 0))?,
+    );
+    Ok(found)
+}
+
+/// By what a record is struck out, where nobody has put it back since.
+pub(super) fn struck_by(tx: &Tx<'_>, record: RecordId) -> Result<Option<RecordId>> {
+    for correction in corrections(tx, record, MOST_BESIDE)? {
+        let strikes = find(tx, correction)?.is_some_and(|it| it.entered_in_error);
+        if strikes && corrections(tx, correction, 1)?.is_empty() {
+            return Ok(Some(correction));
+        }
+    }
+    Ok(None)
 }
 
 /// A page that is being filled.

@@ -20,6 +20,9 @@ pub enum StoreError {
          PUT /api/v1/patients/{0} with is_active true), or give another number"
     )]
     Discharged(PatientId),
+    /// The form does not let that role correct what somebody else charted.
+    #[error("your role may not correct what others charted in this form; ask whoever may")]
+    NotTheirs,
     /// A value breaks a rule that only the store can check.
     #[error("{field}: {detail}")]
     Invalid {

@@ -1,10 +1,11 @@
 //! One facility: its feed, what its devices push, its records.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
@@ -129,6 +130,24 @@ impl FacilityStore {
             return Err(StoreError::NotFound("patient"));
         }
         let read = move |tx: &Tx<'_>| charted::page(tx, patient, after, most);
+        self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// Which of these records are struck out, and by which.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn struck(
+        &self,
+        permit: &Permit<ReadPatients>,
+        records: Vec<RecordId>,
+    ) -> Result<BTreeMap<RecordId, RecordId>> {
+        self.permitted(permit)?;
+        let read = move |tx: &Tx<'_>| {
+            let struck = records.into_iter().map(|id| Ok((id, charted::struck_by(tx, id)?)));
+            let struck = struck.collect::<Result<Vec<_>>>()?.into_iter();
+            Ok(struck.filter_map(|(id, by)| Some((id, by?))).collect())
+        };
         self.store.read(Reach::Facility(self.scope), read).await
     }
 

@@ -125,7 +125,9 @@ async fn own(tenants: &Tenants, person: &Person) -> Result<Vec<String>> {
             // The number that the device shows is not known here, and no card was tapped at it.
             (true, "confirm_enrollment" | "issue_tapped_badge") => answer.status == 422,
             // Settled once, by the first who may.
-            (true, "retry_refused_change" | "discard_refused_change") => matches!(answer.status, 200 | 422),
+            (true, "retry_refused_change" | "discard_refused_change" | "strike_record") => {
+                matches!(answer.status, 200 | 201 | 422)
+            }
             (true, _) => (200..300).contains(&answer.status),
         };
         let name = format!("{} by {:?} of place {}", route.operation, person.role, person.home);

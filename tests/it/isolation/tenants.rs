@@ -140,7 +140,9 @@ impl Place {
         let resident = json!({"facility_id": facility.id, "mrn": name, "name": format!("Resident {name}")});
         let patient = text(&admin.post("/api/v1/patients", &resident).await?, "id")?;
         let (code, enrollment) = waiting(server, &facility).await?;
-        let refused = refused_change(server, &device, &nurse.id, &patient).await?;
+        let refused = changes(server, &device, &nurse.id, &patient, workflow).await?;
+        let records = facility.records(&patient).await?;
+        let record = text(records.first().context("nothing was charted")?, "id")?;
         let ids = BTreeMap::from([
             ("organization_id", facility.organization.id.clone()),
             ("facility_id", facility.id.clone()),
@@ -149,6 +151,7 @@ impl Place {
             ("user_id", nurse.id),
             ("badge_id", nurse.badge),
             ("patient_id", patient),
+            ("record_id", record),
             ("incarnation_id", refused),
             ("workflow_key", workflow.to_owned()),
         ]);
@@ -179,18 +182,29 @@ async fn waiting(server: &Server, facility: &Facility) -> Result<(String, String
     Ok((code, text(&approved, "enrollment_id")?))
 }
 
-/// A device's first change, refused for its form: the life of the outbox that it is number 1 of.
-async fn refused_change(server: &Server, device: &Device, nurse: &str, patient: &str) -> Result<String> {
+/// A device's first change, refused for its form, and one that stands: the life of the outbox that they are of.
+async fn changes(
+    server: &Server,
+    device: &Device,
+    nurse: &str,
+    patient: &str,
+    workflow: &str,
+) -> Result<String> {
     let nurse = device.nurse(nurse.parse()?);
-    let mut change = device.vitals(&nurse, patient.parse()?, Map::new());
-    change.workflow = Some("no_such_workflow".to_owned());
+    let patient: PatientId = patient.parse()?;
     let mut chain = device.chain(Lane::Care);
-    let batch = chain.batch(&[serde_json::to_string(&change)?])?;
+    let mut changes = Vec::new();
+    for form in ["no_such_workflow", workflow] {
+        let mut change = device.vitals(&nurse, patient, Map::from_iter([("note".to_owned(), json!("seen"))]));
+        change.workflow = Some(form.to_owned());
+        changes.push(serde_json::to_string(&change)?);
+    }
+    let batch = chain.batch(&changes)?;
     let json = [("content-type", "application/json")];
     let wire = device.wire(server)?;
     let answer = wire.send(Method::POST, "/api/v1/sync/push", &json, batch.into_bytes()).await?;
-    let verdict = &answer.body["verdicts"][0]["verdict"];
-    anyhow::ensure!(verdict == "rejected", "{}", answer.text);
+    let verdict = |at: usize| &answer.body["verdicts"][at]["verdict"];
+    anyhow::ensure!(verdict(0) == "rejected" && verdict(1) == "applied", "{}", answer.text);
     Ok(chain.incarnation.to_string())
 }
 

@@ -103,6 +103,7 @@ const TABLES: &[Table] = &[
     Table("chain_heads", Owner::Facility, &[Insert, Update], None),
     Table("gaps", Owner::Facility, &[Insert], None),
     Table("changes", Owner::Facility, &[Insert, Update], None),
+    Table("office_corrections", Owner::Facility, &[Insert], None),
     Table("audit", Owner::Registry, &[Insert], Some(&[Insert])),
 ];
 

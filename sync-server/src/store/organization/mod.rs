@@ -8,6 +8,7 @@ mod changes;
 mod devices;
 mod facilities;
 mod patients;
+mod records;
 mod users;
 mod workflows;
 
@@ -24,6 +25,7 @@ pub use changes::Reconsidered;
 pub(super) use devices::{TOKEN_LIFE, assign, is_refused_as_exposed};
 pub(super) use facilities::organization_columns;
 pub(super) use facilities::organization_row;
+pub use records::Struck;
 pub(super) use users::{
     document as user_document, insert_user, publish_all as publish_users, withhold_expired_pins,
 };

@@ -122,7 +122,7 @@ fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
     Err(discharged.map_or(error, StoreError::Discharged))
 }
 
-fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
+pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
     patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))
 }
 

@@ -113,7 +113,7 @@ pub(in crate::store) const LOOK_UPS: [(&str, &str); 6] = [
     ("changes_in_feed", patients::CAME_AT),
     ("patients_of_mrn", super::super::patient::OF_MRN),
     ("patients_by_name", super::super::patient::OF_NAME),
-    ("changes_correcting", records::CORRECTIONS),
+    ("changes_correcting", super::super::charted::CORRECTIONS),
     ("changes_waiting", again::WAITING),
 ];
 

@@ -10,10 +10,10 @@ use carepost_protocol::workflow::{FieldError, Workflow};
 use rusqlite::params;
 use serde_json::{Map, Value};
 
-use super::super::super::archive;
-use super::super::super::column::{count, id_at, json, json_at};
+use super::super::super::column::{id_at, json, json_at};
 use super::super::super::engine::Tx;
 use super::super::super::review::{self, About};
+use super::super::super::{archive, charted};
 use super::super::Result;
 use super::{Flags, Judge, Stands, Weighed, unknown};
 
@@ -66,8 +66,8 @@ impl Judge {
         let seq = self.feed.add(tx, Collection::Records, record.as_bytes(), Some(patient), Some(&body))?;
         let mut verdict = Verdict::Applied;
         if let Some(parent) = amends {
-            let key = params![parent.as_bytes(), count(MAX_COUNTED)];
-            let mut beside = tx.all(CORRECTIONS, key, |row| id_at(row, 0))?;
+            let most = usize::try_from(MAX_COUNTED).unwrap_or(usize::MAX);
+            let mut beside: Vec<_> = charted::corrections(tx, parent, most)?;
             if !beside.is_empty() {
                 beside.push(record);
                 let about =
@@ -138,7 +138,7 @@ impl Judge {
 
     /// Whether the form lets whoever made a correction make it.
     fn lets_correct(&mut self, tx: &Tx<'_>, change: &Change, target: RecordId) -> Result<bool> {
-        let author = tx.first(AUTHOR, [target.as_bytes()], |row| json_at::<RecordDocument>(row, 0))?;
+        let author = charted::find(tx, target)?;
         let is_own = author.is_none_or(|record| record.recorded_by == change.actor);
         let roles = self.roles(change);
         let (Some(key), Some(version)) = (&change.workflow, change.schema_version) else { return Ok(true) };
@@ -160,11 +160,6 @@ impl Judge {
     }
 }
 
-/// A record, wherever it is kept.
-const AUTHOR: &str =
-    "SELECT body FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL
-    UNION ALL SELECT body FROM archive WHERE id = ?1 LIMIT 1";
-
 /// Why a record is corrected; none where nothing can be read.
 fn read_reason(given: &str) -> Weighed<Option<String>> {
     let read = line(given, MAX_REASON).map_err(|error| Rejection {
@@ -174,7 +169,3 @@ fn read_reason(given: &str) -> Weighed<Option<String>> {
     })?;
     Ok(Some(read).filter(|read| !read.is_empty()))
 }
-
-/// The corrections of one record that stand, in the order in which they came.
-pub(super) const CORRECTIONS: &str = "SELECT record_id FROM changes WHERE target_id = ?1
-    AND (verdict <> 'rejected' OR settlement = 'applied') ORDER BY coalesce(settled_seq, seq) LIMIT ?2";
