@@ -103,6 +103,8 @@ pub struct SyncFacts {
     pub no_progress: bool,
     /// Its key is refused for good.
     pub revoked: bool,
+    /// Nothing that is charted on it can be saved.
+    pub cannot_save: bool,
     /// Two copies of the device claim to be it.
     pub quarantined: bool,
     /// Its facility demands encryption, and it is not encrypted or does not say.
@@ -116,6 +118,8 @@ pub struct SyncFacts {
 pub enum SyncReason {
     /// An administrator deactivated it, and its key is refused for good.
     Revoked,
+    /// Nothing that is charted on it can be saved: its disk is full or broken.
+    CannotSave,
     /// No sync has succeeded yet.
     NeverSynced,
     /// The server refused changes, which a person must look at.
@@ -159,6 +163,7 @@ pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshold
     let worst = sync_reasons(facts, now, thresholds).into_iter().map(|reason| match reason {
         SyncReason::NeverSynced => (3, SyncStatus::NeverSynced),
         SyncReason::Revoked
+        | SyncReason::CannotSave
         | SyncReason::RefusedChanges
         | SyncReason::CursorRefused
         | SyncReason::MirrorDiffers
@@ -181,6 +186,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
     let too_long_ago = facts.last_sync.is_some() && since_sync(facts, now) > thresholds.stale_after;
     let holds = [
         (facts.revoked, SyncReason::Revoked),
+        (facts.cannot_save, SyncReason::CannotSave),
         (facts.last_sync.is_none(), SyncReason::NeverSynced),
         (facts.quarantined, SyncReason::Quarantined),
         (facts.not_encrypted, SyncReason::NotEncrypted),
@@ -233,6 +239,7 @@ mod tests {
             SyncFacts { stepped_over: true, ..synced },
             SyncFacts { no_progress: true, ..synced },
             SyncFacts { revoked: true, ..synced },
+            SyncFacts { cannot_save: true, ..synced },
             SyncFacts { quarantined: true, ..synced },
             SyncFacts { not_encrypted: true, ..synced },
         ] {

@@ -1,7 +1,8 @@
 //! The part of the disk that waiting entries may take is full: the page says what is not saved.
 
-use anyhow::Result;
-use carepost_tests::kiosk::Badges;
+use anyhow::{Result, bail};
+use carepost_tests::children::until;
+use carepost_tests::kiosk::{Badges, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +39,10 @@ async fn a_full_disk_is_said_and_passes() -> Result<()> {
     }
     assert!(refused.html.contains(&format!("Entry {saved}. The night")), "{}", refused.html);
     hall.says(&["This device cannot save", "You can keep charting"]).await?;
-    assert_eq!(hall.command(&["status"]).await?.0, 5, "it needs attention");
+    for command in ["status", "doctor"] {
+        let (code, said) = hall.command(&[command]).await?;
+        assert!(code == 5 && said.contains("disk is full"), "it needs attention: {code} {said}");
+    }
     // Reading goes on.
     hall.page_says(&paths[1], &["Entry 1.", "Saved here"]).await?;
 
@@ -58,5 +62,10 @@ async fn a_full_disk_is_said_and_passes() -> Result<()> {
     scene.has_notes(&scene.residents[at].1, &notes[at]).await?;
     let words = hall.says(&["Everything is sent"]).await?;
     assert!(!words.contains("cannot save"), "{words}");
+    until("the server to hear that it saves again", PATIENCE, || async {
+        let device = scene.facility.device("hall").await?;
+        if device["cannot_save"].is_null() { Ok(()) } else { bail!("{device}") }
+    })
+    .await?;
     Ok(())
 }

@@ -162,6 +162,7 @@ fn heartbeat(device: &Device) -> carepost_protocol::wire::heartbeat::Heartbeat {
         mirror: carepost_protocol::wire::heartbeat::MirrorState::default(),
         no_progress: None,
         revocations: None,
+        cannot_save: None,
         unknown_tap: None,
         refused: Vec::new(),
     }

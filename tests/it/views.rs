@@ -110,6 +110,16 @@ async fn a_device_that_differs_and_stands_still_says_why_it_is_out_of_sync() -> 
         "2 entries were refused and need attention. Its copy of records was found to differ and is fetched \
          again. Nothing has moved for 12 minutes, though it reaches the server."
     );
+    // Nothing is graver than that it cannot save, and no device writes on anybody's terminal.
+    let full = Heartbeat { cannot_save: Some("the disk is\u{1b}[2J full".to_owned()), ..ill };
+    hall.upstream.heartbeat(hall.grant.device_id, &full).await?;
+    let seen = scene.facility.device("hall").await?;
+    assert_eq!(
+        (&seen["cannot_save"], &seen["sync_reasons"][0]),
+        (&json!("the disk is[2J full"), &json!("cannot_save"))
+    );
+    assert!(seen["sync_reason"].as_str().context("no words")?.starts_with("CANNOT SAVE"), "{seen}");
+    assert_eq!(seen["sync_status"], "OUT_OF_SYNC");
     // Mended, settled and moving: nothing of it is left.
     hall.upstream.heartbeat(hall.grant.device_id, &hall.heartbeat(QueueState::default())).await?;
     let seen = scene.facility.device("hall").await?;

@@ -136,6 +136,7 @@ impl Device {
             mirror: MirrorState::default(),
             no_progress: None,
             revocations: None,
+            cannot_save: None,
             unknown_tap: None,
             refused: Vec::new(),
         }

@@ -1,6 +1,7 @@
 //! What is written down: who read, made and was refused what. What the disk does not take waits in
 //! memory, bounded, and goes with the next write: a full disk must not keep a nurse from reading.
 
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
@@ -268,10 +269,16 @@ impl Ward {
         unsaved.waiting = waiting;
     }
 
+    /// Why this device cannot save, in words.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        lock(&self.unsaved).trouble.clone()
+    }
+
     fn write_worked(&self) {
-        let mut unsaved = lock(&self.unsaved);
+        let unsaved = lock(&self.unsaved);
         if unsaved.refused == 0 {
-            unsaved.trouble = None;
+            self.now_troubled(unsaved, None);
         }
     }
 
@@ -279,7 +286,17 @@ impl Ward {
     pub(super) fn entry_worked(&self) {
         let mut unsaved = lock(&self.unsaved);
         unsaved.refused = 0;
-        unsaved.trouble = None;
+        self.now_troubled(unsaved, None);
+    }
+
+    /// The server should hear soon when that is news.
+    fn now_troubled(&self, mut unsaved: MutexGuard<'_, Unsaved>, trouble: Option<String>) {
+        let before = std::mem::replace(&mut unsaved.trouble, trouble);
+        let is_news = before != unsaved.trouble;
+        drop(unsaved);
+        if is_news {
+            self.saved.notify_one();
+        }
     }
 
     /// An entry of that many bytes was refused for want of the disk.
@@ -289,10 +306,9 @@ impl Ward {
     }
 
     fn write_failed(&self, error: &OutboxError) {
-        let mut unsaved = lock(&self.unsaved);
-        unsaved.trouble = Some(error.to_string());
+        let unsaved = lock(&self.unsaved);
         let lost = unsaved.waiting.lost;
-        drop(unsaved);
+        self.now_troubled(unsaved, Some(error.to_string()));
         tracing::error!(%error, lost, "the outbox takes nothing: audit events wait in memory");
     }
 }

@@ -193,9 +193,7 @@ impl Ward {
         status.differs = self.differing();
         status.stepped_over = self.stepped_over();
         status.phone = self.mirror.facility().ok().flatten().and_then(|facility| facility.phone);
-        if let Some(trouble) = &lock(&self.unsaved).trouble {
-            status.storage_trouble = Some(trouble.clone());
-        }
+        status.storage_trouble = self.trouble().or(status.storage_trouble.take());
     }
 
     pub(super) fn is_loaded(&self, collection: Collection) -> bool {

@@ -45,6 +45,7 @@ pub(super) fn describe(
         mirror: ward.mirror().agreement().context("how the mirror agrees cannot be read")?,
         revocations: ward.mirror().heard().context("what was revoked cannot be read")?,
         no_progress: still.map(|still| still.as_secs()),
+        cannot_save: ward.trouble(),
         unknown_tap: ward.unknown_tap(),
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
     })

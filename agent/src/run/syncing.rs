@@ -79,9 +79,7 @@ pub(super) async fn sync(
         stopped: false,
         online: false,
         wedged: 0,
-        reader: desk.reader(),
-        active_user: ward.active_user(),
-        unknown_tap_at: ward.unknown_tap_at(),
+        told: Told::of(desk, ward),
         refetch: false,
         resend: [None; 2],
         sent: 0,
@@ -122,9 +120,7 @@ struct Uplink {
     stopped: bool,
     online: bool,
     wedged: u64,
-    reader: ReaderState,
-    active_user: Option<UserId>,
-    unknown_tap_at: Option<Duration>,
+    told: Told,
     /// The next stream begins at the beginning.
     refetch: bool,
     /// From where on the next push of a lane has to queue again first, care first.
@@ -138,6 +134,26 @@ struct Uplink {
     next_prune: Duration,
     /// Of which epoch the server was told that all of it is here.
     told_epoch: Option<u64>,
+}
+
+/// What the server hears soon when it is another.
+#[derive(PartialEq, Eq)]
+struct Told {
+    reader: ReaderState,
+    active_user: Option<UserId>,
+    unknown_tap_at: Option<Duration>,
+    trouble: Option<String>,
+}
+
+impl Told {
+    fn of(desk: &Desk, ward: &Ward) -> Self {
+        Self {
+            reader: desk.reader(),
+            active_user: ward.active_user(),
+            unknown_tap_at: ward.unknown_tap_at(),
+            trouble: ward.trouble(),
+        }
+    }
 }
 
 impl Uplink {
@@ -190,9 +206,9 @@ impl Uplink {
     fn saved(&mut self) {
         self.engine(SyncEvent::Saved(Lane::Care));
         self.engine(SyncEvent::Saved(Lane::Audit));
-        let now = (self.desk.reader(), self.ward.active_user(), self.ward.unknown_tap_at());
-        if now != (self.reader, self.active_user, self.unknown_tap_at) {
-            (self.reader, self.active_user, self.unknown_tap_at) = now;
+        let now = Told::of(&self.desk, &self.ward);
+        if self.told != now {
+            self.told = now;
             self.heart(HeartbeatEvent::Changed);
         }
     }

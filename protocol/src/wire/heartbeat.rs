@@ -51,6 +51,9 @@ pub struct Heartbeat {
     /// mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocations: Option<Cursor>,
+    /// Why it cannot save what is charted on it, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_save: Option<String>,
     /// The last card that was nobody's badge, while that is worth something ([`TAP_LASTS`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_tap: Option<UnknownTap>,

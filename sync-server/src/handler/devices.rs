@@ -121,6 +121,8 @@ pub struct DeviceView {
     waiting: u64,
     /// Changes the server refused, which a person must look at.
     wedged: u64,
+    /// Why it cannot save what is charted on it, in its own words.
+    cannot_save: Option<String>,
     /// Its badge reader.
     reader: Option<ReaderState>,
     /// The last card there that was nobody's badge, for fifteen minutes: it can be issued without its number.
@@ -315,6 +317,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         agent_version: it.agent_version,
         last_seen: it.last_seen,
         waiting: it.waiting,
+        cannot_save: it.cannot_save,
         reader: it.reader,
         unknown_tap: it.unknown_tap.filter(|(_, at)| now.since(*at) <= TAP_LASTS).map(TapView::from),
         encrypted: it.encrypted,
@@ -360,6 +363,11 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
              `carepost-agent enroll`."
                 .to_owned()
         }
+        SyncReason::CannotSave => format!(
+            "CANNOT SAVE: nothing can be charted on it ({}). Look at its disk: `carepost-agent doctor` says what is \
+             wrong with it.",
+            device.cannot_save.as_deref().unwrap_or_default()
+        ),
         SyncReason::NeverSynced => "No sync has succeeded yet.".to_owned(),
         SyncReason::RefusedChanges if device.sync.wedged == 1 => {
             "1 entry was refused and needs attention.".to_owned()

@@ -37,6 +37,8 @@ const MAX_NAME: usize = 64;
 const MAX_NAMES: usize = 32;
 /// The longest place of something exposed that is kept.
 const MAX_PLACE: usize = 200;
+/// The longest of what a device says of its own trouble.
+const MAX_WORDS: usize = 200;
 
 /// For how long things stay in the feeds, and how much devices hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,7 @@ impl Presence {
         }
         beat.mirror.stepped_over.retain(|over| over.collection.len() <= MAX_NAME);
         beat.mirror.stepped_over.truncate(MAX_NAMES);
+        beat.cannot_save = beat.cannot_save.map(|why| line(&why, MAX_WORDS));
         beat.unknown_tap = beat.unknown_tap.filter(|tap| unhex::<32>(&tap.lookup).is_some());
         self.note(scope, device, |heard| {
             heard.applied = beat.cursor.map(|cursor| (cursor, now)).or(heard.applied);
@@ -171,6 +174,8 @@ impl Presence {
             device.mac_addresses = beat.mac_addresses;
             device.cursor = beat.cursor;
             device.reader = Some(beat.reader);
+            device.sync.cannot_save = beat.cannot_save.is_some();
+            device.cannot_save = beat.cannot_save;
             let age = |tap: &UnknownTap| Duration::from_secs(tap.age);
             device.unknown_tap = beat.unknown_tap.map(|tap| (tap.lookup.clone(), at.before(age(&tap))));
             device.encrypted = Some(beat.encrypted);
@@ -381,7 +386,7 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
             "UPDATE devices SET agent_version = ?2, mac_addresses = ?3, last_seen = ?4, oldest_waiting = ?5,
                 waiting = ?6, wedged = ?7, cursor_epoch = ?8, cursor_seq = ?9, reader = ?10, encrypted = ?11,
                 clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15, encryption = ?16,
-                stepped_over = ?17
+                stepped_over = ?17, cannot_save = ?18
                 WHERE id = ?1",
             params![
                 device.as_bytes(),
@@ -401,6 +406,7 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
                 beat.no_progress.map(count),
                 beat.encryption.as_ref().map(json).transpose()?,
                 json(&beat.mirror.stepped_over)?,
+                beat.cannot_save,
             ],
         )?;
     }

@@ -419,6 +419,8 @@ pub struct Device {
     pub encryption: Option<Encryption>,
     /// Whether its facility demands encryption.
     pub require_encryption: bool,
+    /// Why it cannot save what is charted on it, in its own words.
+    pub cannot_save: Option<String>,
     /// The last card there that was nobody's badge: by what it would be known, and when it was there. In memory
     /// alone.
     pub unknown_tap: Option<(String, Timestamp)>,

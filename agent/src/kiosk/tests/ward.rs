@@ -382,9 +382,10 @@ async fn trouble_with_the_disk_goes_with_the_first_write_that_works() {
     assert_eq!(Sheet::of(&sheet.path, answer.body).token, sheet.token);
     assert!(!device.ward.retry_unsaved(), "still broken");
     assert!(device.desk.status().storage_trouble.is_some());
+    assert_eq!(device.ward.trouble(), device.desk.status().storage_trouble, "the server hears the same");
     device.break_disk(false);
     assert!(device.ward.retry_unsaved());
-    assert_eq!(device.desk.status().storage_trouble, None);
+    assert_eq!((device.desk.status().storage_trouble, device.ward.trouble()), (None, None));
     assert!(!device.ward.retry_unsaved(), "nothing waits any more");
     assert!(device.accesses().contains(&(AuditAction::Create, false, None)), "{:?}", device.accesses());
     assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);

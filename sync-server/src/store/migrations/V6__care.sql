@@ -7,3 +7,6 @@ CREATE TABLE base_office_corrections (
     record_id BLOB NOT NULL,
     PRIMARY KEY (facility_id, organization_id, target_id)
 ) STRICT, WITHOUT ROWID;
+
+-- Why a device cannot save what is charted on it, in its own words.
+ALTER TABLE base_devices ADD COLUMN cannot_save TEXT;

@@ -32,7 +32,7 @@ macro_rules! device_columns {
             cursor_epoch, cursor_seq, reader, encrypted, clock_skew_ms, created_at, phi_mode,
             differs, refetches, no_progress, quarantine, rolled_back_at, encryption,
             (SELECT require_encryption FROM facilities WHERE id = devices.facility_id), token_expires_at,
-            stepped_over, deactivation FROM devices "
+            stepped_over, deactivation, cannot_save FROM devices "
     };
 }
 
@@ -333,6 +333,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     let differs: Vec<String> = json_at(row, 23)?;
     let (encryption, require_encryption) = (json_or_none_at(row, 28)?, row.get(29)?);
     let stepped_over: Vec<SteppedOver> = json_at(row, 31)?;
+    let cannot_save: Option<String> = row.get(33)?;
     let no_progress = row.get::<_, Option<i64>>(25)?.map(|seconds| u64::try_from(seconds).unwrap_or(0));
     Ok(Device {
         id: id_at(row, 0)?,
@@ -356,6 +357,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
             stepped_over: !stepped_over.is_empty(),
             no_progress: no_progress.is_some(),
             revoked: state == DeviceState::Revoked,
+            cannot_save: cannot_save.is_some(),
             quarantined: state == DeviceState::Quarantined,
             not_encrypted: is_refused_as_exposed(state, require_encryption, encryption.as_ref()),
         },
@@ -370,6 +372,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
         encrypted: row.get(19)?,
         encryption,
         require_encryption,
+        cannot_save,
         unknown_tap: None,
         clock_skew_ms: row.get(20)?,
         created_at: time_at(row, 21)?,

@@ -496,6 +496,7 @@ fn beat(kiosk: &Kiosk, cursor: Option<Cursor>, revocations: Option<Cursor>) -> H
         mirror: MirrorState::default(),
         no_progress: None,
         revocations,
+        cannot_save: None,
         unknown_tap: None,
         refused: Vec::new(),
     }

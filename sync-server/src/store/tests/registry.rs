@@ -207,6 +207,7 @@ fn beat(world: &World, kiosk: &Kiosk) -> Heartbeat {
         mirror: MirrorState::default(),
         no_progress: None,
         revocations: None,
+        cannot_save: None,
         unknown_tap: None,
         refused: Vec::new(),
     }

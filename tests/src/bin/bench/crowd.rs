@@ -163,6 +163,7 @@ impl Light {
             mirror: MirrorState::default(),
             no_progress: None,
             revocations: None,
+            cannot_save: None,
             unknown_tap: None,
             refused: Vec::new(),
         };
