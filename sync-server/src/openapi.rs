@@ -28,7 +28,7 @@ use crate::handler::{
         enrollments::approve_enrollment, enrollments::confirm_enrollment,
         users::list_users, users::create_user, users::show_user, users::update_user, users::set_pin,
         users::set_password,
-        badges::list_badges, badges::issue_badge, badges::issue_tapped_badge, badges::revoke_badge,
+        badges::list_badges, badges::show_badge, badges::issue_badge, badges::issue_tapped_badge, badges::revoke_badge,
         workflows::list_workflows, workflows::publish_workflow, workflows::show_workflow,
         patients::list_patients, patients::create_patient, patients::show_patient, patients::update_patient,
         patients::discharge_patient, patients::list_records, patients::strike_record,

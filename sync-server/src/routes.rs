@@ -183,6 +183,7 @@ routes! {
     People PUT "/api/v1/users/{user_id}/pin" Person(A::ManageUsers) => "set_pin" users::set_pin;
     People PUT "/api/v1/users/{user_id}/password" Person(A::ManageUsers) => "set_password" users::set_password;
     People GET "/api/v1/users/{user_id}/badges" Person(A::ManageUsers) => "list_badges" badges::list_badges;
+    People GET "/api/v1/badges/{badge_id}" Person(A::ManageUsers) => "show_badge" badges::show_badge;
     People POST "/api/v1/badges" Person(A::ManageUsers) => "issue_badge" badges::issue_badge;
     People POST "/api/v1/devices/{device_id}/issue-tapped-badge" Person(A::ManageUsers) => "issue_tapped_badge" badges::issue_tapped_badge;
     People POST "/api/v1/badges/{badge_id}/revoke" Person(A::ManageUsers) => "revoke_badge" badges::revoke_badge;

@@ -70,12 +70,9 @@ async fn a_deactivated_device_says_only_that_and_enrolls_anew_by_one_button_with
         assert!(code == 5 && said.contains("REVOKED") && !said.contains("ONLINE"), "{code}: {said}");
     }
     let listed = device(&scene, &first).await?;
-    let said = (&listed["state"], &listed["is_online"], &listed["sync_status"], &listed["sync_reasons"][0]);
-    assert_eq!(
-        said,
-        (&json!("REVOKED"), &json!(false), &json!("OUT_OF_SYNC"), &json!("revoked")),
-        "{listed}"
-    );
+    let said = (&listed["state"], &listed["is_online"], &listed["sync_reasons"][0]);
+    assert_eq!(said, (&json!("REVOKED"), &json!(false), &json!("revoked")), "{listed}");
+    assert_ne!(listed["sync_status"], "SYNCED");
 
     // Whoever comes by may press it; an administrator decides.
     hall.post("/enroll", &[]).await?;
@@ -91,7 +88,7 @@ async fn a_deactivated_device_says_only_that_and_enrolls_anew_by_one_button_with
 
     // What was not sent is where the doctor says, and comes out of there.
     let (code, said) = hall.command(&["doctor"]).await?;
-    assert!(code == 5 && said.contains("1 entries were never sent"), "{code}: {said}");
+    assert!(code == 5 && said.contains("never sent: 1."), "{code}: {said}");
     hall.stop().await?;
     hall.start().await?;
     hall.sign_in(&scene.nora).await?;

@@ -76,6 +76,10 @@ async fn the_number_printed_on_a_card_is_explained_and_its_tap_issues_it() -> Re
     // The card's own number is nowhere.
     let log = admin.get("/api/v1/audit-events?limit=1000").await?.to_string();
     assert!(!log.contains(CARD) && !hall.log().contains(CARD) && !scene.server.log().contains(CARD));
+    // Whoever revokes one is asked with whose it is.
+    let (code, _, said) = terminal.types(&["badge", "revoke", &scene.nora.badge]).await?;
+    assert!(code == 1 && said.contains("of Nora Quist (nora.quist, rn) that was issued at 20"), "{said}");
+    assert_eq!(admin.get(&format!("/api/v1/badges/{}", scene.nora.badge)).await?["is_active"], true);
     // And a device of another facility issues nobody's badge here.
     let other = scene.facility.organization.facility("Hillside", "ALF", None, 3).await?;
     let olga = other.nurse("Olga Reyes", "rn", "371640", "04A1B2C3D4E5F7").await?;

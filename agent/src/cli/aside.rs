@@ -19,8 +19,8 @@ pub(super) fn aside(config: &Config) -> Vec<Finding> {
             }
             Ok(entries) => {
                 let words = format!(
-                    "{}: {entries} entries were never sent. With CAREPOST_AGENT__STATE_DIR={0} `carepost-agent \
-                     queue list` names them and `queue export` takes them out; have them charted, then remove it",
+                    "{}: never sent: {entries}. With CAREPOST_AGENT__STATE_DIR={0} `carepost-agent \
+                     queue list` names them and `queue export` takes them out; have that charted, then remove it",
                     place.display()
                 );
                 finding("aside", Verdict::Wrong, words)

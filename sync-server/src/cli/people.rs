@@ -259,8 +259,11 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
             client.post("/api/v1/badges", &json!({"user_id": id, "uid": uid})).await?
         }
         Badge::Revoke { badge, sure } => {
-            sure.of(&format!("revoke the badge {badge}: it opens no kiosk any more"))?;
-            client.post(&format!("/api/v1/badges/{badge}/revoke"), &json!({})).await?
+            let path = format!("/api/v1/badges/{badge}");
+            if sure.asks() {
+                sure.of(&ending(client, &client.get(&path).await?).await?)?;
+            }
+            client.post(&format!("{path}/revoke"), &json!({})).await?
         }
         Badge::List { user } => {
             let id = user_id(client, &user).await?;
@@ -268,6 +271,14 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
         }
     };
     Ok(Said::Thing(thing, BADGE))
+}
+
+/// What revoking a badge ends, and for whom.
+async fn ending(client: &Client, badge: &Value) -> anyhow::Result<String> {
+    let part = |key| badge.get(key).and_then(Value::as_str).unwrap_or_default();
+    let whose = name_of(&client.get(&format!("/api/v1/users/{}", part("user_id"))).await?);
+    let (id, issued) = (part("id"), part("created_at"));
+    Ok(format!("revoke the badge of {whose} that was issued at {issued} ({id}): it opens no kiosk any more"))
 }
 
 /// Issues the card that was tapped last at a device, once somebody has said that it is the one.

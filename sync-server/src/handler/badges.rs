@@ -72,6 +72,12 @@ pub async fn list_badges(person: Person, Id(user): Id<UserId>) -> Answer<axum::J
     Ok(axum::Json(List::of(person.registry()?.badges(user).await?, BadgeView::from)))
 }
 
+/// One badge.
+#[utoipa::path(get, path = "/api/v1/badges/{badge_id}", operation_id = "show_badge", tag = "badges", security(("session" = [])), params(("badge_id" = BadgeId, Path)), responses((status = 200, body = BadgeView)))]
+pub async fn show_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<axum::Json<BadgeView>> {
+    Ok(axum::Json(person.registry()?.badge(id).await?.into()))
+}
+
 /// Issues a badge: every reader of the user's home facility knows it from the next sync on.
 #[utoipa::path(post, path = "/api/v1/badges", operation_id = "issue_badge", tag = "badges", security(("session" = [])), request_body = IssueBadge, responses((status = 201, body = BadgeView)))]
 pub async fn issue_badge(

@@ -236,12 +236,16 @@ impl Terms {
 /// # Errors
 /// When the address cannot be had.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    match listen_on(address) {
+    with_ipv4_alone(address, listen_on)
+}
+
+fn with_ipv4_alone<T>(address: SocketAddr, listen: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    match listen(address) {
         Err(fault)
             if address.ip() == Ipv6Addr::UNSPECIFIED
                 && !matches!(fault.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
         {
-            listen_on(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+            listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
         }
         listener => listener,
     }
@@ -391,5 +395,34 @@ impl Seldom {
         }
         *told = Some(Instant::now());
         Some(std::mem::take(times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_without_ipv6_listens_on_ipv4_alone_and_other_faults_are_told() {
+        let tried = |address: &str, fault: io::ErrorKind| {
+            let tried = RefCell::new(Vec::new());
+            let done = with_ipv4_alone(address.parse().unwrap(), |address| {
+                tried.borrow_mut().push(address.to_string());
+                if address.is_ipv6() { Err(io::Error::from(fault)) } else { Ok(()) }
+            });
+            (done.is_ok(), tried.into_inner().join(" "))
+        };
+        // The kernel was built without it; it is switched off (net.ipv6.conf.all.disable_ipv6).
+        for without in [io::ErrorKind::Unsupported, io::ErrorKind::AddrNotAvailable] {
+            assert_eq!(tried("[::]:8443", without), (true, "[::]:8443 0.0.0.0:8443".to_owned()));
+        }
+        for told in [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied] {
+            assert_eq!(tried("[::]:8443", told), (false, "[::]:8443".to_owned()));
+        }
+        // Who names an address means that one.
+        let named = tried("[::1]:8443", io::ErrorKind::AddrNotAvailable);
+        assert_eq!(named, (false, "[::1]:8443".to_owned()));
     }
 }
