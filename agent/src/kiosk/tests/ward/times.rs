@@ -51,10 +51,12 @@ async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_
     assert!(skipped.body.contains("this time does not exist"), "{}", skipped.body);
     assert!(skipped.body.contains(r#"value="2026-03-08T02:30""#), "what was typed stays: {}", skipped.body);
 
-    let asked = device.answer("2026-11-01T01:30", "").await;
-    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
-    for words in ["comes twice", "First: daylight time (CDT)", "Second: standard time (CST)"] {
-        assert!(asked.body.contains(words), "no {words:?} in {}", asked.body);
+    for typed in ["2026-11-01T01:30", "11/01/2026 01:30 AM"] {
+        let asked = device.answer(typed, "").await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
+        for words in ["comes twice", "First: daylight time (CDT)", "Second: standard time (CST)"] {
+            assert!(asked.body.contains(words), "no {words:?} in {}", asked.body);
+        }
     }
     assert_eq!(device.times(), [""; 0]);
     for offset in ["-05:00", "-06:00"] {
