@@ -158,10 +158,7 @@ impl FormView {
         };
         Self {
             path: path(&form.form),
-            back: match &form.form {
-                Form::Again(_) => "/attention".to_owned(),
-                form => about(form),
-            },
+            back: if let Form::Again(_) = form.form { "/attention".to_owned() } else { about(&form.form) },
             person: form.resident.as_ref().map(Person::from),
             label: form.workflow.label.clone(),
             save: match (&form.form, &form.resident) {
