@@ -148,12 +148,16 @@ impl FormView {
             (Form::Strike(_, _), None) => Some(format!(
                 "You strike out an entry{of} that was charted in error. It stays readable, struck through."
             )),
-            (Form::Discharge(_), None) => Some(
-                "Who is discharged leaves the list of residents, on every device. What was charted stays, and \
-                 can be read and added to; and the discharge can be undone."
-                    .to_owned(),
-            ),
-            (Form::Readmit(_), None) => Some("Whoever is readmitted is in the list of residents again.".to_owned()),
+            (Form::Discharge(_), None) => {
+                let name = form.resident.as_ref().map_or("The resident", |resident| &resident.name);
+                Some(format!(
+                    "{name} leaves the list of residents on every device. What was charted stays. The discharge \
+                     can be undone."
+                ))
+            }
+            (Form::Readmit(_), None) => {
+                Some("Whoever is readmitted is in the list of residents again.".to_owned())
+            }
             (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
         };
         Self {
