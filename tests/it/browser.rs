@@ -173,16 +173,16 @@ async fn comes_back_to_what_she_typed(
     page.sees(&["Not finished, kept for you", "Discard"]).await?;
     album.keep_each(page, "unfinished-resident").await?;
     page.touch(".back").await?;
-    page.sees(&["Not finished, kept for you", "Vital signs"]).await?;
+    page.sees(&["Not finished, kept for you", "Vitals"]).await?;
     album.keep_each(page, "unfinished").await?;
     page.touch("#continue-1").await?;
     page.touch("#discard").await?;
-    page.sees(&["Discarded: Vital signs", "Undo"]).await?;
+    page.sees(&["Discarded: Vitals", "Undo"]).await?;
     album.keep_each(page, "discarded").await?;
     page.touch("#undo-discard").await?;
     assert_eq!(page.script(&typed("pulse")).await?, json!("88"));
     page.touch("#discard").await?;
-    page.sees(&["Discarded: Vital signs"]).await?;
+    page.sees(&["Discarded: Vitals"]).await?;
     page.touch(".back").await
 }
 

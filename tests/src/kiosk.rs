@@ -505,7 +505,8 @@ impl Kiosk {
             for card in cards {
                 let (id, rest) = card.split_once('"').unwrap_or_default();
                 let card = rest.split("</a>").next().unwrap_or_default();
-                if card.contains(resident) {
+                // A link to a form about somebody is no card.
+                if card.contains(resident) && !id.contains('/') {
                     return Ok(format!("/residents/{id}"));
                 }
             }

@@ -112,6 +112,7 @@ impl Ward {
             }
         })?;
         lock(&self.form).take_if(|open| open.is(on, form));
+        self.forget_dropped(change.session);
         let about = sheet.resident.map_or_else(|| saved.record.into(), |resident| resident.id);
         let is_critical =
             |field: &Field| change.fields.get(&field.key).is_some_and(|it| field.is_critical(it));

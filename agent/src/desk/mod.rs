@@ -400,8 +400,8 @@ impl Desk {
         self.ward()?.left_on(on)
     }
 
-    /// Drops what was typed into a form and not saved. Until the session ends, or the next is dropped, it can
-    /// be had back.
+    /// Drops what was typed into a form and not saved. Until something is saved, the next is dropped or the
+    /// session ends, it can be had back.
     ///
     /// # Errors
     /// See [`Refused`].

@@ -18,8 +18,8 @@ pub(super) type Typed = [(String, String)];
 /// The form that was on the screen when it locked: whose session, and which.
 pub(super) type Left = (SessionId, Form);
 
-/// The answers that were dropped last on this device. They are in memory alone, for as long as their session
-/// lasts.
+/// The answers that were dropped last on this device. They are in memory alone, until something is saved in their
+/// session, or it ends.
 #[derive(Debug)]
 pub(super) struct Dropped {
     session: SessionId,
@@ -141,7 +141,7 @@ impl Ward {
         })
     }
 
-    /// What was dropped in a session that is over is gone.
+    /// What was dropped in a session that is over, or has saved something since, is gone.
     pub(super) fn forget_dropped(&self, session: SessionId) {
         drop(lock(&self.dropped).take_if(|dropped| dropped.session == session));
     }

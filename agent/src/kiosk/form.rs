@@ -152,20 +152,21 @@ impl FormView {
             (Form::Strike(_, _), None) => Some(format!(
                 "You strike out an entry{of} that was charted in error. It stays readable, struck through."
             )),
-            (Form::Discharge(_), None) => Some(
-                "Who is discharged leaves the list of residents, on every device. What was charted stays, and \
-                 can be read and added to; and the discharge can be undone."
-                    .to_owned(),
-            ),
-            (Form::Readmit(_), None) => Some("Whoever is readmitted is in the list of residents again.".to_owned()),
+            (Form::Discharge(_), None) => {
+                let name = form.resident.as_ref().map_or("The resident", |resident| &resident.name);
+                Some(format!(
+                    "{name} leaves the list of residents on every device. What was charted stays. The discharge \
+                     can be undone."
+                ))
+            }
+            (Form::Readmit(_), None) => {
+                Some("Whoever is readmitted is in the list of residents again.".to_owned())
+            }
             (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
         };
         Self {
             path: path(&form.form),
-            back: match &form.form {
-                Form::Again(_) => "/attention".to_owned(),
-                form => about(form),
-            },
+            back: if let Form::Again(_) = form.form { "/attention".to_owned() } else { about(&form.form) },
             person: form.resident.as_ref().map(Person::from),
             label: form.workflow.label.clone(),
             save: match (&form.form, &form.resident) {

@@ -6,7 +6,7 @@ impl Device {
     /// As if what was saved so far had been saved that much earlier.
     fn saved_earlier(&self, by: Duration) {
         self.outbox_file()
-            .execute("UPDATE entries SET made_at = made_at - ?", [by.as_millis() as i64])
+            .execute("UPDATE entries SET made_at = made_at - ?", [i64::try_from(by.as_millis()).unwrap()])
             .unwrap();
     }
 }

@@ -115,7 +115,7 @@ fn present(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
 }
 
 fn present_row(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
-    Ok(patient::find(tx, id)?.ok_or_else(|| unknown("the facility has no such resident; look again"))?)
+    patient::find(tx, id)?.ok_or_else(|| unknown("the facility has no such resident; look again"))
 }
 
 fn unlink(tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
