@@ -34,6 +34,7 @@ mod isolation;
 mod kills;
 mod lobby;
 mod main_job;
+mod memory;
 mod offline;
 mod own_browser;
 mod pages;

@@ -17,6 +17,7 @@ mod residents;
 mod reviews;
 mod sheet;
 mod taps;
+mod verifier;
 pub mod view;
 mod ward;
 mod words;
