@@ -6,7 +6,8 @@
 //! 1. [`id`] and [`time`]: the names of things and of moments.
 //! 2. [`facility`], [`device`]: figures and states that are functions of stored facts.
 //! 3. [`role`]: who may do what, and the [`role::Permit`] that proves it was asked.
-//! 4. [`text`], [`number`], [`day`]: what people type, in the one form in which it is stored.
+//! 4. [`text`], [`number`], [`day`]: what people type, in the one form in which it is stored; [`unit`]: in which
+//!    units they do.
 //! 5. [`workflow`]: the schemas that forms are rendered from and records are checked against;
 //!    [`patient`]: the fields of a resident.
 //! 6. [`record`]: the documents a device mirrors.
@@ -36,5 +37,6 @@ pub mod record;
 pub mod role;
 pub mod text;
 pub mod time;
+pub mod unit;
 pub mod wire;
 pub mod workflow;

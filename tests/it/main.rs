@@ -35,6 +35,7 @@ mod kills;
 mod lobby;
 mod main_job;
 mod memory;
+mod metric;
 mod offline;
 mod own_browser;
 mod pages;

@@ -1,5 +1,6 @@
 //! Answers in words, with what whoever reads them has to see.
 
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::Workflow;
 use serde_json::{Map, Value};
 
@@ -16,19 +17,20 @@ pub struct Answer {
     pub is_confirmed: bool,
 }
 
-/// The answers of a record as words, in the order of its form.
+/// The answers of a record as words, in the order of its form and in the units of the facility.
 #[must_use]
 pub(super) fn in_words(
     workflow: Option<&Workflow>,
     values: &Map<String, Value>,
     confirmed: &[String],
+    units: Units,
 ) -> Vec<Answer> {
     let fields = workflow.map(Workflow::in_order).unwrap_or_default();
     let known = fields.iter().filter_map(|field| {
         let value = values.get(&field.key).filter(|value| !value.is_null())?;
         Some(Answer {
             label: field.label.clone(),
-            words: word(value, field.unit.as_deref()),
+            words: word(&field.shown(value, units), field.charted_in(units).unit.as_deref()),
             is_critical: field.is_critical(value),
             is_confirmed: confirmed.contains(&field.key),
         })

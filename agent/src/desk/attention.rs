@@ -80,7 +80,7 @@ impl Ward {
             answers: if change.collection == Collection::Users {
                 Vec::new()
             } else {
-                in_words(form.as_ref(), &change.fields, &change.confirmed)
+                in_words(form.as_ref(), &change.fields, &change.confirmed, self.units())
             },
             why,
             todo,

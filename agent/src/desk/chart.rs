@@ -10,7 +10,7 @@ use carepost_protocol::workflow::{Field, Workflow};
 use super::lock;
 use super::noted::Page;
 use super::sheet::Writer;
-use super::view::{Form, FormPage, Kept, NotSaved, Refused, SEEN, SessionKey};
+use super::view::{Form, FormPage, Kept, NotSaved, Refused, SEEN, SessionKey, UNITS};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
 
@@ -211,7 +211,7 @@ impl Ward {
 
 /// The keys of what a form asks, and of what it carries along.
 fn asks(workflow: &Workflow) -> Vec<String> {
-    workflow.fields.iter().map(|field| field.key.clone()).chain([SEEN.to_owned()]).collect()
+    workflow.fields.iter().map(|field| field.key.clone()).chain([SEEN, UNITS].map(str::to_owned)).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Actor, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::Workflow;
 
 use super::answer::in_words;
@@ -23,6 +24,8 @@ pub(super) struct Eyes<'a> {
     pub(super) workflows: &'a [Workflow],
     /// Who may chart here; none where nothing can be corrected.
     pub(super) charts: Option<&'a Actor>,
+    /// The measures of the facility.
+    pub(super) units: Units,
 }
 
 impl Eyes<'_> {
@@ -61,7 +64,7 @@ impl Ward {
     ) -> Result<(Vec<Charted>, bool), Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
-        let eyes = Eyes { workflows, charts: may_chart.then(|| permit.actor()) };
+        let eyes = Eyes { workflows, charts: may_chart.then(|| permit.actor()), units: self.units() };
         let end = shown.after.saturating_add(shown.entries);
         let asked = (end.saturating_add(1), shown.versions);
         let known = self.mirror.threads(permit, id, asked).map_err(storage)?;
@@ -104,7 +107,7 @@ impl Ward {
     ) -> Result<Vec<Charted>, Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
-        let eyes = Eyes { workflows, charts: may_chart.then(|| permit.actor()) };
+        let eyes = Eyes { workflows, charts: may_chart.then(|| permit.actor()), units: self.units() };
         let older = records.into_iter();
         let mut versions: BTreeMap<RecordId, Version> =
             older.map(|record| (record.id, self.of_record(record, eyes))).collect();
@@ -128,7 +131,7 @@ impl Ward {
             corrects: None,
             is_struck: record.entered_in_error,
             may_correct: eyes.may_correct(workflow, record.recorded_by, is_here),
-            answers: in_words(workflow, &record.values, &record.confirmed),
+            answers: in_words(workflow, &record.values, &record.confirmed, eyes.units),
             workflow: workflow.map_or(record.workflow, |workflow| workflow.label.clone()),
             reason: record.reason,
             author: self.name_of(record.recorded_by),
@@ -153,7 +156,7 @@ impl Ward {
             corrects: None,
             is_struck: change.entered_in_error,
             may_correct: !refused && eyes.may_correct(workflow, change.actor, true),
-            answers: in_words(workflow, &change.fields, &change.confirmed),
+            answers: in_words(workflow, &change.fields, &change.confirmed, eyes.units),
             workflow: workflow.map_or(key, |workflow| workflow.label.clone()),
             reason: change.reason,
             author: self.name_of(change.actor),

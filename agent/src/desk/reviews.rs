@@ -5,6 +5,7 @@ use carepost_protocol::hex::hex;
 use carepost_protocol::id::ReviewId;
 use carepost_protocol::record::{Collection, DisputedField, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::FieldError;
 use serde_json::{Map, Value};
 
@@ -55,30 +56,28 @@ impl Ward {
         let base = self.mirror.version(Collection::Reviews, shown.id.into()).map_err(storage)?.unwrap_or(0);
         let review = self.mirror.review(read, shown.id).map_err(storage)?.unwrap_or(shown);
         let resident = self.resident_here(read, review.patient_id)?.map(|resident| resident.document);
-        let question =
-            match review.kind {
-                ReviewKind::Conflict => {
-                    Question::Conflict(review.fields.iter().map(|field| self.disputed(field)).collect())
+        let question = match review.kind {
+            ReviewKind::Conflict => {
+                Question::Conflict(review.fields.iter().map(|field| self.disputed(field)).collect())
+            }
+            ReviewKind::Duplicate => {
+                let others = review.others.iter().map(|other| self.resident_here(read, (*other).into()));
+                let others: Result<Vec<_>, Refused> = others.collect();
+                let others = others?.into_iter().flatten().map(|resident| resident.document);
+                Question::Duplicate(resident.iter().cloned().chain(others).collect())
+            }
+            ReviewKind::Amendments => {
+                let workflows = self.mirror.workflows().map_err(storage)?;
+                let eyes = Eyes { workflows: &workflows, charts: None, units: self.units() };
+                let mut versions = Vec::new();
+                for id in [review.record].iter().chain(&review.others) {
+                    let record = self.mirror.record(read, *id).map_err(storage)?;
+                    versions.extend(record.map(|record| self.entry_of(record, eyes)));
                 }
-                ReviewKind::Duplicate => {
-                    let others = review.others.iter().map(|other| self.resident_here(read, (*other).into()));
-                    let others: Result<Vec<_>, Refused> = others.collect();
-                    let others = others?.into_iter().flatten().map(|resident| resident.document);
-                    Question::Duplicate(resident.iter().cloned().chain(others).collect())
-                }
-                ReviewKind::Amendments => {
-                    let workflows = self.mirror.workflows().map_err(storage)?;
-                    let mut versions = Vec::new();
-                    for id in [review.record].iter().chain(&review.others) {
-                        let record = self.mirror.record(read, *id).map_err(storage)?;
-                        versions.extend(record.map(|record| {
-                            self.entry_of(record, Eyes { workflows: &workflows, charts: None })
-                        }));
-                    }
-                    Question::Amendments(versions)
-                }
-                ReviewKind::Unknown => Question::Unknown,
-            };
+                Question::Amendments(versions)
+            }
+            ReviewKind::Unknown => Question::Unknown,
+        };
         let token = hex(&self.clock.random::<16>());
         let ReviewDocument { id, opened_at, more, .. } = review;
         Ok(Review { id, base, token, resident, opened_at, question, more })
@@ -87,7 +86,8 @@ impl Ward {
     fn disputed(&self, field: &DisputedField) -> Disputed {
         let form = residents::form(true);
         let words = |value: &Value| {
-            let said = in_words(Some(&form), &Map::from_iter([(field.field.clone(), value.clone())]), &[]);
+            let value = Map::from_iter([(field.field.clone(), value.clone())]);
+            let said = in_words(Some(&form), &value, &[], Units::default());
             said.into_iter().next().map_or_else(|| "None".to_owned(), |answer| answer.words)
         };
         let values = field.values.iter().map(|saved| Saved {

@@ -1,5 +1,7 @@
 //! What each form asks, what it shows when it is opened, and what it makes when it is saved.
 
+use std::borrow::Cow;
+
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind, MAX_REASON};
 use carepost_protocol::id::{PatientId, RecordId, UserId};
@@ -8,13 +10,14 @@ use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::text::line;
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Answers, Field, FieldError, FieldType, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents;
-use super::view::{CONFIRMED, Form, NotSaved, REASON, Refused, SEEN, SessionKey};
+use super::view::{CONFIRMED, Form, NotSaved, REASON, Refused, SEEN, SessionKey, UNITS, units_of};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
 
@@ -52,6 +55,8 @@ pub(super) struct Sheet {
     pub(super) workflow: Workflow,
     /// What is filled in already, as typed.
     pub(super) answers: Vec<(String, String)>,
+    /// The values that those are of, as they are stored.
+    filled: Map<String, Value>,
     pub(super) refusal: Option<String>,
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
@@ -109,14 +114,14 @@ impl Ward {
                 let resident = self.find(&read, *patient, page)?;
                 let workflow = self.workflow(key)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
-                Ok(Sheet::new(writer, Some(resident), workflow, Vec::new(), makes))
+                Ok(Sheet::new(writer, Some(resident), workflow, makes).filled(Map::new(), self.units()))
             }
             Form::Correct(patient, record) => self.amend(on, &read, (*patient, *record), false, page),
             Form::Strike(patient, record) => self.amend(on, &read, (*patient, *record), true, page),
             Form::Admit => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
-                Ok(Sheet::new(writer, None, residents::form(false), Vec::new(), makes))
+                Ok(Sheet::new(writer, None, residents::form(false), makes))
             }
             Form::Edit(patient) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
@@ -158,11 +163,11 @@ impl Ward {
         if values.is_empty() {
             return Err(Refused::NotSent);
         }
-        let answers = if strikes { Vec::new() } else { typed(&workflow, &values) };
         let makes = Makes { strikes, ..Makes::new(ChangeKind::Amend, Collection::Records, Some(record)) };
         let author = (!is_own).then(|| self.name_of(known.author));
         let workflow = with_reason(workflow, strikes);
-        Ok(Sheet { author, ..Sheet::new(writer, Some(resident), workflow, answers, makes) })
+        let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), workflow, makes) };
+        Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
     }
 
     fn edit(
@@ -177,10 +182,12 @@ impl Ward {
         let resident = self.find(read, patient, page)?;
         let workflow = residents::form(true);
         let seen = Seen { base, values: residents::values(&resident) };
-        let mut answers = typed(&workflow, &seen.values);
-        answers.push((SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?));
+        let carried = (SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?);
         let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
-        Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
+        let mut sheet =
+            Sheet::new(writer, Some(resident), workflow, makes).filled(seen.values, Units::default());
+        sheet.answers.push(carried);
+        Ok(sheet)
     }
 
     /// The form of a refused change, filled in with what was saved.
@@ -204,27 +211,27 @@ impl Ward {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, patient, page)?;
                 let workflow = self.workflow(&change.workflow.unwrap_or_default())?;
-                let mut answers = typed(&workflow, &change.fields);
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
                 let mut form = workflow;
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
                     form = with_reason(form, makes.strikes);
-                    answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
                 }
-                Sheet::new(writer, Some(resident), form, answers, makes)
+                let sheet = Sheet::new(writer, Some(resident), form, makes);
+                let mut sheet = sheet.filled(change.fields, self.units());
+                sheet.answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
+                sheet
             }
             (Collection::Patients, ChangeKind::Create, _) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
-                let workflow = residents::form(false);
-                let answers = typed(&workflow, &change.fields);
                 let makes = Makes::new(change.kind, Collection::Patients, change.record);
-                Sheet::new(writer, None, workflow, answers, makes)
+                let sheet = Sheet::new(writer, None, residents::form(false), makes);
+                sheet.filled(change.fields, Units::default())
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let mut sheet = self.edit(read, writer, patient, page)?;
-                let wanted = typed(&sheet.workflow, &change.fields);
+                let wanted = typed(&sheet.workflow, &change.fields, Units::default());
                 sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));
                 sheet.answers.extend(wanted);
                 sheet
@@ -265,11 +272,14 @@ impl Ward {
 
     /// The change that a filled-in form makes.
     pub(super) fn change(&self, sheet: &Sheet, answers: &[(String, String)]) -> Result<Change, NotSaved> {
-        let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
-        let typed: Vec<(&str, &str)> = asked.map(|(key, text)| (key.as_str(), text.as_str())).collect();
+        let units = units_of(answers);
+        let asked = answers.iter().filter(|(key, _)| ![SEEN, CONFIRMED, UNITS].contains(&key.as_str()));
+        let meant: Vec<(&str, Cow<'_, str>)> =
+            asked.map(|(key, text)| (key.as_str(), sheet.meant(key, text, units))).collect();
+        let typed: Vec<(&str, &str)> = meant.iter().map(|(key, text)| (*key, text.as_ref())).collect();
         let Makes { kind, collection, record, supersedes, strikes } = sheet.makes;
         let (recorded_at, clock_quality) = self.clock.stamp();
-        let read = sheet.workflow.parse_form(typed.iter().copied());
+        let read = sheet.workflow.parse_form(typed.iter().copied(), units);
         let read =
             if collection == Collection::Patients { resident(read, &typed, recorded_at) } else { read };
         let Answers { values: mut fields, doubts } = read.map_err(NotSaved::Answers)?;
@@ -342,14 +352,35 @@ impl From<Change> for Known {
 }
 
 impl Sheet {
-    const fn new(
-        writer: Writer,
-        resident: Option<PatientDocument>,
-        workflow: Workflow,
-        answers: Vec<(String, String)>,
-        makes: Makes,
-    ) -> Self {
-        Self { writer, resident, workflow, answers, refusal: None, faults: Vec::new(), author: None, makes }
+    fn new(writer: Writer, resident: Option<PatientDocument>, workflow: Workflow, makes: Makes) -> Self {
+        Self {
+            writer,
+            resident,
+            workflow,
+            answers: Vec::new(),
+            filled: Map::new(),
+            refusal: None,
+            faults: Vec::new(),
+            author: None,
+            makes,
+        }
+    }
+
+    /// Filled in with values, as a facility reads them that charts in `units`.
+    fn filled(self, values: Map<String, Value>, units: Units) -> Self {
+        let mut answers = typed(&self.workflow, &values, units);
+        if !units.is_default() {
+            answers.push((UNITS.to_owned(), units.name().to_owned()));
+        }
+        Self { answers, filled: values, ..self }
+    }
+
+    /// What an answer means: the value that was filled in, where it was left as it was shown.
+    fn meant<'a>(&self, key: &str, text: &'a str, units: Units) -> Cow<'a, str> {
+        let field = self.workflow.fields.iter().find(|field| field.key == key);
+        let filled = field.zip(self.filled.get(key));
+        let unchanged = filled.and_then(|(field, value)| field.unchanged(value, text, units));
+        unchanged.map_or(Cow::Borrowed(text), Cow::Owned)
     }
 }
 
@@ -413,14 +444,14 @@ fn edited(seen: &Map<String, Value>, now: &Map<String, Value>) -> Map<String, Va
         .collect()
 }
 
-/// Values as somebody would type them into the form.
-fn typed(workflow: &Workflow, values: &Map<String, Value>) -> Vec<(String, String)> {
-    let answer = |key: &str| match values.get(key)? {
-        Value::Bool(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
-        Value::String(text) => Some(text.clone()),
+/// Values as somebody would type them into the form, who charts in `units`.
+fn typed(workflow: &Workflow, values: &Map<String, Value>, units: Units) -> Vec<(String, String)> {
+    let answer = |field: &Field| match field.shown(values.get(&field.key)?, units) {
+        Value::Bool(yes) => Some(if yes { "yes" } else { "no" }.to_owned()),
+        Value::String(text) => Some(text),
         Value::Null => None,
         other @ (Value::Number(_) | Value::Array(_) | Value::Object(_)) => Some(other.to_string()),
     };
     let fields = workflow.fields.iter();
-    fields.filter_map(|field| Some((field.key.clone(), answer(&field.key)?))).collect()
+    fields.filter_map(|field| Some((field.key.clone(), answer(field)?))).collect()
 }

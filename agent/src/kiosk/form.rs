@@ -4,7 +4,7 @@ use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 
 use super::{page, words};
-use crate::desk::view::{Form, FormPage, SEEN};
+use crate::desk::view::{Form, FormPage, SEEN, units_of};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -58,6 +58,8 @@ pub(super) struct FormView {
     pub(super) about: Option<String>,
     /// What it showed when it was opened, for a form that only sends what was changed.
     pub(super) seen: Option<String>,
+    /// The measures it is shown in, unless they are US customary.
+    pub(super) units: Option<&'static str>,
     pub(super) token: String,
     pub(super) from_draft: bool,
     pub(super) fields: Vec<FieldView>,
@@ -92,6 +94,7 @@ impl FormView {
     }
 
     fn with(form: &FormPage, faults: &[FieldError], not_kept: Option<String>) -> Self {
+        let units = units_of(&form.answers);
         let ordered = form.workflow.in_order();
         let loose = faults.iter().filter(|fault| ordered.iter().all(|field| field.key != fault.field));
         let loose = loose.map(ToString::to_string).collect();
@@ -101,7 +104,7 @@ impl FormView {
             .map(|(at, field)| {
                 let answer = form.answers.iter().find(|(key, _)| *key == field.key);
                 let fault = faults.iter().find(|fault| fault.field == field.key);
-                FieldView::new(at, field, answer.map_or("", |(_, text)| text), fault)
+                FieldView::new(at, &field.charted_in(units), answer.map_or("", |(_, text)| text), fault)
             })
             .collect();
         if let Some(first) = fields.iter_mut().find(|field| field.fault.is_some()) {
@@ -132,6 +135,7 @@ impl FormView {
             label: form.workflow.label.clone(),
             about: about.map(|words| format!("{}.", words.trim_end_matches('.'))),
             seen,
+            units: (!units.is_default()).then(|| units.name()),
             token: form.token.clone(),
             from_draft: form.from_draft,
             fields,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use carepost_protocol::unit::Units;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use super::{Said, people, show};
 use crate::files;
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
+const UNITS: [&str; 2] = [Units::UsCustomary.name(), Units::Metric.name()];
 const FACILITY: &[&str] = &[
     "name",
     "facility_type",
@@ -21,6 +23,7 @@ const FACILITY: &[&str] = &[
     "phi_mode",
     "require_encryption",
     "record_days",
+    "units",
     "id",
 ];
 
@@ -122,6 +125,16 @@ pub(super) enum Facility {
         /// 7 to 3650; without it, as the server's configuration says.
         days: Option<u32>,
     },
+    /// Say in which measures a facility charts. What is stored stays in each schema's own unit, and what was
+    /// charted before is shown in these.
+    #[command(after_help = "Example:\n  carepost-server facility units Riverside metric")]
+    Units {
+        /// The facility, by name or id.
+        facility: String,
+        /// us_customary (°F, lb, in) or metric (°C, kg, cm).
+        #[arg(value_parser = UNITS)]
+        units: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +157,9 @@ pub(super) struct CreateFacility {
     /// only).
     #[arg(long, value_name = "MODE", default_value = "full")]
     phi_mode: String,
+    /// In which measures it charts: us_customary (°F, lb, in) or metric (°C, kg, cm).
+    #[arg(long, value_parser = UNITS, default_value = Units::UsCustomary.name())]
+    units: String,
 }
 
 pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
@@ -155,7 +171,7 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         }
         Facility::Create(new) => {
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
-                "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode});
+                "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode, "units": new.units});
             client.post("/api/v1/facilities", &body).await?
         }
         Facility::PhiMode { facility, mode } => {
@@ -170,6 +186,10 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         Facility::RecordDays { facility, days } => {
             let id = facility_id(client, &facility).await?;
             client.put(&format!("/api/v1/facilities/{id}"), &json!({"record_days": days})).await?
+        }
+        Facility::Units { facility, units } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}"), &json!({"units": units})).await?
         }
         Facility::Census { facility, census } => {
             let id = facility_id(client, &facility).await?;

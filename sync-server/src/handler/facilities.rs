@@ -5,6 +5,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode, available_beds, occupancy_rate};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -47,6 +48,9 @@ pub struct CreateFacility {
     /// Whether its devices are sent anything only while they are encrypted.
     #[serde(default, alias = "requireEncryption")]
     require_encryption: bool,
+    /// The measures that it charts in.
+    #[serde(default)]
+    units: Units,
 }
 
 /// What changes of a facility; what is absent stays as it is, what is null is removed.
@@ -80,6 +84,9 @@ pub struct UpdateFacility {
     #[serde(default, alias = "recordDays", deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     record_days: Option<Option<u32>>,
+    /// The measures that it charts in; what was charted before is shown in them too.
+    #[serde(default)]
+    units: Option<Units>,
 }
 
 /// How many residents there are.
@@ -118,6 +125,8 @@ pub struct FacilityView {
     require_encryption: bool,
     /// For how many days records stay on its devices; null is as the server says.
     record_days: Option<u32>,
+    /// The measures that it charts in.
+    units: Units,
     /// How many documents a device that is sent everything has to hold, as of now.
     documents: u64,
     /// How many a device may have to hold: beyond that it is refused.
@@ -149,6 +158,7 @@ impl FacilityView {
             phi_mode: it.phi_mode,
             require_encryption: it.require_encryption,
             record_days: it.record_days,
+            units: it.units,
             created_at: it.created_at,
             updated_at: it.updated_at,
         }
@@ -186,6 +196,7 @@ pub async fn create_facility(
         phone: asked.phone,
         phi_mode: asked.phi_mode,
         require_encryption: asked.require_encryption,
+        units: asked.units,
     };
     let facility = registry.noting(note(&person, AuditAction::Create)).create_facility(new).await?;
     Ok((StatusCode::CREATED, axum::Json(FacilityView::of(&app, facility))))
@@ -225,6 +236,7 @@ pub async fn update_facility(
         phi_mode: asked.phi_mode,
         require_encryption: asked.require_encryption,
         record_days: asked.record_days,
+        units: asked.units,
     };
     let mut event = note(&person, AuditAction::Update);
     if let Some(require) = asked.require_encryption {
@@ -232,6 +244,9 @@ pub async fn update_facility(
     }
     if let Some(days) = asked.record_days {
         event.details.insert("record_days".to_owned(), days.into());
+    }
+    if let Some(units) = asked.units {
+        event.details.insert("units".to_owned(), units.name().into());
     }
     let facility = person.registry()?.noting(event).update_facility(id, patch).await?;
     Ok(axum::Json(FacilityView::of(&app, facility)))

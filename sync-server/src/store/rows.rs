@@ -9,6 +9,7 @@ use carepost_protocol::id::{
 };
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,8 @@ pub struct Facility {
     pub require_encryption: bool,
     /// For how many days records stay on its devices; none is as the server says.
     pub record_days: Option<u32>,
+    /// The measures that it charts in.
+    pub units: Units,
     /// How many documents a device that is sent everything has to hold.
     pub documents: u64,
     /// When it was created.
@@ -143,6 +146,8 @@ pub struct NewFacility {
     pub phi_mode: PhiMode,
     /// Whether its devices are sent anything only while they are encrypted.
     pub require_encryption: bool,
+    /// The measures that it charts in.
+    pub units: Units,
 }
 
 /// What an administrator changes of a facility; what is none stays as it is.
@@ -164,6 +169,8 @@ pub struct FacilityPatch {
     pub require_encryption: Option<bool>,
     /// For how many days records stay on its devices; `Some(None)` is as the server says.
     pub record_days: Option<Option<u32>>,
+    /// The measures that it charts in.
+    pub units: Option<Units>,
 }
 
 /// A user, without the secrets.

@@ -26,6 +26,7 @@ use crate::mirror::{DEFAULT_CACHE_KIB, Mirror, MirrorOpening, Page};
 use crate::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use crate::sqlite::FileKey;
 
+mod measures;
 mod needs;
 mod older;
 mod renewal;

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("sound", include_str!("../migrations/V3__sound.sql")),
     ("windows", include_str!("../migrations/V4__windows.sql")),
     ("text", include_str!("../migrations/V5__text.sql")),
+    ("care", include_str!("../migrations/V6__care.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.

@@ -26,7 +26,7 @@ const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
 macro_rules! facility_columns {
     () => {
         "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
-            created_at, updated_at, require_encryption, record_days FROM facilities "
+            created_at, updated_at, require_encryption, record_days, units FROM facilities "
     };
 }
 
@@ -122,11 +122,12 @@ impl Noted {
                 super::devices::encryption_demanded(tx, id)?;
             }
             changed.record_days = patch.record_days.unwrap_or(changed.record_days);
+            changed.units = patch.units.unwrap_or(changed.units);
             changed.updated_at = tx.now();
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
                     phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9, record_days = ?10,
-                    name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END WHERE id = ?1",
+                    name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END, units = ?12 WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,
@@ -139,6 +140,7 @@ impl Noted {
                     changed.require_encryption,
                     changed.record_days,
                     fold(&changed.name),
+                    word(&changed.units)?,
                 ],
             )?;
             publish(tx, &changed)?;
@@ -189,14 +191,15 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         phi_mode: new.phi_mode,
         require_encryption: new.require_encryption,
         record_days: None,
+        units: new.units,
         documents: 0,
         created_at: now,
         updated_at: now,
     };
     tx.execute(
         "INSERT INTO facilities (id, name, facility_type, licensed_beds, current_census, phone, badge_key,
-            phi_mode, created_at, updated_at, require_encryption, name_key)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)",
+            phi_mode, created_at, updated_at, require_encryption, name_key, units)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12)",
         params![
             facility.id.as_bytes(),
             facility.name,
@@ -209,6 +212,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             now.as_millis(),
             facility.require_encryption,
             fold(&facility.name),
+            word(&facility.units)?,
         ],
     )?;
     tx.within_facility(facility.id, FeedEnd::create)?;
@@ -233,6 +237,7 @@ fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
         facility_type: facility.facility_type,
         licensed_beds: facility.licensed_beds,
         current_census: facility.current_census,
+        units: facility.units,
     };
     let body = json(&document)?;
     tx.within_facility(facility.id, |tx| {
@@ -269,6 +274,7 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         updated_at: time_at(row, 9)?,
         require_encryption: row.get(10)?,
         record_days: row.get(11)?,
+        units: word_at(row, 12)?,
         documents: 0,
     })
 }
