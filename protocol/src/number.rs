@@ -1,6 +1,7 @@
 //! Numbers as people type them. What could be read in two ways is asked about and not guessed.
 
 use crate::text::fold;
+use crate::unit::Unit;
 
 /// Why a text is not taken as a number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,17 +23,11 @@ pub enum NumberError {
 /// A number with more digits is not read and written again as it was.
 const MAX_DIGITS: usize = 15;
 
-/// What people write behind a number, each set for one unit; folded.
-const UNITS: [&[&str]; 11] = [
-    &["°f", "f", "deg f", "fahrenheit"],
-    &["°c", "c", "deg c", "celsius"],
+/// What people write behind a number, each set for one unit that has no counterpart; folded.
+const ALONE: [&[&str]; 5] = [
     &["%", "percent", "pct"],
     &["bpm", "/min", "per min", "per minute"],
     &["mmhg", "mm hg"],
-    &["lb", "lbs", "pounds"],
-    &["kg", "kgs", "kilo", "kilos"],
-    &["in", "inch", "inches", "\"", "″"],
-    &["cm"],
     &["ml", "cc"],
     &["mg/dl"],
 ];
@@ -69,7 +64,10 @@ fn check_unit(behind: &str, unit: Option<&str>) -> Result<(), NumberError> {
     if behind.is_empty() || behind == charted || behind == "°" && charted.starts_with('°') {
         return Ok(());
     }
-    let of = |unit: &str| UNITS.iter().position(|words| words.contains(&unit));
+    let of = |unit: &str| {
+        let alone = || ALONE.iter().copied().find(|words| words.contains(&unit));
+        Unit::named(unit).map(Unit::words).or_else(alone)
+    };
     match (of(behind), of(&charted), unit) {
         (Some(given), Some(asked), _) if given == asked => Ok(()),
         (Some(_), _, Some(unit)) => Err(NumberError::OtherUnit(unit.to_owned())),

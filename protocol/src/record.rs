@@ -9,6 +9,7 @@ use crate::facility::FacilityType;
 use crate::id::{BadgeId, FacilityId, PatientId, RecordId, ReviewId, UserId};
 use crate::role::Role;
 use crate::time::{ClockQuality, Timestamp};
+use crate::unit::Units;
 
 /// The most bytes of one document: no larger one enters a feed. It is far below what a line of a stream
 /// may have, so that every device can take every document.
@@ -94,6 +95,9 @@ pub struct FacilityDocument {
     /// The IANA name of its time zone; none until somebody set it. A device may not know it: no name is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// The measures that it charts in.
+    #[serde(default, skip_serializing_if = "Units::is_default")]
+    pub units: Units,
 }
 
 /// The keys that were laid over the facility's first badge key, one for each time that a device with all of
@@ -417,6 +421,16 @@ mod tests {
         };
         let printed = format!("{nina:?}");
         assert!(printed.contains("[secret]") && !printed.contains("argon2id"), "{printed}");
+    }
+
+    #[test]
+    fn a_facility_that_charts_in_us_customary_measures_says_nothing_of_it() {
+        let said = r#"{"id":"00000000-0000-0000-0000-000000000000","name":"Riverside","organization_name":"Golden Years","facility_type":"ALF","current_census":3}"#;
+        let facility: FacilityDocument = serde_json::from_str(said).unwrap();
+        assert_eq!(facility.units, Units::UsCustomary);
+        assert_eq!(serde_json::to_string(&facility).unwrap(), said);
+        let metric = serde_json::to_value(FacilityDocument { units: Units::Metric, ..facility }).unwrap();
+        assert_eq!(metric.get("units").unwrap(), Units::Metric.name());
     }
 
     #[test]

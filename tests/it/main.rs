@@ -37,6 +37,8 @@ mod issued;
 mod kills;
 mod lobby;
 mod main_job;
+mod memory;
+mod metric;
 mod offline;
 mod own_browser;
 mod pages;

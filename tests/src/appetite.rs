@@ -22,6 +22,14 @@ pub fn rss_kib(pid: Option<u32>) -> Result<f64> {
     line(pid, "VmRSS:")
 }
 
+/// What of that is the process's own, and no file's, in KiB.
+///
+/// # Errors
+/// When it does not run.
+pub fn own_kib(pid: Option<u32>) -> Result<f64> {
+    line(pid, "RssAnon:")
+}
+
 /// The most of a process that ever was in memory, in KiB.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Answers in words, with what whoever reads them has to see.
 
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{FieldType, Workflow};
 use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
@@ -17,13 +18,15 @@ pub struct Answer {
     pub is_confirmed: bool,
 }
 
-/// The answers of a record as words, in the order of its form, with times as that zone has them.
+/// The answers of a record as words, in the order of its form, with times as that zone has them and in the units of
+/// the facility.
 #[must_use]
 pub(super) fn in_words(
     zone: &Zone,
     workflow: Option<&Workflow>,
     values: &Map<String, Value>,
     confirmed: &[String],
+    units: Units,
 ) -> Vec<Answer> {
     let fields = workflow.map(Workflow::in_order).unwrap_or_default();
     let known = fields.iter().filter_map(|field| {
@@ -32,7 +35,7 @@ pub(super) fn in_words(
             label: field.label.clone(),
             words: match value.as_str().filter(|_| field.field_type == FieldType::Datetime) {
                 Some(time) => zone.words(time),
-                None => word(value, field.unit.as_deref()),
+                None => word(&field.shown(value, units), field.charted_in(units).unit.as_deref()),
             },
             is_critical: field.is_critical(value),
             is_confirmed: confirmed.contains(&field.key),

@@ -80,7 +80,8 @@ impl Ward {
             answers: if change.collection == Collection::Users {
                 Vec::new()
             } else {
-                in_words(&self.time_here().zone, form.as_ref(), &change.fields, &change.confirmed)
+                let zone = &self.time_here().zone;
+                in_words(zone, form.as_ref(), &change.fields, &change.confirmed, self.units())
             },
             why,
             todo,

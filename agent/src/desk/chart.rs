@@ -12,7 +12,7 @@ use super::lock;
 use super::noted::Page;
 use super::sheet::Writer;
 use super::unfinished::asked;
-use super::view::{Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey};
+use super::view::{Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey, UNITS};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
 
@@ -223,7 +223,9 @@ impl Ward {
 
 /// The answers that somebody gave, in the order of their keys; not what the form carries along.
 fn given(answers: &[(String, String)]) -> BTreeMap<&str, &str> {
-    let given = answers.iter().filter(|(key, text)| key != SEEN && !text.trim().is_empty());
+    let given = answers
+        .iter()
+        .filter(|(key, text)| ![SEEN, UNITS].contains(&key.as_str()) && !text.trim().is_empty());
     given.map(|(key, text)| (key.as_str(), text.as_str())).collect()
 }
 
@@ -231,7 +233,8 @@ fn given(answers: &[(String, String)]) -> BTreeMap<&str, &str> {
 pub(super) fn asks(workflow: &Workflow) -> Vec<String> {
     let times = workflow.fields.iter().filter(|field| field.field_type == FieldType::Datetime);
     let said = times.map(|field| format!("{OFFSET}{}", field.key));
-    workflow.fields.iter().map(|field| field.key.clone()).chain(said).chain([SEEN.to_owned()]).collect()
+    let carried = [SEEN, UNITS].map(str::to_owned);
+    workflow.fields.iter().map(|field| field.key.clone()).chain(said).chain(carried).collect()
 }
 
 #[cfg(test)]

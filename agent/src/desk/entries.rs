@@ -9,6 +9,7 @@ use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Actor, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::Workflow;
 use carepost_protocol::zone::Zone;
 
@@ -25,6 +26,8 @@ pub(super) struct Eyes<'a> {
     pub(super) workflows: &'a [Workflow],
     /// Who may chart here; none where nothing can be corrected.
     pub(super) charts: Option<&'a Actor>,
+    /// The measures of the facility.
+    pub(super) units: Units,
 }
 
 impl Eyes<'_> {
@@ -70,7 +73,7 @@ impl Ward {
         shown: Shown,
     ) -> Result<(Vec<Charted>, bool), Refused> {
         let zone = &self.time_here().zone;
-        let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()) };
+        let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()), units: self.units() };
         let now = self.clock.now();
         let (mut found, mut is_all) = (Found::default(), true);
         for id in whole {
@@ -137,7 +140,7 @@ impl Ward {
             pending.extend(self.outbox.pending(permit, *id, cursor).map_err(storage)?);
         }
         let zone = &self.time_here().zone;
-        let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()) };
+        let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()), units: self.units() };
         let older = records.into_iter();
         let mut versions: BTreeMap<RecordId, Version> =
             older.map(|record| (record.id, self.of_record(record, eyes))).collect();
@@ -162,7 +165,7 @@ impl Ward {
             corrects: None,
             is_struck: record.entered_in_error,
             may_correct: eyes.may_correct(workflow, record.recorded_by, is_here),
-            answers: in_words(eyes.zone, workflow, &record.values, &record.confirmed),
+            answers: in_words(eyes.zone, workflow, &record.values, &record.confirmed, eyes.units),
             workflow: workflow.map_or(record.workflow, |workflow| workflow.label.clone()),
             reason: record.reason,
             author: self.name_of(record.recorded_by),
@@ -189,7 +192,7 @@ impl Ward {
             corrects: None,
             is_struck: change.entered_in_error,
             may_correct: !refused && eyes.may_correct(workflow, change.actor, true),
-            answers: in_words(eyes.zone, workflow, &change.fields, &change.confirmed),
+            answers: in_words(eyes.zone, workflow, &change.fields, &change.confirmed, eyes.units),
             workflow: workflow.map_or(key, |workflow| workflow.label.clone()),
             reason: change.reason,
             author: self.name_of(change.actor),

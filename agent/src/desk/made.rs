@@ -1,5 +1,6 @@
 //! What a filled-in form makes: its answers read into the change that is saved, with what is doubtful about them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use carepost_protocol::change::{Change, ChangeKind, MAX_REASON};
@@ -7,13 +8,14 @@ use carepost_protocol::patient;
 use carepost_protocol::record::Collection;
 use carepost_protocol::text::line;
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Answers, FieldError};
 use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
 use super::sheet::{Makes, Seen, Sheet, typed as as_typed};
 use super::times::settled;
-use super::view::{CONFIRMED, NotSaved, REASON, SEEN};
+use super::view::{CONFIRMED, NotSaved, REASON, SEEN, UNITS, units_of};
 use super::ward::{Ward, storage};
 use crate::outbox::Entry;
 
@@ -87,13 +89,16 @@ impl Sheet {
         answers: &[(String, String)],
         today: Timestamp,
     ) -> Result<(Answers, Option<u64>), NotSaved> {
-        let asked = answers.iter().filter(|(key, _)| key != SEEN && key != CONFIRMED);
+        let units = units_of(answers);
+        let asked = answers.iter().filter(|(key, _)| ![SEEN, CONFIRMED, UNITS].contains(&key.as_str()));
         let (asked, wrong_times) = settled(zone, &self.workflow, asked);
-        let typed: Vec<(&str, &str)> = asked.iter().map(|(key, text)| (*key, text.as_str())).collect();
+        let meant: Vec<(&str, Cow<'_, str>)> =
+            asked.iter().map(|(key, text)| (*key, self.meant(key, text, units))).collect();
+        let typed: Vec<(&str, &str)> = meant.iter().map(|(key, text)| (*key, text.as_ref())).collect();
         if (self.makes.collection, self.makes.kind) == (Collection::Patients, ChangeKind::Patch) {
             return self.edited(answers, &typed, today);
         }
-        let read = with_faults(self.workflow.parse_form(typed.iter().copied()), wrong_times);
+        let read = with_faults(self.workflow.parse_form(typed.iter().copied(), units), wrong_times);
         let is_admission = self.makes.collection == Collection::Patients;
         let read = if is_admission { resident(read, &typed, today) } else { read };
         Ok((read.map_err(NotSaved::Answers)?, None))
@@ -111,7 +116,7 @@ impl Sheet {
         let seen = answers.iter().find(|(key, _)| key == SEEN);
         let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
         let seen = seen.ok_or_else(not_whole)?;
-        let shown = as_typed(&self.workflow, &seen.values);
+        let shown = as_typed(&self.workflow, &seen.values, Units::default());
         let was =
             |key: &str| shown.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
         let (mut given, mut faults) = (Map::new(), Vec::new());

@@ -22,6 +22,7 @@ mod sheet;
 mod taps;
 pub mod times;
 mod unfinished;
+mod verifier;
 pub mod view;
 mod ward;
 mod words;

@@ -1,7 +1,6 @@
 //! Choosing a new PIN. It is hashed here, and only its verifier leaves the device: as a change, which the
 //! other kiosks get by way of the server. Until it has come back, this one goes by what waits.
 
-use argon2::{Argon2, PasswordHash, PasswordHasher as _};
 use carepost_agent_core::session::{NewPin, PinMark, SessionEvent};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind};
@@ -13,7 +12,7 @@ use carepost_protocol::role::{ChoosePin, Permit};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::lock;
-use super::taps::is_pin;
+use super::verifier::{is_pin, of_pin};
 use super::ward::Ward;
 use crate::mirror::MirrorError;
 use crate::outbox::Entry;
@@ -59,10 +58,8 @@ impl Ward {
             return Err(SAME_AS_BEFORE);
         }
         let exposed_at = known.pin_exposed_at.ok_or(NOT_KEPT)?;
-        let salt = self.clock.random::<16>();
-        let made: Result<PasswordHash, _> =
-            Argon2::default().hash_password_with_salt(typed.expose_secret().as_bytes(), &salt);
-        made.map(|verifier| ChosenPin { pin_verifier: verifier.to_string(), exposed_at }).map_err(|error| {
+        let made = of_pin(typed, self.clock.random());
+        made.map(|pin_verifier| ChosenPin { pin_verifier, exposed_at }).map_err(|error| {
             tracing::error!(%error, "a PIN could not be hashed");
             NOT_KEPT
         })

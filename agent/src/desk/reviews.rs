@@ -5,6 +5,7 @@ use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::record::{Collection, DisputedField, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::FieldError;
 use serde_json::{Map, Value};
 
@@ -69,11 +70,10 @@ impl Ward {
             ReviewKind::Amendments => {
                 let workflows = self.mirror.workflows().map_err(storage)?;
                 let (mut versions, zone) = (Vec::new(), self.time_here().zone);
+                let eyes = Eyes { zone: &zone, workflows: &workflows, charts: None, units: self.units() };
                 for id in [review.record].iter().chain(&review.others) {
                     let record = self.mirror.record(read, *id).map_err(storage)?;
-                    versions.extend(record.map(|record| {
-                        self.entry_of(record, Eyes { zone: &zone, workflows: &workflows, charts: None })
-                    }));
+                    versions.extend(record.map(|record| self.entry_of(record, eyes)));
                 }
                 Question::Amendments(versions)
             }
@@ -87,8 +87,8 @@ impl Ward {
     fn disputed(&self, field: &DisputedField) -> Disputed {
         let (form, zone) = (residents::whole(), self.time_here().zone);
         let words = |value: &Value| {
-            let values = Map::from_iter([(field.field.clone(), value.clone())]);
-            let said = in_words(&zone, Some(&form), &values, &[]);
+            let value = Map::from_iter([(field.field.clone(), value.clone())]);
+            let said = in_words(&zone, Some(&form), &value, &[], Units::default());
             said.into_iter().next().map_or_else(|| "None".to_owned(), |answer| answer.words)
         };
         let values = field.values.iter().map(|saved| Saved {

@@ -1,18 +1,21 @@
 //! What each form asks, and what it shows when it is opened; `made` is what it makes when it is saved.
 
+use std::borrow::Cow;
+
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents::{self, Asks};
-use super::view::{Form, REASON, Refused, SEEN, SessionKey};
+use super::view::{Form, REASON, Refused, SEEN, SessionKey, UNITS};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
 
@@ -62,6 +65,8 @@ pub(super) struct Sheet {
     pub(super) workflow: Workflow,
     /// What is filled in already, as typed.
     pub(super) answers: Vec<(String, String)>,
+    /// The values that those are of, as they are stored.
+    filled: Map<String, Value>,
     pub(super) refusal: Option<String>,
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
@@ -124,14 +129,14 @@ impl Ward {
                 let resident = self.find(&read, *patient, page)?;
                 let workflow = self.workflow(key)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
-                Ok(Sheet::new(writer, Some(resident), workflow, Vec::new(), makes))
+                Ok(Sheet::new(writer, Some(resident), workflow, makes).filled(Map::new(), self.units()))
             }
             Form::Correct(patient, record) => self.amend(on, &read, (*patient, *record), false, page),
             Form::Strike(patient, record) => self.amend(on, &read, (*patient, *record), true, page),
             Form::Admit => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
-                Ok(Sheet::new(writer, None, residents::form(Asks::Admission), Vec::new(), makes))
+                Ok(Sheet::new(writer, None, residents::form(Asks::Admission), makes))
             }
             Form::Edit(patient) => self.edit(on, &read, *patient, Asks::Edit, page),
             Form::Discharge(patient) => self.edit(on, &read, *patient, Asks::Discharge, page),
@@ -172,11 +177,11 @@ impl Ward {
         if values.is_empty() {
             return Err(Refused::NotSent);
         }
-        let answers = if strikes { Vec::new() } else { typed(&workflow, &values) };
         let makes = Makes { strikes, ..Makes::new(ChangeKind::Amend, Collection::Records, Some(record)) };
         let author = (!is_own).then(|| self.name_of(known.author));
         let workflow = with_reason(workflow, strikes);
-        Ok(Sheet { author, ..Sheet::new(writer, Some(resident), workflow, answers, makes) })
+        let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), workflow, makes) };
+        Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
     }
 
     fn edit(
@@ -193,11 +198,13 @@ impl Ward {
         let resident = self.find(read, patient, page)?;
         let workflow = residents::form(asks);
         let seen = Seen { base, values: residents::values(&resident) };
-        let mut answers = typed(&workflow, &seen.values);
-        answers.push((SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?));
+        let carried = (SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?);
         let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
         let makes = Makes { lives_here: asks.lives_here(), ..makes };
-        Ok(Sheet::new(writer, Some(resident), workflow, answers, makes))
+        let mut sheet =
+            Sheet::new(writer, Some(resident), workflow, makes).filled(seen.values, Units::default());
+        sheet.answers.push(carried);
+        Ok(sheet)
     }
 
     /// The form of a refused change, filled in with what was saved.
@@ -221,27 +228,27 @@ impl Ward {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, patient, page)?;
                 let workflow = self.workflow(&change.workflow.unwrap_or_default())?;
-                let mut answers = typed(&workflow, &change.fields);
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
                 let mut form = workflow;
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
                     form = with_reason(form, makes.strikes);
-                    answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
                 }
-                Sheet::new(writer, Some(resident), form, answers, makes)
+                let sheet = Sheet::new(writer, Some(resident), form, makes);
+                let mut sheet = sheet.filled(change.fields, self.units());
+                sheet.answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
+                sheet
             }
             (Collection::Patients, ChangeKind::Create, _) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
-                let workflow = residents::form(Asks::Admission);
-                let answers = typed(&workflow, &change.fields);
                 let makes = Makes::new(change.kind, Collection::Patients, change.record);
-                Sheet::new(writer, None, workflow, answers, makes)
+                let sheet = Sheet::new(writer, None, residents::form(Asks::Admission), makes);
+                sheet.filled(change.fields, Units::default())
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
                 let mut sheet = self.edit(on, read, patient, Asks::Edit, page)?;
                 sheet.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
-                let wanted = typed(&sheet.workflow, &change.fields);
+                let wanted = typed(&sheet.workflow, &change.fields, Units::default());
                 sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));
                 sheet.answers.extend(wanted);
                 sheet
@@ -312,14 +319,35 @@ impl From<Change> for Known {
 }
 
 impl Sheet {
-    const fn new(
-        writer: Writer,
-        resident: Option<PatientDocument>,
-        workflow: Workflow,
-        answers: Vec<(String, String)>,
-        makes: Makes,
-    ) -> Self {
-        Self { writer, resident, workflow, answers, refusal: None, faults: Vec::new(), author: None, makes }
+    fn new(writer: Writer, resident: Option<PatientDocument>, workflow: Workflow, makes: Makes) -> Self {
+        Self {
+            writer,
+            resident,
+            workflow,
+            answers: Vec::new(),
+            filled: Map::new(),
+            refusal: None,
+            faults: Vec::new(),
+            author: None,
+            makes,
+        }
+    }
+
+    /// Filled in with values, as a facility reads them that charts in `units`.
+    fn filled(self, values: Map<String, Value>, units: Units) -> Self {
+        let mut answers = typed(&self.workflow, &values, units);
+        if !units.is_default() {
+            answers.push((UNITS.to_owned(), units.name().to_owned()));
+        }
+        Self { answers, filled: values, ..self }
+    }
+
+    /// What an answer means: the value that was filled in, where it was left as it was shown.
+    pub(super) fn meant<'a>(&self, key: &str, text: &'a str, units: Units) -> Cow<'a, str> {
+        let field = self.workflow.fields.iter().find(|field| field.key == key);
+        let filled = field.zip(self.filled.get(key));
+        let unchanged = filled.and_then(|(field, value)| field.unchanged(value, text, units));
+        unchanged.map_or(Cow::Borrowed(text), Cow::Owned)
     }
 }
 
@@ -334,14 +362,14 @@ fn with_reason(workflow: Workflow, strikes: bool) -> Workflow {
     Workflow { fields, rules, ..workflow }
 }
 
-/// Values as somebody would type them into the form.
-pub(super) fn typed(workflow: &Workflow, values: &Map<String, Value>) -> Vec<(String, String)> {
-    let answer = |key: &str| match values.get(key)? {
-        Value::Bool(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
-        Value::String(text) => Some(text.clone()),
+/// Values as somebody would type them into the form, who charts in `units`.
+pub(super) fn typed(workflow: &Workflow, values: &Map<String, Value>, units: Units) -> Vec<(String, String)> {
+    let answer = |field: &Field| match field.shown(values.get(&field.key)?, units) {
+        Value::Bool(yes) => Some(if yes { "yes" } else { "no" }.to_owned()),
+        Value::String(text) => Some(text),
         Value::Null => None,
         other @ (Value::Number(_) | Value::Array(_) | Value::Object(_)) => Some(other.to_string()),
     };
     let fields = workflow.fields.iter();
-    fields.filter_map(|field| Some((field.key.clone(), answer(&field.key)?))).collect()
+    fields.filter_map(|field| Some((field.key.clone(), answer(field)?))).collect()
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
 use carepost_agent_core::session::{
     Asked, AuditNote, CardKey, Feedback as Answer, Member, PinMark, Presented, SessionEffect, SessionEvent,
     Throttle,
@@ -11,10 +10,11 @@ use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::wire::heartbeat::{ReaderState, Revoked, TAP_LASTS, UnknownTap};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 
 use super::lock;
+use super::verifier::is_pin;
 use super::ward::Ward;
 use crate::badge::{self, BadgeEvent, Feedback, Uid, Unreadable};
 use crate::mirror::MirrorError;
@@ -268,11 +268,6 @@ fn member(user: &UserDocument) -> Member {
         pin: user.pin_verifier.as_deref().map(PinMark::of),
         pin_exposed: user.pin_exposed_at,
     }
-}
-
-pub(super) fn is_pin(verifier: &str, pin: &SecretString) -> bool {
-    PasswordHash::new(verifier)
-        .is_ok_and(|hash| Argon2::default().verify_password(pin.expose_secret().as_bytes(), &hash).is_ok())
 }
 
 const fn nibble(digit: u8) -> u8 {

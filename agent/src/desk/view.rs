@@ -9,6 +9,7 @@ use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId
 use carepost_protocol::patient::words;
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::older::OlderPlace;
@@ -256,6 +257,17 @@ pub fn another_than(resident: PatientId) -> String {
 pub const REASON: &str = "_reason";
 /// The answer in which a review carries the version that was shown.
 pub const BASE: &str = "_base";
+
+/// The answer in which a form says in which measures it was shown, unless they are US customary: what was typed
+/// there, or waits as a draft, means what it meant then.
+pub const UNITS: &str = "_units";
+
+/// The measures in which the form was shown that has these answers.
+#[must_use]
+pub fn units_of(answers: &[(String, String)]) -> Units {
+    let is_metric = |(key, text): &(String, String)| key == UNITS && text == Units::Metric.name();
+    if answers.iter().any(is_metric) { Units::Metric } else { Units::UsCustomary }
+}
 
 /// Which form is shown, or was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

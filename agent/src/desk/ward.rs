@@ -12,6 +12,7 @@ use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
+use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::workflow::Workflow;
 use tokio::sync::Notify;
@@ -181,6 +182,11 @@ impl Ward {
             notice,
             undo,
         }
+    }
+
+    /// The measures that the facility charts in.
+    pub(super) fn units(&self) -> Units {
+        self.mirror.facility().ok().flatten().map(|facility| facility.units).unwrap_or_default()
     }
 
     pub(super) fn report(&self, status: &mut StatusLine) {

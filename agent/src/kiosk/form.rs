@@ -6,7 +6,7 @@ use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
 use super::{page, words};
-use crate::desk::view::{Form, FormPage, OFFSET, SEEN, another_than};
+use crate::desk::view::{Form, FormPage, OFFSET, SEEN, another_than, units_of};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -64,6 +64,8 @@ pub(super) struct FormView {
     pub(super) about: Option<String>,
     /// What it showed when it was opened, for a form that only sends what was changed.
     pub(super) seen: Option<String>,
+    /// The measures it is shown in, unless they are US customary.
+    pub(super) units: Option<&'static str>,
     pub(super) token: String,
     pub(super) from_draft: bool,
     /// Whether something is kept of it that can be dropped.
@@ -125,6 +127,7 @@ impl FormView {
     }
 
     fn with(form: &FormPage, faults: &[FieldError], not_kept: Option<String>) -> Self {
+        let units = units_of(&form.answers);
         let ordered = form.workflow.in_order();
         let loose = faults.iter().filter(|fault| ordered.iter().all(|field| field.key != fault.field));
         let loose = loose.map(ToString::to_string).collect();
@@ -135,7 +138,7 @@ impl FormView {
                 let answer = form.answers.iter().find(|(key, _)| *key == field.key);
                 let fault = faults.iter().find(|fault| fault.field == field.key);
                 let answer = answer.map_or("", |(_, text)| text);
-                let view = FieldView::new(at, field, answer, fault);
+                let view = FieldView::new(at, &field.charted_in(units), answer, fault);
                 if field.field_type == FieldType::Datetime { view.timed(form, field, answer) } else { view }
             })
             .collect();
@@ -176,6 +179,7 @@ impl FormView {
             },
             about: explained.map(|words| format!("{}.", words.trim_end_matches('.'))),
             seen,
+            units: (!units.is_default()).then(|| units.name()),
             token: form.token.clone(),
             from_draft: form.from_draft,
             is_kept: form.from_draft,

@@ -16,6 +16,7 @@ use carepost_protocol::record::{
 };
 use carepost_protocol::role::{Actor, ReadPatients, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::unit::Units;
 use carepost_protocol::wire::pull::{Line, PageEnd};
 use rusqlite::TransactionBehavior;
 use serde::Serialize;
@@ -231,6 +232,7 @@ fn staff_and_badges_are_read_before_anyone_signs_in() {
         licensed_beds: Some(48),
         current_census: 44,
         time_zone: None,
+        units: Units::Metric,
     };
     let nurse = UserDocument {
         id: UserId::from_bytes([4; 16]),

@@ -7,6 +7,7 @@ use super::{Field, FieldError, FieldType, MAX_TEXT, Workflow};
 use crate::day::{parse_date, parse_datetime};
 use crate::number::{NumberError, number};
 use crate::text::{fold, line, lines};
+use crate::unit::{Unit, Units};
 
 /// The most faults that are told at once.
 const MAX_FAULTS: usize = 20;
@@ -22,15 +23,17 @@ pub struct Answers {
 }
 
 impl Workflow {
-    /// Reads what a person typed into a form; an empty answer is no answer.
+    /// Reads what a person typed into a form of a facility that charts in `units`; an empty answer is no answer.
     ///
     /// # Errors
     /// Every answer that is wrong, each with its field.
     pub fn parse_form<'a>(
         &self,
         answers: impl IntoIterator<Item = (&'a str, &'a str)>,
+        units: Units,
     ) -> Result<Answers, Vec<FieldError>> {
-        self.collect(answers.into_iter().filter(|(_, text)| !text.trim().is_empty()), Field::parse)
+        let given = answers.into_iter().filter(|(_, text)| !text.trim().is_empty());
+        self.collect(given, |field, text| field.parse_in(text, units), Some(units))
     }
 
     /// Reads values as they came over the wire.
@@ -39,13 +42,14 @@ impl Workflow {
     /// The values that break the schema, each with its field: the first twenty of them, so that garbage
     /// costs its reader little.
     pub fn read(&self, values: &Map<String, Value>) -> Result<Answers, Vec<FieldError>> {
-        self.collect(values.iter().map(|(key, value)| (key.as_str(), value)), Field::read)
+        self.collect(values.iter().map(|(key, value)| (key.as_str(), value)), Field::read, None)
     }
 
     fn collect<'a, T>(
         &self,
         given: impl Iterator<Item = (&'a str, T)>,
         read: impl Fn(&Field, T) -> Result<Value, FieldError>,
+        units: Option<Units>,
     ) -> Result<Answers, Vec<FieldError>> {
         let mut answers = Answers::default();
         let mut faults = Vec::new();
@@ -63,7 +67,7 @@ impl Workflow {
         if !faults.is_empty() {
             return Err(faults);
         }
-        answers.doubts = self.doubts(&answers.values);
+        answers.doubts = self.doubts(&answers.values, units);
         Ok(answers)
     }
 
@@ -77,13 +81,13 @@ impl Workflow {
         }
     }
 
-    /// What is implausible, and what breaks a rule between two fields.
-    fn doubts(&self, values: &Map<String, Value>) -> Vec<FieldError> {
+    /// What is implausible, and what breaks a rule between two fields; said in `units`, or in the schema's own.
+    fn doubts(&self, values: &Map<String, Value>, units: Option<Units>) -> Vec<FieldError> {
         let of = |key: &str| values.get(key).and_then(Value::as_f64);
         let label = |key: &str| {
             self.fields.iter().find(|field| field.key == key).map_or(key, |field| &field.label).to_owned()
         };
-        let alone = self.fields.iter().filter_map(|field| field.doubt(of(&field.key)?));
+        let alone = self.fields.iter().filter_map(|field| field.doubt(of(&field.key)?, units));
         let between = self.rules.iter().filter_map(|rule| {
             let (greater, lesser) = (of(&rule.greater)?, of(&rule.lesser)?);
             (greater <= lesser).then(|| {
@@ -103,11 +107,22 @@ impl Workflow {
 }
 
 impl Field {
-    /// Reads an answer as a person types it.
+    /// Reads an answer as a person types it, in the schema's own unit.
     ///
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(&self, text: &str) -> Result<Value, FieldError> {
+        self.parse_in(text, self.measure().map(Unit::units).unwrap_or_default())
+    }
+
+    /// Reads an answer as a person types it into a form of a facility that charts in `units`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse_in(&self, text: &str, units: Units) -> Result<Value, FieldError> {
+        if let Some(unit) = self.measure() {
+            return self.check_hard(&self.measured(text, unit, units)?, Some(units));
+        }
         let value = match self.field_type {
             FieldType::String | FieldType::Select | FieldType::Date | FieldType::Datetime => {
                 Value::String(text.to_owned())
@@ -149,9 +164,9 @@ impl Field {
                 parse_datetime(text).map(Value::String).ok_or_else(|| self.fault(DATETIME_RULE))
             }
             (FieldType::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => {
-                self.check_hard(number)
+                self.check_hard(number, None)
             }
-            (FieldType::Number, Value::Number(number)) => self.check_hard(number),
+            (FieldType::Number, Value::Number(number)) => self.check_hard(number, None),
             (FieldType::Boolean, Value::Bool(_)) => Ok(value.clone()),
             (expected, _) => Err(self.fault(format!("this is not a {}", expected.name()))),
         }
@@ -181,28 +196,35 @@ impl Field {
         number.map(Value::Number).ok_or_else(|| self.fault("give a whole number"))
     }
 
-    fn check_hard(&self, value: &Number) -> Result<Value, FieldError> {
+    /// Refuses what cannot be; said in `units`, or in the schema's own.
+    fn check_hard(&self, value: &Number, units: Option<Units>) -> Result<Value, FieldError> {
         let number = value.as_f64().unwrap_or(f64::NAN);
-        let unit = self.spoken_unit();
-        match (self.hard_min, self.hard_max) {
-            (Some(min), _) if number < min => {
-                Err(self.fault(format!("this cannot be below {min}{unit}: check it")))
-            }
-            (_, Some(max)) if number > max => {
-                Err(self.fault(format!("this cannot be above {max}{unit}: check it")))
-            }
-            _ => Ok(Value::Number(value.clone())),
+        let is_low = self.hard_min.is_some_and(|min| number < min);
+        if !is_low && self.hard_max.is_none_or(|max| number <= max) {
+            return Ok(Value::Number(value.clone()));
         }
+        let said = self.said_in(units);
+        let unit = said.spoken_unit();
+        let (side, bound) = if is_low { ("below", said.hard_min) } else { ("above", said.hard_max) };
+        let bound = bound.unwrap_or_default();
+        Err(self.fault(format!("this cannot be {side} {bound}{unit}: check it")))
     }
 
-    fn doubt(&self, number: f64) -> Option<FieldError> {
-        let unit = self.spoken_unit();
-        let said = match (self.min, self.max) {
-            (Some(min), _) if number < min => format!("{number}{unit} is low: {min} or more is usual"),
-            (_, Some(max)) if number > max => format!("{number}{unit} is high: {max} or less is usual"),
-            _ => return None,
-        };
-        Some(self.fault(said))
+    fn doubt(&self, number: f64, units: Option<Units>) -> Option<FieldError> {
+        let is_low = self.min.is_some_and(|min| number < min);
+        if !is_low && self.max.is_none_or(|max| number <= max) {
+            return None;
+        }
+        let said = self.said_in(units);
+        let unit = said.spoken_unit();
+        let number = units.map_or(number, |units| self.number_shown(number, units));
+        let (how, bound, than) = if is_low { ("low", said.min, "more") } else { ("high", said.max, "less") };
+        let bound = bound.unwrap_or_default();
+        Some(self.fault(format!("{number}{unit} is {how}: {bound} or {than} is usual")))
+    }
+
+    fn said_in(&self, units: Option<Units>) -> Self {
+        units.map_or_else(|| self.clone(), |units| self.charted_in(units))
     }
 
     fn spoken_unit(&self) -> String {
@@ -213,7 +235,7 @@ impl Field {
         }
     }
 
-    fn fault(&self, detail: impl Into<String>) -> FieldError {
+    pub(super) fn fault(&self, detail: impl Into<String>) -> FieldError {
         FieldError::new(&self.key, detail)
     }
 }

@@ -2,6 +2,7 @@
 //! the code; all come from here).
 
 mod answers;
+mod measure;
 
 use std::collections::BTreeSet;
 

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::time::Timestamp;
+use crate::unit::Units;
 
 fn field(key: &str, field_type: FieldType) -> Field {
     Field::new(key, &key.to_uppercase(), field_type)
@@ -40,28 +41,31 @@ fn vitals() -> Workflow {
 }
 
 fn faults(answers: &[(&str, &str)]) -> String {
-    let faults = vitals().parse_form(answers.iter().copied()).unwrap_err();
+    let faults = vitals().parse_form(answers.iter().copied(), Units::default()).unwrap_err();
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn doubts(answers: &[(&str, &str)]) -> String {
-    let answers = vitals().parse_form(answers.iter().copied()).unwrap();
+    let answers = vitals().parse_form(answers.iter().copied(), Units::default()).unwrap();
     answers.doubts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 #[test]
 fn answers_become_typed_values() {
     let answers = vitals()
-        .parse_form([
-            ("pulse", " 72 bpm"),
-            ("temperature", "98,6 °F"),
-            ("position", "lying "),
-            ("taken_on", "05/01/2026"),
-            ("taken_at", "12/01/2024 02:30 PM"),
-            ("fasting", "yes"),
-            ("note", "Slept well.\r\nAte half."),
-            ("systolic", ""),
-        ])
+        .parse_form(
+            [
+                ("pulse", " 72 bpm"),
+                ("temperature", "98,6 °F"),
+                ("position", "lying "),
+                ("taken_on", "05/01/2026"),
+                ("taken_at", "12/01/2024 02:30 PM"),
+                ("fasting", "yes"),
+                ("note", "Slept well.\r\nAte half."),
+                ("systolic", ""),
+            ],
+            Units::default(),
+        )
         .unwrap();
     let expected = json!({
         "pulse": 72, "temperature": 98.6, "position": "Lying", "taken_on": "2026-05-01",
@@ -106,8 +110,30 @@ fn wrong_answers_name_their_field() {
     for bad in ["NaN", "1e2", "98 6"] {
         assert!(faults(&[("pulse", "72"), ("temperature", bad)]).contains("give a number"), "{bad}");
     }
-    assert!(faults(&[("pulse", "72"), ("temperature", "37 °C")]).contains("this is charted in °F"));
+    assert!(faults(&[("pulse", "72"), ("temperature", "37 kg")]).contains("this is charted in °F"));
     assert!(faults(&[("pulse", "72"), ("note", "\u{202e}abc")]).contains("type it anew"));
+}
+
+#[test]
+fn a_facility_that_charts_in_other_units_is_asked_and_answered_in_them() {
+    let temperature =
+        Field { min: Some(94.0), max: Some(105.0), hard_max: Some(120.0), ..vitals().fields.remove(1) };
+    let workflow = Workflow { fields: vec![temperature], ..vitals() };
+    let read = |text| workflow.parse_form([("temperature", text)], Units::Metric);
+    let answers = read("41.2").unwrap();
+    assert_eq!(answers.values.get("temperature"), Some(&json!(106.16)));
+    let doubts: Vec<_> = answers.doubts.iter().map(|doubt| doubt.detail.as_str()).collect();
+    assert_eq!(doubts, ["41.2 °C is high: 40.5 or less is usual"]);
+    assert!(read("37.2").unwrap().doubts.is_empty());
+    assert_eq!(read("98.6 °F").unwrap().values.get("temperature"), Some(&json!(98.6)));
+    let refused = read("98.6").unwrap_err();
+    assert_eq!(refused, [FieldError::new("temperature", "this cannot be above 48.8 °C: check it")]);
+    // What is sent is in the schema's unit, whoever sends it.
+    let sent = json!({"temperature": 106.16});
+    assert_eq!(
+        workflow.read(sent.as_object().unwrap()).unwrap().doubts[0].detail,
+        "106.16 °F is high: 105 or less is usual"
+    );
 }
 
 #[test]

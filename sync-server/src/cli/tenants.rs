@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use carepost_protocol::unit::Units;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use super::{Said, people, show};
 use crate::files;
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
+const UNITS: [&str; 2] = [Units::UsCustomary.name(), Units::Metric.name()];
 const FACILITY: &[&str] = &[
     "name",
     "facility_type",
@@ -23,6 +25,7 @@ const FACILITY: &[&str] = &[
     "record_days",
     "time_zone",
     "proposed_time_zone",
+    "units",
     "id",
 ];
 
@@ -132,6 +135,16 @@ pub(super) enum Facility {
         /// Its IANA name; without it, each device's own counts.
         zone: Option<String>,
     },
+    /// Say in which measures a facility charts. What is stored stays in each schema's own unit, and what was
+    /// charted before is shown in these.
+    #[command(after_help = "Example:\n  carepost-server facility units Riverside metric")]
+    Units {
+        /// The facility, by name or id.
+        facility: String,
+        /// us_customary (°F, lb, in) or metric (°C, kg, cm).
+        #[arg(value_parser = UNITS)]
+        units: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +173,9 @@ pub(super) struct CreateFacility {
     /// The state of its address, which proposes a time zone while none is set.
     #[arg(long)]
     state: Option<String>,
+    /// In which measures it charts: us_customary (°F, lb, in) or metric (°C, kg, cm).
+    #[arg(long, value_parser = UNITS, default_value = Units::UsCustomary.name())]
+    units: String,
 }
 
 pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
@@ -171,7 +187,7 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         }
         Facility::Create(new) => {
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
-                "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode,
+                "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode, "units": new.units,
                 "time_zone": new.time_zone, "address": new.state.map(|state| json!({"state": state}))});
             client.post("/api/v1/facilities", &body).await?
         }
@@ -191,6 +207,10 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         Facility::TimeZone { facility, zone } => {
             let id = facility_id(client, &facility).await?;
             client.put(&format!("/api/v1/facilities/{id}"), &json!({"time_zone": zone})).await?
+        }
+        Facility::Units { facility, units } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}"), &json!({"units": units})).await?
         }
         Facility::Census { facility, census } => {
             let id = facility_id(client, &facility).await?;

@@ -5,6 +5,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode, available_beds, occupancy_rate};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::zone::Zone;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub struct CreateFacility {
     /// Where it is.
     #[serde(default)]
     address: Option<Address>,
+    /// The measures that it charts in.
+    #[serde(default)]
+    units: Units,
 }
 
 /// What changes of a facility; what is absent stays as it is, what is null is removed.
@@ -97,6 +101,9 @@ pub struct UpdateFacility {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Address>)]
     address: Option<Option<Address>>,
+    /// The measures that it charts in; what was charted before is shown in them too.
+    #[serde(default)]
+    units: Option<Units>,
 }
 
 /// How many residents there are.
@@ -143,6 +150,8 @@ pub struct FacilityView {
     time_zone_note: Option<String>,
     /// Where it is.
     address: Option<serde_json::Value>,
+    /// The measures that it charts in.
+    units: Units,
     /// How many documents a device that is sent everything has to hold, as of now.
     documents: u64,
     /// How many a device may have to hold: beyond that it is refused.
@@ -179,6 +188,7 @@ impl FacilityView {
             phi_mode: it.phi_mode,
             require_encryption: it.require_encryption,
             record_days: it.record_days,
+            units: it.units,
             created_at: it.created_at,
             updated_at: it.updated_at,
         }
@@ -219,6 +229,7 @@ pub async fn create_facility(
         require_encryption: asked.require_encryption,
         time_zone: asked.time_zone,
         address: json(asked.address)?,
+        units: asked.units,
     };
     let facility = registry.noting(note(&person, AuditAction::Create)).create_facility(new).await?;
     Ok((StatusCode::CREATED, axum::Json(FacilityView::of(&app, facility))))
@@ -262,6 +273,7 @@ pub async fn update_facility(
         record_days: asked.record_days,
         time_zone: asked.time_zone.clone(),
         address: asked.address.map(json).transpose()?,
+        units: asked.units,
     };
     let mut event = note(&person, AuditAction::Update);
     if let Some(require) = asked.require_encryption {
@@ -272,6 +284,9 @@ pub async fn update_facility(
     }
     if let Some(zone) = asked.time_zone {
         event.details.insert("time_zone".to_owned(), zone.into());
+    }
+    if let Some(units) = asked.units {
+        event.details.insert("units".to_owned(), units.name().into());
     }
     let facility = person.registry()?.noting(event).update_facility(id, patch).await?;
     Ok(axum::Json(FacilityView::of(&app, facility)))

@@ -12,6 +12,7 @@ use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use secrecy::SecretString;
@@ -153,6 +154,7 @@ impl Server {
             require_encryption: false,
             time_zone: None,
             address: None,
+            units: Units::default(),
         };
         self.registry.noting(event()).create_facility(new).await.unwrap().id
     }

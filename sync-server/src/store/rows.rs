@@ -9,6 +9,7 @@ use carepost_protocol::id::{
 };
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,8 @@ pub struct Facility {
     pub time_zone: Option<String>,
     /// Where it is.
     pub address: Option<Value>,
+    /// The measures that it charts in.
+    pub units: Units,
     /// How many documents a device that is sent everything has to hold.
     pub documents: u64,
     /// When it was created.
@@ -151,6 +154,8 @@ pub struct NewFacility {
     pub time_zone: Option<String>,
     /// Where it is.
     pub address: Option<Value>,
+    /// The measures that it charts in.
+    pub units: Units,
 }
 
 /// What an administrator changes of a facility; what is none stays as it is.
@@ -176,6 +181,8 @@ pub struct FacilityPatch {
     pub time_zone: Option<Option<String>>,
     /// Where it is; `Some(None)` removes it.
     pub address: Option<Option<Value>>,
+    /// The measures that it charts in.
+    pub units: Option<Units>,
 }
 
 /// A user, without the secrets.

@@ -18,6 +18,7 @@ use carepost_protocol::id::{
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::pull::{Cursor, Standing};
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
@@ -339,6 +340,7 @@ fn facility(number: u8) -> NewFacility {
         current_census: 3,
         phone: None,
         phi_mode: PhiMode::Full,
+        units: Units::default(),
         require_encryption: false,
         time_zone: None,
         address: None,

@@ -29,6 +29,7 @@ use crate::sqlite::FileKey;
 mod admission;
 mod finding;
 mod leaving;
+mod measures;
 mod needs;
 mod older;
 mod renewal;

@@ -26,7 +26,7 @@ const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
 macro_rules! facility_columns {
     () => {
         "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
-            created_at, updated_at, require_encryption, record_days, time_zone, address FROM facilities "
+            created_at, updated_at, require_encryption, record_days, time_zone, address, units FROM facilities "
     };
 }
 
@@ -124,12 +124,13 @@ impl Noted {
             changed.record_days = patch.record_days.unwrap_or(changed.record_days);
             changed.time_zone = patch.time_zone.unwrap_or(changed.time_zone);
             changed.address = patch.address.unwrap_or(changed.address);
+            changed.units = patch.units.unwrap_or(changed.units);
             changed.updated_at = tx.now();
             tx.execute(
                 "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
                     phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9, record_days = ?10,
-                    name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END, time_zone = ?12, address = ?13
-                    WHERE id = ?1",
+                    name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END, time_zone = ?12, address = ?13,
+                    units = ?14 WHERE id = ?1",
                 params![
                     id.as_bytes(),
                     changed.name,
@@ -144,6 +145,7 @@ impl Noted {
                     fold(&changed.name),
                     changed.time_zone,
                     changed.address.as_ref().map(json).transpose()?,
+                    word(&changed.units)?,
                 ],
             )?;
             publish(tx, &changed)?;
@@ -196,14 +198,15 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         record_days: None,
         time_zone: new.time_zone.clone(),
         address: new.address.clone(),
+        units: new.units,
         documents: 0,
         created_at: now,
         updated_at: now,
     };
     tx.execute(
         "INSERT INTO facilities (id, name, facility_type, licensed_beds, current_census, phone, badge_key,
-            phi_mode, created_at, updated_at, require_encryption, name_key, time_zone, address)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13)",
+            phi_mode, created_at, updated_at, require_encryption, name_key, time_zone, address, units)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             facility.id.as_bytes(),
             facility.name,
@@ -218,6 +221,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             fold(&facility.name),
             facility.time_zone,
             facility.address.as_ref().map(json).transpose()?,
+            word(&facility.units)?,
         ],
     )?;
     tx.within_facility(facility.id, FeedEnd::create)?;
@@ -243,6 +247,7 @@ fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
         licensed_beds: facility.licensed_beds,
         current_census: facility.current_census,
         time_zone: facility.time_zone.clone(),
+        units: facility.units,
     };
     let body = json(&document)?;
     tx.within_facility(facility.id, |tx| {
@@ -281,6 +286,7 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         record_days: row.get(11)?,
         time_zone: row.get(12)?,
         address: json_or_none_at(row, 13)?,
+        units: word_at(row, 14)?,
         documents: 0,
     })
 }

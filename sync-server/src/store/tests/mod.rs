@@ -35,6 +35,7 @@ use carepost_protocol::id::{
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::ChangeName;
 use carepost_protocol::wire::pull::Cursor;
@@ -404,6 +405,7 @@ fn new_facility(name: &str) -> NewFacility {
         require_encryption: false,
         time_zone: None,
         address: None,
+        units: Units::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use carepost_tests::appetite::{cpu_seconds, rss_kib};
+use carepost_tests::appetite::{cpu_seconds, peak_kib, rss_kib};
 use carepost_tests::children::binary;
 use carepost_tests::kiosk::{Badges, Kiosk};
 
@@ -14,6 +14,10 @@ use super::{ROUNDS, floors};
 
 const TAPS: usize = 100;
 const SAVES: usize = 100;
+/// How many nurses take turns, so that nobody taps again within a second of her last tap, which would be none.
+const CREW: usize = 10;
+const SIGN_INS: usize = 1_000;
+const PAGES: usize = 10_000;
 
 pub(crate) async fn measure(folder: &Path, scene: &Scene, figures: &mut Figures) -> Result<()> {
     let folder = folder.join("kiosk");
@@ -32,8 +36,11 @@ pub(crate) async fn measure(folder: &Path, scene: &Scene, figures: &mut Figures)
         pins(&kiosk, scene, figures).await?;
     }
     kiosk.stop().await?;
+    // Whoever taps is asked for her PIN each time.
+    kiosk.reconfigure("[badge]", "[session]\npin_grace = 0\n\n[badge]")?;
     kiosk.start().await?;
     idle(&kiosk, figures).await?;
+    used(&kiosk, scene, figures).await?;
     #[allow(clippy::cast_precision_loss)]
     figures.add("agent.binary_mb", binary("carepost-agent")?.metadata()?.len() as f64 / 1e6);
     Ok(())
@@ -118,12 +125,44 @@ async fn idle(kiosk: &Kiosk, figures: &mut Figures) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    settle().await;
     let before = cpu_seconds(kiosk.pid())?;
     tokio::time::sleep(Duration::from_secs(10)).await;
     figures.add("agent.idle_cpu_pct", (cpu_seconds(kiosk.pid())? - before) * 10.0);
     figures.add("agent.rss_idle_mib", rss_kib(kiosk.pid())? / 1024.0);
     Ok(())
+}
+
+/// What is left in memory of a thousand PIN checks and of ten thousand pages.
+async fn used(kiosk: &Kiosk, scene: &Scene, figures: &mut Figures) -> Result<()> {
+    let mut crew = Vec::new();
+    for at in 0..CREW {
+        let (name, uid) = (format!("Crew Member {at}"), format!("04C{at:011X}"));
+        crew.push(scene.facility.nurse(&name, "rn", "371640", &uid).await?);
+    }
+    for nurse in crew.iter().cycle().take(SIGN_INS) {
+        kiosk.tap_until(&nurse.uid, &[&nurse.name, "Enter your PIN"]).await?;
+        kiosk.enter_pin(&nurse.pin).await?;
+        kiosk.says(&[&nurse.name, "Lock"]).await?;
+    }
+    let resident = scene.residents.first().context("a resident")?;
+    let paths =
+        ["/".to_owned(), format!("/residents/{resident}"), format!("/residents/{resident}/chart/vitals")];
+    for path in paths.iter().cycle().take(PAGES) {
+        let page = kiosk.get(path).await?;
+        if page.status != 200 {
+            bail!("{path}: {}", page.words());
+        }
+    }
+    settle().await;
+    figures.add("agent.rss_used_mib", rss_kib(kiosk.pid())? / 1024.0);
+    figures.add("agent.rss_peak_mib", peak_kib(kiosk.pid())? / 1024.0);
+    Ok(())
+}
+
+/// Threads that nobody needs end, and what was sent is answered.
+async fn settle() {
+    tokio::time::sleep(Duration::from_secs(3)).await;
 }
 
 async fn until_state(kiosk: &Kiosk, key: &str) -> Result<()> {

@@ -14,6 +14,7 @@ use carepost_protocol::id::{
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
@@ -108,6 +109,7 @@ pub async fn found(
         require_encryption: false,
         time_zone: None,
         address: None,
+        units: Units::default(),
     };
     let facility = registry.noting(event()).create_facility(facility).await?.id;
     let nurse = registry.noting(event()).create_user(user("nina", Role::Rn, Some(facility))).await?.id;

@@ -2,6 +2,7 @@
 
 use carepost_protocol::facility::FacilityType;
 use carepost_protocol::record::FacilityDocument;
+use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::FieldError;
 
 use super::*;
@@ -18,6 +19,7 @@ impl Device {
             licensed_beds: None,
             current_census: 44,
             time_zone: time_zone.map(str::to_owned),
+            units: Units::default(),
         };
         let mut page = Page::default();
         put(&mut page, Collection::Facilities, FACILITY, &facility);

@@ -1,0 +1,133 @@
+//! A facility that charts in Celsius: asked, bounded and shown in it, stored in the schema's Fahrenheit.
+
+use carepost_protocol::facility::FacilityType;
+use carepost_protocol::record::FacilityDocument;
+use carepost_protocol::unit::Units;
+
+use super::*;
+
+impl Device {
+    /// The facility says in which measures it charts.
+    fn charts_in(&self, seq: u64, units: Units) {
+        let facility = FacilityDocument {
+            id: FACILITY,
+            name: "Riverside".into(),
+            organization_name: "Golden Years".into(),
+            phone: None,
+            facility_type: FacilityType::Alf,
+            licensed_beds: None,
+            current_census: 5,
+            units,
+            time_zone: None,
+        };
+        let mut page = Page::default();
+        put(&mut page, Collection::Facilities, FACILITY, &facility);
+        let end = PageEnd::new(Cursor { epoch: 1, seq }, seq, Timestamp::EPOCH);
+        self.ward.mirror().apply(&page, &end).unwrap();
+    }
+
+    /// Saves a form, as its page sends it.
+    async fn saves(&self, sheet: &Sheet, answers: &str) -> Answer {
+        let units =
+            if sheet.html.contains("name=\"_units\" value=\"metric\"") { "_units=metric&" } else { "" };
+        self.send(sheet, &format!("{units}{ANSWERS}&{answers}")).await
+    }
+
+    /// The temperatures of the entries so far, as they go to the server.
+    fn temperatures(&self) -> Vec<serde_json::Value> {
+        self.entries().iter().map(|change| change.fields["temperature"].clone()).collect()
+    }
+
+    /// The form that corrects the entry which is shown with these words.
+    async fn correction(&self, words: &str) -> Sheet {
+        let page = open(&self.pages, &format!("/residents/{}", patient(4))).await.body;
+        let (_, after) = page.split_once(words).unwrap_or_else(|| panic!("no {words} in {page}"));
+        let path = after.split('"').find(|part| part.contains("/correct/")).unwrap().to_owned();
+        let html = open(&self.pages, &path).await.body;
+        Sheet::of(&path, html)
+    }
+}
+
+#[tokio::test]
+async fn what_is_charted_in_celsius_is_stored_in_fahrenheit_and_comes_back_as_it_was_typed() {
+    let device = Device::new();
+    device.charts_in(101, Units::Metric);
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    for shown in
+        ["Usual: 29.5 to 43.3 °C", "<span class=\"unit\">°C</span>", "<span class=\"unit\">bpm</span>"]
+    {
+        assert!(sheet.html.contains(shown), "no {shown}: {}", sheet.html);
+    }
+    assert!(!sheet.html.contains("°F"), "{}", sheet.html);
+
+    // What is unlikely is asked about in the facility's unit.
+    let asked = device.saves(&sheet, "temperature=43.4").await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(asked.body.contains("43.4 °C is high: 43.3 or less is usual"), "{}", asked.body);
+    let again = Sheet::of(&sheet.path, asked.body);
+    let saved = device.saves(&again, "temperature=37.2").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.temperatures(), [json!(98.96)]);
+
+    // It comes back as it was typed, and stays when something else is corrected.
+    let form = device.correction("37.2 °C").await;
+    assert!(
+        form.html.contains("name=\"temperature\"") && form.html.contains("value=\"37.2\""),
+        "{}",
+        form.html
+    );
+    let saved = device.saves(&form, "temperature=37.2&_reason=Misread").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.temperatures(), [json!(98.96), json!(98.96)]);
+}
+
+#[tokio::test]
+async fn a_sign_says_which_unit_it_is_and_nothing_that_was_charted_is_rounded() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    // In a Fahrenheit facility.
+    let sheet = device.form(4).await;
+    assert!(sheet.html.contains("Usual: 85 to 110 °F") && !sheet.html.contains("_units"), "{}", sheet.html);
+    let saved = device.saves(&sheet, "temperature=37.2+%C2%B0C").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
+    assert!(page.contains("98.96 °F"), "{page}");
+    let saved = device.saves(&device.form(4).await, "temperature=98.7").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+
+    // It begins to chart in Celsius: what was charted before is shown in it, and corrected without a change.
+    device.charts_in(101, Units::Metric);
+    let form = device.correction("37.1 °C").await;
+    assert!(form.html.contains("value=\"37.1\""), "{}", form.html);
+    let saved = device.saves(&form, "temperature=37.1&_reason=Misread").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    let saved = device.saves(&device.form(4).await, "temperature=98.6F").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.temperatures(), [98.96, 98.7, 98.7, 98.6].map(|it| json!(it)));
+}
+
+#[tokio::test]
+async fn what_was_typed_before_the_facility_changed_its_measures_means_what_it_meant() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let (open_form, other) = (device.form(4).await, device.form(3).await);
+    assert_eq!(device.keep(&other, "temperature=99.1").await.status, StatusCode::NO_CONTENT);
+    device.charts_in(101, Units::Metric);
+    let saved = device.saves(&open_form, "temperature=98.6").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    // The draft is shown in the unit that it was typed in.
+    let draft = device.form(3).await;
+    assert!(draft.html.contains("value=\"99.1\"") && draft.html.contains("°F"), "{}", draft.html);
+    let saved = device.saves(&draft, "temperature=99.1").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    // And the other way.
+    let metric = device.form(4).await;
+    assert_eq!(device.keep(&metric, "_units=metric&temperature=37.2").await.status, StatusCode::NO_CONTENT);
+    device.charts_in(102, Units::UsCustomary);
+    let draft = device.form(4).await;
+    assert!(draft.html.contains("value=\"37.2\"") && draft.html.contains("°C"), "{}", draft.html);
+    let saved = device.saves(&draft, "temperature=37.2").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.temperatures(), [98.6, 99.1, 98.96].map(|it| json!(it)));
+}

@@ -1,0 +1,182 @@
+//! Fields whose unit has a counterpart: what a facility that charts in other units is asked, and is shown. What
+//! is stored stays in the schema's unit, by which it is bounded and judged.
+
+use serde_json::{Number, Value};
+
+use super::{Field, FieldError, FieldType};
+use crate::number::{NumberError, number};
+use crate::unit::{Unit, Units};
+
+impl Field {
+    /// Its unit, if that has a counterpart. A whole number has none: what it is in the other unit is not whole.
+    pub(super) fn measure(&self) -> Option<Unit> {
+        self.unit.as_deref().filter(|_| self.field_type == FieldType::Number).and_then(Unit::named)
+    }
+
+    /// The same, where a facility that charts in `units` charts it in the counterpart.
+    fn elsewhere(&self, units: Units) -> Option<Unit> {
+        self.measure().filter(|unit| unit.units() != units)
+    }
+
+    /// The field as a facility that charts in `units` is asked it: its unit, its bounds and what it suggests.
+    #[must_use]
+    pub fn charted_in(&self, units: Units) -> Self {
+        let Some(unit) = self.elsewhere(units) else { return self.clone() };
+        let (least, greatest) = (|bound| unit.least(bound), |bound| unit.greatest(bound));
+        let suggested = |text: &String| Some(self.shown(&self.parse(text).ok()?, units).to_string());
+        Self {
+            unit: Some(unit.counterpart().sign().to_owned()),
+            min: self.min.map(least),
+            max: self.max.map(greatest),
+            hard_min: self.hard_min.map(least),
+            hard_max: self.hard_max.map(greatest),
+            critical_min: self.critical_min.map(greatest),
+            critical_max: self.critical_max.map(least),
+            default: self.default.as_ref().and_then(suggested),
+            ..self.clone()
+        }
+    }
+
+    /// A stored value as it is shown to a facility that charts in `units`.
+    #[must_use]
+    pub fn shown(&self, value: &Value, units: Units) -> Value {
+        let number = value.as_f64().filter(|_| self.elsewhere(units).is_some());
+        let shown = number.and_then(|stored| plain(self.number_shown(stored, units)));
+        shown.map_or_else(|| value.clone(), Value::Number)
+    }
+
+    pub(super) fn number_shown(&self, stored: f64, units: Units) -> f64 {
+        self.elsewhere(units).map_or(stored, |unit| unit.shown(stored))
+    }
+
+    /// What is to be read in the place of an answer that was left as it was shown: the value itself, with its
+    /// sign, so that who corrects one answer of an entry does not round the others.
+    #[must_use]
+    pub fn unchanged(&self, value: &Value, text: &str, units: Units) -> Option<String> {
+        let unit = self.elsewhere(units)?;
+        (self.shown(value, units).to_string() == text).then(|| format!("{value} {}", unit.sign()))
+    }
+
+    /// Reads a number with a measure: in the unit that its sign says, without one in that of `units`.
+    pub(super) fn measured(&self, text: &str, stored: Unit, units: Units) -> Result<Number, FieldError> {
+        let asked = if stored.units() == units { stored } else { stored.counterpart() };
+        let (read, given) = match number(text, Some(asked.sign())) {
+            Err(refused @ NumberError::OtherUnit(_)) => {
+                let other = asked.counterpart();
+                (number(text, Some(other.sign())).map_err(|_| refused), other)
+            }
+            read => (read, asked),
+        };
+        let read = read.map_err(|error| self.fault(error.to_string()))?;
+        let read = read.parse().ok().map(|read| if given == stored { read } else { stored.stored(read) });
+        read.and_then(Number::from_f64).ok_or_else(|| self.fault(NumberError::NotANumber.to_string()))
+    }
+}
+
+/// A number without a point that says nothing.
+fn plain(number: f64) -> Option<Number> {
+    #[allow(clippy::cast_possible_truncation)] // it is whole and small
+    if number.fract() == 0.0 && number.abs() < 1e15 {
+        Some(Number::from(number as i64))
+    } else {
+        Number::from_f64(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn temperature() -> Field {
+        Field {
+            unit: Some("°F".into()),
+            min: Some(94.0),
+            max: Some(105.0),
+            hard_min: Some(60.0),
+            hard_max: Some(120.0),
+            critical_min: Some(95.0),
+            critical_max: Some(103.0),
+            default: Some("98.6".into()),
+            ..Field::new("temperature", "Temperature", FieldType::Number)
+        }
+    }
+
+    #[test]
+    fn a_facility_is_asked_and_bounded_in_its_own_unit() {
+        let asked = temperature().charted_in(Units::Metric);
+        let bounds =
+            [asked.min, asked.max, asked.hard_min, asked.hard_max, asked.critical_min, asked.critical_max];
+        assert_eq!(bounds, [34.5, 40.5, 15.6, 48.8, 35.0, 39.5].map(Some));
+        assert_eq!((asked.unit.as_deref(), asked.default.as_deref()), (Some("°C"), Some("37")));
+        assert_eq!(temperature().charted_in(Units::UsCustomary), temperature());
+        // What has no counterpart, and what is whole, is asked as it is.
+        let pulse = Field { unit: Some("bpm".into()), ..temperature() };
+        let whole = Field { field_type: FieldType::Integer, ..temperature() };
+        for field in [pulse, whole] {
+            assert_eq!(field.charted_in(Units::Metric), field);
+        }
+    }
+
+    #[test]
+    fn a_sign_says_which_unit_it_is_and_without_one_it_is_the_facilitys() {
+        let field = temperature();
+        for (text, units, stored) in [
+            ("37.2", Units::Metric, 98.96),
+            ("37,2", Units::Metric, 98.96),
+            ("37.2°", Units::Metric, 98.96),
+            ("37.2 °C", Units::Metric, 98.96),
+            ("37.2 C", Units::UsCustomary, 98.96),
+            ("37.2 celsius", Units::UsCustomary, 98.96),
+            ("98.6 °F", Units::Metric, 98.6),
+            ("98.6F", Units::Metric, 98.6),
+            ("98.6", Units::UsCustomary, 98.6),
+        ] {
+            assert_eq!(field.parse_in(text, units), Ok(json!(stored)), "{text}");
+        }
+        let refused = |text, units| field.parse_in(text, units).unwrap_err().detail;
+        assert_eq!(refused("98.6", Units::Metric), "this cannot be above 48.8 °C: check it");
+        assert_eq!(refused("10 °C", Units::UsCustomary), "this cannot be below 60 °F: check it");
+        assert_eq!(refused("37 kg", Units::Metric), "this is charted in °C");
+        assert_eq!(refused("37 kg", Units::UsCustomary), "this is charted in °F");
+        assert_eq!(refused("warm", Units::Metric), "give a number, such as 98.6");
+        // The schema's own suggestion is in the schema's unit.
+        assert_eq!(field.parse("98.6"), Ok(json!(98.6)));
+    }
+
+    #[test]
+    fn what_is_left_as_it_was_shown_is_not_rounded() {
+        let field = temperature();
+        assert_eq!(field.shown(&json!(98.96), Units::Metric), json!(37.2));
+        assert_eq!(field.shown(&json!(98.6), Units::Metric), json!(37));
+        assert_eq!(field.shown(&json!(98.7), Units::Metric), json!(37.1));
+        assert_eq!(field.shown(&json!(98.7), Units::UsCustomary), json!(98.7));
+        let kept = field.unchanged(&json!(98.7), "37.1", Units::Metric);
+        assert_eq!(kept.as_deref(), Some("98.7 °F"));
+        assert_eq!(field.parse_in(&kept.unwrap(), Units::Metric), Ok(json!(98.7)));
+        assert_eq!(field.unchanged(&json!(98.7), "37.2", Units::Metric), None);
+        assert_eq!(field.unchanged(&json!(98.7), "98.7", Units::UsCustomary), None);
+    }
+
+    #[test]
+    fn every_tenth_within_the_hard_bounds_comes_back_as_it_was_typed() {
+        let field = temperature();
+        let tenths = |from: f64, to: f64| {
+            (0..).map(move |n| from + f64::from(n) / 10.0).take_while(move |it| *it <= to + 0.05)
+        };
+        for (units, other) in [(Units::Metric, Units::UsCustomary), (Units::UsCustomary, Units::Metric)] {
+            let asked = field.charted_in(units);
+            for typed in tenths(asked.hard_min.unwrap(), asked.hard_max.unwrap()) {
+                let typed = format!("{typed:.1}");
+                let stored = field.parse_in(&typed, units).unwrap();
+                let number: f64 = field.shown(&stored, units).as_f64().unwrap();
+                assert_eq!(format!("{number:.1}"), typed);
+                assert_eq!(number.to_string(), typed.trim_end_matches(".0"));
+                // The same with its sign, in a facility that charts in the other.
+                let sign = asked.unit.as_deref().unwrap();
+                assert_eq!(field.parse_in(&format!("{typed} {sign}"), other), Ok(stored));
+            }
+        }
+    }
+}
