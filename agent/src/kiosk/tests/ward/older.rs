@@ -41,7 +41,7 @@ impl Device {
     /// Records have left the server's feed.
     fn archived(&self) {
         let mut end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
-        end.archived = Some(Archived { through: 90, before: at("2026-01-31T12:00:00Z") });
+        end.archived = Some(Archived { through: 90, before: at("2026-01-31T10:00:00Z") });
         self.ward.mirror().apply(&Page::default(), &end).unwrap();
     }
 
@@ -83,7 +83,7 @@ async fn all_that_the_device_has_comes_before_what_only_the_server_has() {
         put(&mut page, Collection::Records, one.id, &one);
     }
     let mut end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, at("2026-05-01T14:10:00Z"));
-    end.archived = Some(Archived { through: 0, before: at("2026-01-31T12:00:00Z") });
+    end.archived = Some(Archived { through: 0, before: at("2026-01-31T10:00:00Z") });
     device.ward.mirror().apply(&page, &end).unwrap();
     let path = format!("/residents/{}", patient(4));
     let first = open(&device.pages, &path).await.body;
