@@ -12,12 +12,12 @@ use crate::identity::factors::Factors;
 use crate::identity::seal::{Credential, SALT_FILE};
 
 /// What is set aside: the outbox, what opens it here and elsewhere, and whose it was.
-const ASIDE: [&str; 7] =
+pub(super) const ASIDE: [&str; 7] =
     [GRANT, "outbox.db", "outbox.db-wal", "outbox.db-shm", OUTBOX_KEY, RECOVERY, DEVICE_KEY];
 /// How the names of what was set aside begin; a time follows.
 const REVOKED: &str = "revoked-";
 /// Where it gathers.
-const UNDER_WAY: &str = "revoked.new";
+pub(super) const UNDER_WAY: &str = "revoked.new";
 /// What goes: the copy, and its key.
 const MIRROR: &str = "mirror.";
 

@@ -160,3 +160,41 @@ fn power_loss_in_the_middle_of_a_write_leaves_the_old_content() {
     vault.keep(Kept::Clock, &2).unwrap();
     assert_eq!(vault.kept::<i64>(Kept::Clock).unwrap(), Some(2));
 }
+
+#[test]
+fn what_a_refused_device_had_is_set_aside_whole_after_a_power_cut_anywhere() {
+    let now = Timestamp::from_millis(1_777_644_600_000);
+    for cut in 0..=anew::ASIDE.len() {
+        let state = tempfile::tempdir().unwrap();
+        let directory = state.path();
+        let vault = Vault::open(directory, &factors(HERE), None).unwrap();
+        let recovery = age::x25519::Identity::generate();
+        vault.keep_grant(&grant(&recovery)).unwrap();
+        std::fs::write(vault.outbox_path(), "never sent").unwrap();
+        std::fs::write(vault.mirror_path(), "what the server has").unwrap();
+        let (key, outbox) = (vault.device_key().public_key_sha256(), vault.outbox_key().clone());
+        let cookie = vault.kiosk_cookie().expose_secret().to_owned();
+        // As a power cut leaves it after so many steps.
+        vault.keep_kiosk_cookie().unwrap();
+        drop(vault);
+        std::fs::create_dir(directory.join(anew::UNDER_WAY)).unwrap();
+        for name in &anew::ASIDE[..cut] {
+            let _ = std::fs::rename(directory.join(name), directory.join(anew::UNDER_WAY).join(name));
+        }
+        let vault = Vault::open(directory, &factors(HERE), None).unwrap();
+        let vault = vault.set_aside(&factors(HERE), None, now).unwrap();
+        assert_ne!(vault.device_key().public_key_sha256(), key, "after {cut}");
+        assert!(*vault.outbox_key() != outbox && vault.grant().unwrap().is_none(), "after {cut}");
+        assert_eq!(vault.kiosk_cookie().expose_secret(), cookie, "its browser is known, after {cut}");
+        assert!(!vault.outbox_path().exists() && !vault.mirror_path().exists(), "after {cut}");
+        let found = aside(directory);
+        assert_eq!(found, [directory.join("revoked-1777644600")], "after {cut}");
+        assert_eq!(std::fs::read(found[0].join("outbox.db")).unwrap(), b"never sent");
+        assert!(found[0].join(RECOVERY).exists());
+        let old = Vault::beside(&found[0], &factors(HERE), None).unwrap().unwrap();
+        assert!(*old.outbox_key() == outbox && old.grant().unwrap().is_some(), "after {cut}");
+        // Once more, as after a cut before that was written down: nothing is set aside twice.
+        let vault = vault.set_aside(&factors(HERE), None, now.plus_millis(1_000)).unwrap();
+        assert_eq!(aside(vault.directory()).len(), 1, "after {cut}");
+    }
+}
