@@ -25,16 +25,16 @@ pub const CREDENTIAL: &str = "device-seal";
 
 const SALT_HEADER: &str = "carepost-seal-1";
 const SEALED_HEADER: &[u8; 4] = b"CPS1";
+/// What is left to do where files open no more.
+pub(super) const ANEW: &str = "stop the agent, move its state directory aside and enroll the device anew; the outbox in \
+    it opens with the organization's recovery key";
 const CREDENTIAL_SOURCE: &str = "credential";
 
 /// Why something could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The hardware is not the one that sealed it.
-    #[error(
-        "these files were sealed on other hardware ({source_name}): re-enroll this device through \
-         replace; its outbox opens with the organization's recovery key"
-    )]
+    #[error("these files were sealed on other hardware ({source_name}): {ANEW}")]
     OtherHardware {
         /// What the sealing key was derived from.
         source_name: String,
@@ -42,22 +42,20 @@ pub enum SealError {
     /// What the key was derived from cannot be read now.
     #[error(
         "these files were sealed with {source_name}, which cannot be read now: start the agent as its \
-         systemd unit does; if the hardware was replaced, re-enroll through replace"
+         systemd unit does; if the hardware was replaced, {ANEW}"
     )]
     SourceMissing {
         /// What the sealing key was derived from.
         source_name: String,
     },
     /// The salt is gone while sealed files are there.
-    #[error(
-        "{path} is missing or damaged: re-enroll through replace; the outbox opens with the recovery key"
-    )]
+    #[error("{path} is missing or damaged: {ANEW}")]
     NoSalt {
         /// Where it should be.
         path: PathBuf,
     },
     /// A sealed file is damaged, or another one was put in its place.
-    #[error("{name}: the sealed file is damaged; re-enroll through replace")]
+    #[error("{name}: the sealed file is damaged; {ANEW}")]
     Damaged {
         /// What was sealed.
         name: String,
@@ -317,7 +315,7 @@ mod tests {
         Seal::open_or_create(directory.path(), &factors(HERE), None).unwrap();
         let error = Seal::open_or_create(directory.path(), &factors(ELSEWHERE), None).unwrap_err();
         assert!(matches!(error, SealError::OtherHardware { .. }));
-        assert!(error.to_string().contains("replace") && error.to_string().contains("recovery key"));
+        assert!(error.to_string().contains("aside") && error.to_string().contains("recovery key"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use super::durable;
 use super::factors::Factors;
 use super::key::{DeviceKey, KeyError};
-use super::seal::{Credential, SALT_FILE, Seal, SealError};
+use super::seal::{ANEW, Credential, SALT_FILE, Seal, SealError};
 use crate::sqlite::FileKey;
 
 pub use anew::aside;
@@ -58,7 +58,7 @@ pub enum VaultError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// A file opened, and what it holds is not what belongs there.
-    #[error("{name}: not what this version of the agent wrote there: re-enroll through replace")]
+    #[error("{name}: not what this version of the agent wrote there: {ANEW}")]
     NotUnderstood {
         /// The file.
         name: &'static str,
@@ -69,7 +69,7 @@ pub enum VaultError {
     /// The recovery recipient is pinned at enrollment, and another came.
     #[error(
         "the server names another recovery key than the one pinned at enrollment: ask the organization's \
-         administrator; re-enroll through replace if the key was changed on purpose"
+         administrator; if it was changed on purpose, {ANEW}"
     )]
     RecipientChanged,
     /// The outbox key could not be wrapped.
