@@ -391,6 +391,33 @@ async fn older_records_come_page_by_page_each_once_and_as_the_view_shows_them() 
 }
 
 #[tokio::test]
+async fn older_records_of_two_who_are_one_person_come_as_one_chart() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let bea = kiosk.admission(&tenant, json!({"name": "Bea Example"}), world.now());
+    let bea = PatientId::from(world.send(&mut kiosk, bea).await);
+    let mut charted = Vec::new();
+    for n in 0..30 {
+        let patient = Some(if n % 2 == 0 { bea } else { tenant.patient });
+        let change = Change { patient, ..kiosk.vitals(&tenant, 72, world.now()) };
+        charted.push(world.send(&mut kiosk, change).await);
+        world.pass(1);
+    }
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.older(&tenant, View::Full, None).await.records.len(), 15);
+    let stays = tenant.patient;
+    let join = move |tx: &Tx<'_>| patient::replace(tx, bea, stays);
+    world.store.write(Reach::Facility(tenant.facility), join).await.unwrap();
+    let first = world.older(&tenant, View::Full, None).await;
+    let rest = world.older(&tenant, View::Full, first.next).await;
+    assert_eq!((first.records.len(), rest.next), (20, None));
+    charted.reverse();
+    assert_eq!([ids(&first.records), ids(&rest.records)].concat(), charted);
+}
+
+#[tokio::test]
 async fn a_facility_is_looked_after_once_a_day_when_a_device_is_heard() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
