@@ -54,7 +54,8 @@ impl Field {
     #[must_use]
     pub fn unchanged(&self, value: &Value, text: &str, units: Units) -> Option<String> {
         let unit = self.elsewhere(units)?;
-        (self.shown(value, units).to_string() == text).then(|| format!("{value} {}", unit.sign()))
+        let shown = unit.shown(value.as_f64()?).to_string();
+        (shown == text).then(|| format!("{value} {}", unit.sign()))
     }
 
     /// Reads a number with a measure: in the unit that its sign says, without one in that of `units`.
