@@ -424,10 +424,10 @@ mod tests {
     }
 
     #[test]
-    fn a_facility_that_charts_in_us_customary_measures_says_nothing_of_it() {
+    fn a_facility_that_charts_as_its_forms_say_says_nothing_of_it() {
         let said = r#"{"id":"00000000-0000-0000-0000-000000000000","name":"Riverside","organization_name":"Golden Years","facility_type":"ALF","current_census":3}"#;
         let facility: FacilityDocument = serde_json::from_str(said).unwrap();
-        assert_eq!(facility.units, Units::UsCustomary);
+        assert_eq!(facility.units, Units::AsPublished);
         assert_eq!(serde_json::to_string(&facility).unwrap(), said);
         let metric = serde_json::to_value(FacilityDocument { units: Units::Metric, ..facility }).unwrap();
         assert_eq!(metric.get("units").unwrap(), Units::Metric.name());

@@ -13,18 +13,24 @@ use crate::text::fold;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Units {
-    /// Degrees Fahrenheit, pounds, inches.
+    /// Each form in the units that it was published with.
     #[default]
+    AsPublished,
+    /// Degrees Fahrenheit, pounds, inches.
     UsCustomary,
     /// Degrees Celsius, kilograms, centimetres.
     Metric,
 }
 
 impl Units {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AsPublished, Self::UsCustomary, Self::Metric];
+
     /// Their name on the wire and in forms.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AsPublished => "as_published",
             Self::UsCustomary => "us_customary",
             Self::Metric => "metric",
         }

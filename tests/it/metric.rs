@@ -25,7 +25,7 @@ async fn a_facility_charts_in_celsius_and_kilograms_what_the_server_has_in_fahre
 
     // The office says so, and the kiosk's next form is in it.
     let path = format!("/api/v1/facilities/{}", scene.facility.id);
-    assert_eq!(organization.admin.get(&path).await?["units"], "us_customary");
+    assert_eq!(organization.admin.get(&path).await?["units"], "as_published");
     let refused = organization.admin.call(Method::PUT, &path, Some(&json!({"units": "imperial"}))).await?;
     assert_eq!(refused.status, 422, "{}", refused.text);
     let session = scene.folder.path().join("session.json").display().to_string();

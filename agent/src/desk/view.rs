@@ -258,15 +258,16 @@ pub const REASON: &str = "_reason";
 /// The answer in which a review carries the version that was shown.
 pub const BASE: &str = "_base";
 
-/// The answer in which a form says in which measures it was shown, unless they are US customary: what was typed
+/// The answer in which a form says in which measures it was shown, unless they are its own: what was typed
 /// there, or waits as a draft, means what it meant then.
 pub const UNITS: &str = "_units";
 
 /// The measures in which the form was shown that has these answers.
 #[must_use]
 pub fn units_of(answers: &[(String, String)]) -> Units {
-    let is_metric = |(key, text): &(String, String)| key == UNITS && text == Units::Metric.name();
-    if answers.iter().any(is_metric) { Units::Metric } else { Units::UsCustomary }
+    let said = answers.iter().find(|(key, _)| key == UNITS);
+    let known = said.and_then(|(_, text)| Units::ALL.into_iter().find(|units| units.name() == text));
+    known.unwrap_or_default()
 }
 
 /// Which form is shown, or was sent.

@@ -64,7 +64,7 @@ pub(super) struct FormView {
     pub(super) about: Option<String>,
     /// What it showed when it was opened, for a form that only sends what was changed.
     pub(super) seen: Option<String>,
-    /// The measures it is shown in, unless they are US customary.
+    /// The measures it is shown in, unless they are its own.
     pub(super) units: Option<&'static str>,
     pub(super) token: String,
     pub(super) from_draft: bool,

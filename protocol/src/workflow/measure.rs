@@ -15,7 +15,7 @@ impl Field {
 
     /// The same, where a facility that charts in `units` charts it in the counterpart.
     fn elsewhere(&self, units: Units) -> Option<Unit> {
-        self.measure().filter(|unit| unit.units() != units)
+        self.measure().filter(|unit| units != Units::AsPublished && unit.units() != units)
     }
 
     /// The field as a facility that charts in `units` is asked it: its unit, its bounds and what it suggests.
@@ -60,7 +60,7 @@ impl Field {
 
     /// Reads a number with a measure: in the unit that its sign says, without one in that of `units`.
     pub(super) fn measured(&self, text: &str, stored: Unit, units: Units) -> Result<Number, FieldError> {
-        let asked = if stored.units() == units { stored } else { stored.counterpart() };
+        let asked = self.elsewhere(units).map_or(stored, Unit::counterpart);
         let (read, given) = match number(text, Some(asked.sign())) {
             Err(refused @ NumberError::OtherUnit(_)) => {
                 let other = asked.counterpart();
@@ -112,6 +112,8 @@ mod tests {
         assert_eq!(bounds, [34.5, 40.5, 15.6, 48.8, 35.0, 39.5].map(Some));
         assert_eq!((asked.unit.as_deref(), asked.default.as_deref()), (Some("°C"), Some("37")));
         assert_eq!(temperature().charted_in(Units::UsCustomary), temperature());
+        let published = Field { unit: Some("°C".into()), ..temperature() };
+        assert_eq!(published.charted_in(Units::AsPublished), published);
         // What has no counterpart, and what is whole, is asked as it is.
         let pulse = Field { unit: Some("bpm".into()), ..temperature() };
         let whole = Field { field_type: FieldType::Integer, ..temperature() };

@@ -12,7 +12,7 @@ use super::{Said, people, show};
 use crate::files;
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
-const UNITS: [&str; 2] = [Units::UsCustomary.name(), Units::Metric.name()];
+const UNITS: [&str; 3] = [Units::AsPublished.name(), Units::UsCustomary.name(), Units::Metric.name()];
 const FACILITY: &[&str] = &[
     "name",
     "facility_type",
@@ -141,7 +141,7 @@ pub(super) enum Facility {
     Units {
         /// The facility, by name or id.
         facility: String,
-        /// us_customary (°F, lb, in) or metric (°C, kg, cm).
+        /// metric (°C, kg, cm), us_customary (°F, lb, in), or as_published: each form's own.
         #[arg(value_parser = UNITS)]
         units: String,
     },
@@ -173,8 +173,8 @@ pub(super) struct CreateFacility {
     /// The state of its address, which proposes a time zone while none is set.
     #[arg(long)]
     state: Option<String>,
-    /// In which measures it charts: us_customary (°F, lb, in) or metric (°C, kg, cm).
-    #[arg(long, value_parser = UNITS, default_value = Units::UsCustomary.name())]
+    /// In which measures it charts: metric (°C, kg, cm), us_customary (°F, lb, in), or each form's own.
+    #[arg(long, value_parser = UNITS, default_value = Units::AsPublished.name())]
     units: String,
 }
 

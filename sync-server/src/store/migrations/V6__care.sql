@@ -22,4 +22,4 @@ ALTER TABLE base_patients ADD COLUMN replaced_by BLOB;
 CREATE INDEX patients_replaced ON base_patients (organization_id, facility_id, replaced_by) WHERE replaced_by IS NOT NULL;
 
 -- Measures. units: in which a facility charts; what is stored is in its schema's unit.
-ALTER TABLE base_facilities ADD COLUMN units TEXT NOT NULL DEFAULT 'us_customary';
+ALTER TABLE base_facilities ADD COLUMN units TEXT NOT NULL DEFAULT 'as_published';
