@@ -81,8 +81,8 @@ pub fn fold(text: &str) -> String {
     let wide = Composing::new_nfkc();
     let text = wide.normalize(text);
     let seen: String = text.chars().filter(|c| !is_dropped(*c) && !is_invisible(*c)).collect();
-    // Upper case first: it makes of ß, ſ and a final sigma what they are compared as.
-    let folded = blanked(&seen).to_uppercase().to_lowercase();
+    // Upper case makes of ß, ſ and a final sigma what they are compared as, and of ẞ only once it is ß.
+    let folded = blanked(&seen).to_lowercase().to_uppercase().to_lowercase();
     wide.normalize(&folded).into_owned()
 }
 

@@ -44,10 +44,10 @@ pub struct Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WallError {
     /// Clocks jump over it.
-    #[error("this time does not exist: clocks are put forward over it that day. Check it")]
+    #[error("there is no such time: clocks are set ahead over it that day. Check the time")]
     Skipped,
     /// Clocks show it twice.
-    #[error("this time comes twice: clocks are put back over it that day. Say which one it is")]
+    #[error("this time comes twice: clocks are set back that day. Choose First or Second")]
     Twice,
 }
 

@@ -272,6 +272,14 @@ pub async fn guard(
         Ok(asker) => asker,
         Err(refusal) => return refusal.into_response(),
     };
+    let attention = match &asker {
+        Asker::Person(person) => Some(app.quotas.attend(person.actor().user).await),
+        Asker::Anybody | Asker::Device(..) => None,
+    };
+    let _attention = match attention.transpose() {
+        Ok(attention) => attention,
+        Err(refusal) => return refusal.into_response(),
+    };
     let response = next.run(Request::from_parts(parts, body)).await;
     let kept = match (&asker, response.status()) {
         // What is taken may be out of the person's sight.

@@ -31,6 +31,8 @@ const PERSON: usize = 2 * MIB;
 /// The most of them that are of one address where nobody has said who is there: thirty sign-ins at their
 /// largest, and hundreds of addresses at it before they have all that is nobody's.
 const STRANGER: usize = 128 * 1024;
+/// How many requests of one person are under way at once: each may read whatever the person may see.
+const PERSON_AT_ONCE: usize = 4;
 /// How long who asks for more waits for others to finish, before being told to come again.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After how long who was told to come again should.
@@ -64,6 +66,7 @@ impl Kind {
 pub struct Quotas {
     bodies: Mutex<HashMap<Holder, usize>>,
     devices: Mutex<HashMap<DeviceId, Usage>>,
+    people: Mutex<HashMap<UserId, usize>>,
     freed: Notify,
 }
 
@@ -148,6 +151,27 @@ impl Quotas {
         Some(Turn { quotas: Arc::clone(self), device, kind })
     }
 
+    /// A person's turn at a request. Where all are taken it waits a moment.
+    ///
+    /// # Errors
+    /// `over-quota`.
+    pub async fn attend(self: &Arc<Self>, person: UserId) -> Answer<Attention> {
+        let attention = self.within_patience(|| {
+            let mut people = self.people();
+            let taken = people.entry(person).or_default();
+            if *taken >= PERSON_AT_ONCE {
+                return None;
+            }
+            *taken += 1;
+            drop(people);
+            Some(Attention { quotas: Arc::clone(self), person })
+        });
+        attention.await.ok_or_else(|| {
+            let words = "You have four requests under way: send the next when one is answered.";
+            Refusal::new(ProblemKind::OverQuota, words).retry_after(COME_AGAIN)
+        })
+    }
+
     /// The bytes of a request: none so far.
     #[must_use]
     pub fn share(self: &Arc<Self>, of: Asker) -> Share {
@@ -217,6 +241,10 @@ impl Quotas {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn people(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn bodies(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,6 +269,27 @@ impl Drop for Turn {
             }
         }
         drop(devices);
+        self.quotas.freed.notify_waiters();
+    }
+}
+
+/// A request that a person has under way, until it is dropped.
+#[derive(Debug)]
+pub struct Attention {
+    quotas: Arc<Quotas>,
+    person: UserId,
+}
+
+impl Drop for Attention {
+    fn drop(&mut self) {
+        let mut people = self.quotas.people();
+        if let Some(taken) = people.get_mut(&self.person) {
+            *taken -= 1;
+            if *taken == 0 {
+                people.remove(&self.person);
+            }
+        }
+        drop(people);
         self.quotas.freed.notify_waiters();
     }
 }
@@ -358,6 +407,26 @@ mod tests {
         let third = third.await.unwrap().expect("it waits for its turn");
         drop((third, _second, _stream));
         assert!(!quotas.devices().contains_key(&device(1)), "who has nothing under way is forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_person_has_four_requests_at_once() {
+        let quotas = Arc::new(Quotas::default());
+        let (one, other) = ([1, 2].map(|n| UserId::new(Timestamp::EPOCH, [n; 10]))).into();
+        let mut held = Vec::new();
+        for _ in 0..PERSON_AT_ONCE {
+            held.push(quotas.attend(one).await.unwrap());
+        }
+        assert_eq!(quotas.attend(one).await.unwrap_err().kind(), Some(ProblemKind::OverQuota));
+        drop(quotas.attend(other).await.unwrap());
+        let next = tokio::spawn({
+            let quotas = Arc::clone(&quotas);
+            async move { quotas.attend(one).await }
+        });
+        tokio::task::yield_now().await;
+        held.pop();
+        drop((next.await.unwrap().expect("it waits for its turn"), held));
+        assert!(quotas.people().is_empty(), "who has nothing under way is forgotten");
     }
 
     #[tokio::test]

@@ -58,12 +58,12 @@ async fn five_wrong_pins_lock_a_user_also_offline_and_after_a_restart() -> Resul
     hall.says(&["One try is left before a lock of 30 minutes"]).await?;
     let attempt = hall.get("/").await?.hidden("attempt")?;
     hall.post("/pin", &[("attempt", &attempt), ("pin", "999999")]).await?;
-    hall.says(&["Locked after too many wrong PINs, for 30 minutes more"]).await?;
+    hall.says(&["Too many wrong PINs. Try again in 30 minutes"]).await?;
 
     hall.pull_the_plug().await?;
     hall.start().await?;
     hall.tap(&scene.nora.uid).await?;
-    hall.says(&["Locked after too many wrong PINs"]).await?;
+    hall.says(&["Too many wrong PINs. Try again in"]).await?;
     assert!(hall.get("/").await?.hidden("attempt").is_err(), "no PIN pad for a locked user");
     hall.link.restore();
     hall.says(&["Everything is sent"]).await?;

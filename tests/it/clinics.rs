@@ -116,7 +116,7 @@ async fn two_clinics_on_one_server_work_at_once_and_see_nothing_of_each_other() 
     )?;
     let records = alpha.facility.has_records(our_id, 2).await?;
     let record = records.iter().find(|it| it["workflow"] == "prior_auth").context("no authorization")?;
-    assert_eq!(record["values"]["appointment_time"], "2024-12-01T14:30", "{record}");
+    assert_eq!(record["values"]["appointment_time"], "2024-12-01T14:30-06:00", "{record}");
     let records = beta.facility.has_records(their_id, 1).await?;
     assert_eq!(records[0]["values"]["question"], at_beta.as_str());
 

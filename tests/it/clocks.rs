@@ -123,7 +123,7 @@ async fn a_clock_that_once_stood_at_2099_poisons_nothing() -> Result<()> {
     clock::set(&hall.folder, clock::now()?)?;
     hall.start().await?;
     hall.tap(&omar.uid).await?;
-    hall.says(&["Locked after too many wrong PINs"]).await?;
+    hall.says(&["Too many wrong PINs. Try again in"]).await?;
     hall.stop().await?;
     clock::set(&hall.folder, clock::now()? + 40 * 60)?;
     hall.start().await?;
@@ -332,7 +332,7 @@ async fn lock_out(hall: &Kiosk, uid: &str) -> Result<()> {
         hall.says(&["Enter your PIN"]).await?;
         hall.enter_pin("000000").await?;
     }
-    hall.says(&["Locked after too many wrong PINs"]).await.map(drop)
+    hall.says(&["Too many wrong PINs. Try again in"]).await.map(drop)
 }
 
 /// A certificate and its key.

@@ -97,7 +97,7 @@ async fn a_deactivated_nurse_can_no_longer_sign_in_although_a_document_of_the_fe
     hall.sign_in(&ben).await?;
     hall.chart(&name, "vitals", &vitals("All else goes on")).await?;
     scene.has_notes(&patient, &["All else goes on".to_owned()]).await?;
-    hall.says(&["2 things that the server has cannot be shown on this device"]).await?;
+    hall.says(&["2 items on the server cannot be shown here"]).await?;
     let over = json!([
         {"collection": "reviews", "reason": "not_understood", "count": 1},
         {"collection": "reviews", "reason": "too_large", "count": 1},

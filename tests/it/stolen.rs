@@ -147,7 +147,9 @@ async fn the_page_for_a_new_pin_is_the_pad_she_knows() -> Result<()> {
     hall.tap(&scene.nora.uid).await?;
     page.sees(&[&scene.nora.name, "Enter your PIN"]).await?;
     types(&page, &scene.nora.pin).await?;
-    for (typed, words) in [("111111", "New PIN"), (NEW_PIN, "That was not taken"), (NEW_PIN, "once more")] {
+    for (typed, words) in
+        [("111111", "New PIN"), (NEW_PIN, "That PIN was not accepted"), (NEW_PIN, "once more")]
+    {
         page.sees(&[words]).await?;
         for (width, height) in [(1280, 800), (800, 480)] {
             page.resize(width, height).await?;

@@ -83,7 +83,11 @@ async fn a_kiosk_in_utc_shows_and_asks_for_the_facilitys_time() -> Result<()> {
     // The hour that does not exist is refused, the one that is there twice is asked.
     let rounds = format!("{path}/chart/rounds");
     let refused = hall.fill_in(&rounds, &[("seen_at", "2026-03-08T02:30")]).await?;
-    assert!(refused.status == 422 && refused.words().contains("does not exist"), "{}", refused.words());
+    assert!(
+        refused.status == 422 && refused.words().contains("there is no such time"),
+        "{}",
+        refused.words()
+    );
     let asked = hall.fill_in(&rounds, &[("seen_at", "2026-11-01T01:30")]).await?;
     for words in ["comes twice", "First: daylight time (CDT)", "Second: standard time (CST)"] {
         assert!(asked.status == 422 && asked.words().contains(words), "no {words:?}: {}", asked.words());
@@ -134,7 +138,7 @@ async fn until_somebody_sets_a_zone_the_devices_own_counts_and_its_page_says_so(
     let (name, id) = scene.resident()?;
     let hall = kiosk_in(&scene, "hall", "Pacific/Auckland").await?;
     let own = "times are this device's own (Pacific/Auckland). An administrator sets it.";
-    hall.says(&["This facility has no time zone yet", own]).await?;
+    hall.says(&["This facility's time zone is not set", own]).await?;
     let trouble = hall.status().await?["time_zone_trouble"].clone();
     assert!(trouble.as_str().is_some_and(|words| words.contains(own)), "{trouble}");
     hall.sign_in(&scene.nora).await?;

@@ -189,7 +189,7 @@ impl Engine {
             SyncEvent::Saved(lane) => self.lane(lane).saved(),
             SyncEvent::Pushed { lane, left, level } => {
                 self.lane(lane).pushed(left, level, at);
-                self.progress.moved(at.monotonic);
+                self.progress.sent(at.monotonic);
                 self.synced(at);
             }
             SyncEvent::NothingToPush(lane) => self.lane(lane).empty(),

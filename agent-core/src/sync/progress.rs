@@ -9,7 +9,12 @@ pub const NO_PROGRESS: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// When something last moved, or nothing was left to do.
+    /// When something was last sent, or nothing waited to be.
+    sent: Duration,
+    /// When something last came, or nothing more was to come. What is sent is no sign of it: a stream that is
+    /// refused shows, however much is charted meanwhile.
+    came: Duration,
+    /// Since when what has to move does not.
     since: Duration,
     /// When the machine was last asked.
     looked: Duration,
@@ -19,13 +24,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) const fn moved(&mut self, monotonic: Duration) {
-        self.since = monotonic;
+    pub(super) const fn sent(&mut self, monotonic: Duration) {
+        self.sent = monotonic;
     }
 
     pub(super) const fn page(&mut self, at_head: bool, monotonic: Duration) {
         self.at_head = at_head;
-        self.moved(monotonic);
+        self.came = monotonic;
     }
 
     pub(super) const fn looked(&self) -> Duration {
@@ -45,21 +50,20 @@ impl Engine {
     #[must_use]
     pub fn no_progress(&self, monotonic: Duration) -> Option<Duration> {
         let still = monotonic.saturating_sub(self.progress.since);
-        (self.has_to_move() && still >= NO_PROGRESS).then_some(still)
+        (self.progress.stands_still && still >= NO_PROGRESS).then_some(still)
     }
 
     pub(super) fn watch_progress(&mut self, at: Moment) {
-        self.progress.stands_still = self.has_to_move();
-        self.progress.looked = at.monotonic;
-        if !self.progress.stands_still {
-            self.progress.since = at.monotonic;
-        }
-    }
-
-    /// A device that is held is not expected to pull.
-    const fn has_to_move(&self) -> bool {
+        let is_online = matches!(self.link, Link::Online { .. });
+        let has_to_push = is_online && (self.care.waiting || self.audit.waiting || self.forking);
         let follows = matches!(self.stream, Stream::Up { opened: true, .. }) && self.progress.at_head;
-        let waits = self.care.waiting || self.audit.waiting || self.forking;
-        matches!(self.link, Link::Online { .. }) && (waits || !(follows || self.held.is_some()))
+        // A device that is held is not expected to pull.
+        let has_to_pull = is_online && !(follows || self.held.is_some());
+        let progress = &mut self.progress;
+        progress.sent = if has_to_push { progress.sent } else { at.monotonic };
+        progress.came = if has_to_pull { progress.came } else { at.monotonic };
+        progress.since = progress.sent.min(progress.came);
+        progress.stands_still = has_to_push || has_to_pull;
+        progress.looked = at.monotonic;
     }
 }

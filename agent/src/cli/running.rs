@@ -19,8 +19,12 @@ pub(super) fn running(config: &Config) -> Finding {
     match (is_pending, ills.is_empty()) {
         (true, _) => {
             let code = text(&status, "pairing_code");
-            let code = if code.is_empty() { "none yet" } else { code };
-            let words = format!("not enrolled yet, pairing code {code}. {ills}");
+            let code = if code.is_empty() {
+                "no pairing code yet".to_owned()
+            } else {
+                format!("pairing code {code}")
+            };
+            let words = format!("not enrolled yet, {code}. {ills}");
             finding("agent", Verdict::Mind, words.trim_end())
         }
         (false, false) => finding("agent", Verdict::Wrong, ills),

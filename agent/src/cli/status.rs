@@ -54,10 +54,10 @@ pub(super) fn ills(status: &Value) -> Vec<String> {
         said("link_trouble").map(ToOwned::to_owned),
         (wedged > 0).then(|| format!("{wedged} entries need attention (`carepost-agent queue list`)")),
         is("quarantined").then(|| "quarantined: an administrator has to release it".to_owned()),
-        is("must_encrypt").then(|| "its facility demands encryption, and it receives nothing".to_owned()),
+        is("must_encrypt").then(|| "not encrypted, which its facility requires: it receives nothing until it is (`carepost-agent doctor` says what to do)".to_owned()),
         has("no_progress_seconds").then(|| "nothing moves, though the server is reached".to_owned()),
-        has("differs").then(|| "its copy differs from the server's, and is fetched again".to_owned()),
-        has("stepped_over").then(|| "it goes without documents that it cannot take".to_owned()),
+        has("differs").then(|| "its copy differs from the server's, and is being fetched again".to_owned()),
+        has("stepped_over").then(|| "some documents cannot be taken here, and are missing or out of date (`carepost-agent doctor`)".to_owned()),
     ];
     found.into_iter().flatten().collect()
 }

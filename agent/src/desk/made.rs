@@ -73,8 +73,9 @@ impl Ward {
         let since = entry.change.recorded_at.before(AGAIN);
         let equal = sheet.writer.equal_since(&self.outbox, entry, since).map_err(storage)?;
         let doubt = || {
-            let words =
-                format!("you saved the same entry {equal} times in the last minute: save it once more?");
+            let words = format!(
+                "the same entry is already saved {equal} times in the last minute. Save it again only if it happened again"
+            );
             FieldError::new(REPEATED, words)
         };
         Ok((equal >= EQUAL).then(doubt))

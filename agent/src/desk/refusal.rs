@@ -19,14 +19,14 @@ pub enum Refused {
     #[error("this entry is not on this device; it may still be loading")]
     NoSuchRecord,
     /// No refused change has that number any more.
-    #[error("this entry needs no attention any more")]
+    #[error("this entry no longer needs attention")]
     NotRefused,
     /// Somebody else made it.
     #[error("only whoever made this entry can correct it")]
     NotYours,
     /// The form lets only some roles correct another's entry.
     #[error(
-        "your role may not correct an entry of somebody else on this form; ask whoever made it, or a nurse"
+        "your role may not correct another person's entry on this form; ask whoever made it, or your charge nurse"
     )]
     NotTheirs,
     /// What was charted is not sent to this device.
@@ -36,7 +36,7 @@ pub enum Refused {
     #[error("this entry is struck out already")]
     Struck,
     /// There is no such review, or it is closed.
-    #[error("this has been looked at already")]
+    #[error("somebody has already decided this; there is nothing left to do")]
     NoSuchReview,
     /// There is no such workflow, or it is switched off.
     #[error("there is no such form here")]
@@ -69,10 +69,13 @@ pub enum NotSaved {
     #[error("{0}")]
     NotTaken(String),
     /// The disk failed while it was written: it may be saved or not.
-    #[error("{0}. If that fails too, write it on paper, use another device and call IT")]
+    #[error(
+        "It is not certain that this was saved: {0}. Press save again; it is never saved twice. If that fails too, \
+         write it on paper, use another device and call IT"
+    )]
     Uncertain(String),
     /// The disk is full or broken: nothing of it was kept.
-    #[error("NOT saved: {0}. Write it on paper, use another device and call IT")]
+    #[error("{0}. Write it on paper, use another device and call IT")]
     Storage(String),
 }
 

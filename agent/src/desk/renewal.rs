@@ -18,8 +18,8 @@ use crate::mirror::MirrorError;
 use crate::outbox::Entry;
 
 /// Why a PIN is not taken.
-const SAME_AS_BEFORE: &str = "it is the one that may be known; choose another";
-const NOT_THE_SAME: &str = "it was not the same both times; begin again";
+const SAME_AS_BEFORE: &str = "it is your old PIN; choose a different one";
+const NOT_THE_SAME: &str = "the two did not match; start over";
 const NOT_KEPT: &str = "this device could not keep it; try again, or use another device";
 
 impl Ward {

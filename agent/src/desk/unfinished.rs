@@ -93,8 +93,8 @@ impl Ward {
         let name = match &form {
             Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
             Form::Correct(_, _) => format!("Correction of {label}"),
-            Form::Strike(_, _) => format!("{label}, charted in error"),
-            Form::Again(_) => format!("{label}, which was refused"),
+            Form::Strike(_, _) => format!("Striking out {label}"),
+            Form::Again(_) => format!("{label}, refused by the server"),
         };
         Some(Unfinished { form, name, resident: sheet.resident.map(|resident| resident.name) })
     }

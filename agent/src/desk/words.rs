@@ -27,11 +27,11 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
         }
         Notice::NoPin => "You have no PIN yet. Ask an administrator to set your first one.".to_owned(),
         Notice::PinExpired => {
-            "A device that knew your PIN was lost more than seven days ago, so it opens nothing any more. Ask \
-             an administrator to set a new one."
+            "Your old PIN no longer works: a device that knew it was lost more than seven days ago. Ask an \
+             administrator to set a new PIN."
                 .to_owned()
         }
-        Notice::NotANewPin(why) => format!("That was not taken: {why}."),
+        Notice::NotANewPin(why) => format!("That PIN was not accepted: {why}."),
         Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
         Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),
         Notice::PinReplaced => {
@@ -40,7 +40,7 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
         }
         Notice::LockedOut { until } => {
             format!(
-                "Locked after too many wrong PINs, for {} more. Your charge nurse can help.",
+                "Too many wrong PINs. Try again in {}. If you do not know your PIN, ask an administrator.",
                 minutes(until, now)
             )
         }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::page::{self, Fault};
 use super::pages::{self, JOINED, Sent, Which};
 use super::{Kiosk, form};
-use crate::desk::view::{Kept, NotSaved, Refused, Screen, SessionKey};
+use crate::desk::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
 /// The answers of a form in the order they were sent.
 type Answers = Vec<(String, String)>;
@@ -32,7 +32,11 @@ pub(super) async fn save(
         kiosk.ask(move |desk| desk.save(&asked.on, &asked.form, &asked.token, &asked.answers)).await?;
     let (status, not_saved) = match saved {
         Ok(Kept { about, is_critical }) => {
-            let how = if is_critical { pages::CRITICAL } else { "1" };
+            let how = match sent.form {
+                _ if is_critical => pages::CRITICAL,
+                Form::Discharge(_) => pages::DISCHARGED,
+                _ => "1",
+            };
             return Ok(Redirect::to(&format!("/residents/{about}?saved={how}")).into_response());
         }
         Err(NotSaved::Refused(Refused::Storage(why))) => {
@@ -46,7 +50,7 @@ pub(super) async fn save(
             (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
         }
         Err(error @ NotSaved::Storage(_)) => {
-            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(error.to_string()))
+            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(page::capital(&error.to_string())))
         }
         Err(error @ NotSaved::Uncertain(_)) => {
             (StatusCode::INSUFFICIENT_STORAGE, form::Returned::Uncertain(error.to_string()))

@@ -146,27 +146,6 @@ impl FormView {
             first.focus = true;
         }
         let seen = form.answers.iter().find(|(key, _)| key == SEEN).map(|(_, text)| text.clone());
-        let of = form.author.as_ref().map(|author| format!(" of {author}")).unwrap_or_default();
-        let explained = match (&form.form, &form.refusal) {
-            (_, Some(why)) => Some(format!("The server refused this: {}", page::capital(why))),
-            (Form::Correct(_, _), None) => {
-                Some(format!("You correct an entry{of}. What was charted before stays readable."))
-            }
-            (Form::Strike(_, _), None) => Some(format!(
-                "You strike out an entry{of} that was charted in error. It stays readable, struck through."
-            )),
-            (Form::Discharge(_), None) => {
-                let name = form.resident.as_ref().map_or("The resident", |resident| &resident.name);
-                Some(format!(
-                    "{name} leaves the list of residents on every device. What was charted stays. The discharge \
-                     can be undone."
-                ))
-            }
-            (Form::Readmit(_), None) => {
-                Some("Whoever is readmitted is in the list of residents again.".to_owned())
-            }
-            (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
-        };
         Self {
             path: path(&form.form),
             back: if let Form::Again(_) = form.form { "/attention".to_owned() } else { about(&form.form) },
@@ -177,7 +156,7 @@ impl FormView {
                 (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
                 _ => "Save".to_owned(),
             },
-            about: explained.map(|words| format!("{}.", words.trim_end_matches('.'))),
+            about: explained(form).map(|words| format!("{}.", words.trim_end_matches('.'))),
             seen,
             units: (!units.is_default()).then(|| units.name()),
             token: form.token.clone(),
@@ -292,6 +271,32 @@ pub(super) struct Choice {
     pub(super) value: String,
     pub(super) label: String,
     pub(super) chosen: bool,
+}
+
+/// What a form says of itself before it asks.
+fn explained(form: &FormPage) -> Option<String> {
+    let of = form.author.as_ref().map(|author| format!(" by {author}")).unwrap_or_default();
+    match (&form.form, &form.refusal) {
+        (_, Some(why)) => Some(format!("The server refused this: {}", page::capital(why))),
+        (Form::Correct(_, _), None) => {
+            Some(format!("You correct an entry{of}. What was charted before stays readable."))
+        }
+        (Form::Strike(_, _), None) => Some(format!(
+            "You strike out an entry{of} that was charted in error. It stays readable, struck through."
+        )),
+        (Form::Discharge(_), None) => {
+            let name = form.resident.as_ref().map_or("The resident", |resident| &resident.name);
+            Some(format!(
+                "{name} leaves the list of residents on every device. What was charted stays. The discharge \
+                 can be undone."
+            ))
+        }
+        (Form::Readmit(_), None) => {
+            let name = form.resident.as_ref().map_or("The resident", |resident| &resident.name);
+            Some(format!("{name} is in the list of residents again, on every device."))
+        }
+        (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
+    }
 }
 
 impl FieldView {

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::LazyLock;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
@@ -15,6 +16,11 @@ const IPPROTO_TCP: u8 = 6;
 const NO_COOKIE: [u8; 8] = [0xff; 8];
 /// As whom the kernel shows the users that this process's user namespace does not know.
 const NOBODY: u32 = 65_534;
+/// Whether this process's user namespace knows every user, so that `NOBODY` is a user like any other.
+static KNOWS_EVERYBODY: LazyLock<bool> = LazyLock::new(|| {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+});
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +148,7 @@ fn read(answer: &[u8], ends: &[Vec<u8>; 2]) -> Option<Owner> {
     Some(match (connected, inode, uid) {
         // A socket that no process holds any more is shown as root's.
         (false, _, _) | (_, 0, _) => Owner::Gone,
-        (_, _, NOBODY) => Owner::Untold,
+        (_, _, NOBODY) if !*KNOWS_EVERYBODY => Owner::Untold,
         (_, _, uid) => Owner::User(uid),
     })
 }

@@ -1,5 +1,7 @@
 //! The templates and what goes into them.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
@@ -9,7 +11,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::Zone;
 
 use super::form::{Control, FormView, Person, path};
-use super::pages::{CRITICAL, JOINED, NEWS};
+use super::pages::{CRITICAL, DISCHARGED, JOINED, NEWS};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::Answer;
 use crate::desk::view::{
@@ -180,6 +182,8 @@ impl UnfinishedView {
 
 /// A list longer than this offers the initials of last names, so that nobody scrolls through it.
 const SHORT_LIST: usize = 12;
+/// A list shows no more than this at once; the rest is found by its initial, or by name, room or MRN.
+const LONG_LIST: usize = 500;
 
 pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Option<char>) -> Response {
     let total = residents.residents.len();
@@ -192,20 +196,26 @@ pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here {
         letters.clear();
     }
+    let mut named: HashMap<&str, usize> = HashMap::new();
+    families.iter().for_each(|family| *named.entry(&family.key).or_default() += 1);
     let (may_admit, complete) = (residents.may_admit, residents.complete);
     let unfinished = residents.unfinished.into_iter().map(|it| UnfinishedView::of(it, true)).collect();
     let dropped = residents.dropped.map(|it| UnfinishedView::of(it, true));
-    let cards = residents
+    let mut cards: Vec<Card> = residents
         .residents
         .into_iter()
         .zip(&families)
         .filter(|(_, family)| letter.is_none_or(|letter| family.letters.contains(&letter)))
-        .map(|(resident, family)| card(resident, family, &families))
+        .map(|(resident, family)| {
+            let named = named.get(family.key.as_str()).copied().unwrap_or_default();
+            card(resident, family, named)
+        })
         .collect();
     let typed = if let Who::Found(typed) = &who { typed.clone() } else { String::new() };
     let discharged = residents.discharged.into_iter();
-    let discharged = discharged.map(|resident| card(resident, &Family::of(""), &[])).collect();
-    let more = residents.more;
+    let discharged = discharged.map(|resident| card(resident, &Family::of(""), 0)).collect();
+    let more = residents.more || cards.len() > LONG_LIST;
+    cards.truncate(LONG_LIST);
     answer(
         StatusCode::OK,
         &ResidentsPage {
@@ -226,9 +236,9 @@ pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     )
 }
 
-fn card(resident: Resident, family: &Family, families: &[Family]) -> Card {
+/// `named` is how many of the list have that family name.
+fn card(resident: Resident, family: &Family, named: usize) -> Card {
     let Resident { document: resident, mark } = resident;
-    let named = families.iter().filter(|other| other.key == family.key).count();
     Card {
         id: resident.id.to_string(),
         name: resident.name,
@@ -342,6 +352,8 @@ struct ResidentTemplate {
     is_critical: bool,
     /// Whether what was saved is that two are one person.
     is_joined: bool,
+    /// Whether what was saved is that the resident was discharged.
+    is_discharged: bool,
     /// Set where nobody was admitted, because this resident is known: whether something about them is new.
     known: Option<bool>,
     unfinished: Vec<UnfinishedView>,
@@ -385,6 +397,7 @@ pub(super) fn resident(
         saved: saved.is_some(),
         is_critical: saved == Some(CRITICAL),
         is_joined: saved == Some(JOINED),
+        is_discharged: saved == Some(DISCHARGED),
         known: known.map(|what| what == NEWS),
         unfinished: page.unfinished.into_iter().map(|it| UnfinishedView::of(it, false)).collect(),
         dropped: page.dropped.map(|it| UnfinishedView::of(it, false)),

@@ -82,6 +82,9 @@ pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
     Ok(page::bare(shell(&kiosk).await?.0))
 }
 
+/// How a resident's page is asked for after a discharge.
+pub(super) const DISCHARGED: &str = "discharged";
+
 /// How a page is asked for after a critical value was saved.
 pub(super) const CRITICAL: &str = "critical";
 

@@ -117,11 +117,11 @@ pub(super) fn time_zone(time: &TimeHere) -> Option<String> {
     match &time.whose {
         Whose::Facility | Whose::Device => None,
         Whose::Unset => Some(format!(
-            "This facility has no time zone yet, so times are this device's own{own}. An administrator sets it."
+            "This facility's time zone is not set, so times are this device's own{own}. Ask an administrator to set it."
         )),
         Whose::Unknown(name) => Some(format!(
-            "This device does not know the facility's time zone, {name}, so times are its own{own}. Call IT: it \
-             has to be updated."
+            "This device does not know the facility's time zone, {name}, so times are its own{own}. Call IT: \
+             this device has to be updated."
         )),
     }
 }
@@ -143,11 +143,11 @@ fn stepped_over(over: &[SteppedOver]) -> Option<Sentence> {
     let count = over.iter().map(|over| over.count).fold(0, u64::saturating_add);
     let words = match count {
         0 => return None,
-        1 => "1 thing that the server has cannot be".to_owned(),
-        _ => format!("{count} things that the server has cannot be"),
+        1 => "1 item on the server cannot be shown here, or is".to_owned(),
+        _ => format!("{count} items on the server cannot be shown here, or are"),
     };
     let words = format!(
-        "{words} shown on this device, or not as it is now. All else is up to date. Ask at another device, and \
+        "{words} shown in an older version. Everything else is up to date. Look it up on another device, and \
          call IT."
     );
     Some(Sentence::plain(Weight::Notice, words))
@@ -479,14 +479,14 @@ mod tests {
                 StatusLine { stepped_over: vec![over(1)], ..calm() },
                 &[
                     "Connected. Everything is sent.",
-                    "1 thing that the server has cannot be shown on this device, or not as it is now. All else is up to date. Ask at another device, and call IT.",
+                    "1 item on the server cannot be shown here, or is shown in an older version. Everything else is up to date. Look it up on another device, and call IT.",
                 ],
             ),
             (
                 StatusLine { stepped_over: vec![over(1), over(2)], ..calm() },
                 &[
                     "Connected. Everything is sent.",
-                    "3 things that the server has cannot be shown on this device, or not as it is now. All else is up to date. Ask at another device, and call IT.",
+                    "3 items on the server cannot be shown here, or are shown in an older version. Everything else is up to date. Look it up on another device, and call IT.",
                 ],
             ),
         ];

@@ -93,7 +93,7 @@ pub enum OutboxError {
     },
     /// The disk, or the part of it that the outbox may take, is full. Nothing was saved, and what was
     /// saved before is unharmed.
-    #[error("NOT SAVED: this device's disk is full. Keep the page open and call for help")]
+    #[error("this device's disk is full")]
     Full,
     /// The receipt is not for what was sent: send it again.
     #[error(transparent)]
@@ -118,7 +118,7 @@ pub enum OutboxError {
     Random,
     /// SQLite refused for another reason. A save that ends so may be durable or not: save the same form
     /// again, which never doubles it.
-    #[error("It is not certain that this was saved ({0}). Press save again; it is never saved twice")]
+    #[error("this device's disk failed ({0})")]
     Sqlite(rusqlite::Error),
 }
 

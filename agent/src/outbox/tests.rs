@@ -367,7 +367,7 @@ fn a_full_disk_saves_nothing_and_harms_nothing() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
     let (saved, full) = fill(&outbox);
-    assert!(full.to_string().contains("NOT SAVED"));
+    assert!(full.to_string().contains("disk is full"));
     assert_eq!(outbox.head(Lane::Care).unwrap().0, saved);
     assert_eq!(outbox.head(Lane::Audit).unwrap().0, saved, "nor its audit event");
     assert_eq!(outbox.make_room(u64::MAX).unwrap(), 0, "what only this device has never gives way");

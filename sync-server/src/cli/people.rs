@@ -289,7 +289,7 @@ async fn issue_tapped(client: &Client, user: &str, device: &str, sure: &Sure) ->
     let tap = |key: &str| seen.pointer(&format!("/unknown_tap/{key}")).and_then(Value::as_str);
     let (Some(card), Some(at)) = (tap("card"), tap("at")) else {
         anyhow::bail!(
-            "no unknown card was tapped at {device:?} within fifteen minutes: tap it there, and say this again in \
+            "no unknown card was tapped at {device:?} within fifteen minutes: tap it there, and run this command again in \
              a moment"
         );
     };

@@ -347,7 +347,7 @@ fn time_zone_note(proposal: Option<Proposal>) -> String {
         ),
     };
     format!(
-        "No time zone is set, so each device uses its own.{proposed} Set it: carepost-server facility time-zone"
+        "No time zone is set, so each device uses its own.{proposed} Set it: `carepost-server facility time-zone FACILITY ZONE`"
     )
 }
 

@@ -21,7 +21,9 @@ pub enum StoreError {
     )]
     Discharged(PatientId),
     /// The form does not let that role correct what somebody else charted.
-    #[error("your role may not correct what others charted in this form; ask whoever may")]
+    #[error(
+        "your role may not correct another person's entry on this form; ask its author, or somebody whose role the form's `corrected_by` names"
+    )]
     NotTheirs,
     /// A value breaks a rule that only the store can check.
     #[error("{field}: {detail}")]

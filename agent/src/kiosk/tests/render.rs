@@ -169,9 +169,9 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
 
 #[tokio::test]
 async fn a_full_disk_is_said_and_keeps_the_answers() {
-    let words = "NOT saved: the disk is full. Write it on paper, use another device and call IT".to_owned();
+    let words = "The disk is full. Write it on paper, use another device and call IT".to_owned();
     let html = form(FormView::again(&form_page(&[("pulse", "72")]), Returned::NotKept(words))).await;
-    assert!(html.contains("This entry is not saved.") && html.contains("the disk is full"), "{html}");
+    assert!(html.contains("This entry is not saved.") && html.contains("The disk is full"), "{html}");
     assert!(html.contains(r#"value="72""#));
 }
 

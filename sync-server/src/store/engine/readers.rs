@@ -53,6 +53,10 @@ impl Readers {
     {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
+            // Who has gone is not read for: otherwise a thousand questions, asked and hung up on, hold up everybody.
+            if reply.is_closed() {
+                return false;
+            }
             let work = || tx.within(reach, |tx| one_state(tx, work));
             let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StoreError::Broken));
             let gave_up = outcome.as_ref().err().is_some_and(gives_up);

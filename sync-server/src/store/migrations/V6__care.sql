@@ -23,3 +23,11 @@ CREATE INDEX patients_replaced ON base_patients (organization_id, facility_id, r
 
 -- Measures. units: in which a facility charts; what is stored is in its schema's unit.
 ALTER TABLE base_facilities ADD COLUMN units TEXT NOT NULL DEFAULT 'as_published';
+
+-- A capital ẞ is compared as ß and ss are.
+UPDATE OR IGNORE base_users SET username_key = fold(username) WHERE instr(username_key, 'ß');
+UPDATE OR IGNORE base_users SET email_key = fold(email) WHERE instr(email_key, 'ß');
+UPDATE OR IGNORE base_platform_admins SET username_key = fold(username) WHERE instr(username_key, 'ß');
+UPDATE OR IGNORE base_facilities SET name_key = fold(name) WHERE instr(name_key, 'ß');
+UPDATE OR IGNORE base_patients SET mrn_key = fold(mrn) WHERE instr(mrn_key, 'ß');
+UPDATE OR IGNORE base_patients SET name_key = fold(name) WHERE instr(name_key, 'ß');

@@ -158,7 +158,7 @@ async fn an_entry_is_corrected_beside_what_was_charted() {
     assert!(!device.form(4).await.html.contains(r#"value="99""#));
     let sheet = device.sheet(&path).await;
     assert_eq!(field(&sheet.html, "pulse"), "99");
-    assert!(sheet.html.contains("You correct an entry of Ben"), "{}", sheet.html);
+    assert!(sheet.html.contains("You correct an entry by Ben"), "{}", sheet.html);
     let unsaid = device.send(&sheet, &ANSWERS.replace("72", "78")).await;
     assert_eq!(unsaid.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(unsaid.body.contains("Reason for the correction is required"), "{}", unsaid.body);
@@ -174,7 +174,7 @@ async fn an_entry_is_corrected_beside_what_was_charted() {
     assert!(
         counts.contains("78 bpm")
             && counts.contains("by Anna Field")
-            && counts.contains("entry of Ben")
+            && counts.contains("entry by Ben")
             && counts.contains("Saved here"),
         "{counts}"
     );
@@ -367,9 +367,14 @@ async fn two_who_are_one_person_are_one_at_once_with_all_that_was_charted() {
     device.send(&vitals, &ANSWERS.replace("72", "81")).await;
     let path = format!("/reviews/{}", review.id);
     let sheet = Sheet::of(&path, device.shown("/reviews").await);
-    for words in
-        ["Is this one person?", "Mary Smith", "Admitted last", "John Smith", "Same person", "Two people"]
-    {
+    for words in [
+        "Is this one person?",
+        "Mary Smith",
+        "Admitted last",
+        "John Smith",
+        "Same person",
+        "Two different people",
+    ] {
         assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
     }
     let base = hidden(&sheet.html, "_base");

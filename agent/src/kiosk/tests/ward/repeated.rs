@@ -24,7 +24,7 @@ async fn the_same_entry_for_the_third_time_in_a_minute_is_asked_about() {
     let third = device.form(4).await;
     let asked = device.send(&third, ANSWERS).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
-    for words in ["Check it", "You saved the same entry 2 times in the last minute", "Save as it is"] {
+    for words in ["Check it", "The same entry is already saved 2 times in the last minute", "Save as it is"] {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }
     assert_eq!(device.entries().len(), 2);

@@ -50,7 +50,7 @@ async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_
 
     let skipped = device.answer("2026-03-08T02:30", "").await;
     assert_eq!(skipped.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(skipped.body.contains("this time does not exist"), "{}", skipped.body);
+    assert!(skipped.body.contains("there is no such time"), "{}", skipped.body);
     assert!(skipped.body.contains(r#"value="2026-03-08T02:30""#), "what was typed stays: {}", skipped.body);
 
     for typed in ["2026-11-01T01:30", "11/01/2026 01:30 AM"] {
@@ -119,7 +119,10 @@ async fn until_a_zone_is_set_and_known_the_devices_own_counts_and_pages_say_so()
     device.stand_in(None, 101);
     assert_eq!((status().whose, status().zone), (Whose::Unset, own.clone()));
     let page = open(&device.pages, "/").await.body;
-    assert!(page.contains("has no time zone yet") && page.contains("An administrator sets it"), "{page}");
+    assert!(
+        page.contains("time zone is not set") && page.contains("Ask an administrator to set it"),
+        "{page}"
+    );
     // A zone that only a later build knows holds nothing up.
     device.stand_in(Some("America/New_Town"), 102);
     assert_eq!((status().whose, status().zone), (Whose::Unknown("America/New_Town".to_owned()), own));
