@@ -237,6 +237,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_letter_folds_to_what_stays_as_it_is() {
+        for letter in '\0'..=char::MAX {
+            let folded = fold(&letter.to_string());
+            assert_eq!(fold(&folded), folded, "{letter:?}");
+        }
+        assert_eq!(fold("STRAẞE"), fold("Strasse"));
+    }
+
+    #[test]
     fn a_note_keeps_its_lines_whatever_ends_them() {
         let of = |text| lines(text, 100).unwrap();
         assert_eq!(of("Slept well.\r\nAte half."), "Slept well.\nAte half.");

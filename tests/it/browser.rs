@@ -191,13 +191,13 @@ async fn admits_nobody_twice(page: &Browser, name: &str, album: &Album) -> Resul
     let folded = name.to_lowercase().split(' ').rev().collect::<Vec<_>>().join(" ");
     page.fill("#find", &folded).await?;
     page.touch_words("Find").await?;
-    page.sees(&["Found", name]).await?;
+    page.sees(&["Search results", name]).await?;
     album.keep_each(page, "found").await?;
     page.touch("#admit").await?;
     page.fill("[name=name]", &folded).await?;
     page.fill("[name=room]", "399").await?;
     page.touch_words("Save").await?;
-    page.sees(&["Not saved yet: who is this?", name, "Same person", "Another person"]).await?;
+    page.sees(&["Not saved yet: who is this?", name, "Same person", "Different person"]).await?;
     album.keep_each(page, "alike").await?;
     page.touch_words("Same person").await?;
     page.sees(&["Nobody new was admitted", "Edit resident"]).await?;

@@ -137,7 +137,7 @@ async fn until_somebody_sets_a_zone_the_devices_own_counts_and_its_page_says_so(
     publish_rounds(&scene).await?;
     let (name, id) = scene.resident()?;
     let hall = kiosk_in(&scene, "hall", "Pacific/Auckland").await?;
-    let own = "times are this device's own (Pacific/Auckland). An administrator sets it.";
+    let own = "times are this device's own (Pacific/Auckland). Ask an administrator to set it.";
     hall.says(&["This facility's time zone is not set", own]).await?;
     let trouble = hall.status().await?["time_zone_trouble"].clone();
     assert!(trouble.as_str().is_some_and(|words| words.contains(own)), "{trouble}");
@@ -150,6 +150,7 @@ async fn until_somebody_sets_a_zone_the_devices_own_counts_and_its_page_says_so(
 
     // Once it is set the page follows, and what was charted before keeps its moment.
     set(&scene, Some("America/Chicago")).await?;
+    hall.status_is("time_zone", "America/Chicago").await?;
     let shown = "2026-07-14 05:30 (charted as 2026-07-14 22:30 UTC+12:00)";
     let page = hall.page_says(&path, &[shown]).await?;
     assert!(!page.contains("time zone"), "{page}");

@@ -13,11 +13,19 @@ pub(super) fn aside(config: &Config) -> Vec<Finding> {
     let found = vault::aside(&config.state_dir).into_iter();
     found
         .map(|place| match unsent(config, &place) {
-            Ok(0) => {
+            Ok((0, 0)) => {
                 let words = format!("{}: all of it was sent; remove it when you like", place.display());
                 finding("aside", Verdict::Well, words)
             }
-            Ok(entries) => {
+            Ok((0, events)) => {
+                let words = format!(
+                    "{}: every entry was sent, and {events} audit events were not; ask whoever reviews the audit log \
+                     before you remove it",
+                    place.display()
+                );
+                finding("aside", Verdict::Mind, words)
+            }
+            Ok((entries, _)) => {
                 let words = format!(
                     "{}: never sent: {entries}. With CAREPOST_AGENT__STATE_DIR={0} `carepost-agent \
                      queue list` names them and `queue export` takes them out; have that charted, then remove it",
@@ -30,11 +38,12 @@ pub(super) fn aside(config: &Config) -> Vec<Finding> {
         .collect()
 }
 
-fn unsent(config: &Config, place: &Path) -> anyhow::Result<u64> {
+/// The entries and the audit events that the server has not.
+fn unsent(config: &Config, place: &Path) -> anyhow::Result<(u64, u64)> {
     let copy = Looked::at(place)?;
     let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
-    let Some(opened) = Opened::beside(&looked)? else { return Ok(0) };
-    let Some(grant) = opened.vault.grant()? else { return Ok(0) };
+    let Some(opened) = Opened::beside(&looked)? else { return Ok((0, 0)) };
+    let Some(grant) = opened.vault.grant()? else { return Ok((0, 0)) };
     let counts = opened.outbox(&grant, &looked)?.counts()?;
-    Ok(counts.care + counts.wedged)
+    Ok((counts.care + counts.wedged, counts.audit))
 }

@@ -9,6 +9,7 @@ use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::ReadPatients;
 use carepost_protocol::text::fold;
 
+use super::noted::Page;
 use super::residents::set;
 use super::unfinished::{Typed, laid_over};
 use super::view::{CONFIRMED, Form, NotSaved, Refused, SessionKey, another_than};
@@ -38,7 +39,13 @@ impl Ward {
         let is_answered = |known: &PatientDocument| {
             answers.iter().any(|(key, text)| key == CONFIRMED && *text == another_than(known.id))
         };
-        if alike.iter().all(is_answered) { Ok(()) } else { Err(NotSaved::Alike(alike)) }
+        if alike.iter().all(is_answered) {
+            return Ok(());
+        }
+        // Each of them is read on that page.
+        let shown = |known: &PatientDocument| self.access(permit.actor(), &Page::resident(known.id), true);
+        self.append_audit(alike.iter().map(shown).collect());
+        Err(NotSaved::Alike(alike))
     }
 
     /// Whoever was to be admitted is that resident: nobody is. What was typed and is not known of the resident is

@@ -98,7 +98,8 @@ impl Ward {
             Err(refused) => return Err(refused.into()),
         };
         let appended = self.change(&sheet, answers, token).and_then(|change| {
-            if *form == Form::Admit {
+            // Who sends again what may be saved is not asked about the resident that it made.
+            if *form == Form::Admit && !self.outbox.is_saved(token).map_err(storage)? {
                 self.is_nobody_here(on, &change, answers)?;
             }
             let entry = Entry { change: &change, token };

@@ -92,7 +92,7 @@ impl Sheet {
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let units = units_of(answers);
         let asked = answers.iter().filter(|(key, _)| ![SEEN, CONFIRMED, UNITS].contains(&key.as_str()));
-        let (asked, wrong_times) = settled(zone, &self.workflow, asked);
+        let (asked, wrong_times) = settled(zone, &self.workflow, &self.filled, asked);
         let meant: Vec<(&str, Cow<'_, str>)> =
             asked.iter().map(|(key, text)| (*key, self.meant(key, text, units))).collect();
         let typed: Vec<(&str, &str)> = meant.iter().map(|(key, text)| (*key, text.as_ref())).collect();

@@ -66,7 +66,7 @@ pub(super) struct Sheet {
     /// What is filled in already, as typed.
     pub(super) answers: Vec<(String, String)>,
     /// The values that those are of, as they are stored.
-    filled: Map<String, Value>,
+    pub(super) filled: Map<String, Value>,
     pub(super) refusal: Option<String>,
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.

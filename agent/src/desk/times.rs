@@ -4,6 +4,7 @@ use carepost_protocol::day::parse_datetime;
 use carepost_protocol::record::FacilityDocument;
 use carepost_protocol::workflow::{FieldError, FieldType, Workflow};
 use carepost_protocol::zone::Zone;
+use serde_json::{Map, Value};
 
 use super::view::OFFSET;
 
@@ -50,6 +51,7 @@ impl TimeHere {
 pub(super) fn settled<'a>(
     zone: &Zone,
     workflow: &Workflow,
+    filled: &Map<String, Value>,
     answers: impl Iterator<Item = &'a (String, String)> + Clone,
 ) -> (Vec<(&'a str, String)>, Vec<FieldError>) {
     let mut faults = Vec::new();
@@ -66,6 +68,11 @@ pub(super) fn settled<'a>(
         let Some(time) = parse_datetime(text).filter(|_| is_time(key)) else {
             return (key.as_str(), text.clone());
         };
+        // What was left as it was shown stays what it was, from before times had offsets too.
+        let kept = filled.get(key).and_then(Value::as_str);
+        if let Some(kept) = kept.filter(|kept| said(key).is_none() && zone.wall(kept) == time) {
+            return (key.as_str(), kept.to_owned());
+        }
         let stored = zone.settle(&time, said(key)).unwrap_or_else(|error| {
             faults.push(FieldError::new(key, error.to_string()));
             time

@@ -85,6 +85,6 @@ mod tests {
         let now: Timestamp = "2026-05-01T14:10:00Z".parse().unwrap();
         let until: Timestamp = "2029-05-01T14:10:00Z".parse().unwrap();
         let said = notice(Notice::LockedOut { until }, now);
-        assert!(said.contains("for 30 minutes more"), "{said}");
+        assert!(said.contains("Try again in 30 minutes"), "{said}");
     }
 }

@@ -127,6 +127,15 @@ impl Outbox {
         laid_over(&self.lock(), sql, params![collection.name(), schema::ACKED, signed(mirror_seq)])
     }
 
+    /// Whether the form of that token was saved.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn is_saved(&self, token: &str) -> Result<bool, OutboxError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM entries WHERE form = ?)";
+        Ok(self.lock().prepare_cached(sql)?.query_row([token], |row| row.get(0))?)
+    }
+
     /// How many entries equal a new one: made since then by the same person with the same form about the same
     /// resident, with the same answers. One of the same token would be the same entry, and is not counted.
     ///

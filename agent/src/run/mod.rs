@@ -218,7 +218,8 @@ async fn until_anew(opened: &Arc<Opened>, desk: &Desk) {
         let asked = tokio::time::timeout(ANEW_TICK, desk.until_anew()).await.is_ok();
         let opened = Arc::clone(opened);
         let wanted = tokio::task::spawn_blocking(move || {
-            if asked {
+            // The command line may have said so already, with a token.
+            if asked && opened.kept_enrollment()?.step != Step::Anew {
                 opened.enroll_anew(None)?;
             }
             anyhow::Ok(opened.kept_enrollment()?.step == Step::Anew)

@@ -19,7 +19,7 @@ async fn who_may_be_here_already_is_asked_about_before_anything_is_saved() {
     let asked = device.send(&sheet, "name=SMITH,+M%C3%A1ry&room=112&date_of_birth=1934&mrn=").await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
     for words in
-        ["Not saved yet", "Mary Smith", "104", "03/05/1934", "GY-0004", "Same person", "Another person"]
+        ["Not saved yet", "Mary Smith", "104", "03/05/1934", "GY-0004", "Same person", "Different person"]
     {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }

@@ -44,7 +44,7 @@ async fn a_discharge_asks_and_can_be_undone() {
     }
     assert_eq!(device.entries(), [], "asking does nothing");
     let done = post(&device.pages, &asked.path, &fields(&asked.html, &asked.path)).await;
-    assert_eq!(done.header("location"), format!("{page}?saved=1"), "{}", done.body);
+    assert_eq!(done.header("location"), format!("{page}?saved=discharged"), "{}", done.body);
     let change = device.entries().pop().unwrap();
     assert_eq!((change.kind, change.patient), (ChangeKind::Patch, Some(patient(4))));
     assert_eq!(Value::from(change.fields), json!({"is_active": false}));
@@ -52,6 +52,9 @@ async fn a_discharge_asks_and_can_be_undone() {
     // One touch on the page that it led to.
     let left = open(&device.pages, done.header("location")).await.body;
     assert!(left.contains("Discharged") && left.contains("Undo: Mary Smith stays"), "{left}");
+    // What is saved about her later is not answered with that.
+    let later = open(&device.pages, &format!("{page}?saved=1")).await.body;
+    assert!(later.contains("Saved here.") && !later.contains("Undo: Mary Smith stays"), "{later}");
     let readmit = format!("{page}/readmit");
     let undone = post(&device.pages, &readmit, &fields(&left, &readmit)).await;
     assert_eq!(undone.header("location"), format!("{page}?saved=1"), "{}", undone.body);
