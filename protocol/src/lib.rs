@@ -6,7 +6,7 @@
 //! 1. [`id`] and [`time`]: the names of things and of moments.
 //! 2. [`facility`], [`device`]: figures and states that are functions of stored facts.
 //! 3. [`role`]: who may do what, and the [`role::Permit`] that proves it was asked.
-//! 4. [`text`], [`number`], [`day`]: what people type, in the one form in which it is stored; [`unit`]: in which
+//! 4. [`text`], [`number`], [`day`]: what people type, in the one form in which it is stored; [`mod@unit`]: in which
 //!    units they do; [`zone`]: what a clock on the wall shows, and which moments a time on it may mean.
 //! 5. [`workflow`]: the schemas that forms are rendered from and records are checked against;
 //!    [`patient`]: the fields of a resident.

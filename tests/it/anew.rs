@@ -35,7 +35,7 @@ async fn a_wrong_token_is_said_and_the_code_lets_the_device_in_all_the_same() ->
 
         kiosk.start().await?;
         let shown = kiosk.pairing_code().await?;
-        kiosk.says(&["refused this device's token", why, &shown]).await?;
+        kiosk.says(&["refused the token", why, &shown]).await?;
         let status = kiosk.status().await?;
         assert_eq!((&status["state"], &status["pairing_code"]), (&json!("PENDING"), &json!(shown)));
         assert!(text(&status, "token_refused")?.contains(why), "{status}");

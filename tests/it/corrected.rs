@@ -128,7 +128,7 @@ async fn what_was_charted_in_error_is_struck_out_with_a_reason_and_can_be_put_ba
     assert!(again.status == 409 && again.words().contains("struck out already"), "{}", again.words());
     let form = wing.get(&back).await?;
     assert!(
-        form.html.contains("Of somebody else") && form.words().contains("of Nora Quist"),
+        form.html.contains("Of somebody else") && form.words().contains("by Nora Quist"),
         "{}",
         form.html
     );
@@ -224,7 +224,7 @@ async fn the_office_strikes_out_by_the_same_rule_and_the_entry_stays_marked_ever
     .await?;
     let newest = scene.facility.records(their).await?[0]["id"].as_str().context("no id")?.to_owned();
     let answer = refused(of(their, &newest), &why).await?;
-    assert!(answer.status == 403 && answer.text.contains("what others charted"), "{}", answer.text);
+    assert!(answer.status == 403 && answer.text.contains("another person"), "{}", answer.text);
     let nora = scene.server.api()?.sign_in(Some("golden-years"), "nora.quist", PASSWORD).await?;
     nora.post(&of(their, &newest), &why).await?;
     Ok(())

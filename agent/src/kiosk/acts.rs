@@ -32,10 +32,11 @@ pub(super) async fn save(
         kiosk.ask(move |desk| desk.save(&asked.on, &asked.form, &asked.token, &asked.answers)).await?;
     let (status, not_saved) = match saved {
         Ok(Kept { about, is_critical }) => {
-            let how = match sent.form {
-                _ if is_critical => pages::CRITICAL,
-                Form::Discharge(_) => pages::DISCHARGED,
-                _ => "1",
+            let is_discharge = matches!(sent.form, Form::Discharge(_));
+            let how = match (is_critical, is_discharge) {
+                (true, _) => pages::CRITICAL,
+                (false, true) => pages::DISCHARGED,
+                (false, false) => "1",
             };
             return Ok(Redirect::to(&format!("/residents/{about}?saved={how}")).into_response());
         }
