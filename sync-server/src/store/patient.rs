@@ -101,17 +101,39 @@ pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<
     feed.put(tx, Collection::Patients, patient.id.as_bytes(), Some(patient.id), Some(&body))
 }
 
-/// The residents whose place one took.
+/// The residents whose place one took, and whose place those had taken: the first [`MAX_REPLACED`].
 pub(super) fn replaced(tx: &Tx<'_>, id: PatientId) -> Result<Vec<PatientId>> {
     let sql = "SELECT id FROM patients WHERE replaced_by = ?1 ORDER BY id LIMIT ?2";
-    tx.all(sql, params![id.as_bytes(), limit(MAX_REPLACED)], |row| id_at(row, 0))
+    let (mut whole, mut looked) = (vec![id], 0);
+    while let Some(of) = whole.get(looked).copied() {
+        let room = limit((MAX_REPLACED + 1).saturating_sub(whole.len()));
+        whole.extend(tx.all(sql, params![of.as_bytes(), room], |row| id_at::<PatientId>(row, 0))?);
+        looked += 1;
+    }
+    Ok(whole.split_off(1))
 }
 
-/// Puts a resident, and whoever was replaced by that one, in another's place. They are in care no more; what was
-/// charted about them stays theirs, and is shown with the other's.
+/// Who took a resident's place, who took that one's, and so on.
+pub(super) fn successors(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Patient>> {
+    let (mut found, mut next) = (Vec::new(), of.replaced_by);
+    while let Some(id) = next.filter(|_| found.len() < MAX_REPLACED) {
+        let Some(one) = find(tx, id)? else { break };
+        next = one.replaced_by;
+        found.push(one);
+    }
+    Ok(found)
+}
+
+/// A resident, or the last who took the resident's place.
+pub(super) fn present(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
+    let Some(found) = find(tx, id)? else { return Ok(None) };
+    Ok(successors(tx, &found)?.pop().or(Some(found)))
+}
+
+/// Puts a resident in another's place: the one is in care no more; what was charted about them stays theirs, and is
+/// shown with the other's. Whose place the one had taken stays with them, so that [`part`] takes all of it back.
 pub(super) fn replace(tx: &Tx<'_>, goes: PatientId, stays: PatientId) -> Result<()> {
     let key = params![goes.as_bytes(), stays.as_bytes()];
-    tx.execute("UPDATE patients SET replaced_by = ?2 WHERE replaced_by = ?1", key)?;
     tx.execute("UPDATE patients SET replaced_by = ?2, is_active = 0 WHERE id = ?1", key).map(drop)
 }
 

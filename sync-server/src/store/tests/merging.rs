@@ -1,7 +1,7 @@
 //! Edits that were made side by side: nothing that anybody saved is lost, and the order in which it
 //! comes does not matter.
 
-use carepost_protocol::record::{ReviewDocument, ReviewKind};
+use carepost_protocol::record::{PatientDocument, ReviewDocument, ReviewKind};
 
 use super::*;
 
@@ -203,7 +203,8 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     let receipt = world.push(&mut hall, &[leaves, joined]).await.unwrap();
     assert!(verdicts(&receipt).iter().all(|(verdict, _)| *verdict == Verdict::Applied), "{receipt:?}");
     let one = Some(PatientId::from(third));
-    assert_eq!((patient(first).await.replaced_by, patient(second).await.replaced_by), (one, one));
+    let chain = (patient(second).await.replaced_by, patient(first).await.replaced_by);
+    assert_eq!(chain, (Some(first.into()), one), "each says whose place was taken by whom");
     assert!(patient(third).await.is_active && open_reviews(&world, &tenant).await.is_empty());
     let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
     let said = String::from_utf8(page.lines).unwrap();
@@ -228,6 +229,50 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     let said = String::from_utf8(page.lines).unwrap();
     let last = said.lines().rfind(|line| line.contains(&format!("\"id\":\"{third}\""))).unwrap();
     assert!(last.contains(&first.to_string()) && !last.contains(&second.to_string()), "{last}");
+}
+
+/// What the feed says last of a resident.
+async fn document(world: &World, tenant: &Tenant, id: RecordId) -> PatientDocument {
+    let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
+    let said = String::from_utf8(page.lines).unwrap();
+    let line = said.lines().rfind(|line| line.contains(&format!("\"body\":{{\"id\":\"{id}\""))).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    serde_json::from_value(line["body"].clone()).unwrap()
+}
+
+/// Three of one name, of whom the second became the first, and then the first the third.
+async fn three_who_became_one(world: &World, tenant: &Tenant) -> (Kiosk, [RecordId; 3]) {
+    let mut hall = world.kiosk(tenant, 1).await;
+    let now = world.now();
+    let ids = [1, 2, 3].map(|n| hall.made(n, now));
+    let bea = |mrn: &str| hall.admission(tenant, json!({"name": "Bea Example", "mrn": mrn}), now);
+    let admitted = [bea("GY-1"), bea("GY-2"), bea("GY-3")];
+    world.push(&mut hall, &admitted).await.unwrap();
+    let reviews = open_reviews(world, tenant).await;
+    for (asked, goes, stays) in [(ids[1], ids[1], ids[0]), (ids[2], ids[0], ids[2])] {
+        let review = reviews.iter().find(|review| review.record == asked).unwrap().id;
+        let says = json!({"same_person": true, "replaced": goes, "replaced_by": stays});
+        let joined = hall.decision(tenant, review, 99, says, now);
+        assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
+    }
+    (hall, ids)
+}
+
+#[tokio::test]
+async fn whoever_is_parted_takes_along_whose_place_they_had_taken() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (_, [first, second, third]) = three_who_became_one(&world, &tenant).await;
+    let replaces = async |id| document(&world, &tenant, id).await.replaces;
+    assert_eq!(replaces(third).await, [first.into(), second.into()]);
+    let back = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).update_patient(first.into(), back.clone()).await.unwrap();
+    assert_eq!((replaces(third).await, replaces(first).await), (vec![], vec![second.into()]));
+    assert_eq!(document(&world, &tenant, second).await.replaced_by, Some(first.into()));
+    registry.noting(event(&world)).update_patient(second.into(), back).await.unwrap();
+    assert_eq!(replaces(first).await, []);
+    assert!(document(&world, &tenant, second).await.is_active);
 }
 
 #[tokio::test]
