@@ -209,32 +209,34 @@ fn document(patient: &Patient) -> PatientDocument {
     }
 }
 
-/// Those who have a resident's MRN, each with when they were admitted: the first [`MAX_COUNTED`].
-pub(super) const OF_MRN: &str = "SELECT created_at, id FROM patients
-    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 AND replaced_by IS NULL ORDER BY created_at, id LIMIT ?4";
+/// Those who have a resident's MRN, each with when they were admitted, and who took their place: the first
+/// [`MAX_COUNTED`].
+pub(super) const OF_MRN: &str = "SELECT created_at, id, replaced_by FROM patients
+    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
 
 /// Those of a resident's name, where the days of birth do not contradict each other. The first
 /// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
-pub(super) const OF_NAME: &str = "SELECT created_at, id FROM
+pub(super) const OF_NAME: &str = "SELECT created_at, id, replaced_by FROM
         (SELECT created_at, id, date_of_birth, replaced_by FROM patients
             WHERE facility_id = ?1 AND name_key = ?2 ORDER BY created_at, id LIMIT ?4)
-    WHERE id <> ?3 AND replaced_by IS NULL AND (date_of_birth IS NULL OR ?5 IS NULL
+    WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
         OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
 
-type Admitted = (Timestamp, PatientId);
+type Admitted = (Timestamp, PatientId, Option<PatientId>);
 
-/// Residents of the facility who may be the same person: by MRN, or by name; whoever was there first leads.
+/// Residents of the facility who may be the same person: by MRN, or by name; whoever was there first leads. Of those
+/// whose place another took, that one is.
 pub(super) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
     let mut found = numbered(tx, admitted)?;
     let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
     let key = params![facility, fold(&admitted.name), id, count(MAX_COUNTED), admitted.date_of_birth];
     found.extend(tx.all(OF_NAME, key, admitted_row)?);
-    Ok(in_order(found))
+    in_order(tx, admitted, found)
 }
 
 /// Residents of the facility who have the same MRN.
 pub(super) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
-    numbered(tx, of).map(in_order)
+    in_order(tx, of, numbered(tx, of)?)
 }
 
 /// Opens a review of whether a resident is one of the others, or adds them to it.
@@ -250,11 +252,17 @@ fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
 }
 
 fn admitted_row(row: &Row<'_>) -> rusqlite::Result<Admitted> {
-    Ok((time_at(row, 0)?, id_at(row, 1)?))
+    Ok((time_at(row, 0)?, id_at(row, 1)?, id_or_none_at(row, 2)?))
 }
 
-fn in_order(mut found: Vec<Admitted>) -> Vec<PatientId> {
-    found.sort_unstable();
-    found.dedup();
-    found.into_iter().map(|(_, id)| id).collect()
+fn in_order(tx: &Tx<'_>, of: &Patient, found: Vec<Admitted>) -> Result<Vec<PatientId>> {
+    let own = successors(tx, of)?.last().map_or(of.id, |present| present.id);
+    let mut alike = Vec::new();
+    for (at, id, replaced_by) in found {
+        let present = replaced_by.map(|next| present(tx, next)).transpose()?.flatten();
+        alike.push(present.map_or((at, id), |present| (present.created_at, present.id)));
+    }
+    alike.sort_unstable();
+    alike.dedup();
+    Ok(alike.into_iter().map(|(_, id)| id).filter(|id| *id != own).collect())
 }

@@ -276,6 +276,30 @@ async fn whoever_is_parted_takes_along_whose_place_they_had_taken() {
 }
 
 #[tokio::test]
+async fn who_was_merged_away_is_recognized_as_whoever_they_are_now() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, [_, _, third]) = three_who_became_one(&world, &tenant).await;
+    let registry = world.store.organization(&tenant.organization);
+    let named = PatientPatch { name: Some("Bea Married".to_owned()), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(third.into(), named).await.unwrap();
+    let now = world.now();
+    let numbered = hall.admission(&tenant, json!({"name": "B. E.", "mrn": "GY-2"}), now);
+    let namesake = hall.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let made = [hall.made(6, now), hall.made(7, now)];
+    // Her earlier number for herself asks nobody.
+    let own = hall.edit(&tenant, third.into(), head(&world, &tenant).await, json!({"mrn": "GY-1"}), now);
+    let receipt = world.push(&mut hall, &[numbered, namesake, own]).await.unwrap();
+    let (merged, applied) = ((Verdict::Merged, None), (Verdict::Applied, None));
+    assert_eq!(verdicts(&receipt), [merged, merged, applied]);
+    for id in made {
+        let reviews = open_reviews(&world, &tenant).await;
+        let asked = reviews.iter().find(|review| review.record == id).unwrap();
+        assert_eq!(asked.others, [third], "she is asked about once, as she is now");
+    }
+}
+
+#[tokio::test]
 async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
