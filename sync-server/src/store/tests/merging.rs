@@ -300,6 +300,42 @@ async fn who_was_merged_away_is_recognized_as_whoever_they_are_now() {
 }
 
 #[tokio::test]
+async fn who_is_readmitted_by_somebody_who_missed_the_join_is_in_care_as_whoever_they_are_now() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut ward = world.kiosk(&tenant, 2).await;
+    let (mut hall, [first, _, third]) = three_who_became_one(&world, &tenant).await;
+    let now = world.now();
+    let patient = async |id: RecordId| {
+        let found = world.store.organization(&tenant.organization).patient(id.into()).await.unwrap();
+        (found.is_active, found.room)
+    };
+    let saw = head(&world, &tenant).await;
+    world.pass(3_600);
+    let readmits = |room: &str, minutes: i64| {
+        let at = now.plus_millis(minutes * 60_000);
+        ward.edit(&tenant, first.into(), saw, json!({"is_active": true, "room": room}), at)
+    };
+    let changes = [readmits("7", 1), readmits("8", 2)];
+    let (applied, merged) = ((Verdict::Applied, None), (Verdict::Merged, None));
+    assert_eq!(verdicts(&world.push(&mut ward, &changes[..1]).await.unwrap()), [applied]);
+    assert_eq!((patient(first).await.0, patient(third).await), (false, (true, None)));
+    let leaves =
+        hall.edit(&tenant, third.into(), head(&world, &tenant).await, json!({"is_active": false}), now);
+    world.push(&mut hall, &[leaves]).await.unwrap();
+    assert!(!patient(third).await.0);
+    assert_eq!(
+        verdicts(&world.push(&mut ward, &changes[1..]).await.unwrap()),
+        [merged],
+        "she had left since"
+    );
+    assert_eq!((patient(first).await.0, patient(third).await), (false, (true, Some("8".to_owned()))));
+    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 100).await;
+    let flagged = flagged.unwrap().items;
+    assert!(flagged.len() == 2 && flagged.iter().all(|change| change.flags == ["replaced"]), "{flagged:?}");
+}
+
+#[tokio::test]
 async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
