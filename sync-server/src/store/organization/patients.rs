@@ -119,14 +119,16 @@ impl Subject for Patient {
     }
 }
 
-/// Whether an MRN that is taken is that of a patient of the scope who was discharged.
+/// Whether an MRN that is taken is that of a patient of the scope who was discharged, or whose place one took who was.
 fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
     if !matches!(error, StoreError::Conflict("mrn")) {
         return Err(error);
     }
     let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND is_active = 0";
     let discharged = tx.first(sql, [fold(&admitted.mrn)], |row| id_at(row, 0))?;
-    Err(discharged.map_or(error, StoreError::Discharged))
+    let present = discharged.map(|id| patient::present(tx, id)).transpose()?.flatten();
+    let discharged = present.filter(|present| !present.is_active);
+    Err(discharged.map_or(error, |present| StoreError::Discharged(present.id)))
 }
 
 pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {

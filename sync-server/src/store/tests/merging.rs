@@ -336,6 +336,23 @@ async fn who_is_readmitted_by_somebody_who_missed_the_join_is_in_care_as_whoever
 }
 
 #[tokio::test]
+async fn the_office_is_told_who_may_be_readmitted_under_the_number_of_somebody_merged_away() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (_, [_, _, third]) = three_who_became_one(&world, &tenant).await;
+    let registry = world.store.organization(&tenant.organization);
+    let facility = registry.patient(third.into()).await.unwrap().facility_id;
+    let admitted =
+        async || registry.noting(event(&world)).create_patient(new_patient(facility, "GY-1")).await;
+    let taken = admitted().await;
+    assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "she is in care: {taken:?}");
+    let leaves = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(third.into(), leaves).await.unwrap();
+    let taken = admitted().await;
+    assert!(matches!(taken, Err(StoreError::Discharged(id)) if id == third.into()), "{taken:?}");
+}
+
+#[tokio::test]
 async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
