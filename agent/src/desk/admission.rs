@@ -10,7 +10,7 @@ use carepost_protocol::role::ReadPatients;
 use carepost_protocol::text::fold;
 
 use super::noted::Page;
-use super::residents::set;
+use super::residents::{keep_present, set};
 use super::unfinished::{Typed, laid_over};
 use super::view::{CONFIRMED, Form, NotSaved, Refused, SessionKey, another_than};
 use super::ward::{Ward, storage};
@@ -31,9 +31,9 @@ impl Ward {
         let nobody = PatientId::from_bytes([0; 16]);
         let mut admitted = PatientDocument::new(nobody);
         set(&mut admitted, &admission.fields);
-        let known = self.all_residents(&permit)?.into_iter().map(|resident| resident.document);
-        let known = known.filter(|known| known.replaced_by.is_none());
-        let mut alike: Vec<PatientDocument> = known.filter(|known| may_be_one(&admitted, known)).collect();
+        let mut known = self.all_residents(&permit)?;
+        keep_present(&mut known, |known| may_be_one(&admitted, known));
+        let mut alike: Vec<PatientDocument> = known.into_iter().map(|resident| resident.document).collect();
         alike.sort_by_key(|known| (!known.is_active, known.id));
         alike.truncate(ASKED);
         let is_answered = |known: &PatientDocument| {

@@ -1,5 +1,7 @@
 //! Residents: what waits here laid over what the server has, and the form that admits and edits them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, WorkflowId};
 use carepost_protocol::patient::{is_found, words};
@@ -24,22 +26,23 @@ impl Ward {
         // Whether it is complete is asked first, because a page that arrives in between only adds, and
         // again, because a damaged mirror may have been made anew.
         let complete = self.is_loaded(Collection::Patients);
+        let mut known = self.all_residents(&permit)?;
+        let asked = match who {
+            Who::Here | Who::Discharged => Vec::new(),
+            Who::Found(typed) => words(typed),
+        };
+        keep_present(&mut known, |resident| is_found(resident, &asked));
         let (mut residents, mut discharged): (Vec<Resident>, Vec<Resident>) =
-            self.all_residents(&permit)?.into_iter().partition(|resident| resident.document.is_active);
+            known.into_iter().partition(|resident| resident.document.is_active);
         let complete = complete && self.is_loaded(Collection::Patients);
         let may_admit = self.authorized::<ManagePatients>(on).is_ok();
-        residents.retain(|resident| resident.document.replaced_by.is_none());
-        discharged.retain(|resident| may_admit && resident.document.replaced_by.is_none());
+        discharged.retain(|_| may_admit);
         // What waits here is the latest.
         discharged.sort_by_key(|resident| resident.mark.is_none());
         match who {
             Who::Here => discharged.clear(),
             Who::Discharged => residents.clear(),
-            Who::Found(typed) => {
-                let asked = words(typed);
-                residents.retain(|resident| is_found(&resident.document, &asked));
-                discharged.retain(|resident| is_found(&resident.document, &asked));
-            }
+            Who::Found(_) => {}
         }
         residents.sort_by_cached_key(|resident| by_room_then_name(&resident.document));
         self.note(permit.actor(), &page, true);
@@ -70,27 +73,51 @@ impl Ward {
         permit: &Permit<ReadPatients>,
         id: PatientId,
     ) -> Result<Option<Resident>, Refused> {
-        let Some(mut resident) = self.resident_here(permit, id)? else { return Ok(None) };
-        // No further than one may be replaced: a ring has no end.
-        for _ in 0..MAX_REPLACED {
-            let Some(next) = resident.document.replaced_by else { break };
-            match self.resident_here(permit, next)? {
-                Some(present) => resident = present,
-                None => break,
-            }
+        let now = self.who_now(permit, id, &self.joined(permit)?)?;
+        match self.resident_here(permit, now)? {
+            None if now != id => self.resident_here(permit, id),
+            found => Ok(found),
         }
-        Ok(Some(resident))
     }
 
-    /// Who was said to be the same person as whom, and waits for the server: whoever goes, and whoever stays.
-    fn joined(&self, permit: &Permit<ReadPatients>) -> Result<Vec<(PatientId, PatientId)>, Refused> {
-        let decided = self.edits(permit, Collection::Reviews)?.into_iter();
-        let decided = decided.filter(|edit| !matches!(edit.progress, Progress::Wedged(_)));
-        let joined = decided.filter_map(|edit| {
+    /// Who took a resident's place last, by what was said here and by what the server has.
+    fn who_now(
+        &self,
+        permit: &Permit<ReadPatients>,
+        mut id: PatientId,
+        joined: &[Joined],
+    ) -> Result<PatientId, Refused> {
+        // No further than one may be replaced: a ring has no end.
+        for _ in 0..MAX_REPLACED {
+            let next = match joined.iter().find(|joined| joined.goes == id) {
+                Some(joined) => Some(joined.stays),
+                None => {
+                    self.mirror.resident(permit, id).map_err(storage)?.and_then(|known| known.replaced_by)
+                }
+            };
+            let Some(next) = next else { break };
+            id = next;
+        }
+        Ok(id)
+    }
+
+    /// Who was said to be the same person as whom, and waits for the server, in the order in which it was said.
+    fn joined(&self, permit: &Permit<ReadPatients>) -> Result<Vec<Joined>, Refused> {
+        let mut joined: Vec<Joined> = Vec::new();
+        for edit in self.edits(permit, Collection::Reviews)? {
             let named = |field| edit.change.fields.get(field)?.as_str()?.parse().ok();
-            Some((named(REPLACED)?, named(REPLACED_BY)?))
-        });
-        Ok(joined.collect())
+            let (Some(goes), Some(stays)) = (named(REPLACED), named(REPLACED_BY)) else { continue };
+            let (goes, stays) = (self.who_now(permit, goes, &joined)?, self.who_now(permit, stays, &joined)?);
+            if matches!(edit.progress, Progress::Wedged(_)) || goes == stays {
+                continue;
+            }
+            let known = self.mirror.resident(permit, goes).map_err(storage)?;
+            let mut chart = known.map_or_else(|| vec![goes], |known| known.chart());
+            let earlier = joined.iter().filter(|earlier| earlier.stays == goes);
+            chart.extend(earlier.flat_map(|earlier| &earlier.chart).copied());
+            joined.push(Joined { goes, stays, chart });
+        }
+        Ok(joined)
     }
 
     /// A resident, in care or not, as the device knows them.
@@ -166,14 +193,38 @@ pub(super) const REPLACED: &str = "replaced";
 /// See [`REPLACED`].
 pub(super) const REPLACED_BY: &str = "replaced_by";
 
-fn join(resident: &mut PatientDocument, joined: &[(PatientId, PatientId)]) {
-    for (goes, stays) in joined {
-        if resident.id == *goes && resident.id != *stays {
+/// Two who were said here to be one person.
+struct Joined {
+    goes: PatientId,
+    stays: PatientId,
+    /// Under whom the chart of whoever goes is kept.
+    chart: Vec<PatientId>,
+}
+
+fn join(resident: &mut PatientDocument, joined: &[Joined]) {
+    for Joined { goes, stays, chart } in joined {
+        if resident.id == *goes {
             (resident.replaced_by, resident.is_active) = (Some(*stays), false);
-        } else if resident.id == *stays && !resident.replaces.contains(goes) {
-            resident.replaces.push(*goes);
+        } else if resident.id == *stays {
+            for id in chart {
+                if resident.replaces.len() < MAX_REPLACED && !resident.replaces.contains(id) {
+                    resident.replaces.push(*id);
+                }
+            }
         }
     }
+}
+
+/// Keeps those of whom it holds. Whoever took somebody's place is kept for both: people know them by either's
+/// name and number.
+pub(super) fn keep_present(residents: &mut Vec<Resident>, holds: impl Fn(&PatientDocument) -> bool) {
+    let replaced = residents.iter().map(|resident| &resident.document);
+    let replaced = replaced.filter_map(|resident| Some((resident.id, resident.replaced_by?)));
+    let replaced: BTreeMap<PatientId, PatientId> = replaced.collect();
+    let present = |id| (0..MAX_REPLACED).fold(id, |id, _| replaced.get(&id).copied().unwrap_or(id));
+    let held = residents.iter().map(|resident| &resident.document).filter(|resident| holds(resident));
+    let kept: BTreeSet<PatientId> = held.map(|resident| present(resident.id)).collect();
+    residents.retain(|resident| kept.contains(&resident.document.id));
 }
 
 /// What a resident's field is called, and how it is asked for.

@@ -3,7 +3,7 @@
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, ReviewId};
-use carepost_protocol::record::{Collection, DisputedField, ReviewDocument, ReviewKind};
+use carepost_protocol::record::{Collection, DisputedField, PatientDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::FieldError;
@@ -56,16 +56,20 @@ impl Ward {
         // The version first: a later one is then noticed when this is closed.
         let base = self.mirror.version(Collection::Reviews, shown.id.into()).map_err(storage)?.unwrap_or(0);
         let review = self.mirror.review(read, shown.id).map_err(storage)?.unwrap_or(shown);
-        let resident = self.resident_here(read, review.patient_id)?.map(|resident| resident.document);
+        let resident = match review.kind {
+            ReviewKind::Duplicate => self.resident_now(read, review.record.into())?,
+            ReviewKind::Conflict | ReviewKind::Amendments | ReviewKind::Unknown => {
+                self.resident_here(read, review.patient_id)?
+            }
+        };
+        let resident = resident.map(|resident| resident.document);
         let question = match review.kind {
             ReviewKind::Conflict => {
                 Question::Conflict(review.fields.iter().map(|field| self.disputed(field)).collect())
             }
             ReviewKind::Duplicate => {
-                let others = review.others.iter().map(|other| self.resident_here(read, (*other).into()));
-                let others: Result<Vec<_>, Refused> = others.collect();
-                let others = others?.into_iter().flatten().map(|resident| resident.document);
-                Question::Duplicate(others.collect())
+                let others = self.others(read, &review, resident.as_ref())?;
+                Question::Duplicate(others.into_iter().map(|(_, other)| other).collect())
             }
             ReviewKind::Amendments => {
                 let workflows = self.mirror.workflows().map_err(storage)?;
@@ -82,6 +86,25 @@ impl Ward {
         let token = hex(&self.clock.random::<16>());
         let ReviewDocument { id, opened_at, more, .. } = review;
         Ok(Review { id, base, token, resident, opened_at, question, more })
+    }
+
+    /// Who a resident may be, each once, under whom the review asks about. Whoever was replaced meanwhile is
+    /// whoever took the place, and nobody is asked about themselves.
+    fn others(
+        &self,
+        read: &Permit<ReadPatients>,
+        review: &ReviewDocument,
+        resident: Option<&PatientDocument>,
+    ) -> Result<Vec<(PatientId, PatientDocument)>, Refused> {
+        let mut others: Vec<(PatientId, PatientDocument)> = Vec::new();
+        for asked in &review.others {
+            let Some(other) = self.resident_now(read, (*asked).into())? else { continue };
+            let mut known = resident.into_iter().chain(others.iter().map(|(_, other)| other));
+            if known.all(|known| known.id != other.document.id) {
+                others.push(((*asked).into(), other.document));
+            }
+        }
+        Ok(others)
     }
 
     fn disputed(&self, field: &DisputedField) -> Disputed {
@@ -170,12 +193,13 @@ impl Ward {
         if answer == "no" {
             return Ok(Map::from_iter([said(false)]));
         }
-        let other = review.others.iter().copied().find(|other| other.to_string() == answer);
-        let (last, first): (PatientId, PatientId) = (review.record.into(), other.ok_or_else(unsaid)?.into());
-        let in_care = |id: PatientId| -> Result<bool, Refused> {
-            Ok(self.resident_here(read, id)?.is_some_and(|resident| resident.document.is_active))
-        };
-        let (goes, stays) = if in_care(last)? && !in_care(first)? { (first, last) } else { (last, first) };
+        let last: PatientId = review.record.into();
+        let resident = self.resident_now(read, last)?.map(|resident| resident.document);
+        let others = self.others(read, review, resident.as_ref())?;
+        let other = others.into_iter().find(|(_, other)| other.id.to_string() == answer);
+        let (first, other) = other.ok_or_else(unsaid)?;
+        let is_in_care = resident.is_some_and(|resident| resident.is_active);
+        let (goes, stays) = if is_in_care && !other.is_active { (first, last) } else { (last, first) };
         let named = |field: &str, id: PatientId| (field.to_owned(), Value::from(id.to_string()));
         Ok(Map::from_iter([said(true), named(REPLACED, goes), named(REPLACED_BY, stays)]))
     }

@@ -18,7 +18,7 @@ use crate::{card, files};
 const USER: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
 const BADGE: &[&str] = &["id", "is_active", "created_at"];
-const PATIENT: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id"];
+const PATIENT: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", "replaced_by"];
 
 /// Where a password comes from; never from the command line, which every user of the machine can read.
 #[derive(Debug, Args)]
@@ -382,12 +382,17 @@ fn leaving(patient: &Value) -> String {
     )
 }
 
-/// A patient by medical record number, else by name; or by id.
+/// A patient by medical record number, else by name; or by id. Whoever another took the place of is given by id alone.
 async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
     if is_id(name) {
         return Ok(name.to_owned());
     }
     let list = client.get("/api/v1/patients").await?;
-    let numbered = named(&list, "mrn", name);
-    one(&if numbered.is_empty() { named(&list, "name", name) } else { numbered }, name)
+    let present = |field: &str| {
+        let mut found = named(&list, field, name);
+        found.retain(|patient| patient.get("replaced_by").is_none_or(Value::is_null));
+        found
+    };
+    let numbered = present("mrn");
+    one(&if numbered.is_empty() { present("name") } else { numbered }, name)
 }

@@ -101,17 +101,39 @@ pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<
     feed.put(tx, Collection::Patients, patient.id.as_bytes(), Some(patient.id), Some(&body))
 }
 
-/// The residents whose place one took.
+/// The residents whose place one took, and whose place those had taken: the first [`MAX_REPLACED`].
 pub(super) fn replaced(tx: &Tx<'_>, id: PatientId) -> Result<Vec<PatientId>> {
     let sql = "SELECT id FROM patients WHERE replaced_by = ?1 ORDER BY id LIMIT ?2";
-    tx.all(sql, params![id.as_bytes(), limit(MAX_REPLACED)], |row| id_at(row, 0))
+    let (mut whole, mut looked) = (vec![id], 0);
+    while let Some(of) = whole.get(looked).copied() {
+        let room = limit((MAX_REPLACED + 1).saturating_sub(whole.len()));
+        whole.extend(tx.all(sql, params![of.as_bytes(), room], |row| id_at::<PatientId>(row, 0))?);
+        looked += 1;
+    }
+    Ok(whole.split_off(1))
 }
 
-/// Puts a resident, and whoever was replaced by that one, in another's place. They are in care no more; what was
-/// charted about them stays theirs, and is shown with the other's.
+/// Who took a resident's place, who took that one's, and so on.
+pub(super) fn successors(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Patient>> {
+    let (mut found, mut next) = (Vec::new(), of.replaced_by);
+    while let Some(id) = next.filter(|_| found.len() < MAX_REPLACED) {
+        let Some(one) = find(tx, id)? else { break };
+        next = one.replaced_by;
+        found.push(one);
+    }
+    Ok(found)
+}
+
+/// A resident, or the last who took the resident's place.
+pub(super) fn present(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
+    let Some(found) = find(tx, id)? else { return Ok(None) };
+    Ok(successors(tx, &found)?.pop().or(Some(found)))
+}
+
+/// Puts a resident in another's place: the one is in care no more; what was charted about them stays theirs, and is
+/// shown with the other's. Whose place the one had taken stays with them, so that [`part`] takes all of it back.
 pub(super) fn replace(tx: &Tx<'_>, goes: PatientId, stays: PatientId) -> Result<()> {
     let key = params![goes.as_bytes(), stays.as_bytes()];
-    tx.execute("UPDATE patients SET replaced_by = ?2 WHERE replaced_by = ?1", key)?;
     tx.execute("UPDATE patients SET replaced_by = ?2, is_active = 0 WHERE id = ?1", key).map(drop)
 }
 
@@ -187,32 +209,34 @@ fn document(patient: &Patient) -> PatientDocument {
     }
 }
 
-/// Those who have a resident's MRN, each with when they were admitted: the first [`MAX_COUNTED`].
-pub(super) const OF_MRN: &str = "SELECT created_at, id FROM patients
-    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 AND replaced_by IS NULL ORDER BY created_at, id LIMIT ?4";
+/// Those who have a resident's MRN, each with when they were admitted, and who took their place: the first
+/// [`MAX_COUNTED`].
+pub(super) const OF_MRN: &str = "SELECT created_at, id, replaced_by FROM patients
+    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
 
 /// Those of a resident's name, where the days of birth do not contradict each other. The first
 /// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
-pub(super) const OF_NAME: &str = "SELECT created_at, id FROM
+pub(super) const OF_NAME: &str = "SELECT created_at, id, replaced_by FROM
         (SELECT created_at, id, date_of_birth, replaced_by FROM patients
             WHERE facility_id = ?1 AND name_key = ?2 ORDER BY created_at, id LIMIT ?4)
-    WHERE id <> ?3 AND replaced_by IS NULL AND (date_of_birth IS NULL OR ?5 IS NULL
+    WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
         OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
 
-type Admitted = (Timestamp, PatientId);
+type Admitted = (Timestamp, PatientId, Option<PatientId>);
 
-/// Residents of the facility who may be the same person: by MRN, or by name; whoever was there first leads.
+/// Residents of the facility who may be the same person: by MRN, or by name; whoever was there first leads. Of those
+/// whose place another took, that one is.
 pub(super) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
     let mut found = numbered(tx, admitted)?;
     let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
     let key = params![facility, fold(&admitted.name), id, count(MAX_COUNTED), admitted.date_of_birth];
     found.extend(tx.all(OF_NAME, key, admitted_row)?);
-    Ok(in_order(found))
+    in_order(tx, admitted, found)
 }
 
 /// Residents of the facility who have the same MRN.
 pub(super) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
-    numbered(tx, of).map(in_order)
+    in_order(tx, of, numbered(tx, of)?)
 }
 
 /// Opens a review of whether a resident is one of the others, or adds them to it.
@@ -228,11 +252,17 @@ fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
 }
 
 fn admitted_row(row: &Row<'_>) -> rusqlite::Result<Admitted> {
-    Ok((time_at(row, 0)?, id_at(row, 1)?))
+    Ok((time_at(row, 0)?, id_at(row, 1)?, id_or_none_at(row, 2)?))
 }
 
-fn in_order(mut found: Vec<Admitted>) -> Vec<PatientId> {
-    found.sort_unstable();
-    found.dedup();
-    found.into_iter().map(|(_, id)| id).collect()
+fn in_order(tx: &Tx<'_>, of: &Patient, found: Vec<Admitted>) -> Result<Vec<PatientId>> {
+    let own = successors(tx, of)?.last().map_or(of.id, |present| present.id);
+    let mut alike = Vec::new();
+    for (at, id, replaced_by) in found {
+        let present = replaced_by.map(|next| present(tx, next)).transpose()?.flatten();
+        alike.push(present.map_or((at, id), |present| (present.created_at, present.id)));
+    }
+    alike.sort_unstable();
+    alike.dedup();
+    Ok(alike.into_iter().map(|(_, id)| id).filter(|id| *id != own).collect())
 }

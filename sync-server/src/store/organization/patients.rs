@@ -94,8 +94,9 @@ impl Noted {
             changed.date_of_birth = patch.date_of_birth.unwrap_or(changed.date_of_birth);
             changed.room = patch.room.unwrap_or(changed.room);
             changed.is_active = patch.is_active.unwrap_or(changed.is_active);
-            let other = before.replaced_by.filter(|_| patch.is_active == Some(true));
-            if other.is_some() {
+            let mut others = Vec::new();
+            if patch.is_active == Some(true) {
+                others = patient::successors(tx, &before)?;
                 patient::part(tx, id)?;
                 changed.replaced_by = None;
             }
@@ -103,8 +104,7 @@ impl Noted {
             if changed.mrn != before.mrn {
                 patient::link(tx, id, None)?;
             }
-            let other = other.map(|other| find(tx, other)).transpose()?;
-            tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, other, by))?;
+            tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, &others, by))?;
             Ok(changed)
         })
         .await
@@ -119,27 +119,29 @@ impl Subject for Patient {
     }
 }
 
-/// Whether an MRN that is taken is that of a patient of the scope who was discharged.
+/// Whether an MRN that is taken is that of a patient of the scope who was discharged, or whose place one took who was.
 fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
     if !matches!(error, StoreError::Conflict("mrn")) {
         return Err(error);
     }
     let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND is_active = 0";
     let discharged = tx.first(sql, [fold(&admitted.mrn)], |row| id_at(row, 0))?;
-    Err(discharged.map_or(error, StoreError::Discharged))
+    let present = discharged.map(|id| patient::present(tx, id)).transpose()?.flatten();
+    let discharged = present.filter(|present| !present.is_active);
+    Err(discharged.map_or(error, |present| StoreError::Discharged(present.id)))
 }
 
 pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
     patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))
 }
 
-/// Marks what the office changed as its own, publishes the patient, and the other whom that one has left, and brings an open review of the
-/// same fields up to date.
+/// Marks what the office changed as its own, publishes the patient, and the others whose chart that one has left,
+/// and brings an open review of the same fields up to date.
 fn publish(
     tx: &Tx<'_>,
     before: &Patient,
     changed: &Patient,
-    other: Option<Patient>,
+    others: &[Patient],
     by: Option<UserId>,
 ) -> Result<()> {
     let mut feed = FeedEnd::open(tx)?;
@@ -153,7 +155,7 @@ fn publish(
         patient::mark(tx, changed.id, key, &field.mark)?;
         merged.set.insert(key.clone(), field.clone());
     }
-    for patient in other.iter().chain([changed]) {
+    for patient in others.iter().chain([changed]) {
         patient::put(tx, &mut feed, patient)?;
     }
     // What finds a review full is in the audit log, as every change of the office is.

@@ -1,7 +1,7 @@
 //! Edits that were made side by side: nothing that anybody saved is lost, and the order in which it
 //! comes does not matter.
 
-use carepost_protocol::record::{ReviewDocument, ReviewKind};
+use carepost_protocol::record::{PatientDocument, ReviewDocument, ReviewKind};
 
 use super::*;
 
@@ -203,7 +203,8 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     let receipt = world.push(&mut hall, &[leaves, joined]).await.unwrap();
     assert!(verdicts(&receipt).iter().all(|(verdict, _)| *verdict == Verdict::Applied), "{receipt:?}");
     let one = Some(PatientId::from(third));
-    assert_eq!((patient(first).await.replaced_by, patient(second).await.replaced_by), (one, one));
+    let chain = (patient(second).await.replaced_by, patient(first).await.replaced_by);
+    assert_eq!(chain, (Some(first.into()), one), "each says whose place was taken by whom");
     assert!(patient(third).await.is_active && open_reviews(&world, &tenant).await.is_empty());
     let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
     let said = String::from_utf8(page.lines).unwrap();
@@ -228,6 +229,127 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     let said = String::from_utf8(page.lines).unwrap();
     let last = said.lines().rfind(|line| line.contains(&format!("\"id\":\"{third}\""))).unwrap();
     assert!(last.contains(&first.to_string()) && !last.contains(&second.to_string()), "{last}");
+}
+
+/// What the feed says last of a resident.
+async fn document(world: &World, tenant: &Tenant, id: RecordId) -> PatientDocument {
+    let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
+    let said = String::from_utf8(page.lines).unwrap();
+    let line = said.lines().rfind(|line| line.contains(&format!("\"body\":{{\"id\":\"{id}\""))).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    serde_json::from_value(line["body"].clone()).unwrap()
+}
+
+/// Three of one name, of whom the second became the first, and then the first the third.
+async fn three_who_became_one(world: &World, tenant: &Tenant) -> (Kiosk, [RecordId; 3]) {
+    let mut hall = world.kiosk(tenant, 1).await;
+    let now = world.now();
+    let ids = [1, 2, 3].map(|n| hall.made(n, now));
+    let bea = |mrn: &str| hall.admission(tenant, json!({"name": "Bea Example", "mrn": mrn}), now);
+    let admitted = [bea("GY-1"), bea("GY-2"), bea("GY-3")];
+    world.push(&mut hall, &admitted).await.unwrap();
+    let reviews = open_reviews(world, tenant).await;
+    for (asked, goes, stays) in [(ids[1], ids[1], ids[0]), (ids[2], ids[0], ids[2])] {
+        let review = reviews.iter().find(|review| review.record == asked).unwrap().id;
+        let says = json!({"same_person": true, "replaced": goes, "replaced_by": stays});
+        let joined = hall.decision(tenant, review, 99, says, now);
+        assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
+    }
+    (hall, ids)
+}
+
+#[tokio::test]
+async fn whoever_is_parted_takes_along_whose_place_they_had_taken() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (_, [first, second, third]) = three_who_became_one(&world, &tenant).await;
+    let replaces = async |id| document(&world, &tenant, id).await.replaces;
+    assert_eq!(replaces(third).await, [first.into(), second.into()]);
+    let back = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(&world)).update_patient(first.into(), back.clone()).await.unwrap();
+    assert_eq!((replaces(third).await, replaces(first).await), (vec![], vec![second.into()]));
+    assert_eq!(document(&world, &tenant, second).await.replaced_by, Some(first.into()));
+    registry.noting(event(&world)).update_patient(second.into(), back).await.unwrap();
+    assert_eq!(replaces(first).await, []);
+    assert!(document(&world, &tenant, second).await.is_active);
+}
+
+#[tokio::test]
+async fn who_was_merged_away_is_recognized_as_whoever_they_are_now() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, [_, _, third]) = three_who_became_one(&world, &tenant).await;
+    let registry = world.store.organization(&tenant.organization);
+    let named = PatientPatch { name: Some("Bea Married".to_owned()), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(third.into(), named).await.unwrap();
+    let now = world.now();
+    let numbered = hall.admission(&tenant, json!({"name": "B. E.", "mrn": "GY-2"}), now);
+    let namesake = hall.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let made = [hall.made(6, now), hall.made(7, now)];
+    // Her earlier number for herself asks nobody.
+    let own = hall.edit(&tenant, third.into(), head(&world, &tenant).await, json!({"mrn": "GY-1"}), now);
+    let receipt = world.push(&mut hall, &[numbered, namesake, own]).await.unwrap();
+    let (merged, applied) = ((Verdict::Merged, None), (Verdict::Applied, None));
+    assert_eq!(verdicts(&receipt), [merged, merged, applied]);
+    for id in made {
+        let reviews = open_reviews(&world, &tenant).await;
+        let asked = reviews.iter().find(|review| review.record == id).unwrap();
+        assert_eq!(asked.others, [third], "she is asked about once, as she is now");
+    }
+}
+
+#[tokio::test]
+async fn who_is_readmitted_by_somebody_who_missed_the_join_is_in_care_as_whoever_they_are_now() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut ward = world.kiosk(&tenant, 2).await;
+    let (mut hall, [first, _, third]) = three_who_became_one(&world, &tenant).await;
+    let now = world.now();
+    let patient = async |id: RecordId| {
+        let found = world.store.organization(&tenant.organization).patient(id.into()).await.unwrap();
+        (found.is_active, found.room)
+    };
+    let saw = head(&world, &tenant).await;
+    world.pass(3_600);
+    let readmits = |room: &str, minutes: i64| {
+        let at = now.plus_millis(minutes * 60_000);
+        ward.edit(&tenant, first.into(), saw, json!({"is_active": true, "room": room}), at)
+    };
+    let changes = [readmits("7", 1), readmits("8", 2)];
+    let (applied, merged) = ((Verdict::Applied, None), (Verdict::Merged, None));
+    assert_eq!(verdicts(&world.push(&mut ward, &changes[..1]).await.unwrap()), [applied]);
+    assert_eq!((patient(first).await.0, patient(third).await), (false, (true, None)));
+    let leaves =
+        hall.edit(&tenant, third.into(), head(&world, &tenant).await, json!({"is_active": false}), now);
+    world.push(&mut hall, &[leaves]).await.unwrap();
+    assert!(!patient(third).await.0);
+    assert_eq!(
+        verdicts(&world.push(&mut ward, &changes[1..]).await.unwrap()),
+        [merged],
+        "she had left since"
+    );
+    assert_eq!((patient(first).await.0, patient(third).await), (false, (true, Some("8".to_owned()))));
+    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 100).await;
+    let flagged = flagged.unwrap().items;
+    assert!(flagged.len() == 2 && flagged.iter().all(|change| change.flags == ["replaced"]), "{flagged:?}");
+}
+
+#[tokio::test]
+async fn the_office_is_told_who_may_be_readmitted_under_the_number_of_somebody_merged_away() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (_, [_, _, third]) = three_who_became_one(&world, &tenant).await;
+    let registry = world.store.organization(&tenant.organization);
+    let facility = registry.patient(third.into()).await.unwrap().facility_id;
+    let admitted =
+        async || registry.noting(event(&world)).create_patient(new_patient(facility, "GY-1")).await;
+    let taken = admitted().await;
+    assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "she is in care: {taken:?}");
+    let leaves = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(third.into(), leaves).await.unwrap();
+    let taken = admitted().await;
+    assert!(matches!(taken, Err(StoreError::Discharged(id)) if id == third.into()), "{taken:?}");
 }
 
 #[tokio::test]

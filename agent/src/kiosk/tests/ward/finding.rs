@@ -61,3 +61,30 @@ async fn who_was_discharged_is_found_and_listed_for_whoever_may_readmit_them() {
     assert!(discharged.contains("Mary Smith"), "{found}");
     assert_eq!(names(&open(&device.pages, "/?q=gone").await.body).len(), 50);
 }
+
+#[tokio::test]
+async fn who_was_merged_away_is_found_by_their_own_name_and_number_as_whoever_they_are_now() {
+    let device = Device::new();
+    let mut page = Page::default();
+    let known = |n: usize| residents().residents[n - 1].document.clone();
+    let gone = PatientDocument { replaced_by: Some(patient(2)), is_active: false, ..known(4) };
+    let stays = PatientDocument { replaces: vec![patient(4)], ..known(2) };
+    for resident in [gone, stays] {
+        put(&mut page, Collection::Patients, resident.id, &resident);
+    }
+    let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
+    device.ward.mirror().apply(&page, &end).unwrap();
+    device.sign_in(ANNA);
+    for asked in ["mary", "gy-0004", "smith", "john"] {
+        assert_eq!(
+            names(&open(&device.pages, &format!("/?q={asked}")).await.body),
+            ["John Smith"],
+            "{asked}"
+        );
+    }
+    let sheet = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
+    let asked = device.send(&sheet, "name=Mary+Smith&mrn=GY-0004").await.body;
+    let known = format!("/admit/known/{}", patient(2));
+    assert_eq!(asked.matches("/admit/known/").count(), 1, "{asked}");
+    assert!(asked.contains(&known), "{asked}");
+}

@@ -429,3 +429,69 @@ async fn who_is_in_care_stays_of_two_who_are_one_person() {
     assert_eq!(joined.header("location"), format!("/residents/{}?saved=joined", patient(4)));
     assert!(device.shown("/").await.contains("Mary Smith"));
 }
+
+/// Whose place another took, as the server says it.
+fn replaced(device: &Device, goes: &PatientDocument, stays: &PatientDocument) {
+    let gone = PatientDocument { replaced_by: Some(stays.id), is_active: false, ..goes.clone() };
+    let replaces = [goes.id].into_iter().chain(goes.replaces.iter().copied()).collect();
+    let stays = PatientDocument { replaces, ..stays.clone() };
+    device.bring(103, Collection::Patients, gone.id, &gone);
+    device.bring(104, Collection::Patients, stays.id, &stays);
+}
+
+#[tokio::test]
+async fn what_an_earlier_join_brought_stays_while_a_later_one_waits() {
+    let device = Device::new();
+    let (maria, mary) = (resident(3, "Maria Ortega", "103"), resident(4, "Mary Smith", "104"));
+    let (first, then) = (duplicate(42, 4, &[2]), duplicate(43, 2, &[1]));
+    for review in [&first, &then] {
+        device.bring(101, Collection::Reviews, review.id, review);
+    }
+    let charted =
+        RecordDocument { patient_id: maria.id, ..record(31, BEN, "2026-05-01T14:10:00Z", 72, None) };
+    device.bring(102, Collection::Records, charted.id, &charted);
+    replaced(&device, &maria, &mary);
+    device.sign_in(ANNA);
+    for (review, stays) in [(&first, 2), (&then, 1)] {
+        let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+        let base = device.ward.mirror().version(Collection::Reviews, review.id.into()).unwrap().unwrap();
+        device.send(&sheet, &format!("_base={base}&same_person={}", patient(stays))).await;
+        let shown = device.shown(&format!("/residents/{}", patient(stays))).await;
+        for words in ["<b>Mary Smith</b>", "<b>Maria Ortega</b>", "72 bpm"] {
+            assert_eq!(shown.matches(words).count(), 1, "{words}: {shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_review_asks_about_whoever_took_the_place_since_and_about_nobody_twice() {
+    let device = Device::new();
+    let (john, maria) = (resident(2, "John Smith", "102"), resident(3, "Maria Ortega", "103"));
+    let review = duplicate(42, 4, &[2, 3]);
+    device.bring(101, Collection::Reviews, review.id, &review);
+    replaced(&device, &john, &maria);
+    device.sign_in(ANNA);
+    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    assert!(!sheet.html.contains("John Smith"), "{}", sheet.html);
+    assert_eq!(sheet.html.matches("<h3>Maria Ortega</h3>").count(), 1, "{}", sheet.html);
+    let base = hidden(&sheet.html, "_base");
+    let joined = device.send(&sheet, &format!("_base={base}&same_person={}", patient(3))).await;
+    let fields = Value::from(device.entries().pop().unwrap().fields);
+    let named = json!({"same_person": true, "replaced": patient(4), "replaced_by": patient(2)});
+    assert_eq!(fields, named, "both live here, though John Smith was admitted once too often");
+    let shown = device.shown(joined.header("location")).await;
+    assert!(shown.contains("one person now") && shown.contains("<b>Mary Smith</b>"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_review_of_two_who_became_one_since_asks_about_nobody() {
+    let device = Device::new();
+    let (john, mary) = (resident(2, "John Smith", "102"), resident(4, "Mary Smith", "104"));
+    let review = duplicate(42, 4, &[2]);
+    device.bring(101, Collection::Reviews, review.id, &review);
+    replaced(&device, &mary, &john);
+    device.sign_in(ANNA);
+    let shown = device.shown("/reviews").await;
+    assert!(shown.contains("Nobody is left to ask about"), "{shown}");
+    assert!(!shown.contains("Mary Smith") && !shown.contains("Same person</button>"), "{shown}");
+}

@@ -79,8 +79,36 @@ impl Judge {
         Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
     }
 
-    /// Merges fields that were read into a resident, and keeps what is in dispute.
+    /// Merges fields that were read into a resident, and keeps what is in dispute. Who readmits somebody whose place
+    /// another took did not know of it: the other is the person, and is in care then.
     pub(super) fn merge(
+        &mut self,
+        tx: &Tx<'_>,
+        n: u64,
+        change: &Change,
+        edited: Patient,
+        mut fields: Map<String, Value>,
+        flags: &mut Flags,
+    ) -> Weighed<Edited> {
+        let present = patient::successors(tx, &edited)?.pop();
+        let readmits = fields.get("is_active") == Some(&Value::Bool(true));
+        let Some(present) = present.filter(|_| readmits) else {
+            return self.merge_into(tx, n, change, edited, fields, flags);
+        };
+        flags.raise(true, "replaced");
+        // Who is in care has a room already.
+        let asked: &[&str] = if present.is_active { &["is_active"] } else { &["is_active", "room"] };
+        let back = asked.iter().filter_map(|key| Some(((*key).to_owned(), fields.remove(*key)?))).collect();
+        let readmitted = self.merge_into(tx, n, change, present, back, flags)?;
+        if fields.is_empty() {
+            return Ok(readmitted);
+        }
+        let rest = self.merge_into(tx, n, change, edited, fields, flags)?;
+        let verdict = if rest.verdict == Verdict::Merged { rest.verdict } else { readmitted.verdict };
+        Ok(Edited { seq: rest.seq, verdict, is_disputed: rest.is_disputed || readmitted.is_disputed })
+    }
+
+    fn merge_into(
         &mut self,
         tx: &Tx<'_>,
         n: u64,

@@ -98,24 +98,17 @@ impl Judge {
             return Err(reject(RejectionCode::Unsupported, detail).into());
         }
         patient::replace(tx, goes.id, stays.id)?;
-        for id in [goes.id, stays.id] {
-            patient::put(tx, &mut self.feed, &present_row(tx, id)?)?;
+        let goes = Patient { replaced_by: Some(stays.id), is_active: false, ..goes };
+        for patient in [goes, stays] {
+            patient::put(tx, &mut self.feed, &patient)?;
         }
         Ok(())
     }
 }
 
-/// A resident, or the one who took the resident's place.
+/// A resident, or the last who took the resident's place.
 fn present(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
-    let found = present_row(tx, id)?;
-    match found.replaced_by {
-        Some(id) => present_row(tx, id),
-        None => Ok(found),
-    }
-}
-
-fn present_row(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
-    patient::find(tx, id)?.ok_or_else(|| unknown("the facility has no such resident; look again"))
+    patient::present(tx, id)?.ok_or_else(|| unknown("the facility has no such resident; look again"))
 }
 
 fn unlink(tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
