@@ -38,9 +38,9 @@ async fn the_next_sign_in_asks_for_a_new_pin_which_then_works_everywhere_and_the
     asks_for_a_new_one(&hall, nora).await?;
     for (typed, words) in [
         ("123456", "counts up or down"),
-        (nora.pin.as_str(), "the one that may be known"),
+        (nora.pin.as_str(), "it is your old PIN"),
         (NEW_PIN, "once more"),
-        ("730195", "not the same"),
+        ("730195", "did not match"),
         (NEW_PIN, "once more"),
     ] {
         hall.enter_pin(typed).await?;
@@ -147,9 +147,7 @@ async fn the_page_for_a_new_pin_is_the_pad_she_knows() -> Result<()> {
     hall.tap(&scene.nora.uid).await?;
     page.sees(&[&scene.nora.name, "Enter your PIN"]).await?;
     types(&page, &scene.nora.pin).await?;
-    for (typed, words) in
-        [("111111", "New PIN"), (NEW_PIN, "That PIN was not accepted"), (NEW_PIN, "once more")]
-    {
+    for (typed, words) in [("111111", "New PIN"), (NEW_PIN, "Not accepted"), (NEW_PIN, "once more")] {
         page.sees(&[words]).await?;
         for (width, height) in [(1280, 800), (800, 480)] {
             page.resize(width, height).await?;
@@ -206,7 +204,7 @@ async fn pad_of(kiosk: &Kiosk, nurse: &Nurse) -> Result<()> {
 async fn asks_for_a_new_one(kiosk: &Kiosk, nurse: &Nurse) -> Result<()> {
     pad_of(kiosk, nurse).await?;
     kiosk.enter_pin(&nurse.pin).await?;
-    kiosk.says(&["A device that knew your PIN was lost", "New PIN"]).await.map(drop)
+    kiosk.says(&["a device that knew your old one was lost", "New PIN"]).await.map(drop)
 }
 
 async fn takes_the_new_one_only(kiosk: &Kiosk, nurse: &Nurse) -> Result<()> {

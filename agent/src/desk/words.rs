@@ -31,7 +31,7 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
              administrator to set a new PIN."
                 .to_owned()
         }
-        Notice::NotANewPin(why) => format!("That PIN was not accepted: {why}."),
+        Notice::NotANewPin(why) => format!("Not accepted: {why}."),
         Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
         Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),
         Notice::PinReplaced => {
