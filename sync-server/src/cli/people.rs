@@ -382,17 +382,39 @@ fn leaving(patient: &Value) -> String {
     )
 }
 
-/// A patient by medical record number, else by name; or by id. Whoever another took the place of is given by id alone.
+/// A patient by medical record number, else by name; or by id.
 async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
     if is_id(name) {
         return Ok(name.to_owned());
     }
-    let list = client.get("/api/v1/patients").await?;
+    patient_of(&client.get("/api/v1/patients").await?, name)
+}
+
+/// The id of the only patient of that number or name. Whoever had another take their place is given by id alone.
+fn patient_of(list: &Value, name: &str) -> anyhow::Result<String> {
     let present = |field: &str| {
-        let mut found = named(&list, field, name);
+        let mut found = named(list, field, name);
         found.retain(|patient| patient.get("replaced_by").is_none_or(Value::is_null));
         found
     };
     let numbered = present("mrn");
     one(&if numbered.is_empty() { present("name") } else { numbered }, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_place_another_took_is_not_chosen_by_number_or_name() {
+        let list = json!({"items": [
+            {"id": "1", "mrn": "R-1", "name": "Bea Example", "replaced_by": "2"},
+            {"id": "2", "mrn": "R-1", "name": "Bea Example"},
+            {"id": "3", "mrn": "R-3", "name": "Ada Amberly", "replaced_by": "2"},
+        ]});
+        for name in ["R-1", "bea example"] {
+            assert_eq!(patient_of(&list, name).unwrap(), "2", "{name}");
+        }
+        patient_of(&list, "R-3").unwrap_err();
+    }
 }
