@@ -456,6 +456,16 @@ fn standing_still_for_ten_minutes_shows() {
     device.at += Duration::from_secs(600);
     assert_eq!(still(&device), Some(600), "the stream is part of it");
     let mut device = Device::online();
+    device.check(StreamFailed(StreamId(1), Trouble::NotAllowed), "");
+    for _ in 0..40 {
+        device.at += Duration::from_secs(15);
+        device.on(Saved(Care));
+        device.on(pushed(Care, 0));
+        // Whichever stream it tried meanwhile is refused as well.
+        (1..100).for_each(|id| drop(device.on(StreamFailed(StreamId(id), Trouble::NotAllowed))));
+    }
+    assert_eq!(still(&device), Some(600), "what goes out does not hide that nothing comes in");
+    let mut device = Device::online();
     device.check(Saved(Care), "push-care(1000)");
     device.check(StreamFailed(StreamId(1), Trouble::Unreachable), "");
     device.on(failed(Care, 9, Trouble::Unreachable));

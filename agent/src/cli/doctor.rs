@@ -198,8 +198,13 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
         Err(error) => return (vec![finding("state", Verdict::Wrong, format!("{error:#}"))], None),
     };
     let _inside = runtime.enter();
-    let kept = opened.kept_enrollment().ok();
-    let refused = kept.and_then(|kept| kept.token_refused).map(|why| token_refused(&why));
+    let kept = match opened.kept_enrollment() {
+        Ok(kept) => kept,
+        Err(error) => {
+            return (vec![finding("enrolled", Verdict::Wrong, format!("{error:#}"))], Some(opened.clock));
+        }
+    };
+    let refused = kept.token_refused.map(|why| token_refused(&why));
     let findings = match opened.vault.grant() {
         _ if opened.is_revoked().unwrap_or(false) => vec![finding("enrolled", Verdict::Wrong, REVOKED)],
         Ok(Some(grant)) => {

@@ -81,3 +81,32 @@ pub(super) fn settled<'a>(
     });
     (settled.collect(), faults)
 }
+
+#[cfg(test)]
+mod tests {
+    use carepost_protocol::workflow::Field;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_time_from_before_offsets_stays_while_it_is_left_as_it_was_shown() {
+        let zone = Zone::named("America/Chicago").unwrap();
+        let field = json!(Field::new("taken_at", "Taken at", FieldType::Datetime));
+        let form = json!({"id": "019a0000-0000-7000-8000-000000000001", "key": "vitals", "label": "Vitals",
+            "version": 1, "enabled": true, "fields": [field]});
+        let form: Workflow = serde_json::from_value(form).unwrap();
+        let filled = |text: &str| Map::from_iter([("taken_at".to_owned(), json!(text))]);
+        for (was, typed, stored) in [
+            ("2026-03-08T02:30", "2026-03-08T02:30", Some("2026-03-08T02:30")),
+            ("2026-11-01T01:30", "2026-11-01T01:30", Some("2026-11-01T01:30")),
+            ("2026-05-01T22:30", "2026-05-01T22:31", Some("2026-05-01T22:31-05:00")),
+            ("2026-05-01T22:30", "2026-03-08T02:30", None),
+        ] {
+            let typed = [("taken_at".to_owned(), typed.to_owned())];
+            let (settled, faults) = settled(&zone, &form, &filled(was), typed.iter());
+            assert_eq!(faults.is_empty(), stored.is_some(), "{was}: {faults:?}");
+            assert!(stored.is_none_or(|stored| settled == [("taken_at", stored.to_owned())]), "{settled:?}");
+        }
+    }
+}

@@ -583,3 +583,52 @@ async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows()
     }
     assert_eq!((named.len(), answers), (120, 2));
 }
+
+/// Otherwise thousands of questions, asked and hung up on, hold up everybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_read_for_who_has_hung_up() {
+    let world = World::new();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Arc::new(std::sync::Mutex::new(gate));
+    let (begun, mut began) = tokio::sync::mpsc::unbounded_channel();
+    let readers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+    let mut busy = Vec::new();
+    for _ in 0..readers {
+        let (store, gate, begun) = (world.store.clone(), Arc::clone(&gate), begun.clone());
+        busy.push(tokio::spawn(async move {
+            let waits = move |_: &Tx<'_>| {
+                begun.send(()).unwrap();
+                let _ = gate.lock().unwrap().recv();
+                Ok(())
+            };
+            store.read(Reach::Nothing, waits).await
+        }));
+    }
+    for _ in 0..readers {
+        began.recv().await.unwrap();
+    }
+    let read = Arc::new(AtomicU64::new(0));
+    let ask = || {
+        let read = Arc::clone(&read);
+        world.store.read(Reach::Nothing, move |_: &Tx<'_>| {
+            read.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+    };
+    let mut stays = Box::pin(ask());
+    let mut goes = Box::pin(ask());
+    for asked in [&mut stays, &mut goes] {
+        assert!(
+            tokio::time::timeout(std::time::Duration::ZERO, asked).await.is_err(),
+            "it waits for a reader"
+        );
+    }
+    drop(goes);
+    drop(open);
+    stays.await.unwrap();
+    for busy in busy {
+        busy.await.unwrap().unwrap();
+    }
+    world.store.close();
+    assert_eq!(read.load(Ordering::SeqCst), 1);
+}
