@@ -10,7 +10,7 @@ use carepost_agent::identity::DeviceKey;
 use carepost_agent::mirror::{Mirror, MirrorOpening, Page};
 use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved, Shape};
 use carepost_agent::sqlite::FileKey;
-use carepost_agent::upstream::{Credentials, PageStream, StreamEvent, Upstream};
+use carepost_agent::upstream::{Credentials, Page as PulledPage, PageStream, StreamEvent, Upstream};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
 use carepost_protocol::id::{BootId, DeviceUuid, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::record::Collection;
@@ -257,14 +257,15 @@ impl Device {
         let mut applying: Option<tokio::task::JoinHandle<Result<()>>> = None;
         loop {
             let event = stream.next().await?.context("the stream ended before the head")?;
+            let StreamEvent::Page(PulledPage { lines, end, .. }) = event else { continue };
+            // As the agent does: the next page is read and checked while this one is applied.
+            let checked = tokio::task::spawn_blocking(move || Page::from_lines(&lines)).await??;
             if let Some(applied) = applying.take() {
                 applied.await??;
             }
-            let StreamEvent::Page(page) = event else { continue };
-            let (at_head, mirror) = (page.end.reaches_head(), Arc::clone(mirror));
-            // As the agent does: the next page is read while this one is applied.
+            let (at_head, mirror) = (end.reaches_head(), Arc::clone(mirror));
             applying = Some(tokio::task::spawn_blocking(move || {
-                mirror.apply(&Page::from_lines(&page.lines)?, &page.end)?;
+                mirror.apply(&checked, &end)?;
                 Ok(())
             }));
             if at_head {

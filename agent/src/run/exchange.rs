@@ -6,14 +6,14 @@ use carepost_agent_core::sync::{Load, StreamId, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::StepReason;
-use carepost_protocol::wire::pull::{Cursor, Standing};
+use carepost_protocol::wire::pull::{Cursor, PageEnd, Standing};
 use carepost_protocol::wire::push::MAX_BYTES;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::syncing::Report;
 use crate::desk::Ward;
-use crate::mirror::{Applied, MirrorError, Over, Page as MirrorPage};
+use crate::mirror::{Applied, MirrorError, Over, Page as MirrorPage, PageError};
 use crate::outbox::{Batch, Counts, Diverged, Forked, Outbox, OutboxError, Resync, Sent, Shape};
 use crate::upstream::{Oversized, Page, StreamEvent, Upstream, UpstreamError};
 
@@ -157,21 +157,26 @@ pub(super) async fn read_stream(
     let _ = reports.send(Report::Sync(SyncEvent::StreamOpened(stream))).await;
     let mut applying: Option<oneshot::Receiver<()>> = None;
     loop {
-        // The next page is read and decompressed while the last one is applied, and waits here.
-        let event = pages.next().await;
+        // The next page is read, decompressed and checked while the last one is applied, and waits here.
+        let event = match pages.next().await {
+            Ok(Some(StreamEvent::Page(page))) => checked(page).await.map(Some),
+            Ok(Some(StreamEvent::KeepAlive(alive))) => {
+                let server_time = alive.server_time;
+                let _ = reports.send(Report::KeepAlive { stream, server_time }).await;
+                continue;
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
         if let Some(applied) = applying.take() {
             // Not applied: the engine drops this stream, or has done so.
             let _ = applied.await;
         }
         match event {
-            Ok(Some(StreamEvent::Page(page))) => {
+            Ok(Some(page)) => {
                 let (done, applied) = oneshot::channel();
                 applying = Some(applied);
                 let _ = reports.send(Report::Page { stream, page: Box::new(page), applied: done }).await;
-            }
-            Ok(Some(StreamEvent::KeepAlive(alive))) => {
-                let server_time = alive.server_time;
-                let _ = reports.send(Report::KeepAlive { stream, server_time }).await;
             }
             Ok(None) => return SyncEvent::StreamEnded(stream),
             Err(error) => return failed(&error),
@@ -195,16 +200,32 @@ pub(super) fn standing(ward: &Ward, refetch: bool, encrypted: bool) -> anyhow::R
     })
 }
 
-pub(super) fn apply(ward: &Ward, page: &Page) -> Result<Cursor, MirrorError> {
-    let mut parsed = MirrorPage::from_lines(&page.lines)?;
-    for Oversized { collection, id, seq, bytes, element } in &page.oversized {
-        let over = Over { reason: StepReason::TooLarge, bytes: *bytes, element: *element };
-        parsed.step_over(collection, *id, *seq, over)?;
-    }
-    let cursor = match ward.mirror().apply(&parsed, &page.end)? {
-        Applied::Advanced => page.end.cursor,
+/// A page that was read through: all that is left is to write it.
+pub(super) struct CheckedPage {
+    documents: MirrorPage,
+    pub(super) end: PageEnd,
+}
+
+async fn checked(page: Page) -> Result<CheckedPage, UpstreamError> {
+    let checking = spawn_blocking(move || {
+        let Page { lines, oversized, end } = page;
+        let mut documents = MirrorPage::from_lines(&lines)?;
+        for Oversized { collection, id, seq, bytes, element } in oversized {
+            let over = Over { reason: StepReason::TooLarge, bytes, element };
+            documents.step_over(&collection, id, seq, over)?;
+        }
+        Ok(CheckedPage { documents, end })
+    });
+    let nonsense = |fault: &dyn std::fmt::Display| UpstreamError::Nonsense(fault.to_string());
+    checking.await.map_err(|fault| nonsense(&fault))?.map_err(|fault: PageError| nonsense(&fault))
+}
+
+pub(super) fn apply(ward: &Ward, page: &CheckedPage) -> Result<Cursor, MirrorError> {
+    let CheckedPage { documents, end } = page;
+    let cursor = match ward.mirror().apply(documents, end)? {
+        Applied::Advanced => end.cursor,
         // A late page of an earlier stream: the mirror is further on already.
-        Applied::Behind => ward.mirror().cursor()?.unwrap_or(page.end.cursor),
+        Applied::Behind => ward.mirror().cursor()?.unwrap_or(end.cursor),
     };
     // Whoever is at the screen may be among what changed.
     ward.members_changed();

@@ -18,12 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::beat::{describe, measured};
-use super::exchange::{Acknowledged, apply, fork, push_batch, read_stream, standing, trouble};
+use super::exchange::{Acknowledged, CheckedPage, apply, fork, push_batch, read_stream, standing, trouble};
 use super::opened::Opened;
 use crate::desk::{Desk, Sending, SyncView, Ward};
 use crate::mirror::MirrorError;
 use crate::outbox::Diverged;
-use crate::upstream::{Page, Upstream, UpstreamError};
+use crate::upstream::{Upstream, UpstreamError};
 
 /// How often acknowledged entries that are old enough are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -35,7 +35,7 @@ pub(super) enum Report {
     /// A batch was acknowledged and settled.
     Pushed { acknowledged: Acknowledged, sent_at: Duration },
     /// A page came. The stream goes on when it is applied.
-    Page { stream: StreamId, page: Box<Page>, applied: oneshot::Sender<()> },
+    Page { stream: StreamId, page: Box<CheckedPage>, applied: oneshot::Sender<()> },
     /// The page is in the mirror.
     Applied { cursor: Cursor, end: Box<PageEnd> },
     /// The mirror has to be pulled from the beginning.
@@ -116,7 +116,7 @@ struct Uplink {
     /// Everything under way; dropped with the loop.
     tasks: JoinSet<()>,
     stream: Option<AbortHandle>,
-    page: Option<(Box<Page>, oneshot::Sender<()>)>,
+    page: Option<(Box<CheckedPage>, oneshot::Sender<()>)>,
     stopped: bool,
     online: bool,
     wedged: u64,

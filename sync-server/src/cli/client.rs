@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use carepost_protocol::text::fold;
 use carepost_protocol::wire::problem::Problem;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -233,7 +234,7 @@ pub(super) fn is_id(text: &str) -> bool {
 pub(super) fn named(list: &Value, field: &str, name: &str) -> Vec<Value> {
     let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
     let is = |item: &&Value| {
-        item.get(field).and_then(Value::as_str).is_some_and(|value| value.eq_ignore_ascii_case(name))
+        item.get(field).and_then(Value::as_str).is_some_and(|value| fold(value) == fold(name))
     };
     items.filter(is).cloned().collect()
 }

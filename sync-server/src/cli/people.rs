@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use carepost_protocol::id::BadgeId;
+use carepost_protocol::record::MAX_REPLACED;
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -390,15 +391,25 @@ async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
     patient_of(&client.get("/api/v1/patients").await?, name)
 }
 
-/// The id of the only patient of that number or name. Whoever had another take their place is given by id alone.
+/// The id of the only patient of that number or name; of one whose place another took, that one's.
 fn patient_of(list: &Value, name: &str) -> anyhow::Result<String> {
-    let present = |field: &str| {
-        let mut found = named(list, field, name);
-        found.retain(|patient| patient.get("replaced_by").is_none_or(Value::is_null));
-        found
-    };
-    let numbered = present("mrn");
-    one(&if numbered.is_empty() { present("name") } else { numbered }, name)
+    let numbered = named(list, "mrn", name);
+    let mut found = if numbered.is_empty() { named(list, "name", name) } else { numbered };
+    found.iter_mut().for_each(|patient| *patient = present(list, patient));
+    found.dedup();
+    one(&found, name)
+}
+
+/// A patient, or the last who took that one's place.
+fn present(list: &Value, patient: &Value) -> Value {
+    let mut present = patient;
+    for _ in 0..MAX_REPLACED {
+        let Some(next) = present.get("replaced_by").filter(|next| next.is_string()) else { break };
+        let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
+        let Some(next) = items.into_iter().find(|item| item.get("id") == Some(next)) else { break };
+        present = next;
+    }
+    present.clone()
 }
 
 #[cfg(test)]
@@ -406,15 +417,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_place_another_took_is_not_chosen_by_number_or_name() {
+    fn by_number_or_name_of_whose_place_another_took_that_one_is_chosen() {
         let list = json!({"items": [
             {"id": "1", "mrn": "R-1", "name": "Bea Example", "replaced_by": "2"},
             {"id": "2", "mrn": "R-1", "name": "Bea Example"},
-            {"id": "3", "mrn": "R-3", "name": "Ada Amberly", "replaced_by": "2"},
+            {"id": "3", "mrn": "R-3", "name": "Ada Amberly", "replaced_by": "1"},
+            {"id": "4", "mrn": "R-4", "name": "Émile Ö"},
+            {"id": "5", "mrn": "R-5", "name": "Cy Example"},
+            {"id": "6", "mrn": "R-6", "name": "Cy Example"},
         ]});
-        for name in ["R-1", "bea example"] {
+        for name in ["R-1", "bea example", "R-3", "Ada Amberly"] {
             assert_eq!(patient_of(&list, name).unwrap(), "2", "{name}");
         }
-        patient_of(&list, "R-3").unwrap_err();
+        assert_eq!(patient_of(&list, "émile ö").unwrap(), "4", "compared as everywhere");
+        for name in ["Cy Example", "R-7"] {
+            patient_of(&list, name).unwrap_err();
+        }
     }
 }

@@ -1,16 +1,18 @@
 //! A patient's whole chart, by pages: the records of the feed, and then those that have left it; and what corrects
 //! what in it.
 
+use std::cmp::Reverse;
+
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::time::Timestamp;
-use rusqlite::{Params, Row, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
 use super::column::{count, count_at, id_at, json_at, limit, time_at};
 use super::engine::Tx;
 use super::listed::Listed;
+use super::{StoreError, patient};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -30,33 +32,69 @@ pub enum ChartPlace {
 }
 
 /// Without the first place, which is that of all, SQLite would rather walk the whole feed than use the index.
-pub(super) const HELD: &str =
-    "SELECT seq, body FROM documents WHERE patient_id = ?1 AND collection = 'records'
+pub(super) const HELD: &str = "SELECT seq FROM documents WHERE patient_id = ?1 AND collection = 'records'
     AND body IS NOT NULL AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
-pub(super) const ARCHIVED: &str = "SELECT id, body, made_at FROM archive
+pub(super) const ARCHIVED: &str = "SELECT made_at, id FROM archive
     WHERE patient_id = ?1 AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
 
-/// The records after a place, or from the latest on: at most so many.
+/// The records after a place, or from the latest on, and those of whose place the patient took: at most so many.
 pub(super) fn page(
     tx: &Tx<'_>,
     patient: PatientId,
     after: Option<ChartPlace>,
     most: usize,
 ) -> Result<Listed<RecordDocument, ChartPlace>> {
-    let patient = patient.as_bytes();
-    let mut page = Filling { listed: Listed { items: Vec::new(), next: None }, last: None, bytes: 0, most };
-    let (seq, made, id) = match after {
-        None => (u64::MAX, i64::MAX, RecordId::from_bytes([0xff; 16])),
-        Some(ChartPlace::Feed(seq)) => (seq, i64::MAX, RecordId::from_bytes([0xff; 16])),
-        Some(ChartPlace::Archive(made, id)) => (0, made.as_millis(), id),
-    };
-    let key = params![patient, count(seq), limit(most + 1)];
-    let all = page.take(tx, HELD, key, |row| Ok(ChartPlace::Feed(count_at(row, 0)?)))?;
-    if all {
-        let key = params![patient, made, id.as_bytes(), limit(most + 1)];
-        page.take(tx, ARCHIVED, key, |row| Ok(ChartPlace::Archive(time_at(row, 2)?, id_at(row, 0)?)))?;
+    let whose: Vec<PatientId> = patient::replaced(tx, patient)?.into_iter().chain([patient]).collect();
+    let mut places = places(tx, &whose, after, most + 1)?;
+    places.truncate(most + 1);
+    let (mut listed, mut last, mut bytes) = (Listed { items: Vec::new(), next: None }, None, 0);
+    for place in places {
+        if listed.items.len() >= most || bytes >= PAGE_BYTES {
+            listed.next = last;
+            break;
+        }
+        let body: Option<String> = match place {
+            ChartPlace::Feed(seq) => tx.first(OF_FEED, [count(seq)], |row| row.get(0))?,
+            ChartPlace::Archive(_, id) => tx.first(OF_ARCHIVE, [id.as_bytes()], |row| row.get(0))?,
+        };
+        let body = body.ok_or(StoreError::Unreadable("records"))?;
+        bytes += body.len();
+        listed.items.push(serde_json::from_str(&body).map_err(|_| StoreError::Unreadable("records"))?);
+        last = Some(place);
     }
-    Ok(page.listed)
+    Ok(listed)
+}
+
+const OF_FEED: &str = "SELECT body FROM documents WHERE seq = ?1";
+const OF_ARCHIVE: &str = "SELECT body FROM archive WHERE id = ?1";
+
+/// The next places in the charts of those who are one person, in their order: so many, where there are, or more.
+fn places(
+    tx: &Tx<'_>,
+    whose: &[PatientId],
+    after: Option<ChartPlace>,
+    most: usize,
+) -> Result<Vec<ChartPlace>> {
+    let (mut held, mut archived) = (Vec::new(), Vec::new());
+    if !matches!(after, Some(ChartPlace::Archive(..))) {
+        let before = if let Some(ChartPlace::Feed(seq)) = after { seq } else { u64::MAX };
+        for of in whose {
+            let key = params![of.as_bytes(), count(before), limit(most)];
+            held.extend(tx.all(HELD, key, |row| count_at(row, 0))?);
+        }
+    }
+    if held.len() < most {
+        let end = (Timestamp::from_millis(i64::MAX), RecordId::from_bytes([0xff; 16]));
+        let (made, id) = if let Some(ChartPlace::Archive(made, id)) = after { (made, id) } else { end };
+        for of in whose {
+            let key = params![of.as_bytes(), made.as_millis(), id.as_bytes(), limit(most)];
+            archived.extend(tx.all(ARCHIVED, key, |row| Ok((time_at(row, 0)?, id_at(row, 1)?)))?);
+        }
+    }
+    held.sort_unstable_by_key(|seq| Reverse(*seq));
+    archived.sort_unstable_by_key(|place| Reverse(*place));
+    let archived = archived.into_iter().map(|(made, id)| ChartPlace::Archive(made, id));
+    Ok(held.into_iter().map(ChartPlace::Feed).chain(archived).collect())
 }
 
 /// A record, wherever it is kept.
@@ -92,39 +130,4 @@ pub(super) fn struck_by(tx: &Tx<'_>, record: RecordId) -> Result<Option<RecordId
         }
     }
     Ok(None)
-}
-
-/// A page that is being filled.
-struct Filling {
-    listed: Listed<RecordDocument, ChartPlace>,
-    last: Option<ChartPlace>,
-    bytes: usize,
-    most: usize,
-}
-
-impl Filling {
-    /// Puts rows on the page as long as it has room; says whether it had for all.
-    fn take(
-        &mut self,
-        tx: &Tx<'_>,
-        sql: &'static str,
-        key: impl Params,
-        place: fn(&Row<'_>) -> rusqlite::Result<ChartPlace>,
-    ) -> Result<bool> {
-        let mut statement = tx.prepare(sql)?;
-        let mut rows = statement.query(key)?;
-        while let Some(row) = rows.next()? {
-            if self.listed.items.len() >= self.most || self.bytes >= PAGE_BYTES {
-                self.listed.next = self.last;
-                return Ok(false);
-            }
-            let body = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-            self.bytes += body.len();
-            self.last = Some(place(row)?);
-            self.listed
-                .items
-                .push(serde_json::from_str(body).map_err(|_| StoreError::Unreadable("records"))?);
-        }
-        Ok(true)
-    }
 }

@@ -95,6 +95,28 @@ pub(super) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<PatientId>) 
     tx.execute(sql, params![id.as_bytes(), duplicate_of.map(|id| *id.as_bytes())]).map(drop)
 }
 
+/// Links a resident to nobody any more; where the MRN is somebody else's too, it is left to the office whose.
+pub(super) fn unlink(tx: &Tx<'_>, id: PatientId) -> Result<()> {
+    match tx.savepoint(|tx| link(tx, id, None)) {
+        Err(StoreError::Conflict("mrn")) => link(tx, id, Some(id)),
+        done => done,
+    }
+}
+
+/// Gives a resident the MRN that only those have whose place the resident took: one person has it once.
+///
+/// # Errors
+/// [`StoreError::Conflict`] where somebody else has it.
+pub(super) fn take_over_mrn(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
+    for earlier in replaced(tx, patient.id)? {
+        tx.execute(OVER, params![earlier.as_bytes(), fold(&patient.mrn), patient.id.as_bytes()])?;
+    }
+    save(tx, patient)
+}
+
+const OVER: &str =
+    "UPDATE patients SET duplicate_of = ?3 WHERE id = ?1 AND mrn_key = ?2 AND duplicate_of IS NULL";
+
 /// Puts the resident's document at the end of the feed.
 pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<u64> {
     let body = json(&PatientDocument { replaces: replaced(tx, patient.id)?, ..document(patient) })?;
@@ -139,7 +161,8 @@ pub(super) fn replace(tx: &Tx<'_>, goes: PatientId, stays: PatientId) -> Result<
 
 /// Takes back that another took a resident's place.
 pub(super) fn part(tx: &Tx<'_>, id: PatientId) -> Result<()> {
-    tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", [id.as_bytes()]).map(drop)
+    tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", [id.as_bytes()])?;
+    unlink(tx, id)
 }
 
 /// The resident's fields with who wrote each last. What nobody has edited since the admission counts as

@@ -95,12 +95,12 @@ impl Noted {
             changed.room = patch.room.unwrap_or(changed.room);
             changed.is_active = patch.is_active.unwrap_or(changed.is_active);
             let mut others = Vec::new();
-            if patch.is_active == Some(true) {
+            if patch.is_active == Some(true) && before.replaced_by.is_some() {
                 others = patient::successors(tx, &before)?;
                 patient::part(tx, id)?;
                 changed.replaced_by = None;
             }
-            patient::save(tx, &changed)?;
+            patient::take_over_mrn(tx, &changed)?;
             if changed.mrn != before.mrn {
                 patient::link(tx, id, None)?;
             }

@@ -11,7 +11,7 @@ use serde_json::Map;
 
 use super::super::column::{json, json_at};
 use super::super::publish::FeedEnd;
-use super::super::{archive, charted};
+use super::super::{archive, charted, patient as patients};
 use super::{Noted, Result, StoreError, Subject, Tx};
 
 /// What strikes out another record, and where.
@@ -65,7 +65,10 @@ fn strike(
     reason: String,
 ) -> Result<RecordDocument> {
     let invalid = |detail: &str| StoreError::Invalid { field: "record_id", detail: detail.to_owned() };
-    let found = charted::find(tx, id)?.filter(|record| record.patient_id == patient);
+    let of_hers = patients::replaced(tx, patient)?;
+    let is_hers =
+        |record: &RecordDocument| [patient].iter().chain(&of_hers).any(|of| *of == record.patient_id);
+    let found = charted::find(tx, id)?.filter(is_hers);
     let struck = found.ok_or(StoreError::NotFound("record"))?;
     if !lets_correct(tx, &struck, actor)? {
         return Err(StoreError::NotTheirs);
@@ -80,6 +83,7 @@ fn strike(
         return Err(invalid("it was corrected since: strike out the correction, which is what counts"));
     }
     let mut feed = FeedEnd::open(tx)?;
+    let patient = struck.patient_id;
     archive::bring_back(tx, &mut feed, id, patient)?;
     let now = tx.now();
     let record = RecordDocument {

@@ -276,6 +276,57 @@ async fn whoever_is_parted_takes_along_whose_place_they_had_taken() {
 }
 
 #[tokio::test]
+async fn a_number_of_somebody_whose_place_she_took_can_be_hers() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (_, [first, second, third]) = three_who_became_one(&world, &tenant).await;
+    let registry = world.store.organization(&tenant.organization);
+    let change =
+        async |id: RecordId, patch| registry.noting(event(&world)).update_patient(id.into(), patch).await;
+    let numbered = |mrn: &str| PatientPatch { mrn: Some(mrn.to_owned()), ..PatientPatch::default() };
+    let taken = change(tenant.patient.into(), numbered("GY-1")).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "nobody else's: {taken:?}");
+    assert_eq!(change(third, numbered("gy-1")).await.unwrap().mrn, "gy-1");
+    let taken = change(tenant.patient.into(), numbered("GY-1")).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "still nobody else's: {taken:?}");
+    // Whoever is a person of their own again has what nobody else has.
+    let back = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    change(second, back.clone()).await.unwrap();
+    let taken = change(third, numbered("GY-2")).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "{taken:?}");
+    assert_eq!(change(first, back).await.unwrap().mrn, "GY-1", "whose it is now, the office decides");
+    assert_eq!(change(third, numbered("GY-3")).await.unwrap().mrn, "GY-3");
+}
+
+#[tokio::test]
+async fn the_chart_of_who_stays_has_what_was_charted_of_those_who_are_the_same() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, ids) = three_who_became_one(&world, &tenant).await;
+    let now = world.now();
+    let entry = |of: &RecordId| Change { patient: Some((*of).into()), ..hall.vitals(&tenant, 71, now) };
+    let entries: Vec<_> = ids.iter().cycle().take(7).map(entry).collect();
+    let made: Vec<_> = (6..13).rev().map(|n| hall.made(n, now)).collect();
+    world.push(&mut hall, &entries).await.unwrap();
+    let [_, second, third] = ids;
+    let permit = may_read(&tenant);
+    let facility = world.store.facility(&tenant.facility);
+    let (mut read, mut after) = (Vec::new(), None);
+    loop {
+        let page = facility.records(&permit, third.into(), after.take(), 2).await.unwrap();
+        assert!(page.items.len() <= 2, "{page:?}");
+        read.extend(page.items.iter().map(|record| record.id));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(read, made, "each once, the latest first");
+    let own = facility.records(&permit, second.into(), None, 20).await.unwrap();
+    assert_eq!(own.items.len(), 2, "of whoever does not stay, what was charted as of them");
+}
+
+#[tokio::test]
 async fn who_was_merged_away_is_recognized_as_whoever_they_are_now() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

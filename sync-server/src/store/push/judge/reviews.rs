@@ -9,7 +9,7 @@ use carepost_protocol::workflow::FieldError;
 use serde_json::Value;
 
 use super::super::super::engine::Tx;
-use super::super::super::{Patient, StoreError, patient, review};
+use super::super::super::{Patient, patient, review};
 use super::super::reject;
 use super::patients::{breaks, read_edit};
 use super::{Flags, Judge, Stands, Weighed, unknown};
@@ -114,11 +114,7 @@ fn present(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
 fn unlink(tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
     match change.fields.get("same_person") {
         Some(Value::Bool(false)) => {
-            let id = known.patient_id;
-            match tx.savepoint(|tx| patient::link(tx, id, None)) {
-                Err(StoreError::Conflict("mrn")) => patient::link(tx, id, Some(id))?,
-                done => done?,
-            }
+            patient::unlink(tx, known.patient_id)?;
         }
         _ => {
             let detail = "say true when they are one person, false when they are two".to_owned();
