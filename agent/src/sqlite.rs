@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -157,7 +158,7 @@ pub fn open_reader(opening: &Opening<'_>) -> Result<Connected, OpenError> {
 /// When it is not known, such as for a disk that does not read.
 pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = bare(path, flags)?;
     connection.busy_timeout(BUSY)?;
     if let Some(key) = key {
         unlock(&connection, key)?;
@@ -256,9 +257,17 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
 fn connect(opening: &Opening<'_>, mode: OpenFlags) -> Result<Connection, OpenError> {
     let classified = |source| classify(opening.path, source);
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-    let connection = Connection::open_with_flags(opening.path, flags).map_err(classified)?;
+    let connection = bare(opening.path, flags).map_err(classified)?;
     configure(&connection, opening).map_err(classified)?;
     Ok(connection)
+}
+
+/// A connection without its key yet. SQLite calls itself ready a moment before SQLCipher is, and whoever gave a key
+/// in that moment would be told that it is none: the first connection of a process is made alone.
+fn bare(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| drop(Connection::open_in_memory()));
+    Connection::open_with_flags(path, flags)
 }
 
 /// A raw key: no stretching on each open. The statement holds the key, so it is wiped too.
@@ -353,6 +362,34 @@ mod tests {
             files += 1;
         }
         assert_eq!(files, 3, "the file, its -wal and its -shm");
+    }
+
+    #[test]
+    fn whoever_opens_while_the_first_one_does_has_a_key_too() {
+        const AS_ITSELF: &str = "CAREPOST_TEST_OPENS_FIRST";
+        if std::env::var_os(AS_ITSELF).is_some() {
+            let directory = tempfile::tempdir().unwrap();
+            let all = std::sync::Barrier::new(8);
+            return std::thread::scope(|scope| {
+                for n in 0..8 {
+                    let (path, all) = (directory.path().join(format!("{n}.db")), &all);
+                    scope.spawn(move || {
+                        all.wait();
+                        drop(open(&opening(&path, &FileKey::from_bytes([7; 32]), &[TABLE])).unwrap());
+                    });
+                }
+            });
+        }
+        // Only a process of its own has nothing open yet.
+        for _ in 0..10 {
+            let itself = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "sqlite::tests::whoever_opens_while_the_first_one_does_has_a_key_too"])
+                .env(AS_ITSELF, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&itself.stdout);
+            assert!(itself.status.success() && said.contains("1 passed"), "{said}");
+        }
     }
 
     #[test]

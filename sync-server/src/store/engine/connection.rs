@@ -1,6 +1,7 @@
 //! One connection to the encrypted file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -99,7 +100,7 @@ fn open(
     if matches!(purpose, Purpose::Write { .. }) {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = bare(path, flags)?;
     unlock(&connection, path, key)?;
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
@@ -131,6 +132,14 @@ fn open(
     }
     guard(&mut connection, known)?;
     Ok(connection)
+}
+
+/// A connection without its key yet. SQLite calls itself ready a moment before SQLCipher is, and whoever gave a key
+/// in that moment would be told that it is none: the first connection of a process is made alone.
+pub(super) fn bare(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| drop(Connection::open_in_memory()));
+    Connection::open_with_flags(path, flags)
 }
 
 fn unlock(connection: &Connection, path: &Path, key: &DatabaseKey) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::connection::{check_key, give_key};
+use super::connection::{bare, check_key, give_key};
 use crate::store::{DatabaseKey, StoreError};
 
 /// How often, and how long between, it is tried to get at a file that is busy.
@@ -23,7 +23,7 @@ pub(in crate::store) fn copy(from: &Path, to: &Path, key: &DatabaseKey) -> Resul
     if source.query_row(made, [], |row| row.get::<_, i64>(0))? == 0 {
         return Err(StoreError::Unreadable("the schema: nothing was ever in it"));
     }
-    let mut target = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut target = bare(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     give_key(&target, key)?;
     target.execute_batch("PRAGMA synchronous = FULL")?;
     let backup = Backup::new(&source, &mut target)?;
@@ -58,7 +58,7 @@ pub(in crate::store) fn settle(path: &Path, key: &DatabaseKey) -> Result<Option<
 }
 
 fn open(path: &Path, key: &DatabaseKey, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = bare(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     give_key(&connection, key)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     check_key(&connection, path)?;
