@@ -18,6 +18,7 @@ mod check;
 mod device;
 mod events;
 mod facility;
+mod queue;
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -31,9 +32,9 @@ use fastrand::Rng;
 use tempfile::TempDir;
 
 use device::Device;
-use events::{Event, Queue};
 use facility::Server;
 pub use facility::Template;
+use queue::{Event, Queue};
 
 /// How long devices are charted on and faults go on.
 const TROUBLE: Duration = Duration::from_secs(40 * 60);
