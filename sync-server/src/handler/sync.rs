@@ -88,7 +88,8 @@ pub async fn enroll(
 /// Where a key stands. What has to be written for it is bounded, by key and by network.
 async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest) -> Answer<EnrollResponse> {
     let system = app.store.system();
-    let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec() };
+    let network = client.network().map(|network| network.to_string()).unwrap_or_default();
+    let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec(), network };
     let token = request.token.as_deref().map(token_sha256);
     if let Some(standing) = system.standing(presented.clone(), request.clone(), token).await? {
         return Ok(standing);
@@ -99,8 +100,7 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
             let key = format!("key {}", hex(&presented.sha256));
             app.tries.take(&key, CHANGES, "This device says something else of itself each time")?;
         } else {
-            let network = client.network().map(|it| format!("enroll {it}")).unwrap_or_default();
-            app.tries.take(&network, NEW_KEYS, NEW_DEVICES)?;
+            app.tries.take(&format!("enroll {}", presented.network), NEW_KEYS, NEW_DEVICES)?;
         }
     }
     Ok(system.enroll(presented, request, token).await?)
