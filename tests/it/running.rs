@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use carepost_tests::children::{Running, free_port, run, until};
+use carepost_tests::children::{Running, binary, free_port, run, until};
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::Scene;
 use carepost_tests::world::PASSWORD;
@@ -91,6 +91,40 @@ async fn what_root_does_on_the_server_leaves_nothing_of_roots_in_its_directory()
     server.expect_alive()?;
     server.stop().await?;
     all_are_the_owners(&state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_keeps_is_its_owners_alone_whatever_the_umask() -> Result<()> {
+    let folder = TempDir::new()?;
+    let at = |name: &str| folder.path().join(name);
+    let (config, state) = (at("server.toml"), at("above/state"));
+    std::fs::write(&config, format!("state_dir = \"{}\"\n", state.display()))?;
+    std::fs::write(at("password"), PASSWORD)?;
+    let (password, backup) = (at("password").display().to_string(), at("backup.db"));
+    let does = async |words: &[&str]| -> Result<()> {
+        let mut shell = tokio::process::Command::new("sh");
+        shell.args(["-c", "umask 0; exec \"$0\" \"$@\""]).arg(binary("carepost-server")?);
+        let done = shell.arg("--config").arg(&config).args(words).output().await?;
+        ensure!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+        for (file, (_, mode, ..)) in seen(&state)?.into_iter().chain(seen(&at("above"))?) {
+            let is_public = file.ends_with("tls.crt");
+            ensure!(mode & 0o077 == 0 || is_public, "{file} is {mode:o} after {words:?}");
+        }
+        Ok(())
+    };
+    let init = ["init", "--host", "localhost", "--admin", "root", "--password-file", &password];
+    let to = backup.display().to_string();
+    let restore = ["restore", "--yes", "--from", &to];
+    does(&init).await?;
+    does(&["backup", "--to", &to]).await?;
+    ensure!(metadata(&backup)?.mode() & 0o077 == 0, "the backup");
+    does(&restore).await?;
+    // As an earlier version made them.
+    for (file, then) in [("carepost.db", &init[..]), ("server.lock", &restore[..])] {
+        set_permissions(state.join(file), Permissions::from_mode(0o644))?;
+        does(then).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
