@@ -312,7 +312,9 @@ mod tests {
         let refused = check_texts(&[("hostname", &long, MAX_HOSTNAME)]).unwrap_err();
         assert_eq!(refused.kind(), Some(ProblemKind::Invalid));
         assert!(format!("{refused:?}").contains("hostname"), "{refused:?}");
-        assert!(check_texts(&[("agent_version", "0.1\n", MAX_VERSION)]).is_err());
+        for acts in ["\n", "\u{9b}2J", "\u{202e}"] {
+            assert!(check_texts(&[("agent_version", &format!("0.1{acts}"), MAX_VERSION)]).is_err());
+        }
         let mut many = vec!["02:00:5e:10:00:01".to_owned(); 40];
         check_addresses(&mut many).unwrap();
         assert_eq!(many.len(), 32);
