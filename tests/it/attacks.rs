@@ -332,6 +332,11 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
     for _ in 0..20 {
         hugo.call(Method::POST, "/api/v1/patients", Some(&patient(&hill.id, "R-7"))).await?;
     }
+    // What he asks for is written down as it may be shown.
+    assert_eq!(hugo.call(Method::GET, "/api/v1/users/x%1B%5B2J%C2%9By", None).await?.status, 404);
+    let events = admin.get("/api/v1/audit-events?limit=1000").await?.to_string();
+    assert!(events.contains("x[2Jy") && !events.contains('\u{9b}'), "{events}");
+
     scene.server.stop().await?;
     let refusals = refusals(&scene.server)?;
     assert_eq!(told(&refusals, "POST /api/v1/patients", "known"), (2, 22), "{refusals:?}");

@@ -136,6 +136,9 @@ async fn the_doctor_changes_nothing_and_root_leaves_nothing_of_its_own() -> Resu
     hall.pull_the_plug().await?;
     set_permissions(&state, Permissions::from_mode(0o750))?;
     let before = seen(&state)?;
+    for (file, (_, mode, ..)) in before.iter().filter(|(file, _)| **file != state.display().to_string()) {
+        ensure!(mode & 0o077 == 0, "{file} is {mode:o}");
+    }
     let (code, said) = hall.command(&["doctor"]).await?;
     ensure!(
         code == 0 && said.contains("both open; mirror complete") && said.contains("encrypted NOT"),
