@@ -1,12 +1,35 @@
-//! Files that people and their programs write.
+//! Files that people and their programs write, and those that are nobody else's.
 
+use std::fs::{OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// What some editors begin a text with, and nobody can type.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What of a file's mode lets others than its owner in.
+const OTHERS: u32 = 0o077;
+
+/// Takes others' access away from a file, whatever the umask is; makes it where it is not there. One that is there is
+/// not opened for it: by closing it again a process would lose the locks that it has on it.
+///
+/// # Errors
+/// When it cannot be made, or others have access and it is another user's.
+pub fn make_private(path: &Path) -> Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(fault) if fault.kind() != ErrorKind::AlreadyExists => return Err(fault),
+        Ok(_) | Err(_) => {}
+    }
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & OTHERS == 0 {
+        Ok(())
+    } else {
+        std::fs::set_permissions(path, Permissions::from_mode(mode & 0o700))
+    }
+}
 
 /// The bytes of a file, without the byte order mark that it may begin with.
 ///

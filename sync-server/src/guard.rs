@@ -27,6 +27,7 @@ use crate::scope::{FacilityScope, OrganizationScope};
 use crate::speakers::Speech;
 use crate::store::{DeviceIdentity, FacilityStore, Noted, OrganizationStore, Session};
 use crate::tenant::{self, Said};
+use crate::text::line;
 use crate::tls::PeerKey;
 
 /// A signed-in person, and where the request is for.
@@ -319,7 +320,7 @@ async fn keep_refusal(
         .note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource())
         .detail("status", status.as_u16());
     for (name, value) in params {
-        note = note.on(value.chars().take(100).collect::<String>()).detail("parameter", name);
+        note = note.on(line(value, 100)).detail("parameter", name);
     }
     person.refused(note).await
 }

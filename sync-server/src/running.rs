@@ -1,9 +1,9 @@
 //! One server for one state directory: what must not meet a running server can tell.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// Why the state directory cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +44,11 @@ impl Running {
     }
 }
 
-/// Whoever made the file, root or the server's own user: to lock it, reading is enough.
+/// Whoever made the file, root or the server's own user: to lock it, reading is enough, so nobody else may.
 fn open(path: &Path) -> std::io::Result<File> {
-    match File::open(path) {
-        Err(fault) if fault.kind() == ErrorKind::NotFound => {
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)
-        }
-        opened => opened,
-    }
+    // One of root's, made by a build that let everybody read it, is not this user's to close.
+    let made = files::make_private(path);
+    File::open(path).map_err(|fault| made.err().unwrap_or(fault))
 }
 
 #[cfg(test)]

@@ -2,19 +2,24 @@
 //! clone that does not say who speaks, a device that forks without end.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use carepost_agent::identity::DeviceKey;
 use carepost_protocol::change::Lane;
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_tests::api::{Answer, Api, text};
-use carepost_tests::children::run;
+use carepost_tests::appetite::own_kib;
+use carepost_tests::children::{run, until};
 use carepost_tests::device::{Device, identity, wire};
+use carepost_tests::kiosk::PATIENCE;
 use carepost_tests::scene::Scene;
 use carepost_tests::world::{PASSWORD, Server, items};
 use reqwest::Method;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
@@ -220,6 +225,65 @@ async fn a_hundred_wrong_sign_ins_through_one_address_lock_nobody_else_behind_it
     Ok(())
 }
 
+/// How many others were answered until this was.
+async fn answered_first<T>(others: &AtomicUsize, asked: impl Future<Output = Result<T>>) -> Result<usize> {
+    let before = others.load(Ordering::Relaxed);
+    asked.await?;
+    Ok(others.load(Ordering::Relaxed) - before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_sign_ins_from_eighty_networks_hold_nobody_else_up_and_leave_no_memory_taken() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let server = &scene.server;
+    let (admin, pin) = (&scene.facility.organization.admin, format!("/api/v1/users/{}/pin", scene.nora.id));
+    let before = own_kib(server.pid())?;
+    let (answered, mut flood) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    for last in 101..=180 {
+        let attacker = from(server, last)?;
+        for n in 0..2 {
+            let (attacker, answered) = (attacker.clone(), Arc::clone(&answered));
+            flood.spawn(async move {
+                for k in 0_u64.. {
+                    // No name often enough for a lock: then nothing is hashed.
+                    let wrong = wrong(&format!("name.{last}.{n}.{k}"));
+                    if attacker.call(Method::POST, "/api/v1/sessions", Some(&wrong)).await.is_ok() {
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    }
+    until("the flood to go round", PATIENCE, || async {
+        ensure!(answered.load(Ordering::Relaxed) > 160, "{answered:?} were answered");
+        Ok(())
+    })
+    .await?;
+    // In a line for all, eighty were in front of whoever comes.
+    for n in 0..5 {
+        let body = json!({"pin": format!("48291{n}")});
+        let first = answered_first(&answered, admin.put(&pin, &body)).await.context("a PIN")?;
+        ensure!(first < 40, "{first} were answered before a PIN was set");
+        let api = server.api()?;
+        let signing = api.sign_in(Some("golden-years"), "admin", PASSWORD);
+        let first = answered_first(&answered, signing).await.context("a sign-in from a known network")?;
+        ensure!(first < 40, "{first} were answered before who has been there");
+    }
+    // Who never was there waits until each of the eighty had a turn, or comes again.
+    let stranger = from(server, 9)?;
+    until("a stranger's turn", PATIENCE, || async {
+        stranger.sign_in(Some("golden-years"), "admin", PASSWORD).await.map(drop)
+    })
+    .await?;
+    drop(flood);
+    until("the memory to be given back", PATIENCE, || async {
+        let after = own_kib(server.pid())?;
+        ensure!(after < before + 40.0 * 1024.0, "{before} KiB became {after}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Result<()> {
     let mut scene = Scene::new(1).await?;
@@ -268,6 +332,11 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
     for _ in 0..20 {
         hugo.call(Method::POST, "/api/v1/patients", Some(&patient(&hill.id, "R-7"))).await?;
     }
+    // What he asks for is written down as it may be shown.
+    assert_eq!(hugo.call(Method::GET, "/api/v1/users/x%1B%5B2J%C2%9By", None).await?.status, 404);
+    let events = admin.get("/api/v1/audit-events?limit=1000").await?.to_string();
+    assert!(events.contains("x[2Jy") && !events.contains('\u{9b}'), "{events}");
+
     scene.server.stop().await?;
     let refusals = refusals(&scene.server)?;
     assert_eq!(told(&refusals, "POST /api/v1/patients", "known"), (2, 22), "{refusals:?}");

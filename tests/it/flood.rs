@@ -262,6 +262,20 @@ async fn who_has_no_key_shuts_nobody_out_who_has_one() -> Result<()> {
     for _ in 0..300 {
         silent.extend(throw_away.connect().await);
     }
+    // One of each of more addresses than there are places for handshakes, and none of them goes on.
+    for n in 0..100 {
+        silent.extend(throw_away.at([127, 0, 1, n]).connect().await);
+    }
+    until("the flood to have all 64 places", PATIENCE, || async {
+        let ended = silent.iter().filter(|stream| matches!(stream.try_read(&mut [0]), Ok(0))).count();
+        ensure!(ended >= silent.len() - 64, "{ended} of {} have ended", silent.len());
+        Ok(())
+    })
+    .await?;
+    let elsewhere = Peer::device(&ward.server, &ward.honest.key)?.at([127, 0, 2, 1]);
+    // A handshake may take ten seconds: until then they hold what they have.
+    until("a newcomer's handshake", Duration::from_secs(7), || async { elsewhere.tls("h2").await.map(drop) })
+        .await?;
     // From the same address: a device that is known comes, another is let in, and people work.
     let again = Peer::device(&ward.server, &ward.honest.key)?;
     // As an agent does, it comes again where the flood itself was in its way.

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use carepost_tests::children::{Running, free_port, run, until};
+use carepost_tests::children::{Running, binary, free_port, run, until};
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::Scene;
 use carepost_tests::world::PASSWORD;
@@ -94,6 +94,40 @@ async fn what_root_does_on_the_server_leaves_nothing_of_roots_in_its_directory()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_keeps_is_its_owners_alone_whatever_the_umask() -> Result<()> {
+    let folder = TempDir::new()?;
+    let at = |name: &str| folder.path().join(name);
+    let (config, state) = (at("server.toml"), at("above/state"));
+    std::fs::write(&config, format!("state_dir = \"{}\"\n", state.display()))?;
+    std::fs::write(at("password"), PASSWORD)?;
+    let (password, backup) = (at("password").display().to_string(), at("backup.db"));
+    let does = async |words: &[&str]| -> Result<()> {
+        let mut shell = tokio::process::Command::new("sh");
+        shell.args(["-c", "umask 0; exec \"$0\" \"$@\""]).arg(binary("carepost-server")?);
+        let done = shell.arg("--config").arg(&config).args(words).output().await?;
+        ensure!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+        for (file, (_, mode, ..)) in seen(&state)?.into_iter().chain(seen(&at("above"))?) {
+            let is_public = file.ends_with("tls.crt");
+            ensure!(mode & 0o077 == 0 || is_public, "{file} is {mode:o} after {words:?}");
+        }
+        Ok(())
+    };
+    let init = ["init", "--host", "localhost", "--admin", "root", "--password-file", &password];
+    let to = backup.display().to_string();
+    let restore = ["restore", "--yes", "--from", &to];
+    does(&init).await?;
+    does(&["backup", "--to", &to]).await?;
+    ensure!(metadata(&backup)?.mode() & 0o077 == 0, "the backup");
+    does(&restore).await?;
+    // As an earlier version made them.
+    for (file, then) in [("carepost.db", &init[..]), ("server.lock", &restore[..])] {
+        set_permissions(state.join(file), Permissions::from_mode(0o644))?;
+        does(then).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_changes_nothing_and_root_leaves_nothing_of_its_own() -> Result<()> {
     let scene = Scene::new(1).await?;
     let mut hall = scene.kiosk_with("hall", Badges::None, "").await?;
@@ -102,6 +136,9 @@ async fn the_doctor_changes_nothing_and_root_leaves_nothing_of_its_own() -> Resu
     hall.pull_the_plug().await?;
     set_permissions(&state, Permissions::from_mode(0o750))?;
     let before = seen(&state)?;
+    for (file, (_, mode, ..)) in before.iter().filter(|(file, _)| **file != state.display().to_string()) {
+        ensure!(mode & 0o077 == 0, "{file} is {mode:o}");
+    }
     let (code, said) = hall.command(&["doctor"]).await?;
     ensure!(
         code == 0 && said.contains("both open; mirror complete") && said.contains("encrypted NOT"),

@@ -165,7 +165,6 @@ fn in_words(device: &Value, reason: &str) -> String {
             .map_or("never seen".to_owned(), |at| format!("last seen {at}")),
     };
     let (name, kind, state) = (text("device_name"), text("device_type"), text("state"));
-    let name: String = name.chars().filter(|c| !c.is_control()).collect();
     format!("deactivate {name:?} ({kind}, {state}, {seen}) as {reason}")
 }
 

@@ -4,6 +4,8 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
+use crate::text::acts;
+
 /// A list as a table of these columns, and whether there is more of it; a single thing as lines; without columns,
 /// all of a thing.
 pub(super) fn table(thing: &Value, columns: &[&str]) -> String {
@@ -42,30 +44,59 @@ fn lines(thing: &Value, columns: &[&str]) -> String {
 }
 
 fn word(value: &Value) -> String {
-    match value {
-        // A device that waits chooses its own host name: it must not write on the terminal.
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+    let text = match value {
+        Value::String(text) => text.clone(),
         Value::Null => String::new(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    };
+    // A device that waits chooses its own host name: it must not add a line to the list.
+    text.chars().filter(|c| !acts(*c)).collect()
+}
+
+/// A text as a terminal may get it, whoever chose its words: what would move the cursor, or turn the order of what
+/// is around, is written as JSON writes it, so that JSON stays what it says.
+pub(super) fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts(c) && c != '\n' {
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            shown.push(c);
+        }
     }
+    shown
 }
 
 pub(super) fn say(line: &str) {
     // A reader that has closed its end of a pipe has read enough.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(std::io::stdout(), "{}", harmless(line));
 }
 
 pub(super) fn say_error(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", harmless(line));
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::table;
+    use super::{harmless, table};
+
+    #[test]
+    fn nothing_that_others_said_writes_on_the_terminal() {
+        let said = "Hall\u{9b}2J\u{1b}[31m\u{7f}\r\nState";
+        let device = json!({"name": said, "mac_addresses": [said], "encryption": {"where": said}});
+        for shown in [table(&device, &[]), table(&json!({"items": [device]}), &["name", "mac_addresses"])] {
+            let lines = if shown.starts_with("NAME") { 2 } else { 3 };
+            assert_eq!(shown.lines().count(), lines, "{shown:?}");
+            assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+        }
+        let shown = harmless(&json!({"a": "x\u{9b}2J\u{202e}y\u{7f}"}).to_string());
+        assert_eq!(shown, r#"{"a":"x\u009b2J\u202ey\u007f"}"#);
+        assert_eq!(harmless("Ö\n\u{1b}[2J"), "Ö\n\\u001b[2J");
+    }
 
     #[test]
     fn lists_are_aligned_and_single_things_are_lines() {

@@ -4,6 +4,8 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use clap::Args;
 
+use super::show;
+
 /// Whether somebody is sure.
 #[derive(Debug, Args)]
 pub(super) struct Sure {
@@ -25,7 +27,7 @@ impl Sure {
         }
         anyhow::ensure!(std::io::stdin().is_terminal(), "nothing was done. Say --yes to {what}");
         let mut out = std::io::stderr();
-        write!(out, "About to {what}.\nType yes to go on: ")?;
+        write!(out, "About to {}.\nType yes to go on: ", show::harmless(what))?;
         out.flush()?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;

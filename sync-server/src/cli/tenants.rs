@@ -73,7 +73,10 @@ pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
             show::say_error(
                 "The recovery key below is shown ONCE and kept nowhere: print it and lock it away.",
             );
-            show::say_error("It opens what a dead or lost device had not sent yet.");
+            show::say_error(
+                "With the disk of a device whose own keys are gone, it opens what was charted there and never \
+                 sent: by hand, as docs/operator.md says. No command takes it yet.",
+            );
             Ok(Said::Thing(made, &["id", "name", "slug", "type", "recovery_key"]))
         }
     }

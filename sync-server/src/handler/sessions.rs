@@ -147,15 +147,17 @@ impl<'a> Attempt<'a> {
             }
             Place::Nowhere(_) => None,
         };
+        let network = self.client.network();
         if let Some(until) = system.locked(self.login.clone()).await? {
             return Err(self.refused(known.as_ref(), too_many(until)).await?);
         }
+        let is_known = system.is_known(self.login.clone()).await?;
+        let caller = if is_known { Caller::Known(network) } else { Caller::Stranger(network) };
         let verifier =
             known.as_ref().filter(|known| known.is_active).and_then(|known| known.password_hash.clone());
-        let network = self.client.network();
         let counted = format!("sign-in {network:?}");
-        let suspect = tries.locked(&counted, SUSPECT, clock::now()).is_some();
-        let correct = self.app.passwords.verify(Caller { network, suspect }, password, verifier).await?;
+        let is_suspect = tries.locked(&counted, SUSPECT, clock::now()).is_some();
+        let correct = self.app.passwords.verify(caller, is_suspect, password, verifier).await?;
         match known {
             Some(known) if correct => Ok(known),
             known => {

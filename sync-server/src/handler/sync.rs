@@ -88,7 +88,8 @@ pub async fn enroll(
 /// Where a key stands. What has to be written for it is bounded, by key and by network.
 async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest) -> Answer<EnrollResponse> {
     let system = app.store.system();
-    let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec() };
+    let network = client.network().map(|network| network.to_string()).unwrap_or_default();
+    let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec(), network };
     let token = request.token.as_deref().map(token_sha256);
     if let Some(standing) = system.standing(presented.clone(), request.clone(), token).await? {
         return Ok(standing);
@@ -99,8 +100,7 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
             let key = format!("key {}", hex(&presented.sha256));
             app.tries.take(&key, CHANGES, "This device says something else of itself each time")?;
         } else {
-            let network = client.network().map(|it| format!("enroll {it}")).unwrap_or_default();
-            app.tries.take(&network, NEW_KEYS, NEW_DEVICES)?;
+            app.tries.take(&format!("enroll {}", presented.network), NEW_KEYS, NEW_DEVICES)?;
         }
     }
     Ok(system.enroll(presented, request, token).await?)
@@ -312,7 +312,9 @@ mod tests {
         let refused = check_texts(&[("hostname", &long, MAX_HOSTNAME)]).unwrap_err();
         assert_eq!(refused.kind(), Some(ProblemKind::Invalid));
         assert!(format!("{refused:?}").contains("hostname"), "{refused:?}");
-        assert!(check_texts(&[("agent_version", "0.1\n", MAX_VERSION)]).is_err());
+        for acts in ["\n", "\u{9b}2J", "\u{202e}"] {
+            assert!(check_texts(&[("agent_version", &format!("0.1{acts}"), MAX_VERSION)]).is_err());
+        }
         let mut many = vec!["02:00:5e:10:00:01".to_owned(); 40];
         check_addresses(&mut many).unwrap();
         assert_eq!(many.len(), 32);

@@ -25,7 +25,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::guard::token_sha256;
 use crate::listener::{PeerAddress, Stopping};
-use crate::password::Passwords;
+use crate::password::{Caller, Passwords};
 use crate::routes::{Listener, router};
 use crate::scope::OrganizationScope;
 use crate::store::{
@@ -72,7 +72,7 @@ impl Server {
         let store =
             Store::open(&directory.path().join("server.db"), &DatabaseKey::new([7; 32]), ambient).unwrap();
         let passwords = Passwords::new().unwrap();
-        let hash = passwords.hash(SecretString::from(PASSWORD)).await.unwrap();
+        let hash = passwords.hash(Caller::Stranger(None), SecretString::from(PASSWORD)).await.unwrap();
         let new = NewOrganization {
             name: "Alpha Care".to_owned(),
             slug: "alpha".to_owned(),

@@ -247,11 +247,11 @@ pub async fn set_pin(
     pin::check(asked.pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
     let exposed = person.registry()?.exposed_pin(id).await?;
     let typed = SecretString::from(asked.pin.expose_secret());
-    let caller = Caller { network: person.client.network(), suspect: false };
-    if exposed.is_some() && app.passwords.verify(caller, typed, exposed).await? {
+    let caller = Caller::Person(person.actor().user);
+    if exposed.is_some() && app.passwords.verify(caller, false, typed, exposed).await? {
         return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
     }
-    let verifier = app.passwords.hash(asked.pin).await?;
+    let verifier = app.passwords.hash(caller, asked.pin).await?;
     person.noting(note(&person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -266,7 +266,7 @@ pub async fn set_password(
 ) -> Answer<StatusCode> {
     may_touch(&person, id).await?;
     check_password(asked.password.expose_secret()).map_err(|why| Refusal::field("password", why))?;
-    let verifier = app.passwords.hash(asked.password).await?;
+    let verifier = app.passwords.hash(Caller::Person(person.actor().user), asked.password).await?;
     person.noting(note(&person, AuditAction::Update, "password"))?.set_password(id, verifier).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -115,7 +115,7 @@ impl Door {
     #[must_use]
     pub fn for_devices(tls: Arc<ServerConfig>, most: usize, proxies: Vec<IpNet>, store: Store) -> Self {
         let devices = (Room::new(most, DEVICE_CONNECTIONS), store);
-        Self::new(tls, most, proxies, Room::new(most / 8, most / 64), Some(devices))
+        Self::new(tls, most, proxies, Room::passing(most / 8, most / 64), Some(devices))
     }
 
     fn new(
@@ -128,9 +128,9 @@ impl Door {
         Self {
             acceptor: TlsAcceptor::from(tls),
             proxies,
-            proxied: Room::new(most / 4, most / 4),
+            proxied: Room::passing(most / 4, most / 4),
             // A building full of kiosks comes back at once, from one address.
-            handshakes: Room::new(most / 4, most / 16),
+            handshakes: Room::passing(most / 4, most / 16),
             others,
             devices,
             refused: Seldom::default(),

@@ -1,5 +1,6 @@
 //! Who has a place. Connections are counted by whom they are of, and where there are too many the oldest
-//! of whoever has the most makes room: a flood pushes out itself.
+//! of whoever has the most makes room: a flood pushes out itself. Where nobody has more than others, it is a
+//! room's to say whether the oldest of all does.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -80,13 +81,17 @@ impl Drop for Busy {
 pub(super) struct Room {
     most: usize,
     each: usize,
+    /// Whether who has a place alone may have to give it up.
+    passing: bool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    held: HashMap<Holder, VecDeque<Arc<Line>>>,
+    /// The lines of each, with when they came: the oldest first.
+    held: HashMap<Holder, VecDeque<(u64, Arc<Line>)>>,
     taken: usize,
+    came: u64,
 }
 
 /// A place in a room, until it is dropped.
@@ -99,11 +104,21 @@ pub(super) struct Place {
 
 impl Room {
     pub(super) fn new(most: usize, each: usize) -> Arc<Self> {
-        Arc::new(Self { most: most.max(1), each: each.max(1), state: Mutex::default() })
+        Self::with(most, each, false)
+    }
+
+    /// One that is soon left again: who stays the longest has no business there.
+    pub(super) fn passing(most: usize, each: usize) -> Arc<Self> {
+        Self::with(most, each, true)
+    }
+
+    fn with(most: usize, each: usize, passing: bool) -> Arc<Self> {
+        Arc::new(Self { most: most.max(1), each: each.max(1), passing, state: Mutex::default() })
     }
 
     /// A place for a line. A holder who has all that one may have gives up the oldest; in a full room it is
-    /// whoever has the most. None when nobody has more than the one who asks would.
+    /// whoever has the most. Where nobody has more than the one who asks would, there is none, or in a passing
+    /// room it is the oldest of their own, or else of all.
     pub(super) fn enter(self: &Arc<Self>, holder: Holder, line: &Arc<Line>) -> Option<Place> {
         let mut state = self.locked();
         let own = state.held.get(&holder).map_or(0, VecDeque::len);
@@ -111,13 +126,20 @@ impl Room {
             state.end_oldest(holder);
         } else if state.taken >= self.most {
             let (most, lines) = state.held.iter().max_by_key(|(_, lines)| lines.len())?;
-            if lines.len() <= own + 1 {
+            let makes_room = if lines.len() > own + 1 {
+                *most
+            } else if !self.passing {
                 return None;
-            }
-            let most = *most;
-            state.end_oldest(most);
+            } else if own > 0 {
+                holder
+            } else {
+                state.oldest()?
+            };
+            state.end_oldest(makes_room);
         }
-        state.held.entry(holder).or_default().push_back(Arc::clone(line));
+        let came = state.came;
+        state.came += 1;
+        state.held.entry(holder).or_default().push_back((came, Arc::clone(line)));
         state.taken += 1;
         drop(state);
         Some(Place { room: Arc::clone(self), holder, line: Arc::clone(line) })
@@ -129,8 +151,13 @@ impl Room {
 }
 
 impl State {
+    fn oldest(&self) -> Option<Holder> {
+        let came = |lines: &VecDeque<(u64, _)>| lines.front().map(|(came, _)| *came);
+        self.held.iter().min_by_key(|(_, lines)| came(lines)).map(|(holder, _)| *holder)
+    }
+
     fn end_oldest(&mut self, holder: Holder) {
-        if let Some(oldest) = self.held.get(&holder).and_then(|lines| lines.front()).cloned() {
+        if let Some((_, oldest)) = self.held.get(&holder).and_then(|lines| lines.front()).cloned() {
             oldest.ends.notify_one();
             self.leave(holder, &oldest);
         }
@@ -139,7 +166,7 @@ impl State {
     fn leave(&mut self, holder: Holder, line: &Arc<Line>) {
         let Some(lines) = self.held.get_mut(&holder) else { return };
         // Whoever had to make room has left already.
-        if let Some(at) = lines.iter().position(|held| Arc::ptr_eq(held, line)) {
+        if let Some(at) = lines.iter().position(|(_, held)| Arc::ptr_eq(held, line)) {
             lines.remove(at);
             self.taken -= 1;
         }
@@ -199,6 +226,23 @@ mod tests {
         }
         drop((flood, third, fourth));
         assert_eq!(room.locked().taken, 1, "what had to make room is not counted twice");
+    }
+
+    #[tokio::test]
+    async fn in_a_passing_room_the_oldest_of_all_makes_room_where_nobody_has_more() {
+        let room = Room::passing(3, 2);
+        let [first, second, third] =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|who| enter(&room, who).unwrap());
+        let again = enter(&room, "192.0.2.2").unwrap();
+        assert!(has_ended(&second.0).await, "who comes once more pushes out their own");
+        let fourth = enter(&room, "192.0.2.4").unwrap();
+        assert!(has_ended(&first.0).await);
+        for line in [&third.0, &again.0, &fourth.0] {
+            assert!(!has_ended(line).await);
+        }
+        let _fifth = enter(&room, "192.0.2.5").unwrap();
+        assert!(has_ended(&third.0).await);
+        assert_eq!(room.locked().taken, 3);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::column::{count, count_at, id_at};
 use super::engine::{self, Reach, Tx};
 use super::organization::TOKEN_LIFE;
 use super::{Ambient, DatabaseKey, StoreError, audit, standing};
+use crate::files;
 use crate::scope::FacilityScope;
 
 /// Why there is no backup, or why it was not put back.
@@ -323,7 +324,11 @@ fn set_aside(path: &Path, ambient: &Ambient, readable: bool) -> Result<Option<Pa
         }
         // A second name, so that there is a database under the first at every moment.
         let there = path.exists();
-        if there { fs::hard_link(path, &aside).map(|()| there) } else { Ok(there) }
+        if there {
+            files::make_private(path)?;
+            fs::hard_link(path, &aside)?;
+        }
+        Ok(there)
     };
     let kept = keep().map_err(|fault| of_file(&aside, fault))?;
     Ok(kept.then_some(aside))

@@ -4,36 +4,31 @@
 //! row of the lobby by the code typed, and takes it into the administrator's tenant. Each step is
 //! idempotent, and each is one transaction: power loss in the middle resumes.
 
+mod lobby;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use carepost_protocol::device::{DeviceState, DeviceType};
+use carepost_protocol::device::DeviceState;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
-use rusqlite::{Row, params};
+use rusqlite::params;
 
-use super::column::{
-    count_at, id_at, id_or_none_at, json, json_at, time_at, time_or_none_at, uuid_at, word, word_at,
-    word_or_none_at,
-};
+use super::column::{id_at, json, time_or_none_at, uuid_at, word, word_at};
 use super::engine::{Reach, Tx};
 use super::organization::assign;
 use super::{Claim, Device, PresentedKey, StoreError, Waiting};
 use crate::scope::OrganizationScope;
+use lobby::{CODE_LIFE, Lobby};
+#[cfg(test)]
+pub(super) use lobby::{MAX_OF_NETWORK, MAX_WAITING, OF_NETWORK, OLDEST_OF_NETWORK};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// How long a code or a claim stands.
-const CODE_LIFE: Duration = Duration::from_secs(10 * 60);
 /// How many wrong tries are taken.
 const MAX_TRIES: u32 = 5;
-/// How many devices may wait at once, all over the server.
-pub(super) const MAX_WAITING: u64 = 10_000;
-/// How long a device that asks no more is remembered after its code ran out.
-const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Seconds between a waiting device's requests.
 const WAITING_INTERVAL: u32 = 2;
 /// Seconds between the requests of one whose number is being confirmed.
@@ -67,34 +62,6 @@ impl Tries {
     }
 }
 
-/// A row of the lobby.
-struct Lobby {
-    id: EnrollmentId,
-    key_sha256: [u8; 32],
-    public_key: Vec<u8>,
-    device_uuid: DeviceUuid,
-    mac_addresses: Vec<String>,
-    hostname: String,
-    agent_version: String,
-    user_code: String,
-    expires_at: Timestamp,
-    organization: Option<OrganizationId>,
-    facility: Option<FacilityId>,
-    name: Option<String>,
-    device_type: Option<DeviceType>,
-    number: Option<String>,
-    tries: u32,
-}
-
-macro_rules! lobby_columns {
-    ($view:literal) => {
-        concat!(
-            "SELECT id, key_sha256, public_key, device_uuid, mac_addresses, hostname, agent_version, user_code,
-                expires_at, organization_id, facility_id, name, device_type, number, tries FROM ", $view, " "
-        )
-    };
-}
-
 /// Where a device's enrollment stands, if nothing has to be written to say so. System reach.
 pub(super) fn standing(
     tx: &Tx<'_>,
@@ -104,8 +71,7 @@ pub(super) fn standing(
     if let Some(grant) = grant_of(tx, &key.sha256)? {
         return Ok(Some(EnrollResponse::Active { grant }));
     }
-    let by_key = concat!(lobby_columns!("system_enrollments"), "WHERE key_sha256 = ?1");
-    let Some(row) = tx.first(by_key, [key.sha256], lobby_row)? else { return Ok(None) };
+    let Some(row) = lobby::by_key(tx, &key.sha256)? else { return Ok(None) };
     let same = row.device_uuid == request.device_uuid
         && row.mac_addresses == request.mac_addresses
         && row.hostname == request.hostname;
@@ -137,9 +103,8 @@ pub(super) fn enroll(
         let grant = grant_of(tx, &key.sha256)?.ok_or(StoreError::Unreadable("devices"))?;
         return Ok(EnrollResponse::Active { grant });
     }
-    let by_key = concat!(lobby_columns!("system_enrollments"), "WHERE key_sha256 = ?1");
-    let Some(row) = tx.first(by_key, [key.sha256], lobby_row)? else {
-        return response(tx, &enter_lobby(tx, key, request)?);
+    let Some(row) = lobby::by_key(tx, &key.sha256)? else {
+        return response(tx, &lobby::enter(tx, key, request)?);
     };
     let lapsed = row.expires_at <= tx.now();
     // An administrator approved what the device said then, not what it says now.
@@ -151,118 +116,9 @@ pub(super) fn enroll(
         agent_version: request.agent_version.clone(),
         ..row
     };
-    let row = if lapsed || another { anew(tx, row)? } else { row };
-    write_row(tx, &row)?;
+    let row = if lapsed || another { lobby::anew(tx, row)? } else { row };
+    lobby::write(tx, &row)?;
     response(tx, &row)
-}
-
-fn enter_lobby(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest) -> Result<Lobby> {
-    make_room(tx)?;
-    let row = Lobby {
-        id: EnrollmentId::new(tx.now(), tx.random()?),
-        key_sha256: key.sha256,
-        public_key: key.point.clone(),
-        device_uuid: request.device_uuid,
-        mac_addresses: request.mac_addresses.clone(),
-        hostname: request.hostname.clone(),
-        agent_version: request.agent_version.clone(),
-        user_code: new_code(tx)?,
-        expires_at: tx.now().after(CODE_LIFE),
-        organization: None,
-        facility: None,
-        name: None,
-        device_type: None,
-        number: None,
-        tries: 0,
-    };
-    tx.execute(
-        "INSERT INTO system_enrollments (key_sha256, id, public_key, device_uuid, mac_addresses, hostname,
-            agent_version, user_code, expires_at, tries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
-        params![
-            row.key_sha256,
-            row.id.as_bytes(),
-            row.public_key,
-            row.device_uuid.as_bytes(),
-            json(&row.mac_addresses)?,
-            row.hostname,
-            row.agent_version,
-            row.user_code,
-            row.expires_at.as_millis(),
-        ],
-    )?;
-    Ok(row)
-}
-
-/// Forgets who has not asked for long, and when the lobby is full all the same, the one whose code ran
-/// out first: a device that still asks has a code that stands.
-fn make_room(tx: &Tx<'_>) -> Result<()> {
-    let forgotten = tx.now().before(FORGET_AFTER);
-    tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", [forgotten.as_millis()])?;
-    let waiting = tx.first("SELECT count(*) FROM system_enrollments", [], |row| count_at(row, 0))?;
-    if waiting.unwrap_or(0) < MAX_WAITING {
-        return Ok(());
-    }
-    let oldest =
-        "SELECT key_sha256 FROM system_enrollments WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 1";
-    let oldest = tx.first(oldest, [tx.now().as_millis()], |row| row.get::<_, [u8; 32]>(0))?;
-    let oldest = oldest.ok_or(StoreError::TooManyTries { until: tx.now().after(CODE_LIFE) })?;
-    leave_lobby(tx, &oldest)
-}
-
-fn leave_lobby(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<()> {
-    tx.execute("DELETE FROM system_enrollments WHERE key_sha256 = ?1", [key_sha256]).map(drop)
-}
-
-/// Back to waiting, under a new code and nobody's claim.
-fn anew(tx: &Tx<'_>, row: Lobby) -> Result<Lobby> {
-    Ok(Lobby {
-        user_code: new_code(tx)?,
-        expires_at: tx.now().after(CODE_LIFE),
-        organization: None,
-        facility: None,
-        name: None,
-        device_type: None,
-        number: None,
-        tries: 0,
-        ..row
-    })
-}
-
-fn new_code(tx: &Tx<'_>) -> Result<String> {
-    loop {
-        let Some(code) = UserCode::new(&tx.random()?) else { continue };
-        let taken =
-            tx.first("SELECT 1 FROM system_enrollments WHERE user_code = ?1", [code.as_str()], |row| {
-                row.get::<_, i64>(0)
-            })?;
-        if taken.is_none() {
-            return Ok(code.as_str().to_owned());
-        }
-    }
-}
-
-fn write_row(tx: &Tx<'_>, row: &Lobby) -> Result<()> {
-    tx.execute(
-        "UPDATE system_enrollments SET device_uuid = ?2, mac_addresses = ?3, hostname = ?4, agent_version = ?5,
-            user_code = ?6, expires_at = ?7, organization_id = ?8, facility_id = ?9, name = ?10,
-            device_type = ?11, number = ?12, tries = ?13 WHERE key_sha256 = ?1",
-        params![
-            row.key_sha256,
-            row.device_uuid.as_bytes(),
-            json(&row.mac_addresses)?,
-            row.hostname,
-            row.agent_version,
-            row.user_code,
-            row.expires_at.as_millis(),
-            row.organization.map(|id| *id.as_bytes()),
-            row.facility.map(|id| *id.as_bytes()),
-            row.name,
-            row.device_type.as_ref().map(word).transpose()?,
-            row.number,
-            row.tries,
-        ],
-    )
-    .map(drop)
 }
 
 fn response(tx: &Tx<'_>, row: &Lobby) -> Result<EnrollResponse> {
@@ -373,7 +229,7 @@ fn redeem(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest, token: &[u8;
         agent_version: &request.agent_version,
     };
     tx.within(Reach::Organization(scope), |tx| activate(tx, &newcomer, device, facility))?;
-    leave_lobby(tx, &key.sha256)
+    lobby::leave(tx, &key.sha256)
 }
 
 /// What a device is registered with when it is let in.
@@ -413,8 +269,7 @@ pub(super) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiti
     let facility = facility.ok_or(StoreError::NotFound("facility"))?;
     let [drawn] = tx.random::<1>()?;
     let row = tx.within(Reach::System, |tx| {
-        let by_code = concat!(lobby_columns!("system_enrollments"), "WHERE user_code = ?1");
-        let found = tx.first(by_code, [code.as_str()], lobby_row)?;
+        let found = lobby::by_code(tx, code)?;
         let free = |row: &Lobby| {
             row.expires_at > tx.now() && row.organization.is_none_or(|owner| owner == scope.organization())
         };
@@ -431,7 +286,7 @@ pub(super) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiti
             expires_at: tx.now().after(CODE_LIFE),
             ..row
         };
-        write_row(tx, &row)?;
+        lobby::write(tx, &row)?;
         Ok(row)
     })?;
     let hardware = [row.device_uuid.as_bytes()];
@@ -451,8 +306,7 @@ pub(super) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiti
 /// Enrolls a claimed device when the number is the one it shows; none when it is another. Organization
 /// reach.
 pub(super) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> Result<Option<DeviceId>> {
-    let by_id = concat!(lobby_columns!("enrollments"), "WHERE id = ?1");
-    let row = tx.first(by_id, [id.as_bytes()], lobby_row)?.filter(|row| row.expires_at > tx.now());
+    let row = lobby::by_id(tx, id)?.filter(|row| row.expires_at > tx.now());
     let row = row.ok_or(StoreError::NotFound("waiting device"))?;
     let (Some(facility), Some(expected)) = (row.facility, row.number.as_deref()) else {
         return Err(StoreError::NotFound("waiting device"));
@@ -461,8 +315,8 @@ pub(super) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> Result<Opt
         let tries = row.tries.saturating_add(1);
         let row = Lobby { tries, ..row };
         tx.within(Reach::System, |tx| {
-            let row = if tries >= MAX_TRIES { anew(tx, row)? } else { row };
-            write_row(tx, &row)
+            let row = if tries >= MAX_TRIES { lobby::anew(tx, row)? } else { row };
+            lobby::write(tx, &row)
         })?;
         return Ok(None);
     }
@@ -522,24 +376,4 @@ pub(super) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
         })?;
     }
     Ok(device)
-}
-
-fn lobby_row(row: &Row<'_>) -> rusqlite::Result<Lobby> {
-    Ok(Lobby {
-        id: id_at(row, 0)?,
-        key_sha256: row.get(1)?,
-        public_key: row.get(2)?,
-        device_uuid: DeviceUuid::from_bytes(row.get(3)?),
-        mac_addresses: json_at(row, 4)?,
-        hostname: row.get(5)?,
-        agent_version: row.get(6)?,
-        user_code: row.get(7)?,
-        expires_at: time_at(row, 8)?,
-        organization: id_or_none_at(row, 9)?,
-        facility: id_or_none_at(row, 10)?,
-        name: row.get(11)?,
-        device_type: word_or_none_at(row, 12)?,
-        number: row.get(13)?,
-        tries: row.get(14)?,
-    })
 }

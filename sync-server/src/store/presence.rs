@@ -23,7 +23,7 @@ use super::organization::{is_refused_as_exposed, withhold_expired_pins};
 use super::publish::head;
 use super::{Ambient, Device, StoreError, View, archive, budget, horizon};
 use crate::scope::FacilityScope;
-use crate::text::line;
+use crate::text::{is_line, line};
 
 /// How long news waits for company before it is written.
 const GATHER: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ impl Presence {
     pub(super) fn beat(&self, scope: FacilityScope, device: DeviceId, beat: &Heartbeat, now: Timestamp) {
         let mut beat = beat.clone();
         // Names of a newer agent's collections are kept, but not any text of any length.
-        beat.mirror.differs.retain(|name| name.len() <= MAX_NAME);
+        beat.mirror.differs.retain(|name| is_line(name, MAX_NAME));
         beat.mirror.differs.truncate(MAX_NAMES);
         if let Some(encryption) = &mut beat.encryption {
             encryption.exposed.truncate(MAX_NAMES);
@@ -109,7 +109,7 @@ impl Presence {
                 exposure.place = line(&exposure.place, MAX_PLACE);
             }
         }
-        beat.mirror.stepped_over.retain(|over| over.collection.len() <= MAX_NAME);
+        beat.mirror.stepped_over.retain(|over| is_line(&over.collection, MAX_NAME));
         beat.mirror.stepped_over.truncate(MAX_NAMES);
         beat.cannot_save = beat.cannot_save.map(|why| line(&why, MAX_WORDS));
         beat.unknown_tap = beat.unknown_tap.filter(|tap| unhex::<32>(&tap.lookup).is_some());

@@ -535,6 +535,8 @@ pub struct PresentedKey {
     pub sha256: [u8; 32],
     /// The point itself: 65 bytes, uncompressed (04 || x || y).
     pub point: Vec<u8>,
+    /// From which network it was presented.
+    pub network: String,
 }
 
 /// What an administrator says of a device whose code was read off it.

@@ -94,7 +94,16 @@ impl Failures {
     }
 }
 
-/// Until when nobody may sign in under that name from there. System reach, as all of this.
+/// By an index of its own.
+pub(super) const GOOD: &str = "SELECT 1 FROM system_sign_ins WHERE network = ?1 AND good_at > ?2";
+
+/// Whether somebody signed in from the login's network of late, under whatever name. System reach, as all of this.
+pub(super) fn is_known(tx: &Tx<'_>, login: &Login) -> Result<bool> {
+    let since = tx.now().before(KNOWN).as_millis();
+    Ok(tx.first(GOOD, params![login.network, since], |_| Ok(()))?.is_some())
+}
+
+/// Until when nobody may sign in under that name from there.
 pub(super) fn locked(tx: &Tx<'_>, login: &Login) -> Result<Option<Timestamp>> {
     let now = tx.now();
     let own = failures(tx, login, &login.network)?;

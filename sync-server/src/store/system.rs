@@ -167,6 +167,14 @@ impl SystemStore {
         self.read(move |tx| sign_in::locked(tx, &login)).await
     }
 
+    /// Whether somebody signed in from there of late, under whatever name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_known(&self, login: Login) -> Result<bool> {
+        self.read(move |tx| sign_in::is_known(tx, &login)).await
+    }
+
     /// Counts a failed sign-in; gives until when the name is locked there now (S0-49). A name that nobody has
     /// is counted and locked as any other, so that neither locks nor time tell which there are. `locks` is
     /// written when this failure locks.

@@ -306,7 +306,8 @@ async fn enroll(
     )
     .map_err(|error| anyhow::anyhow!("{error}"))?;
     let sha256 = key.public_key_sha256();
-    let presented = PresentedKey { sha256, point: pair.public_key().as_ref().to_vec() };
+    let presented =
+        PresentedKey { sha256, point: pair.public_key().as_ref().to_vec(), network: String::new() };
     let request = EnrollRequest {
         device_uuid: hardware,
         mac_addresses: Vec::new(),

@@ -46,7 +46,8 @@ impl Kiosk {
             token_sha256: token,
         };
         let device = server.registry.noting(event()).expect_device(new).await.unwrap().id;
-        let presented = PresentedKey { sha256: *peer.sha256(), point: peer.point().to_vec() };
+        let presented =
+            PresentedKey { sha256: *peer.sha256(), point: peer.point().to_vec(), network: String::new() };
         let request = EnrollRequest {
             device_uuid: DeviceUuid::from_bytes([1; 16]),
             mac_addresses: Vec::new(),

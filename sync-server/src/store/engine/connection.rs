@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::migrate::{check_version, migrate};
 use super::security::{ReachCell, build, guard};
+use crate::files;
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
 /// What a connection is for.
@@ -99,6 +100,11 @@ fn open(
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if matches!(purpose, Purpose::Write { .. }) {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        // Before anything is in it; SQLite makes those beside it alike.
+        if let Err(fault) = files::make_private(path) {
+            // SQLite says why it cannot be opened, if it cannot.
+            tracing::warn!(%fault, "others than its owner may have access to {}", path.display());
+        }
     }
     let mut connection = bare(path, flags)?;
     unlock(&connection, path, key)?;

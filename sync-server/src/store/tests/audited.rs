@@ -53,6 +53,31 @@ async fn who_once_had_a_role_is_known_and_what_the_server_notes_is_its_own() {
     assert!(registry.audit_events(end).await.unwrap().items.is_empty());
 }
 
+#[tokio::test]
+async fn nothing_that_a_device_wrote_down_writes_on_the_terminal_of_who_reads_it() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let said = "Hall\u{9b}2J\u{1b}[31m\u{7f}";
+    let details = serde_json::json!({said: [said, {"in": said, "count": 7}]});
+    let hostile = AuditEvent {
+        resource_type: said.to_owned(),
+        resource_id: Some(said.to_owned()),
+        username: Some(said.to_owned()),
+        endpoint: Some(said.to_owned()),
+        details: details.as_object().cloned().unwrap(),
+        ..event(&world)
+    };
+    let mut book = Book::new(&kiosk, Lane::Audit);
+    book.write(&hostile);
+    book.push(&world, &kiosk, 1..=1).await.unwrap();
+    let query = AuditQuery { source: Some(AuditSource::Device), limit: 10, ..AuditQuery::default() };
+    let kept = world.store.organization(&tenant.organization).audit_events(query).await.unwrap().items;
+    let shown = format!("{:#}", serde_json::to_value(&kept[0].event).unwrap());
+    assert!(!shown.contains(['\u{9b}', '\u{7f}']) && !shown.contains("\\u001b"), "{shown}");
+    assert!(shown.contains("Hall2J[31m") && shown.contains('7'), "{shown}");
+}
+
 #[test]
 fn events_from_before_are_known_by_their_place_in_a_chain() {
     let table = concat!("ba", "se_audit");

@@ -155,6 +155,10 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     for sql in [sign_in::BEYOND, sign_in::OLDEST] {
         goes_by(&world, Reach::System, "sign_ins_by_failure", sql).await;
     }
+    goes_by(&world, Reach::System, "sign_ins_by_good", sign_in::GOOD).await;
+    for sql in [enrollment::OF_NETWORK, enrollment::OLDEST_OF_NETWORK] {
+        goes_by(&world, Reach::System, "enrollments_by_network", sql).await;
+    }
 }
 
 /// The statement finds its rows by that index, in its order, and walks nothing.

@@ -4,7 +4,7 @@ use carepost_protocol::id::EnrollmentId;
 use carepost_protocol::wire::enroll::UserCode;
 use rusqlite::params;
 
-use super::enrollment::MAX_WAITING;
+use super::enrollment::{MAX_OF_NETWORK, MAX_WAITING};
 use super::*;
 
 fn fresh_key() -> PresentedKey {
@@ -201,6 +201,36 @@ async fn a_claimed_device_that_says_it_is_another_starts_anew() {
     assert_eq!(waiting.device_uuid, DeviceUuid::from_bytes([2; 16]), "approved anew, as what it says now");
 }
 
+/// So many wait, from so many networks in turn, each with a code that stands for ten minutes: one a millisecond
+/// later than the one before.
+async fn crowd(world: &World, count: u64, networks: u64) {
+    let begin = world.now().plus_millis(600_000);
+    let crowd = world.store.write(Reach::System, move |tx| {
+        for n in 0..count {
+            let hash = PayloadHash::of(&n.to_be_bytes());
+            tx.execute(
+                "INSERT INTO system_enrollments (key_sha256, id, public_key, device_uuid, mac_addresses,
+                    hostname, agent_version, user_code, expires_at, network, tries)
+                    VALUES (?1, ?2, x'04', ?2, '[]', '', '', ?3, ?4, ?5, 0)",
+                params![
+                    hash.as_bytes(),
+                    EnrollmentId::new(Timestamp::EPOCH, hash.as_bytes()[..10].try_into().unwrap()).as_bytes(),
+                    n.to_string(),
+                    begin.plus_millis(i64::try_from(n).unwrap()).as_millis(),
+                    format!("crowd {}", n % networks),
+                ],
+            )?;
+        }
+        Ok(())
+    });
+    crowd.await.unwrap();
+}
+
+/// Whether that one of the crowd waits still.
+async fn waits(world: &World, n: u64) -> bool {
+    world.store.system().knows_key(*PayloadHash::of(&n.to_be_bytes()).as_bytes()).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_full_lobby_forgets_who_asks_no_more_and_lets_tokens_through() {
     let world = World::new();
@@ -211,34 +241,58 @@ async fn a_full_lobby_forgets_who_asks_no_more_and_lets_tokens_through() {
         .expect_device(expected(tenant.facility.facility(), 1, [5; 32]))
         .await
         .unwrap();
-    let (system, until) = (world.store.system(), world.now().plus_millis(600_000));
-    let crowd = world.store.write(Reach::System, move |tx| {
-        for n in 0..MAX_WAITING {
-            let hash = PayloadHash::of(&n.to_be_bytes());
-            tx.execute(
-                "INSERT INTO system_enrollments (key_sha256, id, public_key, device_uuid, mac_addresses,
-                    hostname, agent_version, user_code, expires_at, tries)
-                    VALUES (?1, ?2, x'04', ?2, '[]', '', '', ?3, ?4, 0)",
-                params![
-                    hash.as_bytes(),
-                    EnrollmentId::new(Timestamp::EPOCH, hash.as_bytes()[..10].try_into().unwrap()).as_bytes(),
-                    n.to_string(),
-                    until.as_millis(),
-                ],
-            )?;
-        }
-        Ok(())
-    });
-    crowd.await.unwrap();
-    let full = system.enroll(fresh_key(), enroll_request(2), None).await;
-    assert!(matches!(full, Err(StoreError::TooManyTries { .. })), "{full:?}");
+    let system = world.store.system();
+    crowd(&world, MAX_WAITING, 100).await;
     let answer = system.enroll(fresh_key(), enroll_request(1), Some([5; 32])).await.unwrap();
     assert!(matches!(answer, EnrollResponse::Active { .. }), "{answer:?}");
+    assert!(waits(&world, 0).await, "it took nobody's place");
     world.pass(601);
     let key = fresh_key();
     assert!(!system.knows_key(key.sha256).await.unwrap());
     code_of(&world, &key, 2).await;
     assert!(system.knows_key(key.sha256).await.unwrap());
+}
+
+#[tokio::test]
+async fn in_a_full_lobby_the_oldest_of_the_network_that_has_the_most_makes_room() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let crowded = PresentedKey { network: "crowd 7".to_owned(), ..fresh_key() };
+    let (early, claimed) = (fresh_key(), fresh_key());
+    code_of(&world, &early, 1).await;
+    let code = code_of(&world, &claimed, 2).await;
+    registry.noting(event(&world)).claim(person(1), code, claim(&tenant)).await.unwrap();
+    code_of(&world, &crowded, 3).await;
+    crowd(&world, MAX_WAITING - 3, 100).await;
+    for _ in 0..2 {
+        code_of(&world, &fresh_key(), 4).await;
+    }
+    let system = world.store.system();
+    assert!(!system.knows_key(crowded.sha256).await.unwrap(), "its network had one more than the others");
+    assert!(!waits(&world, 0).await, "of those that have as many, it is the oldest");
+    assert!(waits(&world, 1).await);
+    for key in [early, claimed] {
+        assert!(
+            system.knows_key(key.sha256).await.unwrap(),
+            "whose network has few, and whose code was typed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_network_has_its_share_of_the_lobby() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let claimed = PresentedKey { network: "crowd 0".to_owned(), ..fresh_key() };
+    let code = code_of(&world, &claimed, 1).await;
+    registry.noting(event(&world)).claim(person(1), code, claim(&tenant)).await.unwrap();
+    crowd(&world, MAX_OF_NETWORK, 1).await;
+    let next = PresentedKey { network: "crowd 0".to_owned(), ..fresh_key() };
+    code_of(&world, &next, 2).await;
+    assert_eq!((waits(&world, 0).await, waits(&world, 1).await), (false, true));
+    assert!(world.store.system().knows_key(claimed.sha256).await.unwrap());
 }
 
 #[tokio::test]

@@ -465,7 +465,7 @@ fn expected(facility_id: FacilityId, n: u8, token_sha256: [u8; 32]) -> NewDevice
 
 fn presented(key: &EcdsaKeyPair) -> PresentedKey {
     let point = key.public_key().as_ref().to_vec();
-    PresentedKey { sha256: *PayloadHash::of(&point).as_bytes(), point }
+    PresentedKey { sha256: *PayloadHash::of(&point).as_bytes(), point, network: "192.0.2.1".to_owned() }
 }
 
 fn enroll_request(n: u8) -> EnrollRequest {

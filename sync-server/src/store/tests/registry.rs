@@ -247,7 +247,7 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
         encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3"); 40] }),
         queue: QueueState { care: 3, audit: 4, wedged: 1, oldest_age: Some(240) },
         mirror: MirrorState {
-            differs: vec!["patients".into(), "x".repeat(65)],
+            differs: vec!["patients".into(), "x".repeat(65), "users\u{9b}2J".into()],
             refetches: 2,
             stepped_over: Vec::new(),
         },

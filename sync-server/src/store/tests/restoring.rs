@@ -180,7 +180,7 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
     let third = presented(&third).sha256;
     let third = world.store.system().device_by_key(third).await.unwrap().unwrap();
     assert_eq!(third.state(), DeviceState::Quarantined);
-    let stranger = PresentedKey { sha256: [1; 32], point: vec![4; 65] };
+    let stranger = PresentedKey { sha256: [1; 32], point: vec![4; 65], network: String::new() };
     let system = world.store.system();
     let token = system.enroll(stranger, enroll_request(5), Some([3; 32]));
     assert!(matches!(token.await, Err(StoreError::Invalid { field: "token", .. })), "it was used already");
@@ -248,7 +248,7 @@ async fn a_restore_gives_no_token_more_than_the_three_days_that_it_had() {
     // The scene has taken an hour.
     scene.world.pass(71 * 3_600);
     scene.put_back(|_| {});
-    let stranger = PresentedKey { sha256: [1; 32], point: vec![4; 65] };
+    let stranger = PresentedKey { sha256: [1; 32], point: vec![4; 65], network: String::new() };
     let late = scene.world.store.system().enroll(stranger, enroll_request(3), Some([3; 32])).await;
     assert!(late.is_err_and(|refused| refused.to_string().contains("run out")));
 }

@@ -43,7 +43,11 @@ async fn five_failures_lock_a_name_for_half_an_hour_where_they_came_from_and_now
     let user = world.store.organization(&tenant.organization).user(tenant.nurse).await.unwrap();
     assert_eq!(user.locked_until, until, "it shows");
     assert_eq!(system.locked(there.clone()).await.unwrap(), None);
+    assert!(!system.is_known(there.clone()).await.unwrap());
     sign_in(&world, &tenant, &there).await.unwrap();
+    let ghost = |network: &str| Login::of_nowhere("ghost", "nobody", network.to_owned());
+    assert!(system.is_known(ghost("2001:db8::")).await.unwrap(), "whoever it was");
+    assert!(!system.is_known(ghost("192.0.2.1")).await.unwrap());
     world.pass(29 * 60);
     sign_in(&world, &tenant, &here).await.unwrap();
     assert_eq!(fail(&world, &here, 4).await, None, "what was before is forgotten");

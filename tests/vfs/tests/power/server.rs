@@ -232,7 +232,7 @@ fn administrator(organization: OrganizationId) -> OrganizationScope {
 
 fn presented(key: &EcdsaKeyPair) -> PresentedKey {
     let point = key.public_key().as_ref().to_vec();
-    PresentedKey { sha256: *PayloadHash::of(&point).as_bytes(), point }
+    PresentedKey { sha256: *PayloadHash::of(&point).as_bytes(), point, network: String::new() }
 }
 
 fn charted(actor: UserId, patient: PatientId, assignment: AssignmentId, number: u32) -> Change {

@@ -34,7 +34,7 @@ impl Judge {
         if let Some(patient) = event.patient_id {
             flags.raise(!self.is_known_patient(tx, patient)?, "patient_unknown");
         }
-        let mut details = event.details.clone();
+        let mut details = readable(event.details.clone());
         // Which page it was, as the device says; the endpoint is where somebody called this server.
         if let Some(page) = &event.endpoint {
             details.insert("page".to_owned(), bounded(page).into());
@@ -102,6 +102,20 @@ fn own_address(event: &AuditEvent) -> Option<IpAddr> {
 
 fn bounded(word: &str) -> String {
     line(word, MAX_WORD)
+}
+
+/// Details without what would write on the terminal of who reads them.
+fn readable(details: Map<String, Value>) -> Map<String, Value> {
+    details.into_iter().map(|(key, value)| (line(&key, MAX_DETAILS), readable_value(value))).collect()
+}
+
+fn readable_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => line(&text, text.len()).into(),
+        Value::Array(items) => items.into_iter().map(readable_value).collect(),
+        Value::Object(members) => readable(members).into(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
 }
 
 /// Keeps details within bounds: whether they had to be cut. What was cut stands in the change.
