@@ -466,6 +466,8 @@ pub struct Charted {
     pub earlier: Vec<Entry>,
     /// How many of either are left out between the first and the last.
     pub left_out: usize,
+    /// There are more corrections than are looked at: what counts may be among those.
+    pub is_cut: bool,
 }
 
 /// One version of a charted entry.

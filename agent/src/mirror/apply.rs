@@ -169,6 +169,7 @@ fn write_documents(
             keys.lookup,
             body,
             element.to_bytes(),
+            keys.amends,
         ];
         // Most are new. Only one that is not costs two more statements.
         if put_new.execute(row)? == 0 {

@@ -25,9 +25,9 @@ mod read;
 mod revoked;
 mod schema;
 mod stepped;
-
 #[cfg(test)]
 mod tests;
+mod threads;
 mod window;
 
 use std::path::{Path, PathBuf};
@@ -44,8 +44,9 @@ pub use apply::Applied;
 pub use check::{Check, Slice};
 pub use copies::{Differing, Finding, FoundBy};
 pub use page::{Over, Page, PageError};
-pub use read::{RecordThread, RecordThreads, by_room_then_name, first_and_last};
+pub use read::by_room_then_name;
 pub use stepped::Untold;
+pub use threads::{Asked, RecordThread, RecordThreads, first_and_last};
 
 use crate::sqlite::{self, Connected, FileKey, OpenError};
 

@@ -83,6 +83,7 @@ pub(super) struct Keys {
     pub(super) patient: Option<[u8; 16]>,
     pub(super) recorded_at: Option<i64>,
     pub(super) lookup: Option<String>,
+    pub(super) amends: Option<[u8; 16]>,
 }
 
 impl Keys {
@@ -106,6 +107,7 @@ impl Keys {
                 Ok(Self {
                     patient: Some(*record.patient_id.as_bytes()),
                     recorded_at: Some(record.recorded_at.as_millis()),
+                    amends: record.amends.map(|id| *id.as_bytes()),
                     lookup: None,
                 })
             }
