@@ -54,6 +54,10 @@ use crate::sqlite::{self, Connected, FileKey, OpenError};
 /// some three hundred bytes with their index.
 pub const DEFAULT_CACHE_KIB: u32 = 6 * 1024;
 
+/// How much of the disk the mirror leaves, in MiB: what is charted on the device exists nowhere else, and needs
+/// room; it takes months to fill so much.
+pub const RESERVE_MIB: u64 = 64;
+
 /// Why the mirror could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
@@ -82,6 +86,15 @@ pub enum MirrorError {
     /// The disk is full.
     #[error("the disk is full: the copy of the facility's records stays as it was; free some space")]
     Full,
+    /// What is left of the disk is kept for the outbox.
+    #[error(
+        "the disk is nearly full ({free_mib} MiB free): what is left is kept for what is charted here, and nothing \
+         new is copied; free some space"
+    )]
+    NoRoom {
+        /// How much is left.
+        free_mib: u64,
+    },
     /// The file turned out damaged. It was set aside, and a fresh one is pulled.
     #[error("the copy of the facility's records was damaged: it is fetched again; try again in a minute")]
     Damaged,
