@@ -424,6 +424,12 @@ pub struct Part<T> {
 }
 
 impl<T> Part<T> {
+    /// How much of a list it takes to know what comes after so many of it, and whether anything comes after that.
+    #[must_use]
+    pub const fn reach(after: usize) -> usize {
+        after.saturating_add(LISTED + 1)
+    }
+
     /// What comes after so many of a list.
     #[must_use]
     pub fn of(list: Vec<T>, after: usize) -> Self {

@@ -16,6 +16,8 @@ use carepost_protocol::workflow::Workflow;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::schema;
+
 /// The most names of collections that a page brings and this build does not know.
 const MAX_STRANGERS: usize = 32;
 /// The longest such name.
@@ -113,7 +115,8 @@ impl Keys {
             }
             Collection::Reviews => {
                 let review: ReviewDocument = serde_json::from_slice(body)?;
-                Ok(Self { patient: Some(*review.patient_id.as_bytes()), ..Self::default() })
+                let open = review.resolved.is_none().then(|| schema::OPEN.to_owned());
+                Ok(Self { patient: Some(*review.patient_id.as_bytes()), lookup: open, ..Self::default() })
             }
         }
     }

@@ -169,30 +169,22 @@ impl Mirror {
         self.reading(|reader| all(reader, Collection::Records, SQL, params![patient.as_bytes(), limit]))
     }
 
-    /// What somebody has to look at, or had to, newest first.
+    /// What somebody has to look at, oldest first.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
-    pub fn reviews(
+    pub fn open_reviews(
         &self,
         permit: &Permit<ReadPatients>,
-        open_only: bool,
         limit: usize,
     ) -> Result<Vec<ReviewDocument>, MirrorError> {
         // A review's id begins with when it was opened.
-        const SQL: &str = "SELECT body FROM documents WHERE collection = ? ORDER BY id DESC";
+        const SQL: &str =
+            "SELECT body FROM documents WHERE lookup = ? AND collection = ? ORDER BY id LIMIT ?";
         self.permitted(permit)?;
-        self.reading(|reader| {
-            let mut reviews = Vec::new();
-            each(reader, Collection::Reviews, SQL, [schema::number(Collection::Reviews)], |review| {
-                let review: ReviewDocument = review;
-                if reviews.len() < limit && (!open_only || review.resolved.is_none()) {
-                    reviews.push(review);
-                }
-                reviews.len() < limit
-            })?;
-            Ok(reviews)
-        })
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let open = params![schema::OPEN, schema::number(Collection::Reviews), limit];
+        self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
     }
 
     fn document<T: DeserializeOwned>(
@@ -225,33 +217,16 @@ fn all<T: DeserializeOwned>(
     sql: &str,
     parameters: impl Params,
 ) -> Result<Vec<T>, MirrorError> {
-    let mut documents = Vec::new();
-    each(connection, collection, sql, parameters, |document| {
-        documents.push(document);
-        true
-    })?;
-    Ok(documents)
-}
-
-/// Gives each document to `take`, until that wants no more.
-fn each<T: DeserializeOwned>(
-    connection: &Connection,
-    collection: Collection,
-    sql: &str,
-    parameters: impl Params,
-    mut take: impl FnMut(T) -> bool,
-) -> Result<(), MirrorError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
+    let mut documents = Vec::new();
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_bytes().map_err(rusqlite::Error::from)?;
         let document = serde_json::from_slice(body)
             .map_err(|source| MirrorError::NotUnderstood { collection: collection.name(), source })?;
-        if !take(document) {
-            break;
-        }
+        documents.push(document);
     }
-    Ok(())
+    Ok(documents)
 }
 
 /// What residents sort by, as people look for them: by room (2 before 10; whoever has none comes last), then name.

@@ -30,7 +30,8 @@ use carepost_protocol::record::Collection;
 /// 7. `amends` is what a record corrects. Under it `documents_by_patient` keeps a resident's records apart: those
 ///    that begin an entry have none, newest last, and each correction is with what it corrects. So a page costs
 ///    what it shows, and a first copy still keeps one index. `is_held` is 1 where what is corrected was not here
-///    when the correction came, or has gone since; it may have come again, so whoever reads looks.
+///    when the correction came, or has gone since; it may have come again, so whoever reads looks. `lookup` finds
+///    open reviews, too: it is [`OPEN`].
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -128,6 +129,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     UPDATE documents SET is_held = NOT EXISTS (SELECT 1 FROM documents AS before
             WHERE before.collection = 6 AND before.id = documents.amends AND before.patient = documents.patient)
         WHERE collection = 6 AND amends IS NOT NULL;
+    UPDATE documents SET lookup = 'open'
+        WHERE collection = 7 AND json_extract(CAST(body AS TEXT), '$.resolved') IS NULL;
     DROP INDEX documents_by_patient;
     CREATE INDEX documents_by_patient ON documents (patient, amends, recorded_at, id, collection, seq)
         WHERE patient IS NOT NULL;
@@ -137,6 +140,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
     END;
 ",
 ];
+
+/// What an open review is found by.
+pub(super) const OPEN: &str = "open";
 
 /// A collection that this file does not know yet. After the first page it has to be fetched, because an
 /// agent that did not know it left its documents out.

@@ -201,7 +201,7 @@ impl Upstream {
             } else if is_refusal(&words) {
                 (Some(Distrust::Ours), UpstreamError::NotAccepted(words))
             } else {
-                let before = self.distrust().filter(|_| is_answered);
+                let before = self.distrust().filter(|whose| is_answered && *whose == Distrust::Ours);
                 (before, UpstreamError::Transport(words))
             }
         });

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use carepost_protocol::id::ReviewId;
+use carepost_protocol::record::ReviewDocument;
+
+use super::threads::review;
 use super::*;
 
 fn id(n: usize) -> RecordId {
@@ -83,4 +87,27 @@ fn a_record_that_was_corrected_without_end_costs_no_more_than_is_looked_at() {
         });
         assert!(costs[1] < costs[0] * 3 / 2, "{how}: {costs:?}");
     }
+}
+
+#[test]
+fn what_is_open_is_found_however_much_was_closed() {
+    let costs = [30, 3_000].map(|count| {
+        let kiosk = Kiosk::new();
+        let mirror = kiosk.open();
+        for (from, part) in (1..).step_by(1_000).zip((0..count).collect::<Vec<_>>().chunks(1_000)) {
+            let mut page = Page::default();
+            for (seq, n) in (from..).zip(part) {
+                let open = n % (count / 10) == 0;
+                let review =
+                    ReviewDocument { id: ReviewId::from_bytes(*id(*n).as_bytes()), ..review(1, 1, open) };
+                put(&mut page, Collection::Reviews, review.id, seq, &review);
+            }
+            let seq = from + part.len() as u64 - 1;
+            mirror.apply(&page, &end(1, seq, seq)).unwrap();
+        }
+        let open = || mirror.open_reviews(&permit(FACILITY), 50).unwrap().len();
+        assert_eq!(open(), 10);
+        cost(&mirror, || assert_eq!(open(), 10))
+    });
+    assert!(costs[0] > 10 && costs[1] < costs[0] * 2, "{costs:?}");
 }

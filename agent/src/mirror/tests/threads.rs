@@ -13,7 +13,7 @@ const fn part(most: usize, versions: usize) -> Asked {
     Asked { after: 0, most, versions }
 }
 
-fn review(number: u8, patient: u8, open: bool) -> ReviewDocument {
+pub(super) fn review(number: u8, patient: u8, open: bool) -> ReviewDocument {
     let at = Timestamp::from_millis(i64::from(number) * 60_000);
     ReviewDocument {
         id: ReviewId::from_bytes([number; 16]),
@@ -114,7 +114,7 @@ fn a_correction_is_held_while_what_it_corrects_is_not_here() {
 }
 
 #[test]
-fn corrections_that_an_earlier_agent_wrote_hang_where_they_belong() {
+fn what_an_earlier_agent_wrote_is_found_as_it_belongs() {
     let kiosk = Kiosk::new();
     let path = kiosk.path();
     let opening = sqlite::Opening {
@@ -140,8 +140,14 @@ fn corrections_that_an_earlier_agent_wrote_hang_where_they_belong() {
         let row = rusqlite::params![it.id.as_bytes(), seq, patient, it.recorded_at.as_millis(), body];
         earlier.execute(put, row).unwrap();
     }
+    for (seq, it) in (5..).zip([review(1, 1, true), review(2, 1, false)]) {
+        let put = "INSERT INTO documents (collection, id, seq, pass, body) VALUES (7, ?, ?, 1, ?)";
+        let body = serde_json::to_vec(&it).unwrap();
+        earlier.execute(put, rusqlite::params![it.id.as_bytes(), seq, body]).unwrap();
+    }
     drop(earlier);
     let mirror = kiosk.open();
+    assert_eq!(mirror.open_reviews(&permit(FACILITY), 9).unwrap(), [review(1, 1, true)]);
     let read = mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), part(9, 9)).unwrap();
     let [thread] = read.threads.as_slice() else { panic!("{read:?}") };
     assert_eq!((&thread.root, thread.amendments.len()), (&record(1, 1, 1), 2));
@@ -149,7 +155,7 @@ fn corrections_that_an_earlier_agent_wrote_hang_where_they_belong() {
 }
 
 #[test]
-fn reviews_come_newest_first_and_the_open_ones_alone() {
+fn open_reviews_come_oldest_first_and_closed_ones_not() {
     let kiosk = Kiosk::new();
     let mirror = kiosk.open();
     let mut page = Page::default();
@@ -162,9 +168,11 @@ fn reviews_come_newest_first_and_the_open_ones_alone() {
         reviews.into_iter().map(|review| review.id.as_bytes()[0]).collect()
     };
     let here = permit(FACILITY);
-    assert_eq!(numbers(mirror.reviews(&here, false, 9).unwrap()), [4, 3, 2, 1]);
-    assert_eq!(numbers(mirror.reviews(&here, true, 9).unwrap()), [4, 1]);
-    assert_eq!(numbers(mirror.reviews(&here, true, 1).unwrap()), [4]);
-    assert!(mirror.reviews(&here, false, 0).unwrap().is_empty());
-    assert!(mirror.reviews(&permit(NEIGHBOR), false, 9).is_err());
+    assert_eq!(numbers(mirror.open_reviews(&here, 9).unwrap()), [1, 4]);
+    assert_eq!(numbers(mirror.open_reviews(&here, 1).unwrap()), [1]);
+    assert!(mirror.open_reviews(&permit(NEIGHBOR), 9).is_err());
+    page.clear();
+    put(&mut page, Collection::Reviews, all[0].id, 5, &review(1, 1, false));
+    mirror.apply(&page, &end(1, 5, 5)).unwrap();
+    assert_eq!(numbers(mirror.open_reviews(&here, 9).unwrap()), [4]);
 }
