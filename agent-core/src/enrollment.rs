@@ -12,6 +12,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollResponse, Grant, UserCode};
 
 use crate::backoff::{Backoff, LONGEST, fraction_of};
+use crate::sync::Distrust;
 
 /// What is persisted of where the enrollment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +51,8 @@ pub enum EnrollmentEvent {
 pub enum EnrollTrouble {
     /// No answer: the network or the server is down.
     Unreachable,
-    /// What answers is not trusted: its certificate is not the server's.
-    NotTrusted,
+    /// What answers is not trusted, or does not trust this device.
+    NotTrusted(Distrust),
     /// The server can or will not answer now.
     Busy {
         /// How long it asks to be left alone.
@@ -279,7 +280,7 @@ impl Enrollment {
                 return vec![EnrollmentEffect::ForgetToken { detail }, EnrollmentEffect::Ask];
             }
             EnrollTrouble::Busy { retry_after } => *retry_after,
-            EnrollTrouble::Unreachable | EnrollTrouble::NotTrusted | EnrollTrouble::Refused { .. } => None,
+            EnrollTrouble::Unreachable | EnrollTrouble::NotTrusted(_) | EnrollTrouble::Refused { .. } => None,
         };
         self.trouble = Some(trouble);
         self.later(least, monotonic, random);

@@ -131,6 +131,29 @@ async fn one_command_enrolls_a_deactivated_device_anew_whether_or_not_its_agent_
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_deactivated_before_it_heard_that_it_was_let_in_enrolls_anew_beside_its_agent() -> Result<()>
+{
+    let scene = Scene::new(1).await?;
+    let folder = scene.folder_of("hall");
+    let hall = Kiosk::hang(&folder, "hall", &scene.server, None, Badges::None, "").await?;
+    let admin = &scene.facility.organization.admin;
+    let code = hall.pairing_code().await?;
+    let (facility, kind) = (&scene.facility.id, "RASPBERRY_PI");
+    let body = json!({"code": code, "facility_id": facility, "device_name": "hall", "device_type": kind});
+    let approved = text(&admin.post("/api/v1/enrollments/approve", &body).await?, "enrollment_id")?;
+    let number = json!({"number": hall.confirmation_number().await?});
+    hall.link.cut();
+    admin.post(&format!("/api/v1/enrollments/{approved}/confirm"), &number).await?;
+    let first = revoke(&scene, "hall").await?;
+    hall.link.restore();
+    hall.says(&["This device is no longer in use"]).await?;
+    let (code, said) = hall.command(&["enroll", "--wait", "3"]).await?;
+    assert!(code == 0 && said.contains("the running agent"), "{code}: {said}");
+    assert_ne!(first, enroll(&scene, &hall).await?);
+    Ok(())
+}
+
 /// Deactivates the device of that name: its id.
 async fn revoke(scene: &Scene, name: &str) -> Result<String> {
     let id = text(&scene.facility.device(name).await?, "id")?;

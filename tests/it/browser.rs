@@ -40,7 +40,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     let page = Browser::open(WALL.0, WALL.1).await?;
     page.goto(&kiosk.address()).await?;
     page.sees(&["Set up this device", &kiosk.pairing_code().await?]).await?;
-    album.keep(&page, "enroll").await?;
+    album.keep_each(&page, "enroll").await?;
     riverside.enroll(&kiosk).await?;
     page.sees(&[&riverside.name, "Tap your badge"]).await?;
     until("the first copy", PATIENCE, || async {
@@ -48,11 +48,11 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
         if text.contains("still loading") { bail!("{text}") } else { Ok(()) }
     })
     .await?;
-    album.keep(&page, "locked").await?;
+    album.keep_each(&page, "locked").await?;
 
     tap_and_touch_the_pin(&page, &kiosk, &nora, Some(&album)).await?;
     page.sees(&[&nora.name, "Room", &name, &people[43].name]).await?;
-    album.keep(&page, "residents").await?;
+    album.keep_each(&page, "residents").await?;
 
     // A form by touch. What was typed comes back with what is wrong with it.
     page.touch(&format!("#r-{id}")).await?;
@@ -65,7 +65,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     let fault = page.script(&beside("pulse", ".fault")).await?;
     assert!(fault.as_str().is_some_and(|words| words.contains("400")), "beside the pulse: {fault}");
     assert_eq!(page.script(&typed("systolic")).await?, json!("128"));
-    album.keep(&page, "form").await?;
+    album.keep_each(&page, "form").await?;
 
     // What is unlikely is asked about, on each size of screen, and can still be put right.
     page.fill("[name=pulse]", "71").await?;
@@ -88,7 +88,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     page.sees(&["The entry is safe on this device", "128 mmHg", "Lying", "in good spirits"]).await?;
     page.sees(&["Internet down since", "1 entry waiting"]).await?;
     assert_eq!(page.script(MARK).await?, json!("Saved here"));
-    album.keep(&page, "offline").await?;
+    album.keep_each(&page, "offline").await?;
     assert!(riverside.records(&id).await?.is_empty(), "it cannot be at the server yet");
 
     kiosk.link.restore();
@@ -105,7 +105,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     page.touch("#edit").await?;
     page.sees(&["Edit resident", "Date of birth"]).await?;
     assert_eq!(page.script(&typed("name")).await?, json!(name));
-    album.keep(&page, "edit").await?;
+    album.keep_each(&page, "edit").await?;
     page.touch(".back").await?;
     page.touch("[id^=correct-]").await?;
     page.sees(&["You correct an entry"]).await?;
@@ -116,7 +116,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     page.sees(&["Corrected", "by Nora Quist", "Reason: Counted anew", "77 bpm", "1 earlier version"]).await?;
     page.touch("summary").await?;
     page.sees(&["71 bpm"]).await?;
-    album.keep(&page, "corrected").await?;
+    album.keep_each(&page, "corrected").await?;
 
     comes_back_to_what_she_typed(&page, &kiosk, &nora, &album).await?;
     admits_nobody_twice(&page, &name, &album).await?;
@@ -211,6 +211,12 @@ async fn admits_nobody_twice(page: &Browser, name: &str, album: &Album) -> Resul
 async fn discharges_and_undoes_it(page: &Browser, id: &str, name: &str, album: &Album) -> Result<()> {
     page.touch("#discharge").await?;
     page.sees(&["leaves the list of residents", &format!("Discharge {name}")]).await?;
+    for (width, height) in [PI, (PI.0, 430)] {
+        page.resize(width, height).await?;
+        let whole = "document.querySelector('main').scrollTop = 0;
+            return document.querySelector('.save .primary').getBoundingClientRect().bottom <= innerHeight";
+        assert_eq!(page.script(whole).await?, json!(true), "cut at the lower edge of {height} pixels");
+    }
     album.keep_each(page, "discharge").await?;
     page.touch(".save .primary").await?;
     page.sees(&["Discharged.", "Undo"]).await?;
@@ -220,6 +226,24 @@ async fn discharges_and_undoes_it(page: &Browser, id: &str, name: &str, album: &
     page.touch("#back").await?;
     page.touch(&format!("#r-{id}")).await
 }
+
+/// The buttons of a page that cannot be brought onto the screen whole, with nothing before them.
+const CUT: &str = "
+    const scrolled = [...document.querySelectorAll('html, main, .letters')].map(it => [it, it.scrollLeft, it.scrollTop]);
+    const cut = [...document.querySelectorAll('button, a:not(.skip), summary')].filter(it => {
+        if (!it.checkVisibility()) return false;
+        it.scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'});
+        const at = it.getBoundingClientRect();
+        const seen = (x, y) => {
+            const there = document.elementFromPoint(x, y);
+            return it.contains(there);
+        };
+        const inside = at.left > -1 && at.top > -1 && at.right < innerWidth + 1 && at.bottom < innerHeight + 1;
+        return !inside || ![[.5, .5], [.5, .1], [.5, .9], [.1, .5], [.9, .5]].every(
+            ([right, down]) => seen(at.left + at.width * right, at.top + at.height * down));
+    }).map(it => it.id || it.innerText);
+    scrolled.forEach(([it, left, top]) => it.scrollTo({left, top, behavior: 'instant'}));
+    return cut";
 
 const MARK: &str = "return document.querySelector('.entries .mark').innerText.trim()";
 
@@ -243,7 +267,7 @@ async fn tap_and_touch_the_pin(
     page.sees(&[&nurse.name, "Enter your PIN"]).await?;
     for (at, digit) in nurse.pin.chars().enumerate() {
         if let Some(album) = album.filter(|_| at == 4) {
-            album.keep(page, "pin").await?;
+            album.keep_each(page, "pin").await?;
         }
         page.touch(&format!("[data-digit='{digit}']")).await?;
     }
@@ -269,12 +293,13 @@ impl Album {
         Ok(Self(album))
     }
 
-    /// On each size of screen, none of which scrolls sideways.
+    /// On each size of screen, none of which scrolls sideways or hides a button.
     async fn keep_each(&self, page: &Browser, name: &str) -> Result<()> {
         for (end, (width, height)) in [("-pi", PI), ("-phone", PHONE), ("", WALL)] {
             page.resize(width, height).await?;
             let fits = "return document.documentElement.scrollWidth <= innerWidth";
             assert_eq!(page.script(fits).await?, json!(true), "{name}{end} scrolls sideways");
+            assert_eq!(page.script(CUT).await?, json!([]), "{name}{end}: buttons that are not seen whole");
             self.keep(page, &format!("{name}{end}")).await?;
         }
         Ok(())

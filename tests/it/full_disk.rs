@@ -1,7 +1,12 @@
-//! The part of the disk that waiting entries may take is full: the page says what is not saved.
+//! The part of the disk that waiting entries may take is full: the page says what is not saved. And what is left of a
+//! disk is kept for them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Result, bail};
 use carepost_tests::children::until;
+use carepost_tests::fixture::residents;
 use carepost_tests::kiosk::{Badges, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 
@@ -68,4 +73,69 @@ async fn a_full_disk_is_said_and_passes() -> Result<()> {
     })
     .await?;
     Ok(())
+}
+
+/// A small disk of its own, while it is mounted.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None, which is said, where this process may not mount one.
+    fn mount(at: &Path, mib: u32) -> Result<Option<Self>> {
+        std::fs::create_dir_all(at)?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "carepost-test"])
+            .arg(at)
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Ok(Some(Self(at.to_owned())));
+        }
+        eprintln!("skipped: only root can mount a small disk");
+        Ok(None)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whatever still has a file open there keeps it until it ends.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_disk_is_kept_for_what_is_charted() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let (name, id) = scene.resident()?;
+    let Some(disk) = Disk::mount(&scene.folder_of("hall"), 128)? else { return Ok(()) };
+    let hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    let ballast = disk.0.join("ballast");
+    std::fs::write(&ballast, vec![0; 80 * 1024 * 1024])?;
+
+    // What the server has for it waits, and the page says why.
+    let newcomer = &residents("NEW", 2, true)[1..];
+    scene.facility.admit(newcomer).await?;
+    hall.says(&["Nothing new arrives here", "disk is nearly full", "MiB free", "You can keep charting"])
+        .await?;
+    for command in ["status", "doctor"] {
+        let (code, said) = hall.command(&[command]).await?;
+        assert!(code == 5 && said.contains("disk is nearly full"), "{code}: {said}");
+    }
+    assert!(!hall.get("/").await?.words().contains(&newcomer[0].name));
+    // What is charted is kept and sent.
+    hall.link.cut();
+    hall.says(&["Internet down"]).await?;
+    hall.chart(name, "vitals", &vitals("Charted on a full disk")).await?;
+    hall.link.restore();
+    scene.has_notes(id, &["Charted on a full disk".to_owned()]).await?;
+
+    std::fs::remove_file(&ballast)?;
+    until("the copy to go on", PATIENCE * 3, || async {
+        let words = hall.get("/").await?.words();
+        if words.contains(&newcomer[0].name) && !words.contains("Nothing new") {
+            Ok(())
+        } else {
+            bail!("{words}")
+        }
+    })
+    .await
 }

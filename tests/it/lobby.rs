@@ -91,6 +91,10 @@ async fn a_device_registered_beforehand_enrolls_with_its_token_once() -> Result<
         assert!(said.contains(check), "doctor looks at {check}: {said}");
     }
     assert!(
+        said.contains("name that user in kiosk.browser_user") && said.contains("begin with file:///"),
+        "how another user's browser opens the page: {said}"
+    );
+    assert!(
         said.contains("its certificate is trusted") && said.contains("in use by the running agent"),
         "{said}"
     );

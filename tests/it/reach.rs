@@ -7,9 +7,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::world::Server;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::serving::renew;
 
@@ -58,6 +62,82 @@ async fn tunnel(
     count.fetch_add(1, Ordering::Relaxed);
     copy_bidirectional(&mut client, &mut server).await?;
     Ok(())
+}
+
+/// Something in the server's place that wants certificates of an authority of its own, such as a balancer that ends
+/// TLS: its port, and its own certificate.
+async fn balancer(protocol: &str) -> Result<(u16, String)> {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let theirs = rcgen::generate_simple_self_signed(["clients.example.test".to_owned()])?;
+    let mut roots = RootCertStore::empty();
+    roots.add(theirs.cert.der().clone())?;
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
+    let mut tls = ServerConfig::builder()
+        .with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build()?)
+        .with_single_cert(vec![own.cert.der().clone()], key)?;
+    tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let accepted = acceptor.accept(client).into_fallible();
+            tokio::spawn(async move {
+                // Who hangs up with something unread takes back what was said.
+                if let Err((_, mut client)) = accepted.await {
+                    let _ = client.shutdown().await;
+                    let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+                }
+            });
+        }
+    });
+    Ok((port, own.cert.pem()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_refuses_this_devices_certificate_is_said_as_such() -> Result<()> {
+    crate::install_provider();
+    let folder = TempDir::new()?;
+    let server = Server::start(&folder.path().join("server")).await?;
+    let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
+    let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;
+    let mut kiosk = facility.hang_kiosk(&folder.path().join("hall"), "hall", &server, Badges::None).await?;
+    link_is(&kiosk, "ONLINE").await?;
+    let ours = std::fs::read_to_string(kiosk.config())?;
+    let port = format!(":{}\"", kiosk.link.address().port());
+    let words = "The server does not accept this device's certificate";
+    let mut theirs = String::new();
+    for protocol in ["http/1.1", "h2"] {
+        let (balancer, certificate) = balancer(protocol).await?;
+        let trusted = folder.path().join("balancer.crt");
+        std::fs::write(&trusted, certificate)?;
+        kiosk.stop().await?;
+        std::fs::write(kiosk.config(), &ours)?;
+        kiosk.reconfigure(&port, &format!(":{balancer}\""))?;
+        kiosk.reconfigure(&server.ca.display().to_string(), &trusted.display().to_string())?;
+        theirs = std::fs::read_to_string(kiosk.config())?;
+        kiosk.start().await?;
+        kiosk.says(&[words, "Call +1 555 0100", "You can keep charting"]).await?;
+        link_is(&kiosk, "NOT_ACCEPTED").await?;
+        let (code, said) = kiosk.command(&["status"]).await?;
+        ensure!(code == 5 && said.contains(&format!("{words}. Call +1 555 0100")), "{code}: {said}");
+        let (code, said) = kiosk.command(&["doctor"]).await?;
+        ensure!(code == 5 && said.contains("certificate is not accepted") && said.contains("IT"), "{said}");
+    }
+    kiosk.stop().await?;
+    std::fs::write(kiosk.config(), &ours)?;
+    kiosk.start().await?;
+    link_is(&kiosk, "ONLINE").await?;
+
+    // The same before it is enrolled.
+    let mut new = Kiosk::hang(&folder.path().join("new"), "new", &server, None, Badges::None, "").await?;
+    new.stop().await?;
+    let (hall, own) = (kiosk.folder.display().to_string(), new.folder.display().to_string());
+    let page = (format!("127.0.0.1:{}", kiosk.port), format!("127.0.0.1:{}", new.port));
+    std::fs::write(new.config(), theirs.replace(&hall, &own).replace(&page.0, &page.1))?;
+    new.start().await?;
+    new.says(&[words, "IT"]).await?;
+    new.stop().await.context("the new one")
 }
 
 async fn link_is(kiosk: &Kiosk, link: &str) -> Result<()> {

@@ -1,13 +1,11 @@
 //! What a device is sent over the wire: by mode, by what it asks again, and within its budget.
 
-use std::io::Write as _;
-
 use anyhow::{Context as _, Result, bail};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState};
 use carepost_tests::api::Api;
 use carepost_tests::children::until;
 use carepost_tests::device::Device;
-use carepost_tests::kiosk::PATIENCE;
+use carepost_tests::kiosk::{Badges, PATIENCE};
 use carepost_tests::scene::Scene;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -132,15 +130,32 @@ async fn a_device_that_would_have_to_hold_too_much_is_told_both_numbers() -> Res
     let mut scene = Scene::new(3).await?;
     let port = scene.server.devices.port();
     let hall = Device::enroll(&scene.folder_of("hall"), &scene.server, port, &scene.facility, "hall").await?;
+    let lobby = scene.kiosk_with("lobby", Badges::None, "").await?;
     let (_, _, whole) = pull(&hall.wire(&scene.server)?, "").await?;
     let held = whole.len() - 1;
+    let config = std::fs::read_to_string(scene.server.config())?;
     scene.server.stop().await?;
-    let mut config = std::fs::OpenOptions::new().append(true).open(scene.server.config())?;
-    writeln!(config, "[sync]\nmax_documents = {}", held - 1)?;
+    std::fs::write(scene.server.config(), format!("{config}[sync]\nmax_documents = {}\n", held - 1))?;
     scene.server.resume().await?;
     let (status, problem, _) = pull(&hall.wire(&scene.server)?, "").await?;
     assert_eq!((status, problem["type"].as_str()), (403, Some("/problems/over-budget")));
     let words = problem["detail"].as_str().context("no words")?;
-    assert!([held, held - 1].iter().all(|number| words.contains(&number.to_string())), "{words}");
-    Ok(())
+    let numbers = [format!("hold {held} documents"), format!("may hold {}", held - 1)];
+    assert!(numbers.iter().all(|number| words.contains(number)), "{words}");
+
+    // Whoever stands at the device reads why nothing new arrives, with the numbers.
+    let [held, most] = &numbers;
+    lobby.says(&["Nothing new arrives here", held, most, "You can keep charting", "Call IT"]).await?;
+    for command in ["status", "doctor"] {
+        let (code, said) = lobby.command(&[command]).await?;
+        assert!(code == 5 && said.contains(held) && said.contains(most), "{code}: {said}");
+    }
+    scene.server.stop().await?;
+    std::fs::write(scene.server.config(), &config)?;
+    scene.server.resume().await?;
+    until("the copy to go on", PATIENCE * 3, || async {
+        let status = lobby.status().await?;
+        if status["copy_trouble"].is_null() { Ok(()) } else { bail!("{status}") }
+    })
+    .await
 }

@@ -91,6 +91,15 @@ pub enum Hold {
     NotEncrypted,
 }
 
+/// Whose certificate keeps a device and its server apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrust {
+    /// The server's, or that of what answers in its place: this device does not trust it.
+    Theirs,
+    /// This device's: the server, or what answers in its place, does not take it.
+    Ours,
+}
+
 /// What went wrong, by consequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {

@@ -33,7 +33,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS};
 
 use crate::backoff::{Backoff, LONGEST};
-pub use event::{Hold, Link, Load, StreamId, Stuck, SyncEffect, SyncEvent, Trouble};
+pub use event::{Distrust, Hold, Link, Load, StreamId, Stuck, SyncEffect, SyncEvent, Trouble};
 use lane::LaneState;
 pub use progress::NO_PROGRESS;
 use progress::Progress;

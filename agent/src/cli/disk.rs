@@ -8,13 +8,12 @@ use rustix::fs::{FsWord, StatVfsMountFlags, statfs, statvfs};
 
 use super::doctor::{Finding, Verdict, finding};
 use crate::config::{Config, Mode};
+use crate::mirror::RESERVE_MIB;
 
 /// As the kernel names them (`statfs(2)`).
 const TMPFS: FsWord = 0x0102_1994;
 const RAMFS: FsWord = 0x8584_58f6;
 const OVERLAY: FsWord = 0x794c_7630;
-/// Below so much, in MiB, saving fails soon.
-const LITTLE: u64 = 64;
 /// From which word on an eMMC says that its reserve is used up (80 %: 2, 90 %: 3).
 const PRE_END: u32 = 2;
 
@@ -68,8 +67,12 @@ impl Disk {
                 "an OVERLAY: what waits here may be lost with its upper layer; put state_dir on a disk of its own"
                     .to_owned(),
             ),
-            _ if *free < LITTLE => {
-                (Verdict::Wrong, format!("FULL, or nearly: {room}. Remove what does not belong here"))
+            _ if *free < RESERVE_MIB => {
+                let words = format!(
+                    "FULL, or nearly: {room}. Remove what does not belong here: nothing new is copied until there \
+                     are {RESERVE_MIB}"
+                );
+                (Verdict::Wrong, words)
             }
             _ if *free < max_mib => (Verdict::Mind, format!("{room}, less than outbox.max_mib ({max_mib})")),
             _ => (Verdict::Well, room),

@@ -147,7 +147,12 @@ fn page(config: &Config) -> Finding {
     let (verdict, words) = match (Owner::of_itself(), user, start) {
         (Some(_), None, _) => (
             Verdict::Mind,
-            format!("for {who} alone; where the browser runs as another user, set kiosk.browser_user"),
+            format!(
+                "for {who} alone. Where the browser runs as another user: name that user in kiosk.browser_user, \
+                 give {} its group with mode 2750 (tmpfiles.d/carepost.conf), restart the agent, and let the \
+                 browser begin with file://{path}",
+                config.kiosk.start_page.parent().unwrap_or(Path::new("/")).display()
+            ),
         ),
         (Some(_), Some(_), Ok(())) => (Verdict::Well, format!("for {who} alone, who opens file://{path}")),
         (Some(_), Some(_), Err(why)) => (

@@ -82,7 +82,7 @@ pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> 
 /// The directory is not to be had: a running agent whose key was refused is told to enroll anew.
 fn beside(config: &Config, asked: &Enroll, error: anyhow::Error) -> anyhow::Result<Outcome> {
     let in_use = matches!(error.downcast_ref(), Some(VaultError::InUse { .. }));
-    let opened = if in_use { Opened::beside(config)? } else { None };
+    let opened = if in_use { Opened::beside_any(config)? } else { None };
     match opened {
         Some(opened) if opened.is_revoked()? => {
             opened.enroll_anew(token(asked)?.as_ref())?;

@@ -50,6 +50,7 @@ pub(super) fn ills(status: &Value) -> Vec<String> {
     let wedged = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
     let found = [
         said("storage_trouble").map(|why| format!("CANNOT SAVE: {why}")),
+        said("copy_trouble").map(ToOwned::to_owned),
         said("token_refused").map(token_refused),
         said("link_trouble").map(ToOwned::to_owned),
         (wedged > 0).then(|| format!("{wedged} entries need attention (`carepost-agent queue list`)")),

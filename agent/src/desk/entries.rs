@@ -1,7 +1,7 @@
 //! A resident's entries with their corrections: what waits here laid over what the server has.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::amend;
 use carepost_protocol::change::ChangeKind;
@@ -16,7 +16,7 @@ use carepost_protocol::zone::Zone;
 use super::answer::in_words;
 use super::view::{Charted, Entry, Mark, Refused, Shown};
 use super::ward::{Ward, storage};
-use crate::mirror::first_and_last;
+use crate::mirror::{self, first_and_last};
 use crate::outbox::{Pending, Progress};
 
 /// For whom entries are put into words.
@@ -57,6 +57,8 @@ struct Version {
 struct Found {
     versions: BTreeMap<RecordId, Version>,
     came: BTreeMap<RecordId, Timestamp>,
+    /// Where more corrections come than are looked at.
+    cut: BTreeSet<RecordId>,
 }
 
 impl Ward {
@@ -79,7 +81,7 @@ impl Ward {
         for id in whole {
             is_all &= self.find_entries(permit, *id, eyes, shown, &mut found)?;
         }
-        Ok((put_together(found.versions, &found.came, now, shown.versions), is_all))
+        Ok((put_together(found, now, shown.versions), is_all))
     }
 
     /// What there is of one patient; whether nothing comes after it but versions.
@@ -91,17 +93,18 @@ impl Ward {
         shown: Shown,
         found: &mut Found,
     ) -> Result<bool, Refused> {
-        let Found { versions, came } = found;
+        let Found { versions, came, cut } = found;
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
-        let end = shown.after.saturating_add(shown.entries);
-        let asked = (end.saturating_add(1), shown.versions);
+        let Shown { after, entries, versions: most } = shown;
+        let asked = mirror::Asked { after, most: entries.saturating_add(1), versions: most };
         let known = self.mirror.threads(permit, id, asked).map_err(storage)?;
-        let is_all = known.threads.len().max(known.held.len()) <= end;
+        let is_all = known.threads.len().max(known.held.len()) <= entries;
         let now = self.clock.now();
         // The mirror's order stands, though a clock that was ahead may have stamped one of its records.
         let mut latest = now;
-        for thread in known.threads.into_iter().take(end).skip(shown.after) {
+        for thread in known.threads.into_iter().take(entries) {
+            cut.extend(thread.is_cut.then_some(thread.root.id));
             latest = latest.min(thread.root.recorded_at);
             came.insert(thread.root.id, latest);
             let left_out = thread.left_out.into_iter();
@@ -112,7 +115,8 @@ impl Ward {
                 versions.insert(record.id, self.of_record(record, eyes));
             }
         }
-        for record in known.held.into_iter().take(end).skip(shown.after) {
+        cut.extend(known.held.last().filter(|_| is_all && known.held_is_cut).map(|last| last.id));
+        for record in known.held.into_iter().take(entries) {
             versions.insert(record.id, self.of_record(record, eyes));
         }
         for waiting in pending {
@@ -151,7 +155,7 @@ impl Ward {
             }
         }
         // The server bounds its pages itself.
-        Ok(put_together(versions, &BTreeMap::new(), self.clock.now(), usize::MAX))
+        Ok(put_together(Found { versions, ..Found::default() }, self.clock.now(), usize::MAX))
     }
 
     /// A record as an entry.
@@ -222,35 +226,30 @@ fn corrects(waiting: &Pending, versions: &BTreeMap<RecordId, Version>) -> bool {
 
 /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
 /// `most` that count, or do not any more, the first and the last are shown.
-fn put_together(
-    mut versions: BTreeMap<RecordId, Version>,
-    came: &BTreeMap<RecordId, Timestamp>,
-    now: Timestamp,
-    most: usize,
-) -> Vec<Charted> {
+fn put_together(found: Found, now: Timestamp, most: usize) -> Vec<Charted> {
+    let Found { mut versions, came, cut } = found;
     let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
     tell_what_they_correct(&mut versions, &links);
-    let found = amend::threads(links.iter().copied());
-    let root_of = |mut id: RecordId| {
-        // No further than there are versions: a ring has no root.
-        for _ in 0..links.len() {
-            let at = links.binary_search_by_key(&id, |(id, _)| *id).ok();
-            match at.and_then(|at| links.get(at)).and_then(|(_, amends)| *amends) {
-                Some(parent) => id = parent,
-                None => break,
-            }
-        }
-        id
-    };
-    let mut members: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
-    for (id, _) in &links {
-        if !found.held.contains(id) {
-            members.entry(root_of(*id)).or_default().push(*id);
+    let mut corrections: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
+    for (id, amends) in &links {
+        if let Some(of) = amends {
+            corrections.entry(*of).or_default().push(*id);
         }
     }
+    let found = amend::threads(links);
+    let threads = found.threads.into_iter().map(|thread| {
+        let (mut corrected, mut open) = (Vec::new(), vec![thread.root]);
+        while let Some(id) = open.pop() {
+            if let Some(of_it) = corrections.get(&id) {
+                corrected.push(id);
+                open.extend(of_it);
+            }
+        }
+        (thread.root, thread.leaves, corrected)
+    });
+    let alone = found.held.into_iter().map(|id| (id, vec![id], Vec::new()));
     let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
-    let alone = found.held.into_iter().map(|id| (id, vec![id]));
-    for (root, leaves) in found.threads.into_iter().map(|thread| (thread.root, thread.leaves)).chain(alone) {
+    for (root, leaves, corrected) in threads.chain(alone) {
         let mut left_out = 0;
         let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
             let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
@@ -261,13 +260,13 @@ fn put_together(
             left_out += all - shown.len();
             shown
         };
-        let others = members.remove(&root).unwrap_or_default();
         let counts = take(leaves);
-        let mut earlier = take(others);
+        let mut earlier = take(corrected);
         earlier.reverse();
         let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
         let at = came.get(&root).copied().unwrap_or(made).min(now);
-        charted.push((at, !came.contains_key(&root), Charted { counts, earlier, left_out }));
+        let is_cut = cut.contains(&root);
+        charted.push((at, !came.contains_key(&root), Charted { counts, earlier, left_out, is_cut }));
     }
     charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
     charted.into_iter().map(|(_, _, charted)| charted).collect()

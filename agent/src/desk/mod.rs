@@ -40,14 +40,14 @@ use tokio::sync::{Notify, watch};
 
 use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
-use times::TimeHere;
+use times::{TimeHere, Whose};
 
 pub use answer::Answer;
 pub use older::{Asked, Question};
 pub use view::{
-    Attention, EnrollStep, Enrolling, Entry, Form, FormPage, Kept, Link, Locked, Mark, Missed, NotSaved,
-    OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending, SessionKey,
-    Shown, StatusLine, SyncView, Unfinished, Who,
+    Attention, CopyTrouble, EnrollStep, Enrolling, Entry, Form, FormPage, Kept, Link, Locked, Mark, Missed,
+    NotSaved, OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending,
+    SessionKey, Shown, StatusLine, SyncView, Unfinished, Who,
 };
 pub use ward::{Ward, WardParts};
 
@@ -75,7 +75,7 @@ pub enum Standing {
 }
 
 /// What the shell reports of the world outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Signals {
     link: Link,
     reader: ReaderState,
@@ -110,7 +110,7 @@ impl Desk {
     /// What the line at the top of every screen says.
     #[must_use]
     pub fn status(&self) -> StatusLine {
-        let Signals { link, reader, sync } = *lock(&self.signals);
+        let Signals { link, reader, sync } = lock(&self.signals).clone();
         let mut status = StatusLine {
             link,
             waiting: 0,
@@ -125,12 +125,12 @@ impl Desk {
             phone: None,
             reader,
             encryption: lock(&self.encryption).clone(),
-            time: TimeHere::of(None, self.clock.zone()),
+            time: TimeHere { zone: self.clock.zone(), whose: Whose::Device },
         };
         if let Standing::Enrolled(ward) = self.standing() {
             ward.report(&mut status);
         }
-        status.wedged += sync.stuck;
+        status.wedged += status.sync.stuck;
         status
     }
 
@@ -196,7 +196,7 @@ impl Desk {
 
     /// How the sync is.
     pub fn set_sync(&self, sync: SyncView) {
-        let differs = std::mem::replace(&mut lock(&self.signals).sync, sync) != sync;
+        let differs = std::mem::replace(&mut lock(&self.signals).sync, sync.clone()) != sync;
         if differs {
             self.changed();
         }
@@ -205,7 +205,7 @@ impl Desk {
     /// See [`Self::set_sync`].
     #[must_use]
     pub fn sync(&self) -> SyncView {
-        lock(&self.signals).sync
+        lock(&self.signals).sync.clone()
     }
 
     /// What of this device rests in the clear now; says whether that is news.

@@ -26,7 +26,7 @@ impl Ward {
         let page = Page::REVIEWS;
         let read = self.permit::<ReadPatients>(on, &page)?;
         self.permit::<ManagePatients>(on, &page)?;
-        let Part { items, next } = Part::of(self.open_reviews(&read, usize::MAX)?, after);
+        let Part { items, next } = Part::of(self.open_reviews(&read, Part::<Review>::reach(after))?, after);
         let reviews: Result<Vec<_>, Refused> =
             items.into_iter().map(|review| self.review(&read, review)).collect();
         let items = reviews?;
@@ -41,14 +41,13 @@ impl Ward {
         self.open_reviews(&read, COUNTED).map_or(0, |open| (open.len() as u64).min(COUNTED as u64))
     }
 
-    /// The open reviews that nobody has closed here, oldest first: of the latest at least so many, where there are.
+    /// The open reviews that nobody has closed here, oldest first: at least so many, where there are.
     fn open_reviews(&self, read: &Permit<ReadPatients>, most: usize) -> Result<Vec<ReviewDocument>, Refused> {
         let mut edits = self.edits(read, Collection::Reviews)?;
         edits.retain(|edit| !matches!(edit.progress, Progress::Wedged(_)));
         let most = most.saturating_add(edits.len());
-        let mut open = self.mirror.reviews(read, true, most).map_err(storage)?;
+        let mut open = self.mirror.open_reviews(read, most).map_err(storage)?;
         open.retain(|review| edits.iter().all(|edit| edit.record != review.id.into()));
-        open.reverse();
         Ok(open)
     }
 

@@ -22,8 +22,10 @@ pub struct TimeHere {
 pub enum Whose {
     /// The facility's.
     Facility,
-    /// The device's own, before it knows its facility.
+    /// The device's own, before it has a facility.
     Device,
+    /// The device's own, before what its facility says of itself has come.
+    Coming,
     /// The device's own: nobody has set the facility's.
     Unset,
     /// The device's own: this build does not know the facility's, of that name.
@@ -31,12 +33,12 @@ pub enum Whose {
 }
 
 impl TimeHere {
-    /// The facility's zone, or the device's own where that is not known.
+    /// The facility's zone, or the device's own where that is not known, or has not come yet.
     #[must_use]
     pub fn of(facility: Option<&FacilityDocument>, own: Zone) -> Self {
         let device = |whose| Self { zone: own, whose };
         match facility.map(|facility| facility.time_zone.as_deref()) {
-            None => device(Whose::Device),
+            None => device(Whose::Coming),
             Some(None) => device(Whose::Unset),
             Some(Some(name)) => match Zone::named(name) {
                 Some(zone) => Self { zone, whose: Whose::Facility },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use carepost_agent_core::session::Asked;
-use carepost_agent_core::sync::Hold;
+use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId};
 use carepost_protocol::patient::words;
@@ -21,6 +21,7 @@ use ring::digest;
 use super::answer::Answer;
 pub use super::refusal::{Missed, NotSaved, Refused};
 use super::times::TimeHere;
+use crate::mirror::RESERVE_MIB;
 
 /// The one screen that the kiosk shows now.
 #[derive(Debug, Clone)]
@@ -185,12 +186,14 @@ pub struct StatusLine {
 }
 
 /// How the sync is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SyncView {
     /// Lanes whose first waiting entry the server does not take: each needs a person.
     pub stuck: u64,
-    /// What answers in the server's place is not trusted.
-    pub distrusted: bool,
+    /// Whose certificate keeps this device and what answers apart.
+    pub distrust: Option<Distrust>,
+    /// Why the copy does not go on, though the server answers.
+    pub copy: Option<CopyTrouble>,
     /// Why it sends and receives nothing new, if it does not.
     pub held: Option<Hold>,
     /// For how long nothing has moved, though the server is reached, where that is long.
@@ -207,6 +210,32 @@ impl SyncView {
     pub fn loaded(seq: u64, head: u64) -> Option<u8> {
         let percent = u128::from(seq) * 100 / u128::from(head.max(1));
         u8::try_from(percent).ok().filter(|percent| *percent < 100)
+    }
+}
+
+/// Why a copy does not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyTrouble {
+    /// What is left of the disk is kept for what is charted here.
+    NoRoom {
+        /// How much is left.
+        free_mib: u64,
+    },
+    /// The server does not send it; its words say why.
+    Refused(String),
+}
+
+impl CopyTrouble {
+    /// In words that other words may follow.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::NoRoom { free_mib } => format!(
+                "the disk is nearly full ({free_mib} MiB free), and what is left is kept for what is charted here: \
+                 nothing new is copied until there are {RESERVE_MIB} MiB. Free some space"
+            ),
+            Self::Refused(why) => format!("the server does not send the copy: {}", why.trim_end_matches('.')),
+        }
     }
 }
 
@@ -395,6 +424,12 @@ pub struct Part<T> {
 }
 
 impl<T> Part<T> {
+    /// How much of a list it takes to know what comes after so many of it, and whether anything comes after that.
+    #[must_use]
+    pub const fn reach(after: usize) -> usize {
+        after.saturating_add(LISTED + 1)
+    }
+
     /// What comes after so many of a list.
     #[must_use]
     pub fn of(list: Vec<T>, after: usize) -> Self {
@@ -466,6 +501,8 @@ pub struct Charted {
     pub earlier: Vec<Entry>,
     /// How many of either are left out between the first and the last.
     pub left_out: usize,
+    /// There are more corrections than are looked at: what counts may be among those.
+    pub is_cut: bool,
 }
 
 /// One version of a charted entry.

@@ -134,8 +134,8 @@ impl Vault {
         Self::unsealed(directory, factors, credential, Some(lock))
     }
 
-    /// Opens the state directory of an enrolled device, also while an agent has it: for commands that read
-    /// it or write into the outbox, which two processes may do. None when the device is not enrolled.
+    /// Opens the state directory also while an agent has it: for commands that read it or write into the outbox,
+    /// which two processes may do. None when no agent has made one there.
     ///
     /// # Errors
     /// As [`open`](Self::open), but for [`VaultError::InUse`].
@@ -144,7 +144,7 @@ impl Vault {
         factors: &Factors,
         credential: Option<&Credential>,
     ) -> Result<Option<Self>, VaultError> {
-        if !directory.join(GRANT).exists() {
+        if !directory.join(DEVICE_KEY).exists() {
             return Ok(None);
         }
         Self::unsealed(directory, factors, credential, None).map(Some)

@@ -34,6 +34,7 @@ use crate::desk::Desk;
 pub use guard::{Doorway, KioskConfig, MAX_BODY};
 pub use owner::Owner;
 pub use serve::{Limits, NotServed, serve};
+pub use words::not_trusted;
 
 /// How many pages may listen for changes at once; a kiosk has one, a workstation a few tabs.
 const STREAMS: usize = 16;

@@ -307,6 +307,8 @@ pub(super) struct ChartedView {
     pub(super) earlier: Vec<EntryView>,
     /// How many versions are left out.
     pub(super) left_out: usize,
+    /// There are more corrections than are looked at.
+    pub(super) is_cut: bool,
     /// Where there are more of them.
     pub(super) more: Option<String>,
 }
@@ -315,6 +317,7 @@ impl ChartedView {
     pub(super) fn of(charted: Charted, more: Option<&String>) -> Self {
         Self {
             left_out: charted.left_out,
+            is_cut: charted.is_cut,
             more: more.cloned(),
             counts: charted.counts.into_iter().map(EntryView::from).collect(),
             earlier: charted.earlier.into_iter().map(EntryView::from).collect(),

@@ -6,9 +6,9 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::Kiosk;
-use super::words::{NOT_TRUSTED, call, time_zone};
+use super::words::{call, copy_trouble, not_trusted, time_zone};
 use crate::desk::{EnrollStep, Enrolling, Link, Screen, Sending};
-use carepost_agent_core::sync::Hold;
+use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::{ClockQuality, Timestamp};
@@ -62,6 +62,9 @@ pub(super) struct Status {
     no_progress_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_trouble: Option<String>,
+    /// Why nothing new arrives here, though what is charted is saved and sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy_trouble: Option<String>,
     reader: ReaderState,
     /// In which zone times are shown; none where it has no name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,8 +89,14 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
     let (link, offline_since) = match line.link {
         _ if state == DeviceState::Revoked => (None, None),
         Link::Online => (Some("ONLINE"), None),
-        Link::Offline { since } if line.sync.distrusted => (Some("NOT_TRUSTED"), Some(since)),
-        Link::Offline { since } => (Some("OFFLINE"), Some(since)),
+        Link::Offline { since } => {
+            let link = match line.sync.distrust {
+                Some(Distrust::Theirs) => "NOT_TRUSTED",
+                Some(Distrust::Ours) => "NOT_ACCEPTED",
+                None => "OFFLINE",
+            };
+            (Some(link), Some(since))
+        }
     };
     Ok(Json(Status {
         state,
@@ -95,8 +104,11 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         pairing_code,
         token_refused,
         offline_since,
-        link_trouble: (link == Some("NOT_TRUSTED"))
-            .then(|| format!("{NOT_TRUSTED}. {}", call(line.phone.as_deref()))),
+        link_trouble: line
+            .sync
+            .distrust
+            .filter(|_| offline_since.is_some())
+            .map(|whose| format!("{}. {}", not_trusted(whose), call(line.phone.as_deref()))),
         clock_quality,
         waiting: line.waiting,
         oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),
@@ -112,6 +124,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         must_encrypt: line.sync.held == Some(Hold::NotEncrypted),
         no_progress_seconds: line.sync.still.map(|still| still.as_secs()),
         storage_trouble: line.storage_trouble,
+        copy_trouble: line.sync.copy.as_ref().map(copy_trouble),
         reader: line.reader,
         time_zone: line.time.zone.name().map(str::to_owned),
         time_zone_trouble: time_zone(&line.time),

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use carepost_agent_core::sync::Hold;
+use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::zone::{WallClock, Zone};
 
-use crate::desk::REVIEWS_COUNTED;
 use crate::desk::times::{TimeHere, Whose};
 use crate::desk::view::{Link, Sending, StatusLine};
+use crate::desk::{CopyTrouble, REVIEWS_COUNTED};
 
 /// How much a sentence of the status line matters; each has its own icon and word beside its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,9 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));
-    if let Some(still) = line.sync.still {
+    let copy = line.sync.copy.as_ref().map(copy_trouble);
+    sentences.extend(copy.map(|words| Sentence::plain(Weight::Trouble, words)));
+    if let Some(still) = line.sync.still.filter(|_| line.sync.copy.is_none()) {
         let words = format!(
             "Connected, but nothing has been sent or received for {}. What you chart is kept here. Call IT.",
             long(still)
@@ -116,6 +118,9 @@ pub(super) fn time_zone(time: &TimeHere) -> Option<String> {
     let own = time.zone.name().map(|name| format!(" ({name})")).unwrap_or_default();
     match &time.whose {
         Whose::Facility | Whose::Device => None,
+        Whose::Coming => Some(format!(
+            "This facility's time zone has not arrived here yet, so times are this device's own{own} until it does."
+        )),
         Whose::Unset => Some(format!(
             "This facility's time zone is not set, so times are this device's own{own}. Ask an administrator to set it."
         )),
@@ -136,6 +141,11 @@ fn held(hold: Hold, encryption: Option<&Encryption>) -> Sentence {
     let words =
         format!("{why}{reasons}. What you chart is still sent, but nothing new arrives here. Call IT.");
     Sentence::plain(Weight::Trouble, words)
+}
+
+/// Why nothing new arrives here. Charting goes on.
+pub(super) fn copy_trouble(trouble: &CopyTrouble) -> String {
+    format!("Nothing new arrives here: {}. You can keep charting. Call IT.", trouble.words())
 }
 
 /// A document that is not here may matter: where it can be read is said.
@@ -234,10 +244,11 @@ fn link(line: &StatusLine) -> Sentence {
                 (Some(count), None) => format!("{count} waiting."),
                 (Some(count), Some(age)) => format!("{count} waiting, oldest {age}."),
             };
-            let (weight, before, call) = if line.sync.distrusted {
-                (Weight::Trouble, NOT_TRUSTED, format!(" {}.", call(line.phone.as_deref())))
-            } else {
-                (Weight::Notice, "Internet down", String::new())
+            let (weight, before, call) = match line.sync.distrust {
+                Some(whose) => {
+                    (Weight::Trouble, not_trusted(whose), format!(" {}.", call(line.phone.as_deref())))
+                }
+                None => (Weight::Notice, "Internet down", String::new()),
             };
             Sentence {
                 weight,
@@ -250,8 +261,14 @@ fn link(line: &StatusLine) -> Sentence {
     }
 }
 
-/// What answers is not known for the server; no cable helps against that.
-pub(super) const NOT_TRUSTED: &str = "The server's certificate is not trusted here";
+/// Whose certificate is not taken; no cable helps against that.
+#[must_use]
+pub const fn not_trusted(whose: Distrust) -> &'static str {
+    match whose {
+        Distrust::Theirs => "The server's certificate is not trusted here",
+        Distrust::Ours => "The server does not accept this device's certificate",
+    }
+}
 
 /// Whom to call.
 pub(super) fn call(phone: Option<&str>) -> String {
@@ -304,209 +321,4 @@ pub(super) fn date(at: Timestamp, zone: &Zone) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use carepost_protocol::wire::heartbeat::{Exposed, Exposure, StepReason};
-
-    use super::*;
-    use crate::desk::SyncView;
-
-    fn calm() -> StatusLine {
-        StatusLine {
-            link: Link::Online,
-            waiting: 0,
-            oldest_waiting: None,
-            wedged: 0,
-            reviews: 0,
-            loading: false,
-            differs: Vec::new(),
-            stepped_over: Vec::new(),
-            sync: SyncView::default(),
-            storage_trouble: None,
-            phone: None,
-            reader: ReaderState::Ready,
-            encryption: None,
-            time: TimeHere { zone: Zone::UTC, whose: Whose::Facility },
-        }
-    }
-
-    fn over(count: u64) -> SteppedOver {
-        SteppedOver { collection: "reviews".to_owned(), reason: StepReason::TooLarge, count }
-    }
-
-    fn read(line: &StatusLine) -> Vec<String> {
-        status(line)
-            .into_iter()
-            .map(|s| {
-                format!("{}{}{}", s.before, s.at.map(|at| Zone::UTC.shown(at)).unwrap_or_default(), s.after)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn every_state_has_its_sentence() {
-        let offline = Link::Offline { since: "2026-05-01T14:10:00Z".parse().unwrap() };
-        let minutes = |n: u64| Some(Duration::from_secs(n * 60));
-        let sync = SyncView::default();
-        let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
-        let cases: [(StatusLine, &[&str]); 23] = [
-            (calm(), &["Connected. Everything is sent."]),
-            (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
-            (
-                StatusLine { waiting: 2, oldest_waiting: minutes(125), ..calm() },
-                &["Connected. Sending 2 entries, oldest 2 h 5 min."],
-            ),
-            (
-                StatusLine { link: offline, ..calm() },
-                &["Internet down since 2026-05-01 14:10 UTC. You can keep charting. Nothing is waiting."],
-            ),
-            (
-                StatusLine { link: offline, waiting: 12, oldest_waiting: minutes(4), ..calm() },
-                &[
-                    "Internet down since 2026-05-01 14:10 UTC. You can keep charting. 12 entries waiting, oldest 4 min.",
-                ],
-            ),
-            (
-                StatusLine { link: offline, sync: SyncView { distrusted: true, ..sync }, ..calm() },
-                &[
-                    "The server's certificate is not trusted here since 2026-05-01 14:10 UTC. Call your facility's IT. You can keep charting. Nothing is waiting.",
-                ],
-            ),
-            (
-                StatusLine {
-                    link: offline,
-                    waiting: 1,
-                    sync: SyncView { distrusted: true, ..sync },
-                    phone: Some("(555) 010-0142".to_owned()),
-                    ..calm()
-                },
-                &[
-                    "The server's certificate is not trusted here since 2026-05-01 14:10 UTC. Call (555) 010-0142. You can keep charting. 1 entry waiting.",
-                ],
-            ),
-            (
-                StatusLine { wedged: 1, ..calm() },
-                &["1 entry needs attention. Tell your charge nurse.", "Connected. Everything is sent."],
-            ),
-            (
-                StatusLine { wedged: 3, ..calm() },
-                &["3 entries need attention. Tell your charge nurse.", "Connected. Everything is sent."],
-            ),
-            (
-                StatusLine { reviews: 49, ..calm() },
-                &["49 entries need a look.", "Connected. Everything is sent."],
-            ),
-            (
-                StatusLine { reviews: 50, ..calm() },
-                &["50 or more entries need a look.", "Connected. Everything is sent."],
-            ),
-            (
-                StatusLine { reader: ReaderState::Missing, ..calm() },
-                &[
-                    "Badge reader unplugged. Plug it in again; if that does not help, call IT.",
-                    "Connected. Everything is sent.",
-                ],
-            ),
-            (
-                StatusLine { storage_trouble: Some("the disk is full.".to_owned()), ..calm() },
-                &[
-                    "This device cannot save: the disk is full. Do not chart here: write it on paper, use another device and call IT.",
-                    "Connected. Everything is sent.",
-                ],
-            ),
-            (
-                StatusLine { loading: true, ..calm() },
-                &[
-                    "Connected. Everything is sent.",
-                    "The first copy of this facility's records is still loading. Some residents may be missing.",
-                ],
-            ),
-            (
-                StatusLine { loading: true, sync: SyncView { loaded: Some(40), ..sync }, ..calm() },
-                &[
-                    "Connected. Everything is sent.",
-                    "Loading the facility's records: 40 %. Some residents may be missing.",
-                ],
-            ),
-            (
-                StatusLine { waiting: 38_000, sync: sending, ..calm() },
-                &["Connected. Sending 12,000 of 50,000."],
-            ),
-            (
-                StatusLine { sync: SyncView { held: Some(Hold::Quarantined), ..sync }, ..calm() },
-                &[
-                    "Somebody has to confirm that this is the right device. What you chart is still sent, but nothing new arrives here. Call IT.",
-                    "Connected. Everything is sent.",
-                ],
-            ),
-            (
-                StatusLine {
-                    sync: SyncView { held: Some(Hold::NotEncrypted), ..sync },
-                    encryption: Some(Encryption {
-                        exposed: vec![Exposure { what: Exposed::PlainSwap, place: "/dev/sda3".to_owned() }],
-                    }),
-                    ..calm()
-                },
-                &[
-                    "This facility serves encrypted devices only, and this one is not encrypted (/dev/sda3 is a swap in the clear: switch it off (swapoff, and remove it from /etc/fstab), use zram, or put it on dm-crypt). What you chart is still sent, but nothing new arrives here. Call IT.",
-                    "Connected. Everything is sent.",
-                ],
-            ),
-            (
-                StatusLine { waiting: 1, sync: SyncView { still: minutes(12), ..sync }, ..calm() },
-                &[
-                    "Connected, but nothing has been sent or received for 12 min. What you chart is kept here. Call IT.",
-                    "Connected. Sending 1 entry.",
-                ],
-            ),
-            (
-                StatusLine { differs: vec![Collection::Patients], ..calm() },
-                &[
-                    "Connected. Everything is sent.",
-                    "This device's copy of the residents differs from the server's. It is being fetched again; until then something may be missing or out of date here.",
-                ],
-            ),
-            (
-                StatusLine {
-                    differs: vec![Collection::Users, Collection::Patients, Collection::Records],
-                    ..calm()
-                },
-                &[
-                    "Connected. Everything is sent.",
-                    "This device's copy of the staff, the residents and the charts differs from the server's. It is being fetched again; until then something may be missing or out of date here.",
-                ],
-            ),
-            (
-                StatusLine { stepped_over: vec![over(1)], ..calm() },
-                &[
-                    "Connected. Everything is sent.",
-                    "1 item on the server cannot be shown here, or is shown in an older version. Everything else is up to date. Look it up on another device, and call IT.",
-                ],
-            ),
-            (
-                StatusLine { stepped_over: vec![over(1), over(2)], ..calm() },
-                &[
-                    "Connected. Everything is sent.",
-                    "3 items on the server cannot be shown here, or are shown in an older version. Everything else is up to date. Look it up on another device, and call IT.",
-                ],
-            ),
-        ];
-        for (line, words) in cases {
-            assert_eq!(read(&line), words, "{line:?}");
-        }
-    }
-
-    #[test]
-    fn lengths_of_time_stay_short() {
-        let cases = [
-            (0, "under 1 min"),
-            (59, "under 1 min"),
-            (60, "1 min"),
-            (3_600, "1 h"),
-            (90_000, "1 day"),
-            (259_200, "3 days"),
-        ];
-        for (seconds, words) in cases {
-            assert_eq!(long(Duration::from_secs(seconds)), words);
-        }
-    }
-}
+mod tests;

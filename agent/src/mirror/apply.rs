@@ -37,8 +37,11 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError::OtherEpoch`] when it does not belong to the mirror's epoch: then
     /// [`refetch`](Self::refetch). [`MirrorError::BegunAnew`] when the mirror was made anew since the
-    /// page's stream began.
+    /// page's stream began. [`MirrorError::NoRoom`] while less of the disk is free than what is charted may need.
     pub fn apply(&self, page: &Page, end: &PageEnd) -> Result<Applied, MirrorError> {
+        if let Some(free_mib) = self.too_little() {
+            return Err(MirrorError::NoRoom { free_mib });
+        }
         let (applied, at_head) = self.writing(|writer| {
             if self.begun_anew.load(Ordering::Acquire) {
                 return Err(MirrorError::BegunAnew);
@@ -169,6 +172,7 @@ fn write_documents(
             keys.lookup,
             body,
             element.to_bytes(),
+            keys.amends,
         ];
         // Most are new. Only one that is not costs two more statements.
         if put_new.execute(row)? == 0 {

@@ -153,7 +153,7 @@ impl Progress {
     /// Reads a slice of rows; says whether there may be more.
     fn read_slice(&mut self, reader: &Connection) -> Result<bool, MirrorError> {
         let mut statement = reader.prepare_cached(
-            "SELECT id, seq, pass, patient, recorded_at, lookup, body, element FROM documents
+            "SELECT id, seq, pass, patient, recorded_at, lookup, body, element, amends FROM documents
              WHERE collection = ? AND id > ? ORDER BY id LIMIT ?",
         )?;
         let after: &[u8] = self.after.as_ref().map_or(&[], |after| after);
@@ -187,6 +187,7 @@ impl Progress {
                 at.is_some() == keys.recorded_at.is_some() && at <= keys.recorded_at
             });
             made && row.get(3) == Ok(keys.patient)
+                && row.get(8) == Ok(keys.amends)
                 && lookup.is_ok_and(|lookup| lookup == keys.lookup.as_deref())
         });
         let written = signed(unsigned(seq)) == seq && stored == Some(element.to_bytes());

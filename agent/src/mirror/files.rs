@@ -9,7 +9,7 @@ use carepost_protocol::record::Collection;
 use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
-use super::{Found, Mirror, MirrorError, MirrorOpening, apply, copies, schema, stepped};
+use super::{Found, Mirror, MirrorError, MirrorOpening, RESERVE_MIB, apply, copies, schema, stepped};
 use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
 
 /// The applying connection's share: a first pull of ten thousand records revisits the pages of their
@@ -101,6 +101,14 @@ impl Mirror {
             None => Err(MirrorError::Damaged),
         };
         self.renewing(generation, result)
+    }
+
+    /// How much of the disk is free, in MiB, where that is less than the mirror leaves. A disk that does not say
+    /// has room.
+    pub(super) fn too_little(&self) -> Option<u64> {
+        let space = rustix::fs::statvfs(&self.place.path).ok()?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize) / (1024 * 1024);
+        (free < RESERVE_MIB).then_some(free)
     }
 
     /// How often the file was made anew since the mirror was opened.

@@ -25,9 +25,9 @@ mod read;
 mod revoked;
 mod schema;
 mod stepped;
-
 #[cfg(test)]
 mod tests;
+mod threads;
 mod window;
 
 use std::path::{Path, PathBuf};
@@ -44,14 +44,19 @@ pub use apply::Applied;
 pub use check::{Check, Slice};
 pub use copies::{Differing, Finding, FoundBy};
 pub use page::{Over, Page, PageError};
-pub use read::{RecordThread, RecordThreads, by_room_then_name, first_and_last};
+pub use read::by_room_then_name;
 pub use stepped::Untold;
+pub use threads::{Asked, RecordThread, RecordThreads, first_and_last};
 
 use crate::sqlite::{self, Connected, FileKey, OpenError};
 
 /// How many KiB of decrypted pages the reading connection may hold: enough for ten thousand records of
 /// some three hundred bytes with their index.
 pub const DEFAULT_CACHE_KIB: u32 = 6 * 1024;
+
+/// How much of the disk the mirror leaves, in MiB: what is charted on the device exists nowhere else, and needs
+/// room; it takes months to fill so much.
+pub const RESERVE_MIB: u64 = 64;
 
 /// Why the mirror could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +86,15 @@ pub enum MirrorError {
     /// The disk is full.
     #[error("the disk is full: the copy of the facility's records stays as it was; free some space")]
     Full,
+    /// What is left of the disk is kept for the outbox.
+    #[error(
+        "the disk is nearly full ({free_mib} MiB free): what is left is kept for what is charted here, and nothing \
+         new is copied; free some space"
+    )]
+    NoRoom {
+        /// How much is left.
+        free_mib: u64,
+    },
     /// The file turned out damaged. It was set aside, and a fresh one is pulled.
     #[error("the copy of the facility's records was damaged: it is fetched again; try again in a minute")]
     Damaged,

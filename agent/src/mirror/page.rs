@@ -16,6 +16,8 @@ use carepost_protocol::workflow::Workflow;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::schema;
+
 /// The most names of collections that a page brings and this build does not know.
 const MAX_STRANGERS: usize = 32;
 /// The longest such name.
@@ -83,6 +85,7 @@ pub(super) struct Keys {
     pub(super) patient: Option<[u8; 16]>,
     pub(super) recorded_at: Option<i64>,
     pub(super) lookup: Option<String>,
+    pub(super) amends: Option<[u8; 16]>,
 }
 
 impl Keys {
@@ -106,12 +109,14 @@ impl Keys {
                 Ok(Self {
                     patient: Some(*record.patient_id.as_bytes()),
                     recorded_at: Some(record.recorded_at.as_millis()),
+                    amends: record.amends.map(|id| *id.as_bytes()),
                     lookup: None,
                 })
             }
             Collection::Reviews => {
                 let review: ReviewDocument = serde_json::from_slice(body)?;
-                Ok(Self { patient: Some(*review.patient_id.as_bytes()), ..Self::default() })
+                let open = review.resolved.is_none().then(|| schema::OPEN.to_owned());
+                Ok(Self { patient: Some(*review.patient_id.as_bytes()), lookup: open, ..Self::default() })
             }
         }
     }

@@ -1,9 +1,5 @@
 //! Typed reads of the mirror.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-
-use carepost_protocol::amend;
 use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId};
 use carepost_protocol::record::{
     BadgeDocument, BadgeKeysDocument, Collection, FacilityDocument, PatientDocument, RecordDocument,
@@ -13,41 +9,9 @@ use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::text::{name_key, sort_key};
 use carepost_protocol::workflow::Workflow;
 use rusqlite::{Connection, OptionalExtension, Params, params};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Mirror, MirrorError, revoked, schema};
-
-/// A charted record with its corrections.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RecordThread {
-    /// The record as it was first charted.
-    pub root: RecordDocument,
-    /// Its corrections, and theirs, oldest first; of many the first and the last.
-    pub amendments: Vec<RecordDocument>,
-    /// The corrections that were left out, each with what it corrects.
-    pub left_out: Vec<(RecordId, RecordId)>,
-    /// What counts now: the record itself, or the corrections that nobody has corrected. Several were
-    /// made side by side, and all are to be shown.
-    pub leaves: Vec<RecordId>,
-}
-
-/// A resident's records, put together with their corrections.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RecordThreads {
-    /// Newest first, by when the record was first charted.
-    pub threads: Vec<RecordThread>,
-    /// Corrections of a record that is not here, newest first.
-    pub held: Vec<RecordDocument>,
-}
-
-/// What hangs a record together with others.
-#[derive(Deserialize)]
-struct Link {
-    id: RecordId,
-    #[serde(default)]
-    amends: Option<RecordId>,
-}
 
 impl Mirror {
     /// The facility itself; none before its document has come.
@@ -198,69 +162,29 @@ impl Mirror {
         patient: PatientId,
         limit: usize,
     ) -> Result<Vec<RecordDocument>, MirrorError> {
+        const SQL: &str = "SELECT body FROM documents WHERE patient = ? AND recorded_at IS NOT NULL
+            ORDER BY recorded_at DESC, id DESC LIMIT ?";
         self.permitted(permit)?;
-        self.reading(|reader| all(reader, Collection::Records, NEWEST_FIRST, newest(patient, limit)))
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.reading(|reader| all(reader, Collection::Records, SQL, params![patient.as_bytes(), limit]))
     }
 
-    /// A resident's latest records with their corrections; at most `limit` that stand by themselves of either
-    /// kind. Of the corrections of a record that were corrected themselves, and of those that were not, at most
-    /// `versions` are read.
+    /// What somebody has to look at, oldest first.
     ///
     /// # Errors
     /// [`MirrorError::OtherFacility`] when the permit is for another place.
-    pub fn threads(
+    pub fn open_reviews(
         &self,
         permit: &Permit<ReadPatients>,
-        patient: PatientId,
-        (limit, versions): (usize, usize),
-    ) -> Result<RecordThreads, MirrorError> {
-        self.permitted(permit)?;
-        self.reading(|reader| {
-            // One state for both readings.
-            let reader = reader.unchecked_transaction()?;
-            put_together(&reader, patient, (limit, versions))
-        })
-    }
-
-    /// What somebody has to look at, or had to, newest first.
-    ///
-    /// # Errors
-    /// [`MirrorError::OtherFacility`] when the permit is for another place.
-    pub fn reviews(
-        &self,
-        permit: &Permit<ReadPatients>,
-        open_only: bool,
         limit: usize,
     ) -> Result<Vec<ReviewDocument>, MirrorError> {
         // A review's id begins with when it was opened.
-        const SQL: &str = "SELECT body FROM documents WHERE collection = ? ORDER BY id DESC";
+        const SQL: &str =
+            "SELECT body FROM documents WHERE lookup = ? AND collection = ? ORDER BY id LIMIT ?";
         self.permitted(permit)?;
-        self.reading(|reader| {
-            let mut reviews = Vec::new();
-            each(reader, Collection::Reviews, SQL, [schema::number(Collection::Reviews)], |review| {
-                let review: ReviewDocument = review;
-                if reviews.len() < limit && (!open_only || review.resolved.is_none()) {
-                    reviews.push(review);
-                }
-                reviews.len() < limit
-            })?;
-            Ok(reviews)
-        })
-    }
-
-    /// The reviews about a resident, newest first.
-    ///
-    /// # Errors
-    /// [`MirrorError::OtherFacility`] when the permit is for another place.
-    pub fn reviews_of(
-        &self,
-        permit: &Permit<ReadPatients>,
-        patient: PatientId,
-    ) -> Result<Vec<ReviewDocument>, MirrorError> {
-        const SQL: &str = "SELECT body FROM documents WHERE patient = ? AND +collection = ? ORDER BY id DESC";
-        self.permitted(permit)?;
-        let number = schema::number(Collection::Reviews);
-        self.reading(|reader| all(reader, Collection::Reviews, SQL, params![patient.as_bytes(), number]))
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let open = params![schema::OPEN, schema::number(Collection::Reviews), limit];
+        self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
     }
 
     fn document<T: DeserializeOwned>(
@@ -277,77 +201,7 @@ impl Mirror {
     }
 }
 
-/// By the patient's own index: the plus keeps SQLite from walking the whole collection instead.
-const NEWEST_FIRST: &str = "SELECT body FROM documents WHERE patient = ? AND +collection = ?
-    ORDER BY recorded_at DESC, id DESC LIMIT ?";
-
-fn newest(patient: PatientId, limit: usize) -> ([u8; 16], i64, i64) {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    (*patient.as_bytes(), schema::number(Collection::Records), limit)
-}
-
-fn put_together(
-    reader: &Connection,
-    patient: PatientId,
-    (limit, versions): (usize, usize),
-) -> Result<RecordThreads, MirrorError> {
-    const RECORDS: Collection = Collection::Records;
-    let links: Vec<Link> = all(reader, RECORDS, NEWEST_FIRST, newest(patient, usize::MAX))?;
-    let places: BTreeMap<RecordId, usize> = links.iter().map(|link| link.id).zip(0..).collect();
-    let found = amend::threads(links.iter().map(|link| (link.id, link.amends)));
-    let newest_first = |id: &RecordId| places.get(id).copied();
-    let document = |id: &RecordId| by_id::<RecordDocument>(reader, RECORDS, id.as_bytes());
-    let mut children: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
-    for link in &links {
-        if let Some(parent) = link.amends {
-            children.entry(parent).or_default().push(link.id);
-        }
-    }
-
-    let mut threads = found.threads;
-    threads.sort_by_key(|thread| newest_first(&thread.root));
-    threads.truncate(limit);
-    let mut put = RecordThreads::default();
-    for thread in threads {
-        let Some(root) = document(&thread.root)? else { continue };
-        let mut corrections = Vec::new();
-        let mut open = vec![thread.root];
-        while let Some(next) = open.pop() {
-            let of_it = children.get(&next).into_iter().flatten();
-            corrections.extend(of_it.clone().map(|id| (*id, next)));
-            open.extend(of_it);
-        }
-        corrections.sort_by_key(|(id, _)| Reverse(newest_first(id)));
-        let (earlier, counts): (Vec<RecordId>, Vec<RecordId>) =
-            corrections.iter().map(|(id, _)| *id).partition(|id| children.contains_key(id));
-        let read: BTreeSet<RecordId> =
-            [earlier, counts].into_iter().flat_map(|ids| first_and_last(ids, versions)).collect();
-        let (read, left_out): (Vec<_>, Vec<_>) =
-            corrections.into_iter().partition(|(id, _)| read.contains(id));
-        let mut amendments = Vec::new();
-        for (id, _) in read {
-            amendments.extend(document(&id)?);
-        }
-        put.threads.push(RecordThread { root, amendments, left_out, leaves: thread.leaves });
-    }
-    let mut held = found.held;
-    held.sort_by_key(newest_first);
-    for id in held.iter().take(limit) {
-        put.held.extend(document(id)?);
-    }
-    Ok(put)
-}
-
-/// Of more than `most` the first and the last.
-#[must_use]
-pub fn first_and_last<T>(mut all: Vec<T>, most: usize) -> Vec<T> {
-    let over = all.len().saturating_sub(most);
-    let first = (most / 2).min(all.len());
-    all.drain(first..first + over);
-    all
-}
-
-fn by_id<T: DeserializeOwned>(
+pub(super) fn by_id<T: DeserializeOwned>(
     reader: &Connection,
     collection: Collection,
     id: &[u8; 16],
@@ -363,33 +217,16 @@ fn all<T: DeserializeOwned>(
     sql: &str,
     parameters: impl Params,
 ) -> Result<Vec<T>, MirrorError> {
-    let mut documents = Vec::new();
-    each(connection, collection, sql, parameters, |document| {
-        documents.push(document);
-        true
-    })?;
-    Ok(documents)
-}
-
-/// Gives each document to `take`, until that wants no more.
-fn each<T: DeserializeOwned>(
-    connection: &Connection,
-    collection: Collection,
-    sql: &str,
-    parameters: impl Params,
-    mut take: impl FnMut(T) -> bool,
-) -> Result<(), MirrorError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
+    let mut documents = Vec::new();
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_bytes().map_err(rusqlite::Error::from)?;
         let document = serde_json::from_slice(body)
             .map_err(|source| MirrorError::NotUnderstood { collection: collection.name(), source })?;
-        if !take(document) {
-            break;
-        }
+        documents.push(document);
     }
-    Ok(())
+    Ok(documents)
 }
 
 /// What residents sort by, as people look for them: by room (2 before 10; whoever has none comes last), then name.
@@ -397,19 +234,4 @@ fn each<T: DeserializeOwned>(
 pub fn by_room_then_name(resident: &PatientDocument) -> (bool, String, String, PatientId) {
     let room = resident.room.as_deref().map(sort_key);
     (room.is_none(), room.unwrap_or_default(), name_key(&resident.name), resident.id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_patients_records_are_found_without_walking_everybodys() {
-        let connection = Connection::open_in_memory().unwrap();
-        schema::MIGRATIONS.iter().for_each(|sql| connection.execute_batch(sql).unwrap());
-        let plan: String = connection
-            .query_row(&format!("EXPLAIN QUERY PLAN {NEWEST_FIRST}"), [1, 1, 1], |row| row.get(3))
-            .unwrap();
-        assert!(plan.contains("documents_by_patient"), "{plan}");
-    }
 }

@@ -27,6 +27,11 @@ use carepost_protocol::record::Collection;
 /// 6. `documents_by_patient` says of each row its place in the feed as well, so that what has left the feed is
 ///    found by it, once a day, and a first copy does not keep a second index for that. `archived_through` is
 ///    the last place that left: up to there all is dropped.
+/// 7. `amends` is what a record corrects. Under it `documents_by_patient` keeps a resident's records apart: those
+///    that begin an entry have none, newest last, and each correction is with what it corrects. So a page costs
+///    what it shows, and a first copy still keeps one index. `is_held` is 1 where what is corrected was not here
+///    when the correction came, or has gone since; it may have come again, so whoever reads looks. `lookup` finds
+///    open reviews, too: it is [`OPEN`].
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -116,7 +121,28 @@ pub(super) const MIGRATIONS: &[&str] = &[
         WHERE patient IS NOT NULL;
     ALTER TABLE state ADD COLUMN archived_through INTEGER;
 ",
+    "
+    ALTER TABLE documents ADD COLUMN amends BLOB;
+    ALTER TABLE documents ADD COLUMN is_held INTEGER;
+    UPDATE documents SET amends = unhex(replace(json_extract(CAST(body AS TEXT), '$.amends'), '-', ''))
+        WHERE collection = 6 AND json_extract(CAST(body AS TEXT), '$.amends') IS NOT NULL;
+    UPDATE documents SET is_held = NOT EXISTS (SELECT 1 FROM documents AS before
+            WHERE before.collection = 6 AND before.id = documents.amends AND before.patient = documents.patient)
+        WHERE collection = 6 AND amends IS NOT NULL;
+    UPDATE documents SET lookup = 'open'
+        WHERE collection = 7 AND json_extract(CAST(body AS TEXT), '$.resolved') IS NULL;
+    DROP INDEX documents_by_patient;
+    CREATE INDEX documents_by_patient ON documents (patient, amends, recorded_at, id, collection, seq)
+        WHERE patient IS NOT NULL;
+    CREATE INDEX documents_held ON documents (patient, recorded_at, id, amends) WHERE is_held = 1;
+    CREATE TRIGGER documents_left AFTER DELETE ON documents WHEN old.collection = 6 BEGIN
+        UPDATE documents SET is_held = 1 WHERE patient = old.patient AND amends = old.id;
+    END;
+",
 ];
+
+/// What an open review is found by.
+pub(super) const OPEN: &str = "open";
 
 /// A collection that this file does not know yet. After the first page it has to be fetched, because an
 /// agent that did not know it left its documents out.
@@ -127,8 +153,9 @@ pub(super) const REGISTER: &str = "
 
 /// A document that is new here; nothing when it is not.
 pub(super) const PUT_NEW: &str = "
-    INSERT INTO documents (collection, id, seq, pass, patient, recorded_at, lookup, body, element)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    INSERT INTO documents (collection, id, seq, pass, patient, recorded_at, lookup, body, element, amends, is_held)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, iif(?10 IS NULL, NULL, NOT EXISTS (
+        SELECT 1 FROM documents WHERE collection = ?1 AND id = ?10 AND patient = ?5)))
     ON CONFLICT (collection, id) DO NOTHING";
 
 /// The version of a document that is here: when it was named, and its part in the digest.
@@ -136,7 +163,9 @@ pub(super) const HELD: &str = "SELECT pass, element FROM documents WHERE collect
 
 /// The latest version of a document that is here, with the parameters of [`PUT_NEW`].
 pub(super) const PUT_OVER: &str = "
-    UPDATE documents SET seq = ?3, pass = ?4, patient = ?5, recorded_at = ?6, lookup = ?7, body = ?8, element = ?9
+    UPDATE documents SET seq = ?3, pass = ?4, patient = ?5, recorded_at = ?6, lookup = ?7, body = ?8, element = ?9,
+        amends = ?10, is_held = iif(?10 IS NULL, NULL, NOT EXISTS (
+            SELECT 1 FROM documents WHERE collection = ?1 AND id = ?10 AND patient = ?5))
     WHERE collection = ?1 AND id = ?2";
 
 /// The latest version cannot be taken: the one that is here stays, and has no part in the digest.

@@ -1,6 +1,7 @@
 mod damage;
 mod digest;
 mod feed;
+mod large;
 mod random;
 mod revoked;
 mod stepped;

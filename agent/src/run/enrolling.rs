@@ -6,12 +6,14 @@ use std::time::Duration;
 use carepost_agent_core::enrollment::{
     EnrollTrouble, Enrollment, EnrollmentEffect, EnrollmentEvent, EnrollmentView, Kept,
 };
+use carepost_agent_core::sync::Distrust;
 use carepost_protocol::wire::enroll::{EnrollRequest, Grant};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 
 use super::opened::{Opened, Step};
 use crate::config::Config;
 use crate::desk::{EnrollStep, Enrolling};
+use crate::kiosk::not_trusted;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// How the enrollment ended.
@@ -199,7 +201,8 @@ impl<'a> Enroller<'a> {
 fn trouble(error: UpstreamError, with_token: bool) -> EnrollTrouble {
     match error {
         UpstreamError::Transport(_) => EnrollTrouble::Unreachable,
-        UpstreamError::NotTrusted(_) => EnrollTrouble::NotTrusted,
+        UpstreamError::NotTrusted(_) => EnrollTrouble::NotTrusted(Distrust::Theirs),
+        UpstreamError::NotAccepted(_) => EnrollTrouble::NotTrusted(Distrust::Ours),
         UpstreamError::Refused(problem, retry_after) => match problem.kind() {
             Some(ProblemKind::DeviceRevoked) => EnrollTrouble::Revoked,
             Some(ProblemKind::TooManyTries | ProblemKind::Unavailable) => EnrollTrouble::Busy { retry_after },
@@ -221,10 +224,8 @@ fn in_words(trouble: &EnrollTrouble) -> String {
         EnrollTrouble::Unreachable => {
             "The server is not reached. Check the network cable or Wi-Fi; this goes on by itself.".to_owned()
         }
-        EnrollTrouble::NotTrusted => {
-            "The server's certificate is not trusted here. Call your facility's IT: `carepost-agent doctor` says \
-             why."
-                .to_owned()
+        EnrollTrouble::NotTrusted(whose) => {
+            format!("{}. Call your facility's IT: `carepost-agent doctor` says why.", not_trusted(*whose))
         }
         EnrollTrouble::Busy { .. } => "The server is busy; this goes on by itself.".to_owned(),
         EnrollTrouble::Refused { detail } => format!("The server refused: {detail}"),

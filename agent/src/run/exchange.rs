@@ -6,6 +6,7 @@ use carepost_agent_core::sync::{Load, StreamId, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::StepReason;
+use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::wire::pull::{Cursor, PageEnd, Standing};
 use carepost_protocol::wire::push::MAX_BYTES;
 use tokio::sync::{mpsc, oneshot};
@@ -137,18 +138,30 @@ pub(super) async fn read_stream(
     upstream: &Upstream,
     stream: StreamId,
     reports: &mpsc::Sender<Report>,
-) -> SyncEvent {
+) -> Report {
     let failed = |error: &UpstreamError| {
         tracing::info!(%error, "the live stream ended");
-        SyncEvent::StreamFailed(stream, trouble(error))
+        let event = SyncEvent::StreamFailed(stream, trouble(error));
+        match error {
+            UpstreamError::Refused(problem, _) if problem.kind() == Some(ProblemKind::OverBudget) => {
+                Report::CopyRefused { event, why: problem.detail.clone() }
+            }
+            UpstreamError::Refused(..)
+            | UpstreamError::Transport(_)
+            | UpstreamError::NotTrusted(_)
+            | UpstreamError::NotAccepted(_)
+            | UpstreamError::Nonsense(_)
+            | UpstreamError::SetUp(_) => Report::Sync(event),
+        }
     };
+    let local = || Report::Sync(SyncEvent::StreamFailed(stream, Trouble::Local));
     let standing = match spawn_blocking(stands).await {
         Ok(Ok(standing)) => standing,
         Ok(Err(error)) => {
             tracing::error!(error = format!("{error:#}"), "where this device stands cannot be read");
-            return SyncEvent::StreamFailed(stream, Trouble::Local);
+            return local();
         }
-        Err(_) => return SyncEvent::StreamFailed(stream, Trouble::Local),
+        Err(_) => return local(),
     };
     let mut pages = match upstream.live(&standing).await {
         Ok(pages) => pages,
@@ -178,7 +191,7 @@ pub(super) async fn read_stream(
                 applying = Some(applied);
                 let _ = reports.send(Report::Page { stream, page: Box::new(page), applied: done }).await;
             }
-            Ok(None) => return SyncEvent::StreamEnded(stream),
+            Ok(None) => return Report::Sync(SyncEvent::StreamEnded(stream)),
             Err(error) => return failed(&error),
         }
     }
@@ -234,7 +247,9 @@ pub(super) fn apply(ward: &Ward, page: &CheckedPage) -> Result<Cursor, MirrorErr
 
 pub(super) fn trouble(error: &UpstreamError) -> Trouble {
     match error {
-        UpstreamError::Transport(_) | UpstreamError::NotTrusted(_) => Trouble::Unreachable,
+        UpstreamError::Transport(_) | UpstreamError::NotTrusted(_) | UpstreamError::NotAccepted(_) => {
+            Trouble::Unreachable
+        }
         UpstreamError::Refused(problem, retry_after) => {
             Trouble::of(problem.status, Some(problem), *retry_after)
         }

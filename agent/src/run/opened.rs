@@ -84,6 +84,12 @@ impl Opened {
     /// Opens an enrolled device's state directory beside the agent that runs on it; none when it is not
     /// enrolled.
     pub(crate) fn beside(config: &Config) -> anyhow::Result<Option<Self>> {
+        let Some(opened) = Self::beside_any(config)? else { return Ok(None) };
+        Ok(opened.vault.grant()?.is_some().then_some(opened))
+    }
+
+    /// The same, enrolled or not; none where no agent was ever started.
+    pub(crate) fn beside_any(config: &Config) -> anyhow::Result<Option<Self>> {
         let factors = Factors::read(&config.identity.factors_root)?;
         let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
         let vault = Vault::beside(&config.state_dir, &factors, credential.as_ref())?;

@@ -20,7 +20,7 @@ use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use super::beat::{describe, measured};
 use super::exchange::{Acknowledged, CheckedPage, apply, fork, push_batch, read_stream, standing, trouble};
 use super::opened::Opened;
-use crate::desk::{Desk, Sending, SyncView, Ward};
+use crate::desk::{CopyTrouble, Desk, Sending, SyncView, Ward};
 use crate::mirror::MirrorError;
 use crate::outbox::Diverged;
 use crate::upstream::{Upstream, UpstreamError};
@@ -38,6 +38,10 @@ pub(super) enum Report {
     Page { stream: StreamId, page: Box<CheckedPage>, applied: oneshot::Sender<()> },
     /// The page is in the mirror.
     Applied { cursor: Cursor, end: Box<PageEnd> },
+    /// The stream was not opened, or has ended, because the server does not send the copy: why.
+    CopyRefused { event: SyncEvent, why: String },
+    /// A page was not applied: what is left of the disk is kept for what is charted.
+    NoRoom { free_mib: u64 },
     /// The mirror has to be pulled from the beginning.
     MirrorRefused,
     /// The server should hear soon how the mirror stands: it was found to differ, or to be equal again.
@@ -215,7 +219,20 @@ impl Uplink {
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Sync(event) => self.engine(event),
+            Report::Sync(event) => {
+                if matches!(event, SyncEvent::StreamOpened(_)) {
+                    self.view.copy.take_if(|trouble| matches!(trouble, CopyTrouble::Refused(_)));
+                }
+                self.engine(event);
+            }
+            Report::CopyRefused { event, why } => {
+                self.view.copy = Some(CopyTrouble::Refused(why));
+                self.engine(event);
+            }
+            Report::NoRoom { free_mib } => {
+                self.view.copy = Some(CopyTrouble::NoRoom { free_mib });
+                self.engine(SyncEvent::PageFailed);
+            }
             Report::Pushed { acknowledged, sent_at } => self.pushed(&acknowledged, sent_at),
             Report::Page { stream, page, applied } => {
                 self.page = Some((page, applied));
@@ -225,6 +242,7 @@ impl Uplink {
                 self.server_said(end.server_time, None);
                 let at_head = end.reaches_head();
                 self.view.loaded = SyncView::loaded(end.cursor.seq, end.head);
+                self.view.copy = None;
                 self.engine(SyncEvent::PageApplied { cursor, at_head });
                 if at_head && self.told_epoch.replace(cursor.epoch) != Some(cursor.epoch) {
                     // That the copy is complete now is not held back for a minute.
@@ -372,18 +390,19 @@ impl Uplink {
     fn show(&mut self) {
         let stuck = Lane::ALL.into_iter().filter(|lane| self.engine.stuck(*lane).is_some()).count();
         let still = self.engine.no_progress(self.opened.clock.monotonic());
-        let ill = |view: &SyncView| (view.held, view.still.is_some());
+        let ill = |view: &SyncView| (view.held, view.still.is_some(), view.copy.is_some());
         let before = ill(&self.view);
         self.view.stuck = u64::try_from(stuck).unwrap_or(u64::MAX);
         self.view.held = self.engine.held();
-        self.view.distrusted = self.upstream.is_distrusted();
+        self.view.distrust = self.upstream.distrust();
         // In whole minutes: the page is not drawn again for each second.
         self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));
-        self.desk.set_sync(self.view);
+        self.desk.set_sync(self.view.clone());
         if ill(&self.view) != before {
             tracing::warn!(
                 held = ?self.view.held,
                 stands_still = self.view.still.is_some(),
+                copy = self.view.copy.as_ref().map(CopyTrouble::words),
                 "the sync"
             );
             self.heart(HeartbeatEvent::Changed);
@@ -470,8 +489,8 @@ impl Uplink {
         let refetch = std::mem::take(&mut self.refetch);
         let stands = move || standing(&ward, refetch, measured(&opened, &desk).is_complete());
         self.stream = Some(self.tasks.spawn(async move {
-            let event = read_stream(stands, &upstream, stream, &reports).await;
-            let _ = reports.send(Report::Sync(event)).await;
+            let ended = read_stream(stands, &upstream, stream, &reports).await;
+            let _ = reports.send(ended).await;
         }));
     }
 
@@ -488,6 +507,7 @@ impl Uplink {
                     Report::Applied { cursor, end }
                 }
                 Ok(Err(MirrorError::OtherEpoch { .. })) => Report::MirrorRefused,
+                Ok(Err(MirrorError::NoRoom { free_mib })) => Report::NoRoom { free_mib },
                 Ok(Err(error)) => {
                     tracing::error!(%error, "a page was not applied");
                     Report::Sync(SyncEvent::PageFailed)

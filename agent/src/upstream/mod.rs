@@ -6,10 +6,10 @@
 mod pages;
 mod trust;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use carepost_agent_core::sync::Distrust;
 use carepost_protocol::id::{BootId, DeviceId, PatientId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
@@ -23,6 +23,7 @@ use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
 use reqwest::{Client, Proxy, RequestBuilder, Response, StatusCode, Url};
+use rustls::AlertDescription;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::{Host, Position};
@@ -57,6 +58,13 @@ pub enum UpstreamError {
          server's certificate, and the facility's IT see whether something else answers there"
     )]
     NotTrusted(String),
+    /// What answers there does not take this device's certificate. A server of Carepost's takes any.
+    #[error(
+        "this device's certificate is not accepted: {0}. Have the facility's IT see that nothing between this \
+         device and its server opens the connection (a balancer or proxy that ends TLS and asks for certificates \
+         of its own), and that server.url names the server's port for devices"
+    )]
+    NotAccepted(String),
     /// The server refused: its problem says why.
     #[error("the server refused: {} ({})", .0.detail, .0.status)]
     Refused(Box<Problem>, Option<Duration>),
@@ -74,7 +82,11 @@ impl UpstreamError {
     pub fn problem(&self) -> Option<ProblemKind> {
         match self {
             Self::Refused(problem, _) => problem.kind(),
-            Self::Transport(_) | Self::NotTrusted(_) | Self::Nonsense(_) | Self::SetUp(_) => None,
+            Self::Transport(_)
+            | Self::NotTrusted(_)
+            | Self::NotAccepted(_)
+            | Self::Nonsense(_)
+            | Self::SetUp(_) => None,
         }
     }
 
@@ -109,7 +121,7 @@ pub struct Upstream {
     /// Through which proxy, as it may be told.
     proxy: Option<String>,
     ends: Arc<Ends>,
-    distrusted: Arc<AtomicBool>,
+    distrust: Arc<Mutex<Option<Distrust>>>,
 }
 
 impl Upstream {
@@ -160,7 +172,7 @@ impl Upstream {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        Ok(Self { http, base, proxy, ends, distrusted: Arc::default() })
+        Ok(Self { http, base, proxy, ends, distrust: Arc::default() })
     }
 
     /// When the server's certificate ends, where that is within 30 days and it was seen.
@@ -169,22 +181,35 @@ impl Upstream {
         self.ends.soon()
     }
 
-    /// Whether what answered last is not trusted.
+    /// Who did not trust whom when something answered last.
     #[must_use]
-    pub fn is_distrusted(&self) -> bool {
-        self.distrusted.load(Ordering::Relaxed)
+    pub fn distrust(&self) -> Option<Distrust> {
+        *self.distrust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, UpstreamError> {
         let answer = request.send().await.map_err(|error| {
             let distrusted = is_distrust(&error);
+            // Who refuses a certificate may hang up before the reason is read: the last word stands.
+            let is_answered = !error.is_connect() && !error.is_timeout();
             let mut words = in_full(&error.without_url());
             if let Some(proxy) = &self.proxy {
                 words.push_str(&format!(" (through server.proxy, {proxy})"));
             }
-            if distrusted { UpstreamError::NotTrusted(words) } else { UpstreamError::Transport(words) }
+            if distrusted {
+                (Some(Distrust::Theirs), UpstreamError::NotTrusted(words))
+            } else if is_refusal(&words) {
+                (Some(Distrust::Ours), UpstreamError::NotAccepted(words))
+            } else {
+                let before = self.distrust().filter(|whose| is_answered && *whose == Distrust::Ours);
+                (before, UpstreamError::Transport(words))
+            }
         });
-        self.distrusted.store(matches!(answer, Err(UpstreamError::NotTrusted(_))), Ordering::Relaxed);
+        let (distrust, answer) = match answer {
+            Ok(answer) => (None, Ok(answer)),
+            Err((distrust, error)) => (distrust, Err(error)),
+        };
+        *self.distrust.lock().unwrap_or_else(PoisonError::into_inner) = distrust;
         answer
     }
 
@@ -356,6 +381,23 @@ fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
         Some(wrapped) => is_distrust(wrapped),
         None => error.source().is_some_and(is_distrust),
     }
+}
+
+/// Whether it failed because the other side did not take this device's certificate, as TLS says it. HTTP/2 keeps of
+/// an error its words alone.
+fn is_refusal(words: &str) -> bool {
+    const ALERTS: [AlertDescription; 9] = [
+        AlertDescription::NoCertificate,
+        AlertDescription::BadCertificate,
+        AlertDescription::UnsupportedCertificate,
+        AlertDescription::CertificateRevoked,
+        AlertDescription::CertificateExpired,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::UnknownCA,
+        AlertDescription::AccessDenied,
+        AlertDescription::CertificateRequired,
+    ];
+    ALERTS.iter().any(|alert| words.contains(&rustls::Error::AlertReceived(*alert).to_string()))
 }
 
 fn transport(error: reqwest::Error) -> UpstreamError {

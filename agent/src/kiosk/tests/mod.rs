@@ -261,6 +261,7 @@ fn resident_page() -> ResidentPage {
         counts: vec![version(mark, recorded_at, author)],
         earlier: Vec::new(),
         left_out: 0,
+        is_cut: false,
     };
     ResidentPage {
         resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },

@@ -44,8 +44,9 @@ const EDIT: &str =
 const DELETE: &str =
     "DELETE FROM documents WHERE collection = 5 AND id = x'02020202020202020202020202020202'";
 const ADD: &str = "INSERT INTO documents SELECT 5, x'aabbccddaabbccddaabbccddaabbccdd', seq, pass, patient,
-    recorded_at, lookup, body, element FROM documents WHERE id = x'02020202020202020202020202020202' AND collection = 5";
+    recorded_at, lookup, body, element, amends, is_held FROM documents WHERE id = x'02020202020202020202020202020202' AND collection = 5";
 const MOVE: &str = "UPDATE documents SET patient = x'09090909090909090909090909090909' WHERE collection = 6";
+const HANG: &str = "UPDATE documents SET amends = x'09090909090909090909090909090909' WHERE collection = 6";
 
 #[test]
 fn an_honest_mirror_is_proven_equal() {
@@ -71,6 +72,7 @@ fn a_row_edited_deleted_or_added_behind_its_back_is_found_and_mended() {
         (DELETE, Collection::Patients),
         (ADD, Collection::Patients),
         (MOVE, Collection::Records),
+        (HANG, Collection::Records),
     ] {
         let kiosk = Kiosk::new();
         let mirror = kiosk.open();

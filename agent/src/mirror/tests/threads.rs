@@ -9,7 +9,11 @@ fn amendment(number: u8, of: u8, minute: i64) -> RecordDocument {
     RecordDocument { amends: Some(RecordId::from_bytes([of; 16])), ..record(number, 1, minute) }
 }
 
-fn review(number: u8, patient: u8, open: bool) -> ReviewDocument {
+const fn part(most: usize, versions: usize) -> Asked {
+    Asked { after: 0, most, versions }
+}
+
+pub(super) fn review(number: u8, patient: u8, open: bool) -> ReviewDocument {
     let at = Timestamp::from_millis(i64::from(number) * 60_000);
     ReviewDocument {
         id: ReviewId::from_bytes([number; 16]),
@@ -44,18 +48,17 @@ fn a_record_comes_with_all_its_corrections() {
         put(&mut page, Collection::Records, record.id, seq, record);
     }
     mirror.apply(&page, &end(1, 7, 7)).unwrap();
-    let read = |limit| mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), (limit, 9)).unwrap();
+    let read =
+        |most| mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), part(most, 9)).unwrap();
     let threads = read(9);
     let [newest, corrected] = threads.threads.as_slice() else { panic!("{threads:?}") };
     assert_eq!((&newest.root, newest.amendments.len()), (&all[1], 0));
-    assert_eq!(newest.leaves, [all[1].id]);
     assert_eq!(corrected.root, all[0]);
     assert_eq!(corrected.amendments, [all[2].clone(), all[4].clone(), all[3].clone()], "oldest first");
-    assert_eq!(corrected.leaves, [all[4].id, all[3].id]);
     assert_eq!(threads.held, [all[5].clone()]);
     assert_eq!(read(1).threads.as_slice(), std::slice::from_ref(newest));
     assert!(matches!(
-        mirror.threads(&permit(NEIGHBOR), PatientId::from_bytes([1; 16]), (9, 9)),
+        mirror.threads(&permit(NEIGHBOR), PatientId::from_bytes([1; 16]), part(9, 9)),
         Err(MirrorError::OtherFacility)
     ));
 }
@@ -72,17 +75,87 @@ fn of_many_corrections_the_first_and_the_last_are_read_and_the_rest_named() {
         put(&mut page, Collection::Records, record.id, seq, &record);
     }
     mirror.apply(&page, &end(1, 30, 30)).unwrap();
-    let read = mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), (9, 4)).unwrap();
+    let read = mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), part(9, 4)).unwrap();
     let [thread] = read.threads.as_slice() else { panic!("{read:?}") };
     let numbers: Vec<u8> = thread.amendments.iter().map(|it| it.id.as_bytes()[0]).collect();
     assert_eq!(numbers, [2, 3, 19, 20, 21, 22, 29, 30]);
-    assert_eq!((thread.leaves.len(), thread.left_out.len()), (10, 29 - 8));
+    assert_eq!((thread.left_out.len(), thread.is_cut), (29 - 8, false));
     let tenth = (RecordId::from_bytes([10; 16]), RecordId::from_bytes([9; 16]));
     assert!(thread.left_out.contains(&tenth), "{thread:?}");
 }
 
 #[test]
-fn reviews_come_newest_first_and_the_open_ones_alone() {
+fn a_correction_is_held_while_what_it_corrects_is_not_here() {
+    let kiosk = Kiosk::new();
+    let mirror = kiosk.open();
+    let held = || -> Vec<u8> {
+        let read = mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), part(9, 9)).unwrap();
+        read.held.iter().map(|it| it.id.as_bytes()[0]).collect()
+    };
+    let bring = |seq: u64, fill: &dyn Fn(&mut Page)| {
+        let mut page = Page::default();
+        fill(&mut page);
+        mirror.apply(&page, &end(1, seq, seq)).unwrap();
+    };
+    // 3 corrects 2 that corrects 1; 4 corrects somebody else's.
+    let all = [amendment(3, 2, 3), amendment(2, 1, 2), amendment(4, 9, 4), record(1, 1, 1), record(9, 8, 9)];
+    let put_one = |n: u8, of: &RecordDocument| {
+        bring(n.into(), &|page| put(page, Collection::Records, of.id, n.into(), of));
+    };
+    let expected: [&[u8]; 5] = [&[3], &[3, 2], &[4, 3, 2], &[4], &[4]];
+    for ((n, record), expected) in (1..).zip(&all).zip(expected) {
+        put_one(n, record);
+        assert_eq!(held(), expected, "after {n}");
+    }
+    bring(6, &|page| bury(page, Collection::Records, all[3].id, 6));
+    assert_eq!(held(), [4, 3, 2], "what it corrects has gone");
+    put_one(7, &all[3]);
+    assert_eq!(held(), [4], "and has come again");
+}
+
+#[test]
+fn what_an_earlier_agent_wrote_is_found_as_it_belongs() {
+    let kiosk = Kiosk::new();
+    let path = kiosk.path();
+    let opening = sqlite::Opening {
+        path: &path,
+        key: &kiosk.key,
+        durability: sqlite::Durability::ProcessCrash,
+        cache_kib: 64,
+        migrations: &schema::MIGRATIONS[..6],
+    };
+    let earlier = sqlite::open(&opening).unwrap();
+    earlier
+        .execute(
+            "INSERT INTO state (one, organization, facility, epoch, seq) VALUES (1, ?, ?, 1, 4)",
+            rusqlite::params![ORGANIZATION.as_bytes(), FACILITY.as_bytes()],
+        )
+        .unwrap();
+    for (seq, it) in (1..).zip([record(1, 1, 1), amendment(2, 1, 2), amendment(3, 2, 3), amendment(4, 99, 4)])
+    {
+        let body = serde_json::to_vec(&it).unwrap();
+        let put = "INSERT INTO documents (collection, id, seq, pass, patient, recorded_at, body)
+            VALUES (6, ?, ?, 1, ?, ?, ?)";
+        let patient = it.patient_id.as_bytes();
+        let row = rusqlite::params![it.id.as_bytes(), seq, patient, it.recorded_at.as_millis(), body];
+        earlier.execute(put, row).unwrap();
+    }
+    for (seq, it) in (5..).zip([review(1, 1, true), review(2, 1, false)]) {
+        let put = "INSERT INTO documents (collection, id, seq, pass, body) VALUES (7, ?, ?, 1, ?)";
+        let body = serde_json::to_vec(&it).unwrap();
+        earlier.execute(put, rusqlite::params![it.id.as_bytes(), seq, body]).unwrap();
+    }
+    drop(earlier);
+    let mirror = kiosk.open();
+    assert_eq!(mirror.open_reviews(&permit(FACILITY), 9).unwrap(), [review(1, 1, true)]);
+    let read = mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), part(9, 9)).unwrap();
+    let [thread] = read.threads.as_slice() else { panic!("{read:?}") };
+    assert_eq!((&thread.root, thread.amendments.len()), (&record(1, 1, 1), 2));
+    assert_eq!(read.held, [amendment(4, 99, 4)]);
+}
+
+#[test]
+fn open_reviews_come_oldest_first_and_closed_ones_not() {
     let kiosk = Kiosk::new();
     let mirror = kiosk.open();
     let mut page = Page::default();
@@ -95,11 +168,11 @@ fn reviews_come_newest_first_and_the_open_ones_alone() {
         reviews.into_iter().map(|review| review.id.as_bytes()[0]).collect()
     };
     let here = permit(FACILITY);
-    assert_eq!(numbers(mirror.reviews(&here, false, 9).unwrap()), [4, 3, 2, 1]);
-    assert_eq!(numbers(mirror.reviews(&here, true, 9).unwrap()), [4, 1]);
-    assert_eq!(numbers(mirror.reviews(&here, true, 1).unwrap()), [4]);
-    assert!(mirror.reviews(&here, false, 0).unwrap().is_empty());
-    assert_eq!(numbers(mirror.reviews_of(&here, PatientId::from_bytes([1; 16])).unwrap()), [3, 1]);
-    assert!(mirror.reviews(&permit(NEIGHBOR), false, 9).is_err());
-    assert!(mirror.reviews_of(&permit(NEIGHBOR), PatientId::from_bytes([1; 16])).is_err());
+    assert_eq!(numbers(mirror.open_reviews(&here, 9).unwrap()), [1, 4]);
+    assert_eq!(numbers(mirror.open_reviews(&here, 1).unwrap()), [1]);
+    assert!(mirror.open_reviews(&permit(NEIGHBOR), 9).is_err());
+    page.clear();
+    put(&mut page, Collection::Reviews, all[0].id, 5, &review(1, 1, false));
+    mirror.apply(&page, &end(1, 5, 5)).unwrap();
+    assert_eq!(numbers(mirror.open_reviews(&here, 9).unwrap()), [4]);
 }

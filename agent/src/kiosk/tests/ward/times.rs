@@ -40,6 +40,20 @@ impl Device {
 }
 
 #[tokio::test]
+async fn before_the_facilitys_zone_has_come_the_page_says_whose_time_it_shows() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let words = "time zone has not arrived here yet, so times are this device's own";
+    for path in ["/".to_owned(), format!("/residents/{}", patient(4))] {
+        let page = open(&device.pages, &path).await.body.replace("&#39;", "'");
+        assert!(page.contains(words), "{page}");
+    }
+    device.stand_in(Some("America/Chicago"), 101);
+    let page = open(&device.pages, "/").await.body;
+    assert!(!page.contains("has not arrived here yet"), "{page}");
+}
+
+#[tokio::test]
 async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_asked() {
     let device = Device::new();
     device.stand_in(Some("America/Chicago"), 101);
@@ -114,7 +128,7 @@ async fn a_time_that_comes_twice_is_corrected_and_resumed_as_it_was_said() {
 async fn until_a_zone_is_set_and_known_the_devices_own_counts_and_pages_say_so() {
     let device = Device::new();
     let status = || device.desk.status().time;
-    assert_eq!(status().whose, Whose::Device, "its document has not come");
+    assert_eq!(status().whose, Whose::Coming, "its document has not come");
     let own = status().zone;
     device.stand_in(None, 101);
     assert_eq!((status().whose, status().zone), (Whose::Unset, own.clone()));

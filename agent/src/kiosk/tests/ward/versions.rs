@@ -26,12 +26,15 @@ fn version(n: u16, amends: Option<u16>) -> RecordDocument {
 
 impl Device {
     fn hold(&self, records: impl IntoIterator<Item = RecordDocument>) {
-        let mut page = Page::default();
-        for record in records {
-            put(&mut page, Collection::Records, record.id, &record);
+        let records: Vec<RecordDocument> = records.into_iter().collect();
+        for part in records.chunks(1_000) {
+            let mut page = Page::default();
+            for record in part {
+                put(&mut page, Collection::Records, record.id, record);
+            }
+            let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, at("2026-05-01T14:10:00Z"));
+            self.ward.mirror().apply(&page, &end).unwrap();
         }
-        let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, at("2026-05-01T14:10:00Z"));
-        self.ward.mirror().apply(&page, &end).unwrap();
     }
 }
 
@@ -72,6 +75,17 @@ async fn of_hundreds_of_versions_the_first_and_the_last_are_shown_and_the_rest_a
     assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.body);
     let first = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     assert!(first.contains("72 bpm") && first.contains("481 more versions"), "{first}");
+}
+
+#[tokio::test]
+async fn of_corrections_without_end_none_passes_for_what_counts_and_the_page_says_so() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    device.hold([version(0, None)].into_iter().chain((1..2_500).map(|n| version(n, Some(n - 1)))));
+    let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
+    assert!(page.contains("Corrected more often than a kiosk looks at"), "{page}");
+    assert!(page.contains("10 earlier versions") && page.contains("more versions are not shown"), "{page}");
+    assert_eq!(numbers(&page).len(), 10, "no version that was corrected is shown as what counts");
 }
 
 #[tokio::test]
