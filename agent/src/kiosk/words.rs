@@ -219,6 +219,13 @@ fn link(line: &StatusLine) -> Sentence {
     };
     let age = line.oldest_waiting.filter(|_| line.waiting > 0).map(long);
     match line.link {
+        Link::Online if line.sync.slowed => {
+            let left = count.map(|count| format!(" {count} to go.")).unwrap_or_default();
+            let words = format!(
+                "Connected. This device sent very much at once, so the rest is sent slowly.{left} Nothing is lost."
+            );
+            Sentence::plain(Weight::Notice, words)
+        }
         Link::Online if line.sync.sending.is_some() => Sentence::plain(Weight::Calm, sending(line)),
         Link::Online => Sentence::plain(
             Weight::Calm,
@@ -348,7 +355,7 @@ mod tests {
         let minutes = |n: u64| Some(Duration::from_secs(n * 60));
         let sync = SyncView::default();
         let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync };
-        let cases: [(StatusLine, &[&str]); 23] = [
+        let cases: [(StatusLine, &[&str]); 24] = [
             (calm(), &["Connected. Everything is sent."]),
             (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
             (
@@ -430,6 +437,12 @@ mod tests {
             (
                 StatusLine { waiting: 38_000, sync: sending, ..calm() },
                 &["Connected. Sending 12,000 of 50,000."],
+            ),
+            (
+                StatusLine { waiting: 38_000, sync: SyncView { slowed: true, ..sending }, ..calm() },
+                &[
+                    "Connected. This device sent very much at once, so the rest is sent slowly. 38000 entries to go. Nothing is lost.",
+                ],
             ),
             (
                 StatusLine { sync: SyncView { held: Some(Hold::Quarantined), ..sync }, ..calm() },

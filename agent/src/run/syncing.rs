@@ -376,6 +376,7 @@ impl Uplink {
         let before = ill(&self.view);
         self.view.stuck = u64::try_from(stuck).unwrap_or(u64::MAX);
         self.view.held = self.engine.held();
+        self.view.slowed = self.engine.slowed();
         self.view.distrusted = self.upstream.is_distrusted();
         // In whole minutes: the page is not drawn again for each second.
         self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));

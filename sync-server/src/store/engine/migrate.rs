@@ -19,6 +19,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("windows", include_str!("../migrations/V4__windows.sql")),
     ("text", include_str!("../migrations/V5__text.sql")),
     ("care", include_str!("../migrations/V6__care.sql")),
+    ("bounds", include_str!("../migrations/V7__bounds.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.
