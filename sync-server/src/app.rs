@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::listener::Stopping;
 use crate::password::Passwords;
 use crate::quota::Quotas;
+use crate::reads::Reads;
 use crate::refusals::Refusals;
 use crate::speakers::Speakers;
 use crate::store::Store;
@@ -25,6 +26,8 @@ pub struct App {
     pub tries: Arc<Tries>,
     /// What is under way, by whose it is.
     pub quotas: Arc<Quotas>,
+    /// What was read, counted.
+    pub reads: Arc<Reads>,
     /// What was refused, counted.
     pub refusals: Arc<Refusals>,
     /// Who speaks as each device.

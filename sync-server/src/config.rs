@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::files;
+use crate::quota::{Allowance, Allowances, MADE_BY_ONE};
 use crate::store::Keeping;
 
 /// For how many days records may stay on devices: at least as long as somebody is away for a week.
@@ -108,6 +109,9 @@ pub struct Sync {
     /// How many changes a device may send in an hour before an administrator is told; ten times as many at
     /// once, and it is slowed to that.
     pub changes_per_hour: u64,
+    /// How many documents what a device charts may make in an hour, once it has made a tenth of
+    /// `max_documents` at once: no device takes the room that its facility needs.
+    pub entries_per_hour: u64,
     /// For how many days it is kept that a document is gone. A device that was away for longer makes its
     /// copy anew; what waits on it is not affected.
     pub tombstone_days: u32,
@@ -119,7 +123,13 @@ pub struct Sync {
 
 impl Default for Sync {
     fn default() -> Self {
-        Self { max_documents: 250_000, changes_per_hour: 200_000, tombstone_days: 90, record_days: 90 }
+        Self {
+            max_documents: 250_000,
+            changes_per_hour: 200_000,
+            entries_per_hour: 5_000,
+            tombstone_days: 90,
+            record_days: 90,
+        }
     }
 }
 
@@ -129,7 +139,22 @@ fn record_days<'de, D: serde::Deserializer<'de>>(given: D) -> Result<u32, D::Err
     RECORD_DAYS.contains(&days).then_some(days).ok_or_else(otherwise)
 }
 
+/// How many hours' allowance of changes a device may send at once before it is slowed.
+const BURST: u64 = 10;
+/// Which part of what its facility's devices may hold one device may make at once.
+const PART: u64 = 10;
+
 impl Sync {
+    /// What each device may send.
+    #[must_use]
+    pub fn allowances(&self) -> Allowances {
+        let per_hour = self.changes_per_hour;
+        let changes = Allowance { per_hour, at_once: per_hour.saturating_mul(BURST) };
+        // At least as much as one change may make.
+        let at_once = (self.max_documents / PART).max(MADE_BY_ONE);
+        Allowances { changes, documents: Allowance { per_hour: self.entries_per_hour, at_once } }
+    }
+
     /// How long tombstones are kept.
     #[must_use]
     pub fn tombstones_kept(&self) -> Duration {
@@ -214,6 +239,10 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 # sends unusually much. Ten times as many at once, a week offline and more, and it is slowed to this; what
 # waits on it is not lost.
 #changes_per_hour = 200000
+# How many entries (what is charted, corrected and admitted) a device may send in an hour, once it has sent a
+# tenth of max_documents at once; one that needs to be looked at counts twice. So no device, stolen or broken,
+# takes the room that its facility needs. Beyond, it is slowed to this; what waits on it is not lost.
+#entries_per_hour = 5000
 # For how many days it is kept that something is gone. A device that was away for longer fetches its copy
 # anew; what waits on it is not affected.
 #tombstone_days = 90

@@ -54,3 +54,12 @@ pub fn read_text(path: &Path) -> Result<Zeroizing<String>> {
         Error::new(ErrorKind::InvalidData, "it is no text in UTF-8; save it as UTF-8")
     })
 }
+
+/// How many bytes are free where a file or directory is, for whoever is not root.
+///
+/// # Errors
+/// When the file system does not say.
+pub fn room(path: &Path) -> std::io::Result<u64> {
+    let there = rustix::fs::statvfs(path)?;
+    Ok(there.f_bavail.saturating_mul(there.f_frsize))
+}

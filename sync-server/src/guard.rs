@@ -5,7 +5,7 @@ use std::time::Instant;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{BootId, FacilityId, IncarnationId, OrganizationId};
 use carepost_protocol::role::{Act, Action, Actor, Denied, Permit, Resource, Role, authorize, decide};
@@ -177,12 +177,24 @@ impl Person {
             .organization(self.tenant)
     }
 
-    /// Writes down what changed nothing; a request whose event cannot be written is not answered.
+    /// Writes down what the person is about to see, or counts it where that was written down just now; a request
+    /// whose event cannot be written is not answered.
     ///
     /// # Errors
-    /// What the store says.
+    /// What the store says; `over-quota` for who reads more than people do.
     pub async fn write(&self, note: Note) -> Answer<()> {
-        let event = note.into_event();
+        let (event, by, reads) = (note.into_event(), self.actor().user, &self.app.reads);
+        if event.action != AuditAction::View {
+            return self.write_down(event).await;
+        }
+        if reads.is_new(by, &event, event.timestamp)? {
+            self.write_down(event.clone()).await?;
+            reads.written(by, &event);
+        }
+        Ok(())
+    }
+
+    async fn write_down(&self, event: AuditEvent) -> Answer<()> {
         match (self.scope(), event.organization_id) {
             (Ok(scope), organization) if organization == Some(scope.organization()) => {
                 Ok(self.app.store.organization(&scope).audit(vec![event]).await?)

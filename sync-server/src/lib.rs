@@ -19,6 +19,7 @@ pub mod openapi;
 pub mod password;
 pub mod proposed_zone;
 pub mod quota;
+pub mod reads;
 pub mod refusals;
 pub mod routes;
 pub mod running;
@@ -32,6 +33,7 @@ pub mod tls;
 pub mod tries;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,6 +43,7 @@ use config::{Config, ConfigError};
 use listener::{Door, Stopping};
 use password::{PasswordError, Passwords};
 use quota::Quotas;
+use reads::Reads;
 use refusals::Refusals;
 use routes::Listener;
 use running::{Running, RunningError};
@@ -107,6 +110,7 @@ pub async fn serve(
         config: Arc::new(config),
         tries: Arc::new(Tries::default()),
         quotas: Arc::new(Quotas::default()),
+        reads: Arc::new(Reads::default()),
         refusals: Arc::new(Refusals::default()),
         speakers: Arc::new(Speakers::default()),
         certificate: Arc::clone(&tls.certificate),
@@ -119,9 +123,7 @@ pub async fn serve(
     let devices = routes::router(&app, Listener::Devices);
     let people = tokio::spawn(listener::serve(listeners.people, people_door, people, stopped.clone()));
     let devices = tokio::spawn(listener::serve(listeners.devices, devices_door, devices, stopped.clone()));
-    let (refusals, system) = (Arc::clone(&app.refusals), app.store.system());
-    let until = stopped.clone();
-    let telling = tokio::spawn(async move { refusals.tell_until(&system, until).await });
+    let telling = tokio::spawn(tell_until(app.clone(), stopped.clone()));
     let renewing = tokio::spawn(async move { tls.certificate.renew(hangup, stopped).await });
     ready();
     stop.await;
@@ -132,9 +134,25 @@ pub async fn serve(
         }
     }
     app.refusals.tell_all(&app.store.system()).await;
+    app.reads.tell(&app.store.system(), true).await;
     tokio::task::spawn_blocking(move || store.close()).await?;
     drop(running);
     Ok(())
+}
+
+/// How often it is looked for what was counted and is to be told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Tells from time to time what was counted, until the server stops.
+async fn tell_until(app: App, mut stopping: Stopping) {
+    loop {
+        tokio::select! {
+            () = stopping.wait() => return,
+            () = tokio::time::sleep(TELL_EVERY) => {}
+        }
+        app.refusals.tell_over(&app.store.system()).await;
+        app.reads.tell(&app.store.system(), false).await;
+    }
 }
 
 /// Opens the store of a configuration.

@@ -24,7 +24,7 @@ use crate::handler::{
         facilities::list_facilities, facilities::create_facility, facilities::show_facility,
         facilities::update_facility, facilities::update_census,
         devices::list_devices, devices::register_device, devices::show_device, devices::update_device,
-        devices::deactivate_device, devices::release_device,
+        devices::deactivate_device, devices::withdraw_device, devices::release_device,
         enrollments::approve_enrollment, enrollments::confirm_enrollment,
         users::list_users, users::create_user, users::show_user, users::update_user, users::set_pin,
         users::set_password,

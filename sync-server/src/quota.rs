@@ -80,33 +80,102 @@ enum Holder {
     Address(IpAddr),
 }
 
+/// So much in an hour, and so much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// What each hour covers.
+    pub per_hour: u64,
+    /// What may be had before an hour has covered it.
+    pub at_once: u64,
+}
+
+/// What a device may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowances {
+    /// Changes of both lanes, of up to 1 KiB each: the disk's.
+    pub changes: Allowance,
+    /// The documents that they make, which every device of the facility has to hold.
+    pub documents: Allowance,
+}
+
+/// The most documents that a change makes, but one that brings an old thread back: itself, and a review of it.
+pub const MADE_BY_ONE: u64 = 2;
+
+/// What a push came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent {
+    /// Its changes.
+    pub changes: u64,
+    /// What it was given of the documents before it was taken.
+    pub reserved: u64,
+    /// The documents that it made.
+    pub documents: u64,
+}
+
 /// What a device does, and did of late.
 #[derive(Debug)]
 struct Usage {
     pushes: usize,
     streams: usize,
     heartbeats: usize,
-    /// What it sent, less what an hour's allowance has covered since: changes, times the milliseconds of an
-    /// hour, so that what a millisecond covers is a whole number.
-    sent: u64,
+    changes: Meter,
+    documents: Meter,
     at: Instant,
     /// Since when it sends unusually much.
     unusual: Option<Timestamp>,
 }
 
+/// What was had, less what an hour's allowance has covered since: times the milliseconds of an hour, so that
+/// what a millisecond covers is a whole number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Meter(u64);
+
 /// The milliseconds of an hour.
 const HOUR: u64 = 3_600_000;
-/// How many hours' allowance a device may send at once before it is slowed.
-const BURST: u64 = 10;
+
+impl Meter {
+    const fn take(&mut self, more: u64) {
+        self.0 = self.0.saturating_add(more.saturating_mul(HOUR));
+    }
+
+    const fn give_back(&mut self, less: u64) {
+        self.0 = self.0.saturating_sub(less.saturating_mul(HOUR));
+    }
+
+    /// How long until so much more may be had; none where it may be now.
+    fn wait(self, more: u64, of: Allowance) -> Option<Duration> {
+        let most = of.at_once.saturating_sub(more).saturating_mul(HOUR);
+        let over = self.0.saturating_sub(most);
+        let wait = Duration::from_millis(over / of.per_hour.max(1));
+        (over > 0).then(|| wait.clamp(Duration::from_secs(1), LONGEST))
+    }
+
+    const fn is_unusual(self, of: Allowance) -> bool {
+        self.0 > of.per_hour.saturating_mul(HOUR)
+    }
+}
 
 impl Usage {
-    fn settle(&mut self, allowance: u64, now: Instant) {
+    fn new() -> Self {
+        let (changes, documents, at) = (Meter::default(), Meter::default(), Instant::now());
+        Self { pushes: 0, streams: 0, heartbeats: 0, changes, documents, at, unusual: None }
+    }
+
+    fn settle(&mut self, allowances: Allowances, now: Instant) {
         let passed = now.saturating_duration_since(std::mem::replace(&mut self.at, now));
         let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        self.sent = self.sent.saturating_sub(passed.saturating_mul(allowance));
-        if self.sent == 0 {
+        let covered = |meter: &mut Meter, of: Allowance| {
+            meter.0 = meter.0.saturating_sub(passed.saturating_mul(of.per_hour));
+        };
+        covered(&mut self.changes, allowances.changes);
+        covered(&mut self.documents, allowances.documents);
+        if self.owes_nothing() {
             self.unusual = None;
         }
+    }
+
+    fn owes_nothing(&self) -> bool {
+        [self.changes, self.documents] == [Meter::default(); 2]
     }
 
     const fn of(&mut self, kind: Kind) -> &mut usize {
@@ -140,9 +209,7 @@ impl Quotas {
 
     fn try_turn(self: &Arc<Self>, device: DeviceId, kind: Kind) -> Option<Turn> {
         let mut devices = self.devices();
-        let nothing =
-            || Usage { pushes: 0, streams: 0, heartbeats: 0, sent: 0, at: Instant::now(), unusual: None };
-        let taken = devices.entry(device).or_insert_with(nothing).of(kind);
+        let taken = devices.entry(device).or_insert_with(Usage::new).of(kind);
         if *taken >= kind.at_once() {
             return None;
         }
@@ -184,33 +251,61 @@ impl Quotas {
         Share { quotas: Arc::clone(self), holders, taken: 0 }
     }
 
-    /// Whether a device may send more, with so many changes an hour as its allowance.
+    /// Whether a device may send more.
     ///
     /// # Errors
     /// `over-quota`, with when it may.
-    pub fn may_send(&self, device: DeviceId, allowance: u64, now: Instant) -> Answer<()> {
+    pub fn may_send(&self, device: DeviceId, allowances: Allowances, now: Instant) -> Answer<()> {
         let mut devices = self.devices();
         let Some(usage) = devices.get_mut(&device) else { return Ok(()) };
-        usage.settle(allowance, now);
-        let over = usage.sent.saturating_sub(allowance.saturating_mul(BURST).saturating_mul(HOUR));
-        if over == 0 {
-            return Ok(());
+        usage.settle(allowances, now);
+        let of = allowances.changes;
+        let wait = usage.changes.wait(0, of);
+        wait.map_or(Ok(()), |wait| Err(sent_too_much(&format!("{} changes", of.per_hour), wait)))
+    }
+
+    /// Gives a device room for what so many changes of care may make, before they are taken. Gives how much that is.
+    ///
+    /// # Errors
+    /// `over-quota`, with when it may; `too-large` for what could never be had at once.
+    pub fn reserve(
+        &self,
+        device: DeviceId,
+        changes: u64,
+        allowances: Allowances,
+        now: Instant,
+    ) -> Answer<u64> {
+        let mut devices = self.devices();
+        let (most, of) = (changes.saturating_mul(MADE_BY_ONE), allowances.documents);
+        if most > of.at_once {
+            return Err(too_large());
         }
-        let wait = Duration::from_millis(over / allowance.max(1)).clamp(Duration::from_secs(1), LONGEST);
-        let words = format!(
-            "This device sent far more than {allowance} changes an hour: nothing is lost, the rest comes later."
-        );
-        Err(Refusal::new(ProblemKind::OverQuota, words).retry_after(wait.as_secs()))
+        let usage = devices.entry(device).or_insert_with(Usage::new);
+        usage.settle(allowances, now);
+        if let Some(wait) = usage.documents.wait(most, of) {
+            return Err(sent_too_much(&format!("{} entries", of.per_hour), wait));
+        }
+        usage.documents.take(most);
+        Ok(most)
     }
 
     /// Counts what a device sent. True when by that it begins to send unusually much: more than its
     /// allowance of an hour, at once.
-    pub fn sent(&self, device: DeviceId, changes: u64, allowance: u64, now: (Instant, Timestamp)) -> bool {
+    pub fn sent(
+        &self,
+        device: DeviceId,
+        sent: Sent,
+        allowances: Allowances,
+        now: (Instant, Timestamp),
+    ) -> bool {
         let mut devices = self.devices();
         let Some(usage) = devices.get_mut(&device) else { return false };
-        usage.settle(allowance, now.0);
-        usage.sent = usage.sent.saturating_add(changes.saturating_mul(HOUR));
-        let is_unusual = usage.sent > allowance.saturating_mul(HOUR);
+        usage.settle(allowances, now.0);
+        usage.changes.take(sent.changes);
+        usage.documents.give_back(sent.reserved);
+        usage.documents.take(sent.documents);
+        let is_unusual =
+            usage.changes.is_unusual(allowances.changes) || usage.documents.is_unusual(allowances.documents);
         is_unusual && usage.unusual.replace(usage.unusual.unwrap_or(now.1)).is_none()
     }
 
@@ -250,6 +345,12 @@ impl Quotas {
     }
 }
 
+fn sent_too_much(allowance: &str, wait: Duration) -> Refusal {
+    let words =
+        format!("This device sent far more than {allowance} an hour: nothing is lost, the rest comes later.");
+    Refusal::new(ProblemKind::OverQuota, words).retry_after(wait.as_secs())
+}
+
 /// Something that a device has under way, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
@@ -264,7 +365,7 @@ impl Drop for Turn {
         if let Some(usage) = devices.get_mut(&self.device) {
             *usage.of(self.kind) -= 1;
             // What it sent is remembered until its allowance has covered it, and it comes again.
-            if usage.pushes + usage.streams + usage.heartbeats == 0 && usage.sent == 0 {
+            if usage.pushes + usage.streams + usage.heartbeats == 0 && usage.owes_nothing() {
                 devices.remove(&self.device);
             }
         }
@@ -343,6 +444,12 @@ impl Share {
         }
         self.taken += more;
         Ok(())
+    }
+
+    /// How many bytes it holds.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.taken
     }
 
     fn try_take(&self, more: usize) -> Option<()> {
@@ -468,6 +575,11 @@ mod tests {
         assert_eq!(person.take(1).await.unwrap_err().kind(), Some(ProblemKind::TooLarge));
     }
 
+    const FEW: Allowances = Allowances {
+        changes: Allowance { per_hour: 1_000, at_once: 10_000 },
+        documents: Allowance { per_hour: 60, at_once: 400 },
+    };
+
     #[tokio::test]
     async fn who_sends_unusually_much_is_told_once_and_then_slowed_to_the_allowance() {
         let quotas = Arc::new(Quotas::default());
@@ -475,19 +587,43 @@ mod tests {
         let began = Instant::now();
         let at = |minutes: u64| began + Duration::from_secs(minutes * 60);
         let send = |changes, minutes| {
-            quotas.sent(device(1), changes, 1_000, (at(minutes), Timestamp::from_millis(7)))
+            let sent = Sent { changes, ..Sent::default() };
+            quotas.sent(device(1), sent, FEW, (at(minutes), Timestamp::from_millis(7)))
         };
         assert!(!send(1_000, 0), "an hour's allowance is nothing unusual");
         assert!(!send(500, 30), "nor is going on so");
         assert!(send(600, 30) && !send(600, 30), "that is, and it is told once");
         assert_eq!(quotas.unusual_since(device(1)), Some(Timestamp::from_millis(7)));
-        quotas.may_send(device(1), 1_000, at(30)).unwrap();
+        quotas.may_send(device(1), FEW, at(30)).unwrap();
         send(9_000, 30);
-        let refused = quotas.may_send(device(1), 1_000, at(30)).unwrap_err();
+        let refused = quotas.may_send(device(1), FEW, at(30)).unwrap_err();
         assert_eq!(refused.kind(), Some(ProblemKind::OverQuota));
-        quotas.may_send(device(1), 1_000, at(110)).expect("it goes on as the allowance covers what it sent");
-        quotas.may_send(device(1), 1_000, at(30 + 12 * 60)).unwrap();
+        quotas.may_send(device(1), FEW, at(110)).expect("it goes on as the allowance covers what it sent");
+        quotas.may_send(device(1), FEW, at(30 + 12 * 60)).unwrap();
         assert_eq!(quotas.unusual_since(device(1)), None);
         assert!(send(1_001, 30 + 12 * 60), "the next time is told again");
+    }
+
+    #[tokio::test]
+    async fn what_makes_documents_is_given_room_before_it_is_taken() {
+        let quotas = Arc::new(Quotas::default());
+        let _turn = quotas.turn(device(1), Kind::Push).await.unwrap();
+        let began = Instant::now();
+        let at = |minutes: u64| began + Duration::from_secs(minutes * 60);
+        let reserve = |changes, minutes| quotas.reserve(device(1), changes, FEW, at(minutes));
+        let made = |reserved, documents, minutes| {
+            let sent = Sent { reserved, documents, ..Sent::default() };
+            quotas.sent(device(1), sent, FEW, (at(minutes), Timestamp::from_millis(7)))
+        };
+        assert_eq!(reserve(201, 0).unwrap_err().kind(), Some(ProblemKind::TooLarge), "send fewer at once");
+        assert_eq!(reserve(200, 0).unwrap(), 400);
+        assert_eq!(reserve(1, 0).unwrap_err().kind(), Some(ProblemKind::OverQuota), "two side by side");
+        assert!(!made(400, 50, 0), "what was not made is given back");
+        assert!(made(reserve(100, 0).unwrap(), 150, 0), "three hours at once are unusual");
+        assert_eq!(reserve(100, 0).unwrap(), 200);
+        assert!(!made(200, 200, 0), "and told once");
+        assert!(reserve(1, 0).is_err() && reserve(1, 1).is_err());
+        assert_eq!(reserve(1, 2).unwrap(), 2, "then as each hour allows");
+        quotas.may_send(device(1), FEW, at(2)).expect("what makes no documents is not slowed by it");
     }
 }

@@ -17,13 +17,10 @@ use serde_json::json;
 
 use crate::audit::Note;
 use crate::clock;
-use crate::listener::Stopping;
 use crate::store::{StoreError, SystemStore};
 
 /// For how long refusals are counted after the first.
 const COUNTED: Duration = Duration::from_secs(10 * 60);
-/// How often it is looked for what is to be told.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The most that are counted apart, of those who are known and of strangers each; who comes then is counted
 /// together with others.
 const MOST: usize = 2_048;
@@ -112,15 +109,9 @@ impl Refusals {
         self.tell(store, self.note(by, refused.refused().into_event(), clock::now())).await
     }
 
-    /// Tells from time to time what was counted, until the server stops.
-    pub async fn tell_until(&self, store: &SystemStore, mut stopping: Stopping) {
-        loop {
-            tokio::select! {
-                () = stopping.wait() => return,
-                () = tokio::time::sleep(TELL_EVERY) => {}
-            }
-            self.tell_or_log(store, self.over(clock::now())).await;
-        }
+    /// Tells what was counted and whose time is over.
+    pub async fn tell_over(&self, store: &SystemStore) {
+        self.tell_or_log(store, self.over(clock::now())).await;
     }
 
     /// Tells all that was counted: the server stops.

@@ -171,6 +171,7 @@ routes! {
     People GET "/api/v1/devices/{device_id}" Person(A::ReadDevices) => "show_device" devices::show_device;
     People PUT "/api/v1/devices/{device_id}" Person(A::ManageDevices) => "update_device" devices::update_device;
     People POST "/api/v1/devices/{device_id}/deactivate" Person(A::ManageDevices) => "deactivate_device" devices::deactivate_device;
+    People POST "/api/v1/devices/{device_id}/withdraw" Person(A::ManageDevices) => "withdraw_device" devices::withdraw_device;
     People POST "/api/v1/devices/{device_id}/release" Person(A::ManageDevices) => "release_device" devices::release_device;
 
     People POST "/api/v1/enrollments/approve" Person(A::ManageDevices) => "approve_enrollment" enrollments::approve_enrollment;

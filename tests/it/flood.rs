@@ -1,6 +1,9 @@
 //! Who asks for too much: a device with a key, and everybody without one. The server stays small, ends what
 //! is not taken, and answers the others meanwhile.
 
+mod honest;
+mod stolen_key;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,10 +52,7 @@ impl Ward {
         let folder = TempDir::new()?;
         let mut server = Server::start(&folder.path().join("server")).await?;
         if !config.is_empty() {
-            server.stop().await?;
-            let text = std::fs::read_to_string(server.config())?;
-            std::fs::write(server.config(), format!("{text}{config}\n"))?;
-            server.resume().await?;
+            server.configure(config).await?;
         }
         let golden = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
         golden.publish("vitals").await?;
@@ -494,5 +494,15 @@ async fn who_sends_unusually_much_is_shown_once_and_slowed_and_loses_nothing() -
     let events = items(&admin.get("/api/v1/audit-events?limit=1000").await?)?;
     let told = events.iter().filter(|event| event["details"]["reason"] == "sends_unusually_much").count();
     assert_eq!(told, 1, "{events:?}");
+
+    // What cannot be read is counted too, by what it took to find that out: here twice 100 KiB each.
+    let junk = || Bytes::from(vec![b' '; 100 * 1024]);
+    let connection = Peer::device(&ward.server, &ward.honest.key)?.http2(1_048_576).await?;
+    let mut answers = Vec::new();
+    for _ in 0..10 {
+        let answer = connection.ask(ward.request("POST", "/api/v1/sync/push")?, Some(junk())).await?.await?;
+        answers.push(answer.status().as_u16());
+    }
+    assert!(answers.starts_with(&[400, 400]) && answers.ends_with(&[429; 5]), "{answers:?}");
     Ok(())
 }

@@ -30,7 +30,7 @@ use crate::fixture::{Random, vitals};
 use crate::kiosk::{Badges, Kiosk};
 use crate::ledger::Tally;
 use crate::scene::Scene;
-use crate::world::items;
+use crate::world::{NOBODY_IS_SLOWED, items};
 
 const WEEK: i64 = 7 * 24 * 3600 * 1000;
 /// Room for a million entries and more; the default is for a week as weeks are.
@@ -83,7 +83,8 @@ impl Soak {
     /// # Errors
     /// When a step of it fails.
     pub async fn prepare(plan: Plan) -> Result<(Self, Duration)> {
-        let scene = Scene::new(44).await?;
+        let mut scene = Scene::new(44).await?;
+        scene.server.configure(NOBODY_IS_SLOWED).await?;
         let mut kiosk = scene.kiosk_with("hall", Badges::None, ROOM).await?;
         kiosk.stop().await?;
         let nurse = scene.nora.id.parse()?;

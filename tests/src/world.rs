@@ -11,6 +11,9 @@ use crate::children::{Running, free_port, run, until};
 use crate::fixture::Resident;
 use crate::kiosk::{Badges, Kiosk, PATIENCE};
 
+/// What a server's configuration says where more is charted at once than in a facility.
+pub const NOBODY_IS_SLOWED: &str = "[sync]\nentries_per_hour = 1000000000";
+
 /// The password of everybody who has one.
 pub const PASSWORD: &str = "a long enough passphrase";
 
@@ -171,6 +174,17 @@ impl Server {
         }
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Starts it again with more lines in its configuration.
+    ///
+    /// # Errors
+    /// When it does not stop, or not come up.
+    pub async fn configure(&mut self, lines: &str) -> Result<()> {
+        self.stop().await?;
+        let text = std::fs::read_to_string(self.config())?;
+        std::fs::write(self.config(), format!("{text}{lines}\n"))?;
+        self.resume().await
     }
 
     /// Its configuration file.

@@ -110,6 +110,11 @@ pub enum Trouble {
         /// How long it asks to be left alone.
         retry_after: Option<Duration>,
     },
+    /// This device sent more than it may: wait. Nothing is wrong with either.
+    OverQuota {
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// The server broke over the request: wait, then send less.
     Broken,
     /// The server refuses the batch as a whole: send less.
@@ -145,6 +150,7 @@ impl Trouble {
         match (problem.and_then(Problem::kind), next_n) {
             (Some(ProblemKind::DeviceRevoked), _) => return Self::Revoked,
             (Some(ProblemKind::DeviceQuarantined), _) => return Self::Held(Hold::Quarantined),
+            (Some(ProblemKind::OverQuota), _) => return Self::OverQuota { retry_after },
             (Some(ProblemKind::NotEncrypted), _) => return Self::Held(Hold::NotEncrypted),
             (Some(ProblemKind::CursorRefused), _) => {
                 let expects = problem.and_then(|problem| problem.expects).unwrap_or_default();

@@ -54,6 +54,8 @@ pub(super) struct LaneState {
     /// The server has nothing beyond what it acknowledged.
     level: bool,
     pub(super) stuck: Option<Stuck>,
+    /// The last batch has to wait, because this device sent more than it may.
+    pub(super) slowed: bool,
 }
 
 impl LaneState {
@@ -75,6 +77,7 @@ impl LaneState {
             diverged: None,
             level: false,
             stuck: None,
+            slowed: false,
         }
     }
 
@@ -181,6 +184,10 @@ impl LaneState {
                 self.wait = Some(wait(&mut self.backoff, None, Wants::Network, at));
             }
             Trouble::Busy { retry_after } => self.pause(retry_after, at),
+            Trouble::OverQuota { retry_after } => {
+                self.slowed = true;
+                self.pause(retry_after, at);
+            }
             Trouble::NotAllowed | Trouble::Held(_) | Trouble::Local => self.pause(None, at),
             Trouble::BatchRefused if sent > 1 => {
                 self.limit = sent / 2;

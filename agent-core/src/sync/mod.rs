@@ -160,6 +160,12 @@ impl Engine {
         }
     }
 
+    /// Whether what waits is sent slowly, because this device sent more than it may.
+    #[must_use]
+    pub const fn slowed(&self) -> bool {
+        self.care.slowed || self.audit.slowed
+    }
+
     /// When to send the next [`SyncEvent::Tick`], on monotonic time.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
@@ -302,6 +308,10 @@ impl Engine {
             Trouble::Unreachable if self.stream_is_open() => {}
             Trouble::Local => {}
             Trouble::Unreachable => self.unreachable(at),
+            Trouble::OverQuota { .. } => {
+                self.progress.sent(at.monotonic);
+                self.answered(at);
+            }
             Trouble::Busy { .. }
             | Trouble::Broken
             | Trouble::BatchRefused
@@ -341,7 +351,7 @@ impl Engine {
                 self.stream_down(at, Wants::Patience, Some(HOLD_WAIT));
             }
             Trouble::Local => self.stream_down(at, Wants::Patience, None),
-            Trouble::Busy { retry_after } => {
+            Trouble::Busy { retry_after } | Trouble::OverQuota { retry_after } => {
                 self.answered(at);
                 self.stream_down(at, Wants::Patience, retry_after);
             }

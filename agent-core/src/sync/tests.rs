@@ -515,9 +515,12 @@ fn who_sent_too_much_waits_as_long_as_told_sends_as_much_as_before_and_suspects_
             device.check_after(10_000, "");
             device.check(KeepAlive(StreamId(1)), "");
         }
+        assert!(device.engine.slowed());
+        assert_eq!(device.engine.no_progress(device.at), None, "it is not ill");
         device.check_after(10_000, "push-care(1000)");
     }
     device.check(pushed(Care, 0), "");
+    assert!(!device.engine.slowed());
 }
 
 #[test]

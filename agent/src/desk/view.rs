@@ -198,6 +198,8 @@ pub struct SyncView {
     pub held: Option<Hold>,
     /// For how long nothing has moved, though the server is reached, where that is long.
     pub still: Option<Duration>,
+    /// What waits is sent slowly, because this device sent more than it may.
+    pub slowed: bool,
     /// A long queue on its way.
     pub sending: Option<Sending>,
     /// How many hundredths of the facility's records are here, while they are loading.

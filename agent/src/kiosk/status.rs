@@ -49,6 +49,8 @@ pub(super) struct Status {
     loaded_percent: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sending: Option<String>,
+    /// What waits is sent slowly, because this device sent more than it may.
+    slowed: bool,
     quarantined: bool,
     /// Whether all that rests on this device is encrypted; none before that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +120,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         stepped_over: line.stepped_over,
         loaded_percent: line.sync.loaded.filter(|_| line.loading),
         sending: line.sync.sending.map(|Sending { sent, total }| format!("{sent} of {total}")),
+        slowed: line.sync.slowed,
         quarantined: line.sync.held == Some(Hold::Quarantined),
         encrypted: line.encryption.as_ref().map(Encryption::is_complete),
         exposed: line.encryption.iter().flat_map(|it| &it.exposed).map(Exposure::words).collect(),

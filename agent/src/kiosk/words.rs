@@ -225,10 +225,17 @@ fn link(line: &StatusLine) -> Sentence {
     let count = match line.waiting {
         0 => None,
         1 => Some("1 entry".to_owned()),
-        n => Some(format!("{n} entries")),
+        n => Some(format!("{} entries", thousands(n))),
     };
     let age = line.oldest_waiting.filter(|_| line.waiting > 0).map(long);
     match line.link {
+        Link::Online if line.sync.slowed => {
+            let left = count.map(|count| format!(" {count} to go.")).unwrap_or_default();
+            let words = format!(
+                "Connected. This device had very many entries to send, so the rest is sent slowly.{left} Nothing is lost."
+            );
+            Sentence::plain(Weight::Notice, words)
+        }
         Link::Online if line.sync.sending.is_some() => Sentence::plain(Weight::Calm, sending(line)),
         Link::Online => Sentence::plain(
             Weight::Calm,

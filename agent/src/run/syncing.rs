@@ -395,6 +395,7 @@ impl Uplink {
         self.view.stuck = u64::try_from(stuck).unwrap_or(u64::MAX);
         self.view.held = self.engine.held();
         self.view.distrust = self.upstream.distrust();
+        self.view.slowed = self.engine.slowed();
         // In whole minutes: the page is not drawn again for each second.
         self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));
         self.desk.set_sync(self.view.clone());

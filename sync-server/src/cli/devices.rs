@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 use carepost_protocol::id::EnrollmentId;
+use carepost_protocol::time::Timestamp;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -82,6 +83,23 @@ pub(super) enum Device {
         #[command(flatten)]
         sure: Sure,
     },
+    /// Take out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it
+    /// admitted discharged, and both leave the devices. Nothing is deleted.
+    #[command(
+        after_help = "Example:\n  carepost-server device withdraw \"Hall kiosk\" --since 2026-05-01T14:10:00Z"
+    )]
+    Withdraw(Withdraw),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Withdraw {
+    /// The device, by name or id.
+    device: String,
+    /// What came to the server at this moment or later, such as when it was last seen in its place.
+    #[arg(long, value_name = "TIME")]
+    since: Timestamp,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +157,7 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         Device::Deactivate { device, reason, sure } => {
             return deactivate(client, &device, &reason, &sure).await;
         }
+        Device::Withdraw(asked) => return withdraw(client, asked).await,
     };
     Ok(Said::Thing(thing, DEVICE))
 }
@@ -151,6 +170,37 @@ async fn deactivate(client: &Client, device: &str, reason: &str, sure: &Sure) ->
     ))?;
     let thing = client.post(&format!("{path}/deactivate"), &json!({"reason": reason})).await?;
     let words = format!("{}\n\n{}", show::table(&thing, DEVICE), what_follows(&thing));
+    Ok(Said::Found { whole: true, thing, words })
+}
+
+/// Asks as often as there is more, and says what came of all.
+async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -> anyhow::Result<Said> {
+    let id = found(client, &device, |state| state == "REVOKED").await?;
+    let path = format!("/api/v1/devices/{id}/withdraw");
+    let count = |of: &Value, what: &str| of.get(what).and_then(Value::as_u64).unwrap_or(0);
+    let preview = client.post(&path, &json!({"since": since, "preview": true})).await?;
+    sure.of(&format!(
+        "withdraw {} entries and {} admissions that {device:?} sent since {since}: entries are struck out, residents \
+         discharged, and both leave the devices",
+        count(&preview, "records"),
+        count(&preview, "residents"),
+    ))?;
+    let (mut records, mut residents) = (0, 0);
+    let last = loop {
+        let portion = client.post(&path, &json!({"since": since})).await?;
+        records += count(&portion, "records");
+        residents += count(&portion, "residents");
+        if portion.get("more") != Some(&Value::Bool(true)) {
+            break portion;
+        }
+    };
+    let (left, edits) = (count(&last, "left"), count(&last, "edits"));
+    let thing = json!({"records": records, "residents": residents, "left": left, "edits": edits});
+    let words = format!(
+        "{records} entries are struck out and {residents} residents discharged; they leave the devices as these hear \
+         of it.\n{left} stay, because others corrected them, charted about them or decided about them since. {edits} \
+         edits of residents and decisions about reviews stay: look whether names, rooms and numbers are right."
+    );
     Ok(Said::Found { whole: true, thing, words })
 }
 
@@ -170,6 +220,11 @@ fn in_words(device: &Value, reason: &str) -> String {
 
 /// A device by name or id: of several of one name, the one that is not deactivated.
 pub(super) async fn device_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    found(client, name, |state| state != "REVOKED").await
+}
+
+/// A device by name or id: of several of one name, those in such a state.
+async fn found(client: &Client, name: &str, wanted: fn(&str) -> bool) -> anyhow::Result<String> {
     if is_id(name) {
         return Ok(name.to_owned());
     }
@@ -184,7 +239,7 @@ pub(super) async fn device_id(client: &Client, name: &str) -> anyhow::Result<Str
         ));
     }
     if found.len() > 1 {
-        found.retain(|device| device.get("state").is_none_or(|state| state != "REVOKED"));
+        found.retain(|device| device.get("state").and_then(Value::as_str).is_none_or(wanted));
     }
     one(&found, name)
 }

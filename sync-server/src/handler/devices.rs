@@ -9,6 +9,7 @@ use carepost_protocol::device::{
 };
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
+use carepost_protocol::role::ManagePatients;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Exposure, ReaderState, SteppedOver, TAP_LASTS, UnknownTap};
 use http::StatusCode;
@@ -22,7 +23,7 @@ use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::Answer;
 use crate::guard::{Person, token_sha256};
-use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, warning};
+use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, Withdrawal, warning};
 
 /// A device to be expected.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -65,6 +66,33 @@ pub struct DeactivateDevice {
     /// `lost` (or `stolen`) when somebody may have it who should not; `retired` unless given.
     #[serde(default)]
     reason: Deactivation,
+}
+
+/// What of a deactivated device is taken out again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawDevice {
+    /// What came to the server at this moment or later.
+    since: Timestamp,
+    /// Whether it is only said how much that would be.
+    #[serde(default)]
+    preview: bool,
+}
+
+/// What was taken out of what a device sent, or would be.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WithdrawalView {
+    /// Entries that it charted: struck out, and no longer on the devices.
+    records: u64,
+    /// Residents whom it admitted: discharged, and no longer on the devices.
+    residents: u64,
+    /// Of both, those that stay, because others corrected them, charted about them or decided about them since. A
+    /// preview does not look.
+    left: u64,
+    /// Its edits of residents and decisions about reviews, which stay.
+    edits: u64,
+    /// Whether there may be more to do: ask again.
+    more: bool,
 }
 
 /// A device that was deactivated, and what that set off.
@@ -273,6 +301,26 @@ pub async fn deactivate_device(
     let noting = person.noting(note(&person, AuditAction::Delete))?;
     let Deactivated { device, exposed } = noting.deactivate_device(id, why).await?;
     Ok(axum::Json(DeactivatedDevice { device: view(&app, device), exposed }))
+}
+
+/// Takes out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it
+/// admitted are discharged, and both leave the devices. Nothing is deleted. It goes on for some seconds, and then says
+/// whether there is more.
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/withdraw", operation_id = "withdraw_device", tag = "devices", security(("session" = [])), params(("device_id" = DeviceId, Path)), request_body = WithdrawDevice, responses((status = 200, body = WithdrawalView)))]
+pub async fn withdraw_device(
+    person: Person,
+    Id(id): Id<DeviceId>,
+    Json(asked): Json<WithdrawDevice>,
+) -> Answer<axum::Json<WithdrawalView>> {
+    let registry = person.registry()?;
+    let permit = person.permit::<ManagePatients>(registry.device(id).await?.facility_id)?;
+    let Withdrawal { records, residents, left, edits, more } = if asked.preview {
+        registry.withdrawal(id, asked.since).await?
+    } else {
+        let note = note(&person, AuditAction::Update).detail("what", "withdraw");
+        person.noting(note)?.withdraw_device(&permit, id, asked.since).await?
+    };
+    Ok(axum::Json(WithdrawalView { records, residents, left, edits, more }))
 }
 
 /// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks

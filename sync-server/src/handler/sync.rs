@@ -1,11 +1,13 @@
 //! What devices ask: to be let in, to be heard, and to push.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::change::Lane;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::DeviceId;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
@@ -22,7 +24,7 @@ use crate::body::{self, Id};
 use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::guard::{Device, token_sha256};
-use crate::quota::{Asker, Kind, Share};
+use crate::quota::{Allowances, Asker, Kind, Sent, Share};
 use crate::refusals::Principal;
 use crate::store::{Batch, PresentedKey};
 use crate::text::is_line;
@@ -150,32 +152,53 @@ pub async fn push(
     request: Request,
 ) -> Answer<axum::Json<PushReceipt>> {
     body::must_be_json(request.headers())?;
-    let boot = Some(device.boot());
     let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
-    let (id, allowance) = (device.identity.device(), app.config.sync.changes_per_hour);
+    let (id, allowances) = (device.identity.device(), app.config.sync.allowances());
     let _turn = app.quotas.turn(id, Kind::Push).await?;
-    app.quotas.may_send(id, allowance, Instant::now())?;
+    app.quotas.may_send(id, allowances, Instant::now())?;
     // Held until the batch is answered.
-    let mut share = app.quotas.share(Asker::of(request.extensions()));
+    let (mut sent, mut share) = (Sent::default(), app.quotas.share(Asker::of(request.extensions())));
+    let answered = take(&app, &device, request, packed, &mut share, &mut sent).await;
+    if sent.changes == 0 && answered.as_ref().is_err_and(|refusal| refusal.status().is_client_error()) {
+        // What could not be read costs what it took to find that out.
+        sent.changes = (share.held() as u64 / 1024).max(1);
+    }
+    if app.quotas.sent(id, sent, allowances, (Instant::now(), clock::now())) {
+        tell_unusual(&client, &device, allowances).await?;
+    }
+    answered.map(axum::Json)
+}
+
+/// Takes a batch, and counts in `sent` what it came to.
+async fn take(
+    app: &App,
+    device: &Device,
+    request: Request,
+    packed: bool,
+    share: &mut Share,
+    sent: &mut Sent,
+) -> Answer<PushReceipt> {
     let limit = if packed { MAX_COMPRESSED } else { MAX_PLAIN };
-    let mut bytes = body::read(request.into_body(), limit, &mut share).await?;
+    let mut bytes = body::read(request.into_body(), limit, share).await?;
     if packed {
-        bytes = unpack(bytes, &mut share).await?;
+        bytes = unpack(bytes, share).await?;
     }
     share.take(appetite(&bytes)).await?;
-    let (identity, size) = (device.identity.clone(), bytes.len() as u64);
+    let (identity, boot, size) = (device.identity.clone(), Some(device.boot()), bytes.len() as u64);
+    let (quotas, allowances) = (Arc::clone(&app.quotas), app.config.sync.allowances());
     let checked = tokio::task::spawn_blocking(move || {
         let batch: PushBatch<'_> = serde_json::from_slice(&bytes).map_err(|fault| body::malformed(&fault))?;
         let changes = batch.changes.len() as u64;
-        Ok::<_, Refusal>((Batch::check(&identity, boot, &batch)?, changes))
+        let reserved = match batch.lane {
+            Lane::Care => quotas.reserve(identity.device(), changes, allowances, Instant::now())?,
+            Lane::Audit => 0,
+        };
+        let sent = Sent { changes: changes.max(size / 1024), reserved, documents: 0 };
+        Ok::<_, Refusal>((Batch::check(&identity, boot, &batch), sent))
     });
-    let (batch, changes) = checked.await.map_err(|fault| Refusal::internal(&fault))??;
-    let receipt = device.facility.push(batch).await?;
-    let now = clock::now();
-    if app.quotas.sent(id, changes.max(size / 1024), allowance, (Instant::now(), now)) {
-        tell_unusual(&client, &device, allowance).await?;
-    }
-    Ok(axum::Json(receipt))
+    let (batch, counted) = checked.await.map_err(|fault| Refusal::internal(&fault))??;
+    *sent = counted;
+    Ok(device.facility.push(batch?, &mut sent.documents).await?)
 }
 
 /// Writes down that what rests on a device can be read from now on, or no longer, by what it measured: before
@@ -204,14 +227,16 @@ async fn tell_exposure(
 }
 
 /// Tells administrators, once, that a device sends unusually much.
-async fn tell_unusual(client: &Client, device: &Device, allowance: u64) -> Answer<()> {
+async fn tell_unusual(client: &Client, device: &Device, allowances: Allowances) -> Answer<()> {
     let id = device.identity.device();
-    tracing::warn!(device = %id, allowance, "a device sends unusually much");
+    let (changes, entries) = (allowances.changes.per_hour, allowances.documents.per_hour);
+    tracing::warn!(device = %id, changes, entries, "a device sends unusually much");
     let note = Note::new(client, AuditEventType::Sync, AuditAction::Execute, "device")
         .device(id)
         .on(id)
         .detail("reason", "sends_unusually_much")
-        .detail("changes_per_hour", allowance);
+        .detail("changes_per_hour", changes)
+        .detail("entries_per_hour", entries);
     Ok(device.facility.audit(vec![note.into_event()]).await?)
 }
 

@@ -102,6 +102,7 @@ impl Server {
             config: Arc::new(Config::default()),
             tries: Arc::new(Tries::default()),
             quotas: Arc::default(),
+            reads: Arc::default(),
             refusals: Arc::default(),
             speakers: Arc::default(),
             certificate: Tls::load(&files[0], &files[1]).unwrap().certificate,
@@ -244,6 +245,40 @@ async fn known_and_unknown_names_lock_alike_and_are_written_once_and_counted() {
         assert_eq!(counts, [8], "the other eight: {events:?}");
     }
     assert_eq!(server.sign_in("olga", PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn the_same_read_again_and_again_is_one_event_and_a_count() {
+    let server = Server::new().await;
+    let facility = server.facility().await;
+    let nurse = server.user("nina", Role::Rn, facility).await;
+    let new = |mrn: &str| NewPatient {
+        facility_id: facility,
+        mrn: mrn.to_owned(),
+        name: "Ada Example".to_owned(),
+        date_of_birth: None,
+        room: None,
+    };
+    let token = server.token(nurse).await;
+    let mut ids = Vec::new();
+    for mrn in ["MRN-1", "MRN-2"] {
+        ids.push(server.registry.noting(event()).create_patient(new(mrn)).await.unwrap().id);
+    }
+    for _ in 0..20 {
+        for id in &ids {
+            let request = Request::get(format!("/api/v1/patients/{id}"))
+                .header("authorization", format!("Bearer {token}"));
+            assert_eq!(server.send(request.body(Body::empty()).unwrap()).await.0, StatusCode::OK);
+        }
+    }
+    let seen = server.events(AuditEventType::PhiAccess).await;
+    let mut whose: Vec<_> = seen.iter().filter_map(|event| event.patient_id).collect();
+    whose.sort();
+    assert_eq!(whose, ids, "each resident once: {} events", seen.len());
+    server.app.reads.tell(&server.app.store.system(), true).await;
+    let seen = server.events(AuditEventType::PhiAccess).await;
+    let counts: Vec<_> = seen.iter().filter_map(|event| event.details.get("count")).collect();
+    assert_eq!(counts, [38]);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 
-use super::column::{count, count_at, id_at, limit, time_at};
+use super::column::{count, count_at, id_at, json, limit, time_at};
 use super::engine::Tx;
 use super::publish::FeedEnd;
 use super::{StoreError, charted, review};
@@ -127,6 +127,43 @@ pub(super) fn bring_back(
     Ok(Some(patient))
 }
 
+/// Takes a record out of the window with what strikes it out, before its time: a thread of their own in the chart, and
+/// a tombstone for the devices. What corrected another does so no more, and is told beside it.
+pub(super) fn withdraw(
+    tx: &Tx<'_>,
+    feed: &mut FeedEnd,
+    record: &RecordDocument,
+    strikes: &RecordDocument,
+) -> Result<()> {
+    let id = record.id.as_bytes();
+    let made_at = match held(tx, record.id)? {
+        Some(held) => {
+            feed.put(tx, Collection::Records, id, None, None)?;
+            record.recorded_at.min(held.came)
+        }
+        None => record.recorded_at.min(tx.now()),
+    };
+    tx.execute("DELETE FROM archive WHERE id = ?1", [id])?;
+    keep(tx, record, record.id, made_at, &json(record)?)?;
+    keep(tx, strikes, record.id, strikes.recorded_at, &json(strikes)?)
+}
+
+/// Keeps a record here.
+fn keep(
+    tx: &Tx<'_>,
+    record: &RecordDocument,
+    thread: RecordId,
+    made_at: Timestamp,
+    body: &str,
+) -> Result<()> {
+    let (id, patient) = (record.id.as_bytes(), record.patient_id.as_bytes());
+    tx.execute(
+        "INSERT INTO archive (id, patient_id, thread_id, made_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![id, patient, thread.as_bytes(), made_at.as_millis(), body],
+    )
+    .map(drop)
+}
+
 /// Since when what came is in the window.
 fn opens(tx: &Tx<'_>, days: u32) -> Result<Timestamp> {
     let own = tx.first("SELECT record_days FROM facilities", [], |row| row.get::<_, Option<u32>>(0))?;
@@ -169,16 +206,8 @@ fn put_away(tx: &Tx<'_>, feed: &mut FeedEnd, record: &Held) -> Result<()> {
         }
         None => None,
     };
-    tx.execute(
-        "INSERT INTO archive (id, patient_id, thread_id, made_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![
-            record.id.as_bytes(),
-            record.patient.as_bytes(),
-            thread.unwrap_or(record.id).as_bytes(),
-            document.recorded_at.min(record.came).as_millis(),
-            record.body,
-        ],
-    )?;
+    let made_at = document.recorded_at.min(record.came);
+    keep(tx, &document, thread.unwrap_or(record.id), made_at, &record.body)?;
     feed.take_out(tx, Collection::Records, record.id.as_bytes(), record.seq, &record.body)
 }
 

@@ -199,6 +199,16 @@ pub(super) fn append_one(
     Ok(())
 }
 
+/// Which index each part leads by.
+#[cfg(test)]
+pub(super) const FOUND_BY: [(&str, &str); 5] = [
+    ("audit_by_patient", search!("patient_id = ?3")),
+    ("audit_by_session", search!("session_id = ?6")),
+    ("audit_by_user", search!("user_id = ?4")),
+    ("audit_by_device", search!("device_id = ?5")),
+    ("audit_by_source", search!("source = ?8")),
+];
+
 /// The events that match, the last received first.
 pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Listed<Audited, AuditPlace>, StoreError> {
     // The narrowest given part leads, so that its index is used.
@@ -210,6 +220,8 @@ pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Listed<Audited, Au
         search!("user_id = ?4")
     } else if query.device.is_some() {
         search!("device_id = ?5")
+    } else if query.source.is_some() {
+        search!("source = ?8")
     } else {
         search!("1")
     };

@@ -101,9 +101,20 @@ fn places(
 const RECORD: &str =
     "SELECT body FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL
     UNION ALL SELECT body FROM archive WHERE id = ?1 LIMIT 1";
+/// Whether a change stands: it was taken at once and not withdrawn, or refused and applied later.
+macro_rules! stands {
+    () => {
+        "((verdict <> 'rejected' AND settlement IS NULL) OR settlement = 'applied')"
+    };
+}
+pub(super) use stands;
+
 /// The corrections of one record that devices made and that stand, in the order in which they came.
-pub(super) const CORRECTIONS: &str = "SELECT record_id FROM changes WHERE target_id = ?1
-    AND (verdict <> 'rejected' OR settlement = 'applied') ORDER BY coalesce(settled_seq, seq) LIMIT ?2";
+pub(super) const CORRECTIONS: &str = concat!(
+    "SELECT record_id FROM changes WHERE target_id = ?1 AND ",
+    stands!(),
+    " ORDER BY coalesce(settled_seq, seq) LIMIT ?2"
+);
 
 /// One record, whether devices still hold it or not.
 pub(super) fn find(tx: &Tx<'_>, id: RecordId) -> Result<Option<RecordDocument>> {

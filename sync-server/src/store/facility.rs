@@ -20,7 +20,7 @@ use super::listed::Listed;
 use super::older::{self, OlderRequest};
 use super::page::{self, AgainRequest, PageRequest};
 use super::publish::count_on;
-use super::push::{self, Batch};
+use super::push::{self, Batch, Taken};
 use super::{DeviceIdentity, Page, Store, StoreError, audit};
 use crate::scope::FacilityScope;
 
@@ -41,17 +41,20 @@ impl FacilityStore {
     /// Takes a device's batch, with a verdict for each change: the receipt comes when all of it is durable.
     /// A long one is taken in portions, each a commit of its own, between which others write; who breaks
     /// off in between sends it again. What the server has already is answered again as it was: applied as
-    /// a duplicate, refused as refused.
+    /// a duplicate, refused as refused. `made` counts the documents that came of it, also where it breaks off.
     ///
     /// # Errors
     /// [`StoreError::ChainBroken`], [`StoreError::DeviceRevoked`].
-    pub async fn push(&self, batch: Batch) -> Result<PushReceipt> {
+    pub async fn push(&self, batch: Batch, made: &mut u64) -> Result<PushReceipt> {
         let reach = Reach::Facility(self.scope);
-        let (mut receipt, mut rest) = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+        let Taken { mut receipt, documents, mut rest } =
+            self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+        *made += documents;
         while let Some(batch) = rest {
-            let (next, left) = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
-            receipt.go_on(next);
-            rest = left;
+            let next = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+            *made += next.documents;
+            receipt.go_on(next.receipt);
+            rest = next.rest;
         }
         Ok(receipt)
     }

@@ -48,7 +48,7 @@ use zeroize::Zeroizing;
 
 use crate::feed::Feeds;
 use crate::scope::{FacilityScope, OrganizationScope};
-use engine::{Engine, Hears, Reach, Tx};
+use engine::{Engine, Fullness, Hears, Reach, Tx};
 use identities::Identities;
 use presence::Presence;
 use revoked::StaffMoves;
@@ -64,7 +64,7 @@ pub use facility::FacilityStore;
 pub use identities::DeviceIdentity;
 pub use listed::Listed;
 pub use older::OlderRequest;
-pub use organization::{Noted, OrganizationStore, Reconsidered, Struck};
+pub use organization::{Noted, OrganizationStore, Reconsidered, Struck, Withdrawal};
 pub use page::{AgainRequest, PageRequest};
 pub use presence::Keeping;
 pub use push::Batch;
@@ -144,6 +144,7 @@ struct Inner {
     identities: Arc<Identities>,
     prover: Arc<Prover>,
     staff_moves: Arc<StaffMoves>,
+    fullness: Arc<Fullness>,
     tries: enrollment::Tries,
     ambient: Ambient,
 }
@@ -171,10 +172,12 @@ impl Store {
         let feeds = Arc::new(Feeds::default());
         let identities = Arc::new(Identities::default());
         let staff_moves = Arc::new(StaffMoves::default());
+        let fullness = Arc::new(Fullness::default());
         let hears = Hears {
             feeds: Arc::clone(&feeds),
             identities: Arc::clone(&identities),
             staff_moves: Arc::clone(&staff_moves),
+            fullness: Arc::clone(&fullness),
         };
         let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, hears)?);
         let presence = Arc::new(Presence::new(ambient.clone()));
@@ -187,6 +190,7 @@ impl Store {
             identities,
             prover: Arc::new(Prover::new(key)),
             staff_moves,
+            fullness,
             tries: enrollment::Tries::default(),
             ambient,
         };

@@ -137,6 +137,14 @@ impl FeedEnd {
         self.seq
     }
 
+    /// By how many documents the feed has grown here.
+    pub(super) fn grown(&self) -> u64 {
+        let full = || self.steps.iter().filter(|step| step.view == View::Full);
+        let (came, went) =
+            (full().filter(|step| step.came).count(), full().filter(|step| !step.came).count());
+        u64::try_from(came.saturating_sub(went)).unwrap_or(u64::MAX)
+    }
+
     /// Where the feed ends now.
     pub(super) fn seq(&self) -> u64 {
         self.seq

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use carepost_protocol::id::{PatientId, RecordId, ReviewId};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId};
 use carepost_protocol::merge::{Field, Merged};
 use carepost_protocol::record::{
-    Collection, DisputedField, MAX_REVIEWED, ReviewDocument, ReviewKind, SavedValue,
+    Collection, DisputedField, MAX_REVIEWED, Resolved, ReviewDocument, ReviewKind, SavedValue,
 };
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
@@ -88,6 +88,16 @@ pub(super) fn archive(tx: &Tx<'_>, before: Timestamp, after: Timestamp, portion:
     }
     feed.close(tx)?;
     Ok(closed.len() >= portion)
+}
+
+/// Closes what is open about something that was withdrawn, and takes it out of the feed at once.
+pub(super) fn withdraw(tx: &Tx<'_>, feed: &mut FeedEnd, about: About, by: UserId) -> Result<()> {
+    let Some(id) = open_id(tx, about)? else { return Ok(()) };
+    let Some(mut review) = find(tx, id)? else { return Ok(()) };
+    review.resolved = Some(Resolved { by, at: tx.now() });
+    feed.put(tx, Collection::Reviews, id.as_bytes(), None, None)?;
+    let sql = "UPDATE reviews SET is_open = 0, archived = ?2 WHERE id = ?1";
+    tx.execute(sql, params![id.as_bytes(), json(&review)?]).map(drop)
 }
 
 /// One review, open or closed, within its bounds: one from before may have outgrown them.

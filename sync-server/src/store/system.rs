@@ -27,6 +27,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// A session's last activity is written at most this often, or four times in its idle time.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
+/// For how long a write that failed for want of room speaks against the database's health.
+const FULL_FOR: Duration = Duration::from_secs(60);
 
 /// Work across scopes.
 #[derive(Debug, Clone)]
@@ -39,11 +41,14 @@ impl SystemStore {
         Self { store }
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and no write has failed for want of room within a minute.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it does not; [`StoreError::Full`].
     pub async fn health(&self) -> Result<()> {
+        if self.store.inner.fullness.within(FULL_FOR, self.store.now()) {
+            return Err(StoreError::Full);
+        }
         self.read(|tx| tx.first("SELECT 1", [], |_| Ok(())).map(drop)).await
     }
 

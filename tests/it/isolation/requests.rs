@@ -182,6 +182,7 @@ fn template(operation: &str, code: &str) -> Option<Value> {
         "update_census" => json!({"current_census": 7}),
         "register_device" => json!({"device_name": format!("Tablet {n}"), "device_type": "TABLET"}),
         "deactivate_device" => json!({"reason": "retired"}),
+        "withdraw_device" => json!({"since": "2100-01-01T00:00:00Z"}),
         "update_device" => json!({"device_name": format!("Renamed {n}")}),
         "approve_enrollment" => json!({"code": code, "device_name": "Hall", "device_type": "TABLET"}),
         "confirm_enrollment" => json!({"number": "00"}),

@@ -146,7 +146,7 @@ impl Server {
         let batch: PushBatch<'_> = serde_json::from_slice(body).map_err(|_| Trouble::BatchRefused)?;
         let batch = Batch::check(&from.identity, None, &batch).map_err(trouble)?;
         let facility = self.store.facility(&self.places[from.place].scope);
-        self.runtime.block_on(facility.push(batch)).map_err(trouble)
+        self.runtime.block_on(facility.push(batch, &mut 0)).map_err(trouble)
     }
 
     /// Holds where a device stands against what is known here.

@@ -41,7 +41,7 @@ fn every_state_has_its_sentence() {
     let minutes = |n: u64| Some(Duration::from_secs(n * 60));
     let sync = SyncView::default();
     let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync.clone() };
-    let cases: [(StatusLine, &[&str]); 24] = [
+    let cases: [(StatusLine, &[&str]); 25] = [
         (calm(), &["Connected. Everything is sent."]),
         (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
         (
@@ -124,7 +124,16 @@ fn every_state_has_its_sentence() {
                 "Loading the facility's records: 40 %. Some residents may be missing.",
             ],
         ),
-        (StatusLine { waiting: 38_000, sync: sending, ..calm() }, &["Connected. Sending 12,000 of 50,000."]),
+        (
+            StatusLine { waiting: 38_000, sync: sending.clone(), ..calm() },
+            &["Connected. Sending 12,000 of 50,000."],
+        ),
+        (
+            StatusLine { waiting: 38_000, sync: SyncView { slowed: true, ..sending }, ..calm() },
+            &[
+                "Connected. This device had very many entries to send, so the rest is sent slowly. 38,000 entries to go. Nothing is lost.",
+            ],
+        ),
         (
             StatusLine { sync: SyncView { held: Some(Hold::Quarantined), ..sync.clone() }, ..calm() },
             &[

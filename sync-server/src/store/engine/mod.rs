@@ -13,7 +13,7 @@ mod writer;
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use carepost_protocol::id::{DeviceId, FacilityId};
@@ -46,6 +46,23 @@ pub(super) struct Hears {
     pub(super) feeds: Arc<Feeds>,
     pub(super) identities: Arc<Identities>,
     pub(super) staff_moves: Arc<StaffMoves>,
+    pub(super) fullness: Arc<Fullness>,
+}
+
+/// When a write last failed for want of room.
+#[derive(Debug, Default)]
+pub(super) struct Fullness(Mutex<Option<Timestamp>>);
+
+impl Fullness {
+    fn note(&self, at: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// Whether that is less than a while ago: then the next write fails too, as far as anybody knows.
+    pub(super) fn within(&self, a_while: Duration, now: Timestamp) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| now.since(last) < a_while)
+    }
 }
 
 /// What the outside hears of a commit.

@@ -163,8 +163,12 @@ fn write_groups(
             }
         }
         let outcome = outcome.and_then(|()| commit(&tx, &connection));
-        let failures = group.iter().filter_map(|job| job.failure()).chain(outcome.as_ref().err());
-        gave_up |= failures.into_iter().any(gives_up);
+        for failure in group.iter().filter_map(|job| job.failure()).chain(outcome.as_ref().err()) {
+            gave_up |= gives_up(failure);
+            if matches!(failure, StoreError::Full) {
+                hears.fullness.note(tx.now());
+            }
+        }
         // Also after a commit that failed: it may have become durable all the same.
         if tx.concerned.get() {
             hears.identities.forget_all();

@@ -289,7 +289,7 @@ fn expose(tx: &Tx<'_>, device: &Device) -> Result<Exposed> {
     Ok(Exposed { pins, badges })
 }
 
-fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
+pub(super) fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
     tx.first(concat!(device_columns!(), "WHERE id = ?1"), [id.as_bytes()], device_row)?
         .ok_or(StoreError::NotFound("device"))
 }

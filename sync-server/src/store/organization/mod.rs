@@ -10,6 +10,7 @@ mod facilities;
 mod patients;
 mod records;
 mod users;
+mod withdrawal;
 mod workflows;
 
 use carepost_protocol::audit::AuditEvent;
@@ -29,6 +30,9 @@ pub use records::Struck;
 pub(super) use users::{
     document as user_document, insert_user, publish_all as publish_users, withhold_expired_pins,
 };
+#[cfg(test)]
+pub(super) use withdrawal::LOOK_UPS as WITHDRAWN_BY;
+pub use withdrawal::Withdrawal;
 
 type Result<T> = std::result::Result<T, StoreError>;
 

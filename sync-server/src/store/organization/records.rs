@@ -85,6 +85,19 @@ fn strike(
     let mut feed = FeedEnd::open(tx)?;
     let patient = struck.patient_id;
     archive::bring_back(tx, &mut feed, id, patient)?;
+    let record = strikes(tx, actor, struck, reason)?;
+    feed.add(tx, Collection::Records, record.id.as_bytes(), Some(patient), Some(&json(&record)?))?;
+    feed.close(tx)?;
+    Ok(record)
+}
+
+/// What strikes out a record, as the office's word: it has yet to be put where records are.
+pub(super) fn strikes(
+    tx: &Tx<'_>,
+    actor: &Actor,
+    struck: RecordDocument,
+    reason: String,
+) -> Result<RecordDocument> {
     let now = tx.now();
     let record = RecordDocument {
         id: RecordId::new(now, tx.random()?),
@@ -95,13 +108,11 @@ fn strike(
         confirmed: Vec::new(),
         reason: Some(reason),
         entered_in_error: true,
-        amends: Some(id),
+        amends: Some(struck.id),
         ..struck
     };
-    feed.add(tx, Collection::Records, record.id.as_bytes(), Some(patient), Some(&json(&record)?))?;
-    feed.close(tx)?;
     let sql = "INSERT INTO office_corrections (target_id, record_id) VALUES (?1, ?2)";
-    tx.execute(sql, params![id.as_bytes(), record.id.as_bytes()])?;
+    tx.execute(sql, params![struck.id.as_bytes(), record.id.as_bytes()])?;
     Ok(record)
 }
 

@@ -209,10 +209,18 @@ fn reject(code: RejectionCode, detail: impl Into<String>) -> Rejection {
     Rejection { code, detail: detail.into(), errors: Vec::new() }
 }
 
-/// Applies a batch, as much of it as one transaction may take: the receipt for that, and the rest, which is
-/// a batch of its own. What is committed is whole: the chain's head is the last entry that was taken, each
+/// What one transaction took of a batch.
+pub(super) struct Taken {
+    pub(super) receipt: PushReceipt,
+    /// By how many documents the feed has grown.
+    pub(super) documents: u64,
+    /// What is left, which is a batch of its own.
+    pub(super) rest: Option<Batch>,
+}
+
+/// Applies a batch, as much of it as one transaction may take. What is committed is whole: the chain's head is the last entry that was taken, each
 /// with its verdict, so that whoever breaks off goes on from there.
-pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<(PushReceipt, Option<Batch>)> {
+pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<Taken> {
     // A device that two claim to be goes on pushing: nothing that anybody charted may be lost to that.
     let live =
         "SELECT 1 FROM devices WHERE id = ?1 AND state IN ('ACTIVE', 'QUARANTINED') AND public_key = ?2";
@@ -224,7 +232,7 @@ pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<(PushReceipt, Option<Ba
     let mut verdicts = Vec::new();
     let known = chain.overlap(tx, &batch, &mut verdicts)?;
     let mut next_n = chain.next_n;
-    let mut taken = known;
+    let (mut taken, mut documents) = (known, 0);
     if batch.entries.len() > known {
         let mut judge = Judge::open(tx, &batch)?;
         for entry in batch.entries.iter().skip(known).take(PORTION) {
@@ -236,10 +244,11 @@ pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<(PushReceipt, Option<Ba
                 break;
             }
         }
+        documents = judge.feed.grown();
         judge.feed.close(tx)?;
         chain.advance(tx, &batch, taken, next_n)?;
     }
     let durable_through = chain.durable_through(tx)?;
     let receipt = PushReceipt { verdicts, next_n, durable_through, server_time: tx.now() };
-    Ok((receipt, batch.go_on(taken)))
+    Ok(Taken { receipt, documents, rest: batch.go_on(taken) })
 }

@@ -105,7 +105,7 @@ impl Book {
         };
         let scope = FacilityScope::of_device(&kiosk.identity).unwrap();
         let batch = Batch::check(&kiosk.identity, None, &batch)?;
-        world.store.facility(&scope).push(batch).await
+        world.store.facility(&scope).push(batch, &mut 0).await
     }
 
     /// Asks where the server is, with an empty batch.

@@ -20,6 +20,7 @@ mod stolen;
 mod sync;
 mod verifying;
 mod views;
+mod withdrawing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -230,7 +231,7 @@ impl Sent {
         device: &DeviceIdentity,
     ) -> Result<PushReceipt, StoreError> {
         let batch = self.wire();
-        world.store.facility(scope).push(Batch::check(device, None, &batch)?).await
+        world.store.facility(scope).push(Batch::check(device, None, &batch)?, &mut 0).await
     }
 
     /// It as the store takes it.

@@ -336,6 +336,10 @@ async fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
         assert!(kept < 2_000, "the disk never filled");
     };
     assert!(matches!(refused, StoreError::Full), "{refused:?}");
+    let system = world.store.system();
+    assert!(matches!(system.health().await, Err(StoreError::Full)), "that is no health");
+    world.pass(60);
+    system.health().await.expect("nothing was refused for a minute");
     assert_eq!(registry.patients(None).await.unwrap().len(), kept);
     world.store.close();
     let path = world.directory.path().join("server.db");

@@ -12,7 +12,7 @@ use carepost_tests::appetite::cpu_seconds;
 use carepost_tests::device::{Device, open_mirror};
 use carepost_tests::fixture::{Random, residents, vitals};
 use carepost_tests::link::Link;
-use carepost_tests::world::{Facility, Nurse, Server};
+use carepost_tests::world::{Facility, NOBODY_IS_SLOWED, Nurse, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::floors;
@@ -49,7 +49,8 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn build(folder: &Path, figures: &mut Figures) -> Result<Self> {
-        let server = Server::start(&folder.join("server")).await?;
+        let mut server = Server::start(&folder.join("server")).await?;
+        server.configure(NOBODY_IS_SLOWED).await?;
         let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
         organization.publish("vitals").await?;
         let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;

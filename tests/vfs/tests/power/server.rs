@@ -195,7 +195,7 @@ impl Kiosk {
         let body = format!("{},\"changes\":[{}]}}", envelope.trim_end_matches('}'), changes.join(","));
         let batch: PushBatch<'_> = serde_json::from_str(&body).unwrap();
         let batch = Batch::check(&self.identity, None, &batch)?;
-        store.facility(&self.facility).push(batch).await
+        store.facility(&self.facility).push(batch, &mut 0).await
     }
 }
 

@@ -1,0 +1,195 @@
+//! What people read, written down once in ten minutes: whoever reads the same again and again must not fill the disk.
+//!
+//! What somebody sees is an event before it is shown: whose records, through which endpoint, in which session. The
+//! same again within ten minutes is counted, and one event for each endpoint tells how often, when that time is over
+//! or the server stops. Only a crash loses counts, and never who saw whom.
+
+use std::collections::{HashMap, HashSet};
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::{AuditId, UserId};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::problem::ProblemKind;
+use ring::digest::{SHA256, digest};
+use serde_json::json;
+
+use crate::clock;
+use crate::error::{Answer, Refusal};
+use crate::store::SystemStore;
+
+/// For how long what is read again is counted.
+const COUNTED: Duration = Duration::from_secs(10 * 60);
+/// How many different things one person reads in that time at most: a resident every sixteenth of a second.
+const MOST: usize = 10_000;
+
+/// What people read on one server since it started.
+#[derive(Debug, Default)]
+pub struct Reads(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    people: HashMap<UserId, Seen>,
+    /// Events that tell counts, to be written.
+    told: Vec<AuditEvent>,
+}
+
+/// What one person saw since.
+#[derive(Debug)]
+struct Seen {
+    since: Timestamp,
+    things: HashSet<[u8; 32]>,
+    /// By endpoint: the first event of what was seen again, and how often there was one.
+    again: HashMap<Option<String>, (AuditEvent, u64)>,
+}
+
+impl Reads {
+    /// Whether the event of a read has to be written before anything is shown; it is counted otherwise. Then
+    /// [`Self::written`] says that it was.
+    ///
+    /// # Errors
+    /// `over-quota` for whoever reads more than people do.
+    pub fn is_new(&self, by: UserId, event: &AuditEvent, now: Timestamp) -> Answer<bool> {
+        let thing = thing(event)?;
+        let mut kept = self.kept();
+        if kept.people.get(&by).is_some_and(|seen| now.since(seen.since) >= COUNTED) {
+            let over = kept.people.remove(&by);
+            kept.told.extend(over.into_iter().flat_map(|seen| seen.tell(now)));
+        }
+        let nothing = || Seen { since: now, things: HashSet::new(), again: HashMap::new() };
+        let seen = kept.people.entry(by).or_insert_with(nothing);
+        if seen.things.contains(&thing) {
+            let endpoint = event.endpoint.clone();
+            seen.again.entry(endpoint).or_insert_with(|| (event.clone(), 0)).1 += 1;
+            return Ok(false);
+        }
+        if seen.things.len() >= MOST {
+            let words =
+                format!("You read {MOST} different things within ten minutes: go on when they are over.");
+            let over = COUNTED.saturating_sub(now.since(seen.since));
+            return Err(Refusal::new(ProblemKind::OverQuota, words).retry_after(over.as_secs().max(1)));
+        }
+        Ok(true)
+    }
+
+    /// The event is durable: nobody is shown anything on the strength of one that is not.
+    pub fn written(&self, by: UserId, event: &AuditEvent) {
+        if let (Ok(thing), Some(seen)) = (thing(event), self.kept().people.get_mut(&by)) {
+            seen.things.insert(thing);
+        }
+    }
+
+    /// Tells what was counted and whose time is over, or all of it where the server stops.
+    pub async fn tell(&self, store: &SystemStore, all: bool) {
+        let told = self.over(clock::now(), all);
+        if !told.is_empty()
+            && let Err(fault) = store.audit(told).await
+        {
+            tracing::error!(%fault, "how often things were read again could not be written down");
+        }
+    }
+
+    fn over(&self, now: Timestamp, all: bool) -> Vec<AuditEvent> {
+        let mut kept = self.kept();
+        let Kept { people, told } = &mut *kept;
+        let over = people.extract_if(|_, seen| all || now.since(seen.since) >= COUNTED);
+        told.extend(over.flat_map(|(_, seen)| seen.tell(now)));
+        mem::take(told)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// One event for each endpoint. It names no patient: who that was is in the events of before.
+    fn tell(self, now: Timestamp) -> impl Iterator<Item = AuditEvent> {
+        let since = self.since;
+        self.again.into_values().map(move |(event, count)| AuditEvent {
+            id: AuditId::new(now, clock::random()),
+            timestamp: now,
+            resource_id: None,
+            patient_id: None,
+            details: [("read_again_since", json!(since)), ("count", json!(count))]
+                .map(|(key, value)| (key.to_owned(), value))
+                .into_iter()
+                .collect(),
+            ..event
+        })
+    }
+}
+
+/// What was seen, by whom and how: the event without its name and time.
+fn thing(event: &AuditEvent) -> Answer<[u8; 32]> {
+    let bare = AuditEvent { id: AuditId::from_bytes([0; 16]), timestamp: Timestamp::EPOCH, ..event.clone() };
+    let text = serde_json::to_vec(&bare).map_err(|fault| Refusal::internal(&fault))?;
+    let mut hash = [0; 32];
+    for (to, from) in hash.iter_mut().zip(digest(&SHA256, &text).as_ref()) {
+        *to = *from;
+    }
+    Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use carepost_protocol::audit::{AuditAction, AuditEventType};
+
+    use super::*;
+    use crate::audit::{Client, Note};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(1_777_622_400_000 + second * 1_000)
+    }
+
+    fn user(n: u8) -> UserId {
+        UserId::new(Timestamp::EPOCH, [n; 10])
+    }
+
+    fn view(of: impl std::fmt::Display) -> AuditEvent {
+        let client = Client { ip: None, user_agent: None, endpoint: "GET /x".into() };
+        Note::new(&client, AuditEventType::PhiAccess, AuditAction::View, "patient").on(of).into_event()
+    }
+
+    /// Whether it had to be written, and was.
+    fn reads(of: &Reads, by: u8, what: &str, second: i64) -> bool {
+        let is_new = of.is_new(user(by), &view(what), at(second)).unwrap();
+        if is_new {
+            of.written(user(by), &view(what));
+        }
+        is_new
+    }
+
+    #[test]
+    fn each_thing_is_written_once_in_ten_minutes_for_each_person_and_the_rest_is_counted() {
+        let kept = Reads::default();
+        let new = |by, of: &str, second| reads(&kept, by, of, second);
+        assert!(new(1, "a", 0) && new(1, "b", 1) && new(2, "a", 1), "everybody's and each");
+        for second in 2..502 {
+            assert!(!new(1, "a", second) && !new(1, "b", second));
+        }
+        assert!(kept.over(at(599), false).is_empty());
+        assert!(new(1, "a", 600), "ten minutes later it is written again");
+        let told = kept.over(at(600), false);
+        let counts: Vec<_> = told.iter().map(|event| event.details["count"].clone()).collect();
+        assert_eq!((counts, &told[0].resource_id), (vec![json!(1_000)], &None));
+        assert!(!new(1, "a", 601));
+        assert_eq!(kept.over(at(602), true).len(), 1, "the server stops");
+        assert!(kept.kept().people.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_new_again_and_nobody_reads_without_end() {
+        let kept = Reads::default();
+        assert!(kept.is_new(user(1), &view("0"), at(0)).unwrap(), "and that was not written");
+        for n in 0..MOST {
+            assert!(reads(&kept, 1, &n.to_string(), 0));
+        }
+        let refused = kept.is_new(user(1), &view("z"), at(1)).unwrap_err();
+        assert_eq!(refused.kind(), Some(ProblemKind::OverQuota));
+        assert!(!reads(&kept, 1, "0", 1), "what was seen is seen");
+        assert!(reads(&kept, 2, "z", 1) && reads(&kept, 1, "z", 600));
+    }
+}
