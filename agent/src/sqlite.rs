@@ -388,7 +388,8 @@ mod tests {
                 .output()
                 .unwrap();
             let said = String::from_utf8_lossy(&itself.stdout);
-            assert!(itself.status.success() && said.contains("1 passed"), "{said}");
+            let and = String::from_utf8_lossy(&itself.stderr);
+            assert!(itself.status.success() && said.contains("1 passed"), "{said}{and}");
         }
     }
 

@@ -94,6 +94,14 @@ impl Disk {
     }
 }
 
+impl Disk {
+    fn free_mib(&self) -> Result<usize> {
+        let said = Command::new("df").args(["--output=avail", "--block-size=1M"]).arg(&self.0).output()?;
+        let said = String::from_utf8(said.stdout)?;
+        Ok(said.lines().last().context("df says nothing")?.trim().parse()?)
+    }
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Whatever still has a file open there keeps it until it ends.
@@ -109,7 +117,8 @@ async fn what_is_left_of_a_disk_is_kept_for_what_is_charted() -> Result<()> {
     let hall = scene.kiosk("hall").await?;
     hall.sign_in(&scene.nora).await?;
     let ballast = disk.0.join("ballast");
-    std::fs::write(&ballast, vec![0; 80 * 1024 * 1024])?;
+    // Little is left: not even a new resident is taken in.
+    std::fs::write(&ballast, vec![0; (disk.free_mib()? - 8) * 1024 * 1024])?;
 
     // What the server has for it waits, and the page says why.
     let newcomer = &residents("NEW", 2, true)[1..];
@@ -129,7 +138,7 @@ async fn what_is_left_of_a_disk_is_kept_for_what_is_charted() -> Result<()> {
     scene.has_notes(id, &["Charted on a full disk".to_owned()]).await?;
 
     std::fs::remove_file(&ballast)?;
-    until("the copy to go on", PATIENCE * 3, || async {
+    until("the copy to go on", PATIENCE * 6, || async {
         let words = hall.get("/").await?.words();
         if words.contains(&newcomer[0].name) && !words.contains("Nothing new") {
             Ok(())

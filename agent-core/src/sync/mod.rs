@@ -227,6 +227,7 @@ impl Engine {
             SyncEvent::PageApplied { cursor, at_head } => self.page_applied(cursor, at_head, at),
             SyncEvent::PageFailed => {
                 self.applying = false;
+                self.progress.failed();
                 self.drop_stream(at, Wants::Patience, out);
             }
             SyncEvent::StreamEnded(id) if self.is_current(id) => self.stream_down(at, Wants::Patience, None),

@@ -33,6 +33,11 @@ impl Progress {
         self.came = monotonic;
     }
 
+    /// A page did not get into the mirror, which is therefore behind.
+    pub(super) const fn failed(&mut self) {
+        self.at_head = false;
+    }
+
     pub(super) const fn looked(&self) -> Duration {
         self.looked
     }

@@ -465,6 +465,17 @@ fn standing_still_for_ten_minutes_shows() {
         (1..100).for_each(|id| drop(device.on(StreamFailed(StreamId(id), Trouble::NotAllowed))));
     }
     assert_eq!(still(&device), Some(600), "what goes out does not hide that nothing comes in");
+    // Each stream opens, and its page does not get into the mirror.
+    let mut device = Device::online();
+    for id in 1..=10 {
+        device.on(SyncEvent::StreamOpened(StreamId(id)));
+        device.on(SyncEvent::PageReceived(StreamId(id)));
+        device.on(SyncEvent::PageFailed);
+        device.at += Duration::from_secs(240);
+        device.on(KeepAlive(StreamId(id)));
+        device.on(SyncEvent::Tick);
+    }
+    assert!(still(&device).is_some_and(|still| still >= 1_800), "{:?}", still(&device));
     let mut device = Device::online();
     device.check(Saved(Care), "push-care(1000)");
     device.check(StreamFailed(StreamId(1), Trouble::Unreachable), "");

@@ -144,7 +144,8 @@ impl Vault {
         factors: &Factors,
         credential: Option<&Credential>,
     ) -> Result<Option<Self>, VaultError> {
-        if !directory.join(DEVICE_KEY).exists() {
+        // While it begins anew some are aside: what is missing is its to make.
+        if [SALT_FILE, OUTBOX_KEY, DEVICE_KEY].iter().any(|name| !directory.join(name).exists()) {
             return Ok(None);
         }
         Self::unsealed(directory, factors, credential, None).map(Some)

@@ -127,7 +127,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         must_encrypt: line.sync.held == Some(Hold::NotEncrypted),
         no_progress_seconds: line.sync.still.map(|still| still.as_secs()),
         storage_trouble: line.storage_trouble,
-        copy_trouble: line.sync.copy.as_ref().map(copy_trouble),
+        copy_trouble: line.sync.copy.as_ref().map(|trouble| copy_trouble(trouble, !line.loading)),
         reader: line.reader,
         time_zone: line.time.zone.name().map(str::to_owned),
         time_zone_trouble: time_zone(&line.time),

@@ -94,9 +94,9 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));
-    let copy = line.sync.copy.as_ref().map(copy_trouble);
+    let copy = line.sync.copy.as_ref().map(|trouble| copy_trouble(trouble, !line.loading));
     sentences.extend(copy.map(|words| Sentence::plain(Weight::Trouble, words)));
-    if let Some(still) = line.sync.still.filter(|_| line.sync.copy.is_none()) {
+    if let Some(still) = line.sync.still {
         let words = format!(
             "Connected, but nothing has been sent or received for {}. What you chart is kept here. Call IT.",
             long(still)
@@ -143,9 +143,10 @@ fn held(hold: Hold, encryption: Option<&Encryption>) -> Sentence {
     Sentence::plain(Weight::Trouble, words)
 }
 
-/// Why nothing new arrives here. Charting goes on.
-pub(super) fn copy_trouble(trouble: &CopyTrouble) -> String {
-    format!("Nothing new arrives here: {}. You can keep charting. Call IT.", trouble.words())
+/// Why nothing new arrives here. With a copy, charting goes on.
+pub(super) fn copy_trouble(trouble: &CopyTrouble, has_copy: bool) -> String {
+    let still = if has_copy { " You can keep charting." } else { "" };
+    format!("Nothing new arrives here: {}.{still} Call IT.", trouble.words())
 }
 
 /// A document that is not here may matter: where it can be read is said.

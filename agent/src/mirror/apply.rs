@@ -9,7 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use super::copies::{self, Copy, Finding, FoundBy};
 use super::page::What;
 use super::stepped::{self, Passed};
-use super::{Mirror, MirrorError, Page, revoked, schema, signed, unsigned, window};
+use super::{
+    FEW_BYTES, LAST_MIB, Mirror, MirrorError, Page, RESERVE_MIB, revoked, schema, signed, unsigned, window,
+};
 
 /// What became of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +41,7 @@ impl Mirror {
     /// [`refetch`](Self::refetch). [`MirrorError::BegunAnew`] when the mirror was made anew since the
     /// page's stream began. [`MirrorError::NoRoom`] while less of the disk is free than what is charted may need.
     pub fn apply(&self, page: &Page, end: &PageEnd) -> Result<Applied, MirrorError> {
-        if let Some(free_mib) = self.too_little() {
-            return Err(MirrorError::NoRoom { free_mib });
-        }
+        let free_mib = self.free_mib();
         let (applied, at_head) = self.writing(|writer| {
             if self.begun_anew.load(Ordering::Acquire) {
                 return Err(MirrorError::BegunAnew);
@@ -55,7 +55,11 @@ impl Mirror {
                     return Ok((Applied::Behind, AtHead::default()));
                 }
             }
-            let at_head = write(&transaction, page, end)?;
+            let copies = copies::load(&transaction)?;
+            if free_mib < leaves(page, &copies) {
+                return Err(MirrorError::NoRoom { free_mib });
+            }
+            let at_head = write(&transaction, page, end, copies)?;
             transaction.commit()?;
             if at_head.swept {
                 writer.execute_batch("PRAGMA shrink_memory")?;
@@ -86,8 +90,21 @@ pub(super) fn proof(connection: &Connection) -> Result<Option<String>, MirrorErr
     Ok(row.flatten())
 }
 
-fn write(connection: &Connection, page: &Page, end: &PageEnd) -> Result<AtHead, MirrorError> {
-    let before = copies::load(connection)?;
+/// How much of the disk has to be free for a page, in MiB. What only goes needs none.
+fn leaves(page: &Page, copies: &[Copy]) -> u64 {
+    match page.bytes() {
+        0 => 0,
+        bytes if bytes > FEW_BYTES && copies.iter().all(Copy::is_whole) => RESERVE_MIB,
+        _ => LAST_MIB,
+    }
+}
+
+fn write(
+    connection: &Connection,
+    page: &Page,
+    end: &PageEnd,
+    before: Vec<Copy>,
+) -> Result<AtHead, MirrorError> {
     let mut copies = before.clone();
     let news = write_documents(connection, page, &mut copies, end)?;
     connection.prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?")?.execute(params![

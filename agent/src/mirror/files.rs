@@ -9,7 +9,7 @@ use carepost_protocol::record::Collection;
 use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
-use super::{Found, Mirror, MirrorError, MirrorOpening, RESERVE_MIB, apply, copies, schema, stepped};
+use super::{Found, Mirror, MirrorError, MirrorOpening, apply, copies, schema, stepped};
 use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
 
 /// The applying connection's share: a first pull of ten thousand records revisits the pages of their
@@ -53,6 +53,11 @@ impl Mirror {
             Err(MirrorError::Open(OpenError::NotReadable { .. }) | MirrorError::Damaged) => {
                 let aside = set_aside(&place.path)?;
                 (place.open_fresh()?, Found::SetAside(aside))
+            }
+            // What it holds can be had again, and whoever charts needs the agent.
+            Err(MirrorError::Open(OpenError::Sqlite { source, .. })) if sqlite::is_full(&source) => {
+                remove(&place.path)?;
+                (place.open_fresh()?, Found::NoRoom)
             }
             Err(error) => return Err(error),
         };
@@ -103,12 +108,11 @@ impl Mirror {
         self.renewing(generation, result)
     }
 
-    /// How much of the disk is free, in MiB, where that is less than the mirror leaves. A disk that does not say
-    /// has room.
-    pub(super) fn too_little(&self) -> Option<u64> {
-        let space = rustix::fs::statvfs(&self.place.path).ok()?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize) / (1024 * 1024);
-        (free < RESERVE_MIB).then_some(free)
+    /// How much of the disk is free, in MiB. A disk that does not say has room.
+    #[must_use]
+    pub fn free_mib(&self) -> u64 {
+        rustix::fs::statvfs(&self.place.path)
+            .map_or(u64::MAX, |space| space.f_bavail.saturating_mul(space.f_frsize) / (1024 * 1024))
     }
 
     /// How often the file was made anew since the mirror was opened.

@@ -54,9 +54,14 @@ use crate::sqlite::{self, Connected, FileKey, OpenError};
 /// some three hundred bytes with their index.
 pub const DEFAULT_CACHE_KIB: u32 = 6 * 1024;
 
-/// How much of the disk the mirror leaves, in MiB: what is charted on the device exists nowhere else, and needs
-/// room; it takes months to fill so much.
+/// How much of the disk the mirror leaves, in MiB, before it takes in much: what is charted on the device exists
+/// nowhere else, and needs room; it takes months to fill so much.
 pub const RESERVE_MIB: u64 = 64;
+/// How much it leaves in any case: a few documents are taken in still, such as who may no longer sign in, and so is a
+/// copy that is not whole, without which nobody can chart, or which a view for fewer eyes takes the place of.
+const LAST_MIB: u64 = 16;
+/// How many bytes of documents are few.
+const FEW_BYTES: usize = 64 * 1024;
 
 /// Why the mirror could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +154,9 @@ pub enum Found {
     Intact,
     /// The file was damaged. It lies there now, and the mirror starts empty.
     SetAside(PathBuf),
+    /// The disk was too full to bring an earlier version's file up to this one. It was removed, and the mirror starts
+    /// empty.
+    NoRoom,
     /// The file held another facility's documents. It was removed, and the mirror starts empty.
     OtherFacility,
 }

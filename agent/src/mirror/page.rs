@@ -109,7 +109,8 @@ impl Keys {
                 Ok(Self {
                     patient: Some(*record.patient_id.as_bytes()),
                     recorded_at: Some(record.recorded_at.as_millis()),
-                    amends: record.amends.map(|id| *id.as_bytes()),
+                    // What corrects itself corrects nothing: it is shown as any other.
+                    amends: record.amends.map(|of| *of.as_bytes()).filter(|of| of != id),
                     lookup: None,
                 })
             }
@@ -256,6 +257,11 @@ impl Page {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many bytes of documents it brings.
+    pub(super) const fn bytes(&self) -> usize {
+        self.text.len()
     }
 
     /// Empties it for the next page.

@@ -125,12 +125,15 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ALTER TABLE documents ADD COLUMN amends BLOB;
     ALTER TABLE documents ADD COLUMN is_held INTEGER;
     UPDATE documents SET amends = unhex(replace(json_extract(CAST(body AS TEXT), '$.amends'), '-', ''))
-        WHERE collection = 6 AND json_extract(CAST(body AS TEXT), '$.amends') IS NOT NULL;
+        WHERE collection = 6 AND json_valid(CAST(body AS TEXT))
+            AND json_extract(CAST(body AS TEXT), '$.amends') IS NOT NULL;
+    UPDATE documents SET amends = NULL WHERE amends = id;
     UPDATE documents SET is_held = NOT EXISTS (SELECT 1 FROM documents AS before
             WHERE before.collection = 6 AND before.id = documents.amends AND before.patient = documents.patient)
         WHERE collection = 6 AND amends IS NOT NULL;
     UPDATE documents SET lookup = 'open'
-        WHERE collection = 7 AND json_extract(CAST(body AS TEXT), '$.resolved') IS NULL;
+        WHERE collection = 7 AND json_valid(CAST(body AS TEXT))
+            AND json_extract(CAST(body AS TEXT), '$.resolved') IS NULL;
     DROP INDEX documents_by_patient;
     CREATE INDEX documents_by_patient ON documents (patient, amends, recorded_at, id, collection, seq)
         WHERE patient IS NOT NULL;

@@ -12,8 +12,11 @@ use rusqlite::{Connection, Params, Row, params};
 use super::read::by_id;
 use super::{Mirror, MirrorError};
 
-/// How many corrections of one record are looked at, and how many of what is not here: many times what people make.
+/// How many corrections of one record are looked at, how many of what is not here, and how many for a whole page, with
+/// [`OF_EACH`]: many times what people make.
 const LOOKED_AT: usize = 2_000;
+/// How many more a page looks at for each record that it shows.
+const OF_EACH: usize = 20;
 
 /// Which part of a resident's records is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,12 +109,15 @@ type Link = (RecordId, RecordId, i64);
 fn put_together(reader: &Connection, patient: PatientId, asked: Asked) -> Result<RecordThreads, MirrorError> {
     let part = params![patient.as_bytes(), signed(asked.most), signed(asked.after)];
     let mut put = RecordThreads::default();
-    for id in listed(reader, ROOTS, part, |row| row.get(0).map(RecordId::from_bytes))? {
-        put.threads.extend(thread(reader, patient, id, asked.versions)?);
+    let roots = listed(reader, ROOTS, part, |row| row.get(0).map(RecordId::from_bytes))?;
+    let mut room = LOOKED_AT + roots.len() * OF_EACH;
+    for id in roots {
+        put.threads.extend(thread(reader, patient, id, asked.versions, &mut room)?);
     }
     let mut held = Vec::new();
-    let flagged = links(reader, HELD, params![patient.as_bytes(), signed(LOOKED_AT)])?;
-    put.held_is_cut = flagged.len() >= LOOKED_AT;
+    let mut flagged = links(reader, HELD, params![patient.as_bytes(), signed(LOOKED_AT + 1)])?;
+    put.held_is_cut = flagged.len() > LOOKED_AT;
+    flagged.truncate(LOOKED_AT);
     for link @ (id, of, _) in flagged {
         let here = params![of.as_bytes(), patient.as_bytes()];
         if reader.prepare_cached(IS_HERE)?.query_row(here, |row| row.get(0))? {
@@ -136,9 +142,11 @@ fn thread(
     patient: PatientId,
     root: RecordId,
     versions: usize,
+    room: &mut usize,
 ) -> Result<Option<RecordThread>, MirrorError> {
     let Some(root) = document(reader, root)? else { return Ok(None) };
-    let (mut corrections, is_cut) = corrections(reader, patient, root.id, LOOKED_AT)?;
+    let (mut corrections, is_cut) = corrections(reader, patient, root.id, LOOKED_AT.min(*room))?;
+    *room = room.saturating_sub(corrections.len());
     corrections.sort_by_key(|(id, _, made)| (*made, *id));
     let mut corrected: BTreeSet<RecordId> = corrections.iter().map(|(_, of, _)| *of).collect();
     let mut unseen = Vec::new();
@@ -177,8 +185,8 @@ fn corrections(
         let room = most.saturating_sub(found.len());
         let of_it =
             |sql, count| links(reader, sql, params![patient.as_bytes(), of.as_bytes(), signed(count)]);
-        let mut first = of_it(FIRST, room)?;
-        if first.len() >= room {
+        let mut first = of_it(FIRST, room + 1)?;
+        if first.len() > room {
             first.truncate(room / 2);
             found.extend(first.into_iter().chain(of_it(LAST, room - room / 2)?));
             return Ok((found, true));

@@ -142,17 +142,12 @@ pub(super) async fn read_stream(
     let failed = |error: &UpstreamError| {
         tracing::info!(%error, "the live stream ended");
         let event = SyncEvent::StreamFailed(stream, trouble(error));
-        match error {
-            UpstreamError::Refused(problem, _) if problem.kind() == Some(ProblemKind::OverBudget) => {
-                Report::CopyRefused { event, why: problem.detail.clone() }
-            }
-            UpstreamError::Refused(..)
-            | UpstreamError::Transport(_)
-            | UpstreamError::NotTrusted(_)
-            | UpstreamError::NotAccepted(_)
-            | UpstreamError::Nonsense(_)
-            | UpstreamError::SetUp(_) => Report::Sync(event),
+        if let UpstreamError::Refused(problem, _) = error
+            && error.problem() == Some(ProblemKind::OverBudget)
+        {
+            return Report::CopyRefused { event, why: problem.detail.clone() };
         }
+        Report::Sync(event)
     };
     let local = || Report::Sync(SyncEvent::StreamFailed(stream, Trouble::Local));
     let standing = match spawn_blocking(stands).await {
@@ -229,7 +224,10 @@ async fn checked(page: Page) -> Result<CheckedPage, UpstreamError> {
         }
         Ok(CheckedPage { documents, end })
     });
-    let nonsense = |fault: &dyn std::fmt::Display| UpstreamError::Nonsense(fault.to_string());
+    let nonsense = |fault: &dyn std::fmt::Display| {
+        tracing::error!(%fault, "a page cannot be read");
+        UpstreamError::Nonsense(fault.to_string())
+    };
     checking.await.map_err(|fault| nonsense(&fault))?.map_err(|fault: PageError| nonsense(&fault))
 }
 

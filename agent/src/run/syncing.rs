@@ -21,7 +21,7 @@ use super::beat::{describe, measured};
 use super::exchange::{Acknowledged, CheckedPage, apply, fork, push_batch, read_stream, standing, trouble};
 use super::opened::Opened;
 use crate::desk::{CopyTrouble, Desk, Sending, SyncView, Ward};
-use crate::mirror::MirrorError;
+use crate::mirror::{MirrorError, RESERVE_MIB};
 use crate::outbox::Diverged;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -91,6 +91,7 @@ pub(super) async fn sync(
         trouble: None,
         next_prune: opened.clock.monotonic(),
         told_epoch: None,
+        ill: Default::default(),
     };
     uplink.start().await?;
     let clock = Arc::clone(&opened.clock);
@@ -138,6 +139,8 @@ struct Uplink {
     next_prune: Duration,
     /// Of which epoch the server was told that all of it is here.
     told_epoch: Option<u64>,
+    /// What was wrong when the server was last told soon: that it is held, stands still, or copies nothing.
+    ill: (Option<Hold>, bool, bool),
 }
 
 /// What the server hears soon when it is another.
@@ -220,7 +223,10 @@ impl Uplink {
     fn take(&mut self, report: Report) {
         match report {
             Report::Sync(event) => {
-                if matches!(event, SyncEvent::StreamOpened(_)) {
+                if matches!(
+                    event,
+                    SyncEvent::StreamOpened(_) | SyncEvent::StreamFailed(..) | SyncEvent::StreamEnded(_)
+                ) {
                     self.view.copy.take_if(|trouble| matches!(trouble, CopyTrouble::Refused(_)));
                 }
                 self.engine(event);
@@ -390,16 +396,17 @@ impl Uplink {
     fn show(&mut self) {
         let stuck = Lane::ALL.into_iter().filter(|lane| self.engine.stuck(*lane).is_some()).count();
         let still = self.engine.no_progress(self.opened.clock.monotonic());
-        let ill = |view: &SyncView| (view.held, view.still.is_some(), view.copy.is_some());
-        let before = ill(&self.view);
         self.view.stuck = u64::try_from(stuck).unwrap_or(u64::MAX);
         self.view.held = self.engine.held();
         self.view.distrust = self.upstream.distrust();
         self.view.slowed = self.engine.slowed();
         // In whole minutes: the page is not drawn again for each second.
         self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));
+        let has_room = || self.ward.mirror().free_mib() >= RESERVE_MIB;
+        self.view.copy.take_if(|trouble| matches!(trouble, CopyTrouble::NoRoom { .. }) && has_room());
         self.desk.set_sync(self.view.clone());
-        if ill(&self.view) != before {
+        let ill = (self.view.held, self.view.still.is_some(), self.view.copy.is_some());
+        if std::mem::replace(&mut self.ill, ill) != ill {
             tracing::warn!(
                 held = ?self.view.held,
                 stands_still = self.view.still.is_some(),

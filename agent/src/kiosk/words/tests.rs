@@ -172,6 +172,7 @@ fn every_state_has_its_sentence() {
             },
             &[
                 "Nothing new arrives here: the disk is nearly full (12 MiB free), and what is left is kept for what is charted here: nothing new is copied until there are 64 MiB. Free some space. You can keep charting. Call IT.",
+                "Connected, but nothing has been sent or received for 12 min. What you chart is kept here. Call IT.",
                 "Connected. Everything is sent.",
             ],
         ),

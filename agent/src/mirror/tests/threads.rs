@@ -111,6 +111,11 @@ fn a_correction_is_held_while_what_it_corrects_is_not_here() {
     assert_eq!(held(), [4, 3, 2], "what it corrects has gone");
     put_one(7, &all[3]);
     assert_eq!(held(), [4], "and has come again");
+    let itself = amendment(8, 8, 8);
+    put_one(8, &itself);
+    let read = mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), part(9, 9)).unwrap();
+    assert_eq!(read.threads[0].root, itself, "what says that it corrects itself is shown");
+    assert_eq!(held(), [4]);
 }
 
 #[test]
@@ -145,6 +150,9 @@ fn what_an_earlier_agent_wrote_is_found_as_it_belongs() {
         let body = serde_json::to_vec(&it).unwrap();
         earlier.execute(put, rusqlite::params![it.id.as_bytes(), seq, body]).unwrap();
     }
+    // One whose body a dying disk altered keeps no other back.
+    let altered = "INSERT INTO documents (collection, id, seq, pass, body) VALUES (6, ?, 9, 1, x'7b')";
+    earlier.execute(altered, [[9_u8; 16]]).unwrap();
     drop(earlier);
     let mirror = kiosk.open();
     assert_eq!(mirror.open_reviews(&permit(FACILITY), 9).unwrap(), [review(1, 1, true)]);
