@@ -109,6 +109,25 @@ async fn one_person_admitted_on_two_kiosks_is_one_on_both_with_all_that_was_char
     // The third time nobody is admitted.
     let again = wing.fill_in("/admit", &[("name", "Nina Example")]).await?;
     assert!(again.status == 422 && again.words().contains("Same person"), "{}", again.words());
+
+    // The office reads of her whatever was charted of either, and both rows' charts were seen.
+    let admin = &scene.facility.organization.admin;
+    let all = admin.get("/api/v1/patients").await?;
+    let rows = all["items"].as_array().context("no list")?.iter().filter(|row| row["name"] == "Nina Example");
+    let (stays, goes): (Vec<_>, Vec<_>) = rows.partition(|row| row["replaced_by"].is_null());
+    let ids =
+        [stays, goes].concat().iter().map(|row| row["id"].as_str().unwrap_or_default()).collect::<Vec<_>>();
+    assert_eq!(ids.len(), 2, "{all}");
+    let records = admin.get(&format!("/api/v1/patients/{}/records", ids[0])).await?.to_string();
+    assert!(records.contains("from the hall") && records.contains("from the wing"), "{records}");
+    let events = admin.get("/api/v1/audit-events?limit=200").await?;
+    let seen = |id: &&str| {
+        let events = events["items"].as_array().into_iter().flatten();
+        events
+            .into_iter()
+            .any(|it| it["resource_type"] == "record" && it["patient_id"] == **id && it["action"] == "view")
+    };
+    assert!(ids.iter().all(seen), "{ids:?}: {events}");
     Ok(())
 }
 

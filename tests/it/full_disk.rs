@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use carepost_tests::children::until;
 use carepost_tests::fixture::residents;
 use carepost_tests::kiosk::{Badges, PATIENCE};

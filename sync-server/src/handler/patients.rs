@@ -1,5 +1,7 @@
 //! Patients and their records: every read and write needs a permit and is written down.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{FromRequestParts, Path};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::change::MAX_REASON;
@@ -187,7 +189,7 @@ pub async fn create_patient(
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}", operation_id = "show_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
 pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
     let (patient, permit) = permitted(&person, id).await?;
-    viewed(&person, &patient, "patient").await?;
+    viewed(&person, patient.id, patient.facility_id, "patient").await?;
     Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
@@ -247,7 +249,12 @@ pub async fn list_records(
     let records = facility.records(&permit, id, after, most).await?;
     let ids = records.items.iter().map(|record| record.id).collect();
     let mut struck = facility.struck(&permit, ids).await?;
-    viewed(&person, &patient, "record").await?;
+    // Of whoever's place was taken, too: it is their chart.
+    let whose: BTreeSet<PatientId> =
+        records.items.iter().map(|record| record.patient_id).chain([id]).collect();
+    for of in whose {
+        viewed(&person, of, patient.facility_id, "record").await?;
+    }
     let view = |record: RecordDocument| RecordView { struck_out_by: struck.remove(&record.id), record };
     Ok(axum::Json(List::page(records, view)?))
 }
@@ -295,6 +302,6 @@ fn note(person: &Person, action: AuditAction, what: &str) -> Note {
 }
 
 /// Written before the patient is shown.
-async fn viewed(person: &Person, patient: &Patient, what: &str) -> Answer<()> {
-    person.write(note(person, AuditAction::View, what).patient(patient.id, patient.facility_id)).await
+async fn viewed(person: &Person, patient: PatientId, facility: FacilityId, what: &str) -> Answer<()> {
+    person.write(note(person, AuditAction::View, what).patient(patient, facility)).await
 }

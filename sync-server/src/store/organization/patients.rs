@@ -100,8 +100,10 @@ impl Noted {
                 patient::part(tx, id)?;
                 changed.replaced_by = None;
             }
-            patient::take_over_mrn(tx, &changed)?;
-            if changed.mrn != before.mrn {
+            if changed.mrn == before.mrn {
+                patient::save(tx, &changed)?;
+            } else {
+                patient::take_over_mrn(tx, &changed)?;
                 patient::link(tx, id, None)?;
             }
             tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, &others, by))?;

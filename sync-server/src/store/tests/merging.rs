@@ -299,6 +299,28 @@ async fn a_number_of_somebody_whose_place_she_took_can_be_hers() {
 }
 
 #[tokio::test]
+async fn a_number_that_two_who_are_one_had_stays_nobody_elses_when_the_office_edits_her() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut hall = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let [first, second] = [1, 2].map(|n| hall.made(n, now));
+    let bea = || json!({"name": "Bea Example", "mrn": "GY-1"});
+    let admitted = [hall.admission(&tenant, bea(), now), hall.admission(&tenant, bea(), now)];
+    world.push(&mut hall, &admitted).await.unwrap();
+    let review = open_reviews(&world, &tenant).await[0].id;
+    let says = json!({"same_person": true, "replaced": first, "replaced_by": second});
+    let joined = hall.decision(&tenant, review, 99, says, now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
+    let registry = world.store.organization(&tenant.organization);
+    let moved = PatientPatch { room: Some(Some("9".to_owned())), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(second.into(), moved).await.unwrap();
+    let numbered = PatientPatch { mrn: Some("GY-1".to_owned()), ..PatientPatch::default() };
+    let taken = registry.noting(event(&world)).update_patient(tenant.patient, numbered).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "{taken:?}");
+}
+
+#[tokio::test]
 async fn the_chart_of_who_stays_has_what_was_charted_of_those_who_are_the_same() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
