@@ -1,7 +1,7 @@
 //! The process's one clock and one source of randomness; everything else takes time and random
 //! bytes as arguments.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use carepost_protocol::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -11,6 +11,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Whether so much time has passed since, or the clock was set back to before that: nobody waits until it has caught
+/// up.
+#[must_use]
+pub fn is_over(since: Timestamp, a_while: Duration, now: Timestamp) -> bool {
+    now < since || now.since(since) >= a_while
 }
 
 /// Fresh random bytes from the operating system.

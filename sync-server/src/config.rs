@@ -108,9 +108,11 @@ pub struct Sync {
     pub max_documents: u64,
     /// How many changes a device may send in an hour before an administrator is told; ten times as many at
     /// once, and it is slowed to that.
+    #[serde(deserialize_with = "an_hours")]
     pub changes_per_hour: u64,
     /// How many documents what a device charts may make in an hour, once it has made a tenth of
     /// `max_documents` at once: no device takes the room that its facility needs.
+    #[serde(deserialize_with = "an_hours")]
     pub entries_per_hour: u64,
     /// For how many days it is kept that a document is gone. A device that was away for longer makes its
     /// copy anew; what waits on it is not affected.
@@ -137,6 +139,13 @@ fn record_days<'de, D: serde::Deserializer<'de>>(given: D) -> Result<u32, D::Err
     let days = u32::deserialize(given)?;
     let otherwise = || serde::de::Error::custom("record_days is a number of days from 7 to 3650");
     RECORD_DAYS.contains(&days).then_some(days).ok_or_else(otherwise)
+}
+
+/// What an hour allows: of nothing, who was slowed once would be for good.
+fn an_hours<'de, D: Deserializer<'de>>(given: D) -> Result<u64, D::Error> {
+    let most = u64::deserialize(given)?;
+    let otherwise = || D::Error::custom("changes_per_hour and entries_per_hour are numbers, at least 1");
+    (most > 0).then_some(most).ok_or_else(otherwise)
 }
 
 /// How many hours' allowance of changes a device may send at once before it is slowed.
@@ -482,6 +491,11 @@ mod tests {
         for days in ["6", "3651"] {
             let fault = parse("", &[("CAREPOST_SERVER__SYNC__RECORD_DAYS", days)]).unwrap_err();
             assert!(fault.contains("7 to 3650"), "{fault}");
+        }
+        // Who was slowed once would be for good.
+        for key in ["changes_per_hour", "entries_per_hour"] {
+            let fault = parse(&format!("[sync]\n{key} = 0"), &[]).unwrap_err();
+            assert!(fault.contains(key) && fault.contains("at least 1"), "{fault}");
         }
     }
 }

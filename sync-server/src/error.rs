@@ -97,6 +97,14 @@ impl Refusal {
         self
     }
 
+    /// The database's disk is full.
+    #[must_use]
+    pub fn full() -> Self {
+        let words =
+            "The server cannot store anything: its disk is full. Have its administrator free some space.";
+        Self::new(ProblemKind::Unavailable, words).retry_after(5)
+    }
+
     /// The same refusal, naming a field.
     #[must_use]
     pub fn naming(mut self, error: FieldError) -> Self {
@@ -194,7 +202,11 @@ impl From<StoreError> for Refusal {
                 refusal.problem.expects = expects;
                 refusal
             }
-            StoreError::Full | StoreError::NotDurable(_) | StoreError::Closed => {
+            StoreError::Full => {
+                tracing::error!("the store could not take a write: the database's disk is full");
+                Self::full()
+            }
+            StoreError::NotDurable(_) | StoreError::Closed => {
                 tracing::error!(%said, "the store could not take a write");
                 Self::new(ProblemKind::Unavailable, "The server cannot store anything right now.")
                     .retry_after(5)
@@ -215,7 +227,9 @@ impl From<PasswordError> for Refusal {
     fn from(fault: PasswordError) -> Self {
         match fault {
             PasswordError::Busy => {
-                Self::new(ProblemKind::Unavailable, "Too many sign-ins at once.").retry_after(5)
+                let words =
+                    "Too many passwords and PINs are checked or set at once; send it again in a moment.";
+                Self::new(ProblemKind::Unavailable, words).retry_after(5)
             }
             PasswordError::Argon2(fault) => Self::internal(&fault),
         }
@@ -315,4 +329,17 @@ pub fn of_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
         .unwrap_or("no message");
     tracing::error!(panic = text, "a handler panicked");
     Refusal::new(ProblemKind::Internal, "The server could not finish this request.").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_done_now_says_what_to_do() {
+        let said = |refusal: Refusal| refusal.problem().detail.clone();
+        assert!(said(StoreError::Full.into()).contains("free some space"));
+        let busy = said(PasswordError::Busy.into());
+        assert!(busy.contains("PIN") && busy.contains("again"), "{busy}");
+    }
 }

@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::change::PayloadHash;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{BootId, FacilityId, IncarnationId, OrganizationId};
 use carepost_protocol::role::{Act, Action, Actor, Denied, Permit, Resource, Role, authorize, decide};
@@ -15,7 +16,6 @@ use carepost_protocol::workflow::FieldError;
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use ring::digest::{SHA256, digest};
 
 use crate::app::App;
 use crate::audit::{Client, Note};
@@ -256,11 +256,7 @@ impl<S: Sync> FromRequestParts<S> for Device {
 /// SHA-256 of a token: what the store keeps of it.
 #[must_use]
 pub fn token_sha256(token: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    for (to, from) in hash.iter_mut().zip(digest(&SHA256, token.as_bytes()).as_ref()) {
-        *to = *from;
-    }
-    hash
+    *PayloadHash::of(token.as_bytes()).as_bytes()
 }
 
 /// The layer of every route.

@@ -24,7 +24,7 @@ use turns::{Turn, Turns};
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
     /// Too many are being checked already: the caller may retry.
-    #[error("too many sign-ins at once; try again in a few seconds")]
+    #[error("too many passwords and PINs are checked or set at once; try again in a few seconds")]
     Busy,
     /// Argon2 itself failed: out of memory, or a verifier that is not one.
     #[error("the password could not be hashed: {0}")]

@@ -4,6 +4,8 @@
 //! are held, by whose they are, so that no device takes what its organization needs, and no organization
 //! what the others do.
 
+mod charge;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +19,7 @@ use tokio::sync::Notify;
 use crate::error::{Answer, Refusal, too_large};
 use crate::guard::{Device, Person};
 use crate::listener::{PeerAddress, client_network};
+pub use charge::Charge;
 
 const MIB: usize = 1024 * 1024;
 /// The most bytes of requests under way, packed and unpacked, on the whole server.
@@ -100,17 +103,6 @@ pub struct Allowances {
 
 /// The most documents that a change makes, but one that brings an old thread back: itself, and a review of it.
 pub const MADE_BY_ONE: u64 = 2;
-
-/// What a push came to.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Sent {
-    /// Its changes.
-    pub changes: u64,
-    /// What it was given of the documents before it was taken.
-    pub reserved: u64,
-    /// The documents that it made.
-    pub documents: u64,
-}
 
 /// What a device does, and did of late.
 #[derive(Debug)]
@@ -264,51 +256,6 @@ impl Quotas {
         wait.map_or(Ok(()), |wait| Err(sent_too_much(&format!("{} changes", of.per_hour), wait)))
     }
 
-    /// Gives a device room for what so many changes of care may make, before they are taken. Gives how much that is.
-    ///
-    /// # Errors
-    /// `over-quota`, with when it may; `too-large` for what could never be had at once.
-    pub fn reserve(
-        &self,
-        device: DeviceId,
-        changes: u64,
-        allowances: Allowances,
-        now: Instant,
-    ) -> Answer<u64> {
-        let mut devices = self.devices();
-        let (most, of) = (changes.saturating_mul(MADE_BY_ONE), allowances.documents);
-        if most > of.at_once {
-            return Err(too_large());
-        }
-        let usage = devices.entry(device).or_insert_with(Usage::new);
-        usage.settle(allowances, now);
-        if let Some(wait) = usage.documents.wait(most, of) {
-            return Err(sent_too_much(&format!("{} entries", of.per_hour), wait));
-        }
-        usage.documents.take(most);
-        Ok(most)
-    }
-
-    /// Counts what a device sent. True when by that it begins to send unusually much: more than its
-    /// allowance of an hour, at once.
-    pub fn sent(
-        &self,
-        device: DeviceId,
-        sent: Sent,
-        allowances: Allowances,
-        now: (Instant, Timestamp),
-    ) -> bool {
-        let mut devices = self.devices();
-        let Some(usage) = devices.get_mut(&device) else { return false };
-        usage.settle(allowances, now.0);
-        usage.changes.take(sent.changes);
-        usage.documents.give_back(sent.reserved);
-        usage.documents.take(sent.documents);
-        let is_unusual =
-            usage.changes.is_unusual(allowances.changes) || usage.documents.is_unusual(allowances.documents);
-        is_unusual && usage.unusual.replace(usage.unusual.unwrap_or(now.1)).is_none()
-    }
-
     /// Since when a device sends unusually much, if it does.
     #[must_use]
     pub fn unusual_since(&self, device: DeviceId) -> Option<Timestamp> {
@@ -345,6 +292,7 @@ impl Quotas {
     }
 }
 
+/// The refusal of who sent too much.
 fn sent_too_much(allowance: &str, wait: Duration) -> Refusal {
     let words =
         format!("This device sent far more than {allowance} an hour: nothing is lost, the rest comes later.");
@@ -573,57 +521,5 @@ mod tests {
         let mut person = quotas.share(Asker::Person(UserId::new(Timestamp::EPOCH, [1; 10]), None));
         person.take(PERSON).await.expect("and whoever has signed in");
         assert_eq!(person.take(1).await.unwrap_err().kind(), Some(ProblemKind::TooLarge));
-    }
-
-    const FEW: Allowances = Allowances {
-        changes: Allowance { per_hour: 1_000, at_once: 10_000 },
-        documents: Allowance { per_hour: 60, at_once: 400 },
-    };
-
-    #[tokio::test]
-    async fn who_sends_unusually_much_is_told_once_and_then_slowed_to_the_allowance() {
-        let quotas = Arc::new(Quotas::default());
-        let _turn = quotas.turn(device(1), Kind::Push).await.unwrap();
-        let began = Instant::now();
-        let at = |minutes: u64| began + Duration::from_secs(minutes * 60);
-        let send = |changes, minutes| {
-            let sent = Sent { changes, ..Sent::default() };
-            quotas.sent(device(1), sent, FEW, (at(minutes), Timestamp::from_millis(7)))
-        };
-        assert!(!send(1_000, 0), "an hour's allowance is nothing unusual");
-        assert!(!send(500, 30), "nor is going on so");
-        assert!(send(600, 30) && !send(600, 30), "that is, and it is told once");
-        assert_eq!(quotas.unusual_since(device(1)), Some(Timestamp::from_millis(7)));
-        quotas.may_send(device(1), FEW, at(30)).unwrap();
-        send(9_000, 30);
-        let refused = quotas.may_send(device(1), FEW, at(30)).unwrap_err();
-        assert_eq!(refused.kind(), Some(ProblemKind::OverQuota));
-        quotas.may_send(device(1), FEW, at(110)).expect("it goes on as the allowance covers what it sent");
-        quotas.may_send(device(1), FEW, at(30 + 12 * 60)).unwrap();
-        assert_eq!(quotas.unusual_since(device(1)), None);
-        assert!(send(1_001, 30 + 12 * 60), "the next time is told again");
-    }
-
-    #[tokio::test]
-    async fn what_makes_documents_is_given_room_before_it_is_taken() {
-        let quotas = Arc::new(Quotas::default());
-        let _turn = quotas.turn(device(1), Kind::Push).await.unwrap();
-        let began = Instant::now();
-        let at = |minutes: u64| began + Duration::from_secs(minutes * 60);
-        let reserve = |changes, minutes| quotas.reserve(device(1), changes, FEW, at(minutes));
-        let made = |reserved, documents, minutes| {
-            let sent = Sent { reserved, documents, ..Sent::default() };
-            quotas.sent(device(1), sent, FEW, (at(minutes), Timestamp::from_millis(7)))
-        };
-        assert_eq!(reserve(201, 0).unwrap_err().kind(), Some(ProblemKind::TooLarge), "send fewer at once");
-        assert_eq!(reserve(200, 0).unwrap(), 400);
-        assert_eq!(reserve(1, 0).unwrap_err().kind(), Some(ProblemKind::OverQuota), "two side by side");
-        assert!(!made(400, 50, 0), "what was not made is given back");
-        assert!(made(reserve(100, 0).unwrap(), 150, 0), "three hours at once are unusual");
-        assert_eq!(reserve(100, 0).unwrap(), 200);
-        assert!(!made(200, 200, 0), "and told once");
-        assert!(reserve(1, 0).is_err() && reserve(1, 1).is_err());
-        assert_eq!(reserve(1, 2).unwrap(), 2, "then as each hour allows");
-        quotas.may_send(device(1), FEW, at(2)).expect("what makes no documents is not slowed by it");
     }
 }

@@ -1,8 +1,8 @@
 //! What people read, written down once in ten minutes: whoever reads the same again and again must not fill the disk.
 //!
 //! What somebody sees is an event before it is shown: whose records, through which endpoint, in which session. The
-//! same again within ten minutes is counted, and one event for each endpoint tells how often, when that time is over
-//! or the server stops. Only a crash loses counts, and never who saw whom.
+//! same again within ten minutes is counted, and one event for each endpoint and session tells how often, when that
+//! time is over or the server stops. Only a crash loses counts, and never who saw whom.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::change::PayloadHash;
 use carepost_protocol::id::{AuditId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
-use ring::digest::{SHA256, digest};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::clock;
 use crate::error::{Answer, Refusal};
@@ -41,8 +41,8 @@ struct Kept {
 struct Seen {
     since: Timestamp,
     things: HashSet<[u8; 32]>,
-    /// By endpoint: the first event of what was seen again, and how often there was one.
-    again: HashMap<Option<String>, (AuditEvent, u64)>,
+    /// How often there was a read that differs from another in what was seen alone, with the first of them.
+    again: HashMap<[u8; 32], (AuditEvent, u64)>,
 }
 
 impl Reads {
@@ -52,17 +52,16 @@ impl Reads {
     /// # Errors
     /// `over-quota` for whoever reads more than people do.
     pub fn is_new(&self, by: UserId, event: &AuditEvent, now: Timestamp) -> Answer<bool> {
-        let thing = thing(event)?;
+        let (thing, way) = (thing(event)?, way(event)?);
         let mut kept = self.kept();
-        if kept.people.get(&by).is_some_and(|seen| now.since(seen.since) >= COUNTED) {
+        if kept.people.get(&by).is_some_and(|seen| clock::is_over(seen.since, COUNTED, now)) {
             let over = kept.people.remove(&by);
             kept.told.extend(over.into_iter().flat_map(|seen| seen.tell(now)));
         }
         let nothing = || Seen { since: now, things: HashSet::new(), again: HashMap::new() };
         let seen = kept.people.entry(by).or_insert_with(nothing);
         if seen.things.contains(&thing) {
-            let endpoint = event.endpoint.clone();
-            seen.again.entry(endpoint).or_insert_with(|| (event.clone(), 0)).1 += 1;
+            seen.again.entry(way).or_insert_with(|| (event.clone(), 0)).1 += 1;
             return Ok(false);
         }
         if seen.things.len() >= MOST {
@@ -85,16 +84,19 @@ impl Reads {
     pub async fn tell(&self, store: &SystemStore, all: bool) {
         let told = self.over(clock::now(), all);
         if !told.is_empty()
-            && let Err(fault) = store.audit(told).await
+            && let Err(fault) = store.audit(told.clone()).await
         {
-            tracing::error!(%fault, "how often things were read again could not be written down");
+            tracing::error!(%fault, "how often things were read again could not be written down; it is told later");
+            // Under new names: it may be written all the same.
+            let again = |event| AuditEvent { id: AuditId::new(clock::now(), clock::random()), ..event };
+            self.kept().told.extend(told.into_iter().map(again));
         }
     }
 
     fn over(&self, now: Timestamp, all: bool) -> Vec<AuditEvent> {
         let mut kept = self.kept();
         let Kept { people, told } = &mut *kept;
-        let over = people.extract_if(|_, seen| all || now.since(seen.since) >= COUNTED);
+        let over = people.extract_if(|_, seen| all || clock::is_over(seen.since, COUNTED, now));
         told.extend(over.flat_map(|(_, seen)| seen.tell(now)));
         mem::take(told)
     }
@@ -105,19 +107,13 @@ impl Reads {
 }
 
 impl Seen {
-    /// One event for each endpoint. It names no patient: who that was is in the events of before.
+    /// One event for each endpoint, session and place. It names no patient: who that was is in the events of before.
     fn tell(self, now: Timestamp) -> impl Iterator<Item = AuditEvent> {
         let since = self.since;
-        self.again.into_values().map(move |(event, count)| AuditEvent {
-            id: AuditId::new(now, clock::random()),
-            timestamp: now,
-            resource_id: None,
-            patient_id: None,
-            details: [("read_again_since", json!(since)), ("count", json!(count))]
-                .map(|(key, value)| (key.to_owned(), value))
-                .into_iter()
-                .collect(),
-            ..event
+        self.again.into_values().map(move |(event, count)| {
+            let details = [("read_again_since", json!(since)), ("count", json!(count))];
+            let details = details.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+            AuditEvent { id: AuditId::new(now, clock::random()), timestamp: now, details, ..unnamed(event) }
         })
     }
 }
@@ -126,16 +122,23 @@ impl Seen {
 fn thing(event: &AuditEvent) -> Answer<[u8; 32]> {
     let bare = AuditEvent { id: AuditId::from_bytes([0; 16]), timestamp: Timestamp::EPOCH, ..event.clone() };
     let text = serde_json::to_vec(&bare).map_err(|fault| Refusal::internal(&fault))?;
-    let mut hash = [0; 32];
-    for (to, from) in hash.iter_mut().zip(digest(&SHA256, &text).as_ref()) {
-        *to = *from;
-    }
-    Ok(hash)
+    Ok(*PayloadHash::of(&text).as_bytes())
+}
+
+/// By whom and how: through which endpoint, in which session, from where.
+fn way(event: &AuditEvent) -> Answer<[u8; 32]> {
+    thing(&AuditEvent { details: Map::new(), ..unnamed(event.clone()) })
+}
+
+fn unnamed(event: AuditEvent) -> AuditEvent {
+    AuditEvent { resource_id: None, patient_id: None, ..event }
 }
 
 #[cfg(test)]
 mod tests {
     use carepost_protocol::audit::{AuditAction, AuditEventType};
+
+    use carepost_protocol::id::SessionId;
 
     use super::*;
     use crate::audit::{Client, Note};
@@ -178,6 +181,47 @@ mod tests {
         assert!(!new(1, "a", 601));
         assert_eq!(kept.over(at(602), true).len(), 1, "the server stops");
         assert!(kept.kept().people.is_empty());
+    }
+
+    #[test]
+    fn what_another_session_read_again_is_told_apart() {
+        let kept = Reads::default();
+        let of = |session: u8| AuditEvent {
+            session_id: Some(SessionId::new(Timestamp::EPOCH, [session; 10])),
+            ..view("a")
+        };
+        for (session, times) in [(1, 3), (2, 5)] {
+            for n in 0..times {
+                assert_eq!(kept.is_new(user(1), &of(session), at(n)).unwrap(), n == 0);
+                kept.written(user(1), &of(session));
+            }
+        }
+        let told = kept.over(at(9), true);
+        let mut counts: Vec<_> =
+            told.iter().map(|event| (event.session_id, event.details["count"].clone())).collect();
+        counts.sort_by_key(|(session, _)| *session);
+        assert_eq!(counts, [(of(1).session_id, json!(2)), (of(2).session_id, json!(4))]);
+    }
+
+    #[tokio::test]
+    async fn counts_that_could_not_be_written_are_told_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let ambient = crate::store::Ambient::new(clock::now, clock::fill);
+        let key = crate::store::DatabaseKey::new([7; 32]);
+        let store = crate::store::Store::open(&folder.path().join("server.db"), &key, ambient).unwrap();
+        store.close();
+        let kept = Reads::default();
+        assert!(reads(&kept, 1, "a", 0) && !reads(&kept, 1, "a", 1));
+        kept.tell(&store.system(), true).await;
+        assert_eq!(kept.over(at(2), false).len(), 1);
+    }
+
+    #[test]
+    fn where_the_clock_was_set_back_what_is_read_is_written_anew() {
+        let kept = Reads::default();
+        assert!(reads(&kept, 1, "a", 4_000) && !reads(&kept, 1, "a", 4_001));
+        assert!(reads(&kept, 1, "a", 0), "by that clock it was not read yet");
+        assert_eq!(kept.over(at(0), false).len(), 1, "and what was counted is told");
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Refusals {
         let key = key.within(places);
         let mut told = Vec::new();
         if let Some(counted) = places.get_mut(&key) {
-            if now.since(counted.since) < COUNTED {
+            if !clock::is_over(counted.since, COUNTED, now) {
                 counted.count(&event);
                 return told;
             }
@@ -170,7 +170,7 @@ impl Refusals {
         let Kept { known, strangers } = &mut *kept;
         let over = [known, strangers]
             .into_iter()
-            .flat_map(|places| places.extract_if(|_, counted| now.since(counted.since) >= COUNTED));
+            .flat_map(|places| places.extract_if(|_, counted| clock::is_over(counted.since, COUNTED, now)));
         over.filter_map(|(key, counted)| counted.told(key, now)).collect()
     }
 
@@ -300,6 +300,16 @@ mod tests {
         assert_eq!((told.len(), counts(&told)), (2, vec![2]));
         assert!(refusals.note(user(1), event("a"), at(601)).is_empty());
         assert_eq!(counts(&refusals.all(at(602))), [1], "the server stops");
+    }
+
+    #[test]
+    fn where_the_clock_was_set_back_the_next_is_told_at_once() {
+        let refusals = Refusals::default();
+        for second in [4_000, 4_001] {
+            refusals.note(user(1), event("a"), at(second));
+        }
+        assert_eq!(counts(&refusals.over(at(0))), [1]);
+        assert_eq!(refusals.note(user(1), event("a"), at(0)).len(), 1);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 /// Whether a character is not read but acts: on the terminal, on the line it is in, or on the order of what is around.
 #[must_use]
 pub fn acts(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether a text is one line, of at most so many characters.
@@ -16,4 +17,18 @@ pub fn is_line(text: &str, most: usize) -> bool {
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
     text.chars().filter(|c| !acts(*c)).take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_that_turn_the_order_of_letters_act_and_letters_do_not() {
+        let marks = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{202e}', '\u{2066}', '\u{2028}', '\u{9b}'];
+        assert!(marks.into_iter().all(acts));
+        for read in ['é', 'ש', 'ع', '\u{200d}', ' '] {
+            assert!(!acts(read), "{read:?}");
+        }
+    }
 }

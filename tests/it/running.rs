@@ -118,6 +118,10 @@ async fn what_the_server_keeps_is_its_owners_alone_whatever_the_umask() -> Resul
     does(&init).await?;
     does(&["backup", "--to", &to]).await?;
     ensure!(metadata(&backup)?.mode() & 0o077 == 0, "the backup");
+    let asks = ["--config", &config.display().to_string(), "restore", "--from", &to];
+    let (code, _, error) = run("carepost-server", &asks, &[]).await?;
+    ensure!(code != 0 && error.contains("nothing was done"), "{error}");
+    ensure!(!state.join("server.lock").exists(), "a lock of root's keeps the server out");
     does(&restore).await?;
     // As an earlier version made them.
     for (file, then) in [("carepost.db", &init[..]), ("server.lock", &restore[..])] {

@@ -65,9 +65,10 @@ pub(super) async fn backup(config: Option<&Path>, asked: Backup) -> anyhow::Resu
 pub(super) async fn restore(config: Option<&Path>, asked: Restore) -> anyhow::Result<Said> {
     let config = Config::load(config)?;
     let _owned = Owned::of(&config.state_dir);
-    let running = Running::on(&config.state_dir)?;
     let (from, to) = (asked.from.display(), config.database_path());
     asked.sure.of(&format!("put {from} in the place of {}; everybody has to sign in again", to.display()))?;
+    // Not before: who ends it at the question leaves nothing of root's behind.
+    let running = Running::on(&config.state_dir)?;
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let restoring = move || {
         let restored = store::restore(&path, &key, &ambient(), &asked.from);

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::files;
 use crate::openapi::DOCUMENT;
+use crate::store::StoreError;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,7 +36,11 @@ const SCARCE: u64 = 1024 * 1024 * 1024;
 /// Whether the server and its database answer, and have room for what comes.
 #[utoipa::path(get, path = "/api/v1/health", operation_id = "health", tag = "server", responses((status = 200, body = Health), (status = 503, body = Problem, description = "It cannot store anything: its disk is full, or nearly so")))]
 pub async fn health(State(app): State<App>) -> Answer<axum::Json<Health>> {
-    app.store.system().health().await?;
+    match app.store.system().health().await {
+        // It was logged when the write failed: once, and not for whoever asks how the server is.
+        Err(StoreError::Full) => return Err(Refusal::full()),
+        healthy => healthy?,
+    }
     // Where the file system does not say, the last write does.
     let disk = files::room(&app.config.state_dir).map_or(Ok(None), disk)?;
     let warnings: Vec<String> = app.certificate.warning(clock::now()).into_iter().chain(disk).collect();

@@ -1,6 +1,5 @@
 //! What devices ask: to be let in, to be heard, and to push.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
@@ -9,7 +8,7 @@ use axum::extract::{Request, State};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::change::Lane;
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::DeviceId;
+use carepost_protocol::id::{BootId, DeviceId};
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
@@ -24,9 +23,9 @@ use crate::body::{self, Id};
 use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::guard::{Device, token_sha256};
-use crate::quota::{Allowances, Asker, Kind, Sent, Share};
+use crate::quota::{Allowances, Asker, Charge, Kind, Share};
 use crate::refusals::Principal;
-use crate::store::{Batch, PresentedKey};
+use crate::store::{Batch, DeviceIdentity, PresentedKey};
 use crate::text::is_line;
 use crate::tls::PeerKey;
 use crate::tries::Limit;
@@ -154,51 +153,84 @@ pub async fn push(
     body::must_be_json(request.headers())?;
     let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
     let (id, allowances) = (device.identity.device(), app.config.sync.allowances());
-    let _turn = app.quotas.turn(id, Kind::Push).await?;
+    let turn = app.quotas.turn(id, Kind::Push).await?;
     app.quotas.may_send(id, allowances, Instant::now())?;
-    // Held until the batch is answered.
-    let (mut sent, mut share) = (Sent::default(), app.quotas.share(Asker::of(request.extensions())));
-    let answered = take(&app, &device, request, packed, &mut share, &mut sent).await;
-    if sent.changes == 0 && answered.as_ref().is_err_and(|refusal| refusal.status().is_client_error()) {
-        // What could not be read costs what it took to find that out.
-        sent.changes = (share.held() as u64 / 1024).max(1);
-    }
-    if app.quotas.sent(id, sent, allowances, (Instant::now(), clock::now())) {
-        tell_unusual(&client, &device, allowances).await?;
-    }
-    answered.map(axum::Json)
+    let mut share = app.quotas.share(Asker::of(request.extensions()));
+    let bytes = match read(request, packed, &mut share).await {
+        // That the server has no room for it costs the device nothing.
+        Err(refusal) if refusal.status().is_server_error() => return Err(refusal),
+        bytes => bytes,
+    };
+    let mut charge = app.quotas.charge(id, allowances);
+    // What cannot be read costs what it takes to find that out.
+    charge.changes = (share.held() as u64 / 1024).max(1);
+    // It goes on to its end when the device hangs up: what is committed is charged, and its turn and its bytes are
+    // held until then.
+    let pushing = tokio::spawn(async move {
+        let _held = (turn, share);
+        let (answered, charge) = take(&device, bytes, charge).await?;
+        if charge.settle((Instant::now(), clock::now())) {
+            tell_unusual(&client, &device, allowances).await?;
+        }
+        answered
+    });
+    pushing.await.map_err(|fault| Refusal::internal(&fault))?.map(axum::Json)
 }
 
-/// Takes a batch, and counts in `sent` what it came to.
-async fn take(
-    app: &App,
-    device: &Device,
-    request: Request,
-    packed: bool,
-    share: &mut Share,
-    sent: &mut Sent,
-) -> Answer<PushReceipt> {
+/// The bytes of a batch as it is.
+async fn read(request: Request, packed: bool, share: &mut Share) -> Answer<Bytes> {
     let limit = if packed { MAX_COMPRESSED } else { MAX_PLAIN };
     let mut bytes = body::read(request.into_body(), limit, share).await?;
     if packed {
         bytes = unpack(bytes, share).await?;
     }
     share.take(appetite(&bytes)).await?;
-    let (identity, boot, size) = (device.identity.clone(), Some(device.boot()), bytes.len() as u64);
-    let (quotas, allowances) = (Arc::clone(&app.quotas), app.config.sync.allowances());
+    Ok(bytes)
+}
+
+/// Takes a batch; what it came to is in the charge that it gives back.
+async fn take(
+    device: &Device,
+    bytes: Answer<Bytes>,
+    mut charge: Charge,
+) -> Answer<(Answer<PushReceipt>, Charge)> {
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(refusal) => return Ok((Err(refusal), charge)),
+    };
+    let (identity, boot) = (device.identity.clone(), Some(device.boot()));
     let checked = tokio::task::spawn_blocking(move || {
-        let batch: PushBatch<'_> = serde_json::from_slice(&bytes).map_err(|fault| body::malformed(&fault))?;
-        let changes = batch.changes.len() as u64;
-        let reserved = match batch.lane {
-            Lane::Care => quotas.reserve(identity.device(), changes, allowances, Instant::now())?,
-            Lane::Audit => 0,
-        };
-        let sent = Sent { changes: changes.max(size / 1024), reserved, documents: 0 };
-        Ok::<_, Refusal>((Batch::check(&identity, boot, &batch), sent))
+        let checked = check(&bytes, &identity, boot, &mut charge);
+        (checked, charge)
     });
-    let (batch, counted) = checked.await.map_err(|fault| Refusal::internal(&fault))??;
-    *sent = counted;
-    Ok(device.facility.push(batch?, &mut sent.documents).await?)
+    let (checked, mut charge) = checked.await.map_err(|fault| Refusal::internal(&fault))?;
+    let answered = match checked {
+        Ok(batch) => device.facility.push(batch, &mut charge.documents).await.map_err(Refusal::from),
+        Err(refusal) => Err(refusal),
+    };
+    Ok((answered, charge))
+}
+
+/// Reads a batch, after there is room for what it may make.
+fn check(
+    bytes: &[u8],
+    identity: &DeviceIdentity,
+    boot: Option<BootId>,
+    charge: &mut Charge,
+) -> Answer<Batch> {
+    let batch: PushBatch<'_> = serde_json::from_slice(bytes).map_err(|fault| body::malformed(&fault))?;
+    let changes = batch.changes.len() as u64;
+    if batch.lane == Lane::Care
+        && let Err(refusal) = charge.reserve(changes, Instant::now())
+    {
+        if refusal.kind() == Some(ProblemKind::OverQuota) {
+            // Who is slowed sends it again, and pays then.
+            charge.changes = 0;
+        }
+        return Err(refusal);
+    }
+    charge.changes = changes.max(bytes.len() as u64 / 1024);
+    Ok(Batch::check(identity, boot, &batch)?)
 }
 
 /// Writes down that what rests on a device can be read from now on, or no longer, by what it measured: before

@@ -1,5 +1,6 @@
 //! Requests as the people's listener takes them, on a real store.
 
+mod pushes;
 mod quarantine;
 
 use std::net::SocketAddr;

@@ -172,8 +172,13 @@ impl Door {
         if !self.proxies.iter().any(|trusted| trusted.contains(&proxy)) {
             return Some(address);
         }
-        let _place = self.place(&self.proxied, Holder::Block(proxy), &Arc::default())?;
-        match proxy::read(stream).await {
+        let line = Arc::<Line>::default();
+        let _place = self.place(&self.proxied, Holder::Block(proxy), &line)?;
+        let said = tokio::select! {
+            said = proxy::read(stream) => said,
+            () = line.ended() => return None,
+        };
+        match said {
             Ok(client) => Some(client.unwrap_or(address)),
             Err(fault) => {
                 if let Some(times) = self.unproxied.tell() {
@@ -402,7 +407,38 @@ impl Seldom {
 mod tests {
     use std::cell::RefCell;
 
+    use rustls::server::ResolvesServerCertUsingSni;
+
     use super::*;
+
+    async fn connection(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let (client, server) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (client.unwrap(), server.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_proxy_says_nothing_ends_when_it_has_to_make_room() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_no_client_auth().with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        // One place for those that have not said whose they are.
+        let door = Door::for_people(Arc::new(tls), 4, vec!["127.0.0.1/32".parse().unwrap()]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, mut silent) = connection(&listener).await;
+        let (_other_client, mut other) = connection(&listener).await;
+        let address = client.local_addr().unwrap();
+        let both = async {
+            tokio::select! {
+                biased;
+                ended = door.client_of(&mut silent, address) => assert_eq!(ended, None),
+                _ = door.client_of(&mut other, address) => panic!("neither has said anything"),
+            }
+        };
+        // Less than the patience with a silent proxy.
+        tokio::time::timeout(Duration::from_secs(4), both).await.expect("it makes room");
+    }
 
     #[test]
     fn a_machine_without_ipv6_listens_on_ipv4_alone_and_other_faults_are_told() {

@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many have a place in a lane, with the one whose turn it is: whoever comes then is told at once to come
 /// back.
 pub(super) const PLACES: usize = 8;
-/// How many lanes there are of a kind. On two cores the last of so many is served within [`PATIENCE`].
+/// How many lanes there are of a kind, but for those that rest. On two cores the last of so many is served within
+/// [`PATIENCE`] while nobody of the other kinds asks, and later, or not, where they do.
 pub(super) const LANES: usize = 256;
 
 /// For whom something is hashed: the lane to wait in.
@@ -63,6 +64,8 @@ struct Queue {
     lanes: HashMap<Caller, Lane>,
     /// The lanes where somebody waits and nobody has a turn.
     ready: VecDeque<Caller>,
+    /// How many of the lanes rest: whoever comes does not wait for those.
+    resting: usize,
 }
 
 #[derive(Default)]
@@ -80,7 +83,7 @@ pub(super) struct Turn {
 
 impl Turns {
     pub(super) fn new(at_once: usize) -> Arc<Self> {
-        let queue = |kind| Queue { kind, lanes: HashMap::new(), ready: VecDeque::new() };
+        let queue = |kind| Queue { kind, lanes: HashMap::new(), ready: VecDeque::new(), resting: 0 };
         let queues = [Kind::Person, Kind::Known, Kind::Stranger].map(queue).into();
         Arc::new(Self { at_once, state: Mutex::new(State { taken: 0, queues }) })
     }
@@ -112,7 +115,7 @@ impl Turns {
 impl State {
     fn enter(&mut self, caller: Caller, waiting: oneshot::Sender<Turn>) -> bool {
         let Some(queue) = self.queue(caller) else { return false };
-        if !queue.lanes.contains_key(&caller) && queue.lanes.len() >= LANES {
+        if !queue.lanes.contains_key(&caller) && queue.lanes.len() - queue.resting >= LANES {
             return false;
         }
         let lane = queue.lanes.entry(caller).or_default();
@@ -184,7 +187,12 @@ impl Turn {
     /// Lets others work, and keeps the lane for a while.
     pub(super) fn rest(mut self, a_while: Duration) {
         self.works = false;
-        self.turns.locked().taken -= 1;
+        let mut state = self.turns.locked();
+        state.taken -= 1;
+        if let Some(queue) = state.queue(self.caller) {
+            queue.resting += 1;
+        }
+        drop(state);
         self.turns.serve();
         tokio::spawn(async move {
             tokio::time::sleep(a_while).await;
@@ -196,7 +204,11 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.turns.locked();
-        state.taken -= usize::from(self.works);
+        if self.works {
+            state.taken -= 1;
+        } else if let Some(queue) = state.queue(self.caller) {
+            queue.resting -= 1;
+        }
         state.leave(self.caller);
         drop(state);
         self.turns.serve();
@@ -306,6 +318,25 @@ mod tests {
         for caller in [person(2), Caller::Known(network(1)), stranger(7)] {
             waiting.push(asks(&turns, caller).await);
         }
+        waiting.iter().for_each(JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn lanes_that_rest_take_nobodys_place() {
+        let turns = Turns::new(1);
+        let stranger =
+            |n: usize| Caller::Stranger(Some(IpAddr::from(u32::try_from(n).unwrap().to_be_bytes())));
+        for n in 0..LANES {
+            turns.take(stranger(n)).await.unwrap().rest(Duration::from_secs(3_600));
+        }
+        let turn = turns.take(stranger(LANES)).await.expect("nothing is hashed, and nobody waits");
+        let mut waiting = Vec::new();
+        for n in 1..LANES {
+            waiting.push(asks(&turns, stranger(LANES + n)).await);
+        }
+        assert!(turns.take(stranger(0)).await.is_none(), "one of those that rest, as all places are taken");
+        assert!(turns.take(stranger(2 * LANES)).await.is_none());
+        drop(turn);
         waiting.iter().for_each(JoinHandle::abort);
     }
 

@@ -17,20 +17,20 @@ use crate::quota::Kind;
 use crate::store::{FacilityPatch, NewDevice, PresentedKey};
 use crate::tls::PeerKey;
 
-struct Kiosk {
+pub(super) struct Kiosk {
     router: axum::Router,
-    device: DeviceId,
+    pub(super) device: DeviceId,
     peer: PeerKey,
-    key: EcdsaKeyPair,
+    pub(super) key: EcdsaKeyPair,
     began: Instant,
 }
 
 /// One process of the device: its name, and the second at which its connection began.
 #[derive(Clone, Copy)]
-struct Process(u8, u64);
+pub(super) struct Process(pub(super) u8, pub(super) u64);
 
 impl Kiosk {
-    async fn new(server: &Server) -> Self {
+    pub(super) async fn new(server: &Server) -> Self {
         let facility = server.facility().await;
         let random = ring::rand::SystemRandom::new();
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
@@ -60,7 +60,7 @@ impl Kiosk {
         Self { router, device, peer, key: key.unwrap(), began: Instant::now() }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         process: Option<Process>,
         method: Method,

@@ -61,7 +61,7 @@ impl Fullness {
     /// Whether that is less than a while ago: then the next write fails too, as far as anybody knows.
     pub(super) fn within(&self, a_while: Duration, now: Timestamp) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| now.since(last) < a_while)
+        last.is_some_and(|last| last <= now && now.since(last) < a_while)
     }
 }
 

@@ -120,6 +120,7 @@ const FUNCTIONS: &[&str] = &[
     "length",
     "sum",
     "substr",
+    "row_number",
 ];
 
 /// Gives a fresh connection its views and triggers, bound to `reach`. They protect nothing until

@@ -20,6 +20,9 @@ pub(super) const CODE_LIFE: Duration = Duration::from_secs(10 * 60);
 pub(in crate::store) const MAX_WAITING: u64 = 10_000;
 /// How many of them from one network, with those that ask no more.
 pub(in crate::store) const MAX_OF_NETWORK: u64 = 200;
+/// How many leave a full lobby at once: to find out who has the most, all who wait are looked at, and the writer does
+/// not do that for each that comes.
+const LEAVE_AT_ONCE: u32 = 100;
 /// How long a device that asks no more is remembered after its code ran out.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -113,10 +116,17 @@ pub(in crate::store) const OF_NETWORK: &str =
 pub(in crate::store) const OLDEST_OF_NETWORK: &str = "SELECT key_sha256 FROM system_enrollments
     WHERE organization_id IS NULL AND network = ?1 ORDER BY expires_at LIMIT 1";
 
+/// The oldest of the network that has the most, of what is then left the same again, and so on: whose place it is,
+/// counted from the newest of its network.
+const CROWD: &str = "SELECT key_sha256 FROM (SELECT key_sha256, expires_at,
+        row_number() OVER (PARTITION BY network ORDER BY expires_at DESC) AS place
+        FROM system_enrollments WHERE organization_id IS NULL)
+    ORDER BY place DESC, expires_at LIMIT ?1";
+
 /// Forgets who has not asked for long. When the lobby is full all the same, the one leaves whose code ran out
 /// first: a device that still asks has a code that stands. Where every code stands, it is the oldest of the
-/// network that has the most, and so it is at once of one that has all that one may have. Whose code was typed
-/// stays.
+/// networks that have the most, some at once, and so it is the oldest of a network that has all that one may have.
+/// Whose code was typed stays.
 fn make_room(tx: &Tx<'_>, network: &str) -> Result<()> {
     let forgotten = tx.now().before(FORGET_AFTER);
     tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", [forgotten.as_millis()])?;
@@ -132,14 +142,14 @@ fn make_room(tx: &Tx<'_>, network: &str) -> Result<()> {
     }
     let lapsed =
         "SELECT key_sha256 FROM system_enrollments WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 1";
-    let mut leaves = tx.first(lapsed, [tx.now().as_millis()], key)?;
-    if leaves.is_none() {
-        let crowd = "SELECT network FROM system_enrollments WHERE organization_id IS NULL
-            GROUP BY network ORDER BY count(*) DESC, min(expires_at) LIMIT 1";
-        let crowd = tx.first(crowd, [], |row| row.get::<_, String>(0))?;
-        leaves = crowd.map(|crowd| tx.first(OLDEST_OF_NETWORK, [crowd], key)).transpose()?.flatten();
+    let mut leaving: Vec<_> = tx.first(lapsed, [tx.now().as_millis()], key)?.into_iter().collect();
+    if leaving.is_empty() {
+        leaving = tx.all(CROWD, [LEAVE_AT_ONCE], key)?;
     }
-    leave(tx, &leaves.ok_or(StoreError::TooManyTries { until: tx.now().after(CODE_LIFE) })?)
+    if leaving.is_empty() {
+        return Err(StoreError::TooManyTries { until: tx.now().after(CODE_LIFE) });
+    }
+    leaving.iter().try_for_each(|key| leave(tx, key))
 }
 
 pub(super) fn leave(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<()> {

@@ -1,0 +1,98 @@
+//! What a push is charged, however it ends.
+
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
+use std::time::Instant;
+
+use carepost_protocol::change::{Lane, Link, PayloadHash};
+use carepost_protocol::hex::hex;
+use carepost_protocol::id::IncarnationId;
+use http::Method;
+
+use super::quarantine::{Kiosk, Process};
+use super::*;
+use crate::config::Sync;
+use crate::quota::Kind;
+
+/// The changes of a batch: as much room as a device has for what they might make.
+const BATCH: u64 = 200;
+
+/// A server that gives room for one batch at once, and a device of it.
+async fn narrow() -> (Server, Kiosk) {
+    let mut server = Server::new().await;
+    let sync = Sync { max_documents: 4_000, entries_per_hour: 1, changes_per_hour: 1_000, ..Sync::default() };
+    server.app.config = Arc::new(Config { sync, ..Config::default() });
+    let kiosk = Kiosk::new(&server).await;
+    (server, kiosk)
+}
+
+/// Sends so many changes from that one on; none that makes a document.
+async fn push(kiosk: &Kiosk, first_n: u64, count: u64) -> (StatusCode, Value) {
+    let incarnation = IncarnationId::new(Timestamp::EPOCH, [1; 10]);
+    let mut link = Link::genesis(kiosk.device, incarnation, Lane::Care);
+    for n in 1..first_n {
+        link = link.next(n, &PayloadHash::of(b"{}"));
+    }
+    let previous = link;
+    for n in first_n..first_n + count {
+        link = link.next(n, &PayloadHash::of(b"{}"));
+    }
+    let signature = kiosk.key.sign(&ring::rand::SystemRandom::new(), link.as_bytes()).unwrap();
+    let changes = vec![json!({}); usize::try_from(count).unwrap()];
+    let batch = json!({"lane": "care", "incarnation": incarnation, "first_n": first_n, "previous": previous,
+        "head": link, "signature": hex(signature.as_ref()), "changes": changes});
+    kiosk.ask(Some(Process(1, 0)), Method::POST, "/api/v1/sync/push", &batch).await
+}
+
+#[tokio::test]
+async fn a_push_that_is_dropped_midway_is_charged_for_what_was_committed_and_for_no_more() {
+    let (server, kiosk) = narrow().await;
+    let quotas = &server.app.quotas;
+    let (mut committed, mut is_answered) = (0, false);
+    // From here on its key is known, and a push waits for nothing before it is read.
+    assert_eq!(push(&kiosk, 1, 0).await.0, StatusCode::OK);
+    for step in 1.. {
+        let mut pushing = Box::pin(push(&kiosk, committed + 1, BATCH));
+        let mut polled = 0;
+        let answered = poll_fn(|context| {
+            polled += 1;
+            match pushing.as_mut().poll(context) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending if polled == step => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        if let Some((status, answer)) = answered.await {
+            assert_eq!(status, StatusCode::OK, "after {step} steps: {answer}");
+            is_answered = true;
+        }
+        drop(pushing);
+        // Who has both turns knows that no push is under way.
+        let turns = [
+            quotas.turn(kiosk.device, Kind::Push).await.unwrap(),
+            quotas.turn(kiosk.device, Kind::Push).await.unwrap(),
+        ];
+        drop(turns);
+        let (_, receipt) = push(&kiosk, 1, 0).await;
+        committed = receipt["next_n"].as_u64().unwrap() - 1;
+        let (changes, documents) = quotas.charged(kiosk.device);
+        // A part of one is what time has covered meanwhile.
+        let charged = (changes.div_ceil(BATCH) * BATCH, documents);
+        assert_eq!(charged, (committed, 0), "dropped after {step} steps");
+        if is_answered {
+            break;
+        }
+    }
+    assert!(committed > BATCH, "some were committed though nobody waited for the answer");
+}
+
+#[tokio::test]
+async fn who_is_slowed_is_not_charged_for_it() {
+    let (server, kiosk) = narrow().await;
+    let (quotas, allowances) = (&server.app.quotas, server.app.config.sync.allowances());
+    let mut other = quotas.charge(kiosk.device, allowances);
+    other.reserve(BATCH, Instant::now()).unwrap();
+    let (status, answer) = push(&kiosk, 1, BATCH).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{answer}");
+    assert_eq!(quotas.charged(kiosk.device).0, 0, "nothing was taken, and it comes again");
+}
