@@ -185,20 +185,22 @@ async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -
         count(&preview, "records"),
         count(&preview, "residents"),
     ))?;
-    let (mut records, mut residents) = (0, 0);
+    let (mut records, mut residents, mut refused) = (0, 0, 0);
     let last = loop {
         let portion = client.post(&path, &json!({"since": since})).await?;
         records += count(&portion, "records");
         residents += count(&portion, "residents");
+        refused += count(&portion, "refused");
         if portion.get("more") != Some(&Value::Bool(true)) {
             break portion;
         }
     };
     let (left, edits) = (count(&last, "left"), count(&last, "edits"));
-    let thing = json!({"records": records, "residents": residents, "left": left, "edits": edits});
+    let thing =
+        json!({"records": records, "residents": residents, "refused": refused, "left": left, "edits": edits});
     let words = format!(
         "{records} entries are struck out and {residents} residents discharged; they leave the devices as these hear \
-         of it.\n{left} stay, because others corrected them, charted about them or decided about them since. {edits} \
+         of it. {refused} refused ones are discarded.\n{left} stay, because others corrected them, charted about them or decided about them since. {edits} \
          edits of residents and decisions about reviews stay: look whether names, rooms and numbers are right."
     );
     Ok(Said::Found { whole: true, thing, words })

@@ -86,7 +86,9 @@ pub struct WithdrawalView {
     records: u64,
     /// Residents whom it admitted: discharged, and no longer on the devices.
     residents: u64,
-    /// Of both, those that stay, because others corrected them, charted about them or decided about them since. A
+    /// What was refused and that somebody would have had to look at: discarded.
+    refused: u64,
+    /// Of entries and residents, those that stay, because others corrected them, charted about them or decided about them since. A
     /// preview does not look.
     left: u64,
     /// Its edits of residents and decisions about reviews, which stay.
@@ -314,13 +316,13 @@ pub async fn withdraw_device(
 ) -> Answer<axum::Json<WithdrawalView>> {
     let registry = person.registry()?;
     let permit = person.permit::<ManagePatients>(registry.device(id).await?.facility_id)?;
-    let Withdrawal { records, residents, left, edits, more } = if asked.preview {
+    let Withdrawal { records, residents, refused, left, edits, more } = if asked.preview {
         registry.withdrawal(id, asked.since).await?
     } else {
         let note = note(&person, AuditAction::Update).detail("what", "withdraw");
         person.noting(note)?.withdraw_device(&permit, id, asked.since).await?
     };
-    Ok(axum::Json(WithdrawalView { records, residents, left, edits, more }))
+    Ok(axum::Json(WithdrawalView { records, residents, refused, left, edits, more }))
 }
 
 /// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks
