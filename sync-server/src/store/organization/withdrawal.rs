@@ -15,6 +15,8 @@ use carepost_protocol::role::{Actor, ManagePatients, Permit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::Settlement;
 use rusqlite::{Row, params};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::charted::{self, stands};
 use super::super::column::{count, count_at, id_at, id_or_none_at, limit, time_at, word};
@@ -28,6 +30,8 @@ use crate::scope::OrganizationScope;
 /// How many changes one commit takes out at most, and how many it looks at.
 const PORTION: u64 = 200;
 const LOOKED_AT: usize = 1_000;
+/// How much of what stays is named.
+const NAMED: usize = 100;
 /// For how long one request goes on; whoever asks again goes on from there.
 const A_WHILE: Duration = Duration::from_secs(20);
 
@@ -43,10 +47,41 @@ pub struct Withdrawal {
     /// Of entries and residents, those that stay, because others corrected them, charted about them or decided about
     /// them since.
     pub left: u64,
-    /// Its edits of residents and its decisions about reviews, which stay.
+    /// Its edits of residents, which stay.
     pub edits: u64,
+    /// Its decisions about reviews, which stay.
+    pub decisions: u64,
+    /// The PINs that were chosen on it, which stay.
+    pub pins: u64,
+    /// What stays, of all these: the first of it.
+    pub stays: Vec<Stays>,
     /// Whether there may be more to do.
     pub more: bool,
+}
+
+/// Something that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Stays {
+    /// What the device did.
+    what: Deed,
+    /// The entry, resident, review or user that it did that to.
+    id: RecordId,
+}
+
+/// What a device did that stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Deed {
+    /// Charted an entry.
+    Entry,
+    /// Admitted a resident.
+    Admission,
+    /// Edited a resident.
+    Edit,
+    /// Decided about a review.
+    Decision,
+    /// Set a user's PIN.
+    Pin,
 }
 
 impl Withdrawal {
@@ -56,6 +91,26 @@ impl Withdrawal {
         self.refused += other.refused;
         self.left += other.left;
         self.edits += other.edits;
+        self.decisions += other.decisions;
+        self.pins += other.pins;
+        other.stays.iter().for_each(|one| self.name(*one));
+    }
+
+    /// As what a deed is counted.
+    fn of(&mut self, deed: Deed) -> &mut u64 {
+        match deed {
+            Deed::Entry => &mut self.records,
+            Deed::Admission => &mut self.residents,
+            Deed::Edit => &mut self.edits,
+            Deed::Decision => &mut self.decisions,
+            Deed::Pin => &mut self.pins,
+        }
+    }
+
+    fn name(&mut self, one: Stays) {
+        if self.stays.len() < NAMED {
+            self.stays.push(one);
+        }
     }
 
     fn taken_out(&self) -> u64 {
@@ -127,7 +182,7 @@ impl OrganizationStore {
                     tx.all(sql, params![id.as_bytes(), since.as_millis()], read)?
                 {
                     let (kind, collection): (String, String) = (kind, collection);
-                    *what(&mut found, &kind, &collection) += sent;
+                    *found.of(Deed::of(&kind, &collection)) += sent;
                 }
                 let key = params![id.as_bytes(), since.as_millis()];
                 found.refused = tx.first(REFUSED, key, |row| count_at(row, 0))?.unwrap_or(0);
@@ -224,15 +279,20 @@ fn deactivated(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
     Err(StoreError::Invalid { field: "device_id", detail: detail.to_owned() })
 }
 
-/// As what a change is counted.
-fn what<'a>(of: &'a mut Withdrawal, kind: &str, collection: &str) -> &'a mut u64 {
-    let creates = kind == ChangeKind::Create.name();
-    if collection == Collection::Records.name() {
-        &mut of.records
-    } else if creates && collection == Collection::Patients.name() {
-        &mut of.residents
-    } else {
-        &mut of.edits
+impl Deed {
+    fn of(kind: &str, collection: &str) -> Self {
+        let is_of = |other: Collection| collection == other.name();
+        if is_of(Collection::Records) {
+            Self::Entry
+        } else if is_of(Collection::Users) {
+            Self::Pin
+        } else if is_of(Collection::Reviews) {
+            Self::Decision
+        } else if kind == ChangeKind::Create.name() {
+            Self::Admission
+        } else {
+            Self::Edit
+        }
     }
 }
 
@@ -314,17 +374,16 @@ impl Taking<'_> {
             }
         }
         let Some(document) = change.document else { return Ok(()) };
-        let mut as_what = Withdrawal::default();
-        *what(&mut as_what, &change.kind, &change.collection) = 1;
-        let is_out = if as_what.records > 0 {
-            self.strike(tx, change, document)?
-        } else if as_what.residents > 0 {
-            self.discharge(tx, change, document.into())?
-        } else {
-            self.done.edits += 1;
-            return Ok(());
+        let deed = Deed::of(&change.kind, &change.collection);
+        let (is_out, may_be) = match deed {
+            Deed::Entry => (self.strike(tx, change, document)?, true),
+            Deed::Admission => (self.discharge(tx, change, document.into())?, true),
+            Deed::Edit | Deed::Decision | Deed::Pin => (false, false),
         };
-        self.done.add(if is_out { &as_what } else { &LEFT });
+        if !is_out {
+            self.done.name(Stays { what: deed, id: document });
+        }
+        *if may_be && !is_out { &mut self.done.left } else { self.done.of(deed) } += 1;
         Ok(())
     }
 
@@ -399,8 +458,6 @@ impl Taking<'_> {
         .map(drop)
     }
 }
-
-const LEFT: Withdrawal = Withdrawal { records: 0, residents: 0, refused: 0, left: 1, edits: 0, more: false };
 
 const REFUSED: &str =
     "SELECT count(*) FROM changes WHERE device_id = ?1 AND lane = 'care' AND received_at >= ?2

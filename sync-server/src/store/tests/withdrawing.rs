@@ -103,7 +103,11 @@ async fn what_it_corrected_or_struck_out_of_others_is_as_it_was_and_whom_others_
     deactivate(&world, &tenant, &lost).await;
 
     let done = withdraw(&world, &tenant, &lost, since).await;
-    assert_eq!(done, Withdrawal { records: 2, residents: 1, refused: 1, left: 1, edits: 1, more: false });
+    let stays = json!([{"what": "edit", "id": tenant.patient}, {"what": "admission", "id": ben}]);
+    assert_eq!(serde_json::to_value(&done.stays).unwrap(), stays);
+    let counts =
+        Withdrawal { records: 2, residents: 1, refused: 1, left: 1, edits: 1, ..Withdrawal::default() };
+    assert_eq!(Withdrawal { stays: Vec::new(), ..done }, counts);
     let registry = world.store.organization(&tenant.organization);
     let active = async |id| registry.patient(id).await.unwrap().is_active;
     assert_eq!((active(ada).await, active(ben).await), (false, true));
@@ -289,4 +293,22 @@ async fn what_came_before_is_not_gone_through() {
     assert_eq!(withdraw(&world, &tenant, &lost, since).await, Withdrawal::default());
     let looks = world.now().since(since);
     assert!(looks < Duration::from_millis(EARLIER / 2), "{looks:?}");
+}
+
+#[tokio::test]
+async fn a_pin_that_was_chosen_on_it_stays_and_is_told_as_one() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut lost, earlier) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    world.set_pin(&tenant, tenant.nurse, "a").await;
+    let now = world.now();
+    world.deactivate(&tenant, &earlier, Deactivation::Lost).await.unwrap();
+    let choice = lost.choice(&tenant, now, "b", now);
+    let receipt = world.push(&mut lost, &[choice]).await.unwrap();
+    assert_eq!(receipt.verdicts[0].verdict, Verdict::Applied, "{receipt:?}");
+    deactivate(&world, &tenant, &lost).await;
+    let done = withdraw(&world, &tenant, &lost, now).await;
+    assert_eq!((done.pins, done.edits), (1, 0));
+    let stays = json!([{"what": "pin", "id": tenant.nurse}]);
+    assert_eq!(serde_json::to_value(&done.stays).unwrap(), stays);
 }
