@@ -185,23 +185,39 @@ async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -
         count(&preview, "records"),
         count(&preview, "residents"),
     ))?;
-    let (mut records, mut residents) = (0, 0);
+    let (mut records, mut residents, mut refused) = (0, 0, 0);
     let last = loop {
         let portion = client.post(&path, &json!({"since": since})).await?;
         records += count(&portion, "records");
         residents += count(&portion, "residents");
+        refused += count(&portion, "refused");
         if portion.get("more") != Some(&Value::Bool(true)) {
             break portion;
         }
     };
-    let (left, edits) = (count(&last, "left"), count(&last, "edits"));
-    let thing = json!({"records": records, "residents": residents, "left": left, "edits": edits});
+    let [left, edits, decisions, pins] =
+        ["left", "edits", "decisions", "pins"].map(|what| count(&last, what));
+    let thing = json!({
+        "records": records, "residents": residents, "refused": refused, "left": left, "edits": edits,
+        "decisions": decisions, "pins": pins, "stays": last.get("stays"),
+    });
     let words = format!(
         "{records} entries are struck out and {residents} residents discharged; they leave the devices as these hear \
-         of it.\n{left} stay, because others corrected them, charted about them or decided about them since. {edits} \
-         edits of residents and decisions about reviews stay: look whether names, rooms and numbers are right."
+         of it. {refused} refused changes are discarded.\n{left} stay, because others corrected them, charted about \
+         them or decided about them since. {edits} edits of residents stay: look whether names, rooms and numbers are \
+         right. {decisions} decisions about reviews stay: look whether anybody was joined or discharged who should \
+         not be. {pins} PINs that were chosen on it stay: set those anew that their owners did not choose.{}",
+        what_stays(&last)
     );
     Ok(Said::Found { whole: true, thing, words })
+}
+
+/// What stays, as far as the server names it, a line each.
+fn what_stays(withdrawal: &Value) -> String {
+    let stays = withdrawal.get("stays").and_then(Value::as_array);
+    let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let line = |one: &Value| format!("\n{} {}", text(one, "what"), text(one, "id"));
+    stays.into_iter().flatten().map(line).collect()
 }
 
 /// What is about to end, for whoever pasted the wrong name.

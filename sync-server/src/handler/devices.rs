@@ -23,7 +23,7 @@ use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::Answer;
 use crate::guard::{Person, token_sha256};
-use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, Withdrawal, warning};
+use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, Stays, Withdrawal, warning};
 
 /// A device to be expected.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -86,11 +86,19 @@ pub struct WithdrawalView {
     records: u64,
     /// Residents whom it admitted: discharged, and no longer on the devices.
     residents: u64,
-    /// Of both, those that stay, because others corrected them, charted about them or decided about them since. A
+    /// What was refused and that somebody would have had to look at: discarded.
+    refused: u64,
+    /// Of entries and residents, those that stay, because others corrected them, charted about them or decided about them since. A
     /// preview does not look.
     left: u64,
-    /// Its edits of residents and decisions about reviews, which stay.
+    /// Its edits of residents, which stay.
     edits: u64,
+    /// Its decisions about reviews, which stay.
+    decisions: u64,
+    /// The PINs that were chosen on it, which stay.
+    pins: u64,
+    /// What stays, of all these: the first 100, latest first. A preview names none.
+    stays: Vec<Stays>,
     /// Whether there may be more to do: ask again.
     more: bool,
 }
@@ -314,13 +322,14 @@ pub async fn withdraw_device(
 ) -> Answer<axum::Json<WithdrawalView>> {
     let registry = person.registry()?;
     let permit = person.permit::<ManagePatients>(registry.device(id).await?.facility_id)?;
-    let Withdrawal { records, residents, left, edits, more } = if asked.preview {
+    let done = if asked.preview {
         registry.withdrawal(id, asked.since).await?
     } else {
         let note = note(&person, AuditAction::Update).detail("what", "withdraw");
         person.noting(note)?.withdraw_device(&permit, id, asked.since).await?
     };
-    Ok(axum::Json(WithdrawalView { records, residents, left, edits, more }))
+    let Withdrawal { records, residents, refused, left, edits, decisions, pins, stays, more } = done;
+    Ok(axum::Json(WithdrawalView { records, residents, refused, left, edits, decisions, pins, stays, more }))
 }
 
 /// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks

@@ -127,8 +127,8 @@ pub(super) fn bring_back(
     Ok(Some(patient))
 }
 
-/// Takes a record out of the window with what strikes it out, before its time: a thread of their own in the chart, and
-/// a tombstone for the devices. What corrected another does so no more, and is told beside it.
+/// Takes a record out of the window with what strikes it out, before its time: a thread of their own, which the office
+/// reads and no device does, and a tombstone for the devices. What corrected another does so no more.
 pub(super) fn withdraw(
     tx: &Tx<'_>,
     feed: &mut FeedEnd,
@@ -144,22 +144,24 @@ pub(super) fn withdraw(
         None => record.recorded_at.min(tx.now()),
     };
     tx.execute("DELETE FROM archive WHERE id = ?1", [id])?;
-    keep(tx, record, record.id, made_at, &json(record)?)?;
-    keep(tx, strikes, record.id, strikes.recorded_at, &json(strikes)?)
+    keep(tx, record, record.id, made_at, &json(record)?, true)?;
+    keep(tx, strikes, record.id, strikes.recorded_at, &json(strikes)?, true)
 }
 
-/// Keeps a record here.
+/// Keeps a record here: one that was withdrawn is shown on no device.
 fn keep(
     tx: &Tx<'_>,
     record: &RecordDocument,
     thread: RecordId,
     made_at: Timestamp,
     body: &str,
+    withdrawn: bool,
 ) -> Result<()> {
     let (id, patient) = (record.id.as_bytes(), record.patient_id.as_bytes());
     tx.execute(
-        "INSERT INTO archive (id, patient_id, thread_id, made_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![id, patient, thread.as_bytes(), made_at.as_millis(), body],
+        "INSERT INTO archive (id, patient_id, thread_id, made_at, body, withdrawn)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![id, patient, thread.as_bytes(), made_at.as_millis(), body, withdrawn],
     )
     .map(drop)
 }
@@ -201,13 +203,13 @@ fn put_away(tx: &Tx<'_>, feed: &mut FeedEnd, record: &Held) -> Result<()> {
     let document = record.document()?;
     let thread = match document.amends {
         Some(parent) => {
-            let sql = "SELECT thread_id FROM archive WHERE id = ?1";
+            let sql = "SELECT thread_id FROM archive WHERE id = ?1 AND withdrawn = 0";
             tx.first(sql, [parent.as_bytes()], |row| id_at::<RecordId>(row, 0))?
         }
         None => None,
     };
     let made_at = document.recorded_at.min(record.came);
-    keep(tx, &document, thread.unwrap_or(record.id), made_at, &record.body)?;
+    keep(tx, &document, thread.unwrap_or(record.id), made_at, &record.body, false)?;
     feed.take_out(tx, Collection::Records, record.id.as_bytes(), record.seq, &record.body)
 }
 

@@ -9,6 +9,7 @@ use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REFUSED, SettledChange,
 use carepost_protocol::wire::push::Rejection;
 use rusqlite::{Row, params};
 
+use super::charted::stands;
 use super::column::{
     count, count_at, id_at, id_or_none_at, json_or_none_at, limit, time_at, time_or_none_at, word_or_none_at,
 };
@@ -84,6 +85,10 @@ macro_rules! kept_columns {
     };
 }
 
+/// By an index of its own: what was withdrawn is nothing to look at.
+pub(super) const FLAGGED: &str =
+    concat!(kept_columns!(), "AND review IS NOT NULL AND ", stands!(), after_place!());
+
 impl FacilityStore {
     /// Changes that were refused and are not settled, latest first: at most so many after a place.
     ///
@@ -109,8 +114,7 @@ impl FacilityStore {
         after: Option<ChangePlace>,
         most: usize,
     ) -> Result<Listed<KeptChange, ChangePlace>> {
-        let sql = concat!(kept_columns!(), "AND review IS NOT NULL", after_place!());
-        self.list(permit, sql, after, most).await
+        self.list(permit, FLAGGED, after, most).await
     }
 
     /// A change that was refused, settled or not, and its exact bytes where the server has them.

@@ -64,7 +64,7 @@ pub use facility::FacilityStore;
 pub use identities::DeviceIdentity;
 pub use listed::Listed;
 pub use older::OlderRequest;
-pub use organization::{Noted, OrganizationStore, Reconsidered, Struck, Withdrawal};
+pub use organization::{Noted, OrganizationStore, Reconsidered, Stays, Struck, Withdrawal};
 pub use page::{AgainRequest, PageRequest};
 pub use presence::Keeping;
 pub use push::Batch;

@@ -33,9 +33,9 @@ pub struct OlderRequest {
     pub after: Option<OlderPlace>,
 }
 
-/// The records of a patient that begin a thread, from a place on.
-pub(super) const THREADS: &str = "SELECT id, made_at FROM archive
-    WHERE patient_id = ?1 AND thread_id = id AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
+/// The records of a patient that begin a thread, from a place on: none that was withdrawn.
+pub(super) const THREADS: &str = "SELECT id, made_at FROM archive WHERE patient_id = ?1 AND withdrawn = 0
+    AND thread_id = id AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
 
 /// The next page of a patient's archived records, each with what corrects it; and of those who are the same person.
 pub(super) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {

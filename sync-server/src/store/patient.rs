@@ -95,6 +95,14 @@ pub(super) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<PatientId>) 
     tx.execute(sql, params![id.as_bytes(), duplicate_of.map(|id| *id.as_bytes())]).map(drop)
 }
 
+/// Discharges somebody whom nobody admitted: they have nobody's MRN and are nobody's namesake, until their row is
+/// [saved](save) again.
+pub(super) fn withdraw(tx: &Tx<'_>, id: PatientId) -> Result<()> {
+    let sql =
+        "UPDATE patients SET is_active = 0, duplicate_of = ?1, mrn_key = '', name_key = '' WHERE id = ?1";
+    tx.execute(sql, [id.as_bytes()]).map(drop)
+}
+
 /// Links a resident to nobody any more; where the MRN is somebody else's too, it is left to the office whose.
 pub(super) fn unlink(tx: &Tx<'_>, id: PatientId) -> Result<()> {
     match tx.savepoint(|tx| link(tx, id, None)) {
@@ -241,7 +249,7 @@ pub(super) const OF_MRN: &str = "SELECT created_at, id, replaced_by FROM patient
 /// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
 pub(super) const OF_NAME: &str = "SELECT created_at, id, replaced_by FROM
         (SELECT created_at, id, date_of_birth, replaced_by FROM patients
-            WHERE facility_id = ?1 AND name_key = ?2 ORDER BY created_at, id LIMIT ?4)
+            WHERE facility_id = ?1 AND name_key = ?2 AND name_key <> '' ORDER BY created_at, id LIMIT ?4)
     WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
         OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
 

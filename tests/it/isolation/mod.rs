@@ -146,10 +146,7 @@ async fn own(tenants: &Tenants, person: &Person) -> Result<Vec<String>> {
             // The number that the device shows is not known here, and no card was tapped at it.
             (true, "confirm_enrollment" | "issue_tapped_badge") => answer.status == 422,
             // Settled once, by the first who may.
-            (
-                true,
-                "retry_refused_change" | "discard_refused_change" | "strike_record" | "withdraw_device",
-            ) => {
+            (true, "retry_refused_change" | "discard_refused_change" | "strike_record") => {
                 matches!(answer.status, 200 | 201 | 422)
             }
             (true, _) => (200..300).contains(&answer.status),

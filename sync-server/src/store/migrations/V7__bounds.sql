@@ -11,3 +11,9 @@ CREATE INDEX changes_correcting ON base_changes (facility_id, target_id, coalesc
     WHERE target_id IS NOT NULL AND ((verdict <> 'rejected' AND settlement IS NULL) OR settlement = 'applied');
 -- The log by whose word it is: in the order in which it is listed, or the planner would rather walk all of it.
 CREATE INDEX audit_by_source ON base_audit (organization_id, source, received_at, id);
+-- What was withdrawn of a lost device is in the office's chart, and on no page of a device.
+ALTER TABLE base_archive ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX archive_shown ON base_archive (facility_id, patient_id, made_at, id, thread_id) WHERE withdrawn = 0;
+DROP INDEX changes_flagged;
+CREATE INDEX changes_flagged ON base_changes (facility_id, received_at)
+    WHERE review IS NOT NULL AND ((verdict <> 'rejected' AND settlement IS NULL) OR settlement = 'applied');

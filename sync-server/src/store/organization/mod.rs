@@ -32,7 +32,7 @@ pub(super) use users::{
 };
 #[cfg(test)]
 pub(super) use withdrawal::LOOK_UPS as WITHDRAWN_BY;
-pub use withdrawal::Withdrawal;
+pub use withdrawal::{Stays, Withdrawal};
 
 type Result<T> = std::result::Result<T, StoreError>;
 

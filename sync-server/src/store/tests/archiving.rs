@@ -492,7 +492,7 @@ async fn archiving_and_reading_a_chart_look_at_no_other_documents() {
     for (index, sql) in [
         ("PRIMARY KEY (facility_id=? AND seq>?)", archive::OLDEST),
         ("documents_by_patient", charted::HELD),
-        ("archive_by_patient", older::THREADS),
+        ("archive_shown", older::THREADS),
         ("archive_by_thread", older::CORRECTIONS_OF),
         ("archive_by_patient", charted::ARCHIVED),
     ] {

@@ -149,6 +149,8 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff).chain(organization::WITHDRAWN_BY) {
         goes_by(&world, reach, index, sql).await;
     }
+    let flagged = plan(&world, reach, changes::FLAGGED).await;
+    assert!(flagged.iter().any(|step| step.contains("changes_flagged")), "{flagged:?}");
     for sql in [review::LISTED, review::CLOSED] {
         goes_by(&world, reach, "documents_of_reviews", sql).await;
     }

@@ -64,13 +64,18 @@ impl World {
         grant.badge_key
     }
 
-    async fn deactivate(&self, tenant: &Tenant, kiosk: &Kiosk, why: Deactivation) -> Option<Exposed> {
+    pub(super) async fn deactivate(
+        &self,
+        tenant: &Tenant,
+        kiosk: &Kiosk,
+        why: Deactivation,
+    ) -> Option<Exposed> {
         let registry = self.store.organization(&tenant.organization);
         let done = registry.noting(event(self)).deactivate_device(kiosk.identity.device(), why).await;
         done.unwrap().exposed
     }
 
-    async fn set_pin(&self, tenant: &Tenant, user: UserId, salt: &str) {
+    pub(super) async fn set_pin(&self, tenant: &Tenant, user: UserId, salt: &str) {
         let registry = self.store.organization(&tenant.organization);
         registry.noting(event(self)).set_pin(user, Some(verifier(salt))).await.unwrap();
     }
@@ -83,7 +88,7 @@ impl World {
 
 impl Kiosk {
     /// The nurse's answer to an exposure: another PIN.
-    fn choice(&self, tenant: &Tenant, exposed_at: Timestamp, salt: &str, at: Timestamp) -> Change {
+    pub(super) fn choice(&self, tenant: &Tenant, exposed_at: Timestamp, salt: &str, at: Timestamp) -> Change {
         let chosen = ChosenPin { pin_verifier: verifier(salt), exposed_at };
         Change {
             kind: ChangeKind::Patch,

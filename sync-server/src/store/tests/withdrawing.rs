@@ -1,5 +1,7 @@
 //! What a lost device sent is taken out again.
 
+use std::time::Duration;
+
 use carepost_protocol::role::ManagePatients;
 
 use super::*;
@@ -101,7 +103,11 @@ async fn what_it_corrected_or_struck_out_of_others_is_as_it_was_and_whom_others_
     deactivate(&world, &tenant, &lost).await;
 
     let done = withdraw(&world, &tenant, &lost, since).await;
-    assert_eq!(done, Withdrawal { records: 2, residents: 1, left: 1, edits: 1, more: false });
+    let stays = json!([{"what": "edit", "id": tenant.patient}, {"what": "admission", "id": ben}]);
+    assert_eq!(serde_json::to_value(&done.stays).unwrap(), stays);
+    let counts =
+        Withdrawal { records: 2, residents: 1, refused: 1, left: 1, edits: 1, ..Withdrawal::default() };
+    assert_eq!(Withdrawal { stays: Vec::new(), ..done }, counts);
     let registry = world.store.organization(&tenant.organization);
     let active = async |id| registry.patient(id).await.unwrap().is_active;
     assert_eq!((active(ada).await, active(ben).await), (false, true));
@@ -114,4 +120,195 @@ async fn what_it_corrected_or_struck_out_of_others_is_as_it_was_and_whom_others_
     let correction = other.correction(&tenant, hers, 62, now);
     let receipt = world.push(&mut other, &[correction]).await.unwrap();
     assert_eq!(receipt.verdicts[0].verdict, Verdict::Applied);
+}
+
+async fn older(world: &World, tenant: &Tenant) -> Vec<RecordId> {
+    let asked = OlderRequest { view: View::Full, patient: tenant.patient, after: None };
+    let page = world.store.facility(&tenant.facility).older_records(asked).await.unwrap();
+    page.records.into_iter().map(|record| record.id).collect()
+}
+
+async fn archive_all(world: &World, tenant: &Tenant) {
+    let reach = Reach::Facility(tenant.facility);
+    while world.store.write(reach, |tx| archive::archive(tx, 90, 100)).await.unwrap() {}
+}
+
+/// A resident's document, where devices have it.
+async fn document(world: &World, tenant: &Tenant, id: PatientId) -> Option<String> {
+    let read = move |tx: &Tx<'_>| {
+        let sql = "SELECT body FROM documents WHERE collection = 'patients' AND id = ?1";
+        tx.first(sql, [id.as_bytes()], |row| row.get(0))
+    };
+    world.store.read(Reach::Facility(tenant.facility), read).await.unwrap().flatten()
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_is_in_the_offices_chart_and_on_no_page_of_a_kiosk_and_on_no_list() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let real = other.made(1, world.now());
+    let first = other.vitals(&tenant, 60, world.now());
+    world.push(&mut other, &[first]).await.unwrap();
+    world.pass(91 * 24 * 3_600);
+    archive_all(&world, &tenant).await;
+    assert_eq!(older(&world, &tenant).await, [real]);
+    let (since, now) = (world.now(), world.now());
+    let hers = other.made(2, now);
+    let second = other.vitals(&tenant, 61, now);
+    world.push(&mut other, &[second]).await.unwrap();
+    let nowhere = RecordId::from_bytes([8; 16]);
+    let mut changes = vec![
+        lost.correction(&tenant, hers, 99, now),
+        lost.correction(&tenant, nowhere, 99, now),
+        Change { patient: Some(PatientId::from_bytes([9; 16])), ..lost.vitals(&tenant, 98, now) },
+    ];
+    changes.extend((0..25).map(|_| lost.vitals(&tenant, 97, now)));
+    world.push(&mut lost, &changes).await.unwrap();
+    deactivate(&world, &tenant, &lost).await;
+    let false_one = lost.made(1, now);
+    let store = world.store.facility(&tenant.facility);
+    let permit = may_read(&tenant);
+    assert!(!store.flagged_changes(&permit, None, 10).await.unwrap().items.is_empty());
+    assert!(!store.refused_changes(&permit, None, 10).await.unwrap().items.is_empty());
+
+    let _ = withdraw(&world, &tenant, &lost, since).await;
+    assert_eq!(older(&world, &tenant).await, [real]);
+    let chart = store.records(&permit, tenant.patient, None, 100).await.unwrap().items;
+    let (withdrawn, strikes) = (chart.iter().find(|it| it.id == false_one), 27);
+    assert!(withdrawn.is_some());
+    assert_eq!(chart.iter().filter(|it| it.entered_in_error).count(), strikes);
+    let flagged = store.flagged_changes(&permit, None, 10).await.unwrap().items;
+    let refused = store.refused_changes(&permit, None, 10).await.unwrap().items;
+    assert!(flagged.is_empty() && refused.is_empty(), "{flagged:?} {refused:?}");
+}
+
+#[tokio::test]
+async fn whom_others_charted_about_longer_ago_than_records_stay_is_known() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let now = world.now();
+    let admission = lost.admission(&tenant, json!({"name": "Ada Example"}), now);
+    world.push(&mut lost, &[admission]).await.unwrap();
+    let ada = PatientId::from(lost.made(1, now));
+    let about_her = Change { patient: Some(ada), ..other.vitals(&tenant, 60, now) };
+    world.push(&mut other, &[about_her]).await.unwrap();
+    world.pass(91 * 24 * 3_600);
+    archive_all(&world, &tenant).await;
+    deactivate(&world, &tenant, &lost).await;
+    let done = withdraw(&world, &tenant, &lost, now).await;
+    assert_eq!((done.residents, done.left), (0, 1));
+    assert!(document(&world, &tenant, ada).await.is_some());
+}
+
+#[tokio::test]
+async fn whom_a_thief_admitted_holds_nobodys_number_and_is_nobodys_namesake() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let now = world.now();
+    let admission = lost.admission(&tenant, json!({"name": "Ada R-77", "mrn": "R-77"}), now);
+    world.push(&mut lost, &[admission]).await.unwrap();
+    let fake = PatientId::from(lost.made(1, now));
+    deactivate(&world, &tenant, &lost).await;
+    assert_eq!(withdraw(&world, &tenant, &lost, now).await.residents, 1);
+
+    let registry = world.store.organization(&tenant.organization);
+    let facility = tenant.facility.facility();
+    let noted = registry.noting(event(&world));
+    let admitted = noted.create_patient(new_patient(facility, "R-77")).await;
+    assert!(admitted.is_ok(), "{admitted:?}");
+    let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
+    let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
+    assert!(open.is_empty(), "{open:?}");
+    // One who is real is in care again, and found again.
+    let readmit = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    registry.noting(event(&world)).update_patient(fake, readmit).await.unwrap();
+    let again = other.admission(&tenant, json!({"name": "Ada R-77", "mrn": "R-77"}), now);
+    world.push(&mut other, &[again]).await.unwrap();
+    let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
+    let [review] = &open[..] else { panic!("one review is open: {open:?}") };
+    assert!(review.others.contains(&fake.into()), "{review:?}");
+}
+
+#[tokio::test]
+async fn what_a_kiosk_charted_offline_about_a_withdrawn_resident_is_shown_with_them() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let now = world.now();
+    let admission = lost.admission(&tenant, json!({"name": "Ada Example"}), now);
+    world.push(&mut lost, &[admission]).await.unwrap();
+    let ada = PatientId::from(lost.made(1, now));
+    let about_her = Change { patient: Some(ada), ..other.vitals(&tenant, 60, now) };
+    deactivate(&world, &tenant, &lost).await;
+    assert_eq!(withdraw(&world, &tenant, &lost, now).await.residents, 1);
+    assert_eq!(document(&world, &tenant, ada).await, None);
+    world.push(&mut other, &[about_her]).await.unwrap();
+    let shown = document(&world, &tenant, ada).await.unwrap();
+    assert!(shown.contains("\"is_active\":false"), "{shown}");
+    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 10).await;
+    assert_eq!(flagged.unwrap().items[0].flags, ["patient_withdrawn"]);
+    assert!(world.verified().is_whole(), "{:?}", world.verified());
+}
+
+#[tokio::test]
+async fn the_log_of_a_resident_says_what_was_withdrawn_of_theirs() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut lost = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let changes = [
+        lost.vitals(&tenant, 60, now),
+        lost.vitals(&tenant, 61, now),
+        lost.admission(&tenant, json!({"name": "Ada Example"}), now),
+    ];
+    world.push(&mut lost, &changes).await.unwrap();
+    let ada = PatientId::from(lost.made(3, now));
+    deactivate(&world, &tenant, &lost).await;
+    let _ = withdraw(&world, &tenant, &lost, now).await;
+    let registry = world.store.organization(&tenant.organization);
+    for (patient, what, count) in [(tenant.patient, "entries", 2), (ada, "admissions", 1)] {
+        let query = AuditQuery { patient: Some(patient), limit: 100, ..AuditQuery::default() };
+        let events = registry.audit_events(query).await.unwrap().items;
+        let told: Vec<_> = events.iter().filter_map(|it| it.event.details.get(what)).collect();
+        assert_eq!(told, [&json!(count)], "{events:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_is_not_gone_through() {
+    const EARLIER: u64 = 1_100;
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let mut lost = world.kiosk(&tenant, 1).await;
+    let made = world.now();
+    for _ in 0..2 {
+        let changes: Vec<_> = (0..EARLIER / 2).map(|_| lost.vitals(&tenant, 60, made)).collect();
+        world.push(&mut lost, &changes).await.unwrap();
+    }
+    deactivate(&world, &tenant, &lost).await;
+    let since = world.now();
+    assert_eq!(withdraw(&world, &tenant, &lost, since).await, Withdrawal::default());
+    let looks = world.now().since(since);
+    assert!(looks < Duration::from_millis(EARLIER / 2), "{looks:?}");
+}
+
+#[tokio::test]
+async fn a_pin_that_was_chosen_on_it_stays_and_is_told_as_one() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut lost, earlier) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    world.set_pin(&tenant, tenant.nurse, "a").await;
+    let now = world.now();
+    world.deactivate(&tenant, &earlier, Deactivation::Lost).await.unwrap();
+    let choice = lost.choice(&tenant, now, "b", now);
+    let receipt = world.push(&mut lost, &[choice]).await.unwrap();
+    assert_eq!(receipt.verdicts[0].verdict, Verdict::Applied, "{receipt:?}");
+    deactivate(&world, &tenant, &lost).await;
+    let done = withdraw(&world, &tenant, &lost, now).await;
+    assert_eq!((done.pins, done.edits), (1, 0));
+    let stays = json!([{"what": "pin", "id": tenant.nurse}]);
+    assert_eq!(serde_json::to_value(&done.stays).unwrap(), stays);
 }

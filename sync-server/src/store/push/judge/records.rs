@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::super::super::column::{id_at, json, json_at};
 use super::super::super::engine::Tx;
 use super::super::super::review::{self, About};
-use super::super::super::{archive, charted};
+use super::super::super::{archive, charted, patient};
 use super::super::Result;
 use super::{Flags, Judge, Stands, Weighed, unknown};
 
@@ -62,6 +62,7 @@ impl Judge {
             entered_in_error: amends.is_some() && change.entered_in_error,
             amends,
         };
+        flags.raise(self.put_back(tx, patient)?, "patient_withdrawn");
         let body = json(&document)?;
         let seq = self.feed.add(tx, Collection::Records, record.as_bytes(), Some(patient), Some(&body))?;
         let mut verdict = Verdict::Applied;
@@ -77,6 +78,19 @@ impl Judge {
             }
         }
         Ok(Stands { verdict, seq, record, patient: Some(patient), flags })
+    }
+
+    /// Puts a resident back whom devices no longer have, because they were withdrawn: what is charted about somebody is
+    /// shown with them. Says whether it did.
+    fn put_back(&mut self, tx: &Tx<'_>, id: PatientId) -> Result<bool> {
+        let sql = "SELECT 1 FROM documents WHERE collection = 'patients' AND id = ?1 AND body IS NOT NULL";
+        if tx.first(sql, [id.as_bytes()], |row| row.get::<_, i64>(0))?.is_some() {
+            return Ok(false);
+        }
+        let Some(found) = patient::find(tx, id)? else { return Ok(false) };
+        patient::save(tx, &found)?;
+        patient::put(tx, &mut self.feed, &found)?;
+        Ok(true)
     }
 
     /// Holds the answers to the form they were given in. What is unlikely and was not confirmed is kept and
