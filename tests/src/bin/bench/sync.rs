@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use carepost_agent::mirror::Asked;
 use carepost_agent::upstream::StreamEvent;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::role::Actor;
@@ -154,8 +155,10 @@ impl Scene {
                         mirror.apply(&carepost_agent::mirror::Page::from_lines(&page.lines)?, &end)
                     });
                     applied.await??;
-                    let readable = b.mirror.records(&permit, patient, 1)?;
-                    if readable.iter().any(|record| record.id == saved.record) {
+                    // As a page does.
+                    let latest = Asked { after: 0, most: 1, versions: 1 };
+                    let readable = b.mirror.threads(&permit, patient, latest)?;
+                    if readable.threads.iter().any(|thread| thread.root.id == saved.record) {
                         return Ok::<_, anyhow::Error>(Instant::now());
                     }
                 }
