@@ -169,8 +169,7 @@ pub(super) fn replace(tx: &Tx<'_>, goes: PatientId, stays: PatientId) -> Result<
 
 /// Takes back that another took a resident's place.
 pub(super) fn part(tx: &Tx<'_>, id: PatientId) -> Result<()> {
-    tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", [id.as_bytes()])?;
-    unlink(tx, id)
+    tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", [id.as_bytes()]).map(drop)
 }
 
 /// The resident's fields with who wrote each last. What nobody has edited since the admission counts as

@@ -106,6 +106,10 @@ impl Noted {
                 patient::take_over_mrn(tx, &changed)?;
                 patient::link(tx, id, None)?;
             }
+            if patch.is_active == Some(true) {
+                // The number is theirs again where it is nobody else's by now.
+                patient::unlink(tx, id)?;
+            }
             tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, &others, by))?;
             Ok(changed)
         })
