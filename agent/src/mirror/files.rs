@@ -54,11 +54,6 @@ impl Mirror {
                 let aside = set_aside(&place.path)?;
                 (place.open_fresh()?, Found::SetAside(aside))
             }
-            // What it holds can be had again, and whoever charts needs the agent.
-            Err(MirrorError::Open(OpenError::Sqlite { source, .. })) if sqlite::is_full(&source) => {
-                remove(&place.path)?;
-                (place.open_fresh()?, Found::NoRoom)
-            }
             Err(error) => return Err(error),
         };
         let mirror = Self {

@@ -154,9 +154,6 @@ pub enum Found {
     Intact,
     /// The file was damaged. It lies there now, and the mirror starts empty.
     SetAside(PathBuf),
-    /// The disk was too full to bring an earlier version's file up to this one. It was removed, and the mirror starts
-    /// empty.
-    NoRoom,
     /// The file held another facility's documents. It was removed, and the mirror starts empty.
     OtherFacility,
 }

@@ -132,11 +132,6 @@ impl Opened {
             Found::SetAside(aside) => {
                 tracing::error!(aside = %aside.display(), "the mirror was damaged and is pulled afresh");
             }
-            Found::NoRoom => {
-                tracing::error!(
-                    "the disk was too full to keep the mirror, which is pulled afresh: free some space"
-                );
-            }
             Found::OtherFacility => tracing::warn!("the mirror was another facility's and is pulled afresh"),
         }
         Ok((Arc::new(mirror), Arc::new(self.outbox(grant, config)?)))
