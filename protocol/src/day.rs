@@ -1,65 +1,98 @@
 //! Days as people type them and as they are stored: ISO 8601, `YYYY-MM-DD` (C9).
 
-use time::{Date, Duration, Month};
+use time::{Date, Duration, Month, util::days_in_month};
 
 use crate::text::fold;
 use crate::time::Timestamp;
-use crate::zone;
+use crate::zone::{self, Zone};
 
 /// The oldest that anybody is taken for, in years.
 const OLDEST: i32 = 130;
+/// In whose zone it is the latest day on earth, in minutes ahead of universal time.
+const FURTHEST: i32 = 14 * 60;
 
-/// `YYYY-MM-DD` from that or from `MM/DD/YYYY` (C9); none when there is no such day.
-#[must_use]
-pub fn parse_date(text: &str) -> Option<String> {
-    let text = fold(text);
-    let (year, month, day) = match text.split(['-', '/']).collect::<Vec<_>>()[..] {
-        [year, month, day] if text.contains('-') && year.len() == 4 => (year, month, day),
-        [month, day, year] if text.contains('/') && year.len() == 4 => (year, month, day),
-        _ => return None,
-    };
-    if text.contains('-') && text.contains('/') {
-        return None;
+/// The day that it is on the wall of a facility.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Today(Date);
+
+impl Today {
+    /// In its zone; where that is not known, the latest that it is anywhere.
+    #[must_use]
+    pub fn of(zone: Option<&Zone>, at: Timestamp) -> Self {
+        let ahead = zone.map_or(FURTHEST, |zone| zone.ahead(at));
+        let wall = Duration::milliseconds(at.as_millis()).saturating_add(Duration::minutes(ahead.into()));
+        Self(Date::from_ordinal_date(1970, 1).map_or(Date::MIN, |epoch| epoch.saturating_add(wall)))
     }
-    let date = date(digits(year, 4)?, digits(month, 2)?, digits(day, 2)?)?;
-    Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
+}
+
+/// Why a text is not taken as a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DayError {
+    /// It does not read as one.
+    Unread,
+    /// It reads as one that there is not; in words that say so.
+    NoSuch(String),
+}
+
+impl DayError {
+    /// In words: those, or how a day is given.
+    #[must_use]
+    pub fn or(self, rule: &str) -> String {
+        match self {
+            Self::Unread => rule.to_owned(),
+            Self::NoSuch(words) => words,
+        }
+    }
+}
+
+/// `YYYY-MM-DD` from that or from `MM/DD/YYYY` (C9).
+///
+/// # Errors
+/// When it is no day, or there is no such day.
+pub fn parse_date(text: &str) -> Result<String, DayError> {
+    whole(&fold(text)).map(stored)
 }
 
 /// `YYYY-MM-DDTHH:MM` from that, from `YYYY-MM-DD HH:MM` or from `MM/DD/YYYY HH:MM AM`; with its offset where it
 /// has one: `2026-11-01T01:30-05:00`.
-#[must_use]
-pub fn parse_datetime(text: &str) -> Option<String> {
+///
+/// # Errors
+/// When it is no time, or there is no such day or time of day.
+pub fn parse_datetime(text: &str) -> Result<String, DayError> {
     let text = fold(text);
-    let (day, clock) = text.split_once(['t', ' '])?;
-    let day = parse_date(day)?;
+    let (day, clock) = text.split_once(['t', ' ']).ok_or(DayError::Unread)?;
+    let day = stored(whole(day)?);
     let at = clock.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(clock.len());
     let (clock, half) = clock.split_at(at);
-    let (hour, minute) = clock.split_once(':')?;
+    let (hour, minute) = clock.split_once(':').ok_or(DayError::Unread)?;
     let (hour, minute) = (digits(hour, 2)?, digits(minute, 2)?);
-    let (hour, offset) = match half.trim() {
-        "am" | "a.m." if (1..=12).contains(&hour) => (hour % 12, String::new()),
-        "pm" | "p.m." if (1..=12).contains(&hour) => (hour % 12 + 12, String::new()),
-        "" => (hour, String::new()),
-        offset => (hour, zone::spelled(zone::offset(offset)?)),
+    let (hours, later, offset) = match half.trim() {
+        "am" | "a.m." => (1..=12, 0, String::new()),
+        "pm" | "p.m." => (1..=12, 12, String::new()),
+        "" => (0..=23, 0, String::new()),
+        offset => (0..=23, 0, zone::spelled(zone::offset(offset).ok_or(DayError::Unread)?)),
     };
-    (hour < 24 && minute < 60).then(|| format!("{day}T{hour:02}:{minute:02}{offset}"))
+    if !hours.contains(&hour) || minute > 59 {
+        return Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
+    }
+    let hour = if *hours.end() == 12 { hour % 12 + later } else { hour };
+    Ok(format!("{day}T{hour:02}:{minute:02}{offset}"))
 }
+
+const NO_SUCH_TIME: &str = "there is no such time of day: give one such as 14:30 or 02:30 PM";
 
 /// A birthday as far as it is known: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, from those, from `MM/DD/YYYY` or from
 /// `MM/YYYY`. Nobody is born after `today`, nor more than 130 years before.
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn birthday(text: &str, today: Timestamp) -> Result<String, &'static str> {
-    let text = fold(text);
-    let (given, first) = born(&text).ok_or(BIRTHDAY_RULE)?;
-    // Somewhere on earth it is tomorrow already.
-    let tomorrow = date_of(today.plus_millis(86_400_000));
-    if first > tomorrow {
-        return Err("nobody is born in the future: check the year");
+pub fn birthday(text: &str, Today(today): Today) -> Result<String, String> {
+    let (given, first) = born(&fold(text)).map_err(|error| error.or(BIRTHDAY_RULE))?;
+    if first > today {
+        return Err("nobody is born in the future: check the year, the month and the day".to_owned());
     }
-    if first.year() < tomorrow.year().saturating_sub(OLDEST) {
-        return Err("nobody is older than 130 years: check the year");
+    if first.year() < today.year().saturating_sub(OLDEST) {
+        return Err("nobody is older than 130 years: check the year".to_owned());
     }
     Ok(given)
 }
@@ -68,24 +101,19 @@ const BIRTHDAY_RULE: &str = "give a day such as 03/15/1941 or 1941-03-15; if onl
     known, give that: 1941 or 03/1941";
 
 /// What is known of a birthday in its stored form, and the first day that it may be.
-fn born(text: &str) -> Option<(String, Date)> {
-    if let Some(day) = parse_date(text) {
-        let at = |range| day.get(range).and_then(|part: &str| part.parse().ok());
-        let first = date(at(0..4)?, at(5..7)?, at(8..10)?)?;
-        return Some((day, first));
-    }
-    let (year, month) = match text.split(['-', '/']).collect::<Vec<_>>()[..] {
-        [year] if year.len() == 4 => (year, None),
-        [year, month] if text.contains('-') && year.len() == 4 => (year, Some(month)),
-        [month, year] if text.contains('/') && year.len() == 4 => (year, Some(month)),
-        _ => return None,
+fn born(text: &str) -> Result<(String, Date), DayError> {
+    let (year, month, order) = match text.split(['-', '/']).collect::<Vec<_>>()[..] {
+        [year] if year.len() == 4 => (year, None, ""),
+        [year, month] if text.contains('-') && year.len() == 4 => (year, Some(month), "year-month"),
+        [month, year] if text.contains('/') && year.len() == 4 => (year, Some(month), "month/year"),
+        _ => return whole(text).map(|day| (stored(day), day)),
     };
-    let first = date(digits(year, 4)?, month.map_or(Some(1), |month| digits(month, 2))?, 1)?;
+    let first = date(digits(year, 4)?, month.map_or(Ok(1), |month| digits(month, 2))?, 1, order)?;
     let given = match month {
         Some(_) => format!("{:04}-{:02}", first.year(), u8::from(first.month())),
         None => format!("{:04}", first.year()),
     };
-    Some((given, first))
+    Ok((given, first))
 }
 
 /// Whether two birthdays, each as far as it is known, may be one.
@@ -94,19 +122,34 @@ pub fn may_be_one(one: &str, other: &str) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
-fn date_of(at: Timestamp) -> Date {
-    Date::from_ordinal_date(1970, 1)
-        .map_or(Date::MIN, |epoch| epoch.saturating_add(Duration::milliseconds(at.as_millis())))
+/// A day of a folded text.
+fn whole(text: &str) -> Result<Date, DayError> {
+    let (year, month, day, order) = match text.split(['-', '/']).collect::<Vec<_>>()[..] {
+        [year, month, day] if !text.contains('/') && year.len() == 4 => (year, month, day, "year-month-day"),
+        [month, day, year] if !text.contains('-') && year.len() == 4 => (year, month, day, "month/day/year"),
+        _ => return Err(DayError::Unread),
+    };
+    date(digits(year, 4)?, digits(month, 2)?, digits(day, 2)?, order)
 }
 
-fn date(year: u16, month: u16, day: u16) -> Option<Date> {
-    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
-    Date::from_calendar_date(i32::from(year), month, u8::try_from(day).ok()?).ok()
+fn stored(day: Date) -> String {
+    format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day())
 }
 
-fn digits(text: &str, most: usize) -> Option<u16> {
+/// `order` is how it was given.
+fn date(year: u16, month: u16, day: u16, order: &str) -> Result<Date, DayError> {
+    let number = |number: u16| u8::try_from(number).unwrap_or(u8::MAX);
+    let no_month = |_| DayError::NoSuch(format!("there is no month {month}: give {order}"));
+    let name = Month::try_from(number(month)).map_err(no_month)?;
+    Date::from_calendar_date(i32::from(year), name, number(day)).map_err(|_| {
+        let days = days_in_month(name, i32::from(year));
+        DayError::NoSuch(format!("{name} {year} has {days} days: check the day"))
+    })
+}
+
+fn digits(text: &str, most: usize) -> Result<u16, DayError> {
     let fits = !text.is_empty() && text.len() <= most && text.bytes().all(|byte| byte.is_ascii_digit());
-    if fits { text.parse().ok() } else { None }
+    text.parse().ok().filter(|_| fits).ok_or(DayError::Unread)
 }
 
 #[cfg(test)]
@@ -115,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_birthday_is_kept_as_far_as_it_is_known() {
-        let today: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let today = Today::of(Some(&Zone::UTC), "2026-11-28T12:00:00Z".parse().unwrap());
         for (given, kept) in [
             ("1944-02-29", "1944-02-29"),
             ("02/29/1944", "1944-02-29"),
@@ -124,6 +167,8 @@ mod tests {
             ("1941-03", "1941-03"),
             ("3/1941", "1941-03"),
             ("１９４１", "1941"),
+            ("١٩٤١–٠٣–١٥", "1941-03-15"),
+            ("2026-11", "2026-11"),
             ("2026-11-28", "2026-11-28"),
             ("1896", "1896"),
         ] {
@@ -131,7 +176,8 @@ mod tests {
         }
         for wrong in [
             "2099-01-01",
-            "2026-11-30",
+            "2026-11-29",
+            "2026-12",
             "2027",
             "0000-01-01",
             "1066-10-14",
@@ -146,6 +192,44 @@ mod tests {
         ] {
             assert!(birthday(wrong, today).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_day_that_there_is_not_is_said_as_such() {
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
+        for (given, words) in [
+            ("02/29/2023", "February 2023 has 28 days: check the day"),
+            ("1941-04-31", "April 1941 has 30 days: check the day"),
+            ("1941-04-0", "April 1941 has 30 days: check the day"),
+            ("13/01/1950", "there is no month 13: give month/day/year"),
+            ("15/1950", "there is no month 15: give month/year"),
+            ("1950-00-01", "there is no month 0: give year-month-day"),
+            ("1950-13", "there is no month 13: give year-month"),
+            ("15.03.1950", BIRTHDAY_RULE),
+        ] {
+            assert_eq!(birthday(given, today), Err(words.to_owned()));
+        }
+    }
+
+    #[test]
+    fn today_is_the_facilitys_day_or_the_latest_on_earth() {
+        let noon: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        for (zone, latest) in [
+            (Some("America/Chicago"), "2026-11-28"),
+            (Some("Pacific/Kiritimati"), "2026-11-29"),
+            (Some("Etc/GMT+12"), "2026-11-28"),
+            (None, "2026-11-29"),
+        ] {
+            let zone = zone.map(|name| Zone::named(name).unwrap());
+            assert_eq!(stored(Today::of(zone.as_ref(), noon).0), latest, "{zone:?}");
+            let morning = "2026-11-28T09:59:59Z".parse().unwrap();
+            let expected = if latest.ends_with("29") { "2026-11-28" } else { "2026-11-27" };
+            if zone.as_ref().and_then(Zone::name) != Some("America/Chicago") {
+                assert_eq!(stored(Today::of(zone.as_ref(), morning).0), expected, "{zone:?}");
+            }
+        }
+        let [first, last] = [i64::MIN, i64::MAX].map(|at| Today::of(None, Timestamp::from_millis(at)));
+        assert_ne!(first, last);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Numbers as people type them. What could be read in two ways is asked about and not guessed.
 
+use serde_json::Number;
+
 use crate::text::fold;
 use crate::unit::Unit;
 
@@ -9,8 +11,17 @@ pub enum NumberError {
     /// It is none.
     #[error("give a number, such as 98.6")]
     NotANumber,
-    /// It could be either of two.
-    #[error("is this {0} or {1}? Write it without a separator for thousands")]
+    /// This is in it, and is neither a digit nor the unit.
+    #[error("“{0}” is no part of a number: give the number alone, such as 98.6")]
+    Stray(String),
+    /// It has an exponent.
+    #[error("write the number out, without an exponent: 120 for 1.2e2")]
+    Exponent,
+    /// It is two, such as a blood pressure.
+    #[error("these are two numbers: write each in its own field")]
+    Two,
+    /// It could be either of two, each written so that it is taken.
+    #[error("is this {0} or {1}? Type the one that is meant")]
     Ambiguous(String, String),
     /// It has another unit than is charted here.
     #[error("this is charted in {0}")]
@@ -22,6 +33,10 @@ pub enum NumberError {
 
 /// A number with more digits is not read and written again as it was.
 const MAX_DIGITS: usize = 15;
+/// The digits of a group, where thousands are separated.
+const GROUP: usize = 3;
+/// The most characters that are shown of what is no number.
+const SHOWN: usize = 20;
 
 /// What people write behind a number, each set for one unit that has no counterpart; folded.
 const ALONE: [&[&str]; 5] = [
@@ -33,21 +48,45 @@ const ALONE: [&[&str]; 5] = [
 ];
 
 /// The number that a text is, in the plainest form that says it: an optional minus, digits, and a point with
-/// more digits where there are any. A decimal comma, blanks, separators of thousands, full width and the
-/// `unit` of what is charted are understood; exponents are not.
+/// more digits where there are any. A decimal comma, blanks, separators of thousands, digits of any script and the
+/// `unit` of what is charted are understood; exponents are not. Where one comma or point stands before three digits,
+/// either may separate thousands.
 ///
 /// # Errors
 /// When it is no number, or could be read as two.
 pub fn number(text: &str, unit: Option<&str>) -> Result<String, NumberError> {
-    let folded = fold(text).replace('−', "-");
+    let folded = fold(text).replace('٫', ".").replace('٬', ",");
+    read(&folded, unit).map_err(|error| if error == NumberError::NotANumber { why_none(text) } else { error })
+}
+
+/// A number as text that [`number`] reads as that one.
+#[must_use]
+pub fn written(number: &Number) -> String {
+    let text =
+        number.as_f64().filter(|_| number.is_f64()).map_or_else(|| number.to_string(), |it| it.to_string());
+    let decimals = text.split_once('.').map_or(0, |(_, part)| part.len());
+    if decimals == GROUP { text + "0" } else { text }
+}
+
+fn read(folded: &str, unit: Option<&str>) -> Result<String, NumberError> {
     let (digits, sign) = match folded.strip_prefix('-') {
         Some(rest) => (rest.trim_start(), "-"),
-        None => (folded.strip_prefix('+').unwrap_or(&folded).trim_start(), ""),
+        None => (folded.strip_prefix('+').unwrap_or(folded).trim_start(), ""),
     };
     let end = digits.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ',').map_or(0, |at| at + 1);
     let (digits, behind) = digits.split_at(end);
     check_unit(behind.trim(), unit)?;
-    let (whole, part) = parts(digits)?;
+    let (whole, part, is_grouped) = parts(digits)?;
+    let is_either = part.len() == GROUP && (1..=GROUP).contains(&whole.len()) && !whole.starts_with('0');
+    if is_either && !is_grouped {
+        let decimal = plainest(sign, &whole, &part)?;
+        let decimal = if part.ends_with('0') { decimal } else { decimal + "0" };
+        return Err(NumberError::Ambiguous(plainest(sign, &(whole + &part), "")?, decimal));
+    }
+    plainest(sign, &whole, &part)
+}
+
+fn plainest(sign: &str, whole: &str, part: &str) -> Result<String, NumberError> {
     let whole = whole.trim_start_matches('0');
     let part = part.trim_end_matches('0');
     if whole.len() + part.len() > MAX_DIGITS {
@@ -56,6 +95,28 @@ pub fn number(text: &str, unit: Option<&str>) -> Result<String, NumberError> {
     let whole = if whole.is_empty() { "0" } else { whole };
     let sign = if whole == "0" && part.is_empty() { "" } else { sign };
     Ok(if part.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part}") })
+}
+
+/// Why a text is no number, as far as that can be told.
+fn why_none(text: &str) -> NumberError {
+    let is_part = |c: char| c.is_numeric() || c.is_whitespace() || ".,'’+-−".contains(c);
+    let folded = fold(text);
+    let ends = |part: &str| part.trim_end().ends_with(|c: char| c.is_ascii_digit());
+    let begins =
+        |part: &str| part.trim_start_matches(['+', '-', ' ']).starts_with(|c: char| c.is_ascii_digit());
+    let is_between = |sign: char| {
+        let both = folded.split_once(sign);
+        both.is_some_and(|(one, other)| one.chars().all(is_part) && ends(one) && begins(other))
+    };
+    if is_between('e') {
+        return NumberError::Exponent;
+    }
+    if is_between('/') {
+        return NumberError::Two;
+    }
+    let stray = text.split(is_part).find(|stray| !stray.is_empty());
+    let stray = stray.map(|stray| stray.chars().take(SHOWN).collect());
+    stray.map_or(NumberError::NotANumber, NumberError::Stray)
 }
 
 /// Whether what stands behind a number is the unit that it is charted in, or nothing.
@@ -75,8 +136,8 @@ fn check_unit(behind: &str, unit: Option<&str>) -> Result<(), NumberError> {
     }
 }
 
-/// The digits before and behind the decimal sign, without separators.
-fn parts(text: &str) -> Result<(String, String), NumberError> {
+/// The digits before and behind the decimal sign, without separators, and whether there were any.
+fn parts(text: &str) -> Result<(String, String, bool), NumberError> {
     let (point, comma) = (text.rfind('.'), text.rfind(','));
     let decimal = match (point, comma) {
         (Some(point), Some(comma)) => Some(point.max(comma)),
@@ -94,16 +155,12 @@ fn parts(text: &str) -> Result<(String, String), NumberError> {
     if !all_digits(part) || whole.is_empty() && part.is_empty() {
         return Err(NumberError::NotANumber);
     }
-    let looks_grouped = (1..=3).contains(&whole.len()) && part.len() == 3 && !whole.starts_with('0');
-    if comma == decimal && decimal.is_some() && !grouped && looks_grouped {
-        return Err(NumberError::Ambiguous(format!("{whole}{part}"), format!("{whole}.{part}")));
-    }
-    Ok((whole, part.to_owned()))
+    Ok((whole, part.to_owned(), grouped))
 }
 
 /// The digits of a whole number that may be in groups of three, and whether it is.
 fn ungrouped(text: &str) -> Result<(String, bool), NumberError> {
-    let groups: Vec<&str> = text.split([',', '.', ' ', '\'', '’']).collect();
+    let groups: Vec<&str> = text.split([',', '.', ' ', '\'']).collect();
     let one_sign = text.chars().filter(|c| !c.is_ascii_digit()).collect::<std::collections::BTreeSet<_>>();
     let fits = |(at, group): (usize, &&str)| {
         let is_long = if at == 0 { (1..=3).contains(&group.len()) } else { group.len() == 3 };
@@ -148,7 +205,12 @@ mod tests {
             ("5.", None, "5"),
             ("007", None, "7"),
             ("0,125", None, "0.125"),
-            ("1.234", None, "1.234"),
+            ("1.2340", None, "1.234"),
+            ("0.125", None, "0.125"),
+            ("1’200", None, "1200"),
+            ("٣٧٫٥", None, "37.5"),
+            ("१२०", None, "120"),
+            ("1٬234٫5", None, "1234.5"),
             ("3 drops", Some("drops"), "3"),
         ] {
             assert_eq!(number(text, unit).as_deref(), Ok(is), "{text}");
@@ -156,44 +218,62 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_or_could_be_two_is_said() {
-        for text in [
-            "",
-            " ",
-            "-",
-            ".",
-            "1e3",
-            "1E3",
-            "NaN",
-            "inf",
-            "98 6",
-            "9 8.6",
-            "1,2,3",
-            "½",
-            "12/8",
-            "--5",
-            "5-",
-            "1.2.3",
-            "0x10",
-            "12 0",
-            "seven",
-            "72 bananas",
-            "1,23 456",
-        ] {
+    fn what_is_no_number_is_said_and_what_is_in_the_way() {
+        for text in
+            ["", " ", "-", ".", "98 6", "9 8.6", "1,2,3", "½", "--5", "5-", "1.2.3", "12 0", "1,23 456"]
+        {
             assert_eq!(number(text, Some("bpm")), Err(NumberError::NotANumber), "{text}");
         }
-        let two = NumberError::Ambiguous("1200".into(), "1.200".into());
-        assert_eq!(number("1,200", None), Err(two.clone()));
-        assert_eq!(two.to_string(), "is this 1200 or 1.200? Write it without a separator for thousands");
+        for (text, stray) in [
+            ("12O", "O"),
+            ("1O2", "O"),
+            ("0x10", "x"),
+            ("seven", "seven"),
+            ("NaN", "NaN"),
+            ("72 bananas", "bananas"),
+            ("~72", "~"),
+        ] {
+            assert_eq!(number(text, Some("bpm")), Err(NumberError::Stray(stray.into())), "{text}");
+        }
+        for text in ["1e3", "1.2E2", "1e-3", "1,5e+3 bpm"] {
+            assert_eq!(number(text, Some("bpm")), Err(NumberError::Exponent), "{text}");
+        }
+        for text in ["120/80", "12 / 8", "120/80 mmHg"] {
+            assert_eq!(number(text, Some("mmHg")), Err(NumberError::Two), "{text}");
+        }
         assert_eq!(number("37 C", Some("°F")), Err(NumberError::OtherUnit("°F".into())));
         assert_eq!(number("1234567890123456", None), Err(NumberError::TooLong));
+    }
+
+    #[test]
+    fn one_sign_before_three_digits_is_asked_about_whichever_it_is() {
+        for (text, whole, decimal) in [
+            ("1,000", "1000", "1"),
+            ("1.000", "1000", "1"),
+            ("1,200", "1200", "1.2"),
+            ("1.234", "1234", "1.2340"),
+            ("-12.345", "-12345", "-12.3450"),
+            ("999,999 °F", "999999", "999.9990"),
+        ] {
+            let either = NumberError::Ambiguous(whole.into(), decimal.into());
+            assert_eq!(number(text, Some("°F")), Err(either.clone()), "{text}");
+            assert_eq!(
+                either.to_string(),
+                format!("is this {whole} or {decimal}? Type the one that is meant")
+            );
+            for meant in [whole, decimal] {
+                let read = number(meant, Some("°F")).unwrap();
+                assert_eq!(read.parse::<f64>(), meant.parse(), "{text}");
+            }
+        }
     }
 
     proptest! {
         #[test]
         fn nothing_panics_and_what_is_read_is_read_again(text in "[-+0-9., '°%a-f−]{0,12}|\\PC{0,20}") {
             if let Ok(read) = number(&text, None) {
-                prop_assert_eq!(number(&read, None), Ok(read.clone()));
+                let whole: Number = read.parse().unwrap();
+                prop_assert_eq!(number(&written(&whole), None), Ok(read.clone()));
                 prop_assert!(read.parse::<f64>().is_ok_and(f64::is_finite), "{}", read);
             }
         }

@@ -3,11 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::day::{self, birthday};
+use crate::day::{self, Today, birthday};
 use crate::id::PatientId;
 use crate::record::PatientDocument;
-use crate::text::{family_name, fold, line, plain};
-use crate::time::Timestamp;
+use crate::text::{Sought, family_name, fold, line, plain};
 use crate::workflow::FieldError;
 
 /// The longest name, in characters.
@@ -24,10 +23,7 @@ pub const MAX_ROOM: usize = 20;
 ///
 /// # Errors
 /// Every value that is wrong, with its field.
-pub fn read(
-    given: &Map<String, Value>,
-    today: Timestamp,
-) -> Result<(Map<String, Value>, bool), Vec<FieldError>> {
+pub fn read(given: &Map<String, Value>, today: Today) -> Result<(Map<String, Value>, bool), Vec<FieldError>> {
     let (mut known, mut others, mut errors) = (Map::new(), false, Vec::new());
     for (field, value) in given {
         match read_one(field, value, today) {
@@ -47,7 +43,7 @@ pub fn read(
 pub fn read_edit(
     given: &Map<String, Value>,
     had: &Map<String, Value>,
-    today: Timestamp,
+    today: Today,
 ) -> Result<(Map<String, Value>, bool), Vec<FieldError>> {
     let is_new = |(key, value): &(&String, &Value)| had.get(*key) != Some(*value);
     let own = |(key, value): (&String, &Value)| (key.clone(), value.clone());
@@ -57,7 +53,7 @@ pub fn read_edit(
 }
 
 /// One field; none when this build does not know it.
-fn read_one(field: &str, value: &Value, today: Timestamp) -> Option<Result<Value, String>> {
+fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, String>> {
     let text = |most: usize| match value {
         Value::Null => Ok(String::new()),
         Value::String(text) => line(text, most).map_err(|error| error.to_string()),
@@ -73,7 +69,7 @@ fn read_one(field: &str, value: &Value, today: Timestamp) -> Option<Result<Value
         "room" => text(MAX_ROOM).map(or_null),
         "date_of_birth" => text(MAX_NAME).and_then(|text| match text.as_str() {
             "" => Ok(Value::Null),
-            text => birthday(text, today).map(Value::String).map_err(str::to_owned),
+            text => birthday(text, today).map(Value::String),
         }),
         "is_active" if value.is_boolean() => Ok(value.clone()),
         "is_active" => Err("give true or false".to_owned()),
@@ -81,12 +77,18 @@ fn read_one(field: &str, value: &Value, today: Timestamp) -> Option<Result<Value
     })
 }
 
+/// What a medical record number is compared by: as [`fold`], and a blank is a hyphen. "RS 1" is "RS-1".
+#[must_use]
+pub fn mrn_key(mrn: &str) -> String {
+    fold(mrn).replace(" - ", "-").replace(' ', "-")
+}
+
 /// Whether two may be one person: by the number; by the name, where the birthdays do not contradict each other;
 /// or by a birthday that both have to the day, with the room or the family's name. Names are compared as they
 /// are found, without accents and in any order.
 #[must_use]
 pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
-    if !one.mrn.is_empty() && fold(&one.mrn) == fold(&other.mrn) {
+    if !one.mrn.is_empty() && mrn_key(&one.mrn) == mrn_key(&other.mrn) {
         return true;
     }
     let born = one.date_of_birth.as_deref().zip(other.date_of_birth.as_deref());
@@ -101,20 +103,13 @@ pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
     is_same_day && (has_same_room() || words(&family_name(&one.name)) == words(&family_name(&other.name)))
 }
 
-/// Whether somebody is found by words that [`words`] gave: each of them begins a word of the name, the room or the
-/// number, in whatever order. Blanks and hyphens within a room or number make no difference.
+/// Whether somebody is found by name, room or number.
 #[must_use]
-pub fn is_found(resident: &PatientDocument, asked: &[String]) -> bool {
-    let mut keys = words(&resident.name);
-    for number in resident.room.iter().map(String::as_str).chain([resident.mrn.as_str()]) {
-        let parts = words(number);
-        keys.push(plain(number).chars().filter(|c| c.is_alphanumeric()).collect());
-        keys.extend(parts);
-    }
-    asked.iter().all(|word| keys.iter().any(|key| key.starts_with(word.as_str())))
+pub fn is_found(resident: &PatientDocument, sought: &Sought) -> bool {
+    sought.finds(&[&resident.name, resident.room.as_deref().unwrap_or_default(), &resident.mrn])
 }
 
-/// The words that a name is found by, in no order of its own.
+/// The words that a name is compared by, in no order of its own.
 #[must_use]
 pub fn words(name: &str) -> Vec<String> {
     let plain = plain(name);
@@ -159,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_field_has_one_form() {
-        let today: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
         let read = |given: Value| read(given.as_object().unwrap(), today);
         let given = json!({"name": " Ada\u{a0} Example\n", "mrn": "RS-1 ", "room": " ", "date_of_birth": "3/1941",
             "is_active": true, "shoe_size": 9});
@@ -192,6 +187,9 @@ mod tests {
             ("smith, ADA", "", "30", ""),
             ("Áda Smith", "1941", "", ""),
             ("Somebody Else", "1950-01-01", "", "rs-1"),
+            ("Somebody Else", "1950-01-01", "", "RS–1"),
+            ("Somebody Else", "1950-01-01", "", "ＲＳ １"),
+            ("Somebody Else", "1950-01-01", "", "RS - ١"),
             ("Adelaide Jones", "1941-03-15", "12", ""),
             ("Adelaide Smith", "1941-03-15", "", ""),
         ] {
@@ -215,17 +213,17 @@ mod tests {
         for asked in
             ["joao", "OBRIEN", "o'brien", "luk jo", "obr pet", "12b", "12 b", "rs-0042", "RS0042", "12 joao"]
         {
-            assert!(is_found(&joao, &words(asked)), "{asked}");
+            assert!(is_found(&joao, &Sought::new(asked)), "{asked}");
         }
         for asked in ["rien", "joao smith", "13", "042", "peter 13"] {
-            assert!(!is_found(&joao, &words(asked)), "{asked}");
+            assert!(!is_found(&joao, &Sought::new(asked)), "{asked}");
         }
         assert!(words(" -,. ").is_empty());
     }
 
     #[test]
     fn a_value_of_before_stands_in_nobodys_way() {
-        let today: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
         let had = json!({"name": "Ada Example", "date_of_birth": "1066-10-14", "room": null});
         let edit = |given: Value| read_edit(given.as_object().unwrap(), had.as_object().unwrap(), today);
         let moved = json!({"room": "12", "date_of_birth": "1066-10-14"});

@@ -5,6 +5,8 @@
 //! What is stored is in NFC, without what nobody can see; what is compared is a form of it that is stored
 //! nowhere as the text itself.
 
+use std::collections::BTreeSet;
+
 use icu_normalizer::properties::CanonicalCombiningClassMapBorrowed;
 use icu_normalizer::{
     ComposingNormalizerBorrowed as Composing, DecomposingNormalizerBorrowed as Decomposing,
@@ -71,43 +73,130 @@ fn finish(taken: &str, given: &str, most: usize) -> Result<String, TextError> {
     Ok(taken)
 }
 
-/// What two texts are compared by: "Ada  LOVE", "ada love" and "Ａda Love" are one. An accent makes another.
+/// What two texts are compared by: "Ada  LOVE", "ada love" and "Ａda Love" are one, and so are "O’Brien" and
+/// "o'brien", "RS–1" and "rs-1", "١٢" and "12". An accent makes another.
 #[must_use]
 pub fn fold(text: &str) -> String {
     // Most texts, and each name of a list: the same without looking anything up.
     if text.is_ascii() {
-        return blanked(text).to_ascii_lowercase();
+        return blanked(text).to_ascii_lowercase().replace('`', "'");
     }
     let wide = Composing::new_nfkc();
-    let text = wide.normalize(text);
-    let seen: String = text.chars().filter(|c| !is_dropped(*c) && !is_invisible(*c)).collect();
+    // Width would make a blank and an accent of this apostrophe.
+    let text = text.replace('´', "'");
+    let text = wide.normalize(&text);
+    let seen = text.chars().filter(|c| !is_dropped(*c) && !is_invisible(*c));
+    let seen: String = seen.map(one_sign).collect();
     // Upper case makes of ß, ſ and a final sigma what they are compared as, and of ẞ only once it is ß.
     let folded = blanked(&seen).to_lowercase().to_uppercase().to_lowercase();
     wide.normalize(&folded).into_owned()
 }
 
-/// What a text is found by: as [`fold`], without accents and with one apostrophe and one hyphen. Who types
-/// "joao obrien" finds "João O’Brien"; it is not the same name.
+/// What a text sorts by: as [`fold`], without accents, apostrophes and points.
 #[must_use]
 pub fn plain(text: &str) -> String {
+    bare(text).replace(['\'', '.'], "")
+}
+
+/// What somebody types to find others by: "joao obrien" finds "João O’Brien", as do "brien" and "o brien"; it is
+/// not the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought(Vec<String>);
+
+impl Sought {
+    /// The words of it, without the signs that stand between words. Any other sign is part of one, and in no name.
+    #[must_use]
+    pub fn new(typed: &str) -> Self {
+        const BETWEEN: [char; 11] = ['\'', '-', '.', ',', ';', ':', '/', '#', '(', ')', '"'];
+        let typed = bare(typed);
+        let words = typed.split(|c: char| c.is_whitespace() || BETWEEN.contains(&c));
+        Self(words.filter(|word| !word.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Whether each word, alone or run together with those behind it, is the beginning of one of the texts, from
+    /// whichever of its own words on. Nothing is found by no word.
+    #[must_use]
+    pub fn finds(&self, texts: &[&str]) -> bool {
+        let texts: Vec<Findable> = texts.iter().map(|text| Findable::new(text)).collect();
+        let begins = |sought: &str| texts.iter().any(|text| text.begins(sought));
+        // How many of the words, from the first on, are found.
+        let mut found = BTreeSet::from([0]);
+        for from in 0..self.0.len() {
+            let rest = self.0.get(from..).filter(|_| found.contains(&from)).unwrap_or_default();
+            let mut run = String::new();
+            for (word, to) in rest.iter().zip(from + 1..) {
+                run.push_str(word);
+                if !begins(&run) {
+                    break;
+                }
+                found.insert(to);
+            }
+        }
+        !self.0.is_empty() && found.contains(&self.0.len())
+    }
+}
+
+/// The words of a text run together, and where each begins.
+struct Findable {
+    run: String,
+    begins: Vec<usize>,
+}
+
+impl Findable {
+    fn new(text: &str) -> Self {
+        let (mut run, mut begins) = (String::new(), Vec::new());
+        for word in bare(text).split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+            begins.push(run.len());
+            run.push_str(word);
+        }
+        Self { run, begins }
+    }
+
+    fn begins(&self, sought: &str) -> bool {
+        self.begins.iter().any(|at| self.run.get(*at..).is_some_and(|rest| rest.starts_with(sought)))
+    }
+}
+
+/// As [`fold`], without accents.
+fn bare(text: &str) -> String {
     let classes = CanonicalCombiningClassMapBorrowed::new();
-    let mut plain = String::with_capacity(text.len());
+    let mut bare = String::with_capacity(text.len());
     for c in Decomposing::new_nfkd().normalize(&fold(text)).chars() {
         match c {
-            '\'' | '’' | '‘' | 'ʼ' | 'ʻ' | '`' | '´' | '.' => {}
-            '‐' | '‑' | '–' | '—' | '−' => plain.push('-'),
-            'ø' => plain.push('o'),
-            'đ' | 'ð' => plain.push('d'),
-            'ł' => plain.push('l'),
-            'ı' => plain.push('i'),
-            'æ' => plain.push_str("ae"),
-            'œ' => plain.push_str("oe"),
-            'þ' => plain.push_str("th"),
-            c if classes.get_u8(c) == 0 => plain.push(c),
+            'ø' => bare.push('o'),
+            'đ' | 'ð' => bare.push('d'),
+            'ł' => bare.push('l'),
+            'ı' => bare.push('i'),
+            'æ' => bare.push_str("ae"),
+            'œ' => bare.push_str("oe"),
+            'þ' => bare.push_str("th"),
+            c if classes.get_u8(c) == 0 => bare.push(c),
             _ => {}
         }
     }
-    plain
+    bare
+}
+
+/// One apostrophe, one hyphen and one digit of those that keyboards and word processors make.
+fn one_sign(c: char) -> char {
+    match c {
+        '`' | '‘' | '’' | '‛' | '′' | 'ʹ' | 'ʻ' | 'ʼ' | 'ʽ' | '՚' | '׳' => '\'',
+        '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' | '⁃' | '˗' => '-',
+        c => digit(c).unwrap_or(c),
+    }
+}
+
+/// The digit that a digit of another script is. Unicode has them in blocks of ten, from nought on.
+fn digit(c: char) -> Option<char> {
+    const NOUGHTS: [u32; 58] = [
+        0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50,
+        0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40,
+        0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0x1_04a0, 0x1_0d30, 0x1_1066,
+        0x1_10f0, 0x1_1136, 0x1_11d0, 0x1_12f0, 0x1_1450, 0x1_14d0, 0x1_1650, 0x1_16c0, 0x1_1730, 0x1_18e0,
+        0x1_1950, 0x1_1c50, 0x1_1d50, 0x1_1da0, 0x1_6a60, 0x1_6ac0, 0x1_6b50, 0x1_e140, 0x1_e2f0, 0x1_e950,
+    ];
+    let at = NOUGHTS.partition_point(|nought| *nought <= u32::from(c)).checked_sub(1)?;
+    char::from_digit(u32::from(c) - NOUGHTS.get(at)?, 10)
 }
 
 /// What a text sorts by, compared byte for byte: accents and case count only between texts that are equal
@@ -289,11 +378,64 @@ mod tests {
             ("ΟΔΟΣ", "οδος"),
             ("Ada\u{200d}", "ada"),
             ("Jose\u{301}", "JOSÉ"),
+            ("O’Brien", "o'brien"),
+            ("OʼBrien", "o`brien"),
+            ("o´brien", "O＇Brien"),
+            ("RS–1", "rs-1"),
+            ("RS—1", "RS−1"),
+            ("RS\u{2011}١٢٣", "rs-123"),
+            ("room ७", "Room 7"),
         ] {
             assert_eq!(fold(one), fold(other), "{one} {other}");
         }
         assert_ne!(fold("José"), fold("Jose"));
         assert_eq!(plain("João O’Brien‑Łuk"), "joao obrien-luk");
+    }
+
+    #[test]
+    fn what_is_found_begins_as_its_words_do_apart_or_run_together() {
+        let names = [
+            "Sean O’Dwyer",
+            "Pat O'Brien",
+            "Claire d´Été",
+            "Anne–Marie Obrien",
+            "Jan van den Berg",
+            "C. J. Łuk",
+        ];
+        for (sought, found) in [
+            ("dwyer", &["Sean O’Dwyer"][..]),
+            ("o`dw", &["Sean O’Dwyer"]),
+            ("brien", &["Pat O'Brien"]),
+            ("OBRIEN", &["Pat O'Brien", "Anne–Marie Obrien"]),
+            ("O Brien", &["Pat O'Brien", "Anne–Marie Obrien"]),
+            ("oʼbrien", &["Pat O'Brien", "Anne–Marie Obrien"]),
+            ("brien, pat", &["Pat O'Brien"]),
+            ("ete", &["Claire d´Été"]),
+            ("d'été", &["Claire d´Été"]),
+            ("annemarie", &["Anne–Marie Obrien"]),
+            ("o brien anne marie", &["Anne–Marie Obrien"]),
+            ("vandenberg", &["Jan van den Berg"]),
+            ("cj luk", &["C. J. Łuk"]),
+            ("rien", &[]),
+            ("marie anna", &[]),
+            ("", &[]),
+            (" -,.'", &[]),
+            ("%", &[]),
+            ("🙂", &[]),
+            ("<c>", &[]),
+            ("pat%", &[]),
+        ] {
+            let sought = Sought::new(sought);
+            let finds: Vec<_> = names.into_iter().filter(|name| sought.finds(&[name])).collect();
+            assert_eq!(finds, found, "{sought:?}");
+        }
+        for room in ["12A", "12a", "12-A", "12 a"] {
+            for sought in [" 12 a ", "12a", "12", "12–A"] {
+                assert!(Sought::new(sought).finds(&["Ada", room]), "{sought} {room}");
+            }
+        }
+        // However much it is like itself.
+        assert!(!Sought::new(&("a ".repeat(50) + "b")).finds(&["a".repeat(100).as_str()]));
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Unit {
         (Self::Celsius, "°C", &["°c", "c", "deg c", "celsius"]),
         (Self::Pound, "lb", &["lb", "lbs", "pounds"]),
         (Self::Kilogram, "kg", &["kg", "kgs", "kilo", "kilos"]),
-        (Self::Inch, "in", &["in", "inch", "inches", "\"", "″"]),
+        (Self::Inch, "in", &["in", "inch", "inches", "\"", "''"]),
         (Self::Centimetre, "cm", &["cm"]),
     ];
 

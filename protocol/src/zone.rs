@@ -87,7 +87,13 @@ impl Zone {
         }
     }
 
-    /// The same in a few words: `2026-05-01 22:30 CDT`.
+    /// How far that wall is ahead of universal time then, in minutes.
+    pub(crate) fn ahead(&self, at: Timestamp) -> i32 {
+        let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::MAX);
+        minutes(self.0.to_offset(moment))
+    }
+
+    /// What it shows then in a few words: `2026-05-01 22:30 CDT`.
     #[must_use]
     pub fn shown(&self, at: Timestamp) -> String {
         let WallClock { day, time, of, .. } = self.clock(at);

@@ -1,6 +1,8 @@
 //! What people type and browsers send is written down as they meant it, and what is unlikely is asked about.
 
 use anyhow::{Context as _, Result};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::zone::Zone;
 use carepost_tests::kiosk::Page;
 use carepost_tests::scene::{Scene, corrected_vitals, vitals};
 use reqwest::Method;
@@ -164,7 +166,7 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
         (&ada.body["mrn"], &ada.body["name"], &ada.body["date_of_birth"]),
         (&json!("RS-1"), &json!("Ada Example"), &json!("1944-02-29"))
     );
-    for same in ["RS-1", "RS-1 ", "RS-1\u{a0}", "rs-1", "ＲＳ－１"] {
+    for same in ["RS-1", "RS-1 ", "RS-1\u{a0}", "rs-1", "ＲＳ－１", "RS–1", "rs 1"] {
         let taken = admit(same, "Somebody Else", Value::Null).await?;
         assert_eq!(taken.status, 409, "{same:?}: {}", taken.text);
     }
@@ -172,7 +174,9 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
         ("2099-01-01", "future"),
         ("0000-01-01", "130 years"),
         ("1066-10-14", "130 years"),
-        ("1945-02-29", "give a day"),
+        ("1945-02-29", "February 1945 has 28 days"),
+        ("13/01/1950", "there is no month 13"),
+        ("yesterday", "give a day"),
     ] {
         let refused = admit("RS-9", "Somebody Else", json!(born)).await?;
         assert_eq!(refused.status, 422, "{born}");
@@ -181,6 +185,22 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
     }
     let hidden = admit("RS-9", "\u{200b}\u{200d}", Value::Null).await?;
     assert_eq!((hidden.status, &hidden.body["errors"][0]["field"]), (422, &json!("name")));
+
+    // Nobody is born tomorrow by the facility's calendar: what is today where the day begins is tomorrow where it
+    // ends last.
+    let facility = format!("/api/v1/facilities/{}", scene.facility.id);
+    let first = Zone::named("Pacific/Kiritimati").context("no such zone")?;
+    let born = first.clock(Timestamp::from_millis(carepost_tests::clock::now()? * 1000)).day;
+    admin.put(&facility, &json!({"time_zone": "Etc/GMT+12"})).await?;
+    let refused = admit("RS-9", "Zoe New", json!(born)).await?;
+    assert!(refused.status == 422 && refused.text.contains("future"), "{}", refused.text);
+    admin.put(&facility, &json!({"time_zone": null})).await?;
+    let newborn = admit("RS-9", "Zoe New", json!(born)).await?;
+    assert_eq!(newborn.status, 201, "{}", newborn.text);
+    let newborn = format!("{patients}/{}", newborn.body["id"].as_str().unwrap_or_default());
+    admin.put(&facility, &json!({"time_zone": "Etc/GMT+12"})).await?;
+    let kept = admin.put(&newborn, &json!({"room": "12", "date_of_birth": born})).await?;
+    assert_eq!(kept["room"], "12", "what it was stays");
 
     // The same name, and as far as it is known the same birthday.
     let again = admit("RS-2", "ADA EXAMPLE", json!("1944")).await?;

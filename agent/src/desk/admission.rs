@@ -2,7 +2,7 @@
 //! admitting anybody.
 
 use carepost_protocol::change::Change;
-use carepost_protocol::day::birthday;
+use carepost_protocol::day::{Today, birthday};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::patient::{may_be_one, words};
 use carepost_protocol::record::PatientDocument;
@@ -60,6 +60,7 @@ impl Ward {
         let sheet = self.sheet(on, &form, None)?;
         let (user, of) = (sheet.writer.actor().user, form.draft());
         let now = self.clock.now();
+        let today = Today::of(Some(&self.time_here().zone), now);
         let known = |key: &str| {
             sheet.answers.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str())
         };
@@ -67,7 +68,7 @@ impl Ward {
             _ if text.trim().is_empty() => false,
             "name" => words(text) != words(known(key)),
             "date_of_birth" => {
-                birthday(text, now).map_or(true, |born| !known(key).starts_with(born.as_str()))
+                birthday(text, today).map_or(true, |born| !known(key).starts_with(born.as_str()))
             }
             _ => fold(text) != fold(known(key)),
         };

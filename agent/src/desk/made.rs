@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use carepost_protocol::change::{Change, ChangeKind, MAX_REASON};
+use carepost_protocol::day::Today;
 use carepost_protocol::patient;
 use carepost_protocol::record::Collection;
 use carepost_protocol::text::line;
@@ -88,9 +89,9 @@ impl Sheet {
         &self,
         zone: &Zone,
         answers: &[(String, String)],
-        today: Timestamp,
+        now: Timestamp,
     ) -> Result<(Answers, Option<u64>), NotSaved> {
-        let units = units_of(answers);
+        let (units, today) = (units_of(answers), Today::of(Some(zone), now));
         let asked = answers.iter().filter(|(key, _)| ![SEEN, CONFIRMED, UNITS].contains(&key.as_str()));
         let (asked, wrong_times) = settled(zone, &self.workflow, &self.filled, asked);
         let meant: Vec<(&str, Cow<'_, str>)> =
@@ -111,7 +112,7 @@ impl Sheet {
         &self,
         answers: &[(String, String)],
         typed: &[(&str, &str)],
-        today: Timestamp,
+        today: Today,
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let not_whole = || NotSaved::NotTaken("this form is not whole: open it again".to_owned());
         let seen = answers.iter().find(|(key, _)| key == SEEN);
@@ -173,7 +174,7 @@ fn with_faults(
 fn resident(
     read: Result<Answers, Vec<FieldError>>,
     typed: &[(&str, &str)],
-    today: Timestamp,
+    today: Today,
 ) -> Result<Answers, Vec<FieldError>> {
     let (mut values, mut faults) = match read {
         Ok(answers) => (answers.values, Vec::new()),

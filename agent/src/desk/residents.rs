@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, WorkflowId};
-use carepost_protocol::patient::{is_found, words};
+use carepost_protocol::patient::is_found;
 use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::text::Sought;
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use serde_json::{Map, Value};
 
@@ -27,11 +28,11 @@ impl Ward {
         // again, because a damaged mirror may have been made anew.
         let complete = self.is_loaded(Collection::Patients);
         let mut known = self.all_residents(&permit)?;
-        let asked = match who {
-            Who::Here | Who::Discharged => Vec::new(),
-            Who::Found(typed) => words(typed),
+        let sought = match who {
+            Who::Here | Who::Discharged => None,
+            Who::Found(typed) => Some(Sought::new(typed)),
         };
-        keep_present(&mut known, |resident| is_found(resident, &asked));
+        keep_present(&mut known, |resident| sought.as_ref().is_none_or(|sought| is_found(resident, sought)));
         let (mut residents, mut discharged): (Vec<Resident>, Vec<Resident>) =
             known.into_iter().partition(|resident| resident.document.is_active);
         let complete = complete && self.is_loaded(Collection::Patients);

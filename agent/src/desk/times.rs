@@ -67,7 +67,7 @@ pub(super) fn settled<'a>(
     let asked = answers.clone().filter(|(key, _)| !key.starts_with(OFFSET));
     let settled = asked.map(|(key, text)| {
         // What is no time at all is for the form's own rules to refuse.
-        let Some(time) = parse_datetime(text).filter(|_| is_time(key)) else {
+        let Some(time) = parse_datetime(text).ok().filter(|_| is_time(key)) else {
             return (key.as_str(), text.clone());
         };
         // What was left as it was shown stays what it was, from before times had offsets too.

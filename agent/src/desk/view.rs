@@ -6,8 +6,8 @@ use carepost_agent_core::session::Asked;
 use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId};
-use carepost_protocol::patient::words;
 use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::UserCode;
@@ -343,11 +343,11 @@ pub enum Who {
 }
 
 impl Who {
-    /// The words to find somebody by: the first few of what was typed. None where nothing was.
+    /// Who is found by the first of what was typed. None where nothing was.
     #[must_use]
     pub fn found(typed: &str) -> Option<Self> {
         let typed: String = typed.chars().take(MAX_TYPED).collect();
-        (!words(&typed).is_empty()).then_some(Self::Found(typed))
+        (!fold(&typed).is_empty()).then_some(Self::Found(typed))
     }
 }
 

@@ -319,7 +319,7 @@ impl FieldView {
     /// A question for a time, asked and answered in the form's zone.
     fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
         // However it was typed: what is asked about it has to stand beside the time that it was taken for.
-        let value = parse_datetime(answer).map_or_else(|| answer.to_owned(), |time| form.zone.wall(&time));
+        let value = parse_datetime(answer).map_or_else(|_| answer.to_owned(), |time| form.zone.wall(&time));
         let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
         let said = said.map_or(answer, |(_, text)| text);
         let zone = form.zone.name().map(|name| format!("Time zone: {name}"));

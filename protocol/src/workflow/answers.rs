@@ -158,10 +158,10 @@ impl Field {
                     .ok_or_else(|| self.fault(format!("choose one of: {}", self.options.join(", "))))
             }
             (FieldType::Date, Value::String(text)) => {
-                parse_date(text).map(Value::String).ok_or_else(|| self.fault(DATE_RULE))
+                parse_date(text).map(Value::String).map_err(|error| self.fault(error.or(DATE_RULE)))
             }
             (FieldType::Datetime, Value::String(text)) => {
-                parse_datetime(text).map(Value::String).ok_or_else(|| self.fault(DATETIME_RULE))
+                parse_datetime(text).map(Value::String).map_err(|error| self.fault(error.or(DATETIME_RULE)))
             }
             (FieldType::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => {
                 self.check_hard(number, None)
@@ -207,7 +207,8 @@ impl Field {
         let unit = said.spoken_unit();
         let (side, bound) = if is_low { ("below", said.hard_min) } else { ("above", said.hard_max) };
         let bound = bound.unwrap_or_default();
-        Err(self.fault(format!("this cannot be {side} {bound}{unit}: check it")))
+        let meant = self.other_unit(number, units);
+        Err(self.fault(format!("this cannot be {side} {bound}{unit}: check it{meant}")))
     }
 
     fn doubt(&self, number: f64, units: Option<Units>) -> Option<FieldError> {
@@ -217,10 +218,21 @@ impl Field {
         }
         let said = self.said_in(units);
         let unit = said.spoken_unit();
+        let (label, meant) = (&self.label, self.other_unit(number, units));
         let number = units.map_or(number, |units| self.number_shown(number, units));
         let (how, bound, than) = if is_low { ("low", said.min, "more") } else { ("high", said.max, "less") };
         let bound = bound.unwrap_or_default();
-        Some(self.fault(format!("{number}{unit} is {how}: {bound} or {than} is usual")))
+        Some(self.fault(format!("{label} {number}{unit} is {how}: {bound} or {than} is usual{meant}")))
+    }
+
+    /// What to type where a number that cannot be, or is unlikely, is a usual one in the other unit.
+    fn other_unit(&self, stored: f64, units: Option<Units>) -> String {
+        let Some((unit, units)) = self.measure().zip(units) else { return String::new() };
+        let asked = self.said_in(Some(units)).measure().unwrap_or(unit);
+        let (typed, other) = (self.number_shown(stored, units), asked.counterpart());
+        let meant = if other == unit { typed } else { unit.stored(typed) };
+        let is_usual = self.min.is_some_and(|min| meant >= min) && self.max.is_some_and(|max| meant <= max);
+        if is_usual { format!("; type {typed} {} if that is meant", other.sign()) } else { String::new() }
     }
 
     fn said_in(&self, units: Option<Units>) -> Self {

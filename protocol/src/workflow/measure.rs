@@ -4,7 +4,7 @@
 use serde_json::{Number, Value};
 
 use super::{Field, FieldError, FieldType};
-use crate::number::{NumberError, number};
+use crate::number::{NumberError, number, written};
 use crate::unit::{Unit, Units};
 
 impl Field {
@@ -49,13 +49,15 @@ impl Field {
         self.elsewhere(units).map_or(stored, |unit| unit.shown(stored))
     }
 
-    /// What is to be read in the place of an answer that was left as it was shown: the value itself, with its
-    /// sign, so that who corrects one answer of an entry does not round the others.
+    /// What is to be read in the place of a number that was left as it was shown: the value itself, with its
+    /// sign where it was shown in another unit, so that who corrects one answer of an entry does not round the
+    /// others, and is not asked about what is charted.
     #[must_use]
     pub fn unchanged(&self, value: &Value, text: &str, units: Units) -> Option<String> {
-        let unit = self.elsewhere(units)?;
-        let shown = unit.shown(value.as_f64()?).to_string();
-        (shown == text).then(|| format!("{value} {}", unit.sign()))
+        let Value::Number(number) = value else { return None };
+        let sign = self.elsewhere(units).map(|unit| format!(" {}", unit.sign()));
+        let is_left = self.shown(value, units).to_string() == text;
+        is_left.then(|| written(number) + &sign.unwrap_or_default())
     }
 
     /// Reads a number with a measure: in the unit that its sign says, without one in that of `units`.
@@ -64,7 +66,9 @@ impl Field {
         let (read, given) = match number(text, Some(asked.sign())) {
             Err(refused @ NumberError::OtherUnit(_)) => {
                 let other = asked.counterpart();
-                (number(text, Some(other.sign())).map_err(|_| refused), other)
+                let of_neither =
+                    |error| if matches!(error, NumberError::OtherUnit(_)) { refused } else { error };
+                (number(text, Some(other.sign())).map_err(of_neither), other)
             }
             read => (read, asked),
         };
@@ -139,11 +143,19 @@ mod tests {
             assert_eq!(field.parse_in(text, units), Ok(json!(stored)), "{text}");
         }
         let refused = |text, units| field.parse_in(text, units).unwrap_err().detail;
-        assert_eq!(refused("98.6", Units::Metric), "this cannot be above 48.8 °C: check it");
+        assert_eq!(
+            refused("98.6", Units::Metric),
+            "this cannot be above 48.8 °C: check it; type 98.6 °F if that is meant"
+        );
+        assert_eq!(refused("150", Units::Metric), "this cannot be above 48.8 °C: check it");
         assert_eq!(refused("10 °C", Units::UsCustomary), "this cannot be below 60 °F: check it");
         assert_eq!(refused("37 kg", Units::Metric), "this is charted in °C");
         assert_eq!(refused("37 kg", Units::UsCustomary), "this is charted in °F");
-        assert_eq!(refused("warm", Units::Metric), "give a number, such as 98.6");
+        assert_eq!(refused("1,200 °F", Units::Metric), "is this 1200 or 1.2? Type the one that is meant");
+        for typed in ["37.2", "37,2"] {
+            let words = "this cannot be below 60 °F: check it; type 37.2 °C if that is meant";
+            assert_eq!(refused(typed, Units::UsCustomary), words);
+        }
         // The schema's own suggestion is in the schema's unit.
         assert_eq!(field.parse("98.6"), Ok(json!(98.6)));
     }
@@ -159,7 +171,9 @@ mod tests {
         assert_eq!(kept.as_deref(), Some("98.7 °F"));
         assert_eq!(field.parse_in(&kept.unwrap(), Units::Metric), Ok(json!(98.7)));
         assert_eq!(field.unchanged(&json!(98.7), "37.2", Units::Metric), None);
-        assert_eq!(field.unchanged(&json!(98.7), "98.7", Units::UsCustomary), None);
+        assert_eq!(field.unchanged(&json!(98.7), "98.7", Units::UsCustomary).as_deref(), Some("98.7"));
+        let kept = field.unchanged(&json!(98.625), "98.625", Units::UsCustomary);
+        assert_eq!(field.parse(&kept.unwrap()), Ok(json!(98.625)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use carepost_protocol::id::BadgeId;
+use carepost_protocol::patient::mrn_key;
 use carepost_protocol::record::MAX_REPLACED;
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -393,7 +394,9 @@ async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
 
 /// The id of the only patient of that number or name; of one whose place another took, that one's.
 fn patient_of(list: &Value, name: &str) -> anyhow::Result<String> {
-    let numbered = named(list, "mrn", name);
+    let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
+    let mrn = |item: &Value| item.get("mrn").and_then(Value::as_str).map(mrn_key);
+    let numbered: Vec<Value> = items.filter(|item| mrn(item) == Some(mrn_key(name))).cloned().collect();
     let mut found = if numbered.is_empty() { named(list, "name", name) } else { numbered };
     found.iter_mut().for_each(|patient| *patient = present(list, patient));
     found.dedup();
@@ -426,7 +429,7 @@ mod tests {
             {"id": "5", "mrn": "R-5", "name": "Cy Example"},
             {"id": "6", "mrn": "R-6", "name": "Cy Example"},
         ]});
-        for name in ["R-1", "bea example", "R-3", "Ada Amberly"] {
+        for name in ["R-1", "r 1", "R–1", "bea example", "R-3", "Ada Amberly"] {
             assert_eq!(patient_of(&list, name).unwrap(), "2", "{name}");
         }
         assert_eq!(patient_of(&list, "émile ö").unwrap(), "4", "compared as everywhere");

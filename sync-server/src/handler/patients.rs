@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use axum::extract::{FromRequestParts, Path};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::change::MAX_REASON;
+use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::workflow::FieldError;
+use carepost_protocol::zone::Zone;
 use http::StatusCode;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
@@ -167,12 +169,15 @@ pub async fn create_patient(
     person: Person,
     Json(asked): Json<CreatePatient>,
 ) -> Answer<(StatusCode, axum::Json<PatientView>)> {
-    let read = read(Map::from_iter([
+    let permit = person.permit::<ReadPatients>(asked.facility_id)?;
+    let given = Map::from_iter([
         ("mrn".to_owned(), Value::from(asked.mrn)),
         ("name".to_owned(), Value::from(asked.name)),
         ("date_of_birth".to_owned(), Value::from(asked.date_of_birth)),
         ("room".to_owned(), Value::from(asked.room)),
-    ]))?;
+    ]);
+    let (read, _) =
+        patient::read(&given, today(&person, asked.facility_id).await?).map_err(Refusal::invalid)?;
     let new = NewPatient {
         facility_id: asked.facility_id,
         mrn: text(&read, "mrn").ok_or_else(|| missing("mrn"))?,
@@ -180,7 +185,6 @@ pub async fn create_patient(
         date_of_birth: text(&read, "date_of_birth"),
         room: text(&read, "room"),
     };
-    let permit = person.permit::<ReadPatients>(new.facility_id)?;
     let patient = person.noting(note(&person, AuditAction::Create, "patient"))?.create_patient(new).await?;
     Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, patient))))
 }
@@ -208,7 +212,8 @@ pub async fn update_patient(
     give("date_of_birth", asked.date_of_birth.map(Value::from));
     give("room", asked.room.map(Value::from));
     let (before, permit) = permitted(&person, id).await?;
-    let read = patient::read_edit(&given, &before.values(), clock::now());
+    let today = today(&person, before.facility_id).await?;
+    let read = patient::read_edit(&given, &before.values(), today);
     let (read, _) = read.map_err(Refusal::invalid)?;
     if read.get("mrn").is_some_and(|mrn| mrn == "") {
         return Err(missing("mrn"));
@@ -284,9 +289,11 @@ async fn permitted(person: &Person, id: PatientId) -> Answer<(Patient, Permit<Re
     Ok((patient, permit))
 }
 
-/// The fields as they are stored.
-fn read(given: Map<String, Value>) -> Answer<Map<String, Value>> {
-    patient::read(&given, clock::now()).map(|(read, _)| read).map_err(Refusal::invalid)
+/// The day that it is in a facility.
+async fn today(person: &Person, facility: FacilityId) -> Answer<Today> {
+    let facility = person.registry()?.facility(facility).await?;
+    let zone = facility.time_zone.as_deref().and_then(Zone::named);
+    Ok(Today::of(zone.as_ref(), clock::now()))
 }
 
 fn text(read: &Map<String, Value>, field: &str) -> Option<String> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use carepost_protocol::change::Origin;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Field, Mark};
+use carepost_protocol::patient::mrn_key;
 use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
@@ -62,7 +63,7 @@ pub(super) fn insert(tx: &Tx<'_>, patient: &Patient, duplicate_of: Option<Patien
             patient.is_active,
             patient.created_at.as_millis(),
             duplicate_of.map(|id| *id.as_bytes()),
-            fold(&patient.mrn),
+            mrn_key(&patient.mrn),
             fold(&patient.name),
         ],
     )
@@ -81,7 +82,7 @@ pub(super) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             patient.date_of_birth,
             patient.room,
             patient.is_active,
-            fold(&patient.mrn),
+            mrn_key(&patient.mrn),
             fold(&patient.name),
         ],
     )
@@ -117,7 +118,7 @@ pub(super) fn unlink(tx: &Tx<'_>, id: PatientId) -> Result<()> {
 /// [`StoreError::Conflict`] where somebody else has it.
 pub(super) fn take_over_mrn(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     for earlier in replaced(tx, patient.id)? {
-        tx.execute(OVER, params![earlier.as_bytes(), fold(&patient.mrn), patient.id.as_bytes()])?;
+        tx.execute(OVER, params![earlier.as_bytes(), mrn_key(&patient.mrn), patient.id.as_bytes()])?;
     }
     save(tx, patient)
 }
@@ -277,7 +278,7 @@ pub(super) fn pair(tx: &Tx<'_>, feed: &mut FeedEnd, id: PatientId, alike: &[Pati
 }
 
 fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
-    let key = params![of.facility_id.as_bytes(), fold(&of.mrn), of.id.as_bytes(), count(MAX_COUNTED)];
+    let key = params![of.facility_id.as_bytes(), mrn_key(&of.mrn), of.id.as_bytes(), count(MAX_COUNTED)];
     tx.all(OF_MRN, key, admitted_row)
 }
 

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use carepost_protocol::change::PayloadHash;
+use carepost_protocol::patient::mrn_key;
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use rusqlite::functions::FunctionFlags;
@@ -20,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("text", include_str!("../migrations/V5__text.sql")),
     ("care", include_str!("../migrations/V6__care.sql")),
     ("bounds", include_str!("../migrations/V7__bounds.sql")),
+    ("signs", include_str!("../migrations/V8__signs.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.
@@ -58,9 +60,11 @@ fn apply(connection: &mut Connection, now: Timestamp, migrations: &[(&str, &str)
         ) STRICT",
     )?;
     connection.pragma_update(None, "foreign_keys", false)?;
-    connection.create_scalar_function("fold", 1, FunctionFlags::SQLITE_UTF8, |context| {
-        Ok(context.get::<Option<String>>(0)?.as_deref().map(fold))
-    })?;
+    for (name, of) in [("fold", fold as fn(&str) -> String), ("mrn_key", mrn_key)] {
+        connection.create_scalar_function(name, 1, FunctionFlags::SQLITE_UTF8, move |context| {
+            Ok(context.get::<Option<String>>(0)?.as_deref().map(of))
+        })?;
+    }
     let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
     let found: u32 =
         connection
@@ -108,7 +112,7 @@ fn list_collisions(connection: &Connection) -> Result<(), StoreError> {
         tracing::warn!(
             what,
             id = %uuid::Uuid::from_bytes(id),
-            "reads the same as another but for case, width or blanks: give one of them another"
+            "reads the same as another but for case, width, blanks or signs: give one of them another"
         );
     }
     Ok(())
@@ -149,5 +153,47 @@ mod tests {
             VALUES (zeroblob(16), x'06060606060606060606060606060606', x'01010101010101010101010101010101',
                 'RS-1', 'Eva', 1, 4, 'rs-1')";
         assert!(connection.execute(&taken.replace('#', concat!("ba", "se_")), []).is_err());
+    }
+
+    #[test]
+    fn what_reads_the_same_but_for_a_dash_or_an_apostrophe_is_brought_along_and_listed() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let now = Timestamp::from_millis(1_777_622_400_000);
+        apply(&mut connection, now, MIGRATIONS.get(..7).unwrap()).unwrap();
+        let base = |sql: &str| sql.replace('#', concat!("ba", "se_"));
+        // As they were compared before.
+        let fill = "INSERT INTO #organizations (id, name, slug, organization_type, address, contact,
+                recovery_recipient, created_at, updated_at)
+                VALUES (zeroblob(16), 'Golden Years', 'golden', 'ALF_OPERATOR', '{}', '{}', 'age1', 1, 1);
+            INSERT INTO #facilities (organization_id, id, name, facility_type, current_census, badge_key,
+                created_at, updated_at, name_key) VALUES
+                (zeroblob(16), x'01010101010101010101010101010101', 'St. John''s', 'ALF', 0, zeroblob(32), 1, 1, 'st. john''s'),
+                (zeroblob(16), x'02020202020202020202020202020202', 'St. John’s', 'ALF', 0, zeroblob(32), 2, 1, 'st. john’s'),
+                (zeroblob(16), x'12121212121212121212121212121212', 'East–West', 'ALF', 0, zeroblob(32), 3, 1, 'east–west');
+            INSERT INTO #patients (organization_id, id, facility_id, mrn, name, is_active, created_at, mrn_key, name_key,
+                duplicate_of) VALUES
+                (zeroblob(16), x'03030303030303030303030303030303', x'01010101010101010101010101010101', 'RS-1', 'Ada', 1, 1, 'rs-1', 'ada', NULL),
+                (zeroblob(16), x'04040404040404040404040404040404', x'01010101010101010101010101010101', 'RS–1', 'Bea', 1, 2, 'rs–1', 'bea', NULL),
+                (zeroblob(16), x'05050505050505050505050505050505', x'01010101010101010101010101010101', 'RS 1', 'O’Zoe', 1, 3, 'rs 1', 'o’zoe', NULL),
+                (zeroblob(16), x'06060606060606060606060606060606', x'01010101010101010101010101010101', 'RS 2', 'Cy', 1, 4, 'rs 2', 'cy', NULL),
+                (zeroblob(16), x'07070707070707070707070707070707', x'01010101010101010101010101010101', 'RS 3', 'Gone', 0, 5, '', '', x'07070707070707070707070707070707');
+            INSERT INTO #platform_admins (id, username, username_key, display_name, password_hash,
+                session_timeout_minutes, is_active, failed_logins, created_at) VALUES
+                (x'08080808080808080808080808080808', 'o’dea', 'o’dea', 'O', 'x', 30, 1, 0, 1);";
+        connection.execute_batch(&base(fill)).unwrap();
+        migrate(&mut connection, now).unwrap();
+        let all = |sql: &str| -> Vec<String> {
+            let mut statement = connection.prepare(&base(sql)).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        assert_eq!(all("SELECT mrn_key FROM #patients ORDER BY id"), ["rs-1", "rs-1", "rs-1", "rs-2", ""]);
+        assert_eq!(all("SELECT name_key FROM #patients ORDER BY id"), ["ada", "bea", "o'zoe", "cy", ""]);
+        assert_eq!(all("SELECT name FROM #patients WHERE duplicate_of = id"), ["Bea", "O’Zoe", "Gone"]);
+        assert_eq!(
+            all("SELECT name FROM #facilities WHERE name_key IN ('st. john''s', 'east-west')"),
+            ["St. John's", "East–West"]
+        );
+        assert_eq!(all("SELECT username_key FROM #platform_admins"), ["o'dea"]);
+        assert_eq!(all("SELECT what FROM collided ORDER BY what"), ["facility", "mrn", "mrn"]);
     }
 }

@@ -3,7 +3,8 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Mark, Merged};
-use carepost_protocol::text::{fold, name_key};
+use carepost_protocol::patient::mrn_key;
+use carepost_protocol::text::name_key;
 
 use super::super::column::id_at;
 use super::super::patient::{self, patient_columns, patient_row};
@@ -131,7 +132,7 @@ fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
         return Err(error);
     }
     let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND is_active = 0";
-    let discharged = tx.first(sql, [fold(&admitted.mrn)], |row| id_at(row, 0))?;
+    let discharged = tx.first(sql, [mrn_key(&admitted.mrn)], |row| id_at(row, 0))?;
     let present = discharged.map(|id| patient::present(tx, id)).transpose()?.flatten();
     let discharged = present.filter(|present| !present.is_active);
     Err(discharged.map_or(error, |present| StoreError::Discharged(present.id)))

@@ -2,6 +2,7 @@
 
 use carepost_protocol::record::ReviewKind;
 use carepost_protocol::wire::heartbeat::{SettledChange, Settlement};
+use carepost_protocol::zone::Zone;
 
 use super::*;
 
@@ -70,6 +71,27 @@ async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_movi
     let changes = [edit("1066-10-14"), edit("1067-10-14")];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
     assert_eq!(verdicts(&receipt), [APPLIED, refused(RejectionCode::BreaksSchema)]);
+}
+
+#[tokio::test]
+async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let zones = [Some("Pacific/Kiritimati"), None, Some("Etc/GMT+12")];
+    let born = |zone: &str| Zone::named(zone).unwrap().clock(world.now()).day;
+    let (first, last) = (born("Pacific/Kiritimati"), born("Etc/GMT+12"));
+    for (zone, verdict) in zones.into_iter().zip([APPLIED, APPLIED, refused(RejectionCode::BreaksSchema)]) {
+        let time_zone = Some(zone.map(str::to_owned));
+        let patch = FacilityPatch { time_zone, ..FacilityPatch::default() };
+        registry.noting(event(&world)).update_facility(tenant.facility.facility(), patch).await.unwrap();
+        let born = |name: &str, day: &str| json!({"name": format!("{name} {zone:?}"), "date_of_birth": day});
+        let changes = [born("Ada", &first), born("Bea", &last)];
+        let changes = changes.map(|fields| kiosk.admission(&tenant, fields, world.now()));
+        let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+        assert_eq!(verdicts(&receipt), [verdict, APPLIED], "{zone:?}");
+    }
 }
 
 #[tokio::test]

@@ -92,3 +92,16 @@ async fn who_was_discharged_is_asked_about_too() {
     assert!(shown.contains("Nobody new was admitted") && shown.contains(">Readmit</a>"), "{shown}");
     assert_eq!(device.entries(), []);
 }
+
+#[tokio::test]
+async fn a_number_is_the_same_whatever_dash_digits_and_width_it_is_typed_with() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    for same in ["GY-0004", "gy 0004", "GY–0004", "ＧＹ－０００４", "GY − ٠٠٠٤"] {
+        let asked = device.send(&admission(&device).await, &format!("name=Nora+New&mrn={same}")).await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{same}");
+        assert!(asked.body.contains("Mary Smith"), "{same}: {}", asked.body);
+    }
+    let other = device.send(&admission(&device).await, "name=Nora+New&mrn=GY-0-004").await;
+    assert_eq!(other.status, StatusCode::SEE_OTHER, "{}", other.body);
+}

@@ -19,8 +19,14 @@ async fn a_resident_is_found_in_any_order_of_words() {
         ("L%C3%ADndqvist", &["Ada Lindqvist"]),
         ("105", &["Walter Brandt"]),
         ("gy-0003", &["Maria Ortega"]),
-        ("+%2C+", &["Ada Lindqvist", "John Smith", "Maria Ortega", "Mary Smith", "Walter Brandt"]),
+        ("+", &["Ada Lindqvist", "John Smith", "Maria Ortega", "Mary Smith", "Walter Brandt"]),
         ("nobody", &[]),
+        // What no name has in it finds nobody.
+        ("+%2C+", &[]),
+        ("%25", &[]),
+        ("%F0%9F%99%82", &[]),
+        ("%3Cs%3E", &[]),
+        ("smith%25", &[]),
     ] {
         let page = open(&device.pages, &format!("/?q={asked}")).await.body;
         assert_eq!(names(&page), found, "{asked}");
@@ -33,6 +39,44 @@ async fn a_resident_is_found_in_any_order_of_words() {
         long.status == StatusCode::OK && !long.body.contains(&"x".repeat(101)),
         "what was typed is bounded"
     );
+}
+
+#[tokio::test]
+async fn a_name_and_a_room_are_found_apart_and_run_together_whatever_sign_is_in_them() {
+    let device = Device::new();
+    let mut page = Page::default();
+    let new = [
+        (60, "Sean O’Dwyer", "12A"),
+        (61, "Pat O'Brien", "12 a"),
+        (62, "Claire d´Été", "14-B"),
+        (63, "Anne–Marie Obrien", "15"),
+    ];
+    for (n, name, room) in new {
+        put(&mut page, Collection::Patients, resident(n, name, room).id, &resident(n, name, room));
+    }
+    let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
+    device.ward.mirror().apply(&page, &end).unwrap();
+    device.sign_in(ANNA);
+    let (sean, pat, claire, anne) = ("Sean O’Dwyer", "Pat O&#39;Brien", "Claire d´Été", "Anne–Marie Obrien");
+    for (asked, found) in [
+        ("dwyer", &[sean][..]),
+        ("o%60dwyer", &[sean]),
+        ("brien", &[pat]),
+        ("O+Brien", &[pat, anne]),
+        ("o%CA%BCbrien", &[pat, anne]),
+        ("OBRIEN", &[pat, anne]),
+        ("ete", &[claire]),
+        ("dete+claire", &[claire]),
+        ("annemarie", &[anne]),
+        ("anne-marie", &[anne]),
+        ("anne+marie+o+brien", &[anne]),
+        ("+12+a+", &[pat, sean]),
+        ("12a", &[pat, sean]),
+        ("14b", &[claire]),
+    ] {
+        let page = open(&device.pages, &format!("/?q={asked}")).await.body;
+        assert_eq!(names(&page), found, "{asked}");
+    }
 }
 
 #[tokio::test]

@@ -83,6 +83,40 @@ async fn what_is_charted_in_celsius_is_stored_in_fahrenheit_and_comes_back_as_it
 }
 
 #[tokio::test]
+async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    for (typed, words) in [
+        ("pulse=7O", "“O” is no part of a number"),
+        ("pulse=1.2e2", "write the number out"),
+        ("pulse=120%2F80", "two numbers"),
+        ("temperature=37,2", "Temperature 37.2 °F is low"),
+        ("temperature=37.2", "type 37.2 °C if that is meant"),
+        ("temperature=1,000", "is this 1000 or 1?"),
+        ("temperature=1.000", "is this 1000 or 1?"),
+        ("pulse=1", "Pulse 1 bpm is low"),
+    ] {
+        let (key, _) = typed.split_once('=').unwrap();
+        let rest = if key == "pulse" { "temperature=98.6" } else { "pulse=72" };
+        let answers = format!("taken_at=2026-05-01T14:30&position=Sitting&{rest}&{typed}");
+        let asked = device.send(&sheet, &answers).await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}");
+        assert!(asked.body.contains(words), "{typed}: {}", asked.body);
+    }
+    let saved = device.saves(&sheet, "temperature=٩٨٫٦٢٥").await;
+    assert_eq!(saved.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", saved.body);
+    let saved = device.saves(&sheet, "temperature=٩٨٫٦٢٥٠").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    // What has three decimals is corrected as it is shown.
+    let form = device.correction("98.625 °F").await;
+    assert!(form.html.contains("value=\"98.625\""), "{}", form.html);
+    let saved = device.saves(&form, "temperature=98.625&_reason=Misread").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.temperatures(), [json!(98.625), json!(98.625)]);
+}
+
+#[tokio::test]
 async fn a_sign_says_which_unit_it_is_and_nothing_that_was_charted_is_rounded() {
     let device = Device::new();
     device.sign_in(ANNA);

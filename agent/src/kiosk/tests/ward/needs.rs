@@ -207,7 +207,7 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
         device.send(&sheet, "name=&room=a+room+with+a+long+name+indeed&date_of_birth=1941-13-50").await;
     assert_eq!(faulty.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
-        faulty.body.contains("Name is required") && faulty.body.contains("give a day such as"),
+        faulty.body.contains("Name is required") && faulty.body.contains("there is no month 13"),
         "{}",
         faulty.body
     );

@@ -179,3 +179,21 @@ async fn moments_are_shown_as_the_facilitys_wall_shows_them() {
         assert!(page.contains(part), "no {part} in {page}");
     }
 }
+
+#[tokio::test]
+async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    // Where the day begins, and where it ends a day later: what is today here is tomorrow there, always.
+    let (first, last) = ("Pacific/Kiritimati", "Etc/GMT+12");
+    let born = Zone::named(first).unwrap().clock(device.desk.clock().now()).day;
+    let sheet = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
+    let answers = format!("name=Nora+New&date_of_birth={born}");
+    device.stand_in(Some(last), 101);
+    let refused = device.send(&sheet, &answers).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.body.contains("nobody is born in the future"), "{}", refused.body);
+    device.stand_in(Some(first), 102);
+    let saved = device.send(&sheet, &answers).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+}

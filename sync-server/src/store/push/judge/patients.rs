@@ -1,12 +1,14 @@
 //! Residents: admitted and edited on devices.
 
 use carepost_protocol::change::{Change, Origin, Verdict};
+use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Edit, Mark, counted_at, merge};
 use carepost_protocol::role::Action;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::FieldError;
+use carepost_protocol::zone::Zone;
 use rusqlite::params;
 use serde_json::{Map, Value};
 
@@ -29,7 +31,7 @@ impl Judge {
     /// A new resident. One who may be another resident again is admitted all the same.
     pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
-        let fields = read(&change.fields, self.received, &mut flags)?;
+        let fields = read(&change.fields, self.today(tx)?, &mut flags)?;
         if !fields.contains_key("name") {
             let detail = "give a name of 1 to 200 characters".to_owned();
             return Err(breaks(vec![FieldError { field: "name".to_owned(), detail }]));
@@ -74,7 +76,7 @@ impl Judge {
             let detail = "the facility has no such resident; enter it anew for the right one";
             return Err(self.missing(tx, record, detail)?);
         };
-        let fields = read_edit(&change.fields, &found, self.received, &mut flags)?;
+        let fields = read_edit(&change.fields, &found, self.today(tx)?, &mut flags)?;
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
         Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
     }
@@ -154,6 +156,14 @@ impl Judge {
         Ok(Edited { seq, verdict, is_disputed })
     }
 
+    /// The day that it was in the facility when the changes came.
+    pub(super) fn today(&self, tx: &Tx<'_>) -> Result<Today> {
+        let sql = "SELECT time_zone FROM facilities WHERE id = ?1";
+        let key = [*tx.facility_scope()?.facility().as_bytes()];
+        let zone: Option<String> = tx.first(sql, key, |row| row.get(0))?.flatten();
+        Ok(Today::of(zone.as_deref().and_then(Zone::named).as_ref(), self.received))
+    }
+
     /// When the version that an edit was made against came to the server: a function of what its author
     /// had seen, and not of what came since.
     fn version_came_at(&self, tx: &Tx<'_>, edited: &Patient, seq: u64) -> Result<Timestamp> {
@@ -175,7 +185,7 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
     WHERE record_id = ?1 AND collection = 'patients' AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
 
 /// The fields that this build knows; others are kept in the payload alone.
-fn read(given: &Map<String, Value>, today: Timestamp, flags: &mut Flags) -> Weighed<Map<String, Value>> {
+fn read(given: &Map<String, Value>, today: Today, flags: &mut Flags) -> Weighed<Map<String, Value>> {
     let (fields, others) = carepost_protocol::patient::read(given, today).map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
@@ -185,7 +195,7 @@ fn read(given: &Map<String, Value>, today: Timestamp, flags: &mut Flags) -> Weig
 pub(super) fn read_edit(
     given: &Map<String, Value>,
     found: &Patient,
-    today: Timestamp,
+    today: Today,
     flags: &mut Flags,
 ) -> Weighed<Map<String, Value>> {
     let read = carepost_protocol::patient::read_edit(given, &found.values(), today);

@@ -58,7 +58,7 @@ impl Judge {
         }
         let found = patient::find(tx, known.patient_id)?;
         let found = found.ok_or_else(|| unknown("the facility has no such resident; look again"))?;
-        let fields = read_edit(&change.fields, &found, self.received, flags)?;
+        let fields = read_edit(&change.fields, &found, self.today(tx)?, flags)?;
         let edited = self.merge(tx, n, change, found, fields, flags)?;
         Ok((edited.verdict, !edited.is_disputed))
     }
