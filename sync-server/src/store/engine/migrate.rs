@@ -178,8 +178,8 @@ mod tests {
                 (zeroblob(16), x'06060606060606060606060606060606', x'01010101010101010101010101010101', 'RS 2', 'Cy', 1, 4, 'rs 2', 'cy', NULL),
                 (zeroblob(16), x'07070707070707070707070707070707', x'01010101010101010101010101010101', 'RS 3', 'Gone', 0, 5, '', '', x'07070707070707070707070707070707');
             INSERT INTO #platform_admins (id, username, username_key, display_name, password_hash,
-                session_timeout_minutes, is_active, failed_logins, created_at) VALUES
-                (x'08080808080808080808080808080808', 'o’dea', 'o’dea', 'O', 'x', 30, 1, 0, 1);";
+                session_timeout_minutes, is_active, created_at) VALUES
+                (x'08080808080808080808080808080808', 'o’dea', 'o’dea', 'O', 'x', 30, 1, 1);";
         connection.execute_batch(&base(fill)).unwrap();
         migrate(&mut connection, now).unwrap();
         let all = |sql: &str| -> Vec<String> {
