@@ -86,7 +86,7 @@ fn answers_become_typed_values() {
 
 #[test]
 fn wrong_answers_name_their_field() {
-    assert_eq!(faults(&[]), "pulse: PULSE is required");
+    assert_eq!(faults(&[]), "pulse: this is required");
     assert_eq!(faults(&[("pulse", "fast")]), "pulse: give a number, such as 98.6");
     assert_eq!(faults(&[("pulse", "72.5")]), "pulse: give a whole number");
     assert_eq!(faults(&[("pulse", "401")]), "pulse: this cannot be above 400 bpm: check it");
