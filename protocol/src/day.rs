@@ -100,6 +100,16 @@ pub fn birthday(text: &str, Today(today): Today) -> Result<String, String> {
 const BIRTHDAY_RULE: &str = "give a day such as 03/15/1941 or 1941-03-15; if only the year, or month and year, is \
     known, give that: 1941 or 03/1941";
 
+/// A stored day, as far as it is known, as it is read in the United States; what is no day stays as it is.
+#[must_use]
+pub fn shown(date: &str) -> String {
+    match date.split('-').collect::<Vec<_>>()[..] {
+        [year, month, day] => format!("{month}/{day}/{year}"),
+        [year, month] => format!("{month}/{year}"),
+        _ => date.to_owned(),
+    }
+}
+
 /// What is known of a birthday in its stored form, and the first day that it may be.
 fn born(text: &str) -> Result<(String, Date), DayError> {
     let (year, month, order) = match text.split(['-', '/']).collect::<Vec<_>>()[..] {
@@ -173,6 +183,7 @@ mod tests {
             ("1896", "1896"),
         ] {
             assert_eq!(birthday(given, today).as_deref(), Ok(kept), "{given}");
+            assert_eq!(birthday(&shown(kept), today).as_deref(), Ok(kept), "as pages show it: {kept}");
         }
         for wrong in [
             "2099-01-01",

@@ -88,7 +88,7 @@ pub fn mrn_key(mrn: &str) -> String {
 /// are found, without accents and in any order.
 #[must_use]
 pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
-    if !one.mrn.is_empty() && mrn_key(&one.mrn) == mrn_key(&other.mrn) {
+    if has_same_number(one, other) {
         return true;
     }
     let born = one.date_of_birth.as_deref().zip(other.date_of_birth.as_deref());
@@ -101,6 +101,12 @@ pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
     };
     let is_same_day = born.is_some_and(|(one, other)| one == other && one.len() == DAY.len());
     is_same_day && (has_same_room() || words(&family_name(&one.name)) == words(&family_name(&other.name)))
+}
+
+/// Whether two have one medical record number, which is one person's.
+#[must_use]
+pub fn has_same_number(one: &PatientDocument, other: &PatientDocument) -> bool {
+    !one.mrn.is_empty() && mrn_key(&one.mrn) == mrn_key(&other.mrn)
 }
 
 /// Whether somebody is found by name, room or number.

@@ -62,6 +62,14 @@ pub fn is_expired(exposed_at: Timestamp, now: Timestamp) -> bool {
     now.since(exposed_at) >= EXPOSED_FOR
 }
 
+/// A PIN as it was typed: digits of full width, as some keyboards send them, are digits, and blanks around are none.
+#[must_use]
+pub fn typed(text: &str) -> String {
+    let digit =
+        |c: char| u32::from(c).checked_sub(u32::from('０')).and_then(|digit| char::from_digit(digit, 10));
+    text.trim().chars().map(|c| digit(c).unwrap_or(c)).collect()
+}
+
 /// Checks a new PIN: at least six digits, and not one that a thief tries first.
 ///
 /// # Errors
@@ -118,6 +126,8 @@ mod tests {
         for good in ["482913", "100200", "90210421", "135790"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
+        assert_eq!(typed(" ４８２913\u{3000}"), "482913");
+        assert_eq!(typed("48a/:"), "48a/:");
     }
 
     #[test]

@@ -205,9 +205,10 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     }
     is_problem(&post("/api/v1/badges", badge("04A1B2C3D4E5F6")).await?, 409, "conflict");
     let pin = format!("/api/v1/users/{}/pin", nora.id);
-    for trivial in ["123456", "654321", "111111", "121212", "12345", "letters"] {
+    for trivial in ["123456", "654321", "111111", "121212", "12345", "letters", "１２３４５６"] {
         names(&admin.call(Method::PUT, &pin, Some(&json!({"pin": trivial}))).await?, "pin");
     }
+    admin.put(&pin, &json!({"pin": "７３０１９４"})).await?;
     let password = format!("/api/v1/users/{}/password", nora.id);
     names(&admin.call(Method::PUT, &password, Some(&json!({"password": "short"}))).await?, "password");
 

@@ -9,6 +9,7 @@ use carepost_tests::browser::Browser;
 use carepost_tests::children::until;
 use carepost_tests::fixture::residents;
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
+use carepost_tests::scene::{Scene, corrected_vitals, vitals};
 use carepost_tests::world::{Nurse, Server};
 use serde_json::json;
 use tempfile::TempDir;
@@ -143,6 +144,68 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
         complaints.iter().partition(|it| it.contains("status of 422"));
     assert_eq!(expected.len(), 3, "{complaints:#?}");
     assert!(unexpected.is_empty(), "the browser complains: {unexpected:#?}");
+    page.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
+    let scene = Scene::new(4).await?;
+    let kiosk = scene.kiosk("hall").await?;
+    let folder = TempDir::new()?;
+    let album = Album::open(folder.path())?;
+    let (name, id) = scene.resident()?;
+    let (other, their) = &scene.residents[1];
+    let admin = &scene.facility.organization.admin;
+    let page = Browser::open(WALL.0, WALL.1).await?;
+    let show = async |path: &str| page.goto(&format!("{}{path}", kiosk.address())).await;
+    show("/").await?;
+    kiosk.sign_in(&scene.nora).await?;
+    page.sees(&[name]).await?;
+
+    // Two who may be one person stand side by side before they are.
+    let twin = json!({"facility_id": scene.facility.id, "mrn": "TWIN-1", "name": name, "room": "399"});
+    admin.post("/api/v1/patients", &twin).await?;
+    page.sees(&["1 entry needs a look"]).await?;
+    page.touch("[id='to/reviews']").await?;
+    page.sees(&["Is this one person?", "Two different people"]).await?;
+    album.keep_each(&page, "reviews").await?;
+    page.touch_words("Same person").await?;
+    page.sees(&["Are they one person?", "differs", "Only the office can part them again"]).await?;
+    album.keep_each(&page, "join").await?;
+    page.touch("#join").await?;
+    page.sees(&["Saved here: one person now", "Also admitted as"]).await?;
+
+    // A number that is another's.
+    let mrn = admin.get(&format!("/api/v1/patients/{id}")).await?["mrn"].as_str().context("none")?.to_owned();
+    show(&format!("/residents/{their}/edit")).await?;
+    page.fill("[name=mrn]", &mrn.to_lowercase()).await?;
+    page.touch_words("Save").await?;
+    page.sees(&["Not saved yet: who is this?", name, "Different person: save"]).await?;
+    album.keep_each(&page, "number").await?;
+    page.touch("#discard").await?;
+    page.sees(&["Discarded: Edit resident"]).await?;
+
+    // A form of what was corrected since.
+    kiosk.chart(other, "vitals", &vitals("First look")).await?;
+    let record = scene.facility.has_records(their, 1).await?[0]["id"].as_str().context("none")?.to_owned();
+    let correct = format!("/residents/{their}/correct/{record}");
+    let corrected = kiosk.fill_in(&correct, &corrected_vitals("Second look")).await?;
+    assert_eq!(corrected.status, 303, "{}", corrected.words());
+    show(&correct).await?;
+    page.sees(&["This form is out of date", "Nora Quist corrected this entry"]).await?;
+    album.keep_each(&page, "out-of-date").await?;
+    page.touch_words("See what stands now").await?;
+    page.sees(&["Second look", "1 earlier version"]).await?;
+
+    // And of somebody who has left.
+    show(&format!("/residents/{their}/discharge")).await?;
+    page.touch(".save .primary").await?;
+    page.sees(&["Discharged.", "Undo"]).await?;
+    page.touch("#chart-vitals").await?;
+    page.sees(&["Discharged. Check that this is the right person"]).await?;
+    album.keep_each(&page, "late").await?;
+    show(&format!("/residents/{their}/discharge")).await?;
+    page.sees(&["discharged already", "Open the resident's page"]).await?;
     page.close().await
 }
 

@@ -65,7 +65,7 @@ async fn a_correction_says_why_and_whose_entry_it_is_of_and_the_form_says_who_ma
     assert!(form.words().contains("You correct an entry by Carl Stone"), "{}", form.words());
     let unsaid = hall.fill_in(&of_carl, &vitals("Nora's look")).await?;
     let words = unsaid.words();
-    assert!(unsaid.status == 422 && words.contains("Reason for the correction is required"), "{words}");
+    assert!(unsaid.status == 422 && words.contains("Reason for the correction: this is required"), "{words}");
     let mut answers = corrected_vitals("Nora's look");
     let long = "x".repeat(201);
     answers[4].1 = &long;
@@ -100,7 +100,10 @@ async fn what_was_charted_in_error_is_struck_out_with_a_reason_and_can_be_put_ba
     );
     let unsaid = hall.fill_in(&strike, &[]).await?;
     let words = unsaid.words();
-    assert!(unsaid.status == 422 && words.contains("Why it was charted in error is required"), "{words}");
+    assert!(
+        unsaid.status == 422 && words.contains("Why it was charted in error: this is required"),
+        "{words}"
+    );
     let saved = hall.fill_in(&strike, &[("_reason", "Wrong resident")]).await?;
     assert_eq!(saved.status, 303, "{}", saved.words());
 

@@ -88,14 +88,17 @@ async fn one_person_admitted_on_two_kiosks_is_one_on_both_with_all_that_was_char
     assert!(twice.iter().all(|list| list.matches("Nina Example").count() == 2), "{twice:?}");
 
     hall.says(&["1 entry needs a look"]).await?;
-    let page = hall.get("/reviews").await?;
-    let review = link(&hall, "/reviews", "/reviews/").await?;
-    let hidden = ["_screen", "_token", "_base"].map(|field| (field, page.hidden(field).unwrap_or_default()));
-    let other = page.html.split("name=\"same_person\" value=\"").nth(1).context("nothing to say")?;
-    let other = other.split('"').next().unwrap_or_default();
-    let mut fields: Vec<(&str, &str)> = hidden.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    fields.push(("same_person", other));
-    let joined = hall.post(&review, &fields).await?;
+    let ask = link(&hall, "/reviews", "/same/").await?;
+    let page = hall.get(&ask).await?;
+    let words = page.words();
+    assert!(
+        words.contains("Only the office can part them again") && words.contains("Room differs"),
+        "{words}"
+    );
+    let hidden = ["_screen", "_token", "_base", "same_person"]
+        .map(|field| (field, page.hidden(field).unwrap_or_default()));
+    let fields: Vec<(&str, &str)> = hidden.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let joined = hall.post(ask.split("/same/").next().unwrap_or_default(), &fields).await?;
     let location = joined.location.clone().context("it leads nowhere")?;
     hall.page_says(&location, &["one person now", "Also admitted as", "from the hall", "from the wing"])
         .await?;

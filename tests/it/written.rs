@@ -61,7 +61,7 @@ async fn a_note_of_two_lines_and_a_decimal_comma_are_saved_as_they_were_meant() 
         form.html
     );
     let bare = hall.fill_in(&adl, &[("activity", "Bathing"), ("assistance", "Reminder")]).await?;
-    assert!(bare.status == 422 && bare.words().contains("Outcome is required"), "{}", bare.words());
+    assert!(bare.status == 422 && bare.words().contains("Outcome: this is required"), "{}", bare.words());
 
     // What was typed for a save that was refused is there when she comes back.
     hall.post("/lock", &[]).await?;

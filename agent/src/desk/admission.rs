@@ -1,13 +1,14 @@
 //! Who may be somebody that is here already: asked before a resident is admitted, and answered without
-//! admitting anybody.
+//! admitting anybody; and whose number another has, asked before an edit gives it to somebody.
 
-use carepost_protocol::change::Change;
+use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::day::{Today, birthday};
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::{may_be_one, words};
+use carepost_protocol::patient::{has_same_number, may_be_one, words};
 use carepost_protocol::record::PatientDocument;
-use carepost_protocol::role::ReadPatients;
+use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::text::fold;
+use serde_json::Value;
 
 use super::noted::Page;
 use super::residents::{keep_present, set};
@@ -19,22 +20,31 @@ use super::ward::{Ward, storage};
 const ASKED: usize = 6;
 
 impl Ward {
-    /// Whether whoever is admitted may be somebody the device knows, in care or not, about whom the question was
-    /// not answered yet.
+    /// Whether whoever is admitted may be somebody the device knows, in care or not, or whoever is edited is given
+    /// the number of one, about whom the question was not answered yet.
     pub(super) fn is_nobody_here(
         &self,
         on: &SessionKey,
-        admission: &Change,
+        edited: Option<&PatientDocument>,
+        change: &Change,
         answers: &Typed,
     ) -> Result<(), NotSaved> {
         let permit = self.authorized::<ReadPatients>(on).map_err(|(refused, _)| refused)?;
-        let nobody = PatientId::from_bytes([0; 16]);
-        let mut admitted = PatientDocument::new(nobody);
-        set(&mut admitted, &admission.fields);
-        let mut known = self.all_residents(&permit)?;
-        keep_present(&mut known, |known| may_be_one(&admitted, known));
-        let mut alike: Vec<PatientDocument> = known.into_iter().map(|resident| resident.document).collect();
-        alike.sort_by_key(|known| (!known.is_active, known.id));
+        let mut alike = match (change.kind, edited) {
+            (ChangeKind::Patch, Some(edited)) if change.fields.contains_key("mrn") => {
+                let mut edited = edited.clone();
+                set(&mut edited, &change.fields);
+                self.with_the_number_of(&permit, &edited)?
+            }
+            (ChangeKind::Create, _) if change.supersedes.is_none() => {
+                let mut admitted = PatientDocument::new(PatientId::from_bytes([0; 16]));
+                set(&mut admitted, &change.fields);
+                self.known_as(&permit, |known| may_be_one(&admitted, known))?
+            }
+            (ChangeKind::Create | ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete, _) => {
+                Vec::new()
+            }
+        };
         alike.truncate(ASKED);
         let is_answered = |known: &PatientDocument| {
             answers.iter().any(|(key, text)| key == CONFIRMED && *text == another_than(known.id))
@@ -46,6 +56,30 @@ impl Ward {
         let shown = |known: &PatientDocument| self.access(permit.actor(), &Page::resident(known.id), true);
         self.append_audit(alike.iter().map(shown).collect());
         Err(NotSaved::Alike(alike))
+    }
+
+    /// The others who have a resident's number, which is one person's.
+    pub(super) fn with_the_number_of(
+        &self,
+        permit: &Permit<ReadPatients>,
+        resident: &PatientDocument,
+    ) -> Result<Vec<PatientDocument>, Refused> {
+        let mut others = self.known_as(permit, |known| has_same_number(resident, known))?;
+        others.retain(|other| other.id != resident.id && Some(other.id) != resident.replaced_by);
+        Ok(others)
+    }
+
+    /// The people of whom that holds, those in care first.
+    fn known_as(
+        &self,
+        permit: &Permit<ReadPatients>,
+        holds: impl Fn(&PatientDocument) -> bool,
+    ) -> Result<Vec<PatientDocument>, Refused> {
+        let mut known = self.all_residents(permit)?;
+        keep_present(&mut known, holds);
+        let mut known: Vec<PatientDocument> = known.into_iter().map(|resident| resident.document).collect();
+        known.sort_by_key(|known| (!known.is_active, known.id));
+        Ok(known)
     }
 
     /// Whoever was to be admitted is that resident: nobody is. What was typed and is not known of the resident is
@@ -61,14 +95,13 @@ impl Ward {
         let (user, of) = (sheet.writer.actor().user, form.draft());
         let now = self.clock.now();
         let today = Today::of(Some(&self.time_here().zone), now);
-        let known = |key: &str| {
-            sheet.answers.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str())
-        };
+        let known = |key: &str| sheet.filled.get(key).and_then(Value::as_str).unwrap_or_default();
         let is_news = |key: &str, text: &str| match key {
             _ if text.trim().is_empty() => false,
             "name" => words(text) != words(known(key)),
             "date_of_birth" => {
-                birthday(text, today).map_or(true, |born| !known(key).starts_with(born.as_str()))
+                let known = birthday(known(key), today).unwrap_or_default();
+                birthday(text, today).map_or(true, |born| !known.starts_with(&born))
             }
             _ => fold(text) != fold(known(key)),
         };

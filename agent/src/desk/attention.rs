@@ -81,7 +81,8 @@ impl Ward {
                 Vec::new()
             } else {
                 let zone = &self.time_here().zone;
-                in_words(zone, form.as_ref(), &change.fields, &change.confirmed, self.units())
+                let fields = if of_patients { residents::shown(&change.fields) } else { change.fields };
+                in_words(zone, form.as_ref(), &fields, &change.confirmed, self.units())
             },
             why,
             todo,

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
+use carepost_protocol::day::parse_datetime;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{RecordId, SessionId, UserId};
+use carepost_protocol::record::Collection;
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
+use carepost_protocol::zone::Zone;
 
 use super::lock;
 use super::noted::Page;
-use super::sheet::Writer;
+use super::sheet::{Sheet, Writer};
 use super::unfinished::asked;
 use super::view::{Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey, UNITS};
 use super::ward::{Ward, storage};
@@ -48,6 +51,8 @@ impl Ward {
     pub(super) fn form(&self, on: &SessionKey, form: &Form) -> Result<FormPage, Refused> {
         let page = Page::form(form);
         let sheet = self.sheet(on, form, Some(&page))?;
+        is_not_so_already(form, &sheet)?;
+        let since = self.since(on, form)?;
         let actor = *sheet.writer.actor();
         let of = form.draft();
         let draft = self.outbox.draft(actor.user, of.patient(), &of.name()).map_err(storage)?;
@@ -67,6 +72,8 @@ impl Ward {
         let token = hex(&self.clock.random::<16>());
         self.note(&actor, &page.about(sheet.resident.as_ref()), true);
         Ok(FormPage {
+            discharged: sheet.is_about_somebody_gone(),
+            since,
             form: form.clone(),
             resident: sheet.resident,
             workflow: sheet.workflow,
@@ -97,10 +104,11 @@ impl Ward {
             }
             Err(refused) => return Err(refused.into()),
         };
-        let appended = self.change(&sheet, answers, token).and_then(|change| {
+        let stands = self.still_stands(on, form, token);
+        let appended = stands.and_then(|()| self.change(&sheet, answers, token)).and_then(|change| {
             // Who sends again what may be saved is not asked about the resident that it made.
-            if *form == Form::Admit && !self.outbox.is_saved(token).map_err(storage)? {
-                self.is_nobody_here(on, &change, answers)?;
+            if change.collection == Collection::Patients && !self.outbox.is_saved(token).map_err(storage)? {
+                self.is_nobody_here(on, sheet.resident.as_ref(), &change, answers)?;
             }
             let entry = Entry { change: &change, token };
             Ok((self.append(&sheet.writer, entry, &page)?, change))
@@ -171,22 +179,24 @@ impl Ward {
         }
     }
 
+    /// Keeps what was typed; whether there is anything that the form did not show.
     pub(super) fn keep_draft(
         &self,
         on: &SessionKey,
         form: &Form,
         answers: &[(String, String)],
-    ) -> Result<(), Refused> {
+    ) -> Result<bool, Refused> {
         let Typist { user, asks, shown } = self.typist(on, form)?;
         let typed = asked(&asks, answers);
-        let of = form.draft();
-        let kept = if given(&typed) == given(&shown) {
-            // As it was opened: nothing is unfinished.
-            self.outbox.drop_draft(user, &of)
-        } else {
+        let (of, zone) = (form.draft(), self.time_here().zone);
+        // As it was opened: nothing is unfinished.
+        let is_typed = given(&typed, &zone) != given(&shown, &zone);
+        let kept = if is_typed {
             self.outbox.put_draft(user, of.patient(), &of.name(), &typed, self.clock.now())
+        } else {
+            self.outbox.drop_draft(user, &of)
         };
-        kept.map_err(|error| {
+        kept.map(|()| is_typed).map_err(|error| {
             let too_long = matches!(error, OutboxError::TooLarge { .. });
             if too_long { Refused::TooLong } else { storage(error) }
         })
@@ -222,12 +232,24 @@ impl Ward {
     }
 }
 
-/// The answers that somebody gave, in the order of their keys; not what the form carries along.
-fn given(answers: &[(String, String)]) -> BTreeMap<&str, &str> {
+/// A discharge of whoever is not in care, and a readmission of whoever is, ask nothing.
+fn is_not_so_already(form: &Form, sheet: &Sheet) -> Result<(), Refused> {
+    match (form, sheet.resident.as_ref().map(|resident| resident.is_active)) {
+        (Form::Readmit(id), Some(true)) => Err(Refused::InCare(*id)),
+        (Form::Discharge(id), Some(false)) => Err(Refused::NotInCare(*id)),
+        (_, _) => Ok(()),
+    }
+}
+
+/// The answers that somebody gave, in the order of their keys, as a page shows and a browser sends them: with times
+/// on the wall and one kind of line break. Not what the form carries along.
+fn given<'a>(answers: &'a [(String, String)], zone: &Zone) -> BTreeMap<&'a str, String> {
     let given = answers
         .iter()
         .filter(|(key, text)| ![SEEN, UNITS].contains(&key.as_str()) && !text.trim().is_empty());
-    given.map(|(key, text)| (key.as_str(), text.as_str())).collect()
+    let shown =
+        |text: &str| parse_datetime(text).map_or_else(|| text.replace("\r\n", "\n"), |time| zone.wall(&time));
+    given.map(|(key, text)| (key.as_str(), shown(text))).collect()
 }
 
 /// The keys of what a form asks, and of what it carries along.

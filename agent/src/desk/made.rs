@@ -14,9 +14,10 @@ use carepost_protocol::workflow::{Answers, FieldError};
 use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
+use super::residents;
 use super::sheet::{Makes, Seen, Sheet, typed as as_typed};
 use super::times::settled;
-use super::view::{CONFIRMED, NotSaved, REASON, SEEN, UNITS, units_of};
+use super::view::{CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, UNITS, units_of};
 use super::ward::{Ward, storage};
 use crate::outbox::Entry;
 
@@ -25,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// So many equal ones are taken without a word. A second press of one form is one entry anyway; two may be
 /// meant, as two glasses of water are; a third is asked about, and each one after it.
 const EQUAL: usize = 2;
-/// What a doubt is about that is about no field.
+/// What a doubt is about that is about no field: the keys of fields begin with a letter.
 const REPEATED: &str = "_again";
 
 impl Ward {
@@ -36,11 +37,14 @@ impl Ward {
         answers: &[(String, String)],
         token: &str,
     ) -> Result<Change, NotSaved> {
-        let Makes { kind, collection, record, supersedes, strikes, lives_here: _ } = sheet.makes;
+        let Makes { kind, collection, record, supersedes, strikes, lives_here: _, differs } = sheet.makes;
         let (recorded_at, clock_quality) = self.clock.stamp();
         let (read, base_seq) = sheet.read(&self.time_here().zone, answers, recorded_at)?;
         let Answers { values: mut fields, mut doubts } = read;
         let reason = reason(&mut fields)?;
+        if differs && fields == sheet.filled {
+            return Err(nothing_changed());
+        }
         let charts = collection == Collection::Records;
         let actor = sheet.writer.actor();
         let mut change = Change {
@@ -65,6 +69,7 @@ impl Ward {
         if charts && kind == ChangeKind::Create {
             doubts.extend(self.repeated(sheet, Entry { change: &change, token })?);
         }
+        doubts.extend(sheet.is_about_somebody_gone());
         change.confirmed = confirmed(answers, doubts)?;
         Ok(change)
     }
@@ -84,6 +89,17 @@ impl Ward {
 }
 
 impl Sheet {
+    /// That an entry is about somebody who was discharged: the form says it when it is opened, or the save asks.
+    pub(super) fn is_about_somebody_gone(&self) -> Option<FieldError> {
+        let gone = self.resident.as_ref().filter(|_| self.is_discharged)?;
+        let words = format!(
+            "{} was discharged and is no longer in the list of residents. Check that this is the right person; a late \
+             entry can be saved",
+            gone.name
+        );
+        Some(FieldError::new(DISCHARGED, words))
+    }
+
     /// What was typed, as it is stored, and the version that an edit is against.
     fn read(
         &self,
@@ -118,7 +134,7 @@ impl Sheet {
         let seen = answers.iter().find(|(key, _)| key == SEEN);
         let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
         let seen = seen.ok_or_else(not_whole)?;
-        let shown = as_typed(&self.workflow, &seen.values, Units::default());
+        let shown = as_typed(&self.workflow, &residents::shown(&seen.values), Units::default());
         let was =
             |key: &str| shown.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
         let (mut given, mut faults) = (Map::new(), Vec::new());
@@ -145,10 +161,14 @@ impl Sheet {
         }
         values.retain(|key, value| seen.values.get(key) != Some(value));
         if values.is_empty() {
-            return Err(NotSaved::NotTaken("nothing was changed".to_owned()));
+            return Err(nothing_changed());
         }
         Ok((Answers { values, doubts: Vec::new() }, seen.base))
     }
+}
+
+fn nothing_changed() -> NotSaved {
+    NotSaved::NotTaken("nothing was changed: change what is wrong, or go back without saving".to_owned())
 }
 
 /// Takes the reason out of what a form asked for.
@@ -197,7 +217,7 @@ fn confirmed(answers: &[(String, String)], doubts: Vec<FieldError>) -> Result<Ve
         |doubt: &FieldError| answers.iter().any(|(key, text)| key == CONFIRMED && *text == doubt.to_string());
     if doubts.iter().all(is_confirmed) {
         let fields = doubts.into_iter().map(|doubt| doubt.field);
-        Ok(fields.filter(|field| field != REPEATED).collect())
+        Ok(fields.filter(|field| !field.starts_with('_')).collect())
     } else {
         Err(NotSaved::Doubts(doubts))
     }

@@ -19,6 +19,7 @@ mod renewal;
 mod residents;
 mod reviews;
 mod sheet;
+mod since;
 mod taps;
 pub mod times;
 mod unfinished;
@@ -45,9 +46,9 @@ use times::{TimeHere, Whose};
 pub use answer::Answer;
 pub use older::{Asked, Question};
 pub use view::{
-    Attention, CopyTrouble, EnrollStep, Enrolling, Entry, Form, FormPage, Kept, Link, Locked, Mark, Missed,
-    NotSaved, OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review, Screen, Sending,
-    SessionKey, Shown, StatusLine, SyncView, Unfinished, Who,
+    Attention, CopyTrouble, EnrollStep, Enrolling, Entry, Form, FormPage, Join, Kept, Link, Locked, Mark,
+    Missed, NotSaved, OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review, Screen,
+    Sending, SessionKey, Shown, StatusLine, SyncView, Unfinished, Who,
 };
 pub use ward::{Ward, WardParts};
 
@@ -382,7 +383,7 @@ impl Desk {
     }
 
     /// Keeps what was typed and not saved, for the user to whom the form was shown, also when the
-    /// screen has locked meanwhile or shows somebody else's session.
+    /// screen has locked meanwhile or shows somebody else's session. Whether there is anything to keep.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -391,7 +392,7 @@ impl Desk {
         on: &SessionKey,
         form: &Form,
         answers: &[(String, String)],
-    ) -> Result<(), Refused> {
+    ) -> Result<bool, Refused> {
         self.enrolled()?.keep_draft(on, form, answers)
     }
 
@@ -437,6 +438,14 @@ impl Desk {
     /// See [`Refused`].
     pub fn reviews(&self, on: &SessionKey, after: usize) -> Result<Part<Review>, Refused> {
         self.enrolled()?.reviews(on, after)
+    }
+
+    /// Two residents whom a review asks about, side by side.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn join(&self, on: &SessionKey, review: ReviewId, other: PatientId) -> Result<Join, Refused> {
+        self.enrolled()?.join(on, review, other)
     }
 
     /// Closes a review: when this returns, the decision is durable on the device. Where two turn out to be one

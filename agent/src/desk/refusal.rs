@@ -1,5 +1,6 @@
 //! Why something is not shown, or not saved: each tells its reader what to do next.
 
+use carepost_protocol::id::PatientId;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::FieldError;
 
@@ -32,6 +33,12 @@ pub enum Refused {
     /// What was charted is not sent to this device.
     #[error("what was charted is not kept on this device; correct it on one that shows it")]
     NotSent,
+    /// Somebody is to be readmitted who is in care.
+    #[error("this resident is in care already, so there is nobody to readmit")]
+    InCare(PatientId),
+    /// Somebody is to be discharged who is not in care.
+    #[error("this resident was discharged already")]
+    NotInCare(PatientId),
     /// It is struck out already.
     #[error("this entry is struck out already")]
     Struck,
@@ -59,9 +66,13 @@ pub enum NotSaved {
     /// whether to save them as they are.
     #[error("some answers are unlikely")]
     Doubts(Vec<FieldError>),
-    /// Whoever is admitted may be one of these, who are here already: the form comes back and asks.
+    /// Whoever is admitted may be one of these, who are here already, or has a number of one of these: the form
+    /// comes back and asks.
     #[error("this may be somebody who is here already")]
     Alike(Vec<PatientDocument>),
+    /// What is corrected or struck out was corrected since the form was opened: the form comes back and says by whom.
+    #[error("this entry was corrected since; look at what stands now")]
+    CorrectedSince,
     /// The entry could not even be looked at.
     #[error(transparent)]
     Refused(#[from] Refused),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::change::ChangeKind;
+use carepost_protocol::day;
 use carepost_protocol::id::{PatientId, WorkflowId};
 use carepost_protocol::patient::is_found;
 use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
@@ -324,4 +325,13 @@ pub(super) fn values(resident: &PatientDocument) -> Map<String, Value> {
         ("is_active", Value::from(resident.is_active)),
     ];
     values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// The same as pages show them: a birthday as it is read in the United States.
+pub(super) fn shown(values: &Map<String, Value>) -> Map<String, Value> {
+    let mut shown = values.clone();
+    if let Some(Value::String(born)) = shown.get_mut("date_of_birth") {
+        *born = day::shown(born);
+    }
+    shown
 }

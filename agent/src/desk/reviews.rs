@@ -14,7 +14,9 @@ use super::entries::Eyes;
 use super::noted::Page;
 use super::residents::{self, REPLACED, REPLACED_BY};
 use super::sheet::Writer;
-use super::view::{BASE, Disputed, NotSaved, Part, Question, Refused, Review, Saved, SessionKey, initials};
+use super::view::{
+    BASE, Disputed, Join, NotSaved, Part, Question, Refused, Review, Saved, SessionKey, initials,
+};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, Progress};
 
@@ -87,6 +89,22 @@ impl Ward {
         Ok(Review { id, base, token, resident, opened_at, question, more })
     }
 
+    /// Two whom an open review asks about.
+    pub(super) fn join(&self, on: &SessionKey, id: ReviewId, other: PatientId) -> Result<Join, Refused> {
+        let page = Page::REVIEWS;
+        let read = self.permit::<ReadPatients>(on, &page)?;
+        self.permit::<ManagePatients>(on, &page)?;
+        let open = self.open_reviews(&read, usize::MAX)?.into_iter().find(|review| review.id == id);
+        let review = self.review(&read, open.ok_or(Refused::NoSuchReview)?)?;
+        let other = match &review.question {
+            Question::Duplicate(others) => others.iter().find(|known| known.id == other).cloned(),
+            Question::Conflict(_) | Question::Amendments(_) | Question::Unknown => None,
+        };
+        let (last, other) = review.resident.clone().zip(other).ok_or(Refused::NoSuchReview)?;
+        self.note(read.actor(), &page, true);
+        Ok(Join { last_stays: last_stays(&last, &other), review, last, other })
+    }
+
     /// Who a resident may be, each once, under whom the review asks about. Whoever was replaced meanwhile is
     /// whoever took the place, and nobody is asked about themselves.
     fn others(
@@ -109,7 +127,7 @@ impl Ward {
     fn disputed(&self, field: &DisputedField) -> Disputed {
         let (form, zone) = (residents::whole(), self.time_here().zone);
         let words = |value: &Value| {
-            let value = Map::from_iter([(field.field.clone(), value.clone())]);
+            let value = residents::shown(&Map::from_iter([(field.field.clone(), value.clone())]));
             let said = in_words(&zone, Some(&form), &value, &[], Units::default());
             said.into_iter().next().map_or_else(|| "None".to_owned(), |answer| answer.words)
         };
@@ -178,8 +196,8 @@ impl Ward {
         Ok(change.fields.get(REPLACED_BY).and_then(|id| id.as_str()?.parse().ok()))
     }
 
-    /// The answer to whether somebody is another who was asked about, who is named, or none of them. Of two who
-    /// are one person, whoever is in care stays; of two who are alike in that, the one who was there first.
+    /// The answer to whether somebody is another who was asked about, who is named, or none of them: not as long as
+    /// another has the number.
     fn same_person(
         &self,
         read: &Permit<ReadPatients>,
@@ -189,19 +207,37 @@ impl Ward {
         let said = |same: bool| ("same_person".to_owned(), Value::from(same));
         let unsaid = || NotSaved::NotTaken("say whether they are one person".to_owned());
         let answer = answer.ok_or_else(unsaid)?;
-        if answer == "no" {
-            return Ok(Map::from_iter([said(false)]));
-        }
         let last: PatientId = review.record.into();
         let resident = self.resident_now(read, last)?.map(|resident| resident.document);
+        if answer == "no" {
+            let others = resident.as_ref().map(|last| self.with_the_number_of(read, last)).transpose()?;
+            return match resident.zip(others.unwrap_or_default().into_iter().next()) {
+                Some((last, other)) => Err(one_number(&last, &other)),
+                None => Ok(Map::from_iter([said(false)])),
+            };
+        }
         let others = self.others(read, review, resident.as_ref())?;
         let other = others.into_iter().find(|(_, other)| other.id.to_string() == answer);
         let (first, other) = other.ok_or_else(unsaid)?;
-        let is_in_care = resident.is_some_and(|resident| resident.is_active);
-        let (goes, stays) = if is_in_care && !other.is_active { (first, last) } else { (last, first) };
+        let is_last = resident.is_some_and(|resident| last_stays(&resident, &other));
+        let (goes, stays) = if is_last { (first, last) } else { (last, first) };
         let named = |field: &str, id: PatientId| (field.to_owned(), Value::from(id.to_string()));
         Ok(Map::from_iter([said(true), named(REPLACED, goes), named(REPLACED_BY, stays)]))
     }
+}
+
+/// Of two who are one person, whoever is in care stays; of two who are alike in that, the one who was there first.
+const fn last_stays(last: &PatientDocument, other: &PatientDocument) -> bool {
+    last.is_active && !other.is_active
+}
+
+/// Why somebody is not said to be another than whoever has the same number.
+fn one_number(last: &PatientDocument, other: &PatientDocument) -> NotSaved {
+    NotSaved::NotTaken(format!(
+        "{} has the MRN {} too, and one number is one person's. On the page of whoever it is not, press Edit resident \
+         and change it or take it out; then decide here",
+        other.name, last.mrn
+    ))
 }
 
 /// The values that were chosen, one of each field.

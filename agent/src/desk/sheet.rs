@@ -71,6 +71,8 @@ pub(super) struct Sheet {
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub(super) author: Option<String>,
+    /// Whether an entry is about somebody who was discharged.
+    pub(super) is_discharged: bool,
     pub(super) makes: Makes,
 }
 
@@ -84,6 +86,8 @@ pub(super) struct Makes {
     pub(super) strikes: bool,
     /// Whether a resident lives here from then on; none where that is not what it is about.
     pub(super) lives_here: Option<bool>,
+    /// Whether it has to differ from what was filled in.
+    pub(super) differs: bool,
 }
 
 /// A record as it was charted, here or on its way.
@@ -123,25 +127,43 @@ impl Ward {
     /// A form for the session that a page was made for; `page` is what a refusal is written down as.
     pub(super) fn sheet(&self, on: &SessionKey, form: &Form, page: Option<&Page>) -> Result<Sheet, Refused> {
         let read = self.asked::<ReadPatients>(on, page)?;
+        let sheet = self.blank(on, &read, form, page)?;
+        let gone = sheet.resident.as_ref().filter(|resident| !resident.is_active);
+        let Some(id) = gone.filter(|_| sheet.makes.collection == Collection::Records).map(|gone| gone.id)
+        else {
+            return Ok(sheet);
+        };
+        // Whoever took somebody's place may well be here.
+        let is_here = self.resident_now(&read, id)?.is_some_and(|now| now.document.is_active);
+        Ok(Sheet { is_discharged: !is_here, ..sheet })
+    }
+
+    fn blank(
+        &self,
+        on: &SessionKey,
+        read: &Permit<ReadPatients>,
+        form: &Form,
+        page: Option<&Page>,
+    ) -> Result<Sheet, Refused> {
         match form {
             Form::Chart(patient, key) => {
                 let writer = Writer::Chart(self.asked(on, page)?);
-                let resident = self.find(&read, *patient, page)?;
+                let resident = self.find(read, *patient, page)?;
                 let workflow = self.workflow(key)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
                 Ok(Sheet::new(writer, Some(resident), workflow, makes).filled(Map::new(), self.units()))
             }
-            Form::Correct(patient, record) => self.amend(on, &read, (*patient, *record), false, page),
-            Form::Strike(patient, record) => self.amend(on, &read, (*patient, *record), true, page),
+            Form::Correct(patient, record) => self.amend(on, read, (*patient, *record), false, page),
+            Form::Strike(patient, record) => self.amend(on, read, (*patient, *record), true, page),
             Form::Admit => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
                 Ok(Sheet::new(writer, None, residents::form(Asks::Admission), makes))
             }
-            Form::Edit(patient) => self.edit(on, &read, *patient, Asks::Edit, page),
-            Form::Discharge(patient) => self.edit(on, &read, *patient, Asks::Discharge, page),
-            Form::Readmit(patient) => self.edit(on, &read, *patient, Asks::Readmission, page),
-            Form::Again(n) => self.again(on, &read, *n, page),
+            Form::Edit(patient) => self.edit(on, read, *patient, Asks::Edit, page),
+            Form::Discharge(patient) => self.edit(on, read, *patient, Asks::Discharge, page),
+            Form::Readmit(patient) => self.edit(on, read, *patient, Asks::Readmission, page),
+            Form::Again(n) => self.again(on, read, *n, page),
         }
     }
 
@@ -170,6 +192,7 @@ impl Ward {
             return Err(Refused::Struck);
         }
         // What was struck out is put back as it was before.
+        let differs = !strikes && !known.is_struck;
         let values = match known.amends.filter(|_| known.is_struck) {
             Some(before) => self.charted(read, patient, before)?.values,
             None => known.values,
@@ -177,7 +200,8 @@ impl Ward {
         if values.is_empty() {
             return Err(Refused::NotSent);
         }
-        let makes = Makes { strikes, ..Makes::new(ChangeKind::Amend, Collection::Records, Some(record)) };
+        let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
+        let makes = Makes { strikes, differs, ..makes };
         let author = (!is_own).then(|| self.name_of(known.author));
         let workflow = with_reason(workflow, strikes);
         let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), workflow, makes) };
@@ -201,8 +225,8 @@ impl Ward {
         let carried = (SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?);
         let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
         let makes = Makes { lives_here: asks.lives_here(), ..makes };
-        let mut sheet =
-            Sheet::new(writer, Some(resident), workflow, makes).filled(seen.values, Units::default());
+        let shown = residents::shown(&seen.values);
+        let mut sheet = Sheet::new(writer, Some(resident), workflow, makes).filled(shown, Units::default());
         sheet.answers.push(carried);
         Ok(sheet)
     }
@@ -243,12 +267,12 @@ impl Ward {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(change.kind, Collection::Patients, change.record);
                 let sheet = Sheet::new(writer, None, residents::form(Asks::Admission), makes);
-                sheet.filled(change.fields, Units::default())
+                sheet.filled(residents::shown(&change.fields), Units::default())
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
                 let mut sheet = self.edit(on, read, patient, Asks::Edit, page)?;
                 sheet.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
-                let wanted = typed(&sheet.workflow, &change.fields, Units::default());
+                let wanted = typed(&sheet.workflow, &residents::shown(&change.fields), Units::default());
                 sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));
                 sheet.answers.extend(wanted);
                 sheet
@@ -290,7 +314,7 @@ impl Ward {
 
 impl Makes {
     const fn new(kind: ChangeKind, collection: Collection, record: Option<RecordId>) -> Self {
-        Self { kind, collection, record, supersedes: None, strikes: false, lives_here: None }
+        Self { kind, collection, record, supersedes: None, strikes: false, lives_here: None, differs: false }
     }
 }
 
@@ -329,6 +353,7 @@ impl Sheet {
             refusal: None,
             faults: Vec::new(),
             author: None,
+            is_discharged: false,
             makes,
         }
     }

@@ -284,6 +284,9 @@ pub fn another_than(resident: PatientId) -> String {
     format!("another person than {resident}")
 }
 
+/// What is confirmed of an entry about somebody who was discharged.
+pub const DISCHARGED: &str = "_discharged";
+
 /// The answer in which a correction says why it is made.
 pub const REASON: &str = "_reason";
 /// The answer in which a review carries the version that was shown.
@@ -568,8 +571,25 @@ pub struct FormPage {
     pub faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub author: Option<String>,
+    /// That an entry is about somebody who was discharged.
+    pub discharged: Option<FieldError>,
+    /// What became of the entry that is corrected, since the form was opened: it is not saved then.
+    pub since: Option<Since>,
     /// In which zone its times are.
     pub zone: Zone,
+}
+
+/// The last correction of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    /// What counts now.
+    pub record: RecordId,
+    /// Who made it, by name.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Whether it strikes the entry out.
+    pub is_struck: bool,
 }
 
 /// A form's answers that are durable on the device.
@@ -634,6 +654,19 @@ pub struct Review {
     pub question: Question,
     /// How many more there are than the question names.
     pub more: u64,
+}
+
+/// Whether two residents are one person.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// The review that asks, and the form that answers it.
+    pub review: Review,
+    /// Who was admitted last.
+    pub last: PatientDocument,
+    /// Who it may be.
+    pub other: PatientDocument,
+    /// Whether the one admitted last is the one that stays.
+    pub last_stays: bool,
 }
 
 /// What there is to decide.

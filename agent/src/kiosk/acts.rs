@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use carepost_protocol::id::PatientId;
+use carepost_protocol::pin;
 use secrecy::SecretString;
 
 use super::page::{self, Fault};
@@ -47,6 +48,7 @@ pub(super) async fn save(
         Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
         Err(NotSaved::Doubts(doubts)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Doubts(doubts)),
         Err(NotSaved::Alike(known)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Alike(known)),
+        Err(NotSaved::CorrectedSince) => (StatusCode::CONFLICT, form::Returned::CorrectedSince),
         Err(NotSaved::NotTaken(why)) => {
             (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
         }
@@ -69,7 +71,8 @@ pub(super) async fn keep_draft(
     take(&mut sent, TOKEN);
     let (kept, screen) = kiosk.ask(move |desk| (desk.keep_draft(&on, &form, &sent), desk.screen())).await?;
     Ok(match kept {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(false) => StatusCode::RESET_CONTENT.into_response(),
         Err(Refused::Locked) if matches!(screen, Screen::Open(_)) => {
             (StatusCode::CONFLICT, "Not kept: somebody else is signed in.").into_response()
         }
@@ -134,7 +137,7 @@ pub(super) async fn close_review(
             let words: Vec<String> = faults.into_iter().map(|fault| page::capital(&fault.detail)).collect();
             (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
         }
-        Err(error @ (NotSaved::NotTaken(_) | NotSaved::Alike(_))) => {
+        Err(error @ (NotSaved::NotTaken(_) | NotSaved::Alike(_) | NotSaved::CorrectedSince)) => {
             (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&error.to_string()))
         }
         Err(error @ (NotSaved::Storage(_) | NotSaved::Uncertain(_))) => {
@@ -155,7 +158,7 @@ pub(super) async fn enter_pin(
     State(kiosk): State<Kiosk>,
     FormData(sent): FormData<Pin>,
 ) -> Result<Redirect, Fault> {
-    let pin = SecretString::from(sent.pin);
+    let pin = SecretString::from(pin::typed(&sent.pin));
     kiosk.ask(move |desk| desk.enter_pin(sent.attempt, pin)).await?;
     Ok(Redirect::to("/"))
 }

@@ -1,12 +1,13 @@
 //! Forms, rendered from a workflow's schema (S4-22: no field is known to the code).
 
-use carepost_protocol::day::parse_datetime;
+use carepost_protocol::day::{self, parse_datetime};
+use carepost_protocol::id::PatientId;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
-use super::{page, words};
-use crate::desk::view::{Form, FormPage, OFFSET, SEEN, another_than, units_of};
+use super::page;
+use crate::desk::view::{DISCHARGED, Form, FormPage, OFFSET, SEEN, Since, another_than, units_of};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -32,8 +33,10 @@ pub(super) enum Returned {
     Faults(Vec<FieldError>),
     /// These answers are unlikely: whether to save them as they are.
     Doubts(Vec<FieldError>),
-    /// Whoever is admitted may be one of these.
+    /// Whoever is admitted may be one of these, or has the number of one.
     Alike(Vec<PatientDocument>),
+    /// The entry was corrected since the form was opened.
+    CorrectedSince,
     /// Nothing was kept; why, in words.
     NotKept(String),
     /// It may be saved or not; what to do, in words.
@@ -44,7 +47,7 @@ impl Returned {
     /// Why nothing was kept, unless it is for the answers.
     pub(super) fn words(&self) -> Option<String> {
         match self {
-            Self::Faults(_) | Self::Doubts(_) | Self::Alike(_) => None,
+            Self::Faults(_) | Self::Doubts(_) | Self::Alike(_) | Self::CorrectedSince => None,
             Self::NotKept(words) | Self::Uncertain(words) => Some(words.clone()),
         }
     }
@@ -80,12 +83,17 @@ pub(super) struct FormView {
     pub(super) doubts: Vec<(String, String)>,
     /// Who may be the same person: what says so, what is confirmed by saying otherwise, and who it is.
     pub(super) alike: Vec<Alike>,
+    /// Whether somebody new is admitted.
+    pub(super) admits: bool,
+    /// What is confirmed where the form says that the resident was discharged.
+    pub(super) discharged: Option<String>,
+    /// What became of the entry since, which keeps this from being saved.
+    pub(super) since: Option<Since>,
 }
 
-/// Somebody who may be the person that is admitted.
+/// Somebody who may be the person that is admitted, or whose number somebody is given.
 pub(super) struct Alike {
-    /// Where it is sent that it is the same person.
-    pub(super) path: String,
+    pub(super) id: PatientId,
     /// What says that it is another.
     pub(super) another: String,
     pub(super) person: Person,
@@ -93,11 +101,7 @@ pub(super) struct Alike {
 
 impl From<PatientDocument> for Alike {
     fn from(known: PatientDocument) -> Self {
-        Self {
-            path: format!("/admit/known/{}", known.id),
-            another: another_than(known.id),
-            person: Person::from(&known),
-        }
+        Self { id: known.id, another: another_than(known.id), person: Person::from(&known) }
     }
 }
 
@@ -113,12 +117,16 @@ impl FormView {
             Returned::Faults(faults) => Self { from_draft: false, ..Self::with(form, &faults, None) },
             Returned::Doubts(doubts) => {
                 let asked = doubts.iter().map(|doubt| (doubt.to_string(), page::capital(&doubt.detail)));
-                Self { from_draft: false, doubts: asked.collect(), ..Self::with(form, &[], None) }
+                let again = Self::with(form, &[], None);
+                let is_asked = doubts.iter().any(|doubt| doubt.field == DISCHARGED);
+                let discharged = again.discharged.filter(|_| !is_asked);
+                Self { from_draft: false, doubts: asked.collect(), discharged, ..again }
             }
             Returned::Alike(known) => {
                 let alike = known.into_iter().map(Alike::from).collect();
                 Self { from_draft: false, alike, ..Self::with(form, &[], None) }
             }
+            Returned::CorrectedSince => Self { from_draft: false, ..Self::with(form, &[], None) },
             Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
             Returned::Uncertain(words) => {
                 Self { from_draft: false, uncertain: Some(words), ..Self::with(form, &[], None) }
@@ -168,6 +176,19 @@ impl FormView {
             uncertain: None,
             doubts: Vec::new(),
             alike: Vec::new(),
+            admits: form.form == Form::Admit,
+            discharged: form.discharged.as_ref().map(ToString::to_string),
+            since: form.since.clone(),
+        }
+    }
+
+    /// What the button says that is pressed when it is none of those who are known.
+    pub(super) const fn another(&self) -> &'static str {
+        match (self.admits, self.alike.len()) {
+            (true, 0 | 1) => "Different person: admit",
+            (true, _) => "None of these: admit",
+            (false, 0 | 1) => "Different person: save",
+            (false, _) => "None of these: save",
         }
     }
 
@@ -188,7 +209,7 @@ pub(super) struct Person {
 impl From<&PatientDocument> for Person {
     fn from(resident: &PatientDocument) -> Self {
         let mrn = Some(resident.mrn.clone());
-        let born = resident.date_of_birth.as_deref().map(words::day);
+        let born = resident.date_of_birth.as_deref().map(day::shown);
         Self {
             name: resident.name.clone(),
             room: resident.room.clone(),

@@ -3,13 +3,15 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
+use carepost_protocol::patient::has_same_number;
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
 
 use super::form::Person;
 use super::page::{EntryView, Shell, answer, capital};
 use super::words::Weight;
 use crate::desk::Answer;
-use crate::desk::view::{Attention, Disputed, Mark, Part, Question, Review, Todo};
+use crate::desk::view::{Attention, Disputed, Join, Mark, Part, Question, Review, Todo};
 
 /// A refused change as it is listed.
 struct AttentionView {
@@ -60,8 +62,8 @@ struct ReviewView {
 
 enum QuestionView {
     Conflict(Vec<DisputedView>),
-    /// Whoever was admitted last, and who it may be.
-    Duplicate(Option<Person>, Vec<(String, Person)>),
+    /// Whoever was admitted last, who it may be, and those of them who have one number.
+    Duplicate(Option<Person>, Vec<(String, Person)>, Vec<(String, String)>),
     Amendments(Vec<EntryView>),
     Unknown,
 }
@@ -111,8 +113,10 @@ pub(super) fn reviews(
                 QuestionView::Conflict(fields.into_iter().map(DisputedView::from).collect())
             }
             Question::Duplicate(others) => {
+                let last = review.resident.as_ref();
+                let numbered = last.map(|last| of_one_number(last, &others)).unwrap_or_default();
                 let others = others.iter().map(|other| (other.id.to_string(), Person::from(other)));
-                QuestionView::Duplicate(review.resident.as_ref().map(Person::from), others.collect())
+                QuestionView::Duplicate(last.map(Person::from), others.collect(), numbered)
             }
             Question::Amendments(versions) => {
                 QuestionView::Amendments(versions.into_iter().map(EntryView::from).collect())
@@ -122,6 +126,66 @@ pub(super) fn reviews(
     });
     let reviews = reviews.collect();
     answer(status, &ReviewsPage { shell: shell.held(), reviews, next: part.next, not_saved, saved })
+}
+
+/// Somebody and whoever has the same number: nobody where nobody has.
+fn of_one_number(last: &PatientDocument, others: &[PatientDocument]) -> Vec<(String, String)> {
+    let others: Vec<_> = others.iter().filter(|other| has_same_number(last, other)).collect();
+    let last = (!others.is_empty()).then_some(last);
+    last.into_iter().chain(others).map(|one| (one.id.to_string(), one.name.clone())).collect()
+}
+
+/// What two residents have of a field.
+struct Beside {
+    label: &'static str,
+    last: String,
+    other: String,
+}
+
+impl Beside {
+    fn differs(&self) -> bool {
+        self.last != self.other
+    }
+}
+
+#[derive(Template)]
+#[template(path = "join.html")]
+struct JoinPage {
+    shell: Shell,
+    id: String,
+    base: u64,
+    token: String,
+    /// Who it may be, as the review names them.
+    other: String,
+    rows: Vec<Beside>,
+    stays: Person,
+}
+
+/// The page keeps its question, so it does not follow changes by itself.
+pub(super) fn join(shell: Shell, join: &Join) -> Response {
+    let (last, other) = (Person::from(&join.last), Person::from(&join.other));
+    let row = |label, of: fn(&Person) -> String| Beside { label, last: of(&last), other: of(&other) };
+    let rows = vec![
+        row("Name", |person| person.name.clone()),
+        row("Born", |person| known(person.born.as_deref())),
+        row("MRN", |person| known(person.mrn.as_deref())),
+        row("Room", |person| person.room.clone().unwrap_or_else(|| "None".to_owned())),
+        row("In care", |person| if person.is_active { "Yes" } else { "Discharged" }.to_owned()),
+    ];
+    let page = JoinPage {
+        shell: shell.held(),
+        id: join.review.id.to_string(),
+        base: join.review.base,
+        token: join.review.token.clone(),
+        other: join.other.id.to_string(),
+        rows,
+        stays: if join.last_stays { last } else { other },
+    };
+    answer(StatusCode::OK, &page)
+}
+
+fn known(text: Option<&str>) -> String {
+    text.unwrap_or("Not known").to_owned()
 }
 
 impl From<Disputed> for DisputedView {

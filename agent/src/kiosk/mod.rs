@@ -67,6 +67,7 @@ pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
         .merge(of_form("/attention/{n}"))
         .route("/reviews", get(pages::reviews))
         .route("/reviews/{id}", post(acts::close_review))
+        .route("/reviews/{id}/same/{other}", get(pages::join))
         .route("/pin", post(acts::enter_pin))
         .route("/pin/cancel", post(acts::cancel_pin))
         .route("/lock", post(acts::lock))

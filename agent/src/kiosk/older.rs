@@ -5,12 +5,13 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use carepost_protocol::day;
 use carepost_protocol::wire::older::{OlderPlace, OlderQuery};
 
 use super::Kiosk;
 use super::page::{ChartedView, Fault, Shell, answer, capital};
 use super::pages::{open_shell, refused, to_start};
-use super::words::{self, Weight};
+use super::words::Weight;
 use crate::desk::view::{Mark, OlderPage, Refused};
 
 #[derive(Template)]
@@ -59,7 +60,7 @@ fn older(shell: Shell, page: OlderPage, at: Option<OlderPlace>) -> Response {
         id,
         name: document.name,
         room: document.room,
-        born: document.date_of_birth.as_deref().map(words::day),
+        born: document.date_of_birth.as_deref().map(day::shown),
         mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
         entries: page.entries.into_iter().map(|charted| ChartedView::of(charted, None)).collect(),
         missed: page.missed.map(|why| capital(&why.to_string()) + "."),

@@ -6,6 +6,8 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
+use carepost_protocol::day;
+use carepost_protocol::id::PatientId;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::Zone;
@@ -243,7 +245,7 @@ fn card(resident: Resident, family: &Family, named: usize) -> Card {
         id: resident.id.to_string(),
         name: resident.name,
         room: resident.room,
-        born: resident.date_of_birth.as_deref().map(words::day),
+        born: resident.date_of_birth.as_deref().map(day::shown),
         alert: (named > 1).then(|| format!("{named} named {}", family.name)),
         mark,
     }
@@ -381,7 +383,7 @@ pub(super) fn resident(
         id: document.id.to_string(),
         name: document.name,
         room: document.room,
-        born: document.date_of_birth.as_deref().map(words::day),
+        born: document.date_of_birth.as_deref().map(day::shown),
         mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
         is_active: document.is_active,
         also: page.also.iter().map(Person::from).collect(),
@@ -464,11 +466,18 @@ pub(super) fn bare(shell: Shell) -> Response {
 #[template(path = "refusal.html")]
 struct RefusalPage<'a> {
     words: &'a str,
+    /// Whose page tells more.
+    resident: Option<PatientId>,
 }
 
 /// A refusal that shows nothing of what the kiosk knows.
 pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
-    answer(status, &RefusalPage { words })
+    answer(status, &RefusalPage { words, resident: None })
+}
+
+/// A refusal that a resident's page explains.
+pub(super) fn refusal_about(why: &Refused, resident: PatientId) -> Response {
+    answer(status_of(why), &RefusalPage { words: &sentence(why), resident: Some(resident) })
 }
 
 /// The status of a refusal.
@@ -481,7 +490,9 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         | Refused::NoSuchRecord
         | Refused::NotRefused
         | Refused::NoSuchReview => StatusCode::NOT_FOUND,
-        Refused::NotSent | Refused::Struck => StatusCode::CONFLICT,
+        Refused::NotSent | Refused::Struck | Refused::InCare(_) | Refused::NotInCare(_) => {
+            StatusCode::CONFLICT
+        }
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
     }

@@ -157,6 +157,19 @@ pub(super) async fn reviews_again(
     show_reviews(kiosk, status, not_saved, &SavedQuery::default()).await
 }
 
+/// Two residents whom a review asks about, before they are said to be one person.
+pub(super) async fn join(
+    State(kiosk): State<Kiosk>,
+    Path((id, other)): Path<(String, String)>,
+) -> Result<Response, Fault> {
+    let (Ok(id), Ok(other)) = (id.parse(), other.parse()) else { return Ok(refused(&Refused::NoSuchReview)) };
+    let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
+    Ok(match kiosk.ask(move |desk| desk.join(&on, id, other)).await? {
+        Ok(join) => looks::join(shell, &join),
+        Err(why) => refused(&why),
+    })
+}
+
 async fn show_reviews(
     kiosk: &Kiosk,
     status: StatusCode,
@@ -260,6 +273,7 @@ pub(super) async fn nowhere() -> Response {
 pub(super) fn refused(why: &Refused) -> Response {
     match why {
         Refused::Locked => to_start(),
+        Refused::InCare(id) | Refused::NotInCare(id) => page::refusal_about(why, *id),
         Refused::NotAllowed
         | Refused::NoSuchResident
         | Refused::NoSuchWorkflow

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use carepost_agent_core::sync::{Distrust, Hold};
+use carepost_protocol::day;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
@@ -314,18 +315,9 @@ pub(super) fn long(time: Duration) -> String {
     }
 }
 
-/// A day of birth as it is read in the United States; what is not a day stays as it is.
-pub(super) fn day(date: &str) -> String {
-    match date.split('-').collect::<Vec<_>>()[..] {
-        [year, month, day] => format!("{month}/{day}/{year}"),
-        [year, month] => format!("{month}/{year}"),
-        _ => date.to_owned(),
-    }
-}
-
 /// The day of a moment as it is read in the United States.
 pub(super) fn date(at: Timestamp, zone: &Zone) -> String {
-    day(&zone.clock(at).day)
+    day::shown(&zone.clock(at).day)
 }
 
 #[cfg(test)]

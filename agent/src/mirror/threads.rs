@@ -71,6 +71,22 @@ impl Mirror {
             put_together(&reader, patient, asked)
         })
     }
+
+    /// The corrections of one record, and theirs, oldest first, as far as they are looked at.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn corrections(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+        record: RecordId,
+    ) -> Result<Vec<RecordId>, MirrorError> {
+        self.permitted(permit)?;
+        let (mut found, _) = self.reading(|reader| corrections(reader, patient, record, LOOKED_AT))?;
+        found.sort_by_key(|(id, _, made)| (*made, *id));
+        Ok(found.into_iter().map(|(id, ..)| id).collect())
+    }
 }
 
 /// Of more than `most` the first and the last.

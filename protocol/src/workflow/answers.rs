@@ -76,7 +76,7 @@ impl Workflow {
             let answer = values.get(&field.key).filter(|value| !value.is_null());
             let answered = answer.is_some_and(|value| value.as_str() != Some(""));
             if !answered && !faults.iter().any(|fault| fault.field == field.key) {
-                faults.push(FieldError::new(&field.key, format!("{} is required", field.label)));
+                faults.push(FieldError::new(&field.key, "this is required"));
             }
         }
     }

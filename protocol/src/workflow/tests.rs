@@ -86,7 +86,7 @@ fn answers_become_typed_values() {
 
 #[test]
 fn wrong_answers_name_their_field() {
-    assert_eq!(faults(&[]), "pulse: PULSE is required");
+    assert_eq!(faults(&[]), "pulse: this is required");
     assert_eq!(
         faults(&[("pulse", "fast")]),
         "pulse: “fast” is no part of a number: give the number alone, such as 98.6"

@@ -244,14 +244,14 @@ pub async fn set_pin(
     Json(asked): Json<SetPin>,
 ) -> Answer<StatusCode> {
     may_touch(&person, id).await?;
-    pin::check(asked.pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
+    let pin = SecretString::from(pin::typed(asked.pin.expose_secret()));
+    pin::check(pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
     let exposed = person.registry()?.exposed_pin(id).await?;
-    let typed = SecretString::from(asked.pin.expose_secret());
     let caller = Caller::Person(person.actor().user);
-    if exposed.is_some() && app.passwords.verify(caller, false, typed, exposed).await? {
+    if exposed.is_some() && app.passwords.verify(caller, false, pin.clone(), exposed).await? {
         return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
     }
-    let verifier = app.passwords.hash(caller, asked.pin).await?;
+    let verifier = app.passwords.hash(caller, pin).await?;
     person.noting(note(&person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

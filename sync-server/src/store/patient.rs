@@ -104,7 +104,7 @@ pub(super) fn withdraw(tx: &Tx<'_>, id: PatientId) -> Result<()> {
     tx.execute(sql, [id.as_bytes()]).map(drop)
 }
 
-/// Links a resident to nobody any more; where the MRN is somebody else's too, it is left to the office whose.
+/// Links a resident to nobody any more; to itself where the MRN is somebody else's too.
 pub(super) fn unlink(tx: &Tx<'_>, id: PatientId) -> Result<()> {
     match tx.savepoint(|tx| link(tx, id, None)) {
         Err(StoreError::Conflict("mrn")) => link(tx, id, Some(id)),

@@ -181,8 +181,10 @@
     pause = 0;
     keeping = fetch(form.dataset.draft, { method: "POST", body: new URLSearchParams(new FormData(form)), keepalive: true })
       .then(async (reply) => {
-        kept.textContent = reply.ok ? "Unfinished answers are kept on this device." : await reply.text();
-        byId("discard").hidden &&= !reply.ok;
+        // 205: all is as it was shown, so nothing is unfinished.
+        const some = reply.status !== 205;
+        kept.textContent = reply.ok && some ? "Unfinished answers are kept on this device." : await reply.text();
+        if (reply.ok) byId("discard").hidden = !some;
       })
       .catch(() => (kept.textContent = "Unfinished answers are not kept right now."))
       .finally(() => (keeping = null));

@@ -231,6 +231,8 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         refusal: None,
         faults: Vec::new(),
         author: None,
+        discharged: None,
+        since: None,
         zone: chicago(),
     }
 }

@@ -149,7 +149,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
         ("arm", "F"),
     ];
     let faults =
-        [("pulse", "give a whole number"), ("position", "Position is required"), ("ghost", "no such field")]
+        [("pulse", "give a whole number"), ("position", "this is required"), ("ghost", "no such field")]
             .map(|(field, detail)| FieldError { field: field.to_owned(), detail: detail.to_owned() });
     let html = form(FormView::again(&form_page(&typed), Returned::Faults(faults.to_vec()))).await;
     for part in [

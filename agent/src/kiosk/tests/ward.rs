@@ -34,6 +34,8 @@ mod needs;
 mod older;
 mod renewal;
 mod repeated;
+mod reviews;
+mod stands;
 mod times;
 mod unfinished;
 mod versions;
@@ -276,6 +278,16 @@ fn put(page: &mut Page, collection: Collection, id: impl std::fmt::Display, body
         ..Line::default()
     };
     page.push(&line).unwrap();
+}
+
+#[tokio::test]
+async fn a_pin_in_digits_of_full_width_is_the_same_pin() {
+    let device = Device::new();
+    device.tap(ANNA);
+    let Screen::PinPad(pad) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
+    let wide: String = PIN.chars().map(|c| char::from_u32(u32::from(c) - 0x30 + 0xff10).unwrap()).collect();
+    post(&device.pages, "/pin", &format!("attempt={}&pin={wide}", pad.attempt)).await;
+    assert!(matches!(device.desk.screen(), Screen::Open(_)), "{:?}", device.desk.screen());
 }
 
 #[tokio::test]

@@ -165,6 +165,11 @@ fn publish(
     for patient in others.iter().chain([changed]) {
         patient::put(tx, &mut feed, patient)?;
     }
+    // Whoever is a person of their own again may have a number that another has by now.
+    let alike = if others.is_empty() { Vec::new() } else { patient::of_mrn(tx, changed)? };
+    if !alike.is_empty() {
+        patient::pair(tx, &mut feed, changed.id, &alike)?;
+    }
     // What finds a review full is in the audit log, as every change of the office is.
     let _ = review::dispute(tx, &mut feed, changed.id, &merged, &now)?;
     feed.close(tx)

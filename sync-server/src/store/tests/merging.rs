@@ -154,15 +154,36 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
     let registry = world.store.organization(&tenant.organization);
     assert_eq!(registry.patients(None).await.unwrap().len(), 4);
     let vague = hall.decision(&tenant, reviews[0].id, 99, json!({"same_person": "perhaps"}), now);
-    let clear = hall.decision(&tenant, reviews[0].id, 99, json!({"same_person": false}), now);
-    let receipt = world.push(&mut hall, &[vague, clear]).await.unwrap();
-    let breaks = (Verdict::Rejected, Some(RejectionCode::BreaksSchema));
-    assert_eq!(verdicts(&receipt), [breaks, (Verdict::Applied, None)]);
-    assert!(open_reviews(&world, &tenant).await.is_empty());
+    let receipt = world.push(&mut hall, &[vague]).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Rejected, Some(RejectionCode::BreaksSchema))]);
+    // They are two, and have one number: somebody has to look until one of them has it.
+    let (applied, merged) = ((Verdict::Applied, None), (Verdict::Merged, None));
+    let two = || json!({"same_person": false});
+    let decided = hall.decision(&tenant, reviews[0].id, 99, two(), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [merged]);
+    assert_eq!(open_reviews(&world, &tenant).await, reviews);
     // The office gives the second her own number, which is unique from then on.
     let patch = |mrn: &str| PatientPatch { mrn: Some(mrn.to_owned()), ..PatientPatch::default() };
     let second = PatientId::from(ward.made(1, now));
     registry.noting(event(&world)).update_patient(second, patch("MRN-8")).await.unwrap();
+    let decided = hall.decision(&tenant, reviews[0].id, 99, two(), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [applied]);
+    assert!(open_reviews(&world, &tenant).await.is_empty());
+    // An edit on a device that takes the first's is held against her in the same way.
+    let saw = head(&world, &tenant).await;
+    let taken = ward.edit(&tenant, second, saw, json!({"mrn": "mrn-7"}), now);
+    assert_eq!(verdicts(&world.push(&mut ward, &[taken]).await.unwrap()), [merged]);
+    let asked = open_reviews(&world, &tenant).await;
+    assert_eq!((asked.len(), &asked[0].others), (1, &vec![hall.made(1, now)]));
+    let decided = hall.decision(&tenant, asked[0].id, 99, two(), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [merged]);
+    let saw = head(&world, &tenant).await;
+    let changes = [
+        hall.edit(&tenant, second, saw, json!({"mrn": "MRN-8"}), now),
+        hall.decision(&tenant, asked[0].id, 99, two(), now),
+    ];
+    assert_eq!(verdicts(&world.push(&mut hall, &changes).await.unwrap()), [applied, applied]);
+    assert!(open_reviews(&world, &tenant).await.is_empty());
     // However its dash, its width and its digits are typed.
     for same in ["MRN-7", "mrn 7", "MRN–7", "ＭＲＮ－７", "MRN - ٧"] {
         let back = registry.noting(event(&world)).update_patient(second, patch(same)).await;
@@ -300,7 +321,10 @@ async fn a_number_of_somebody_whose_place_she_took_can_be_hers() {
     change(second, back.clone()).await.unwrap();
     let taken = change(third, numbered("GY-2")).await;
     assert!(matches!(taken, Err(StoreError::Conflict("mrn"))), "{taken:?}");
-    assert_eq!(change(first, back).await.unwrap().mrn, "GY-1", "whose it is now, the office decides");
+    assert_eq!(open_reviews(&world, &tenant).await, []);
+    assert_eq!(change(first, back).await.unwrap().mrn, "GY-1");
+    let asked = open_reviews(&world, &tenant).await;
+    assert_eq!((asked.len(), asked[0].record, &asked[0].others), (1, first, &vec![third]), "whose it is now");
     assert_eq!(change(third, numbered("GY-3")).await.unwrap().mrn, "GY-3");
 }
 

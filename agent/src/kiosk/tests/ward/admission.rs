@@ -1,5 +1,7 @@
 //! Somebody is admitted who may be here already: asked before anything is saved.
 
+use super::leaving::fields;
+use super::needs::hidden;
 use super::*;
 
 fn confirmed(html: &str) -> Vec<String> {
@@ -68,7 +70,7 @@ async fn the_same_person_is_opened_and_nobody_admitted() {
     let shown = open(&device.pages, opened.header("location")).await.body;
     assert!(shown.contains("is kept below") && shown.contains(&format!("{page}/edit")), "{shown}");
     let edit = open(&device.pages, &format!("{page}/edit")).await.body;
-    assert!(edit.contains(r#"value="112""#) && edit.contains(r#"value="1934-03-05""#), "{edit}");
+    assert!(edit.contains(r#"value="112""#) && edit.contains(r#"value="03/05/1934""#), "{edit}");
     let list = open(&device.pages, "/").await.body;
     assert!(list.contains("Edit resident · Mary Smith") && !list.contains("/admit/discard"), "{list}");
     assert_eq!(device.entries(), [], "nothing was saved");
@@ -104,4 +106,45 @@ async fn a_number_is_the_same_whatever_dash_digits_and_width_it_is_typed_with() 
     }
     let other = device.send(&admission(&device).await, "name=Nora+New&mrn=GY-0-004").await;
     assert_eq!(other.status, StatusCode::SEE_OTHER, "{}", other.body);
+}
+
+#[tokio::test]
+async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/edit", patient(4));
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&sheet.html, "_seen");
+    let with =
+        |mrn: &str| format!("_seen={seen}&name=Mary+Smith&room=108&date_of_birth=03/05/1934&mrn={mrn}");
+    // However it is typed: capitals and blanks make no other number.
+    let asked = device.send(&sheet, &with("%20gy-0002")).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
+    for words in [
+        "Not saved yet: who is this?",
+        "This MRN is another resident",
+        "John Smith",
+        "GY-0002",
+        "102",
+        "Different person: save",
+        r#"value=" gy-0002""#,
+    ] {
+        assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
+    }
+    assert!(!asked.body.contains("admit again"), "nobody is admitted here: {}", asked.body);
+    assert_eq!(device.entries(), []);
+    let read = (AuditAction::View, true, Some(patient(2).to_string()));
+    assert!(device.accesses().contains(&read), "who was shown is written down");
+    assert!(open(&device.pages, &path).await.body.contains(r#"value=" gy-0002""#), "it is kept as a draft");
+    // The answer is about whom it was asked about.
+    let another = confirmed(&asked.body).join("&_confirmed=");
+    let other = device.send(&sheet, &format!("{}&_confirmed={another}", with("GY-0003"))).await;
+    assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "that is yet somebody else's");
+    let saved = device.send(&sheet, &format!("{}&_confirmed={another}", with("gy-0002"))).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.entries().pop().unwrap().fields["mrn"], "gy-0002");
+    // Whoever moves her afterwards is not asked again, nor is her own number anybody else's.
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let moved = fields(&sheet.html, &path).replace("room=%31%30%38", "room=109");
+    assert_eq!(post(&device.pages, &path, &moved).await.status, StatusCode::SEE_OTHER);
 }

@@ -14,7 +14,7 @@ impl Device {
 }
 
 /// The hidden fields of the form that goes there, as a browser sends them.
-fn fields(html: &str, action: &str) -> String {
+pub(super) fn fields(html: &str, action: &str) -> String {
     let form =
         html.split(&format!(r#"action="{action}""#)).nth(1).unwrap_or_else(|| panic!("{action}: {html}"));
     let inputs = form.split("</form>").next().unwrap().split(r#"name=""#).skip(1);
@@ -79,6 +79,16 @@ async fn who_was_discharged_is_readmitted_into_another_room() {
     assert_eq!(back.status, StatusCode::SEE_OTHER, "{}", back.body);
     let fields = Value::from(device.entries().pop().unwrap().fields);
     assert_eq!(fields, json!({"room": "112", "is_active": true}));
+    // Neither is asked about who is so already.
+    for (form, words) in [("readmit", "in care already"), ("discharge", "discharged already")] {
+        let said = open(&device.pages, &format!("{page}/{form}")).await;
+        assert!(said.status == StatusCode::CONFLICT && said.body.contains(words), "{}", said.body);
+        assert!(said.body.contains(&format!(r#"href="{page}""#)), "{}", said.body);
+        if form == "readmit" {
+            let asked = device.open_form(&format!("{page}/discharge")).await;
+            post(&device.pages, &asked.path, &super::leaving::fields(&asked.html, &asked.path)).await;
+        }
+    }
     device.sign_in(AUDITOR);
     for form in ["discharge", "readmit"] {
         assert_eq!(open(&device.pages, &format!("{page}/{form}")).await.status, StatusCode::FORBIDDEN);

@@ -77,7 +77,7 @@ async fn what_is_charted_in_celsius_is_stored_in_fahrenheit_and_comes_back_as_it
         "{}",
         form.html
     );
-    let saved = device.saves(&form, "temperature=37.2&_reason=Misread").await;
+    let saved = device.saves(&form, "temperature=37.2&notes=Calm&_reason=Misread").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.temperatures(), [json!(98.96), json!(98.96)]);
 }
@@ -134,7 +134,7 @@ async fn a_sign_says_which_unit_it_is_and_nothing_that_was_charted_is_rounded() 
     device.charts_in(101, Units::Metric);
     let form = device.correction("37.1 °C").await;
     assert!(form.html.contains("value=\"37.1\""), "{}", form.html);
-    let saved = device.saves(&form, "temperature=37.1&_reason=Misread").await;
+    let saved = device.saves(&form, "temperature=37.1&notes=Calm&_reason=Misread").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let saved = device.saves(&device.form(4).await, "temperature=98.6F").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);

@@ -106,7 +106,7 @@ async fn what_is_not_finished_shows_to_its_typist_alone() {
     assert!(!device.list().await.contains("Not finished"));
     let edit = format!("/residents/{}/edit", patient(4));
     let shown = Sheet::of(&edit, open(&device.pages, &edit).await.body);
-    device.keep(&shown, "name=Mary+Smith&room=104&date_of_birth=1934-03-05&mrn=GY-0004").await;
+    device.keep(&shown, "name=Mary+Smith&room=104&date_of_birth=03/05/1934&mrn=GY-0004").await;
     assert!(!device.list().await.contains("Not finished"));
 }
 
@@ -148,4 +148,27 @@ async fn what_was_discarded_can_be_had_back() {
     device.sign_in(ANNA);
     device.press(&format!("{}/undo", chart(4))).await;
     assert!(!device.form(4).await.html.contains(r#"value="92""#), "it went with her session");
+}
+
+#[tokio::test]
+async fn a_form_that_was_left_as_it_was_shown_is_nothing_to_discard() {
+    let device = Device::new();
+    let id = RecordId::from_bytes([31; 16]);
+    let mut charted = super::needs::record(31, ANNA, "2026-05-01T14:10:00Z", 72, None);
+    charted.values.insert("taken_at".into(), json!("2026-05-01T14:30-05:00"));
+    charted.values.insert("notes".into(), json!("Slept well.\nAte half."));
+    device.bring(101, Collection::Records, id, &charted);
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/correct/{id}", patient(4));
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    // As a browser sends it: the time on the wall, and its own line breaks.
+    let taken_at = super::needs::field(&sheet.html, "taken_at");
+    let shown = format!("taken_at={taken_at}&pulse=72&position=Sitting&notes=Slept+well.%0D%0AAte+half.");
+    let refused = device.send(&sheet, &shown).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "it asks for a reason");
+    assert!(refused.body.contains(r#"/discard" hidden>"#), "{}", refused.body);
+    // What is typed and taken back is gone, and the page is told.
+    assert_eq!(device.keep(&sheet, &shown.replace("72", "99")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(device.keep(&sheet, &shown).await.status, StatusCode::RESET_CONTENT);
+    assert!(!device.list().await.contains("Not finished"));
 }

@@ -25,7 +25,8 @@ impl Judge {
         let (verdict, is_settled) = match known.kind {
             ReviewKind::Conflict => self.choose(tx, n, change, &known, &mut flags)?,
             ReviewKind::Duplicate => {
-                self.same_person(tx, change, &known).map(|()| (Verdict::Applied, true))?
+                let is_settled = self.same_person(tx, change, &known)?;
+                (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
             }
             ReviewKind::Amendments => (Verdict::Applied, true),
             ReviewKind::Unknown => {
@@ -63,13 +64,24 @@ impl Judge {
         Ok((edited.verdict, !edited.is_disputed))
     }
 
-    /// Two who are one person become one; two who are not are linked no longer, and one MRN for both is left to
-    /// the office.
-    fn same_person(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
-        if change.fields.get("same_person") == Some(&Value::Bool(true)) {
-            return self.join(tx, change, known);
+    /// Two who are one person become one; two who are not are linked no longer. Whether that settles it: one number
+    /// is one person's, so as long as another of the facility has it somebody has to look.
+    fn same_person(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<bool> {
+        match change.fields.get("same_person") {
+            Some(Value::Bool(true)) => self.join(tx, change, known).map(|()| true),
+            Some(Value::Bool(false)) => {
+                let asked = present(tx, known.patient_id)?;
+                let is_settled = patient::of_mrn(tx, &asked)?.is_empty();
+                if is_settled {
+                    patient::unlink(tx, known.patient_id)?;
+                }
+                Ok(is_settled)
+            }
+            _ => {
+                let detail = "say true when they are one person, false when they are two".to_owned();
+                Err(breaks(vec![FieldError { field: "same_person".to_owned(), detail }]))
+            }
         }
-        unlink(tx, change, known)
     }
 
     /// Of two who are one person, the one in care stays, or the one whom whoever decided chose; by whoever did not
@@ -109,17 +121,4 @@ impl Judge {
 /// A resident, or the last who took the resident's place.
 fn present(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
     patient::present(tx, id)?.ok_or_else(|| unknown("the facility has no such resident; look again"))
-}
-
-fn unlink(tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
-    match change.fields.get("same_person") {
-        Some(Value::Bool(false)) => {
-            patient::unlink(tx, known.patient_id)?;
-        }
-        _ => {
-            let detail = "say true when they are one person, false when they are two".to_owned();
-            return Err(breaks(vec![FieldError { field: "same_person".to_owned(), detail }]));
-        }
-    }
-    Ok(())
 }

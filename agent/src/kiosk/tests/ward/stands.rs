@@ -1,0 +1,148 @@
+//! Forms about what is not as it was, or as it seems: an entry that was corrected since, a correction that
+//! corrects nothing, a resident who was discharged.
+
+use carepost_protocol::record::{PatientDocument, RecordDocument};
+
+use super::needs::{field, hidden, record};
+use super::*;
+
+fn id(n: u8) -> RecordId {
+    RecordId::from_bytes([n; 16])
+}
+
+fn of(what: &str, n: u8) -> String {
+    format!("/residents/{}/{what}/{}", patient(4), id(n))
+}
+
+impl Device {
+    /// A device that has an entry of Ben's, with Anna signed in.
+    fn with_an_entry() -> Self {
+        let device = Self::new();
+        device.bring(101, Collection::Records, id(31), &record(31, BEN, "2026-05-01T14:10:00Z", 72, None));
+        device.sign_in(ANNA);
+        device
+    }
+}
+
+const CORRECTED: &str = "taken_at=2026-05-01T14:30&pulse=78&position=Sitting&_reason=Read+anew";
+
+#[tokio::test]
+async fn a_form_of_an_entry_that_was_corrected_since_says_so_and_forks_nothing() {
+    let device = Device::with_an_entry();
+    let (correct, strike) = (device.sheet(&of("correct", 31)).await, device.sheet(&of("strike", 31)).await);
+    let stale = device.sheet(&of("correct", 31)).await;
+    assert_eq!(device.send(&correct, CORRECTED).await.status, StatusCode::SEE_OTHER);
+    // As if the answer had been lost: what is saved is no stranger to itself.
+    assert_eq!(device.send(&correct, CORRECTED).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.entries().len(), 1);
+    let said = |answer: Answer| {
+        assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.body);
+        for words in
+            ["Anna Field", "corrected this entry", &format!(r#"href="/residents/{}#entry-"#, patient(4))]
+        {
+            assert!(answer.body.contains(words), "{words} is missing in {}", answer.body);
+        }
+    };
+    let late = device.send(&stale, &CORRECTED.replace("78", "79")).await;
+    assert!(late.body.contains(r#"value="79""#), "what was typed stays: {}", late.body);
+    said(late);
+    said(device.send(&strike, "_reason=Wrong+resident").await);
+    assert_eq!(device.entries().len(), 1, "nothing stands side by side");
+    // Both wait as drafts, and the form says it when it is opened.
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    for words in ["Correction of Vital signs", "Striking out Vital signs", r#"id="entry-"#] {
+        assert!(page.contains(words), "{words} is missing in {page}");
+    }
+    let opened = device.shown(&of("correct", 31)).await;
+    assert!(opened.contains("corrected this entry") && field(&opened, "pulse") == "79", "{opened}");
+    assert!(!opened.contains(">Save</button>"), "{opened}");
+}
+
+#[tokio::test]
+async fn what_came_from_elsewhere_meanwhile_is_said_too_and_what_has_not_come_forks_as_ever() {
+    let device = Device::with_an_entry();
+    let correct = device.sheet(&of("correct", 31)).await;
+    assert_eq!(device.send(&correct, CORRECTED).await.status, StatusCode::SEE_OTHER, "nothing has come yet");
+    let struck = RecordDocument {
+        entered_in_error: true,
+        values: serde_json::Map::new(),
+        ..record(32, BEN, "2026-05-01T14:20:00Z", 0, Some(31))
+    };
+    device.bring(102, Collection::Records, id(32), &struck);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(page.contains("side by side"), "two devices did it at once: {page}");
+
+    let device = Device::with_an_entry();
+    let late = device.sheet(&of("correct", 31)).await;
+    device.bring(102, Collection::Records, id(32), &struck);
+    let answer = device.send(&late, CORRECTED).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.body);
+    assert!(
+        answer.body.contains("Ben Harbor") && answer.body.contains("struck this entry out"),
+        "{}",
+        answer.body
+    );
+    assert_eq!(device.entries(), []);
+}
+
+#[tokio::test]
+async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
+    let device = Device::with_an_entry();
+    let same = CORRECTED.replace("78", "72");
+    let correct = device.sheet(&of("correct", 31)).await;
+    let nothing = device.send(&correct, &same).await;
+    assert_eq!(nothing.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(
+        nothing.body.contains("Nothing was changed") && nothing.body.contains("Read anew"),
+        "{}",
+        nothing.body
+    );
+    assert_eq!(device.entries(), []);
+    let strike = device.sheet(&of("strike", 31)).await;
+    assert_eq!(device.send(&strike, "_reason=Wrong+resident").await.status, StatusCode::SEE_OTHER);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let back = page.split(">Put back<").next().unwrap().rsplit("href=\"").next().unwrap();
+    let back = back.split('"').next().unwrap().to_owned();
+    let back = device.sheet(&back).await;
+    assert_eq!(field(&back.html, "pulse"), "72");
+    assert_eq!(
+        device.send(&back, &same).await.status,
+        StatusCode::SEE_OTHER,
+        "it was struck out, and is not now"
+    );
+}
+
+#[tokio::test]
+async fn a_form_about_somebody_who_was_discharged_says_so_once() {
+    let device = Device::with_an_entry();
+    let before = device.form(4).await;
+    let gone = PatientDocument { is_active: false, ..resident(4, "Mary Smith", "104") };
+    device.bring(102, Collection::Patients, gone.id, &gone);
+    for path in [chart(4), of("correct", 31), of("strike", 31)] {
+        let sheet = device.sheet(&path).await;
+        assert!(sheet.html.contains("<b>Discharged.</b>"), "{path}: {}", sheet.html);
+    }
+    // Where the form had not said it, the save asks.
+    let asked = device.send(&before, ANSWERS).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(
+        asked.body.contains("Mary Smith was discharged") && asked.body.contains("Save as it is"),
+        "{}",
+        asked.body
+    );
+    assert!(!asked.body.contains("<b>Discharged.</b>"), "said once: {}", asked.body);
+    assert_eq!(device.entries(), []);
+    // Where it had, it is saved like any other.
+    let sheet = device.form(4).await;
+    let confirmed = hidden(&sheet.html, "_confirmed");
+    let saved = device.send(&sheet, &format!("{ANSWERS}&_confirmed={confirmed}")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    let entry = device.entries().pop().unwrap();
+    assert!(entry.confirmed.is_empty(), "it is about no field: {:?}", entry.confirmed);
+    // Whose place another took is not discharged.
+    let john = PatientDocument { replaces: vec![gone.id], ..resident(2, "John Smith", "102") };
+    let gone = PatientDocument { replaced_by: Some(john.id), ..gone };
+    device.bring(103, Collection::Patients, gone.id, &gone);
+    device.bring(104, Collection::Patients, john.id, &john);
+    assert!(!device.form(4).await.html.contains("Discharged"));
+}
