@@ -83,7 +83,7 @@ pub(super) async fn patient(client: &Client, patient: Patient) -> anyhow::Result
             let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if !is_in_care(&known) {
-                bail!("nothing was done: {}. `patient readmit` takes back", standing(&known));
+                bail!("nothing was done: {}. `patient readmit` takes them into care again", standing(&known));
             }
             sure.of(&leaving(&known))?;
             client.delete(&path).await?
@@ -92,7 +92,7 @@ pub(super) async fn patient(client: &Client, patient: Patient) -> anyhow::Result
             let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if is_in_care(&known) {
-                bail!("nothing was done: {}. `patient discharge` ends that", standing(&known));
+                bail!("nothing was done: {}", standing(&known));
             }
             client.put(&path, &json!({"is_active": true})).await?
         }

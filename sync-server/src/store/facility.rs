@@ -150,7 +150,8 @@ impl FacilityStore {
         let read = move |tx: &Tx<'_>| {
             let changed = patient::fields(tx, &patient)?.get("is_active").map(|field| field.mark);
             // Whose place another took is out of care without an edit that says so.
-            let changed = changed.filter(|mark| mark.seq > 0 && patient.replaced_by.is_none()).map(|mark| mark.at);
+            let changed =
+                changed.filter(|mark| mark.seq > 0 && patient.replaced_by.is_none()).map(|mark| mark.at);
             Ok(changed.or(patient.is_active.then_some(patient.created_at)))
         };
         self.store.read(Reach::Facility(self.scope), read).await
