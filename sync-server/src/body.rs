@@ -160,7 +160,34 @@ fn refuse(fault: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
         (path, Some(name)) if !path.ends_with(name) => format!("{path}.{name}"),
         (path, _) => path.to_owned(),
     };
-    Refusal::field(&field, detail)
+    Refusal::field(&field, in_words(detail))
+}
+
+/// What serde says of a value, for people.
+fn in_words(said: &str) -> String {
+    let expected = |said: &str| said.rsplit_once("expected ").map(|(_, expected)| expected.to_owned());
+    if said.starts_with("missing field") {
+        return "is missing: give it".to_owned();
+    }
+    if said.starts_with("UUID parsing failed") {
+        return "give a UUID such as 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".to_owned();
+    }
+    if said.starts_with("unknown variant")
+        && let Some(words) = expected(said)
+    {
+        let words = words.trim_start_matches("one of ").replace('`', "").replace(" or ", ", ");
+        return format!("give one of {words}");
+    }
+    if said.starts_with("invalid type") || said.starts_with("invalid value") {
+        return match expected(said).as_deref() {
+            Some("u8" | "u16" | "u32" | "u64" | "usize") => "give a whole number, such as 48".to_owned(),
+            Some("a string") => "give a text".to_owned(),
+            Some("a boolean") => "give true or false".to_owned(),
+            Some("a sequence") => "give a list".to_owned(),
+            Some(_) | None => said.to_owned(),
+        };
+    }
+    said.to_owned()
 }
 
 /// Text that is not JSON, with the place where it stops being so.
@@ -239,5 +266,43 @@ impl Faults {
     /// `invalid`, naming each field.
     pub fn check(self) -> Result<(), Refusal> {
         if self.0.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use carepost_protocol::role::Role;
+    use serde::Deserialize;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_not_taken_is_told_in_words_and_what_to_give() {
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code)]
+        struct Asked {
+            role: Role,
+            beds: Option<u32>,
+            uuid: Option<Uuid>,
+            is_on: Option<bool>,
+        }
+        let said = |body: &str| {
+            let refusal = parse::<Asked>(body.as_bytes()).unwrap_err();
+            let error = refusal.problem().errors.first().unwrap().clone();
+            format!("{}: {}", error.field, error.detail)
+        };
+        assert_eq!(
+            said(r#"{"role": "nurse"}"#),
+            "role: give one of platform_admin, org_admin, facility_admin, rn, lpn, medical_assistant, caregiver, \
+             family, auditor"
+        );
+        assert_eq!(said("{}"), "role: is missing: give it");
+        for beds in ["1.5", "-1", "99999999999", "\"48\""] {
+            let said = said(&format!(r#"{{"role": "rn", "beds": {beds}}}"#));
+            assert_eq!(said, "beds: give a whole number, such as 48", "{beds}");
+        }
+        assert!(said(r#"{"role": "rn", "uuid": "abc"}"#).starts_with("uuid: give a UUID such as"));
+        assert_eq!(said(r#"{"role": "rn", "is_on": "yes"}"#), "is_on: give true or false");
     }
 }

@@ -48,7 +48,10 @@ impl Refusal {
     /// There is no such thing, or it is another tenant's: both read alike.
     #[must_use]
     pub fn not_found() -> Self {
-        Self::new(ProblemKind::NotFound, "There is no such thing in your scope.")
+        Self::new(
+            ProblemKind::NotFound,
+            "There is no such thing in your scope: check the id, and for which organization you ask.",
+        )
     }
 
     /// Fields that break a rule.
@@ -173,10 +176,7 @@ impl From<StoreError> for Refusal {
             // The field and no more: whose the value is may be out of the asker's sight.
             StoreError::Conflict(field) => Self::new(ProblemKind::Conflict, said)
                 .naming(FieldError { field: field.to_owned(), detail: "is taken".to_owned() }),
-            StoreError::Discharged(_) => {
-                let detail = "is of a patient who was discharged; readmit that one, or give another";
-                Self::new(ProblemKind::Conflict, said).naming(FieldError::new("mrn", detail))
-            }
+            StoreError::Admitted(_) => StoreError::Conflict("mrn").into(),
             StoreError::NotTheirs => Self::new(ProblemKind::Forbidden, said),
             StoreError::Invalid { field, detail } => Self::field(field, detail),
             StoreError::WrongCode => Self::new(ProblemKind::Invalid, said),

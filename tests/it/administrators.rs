@@ -61,7 +61,7 @@ async fn commands_take_names_ask_before_they_end_something_and_give_nobody_the_p
     let listed = terminal.does(&["--organization", "golden-years", "facility", "list"]).await?;
     ensure!(listed.to_string().contains("Riverside"), "{listed}");
     let (code, _, error) = terminal.types(&["--organization", "gold", "facility", "list"]).await?;
-    ensure!(code == 1 && error.contains("no \"gold\""), "{code}: {error}");
+    ensure!(code == 1 && error.contains("no organization is called \"gold\""), "{code}: {error}");
 
     terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
     ensure!(terminal.does(&["device", "show", "hall KIOSK"]).await?["device_name"] == "Hall kiosk");

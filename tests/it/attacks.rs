@@ -310,11 +310,10 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
     hugo.post("/api/v1/devices", &device(&hill.id, 2)).await?;
     let patient =
         |facility: &str, mrn: &str| json!({"facility_id": facility, "mrn": mrn, "name": "Ada Other"});
-    admin.post("/api/v1/patients", &patient(&scene.facility.id, "R-7")).await?;
+    let resident = admin.post("/api/v1/patients", &patient(&scene.facility.id, "R-7")).await?;
     hugo.post("/api/v1/patients", &patient(&hill.id, "H-7")).await?;
     let hires = |username: &str, email: &str| hillside(username, json!({"email": email, "role": "rn"}));
     for (path, field, there, here) in [
-        ("/api/v1/patients", "mrn", patient(&hill.id, "R-7"), patient(&hill.id, "H-7")),
         ("/api/v1/users", "username", hires("rita", "a@example.test"), hires("hugo", "b@example.test")),
         ("/api/v1/users", "email", hires("new", "rita@example.test"), hires("new", "hugo@example.test")),
         ("/api/v1/devices", "device_uuid", device(&hill.id, 1), device(&hill.id, 2)),
@@ -330,9 +329,17 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
         }
         assert_eq!(answers[0], answers[1], "it does not tell where the value is taken");
     }
+    // Whose a number is, he is told of his own residents and of nobody else.
+    let taken =
+        async |mrn: &str| hugo.call(Method::POST, "/api/v1/patients", Some(&patient(&hill.id, mrn))).await;
+    let (own, others) = (taken("H-7").await?, taken("R-7").await?);
+    assert!(own.status == 409 && own.text.contains("mrn H-7 is of Ada Other"), "{}", own.text);
+    assert!(others.status == 409 && others.text.contains("mrn is taken already"), "{}", others.text);
+    let hidden = [&scene.facility.id, "Riverside", "Ada", resident["id"].as_str().unwrap()];
+    assert!(hidden.iter().all(|word| !others.text.contains(*word)), "{}", others.text);
     // Who tries numbers out is written down, and counted.
     for _ in 0..20 {
-        hugo.call(Method::POST, "/api/v1/patients", Some(&patient(&hill.id, "R-7"))).await?;
+        taken("R-7").await?;
     }
     // What he asks for is written down as it may be shown.
     assert_eq!(hugo.call(Method::GET, "/api/v1/users/x%1B%5B2J%C2%9By", None).await?.status, 404);

@@ -7,6 +7,7 @@ use carepost_tests::children::run;
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::Scene;
 use carepost_tests::world::{PASSWORD, Server};
+use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -140,15 +141,139 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
     let discharged = terminal.does(&["patient", "discharge", "r-1", "--yes"]).await?;
     assert_eq!((&discharged["id"], &discharged["is_active"]), (&admitted["id"], &Value::Bool(false)));
 
+    // Nothing is done twice, and that is said; the API takes a request again as before.
+    let since = admin.get(&patient).await?["is_active_since"].as_str().context("since when")?.to_owned();
+    let (code, _, said) = terminal.types(&["patient", "discharge", "r-1", "--yes"]).await?;
+    let already =
+        format!("nothing was done: Ada Amberly (MRN R-1, room 12) has been discharged since {since}");
+    assert!(code == 1 && said.contains(&already) && said.contains("`patient readmit`"), "{said}");
+    assert_eq!(admin.call(Method::DELETE, &patient, None).await?.status, 200);
+    assert_eq!(admin.get(&patient).await?["is_active_since"], since.as_str(), "it did not begin anew");
+
     // Whoever admits her again is told that she is known, and how she is taken back.
     let (code, _, said) = terminal.types(&admit).await?;
     assert!(code == 1 && said.contains("409") && said.contains("was discharged"), "{said}");
     assert!(said.contains(&format!("carepost-server patient readmit {id}")), "{said}");
     assert_eq!(terminal.does(&["patient", "readmit", id]).await?["is_active"], true);
+    let (code, _, said) = terminal.types(&admit).await?;
+    assert!(
+        code == 1 && said.contains(&format!("mrn R-1 is of Ada Amberly (patient {id}), who is in care")),
+        "{said}"
+    );
+    let events = admin.get(&format!("/api/v1/audit-events?patient_id={id}")).await?.to_string();
+    assert!(events.contains("\"view\""), "whose it is was written down as a look: {events}");
     terminal.does(&["patient", "discharge", "ada amberly", "--yes"]).await?;
     assert_eq!(terminal.does(&["patient", "readmit", "R-1"]).await?["is_active"], true);
+    let (code, _, said) = terminal.types(&["patient", "readmit", "R-1"]).await?;
+    assert!(code == 1 && said.contains("has been in care since 20"), "{said}");
     let (code, _, said) = terminal.types(&["patient", "readmit", "R-2"]).await?;
-    assert!(code == 1 && said.contains("there is no \"R-2\""), "{said}");
+    let nearest = format!(
+        "no patient is called \"R-2\". The nearest:\n  Ada Amberly (MRN R-1, room 12, Riverside)  {id}"
+    );
+    assert!(code == 1 && said.contains(&nearest), "{said}");
+
+    // Who lives where, and who was discharged.
+    scene.facility.organization.facility("Lakeside", "ALF", None, 0).await?;
+    let ben = ["patient", "create", "Ben Example", "--mrn", "L-1", "--facility", "Lakeside"];
+    terminal.does(&ben).await?;
+    terminal.does(&["patient", "discharge", "R-1", "--yes"]).await?;
+    for (asked, ada, ben) in [
+        (&[][..], false, true),
+        (&["--discharged"], true, false),
+        (&["--all"], true, true),
+        (&["--all", "--facility", "riverside"], true, false),
+        (&["--facility", "Lakeside", "--discharged"], false, false),
+    ] {
+        let words = [&["patient", "list"], asked].concat();
+        let (_, list, _) = terminal.types(&words).await?;
+        let is_shown = |name: &str, facility: &str, status: &str| {
+            let of = list.lines().find(|line| line.contains(name));
+            of.is_some_and(|line| line.contains(facility) && line.contains(status))
+        };
+        let shown = (is_shown("Ada", "Riverside", "discharged"), is_shown("Ben", "Lakeside", "in care"));
+        assert_eq!(shown, (ada, ben), "{words:?}: {list}");
+        assert!(!list.contains("Ada") || ada, "{list}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "root"]).await?;
+    let listed = terminal.does(&["--organization", "Golden Years", "facility", "list"]).await?;
+    assert!(listed.to_string().contains("Riverside"), "{listed}");
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let refuses = async |words: &[&str], code: i32, said: &[&str]| -> Result<()> {
+        let (ended, _, error) = terminal.types(words).await?;
+        anyhow::ensure!(ended == code, "{words:?} ended with {ended}: {error}");
+        anyhow::ensure!(said.iter().all(|it| error.contains(it)), "{words:?}: {error}");
+        Ok(())
+    };
+
+    // A name that is nobody's, and one that is two people's.
+    let near = "Riverside (ALF)  ";
+    refuses(&["device", "list", "River"], 1, &["no facility is called \"River\"", near, &scene.facility.id])
+        .await?;
+    refuses(&["device", "list", ""], 1, &["which facility?", "facility list"]).await?;
+    terminal.does(&["user", "set-pin", "nora  QUIST"]).await?;
+    let second =
+        ["user", "create", "nq2", "--name", "Nora Quist", "--role", "LPN", "--facility", "riverside"];
+    terminal.does(&second).await?;
+    let both = [
+        "several are called \"Nora Quist\"",
+        "(nq2, lpn, Riverside)",
+        "(nora.quist, rn, Riverside)",
+        "the id",
+    ];
+    refuses(&["user", "set-pin", "Nora Quist"], 1, &both).await?;
+    refuses(&["user", "activate", "nq2"], 1, &["nothing was done", "switched on already"]).await?;
+    refuses(&["user", "activate", &scene.facility.id], 1, &["404", "check the id"]).await?;
+    terminal
+        .does(&["device", "register", "Hall-2", "--facility", "Riverside", "--type", "badge reader"])
+        .await?;
+    assert_eq!(terminal.does(&["device", "show", "hall-2"]).await?["device_type"], "BADGE_READER");
+    refuses(&["device", "release", "HALL-2"], 1, &["nothing was done: Hall-2 (", "is not quarantined"])
+        .await?;
+    let about = terminal.does(&["audit", "list", "--patient", "rs-1000"]).await?;
+    assert!(about["items"].is_array(), "{about}");
+
+    // Words and numbers.
+    let role = |role: &'static str| ["user", "create", "una", "--role", role, "--facility", "Riverside"];
+    for wrong in ["nurse", "charge nurse", ""] {
+        refuses(&role(wrong), 2, &["rn (registered nurse)", "lpn (licensed practical nurse)"]).await?;
+    }
+    assert_eq!(terminal.does(&role("Registered Nurse")).await?["role"], "rn");
+    let create = ["facility", "create", "Garden", "--type", "memory-care", "--beds"];
+    for wrong in ["1,000", "1.000", "-1", "many"] {
+        refuses(
+            &[&create[..], &[wrong]].concat(),
+            2,
+            &["a whole number in digits alone, such as 48 or 1000"],
+        )
+        .await?;
+    }
+    refuses(&[&create[..], &["99999999999"]].concat(), 1, &["give at most 100000"]).await?;
+    let crowded = [&create[..], &["16", "--census", "17"]].concat();
+    refuses(&crowded, 1, &["17 residents are more than 16 licensed beds", "--over-capacity"]).await?;
+    let garden = terminal.does(&[&crowded[..], &["--over-capacity"]].concat()).await?;
+    assert_eq!((&garden["facility_type"], &garden["available_beds"]), (&"MEMORY_CARE".into(), &0.into()));
+    refuses(&["facility", "census", "garden", "18"], 1, &["--over-capacity"]).await?;
+    refuses(&["facility", "phi-mode", "Garden", "most"], 2, &["minimal (initials and room)"]).await?;
+    assert_eq!(terminal.does(&["facility", "phi-mode", "Garden", "Minimal"]).await?["phi_mode"], "minimal");
+    refuses(&["badge", "issue", "una"], 2, &["--uid <HEX>|--last-tap <DEVICE>"]).await?;
+    refuses(&["--server", "care.example.test", "org", "list"], 2, &["with https:// and the port"]).await?;
+    refuses(&["sign-in", "admin", "--of", "Golden Years"], 2, &["the organization's slug"]).await?;
+
+    // Who is to be looked at, by name.
+    terminal.does(&["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"]).await?;
+    let (_, reviews, _) = terminal.types(&["review", "list", "Riverside"]).await?;
+    let asked =
+        "Ada Amberly (MRN A-1)  is it one person with Ada Amberly (MRN RS-1000, born 1930-01-01, room 101)?";
+    assert!(reviews.contains(asked) && reviews.contains("duplicate"), "{reviews}");
+    assert!(reviews.contains("at a kiosk"), "{reviews}");
     Ok(())
 }
 
@@ -167,6 +292,13 @@ async fn a_server_that_is_not_there_and_a_wrong_command_are_told_apart() -> Resu
     ];
     let (code, _, error) = run("carepost-server", &["sign-in", "root"], &environment).await?;
     assert_eq!(code, 4, "{error}");
+    let said = format!("the server https://localhost:{port} is not reached: Connection refused");
+    assert!(error.contains(&said) && error.contains("Check --server"), "{error}");
+    let (code, _, error) = run("carepost-server", &["org", "list"], &environment).await?;
+    assert!(
+        code == 1 && error.contains(&format!("nobody is signed in at https://localhost:{port}")),
+        "{error}"
+    );
     let (code, _, _) = run("carepost-server", &["make-tea"], &environment).await?;
     assert_eq!(code, 2);
     Ok(())

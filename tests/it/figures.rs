@@ -34,7 +34,6 @@ async fn a_facility_knows_how_full_it_is() -> Result<()> {
     for (name, kind, beds, census, rate, free) in [
         ("Lakeside", "ALF", Some(48), 44, json!(91.67), json!(4)),
         ("Garden", "MEMORY_CARE", Some(16), 15, json!(93.75), json!(1)),
-        ("Crowded", "SNF", Some(10), 12, json!(120.0), json!(0)),
         ("Visits", "HOME_HEALTH", None, 45, Value::Null, Value::Null),
         ("Empty", "HOSPICE", Some(3), 0, json!(0.0), json!(3)),
     ] {
@@ -48,6 +47,40 @@ async fn a_facility_knows_how_full_it_is() -> Result<()> {
     assert_eq!((&shown["occupancy_rate"], &shown["available_beds"]), (&json!(87.5), &json!(4)));
     let counted = organization.admin.put(&format!("{path}/census"), &json!({"census": 32})).await?;
     assert_eq!((&counted["occupancy_rate"], &counted["available_beds"]), (&json!(100.0), &json!(0)));
+
+    // More residents than beds are asked about, whichever of the two numbers is set.
+    let crowded =
+        json!({"name": "Crowded", "facility_type": "SNF", "licensed_beds": 10, "current_census": 12});
+    let facilities = "/api/v1/facilities".to_owned();
+    let admin = &organization.admin;
+    for (method, path, body) in [
+        (Method::POST, &facilities, crowded),
+        (Method::PUT, &format!("{path}/census"), json!({"census": 33})),
+        (Method::PUT, &path, json!({"current_census": 33})),
+        (Method::PUT, &path, json!({"licensed_beds": 31})),
+    ] {
+        let asked = admin.call(method.clone(), path, Some(&body)).await?;
+        assert_eq!(
+            (asked.status, &asked.body["errors"][0]["field"]),
+            (422, &json!("current_census")),
+            "{body}"
+        );
+        assert!(
+            asked.text.contains("licensed beds") && asked.text.contains("over_capacity"),
+            "{}",
+            asked.text
+        );
+        let mut meant = body;
+        meant["over_capacity"] = json!(true);
+        let full = admin.call(method, path, Some(&meant)).await?;
+        assert!(full.status < 300 && full.body["available_beds"] == 0, "{}", full.text);
+        admin
+            .put(
+                &format!("{facilities}/{}", riverside.id),
+                &json!({"licensed_beds": 32, "current_census": 32}),
+            )
+            .await?;
+    }
     let freed = organization.admin.put(&path, &json!({"licensed_beds": null})).await?;
     assert_eq!((&freed["occupancy_rate"], &freed["available_beds"]), (&Value::Null, &Value::Null));
     Ok(())

@@ -1,6 +1,6 @@
 //! The audit log, read.
 
-use carepost_protocol::id::{PatientId, SessionId};
+use carepost_protocol::id::SessionId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::{WallClock, Zone};
 use clap::Args;
@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::devices::device_id;
+use super::patients::patient_id;
 use super::people::user_id;
+use super::spelled::{SOURCES, count, one_of};
 use super::{Said, show};
 
 const EVENT: &[&str] = &[
@@ -29,10 +31,10 @@ const EVENT: &[&str] = &[
 /// Which events are listed: all that match every given part.
 #[derive(Debug, Args)]
 pub(super) struct Search {
-    /// About this patient, by id.
-    #[arg(long, value_name = "ID")]
-    patient: Option<PatientId>,
-    /// By this user, by username or id.
+    /// About this patient, by medical record number, name or id.
+    #[arg(long, value_name = "PATIENT")]
+    patient: Option<String>,
+    /// By this user, by username, name or id.
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// On this device, by name or id.
@@ -42,11 +44,11 @@ pub(super) struct Search {
     #[arg(long, value_name = "ID")]
     session_id: Option<SessionId>,
     /// Whose word: what the server saw, or what devices say.
-    #[arg(long, value_parser = ["server", "device"])]
+    #[arg(long, value_parser = one_of(SOURCES))]
     source: Option<String>,
     /// At most so many; 1,000 at once.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = count)]
+    limit: u32,
     /// The next page, as the one before says.
     #[arg(long, value_name = "PLACE")]
     page: Option<String>,
@@ -55,6 +57,10 @@ pub(super) struct Search {
 /// Lists events: for people in the time of each one's facility, for programs as the API gives them.
 pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said> {
     let mut path = format!("/api/v1/audit-events?limit={}", search.limit);
+    let patient = match &search.patient {
+        Some(patient) => Some(patient_id(client, patient).await?),
+        None => None,
+    };
     let user = match &search.user {
         Some(user) => Some(user_id(client, user).await?),
         None => None,
@@ -64,7 +70,7 @@ pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said
         None => None,
     };
     for (key, value) in [
-        ("patient_id", search.patient.map(|id| id.to_string())),
+        ("patient_id", patient),
         ("user_id", user),
         ("device_id", device),
         ("session_id", search.session_id.map(|id| id.to_string())),

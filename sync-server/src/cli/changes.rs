@@ -5,11 +5,13 @@ use carepost_protocol::id::IncarnationId;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Said;
 use super::client::Client;
 use super::devices::device_id;
+use super::names::{PATIENT, items, text};
+use super::spelled::whole;
 use super::sure::Sure;
 use super::tenants::facility_id;
+use super::{Said, show};
 
 const CHANGE: &[&str] = &[
     "received_at",
@@ -25,7 +27,7 @@ const CHANGE: &[&str] = &[
 ];
 const SETTLED: &[&str] =
     &["device_id", "incarnation_id", "n", "settlement", "seq", "followed", "detail", "settled_reason"];
-const REVIEW: &[&str] = &["opened_at", "kind", "patient_id", "fields", "others", "more", "resolved", "id"];
+const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolved_at", "id"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {
@@ -78,6 +80,7 @@ pub(super) struct Name {
     /// The life of its outbox.
     incarnation: IncarnationId,
     /// The change's number.
+    #[arg(value_parser = whole)]
     n: u64,
 }
 
@@ -130,5 +133,36 @@ pub(super) async fn review(client: &Client, review: Review) -> anyhow::Result<Sa
     let Review::List { facility, all } = review;
     let id = facility_id(client, &facility).await?;
     let open = if all { "" } else { "?open=true" };
-    Ok(Said::Thing(client.all(&format!("/api/v1/facilities/{id}/reviews{open}")).await?, REVIEW))
+    let thing = client.all(&format!("/api/v1/facilities/{id}/reviews{open}")).await?;
+    let mut words = show::table(&thing, REVIEW);
+    if !items(&thing).is_empty() {
+        let patients = client.get(&format!("/api/v1/patients?facility_id={id}")).await?;
+        let rows: Vec<_> = items(&thing).iter().map(|review| row(review, items(&patients))).collect();
+        words = show::table(&json!({ "items": rows }), REVIEW);
+        words.push_str("\nDecide them at a kiosk of the facility, under \"Needs a look\".");
+    }
+    Ok(Said::Found { whole: true, thing, words })
+}
+
+/// A review as people read it.
+fn row(review: &Value, patients: &[Value]) -> Value {
+    let who = |id: Option<&Value>| {
+        let known = id.and_then(|id| patients.iter().find(|patient| patient.get("id") == Some(id)));
+        known.map_or_else(|| id.and_then(Value::as_str).unwrap_or("-").to_owned(), |it| PATIENT.described(it))
+    };
+    let all = |of: &str| review.get(of).and_then(Value::as_array).into_iter().flatten();
+    let others = all("others").map(|id| who(Some(id))).collect::<Vec<_>>().join(", ");
+    let fields = all("fields").filter_map(|it| text(it, "field")).collect::<Vec<_>>().join(", ");
+    let more =
+        review.get("more").and_then(Value::as_u64).map_or(String::new(), |more| format!(" and {more} more"));
+    let to_decide = match text(review, "kind") {
+        Some("conflict") => format!("two values were saved of {fields}: which is right?"),
+        Some("duplicate") => format!("is it one person with {others}{more}?"),
+        Some("amendments") => "one entry was corrected by two people: which correction is right?".to_owned(),
+        _ => "something that this command does not know: update carepost-server".to_owned(),
+    };
+    json!({
+        "opened_at": review.get("opened_at"), "kind": review.get("kind"), "resident": who(review.get("patient_id")),
+        "to_decide": to_decide, "resolved_at": review.pointer("/resolved/at"), "id": review.get("id"),
+    })
 }

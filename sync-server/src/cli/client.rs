@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use carepost_protocol::text::fold;
 use carepost_protocol::wire::problem::Problem;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -17,22 +16,25 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::Reach;
+use super::names::{ORGANIZATION, is_id, items};
 use crate::files;
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     /// No answer came.
-    #[error("the server is not reached: {0}. Check --server, --ca and the network")]
-    NotReached(String),
+    #[error("the server {0} is not reached: {1}")]
+    NotReached(String, String),
     /// It refused, and says why.
     #[error("{}", in_words(.0))]
     Refused(Box<Problem>),
     /// Nobody is signed in here.
-    #[error("nobody is signed in: run `carepost-server sign-in` first")]
-    NotSignedIn,
+    #[error(
+        "nobody is signed in at {0}: run `carepost-server sign-in USERNAME` first, with --of for an organization's"
+    )]
+    NotSignedIn(String),
     /// The answer is none of this API's.
-    #[error("the answer makes no sense: {0}. Is that a Carepost server?")]
+    #[error("the answer makes no sense: {0}. Check that --server is a Carepost server's address for people")]
     Nonsense(String),
 }
 
@@ -71,7 +73,13 @@ impl Client {
             .user_agent(concat!("carepost-server/", env!("CARGO_PKG_VERSION")));
         if let Some(ca) = &reach.ca {
             let pem = files::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
-            builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem)?);
+            let trusted = Certificate::from_pem_bundle(&pem)?;
+            let ca = ca.display();
+            anyhow::ensure!(
+                !trusted.is_empty(),
+                "{ca} holds no certificate: name a PEM file of one with --ca"
+            );
+            builder = builder.tls_certs_only(trusted);
         }
         let proxy = proxy_for(&reach.server);
         if proxy.is_none() {
@@ -120,12 +128,16 @@ impl Client {
         }
     }
 
-    /// The id of the one thing of a list whose `field` is `name`; an id is taken as it is.
-    pub(super) async fn find(&self, list: &str, field: &str, name: &str) -> anyhow::Result<String> {
-        if is_id(name) {
-            return Ok(name.to_owned());
+    /// A list with the name of each one's facility, in `facility`.
+    pub(super) async fn with_facilities(&self, mut list: Value) -> anyhow::Result<Value> {
+        let facilities = self.get("/api/v1/facilities").await?;
+        for item in list.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+            let of = items(&facilities).iter().find(|it| it.get("id") == item.get("facility_id"));
+            if let Some((of, item)) = of.zip(item.as_object_mut()) {
+                item.insert("facility".to_owned(), of.get("name").cloned().unwrap_or_default());
+            }
         }
-        one(&named(&self.get(list).await?, field, name), name)
+        Ok(list)
     }
 
     /// Begins a session and keeps its token, readable by this user only.
@@ -159,14 +171,14 @@ impl Client {
         self.send(method, path, body, Some(&signed)).await
     }
 
-    /// The organization that is meant, by its id; a slug is looked up once.
+    /// The organization that is meant, by its id; a name is looked up once.
     async fn organization_id(&self, slug: &str, signed: &Signed) -> anyhow::Result<String> {
         if is_id(slug) {
             return Ok(slug.to_owned());
         }
         let found = self.organization_id.get_or_try_init(|| async {
             let list = self.send(Method::GET, "/api/v1/organizations", None, Some(signed)).await?;
-            one(&named(&list, "slug", slug), slug)
+            ORGANIZATION.id(&list, slug)
         });
         found.await.cloned()
     }
@@ -192,8 +204,8 @@ impl Client {
         }
         let not_reached = |fault: reqwest::Error| {
             let proxy =
-                self.proxy.as_ref().map(|proxy| format!(" (through the proxy {proxy} of the environment)"));
-            ClientError::NotReached(in_full(&fault) + &proxy.unwrap_or_default())
+                self.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy} of the environment"));
+            ClientError::NotReached(self.base.clone() + &proxy.unwrap_or_default(), why(&fault))
         };
         let answer = request.send().await.map_err(not_reached)?;
         let status = answer.status();
@@ -214,37 +226,15 @@ impl Client {
 
     fn token(&self) -> anyhow::Result<Zeroizing<String>> {
         let kept = files::read_text(&self.session);
-        let kept = kept.map_err(|_| ClientError::NotSignedIn)?;
-        let kept: Value = serde_json::from_str(&kept).map_err(|_| ClientError::NotSignedIn)?;
+        let not_signed_in = || ClientError::NotSignedIn(self.base.clone());
+        let kept = kept.map_err(|_| not_signed_in())?;
+        let kept: Value = serde_json::from_str(&kept).map_err(|_| not_signed_in())?;
         // A token goes to the server that gave it, and to no other.
         if kept.get("server").and_then(Value::as_str) != Some(self.base.as_str()) {
-            return Err(ClientError::NotSignedIn.into());
+            return Err(not_signed_in().into());
         }
-        let token = kept.get("token").and_then(Value::as_str).ok_or(ClientError::NotSignedIn)?;
+        let token = kept.get("token").and_then(Value::as_str).ok_or_else(not_signed_in)?;
         Ok(Zeroizing::new(token.to_owned()))
-    }
-}
-
-/// Whether that is an id, and no name.
-pub(super) fn is_id(text: &str) -> bool {
-    text.len() == 36 && text.bytes().filter(|byte| *byte == b'-').count() == 4
-}
-
-/// The items of a list whose `field` is `name`.
-pub(super) fn named(list: &Value, field: &str, name: &str) -> Vec<Value> {
-    let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
-    let is = |item: &&Value| {
-        item.get(field).and_then(Value::as_str).is_some_and(|value| fold(value) == fold(name))
-    };
-    items.filter(is).cloned().collect()
-}
-
-/// The id of the only one of that name.
-pub(super) fn one(named: &[Value], name: &str) -> anyhow::Result<String> {
-    match named {
-        [one] => Ok(one.get("id").and_then(Value::as_str).context("an item without id")?.to_owned()),
-        [] => anyhow::bail!("there is no {name:?} here: list what there is, or give the id"),
-        _ => anyhow::bail!("several are called {name:?}: give the id"),
     }
 }
 
@@ -281,14 +271,20 @@ fn keep(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
-fn in_full(fault: &dyn std::error::Error) -> String {
-    let mut words = fault.to_string();
-    let mut cause = fault.source();
-    while let Some(fault) = cause {
-        words = format!("{words}: {fault}");
-        cause = fault.source();
+/// Why no answer came, and what to do.
+fn why(fault: &dyn std::error::Error) -> String {
+    let mut cause = fault;
+    while let Some(next) = cause.source() {
+        cause = next;
     }
-    words
+    let cause = cause.to_string();
+    if cause.contains("invalid peer certificate") {
+        return format!(
+            "its certificate is not trusted ({cause}). Check that --server has the name that the certificate is for, and \
+             name the certificate to trust with --ca: `init` made tls.crt in the server's state directory"
+        );
+    }
+    format!("{cause}. Check --server, the network, and whether the server runs")
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ use carepost_protocol::time::Timestamp;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::{Client, is_id, named, one};
+use super::client::Client;
+use super::names::{DEVICE, is_id, items};
+use super::spelled::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, one_of};
 use super::sure::Sure;
 use super::tenants::facility_id;
 use super::{Said, show};
 
-const DEVICE: &[&str] = &[
+const COLUMNS: &[&str] = &[
     "device_name",
     "device_type",
     "phi_mode",
@@ -64,6 +66,7 @@ pub(super) enum Device {
         /// The device, by name or id.
         device: String,
         /// full, minimal (initials and room), free (case number only), or facility: as the facility says.
+        #[arg(value_parser = one_of(DEVICE_PHI_MODES))]
         mode: String,
     },
     /// Release a quarantined device, once its second copy is switched off.
@@ -78,7 +81,7 @@ pub(super) enum Device {
         /// The device, by name or id.
         device: String,
         /// lost (or stolen): somebody may have it who should not; retired or replaced: it is in hand.
-        #[arg(long)]
+        #[arg(long, value_parser = one_of(DEACTIVATIONS))]
         reason: String,
         #[command(flatten)]
         sure: Sure,
@@ -110,7 +113,7 @@ pub(super) struct Register {
     #[arg(long)]
     facility: String,
     /// RASPBERRY_PI, TABLET, LAPTOP, WORKSTATION or BADGE_READER.
-    #[arg(long = "type", value_name = "TYPE", default_value = "RASPBERRY_PI")]
+    #[arg(long = "type", value_name = "TYPE", default_value = "RASPBERRY_PI", value_parser = one_of(DEVICE_TYPES))]
     kind: String,
     /// The label on its hardware.
     #[arg(long)]
@@ -128,7 +131,7 @@ pub(super) struct Approve {
     #[arg(long)]
     name: String,
     /// RASPBERRY_PI, TABLET, LAPTOP, WORKSTATION or BADGE_READER.
-    #[arg(long = "type", value_name = "TYPE", default_value = "RASPBERRY_PI")]
+    #[arg(long = "type", value_name = "TYPE", default_value = "RASPBERRY_PI", value_parser = one_of(DEVICE_TYPES))]
     kind: String,
 }
 
@@ -151,15 +154,22 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
             client.put(&format!("/api/v1/devices/{device}"), &json!({"phi_mode": mode})).await?
         }
         Device::Release { device } => {
-            let device = device_id(client, &device).await?;
-            client.post(&format!("/api/v1/devices/{device}/release"), &json!({})).await?
+            let path = format!("/api/v1/devices/{}", device_id(client, &device).await?);
+            let known = client.get(&path).await?;
+            let is_quarantined = known.get("state").is_some_and(|state| state == "QUARANTINED");
+            anyhow::ensure!(
+                is_quarantined,
+                "nothing was done: {} is not quarantined",
+                DEVICE.described(&known)
+            );
+            client.post(&format!("{path}/release"), &json!({})).await?
         }
         Device::Deactivate { device, reason, sure } => {
             return deactivate(client, &device, &reason, &sure).await;
         }
         Device::Withdraw(asked) => return withdraw(client, asked).await,
     };
-    Ok(Said::Thing(thing, DEVICE))
+    Ok(Said::Thing(thing, COLUMNS))
 }
 
 async fn deactivate(client: &Client, device: &str, reason: &str, sure: &Sure) -> anyhow::Result<Said> {
@@ -169,7 +179,7 @@ async fn deactivate(client: &Client, device: &str, reason: &str, sure: &Sure) ->
         in_words(&client.get(&path).await?, reason)
     ))?;
     let thing = client.post(&format!("{path}/deactivate"), &json!({"reason": reason})).await?;
-    let words = format!("{}\n\n{}", show::table(&thing, DEVICE), what_follows(&thing));
+    let words = format!("{}\n\n{}", show::table(&thing, COLUMNS), what_follows(&thing));
     Ok(Said::Found { whole: true, thing, words })
 }
 
@@ -245,19 +255,19 @@ async fn found(client: &Client, name: &str, wanted: fn(&str) -> bool) -> anyhow:
         return Ok(name.to_owned());
     }
     let facilities = client.get("/api/v1/facilities").await?;
-    let mut found = Vec::new();
-    for facility in facilities.get("items").and_then(Value::as_array).into_iter().flatten() {
+    let mut devices = Vec::new();
+    for facility in items(&facilities) {
         let id = facility.get("id").and_then(Value::as_str).context("a facility without id")?;
-        found.extend(named(
-            &client.get(&format!("/api/v1/facilities/{id}/devices")).await?,
-            "device_name",
-            name,
-        ));
+        let list = client.get(&format!("/api/v1/facilities/{id}/devices")).await?;
+        devices.extend(items(&list).iter().cloned());
     }
-    if found.len() > 1 {
-        found.retain(|device| device.get("state").and_then(Value::as_str).is_none_or(wanted));
+    let devices = client.with_facilities(json!({ "items": devices })).await?;
+    let mut found = DEVICE.named(items(&devices), name);
+    let is_wanted = |device: &&Value| device.get("state").and_then(Value::as_str).is_none_or(wanted);
+    if found.iter().any(is_wanted) {
+        found.retain(is_wanted);
     }
-    one(&found, name)
+    DEVICE.one(&found, items(&devices), name)
 }
 
 fn what_follows(deactivated: &Value) -> String {
@@ -304,7 +314,7 @@ async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Said> {
     out.flush()?;
     let mut number = String::new();
     std::io::stdin().lock().read_line(&mut number)?;
-    Ok(Said::Thing(confirm(client, enrollment, number.trim()).await?, DEVICE))
+    Ok(Said::Thing(confirm(client, enrollment, number.trim()).await?, COLUMNS))
 }
 
 async fn confirm(client: &Client, enrollment: &str, number: &str) -> anyhow::Result<Value> {

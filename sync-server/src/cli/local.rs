@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use rustls_pki_types::ServerName;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
 use crate::openapi::Document;
 use crate::setup::{self, Made};
-use crate::store::{self, Ambient, DatabaseKey};
+use crate::store::{self, Ambient, DatabaseKey, StoreError};
 use crate::{Listeners, listener, serve as run_server};
 
 /// What a server needs.
@@ -130,11 +130,25 @@ pub(super) async fn unlock(
     let config = Config::load(config)?;
     let _owned = Owned::of(&config.state_dir);
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
-    let (name, by) = (user.clone(), os_user()?);
-    let unlocking = move || {
-        store::unlock(&path, &key, &Ambient::new(clock::now, clock::fill), organization.as_deref(), &name, by)
+    let (name, of, by) = (user.clone(), organization.clone(), os_user()?);
+    let unlocking =
+        move || store::unlock(&path, &key, &Ambient::new(clock::now, clock::fill), of.as_deref(), &name, by);
+    let locks = match (tokio::task::spawn_blocking(unlocking).await?, organization) {
+        (Err(StoreError::NotFound("organization")), Some(of)) => {
+            bail!("no organization has the slug {of:?}: `carepost-server org list` shows what there is")
+        }
+        (Err(StoreError::NotFound(_)), Some(of)) => {
+            bail!(
+                "no user of {of} is called {user:?}: give the username, as `carepost-server user list` shows it"
+            )
+        }
+        (Err(StoreError::NotFound(_)), None) => {
+            bail!(
+                "no platform administrator is called {user:?}; for a user of an organization give --organization SLUG"
+            )
+        }
+        (locks, _) => locks?,
     };
-    let locks = tokio::task::spawn_blocking(unlocking).await??;
     Ok(Said::Words(match locks {
         0 => format!("{user} was not locked; counted failures are forgotten"),
         _ => format!("{user} may sign in again at once"),

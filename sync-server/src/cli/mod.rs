@@ -6,9 +6,12 @@ mod changes;
 mod client;
 mod devices;
 mod local;
+mod names;
 mod owner;
+mod patients;
 mod people;
 mod show;
+mod spelled;
 mod sure;
 mod tenants;
 mod upkeep;
@@ -56,7 +59,8 @@ struct Reach {
         global = true,
         value_name = "URL",
         env = "CAREPOST_URL",
-        default_value = "https://localhost:8443"
+        default_value = "https://localhost:8443",
+        value_parser = address
     )]
     server: String,
     /// PEM file of the certificate to trust, instead of the system's.
@@ -65,7 +69,7 @@ struct Reach {
     /// Where the session's token is kept.
     #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_SESSION")]
     session: Option<PathBuf>,
-    /// Which organization is meant, by slug or id (for platform administrators).
+    /// Which organization is meant, by slug, name or id (for platform administrators).
     #[arg(long, global = true, value_name = "SLUG", env = "CAREPOST_ORGANIZATION")]
     organization: Option<String>,
     /// For programs: the API's JSON.
@@ -107,7 +111,7 @@ enum Command {
     Badge(people::Badge),
     /// Patients.
     #[command(subcommand)]
-    Patient(people::Patient),
+    Patient(patients::Patient),
     /// Devices.
     #[command(subcommand)]
     Device(devices::Device),
@@ -185,11 +189,20 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
             local::unlock(config, cli.reach.organization, user).await
         }
         Command::Badge(badge) => people::badge(&client()?, badge).await,
-        Command::Patient(patient) => people::patient(&client()?, patient).await,
+        Command::Patient(patient) => patients::patient(&client()?, patient).await,
         Command::Device(device) => devices::device(&client()?, device).await,
         Command::Change(change) => changes::change(&client()?, change).await,
         Command::Review(review) => changes::review(&client()?, review).await,
     }
+}
+
+/// An address without which nothing is asked for.
+fn address(text: &str) -> Result<String, String> {
+    let whole =
+        text.parse().ok().filter(|it: &http::Uri| it.scheme_str() == Some("https") && it.host().is_some());
+    whole.map(|_| text.to_owned()).ok_or_else(|| {
+        "write the address with https:// and the port, such as https://care.example.test:8443".to_owned()
+    })
 }
 
 fn failed(fault: &anyhow::Error) -> ExitCode {
@@ -202,8 +215,8 @@ fn failed(fault: &anyhow::Error) -> ExitCode {
         return ExitCode::from(2);
     }
     match fault.downcast_ref() {
-        Some(ClientError::NotReached(_)) => ExitCode::from(4),
-        Some(ClientError::Refused(_) | ClientError::NotSignedIn | ClientError::Nonsense(_)) | None => {
+        Some(ClientError::NotReached(..)) => ExitCode::from(4),
+        Some(ClientError::Refused(_) | ClientError::NotSignedIn(_) | ClientError::Nonsense(_)) | None => {
             ExitCode::FAILURE
         }
     }

@@ -1,26 +1,25 @@
-//! Signing in; users, badges and patients.
+//! Signing in; users and badges.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use carepost_protocol::id::BadgeId;
-use carepost_protocol::patient::mrn_key;
-use carepost_protocol::record::MAX_REPLACED;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::client::{Client, is_id, named, one};
+use super::client::Client;
 use super::devices::device_id;
+use super::names::{USER, is_id};
+use super::spelled::{ROLES, one_of};
 use super::sure::Sure;
 use super::tenants::facility_id;
 use super::{Said, show};
 use crate::{card, files};
 
-const USER: &[&str] =
+const COLUMNS: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
 const BADGE: &[&str] = &["id", "is_active", "created_at"];
-const PATIENT: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", "replaced_by"];
 
 /// Where a password comes from; never from the command line, which every user of the machine can read.
 #[derive(Debug, Args)]
@@ -81,7 +80,7 @@ pub(super) struct SignIn {
     /// The name.
     username: String,
     /// The organization's slug; none for the platform's administrators.
-    #[arg(long = "of", value_name = "SLUG")]
+    #[arg(long = "of", value_name = "SLUG", value_parser = slug)]
     slug: Option<String>,
     #[command(flatten)]
     password: PasswordFrom,
@@ -99,6 +98,15 @@ pub(super) async fn sign_in(client: &Client, who: SignIn) -> anyhow::Result<Said
 pub(super) async fn sign_out(client: &Client) -> anyhow::Result<Said> {
     client.sign_out().await?;
     Ok(Said::Words("signed out".to_owned()))
+}
+
+/// A slug, and no name: whoever is not signed in is not told which organizations there are.
+fn slug(text: &str) -> Result<String, String> {
+    let may_be = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !text.is_empty() && text.chars().all(may_be) {
+        return Ok(text.to_owned());
+    }
+    Err("give the organization's slug, in lower case and without blanks, such as golden-years".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,26 +135,26 @@ pub(super) enum User {
     List,
     /// Switch a user on again.
     Activate {
-        /// The user, by username or id.
+        /// The user, by username, name or id.
         user: String,
     },
     /// Switch a user off, at the server and at every kiosk.
     Deactivate {
-        /// The user, by username or id.
+        /// The user, by username, name or id.
         user: String,
         #[command(flatten)]
         sure: Sure,
     },
     /// Set a user's PIN for kiosks.
     SetPin {
-        /// The user, by username or id.
+        /// The user, by username, name or id.
         user: String,
         #[command(flatten)]
         pin: PinFrom,
     },
     /// Set a user's password for the server.
     SetPassword {
-        /// The user, by username or id.
+        /// The user, by username, name or id.
         user: String,
         #[command(flatten)]
         password: NewPasswordFrom,
@@ -161,7 +169,7 @@ pub(super) struct CreateUser {
     #[arg(long)]
     name: Option<String>,
     /// org_admin, facility_admin, rn, lpn, medical_assistant, caregiver, family or auditor.
-    #[arg(long)]
+    #[arg(long, value_parser = one_of(ROLES))]
     role: String,
     /// The home facility, by name or id.
     #[arg(long)]
@@ -173,7 +181,7 @@ pub(super) struct CreateUser {
 
 pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
     match user {
-        User::List => Ok(Said::Thing(client.get("/api/v1/users").await?, USER)),
+        User::List => Ok(Said::Thing(client.get("/api/v1/users").await?, COLUMNS)),
         User::Create(new) => {
             let facility = match &new.facility {
                 Some(facility) => Some(facility_id(client, facility).await?),
@@ -181,15 +189,10 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
             };
             let body = json!({"username": new.username, "display_name": new.name, "role": new.role,
                 "facility_id": facility, "employee_id": new.employee_id});
-            Ok(Said::Thing(client.post("/api/v1/users", &body).await?, USER))
+            Ok(Said::Thing(client.post("/api/v1/users", &body).await?, COLUMNS))
         }
-        User::Activate { user } => switch(client, &user_id(client, &user).await?, true).await,
-        User::Deactivate { user, sure } => {
-            let id = user_id(client, &user).await?;
-            let found = client.get(&format!("/api/v1/users/{id}")).await?;
-            sure.of(&format!("switch off {}, at the server and at every kiosk", name_of(&found)))?;
-            switch(client, &id, false).await
-        }
+        User::Activate { user } => switch(client, &user, true, None).await,
+        User::Deactivate { user, sure } => switch(client, &user, false, Some(&sure)).await,
         User::SetPin { user, pin } => {
             let id = user_id(client, &user).await?;
             let pin = secret(pin.pin_file.as_ref(), "CAREPOST_PIN", "New PIN: ")?;
@@ -206,30 +209,45 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
     }
 }
 
-async fn switch(client: &Client, id: &str, on: bool) -> anyhow::Result<Said> {
-    let thing = client.put(&format!("/api/v1/users/{id}"), &json!({"is_active": on})).await?;
-    Ok(Said::Thing(thing, USER))
+async fn switch(client: &Client, user: &str, on: bool, sure: Option<&Sure>) -> anyhow::Result<Said> {
+    let path = format!("/api/v1/users/{}", user_id(client, user).await?);
+    let found = client.get(&path).await?;
+    let (name, way) = (name_of(&found), if on { "on" } else { "off" });
+    anyhow::ensure!(
+        found.get("is_active") != Some(&on.into()),
+        "nothing was done: {name} is switched {way} already"
+    );
+    if let Some(sure) = sure {
+        sure.of(&format!("switch off {name}, at the server and at every kiosk"))?;
+    }
+    let thing = client.put(&path, &json!({"is_active": on})).await?;
+    Ok(Said::Thing(thing, COLUMNS))
 }
 
-/// A user by name or id.
+/// A user by username, else by the name that people see; or by id.
 pub(super) async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    client.find("/api/v1/users", "username", name).await
+    if is_id(name) {
+        return Ok(name.to_owned());
+    }
+    let list = client.get("/api/v1/users").await?;
+    USER.id(&client.with_facilities(list).await?, name)
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Badge {
     /// Issue a badge to a user.
     #[command(
+        group = ArgGroup::new("card").args(["uid", "last_tap"]).required(true),
         after_help = "Examples:\n  carepost-server badge issue nora --last-tap \"Hall kiosk\"\n  carepost-server badge issue nora --uid 04A1B2C3D4E5F6"
     )]
     Issue {
-        /// The user, by username or id.
+        /// The user, by username, name or id.
         user: String,
         /// The card's UID in hexadecimal: not what is printed on it.
-        #[arg(long, value_name = "HEX", required_unless_present = "last_tap")]
+        #[arg(long, value_name = "HEX")]
         uid: Option<String>,
         /// The card that was tapped last at this device, by name or id, and that it did not know.
-        #[arg(long, value_name = "DEVICE", conflicts_with = "uid")]
+        #[arg(long, value_name = "DEVICE")]
         last_tap: Option<String>,
         #[command(flatten)]
         sure: Sure,
@@ -243,7 +261,7 @@ pub(super) enum Badge {
     },
     /// List a user's badges.
     List {
-        /// The user, by username or id.
+        /// The user, by username, name or id.
         user: String,
     },
 }
@@ -262,8 +280,11 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
         }
         Badge::Revoke { badge, sure } => {
             let path = format!("/api/v1/badges/{badge}");
+            let found = client.get(&path).await?;
+            let is_active = found.get("is_active") != Some(&Value::Bool(false));
+            anyhow::ensure!(is_active, "nothing was done: the badge {badge} is revoked already");
             if sure.asks() {
-                sure.of(&ending(client, &client.get(&path).await?).await?)?;
+                sure.of(&ending(client, &found).await?)?;
             }
             client.post(&format!("{path}/revoke"), &json!({})).await?
         }
@@ -304,137 +325,4 @@ async fn issue_tapped(client: &Client, user: &str, device: &str, sure: &Sure) ->
 fn name_of(user: &Value) -> String {
     let part = |key| user.get(key).and_then(Value::as_str).unwrap_or_default();
     format!("{} ({}, {})", part("display_name"), part("username"), part("role"))
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Patient {
-    /// Admit a patient.
-    #[command(
-        after_help = "Example:\n  carepost-server patient create \"Ada Amberly\" --mrn R-1001 --facility Riverside --room 12 --born 1941-03-15"
-    )]
-    Create(CreatePatient),
-    /// List patients.
-    List,
-    /// Discharge a patient: no longer in care here. What was charted stays, and `readmit` takes it back.
-    #[command(after_help = "Example:\n  carepost-server patient discharge R-1001")]
-    Discharge {
-        /// The patient, by medical record number, name or id.
-        patient: String,
-        #[command(flatten)]
-        sure: Sure,
-    },
-    /// Take a discharged patient into care again, with all that was charted.
-    #[command(after_help = "Example:\n  carepost-server patient readmit R-1001")]
-    Readmit {
-        /// The patient, by medical record number, name or id.
-        patient: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct CreatePatient {
-    /// The full name.
-    name: String,
-    /// The medical record number.
-    #[arg(long)]
-    mrn: String,
-    /// The facility, by name or id.
-    #[arg(long)]
-    facility: String,
-    /// The room.
-    #[arg(long)]
-    room: Option<String>,
-    /// The day of birth: 1941-03-15 or 03/15/1941.
-    #[arg(long)]
-    born: Option<String>,
-}
-
-pub(super) async fn patient(client: &Client, patient: Patient) -> anyhow::Result<Said> {
-    let thing = match patient {
-        Patient::List => client.get("/api/v1/patients").await?,
-        Patient::Create(new) => {
-            let facility = facility_id(client, &new.facility).await?;
-            let body = json!({"facility_id": facility, "mrn": new.mrn, "name": new.name, "room": new.room,
-                "date_of_birth": new.born});
-            client.post("/api/v1/patients", &body).await?
-        }
-        Patient::Discharge { patient, sure } => {
-            let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
-            if sure.asks() {
-                // A look at her is written down as such: nobody is shown her who is not asked.
-                sure.of(&leaving(&client.get(&path).await?))?;
-            }
-            client.delete(&path).await?
-        }
-        Patient::Readmit { patient } => {
-            let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
-            client.put(&path, &json!({"is_active": true})).await?
-        }
-    };
-    Ok(Said::Thing(thing, PATIENT))
-}
-
-/// What a discharge ends.
-fn leaving(patient: &Value) -> String {
-    let part = |key| patient.get(key).and_then(Value::as_str).unwrap_or("-");
-    let (name, mrn, room) = (part("name"), part("mrn"), part("room"));
-    format!(
-        "discharge {name} (MRN {mrn}, room {room}), off the kiosks' lists from their next sync on. What was charted \
-         stays, and `patient readmit` takes it back"
-    )
-}
-
-/// A patient by medical record number, else by name; or by id.
-async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    if is_id(name) {
-        return Ok(name.to_owned());
-    }
-    patient_of(&client.get("/api/v1/patients").await?, name)
-}
-
-/// The id of the only patient of that number or name; of one whose place another took, that one's.
-fn patient_of(list: &Value, name: &str) -> anyhow::Result<String> {
-    let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
-    let mrn = |item: &Value| item.get("mrn").and_then(Value::as_str).map(mrn_key);
-    let numbered: Vec<Value> = items.filter(|item| mrn(item) == Some(mrn_key(name))).cloned().collect();
-    let mut found = if numbered.is_empty() { named(list, "name", name) } else { numbered };
-    found.iter_mut().for_each(|patient| *patient = present(list, patient));
-    found.dedup();
-    one(&found, name)
-}
-
-/// A patient, or the last who took that one's place.
-fn present(list: &Value, patient: &Value) -> Value {
-    let mut present = patient;
-    for _ in 0..MAX_REPLACED {
-        let Some(next) = present.get("replaced_by").filter(|next| next.is_string()) else { break };
-        let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
-        let Some(next) = items.into_iter().find(|item| item.get("id") == Some(next)) else { break };
-        present = next;
-    }
-    present.clone()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn by_number_or_name_of_whose_place_another_took_that_one_is_chosen() {
-        let list = json!({"items": [
-            {"id": "1", "mrn": "R-1", "name": "Bea Example", "replaced_by": "2"},
-            {"id": "2", "mrn": "R-1", "name": "Bea Example"},
-            {"id": "3", "mrn": "R-3", "name": "Ada Amberly", "replaced_by": "1"},
-            {"id": "4", "mrn": "R-4", "name": "Émile Ö"},
-            {"id": "5", "mrn": "R-5", "name": "Cy Example"},
-            {"id": "6", "mrn": "R-6", "name": "Cy Example"},
-        ]});
-        for name in ["R-1", "r 1", "R–1", "bea example", "R-3", "Ada Amberly"] {
-            assert_eq!(patient_of(&list, name).unwrap(), "2", "{name}");
-        }
-        assert_eq!(patient_of(&list, "émile ö").unwrap(), "4", "compared as everywhere");
-        for name in ["Cy Example", "R-7"] {
-            patient_of(&list, name).unwrap_err();
-        }
-    }
 }

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use carepost_protocol::unit::Units;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::names::{FACILITY, is_id};
+use super::spelled::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
 use super::{Said, people, show};
 use crate::files;
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
-const UNITS: [&str; 3] = [Units::AsPublished.name(), Units::UsCustomary.name(), Units::Metric.name()];
-const FACILITY: &[&str] = &[
+const COLUMNS: &[&str] = &[
     "name",
     "facility_type",
     "licensed_beds",
@@ -48,7 +48,7 @@ pub(super) struct CreateOrg {
     #[arg(long)]
     slug: Option<String>,
     /// What kind of operator it is, such as ALF_OPERATOR, SNF_CHAIN or CLINIC.
-    #[arg(long = "type", value_name = "TYPE", default_value = "MULTI_SITE_SYSTEM")]
+    #[arg(long = "type", value_name = "TYPE", default_value = "MULTI_SITE_SYSTEM", value_parser = one_of(ORGANIZATION_TYPES))]
     kind: String,
     /// Its National Provider Identifier.
     #[arg(long)]
@@ -101,7 +101,10 @@ pub(super) enum Facility {
         /// The facility, by name or id.
         facility: String,
         /// So many.
+        #[arg(value_parser = count, allow_negative_numbers = true)]
         census: u32,
+        #[command(flatten)]
+        over: OverCapacity,
     },
     /// Say how much of a resident the devices of a facility are sent; they then make their copies anew.
     #[command(after_help = "Example:\n  carepost-server facility phi-mode Riverside minimal")]
@@ -109,6 +112,7 @@ pub(super) enum Facility {
         /// The facility, by name or id.
         facility: String,
         /// full, minimal (initials and room) or free (case number only).
+        #[arg(value_parser = one_of(PHI_MODES))]
         mode: String,
     },
     /// Say whether the devices of a facility are sent anything only while they are encrypted. What they
@@ -118,7 +122,7 @@ pub(super) enum Facility {
         /// The facility, by name or id.
         facility: String,
         /// yes or no.
-        #[arg(value_parser = ["yes", "no"])]
+        #[arg(value_parser = one_of(YES_NO))]
         required: String,
     },
     /// Say for how many days records stay on the devices of a facility. Older ones are kept on the server,
@@ -128,6 +132,7 @@ pub(super) enum Facility {
         /// The facility, by name or id.
         facility: String,
         /// 7 to 3650; without it, as the server's configuration says.
+        #[arg(value_parser = count, allow_negative_numbers = true)]
         days: Option<u32>,
     },
     /// Say in which time zone a facility is: its devices show and ask for times in it, whatever their own is.
@@ -145,9 +150,17 @@ pub(super) enum Facility {
         /// The facility, by name or id.
         facility: String,
         /// metric (°C, kg, cm), us_customary (°F, lb, in), or as_published: each form's own.
-        #[arg(value_parser = UNITS)]
+        #[arg(value_parser = one_of(UNITS))]
         units: String,
     },
+}
+
+/// Whether more residents than beds are meant.
+#[derive(Debug, Args)]
+pub(super) struct OverCapacity {
+    /// There are more residents than licensed beds: it is so, and no slip.
+    #[arg(long)]
+    over_capacity: bool,
 }
 
 #[derive(Debug, Args)]
@@ -155,20 +168,22 @@ pub(super) struct CreateFacility {
     /// Its name.
     name: String,
     /// What care it gives: HOME_HEALTH, ALF, MEMORY_CARE, SNF, HOSPICE, CLINIC or HOSPITAL.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = one_of(FACILITY_TYPES))]
     kind: String,
     /// Licensed beds, where it has any.
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER", value_parser = count, allow_negative_numbers = true)]
     beds: Option<u32>,
     /// How many residents it has.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = count, allow_negative_numbers = true)]
     census: u32,
+    #[command(flatten)]
+    over: OverCapacity,
     /// Whom to call when a kiosk cannot help.
     #[arg(long)]
     phone: Option<String>,
     /// How much of a resident its devices are sent: full, minimal (initials and room) or free (case number
     /// only).
-    #[arg(long, value_name = "MODE", default_value = "full")]
+    #[arg(long, value_name = "MODE", default_value = "full", value_parser = one_of(PHI_MODES))]
     phi_mode: String,
     /// The IANA name of its time zone.
     #[arg(long, value_name = "ZONE")]
@@ -177,7 +192,7 @@ pub(super) struct CreateFacility {
     #[arg(long)]
     state: Option<String>,
     /// In which measures it charts: metric (°C, kg, cm), us_customary (°F, lb, in), or each form's own.
-    #[arg(long, value_parser = UNITS, default_value = Units::AsPublished.name())]
+    #[arg(long, value_parser = one_of(UNITS), default_value = "as_published")]
     units: String,
 }
 
@@ -190,7 +205,7 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         }
         Facility::Create(new) => {
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
-                "current_census": new.census, "phone": new.phone, "phi_mode": new.phi_mode, "units": new.units,
+                "current_census": new.census, "over_capacity": new.over.over_capacity, "phone": new.phone, "phi_mode": new.phi_mode, "units": new.units,
                 "time_zone": new.time_zone, "address": new.state.map(|state| json!({"state": state}))});
             client.post("/api/v1/facilities", &body).await?
         }
@@ -215,20 +230,24 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
             let id = facility_id(client, &facility).await?;
             client.put(&format!("/api/v1/facilities/{id}"), &json!({"units": units})).await?
         }
-        Facility::Census { facility, census } => {
+        Facility::Census { facility, census, over } => {
             let id = facility_id(client, &facility).await?;
-            client.put(&format!("/api/v1/facilities/{id}/census"), &json!({"current_census": census})).await?
+            let body = json!({"current_census": census, "over_capacity": over.over_capacity});
+            client.put(&format!("/api/v1/facilities/{id}/census"), &body).await?
         }
     };
     if let Some(note) = thing.get("time_zone_note").and_then(Value::as_str) {
         show::say_error(note);
     }
-    Ok(Said::Thing(thing, FACILITY))
+    Ok(Said::Thing(thing, COLUMNS))
 }
 
 /// A facility by name or id.
 pub(super) async fn facility_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    client.find("/api/v1/facilities", "name", name).await
+    if is_id(name) {
+        return Ok(name.to_owned());
+    }
+    FACILITY.id(&client.get("/api/v1/facilities").await?, name)
 }
 
 #[derive(Debug, Subcommand)]

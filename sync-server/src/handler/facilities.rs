@@ -42,6 +42,9 @@ pub struct CreateFacility {
     /// How many residents it has.
     #[serde(default, alias = "currentCensus")]
     current_census: u32,
+    /// There are more residents than licensed beds: it is so, and no slip.
+    #[serde(default, alias = "overCapacity")]
+    over_capacity: bool,
     /// Whom to call.
     #[serde(default)]
     phone: Option<String>,
@@ -79,6 +82,9 @@ pub struct UpdateFacility {
     /// How many residents it has.
     #[serde(default, alias = "currentCensus")]
     current_census: Option<u32>,
+    /// There are more residents than licensed beds: it is so, and no slip.
+    #[serde(default, alias = "overCapacity")]
+    over_capacity: bool,
     /// Whom to call.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
@@ -113,6 +119,9 @@ pub struct UpdateCensus {
     /// So many.
     #[serde(alias = "currentCensus", alias = "census")]
     current_census: u32,
+    /// There are more residents than licensed beds: it is so, and no slip.
+    #[serde(default, alias = "overCapacity")]
+    over_capacity: bool,
 }
 
 /// A facility and its figures.
@@ -217,6 +226,7 @@ pub async fn create_facility(
     faults.text("name", &mut asked.name, 200);
     faults.maybe_text("phone", asked.phone.as_mut(), 50);
     figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
+    capacity(&mut faults, asked.licensed_beds, asked.current_census, asked.over_capacity);
     place(&mut faults, asked.time_zone.as_mut(), asked.address.as_mut());
     faults.check()?;
     let new = NewFacility {
@@ -257,8 +267,18 @@ pub async fn update_facility(
     faults.maybe_text("name", asked.name.as_mut(), 200);
     faults.maybe_text("phone", asked.phone.as_mut().and_then(Option::as_mut), 50);
     figures(&mut faults, asked.licensed_beds.flatten(), asked.current_census);
+    if asked.licensed_beds.is_some() || asked.current_census.is_some() {
+        let before = person.registry()?.facility(id).await?;
+        let beds = asked.licensed_beds.unwrap_or(before.licensed_beds);
+        let census = asked.current_census.unwrap_or(before.current_census);
+        capacity(&mut faults, beds, census, asked.over_capacity);
+    }
     let days = asked.record_days.flatten();
-    faults.unless(days.is_none_or(|days| RECORD_DAYS.contains(&days)), "record_days", "7 to 3650, or null");
+    faults.unless(
+        days.is_none_or(|days| RECORD_DAYS.contains(&days)),
+        "record_days",
+        "give 7 to 3650 days, or null",
+    );
     let (zone, address) = (asked.time_zone.as_mut(), asked.address.as_mut());
     place(&mut faults, zone.and_then(Option::as_mut), address.and_then(Option::as_mut));
     faults.check()?;
@@ -302,16 +322,29 @@ pub async fn update_census(
 ) -> Answer<axum::Json<FacilityView>> {
     let mut faults = Faults::default();
     figures(&mut faults, None, Some(asked.current_census));
+    let registry = person.registry()?;
+    let beds = registry.facility(id).await?.licensed_beds;
+    capacity(&mut faults, beds, asked.current_census, asked.over_capacity);
     faults.check()?;
     let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
-    let registry = person.registry()?;
     let facility = registry.noting(note(&person, AuditAction::Update)).update_facility(id, patch).await?;
     Ok(axum::Json(FacilityView::of(&app, facility)))
 }
 
 fn figures(faults: &mut Faults, beds: Option<u32>, census: Option<u32>) {
-    faults.unless(beds.is_none_or(|beds| beds <= MOST_BEDS), "licensed_beds", "at most 100000");
-    faults.unless(census.is_none_or(|census| census <= MOST_BEDS), "current_census", "at most 100000");
+    faults.unless(beds.is_none_or(|beds| beds <= MOST_BEDS), "licensed_beds", "give at most 100000");
+    faults.unless(census.is_none_or(|census| census <= MOST_BEDS), "current_census", "give at most 100000");
+}
+
+/// More residents than beds are asked about once: it happens, and it is what a slip looks like.
+fn capacity(faults: &mut Faults, beds: Option<u32>, census: u32, over_capacity: bool) {
+    if let Some(beds) = beds.filter(|beds| *beds > 0 && census > *beds && !over_capacity) {
+        let words = format!(
+            "{census} residents are more than {beds} licensed beds: correct one of them, or say that it is so \
+             (`over_capacity`; on the command line --over-capacity)"
+        );
+        faults.unless(false, "current_census", &words);
+    }
 }
 
 /// Brings a zone's name into the spelling of the IANA, and an address's lines into form.

@@ -11,23 +11,23 @@ use carepost_protocol::patient;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
 use carepost_protocol::zone::Zone;
 use http::StatusCode;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::paging::Which;
-use super::users::OfFacility;
 use super::{List, present};
 use crate::audit::Note;
 use crate::body::{Faults, Id, Json, Params};
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
-use crate::store::{NewPatient, Patient, PatientPatch};
+use crate::store::{NewPatient, Patient, PatientPatch, StoreError};
 
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
@@ -125,6 +125,9 @@ pub struct PatientView {
     room: Option<String>,
     /// Whether the patient is in care now.
     is_active: bool,
+    /// Since when that is so, where it is known; with one patient only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_active_since: Option<Timestamp>,
     /// The patient who is the same person and took this one's place: what was charted about both is one chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<PatientId>,
@@ -143,22 +146,35 @@ impl PatientView {
             date_of_birth: it.date_of_birth,
             room: it.room,
             is_active: it.is_active,
+            is_active_since: None,
             replaced_by: it.replaced_by,
             created_at: it.created_at,
         }
     }
 }
 
+/// Which patients.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WhichPatients {
+    /// Only of this facility.
+    facility_id: Option<FacilityId>,
+    /// Those in care, or those who are not; all unless given.
+    is_active: Option<bool>,
+}
+
 /// The patients the asker sees, by name.
-#[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(OfFacility), responses((status = 200, body = List<PatientView>)))]
+#[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
     person: Person,
-    Params(of): Params<OfFacility>,
+    Params(which): Params<WhichPatients>,
 ) -> Answer<axum::Json<List<PatientView>>> {
     let permit = person.permit_of_organization::<ReadPatients>()?;
-    let patients = person.registry()?.patients(of.facility_id).await?;
+    let mut patients = person.registry()?.patients(which.facility_id).await?;
+    patients.retain(|patient| which.is_active.is_none_or(|is_active| is_active == patient.is_active));
     let named: Vec<_> = patients.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
-    let note = note(&person, AuditAction::View, "patient").facility(of.facility_id);
+    let note = note(&person, AuditAction::View, "patient").facility(which.facility_id);
     person.write(note.detail("count", patients.len()).detail("patients", named)).await?;
     Ok(axum::Json(List::of(patients, |patient| PatientView::of(&permit, patient))))
 }
@@ -185,7 +201,8 @@ pub async fn create_patient(
         date_of_birth: text(&read, "date_of_birth"),
         room: text(&read, "room"),
     };
-    let patient = person.noting(note(&person, AuditAction::Create, "patient"))?.create_patient(new).await?;
+    let noted = person.noting(note(&person, AuditAction::Create, "patient"))?;
+    let patient = or_of_whom(&person, noted.create_patient(new).await).await?;
     Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, patient))))
 }
 
@@ -194,7 +211,9 @@ pub async fn create_patient(
 pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
     let (patient, permit) = permitted(&person, id).await?;
     viewed(&person, patient.id, patient.facility_id, "patient").await?;
-    Ok(axum::Json(PatientView::of(&permit, patient)))
+    let is_active_since =
+        person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
+    Ok(axum::Json(PatientView { is_active_since, ..PatientView::of(&permit, patient) }))
 }
 
 /// Changes who or where a patient is.
@@ -226,7 +245,7 @@ pub async fn update_patient(
         is_active: asked.is_active,
     };
     let noted = person.noting(note(&person, AuditAction::Update, "patient"))?;
-    let patient = noted.update_patient(id, patch).await?;
+    let patient = or_of_whom(&person, noted.update_patient(id, patch).await).await?;
     Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
@@ -294,6 +313,27 @@ async fn today(person: &Person, facility: FacilityId) -> Answer<Today> {
     let facility = person.registry()?.facility(facility).await?;
     let zone = facility.time_zone.as_deref().and_then(Zone::named);
     Ok(Today::of(zone.as_ref(), clock::now()))
+}
+
+/// Where an MRN is that of somebody whom the asker may read: says whose, once that is written down as a look.
+async fn or_of_whom(person: &Person, done: Result<Patient, StoreError>) -> Answer<Patient> {
+    let fault = match done {
+        Ok(patient) => return Ok(patient),
+        Err(fault) => fault,
+    };
+    let StoreError::Admitted(id) = fault else { return Err(fault.into()) };
+    let Ok((holder, permit)) = permitted(person, id).await else { return Err(fault.into()) };
+    viewed(person, id, holder.facility_id, "patient").await?;
+    let PatientView { mrn, name, is_active, .. } = PatientView::of(&permit, holder);
+    let words = if is_active {
+        format!("mrn {mrn} is of {name} (patient {id}), who is in care; give another number")
+    } else {
+        format!(
+            "mrn {mrn} is of {name} (patient {id}), who was discharged; readmit that one (`carepost-server patient readmit \
+             {id}`, or PUT /api/v1/patients/{id} with is_active true), or give another number"
+        )
+    };
+    Err(Refusal::new(ProblemKind::Conflict, words).naming(FieldError::new("mrn", "is taken")))
 }
 
 fn text(read: &Map<String, Value>, field: &str) -> Option<String> {

@@ -14,12 +14,9 @@ pub enum StoreError {
     /// Something with that value is there already.
     #[error("{0} is taken already; choose another, or ask an administrator of the whole organization")]
     Conflict(&'static str),
-    /// The MRN is that of a patient who was discharged.
-    #[error(
-        "mrn is of patient {0}, who was discharged; readmit that one (`carepost-server patient readmit {0}`, or \
-         PUT /api/v1/patients/{0} with is_active true), or give another number"
-    )]
-    Discharged(PatientId),
+    /// The MRN is that of a patient of the scope.
+    #[error("mrn is of patient {0}; give another number")]
+    Admitted(PatientId),
     /// The form does not let that role correct what somebody else charted.
     #[error(
         "your role may not correct another person's entry on this form; ask its author, or somebody whose role the form's `corrected_by` names"

@@ -8,6 +8,7 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
 use carepost_protocol::wire::older::OlderRecords;
 use carepost_protocol::wire::pull::Cursor;
@@ -21,7 +22,7 @@ use super::older::{self, OlderRequest};
 use super::page::{self, AgainRequest, PageRequest};
 use super::publish::count_on;
 use super::push::{self, Batch, Taken};
-use super::{DeviceIdentity, Page, Store, StoreError, audit};
+use super::{DeviceIdentity, Page, Patient, Store, StoreError, audit, patient};
 use crate::scope::FacilityScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -133,6 +134,26 @@ impl FacilityStore {
             return Err(StoreError::NotFound("patient"));
         }
         let read = move |tx: &Tx<'_>| charted::page(tx, patient, after, most);
+        self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// Since when a patient is in care, or is not, where that is known.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn is_active_since(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: Patient,
+    ) -> Result<Option<Timestamp>> {
+        self.permitted(permit)?;
+        let read = move |tx: &Tx<'_>| {
+            let changed = patient::fields(tx, &patient)?.get("is_active").map(|field| field.mark);
+            // Whose place another took is out of care without an edit that says so.
+            let changed =
+                changed.filter(|mark| mark.seq > 0 && patient.replaced_by.is_none()).map(|mark| mark.at);
+            Ok(changed.or(patient.is_active.then_some(patient.created_at)))
+        };
         self.store.read(Reach::Facility(self.scope), read).await
     }
 

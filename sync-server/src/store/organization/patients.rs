@@ -5,6 +5,7 @@ use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Mark, Merged};
 use carepost_protocol::patient::mrn_key;
 use carepost_protocol::text::name_key;
+use rusqlite::params;
 
 use super::super::column::id_at;
 use super::super::patient::{self, patient_columns, patient_row};
@@ -47,8 +48,8 @@ impl Noted {
     /// a device admits one.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] for the mrn, [`StoreError::Discharged`] where it is that of a patient who was,
-    /// [`StoreError::NotFound`] for the facility.
+    /// [`StoreError::Admitted`] where the mrn is that of a patient of the scope, [`StoreError::Conflict`] where it is
+    /// taken otherwise, [`StoreError::NotFound`] for the facility.
     pub async fn create_patient(self, new: NewPatient) -> Result<Patient> {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
@@ -84,7 +85,7 @@ impl Noted {
     /// them yet meet them in the merge. One in care again is a person of their own again.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the mrn.
+    /// [`StoreError::NotFound`]; for the mrn as [`Self::create_patient`].
     pub async fn update_patient(self, id: PatientId, patch: PatientPatch) -> Result<Patient> {
         let by = self.event.user_id;
         self.write(move |tx| {
@@ -104,8 +105,11 @@ impl Noted {
             if changed.mrn == before.mrn {
                 patient::save(tx, &changed)?;
             } else {
-                patient::take_over_mrn(tx, &changed)?;
-                patient::link(tx, id, None)?;
+                let linked = tx.savepoint(|tx| {
+                    patient::take_over_mrn(tx, &changed)?;
+                    patient::link(tx, id, None)
+                });
+                linked.or_else(|error| of_whom(tx, &changed, error))?;
             }
             if patch.is_active == Some(true) {
                 // The number is theirs again where it is nobody else's by now.
@@ -126,16 +130,16 @@ impl Subject for Patient {
     }
 }
 
-/// Whether an MRN that is taken is that of a patient of the scope who was discharged, or whose place one took who was.
+/// Whether an MRN that is taken is that of a patient of the scope, or of one whose place that one took.
 fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
     if !matches!(error, StoreError::Conflict("mrn")) {
         return Err(error);
     }
-    let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND is_active = 0";
-    let discharged = tx.first(sql, [mrn_key(&admitted.mrn)], |row| id_at(row, 0))?;
-    let present = discharged.map(|id| patient::present(tx, id)).transpose()?.flatten();
-    let discharged = present.filter(|present| !present.is_active);
-    Err(discharged.map_or(error, |present| StoreError::Discharged(present.id)))
+    let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND id <> ?2";
+    let holder =
+        tx.first(sql, params![mrn_key(&admitted.mrn), admitted.id.as_bytes()], |row| id_at(row, 0))?;
+    let present = holder.map(|id| patient::present(tx, id)).transpose()?.flatten();
+    Err(present.map_or(error, |present| StoreError::Admitted(present.id)))
 }
 
 pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
