@@ -22,7 +22,6 @@ mod sheet;
 mod taps;
 pub mod times;
 mod unfinished;
-mod verifier;
 pub mod view;
 mod ward;
 mod words;
