@@ -114,9 +114,6 @@ pub enum MirrorError {
         /// Why.
         source: serde_json::Error,
     },
-    /// The page is not what this agent understands.
-    #[error(transparent)]
-    Page(#[from] PageError),
     /// SQLite refused for another reason.
     #[error("the mirror's file: {0}; check the disk")]
     Sqlite(rusqlite::Error),

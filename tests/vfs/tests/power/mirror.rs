@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use carepost_agent::mirror::{DEFAULT_CACHE_KIB, Found, Mirror, MirrorError, MirrorOpening, Page};
+use carepost_agent::mirror::{
+    Asked, DEFAULT_CACHE_KIB, Found, Mirror, MirrorError, MirrorOpening, Page, RecordThread,
+};
 use carepost_protocol::id::{PatientId, RecordId};
-use carepost_protocol::record::{PatientDocument, RecordDocument};
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use carepost_vfs::{Recording, Watch};
@@ -26,7 +28,7 @@ pub enum Step {
 pub struct Shown {
     cursor: Option<Cursor>,
     residents: Vec<PatientDocument>,
-    records: Vec<RecordDocument>,
+    records: Vec<RecordThread>,
 }
 
 struct Story {
@@ -86,10 +88,11 @@ impl Step {
 
 impl Shown {
     pub fn of(mirror: &Mirror) -> Self {
+        let all = Asked { after: 0, most: 10_000, versions: 1 };
         Self {
             cursor: mirror.cursor().unwrap(),
             residents: mirror.residents(&permit()).unwrap(),
-            records: mirror.records(&permit(), PATIENT, 10_000).unwrap(),
+            records: mirror.threads(&permit(), PATIENT, all).unwrap().threads,
         }
     }
 }
