@@ -112,6 +112,14 @@ pub enum OpenError {
         /// The newest that this build knows.
         known: u32,
     },
+    /// An earlier version of the agent wrote it, and the disk is too full to bring it up to this one. It is as it was.
+    #[error(
+        "{path}: written by an earlier agent, and the disk is too full to bring it up to date: free some space"
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error("{path}: {source}; check the disk and the owner of the state directory")]
     Io {
@@ -318,12 +326,22 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
         return Err(OpenError::TooNew { path: opening.path.to_owned(), found, known });
     }
     for (number, migration) in (1_u32..).zip(opening.migrations).filter(|(number, _)| *number > found) {
-        let transaction = connection.transaction().map_err(classified)?;
-        transaction.execute_batch(migration).map_err(classified)?;
-        transaction.pragma_update(None, "user_version", number).map_err(classified)?;
-        transaction.commit().map_err(classified)?;
+        apply(connection, number, migration).map_err(|source| {
+            if found > 0 && is_full(&source) {
+                OpenError::NoRoom { path: opening.path.to_owned() }
+            } else {
+                classified(source)
+            }
+        })?;
     }
     Ok(())
+}
+
+fn apply(connection: &mut Connection, number: u32, migration: &str) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(migration)?;
+    transaction.pragma_update(None, "user_version", number)?;
+    transaction.commit()
 }
 
 fn classify(path: &Path, source: rusqlite::Error) -> OpenError {

@@ -105,6 +105,8 @@ pub struct SyncFacts {
     pub revoked: bool,
     /// Nothing that is charted on it can be saved.
     pub cannot_save: bool,
+    /// Its copy does not go on, and it says why.
+    pub copy_trouble: bool,
     /// Two copies of the device claim to be it.
     pub quarantined: bool,
     /// Its facility demands encryption, and it is not encrypted or does not say.
@@ -126,6 +128,8 @@ pub enum SyncReason {
     RefusedChanges,
     /// The device's cursor is one the server no longer serves.
     CursorRefused,
+    /// The device's copy does not go on, and it says why: its disk is nearly full, or the server does not send it.
+    CopyTrouble,
     /// The device's copy was found to differ from the server's; it is being fetched again.
     MirrorDiffers,
     /// The device could not take a document, and went on without it: it shows an older version, or none.
@@ -166,6 +170,7 @@ pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshold
         | SyncReason::CannotSave
         | SyncReason::RefusedChanges
         | SyncReason::CursorRefused
+        | SyncReason::CopyTrouble
         | SyncReason::MirrorDiffers
         | SyncReason::DocumentsSteppedOver
         | SyncReason::NoProgress
@@ -192,6 +197,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
         (facts.not_encrypted, SyncReason::NotEncrypted),
         (facts.wedged > 0, SyncReason::RefusedChanges),
         (facts.cursor_refused, SyncReason::CursorRefused),
+        (facts.copy_trouble, SyncReason::CopyTrouble),
         (facts.mirror_differs, SyncReason::MirrorDiffers),
         (facts.stepped_over, SyncReason::DocumentsSteppedOver),
         (facts.no_progress, SyncReason::NoProgress),
@@ -240,6 +246,7 @@ mod tests {
             SyncFacts { no_progress: true, ..synced },
             SyncFacts { revoked: true, ..synced },
             SyncFacts { cannot_save: true, ..synced },
+            SyncFacts { copy_trouble: true, ..synced },
             SyncFacts { quarantined: true, ..synced },
             SyncFacts { not_encrypted: true, ..synced },
         ] {

@@ -14,7 +14,8 @@
 //! 7. [`change`]: what a device made, its place in the device's chain, the server's verdict.
 //! 8. [`merge`], [`amend`]: how edits and corrections made side by side come together.
 //! 9. [`digest`]: how two copies are proven equal.
-//! 10. [`pin`]: what a PIN must be, and what becomes of one that a thief may know.
+//! 10. [`pin`]: what a PIN must be, and what becomes of one that a thief may know; [`verifier`]: what it, or a
+//!     password, is checked against.
 //! 11. [`audit`]: what is written down about who did what.
 //! 12. [`wire`]: the messages of protocol v1.
 //!
@@ -38,6 +39,7 @@ pub mod role;
 pub mod text;
 pub mod time;
 pub mod unit;
+pub mod verifier;
 pub mod wire;
 pub mod workflow;
 pub mod zone;

@@ -11,13 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
+use crate::verifier;
 
 /// How long an exposed PIN may still be used to choose another.
 pub const EXPOSED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How a PIN's verifier begins: Argon2id over 19 MiB in two passes, one lane (the OWASP minimum, which a
-/// Raspberry Pi can also bear). A verifier is checked on every kiosk, so none may cost more.
-const VERIFIER: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 /// The longest verifier, in bytes.
 const LONGEST_VERIFIER: usize = 128;
 
@@ -51,8 +49,9 @@ impl ChosenPin {
     #[must_use]
     pub fn from_fields(fields: &Map<String, Value>) -> Option<Self> {
         let chosen: Self = serde_json::from_value(Value::Object(fields.clone())).ok()?;
-        let verifier = &chosen.pin_verifier;
-        (verifier.starts_with(VERIFIER) && verifier.len() <= LONGEST_VERIFIER).then_some(chosen)
+        let made = &chosen.pin_verifier;
+        // It is checked on every kiosk, so none may cost more.
+        (made.starts_with(verifier::BEGINS) && made.len() <= LONGEST_VERIFIER).then_some(chosen)
     }
 }
 
@@ -147,7 +146,7 @@ mod tests {
         let good = chosen("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2g");
         assert_eq!(ChosenPin::from_fields(&good.fields()), Some(good.clone()));
         assert!(!format!("{good:?}").contains("argon2id"));
-        let long = format!("{VERIFIER}{}", "A".repeat(LONGEST_VERIFIER));
+        let long = format!("{}{}", verifier::BEGINS, "A".repeat(LONGEST_VERIFIER));
         for bad in ["", "482913", "$argon2id$v=19$m=4194304,t=2,p=1$c2FsdA$aGFzaA", long.as_str()] {
             assert_eq!(ChosenPin::from_fields(&chosen(bad).fields()), None, "{bad}");
         }

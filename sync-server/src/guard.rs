@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
 use crate::listener::ConnectedAt;
+use crate::password::Caller;
 use crate::refusals::Principal;
 use crate::routes::{Authorization, Route};
 use crate::scope::{FacilityScope, OrganizationScope};
@@ -103,6 +104,12 @@ impl Person {
     #[must_use]
     pub const fn actor(&self) -> &Actor {
         &self.session.actor
+    }
+
+    /// For whom something is hashed that the person wants.
+    #[must_use]
+    pub const fn caller(&self) -> Caller {
+        Caller::Person(self.actor().organization, self.actor().user)
     }
 
     /// The registry that the person reaches.

@@ -3,20 +3,16 @@
 //! A hash costs 19 MiB and about 40 ms, so only as many run at once as there are cores, each in its turn, and a
 //! request that cannot get its turn in time is told to come back.
 
-mod hasher;
 mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::Params;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{CustomizedPasswordHasher as _, PasswordVerifier as _};
 use carepost_protocol::hex::hex;
+use carepost_protocol::verifier;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock;
-use hasher::Hasher;
 pub use turns::Caller;
 use turns::{Turn, Turns};
 
@@ -29,6 +25,12 @@ pub enum PasswordError {
     /// Argon2 itself failed: out of memory, or a verifier that is not one.
     #[error("the password could not be hashed: {0}")]
     Argon2(String),
+}
+
+impl From<verifier::Error> for PasswordError {
+    fn from(fault: verifier::Error) -> Self {
+        Self::Argon2(fault.to_string())
+    }
 }
 
 /// How long a wrong password holds a lane up from which many came.
@@ -82,7 +84,7 @@ impl Passwords {
         let is_known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| self.decoy.to_string());
         let check = move |turn: Turn| {
-            let matches = verify_now(secret.expose_secret(), &verifier)? && is_known;
+            let matches = verifier::is_secret(&verifier, secret.expose_secret())? && is_known;
             if is_suspect && !matches {
                 turn.rest(PENALTY);
             }
@@ -109,16 +111,7 @@ impl Passwords {
 /// # Errors
 /// [`PasswordError::Argon2`].
 pub fn hash_now(secret: &str) -> Result<String, PasswordError> {
-    let failed = |fault: &dyn std::fmt::Display| PasswordError::Argon2(fault.to_string());
-    // 19 MiB, two passes, one lane (the OWASP minimum, which a Raspberry Pi can also bear).
-    let params = Params::new(19 * 1024, 2, 1, None).map_err(|fault| failed(&fault))?;
-    let hash = Hasher.hash_password_with_params(secret.as_bytes(), &clock::random::<16>(), params);
-    hash.map(|hash| hash.to_string()).map_err(|fault| failed(&fault))
-}
-
-fn verify_now(secret: &str, verifier: &str) -> Result<bool, PasswordError> {
-    let verifier = PasswordHash::new(verifier).map_err(|fault| PasswordError::Argon2(fault.to_string()))?;
-    Ok(Hasher.verify_password(secret.as_bytes(), &verifier).is_ok())
+    Ok(verifier::of_secret(secret, clock::random())?)
 }
 
 /// Checks a new password.

@@ -24,7 +24,7 @@ pub use charge::Charge;
 const MIB: usize = 1024 * 1024;
 /// The most bytes of requests under way, packed and unpacked, on the whole server.
 const ALL: usize = 192 * MIB;
-/// The most of them that are one organization's, or that are nobody's yet.
+/// The most of them that are one organization's, the platform's, or nobody's yet.
 const TENANT: usize = ALL / 4;
 /// The most of them that are one device's: more than the largest push comes to, and a third of what its
 /// organization has.
@@ -77,7 +77,11 @@ pub struct Quotas {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Holder {
     Everybody,
-    Tenant(Option<OrganizationId>),
+    Organization(OrganizationId),
+    /// All of the platform's people.
+    Platform,
+    /// All whom nobody knows yet.
+    Strangers,
     Device(DeviceId),
     User(UserId),
     Address(IpAddr),
@@ -234,12 +238,17 @@ impl Quotas {
     /// The bytes of a request: none so far.
     #[must_use]
     pub fn share(self: &Arc<Self>, of: Asker) -> Share {
-        let (own, tenant) = match of {
-            Asker::Device(device, organization) => ((Holder::Device(device), DEVICE), Some(organization)),
-            Asker::Person(user, organization) => ((Holder::User(user), PERSON), organization),
-            Asker::Address(address) => ((Holder::Address(address), STRANGER), None),
+        let (own, with) = match of {
+            Asker::Device(device, organization) => {
+                ((Holder::Device(device), DEVICE), Holder::Organization(organization))
+            }
+            Asker::Person(user, organization) => {
+                let with = organization.map_or(Holder::Platform, Holder::Organization);
+                ((Holder::User(user), PERSON), with)
+            }
+            Asker::Address(address) => ((Holder::Address(address), STRANGER), Holder::Strangers),
         };
-        let holders = [own, (Holder::Tenant(tenant), TENANT), (Holder::Everybody, ALL)];
+        let holders = [own, (with, TENANT), (Holder::Everybody, ALL)];
         Share { quotas: Arc::clone(self), holders, taken: 0 }
     }
 
@@ -521,5 +530,16 @@ mod tests {
         let mut person = quotas.share(Asker::Person(UserId::new(Timestamp::EPOCH, [1; 10]), None));
         person.take(PERSON).await.expect("and whoever has signed in");
         assert_eq!(person.take(1).await.unwrap_err().kind(), Some(ProblemKind::TooLarge));
+        // Addresses enough for all that strangers have: the platform's people are not among those.
+        for n in 0..384_u32 {
+            let mut share = quotas.share(Asker::Address(Ipv4Addr::from(n).into()));
+            while share.try_take(16 * 1024).is_some() {
+                share.taken += 16 * 1024;
+            }
+            held.push(share);
+        }
+        assert_eq!(stranger(200).take(1).await.unwrap_err().kind(), Some(ProblemKind::Unavailable));
+        let mut root = quotas.share(Asker::Person(UserId::new(Timestamp::EPOCH, [2; 10]), None));
+        root.take(PERSON).await.expect("whoever runs the platform");
     }
 }

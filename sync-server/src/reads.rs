@@ -2,7 +2,8 @@
 //!
 //! What somebody sees is an event before it is shown: whose records, through which endpoint, in which session. The
 //! same again within ten minutes is counted, and one event for each endpoint and session tells how often, when that
-//! time is over or the server stops. Only a crash loses counts, and never who saw whom.
+//! time is over or the server stops. Only a crash loses counts, and never who saw whom. What is remembered for that is
+//! bounded over all people together; what is read beyond is written each time.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -22,8 +23,13 @@ use crate::store::SystemStore;
 
 /// For how long what is read again is counted.
 const COUNTED: Duration = Duration::from_secs(10 * 60);
-/// How many different things one person reads in that time at most: a resident every sixteenth of a second.
+/// How many reads of one person are written in that time at most: a resident every sixteenth of a second.
 const MOST: usize = 10_000;
+/// Of how many things, of all people together, it is known that they were read: what is read beyond is written each
+/// time.
+const KNOWN: usize = 100_000;
+/// How many counts are kept, of all people together, also those that wait for a disk that is full.
+const COUNTS: usize = 10_000;
 
 /// What people read on one server since it started.
 #[derive(Debug, Default)]
@@ -40,6 +46,8 @@ struct Kept {
 #[derive(Debug)]
 struct Seen {
     since: Timestamp,
+    /// How many reads of it were written.
+    written: usize,
     things: HashSet<[u8; 32]>,
     /// How often there was a read that differs from another in what was seen alone, with the first of them.
     again: HashMap<[u8; 32], (AuditEvent, u64)>,
@@ -58,15 +66,15 @@ impl Reads {
             let over = kept.people.remove(&by);
             kept.told.extend(over.into_iter().flat_map(|seen| seen.tell(now)));
         }
-        let nothing = || Seen { since: now, things: HashSet::new(), again: HashMap::new() };
+        let has_room = kept.counts() < COUNTS;
+        let nothing = || Seen { since: now, written: 0, things: HashSet::new(), again: HashMap::new() };
         let seen = kept.people.entry(by).or_insert_with(nothing);
-        if seen.things.contains(&thing) {
+        if seen.things.contains(&thing) && (has_room || seen.again.contains_key(&way)) {
             seen.again.entry(way).or_insert_with(|| (event.clone(), 0)).1 += 1;
             return Ok(false);
         }
-        if seen.things.len() >= MOST {
-            let words =
-                format!("You read {MOST} different things within ten minutes: go on when they are over.");
+        if seen.written >= MOST {
+            let words = format!("You read {MOST} things within ten minutes: go on when they are over.");
             let over = COUNTED.saturating_sub(now.since(seen.since));
             return Err(Refusal::new(ProblemKind::OverQuota, words).retry_after(over.as_secs().max(1)));
         }
@@ -75,8 +83,13 @@ impl Reads {
 
     /// The event is durable: nobody is shown anything on the strength of one that is not.
     pub fn written(&self, by: UserId, event: &AuditEvent) {
-        if let (Ok(thing), Some(seen)) = (thing(event), self.kept().people.get_mut(&by)) {
-            seen.things.insert(thing);
+        let mut kept = self.kept();
+        let has_room = kept.people.values().map(|seen| seen.things.len()).sum::<usize>() < KNOWN;
+        if let (Ok(thing), Some(seen)) = (thing(event), kept.people.get_mut(&by)) {
+            seen.written += 1;
+            if has_room {
+                seen.things.insert(thing);
+            }
         }
     }
 
@@ -103,6 +116,12 @@ impl Reads {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn counts(&self) -> usize {
+        self.people.values().map(|seen| seen.again.len()).sum::<usize>() + self.told.len()
     }
 }
 
@@ -235,5 +254,45 @@ mod tests {
         assert_eq!(refused.kind(), Some(ProblemKind::OverQuota));
         assert!(!reads(&kept, 1, "0", 1), "what was seen is seen");
         assert!(reads(&kept, 2, "z", 1) && reads(&kept, 1, "z", 600));
+    }
+
+    #[test]
+    fn what_is_remembered_of_all_people_is_bounded_and_what_is_beyond_is_written_each_time() {
+        let kept = Reads::default();
+        for person in 0..11 {
+            for n in 0..MOST {
+                assert!(reads(&kept, person, &n.to_string(), 0), "{person} {n}");
+            }
+        }
+        let remembered: usize = kept.kept().people.values().map(|seen| seen.things.len()).sum();
+        assert_eq!(remembered, KNOWN);
+        assert!(!reads(&kept, 0, "0", 1), "who came first");
+        for _ in 0..MOST {
+            assert!(reads(&kept, 11, "0", 1));
+        }
+        assert!(kept.is_new(user(11), &view("0"), at(1)).is_err(), "and nobody fills the disk");
+    }
+
+    #[test]
+    fn counts_are_bounded_also_while_none_can_be_written() {
+        let kept = Reads::default();
+        let by = |n: usize| AuditEvent { user_agent: Some(n.to_string()), ..view("a") };
+        let read = |person: u8, n: usize, second: i64| {
+            let is_new = kept.is_new(user(person), &by(n), at(second)).unwrap();
+            if is_new {
+                kept.written(user(person), &by(n));
+            }
+            is_new
+        };
+        let again = |person: u8, second: i64| {
+            (0..6_000).map(|n| (read(person, n, second), read(person, n, second))).filter(|it| !it.1).count()
+        };
+        assert_eq!(again(1, 0), 6_000);
+        // Their time is over, and the disk is full.
+        let told = kept.over(at(600), false);
+        kept.kept().told.extend(told);
+        assert_eq!(again(2, 601), 4_000, "the rest is written each time");
+        assert_eq!(kept.over(at(1_300), false).len(), 10_000);
+        assert_eq!(again(3, 1_301), 6_000);
     }
 }

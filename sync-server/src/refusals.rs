@@ -188,7 +188,8 @@ impl Refusals {
                 Some(Principal::User(_) | Principal::Device(_)) | None => &mut kept.known,
             };
             let since = event.timestamp;
-            let counted = places.entry(key);
+            // Others may have come meanwhile.
+            let counted = places.entry(key.within(places));
             let counted = counted.or_insert(Counted { first: event, since, untold: 0, also: Vec::new() });
             counted.untold = counted.untold.saturating_add(count);
         }
@@ -344,5 +345,29 @@ mod tests {
         let counted: u64 = counts(&told).iter().sum();
         assert_eq!(rows as u64 + counted, 5_500);
         assert!(told.iter().all(|told| told.event.user_id.is_none()), "what is of many names nobody");
+    }
+
+    #[test]
+    fn while_nothing_can_be_written_what_is_kept_is_bounded_and_no_count_is_lost() {
+        let refusals = Refusals::default();
+        let mut come = 0_u32;
+        let mut flood = |second: i64| {
+            for _ in 0..3_000 {
+                let network = Some(IpAddr::from(come.to_be_bytes()));
+                come += 1;
+                let first = refusals.note(Principal::Stranger(network, None), event("a"), at(second));
+                refusals.take_back(first);
+            }
+        };
+        for round in 0..3 {
+            flood(round * 1_000);
+            let told = refusals.over(at(round * 1_000 + 700));
+            // Some come while that is tried.
+            flood(round * 1_000 + 701);
+            refusals.take_back(told);
+            assert!(refusals.kept().strangers.len() <= MOST + 1);
+        }
+        let told = refusals.all(at(9_000));
+        assert_eq!(counts(&told).iter().sum::<u64>(), u64::from(come));
     }
 }

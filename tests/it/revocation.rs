@@ -163,6 +163,7 @@ fn heartbeat(device: &Device) -> carepost_protocol::wire::heartbeat::Heartbeat {
         no_progress: None,
         revocations: None,
         cannot_save: None,
+        copy_trouble: None,
         unknown_tap: None,
         refused: Vec::new(),
     }

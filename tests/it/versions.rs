@@ -2,7 +2,7 @@
 //! what the server does not know it keeps to the byte.
 
 use anyhow::{Context as _, Result, bail};
-use carepost_agent::mirror::Page;
+use carepost_agent::mirror::{Asked, Page};
 use carepost_agent::upstream::StreamEvent;
 use carepost_protocol::change::{Change, ChangeKind, Lane};
 use carepost_protocol::id::PatientId;
@@ -215,8 +215,9 @@ async fn an_agent_that_knows_no_window_is_equal_once_it_has_fetched_its_records_
     .await?;
     device.push_all().await?;
     unaware(device).await?;
-    let records = device.mirror.records(&device.may_read(&agent.nora)?, id, 10)?;
-    assert_eq!(records.len(), 1, "{records:?}");
+    let asked = Asked { after: 0, most: 10, versions: 1 };
+    let records = device.mirror.threads(&device.may_read(&agent.nora)?, id, asked)?;
+    assert_eq!(records.threads.len(), 1, "{records:?}");
     let agreement = device.mirror.agreement()?;
     assert_eq!((agreement.differs, agreement.refetches), (Vec::new(), 1));
     Ok(())

@@ -118,6 +118,13 @@ async fn a_device_that_differs_and_stands_still_says_why_it_is_out_of_sync() -> 
     );
     assert!(seen["sync_reason"].as_str().context("no words")?.starts_with("CANNOT SAVE"), "{seen}");
     assert_eq!(seen["sync_status"], "OUT_OF_SYNC");
+    let copy_trouble = Some("the disk is\u{1b}[2J nearly full. Free some space".to_owned());
+    let short = Heartbeat { copy_trouble, cannot_save: None, ..full };
+    hall.upstream.heartbeat(hall.grant.device_id, &short).await?;
+    let seen = scene.facility.device("hall").await?;
+    assert_eq!(seen["copy_trouble"], "the disk is[2J nearly full. Free some space");
+    assert_eq!(seen["sync_reasons"][1], "copy_trouble", "{seen}");
+    assert!(seen["sync_reason"].as_str().context("no words")?.contains("NOTHING NEW ARRIVES"), "{seen}");
     // Mended, settled and moving: nothing of it is left.
     hall.upstream.heartbeat(hall.grant.device_id, &hall.heartbeat(QueueState::default())).await?;
     let seen = scene.facility.device("hall").await?;

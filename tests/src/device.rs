@@ -137,6 +137,7 @@ impl Device {
             no_progress: None,
             revocations: None,
             cannot_save: None,
+            copy_trouble: None,
             unknown_tap: None,
             refused: Vec::new(),
         }

@@ -23,7 +23,6 @@ mod since;
 mod taps;
 pub mod times;
 mod unfinished;
-mod verifier;
 pub mod view;
 mod ward;
 mod words;

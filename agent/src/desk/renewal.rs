@@ -9,10 +9,10 @@ use carepost_protocol::id::{RecordId, UserId};
 use carepost_protocol::pin::{self, ChosenPin};
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::role::{ChoosePin, Permit};
+use carepost_protocol::verifier::{is_secret, of_secret};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::lock;
-use super::verifier::{is_pin, of_pin};
 use super::ward::Ward;
 use crate::mirror::MirrorError;
 use crate::outbox::Entry;
@@ -54,11 +54,11 @@ impl Ward {
     fn fit(&self, user: UserId, typed: &SecretString) -> Result<ChosenPin, &'static str> {
         pin::check(typed.expose_secret())?;
         let known = self.staff(user).ok().flatten().ok_or(NOT_KEPT)?;
-        if known.pin_verifier.is_some_and(|old| is_pin(&old, typed)) {
+        if known.pin_verifier.is_some_and(|old| is_secret(&old, typed.expose_secret()) == Ok(true)) {
             return Err(SAME_AS_BEFORE);
         }
         let exposed_at = known.pin_exposed_at.ok_or(NOT_KEPT)?;
-        let made = of_pin(typed, self.clock.random());
+        let made = of_secret(typed.expose_secret(), self.clock.random());
         made.map(|pin_verifier| ChosenPin { pin_verifier, exposed_at }).map_err(|error| {
             tracing::error!(%error, "a PIN could not be hashed");
             NOT_KEPT
@@ -69,7 +69,7 @@ impl Ward {
     pub(super) fn keep_new_pin(&self, attempt: u64, user: UserId, typed: &SecretString) {
         let held = lock(&self.chosen).take().filter(|(whose, _)| *whose == user);
         let outcome = match held {
-            Some((_, chosen)) if is_pin(&chosen.pin_verifier, typed) => {
+            Some((_, chosen)) if is_secret(&chosen.pin_verifier, typed.expose_secret()) == Ok(true) => {
                 match self.keep(attempt, user, &chosen) {
                     Ok(()) => NewPin::Kept(PinMark::of(&chosen.pin_verifier)),
                     Err(error) => {

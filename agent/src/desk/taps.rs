@@ -9,12 +9,12 @@ use carepost_agent_core::session::{
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
 use carepost_protocol::record::{Collection, UserDocument};
+use carepost_protocol::verifier::is_secret;
 use carepost_protocol::wire::heartbeat::{ReaderState, Revoked, TAP_LASTS, UnknownTap};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::lock;
-use super::verifier::is_pin;
 use super::ward::Ward;
 use crate::badge::{self, BadgeEvent, Feedback, Uid, Unreadable};
 use crate::mirror::MirrorError;
@@ -144,7 +144,7 @@ impl Ward {
 
     fn check_own_pin(&self, attempt: u64, user: UserId, pin: &SecretString) {
         let verifier = self.staff(user).ok().flatten().and_then(|user| user.pin_verifier);
-        let correct = verifier.is_some_and(|verifier| is_pin(&verifier, pin));
+        let correct = verifier.is_some_and(|verifier| is_secret(&verifier, pin.expose_secret()) == Ok(true));
         let throttle = self.throttle(user);
         self.session_on(SessionEvent::PinChecked { attempt, user, correct, throttle });
     }

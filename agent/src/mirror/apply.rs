@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
@@ -199,7 +200,22 @@ fn write_documents(
         copy.digest.add(element);
     }
     passed.meet(page)?;
+    let_go(connection, page)?;
     Ok(passed.is_news)
+}
+
+/// What corrects a record that came is held no more. It costs a first copy nothing while nothing is.
+fn let_go(connection: &Connection, page: &Page) -> Result<(), MirrorError> {
+    if !connection.prepare_cached(schema::IS_ANY_HELD)?.query_row([], |row| row.get(0))? {
+        return Ok(());
+    }
+    let mut let_go = connection.prepare_cached(schema::LET_GO)?;
+    for document in page.documents().filter(|document| document.collection == Collection::Records) {
+        if let What::Is { keys, .. } = document.what {
+            let_go.execute(params![keys.patient, document.id])?;
+        }
+    }
+    Ok(())
 }
 
 /// The device now has all there is: what a pass that ends here did not name is gone, and an empty list

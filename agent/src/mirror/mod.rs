@@ -114,9 +114,6 @@ pub enum MirrorError {
         /// Why.
         source: serde_json::Error,
     },
-    /// The page is not what this agent understands.
-    #[error(transparent)]
-    Page(#[from] PageError),
     /// SQLite refused for another reason.
     #[error("the mirror's file: {0}; check the disk")]
     Sqlite(rusqlite::Error),
@@ -154,6 +151,9 @@ pub enum Found {
     Intact,
     /// The file was damaged. It lies there now, and the mirror starts empty.
     SetAside(PathBuf),
+    /// An earlier agent's file, which the disk was too full to bring up to date. It was removed, and the mirror starts
+    /// empty.
+    NoRoom,
     /// The file held another facility's documents. It was removed, and the mirror starts empty.
     OtherFacility,
 }

@@ -151,24 +151,6 @@ impl Mirror {
         self.document(Collection::Reviews, id.as_bytes())
     }
 
-    /// A resident's latest records, newest first; one from the future counts as made when it came.
-    /// Corrections are records of their own.
-    ///
-    /// # Errors
-    /// [`MirrorError::OtherFacility`] when the permit is for another place.
-    pub fn records(
-        &self,
-        permit: &Permit<ReadPatients>,
-        patient: PatientId,
-        limit: usize,
-    ) -> Result<Vec<RecordDocument>, MirrorError> {
-        const SQL: &str = "SELECT body FROM documents WHERE patient = ? AND recorded_at IS NOT NULL
-            ORDER BY recorded_at DESC, id DESC LIMIT ?";
-        self.permitted(permit)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.reading(|reader| all(reader, Collection::Records, SQL, params![patient.as_bytes(), limit]))
-    }
-
     /// What somebody has to look at, oldest first.
     ///
     /// # Errors

@@ -30,8 +30,8 @@ use carepost_protocol::record::Collection;
 /// 7. `amends` is what a record corrects. Under it `documents_by_patient` keeps a resident's records apart: those
 ///    that begin an entry have none, newest last, and each correction is with what it corrects. So a page costs
 ///    what it shows, and a first copy still keeps one index. `is_held` is 1 where what is corrected was not here
-///    when the correction came, or has gone since; it may have come again, so whoever reads looks. `lookup` finds
-///    open reviews, too: it is [`OPEN`].
+///    when the correction came, or has gone since. Earlier agents left it where that came again, so whoever reads
+///    looks. `lookup` finds open reviews, too: it is [`OPEN`].
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -170,6 +170,14 @@ pub(super) const PUT_OVER: &str = "
         amends = ?10, is_held = iif(?10 IS NULL, NULL, NOT EXISTS (
             SELECT 1 FROM documents WHERE collection = ?1 AND id = ?10 AND patient = ?5))
     WHERE collection = ?1 AND id = ?2";
+
+/// Whether any correction is held.
+pub(super) const IS_ANY_HELD: &str =
+    "SELECT EXISTS (SELECT 1 FROM documents INDEXED BY documents_held WHERE is_held = 1)";
+
+/// What corrects a record that is here now.
+pub(super) const LET_GO: &str = "UPDATE documents INDEXED BY documents_by_patient SET is_held = 0
+    WHERE patient = ? AND amends = ? AND is_held = 1";
 
 /// The latest version cannot be taken: the one that is here stays, and has no part in the digest.
 pub(super) const OUTDATE: &str =

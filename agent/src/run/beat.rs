@@ -24,6 +24,7 @@ pub(super) fn describe(
     let counts = ward.outbox().counts().context("what waits cannot be counted")?;
     let refused = ward.outbox().wedged(MAX_REFUSED).context("what was refused cannot be read")?;
     let encryption = measured(opened, desk);
+    let sync = desk.sync();
     Ok(Heartbeat {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock.monotonic().saturating_sub(opened.started).as_secs(),
@@ -37,7 +38,7 @@ pub(super) fn describe(
         queue: QueueState {
             care: counts.care,
             audit: counts.audit,
-            wedged: counts.wedged + desk.sync().stuck,
+            wedged: counts.wedged + sync.stuck,
             oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
         },
         cursor: ward.mirror().cursor().context("where the mirror stands cannot be read")?,
@@ -46,6 +47,7 @@ pub(super) fn describe(
         revocations: ward.mirror().heard().context("what was revoked cannot be read")?,
         no_progress: still.map(|still| still.as_secs()),
         cannot_save: ward.trouble(),
+        copy_trouble: sync.copy.map(|trouble| trouble.words()),
         unknown_tap: ward.unknown_tap(),
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
     })

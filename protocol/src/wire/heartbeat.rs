@@ -54,6 +54,9 @@ pub struct Heartbeat {
     /// Why it cannot save what is charted on it, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cannot_save: Option<String>,
+    /// Why its copy does not go on though the server answers, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_trouble: Option<String>,
     /// The last card that was nobody's badge, while that is worth something ([`TAP_LASTS`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_tap: Option<UnknownTap>,

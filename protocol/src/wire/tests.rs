@@ -143,6 +143,7 @@ fn snapshot_heartbeat() {
         no_progress: Some(900),
         revocations: Some(Cursor { epoch: 1, seq: 120 }),
         cannot_save: Some("the disk is full".into()),
+        copy_trouble: Some("the disk is nearly full".into()),
         unknown_tap: Some(UnknownTap { lookup: "5e".repeat(32), age: 30 }),
         refused: vec![name()],
     });

@@ -159,6 +159,8 @@ pub struct DeviceView {
     wedged: u64,
     /// Why it cannot save what is charted on it, in its own words.
     cannot_save: Option<String>,
+    /// Why its copy does not go on, in its own words.
+    copy_trouble: Option<String>,
     /// Its badge reader.
     reader: Option<ReaderState>,
     /// The last card there that was nobody's badge, for fifteen minutes: it can be issued without its number.
@@ -375,6 +377,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         last_seen: it.last_seen,
         waiting: it.waiting,
         cannot_save: it.cannot_save,
+        copy_trouble: it.copy_trouble,
         reader: it.reader,
         unknown_tap: it.unknown_tap.filter(|(_, at)| now.since(*at) <= TAP_LASTS).map(TapView::from),
         encrypted: it.encrypted,
@@ -434,6 +437,10 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
         }
         SyncReason::CursorRefused => {
             "Its copy is of another past of this server and is fetched anew.".to_owned()
+        }
+        SyncReason::CopyTrouble => {
+            let why = device.copy_trouble.as_deref().unwrap_or_default();
+            format!("NOTHING NEW ARRIVES at it ({why}). What is charted on it is saved and sent.")
         }
         SyncReason::MirrorDiffers => {
             let names = device.differs.join(", ");

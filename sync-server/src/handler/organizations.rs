@@ -20,7 +20,7 @@ use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
-use crate::password::{Caller, check_password};
+use crate::password::check_password;
 use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType};
 
 /// An address, in part or whole.
@@ -276,7 +276,7 @@ pub async fn create_organization(
         recovery_recipient: identity.to_public().to_string(),
     };
     let username = admin.username.clone();
-    let password_hash = app.passwords.hash(Caller::Person(person.actor().user), admin.password).await?;
+    let password_hash = app.passwords.hash(person.caller(), admin.password).await?;
     let admin = NewUser {
         facility_id: None,
         display_name: admin.display_name.unwrap_or_else(|| username.clone()),

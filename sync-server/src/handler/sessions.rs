@@ -151,8 +151,8 @@ impl<'a> Attempt<'a> {
         if let Some(until) = system.locked(self.login.clone()).await? {
             return Err(self.refused(known.as_ref(), too_many(until)).await?);
         }
-        let is_known = system.is_known(self.login.clone()).await?;
-        let caller = if is_known { Caller::Known(network) } else { Caller::Stranger(network) };
+        let known_to = system.known_to(self.login.clone()).await?;
+        let caller = known_to.map_or(Caller::Stranger(network), |whose| Caller::Known(whose, network));
         let verifier =
             known.as_ref().filter(|known| known.is_active).and_then(|known| known.password_hash.clone());
         let counted = format!("sign-in {network:?}");

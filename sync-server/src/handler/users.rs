@@ -17,7 +17,7 @@ use crate::audit::Note;
 use crate::body::{Faults, Id, Json, Params};
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
-use crate::password::{Caller, check_password};
+use crate::password::check_password;
 use crate::store::{NewUser, User, UserPatch};
 
 /// A session's idle time in minutes, unless one is given (S0-48).
@@ -247,7 +247,7 @@ pub async fn set_pin(
     let pin = SecretString::from(pin::typed(asked.pin.expose_secret()));
     pin::check(pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
     let exposed = person.registry()?.exposed_pin(id).await?;
-    let caller = Caller::Person(person.actor().user);
+    let caller = person.caller();
     if exposed.is_some() && app.passwords.verify(caller, false, pin.clone(), exposed).await? {
         return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
     }
@@ -266,7 +266,7 @@ pub async fn set_password(
 ) -> Answer<StatusCode> {
     may_touch(&person, id).await?;
     check_password(asked.password.expose_secret()).map_err(|why| Refusal::field("password", why))?;
-    let verifier = app.passwords.hash(Caller::Person(person.actor().user), asked.password).await?;
+    let verifier = app.passwords.hash(person.caller(), asked.password).await?;
     person.noting(note(&person, AuditAction::Update, "password"))?.set_password(id, verifier).await?;
     Ok(StatusCode::NO_CONTENT)
 }

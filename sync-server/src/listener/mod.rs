@@ -32,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-pub use places::client_network;
+pub use places::{client_network, site};
 
 use crate::scope::FacilityScope;
 use crate::store::Store;

@@ -23,6 +23,18 @@ pub fn client_network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The site that a network is of: whoever has a site has all its networks, which of IPv6 is a /48 of 65,536.
+#[must_use]
+pub fn site(network: IpAddr) -> IpAddr {
+    match network.to_canonical() {
+        IpAddr::V4(four) => IpAddr::V4(four),
+        IpAddr::V6(six) => {
+            let [a, b, c, ..] = six.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+        }
+    }
+}
+
 /// Whose a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
@@ -30,6 +42,15 @@ pub(super) enum Holder {
     Block(IpAddr),
     /// A device's, by its key.
     Key([u8; 32]),
+}
+
+impl Holder {
+    fn site(self) -> Option<IpAddr> {
+        match self {
+            Self::Block(network) => Some(site(network)),
+            Self::Key(_) => None,
+        }
+    }
 }
 
 /// A connection from outside: what it has under way, and the word that it has to end.
@@ -81,6 +102,8 @@ impl Drop for Busy {
 pub(super) struct Room {
     most: usize,
     each: usize,
+    /// How many a site has, however many networks are its.
+    site: usize,
     /// Whether who has a place alone may have to give it up.
     passing: bool,
     state: Mutex<State>,
@@ -113,17 +136,20 @@ impl Room {
     }
 
     fn with(most: usize, each: usize, passing: bool) -> Arc<Self> {
-        Arc::new(Self { most: most.max(1), each: each.max(1), passing, state: Mutex::default() })
+        let (most, each) = (most.max(1), each.max(1));
+        Arc::new(Self { most, each, site: each.max(most / 2), passing, state: Mutex::default() })
     }
 
-    /// A place for a line. A holder who has all that one may have gives up the oldest; in a full room it is
-    /// whoever has the most. Where nobody has more than the one who asks would, there is none, or in a passing
+    /// A place for a line. A holder who has all that one may have gives up the oldest, and where a site has all
+    /// that one may have, whoever has the most there; in a full room it is whoever has the most. Where nobody has more than the one who asks would, there is none, or in a passing
     /// room it is the oldest of their own, or else of all.
     pub(super) fn enter(self: &Arc<Self>, holder: Holder, line: &Arc<Line>) -> Option<Place> {
         let mut state = self.locked();
         let own = state.held.get(&holder).map_or(0, VecDeque::len);
         if own >= self.each {
             state.end_oldest(holder);
+        } else if let Some(most) = state.most_at_full_site(holder, self.site) {
+            state.end_oldest(most);
         } else if state.taken >= self.most {
             let (most, lines) = state.held.iter().max_by_key(|(_, lines)| lines.len())?;
             let makes_room = if lines.len() > own + 1 {
@@ -151,6 +177,15 @@ impl Room {
 }
 
 impl State {
+    /// Who has the most at the holder's site, where the site has all that one may have.
+    fn most_at_full_site(&self, holder: Holder, most: usize) -> Option<Holder> {
+        let own = holder.site()?;
+        let there = || self.held.iter().filter(|(other, _)| other.site() == Some(own));
+        let held: usize = there().map(|(_, lines)| lines.len()).sum();
+        let most = (held >= most).then(|| there().max_by_key(|(_, lines)| lines.len()));
+        most.flatten().map(|(holder, _)| *holder)
+    }
+
     fn oldest(&self) -> Option<Holder> {
         let came = |lines: &VecDeque<(u64, _)>| lines.front().map(|(came, _)| *came);
         self.held.iter().min_by_key(|(_, lines)| came(lines)).map(|(holder, _)| *holder)
@@ -226,6 +261,25 @@ mod tests {
         }
         drop((flood, third, fourth));
         assert_eq!(room.locked().taken, 1, "what had to make room is not counted twice");
+    }
+
+    #[tokio::test]
+    async fn whoever_has_a_site_of_networks_leaves_half_of_the_room_to_others() {
+        let room = Room::new(8, 2);
+        let quiet: Vec<_> = (1..=4).map(|n| enter(&room, &format!("192.0.2.{n}")).unwrap()).collect();
+        let networks = (0..100).map(|n| enter(&room, &format!("2001:db8:1:{n:x}::1")).unwrap());
+        let flood: Vec<_> = networks.collect();
+        for (line, _) in &quiet {
+            assert!(!has_ended(line).await);
+        }
+        let mut open = 0;
+        for (line, _) in &flood {
+            open += usize::from(!has_ended(line).await);
+        }
+        assert_eq!((open, room.locked().taken), (4, 8));
+        assert!(enter(&room, "2001:db8:2:1::1").is_none(), "another site has what is free, as anybody else");
+        drop(flood);
+        assert!(enter(&room, "2001:db8:2:1::1").is_some());
     }
 
     #[tokio::test]

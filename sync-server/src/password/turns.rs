@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use carepost_protocol::id::UserId;
+use carepost_protocol::id::{OrganizationId, UserId};
 use tokio::sync::oneshot;
+
+use crate::listener::site;
 
 /// How long who asks waits for a turn.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,14 +19,16 @@ pub(super) const PLACES: usize = 8;
 /// How many lanes there are of a kind, but for those that rest. On two cores the last of so many is served within
 /// [`PATIENCE`] while nobody of the other kinds asks, and later, or not, where they do.
 pub(super) const LANES: usize = 256;
+/// How many of them are fellows': one organization's, or of strangers one site's.
+const FELLOWS: usize = LANES / 4;
 
-/// For whom something is hashed: the lane to wait in.
+/// For whom something is hashed: the lane to wait in. No organization is the platform's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// A person who is signed in.
-    Person(UserId),
-    /// Whoever is at a network from which somebody signed in of late.
-    Known(Option<IpAddr>),
+    Person(Option<OrganizationId>, UserId),
+    /// Whoever is at a network from which somebody of that organization signed in of late.
+    Known(Option<OrganizationId>, Option<IpAddr>),
     /// Whoever is at another.
     Stranger(Option<IpAddr>),
 }
@@ -39,9 +43,19 @@ enum Kind {
 impl Caller {
     const fn kind(self) -> Kind {
         match self {
-            Self::Person(_) => Kind::Person,
-            Self::Known(_) => Kind::Known,
+            Self::Person(..) => Kind::Person,
+            Self::Known(..) => Kind::Known,
             Self::Stranger(_) => Kind::Stranger,
+        }
+    }
+
+    /// Whether two of a kind are of one organization, or of one site.
+    fn is_fellow(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Person(one, _), Self::Person(another, _)) => one == another,
+            (Self::Known(one, _), Self::Known(another, _)) => one == another,
+            (Self::Stranger(one), Self::Stranger(another)) => one.map(site) == another.map(site),
+            (Self::Person(..) | Self::Known(..) | Self::Stranger(_), _) => false,
         }
     }
 }
@@ -64,14 +78,14 @@ struct Queue {
     lanes: HashMap<Caller, Lane>,
     /// The lanes where somebody waits and nobody has a turn.
     ready: VecDeque<Caller>,
-    /// How many of the lanes rest: whoever comes does not wait for those.
-    resting: usize,
 }
 
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<oneshot::Sender<Turn>>,
     taken: bool,
+    /// Whoever comes does not wait for it.
+    rests: bool,
 }
 
 /// A turn, until it is dropped.
@@ -83,7 +97,7 @@ pub(super) struct Turn {
 
 impl Turns {
     pub(super) fn new(at_once: usize) -> Arc<Self> {
-        let queue = |kind| Queue { kind, lanes: HashMap::new(), ready: VecDeque::new(), resting: 0 };
+        let queue = |kind| Queue { kind, lanes: HashMap::new(), ready: VecDeque::new() };
         let queues = [Kind::Person, Kind::Known, Kind::Stranger].map(queue).into();
         Arc::new(Self { at_once, state: Mutex::new(State { taken: 0, queues }) })
     }
@@ -115,7 +129,7 @@ impl Turns {
 impl State {
     fn enter(&mut self, caller: Caller, waiting: oneshot::Sender<Turn>) -> bool {
         let Some(queue) = self.queue(caller) else { return false };
-        if !queue.lanes.contains_key(&caller) && queue.lanes.len() - queue.resting >= LANES {
+        if !queue.lanes.contains_key(&caller) && !queue.has_room(caller) {
             return false;
         }
         let lane = queue.lanes.entry(caller).or_default();
@@ -148,7 +162,7 @@ impl State {
     fn leave(&mut self, caller: Caller) {
         let Some(queue) = self.queue(caller) else { return };
         let Some(lane) = queue.lanes.get_mut(&caller) else { return };
-        lane.taken = false;
+        (lane.taken, lane.rests) = (false, false);
         if lane.is_ready() {
             queue.ready.push_back(caller);
         } else {
@@ -162,6 +176,12 @@ impl State {
 }
 
 impl Queue {
+    /// Whether there is a lane more for whom has none.
+    fn has_room(&self, caller: Caller) -> bool {
+        let others = || self.lanes.iter().filter(|(_, lane)| !lane.rests).map(|(other, _)| other);
+        others().count() < LANES && others().filter(|other| other.is_fellow(caller)).count() < FELLOWS
+    }
+
     fn next(&mut self) -> Option<(Caller, oneshot::Sender<Turn>)> {
         while let Some(caller) = self.ready.pop_front() {
             let Some(lane) = self.lanes.get_mut(&caller) else { continue };
@@ -189,8 +209,8 @@ impl Turn {
         self.works = false;
         let mut state = self.turns.locked();
         state.taken -= 1;
-        if let Some(queue) = state.queue(self.caller) {
-            queue.resting += 1;
+        if let Some(lane) = state.queue(self.caller).and_then(|queue| queue.lanes.get_mut(&self.caller)) {
+            lane.rests = true;
         }
         drop(state);
         self.turns.serve();
@@ -206,8 +226,6 @@ impl Drop for Turn {
         let mut state = self.turns.locked();
         if self.works {
             state.taken -= 1;
-        } else if let Some(queue) = state.queue(self.caller) {
-            queue.resting -= 1;
         }
         state.leave(self.caller);
         drop(state);
@@ -222,11 +240,15 @@ mod tests {
     use super::*;
 
     fn person(n: u8) -> Caller {
-        Caller::Person(UserId::from_bytes([n; 16]))
+        Caller::Person(None, UserId::from_bytes([n; 16]))
     }
 
     fn network(n: u8) -> Option<IpAddr> {
         Some(IpAddr::from([192, 0, 2, n]))
+    }
+
+    fn known(organization: u8, network: Option<IpAddr>) -> Caller {
+        Caller::Known(Some(OrganizationId::from_bytes([organization; 16])), network)
     }
 
     fn places(turns: &Arc<Turns>, caller: Caller) -> usize {
@@ -256,7 +278,7 @@ mod tests {
                 asked.push((stranger, asks(&turns, stranger).await));
             }
         }
-        for caller in [person(1), person(1), person(1), person(2), Caller::Known(network(30))] {
+        for caller in [person(1), person(1), person(1), person(2), known(1, network(30))] {
             asked.push((caller, asks(&turns, caller).await));
         }
         drop(first);
@@ -270,15 +292,8 @@ mod tests {
             }
         }
         let stranger = |n| Caller::Stranger(network(n));
-        let fair = [
-            person(1),
-            Caller::Known(network(30)),
-            stranger(2),
-            person(2),
-            stranger(3),
-            person(1),
-            stranger(4),
-        ];
+        let fair =
+            [person(1), known(1, network(30)), stranger(2), person(2), stranger(3), person(1), stranger(4)];
         assert_eq!(served, fair);
         asked.iter().for_each(|(_, asking)| asking.abort());
     }
@@ -315,8 +330,34 @@ mod tests {
             waiting.push(asks(&turns, stranger(n)).await);
         }
         assert!(turns.take(stranger(LANES)).await.is_none());
-        for caller in [person(2), Caller::Known(network(1)), stranger(7)] {
+        for caller in [person(2), known(1, network(1)), stranger(7)] {
             waiting.push(asks(&turns, caller).await);
+        }
+        waiting.iter().for_each(JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn no_organization_and_no_site_takes_all_lanes_of_a_kind() {
+        let turns = Turns::new(1);
+        let _turn = turns.take(Caller::Stranger(None)).await.unwrap();
+        let six = |site: u16, n: u8| Some(IpAddr::from([0x2001, 0xdb8, site, n.into(), 0, 0, 0, 0]));
+        let admin = |organization: u8, n: u8| {
+            let organization = OrganizationId::from_bytes([organization; 16]);
+            Caller::Person(Some(organization), UserId::from_bytes([n; 16]))
+        };
+        let crowds: [(&dyn Fn(u8) -> Caller, Caller); 3] = [
+            (&|n| known(1, network(n)), known(2, network(1))),
+            (&|n| admin(1, n), admin(2, 1)),
+            (&|n| Caller::Stranger(six(1, n)), Caller::Stranger(six(2, 1))),
+        ];
+        let mut waiting = Vec::new();
+        for (crowd, other) in crowds {
+            for n in 0..64 {
+                waiting.push(asks(&turns, crowd(n)).await);
+            }
+            assert!(!turns.locked().enter(crowd(64), oneshot::channel().0), "{other:?}");
+            waiting.push(asks(&turns, crowd(7)).await);
+            waiting.push(asks(&turns, other).await);
         }
         waiting.iter().for_each(JoinHandle::abort);
     }

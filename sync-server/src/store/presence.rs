@@ -22,6 +22,7 @@ use super::engine::{Engine, Reach, Tx};
 use super::organization::{is_refused_as_exposed, withhold_expired_pins};
 use super::publish::head;
 use super::{Ambient, Device, StoreError, View, archive, budget, horizon};
+use crate::clock;
 use crate::scope::FacilityScope;
 use crate::text::{is_line, line};
 
@@ -112,6 +113,7 @@ impl Presence {
         beat.mirror.stepped_over.retain(|over| is_line(&over.collection, MAX_NAME));
         beat.mirror.stepped_over.truncate(MAX_NAMES);
         beat.cannot_save = beat.cannot_save.map(|why| line(&why, MAX_WORDS));
+        beat.copy_trouble = beat.copy_trouble.map(|why| line(&why, MAX_WORDS));
         beat.unknown_tap = beat.unknown_tap.filter(|tap| unhex::<32>(&tap.lookup).is_some());
         self.note(scope, device, |heard| {
             heard.applied = beat.cursor.map(|cursor| (cursor, now)).or(heard.applied);
@@ -176,6 +178,8 @@ impl Presence {
             device.reader = Some(beat.reader);
             device.sync.cannot_save = beat.cannot_save.is_some();
             device.cannot_save = beat.cannot_save;
+            device.sync.copy_trouble = beat.copy_trouble.is_some();
+            device.copy_trouble = beat.copy_trouble;
             let age = |tap: &UnknownTap| Duration::from_secs(tap.age);
             device.unknown_tap = beat.unknown_tap.map(|tap| (tap.lookup.clone(), at.before(age(&tap))));
             device.encrypted = Some(beat.encrypted);
@@ -265,7 +269,7 @@ impl Presence {
         let before = now.before(keeping.tombstones);
         for scope in heard {
             let last = self.locked().purged.get(scope).copied();
-            if last.is_some_and(|last| now.since(last) < PURGE_EVERY) {
+            if last.is_some_and(|last| !clock::is_over(last, PURGE_EVERY, now)) {
                 continue;
             }
             self.locked().purged.insert(*scope, now);

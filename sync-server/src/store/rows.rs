@@ -457,6 +457,8 @@ pub struct Device {
     pub require_encryption: bool,
     /// Why it cannot save what is charted on it, in its own words.
     pub cannot_save: Option<String>,
+    /// Why its copy does not go on, in its own words. In memory alone.
+    pub copy_trouble: Option<String>,
     /// The last card there that was nobody's badge: by what it would be known, and when it was there. In memory
     /// alone.
     pub unknown_tap: Option<(String, Timestamp)>,

@@ -14,7 +14,7 @@ use carepost_protocol::time::Timestamp;
 use rusqlite::{Row, params};
 use serde_json::json as object;
 
-use super::column::{count_at, id_at, time_at, time_or_none_at};
+use super::column::{count_at, id_at, id_or_none_at, time_at, time_or_none_at};
 use super::engine::{self, Reach, Tx};
 use super::{Ambient, DatabaseKey, StoreError, audit};
 use crate::scope::OrganizationScope;
@@ -95,12 +95,16 @@ impl Failures {
 }
 
 /// By an index of its own.
-pub(super) const GOOD: &str = "SELECT 1 FROM system_sign_ins WHERE network = ?1 AND good_at > ?2";
+pub(super) const GOOD: &str =
+    "SELECT organization_id FROM system_sign_ins WHERE network = ?1 AND good_at > ?2
+    ORDER BY good_at LIMIT 1";
 
-/// Whether somebody signed in from the login's network of late, under whatever name. System reach, as all of this.
-pub(super) fn is_known(tx: &Tx<'_>, login: &Login) -> Result<bool> {
+/// Whose the login's network is known to be, none of the platform's: of those who signed in from there of late, under
+/// whatever name, the one whose sign-in is longest ago, so that who comes to a network makes it nobody else's. System
+/// reach, as all of this.
+pub(super) fn known_to(tx: &Tx<'_>, login: &Login) -> Result<Option<Option<OrganizationId>>> {
     let since = tx.now().before(KNOWN).as_millis();
-    Ok(tx.first(GOOD, params![login.network, since], |_| Ok(()))?.is_some())
+    tx.first(GOOD, params![login.network, since], |row| id_or_none_at(row, 0))
 }
 
 /// Until when nobody may sign in under that name from there.

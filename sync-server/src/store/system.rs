@@ -172,12 +172,12 @@ impl SystemStore {
         self.read(move |tx| sign_in::locked(tx, &login)).await
     }
 
-    /// Whether somebody signed in from there of late, under whatever name.
+    /// Whose people signed in from there of late, under whatever name; none of none are the platform's.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn is_known(&self, login: Login) -> Result<bool> {
-        self.read(move |tx| sign_in::is_known(tx, &login)).await
+    pub async fn known_to(&self, login: Login) -> Result<Option<Option<OrganizationId>>> {
+        self.read(move |tx| sign_in::known_to(tx, &login)).await
     }
 
     /// Counts a failed sign-in; gives until when the name is locked there now (S0-49). A name that nobody has

@@ -90,6 +90,30 @@ fn a_record_that_was_corrected_without_end_costs_no_more_than_is_looked_at() {
 }
 
 #[test]
+fn what_was_held_once_takes_nobodys_place_when_its_record_has_come_again() {
+    let costs = [3_000, 12_000].map(|count| {
+        let kiosk = Kiosk::new();
+        let mirror = kiosk.open();
+        // 1 corrects what never came, and all others 0, which goes and comes again.
+        let of = |n: usize| [None, Some(2 * count)].get(n).copied().unwrap_or(Some(0));
+        hold(&mirror, (0..count).map(|n| nth(n, of(n))));
+        let mut page = Page::default();
+        let seq = u64::try_from(count).unwrap() + 1;
+        bury(&mut page, Collection::Records, id(0), seq);
+        mirror.apply(&page, &end(1, seq, seq)).unwrap();
+        assert!(threads(&mirror).held_is_cut);
+        let held = cost(&mirror, || assert_eq!(threads(&mirror).held.len(), 51));
+        page.clear();
+        put(&mut page, Collection::Records, id(0), seq + 1, &nth(0, None));
+        mirror.apply(&page, &end(1, seq + 1, seq + 1)).unwrap();
+        let read = threads(&mirror);
+        assert_eq!((read.held, read.held_is_cut), (vec![nth(1, of(1))], false));
+        held
+    });
+    assert!(costs[1] < costs[0] * 3 / 2, "{costs:?}");
+}
+
+#[test]
 fn what_is_open_is_found_however_much_was_closed() {
     let costs = [30, 3_000].map(|count| {
         let kiosk = Kiosk::new();

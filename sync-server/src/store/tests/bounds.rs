@@ -514,6 +514,7 @@ fn beat(kiosk: &Kiosk, cursor: Option<Cursor>, revocations: Option<Cursor>) -> H
         no_progress: None,
         revocations,
         cannot_save: None,
+        copy_trouble: None,
         unknown_tap: None,
         refused: Vec::new(),
     }

@@ -228,6 +228,7 @@ fn beat(world: &World, kiosk: &Kiosk) -> Heartbeat {
         no_progress: None,
         revocations: None,
         cannot_save: None,
+        copy_trouble: None,
         unknown_tap: None,
         refused: Vec::new(),
     }

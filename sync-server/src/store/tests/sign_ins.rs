@@ -43,11 +43,16 @@ async fn five_failures_lock_a_name_for_half_an_hour_where_they_came_from_and_now
     let user = world.store.organization(&tenant.organization).user(tenant.nurse).await.unwrap();
     assert_eq!(user.locked_until, until, "it shows");
     assert_eq!(system.locked(there.clone()).await.unwrap(), None);
-    assert!(!system.is_known(there.clone()).await.unwrap());
+    assert_eq!(system.known_to(there.clone()).await.unwrap(), None);
     sign_in(&world, &tenant, &there).await.unwrap();
     let ghost = |network: &str| Login::of_nowhere("ghost", "nobody", network.to_owned());
-    assert!(system.is_known(ghost("2001:db8::")).await.unwrap(), "whoever it was");
-    assert!(!system.is_known(ghost("192.0.2.1")).await.unwrap());
+    let known = Some(Some(tenant.organization.organization()));
+    assert_eq!(system.known_to(ghost("2001:db8::")).await.unwrap(), known, "whoever it was");
+    assert_eq!(system.known_to(ghost("192.0.2.1")).await.unwrap(), None);
+    // Somebody of another organization, and of the platform: the network is its owner's still.
+    let other = world.tenant("beta").await;
+    sign_in(&world, &other, &nina(&other, "2001:db8::")).await.unwrap();
+    assert_eq!(system.known_to(there.clone()).await.unwrap(), known);
     world.pass(29 * 60);
     sign_in(&world, &tenant, &here).await.unwrap();
     assert_eq!(fail(&world, &here, 4).await, None, "what was before is forgotten");

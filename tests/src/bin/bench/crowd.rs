@@ -164,6 +164,7 @@ impl Light {
             no_progress: None,
             revocations: None,
             cannot_save: None,
+            copy_trouble: None,
             unknown_tap: None,
             refused: Vec::new(),
         };

@@ -151,9 +151,8 @@ impl Scene {
                 loop {
                     let Some(StreamEvent::Page(page)) = stream.next().await? else { continue };
                     let (mirror, end) = (std::sync::Arc::clone(&b.mirror), page.end);
-                    let applied = tokio::task::spawn_blocking(move || {
-                        mirror.apply(&carepost_agent::mirror::Page::from_lines(&page.lines)?, &end)
-                    });
+                    let page = carepost_agent::mirror::Page::from_lines(&page.lines)?;
+                    let applied = tokio::task::spawn_blocking(move || mirror.apply(&page, &end));
                     applied.await??;
                     // As a page does.
                     let latest = Asked { after: 0, most: 1, versions: 1 };

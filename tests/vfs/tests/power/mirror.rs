@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use carepost_agent::mirror::{DEFAULT_CACHE_KIB, Found, Mirror, MirrorError, MirrorOpening, Page};
+use carepost_agent::mirror::{
+    Asked, DEFAULT_CACHE_KIB, Found, Mirror, MirrorError, MirrorOpening, Page, RecordThread,
+};
+use carepost_agent::sqlite;
 use carepost_protocol::id::{PatientId, RecordId};
-use carepost_protocol::record::{PatientDocument, RecordDocument};
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
-use carepost_vfs::{Recording, Watch};
+use carepost_vfs::{Fault, Recording, Trouble, Watch};
 use serde_json::json;
 
 use crate::cuts::{cut, directory, tell};
@@ -26,7 +29,7 @@ pub enum Step {
 pub struct Shown {
     cursor: Option<Cursor>,
     residents: Vec<PatientDocument>,
-    records: Vec<RecordDocument>,
+    records: Vec<RecordThread>,
 }
 
 struct Story {
@@ -42,6 +45,55 @@ fn a_power_cut_takes_whole_pages_from_the_mirror_and_they_come_again() {
     let tally = cut(&story.recording, 100, |moment, found| story.loses(moment, found));
     tell("mirror", &tally);
     assert!(tally.lost > 0, "its commits are not synced, so cuts that take nothing were not cuts");
+}
+
+#[test]
+fn an_earlier_agents_mirror_that_a_full_disk_keeps_from_being_brought_up_to_date_is_pulled_afresh() {
+    let mut lines = String::new();
+    (1..=40).for_each(|seq| put(&mut lines, seq, seq as u8, 1));
+    let whole = Step::Apply(page(&lines), Box::new(end(1, 40, 40)));
+    let (mut afresh, mut struck, mut after) = (0, true, 0);
+    while struck {
+        let place = directory();
+        let mut mirror = Some(open(place.path()).unwrap().0);
+        take(&whole, &mut mirror, place.path()).unwrap();
+        let wanted = Shown::of(&mirror.take().unwrap());
+        as_an_earlier_agent_left_it(place.path());
+        let watch = Watch::over(place.path());
+        watch.fail(Fault { trouble: Trouble::Full, after, lasting: false });
+        let opened = open(place.path());
+        struck = watch.mend();
+        // Where it did not come as far as that, the file is as it was.
+        let (mirror, found) = opened.or_else(|_| open(place.path())).unwrap();
+        let mut mirror = Some(mirror);
+        if found == Found::NoRoom {
+            afresh += 1;
+            take(&whole, &mut mirror, place.path()).unwrap();
+        }
+        assert_eq!(Shown::of(mirror.as_ref().unwrap()), wanted, "{found:?} after {after}");
+        after += 1;
+    }
+    assert!(afresh > 5, "only {afresh} of {after} writes were those that bring it up to date");
+}
+
+/// Under the schema before the latest.
+fn as_an_earlier_agent_left_it(directory: &Path) {
+    let opening = sqlite::Opening {
+        path: &directory.join("mirror.db"),
+        key: &file_key(),
+        durability: sqlite::Durability::ProcessCrash,
+        cache_kib: 64,
+        migrations: &[""; 7],
+    };
+    let back = "DROP TRIGGER documents_left;
+        DROP INDEX documents_held;
+        DROP INDEX documents_by_patient;
+        ALTER TABLE documents DROP COLUMN is_held;
+        ALTER TABLE documents DROP COLUMN amends;
+        CREATE INDEX documents_by_patient ON documents (patient, recorded_at, collection, id, seq)
+            WHERE patient IS NOT NULL;
+        PRAGMA user_version = 6";
+    sqlite::open(&opening).unwrap().execute_batch(back).unwrap();
 }
 
 impl Story {
@@ -86,10 +138,11 @@ impl Step {
 
 impl Shown {
     pub fn of(mirror: &Mirror) -> Self {
+        let all = Asked { after: 0, most: 10_000, versions: 1 };
         Self {
             cursor: mirror.cursor().unwrap(),
             residents: mirror.residents(&permit()).unwrap(),
-            records: mirror.records(&permit(), PATIENT, 10_000).unwrap(),
+            records: mirror.threads(&permit(), PATIENT, all).unwrap().threads,
         }
     }
 }

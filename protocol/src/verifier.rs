@@ -1,15 +1,38 @@
-//! Argon2id, over memory that the system gets back after each hash.
+//! What a password or a PIN is checked against: Argon2id, over memory that the system gets back after each hash.
 
+pub use argon2::password_hash::Error;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
-use argon2::password_hash::{CustomizedPasswordHasher, Result};
+use argon2::password_hash::{CustomizedPasswordHasher, PasswordVerifier as _, Result};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+
+/// How a verifier that is made here begins: Argon2id over 19 MiB in two passes, one lane (the OWASP minimum, which a
+/// Raspberry Pi can also bear).
+pub(crate) const BEGINS: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 
 /// How much of the address space a hash asks for; it touches the 19 MiB that it works in. What is freed below
 /// 32 MiB, glibc may keep for the thread that had it, and so for each that ever hashed. What is larger it takes
 /// from the system alone, and gives back at once.
 const ASKED_FOR: usize = 33 * 1024 * 1024 / Block::SIZE;
 
-pub(super) struct Hasher;
+/// The verifier of a secret: a PHC string.
+///
+/// # Errors
+/// When Argon2 refuses.
+pub fn of_secret(secret: &str, salt: [u8; 16]) -> Result<String> {
+    let made = Hasher.hash_password_with_params(secret.as_bytes(), &salt, Params::default());
+    made.map(|verifier| verifier.to_string())
+}
+
+/// Whether a secret is the one that a verifier was made of.
+///
+/// # Errors
+/// When it is no verifier.
+pub fn is_secret(verifier: &str, secret: &str) -> Result<bool> {
+    let verifier = PasswordHash::new(verifier)?;
+    Ok(Hasher.verify_password(secret.as_bytes(), &verifier).is_ok())
+}
+
+struct Hasher;
 
 impl CustomizedPasswordHasher<PasswordHash> for Hasher {
     type Params = Params;
@@ -42,16 +65,20 @@ impl CustomizedPasswordHasher<PasswordHash> for Hasher {
 
 #[cfg(test)]
 mod tests {
-    use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+    use argon2::password_hash::PasswordHasher as _;
 
     use super::*;
 
     #[test]
-    fn a_hash_is_what_everybody_else_makes() {
-        let made = Hasher.hash_password_with_params(b"482913", &[7; 16], Params::default()).unwrap();
+    fn a_verifier_is_what_everybody_else_makes_and_opens_by_its_secret_alone() {
+        let verifier = of_secret("482913", [7; 16]).unwrap();
         let elsewhere: PasswordHash = Argon2::default().hash_password_with_salt(b"482913", &[7; 16]).unwrap();
-        assert_eq!(made.to_string(), elsewhere.to_string());
-        assert!(Hasher.verify_password(b"482913", &elsewhere).is_ok());
-        assert!(Hasher.verify_password(b"482914", &elsewhere).is_err());
+        assert_eq!(verifier, elsewhere.to_string());
+        assert!(verifier.starts_with(BEGINS), "{verifier}");
+        assert_eq!((is_secret(&verifier, "482913"), is_secret(&verifier, "482914")), (Ok(true), Ok(false)));
+        assert_eq!(is_secret("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA", "482913"), Ok(false));
+        for bad in ["", "482913"] {
+            assert!(is_secret(bad, "482913").is_err(), "{bad}");
+        }
     }
 }
