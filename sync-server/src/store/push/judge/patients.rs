@@ -7,11 +7,10 @@ use carepost_protocol::role::Action;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::FieldError;
-use rusqlite::params;
 use serde_json::{Map, Value};
 
 use super::super::super::column::{count, time_at};
-use super::super::super::engine::Tx;
+use super::super::super::engine::{Tx, params};
 use super::super::super::review;
 use super::super::super::{Patient, StoreError, patient};
 use super::super::Result;
