@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::listener::Stopping;
 use crate::password::Passwords;
 use crate::quota::Quotas;
 use crate::reads::Reads;
 use crate::refusals::Refusals;
 use crate::speakers::Speakers;
+use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::Certificate;
 use crate::tries::Tries;

@@ -22,9 +22,10 @@ use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
 use crate::listener::ConnectedAt;
 use crate::password::Caller;
+use crate::quota;
 use crate::refusals::Principal;
-use crate::routes::{Authorization, Route};
-use crate::scope::{FacilityScope, OrganizationScope};
+use crate::route::{Authorization, Route};
+use crate::scope::OrganizationScope;
 use crate::speakers::Speech;
 use crate::store::{DeviceIdentity, FacilityStore, Noted, OrganizationStore, Session};
 use crate::tenant::{self, Said};
@@ -366,6 +367,7 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
         person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
         return Err(denied.into());
     }
+    parts.extensions.insert(quota::Asker::Person(person.actor().user, person.actor().organization));
     parts.extensions.insert(person.clone());
     Ok(person)
 }
@@ -388,7 +390,7 @@ async fn device(
     let key = known_key(parts)?;
     // On every request: a resumed TLS session is not verified again, and states change.
     let known = app.store.system().device_by_key(*key.sha256()).await?;
-    let scope = known.as_ref().and_then(FacilityScope::of_device);
+    let scope = known.as_ref().and_then(DeviceIdentity::scope);
     let (identity, scope, speech) = match (known, scope, speech(parts)) {
         (Some(identity), Some(scope), Some(speech)) => (identity, scope, speech),
         (known, scope, _) => {
@@ -411,6 +413,7 @@ async fn device(
         return Err(why);
     }
     let identity = device.identity.clone();
+    parts.extensions.insert(quota::Asker::Device(identity.device(), identity.organization()));
     parts.extensions.insert(device);
     Ok(identity)
 }

@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 
 use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -17,7 +19,7 @@ use crate::handler::{
     info(title = "Carepost", description = "Care records of many organizations, none of which sees another."),
     modifiers(&Security),
     paths(
-        meta::health, meta::openapi, meta::list_problems, meta::explain_problem,
+        meta::health, openapi, meta::list_problems, meta::explain_problem,
         sessions::sign_in, sessions::current_session, sessions::sign_out,
         organizations::list_organizations, organizations::create_organization,
         organizations::show_organization, organizations::update_organization,
@@ -42,8 +44,13 @@ use crate::handler::{
 pub struct Document;
 
 /// The document as it is served: made once, and the same bytes for everybody.
-pub static DOCUMENT: LazyLock<Bytes> =
-    LazyLock::new(|| Document::openapi().to_json().unwrap_or_default().into());
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Document::openapi().to_json().unwrap_or_default().into());
+
+/// The OpenAPI document of this API.
+#[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "server", responses((status = 200, body = Object)))]
+pub async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone())
+}
 
 struct Security;
 

@@ -17,7 +17,6 @@ use carepost_protocol::wire::problem::ProblemKind;
 use tokio::sync::Notify;
 
 use crate::error::{Answer, Refusal, too_large};
-use crate::guard::{Device, Person};
 use crate::listener::{PeerAddress, client_network};
 pub use charge::Charge;
 
@@ -367,11 +366,8 @@ impl Asker {
     /// Whoever the guard found, or else where the request came from.
     #[must_use]
     pub fn of(extensions: &http::Extensions) -> Self {
-        if let Some(device) = extensions.get::<Device>() {
-            return Self::Device(device.identity.device(), device.identity.organization());
-        }
-        if let Some(person) = extensions.get::<Person>() {
-            return Self::Person(person.actor().user, person.actor().organization);
+        if let Some(asker) = extensions.get::<Self>() {
+            return *asker;
         }
         let address = extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
         Self::Address(client_network(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))

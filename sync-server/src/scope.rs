@@ -2,13 +2,11 @@
 //!
 //! A scope says whose rows a piece of work may touch. It is made from an authenticated principal and
 //! from nothing else; the store's handles take one and then no tenant argument at all, and the
-//! database engine filters by it again (`store::engine::security`).
+//! database engine filters by it again (`store::engine::tables`).
 
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::role::{Actor, Role};
-
-use crate::store::DeviceIdentity;
 
 /// Everything of one facility, and nothing else: documents, changes, chains, charting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,12 +79,15 @@ impl OrganizationScope {
 }
 
 impl FacilityScope {
-    /// The scope of a device whose key was looked up. None unless it is ACTIVE, or QUARANTINED: then it may
-    /// push, and the guard keeps it from reading.
-    #[must_use]
-    pub fn of_device(device: &DeviceIdentity) -> Option<Self> {
-        matches!(device.state(), DeviceState::Active | DeviceState::Quarantined)
-            .then_some(Self { organization: device.organization(), facility: device.facility() })
+    /// The scope of a device whose key the store has looked up. None unless it is ACTIVE, or QUARANTINED: then it
+    /// may push, and the guard keeps it from reading.
+    pub(crate) fn of_device(
+        state: DeviceState,
+        organization: OrganizationId,
+        facility: FacilityId,
+    ) -> Option<Self> {
+        matches!(state, DeviceState::Active | DeviceState::Quarantined)
+            .then_some(Self { organization, facility })
     }
 
     /// The scope in which an operator's command on the server's own machine goes through all facilities.

@@ -247,8 +247,9 @@ fn given<'a>(answers: &'a [(String, String)], zone: &Zone) -> BTreeMap<&'a str, 
     let given = answers
         .iter()
         .filter(|(key, text)| ![SEEN, UNITS].contains(&key.as_str()) && !text.trim().is_empty());
-    let shown =
-        |text: &str| parse_datetime(text).map_or_else(|| text.replace("\r\n", "\n"), |time| zone.wall(&time));
+    let shown = |text: &str| {
+        parse_datetime(text).map_or_else(|_| text.replace("\r\n", "\n"), |time| zone.wall(&time))
+    };
     given.map(|(key, text)| (key.as_str(), shown(text))).collect()
 }
 

@@ -1,9 +1,7 @@
 //! The server about itself: its health, its API, its problems.
 
 use axum::extract::State;
-use axum::response::IntoResponse;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,7 +11,6 @@ use crate::body::Id;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::files;
-use crate::openapi::DOCUMENT;
 use crate::store::StoreError;
 
 /// How the server is.
@@ -60,12 +57,6 @@ fn disk(room: u64) -> Answer<Option<String>> {
         LOW..SCARCE => Ok(Some(words)),
         SCARCE.. => Ok(None),
     }
-}
-
-/// The OpenAPI document of this API.
-#[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "server", responses((status = 200, body = Object)))]
-pub async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone())
 }
 
 /// A kind of problem, explained.

@@ -25,10 +25,12 @@ use crate::audit::{Client, Note};
 use crate::clock;
 use crate::config::Config;
 use crate::guard::token_sha256;
-use crate::listener::{PeerAddress, Stopping};
+use crate::listener::PeerAddress;
 use crate::password::{Caller, Passwords};
-use crate::routes::{Listener, router};
+use crate::route::Listener;
+use crate::routes::router;
 use crate::scope::OrganizationScope;
+use crate::stopping::Stopping;
 use crate::store::{
     Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewOrganization, NewPatient, NewSession, NewUser,
     OrganizationStore, OrganizationType, Store,

@@ -27,14 +27,14 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 pub use places::{client_network, site};
 
-use crate::scope::FacilityScope;
+use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::PeerKey;
 use places::{Holder, Line, Place, Room};
@@ -69,25 +69,6 @@ pub struct PeerAddress(pub SocketAddr);
 /// When the connection of a request was accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectedAt(pub Instant);
-
-/// Says that the server stops: long answers end, connections finish what they have begun.
-#[derive(Debug, Clone)]
-pub struct Stopping(watch::Receiver<bool>);
-
-impl Stopping {
-    /// A signal, and what raises it.
-    #[must_use]
-    pub fn channel() -> (watch::Sender<bool>, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Self(receiver))
-    }
-
-    /// Waits until the server stops.
-    pub async fn wait(&mut self) {
-        // An error means that the sender is gone, and with it the server.
-        let _ = self.0.wait_for(|stopping| *stopping).await;
-    }
-}
 
 /// Who may come in, and how many.
 pub struct Door {
@@ -204,7 +185,7 @@ impl Door {
 /// Whether the key is a device's that is served.
 async fn is_known(store: &Store, key: &PeerKey) -> bool {
     let known = store.system().device_by_key(*key.sha256()).await;
-    matches!(known, Ok(Some(identity)) if FacilityScope::of_device(&identity).is_some())
+    matches!(known, Ok(Some(identity)) if identity.scope().is_some())
 }
 
 /// A connection that was let in.

@@ -12,14 +12,14 @@
 //! it is younger or somebody still has to look at it, is put at the end of the feed again.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::time::Timestamp;
-use rusqlite::{Row, params};
 
 use super::column::{count, count_at, id_at, json, limit, time_at};
-use super::engine::Tx;
+use super::engine::{Read, Row, Tx, params};
 use super::publish::FeedEnd;
 use super::{StoreError, charted, review};
 
@@ -116,7 +116,7 @@ pub(super) fn bring_back(
     let thread: RecordId = thread;
     let sql =
         "SELECT id, body FROM archive WHERE thread_id = ?1 ORDER BY id <> thread_id, made_at, id LIMIT ?2";
-    let read = |row: &Row<'_>| Ok((id_at::<RecordId>(row, 0)?, row.get::<_, String>(1)?));
+    let read = |row: &Row<'_>| Ok((id_at::<RecordId>(row, 0)?, row.get::<String>(1)?));
     let members = tx.all(sql, params![thread.as_bytes(), limit(LONGEST + 1)], read)?;
     if members.len() <= LONGEST {
         for (id, body) in members {
@@ -168,7 +168,7 @@ fn keep(
 
 /// Since when what came is in the window.
 fn opens(tx: &Tx<'_>, days: u32) -> Result<Timestamp> {
-    let own = tx.first("SELECT record_days FROM facilities", [], |row| row.get::<_, Option<u32>>(0))?;
+    let own = tx.first("SELECT record_days FROM facilities", [], |row| row.get::<Option<u32>>(0))?;
     Ok(tx.now().plus_millis(-DAY * i64::from(own.flatten().unwrap_or(days))))
 }
 
@@ -179,22 +179,19 @@ fn is_old(tx: &Tx<'_>, came: Timestamp, before: Timestamp) -> bool {
 
 /// The oldest records of the feed, as far as they are old, and whether there may be more.
 fn due(tx: &Tx<'_>, before: Timestamp, portion: usize) -> Result<(Vec<Held>, bool)> {
-    let archived = tx.first("SELECT archived FROM feeds", [], |row| row.get::<_, i64>(0))?.unwrap_or(0);
-    let mut statement = tx.prepare(OLDEST)?;
-    let mut rows = statement.query(params![archived, limit(portion)])?;
-    let (mut due, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
+    let archived = tx.first("SELECT archived FROM feeds", [], |row| row.get::<i64>(0))?.unwrap_or(0);
+    let (mut due, mut bytes, mut all_old) = (Vec::new(), 0, true);
+    tx.each(OLDEST, params![archived, limit(portion)], |row| {
         let record = held_row(row)?;
-        if !is_old(tx, record.came, before) {
-            return Ok((due, false));
+        all_old = is_old(tx, record.came, before);
+        if !all_old {
+            return Ok(ControlFlow::Break(()));
         }
         bytes += record.body.len();
         due.push(record);
-        if bytes >= PORTION_BYTES {
-            return Ok((due, true));
-        }
-    }
-    let more = due.len() >= portion;
+        Ok(if bytes < PORTION_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    let more = all_old && (due.len() >= portion || bytes >= PORTION_BYTES);
     Ok((due, more))
 }
 
@@ -291,7 +288,7 @@ fn held(tx: &Tx<'_>, id: RecordId) -> Result<Option<Held>> {
     tx.first(concat!(held_columns!(), "AND d.id = ?1"), [id.as_bytes()], held_row)
 }
 
-fn held_row(row: &Row<'_>) -> rusqlite::Result<Held> {
+fn held_row(row: &Row<'_>) -> Read<Held> {
     Ok(Held {
         id: id_at(row, 0)?,
         patient: id_at(row, 1)?,

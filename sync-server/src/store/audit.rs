@@ -4,14 +4,13 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSou
 use carepost_protocol::id::{AuditId, DeviceId, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::ChangeName;
-use rusqlite::{Row, params};
 use serde_json::{Map, Value};
 
 use super::StoreError;
 use super::column::{
     count, id_at, id_or_none_at, json, json_or_none_at, limit, time_at, time_or_none_at, word, word_at,
 };
-use super::engine::{Reach, Tx};
+use super::engine::{Reach, Read, Row, Tx, params};
 use super::listed::Listed;
 
 macro_rules! columns {
@@ -248,8 +247,8 @@ pub(super) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Listed<Audited, Au
     Ok(Listed::of(found, query.limit, Audited::place))
 }
 
-fn audited_row(row: &Row<'_>) -> rusqlite::Result<Audited> {
-    let (incarnation, n) = (id_or_none_at(row, 23)?, row.get::<_, Option<i64>>(24)?);
+fn audited_row(row: &Row<'_>) -> Read<Audited> {
+    let (incarnation, n) = (id_or_none_at(row, 23)?, row.get::<Option<i64>>(24)?);
     let flags: Option<String> = row.get(22)?;
     Ok(Audited {
         event: event_row(row)?,
@@ -261,7 +260,7 @@ fn audited_row(row: &Row<'_>) -> rusqlite::Result<Audited> {
     })
 }
 
-fn event_row(row: &Row<'_>) -> rusqlite::Result<AuditEvent> {
+fn event_row(row: &Row<'_>) -> Read<AuditEvent> {
     Ok(AuditEvent {
         organization_id: id_or_none_at(row, 0)?,
         id: id_at(row, 1)?,

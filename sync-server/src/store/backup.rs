@@ -11,12 +11,11 @@ use std::path::{Path, PathBuf};
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{DeviceId, IncarnationId};
-use rusqlite::params;
 use serde_json::json as object;
 
 use super::carried::Known;
 use super::column::{count, count_at, id_at};
-use super::engine::{self, Reach, Tx};
+use super::engine::{self, Reach, Tx, params};
 use super::organization::TOKEN_LIFE;
 use super::{Ambient, DatabaseKey, StoreError, audit, standing};
 use crate::files;
@@ -188,7 +187,7 @@ fn doubt(tx: &Tx<'_>, why: &str) -> std::result::Result<Vec<String>, StoreError>
     for scope in facilities(tx)? {
         tx.within(Reach::Facility(scope), |tx| {
             let active = "SELECT id, name FROM devices WHERE state = 'ACTIVE' ORDER BY name";
-            let active = tx.all(active, [], |row| Ok((id_at::<DeviceId>(row, 0)?, row.get::<_, String>(1)?)))?;
+            let active = tx.all(active, [], |row| Ok((id_at::<DeviceId>(row, 0)?, row.get::<String>(1)?)))?;
             for (id, name) in active {
                 let sql = "UPDATE devices SET state = 'QUARANTINED', quarantine = 'restored' WHERE id = ?1";
                 tx.execute(sql, [id.as_bytes()])?;

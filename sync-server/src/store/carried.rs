@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 
 use carepost_protocol::id::{BadgeId, FacilityId, OrganizationId, UserId};
 use carepost_protocol::record::Collection;
-use rusqlite::types::Value;
-use rusqlite::{Row, params, params_from_iter};
 
 use super::StoreError;
 use super::column::id_at;
-use super::engine::{Reach, Tx};
+use super::engine::{Reach, Read, Row, Tx, Value, params};
 use super::organization::{publish_badges, publish_users, rekey_badges, remove_badge};
 use super::publish::put;
 use crate::scope::OrganizationScope;
@@ -194,7 +192,7 @@ impl Known {
     pub(super) fn read(tx: &Tx<'_>) -> Result<Self> {
         let organizations = "SELECT id, name FROM system_organizations";
         let (admins, sign_ins, organizations) = tx.within(Reach::System, |tx| {
-            let read = |row: &Row<'_>| Ok((id_at(row, 0)?, row.get::<_, String>(1)?));
+            let read = |row: &Row<'_>| Ok((id_at(row, 0)?, row.get::<String>(1)?));
             Ok((ADMINS.rows(tx)?, SIGN_INS.rows(tx)?, tx.all(organizations, [], read)?))
         })?;
         let read = |(id, name)| Ok((id, Registry::read(tx, id, name)?));
@@ -314,8 +312,8 @@ impl Registry {
 impl Table {
     fn rows(&self, tx: &Tx<'_>) -> Result<Rows> {
         let read = |row: &Row<'_>| {
-            let columns = (0..row.as_ref().column_count()).map(|at| row.get(at));
-            Ok((row.get(0)?, columns.collect::<rusqlite::Result<Vec<Value>>>()?))
+            let columns = (0..row.len()).map(|at| row.get(at));
+            Ok((row.get(0)?, columns.collect::<Read<Vec<Value>>>()?))
         };
         Ok(tx.all(self.select, [], read)?.into_iter().collect())
     }
@@ -324,7 +322,7 @@ impl Table {
         for (id, row) in theirs {
             let known = ours.contains_key(id);
             let sql = if known { self.update } else { self.insert };
-            match tx.savepoint(|tx| tx.execute(sql, params_from_iter(row))) {
+            match tx.savepoint(|tx| tx.execute(sql, row.as_slice())) {
                 Ok(_) if known || self.told.is_empty() => {}
                 Ok(_) => said.push(format!("{} {}: new since, and switched off", self.word, name(row))),
                 Err(fault) if fault.is_constraint() => {

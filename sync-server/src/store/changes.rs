@@ -7,13 +7,12 @@ use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REFUSED, SettledChange, Settlement};
 use carepost_protocol::wire::push::Rejection;
-use rusqlite::{Row, params};
 
 use super::charted::stands;
 use super::column::{
     count, count_at, id_at, id_or_none_at, json_or_none_at, limit, time_at, time_or_none_at, word_or_none_at,
 };
-use super::engine::{Reach, Tx};
+use super::engine::{Reach, Read, Row, Tx, params};
 use super::facility::FacilityStore;
 use super::listed::Listed;
 use super::review::ReviewPlace;
@@ -227,9 +226,9 @@ pub(super) fn refused_change(tx: &Tx<'_>, device: DeviceId, name: ChangeName) ->
     tx.first(sql, key, kept_row)?.ok_or(StoreError::NotFound("refused change"))
 }
 
-fn kept_row(row: &Row<'_>) -> rusqlite::Result<KeptChange> {
+fn kept_row(row: &Row<'_>) -> Read<KeptChange> {
     let flags: Option<String> = row.get(13)?;
-    let number = |at| row.get::<_, Option<i64>>(at).map(|n| n.and_then(|n| u64::try_from(n).ok()));
+    let number = |at| row.get::<Option<i64>>(at).map(|n| n.and_then(|n| u64::try_from(n).ok()));
     Ok(KeptChange {
         device: id_at(row, 0)?,
         incarnation: id_at(row, 1)?,

@@ -6,11 +6,10 @@ use std::cmp::Reverse;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::time::Timestamp;
-use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::column::{count, count_at, id_at, json_at, limit, time_at};
-use super::engine::Tx;
+use super::engine::{Tx, params};
 use super::listed::Listed;
 use super::{StoreError, patient};
 

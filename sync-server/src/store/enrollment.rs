@@ -11,14 +11,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, UserId};
+use carepost_protocol::id::{
+    AssignmentId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, UserId,
+};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
-use rusqlite::params;
 
 use super::column::{id_at, json, time_or_none_at, uuid_at, word, word_at};
-use super::engine::{Reach, Tx};
-use super::organization::assign;
+use super::engine::{Reach, Tx, params};
 use super::{Claim, Device, PresentedKey, StoreError, Waiting};
 use crate::scope::OrganizationScope;
 use lobby::{CODE_LIFE, Lobby};
@@ -85,7 +85,7 @@ pub(super) fn standing(
 pub(super) fn knows(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<bool> {
     let sql = "SELECT 1 FROM system_devices WHERE key_sha256 = ?1
         UNION ALL SELECT 1 FROM system_enrollments WHERE key_sha256 = ?1";
-    Ok(tx.first(sql, [key_sha256], |row| row.get::<_, i64>(0))?.is_some())
+    Ok(tx.first(sql, [key_sha256], |row| row.get::<i64>(0))?.is_some())
 }
 
 /// Lets a device into the lobby, or in at once with the token of an expected device. System reach.
@@ -376,4 +376,14 @@ pub(super) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
         })?;
     }
     Ok(device)
+}
+
+/// Binds a device to a facility from now on.
+fn assign(tx: &Tx<'_>, device: DeviceId, facility: FacilityId) -> Result<AssignmentId> {
+    let id = AssignmentId::new(tx.now(), tx.random()?);
+    tx.execute(
+        "INSERT INTO assignments (id, facility_id, device_id, from_at) VALUES (?1, ?2, ?3, ?4)",
+        params![id.as_bytes(), facility.as_bytes(), device.as_bytes(), tx.now().as_millis()],
+    )?;
+    Ok(id)
 }

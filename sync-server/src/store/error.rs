@@ -5,6 +5,8 @@ use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::Expects;
 
+use super::engine::{EngineError, EngineErrorKind};
+
 /// Why not, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -141,17 +143,17 @@ pub enum StoreError {
     Unreadable(&'static str),
     /// The engine refused or failed.
     #[error("the database failed: {0}")]
-    Engine(rusqlite::Error),
+    Engine(EngineError),
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
-            _ => match taken(&error) {
-                Some(field) => Self::Conflict(field),
-                None => Self::Engine(error),
-            },
+impl From<EngineError> for StoreError {
+    fn from(error: EngineError) -> Self {
+        match &error.kind {
+            EngineErrorKind::Full => Self::Full,
+            EngineErrorKind::Unique(column) => taken(column).map_or(Self::Engine(error), Self::Conflict),
+            EngineErrorKind::Constraint | EngineErrorKind::Unreadable | EngineErrorKind::Other => {
+                Self::Engine(error)
+            }
         }
     }
 }
@@ -159,20 +161,25 @@ impl From<rusqlite::Error> for StoreError {
 impl StoreError {
     /// Whether the database refused a row, as another stands against it or one is missing.
     pub(super) fn is_constraint(&self) -> bool {
-        if let Self::Engine(error) = self {
-            return error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
+        match self.engine_kind() {
+            Some(EngineErrorKind::Unique(_) | EngineErrorKind::Constraint) => true,
+            Some(EngineErrorKind::Full | EngineErrorKind::Unreadable | EngineErrorKind::Other) => false,
+            None => matches!(self, Self::Conflict(_)),
         }
-        matches!(self, Self::Conflict(_))
+    }
+
+    /// Whether the disk failed under a connection, or what is on it is not a database any more.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.engine_kind() == Some(&EngineErrorKind::Unreadable)
+    }
+
+    fn engine_kind(&self) -> Option<&EngineErrorKind> {
+        if let Self::Engine(error) = self { Some(&error.kind) } else { None }
     }
 }
 
-/// Which field's value is taken, when a unique key says so.
-fn taken(error: &rusqlite::Error) -> Option<&'static str> {
-    let rusqlite::Error::SqliteFailure(failure, Some(message)) = error else { return None };
-    if failure.extended_code != rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE {
-        return None;
-    }
-    let column = message.rsplit('.').next()?;
+/// Which field's value is taken, when a unique column says so.
+fn taken(column: &str) -> Option<&'static str> {
     let fields = [
         ("slug", "slug"),
         ("name_key", "name"),

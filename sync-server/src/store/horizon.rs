@@ -1,11 +1,10 @@
 //! Forgets tombstones that are old enough, and remembers up to where.
 
 use carepost_protocol::time::Timestamp;
-use rusqlite::{Row, params};
 
 use super::StoreError;
 use super::column::{count, count_at};
-use super::engine::Tx;
+use super::engine::{Row, Tx, params};
 
 /// How many tombstones one commit removes at most, so that other writers do not wait for long.
 pub(super) const BATCH: u32 = 500;

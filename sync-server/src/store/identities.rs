@@ -9,6 +9,7 @@ use carepost_protocol::time::Timestamp;
 
 use super::cache::Cache;
 use super::view::View;
+use crate::scope::FacilityScope;
 
 /// A device whose key was looked up: what a request over mutual TLS is authenticated as. Only the
 /// store makes one.
@@ -27,6 +28,12 @@ pub struct DeviceIdentity {
 }
 
 impl DeviceIdentity {
+    /// Its scope: see [`FacilityScope::of_device`].
+    #[must_use]
+    pub fn scope(&self) -> Option<FacilityScope> {
+        FacilityScope::of_device(self.state, self.organization, self.facility)
+    }
+
     /// The device.
     #[must_use]
     pub const fn device(&self) -> DeviceId {
@@ -78,40 +85,3 @@ impl DeviceIdentity {
 
 /// See the module.
 pub(super) type Identities = Cache<[u8; 32], DeviceIdentity>;
-
-/// The tables that an identity is read from, as statements name them.
-const READ_FROM: [&str; 6] =
-    ["devices", "assignments", "facilities", "system_devices", "system_assignments", "system_facilities"];
-
-/// Whether a statement writes to what identities are read from.
-pub(super) fn concerns(sql: &str) -> bool {
-    let mut words = sql.split_ascii_whitespace();
-    let writes = words.next().is_some_and(|verb| matches!(verb, "INSERT" | "UPDATE" | "DELETE"));
-    writes && words.take(4).any(|word| READ_FROM.contains(&word))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_writes_to_devices_is_told_from_what_does_not() {
-        for sql in [
-            "UPDATE devices SET state = 'REVOKED'",
-            "INSERT INTO devices (id) VALUES (?1)",
-            "INSERT OR REPLACE INTO assignments (id) VALUES (?1)",
-            "DELETE FROM system_devices WHERE id = ?1",
-            "UPDATE facilities\n    SET phi_mode = ?2",
-        ] {
-            assert!(concerns(sql), "{sql}");
-        }
-        for sql in [
-            "BEGIN IMMEDIATE",
-            "SELECT id FROM devices",
-            "INSERT INTO changes (device_id, devices) VALUES (?1, ?2)",
-            "UPDATE feeds SET seq = ?1",
-        ] {
-            assert!(!concerns(sql), "{sql}");
-        }
-    }
-}

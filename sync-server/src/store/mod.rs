@@ -13,6 +13,7 @@ mod carried;
 mod changes;
 mod charted;
 mod column;
+mod commits;
 mod engine;
 mod enrollment;
 mod error;
@@ -48,7 +49,8 @@ use zeroize::Zeroizing;
 
 use crate::feed::Feeds;
 use crate::scope::{FacilityScope, OrganizationScope};
-use engine::{Engine, Fullness, Hears, Reach, Tx};
+use commits::{CommitListener, Fullness};
+use engine::{Engine, Reach, Tx};
 use identities::Identities;
 use presence::Presence;
 use revoked::StaffMoves;
@@ -59,6 +61,7 @@ pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use budget::warning;
 pub use changes::{ChangePlace, KeptChange};
 pub use charted::ChartPlace;
+pub use engine::EngineError;
 pub use error::StoreError;
 pub use facility::FacilityStore;
 pub use identities::DeviceIdentity;
@@ -173,13 +176,14 @@ impl Store {
         let identities = Arc::new(Identities::default());
         let staff_moves = Arc::new(StaffMoves::default());
         let fullness = Arc::new(Fullness::default());
-        let hears = Hears {
+        let listener = CommitListener {
             feeds: Arc::clone(&feeds),
             identities: Arc::clone(&identities),
             staff_moves: Arc::clone(&staff_moves),
             fullness: Arc::clone(&fullness),
         };
-        let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, hears)?);
+        let on_commit = Box::new(move |group: &_| listener.hear(group));
+        let engine = Arc::new(Engine::open(path, key, &ambient, max_pages, on_commit)?);
         let presence = Arc::new(Presence::new(ambient.clone()));
         let presence_thread = Mutex::new(Some(presence.start(&engine)?));
         let inner = Inner {

@@ -6,10 +6,9 @@ use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
-use rusqlite::{Row, params};
 
 use super::column::{id_at, limit, time_at};
-use super::engine::Tx;
+use super::engine::{Row, Tx, params};
 use super::view::View;
 use super::{StoreError, patient};
 
@@ -40,7 +39,7 @@ pub(super) const THREADS: &str = "SELECT id, made_at FROM archive WHERE patient_
 /// The next page of a patient's archived records, each with what corrects it; and of those who are the same person.
 pub(super) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
     let whose = [asked.patient.as_bytes()];
-    let known = tx.first("SELECT 1 FROM patients WHERE id = ?1", whose, |row| row.get::<_, i64>(0))?;
+    let known = tx.first("SELECT 1 FROM patients WHERE id = ?1", whose, |row| row.get::<i64>(0))?;
     if known.is_none() || !asked.view.shows(Collection::Records) {
         return Err(StoreError::NotFound("patient"));
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::pull::{Archived, Cursor, PageEnd};
-use rusqlite::{Row, params};
 
 use super::column::{count, count_at, json, limit, time_at};
-use super::engine::Tx;
+use super::engine::{Params, Row, Tx, params};
 use super::publish::digests;
 use super::standing::Prover;
 use super::view::View;
@@ -117,19 +117,9 @@ pub(super) fn read(tx: &Tx<'_>, asked: &PageRequest, prover: &Prover) -> Result<
         return Err(StoreError::OverBudget { documents, most: asked.most_documents });
     }
     let mut lines = Lines::new(asked.view);
-    let (mut read, mut last, mut full) = (0, after.seq, asked.limit == 0);
-    let mut statement =
-        tx.prepare("SELECT collection, id, seq, body FROM documents WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-    let mut rows = statement.query(params![count(after.seq), limit(asked.limit)])?;
-    while let Some(row) = rows.next()? {
-        last = count_at(row, 2)?;
-        lines.write(row, last)?;
-        read += 1;
-        if read >= asked.limit || lines.text.len() >= PAGE_BYTES {
-            full = true;
-            break;
-        }
-    }
+    let sql = "SELECT collection, id, seq, body FROM documents WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let (last, full) =
+        lines.fill(tx, sql, params![count(after.seq), limit(asked.limit)], after.seq, asked.limit)?;
     let seq = if full { last } else { head.cursor.seq };
     let mut end = head.end(tx, asked.view_changes, Cursor { seq, ..head.cursor }, prover)?;
     if end.reaches_head() {
@@ -153,22 +143,12 @@ pub(super) fn read_again(tx: &Tx<'_>, asked: &AgainRequest, prover: &Prover) -> 
     let [a, b, c, d, e, f, g] =
         Collection::ALL.map(|name| asked.collections.contains(&name).then_some(name.name()));
     let mut lines = Lines::new(asked.view);
-    let (mut read, mut last, mut full) = (0, asked.after, false);
-    let mut statement = tx.prepare(
+    let sql =
         "SELECT collection, id, seq, body FROM documents WHERE seq > ?1 AND seq <= ?2 AND body IS NOT NULL
-            AND collection IN (?3, ?4, ?5, ?6, ?7, ?8, ?9) ORDER BY seq LIMIT ?10",
-    )?;
+            AND collection IN (?3, ?4, ?5, ?6, ?7, ?8, ?9) ORDER BY seq LIMIT ?10";
     let (after, until) = (count(asked.after), count(asked.cursor.seq));
-    let mut rows = statement.query(params![after, until, a, b, c, d, e, f, g, limit(asked.limit)])?;
-    while let Some(row) = rows.next()? {
-        last = count_at(row, 2)?;
-        lines.write(row, last)?;
-        read += 1;
-        if read >= asked.limit || lines.text.len() >= PAGE_BYTES {
-            full = true;
-            break;
-        }
-    }
+    let params = params![after, until, a, b, c, d, e, f, g, limit(asked.limit)];
+    let (last, full) = lines.fill(tx, sql, params, asked.after, asked.limit)?;
     let mut end = head.end(tx, asked.view_changes, asked.cursor, prover)?;
     end.archived = head.archived.filter(|_| end.reaches_head());
     if !full {
@@ -189,11 +169,32 @@ impl Lines {
         Self { view, text: String::new(), moved: BTreeSet::new() }
     }
 
+    /// Writes the documents that a statement finds until the page is full; gives the `seq` of the last, which is
+    /// `after` where there is none, and whether there may be more.
+    fn fill(
+        &mut self,
+        tx: &Tx<'_>,
+        sql: &'static str,
+        params: impl Params,
+        after: u64,
+        limit: usize,
+    ) -> Result<(u64, bool)> {
+        let (mut read, mut last, mut full) = (0, after, limit == 0);
+        tx.each(sql, params, |row| {
+            last = count_at(row, 2)?;
+            self.write(row, last)?;
+            read += 1;
+            full = read >= limit || self.text.len() >= PAGE_BYTES;
+            Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok((last, full))
+    }
+
     /// A document's line, as [`carepost_protocol::wire::pull::Line`] writes it: the body goes as the view
     /// has it, in the full view without being read.
     fn write(&mut self, row: &Row<'_>, seq: u64) -> Result<()> {
         let unreadable = || StoreError::Unreadable("documents");
-        let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        let name = row.get::<&str>(0)?;
         let collection = Collection::from_name(name).ok_or_else(unreadable)?;
         if !self.view.shows(collection) {
             return Ok(());
@@ -201,7 +202,7 @@ impl Lines {
         self.moved.insert(collection);
         let id = uuid::Uuid::from_bytes(row.get(1)?);
         let lines = &mut self.text;
-        let written = match row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+        let written = match row.get::<Option<&str>>(3)? {
             Some(body) => {
                 let body = self.view.body(collection, body)?;
                 writeln!(lines, r#"{{"collection":"{name}","id":"{id}","seq":{seq},"body":{body}}}"#)

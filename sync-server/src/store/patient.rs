@@ -10,11 +10,10 @@ use carepost_protocol::patient::mrn_key;
 use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
-use rusqlite::{Row, params};
 use serde_json::Value;
 
 use super::column::{count, count_at, id_at, id_or_none_at, json, limit, time_at};
-use super::engine::Tx;
+use super::engine::{Read, Row, Tx, params};
 use super::publish::FeedEnd;
 use super::review::{self, About};
 use super::{Patient, StoreError};
@@ -34,7 +33,7 @@ pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
 }
 
 /// A resident from the columns of [`patient_columns`].
-pub(super) fn patient_row(row: &Row<'_>) -> rusqlite::Result<Patient> {
+pub(super) fn patient_row(row: &Row<'_>) -> Read<Patient> {
     Ok(Patient {
         id: id_at(row, 0)?,
         facility_id: id_at(row, 1)?,
@@ -188,7 +187,7 @@ pub(super) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMap<String, 
     Ok(patient.values().into_iter().map(field).collect())
 }
 
-fn mark_row(row: &Row<'_>) -> rusqlite::Result<(String, Mark)> {
+fn mark_row(row: &Row<'_>) -> Read<(String, Mark)> {
     let origin = match (id_or_none_at(row, 4)?, id_or_none_at(row, 5)?) {
         (Some(device), Some(incarnation)) => Some(Origin { device, incarnation, n: count_at(row, 6)? }),
         (Some(_) | None, Some(_) | None) => None,
@@ -282,7 +281,7 @@ fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
     tx.all(OF_MRN, key, admitted_row)
 }
 
-fn admitted_row(row: &Row<'_>) -> rusqlite::Result<Admitted> {
+fn admitted_row(row: &Row<'_>) -> Read<Admitted> {
     Ok((time_at(row, 0)?, id_at(row, 1)?, id_or_none_at(row, 2)?))
 }
 

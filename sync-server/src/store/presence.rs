@@ -15,10 +15,9 @@ use carepost_protocol::id::DeviceId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, UnknownTap};
 use carepost_protocol::wire::pull::Cursor;
-use rusqlite::params;
 
 use super::column::{count, json, word};
-use super::engine::{Engine, Reach, Tx};
+use super::engine::{Engine, Reach, Tx, params};
 use super::organization::{is_refused_as_exposed, withhold_expired_pins};
 use super::publish::head;
 use super::{Ambient, Device, StoreError, View, archive, budget, horizon};

@@ -5,17 +5,17 @@
 //! written once, when the end of the feed is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use carepost_protocol::digest::{Digest, Element};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::Cursor;
-use rusqlite::{Row, params};
 
 use super::StoreError;
 use super::column::{count, count_at};
-use super::engine::Tx;
+use super::engine::{Row, Tx, params};
 use super::view::View;
 
 /// The end of one facility's feed, while a transaction adds to it.
@@ -106,7 +106,7 @@ impl FeedEnd {
         body: Option<&str>,
     ) -> Result<u64, StoreError> {
         let sql = "SELECT seq, body FROM documents WHERE collection = ?1 AND id = ?2";
-        let read = |row: &Row<'_>| Ok((count_at(row, 0)?, row.get::<_, Option<String>>(1)?));
+        let read = |row: &Row<'_>| Ok((count_at(row, 0)?, row.get::<Option<String>>(1)?));
         if let Some((seq, old)) = tx.first(sql, params![collection.name(), id], read)? {
             tx.execute("DELETE FROM documents WHERE seq = ?1", [count(seq)])?;
             if let Some(old) = old {
@@ -233,13 +233,12 @@ pub(super) fn head(tx: &Tx<'_>) -> Result<Cursor, StoreError> {
 /// What the collections of a view come to; one that never had a document is left out.
 pub(super) fn digests(tx: &Tx<'_>, view: View) -> Result<BTreeMap<Collection, Digest>, StoreError> {
     let mut found = BTreeMap::new();
-    let mut statement = tx.prepare("SELECT collection, count, sum FROM digests WHERE view = ?1")?;
-    let mut rows = statement.query([view.name()])?;
-    while let Some(row) = rows.next()? {
-        let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+    tx.each("SELECT collection, count, sum FROM digests WHERE view = ?1", [view.name()], |row| {
+        let name = row.get::<&str>(0)?;
         let collection = Collection::from_name(name).ok_or(StoreError::Unreadable("digests"))?;
         found.insert(collection, Digest::from_parts(count_at(row, 1)?, row.get(2)?));
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(found)
 }
 
@@ -264,22 +263,17 @@ pub(super) fn count_on(tx: &Tx<'_>, wanted: View) -> Result<(), StoreError> {
     let mut all = true;
     let sql = "SELECT collection, id, seq, body FROM documents WHERE seq > ?1 AND body IS NOT NULL
         ORDER BY seq LIMIT ?2";
-    let mut statement = tx.prepare(sql)?;
-    let mut read = statement.query(params![count(to), COUNTED_AT_ONCE])?;
     let mut left = COUNTED_AT_ONCE;
-    while let Some(row) = read.next()? {
-        let text = |at| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str()?);
-        let collection = Collection::from_name(text(0)?).ok_or(StoreError::Unreadable("documents"))?;
+    tx.each(sql, params![count(to), COUNTED_AT_ONCE], |row| {
+        let collection = Collection::from_name(row.get(0)?).ok_or(StoreError::Unreadable("documents"))?;
         to = count_at(row, 2)?;
-        if let Some(element) = view.element(collection, &row.get(1)?, to, text(3)?)? {
+        if let Some(element) = view.element(collection, &row.get(1)?, to, row.get(3)?)? {
             known.entry(collection).or_default().add(element);
         }
         left = left.saturating_sub(1);
-        if left == 0 || tx.is_spent() {
-            all = false;
-            break;
-        }
-    }
+        all = left > 0 && !tx.is_spent();
+        Ok(if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
     for (collection, digest) in known {
         write_digest(tx, view, collection, digest, rows.contains(&collection))?;
     }

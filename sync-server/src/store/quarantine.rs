@@ -2,10 +2,9 @@
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::device::DeviceState;
-use rusqlite::params;
 use serde_json::json as object;
 
-use super::engine::Reach;
+use super::engine::{Reach, params};
 use super::{DeviceIdentity, FacilityStore, StoreError, audit};
 
 impl FacilityStore {

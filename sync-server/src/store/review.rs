@@ -11,12 +11,11 @@ use carepost_protocol::record::{
     Collection, DisputedField, MAX_REVIEWED, Resolved, ReviewDocument, ReviewKind, SavedValue,
 };
 use carepost_protocol::time::Timestamp;
-use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::column::{count, count_at, id_at, json, json_at, limit, word};
-use super::engine::Tx;
+use super::engine::{Row, Tx, params};
 use super::listed::Listed;
 use super::publish::FeedEnd;
 
@@ -175,7 +174,7 @@ pub(super) fn dispute(
 pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, review: &ReviewDocument) -> Result<()> {
     let is_open = review.resolved.is_none();
     let known =
-        tx.first("SELECT 1 FROM reviews WHERE id = ?1", [review.id.as_bytes()], |row| row.get::<_, i64>(0))?;
+        tx.first("SELECT 1 FROM reviews WHERE id = ?1", [review.id.as_bytes()], |row| row.get::<i64>(0))?;
     if known.is_some() {
         let sql = "UPDATE reviews SET is_open = ?2, archived = NULL WHERE id = ?1";
         tx.execute(sql, params![review.id.as_bytes(), is_open])?;

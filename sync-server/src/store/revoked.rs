@@ -6,12 +6,11 @@ use carepost_protocol::id::{BadgeId, FacilityId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::{Heartbeat, MAX_REVOKED, Revocation, Revoked};
 use carepost_protocol::wire::pull::Cursor;
-use rusqlite::{Row, params};
 use serde::Deserialize;
 
 use super::cache::Cache;
 use super::column::{count, count_at, json_or_none_at};
-use super::engine::{Reach, Tx};
+use super::engine::{Reach, Read, Row, Tx, params};
 use super::publish::head;
 use super::{DeviceIdentity, FacilityStore, StoreError};
 
@@ -108,7 +107,7 @@ fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
     Ok(revoked)
 }
 
-fn said_row(row: &Row<'_>) -> rusqlite::Result<Said> {
+fn said_row(row: &Row<'_>) -> Read<Said> {
     /// What every document of staff and badges says.
     #[derive(Deserialize)]
     struct Standing {

@@ -11,11 +11,10 @@ use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::OrganizationId;
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
-use rusqlite::{Row, params};
 use serde_json::json as object;
 
 use super::column::{count_at, id_at, id_or_none_at, time_at, time_or_none_at};
-use super::engine::{self, Reach, Tx};
+use super::engine::{self, Reach, Row, Tx, params};
 use super::{Ambient, DatabaseKey, StoreError, audit};
 use crate::scope::OrganizationScope;
 
@@ -221,7 +220,7 @@ fn make_room(tx: &Tx<'_>) -> Result<()> {
         return Ok(());
     }
     let (now, hour_ago) = (tx.now().as_millis(), tx.now().before(HOUR).as_millis());
-    let beyond = tx.first(BEYOND, params![hour_ago, MOST], |row| row.get::<_, i64>(0))?.unwrap_or(i64::MIN);
+    let beyond = tx.first(BEYOND, params![hour_ago, MOST], |row| row.get::<i64>(0))?.unwrap_or(i64::MIN);
     let oldest = params![hour_ago.max(beyond.saturating_add(1)), beyond, now, FORGOTTEN];
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let oldest: Vec<(String, String, String)> = tx.all(OLDEST, oldest, read)?;
@@ -274,7 +273,7 @@ fn unlock_within(
     let (login, user) = match organization {
         None => {
             let sql = "SELECT id FROM system_platform_admins WHERE username_key = ?1";
-            let user = tx.first(sql, [fold(username)], |row| row.get::<_, [u8; 16]>(0))?;
+            let user = tx.first(sql, [fold(username)], |row| row.get::<[u8; 16]>(0))?;
             (Login::of_platform(username, everywhere), user)
         }
         Some(named) => {
@@ -284,7 +283,7 @@ fn unlock_within(
             let organization = organization.ok_or(StoreError::NotFound("organization"))?;
             let sql = "SELECT id FROM system_users WHERE organization_id = ?1 AND username_key = ?2";
             let key = params![organization.as_bytes(), fold(username)];
-            let user = tx.first(sql, key, |row| row.get::<_, [u8; 16]>(0))?;
+            let user = tx.first(sql, key, |row| row.get::<[u8; 16]>(0))?;
             (Login::of_organization(organization, username, everywhere), user)
         }
     };

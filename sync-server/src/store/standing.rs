@@ -15,11 +15,10 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::Expects;
 use carepost_protocol::wire::pull::{Cursor, Standing};
 use ring::hmac;
-use rusqlite::params;
 use serde_json::json as object;
 
 use super::column::{count, count_at, time_or_none_at};
-use super::engine::{Reach, Tx};
+use super::engine::{Reach, Tx, params};
 use super::push::{Strand, expects};
 use super::{DatabaseKey, DeviceIdentity, FacilityStore, StoreError, audit};
 

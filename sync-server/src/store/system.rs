@@ -11,10 +11,9 @@ use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::text::{fold, sort_key};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
-use rusqlite::{Row, params};
 
 use super::column::{count_at, id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
-use super::engine::{Reach, Tx};
+use super::engine::{Reach, Read, Row, Tx, params};
 use super::organization::{insert_user, organization_columns, organization_row};
 use super::sign_in::{self, Login};
 use super::{
@@ -339,7 +338,7 @@ impl SystemStore {
     }
 }
 
-fn credentials_row(row: &Row<'_>) -> rusqlite::Result<Credentials> {
+fn credentials_row(row: &Row<'_>) -> Read<Credentials> {
     Ok(Credentials {
         user: id_at(row, 0)?,
         organization: id_or_none_at(row, 1)?,
@@ -405,7 +404,7 @@ fn find_session(tx: &Tx<'_>, token_sha256: &[u8; 32]) -> Result<Option<(Session,
         WHERE s.token_sha256 = ?1";
     let now = tx.now();
     let found = tx.first(sql, [token_sha256], |row| {
-        if !row.get::<_, bool>(11)? {
+        if !row.get::<bool>(11)? {
             return Ok(None);
         }
         let idle = Duration::from_secs(60 * count_at(row, 10)?);

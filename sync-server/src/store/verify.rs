@@ -2,6 +2,7 @@
 //! behind the server's back cannot make the links fit, nor sign a head that does.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use carepost_protocol::change::{Lane, Link, PayloadHash};
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::backup::facilities;
 use super::column::{count_at, id_at};
-use super::engine::{self, Reach, Tx};
+use super::engine::{self, Reach, Row, Tx};
 use super::push::{Strand, fork_of, link_at};
 use super::{Ambient, DatabaseKey, StoreError};
 
@@ -209,15 +210,14 @@ impl Walk<'_> {
         let mut gaps = self.gaps(tx)?.into_iter().peekable();
         let sql = "SELECT n, payload, payload_sha256, link FROM changes
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 ORDER BY n";
-        let mut statement = tx.prepare(sql)?;
-        let mut rows = statement.query(self.strand.key())?;
         let mut any = false;
-        while let Some(row) = rows.next()? {
+        let strand = self.strand;
+        tx.each(sql, strand.key(), |row| {
             any = true;
             let n = count_at(row, 0)?;
             if n <= fork {
                 self.fault(n, What::BelowFork);
-                continue;
+                return Ok(ControlFlow::Continue(()));
             }
             if let Some((missing, link)) = gaps.next_if(|(missing, _)| missing.to < n)
                 && missing.from <= place.next_n
@@ -226,7 +226,8 @@ impl Walk<'_> {
                 self.found.gaps.push(missing);
             }
             self.step(row, n, &mut place)?;
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         if any || head.is_some() {
             self.found.chains += 1;
             self.end(tx, &place, head, public)?;
@@ -234,10 +235,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn step(&mut self, row: &rusqlite::Row<'_>, n: u64, place: &mut Place) -> Result<()> {
+    fn step(&mut self, row: &Row<'_>, n: u64, place: &mut Place) -> Result<()> {
         self.found.entries += 1;
         let hash = PayloadHash::from_bytes(row.get(2)?);
-        match row.get_ref(1)?.as_blob_or_null().map_err(rusqlite::Error::from)? {
+        match row.get::<Option<&[u8]>>(1)? {
             Some(payload) if PayloadHash::of(payload) != hash => self.fault(n, What::Payload),
             Some(_) => {}
             None => self.found.without_payload += 1,

@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::digest::Element;
 use carepost_protocol::facility::PhiMode;
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{DeviceId, FacilityId, PatientId};
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::StoreError;
-use super::column::json;
+use super::column::{id_at, json};
+use super::engine::Tx;
 
 /// A way to see a feed. Whoever changes what one sends gives it a new name and a new bit: digests that
 /// were counted for the old bytes are then counted anew.
@@ -162,6 +163,23 @@ fn without_number(id: PatientId) -> String {
 
 fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, StoreError> {
     serde_json::from_str(body).map_err(|_| StoreError::Unreadable("documents"))
+}
+
+/// The devices of a facility that go by its mode see the feed otherwise from now on.
+pub(super) fn facility_changed(tx: &Tx<'_>, facility: FacilityId) -> Result<(), StoreError> {
+    let concerned = "SELECT id FROM devices
+        WHERE facility_id = ?1 AND phi_mode IS NULL AND device_type <> 'BADGE_READER'";
+    let devices: Vec<DeviceId> = tx.all(concerned, [facility.as_bytes()], |row| id_at(row, 0))?;
+    devices.into_iter().try_for_each(|device| changed(tx, device))
+}
+
+/// What a device holds is not what it may see any more: its cursor is refused from now on, so that it
+/// makes its mirror anew, and its streams end.
+pub(super) fn changed(tx: &Tx<'_>, device: DeviceId) -> Result<(), StoreError> {
+    let sql = "UPDATE devices SET view_changes = view_changes + 1 WHERE id = ?1";
+    tx.execute(sql, [device.as_bytes()])?;
+    tx.refused(device);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::signal::unix::Signal;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::TlsError;
-use crate::listener::Stopping;
+use crate::stopping::Stopping;
 use crate::{clock, files};
 
 /// How often the files are looked at.

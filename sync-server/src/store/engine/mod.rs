@@ -1,37 +1,41 @@
-//! SQLite, encrypted: one thread writes and commits for all who wait, several read.
+//! The database engine: one thread writes and commits for all who wait, several read. SQLite's own is in
+//! `sqlite/`; nothing outside of this folder knows which engine it is.
 //!
 //! Work arrives as closures over a [`Tx`]. It runs under the reach it was sent with, the writer's in a
 //! savepoint of its own, and is answered only when the group's commit is durable. Work that fails or
 //! breaks off is rolled back alone.
 
-mod connection;
-mod copy;
-mod migrate;
+mod error;
 mod readers;
-mod security;
+mod sqlite;
+mod tables;
+mod value;
 mod writer;
 
 use std::cell::{Cell, RefCell};
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::time::Timestamp;
-use rusqlite::{CachedStatement, Connection, Params, Row};
 
-use super::identities::{self, Identities};
-use super::revoked::StaffMoves;
 use super::{Ambient, DatabaseKey, StoreError};
-use crate::feed::Feeds;
 use crate::scope::FacilityScope;
-use connection::{Purpose, Source, fold};
 use readers::Readers;
-use security::ReachCell;
+use sqlite::{Connection, Purpose, Source};
 use writer::Writer;
 
-pub(super) use copy::{copy, settle};
-pub(super) use security::Reach;
+pub use error::EngineError;
+pub(super) use error::EngineErrorKind;
+#[cfg(test)]
+pub(super) use sqlite::without_walls;
+pub(super) use sqlite::{Row, copy, settle};
+pub(super) use tables::Reach;
+pub(super) use value::{Params, ToValue, Value, params};
+
+/// What reading a row gives.
+pub(super) type Read<T> = Result<T, EngineError>;
 
 /// The database: where work is sent.
 #[derive(Debug)]
@@ -40,47 +44,39 @@ pub(super) struct Engine {
     readers: Readers,
 }
 
-/// Who hears of a commit, before whoever asked for it does.
-#[derive(Debug)]
-pub(super) struct Hears {
-    pub(super) feeds: Arc<Feeds>,
-    pub(super) identities: Arc<Identities>,
-    pub(super) staff_moves: Arc<StaffMoves>,
-    pub(super) fullness: Arc<Fullness>,
-}
-
-/// When a write last failed for want of room.
-#[derive(Debug, Default)]
-pub(super) struct Fullness(Mutex<Option<Timestamp>>);
-
-impl Fullness {
-    fn note(&self, at: Timestamp) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
-    }
-
-    /// Whether that is less than a while ago: then the next write fails too, as far as anybody knows.
-    pub(super) fn within(&self, a_while: Duration, now: Timestamp) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last <= now && now.since(last) < a_while)
-    }
-}
-
-/// What the outside hears of a commit.
+/// What a piece of work announces of what it wrote.
 #[derive(Debug, Clone, Copy)]
-enum Event {
+pub(super) enum Event {
+    /// A facility's feed has reached a `seq`.
     Moved(FacilityId, u64),
+    /// A facility's staff or badges changed, or its epoch.
     StaffMoved(FacilityId),
+    /// A device's key is refused.
     Refused(DeviceId),
 }
+
+/// A group of writes that was committed, or was to be.
+#[derive(Debug)]
+pub(super) struct Committed {
+    /// Whether it is durable for sure. A commit that failed may have become so all the same.
+    pub(super) is_durable: bool,
+    /// Whether something was written that identities of devices are read from.
+    pub(super) identities_moved: bool,
+    /// When one of the writes failed for want of room.
+    pub(super) was_full: Option<Timestamp>,
+    /// What the work announced, in order.
+    pub(super) events: Vec<Event>,
+}
+
+/// Hears of each group before whoever asked for its writes does.
+pub(super) type OnCommit = Box<dyn Fn(&Committed) + Send>;
 
 /// A transaction, as a piece of work sees it.
 pub(super) struct Tx<'a> {
     connection: &'a Connection,
-    reach: &'a ReachCell,
     ambient: &'a Ambient,
     events: RefCell<Vec<Event>>,
-    /// Whether something was written that identities are read from.
-    concerned: Cell<bool>,
+    identities_moved: Cell<bool>,
     /// When the transaction began, by the store's own clock: a simulation tells the same story again.
     began: Timestamp,
 }
@@ -96,9 +92,9 @@ impl Engine {
         key: &DatabaseKey,
         ambient: &Ambient,
         max_pages: Option<u32>,
-        hears: Hears,
+        on_commit: OnCommit,
     ) -> Result<Self, StoreError> {
-        let writer = Writer::start(Source::new(path, key, ambient, Purpose::Write { max_pages }), hears)?;
+        let writer = Writer::start(Source::new(path, key, ambient, Purpose::Write { max_pages }), on_commit)?;
         let readers = Readers::start(path, key, ambient)?;
         Ok(Self { writer, readers })
     }
@@ -148,7 +144,7 @@ pub(super) fn beside<T>(
     ambient: &Ambient,
     work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    alone(path, key, ambient, Purpose::Beside, "BEGIN IMMEDIATE", work)
+    alone(path, key, ambient, Purpose::Beside, Connection::begin, work)
 }
 
 /// Reads one state of a file that a running server may have open as well, and holds nobody up.
@@ -161,7 +157,7 @@ pub(super) fn observed<T>(
     ambient: &Ambient,
     work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    alone(path, key, ambient, Purpose::Beside, "BEGIN", work)
+    alone(path, key, ambient, Purpose::Beside, Connection::begin_reading, work)
 }
 
 /// Runs work in one transaction on a file that nobody else has open, once it is migrated.
@@ -174,7 +170,7 @@ pub(super) fn migrated<T>(
     ambient: &Ambient,
     work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    alone(path, key, ambient, Purpose::Write { max_pages: None }, "BEGIN IMMEDIATE", work)
+    alone(path, key, ambient, Purpose::Write { max_pages: None }, Connection::begin, work)
 }
 
 fn alone<T>(
@@ -182,41 +178,33 @@ fn alone<T>(
     key: &DatabaseKey,
     ambient: &Ambient,
     purpose: Purpose,
-    begin: &'static str,
+    begin: fn(&Connection) -> Result<(), EngineError>,
     work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let source = Source::new(path, key, ambient, purpose);
-    let connection = source.open()?;
-    let tx = Tx::new(&connection, &source.reach, ambient);
-    tx.execute(begin, [])?;
-    let done = work(&tx);
-    tx.execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }, [])?;
-    if connection.total_changes() > 0 {
-        fold(connection, "PRAGMA wal_checkpoint(PASSIVE)");
+    let connection = Source::new(path, key, ambient, purpose).open()?;
+    begin(&connection)?;
+    let done = work(&Tx::new(&connection, ambient));
+    if done.is_ok() {
+        connection.commit()?
+    } else {
+        connection.roll_back()?
     }
+    connection.fold_beside_others();
     done
 }
 
 impl<'a> Tx<'a> {
-    fn new(connection: &'a Connection, reach: &'a ReachCell, ambient: &'a Ambient) -> Self {
-        let (events, concerned, began) = (RefCell::new(Vec::new()), Cell::new(false), ambient.now());
-        Self { connection, reach, ambient, events, concerned, began }
+    fn new(connection: &'a Connection, ambient: &'a Ambient) -> Self {
+        let (events, identities_moved, began) = (RefCell::new(Vec::new()), Cell::new(false), ambient.now());
+        Self { connection, ambient, events, identities_moved, began }
     }
 
-    /// A statement, prepared once for each connection.
-    pub(super) fn prepare(&self, sql: &'static str) -> Result<CachedStatement<'_>, StoreError> {
-        Ok(self.connection.prepare_cached(sql)?)
-    }
-
-    /// Runs a statement; gives how many rows were written, those of triggers included, because a
-    /// view's own count is always zero.
+    /// Runs a statement; gives how many rows were written.
     pub(super) fn execute(&self, sql: &'static str, params: impl Params) -> Result<u64, StoreError> {
-        if identities::concerns(sql) {
-            self.concerned.set(true);
+        if tables::writes_identities(sql) {
+            self.identities_moved.set(true);
         }
-        let before = self.connection.total_changes();
-        self.prepare(sql)?.execute(params)?;
-        Ok(self.connection.total_changes().saturating_sub(before))
+        Ok(self.connection.execute(sql, params)?)
     }
 
     /// The first row, if there is one.
@@ -224,11 +212,14 @@ impl<'a> Tx<'a> {
         &self,
         sql: &'static str,
         params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+        read: impl FnOnce(&Row<'_>) -> Read<T>,
     ) -> Result<Option<T>, StoreError> {
-        let mut statement = self.prepare(sql)?;
-        let mut rows = statement.query(params)?;
-        Ok(rows.next()?.map(read).transpose()?)
+        let (mut read, mut found) = (Some(read), None);
+        self.each(sql, params, |row| {
+            found = read.take().map(|read| read(row)).transpose()?;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
     }
 
     /// Every row.
@@ -236,11 +227,24 @@ impl<'a> Tx<'a> {
         &self,
         sql: &'static str,
         params: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+        mut read: impl FnMut(&Row<'_>) -> Read<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let mut statement = self.prepare(sql)?;
-        let rows = statement.query_map(params, read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let mut found = Vec::new();
+        self.each(sql, params, |row| {
+            found.push(read(row)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Each row as it comes, until one is enough.
+    pub(super) fn each(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.connection.query(sql, params, each)
     }
 
     /// Runs a part under another reach: a facility of the organization, or the system on behalf of
@@ -250,10 +254,10 @@ impl<'a> Tx<'a> {
         reach: Reach,
         part: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let before = self.reach.get();
-        self.reach.set(reach);
+        let before = self.reach();
+        self.connection.enter(reach);
         let done = part(self);
-        self.reach.set(before);
+        self.connection.enter(before);
         done
     }
 
@@ -263,7 +267,7 @@ impl<'a> Tx<'a> {
         facility: FacilityId,
         part: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let scope = match self.reach.get() {
+        let scope = match self.reach() {
             Reach::Organization(scope) => scope.enter(facility),
             Reach::Facility(scope) => (scope.facility() == facility).then_some(scope),
             Reach::Nothing | Reach::System => None,
@@ -273,12 +277,12 @@ impl<'a> Tx<'a> {
 
     /// Whose rows this reaches.
     pub(super) fn reach(&self) -> Reach {
-        self.reach.get()
+        self.connection.reach()
     }
 
     /// The facility whose scope this is.
     pub(super) fn facility_scope(&self) -> Result<FacilityScope, StoreError> {
-        match self.reach.get() {
+        match self.reach() {
             Reach::Facility(scope) => Ok(scope),
             Reach::Organization(_) | Reach::Nothing | Reach::System => Err(StoreError::NotFound("facility")),
         }
@@ -307,11 +311,11 @@ impl<'a> Tx<'a> {
         self.execute(begin, [])?;
         let done = part(self);
         // Some failures end the whole transaction; then there is nothing to go back to.
-        if done.is_err() && !self.connection.is_autocommit() {
+        if done.is_err() && self.connection.in_transaction() {
             self.execute(undo, [])?;
             self.events.borrow_mut().truncate(events);
         }
-        if !self.connection.is_autocommit() {
+        if self.connection.in_transaction() {
             self.execute(end, [])?;
         }
         done

@@ -5,12 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Tx;
-use super::connection::{Purpose, Source, gives_up};
-use super::security::Reach;
+use super::{Connection, Purpose, Reach, Source, Tx};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
 /// How many pieces of work may wait; who comes later waits to be let in.
@@ -59,7 +56,7 @@ impl Readers {
             }
             let work = || tx.within(reach, |tx| one_state(tx, work));
             let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StoreError::Broken));
-            let gave_up = outcome.as_ref().err().is_some_and(gives_up);
+            let gave_up = outcome.as_ref().err().is_some_and(StoreError::is_unreadable);
             let _ = reply.send(outcome);
             gave_up
         });
@@ -87,21 +84,16 @@ fn read_all(queue: &Queue, mut connection: Connection, source: &Source) {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Some(job)) = job else { return };
         gave_up = gave_up && !source.revive(&mut connection);
-        gave_up |= job(&Tx::new(&connection, &source.reach, &source.ambient));
-        source.reach.set(Reach::Nothing);
-        if !connection.is_autocommit() {
-            // The work broke off in the middle.
-            let _ = connection.execute_batch("ROLLBACK");
-        }
+        gave_up |= job(&Tx::new(&connection, &source.ambient));
+        connection.enter(Reach::Nothing);
+        // If the work broke off in the middle.
+        let _ = connection.roll_back();
     }
 }
 
 fn one_state<T>(tx: &Tx<'_>, work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-    tx.execute("BEGIN", [])?;
+    tx.connection.begin_reading()?;
     let outcome = work(tx);
-    // A failure of the disk has ended the transaction already; it is the failure that matters.
-    if !tx.connection.is_autocommit() {
-        tx.execute("ROLLBACK", [])?;
-    }
+    tx.connection.roll_back()?;
     outcome
 }

@@ -5,13 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{Source, fold, gives_up};
-use super::security::Reach;
-use super::{Event, Hears, Tx};
-use crate::feed::Feeds;
+use super::{Committed, Connection, OnCommit, Reach, Source, Tx};
 use crate::store::StoreError;
 
 /// How many pieces of work may wait; who comes later waits to be let in.
@@ -80,12 +76,12 @@ where
 }
 
 impl Writer {
-    pub(super) fn start(source: Source, hears: Hears) -> Result<Self, StoreError> {
+    pub(super) fn start(source: Source, on_commit: OnCommit) -> Result<Self, StoreError> {
         let connection = source.open()?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write_groups(receiver, connection, &source, &hears))
+            .spawn(move || write_groups(receiver, connection, &source, &on_commit))
             .map_err(|_| StoreError::Closed)?;
         Ok(Self { sender, thread: Mutex::new(Some(thread)) })
     }
@@ -135,21 +131,21 @@ fn write_groups(
     mut receiver: mpsc::Receiver<Message>,
     mut connection: Connection,
     source: &Source,
-    hears: &Hears,
+    on_commit: &OnCommit,
 ) {
     let (mut open, mut gave_up) = (true, false);
     while open {
         let Some(Message::Work(first)) = receiver.blocking_recv() else { break };
         gave_up = gave_up && !source.revive(&mut connection);
-        let tx = Tx::new(&connection, &source.reach, &source.ambient);
+        let tx = Tx::new(&connection, &source.ambient);
         let mut group = Vec::with_capacity(1);
-        let mut outcome = tx.execute("BEGIN IMMEDIATE", []).map(drop);
+        let mut outcome = connection.begin().map_err(StoreError::from);
         let mut next = Some(first);
         while let Some(mut job) = next.take() {
             if outcome.is_ok() {
                 job.run(&tx);
-                // Some failures (a full disk, say) make SQLite give up the whole transaction.
-                if connection.is_autocommit() {
+                // Some failures (a full disk, say) end the whole transaction.
+                if !connection.in_transaction() {
                     outcome = Err(StoreError::NotDurable("the transaction was given up".to_owned()));
                 }
             }
@@ -162,55 +158,39 @@ fn write_groups(
                 }
             }
         }
-        let outcome = outcome.and_then(|()| commit(&tx, &connection));
-        for failure in group.iter().filter_map(|job| job.failure()).chain(outcome.as_ref().err()) {
-            gave_up |= gives_up(failure);
+        let outcome = outcome.and_then(|()| commit(&connection));
+        let failures = group.iter().filter_map(|job| job.failure()).chain(outcome.as_ref().err());
+        let mut was_full = None;
+        for failure in failures {
+            gave_up |= failure.is_unreadable();
             if matches!(failure, StoreError::Full) {
-                hears.fullness.note(tx.now());
+                was_full = Some(tx.now());
             }
         }
-        // Also after a commit that failed: it may have become durable all the same.
-        if tx.concerned.get() {
-            hears.identities.forget_all();
-        }
-        let events = tx.events.into_inner();
-        for event in &events {
-            if let Event::StaffMoved(facility) = event {
-                hears.staff_moves.forget(facility);
-            }
-        }
-        finish(group, outcome, events, &hears.feeds);
+        on_commit(&Committed {
+            is_durable: outcome.is_ok(),
+            identities_moved: tx.identities_moved.get(),
+            was_full,
+            events: tx.events.into_inner(),
+        });
+        answer(group, outcome);
     }
     receiver.close();
-    fold(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
+    connection.fold();
 }
 
-fn commit(tx: &Tx<'_>, connection: &Connection) -> Result<(), StoreError> {
-    let done = tx.execute("COMMIT", []).map(drop);
-    if done.is_err() && !connection.is_autocommit() {
-        tx.execute("ROLLBACK", [])?;
+fn commit(connection: &Connection) -> Result<(), StoreError> {
+    let done = connection.commit();
+    if done.is_err() {
+        connection.roll_back()?;
     }
-    done
+    Ok(done?)
 }
 
-fn finish(group: Vec<Box<dyn Job>>, outcome: Result<(), StoreError>, events: Vec<Event>, feeds: &Feeds) {
-    match outcome {
-        Ok(()) => {
-            for event in events {
-                match event {
-                    Event::Moved(facility, seq) => feeds.moved(facility, seq),
-                    Event::Refused(device) => feeds.refused(device),
-                    // Was heard before.
-                    Event::StaffMoved(_) => {}
-                }
-            }
-            group.into_iter().for_each(|job| job.answer(None));
-        }
-        Err(error) => {
-            for job in group {
-                job.answer(Some(for_each_of_a_group(&error)));
-            }
-        }
+fn answer(group: Vec<Box<dyn Job>>, outcome: Result<(), StoreError>) {
+    let failure = outcome.err();
+    for job in group {
+        job.answer(failure.as_ref().map(for_each_of_a_group));
     }
 }
 

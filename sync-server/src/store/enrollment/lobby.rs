@@ -6,10 +6,9 @@ use carepost_protocol::device::DeviceType;
 use carepost_protocol::id::{DeviceUuid, EnrollmentId, FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, UserCode};
-use rusqlite::{Row, params};
 
 use super::super::column::{count_at, id_at, id_or_none_at, json, json_at, time_at, word, word_or_none_at};
-use super::super::engine::Tx;
+use super::super::engine::{Read, Row, Tx, params};
 use super::super::{PresentedKey, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -130,7 +129,7 @@ const CROWD: &str = "SELECT key_sha256 FROM (SELECT key_sha256, expires_at,
 fn make_room(tx: &Tx<'_>, network: &str) -> Result<()> {
     let forgotten = tx.now().before(FORGET_AFTER);
     tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", [forgotten.as_millis()])?;
-    let key = |row: &Row<'_>| row.get::<_, [u8; 32]>(0);
+    let key = |row: &Row<'_>| row.get::<[u8; 32]>(0);
     let of_network = tx.first(OF_NETWORK, [network], |row| count_at(row, 0))?;
     if of_network.unwrap_or(0) >= MAX_OF_NETWORK {
         let oldest = tx.first(OLDEST_OF_NETWORK, [network], key)?;
@@ -176,7 +175,7 @@ fn new_code(tx: &Tx<'_>) -> Result<String> {
         let Some(code) = UserCode::new(&tx.random()?) else { continue };
         let taken =
             tx.first("SELECT 1 FROM system_enrollments WHERE user_code = ?1", [code.as_str()], |row| {
-                row.get::<_, i64>(0)
+                row.get::<i64>(0)
             })?;
         if taken.is_none() {
             return Ok(code.as_str().to_owned());
@@ -208,7 +207,7 @@ pub(super) fn write(tx: &Tx<'_>, row: &Lobby) -> Result<()> {
     .map(drop)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Lobby> {
+fn read(row: &Row<'_>) -> Read<Lobby> {
     Ok(Lobby {
         id: id_at(row, 0)?,
         key_sha256: row.get(1)?,

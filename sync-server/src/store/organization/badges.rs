@@ -9,7 +9,6 @@ use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, Collection};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{TAP_LASTS, UnknownTap};
-use rusqlite::{Row, params};
 use zeroize::Zeroizing;
 
 use super::super::Badge;
@@ -17,6 +16,7 @@ use super::super::column::{id_at, json, time_at};
 use super::super::publish::{FeedEnd, put};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::card::LENGTHS;
+use crate::store::engine::{Read, Row, params};
 
 macro_rules! badge_columns {
     () => {
@@ -129,7 +129,7 @@ impl Subject for Badge {
 /// A badge, and what readers know it by.
 fn badge(tx: &Tx<'_>, id: BadgeId) -> Result<(Badge, String)> {
     let by_id = concat!(badge_columns!(), "WHERE id = ?1");
-    let read = |row: &Row<'_>| Ok((badge_row(row)?, row.get::<_, String>(5)?));
+    let read = |row: &Row<'_>| Ok((badge_row(row)?, row.get::<String>(5)?));
     tx.first(by_id, [id.as_bytes()], read)?.ok_or(StoreError::NotFound("badge"))
 }
 
@@ -256,7 +256,7 @@ fn of_facility(tx: &Tx<'_>, facility: FacilityId) -> Result<Vec<(Badge, String)>
 
 fn keys(tx: &Tx<'_>, facility: FacilityId) -> Result<BadgeKeys> {
     let sql = "SELECT badge_key, badge_layers FROM facilities WHERE id = ?1";
-    let found = tx.first(sql, [facility.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    let found = tx.first(sql, [facility.as_bytes()], |row| Ok((row.get(0)?, row.get::<Vec<u8>>(1)?)))?;
     let (first, layers) = found.ok_or(StoreError::NotFound("facility"))?;
     let layers = Zeroizing::new(layers);
     let layers = layers.chunks(32).map(|key| key.try_into().map(Zeroizing::new));
@@ -297,7 +297,7 @@ fn lay_over(key: &[u8; 32], text: &str) -> String {
     hex(ring::hmac::sign(&key, text.as_bytes()).as_ref())
 }
 
-fn badge_row(row: &Row<'_>) -> rusqlite::Result<Badge> {
+fn badge_row(row: &Row<'_>) -> Read<Badge> {
     Ok(Badge {
         id: id_at(row, 0)?,
         user_id: id_at(row, 1)?,

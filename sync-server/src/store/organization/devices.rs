@@ -5,12 +5,11 @@ use std::time::Duration;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{Deactivation, DeviceState, SyncFacts};
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{AssignmentId, DeviceId, EnrollmentId, FacilityId, UserId};
+use carepost_protocol::id::{DeviceId, EnrollmentId, FacilityId, UserId};
 use carepost_protocol::text::sort_key;
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, SteppedOver};
 use carepost_protocol::wire::pull::Cursor;
-use rusqlite::{Row, params};
 use serde_json::json as object;
 
 use super::super::column::{
@@ -18,8 +17,9 @@ use super::super::column::{
     word_at, word_or_none_at,
 };
 use super::super::{Claim, Deactivated, Device, DevicePatch, Exposed, NewDevice, View, Waiting};
-use super::super::{budget, enrollment};
+use super::super::{budget, enrollment, view};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::store::engine::{Read, Row, params};
 
 /// How long an expected device may enroll with its token.
 pub(in crate::store) const TOKEN_LIFE: Duration = Duration::from_secs(72 * 3_600);
@@ -118,7 +118,7 @@ impl Noted {
             let facility = super::facilities::facility(tx, before.facility_id)?.phi_mode;
             let seen = View::of(before.device_type, before.phi_mode.unwrap_or(facility));
             if seen != View::of(device_type, mode.unwrap_or(facility)) {
-                view_changed(tx, id)?;
+                view::changed(tx, id)?;
             }
             enrollment::mark_clone(tx, device(tx, id)?)
         });
@@ -255,33 +255,6 @@ impl Subject for Enrolled {
     }
 }
 
-/// Binds a device to a facility from now on.
-pub(in crate::store) fn assign(tx: &Tx<'_>, device: DeviceId, facility: FacilityId) -> Result<AssignmentId> {
-    let id = AssignmentId::new(tx.now(), tx.random()?);
-    tx.execute(
-        "INSERT INTO assignments (id, facility_id, device_id, from_at) VALUES (?1, ?2, ?3, ?4)",
-        params![id.as_bytes(), facility.as_bytes(), device.as_bytes(), tx.now().as_millis()],
-    )?;
-    Ok(id)
-}
-
-/// The devices of a facility that go by its mode see the feed otherwise from now on.
-pub(super) fn facility_view_changed(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
-    let concerned = "SELECT id FROM devices
-        WHERE facility_id = ?1 AND phi_mode IS NULL AND device_type <> 'BADGE_READER'";
-    let devices: Vec<DeviceId> = tx.all(concerned, [facility.as_bytes()], |row| id_at(row, 0))?;
-    devices.into_iter().try_for_each(|device| view_changed(tx, device))
-}
-
-/// What a device holds is not what it may see any more: its cursor is refused from now on, so that it
-/// makes its mirror anew, and its streams end.
-fn view_changed(tx: &Tx<'_>, device: DeviceId) -> Result<()> {
-    let sql = "UPDATE devices SET view_changes = view_changes + 1 WHERE id = ?1";
-    tx.execute(sql, [device.as_bytes()])?;
-    tx.refused(device);
-    Ok(())
-}
-
 /// What a lost device held of its facility is worth nothing to a thief from now on.
 fn expose(tx: &Tx<'_>, device: &Device) -> Result<Exposed> {
     let badges = super::badges::rekey(tx, device.facility_id)?;
@@ -303,14 +276,6 @@ pub(in crate::store) fn is_refused_as_exposed(
     state == DeviceState::Active && required && !encryption.is_some_and(Encryption::is_complete)
 }
 
-/// The facility demands encryption from now on: its devices come again, and say what they have.
-pub(super) fn encryption_demanded(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
-    let devices = "SELECT id FROM devices WHERE facility_id = ?1";
-    let devices: Vec<DeviceId> = tx.all(devices, [facility.as_bytes()], |row| id_at(row, 0))?;
-    devices.into_iter().for_each(|device| tx.refused(device));
-    Ok(())
-}
-
 /// A device with what only shows when somebody looks at it.
 fn looked_at(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
     let mode = match device.phi_mode {
@@ -322,7 +287,7 @@ fn looked_at(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
     enrollment::mark_clone(tx, device)
 }
 
-fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
+fn device_row(row: &Row<'_>) -> Read<Device> {
     let epoch: Option<i64> = row.get(16)?;
     let cursor = match epoch {
         Some(_) => Some(Cursor { epoch: count_at(row, 16)?, seq: count_at(row, 17)? }),
@@ -334,7 +299,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     let (encryption, require_encryption) = (json_or_none_at(row, 28)?, row.get(29)?);
     let stepped_over: Vec<SteppedOver> = json_at(row, 31)?;
     let cannot_save: Option<String> = row.get(33)?;
-    let no_progress = row.get::<_, Option<i64>>(25)?.map(|seconds| u64::try_from(seconds).unwrap_or(0));
+    let no_progress = row.get::<Option<i64>>(25)?.map(|seconds| u64::try_from(seconds).unwrap_or(0));
     Ok(Device {
         id: id_at(row, 0)?,
         facility_id: id_at(row, 1)?,

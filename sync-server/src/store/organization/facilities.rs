@@ -1,15 +1,15 @@
 //! The organization itself, and its facilities.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{FacilityId, OrganizationId, WorkflowId};
+use carepost_protocol::id::{DeviceId, FacilityId, OrganizationId, WorkflowId};
 use carepost_protocol::record::{Collection, FacilityDocument};
 use carepost_protocol::text::{fold, sort_key};
-use rusqlite::{Row, params};
 
 use super::super::column::{id_at, json, json_or_none_at, time_at, word, word_at};
 use super::super::publish::{FeedEnd, put};
-use super::super::{Facility, FacilityPatch, NewFacility, View, budget};
+use super::super::{Facility, FacilityPatch, NewFacility, View, budget, view};
 use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::store::engine::{Read, Row, params};
 
 /// The columns that [`organization_row`] reads.
 macro_rules! organization_columns {
@@ -115,11 +115,11 @@ impl Noted {
             changed.phone = patch.phone.unwrap_or(changed.phone);
             if let Some(mode) = patch.phi_mode.filter(|mode| *mode != changed.phi_mode) {
                 changed.phi_mode = mode;
-                super::devices::facility_view_changed(tx, id)?;
+                view::facility_changed(tx, id)?;
             }
             if let Some(require) = patch.require_encryption.filter(|it| *it != changed.require_encryption) {
                 changed.require_encryption = require;
-                super::devices::encryption_demanded(tx, id)?;
+                encryption_demanded(tx, id)?;
             }
             changed.record_days = patch.record_days.unwrap_or(changed.record_days);
             changed.time_zone = patch.time_zone.unwrap_or(changed.time_zone);
@@ -226,9 +226,8 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
     )?;
     tx.within_facility(facility.id, FeedEnd::create)?;
     publish(tx, &facility)?;
-    let workflows = tx.all(super::workflows::LATEST, [], |row| {
-        Ok((id_at::<WorkflowId>(row, 0)?, row.get::<_, String>(1)?))
-    })?;
+    let workflows = tx
+        .all(super::workflows::LATEST, [], |row| Ok((id_at::<WorkflowId>(row, 0)?, row.get::<String>(1)?)))?;
     for (id, body) in workflows {
         tx.within_facility(facility.id, |tx| {
             put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
@@ -255,7 +254,7 @@ fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
     })
 }
 
-pub(in crate::store) fn organization_row(row: &Row<'_>) -> rusqlite::Result<Organization> {
+pub(in crate::store) fn organization_row(row: &Row<'_>) -> Read<Organization> {
     Ok(Organization {
         id: id_at::<OrganizationId>(row, 0)?,
         name: row.get(1)?,
@@ -270,7 +269,7 @@ pub(in crate::store) fn organization_row(row: &Row<'_>) -> rusqlite::Result<Orga
     })
 }
 
-fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
+fn facility_row(row: &Row<'_>) -> Read<Facility> {
     Ok(Facility {
         id: id_at(row, 0)?,
         organization_id: id_at(row, 1)?,
@@ -289,4 +288,12 @@ fn facility_row(row: &Row<'_>) -> rusqlite::Result<Facility> {
         units: word_at(row, 14)?,
         documents: 0,
     })
+}
+
+/// The facility demands encryption from now on: its devices come again, and say what they have.
+fn encryption_demanded(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
+    let devices = "SELECT id FROM devices WHERE facility_id = ?1";
+    let devices: Vec<DeviceId> = tx.all(devices, [facility.as_bytes()], |row| id_at(row, 0))?;
+    devices.into_iter().for_each(|device| tx.refused(device));
+    Ok(())
 }

@@ -5,14 +5,13 @@ use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Mark, Merged};
 use carepost_protocol::patient::mrn_key;
 use carepost_protocol::text::name_key;
-use rusqlite::params;
 
 use super::super::column::id_at;
 use super::super::patient::{self, patient_columns, patient_row};
 use super::super::publish::FeedEnd;
 use super::super::{NewPatient, Patient, PatientPatch, review};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject};
-use crate::store::engine::Tx;
+use crate::store::engine::{Tx, params};
 
 impl OrganizationStore {
     /// Patients, by name; of one facility or of all that the scope reaches.

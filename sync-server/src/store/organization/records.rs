@@ -6,13 +6,13 @@ use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::role::{Actor, ManagePatients, Permit};
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::workflow::Workflow;
-use rusqlite::params;
 use serde_json::Map;
 
 use super::super::column::{json, json_at};
 use super::super::publish::FeedEnd;
 use super::super::{archive, charted, patient as patients};
 use super::{Noted, Result, StoreError, Subject, Tx};
+use crate::store::engine::params;
 
 /// What strikes out another record, and where.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,12 +9,12 @@ use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::role::Role;
 use carepost_protocol::text::{fold, name_key};
 use carepost_protocol::time::Timestamp;
-use rusqlite::{Row, params};
 
 use super::super::column::{id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
 use super::super::publish::{FeedEnd, put};
 use super::super::{NewUser, User, UserPatch, sign_in};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::store::engine::{Read, Row, params};
 
 /// What a username must be.
 const USERNAME_RULE: &str = "give 1 to 100 characters without blanks";
@@ -351,7 +351,7 @@ pub(super) fn user(tx: &Tx<'_>, id: UserId) -> Result<User> {
         .ok_or(StoreError::NotFound("user"))
 }
 
-fn user_row(row: &Row<'_>) -> rusqlite::Result<User> {
+fn user_row(row: &Row<'_>) -> Read<User> {
     Ok(User {
         id: id_at(row, 0)?,
         facility_id: id_or_none_at(row, 1)?,

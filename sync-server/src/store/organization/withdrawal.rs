@@ -14,7 +14,6 @@ use carepost_protocol::record::{Collection, ReviewKind};
 use carepost_protocol::role::{Actor, ManagePatients, Permit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::Settlement;
-use rusqlite::{Row, params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,6 +25,7 @@ use super::super::{Device, archive, patient};
 use super::devices::device;
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::scope::OrganizationScope;
+use crate::store::engine::{Row, params};
 
 /// How many changes one commit takes out at most, and how many it looks at.
 const PORTION: u64 = 200;
@@ -342,11 +342,11 @@ fn sent(tx: &Tx<'_>, device: DeviceId, life: IncarnationId, before: u64) -> Resu
         Ok(Sent {
             life,
             n: count_at(row, 0)?,
-            kind: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
-            collection: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
+            kind: row.get::<Option<String>>(1)?.unwrap_or_default(),
+            collection: row.get::<Option<String>>(2)?.unwrap_or_default(),
             document: id_or_none_at(row, 3)?,
             target: id_or_none_at(row, 4)?,
-            seq: row.get::<_, Option<i64>>(5)?.map_or(0, i64::unsigned_abs),
+            seq: row.get::<Option<i64>>(5)?.map_or(0, i64::unsigned_abs),
             received: time_at(row, 6)?,
             stands: row.get(7)?,
         })
@@ -390,8 +390,8 @@ impl Taking<'_> {
     /// Strikes out an entry, unless somebody corrected it since: that is what counts then.
     fn strike(&mut self, tx: &Tx<'_>, change: &Sent, id: RecordId) -> Result<bool> {
         let key = params![id.as_bytes(), self.device.as_bytes(), count(change.seq)];
-        let by_device = tx.first(CORRECTED, key, |row| row.get::<_, i64>(0))?.is_some();
-        if by_device || tx.first(BY_OFFICE, [id.as_bytes()], |row| row.get::<_, i64>(0))?.is_some() {
+        let by_device = tx.first(CORRECTED, key, |row| row.get::<i64>(0))?.is_some();
+        if by_device || tx.first(BY_OFFICE, [id.as_bytes()], |row| row.get::<i64>(0))?.is_some() {
             return Ok(false);
         }
         let Some(record) = charted::find(tx, id)? else { return Ok(false) };

@@ -4,11 +4,11 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, WorkflowId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::workflow::Workflow;
-use rusqlite::params;
 
 use super::super::column::{id_at, json, json_at};
 use super::super::publish::put;
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::store::engine::params;
 
 /// Id and body of the latest version of each workflow.
 pub(super) const LATEST: &str = "SELECT id, body FROM workflows AS w WHERE version =

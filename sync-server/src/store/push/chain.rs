@@ -3,11 +3,10 @@
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::change::{Link, Verdict};
 use carepost_protocol::wire::push::{Gap, Rejection, VerdictRun, append};
-use rusqlite::params;
 use serde_json::json as object;
 
 use super::super::column::{count, count_at, json_or_none_at, word_at};
-use super::super::engine::Tx;
+use super::super::engine::{Read, Tx, params};
 use super::super::{StoreError, audit};
 use super::lineage::{self, Strand};
 use super::{Batch, Result};
@@ -120,7 +119,7 @@ impl Chain {
         let (device, incarnation, lane) = self.strand.key();
         tx.first(sql, params![device, incarnation, lane, count(n)], |row| {
             let link = Link::from_bytes(row.get(0)?);
-            let at = |column| -> rusqlite::Result<Option<u64>> {
+            let at = |column| -> Read<Option<u64>> {
                 let seq: Option<i64> = row.get(column)?;
                 Ok(seq.map(|seq| u64::try_from(seq).unwrap_or(0)))
             };

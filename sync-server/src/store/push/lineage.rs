@@ -7,11 +7,10 @@ use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::id::{DeviceId, IncarnationId};
 use carepost_protocol::wire::push::Fork;
-use rusqlite::params;
 use serde_json::json as object;
 
 use super::super::column::{count, count_at, id_or_none_at};
-use super::super::engine::Tx;
+use super::super::engine::{Tx, params};
 use super::super::{StoreError, audit};
 use super::{Batch, Result};
 
@@ -115,7 +114,7 @@ pub(super) fn durable(tx: &Tx<'_>, strand: Strand) -> Result<Option<u64>> {
     let sql = "SELECT durable_n FROM chain_heads WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3";
     let (mut at, mut most) = (strand, u64::MAX);
     loop {
-        let durable = tx.first(sql, at.key(), |row| row.get::<_, Option<i64>>(0))?.flatten();
+        let durable = tx.first(sql, at.key(), |row| row.get::<Option<i64>>(0))?.flatten();
         if let Some(durable) = durable {
             return Ok(Some(u64::try_from(durable).unwrap_or(0).min(most)));
         }

@@ -14,9 +14,8 @@ use carepost_protocol::wire::push::{
     append,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
-use rusqlite::params;
 
-use super::engine::Tx;
+use super::engine::{Tx, params};
 use super::{DeviceIdentity, StoreError};
 use chain::Chain;
 use judge::Judge;
@@ -224,7 +223,7 @@ pub(super) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<Taken> {
     // A device that two claim to be goes on pushing: nothing that anybody charted may be lost to that.
     let live =
         "SELECT 1 FROM devices WHERE id = ?1 AND state IN ('ACTIVE', 'QUARANTINED') AND public_key = ?2";
-    if tx.first(live, params![batch.device.as_bytes(), batch.key], |row| row.get::<_, i64>(0))?.is_none() {
+    if tx.first(live, params![batch.device.as_bytes(), batch.key], |row| row.get::<i64>(0))?.is_none() {
         return Err(StoreError::DeviceRevoked);
     }
     let mut chain = Chain::open(tx, &batch)?;

@@ -9,6 +9,7 @@ use carepost_protocol::wire::pull::Archived;
 
 use super::stolen::documents as documents_of;
 use super::*;
+use crate::store::engine::{self, Row, params};
 
 const DAY: i64 = 24 * 3_600;
 
@@ -464,9 +465,9 @@ async fn a_correction_is_shown_with_what_it_corrects_however_full_the_page_is() 
     world.archive(&tenant).await;
     let grow = move |tx: &Tx<'_>| {
         let sql = "SELECT patient_id, thread_id, made_at, body FROM archive WHERE id = ?1";
-        let read = |row: &rusqlite::Row<'_>| {
+        let read = |row: &Row<'_>| {
             let (patient, thread): ([u8; 16], [u8; 16]) = (row.get(0)?, row.get(1)?);
-            Ok((patient, thread, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+            Ok((patient, thread, row.get::<i64>(2)?, row.get::<String>(3)?))
         };
         for (id, most) in [(large, 256 * 1024 - 400), (wrong, 1_000)] {
             let (patient, thread, made_at, body) = tx.first(sql, [id.as_bytes()], read)?.unwrap();
@@ -475,7 +476,7 @@ async fn a_correction_is_shown_with_what_it_corrects_however_full_the_page_is() 
             tx.execute("DELETE FROM archive WHERE id = ?1", [id.as_bytes()])?;
             tx.execute(
                 "INSERT INTO archive (id, patient_id, thread_id, made_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-                rusqlite::params![id.as_bytes(), patient, thread, made_at, body],
+                params![id.as_bytes(), patient, thread, made_at, body],
             )?;
         }
         Ok(())
@@ -498,10 +499,9 @@ async fn archiving_and_reading_a_chart_look_at_no_other_documents() {
     ] {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
         let plan = move |tx: &Tx<'_>| {
-            let mut statement = tx.prepare(explain)?;
-            let nothing = vec![rusqlite::types::Value::Null; statement.parameter_count()];
-            let rows = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3))?;
-            Ok(rows.collect::<rusqlite::Result<Vec<String>>>()?)
+            let placeholders = (1..).take_while(|n| explain.contains(&format!("?{n}"))).count();
+            let nothing = vec![engine::Value::Null; placeholders];
+            tx.all(explain, nothing.as_slice(), |row| row.get::<String>(3))
         };
         let steps = world.store.read(Reach::Facility(tenant.facility), plan).await.unwrap();
         assert!(steps.iter().any(|step| step.contains(index)), "{sql}: {steps:?}");

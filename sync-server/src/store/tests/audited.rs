@@ -77,24 +77,3 @@ async fn nothing_that_a_device_wrote_down_writes_on_the_terminal_of_who_reads_it
     assert!(!shown.contains(['\u{9b}', '\u{7f}']) && !shown.contains("\\u001b"), "{shown}");
     assert!(shown.contains("Hall2J[31m") && shown.contains('7'), "{shown}");
 }
-
-#[test]
-fn events_from_before_are_known_by_their_place_in_a_chain() {
-    let table = concat!("ba", "se_audit");
-    let old = rusqlite::Connection::open_in_memory().unwrap();
-    old.execute_batch(include_str!("../migrations/V1__registry_feed_changes_audit.sql")).unwrap();
-    old.execute_batch(include_str!("../migrations/V2__forks_merges_digests.sql")).unwrap();
-    for origin in ["NULL", "x'01'"] {
-        old.execute_batch(&format!(
-            "INSERT INTO {table} (id, timestamp, clock_quality, event_type, action, success, resource_type,
-                received_at, origin_incarnation)
-                VALUES (zeroblob(16), 1, 'synced', 'login', 'execute', 1, 'session', 1, {origin})"
-        ))
-        .unwrap();
-    }
-    old.execute_batch(include_str!("../migrations/V3__sound.sql")).unwrap();
-    let mut statement = old.prepare(&format!("SELECT source FROM {table} ORDER BY source")).unwrap();
-    let sources: Vec<String> =
-        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
-    assert_eq!(sources, ["device", "server"]);
-}

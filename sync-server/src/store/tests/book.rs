@@ -103,7 +103,7 @@ impl Book {
             gap: with.gap,
             opaque: with.opaque,
         };
-        let scope = FacilityScope::of_device(&kiosk.identity).unwrap();
+        let scope = kiosk.identity.scope().unwrap();
         let batch = Batch::check(&kiosk.identity, None, &batch)?;
         world.store.facility(&scope).push(batch, &mut 0).await
     }

@@ -5,11 +5,11 @@ use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, R
 use carepost_protocol::wire::heartbeat::{
     Heartbeat, MirrorState, QueueState, ReaderState, Settlement, StepReason, SteppedOver,
 };
-use rusqlite::params;
 
 use super::book::Book;
 use super::*;
 use crate::feed::Wake;
+use crate::store::engine::params;
 
 async fn reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
     world
@@ -182,7 +182,7 @@ async fn goes_by(world: &World, reach: Reach, index: &str, sql: &str) {
 async fn plan(world: &World, reach: Reach, sql: &str) -> Vec<String> {
     let sql = (1..=9).fold(sql.to_owned(), |sql, n| sql.replace(&format!("?{n}"), "7"));
     let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
-    let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<_, String>(3)));
+    let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<String>(3)));
     plan.await.unwrap()
 }
 
@@ -476,10 +476,10 @@ async fn a_view_is_counted_while_others_write() {
         let sql = "SELECT collection, id, seq, body FROM documents WHERE body IS NOT NULL";
         let rows = tx.all(sql, [], |row| {
             Ok((
-                row.get::<_, String>(0)?,
-                row.get::<_, [u8; 16]>(1)?,
+                row.get::<String>(0)?,
+                row.get::<[u8; 16]>(1)?,
                 column::count_at(row, 2)?,
-                row.get::<_, String>(3)?,
+                row.get::<String>(3)?,
             ))
         })?;
         for (name, id, seq, body) in rows {

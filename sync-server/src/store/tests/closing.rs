@@ -1,19 +1,11 @@
 //! What is in the file of a store that was closed.
 
-use std::path::{Path, PathBuf};
-
-use rusqlite::Connection;
+use std::path::PathBuf;
 
 use super::book::Book;
 use super::security::BASE;
 use super::*;
-
-fn bare(path: &Path) -> Connection {
-    let connection = Connection::open(path).unwrap();
-    connection.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
-    connection.query_row("SELECT count(*) FROM schema_migrations", [], |_| Ok(())).unwrap();
-    connection
-}
+use crate::store::engine::without_walls;
 
 impl World {
     fn path(&self) -> PathBuf {
@@ -25,7 +17,7 @@ impl World {
         let copy = self.directory.path().join("alone.db");
         std::fs::copy(self.path(), &copy).unwrap();
         let sql = format!("SELECT {what} FROM {BASE}{table}");
-        bare(&copy).query_row(&sql, [], |row| row.get(0)).unwrap()
+        without_walls(&copy, &key()).query_row(&sql, [], |row| row.get(0)).unwrap()
     }
 
     fn open_again(&mut self) {
@@ -41,7 +33,7 @@ async fn the_file_of_a_closed_store_alone_holds_every_committed_row() {
     for round in 1..=20 {
         // Who closes last of two that close side by side, nobody knows: somebody who does not close at all
         // is the same to the store. Every other time there is nobody.
-        let beside = (round % 2 == 1).then(|| bare(&world.path()));
+        let beside = (round % 2 == 1).then(|| without_walls(&world.path(), &key()));
         let registry = world.store.organization(&tenant.organization);
         let new = new_patient(tenant.facility.facility(), &format!("P-{round}"));
         registry.noting(event(&world)).create_patient(new).await.unwrap();
@@ -62,7 +54,7 @@ async fn what_a_command_commits_beside_others_is_in_the_file_when_it_ends() {
     for n in 1..=4 {
         book.chart(&world, &kiosk, &tenant, &[70]);
         book.push(&world, &kiosk, n..=n).await.unwrap();
-        let _beside = bare(&world.path());
+        let _beside = without_walls(&world.path(), &key());
         let (path, to) = (world.path(), world.directory.path().join("backup.db"));
         let ambient = world.ambient.clone();
         // Its last commit says up to where devices may forget what they sent.

@@ -242,7 +242,7 @@ async fn a_change_that_breaks_what_is_on_the_way_is_kept_unread_and_the_chain_go
     assert_eq!(pulses(&world, &tenant).await, [70, 73]);
     let kept = world.store.read(Reach::Facility(tenant.facility), |tx| {
         tx.all("SELECT n, length(payload) FROM changes ORDER BY n", [], |row| {
-            Ok((column::count_at(row, 0)?, row.get::<_, Option<i64>>(1)?.is_some()))
+            Ok((column::count_at(row, 0)?, row.get::<Option<i64>>(1)?.is_some()))
         })
     });
     assert_eq!(kept.await.unwrap(), [(1, true), (2, true), (3, false), (4, true)]);

@@ -2,10 +2,10 @@
 
 use carepost_protocol::id::EnrollmentId;
 use carepost_protocol::wire::enroll::UserCode;
-use rusqlite::params;
 
 use super::enrollment::{MAX_OF_NETWORK, MAX_WAITING};
 use super::*;
+use crate::store::engine::params;
 
 fn fresh_key() -> PresentedKey {
     let random = ring::rand::SystemRandom::new();
@@ -160,7 +160,7 @@ async fn a_second_key_with_known_hardware_waits_as_a_possible_clone() {
     assert!(matches!(refused, Err(StoreError::Conflict("device_uuid"))), "{refused:?}");
     let sha256 = presented(&kiosk.key).sha256;
     let first = world.store.system().device_by_key(sha256).await.unwrap().unwrap();
-    assert!(FacilityScope::of_device(&first).is_some(), "the first keeps working");
+    assert!(first.scope().is_some(), "the first keeps working");
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ impl World {
     }
 
     async fn push(&self, kiosk: &mut Kiosk, changes: &[Change]) -> Result<PushReceipt, StoreError> {
-        let scope = FacilityScope::of_device(&kiosk.identity).unwrap();
+        let scope = kiosk.identity.scope().unwrap();
         let batch = kiosk.batch(changes);
         let receipt = batch.send(self, &scope, &kiosk.identity).await;
         if receipt.is_ok() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use rusqlite::params;
+use crate::store::engine::{params, without_walls};
 
 const VIEWS: &[&str] = &[
     "organizations",
@@ -30,7 +30,7 @@ pub(super) const BASE: &str = concat!("ba", "se_");
 
 async fn refused(world: &World, reach: Reach, sql: String) -> String {
     let sql: &'static str = sql.leak();
-    let outcome = world.store.write(reach, move |tx| tx.prepare(sql).map(drop)).await;
+    let outcome = world.store.write(reach, move |tx| tx.execute(sql, []).map(drop)).await;
     let Err(error) = outcome else { panic!("the engine took: {sql}") };
     error.to_string()
 }
@@ -217,7 +217,7 @@ async fn reads_go_by_the_tenants_keys() {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}")
             .replace("SELECT name FROM users", "SELECT id FROM users")
             .leak();
-        let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<_, String>(3)));
+        let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<String>(3)));
         for step in plan.await.unwrap() {
             assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");
         }
@@ -228,11 +228,10 @@ async fn reads_go_by_the_tenants_keys() {
 async fn every_table_says_whose_its_rows_are_and_leads_to_the_organization() {
     let world = World::new();
     world.store.close();
-    let bare = rusqlite::Connection::open(world.file("server.db")).unwrap();
-    bare.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
+    let bare = without_walls(&world.file("server.db"), &key());
     let names = |sql: &str, of: &str| -> BTreeSet<String> {
         let mut statement = bare.prepare(sql).unwrap();
-        let found = statement.query_map([of], |row| row.get::<_, String>(0)).unwrap();
+        let found = statement.query_map([of], |row| row.get(0)).unwrap();
         found.collect::<Result<_, _>>().unwrap()
     };
     let of_schema = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE ?1";
@@ -276,8 +275,7 @@ async fn the_audit_log_is_append_only_even_without_the_walls() {
         assert!(outcome.await.unwrap_err().to_string().contains("because it is a view"), "{sql}");
     }
     world.store.close();
-    let bare = rusqlite::Connection::open(world.directory.path().join("server.db")).unwrap();
-    bare.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
+    let bare = without_walls(&world.directory.path().join("server.db"), &key());
     let table = format!("{BASE}audit");
     for (sql, taken) in [
         (format!("DELETE FROM {table}"), false),
@@ -306,8 +304,7 @@ async fn the_wrong_key_and_a_newer_database_are_refused_with_advice() {
         !bytes.windows(6).any(|window| window == b"SQLite" || window == b"CREATE"),
         "the file is readable"
     );
-    let bare = rusqlite::Connection::open(&path).unwrap();
-    bare.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "07".repeat(32))).unwrap();
+    let bare = without_walls(&path, &key());
     bare.execute("INSERT INTO schema_migrations VALUES (999, 'later', x'00', 0)", []).unwrap();
     drop(bare);
     let newer = Store::open(&path, &key(), world.ambient.clone()).unwrap_err();

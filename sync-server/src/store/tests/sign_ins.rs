@@ -1,6 +1,7 @@
 //! Locks: whom failures keep out, and whom they do not.
 
 use super::*;
+use crate::store::engine::params;
 
 /// Nina of the tenant, from there.
 pub(super) fn nina(tenant: &Tenant, network: &str) -> Login {
@@ -165,7 +166,7 @@ async fn room_for_failures_is_made_some_at_a_time() {
             tx.execute(
                 "INSERT INTO system_sign_ins (place, name, network, id, failures, failed_at)
                     VALUES ('nowhere', ?1, '192.0.2.1', ?2, 1, ?3)",
-                rusqlite::params![n.to_string(), tx.random::<16>()?, tx.now().as_millis() + n],
+                params![n.to_string(), tx.random::<16>()?, tx.now().as_millis() + n],
             )?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use carepost_protocol::wire::push::RejectionCode;
 
 use super::*;
 use crate::feed::Wake;
+use crate::store::engine::params;
 
 async fn feed(world: &World, scope: &FacilityScope) -> Vec<(Collection, u64)> {
     let page = world.store.facility(scope).page(after(None, 2_000)).await.unwrap();
@@ -231,9 +232,8 @@ async fn a_night_charted_by_an_absurd_clock_is_taken_and_flagged() {
 /// What is to be reviewed of each change's authority, in their order.
 async fn reviews(world: &World, tenant: &Tenant) -> Vec<Option<&'static str>> {
     let words = ["clock_unset", "clock_unsure", "clock_ahead", "authority_ended_since"];
-    let read = |tx: &Tx<'_>| {
-        tx.all("SELECT review FROM changes ORDER BY n", [], |row| row.get::<_, Option<String>>(0))
-    };
+    let read =
+        |tx: &Tx<'_>| tx.all("SELECT review FROM changes ORDER BY n", [], |row| row.get::<Option<String>>(0));
     let reach = Reach::Facility(tenant.facility);
     let found = world.store.write(reach, read).await.unwrap();
     let named = |flags: String| words.into_iter().find(|word| flags.split(',').any(|flag| flag == *word));
@@ -259,7 +259,7 @@ async fn a_deactivated_device_is_refused_at_once_and_its_stream_ends() {
     assert!(matches!(world.push(&mut kiosk, &[change]).await, Err(StoreError::DeviceRevoked)));
     let sha256 = presented(&kiosk.key).sha256;
     let identity = world.store.system().device_by_key(sha256).await.unwrap().unwrap();
-    assert_eq!(FacilityScope::of_device(&identity), None);
+    assert_eq!(identity.scope(), None);
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
     // All are sent before any is awaited, so that they meet in one group.
     let work = (0..9_u8).map(|n| {
         world.store.write(reach, move |tx| {
-            tx.execute(insert, rusqlite::params![[n; 16], facility.as_bytes(), format!("G-{n}")])?;
+            tx.execute(insert, params![[n; 16], facility.as_bytes(), format!("G-{n}")])?;
             match n % 3 {
                 0 => Ok(()),
                 1 => Err(StoreError::NotFound("nothing")),

@@ -1,10 +1,10 @@
 //! Chains of devices, and hands that reach behind the server's back.
 
 use carepost_protocol::wire::push::{Gap, Opaque};
-use rusqlite::Connection;
 
 use super::book::{Book, With};
 use super::*;
+use crate::store::engine::without_walls;
 
 /// The prefix of base tables, written so that the search for it finds only who may name it.
 const CHANGES: &str = concat!("ba", "se_changes");
@@ -48,10 +48,9 @@ impl Scene {
 
     /// Does something to the file that no statement of the server could.
     fn tamper(&self, sql: &str) {
-        let connection = Connection::open(self.world.directory.path().join("server.db")).unwrap();
-        let raw: String = [7_u8; 32].iter().map(|byte| format!("{byte:02x}")).collect();
-        connection.execute_batch(&format!("PRAGMA key = \"x'{raw}'\"; PRAGMA foreign_keys = OFF;")).unwrap();
-        connection.execute_batch(sql).unwrap();
+        let bare = without_walls(&self.world.directory.path().join("server.db"), &key());
+        bare.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        bare.execute_batch(sql).unwrap();
     }
 
     /// The faults, by lane, number and kind.

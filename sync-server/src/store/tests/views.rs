@@ -35,7 +35,7 @@ async fn ask(world: &World, kiosk: &Kiosk, cursor: Option<Cursor>) -> Result<Pag
     let known = identity(world, kiosk).await;
     let asked =
         PageRequest { view: known.view(), view_changes: known.view_changes(), ..after(cursor, 1_000) };
-    let scope = FacilityScope::of_device(&known).unwrap();
+    let scope = known.scope().unwrap();
     world.store.facility(&scope).page(asked).await
 }
 

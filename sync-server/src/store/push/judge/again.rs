@@ -5,11 +5,10 @@ use carepost_protocol::id::{DeviceId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
-use rusqlite::params;
 
 use super::super::super::StoreError;
 use super::super::super::column::{count, count_at, id_at, json, json_or_none_at, time_at, word_at};
-use super::super::super::engine::Tx;
+use super::super::super::engine::{Tx, params};
 use super::super::{Content, Result, read, reject};
 use super::keeping::Settling;
 use super::{Judge, Place};
@@ -153,7 +152,7 @@ fn kept(tx: &Tx<'_>, device: DeviceId, name: ChangeName) -> Result<Kept> {
         let seen: Option<i64> = row.get(4)?;
         let seen = seen.map(|seq| u64::try_from(seq).unwrap_or(0));
         let kept = Kept { payload: row.get(0)?, received: time_at(row, 1)?, seen };
-        Ok((kept, word_at::<Verdict>(row, 2)? == Verdict::Rejected, row.get::<_, bool>(3)?))
+        Ok((kept, word_at::<Verdict>(row, 2)? == Verdict::Rejected, row.get::<bool>(3)?))
     })?;
     match found {
         Some((kept, true, true)) => Ok(kept),

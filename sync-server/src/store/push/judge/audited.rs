@@ -78,7 +78,7 @@ impl Judge {
         if self.program.is_none() {
             let sql = "SELECT agent_version FROM devices WHERE id = ?1";
             let version =
-                tx.first(sql, [self.place.device.as_bytes()], |row| row.get::<_, Option<String>>(0))?;
+                tx.first(sql, [self.place.device.as_bytes()], |row| row.get::<Option<String>>(0))?;
             let version = version.flatten().unwrap_or_else(|| "unknown".to_owned());
             self.program = Some(format!("carepost-agent/{}", bounded(&version)));
         }

@@ -6,10 +6,9 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::Settlement;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
-use rusqlite::params;
 
 use super::super::super::column::{count, count_at, id_or_none_at, json, word};
-use super::super::super::engine::Tx;
+use super::super::super::engine::{Tx, params};
 use super::super::{Content, Entry, Result, reject};
 use super::{Fault, Judge, Place, Stands, Weighed};
 

@@ -19,10 +19,9 @@ use carepost_protocol::id::{AssignmentId, DeviceId, IncarnationId, PatientId, Re
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
-use rusqlite::params;
 
 use super::super::StoreError;
-use super::super::engine::Tx;
+use super::super::engine::{Tx, params};
 use super::super::publish::FeedEnd;
 use super::{Batch, Content, Entry, Result, reject};
 use authority::Term;
@@ -260,7 +259,7 @@ impl Judge {
         }
         let sql = "SELECT 1 FROM assignments WHERE id = ?1 AND device_id = ?2";
         let key = params![id.as_bytes(), self.place.device.as_bytes()];
-        let own = tx.first(sql, key, |row| row.get::<_, i64>(0))?.is_some();
+        let own = tx.first(sql, key, |row| row.get::<i64>(0))?.is_some();
         self.assignments.insert(id, own);
         Ok(own)
     }
@@ -270,7 +269,7 @@ impl Judge {
             return Ok(*known);
         }
         let sql = "SELECT 1 FROM patients WHERE id = ?1";
-        let known = tx.first(sql, [id.as_bytes()], |row| row.get::<_, i64>(0))?.is_some();
+        let known = tx.first(sql, [id.as_bytes()], |row| row.get::<i64>(0))?.is_some();
         if known {
             self.patients.insert(id, true);
         }
@@ -289,7 +288,7 @@ impl Judge {
     /// Whether a refused change of this device would have made that document.
     fn was_refused(&self, tx: &Tx<'_>, target: RecordId) -> Result<bool> {
         let key = params![target.as_bytes(), self.place.device.as_bytes()];
-        Ok(tx.first(WAS_REFUSED, key, |row| row.get::<_, i64>(0))?.is_some())
+        Ok(tx.first(WAS_REFUSED, key, |row| row.get::<i64>(0))?.is_some())
     }
 }
 

@@ -9,11 +9,10 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::FieldError;
 use carepost_protocol::zone::Zone;
-use rusqlite::params;
 use serde_json::{Map, Value};
 
 use super::super::super::column::{count, time_at};
-use super::super::super::engine::Tx;
+use super::super::super::engine::{Tx, params};
 use super::super::super::review;
 use super::super::super::{Patient, StoreError, patient};
 use super::super::Result;

@@ -7,10 +7,9 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::Action;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::RejectionCode;
-use rusqlite::{Row, params};
 
 use super::super::super::column::{time_or_none_at, word_at};
-use super::super::super::engine::Tx;
+use super::super::super::engine::{Read, Row, Tx, params};
 use super::super::super::organization::user_document;
 use super::super::{Result, reject};
 use super::{Judge, Stands, Weighed, unknown};
@@ -74,7 +73,7 @@ impl Judge {
     }
 }
 
-fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
+fn standing(row: &Row<'_>) -> Read<Standing> {
     Ok(Standing {
         exposed: time_or_none_at(row, 0)?,
         answers: time_or_none_at(row, 1)?,

@@ -7,11 +7,10 @@ use carepost_protocol::role::Action;
 use carepost_protocol::text::line;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::{FieldError, Workflow};
-use rusqlite::params;
 use serde_json::{Map, Value};
 
 use super::super::super::column::{id_at, json, json_at};
-use super::super::super::engine::Tx;
+use super::super::super::engine::{Tx, params};
 use super::super::super::review::{self, About};
 use super::super::super::{archive, charted, patient};
 use super::super::Result;
@@ -84,7 +83,7 @@ impl Judge {
     /// shown with them. Says whether it did.
     fn put_back(&mut self, tx: &Tx<'_>, id: PatientId) -> Result<bool> {
         let sql = "SELECT 1 FROM documents WHERE collection = 'patients' AND id = ?1 AND body IS NOT NULL";
-        if tx.first(sql, [id.as_bytes()], |row| row.get::<_, i64>(0))?.is_some() {
+        if tx.first(sql, [id.as_bytes()], |row| row.get::<i64>(0))?.is_some() {
             return Ok(false);
         }
         let Some(found) = patient::find(tx, id)? else { return Ok(false) };

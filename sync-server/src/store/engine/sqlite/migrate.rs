@@ -14,14 +14,14 @@ use crate::store::StoreError;
 /// Numbered from 1 without gaps. One that was ever released is never edited: a database remembers the
 /// SHA-256 of what made it.
 const MIGRATIONS: &[(&str, &str)] = &[
-    ("registry_feed_changes_audit", include_str!("../migrations/V1__registry_feed_changes_audit.sql")),
-    ("forks_merges_digests", include_str!("../migrations/V2__forks_merges_digests.sql")),
-    ("sound", include_str!("../migrations/V3__sound.sql")),
-    ("windows", include_str!("../migrations/V4__windows.sql")),
-    ("text", include_str!("../migrations/V5__text.sql")),
-    ("care", include_str!("../migrations/V6__care.sql")),
-    ("bounds", include_str!("../migrations/V7__bounds.sql")),
-    ("signs", include_str!("../migrations/V8__signs.sql")),
+    ("registry_feed_changes_audit", include_str!("migrations/V1__registry_feed_changes_audit.sql")),
+    ("forks_merges_digests", include_str!("migrations/V2__forks_merges_digests.sql")),
+    ("sound", include_str!("migrations/V3__sound.sql")),
+    ("windows", include_str!("migrations/V4__windows.sql")),
+    ("text", include_str!("migrations/V5__text.sql")),
+    ("care", include_str!("migrations/V6__care.sql")),
+    ("bounds", include_str!("migrations/V7__bounds.sql")),
+    ("signs", include_str!("migrations/V8__signs.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.
@@ -195,5 +195,26 @@ mod tests {
         );
         assert_eq!(all("SELECT username_key FROM #platform_admins"), ["o'dea"]);
         assert_eq!(all("SELECT what FROM collided ORDER BY what"), ["facility", "mrn", "mrn"]);
+    }
+
+    #[test]
+    fn events_from_before_are_known_by_their_place_in_a_chain() {
+        let table = concat!("ba", "se_audit");
+        let old = Connection::open_in_memory().unwrap();
+        old.execute_batch(include_str!("migrations/V1__registry_feed_changes_audit.sql")).unwrap();
+        old.execute_batch(include_str!("migrations/V2__forks_merges_digests.sql")).unwrap();
+        for origin in ["NULL", "x'01'"] {
+            old.execute_batch(&format!(
+                "INSERT INTO {table} (id, timestamp, clock_quality, event_type, action, success, resource_type,
+                    received_at, origin_incarnation)
+                    VALUES (zeroblob(16), 1, 'synced', 'login', 'execute', 1, 'session', 1, {origin})"
+            ))
+            .unwrap();
+        }
+        old.execute_batch(include_str!("migrations/V3__sound.sql")).unwrap();
+        let mut statement = old.prepare(&format!("SELECT source FROM {table} ORDER BY source")).unwrap();
+        let sources: Vec<String> =
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(sources, ["device", "server"]);
     }
 }

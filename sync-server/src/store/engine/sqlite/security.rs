@@ -17,21 +17,9 @@ use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-use crate::scope::{FacilityScope, OrganizationScope};
+use crate::store::engine::tables::Write::{self, Delete, Insert, Update};
+use crate::store::engine::tables::{Owner, Reach, TABLES, Table};
 use crate::store::{Ambient, StoreError};
-
-/// Whose rows the statements of a connection reach just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Reach {
-    /// Nobody's.
-    Nothing,
-    /// One facility's.
-    Facility(FacilityScope),
-    /// One organization's, or one facility's registry rows.
-    Organization(OrganizationScope),
-    /// All: through the `system_*` views, which are empty otherwise.
-    System,
-}
 
 /// The reach of one connection, shared with its SQL functions.
 #[derive(Debug, Clone)]
@@ -50,62 +38,6 @@ impl ReachCell {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reach;
     }
 }
-
-/// Which column of a table says whose a row is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// `id`: the table of organizations.
-    Organization,
-    /// `organization_id`: what all of an organization share.
-    Tenant,
-    /// `organization_id`, and `facility_id` where the scope is limited to one.
-    Registry,
-    /// `facility_id` and `organization_id`, always.
-    Facility,
-    /// Nobody: reached by the system only.
-    Nobody,
-}
-
-/// What one of the views allows besides reading.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Write {
-    Insert,
-    Update,
-    Delete,
-}
-use Write::{Delete, Insert, Update};
-
-/// A table: its name without prefix, whose its rows are, what a scope may write, and what the system
-/// may write; none where the system has no view of it.
-struct Table(&'static str, Owner, &'static [Write], Option<&'static [Write]>);
-
-const TABLES: &[Table] = &[
-    Table("organizations", Owner::Organization, &[Update], Some(&[Insert])),
-    Table("platform_admins", Owner::Nobody, &[], Some(&[Insert, Update])),
-    Table("facilities", Owner::Registry, &[Insert, Update], Some(&[])),
-    Table("users", Owner::Registry, &[Insert, Update], Some(&[Update])),
-    Table("user_terms", Owner::Registry, &[Insert, Update], None),
-    Table("sessions", Owner::Tenant, &[Delete], Some(&[Insert, Update, Delete])),
-    Table("sign_ins", Owner::Tenant, &[Delete], Some(&[Insert, Update, Delete])),
-    Table("badges", Owner::Registry, &[Insert, Update, Delete], None),
-    Table("workflows", Owner::Tenant, &[Insert], None),
-    Table("patients", Owner::Registry, &[Insert, Update], None),
-    Table("devices", Owner::Registry, &[Insert, Update], Some(&[])),
-    Table("assignments", Owner::Registry, &[Insert, Update], Some(&[])),
-    Table("enrollments", Owner::Registry, &[Update, Delete], Some(&[Insert, Update, Delete])),
-    Table("feeds", Owner::Facility, &[Insert, Update], None),
-    Table("documents", Owner::Facility, &[Insert, Delete], None),
-    Table("archive", Owner::Facility, &[Insert, Delete], None),
-    Table("marks", Owner::Facility, &[Insert, Delete], None),
-    Table("reviews", Owner::Facility, &[Insert, Update], None),
-    Table("digests", Owner::Facility, &[Insert, Update], None),
-    Table("incarnations", Owner::Facility, &[Insert], None),
-    Table("chain_heads", Owner::Facility, &[Insert, Update], None),
-    Table("gaps", Owner::Facility, &[Insert], None),
-    Table("changes", Owner::Facility, &[Insert, Update], None),
-    Table("office_corrections", Owner::Facility, &[Insert], None),
-    Table("audit", Owner::Registry, &[Insert], Some(&[Insert])),
-];
 
 /// The functions that statements may call.
 const FUNCTIONS: &[&str] = &[

@@ -1,0 +1,115 @@
+//! The tables, whose their rows are, and what each scope may write of them: the list that every engine's walls are
+//! made from.
+
+use crate::scope::{FacilityScope, OrganizationScope};
+
+/// Whose rows the statements of a connection reach just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Reach {
+    /// Nobody's.
+    Nothing,
+    /// One facility's.
+    Facility(FacilityScope),
+    /// One organization's, or one facility's registry rows.
+    Organization(OrganizationScope),
+    /// All: through the `system_*` views, which are empty otherwise.
+    System,
+}
+
+/// Which column of a table says whose a row is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// `id`: the table of organizations.
+    Organization,
+    /// `organization_id`: what all of an organization share.
+    Tenant,
+    /// `organization_id`, and `facility_id` where the scope is limited to one.
+    Registry,
+    /// `facility_id` and `organization_id`, always.
+    Facility,
+    /// Nobody: reached by the system only.
+    Nobody,
+}
+
+/// What one of the views allows besides reading.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    Insert,
+    Update,
+    Delete,
+}
+use Write::{Delete, Insert, Update};
+
+/// A table: its name without prefix, whose its rows are, what a scope may write, and what the system
+/// may write; none where the system has no view of it.
+pub(super) struct Table(
+    pub(super) &'static str,
+    pub(super) Owner,
+    pub(super) &'static [Write],
+    pub(super) Option<&'static [Write]>,
+);
+
+pub(super) const TABLES: &[Table] = &[
+    Table("organizations", Owner::Organization, &[Update], Some(&[Insert])),
+    Table("platform_admins", Owner::Nobody, &[], Some(&[Insert, Update])),
+    Table("facilities", Owner::Registry, &[Insert, Update], Some(&[])),
+    Table("users", Owner::Registry, &[Insert, Update], Some(&[Update])),
+    Table("user_terms", Owner::Registry, &[Insert, Update], None),
+    Table("sessions", Owner::Tenant, &[Delete], Some(&[Insert, Update, Delete])),
+    Table("sign_ins", Owner::Tenant, &[Delete], Some(&[Insert, Update, Delete])),
+    Table("badges", Owner::Registry, &[Insert, Update, Delete], None),
+    Table("workflows", Owner::Tenant, &[Insert], None),
+    Table("patients", Owner::Registry, &[Insert, Update], None),
+    Table("devices", Owner::Registry, &[Insert, Update], Some(&[])),
+    Table("assignments", Owner::Registry, &[Insert, Update], Some(&[])),
+    Table("enrollments", Owner::Registry, &[Update, Delete], Some(&[Insert, Update, Delete])),
+    Table("feeds", Owner::Facility, &[Insert, Update], None),
+    Table("documents", Owner::Facility, &[Insert, Delete], None),
+    Table("archive", Owner::Facility, &[Insert, Delete], None),
+    Table("marks", Owner::Facility, &[Insert, Delete], None),
+    Table("reviews", Owner::Facility, &[Insert, Update], None),
+    Table("digests", Owner::Facility, &[Insert, Update], None),
+    Table("incarnations", Owner::Facility, &[Insert], None),
+    Table("chain_heads", Owner::Facility, &[Insert, Update], None),
+    Table("gaps", Owner::Facility, &[Insert], None),
+    Table("changes", Owner::Facility, &[Insert, Update], None),
+    Table("office_corrections", Owner::Facility, &[Insert], None),
+    Table("audit", Owner::Registry, &[Insert], Some(&[Insert])),
+];
+
+/// The tables that a device's identity is read from, as statements name them.
+const READ_FROM: [&str; 6] =
+    ["devices", "assignments", "facilities", "system_devices", "system_assignments", "system_facilities"];
+
+/// Whether a statement writes to what identities are read from.
+pub(super) fn writes_identities(sql: &str) -> bool {
+    let mut words = sql.split_ascii_whitespace();
+    let writes = words.next().is_some_and(|verb| matches!(verb, "INSERT" | "UPDATE" | "DELETE"));
+    writes && words.take(4).any(|word| READ_FROM.contains(&word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_writes_to_devices_is_told_from_what_does_not() {
+        for sql in [
+            "UPDATE devices SET state = 'REVOKED'",
+            "INSERT INTO devices (id) VALUES (?1)",
+            "INSERT OR REPLACE INTO assignments (id) VALUES (?1)",
+            "DELETE FROM system_devices WHERE id = ?1",
+            "UPDATE facilities\n    SET phi_mode = ?2",
+        ] {
+            assert!(writes_identities(sql), "{sql}");
+        }
+        for sql in [
+            "BEGIN IMMEDIATE",
+            "SELECT id FROM devices",
+            "INSERT INTO changes (device_id, devices) VALUES (?1, ?2)",
+            "UPDATE feeds SET seq = ?1",
+        ] {
+            assert!(!writes_identities(sql), "{sql}");
+        }
+    }
+}
