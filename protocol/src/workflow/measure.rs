@@ -56,8 +56,8 @@ impl Field {
     pub fn unchanged(&self, value: &Value, text: &str, units: Units) -> Option<String> {
         let Value::Number(number) = value else { return None };
         let sign = self.elsewhere(units).map(|unit| format!(" {}", unit.sign()));
-        let is_left = self.shown(value, units).to_string() == text;
-        is_left.then(|| written(number) + &sign.unwrap_or_default())
+        let shown = self.shown(value, units).to_string();
+        (shown == text).then(|| written(number) + &sign.unwrap_or_default())
     }
 
     /// Reads a number with a measure: in the unit that its sign says, without one in that of `units`.
