@@ -1,27 +1,28 @@
 //! What the desk shows: plain values that the kiosk renders into pages.
 
+mod form;
+mod status;
+
 use std::time::Duration;
 
 use carepost_agent_core::session::Asked;
-use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceUuid, PatientId, RecordId, ReviewId, SessionId};
-use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::UserCode;
-use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::older::OlderPlace;
-use carepost_protocol::wire::push::MAX_CHANGES;
-use carepost_protocol::workflow::{FieldError, Workflow};
-use carepost_protocol::zone::Zone;
+use carepost_protocol::workflow::Workflow;
 use ring::digest;
 
 use super::answer::Answer;
 pub use super::refusal::{Missed, NotSaved, Refused};
-use super::times::TimeHere;
-use crate::mirror::RESERVE_MIB;
+pub use form::{
+    BASE, CONFIRMED, DISCHARGED, Form, FormPage, Kept, OFFSET, REASON, SEEN, Since, UNITS, another_than,
+    units_of,
+};
+pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
 
 /// The one screen that the kiosk shows now.
 #[derive(Debug, Clone)]
@@ -150,179 +151,6 @@ impl SessionKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// What the line at the top of every screen says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusLine {
-    /// Whether the server is reached.
-    pub link: Link,
-    /// Entries not yet at the server.
-    pub waiting: u64,
-    /// How long the oldest of them has waited.
-    pub oldest_waiting: Option<Duration>,
-    /// Entries that the server refused and a person must look at.
-    pub wedged: u64,
-    /// Reviews that are open, for whoever is signed in and may close them, as far as they are counted.
-    pub reviews: u64,
-    /// The first copy of the facility's data is still on its way.
-    pub loading: bool,
-    /// The collections whose copy differs from the server's: they are being fetched again.
-    pub differs: Vec<Collection>,
-    /// The documents that could not be taken, by collection and reason.
-    pub stepped_over: Vec<SteppedOver>,
-    /// How the sync is.
-    pub sync: SyncView,
-    /// The device cannot save; why, in words.
-    pub storage_trouble: Option<String>,
-    /// Whom to call when this device cannot help; of the facility.
-    pub phone: Option<String>,
-    /// The badge reader.
-    pub reader: ReaderState,
-    /// What of this device rests in the clear; none before it was measured.
-    pub encryption: Option<Encryption>,
-    /// In which zone times are shown.
-    pub time: TimeHere,
-}
-
-/// How the sync is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SyncView {
-    /// Lanes whose first waiting entry the server does not take: each needs a person.
-    pub stuck: u64,
-    /// Whose certificate keeps this device and what answers apart.
-    pub distrust: Option<Distrust>,
-    /// Why the copy does not go on, though the server answers.
-    pub copy: Option<CopyTrouble>,
-    /// Why it sends and receives nothing new, if it does not.
-    pub held: Option<Hold>,
-    /// For how long nothing has moved, though the server is reached, where that is long.
-    pub still: Option<Duration>,
-    /// What waits is sent slowly, because this device sent more than it may.
-    pub slowed: bool,
-    /// A long queue on its way.
-    pub sending: Option<Sending>,
-    /// How many hundredths of the facility's records are here, while they are loading.
-    pub loaded: Option<u8>,
-}
-
-impl SyncView {
-    /// How much of the feed is here; none at its head.
-    #[must_use]
-    pub fn loaded(seq: u64, head: u64) -> Option<u8> {
-        let percent = u128::from(seq) * 100 / u128::from(head.max(1));
-        u8::try_from(percent).ok().filter(|percent| *percent < 100)
-    }
-}
-
-/// Why a copy does not go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CopyTrouble {
-    /// What is left of the disk is kept for what is charted here.
-    NoRoom {
-        /// How much is left.
-        free_mib: u64,
-    },
-    /// The server does not send it; its words say why.
-    Refused(String),
-}
-
-impl CopyTrouble {
-    /// In words that other words may follow.
-    #[must_use]
-    pub fn words(&self) -> String {
-        match self {
-            Self::NoRoom { free_mib } => format!(
-                "the disk is nearly full ({free_mib} MiB free), and what is left is kept for what is charted here: \
-                 nothing new is copied until there are {RESERVE_MIB} MiB. Free some space"
-            ),
-            Self::Refused(why) => format!("the server does not send the copy: {}", why.trim_end_matches('.')),
-        }
-    }
-}
-
-/// How much of a long queue is at the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sending {
-    /// So many entries.
-    pub sent: u64,
-    /// Of so many.
-    pub total: u64,
-}
-
-impl Sending {
-    /// None for a queue that is gone in a moment: one batch.
-    #[must_use]
-    pub const fn of(sent: u64, left: u64) -> Option<Self> {
-        let total = sent.saturating_add(left);
-        if left > 0 && total > MAX_CHANGES as u64 { Some(Self { sent, total }) } else { None }
-    }
-}
-
-/// Whether the server is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
-    /// It is.
-    Online,
-    /// It is not.
-    Offline {
-        /// Since when.
-        since: Timestamp,
-    },
-}
-
-/// The answer in which a form carries what it showed when it was opened, so that only what was changed
-/// is an edit.
-pub const SEEN: &str = "_seen";
-/// The answer in which a form says which doubts about its answers were confirmed, one each.
-pub const CONFIRMED: &str = "_confirmed";
-/// With a field's key after it, the answer that says which is meant of the two moments that clocks show at a time.
-pub const OFFSET: &str = "_offset_";
-/// What is confirmed of somebody who is admitted: to be another than that resident.
-#[must_use]
-pub fn another_than(resident: PatientId) -> String {
-    format!("another person than {resident}")
-}
-
-/// What is confirmed of an entry about somebody who was discharged.
-pub const DISCHARGED: &str = "_discharged";
-
-/// The answer in which a correction says why it is made.
-pub const REASON: &str = "_reason";
-/// The answer in which a review carries the version that was shown.
-pub const BASE: &str = "_base";
-
-/// The answer in which a form says in which measures it was shown, unless they are its own: what was typed
-/// there, or waits as a draft, means what it meant then.
-pub const UNITS: &str = "_units";
-
-/// The measures in which the form was shown that has these answers.
-#[must_use]
-pub fn units_of(answers: &[(String, String)]) -> Units {
-    let said = answers.iter().find(|(key, _)| key == UNITS);
-    let known = said.and_then(|(_, text)| Units::ALL.into_iter().find(|units| units.name() == text));
-    known.unwrap_or_default()
-}
-
-/// Which form is shown, or was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Form {
-    /// A new entry about a resident, by the workflow's key.
-    Chart(PatientId, String),
-    /// A correction of a record about a resident.
-    Correct(PatientId, RecordId),
-    /// That a record about a resident was charted in error.
-    Strike(PatientId, RecordId),
-    /// An admission.
-    Admit,
-    /// Who a resident is, and where.
-    Edit(PatientId),
-    /// That a resident lives here no more.
-    Discharge(PatientId),
-    /// That a resident lives here again.
-    Readmit(PatientId),
-    /// A refused change, by its number in the care lane: to be corrected by whoever made it.
-    Again(u64),
 }
 
 /// A resident as the device knows them: edits that wait are laid over what the server has.
@@ -548,57 +376,6 @@ pub enum Mark {
     Sent,
     /// The server refused it; why, in words.
     NeedsAttention(String),
-}
-
-/// A form to fill in.
-#[derive(Debug, Clone)]
-pub struct FormPage {
-    /// Which it is.
-    pub form: Form,
-    /// About whom; nobody yet where somebody is admitted.
-    pub resident: Option<PatientDocument>,
-    /// What it asks.
-    pub workflow: Workflow,
-    /// What is filled in already, as typed: defaults, or the user's draft.
-    pub answers: Vec<(String, String)>,
-    /// Whether those come from a draft.
-    pub from_draft: bool,
-    /// Names this one form, so that sending it twice saves it once.
-    pub token: String,
-    /// Why the server refused what is corrected here, in words.
-    pub refusal: Option<String>,
-    /// Which answers it refused.
-    pub faults: Vec<FieldError>,
-    /// Who charted what is corrected, by name, where that is somebody else.
-    pub author: Option<String>,
-    /// That an entry is about somebody who was discharged.
-    pub discharged: Option<FieldError>,
-    /// What became of the entry that is corrected, since the form was opened: it is not saved then.
-    pub since: Option<Since>,
-    /// In which zone its times are.
-    pub zone: Zone,
-}
-
-/// The last correction of an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Since {
-    /// What counts now.
-    pub record: RecordId,
-    /// Who made it, by name.
-    pub by: String,
-    /// When.
-    pub at: Timestamp,
-    /// Whether it strikes the entry out.
-    pub is_struck: bool,
-}
-
-/// A form's answers that are durable on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
-    /// Whom they are about.
-    pub about: PatientId,
-    /// Whether one of them is critical.
-    pub is_critical: bool,
 }
 
 /// A change made on this device that the server refused.

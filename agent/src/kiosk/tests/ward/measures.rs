@@ -111,7 +111,7 @@ async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
     // What has three decimals is corrected as it is shown.
     let form = device.correction("98.625 °F").await;
     assert!(form.html.contains("value=\"98.625\""), "{}", form.html);
-    let saved = device.saves(&form, "temperature=98.625&_reason=Misread").await;
+    let saved = device.saves(&form, "temperature=98.625&notes=Calm&_reason=Misread").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.temperatures(), [json!(98.625), json!(98.625)]);
 }
