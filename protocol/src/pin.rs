@@ -69,15 +69,21 @@ pub fn typed(text: &str) -> String {
     text.trim().chars().map(|c| digit(c).unwrap_or(c)).collect()
 }
 
+/// Whether a text can be a PIN at all. What cannot is no guess.
+#[must_use]
+pub fn is_one(text: &str) -> bool {
+    (6..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Checks a new PIN: at least six digits, and not one that a thief tries first.
 ///
 /// # Errors
 /// What is wrong with it, for whoever chose it.
 pub fn check(pin: &str) -> Result<(), &'static str> {
-    let digits = pin.as_bytes();
-    if !(6..=12).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+    if !is_one(pin) {
         return Err("a PIN has 6 to 12 digits and nothing else");
     }
+    let digits = pin.as_bytes();
     if (1..=digits.len() / 2).any(|period| repeats(digits, period)) {
         return Err("this PIN repeats itself; choose one that is harder to guess");
     }

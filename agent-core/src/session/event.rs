@@ -98,6 +98,8 @@ pub enum SessionEvent {
     /// A PIN was typed: the machine asks for its check with [`SessionEffect::CheckPin`], or, where it is a new
     /// one, with [`SessionEffect::CheckNewPin`] and [`SessionEffect::KeepNewPin`].
     PinEntered,
+    /// What was typed cannot be a PIN, whoever's: it is no guess, and nothing is checked or counted.
+    NotAPinEntered,
     /// The check that [`SessionEffect::CheckPin`] asked for is done.
     PinChecked {
         /// Which check.

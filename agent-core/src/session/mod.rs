@@ -162,6 +162,7 @@ impl SessionMachine {
             }
             SessionEvent::BadgeRemoved => self.taps.removed(),
             SessionEvent::PinEntered => self.pin_entered(monotonic, &mut out),
+            SessionEvent::NotAPinEntered => self.not_a_pin_entered(monotonic),
             SessionEvent::PinChecked { attempt, user, correct, throttle } => {
                 if self.checking == Some((attempt, user)) {
                     self.checking = None;

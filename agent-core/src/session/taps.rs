@@ -247,6 +247,13 @@ impl SessionMachine {
         self.checking = Some((attempt, user));
     }
 
+    pub(super) fn not_a_pin_entered(&mut self, monotonic: Duration) {
+        if self.pin_attempt().is_some() {
+            self.touched(monotonic);
+            self.show(Notice::NotAPin, monotonic);
+        }
+    }
+
     /// A wrong PIN counts even when its pad has gone, or else dismissing the pad would make guessing
     /// free; a right one opens nothing then.
     pub(super) fn pin_checked(

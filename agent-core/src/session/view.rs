@@ -90,6 +90,8 @@ pub enum Notice {
     NotANewPin(&'static str),
     /// A PIN is being checked; tap again in a moment.
     Busy,
+    /// What was typed cannot be a PIN.
+    NotAPin,
     /// The PIN was wrong.
     WrongPin,
     /// The PIN was replaced; tap again and use the new one.

@@ -272,7 +272,7 @@ impl Desk {
     #[allow(clippy::needless_pass_by_value)] // a PIN is not kept by whoever asked
     pub fn enter_pin(&self, attempt: u64, pin: secrecy::SecretString) {
         if let Some(ward) = self.ward() {
-            if ward.begin_pin(attempt) {
+            if ward.begin_pin(attempt, &pin) {
                 self.changed();
                 ward.check_pin(attempt, &pin);
             }

@@ -8,6 +8,7 @@ use carepost_agent_core::session::{
 };
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::id::UserId;
+use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::verifier::is_secret;
 use carepost_protocol::wire::heartbeat::{ReaderState, Revoked, TAP_LASTS, UnknownTap};
@@ -124,13 +125,15 @@ impl Ward {
         }
     }
 
-    /// Whether a PIN for that attempt is awaited; then it has to be given to [`Ward::check_pin`].
-    pub(super) fn begin_pin(&self, attempt: u64) -> bool {
+    /// Whether a PIN for that attempt is awaited, and this can be one; then it has to be given to
+    /// [`Ward::check_pin`].
+    pub(super) fn begin_pin(&self, attempt: u64, pin: &SecretString) -> bool {
         let awaited = lock(&self.session).pin_attempt().is_some_and(|(awaited, _)| awaited == attempt);
+        let is_one = pin::is_one(pin.expose_secret());
         if awaited {
-            self.session_on(SessionEvent::PinEntered);
+            self.session_on(if is_one { SessionEvent::PinEntered } else { SessionEvent::NotAPinEntered });
         }
-        awaited
+        awaited && is_one
     }
 
     pub(super) fn check_pin(&self, attempt: u64, pin: &SecretString) {

@@ -33,6 +33,7 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
         }
         Notice::NotANewPin(why) => format!("Not accepted: {why}."),
         Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
+        Notice::NotAPin => "A PIN has 6 to 12 digits. Type all of them, then press OK.".to_owned(),
         Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),
         Notice::PinReplaced => {
             "Your PIN was changed. Tap again and use the new one. Ask an administrator if you do not know it."

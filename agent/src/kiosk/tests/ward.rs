@@ -291,6 +291,23 @@ async fn a_pin_in_digits_of_full_width_is_the_same_pin() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_a_pin_is_said_and_never_counts_as_a_wrong_one() {
+    let device = Device::new();
+    device.tap(ANNA);
+    for typed in ["", "48291", "48291a", "abcdef", "4829134829134", "%00", "482913+482913"] {
+        let Screen::PinPad(pad) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
+        post(&device.pages, "/pin", &format!("attempt={}&pin={typed}", pad.attempt)).await;
+        let page = open(&device.pages, "/").await.body;
+        assert!(page.contains("A PIN has 6 to 12 digits") && !page.contains("wrong"), "{typed}: {page}");
+    }
+    let Screen::PinPad(pad) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
+    post(&device.pages, "/pin", &format!("attempt={}&pin=111111", pad.attempt)).await;
+    let page = open(&device.pages, "/").await.body;
+    assert!(page.contains("That PIN is wrong"), "a guess is one, however simple: {page}");
+    device.sign_in(ANNA);
+}
+
+#[tokio::test]
 async fn what_anna_sends_never_becomes_bens() {
     let device = Device::new();
     let annas = device.sign_in(ANNA);
