@@ -122,6 +122,17 @@ pub enum ClockQuality {
     Unset,
 }
 
+impl ClockQuality {
+    /// A moment that such a clock stamped, unless it may be years off.
+    #[must_use]
+    pub const fn believed(self, at: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Synced | Self::Estimated => Some(at),
+            Self::Unset => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

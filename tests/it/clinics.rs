@@ -103,6 +103,10 @@ async fn two_clinics_on_one_server_work_at_once_and_see_nothing_of_each_other() 
         ("provider_npi", "1234567893"),
         ("cpt_code", "99213"),
         ("appointment_time", "12/01/2024 02:30 PM"),
+        (
+            "_confirmed",
+            "appointment_time: Appointment Time 2024-12-01 14:30 is more than a year ago: check the year",
+        ),
         ("prior_auth_status", "Approved"),
     ];
     let (at_alpha, at_beta) = (format!("Alpha asks {BILL}"), format!("Beta asks {BILL}"));

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 use crate::cli::Terminal;
 
+/// What is asked about that hour once it is that long ago.
+const LONG_AGO: &str = "seen_at: Seen at 2026-11-01 01:30 is more than a year ago: check the year";
+
 fn chicago() -> Zone {
     Zone::named("America/Chicago").unwrap()
 }
@@ -93,7 +96,7 @@ async fn a_kiosk_in_utc_shows_and_asks_for_the_facilitys_time() -> Result<()> {
         assert!(asked.status == 422 && asked.words().contains(words), "no {words:?}: {}", asked.words());
     }
     let times = ["2026-11-01T01:30-05:00", "2026-11-01T01:30-06:00"];
-    let answers = [("seen_at", "2026-11-01T01:30"), ("_offset_seen_at", times[0])];
+    let answers = [("seen_at", "2026-11-01T01:30"), ("_offset_seen_at", times[0]), ("_confirmed", LONG_AGO)];
     let saved = hall.fill_in(&rounds, &answers).await?;
     assert_eq!(saved.status, 303, "{}", saved.words());
     chooses_the_second(&page, &format!("{}{rounds}", hall.address())).await?;
@@ -125,6 +128,10 @@ async fn chooses_the_second(page: &Browser, form: &str) -> Result<()> {
     page.script("document.querySelector('[name=seen_at]').value = '2026-11-01T01:30'").await?;
     page.touch_words("Save").await?;
     page.sees(&["comes twice"]).await?;
+    let confirm = format!("<input type=hidden name=_confirmed value='{LONG_AGO}'>");
+    let ahead =
+        format!("document.querySelector('[name=seen_at]').insertAdjacentHTML('afterend', \"{confirm}\")");
+    page.script(&ahead).await?;
     page.touch_words("Second: standard time (CST)").await?;
     page.touch_words("Save").await?;
     page.sees(&["The entry is safe on this device", "2026-11-01 01:30 CST"]).await.map(drop)
@@ -142,7 +149,8 @@ async fn until_somebody_sets_a_zone_the_devices_own_counts_and_its_page_says_so(
     let trouble = hall.status().await?["time_zone_trouble"].clone();
     assert!(trouble.as_str().is_some_and(|words| words.contains(own)), "{trouble}");
     hall.sign_in(&scene.nora).await?;
-    hall.chart(name, "rounds", &[("seen_at", "2026-07-14T22:30")]).await?;
+    let confirmed = "seen_at: Seen at 2026-07-14 22:30 is more than a year ago: check the year";
+    hall.chart(name, "rounds", &[("seen_at", "2026-07-14T22:30"), ("_confirmed", confirmed)]).await?;
     let records = scene.facility.has_records(id, 1).await?;
     assert_eq!(records[0]["values"]["seen_at"], "2026-07-14T22:30+12:00");
     let path = format!("/residents/{id}");

@@ -8,7 +8,7 @@ use carepost_protocol::day::Today;
 use carepost_protocol::patient;
 use carepost_protocol::record::Collection;
 use carepost_protocol::text::line;
-use carepost_protocol::time::Timestamp;
+use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Answers, FieldError};
 use carepost_protocol::zone::Zone;
@@ -39,7 +39,7 @@ impl Ward {
     ) -> Result<Change, NotSaved> {
         let Makes { kind, collection, record, supersedes, strikes, lives_here: _, differs } = sheet.makes;
         let (recorded_at, clock_quality) = self.clock.stamp();
-        let (read, base_seq) = sheet.read(&self.time_here().zone, answers, recorded_at)?;
+        let (read, base_seq) = sheet.read(&self.time_here().zone, answers, (recorded_at, clock_quality))?;
         let Answers { values: mut fields, mut doubts } = read;
         let reason = reason(&mut fields)?;
         if differs && fields == sheet.filled {
@@ -105,7 +105,7 @@ impl Sheet {
         &self,
         zone: &Zone,
         answers: &[(String, String)],
-        now: Timestamp,
+        (now, quality): (Timestamp, ClockQuality),
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let (units, today) = (units_of(answers), Today::of(Some(zone), now));
         let asked = answers.iter().filter(|(key, _)| ![SEEN, CONFIRMED, UNITS].contains(&key.as_str()));
@@ -116,7 +116,8 @@ impl Sheet {
         if (self.makes.collection, self.makes.kind) == (Collection::Patients, ChangeKind::Patch) {
             return self.edited(answers, &typed, today);
         }
-        let read = with_faults(self.workflow.parse_form(typed.iter().copied(), units), wrong_times);
+        let read = self.workflow.parse_form(typed.iter().copied(), units, quality.believed(now));
+        let read = with_faults(read, wrong_times);
         let is_admission = self.makes.collection == Collection::Patients;
         let read = if is_admission { resident(read, &typed, today) } else { read };
         Ok((read.map_err(NotSaved::Answers)?, None))

@@ -7,6 +7,7 @@ use super::{Field, FieldError, FieldType, MAX_TEXT, Workflow};
 use crate::day::{parse_date, parse_datetime};
 use crate::number::{NumberError, number};
 use crate::text::{fold, line, lines};
+use crate::time::Timestamp;
 use crate::unit::{Unit, Units};
 
 /// The most faults that are told at once.
@@ -24,6 +25,7 @@ pub struct Answers {
 
 impl Workflow {
     /// Reads what a person typed into a form of a facility that charts in `units`; an empty answer is no answer.
+    /// `at` is when, by a clock that can be believed: charted times are held against it.
     ///
     /// # Errors
     /// Every answer that is wrong, each with its field.
@@ -31,25 +33,30 @@ impl Workflow {
         &self,
         answers: impl IntoIterator<Item = (&'a str, &'a str)>,
         units: Units,
+        at: Option<Timestamp>,
     ) -> Result<Answers, Vec<FieldError>> {
         let given = answers.into_iter().filter(|(_, text)| !text.trim().is_empty());
-        self.collect(given, |field, text| field.parse_in(text, units), Some(units))
+        self.collect(given, |field, text| field.parse_in(text, units), (Some(units), at))
     }
 
-    /// Reads values as they came over the wire.
+    /// Reads values as they came over the wire, charted `at` that moment, where that is known.
     ///
     /// # Errors
     /// The values that break the schema, each with its field: the first twenty of them, so that garbage
     /// costs its reader little.
-    pub fn read(&self, values: &Map<String, Value>) -> Result<Answers, Vec<FieldError>> {
-        self.collect(values.iter().map(|(key, value)| (key.as_str(), value)), Field::read, None)
+    pub fn read(
+        &self,
+        values: &Map<String, Value>,
+        at: Option<Timestamp>,
+    ) -> Result<Answers, Vec<FieldError>> {
+        self.collect(values.iter().map(|(key, value)| (key.as_str(), value)), Field::read, (None, at))
     }
 
     fn collect<'a, T>(
         &self,
         given: impl Iterator<Item = (&'a str, T)>,
         read: impl Fn(&Field, T) -> Result<Value, FieldError>,
-        units: Option<Units>,
+        (units, at): (Option<Units>, Option<Timestamp>),
     ) -> Result<Answers, Vec<FieldError>> {
         let mut answers = Answers::default();
         let mut faults = Vec::new();
@@ -67,7 +74,7 @@ impl Workflow {
         if !faults.is_empty() {
             return Err(faults);
         }
-        answers.doubts = self.doubts(&answers.values, units);
+        answers.doubts = self.doubts(&answers.values, units, at);
         Ok(answers)
     }
 
@@ -81,13 +88,20 @@ impl Workflow {
         }
     }
 
-    /// What is implausible, and what breaks a rule between two fields; said in `units`, or in the schema's own.
-    fn doubts(&self, values: &Map<String, Value>, units: Option<Units>) -> Vec<FieldError> {
+    /// What is implausible, of times by when they were charted, and what breaks a rule between two fields; said in
+    /// `units`, or in the schema's own.
+    fn doubts(
+        &self,
+        values: &Map<String, Value>,
+        units: Option<Units>,
+        at: Option<Timestamp>,
+    ) -> Vec<FieldError> {
         let of = |key: &str| values.get(key).and_then(Value::as_f64);
         let label = |key: &str| {
             self.fields.iter().find(|field| field.key == key).map_or(key, |field| &field.label).to_owned()
         };
         let alone = self.fields.iter().filter_map(|field| field.doubt(of(&field.key)?, units));
+        let times = self.fields.iter().filter_map(|field| field.time_doubt(values.get(&field.key)?, at?));
         let between = self.rules.iter().filter_map(|rule| {
             let (greater, lesser) = (of(&rule.greater)?, of(&rule.lesser)?);
             (greater <= lesser).then(|| {
@@ -96,7 +110,7 @@ impl Workflow {
             })
         });
         let mut doubts: Vec<FieldError> = Vec::new();
-        for doubt in alone.chain(between) {
+        for doubt in alone.chain(times).chain(between) {
             match doubts.iter_mut().find(|known| known.field == doubt.field) {
                 Some(known) => known.detail = format!("{}; {}", known.detail, doubt.detail),
                 None => doubts.push(doubt),
@@ -134,7 +148,7 @@ impl Field {
                 _ => return Err(self.fault("answer yes or no")),
             },
         };
-        self.read(&value)
+        self.check_year(self.read(&value)?)
     }
 
     /// Reads a value as it is sent: the one that is stored.

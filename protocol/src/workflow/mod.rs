@@ -3,6 +3,7 @@
 
 mod answers;
 mod measure;
+mod times;
 
 use std::collections::BTreeSet;
 

@@ -41,12 +41,13 @@ fn vitals() -> Workflow {
 }
 
 fn faults(answers: &[(&str, &str)]) -> String {
-    let faults = vitals().parse_form(answers.iter().copied(), Units::default()).unwrap_err();
+    let faults = vitals().parse_form(answers.iter().copied(), Units::default(), None).unwrap_err();
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn doubts(answers: &[(&str, &str)]) -> String {
-    let answers = vitals().parse_form(answers.iter().copied(), Units::default()).unwrap();
+    let at = "2026-11-28T14:42:00Z".parse().ok();
+    let answers = vitals().parse_form(answers.iter().copied(), Units::default(), at).unwrap();
     answers.doubts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -65,6 +66,7 @@ fn answers_become_typed_values() {
                 ("systolic", ""),
             ],
             Units::default(),
+            None,
         )
         .unwrap();
     let expected = json!({
@@ -73,7 +75,7 @@ fn answers_become_typed_values() {
     });
     assert_eq!(Value::Object(answers.values.clone()), expected);
     assert!(answers.doubts.is_empty());
-    assert_eq!(vitals().read(&answers.values), Ok(answers));
+    assert_eq!(vitals().read(&answers.values, None), Ok(answers));
     // An offset stays; a device that knows no zones gives none.
     for (given, kept) in [
         ("2026-11-01T01:30-05:00", "2026-11-01T01:30-05:00"),
@@ -122,7 +124,7 @@ fn a_facility_that_charts_in_other_units_is_asked_and_answered_in_them() {
     let temperature =
         Field { min: Some(94.0), max: Some(105.0), hard_max: Some(120.0), ..vitals().fields.remove(1) };
     let workflow = Workflow { fields: vec![temperature], ..vitals() };
-    let read = |text| workflow.parse_form([("temperature", text)], Units::Metric);
+    let read = |text| workflow.parse_form([("temperature", text)], Units::Metric, None);
     let answers = read("41.2").unwrap();
     assert_eq!(answers.values.get("temperature"), Some(&json!(106.16)));
     let doubts: Vec<_> = answers.doubts.iter().map(|doubt| doubt.detail.as_str()).collect();
@@ -140,9 +142,57 @@ fn a_facility_that_charts_in_other_units_is_asked_and_answered_in_them() {
     // What is sent is in the schema's unit, whoever sends it.
     let sent = json!({"temperature": 106.16});
     assert_eq!(
-        workflow.read(sent.as_object().unwrap()).unwrap().doubts[0].detail,
+        workflow.read(sent.as_object().unwrap(), None).unwrap().doubts[0].detail,
         "TEMPERATURE 106.16 °F is high: 105 or less is usual"
     );
+}
+
+#[test]
+fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about() {
+    for (key, typed, words) in [
+        ("taken_on", "0000-01-01", "the year 0000 is before 1900: check the year"),
+        ("taken_on", "1066-10-14", "the year 1066 is before 1900: check the year"),
+        ("taken_on", "12/31/9999", "the year 9999 is after 2199: check the year"),
+        ("taken_at", "0026-11-28T10:00", "the year 0026 is before 1900: check the year"),
+        ("taken_at", "2206-11-28T10:00", "the year 2206 is after 2199: check the year"),
+    ] {
+        assert_eq!(faults(&[("pulse", "72"), (key, typed)]), format!("{key}: {words}"));
+    }
+    // It is 08:42 on November 28 in Chicago.
+    let asked = |key, typed: &str| doubts(&[("pulse", "72"), (key, typed)]);
+    for likely in
+        ["2026-11-28T08:47-06:00", "2026-11-28T14:47Z", "2025-11-28T08:42-06:00", "2026-05-01T14:30"]
+    {
+        assert_eq!(asked("taken_at", likely), "");
+    }
+    for (typed, words) in [
+        ("2026-11-28T08:48-06:00", "TAKEN_AT 2026-11-28 08:48 is in the future: check the day and the time"),
+        ("2026-11-28T23:59-06:00", "TAKEN_AT 2026-11-28 23:59 is in the future: check the day and the time"),
+        ("2025-11-28T08:41-06:00", "TAKEN_AT 2025-11-28 08:41 is more than a year ago: check the year"),
+        ("1926-11-28T09:00-06:00", "TAKEN_AT 1926-11-28 09:00 is more than a year ago: check the year"),
+    ] {
+        assert_eq!(asked("taken_at", typed), format!("taken_at: {words}"));
+    }
+    for likely in ["11/30/2027", "2028-11-28", "1900-01-01", "2026-11-29"] {
+        assert_eq!(asked("taken_on", likely), "");
+    }
+    assert_eq!(
+        asked("taken_on", "2028-11-29"),
+        "taken_on: TAKEN_ON 2028-11-29 is more than two years ahead: check the year"
+    );
+    // What came over the wire was charted: it is asked about, whatever it is, by when it was charted.
+    let at = "2026-11-28T14:42:00Z".parse::<Timestamp>().unwrap();
+    let sent = json!({"pulse": 72, "taken_on": "1066-10-14", "taken_at": "0026-11-28T10:00+00:00"});
+    let read = |at| vitals().read(sent.as_object().unwrap(), at).unwrap().doubts;
+    let fields: Vec<_> = read(Some(at)).into_iter().map(|doubt| doubt.detail).collect();
+    assert_eq!(
+        fields,
+        [
+            "TAKEN_ON 1066-10-14 is more than 130 years ago: check the year",
+            "TAKEN_AT 0026-11-28 10:00 is more than a year ago: check the year"
+        ]
+    );
+    assert_eq!(read(None), [], "nobody knows when");
 }
 
 #[test]
@@ -163,7 +213,7 @@ fn what_is_unlikely_is_asked_about_and_not_refused() {
 #[test]
 fn wire_values_of_the_wrong_type_name_their_field() {
     let values = json!({"pulse": "72", "note": 5, "extra": 1});
-    let faults = vitals().read(values.as_object().unwrap()).unwrap_err();
+    let faults = vitals().read(values.as_object().unwrap(), None).unwrap_err();
     let named: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(named, ["extra", "note", "pulse"]);
 }

@@ -224,6 +224,42 @@ async fn who_may_correct_anothers_entry_is_flagged_and_what_was_charted_in_error
 }
 
 #[tokio::test]
+async fn an_unlikely_time_is_kept_as_confirmed_or_flagged_and_never_refused() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut form = vitals(20.0);
+    form.fields.push(Field::new("taken_at", "Taken at", FieldType::Datetime));
+    form.fields.push(Field::new("due_on", "Due on", FieldType::Date));
+    let registry = world.store.organization(&tenant.organization);
+    let version = registry.noting(event(&world)).publish_workflow(form).await.unwrap().version;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.pass(60);
+    let now = world.now();
+    let charted = |key: &str, value: &str, confirmed: &[&str]| Change {
+        schema_version: Some(version),
+        fields: json!({"pulse": 72, key: value}).as_object().unwrap().clone(),
+        confirmed: confirmed.iter().map(ToString::to_string).collect(),
+        ..kiosk.vitals(&tenant, 72, now)
+    };
+    // It is the first of May 2026.
+    let unset = charted("taken_at", "2206-11-28T10:00-05:00", &[]);
+    let changes = [
+        charted("taken_at", "2026-05-01T08:00Z", &["taken_at"]),
+        charted("taken_at", "2026-05-02T08:00Z", &["taken_at"]),
+        charted("taken_at", "0026-11-28T10:00-06:00", &[]),
+        charted("due_on", "9999-12-31", &[]),
+        Change { clock_quality: ClockQuality::Unset, ..unset },
+    ];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    assert_eq!(verdicts(&receipt), [APPLIED; 5]);
+    assert_eq!(flags(&world, &tenant).await, [["implausible"], ["implausible"], ["clock_unset"]]);
+    let store = world.store.facility(&tenant.facility);
+    let kept = store.records(&may_read(&tenant), tenant.patient, None, 100).await.unwrap().items;
+    let confirmed: Vec<_> = kept.iter().flat_map(|record| &record.confirmed).collect();
+    assert_eq!(confirmed, ["taken_at"], "what was asked about, once");
+}
+
+#[tokio::test]
 async fn corrections_stand_beside_what_they_correct_and_two_of_one_are_looked_at() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

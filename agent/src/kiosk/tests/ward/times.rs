@@ -92,6 +92,43 @@ async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_
 }
 
 #[tokio::test]
+async fn an_unlikely_time_is_asked_about_and_saved_as_confirmed() {
+    let device = Device::new();
+    device.stand_in(Some("America/Chicago"), 101);
+    let clock = device.desk.clock();
+    let _floor = clock.compared(at("2026-11-28T14:42:00Z"), clock.monotonic());
+    device.sign_in(ANNA);
+    for (typed, words) in [
+        ("0026-11-28T10:00", "the year 0026 is before 1900: check the year"),
+        ("2206-11-28T10:00", "the year 2206 is after 2199: check the year"),
+    ] {
+        let refused = device.answer(typed, "").await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}");
+        assert!(refused.body.contains(words) && !refused.body.contains("Save as it is"), "{}", refused.body);
+    }
+    assert_eq!(device.answer("11/28/2026 08:40 AM", "").await.status, StatusCode::SEE_OTHER);
+    for (typed, words) in [
+        ("2026-11-28T23:59", "2026-11-28 23:59 is in the future: check the day and the time"),
+        ("11/28/1926 09:00", "1926-11-28 09:00 is more than a year ago: check the year"),
+    ] {
+        let asked = device.answer(typed, "").await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}");
+        assert!(asked.body.contains(words) && asked.body.contains("Save as it is"), "{}", asked.body);
+        let sheet = Sheet::of(&chart(4), asked.body);
+        let doubt =
+            sheet.html.split(r#"name="_confirmed" value=""#).nth(1).unwrap().split('"').next().unwrap();
+        let meant =
+            format!("taken_at={typed}&pulse=72&position=Sitting&_confirmed={}", doubt.replace(' ', "+"));
+        let saved = device.send(&sheet, &meant).await;
+        assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    }
+    let stored = ["2026-11-28T08:40-06:00", "2026-11-28T23:59-06:00", "1926-11-28T09:00-06:00"];
+    assert_eq!(device.times(), stored);
+    let confirmed: Vec<_> = device.entries().into_iter().map(|change| change.confirmed).collect();
+    assert_eq!(confirmed, [vec![], vec!["taken_at".to_owned()], vec!["taken_at".to_owned()]]);
+}
+
+#[tokio::test]
 async fn all_that_is_wrong_with_a_form_is_said_at_once() {
     let device = Device::new();
     device.stand_in(Some("America/Chicago"), 101);

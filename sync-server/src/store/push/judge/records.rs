@@ -107,7 +107,8 @@ impl Judge {
         if change.kind == ChangeKind::Amend && change.entered_in_error && change.fields.is_empty() {
             return Ok(Kept::default());
         }
-        let read = form.workflow.read(&change.fields).map_err(|errors| {
+        let charted_at = change.clock_quality.believed(change.recorded_at);
+        let read = form.workflow.read(&change.fields, charted_at).map_err(|errors| {
             let detail =
                 "an answer breaks the form's rules; correct the fields named and chart it anew".to_owned();
             Rejection { code: RejectionCode::BreaksSchema, detail, errors }
