@@ -68,9 +68,10 @@ impl Kind {
 
     /// All that are called so.
     pub(super) fn named<'a>(&self, items: &'a [Value], name: &str) -> Vec<&'a Value> {
+        // Who has no number is not called by none.
         let is = |item: &Value, field: &str| {
             let key = if field == "mrn" { mrn_key } else { fold };
-            item.get(field).and_then(Value::as_str).is_some_and(|it| key(it) == key(name))
+            text(item, field).is_some_and(|it| key(it) == key(name))
         };
         let by = |field: &&str| items.iter().filter(|item| is(item, field)).collect::<Vec<_>>();
         self.names.iter().map(by).find(|found| !found.is_empty()).unwrap_or_default()
