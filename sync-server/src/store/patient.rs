@@ -270,6 +270,11 @@ pub(super) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
     in_order(tx, of, numbered(tx, of)?)
 }
 
+/// Whether another resident of the facility has the same MRN, of those whose place nobody took.
+pub(super) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<bool> {
+    Ok(numbered(tx, of)?.iter().any(|(_, _, replaced_by)| replaced_by.is_none()))
+}
+
 /// Opens a review of whether a resident is one of the others, or adds them to it.
 pub(super) fn pair(tx: &Tx<'_>, feed: &mut FeedEnd, id: PatientId, alike: &[PatientId]) -> Result<()> {
     let about = About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: id.into() };
