@@ -17,9 +17,12 @@ pub enum NumberError {
     /// It has an exponent.
     #[error("write the number out, without an exponent: 120 for 1.2e2")]
     Exponent,
-    /// It is two, such as a blood pressure.
-    #[error("these are two numbers: write each in its own field")]
-    Two,
+    /// It is two with a slash between them: a blood pressure, or a fraction.
+    #[error("“/” is no part of a number: write a blood pressure in its two fields, and a half as 0.5")]
+    Slash,
+    /// It says from where to where.
+    #[error("give one number, not a range")]
+    Range,
     /// It could be either of two, each written so that it is taken.
     #[error("is this {0} or {1}? Type the one that is meant")]
     Ambiguous(String, String),
@@ -56,7 +59,10 @@ const ALONE: [&[&str]; 5] = [
 /// When it is no number, or could be read as two.
 pub fn number(text: &str, unit: Option<&str>) -> Result<String, NumberError> {
     let folded = fold(text).replace('٫', ".").replace('٬', ",");
-    read(&folded, unit).map_err(|error| if error == NumberError::NotANumber { why_none(text) } else { error })
+    let (_, behind) = parted(&folded);
+    check_unit(behind.trim(), unit).map_err(|error| explained(error, text))?;
+    // The unit is the right one, so it is not what is wrong.
+    read(&folded).map_err(|error| explained(error, parted(text).0))
 }
 
 /// A number as text that [`number`] reads as that one.
@@ -68,14 +74,23 @@ pub fn written(number: &Number) -> String {
     if decimals == GROUP { text + "0" } else { text }
 }
 
-fn read(folded: &str, unit: Option<&str>) -> Result<String, NumberError> {
-    let (digits, sign) = match folded.strip_prefix('-') {
+/// What is a number in a text, and what stands behind it.
+fn parted(text: &str) -> (&str, &str) {
+    let last = text.char_indices().rfind(|(_, c)| c.is_numeric() || ".,٫٬．，".contains(*c));
+    text.split_at(last.map_or(0, |(at, c)| at + c.len_utf8()))
+}
+
+/// That it is no number, with what is in the way.
+fn explained(error: NumberError, text: &str) -> NumberError {
+    if error == NumberError::NotANumber { why_none(text) } else { error }
+}
+
+fn read(folded: &str) -> Result<String, NumberError> {
+    let (digits, _) = parted(folded);
+    let (digits, sign) = match digits.strip_prefix('-') {
         Some(rest) => (rest.trim_start(), "-"),
-        None => (folded.strip_prefix('+').unwrap_or(folded).trim_start(), ""),
+        None => (digits.strip_prefix('+').unwrap_or(digits).trim_start(), ""),
     };
-    let end = digits.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ',').map_or(0, |at| at + 1);
-    let (digits, behind) = digits.split_at(end);
-    check_unit(behind.trim(), unit)?;
     let (whole, part, is_grouped) = parts(digits)?;
     let is_either = part.len() == GROUP && (1..=GROUP).contains(&whole.len()) && !whole.starts_with('0');
     if is_either && !is_grouped {
@@ -105,14 +120,17 @@ fn why_none(text: &str) -> NumberError {
     let begins =
         |part: &str| part.trim_start_matches(['+', '-', ' ']).starts_with(|c: char| c.is_ascii_digit());
     let is_between = |sign: char| {
-        let both = folded.split_once(sign);
+        let both = folded.trim_start_matches('-').split_once(sign);
         both.is_some_and(|(one, other)| one.chars().all(is_part) && ends(one) && begins(other))
     };
     if is_between('e') {
         return NumberError::Exponent;
     }
     if is_between('/') {
-        return NumberError::Two;
+        return NumberError::Slash;
+    }
+    if is_between('-') {
+        return NumberError::Range;
     }
     let stray = text.split(is_part).find(|stray| !stray.is_empty());
     let stray = stray.map(|stray| stray.chars().take(SHOWN).collect());
@@ -238,9 +256,23 @@ mod tests {
         for text in ["1e3", "1.2E2", "1e-3", "1,5e+3 bpm"] {
             assert_eq!(number(text, Some("bpm")), Err(NumberError::Exponent), "{text}");
         }
-        for text in ["120/80", "12 / 8", "120/80 mmHg"] {
-            assert_eq!(number(text, Some("mmHg")), Err(NumberError::Two), "{text}");
+        for text in ["120/80", "12 / 8", "120/80 mmHg", "7/10", "1/2", "2 1/2"] {
+            let words = number(text, Some("mmHg")).unwrap_err().to_string();
+            assert_eq!(
+                words,
+                "“/” is no part of a number: write a blood pressure in its two fields, and a half as 0.5",
+                "{text}"
+            );
         }
+        for text in ["16-18", "16 – 18/min", "-2 - 3", "16-18 bananas"] {
+            let words = number(text, Some("bpm")).unwrap_err().to_string();
+            assert_eq!(words, "give one number, not a range", "{text}");
+        }
+        // A unit that is the right one is not in the way of what is.
+        for (text, unit) in [("98 6 F", "°F"), ("72 80 bpm", "bpm"), ("12 0 /min", "bpm")] {
+            assert_eq!(number(text, Some(unit)), Err(NumberError::NotANumber), "{text}");
+        }
+        assert_eq!(number("7O2 bpm", Some("bpm")), Err(NumberError::Stray("O".into())));
         assert_eq!(number("37 C", Some("°F")), Err(NumberError::OtherUnit("°F".into())));
         assert_eq!(number("1234567890123456", None), Err(NumberError::TooLong));
     }

@@ -77,10 +77,12 @@ fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, St
     })
 }
 
-/// What a medical record number is compared by: as [`fold`], and a blank is a hyphen. "RS 1" is "RS-1".
+/// What a medical record number is compared by: as [`fold`], and blanks and hyphens together are one hyphen. "RS 1",
+/// "RS-1" and "RS -1" are one. Empty where there is nothing else.
 #[must_use]
 pub fn mrn_key(mrn: &str) -> String {
-    fold(mrn).replace(" - ", "-").replace(' ', "-")
+    let folded = fold(mrn);
+    folded.split([' ', '-']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 /// Whether two may be one person: by the number; by the name, where the birthdays do not contradict each other;
@@ -106,7 +108,8 @@ pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
 /// Whether two have one medical record number, which is one person's.
 #[must_use]
 pub fn has_same_number(one: &PatientDocument, other: &PatientDocument) -> bool {
-    !one.mrn.is_empty() && mrn_key(&one.mrn) == mrn_key(&other.mrn)
+    let key = mrn_key(&one.mrn);
+    !key.is_empty() && key == mrn_key(&other.mrn)
 }
 
 /// Whether somebody is found by name, room or number.
@@ -196,6 +199,9 @@ mod tests {
             ("Somebody Else", "1950-01-01", "", "RS–1"),
             ("Somebody Else", "1950-01-01", "", "ＲＳ １"),
             ("Somebody Else", "1950-01-01", "", "RS - ١"),
+            ("Somebody Else", "1950-01-01", "", "RS- 1"),
+            ("Somebody Else", "1950-01-01", "", "RS -1"),
+            ("Somebody Else", "1950-01-01", "", "-RS--1"),
             ("Adelaide Jones", "1941-03-15", "12", ""),
             ("Adelaide Smith", "1941-03-15", "", ""),
         ] {
@@ -211,6 +217,8 @@ mod tests {
         ] {
             assert!(!may_be_one(&ada, &person(name, born, room, mrn)), "{name} {born} {room} {mrn}");
         }
+        // What is nothing but signs is no number.
+        assert!(!has_same_number(&person("Ada", "", "", "-"), &person("Bea", "", "", "– -")));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::text::fold;
 use crate::time::Timestamp;
 use crate::verifier;
 
@@ -61,12 +62,10 @@ pub fn is_expired(exposed_at: Timestamp, now: Timestamp) -> bool {
     now.since(exposed_at) >= EXPOSED_FOR
 }
 
-/// A PIN as it was typed: digits of full width, as some keyboards send them, are digits, and blanks around are none.
+/// A PIN as it was typed: digits are understood as those of numbers are, and blanks around are none.
 #[must_use]
 pub fn typed(text: &str) -> String {
-    let digit =
-        |c: char| u32::from(c).checked_sub(u32::from('０')).and_then(|digit| char::from_digit(digit, 10));
-    text.trim().chars().map(|c| digit(c).unwrap_or(c)).collect()
+    fold(text)
 }
 
 /// Whether a text can be a PIN at all. What cannot is no guess.
@@ -132,6 +131,7 @@ mod tests {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         assert_eq!(typed(" ４８２913\u{3000}"), "482913");
+        assert_eq!(typed("٤٨٢۹१३"), "482913");
         assert_eq!(typed("48a/:"), "48a/:");
     }
 

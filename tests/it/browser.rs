@@ -180,7 +180,7 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     show(&format!("/residents/{their}/edit")).await?;
     page.fill("[name=mrn]", &mrn.to_lowercase()).await?;
     page.touch_words("Save").await?;
-    page.sees(&["Not saved yet: who is this?", name, "Different person: save"]).await?;
+    page.sees(&["Not saved yet: who is this?", name, "Save with this MRN"]).await?;
     album.keep_each(&page, "number").await?;
     page.touch("#discard").await?;
     page.sees(&["Discarded: Edit resident"]).await?;

@@ -4,7 +4,7 @@
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::day::{Today, birthday};
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::{has_same_number, may_be_one, words};
+use carepost_protocol::patient::{has_same_number, may_be_one, mrn_key, words};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::text::fold;
@@ -58,7 +58,7 @@ impl Ward {
         Err(NotSaved::Alike(alike))
     }
 
-    /// The others who have a resident's number, which is one person's.
+    /// The others who have a resident's number, which is one person's, or took the place of somebody who had it.
     pub(super) fn with_the_number_of(
         &self,
         permit: &Permit<ReadPatients>,
@@ -103,6 +103,7 @@ impl Ward {
                 let known = birthday(known(key), today).unwrap_or_default();
                 birthday(text, today).map_or(true, |born| !known.starts_with(&born))
             }
+            "mrn" => mrn_key(text) != mrn_key(known(key)),
             _ => fold(text) != fold(known(key)),
         };
         let asked = sheet.workflow.fields.iter().filter_map(|field| {

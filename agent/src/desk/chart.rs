@@ -51,11 +51,14 @@ impl Ward {
     pub(super) fn form(&self, on: &SessionKey, form: &Form) -> Result<FormPage, Refused> {
         let page = Page::form(form);
         let sheet = self.sheet(on, form, Some(&page))?;
-        is_not_so_already(form, &sheet)?;
         let since = self.since(on, form)?;
         let actor = *sheet.writer.actor();
         let of = form.draft();
         let draft = self.outbox.draft(actor.user, of.patient(), &of.name()).map_err(storage)?;
+        if let Some(refused) = is_so_already(form, &sheet).filter(|_| draft.is_none()) {
+            self.note(&actor, &page, false);
+            return Err(refused);
+        }
         let from_draft = draft.is_some();
         let shown = OpenForm {
             session: actor.session,
@@ -232,12 +235,13 @@ impl Ward {
     }
 }
 
-/// A discharge of whoever is not in care, and a readmission of whoever is, ask nothing.
-fn is_not_so_already(form: &Form, sheet: &Sheet) -> Result<(), Refused> {
+/// A discharge of whoever is not in care, and a readmission of whoever is, ask nothing; what was typed into one
+/// before is opened all the same.
+fn is_so_already(form: &Form, sheet: &Sheet) -> Option<Refused> {
     match (form, sheet.resident.as_ref().map(|resident| resident.is_active)) {
-        (Form::Readmit(id), Some(true)) => Err(Refused::InCare(*id)),
-        (Form::Discharge(id), Some(false)) => Err(Refused::NotInCare(*id)),
-        (_, _) => Ok(()),
+        (Form::Readmit(id), Some(true)) => Some(Refused::InCare(*id)),
+        (Form::Discharge(id), Some(false)) => Some(Refused::NotInCare(*id)),
+        (_, _) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, ReviewId};
+use carepost_protocol::patient::has_same_number;
 use carepost_protocol::record::{Collection, DisputedField, PatientDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::unit::Units;
@@ -197,7 +198,7 @@ impl Ward {
     }
 
     /// The answer to whether somebody is another who was asked about, who is named, or none of them: not as long as
-    /// another has the number.
+    /// another has the number. What somebody had whose place another took counts for nobody.
     fn same_person(
         &self,
         read: &Permit<ReadPatients>,
@@ -211,10 +212,11 @@ impl Ward {
         let resident = self.resident_now(read, last)?.map(|resident| resident.document);
         if answer == "no" {
             let others = resident.as_ref().map(|last| self.with_the_number_of(read, last)).transpose()?;
-            return match resident.zip(others.unwrap_or_default().into_iter().next()) {
-                Some((last, other)) => Err(one_number(&last, &other)),
-                None => Ok(Map::from_iter([said(false)])),
-            };
+            let same = resident.as_ref().and_then(|last| {
+                let other = others.iter().flatten().find(|other| has_same_number(last, other))?;
+                Some(one_number(last, other))
+            });
+            return same.map_or_else(|| Ok(Map::from_iter([said(false)])), Err);
         }
         let others = self.others(read, review, resident.as_ref())?;
         let other = others.into_iter().find(|(_, other)| other.id.to_string() == answer);

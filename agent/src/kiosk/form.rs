@@ -2,12 +2,13 @@
 
 use carepost_protocol::day::{self, parse_datetime};
 use carepost_protocol::id::PatientId;
+use carepost_protocol::patient::mrn_key;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
 use super::page;
-use crate::desk::view::{DISCHARGED, Form, FormPage, OFFSET, SEEN, Since, another_than, units_of};
+use crate::desk::view::{CONFIRMED, DISCHARGED, Form, FormPage, OFFSET, SEEN, Since, another_than, units_of};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -79,8 +80,8 @@ pub(super) struct FormView {
     pub(super) not_kept: Option<String>,
     /// That it is not certain whether it was saved, and what to do.
     pub(super) uncertain: Option<String>,
-    /// What is doubtful about the answers, as it is sent back to confirm it, and in words.
-    pub(super) doubts: Vec<(String, String)>,
+    /// What is doubtful about the answers, as it is sent back to confirm it, and in words, unless it was confirmed.
+    pub(super) doubts: Vec<(String, Option<String>)>,
     /// Who may be the same person: what says so, what is confirmed by saying otherwise, and who it is.
     pub(super) alike: Vec<Alike>,
     /// Whether somebody new is admitted.
@@ -97,11 +98,14 @@ pub(super) struct Alike {
     /// What says that it is another.
     pub(super) another: String,
     pub(super) person: Person,
+    /// Whether the number that was typed is this person's own, and not that of somebody whose place they took.
+    pub(super) is_own_number: bool,
 }
 
-impl From<PatientDocument> for Alike {
-    fn from(known: PatientDocument) -> Self {
-        Self { id: known.id, another: another_than(known.id), person: Person::from(&known) }
+impl Alike {
+    fn new(known: &PatientDocument, mrn: &str) -> Self {
+        let is_own_number = mrn_key(&known.mrn) == mrn_key(mrn);
+        Self { id: known.id, another: another_than(known.id), person: Person::from(known), is_own_number }
     }
 }
 
@@ -116,14 +120,20 @@ impl FormView {
         match returned {
             Returned::Faults(faults) => Self { from_draft: false, ..Self::with(form, &faults, None) },
             Returned::Doubts(doubts) => {
-                let asked = doubts.iter().map(|doubt| (doubt.to_string(), page::capital(&doubt.detail)));
+                let is_new = |doubt: &FieldError| {
+                    let doubt = doubt.to_string();
+                    form.answers.iter().all(|(key, text)| key != CONFIRMED || *text != doubt)
+                };
+                let words = |doubt: &FieldError| is_new(doubt).then(|| page::capital(&doubt.detail));
+                let asked = doubts.iter().map(|doubt| (doubt.to_string(), words(doubt)));
                 let again = Self::with(form, &[], None);
-                let is_asked = doubts.iter().any(|doubt| doubt.field == DISCHARGED);
+                let is_asked = doubts.iter().any(|doubt| doubt.field == DISCHARGED && is_new(doubt));
                 let discharged = again.discharged.filter(|_| !is_asked);
                 Self { from_draft: false, doubts: asked.collect(), discharged, ..again }
             }
             Returned::Alike(known) => {
-                let alike = known.into_iter().map(Alike::from).collect();
+                let mrn = form.answers.iter().find(|(key, _)| key == "mrn").map_or("", |(_, text)| text);
+                let alike = known.iter().map(|known| Alike::new(known, mrn)).collect();
                 Self { from_draft: false, alike, ..Self::with(form, &[], None) }
             }
             Returned::CorrectedSince => Self { from_draft: false, ..Self::with(form, &[], None) },
@@ -182,14 +192,18 @@ impl FormView {
         }
     }
 
-    /// What the button says that is pressed when it is none of those who are known.
+    /// What the button says that is pressed when it is none of those who are known, or the number is right.
     pub(super) const fn another(&self) -> &'static str {
         match (self.admits, self.alike.len()) {
             (true, 0 | 1) => "Different person: admit",
             (true, _) => "None of these: admit",
-            (false, 0 | 1) => "Different person: save",
-            (false, _) => "None of these: save",
+            (false, _) => "Save with this MRN",
         }
+    }
+
+    /// Whether one of those who are known has the number that was typed as their own.
+    pub(super) fn is_a_number_of_theirs(&self) -> bool {
+        self.alike.iter().any(|known| known.is_own_number)
     }
 
     pub(super) fn faulty(&self) -> usize {

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{Field, FieldError, FieldType, MAX_TEXT, Workflow};
 use crate::day::{parse_date, parse_datetime};
-use crate::number::{NumberError, number};
+use crate::number::{NumberError, number, written};
 use crate::text::{fold, line, lines};
 use crate::time::Timestamp;
 use crate::unit::{Unit, Units};
@@ -246,7 +246,8 @@ impl Field {
         let (typed, other) = (self.number_shown(stored, units), asked.counterpart());
         let meant = if other == unit { typed } else { unit.stored(typed) };
         let is_usual = self.min.is_some_and(|min| meant >= min) && self.max.is_some_and(|max| meant <= max);
-        if is_usual { format!("; type {typed} {} if that is meant", other.sign()) } else { String::new() }
+        let typed = Number::from_f64(typed).filter(|_| is_usual).map(|typed| written(&typed));
+        typed.map_or_else(String::new, |typed| format!("; type {typed} {} if that is meant", other.sign()))
     }
 
     fn said_in(&self, units: Option<Units>) -> Self {

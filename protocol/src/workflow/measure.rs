@@ -66,9 +66,16 @@ impl Field {
         let (read, given) = match number(text, Some(asked.sign())) {
             Err(refused @ NumberError::OtherUnit(_)) => {
                 let other = asked.counterpart();
-                let of_neither =
-                    |error| if matches!(error, NumberError::OtherUnit(_)) { refused } else { error };
-                (number(text, Some(other.sign())).map_err(of_neither), other)
+                let signed = |error| match error {
+                    NumberError::OtherUnit(_) => refused,
+                    // Either reading is typed into a form that asks for the unit that it is not.
+                    NumberError::Ambiguous(whole, decimal) => {
+                        let [whole, decimal] = [whole, decimal].map(|it| format!("{it} {}", other.sign()));
+                        NumberError::Ambiguous(whole, decimal)
+                    }
+                    error => error,
+                };
+                (number(text, Some(other.sign())).map_err(signed), other)
             }
             read => (read, asked),
         };
@@ -151,11 +158,25 @@ mod tests {
         assert_eq!(refused("10 °C", Units::UsCustomary), "this cannot be below 60 °F: check it");
         assert_eq!(refused("37 kg", Units::Metric), "this is charted in °C");
         assert_eq!(refused("37 kg", Units::UsCustomary), "this is charted in °F");
-        assert_eq!(refused("1,200 °F", Units::Metric), "is this 1200 or 1.2? Type the one that is meant");
+        assert_eq!(
+            refused("1,200 °F", Units::Metric),
+            "is this 1200 °F or 1.2 °F? Type the one that is meant"
+        );
+        assert_eq!(refused("1,200", Units::Metric), "is this 1200 or 1.2? Type the one that is meant");
         for typed in ["37.2", "37,2"] {
             let words = "this cannot be below 60 °F: check it; type 37.2 °C if that is meant";
             assert_eq!(refused(typed, Units::UsCustomary), words);
         }
+        // Each reading that a facility is asked to type is read as the one that it says.
+        let words = "is this 37125 °C or 37.1250 °C? Type the one that is meant";
+        assert_eq!(refused("37.125 °C", Units::UsCustomary), words);
+        let words = "this cannot be below 60 °F: check it; type 37.1250 °C if that is meant";
+        assert_eq!(refused("37.1250", Units::UsCustomary), words);
+        assert_eq!(field.parse_in("37.1250 °C", Units::UsCustomary), Ok(json!(98.825)));
+        let weight = Field { unit: Some("kg".into()), ..Field::new("weight", "Weight", FieldType::Number) };
+        let words = "is this 82500 kg or 82.5 kg? Type the one that is meant";
+        assert_eq!(weight.parse_in("82.500 kg", Units::UsCustomary).unwrap_err().detail, words);
+        assert_eq!(weight.parse_in("82.5 kg", Units::UsCustomary), Ok(json!(82.5)));
         // The schema's own suggestion is in the schema's unit.
         assert_eq!(field.parse("98.6"), Ok(json!(98.6)));
     }

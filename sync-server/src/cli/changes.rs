@@ -129,13 +129,14 @@ fn ending(name: &Name, change: &Value) -> String {
     )
 }
 
-pub(super) async fn review(client: &Client, review: Review) -> anyhow::Result<Said> {
+pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyhow::Result<Said> {
     let Review::List { facility, all } = review;
     let id = facility_id(client, &facility).await?;
     let open = if all { "" } else { "?open=true" };
     let thing = client.all(&format!("/api/v1/facilities/{id}/reviews{open}")).await?;
     let mut words = show::table(&thing, REVIEW);
-    if !items(&thing).is_empty() {
+    // Nobody is looked up whom nobody is shown.
+    if !json && !items(&thing).is_empty() {
         let patients = client.get(&format!("/api/v1/patients?facility_id={id}")).await?;
         let rows: Vec<_> = items(&thing).iter().map(|review| row(review, items(&patients))).collect();
         words = show::table(&json!({ "items": rows }), REVIEW);

@@ -64,8 +64,19 @@ struct Signed {
     organization: Option<String>,
 }
 
+/// Where the server is was said in a way that is no address.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--server (or CAREPOST_URL): write the address with https:// and the port, such as https://care.example.test:8443"
+)]
+pub(super) struct NoAddress;
+
 impl Client {
     pub(super) fn new(reach: &Reach) -> anyhow::Result<Self> {
+        let address = reach.server.parse::<http::Uri>().ok();
+        if !address.is_some_and(|it| it.scheme_str() == Some("https") && it.host().is_some()) {
+            return Err(NoAddress.into());
+        }
         let mut builder = reqwest::Client::builder()
             .tls_version_min(reqwest::tls::Version::TLS_1_3)
             .https_only(true)

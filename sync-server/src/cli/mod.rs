@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
-use client::{Client, ClientError};
+use client::{Client, ClientError, NoAddress};
 
 use crate::ServeError;
 use crate::config::ConfigError;
@@ -59,8 +59,7 @@ struct Reach {
         global = true,
         value_name = "URL",
         env = "CAREPOST_URL",
-        default_value = "https://localhost:8443",
-        value_parser = address
+        default_value = "https://localhost:8443"
     )]
     server: String,
     /// PEM file of the certificate to trust, instead of the system's.
@@ -192,21 +191,15 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
         Command::Patient(patient) => patients::patient(&client()?, patient).await,
         Command::Device(device) => devices::device(&client()?, device).await,
         Command::Change(change) => changes::change(&client()?, change).await,
-        Command::Review(review) => changes::review(&client()?, review).await,
+        Command::Review(review) => changes::review(&client()?, review, cli.reach.json).await,
     }
-}
-
-/// An address without which nothing is asked for.
-fn address(text: &str) -> Result<String, String> {
-    let whole =
-        text.parse().ok().filter(|it: &http::Uri| it.scheme_str() == Some("https") && it.host().is_some());
-    whole.map(|_| text.to_owned()).ok_or_else(|| {
-        "write the address with https:// and the port, such as https://care.example.test:8443".to_owned()
-    })
 }
 
 fn failed(fault: &anyhow::Error) -> ExitCode {
     show::say_error(&format!("carepost-server: {fault:#}"));
+    if fault.is::<NoAddress>() {
+        return ExitCode::from(2);
+    }
     let configuration = fault.downcast_ref::<ConfigError>().or_else(|| match fault.downcast_ref() {
         Some(ServeError::Config(fault)) => Some(fault),
         _ => None,

@@ -70,7 +70,10 @@ impl Kind {
     pub(super) fn named<'a>(&self, items: &'a [Value], name: &str) -> Vec<&'a Value> {
         let is = |item: &Value, field: &str| {
             let key = if field == "mrn" { mrn_key } else { fold };
-            item.get(field).and_then(Value::as_str).is_some_and(|it| key(it) == key(name))
+            // Whoever has no number is not called by none.
+            let key_of = |it: &str| Some(key(it)).filter(|key| !key.is_empty());
+            let own = item.get(field).and_then(Value::as_str).and_then(key_of);
+            own.is_some() && own == key_of(name)
         };
         let by = |field: &&str| items.iter().filter(|item| is(item, field)).collect::<Vec<_>>();
         self.names.iter().map(by).find(|found| !found.is_empty()).unwrap_or_default()
@@ -103,7 +106,10 @@ impl Kind {
         let name = plain(name);
         let likeness = |item: &Value| {
             let of = |field: &&str| {
-                item.get(*field).and_then(Value::as_str).map(|it| strsim::jaro_winkler(&plain(it), &name))
+                let whole = plain(text(item, field)?);
+                // A family's name is in most minds the name.
+                let parts = whole.split(' ').chain([whole.as_str()]);
+                Some(parts.map(|part| strsim::jaro_winkler(part, &name)).fold(0.0, f64::max))
             };
             self.names.iter().filter_map(of).fold(0.0, f64::max)
         };
@@ -190,6 +196,20 @@ mod tests {
         let said = said(&USER, &list, "nora quinn");
         assert!(said.contains("several are called \"nora quinn\":\n  Nora Quinn (nora, rn, Riverside)  1\n  Nora Quinn (nq2, lpn, Lakeside)  2\n"), "{said}");
         assert!(said.ends_with("Give the id of the user that is meant"), "{said}");
+    }
+
+    #[test]
+    fn who_has_no_number_is_not_called_by_none() {
+        let list = json!({"items": [
+            {"id": "1", "mrn": "", "name": "Ada Example"},
+            {"id": "2", "mrn": "RS-1", "name": "Bea Smith-Rowe"},
+        ]});
+        assert!(said(&PATIENT, &list, "smith").contains("nearest:\n  Bea Smith-Rowe"), "by a family's name");
+        let items = items(&list);
+        for nothing in ["", "-", "– -"] {
+            assert!(PATIENT.named(items, nothing).is_empty(), "{nothing:?}");
+        }
+        assert_eq!(PATIENT.named(items, "rs -1"), [&items[1]]);
     }
 
     #[test]

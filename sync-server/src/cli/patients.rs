@@ -188,12 +188,13 @@ mod tests {
             {"id": "4", "mrn": "R-4", "name": "Émile Ö"},
             {"id": "5", "mrn": "R-5", "name": "Cy Example"},
             {"id": "6", "mrn": "R-6", "name": "Cy Example"},
+            {"id": "7", "mrn": "", "name": "Dee Example"},
         ]});
         for name in ["R-1", "r 1", "R–1", "bea example", "R-3", "Ada Amberly"] {
             assert_eq!(patient_of(&list, name).unwrap(), "2", "{name}");
         }
         assert_eq!(patient_of(&list, "émile ö").unwrap(), "4", "compared as everywhere");
-        for name in ["Cy Example", "R-7"] {
+        for name in ["Cy Example", "R-7", "", " "] {
             patient_of(&list, name).unwrap_err();
         }
     }

@@ -271,7 +271,9 @@ pub async fn update_facility(
         let before = person.registry()?.facility(id).await?;
         let beds = asked.licensed_beds.unwrap_or(before.licensed_beds);
         let census = asked.current_census.unwrap_or(before.current_census);
-        capacity(&mut faults, beds, census, asked.over_capacity);
+        // What stands was said to be so.
+        let is_news = (beds, census) != (before.licensed_beds, before.current_census);
+        capacity(&mut faults, beds, census, asked.over_capacity || !is_news);
     }
     let days = asked.record_days.flatten();
     faults.unless(
@@ -323,8 +325,9 @@ pub async fn update_census(
     let mut faults = Faults::default();
     figures(&mut faults, None, Some(asked.current_census));
     let registry = person.registry()?;
-    let beds = registry.facility(id).await?.licensed_beds;
-    capacity(&mut faults, beds, asked.current_census, asked.over_capacity);
+    let before = registry.facility(id).await?;
+    let is_news = asked.current_census != before.current_census;
+    capacity(&mut faults, before.licensed_beds, asked.current_census, asked.over_capacity || !is_news);
     faults.check()?;
     let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
     let facility = registry.noting(note(&person, AuditAction::Update)).update_facility(id, patch).await?;

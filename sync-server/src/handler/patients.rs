@@ -201,8 +201,8 @@ pub async fn create_patient(
         date_of_birth: text(&read, "date_of_birth"),
         room: text(&read, "room"),
     };
-    let noted = person.noting(note(&person, AuditAction::Create, "patient"))?;
-    let patient = or_of_whom(&person, noted.create_patient(new).await).await?;
+    let (noted, mrn) = (person.noting(note(&person, AuditAction::Create, "patient"))?, new.mrn.clone());
+    let patient = or_of_whom(&person, &mrn, noted.create_patient(new).await).await?;
     Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, patient))))
 }
 
@@ -245,7 +245,8 @@ pub async fn update_patient(
         is_active: asked.is_active,
     };
     let noted = person.noting(note(&person, AuditAction::Update, "patient"))?;
-    let patient = or_of_whom(&person, noted.update_patient(id, patch).await).await?;
+    let mrn = patch.mrn.clone().unwrap_or_default();
+    let patient = or_of_whom(&person, &mrn, noted.update_patient(id, patch).await).await?;
     Ok(axum::Json(PatientView::of(&permit, patient)))
 }
 
@@ -316,7 +317,7 @@ async fn today(person: &Person, facility: FacilityId) -> Answer<Today> {
 }
 
 /// Where an MRN is that of somebody whom the asker may read: says whose, once that is written down as a look.
-async fn or_of_whom(person: &Person, done: Result<Patient, StoreError>) -> Answer<Patient> {
+async fn or_of_whom(person: &Person, mrn: &str, done: Result<Patient, StoreError>) -> Answer<Patient> {
     let fault = match done {
         Ok(patient) => return Ok(patient),
         Err(fault) => fault,
@@ -324,7 +325,7 @@ async fn or_of_whom(person: &Person, done: Result<Patient, StoreError>) -> Answe
     let StoreError::Admitted(id) = fault else { return Err(fault.into()) };
     let Ok((holder, permit)) = permitted(person, id).await else { return Err(fault.into()) };
     viewed(person, id, holder.facility_id, "patient").await?;
-    let PatientView { mrn, name, is_active, .. } = PatientView::of(&permit, holder);
+    let PatientView { name, is_active, .. } = PatientView::of(&permit, holder);
     let words = if is_active {
         format!("mrn {mrn} is of {name} (patient {id}), who is in care; give another number")
     } else {

@@ -69,11 +69,12 @@ pub(super) fn insert(tx: &Tx<'_>, patient: &Patient, duplicate_of: Option<Patien
     .map(drop)
 }
 
-/// Writes the row's fields.
+/// Writes the row's fields. Who was [withdrawn](withdraw) has no number again until they are in care or are given
+/// another.
 pub(super) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     tx.execute(
-        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, mrn_key = ?7,
-            name_key = ?8 WHERE id = ?1",
+        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
+            mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND NOT ?6 THEN '' ELSE ?7 END WHERE id = ?1",
         params![
             patient.id.as_bytes(),
             patient.mrn,
@@ -95,7 +96,7 @@ pub(super) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<PatientId>) 
     tx.execute(sql, params![id.as_bytes(), duplicate_of.map(|id| *id.as_bytes())]).map(drop)
 }
 
-/// Discharges somebody whom nobody admitted: they have nobody's MRN and are nobody's namesake, until their row is
+/// Discharges somebody whom nobody admitted: they have nobody's MRN, and are nobody's namesake until their row is
 /// [saved](save) again.
 pub(super) fn withdraw(tx: &Tx<'_>, id: PatientId) -> Result<()> {
     let sql =
@@ -267,6 +268,11 @@ pub(super) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
 /// Residents of the facility who have the same MRN.
 pub(super) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
     in_order(tx, of, numbered(tx, of)?)
+}
+
+/// Whether another resident of the facility has the same MRN, of those whose place nobody took.
+pub(super) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<bool> {
+    Ok(numbered(tx, of)?.iter().any(|(_, _, replaced_by)| replaced_by.is_none()))
 }
 
 /// Opens a review of whether a resident is one of the others, or adds them to it.

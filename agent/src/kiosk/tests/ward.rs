@@ -281,13 +281,16 @@ fn put(page: &mut Page, collection: Collection, id: impl std::fmt::Display, body
 }
 
 #[tokio::test]
-async fn a_pin_in_digits_of_full_width_is_the_same_pin() {
-    let device = Device::new();
-    device.tap(ANNA);
-    let Screen::PinPad(pad) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
-    let wide: String = PIN.chars().map(|c| char::from_u32(u32::from(c) - 0x30 + 0xff10).unwrap()).collect();
-    post(&device.pages, "/pin", &format!("attempt={}&pin={wide}", pad.attempt)).await;
-    assert!(matches!(device.desk.screen(), Screen::Open(_)), "{:?}", device.desk.screen());
+async fn a_pin_in_the_digits_of_any_keyboard_is_the_same_pin() {
+    for nought in ['０', '٠', '०'] {
+        let device = Device::new();
+        device.tap(ANNA);
+        let Screen::PinPad(pad) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
+        let digit = |c| char::from_u32(u32::from(c) - u32::from('0') + u32::from(nought)).unwrap();
+        let typed: String = PIN.chars().map(digit).collect();
+        post(&device.pages, "/pin", &format!("attempt={}&pin={typed}", pad.attempt)).await;
+        assert!(matches!(device.desk.screen(), Screen::Open(_)), "{typed}: {:?}", device.desk.screen());
+    }
 }
 
 #[tokio::test]

@@ -168,8 +168,10 @@ fn publish(
     for patient in others.iter().chain([changed]) {
         patient::put(tx, &mut feed, patient)?;
     }
-    // Whoever is a person of their own again may have a number that another has by now.
-    let alike = if others.is_empty() { Vec::new() } else { patient::of_mrn(tx, changed)? };
+    // Whoever is given a number, or is in care or a person of their own again, may have one that another has too.
+    let is_numbered =
+        changed.mrn != before.mrn || changed.is_active && !before.is_active || !others.is_empty();
+    let alike = if is_numbered { patient::of_mrn(tx, changed)? } else { Vec::new() };
     if !alike.is_empty() {
         patient::pair(tx, &mut feed, changed.id, &alike)?;
     }

@@ -333,6 +333,27 @@ async fn a_number_of_somebody_whose_place_she_took_can_be_hers() {
 }
 
 #[tokio::test]
+async fn a_number_of_somebody_who_was_replaced_keeps_no_review_open() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, [_, _, third]) = three_who_became_one(&world, &tenant).await;
+    let now = world.now();
+    let cy = hall.admission(&tenant, json!({"name": "Cy Example", "mrn": "GY-1"}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[cy]).await.unwrap()), [(Verdict::Merged, None)]);
+    let asked = open_reviews(&world, &tenant).await;
+    assert_eq!((asked.len(), &asked[0].others), (1, &vec![third]));
+    let two = hall.decision(&tenant, asked[0].id, 99, json!({"same_person": false}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[two]).await.unwrap()), [(Verdict::Applied, None)]);
+    assert_eq!(open_reviews(&world, &tenant).await, []);
+    // Whoever is given it next is not the only one who has it.
+    let di = hall.admission(&tenant, json!({"name": "Di Example", "mrn": "GY-1"}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[di]).await.unwrap()), [(Verdict::Merged, None)]);
+    let asked = open_reviews(&world, &tenant).await;
+    let two = hall.decision(&tenant, asked[0].id, 99, json!({"same_person": false}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[two]).await.unwrap()), [(Verdict::Merged, None)]);
+}
+
+#[tokio::test]
 async fn a_number_that_two_who_are_one_had_stays_nobody_elses_when_the_office_edits_her() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

@@ -2,9 +2,10 @@
 
 use super::leaving::fields;
 use super::needs::hidden;
+use super::reviews::replaced;
 use super::*;
 
-fn confirmed(html: &str) -> Vec<String> {
+pub(super) fn confirmed(html: &str) -> Vec<String> {
     let values = html.split(r#"name="_confirmed" value=""#).skip(1);
     values.map(|rest| rest.split('"').next().unwrap().replace(' ', "+")).collect()
 }
@@ -55,7 +56,7 @@ async fn the_same_person_is_opened_and_nobody_admitted() {
     let page = format!("/residents/{}", patient(4));
     let known = format!("/admit/known/{}", patient(4));
     let sheet = admission(&device).await;
-    let answers = "name=mary+smith&room=104&date_of_birth=3%2F1934";
+    let answers = "name=mary+smith&room=104&date_of_birth=3%2F1934&mrn=gy+0004";
     let asked = device.send(&sheet, answers).await;
     assert!(asked.body.contains(&format!(r#"formaction="{known}""#)), "{}", asked.body);
     let opened = post(&device.pages, &known, &sheet.with(answers)).await;
@@ -126,12 +127,14 @@ async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved(
         "John Smith",
         "GY-0002",
         "102",
-        "Different person: save",
+        "Save with this MRN",
         r#"value=" gy-0002""#,
     ] {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }
-    assert!(!asked.body.contains("admit again"), "nobody is admitted here: {}", asked.body);
+    for words in ["admit again", "Different person", "Also admitted with"] {
+        assert!(!asked.body.contains(words), "nobody is admitted here: {}", asked.body);
+    }
     assert_eq!(device.entries(), []);
     let read = (AuditAction::View, true, Some(patient(2).to_string()));
     assert!(device.accesses().contains(&read), "who was shown is written down");
@@ -147,4 +150,20 @@ async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved(
     let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
     let moved = fields(&sheet.html, &path).replace("room=%31%30%38", "room=109");
     assert_eq!(post(&device.pages, &path, &moved).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_number_of_somebody_who_was_replaced_is_said_to_be_theirs() {
+    let device = Device::new();
+    replaced(&device, &resident(3, "Maria Ortega", "103"), &resident(2, "John Smith", "102"));
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/edit", patient(4));
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let answers = fields(&sheet.html, &path).replace("mrn=%47%59%2D%30%30%30%34", "mrn=GY-0003");
+    let asked = post(&device.pages, &path, &answers).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
+    for words in ["John Smith", "GY-0002", "Also admitted with this MRN"] {
+        assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
+    }
+    assert!(!asked.body.contains("correct the other resident"), "his own is another: {}", asked.body);
 }

@@ -79,16 +79,37 @@ async fn who_was_discharged_is_readmitted_into_another_room() {
     assert_eq!(back.status, StatusCode::SEE_OTHER, "{}", back.body);
     let fields = Value::from(device.entries().pop().unwrap().fields);
     assert_eq!(fields, json!({"room": "112", "is_active": true}));
-    // Neither is asked about who is so already.
+    // Neither is asked about who is so already; that it was looked for is written down.
     for (form, words) in [("readmit", "in care already"), ("discharge", "discharged already")] {
         let said = open(&device.pages, &format!("{page}/{form}")).await;
         assert!(said.status == StatusCode::CONFLICT && said.body.contains(words), "{}", said.body);
         assert!(said.body.contains(&format!(r#"href="{page}""#)), "{}", said.body);
+        let refused = (AuditAction::View, false, Some(patient(4).to_string()));
+        assert_eq!(device.accesses().last(), Some(&refused), "{form}");
         if form == "readmit" {
             let asked = device.open_form(&format!("{page}/discharge")).await;
             post(&device.pages, &asked.path, &super::leaving::fields(&asked.html, &asked.path)).await;
         }
     }
+    // A readmission that was begun stays where it was left, also when somebody else has readmitted her.
+    let asked = device.open_form(&format!("{page}/readmit")).await;
+    let begun = super::leaving::fields(&asked.html, &asked.path).replace("room=%31%31%32", "room=115");
+    assert!(begun.contains("room=115"), "{begun}");
+    let kept = post(&device.pages, &format!("{}/draft", asked.path), &begun).await;
+    assert_eq!(kept.status, StatusCode::NO_CONTENT, "{}", kept.body);
+    device.settle(&[]);
+    let here = resident(4, "Mary Smith", "112");
+    device.bring(300, Collection::Patients, here.id, &here);
+    let draft = device.open_form(&asked.path).await;
+    assert!(
+        draft.html.contains("You began this earlier") && draft.html.contains(r#"value="115""#),
+        "{}",
+        draft.html
+    );
+    let begun = super::leaving::fields(&draft.html, &draft.path);
+    let dropped = post(&device.pages, &format!("{}/discard", draft.path), &begun).await;
+    assert_eq!(dropped.status, StatusCode::SEE_OTHER, "{}", dropped.body);
+    assert_eq!(open(&device.pages, &asked.path).await.status, StatusCode::CONFLICT);
     device.sign_in(AUDITOR);
     for form in ["discharge", "readmit"] {
         assert_eq!(open(&device.pages, &format!("{page}/{form}")).await.status, StatusCode::FORBIDDEN);

@@ -4,6 +4,7 @@ use carepost_protocol::facility::FacilityType;
 use carepost_protocol::record::FacilityDocument;
 use carepost_protocol::unit::Units;
 
+use super::admission::confirmed;
 use super::*;
 
 impl Device {
@@ -90,11 +91,12 @@ async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
     for (typed, words) in [
         ("pulse=7O", "“O” is no part of a number"),
         ("pulse=1.2e2", "write the number out"),
-        ("pulse=120%2F80", "two numbers"),
+        ("pulse=120%2F80", "write a blood pressure in its two fields"),
         ("temperature=37,2", "Temperature 37.2 °F is low"),
         ("temperature=37.2", "type 37.2 °C if that is meant"),
         ("temperature=1,000", "is this 1000 or 1?"),
         ("temperature=1.000", "is this 1000 or 1?"),
+        ("pulse=16-18%2Fmin", "give one number, not a range"),
         ("pulse=1", "Pulse 1 bpm is low"),
     ] {
         let (key, _) = typed.split_once('=').unwrap();
@@ -114,6 +116,28 @@ async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
     let saved = device.saves(&form, "temperature=98.625&notes=Calm&_reason=Misread").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.temperatures(), [json!(98.625), json!(98.625)]);
+}
+
+#[tokio::test]
+async fn what_was_confirmed_is_not_asked_again_with_what_is_doubtful_since() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    let answers = |temperature: &str| {
+        format!("taken_at=2026-05-01T14:30&position=Sitting&pulse=1&temperature={temperature}")
+    };
+    let asked = device.send(&sheet, &answers("98.6")).await;
+    let pulse = confirmed(&asked.body).join("&_confirmed=");
+    let asked = device.send(&sheet, &format!("{}&_confirmed={pulse}", answers("37.2"))).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
+    let is_listed = |words: &str| asked.body.contains(&format!("<li>{words}"));
+    assert!(is_listed("Temperature 37.2 °F is low") && !is_listed("Pulse"), "{}", asked.body);
+    // Each of them is confirmed with the next press.
+    let both = confirmed(&asked.body);
+    assert_eq!(both.len(), 2, "{both:?}");
+    let saved = format!("{}&_confirmed={}", answers("37.2"), both.join("&_confirmed="));
+    let saved = device.send(&sheet, &saved).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ async fn who_is_in_care_stays_of_two_who_are_one_person() {
 }
 
 /// Whose place another took, as the server says it.
-fn replaced(device: &Device, goes: &PatientDocument, stays: &PatientDocument) {
+pub(super) fn replaced(device: &Device, goes: &PatientDocument, stays: &PatientDocument) {
     let gone = PatientDocument { replaced_by: Some(stays.id), is_active: false, ..goes.clone() };
     let replaces = [goes.id].into_iter().chain(goes.replaces.iter().copied()).collect();
     let stays = PatientDocument { replaces, ..stays.clone() };
@@ -291,6 +291,38 @@ async fn two_different_people_do_not_keep_one_number() {
     assert!(!sheet.html.contains("one number is one person"), "{}", sheet.html);
     let decided = device.send(&sheet, &two).await;
     assert_eq!(decided.header("location"), "/reviews?saved=1", "{}", decided.body);
+}
+
+#[tokio::test]
+async fn the_number_of_somebody_who_was_replaced_keeps_nobody_from_being_two() {
+    let device = Device::new();
+    let review = duplicate(42, 4, &[2]);
+    let mary = PatientDocument { mrn: "GY-0003".into(), ..resident(4, "Mary Smith", "104") };
+    device.bring(101, Collection::Reviews, review.id, &review);
+    device.bring(102, Collection::Patients, mary.id, &mary);
+    replaced(&device, &resident(3, "Maria Ortega", "103"), &resident(2, "John Smith", "102"));
+    device.sign_in(ANNA);
+    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let base = hidden(&sheet.html, "_base");
+    let decided = device.send(&sheet, &format!("_base={base}&same_person=no")).await;
+    assert_eq!(decided.header("location"), "/reviews?saved=1", "{}", decided.body);
+}
+
+#[tokio::test]
+async fn of_two_who_have_left_nobody_is_said_to_be_in_care() {
+    let device = Device::new();
+    let review = duplicate(42, 4, &[2]);
+    device.bring(101, Collection::Reviews, review.id, &review);
+    for (n, name, room) in [(2, "John Smith", "102"), (4, "Mary Smith", "104")] {
+        let gone = PatientDocument { is_active: false, ..resident(n, name, room) };
+        device.bring(102, Collection::Patients, gone.id, &gone);
+    }
+    device.sign_in(ANNA);
+    let list = device.shown("/reviews").await;
+    assert!(!list.contains("stays in the list of residents"), "{list}");
+    let asked = device.shown(&format!("/reviews/{}/same/{}", review.id, patient(2))).await;
+    assert!(asked.contains("John Smith, room 102, is the one who is kept"), "{asked}");
+    assert!(!asked.contains("stays in the list of residents"), "{asked}");
 }
 
 #[tokio::test]

@@ -112,7 +112,8 @@ fn list_collisions(connection: &Connection) -> Result<(), StoreError> {
         tracing::warn!(
             what,
             id = %uuid::Uuid::from_bytes(id),
-            "reads the same as another but for case, width, blanks or signs: give one of them another"
+            "reads the same as another but for case, width, blanks or signs: give one of them another (whose username \
+             it is cannot sign in at the server, and is added anew under another name)"
         );
     }
     Ok(())
@@ -179,7 +180,9 @@ mod tests {
                 (zeroblob(16), x'07070707070707070707070707070707', x'01010101010101010101010101010101', 'RS 3', 'Gone', 0, 5, '', '', x'07070707070707070707070707070707');
             INSERT INTO #platform_admins (id, username, username_key, display_name, password_hash,
                 session_timeout_minutes, is_active, created_at) VALUES
-                (x'08080808080808080808080808080808', 'o’dea', 'o’dea', 'O', 'x', 30, 1, 1);";
+                (x'08080808080808080808080808080808', 'o’dea', 'o’dea', 'O', 'x', 30, 1, 1);
+            INSERT INTO #sign_ins (place, name, network, id, failures, failed_at) VALUES
+                ('platform', 'o’dea', '192.0.2.1', x'09090909090909090909090909090909', 4, 1);";
         connection.execute_batch(&base(fill)).unwrap();
         migrate(&mut connection, now).unwrap();
         let all = |sql: &str| -> Vec<String> {
@@ -194,6 +197,7 @@ mod tests {
             ["St. John's", "East–West"]
         );
         assert_eq!(all("SELECT username_key FROM #platform_admins"), ["o'dea"]);
+        assert_eq!(all("SELECT name FROM #sign_ins"), ["o'dea"], "what is locked stays so");
         assert_eq!(all("SELECT what FROM collided ORDER BY what"), ["facility", "mrn", "mrn"]);
     }
 

@@ -134,7 +134,7 @@ impl Judge {
             by: Some(change.actor),
         };
         let merged = merge(&document, &Edit { fields: &fields, base_seq, mark, chain: &chain });
-        let had = edited.mrn.clone();
+        let (had, was_active) = (edited.mrn.clone(), edited.is_active);
         for (key, field) in &merged.set {
             patient::set(&mut edited, key, &field.value);
             patient::mark(tx, edited.id, key, &field.mark)?;
@@ -142,7 +142,8 @@ impl Judge {
         }
         let alike = if edited.mrn == had {
             patient::save(tx, &edited)?;
-            Vec::new()
+            // Who is in care again may have a number that another has by now.
+            if edited.is_active && !was_active { patient::of_mrn(tx, &edited)? } else { Vec::new() }
         } else {
             renumber(tx, &edited, flags)?
         };

@@ -65,13 +65,14 @@ impl Judge {
     }
 
     /// Two who are one person become one; two who are not are linked no longer. Whether that settles it: one number
-    /// is one person's, so as long as another of the facility has it somebody has to look.
+    /// is one person's, so as long as another of the facility has it somebody has to look. Whoever was replaced is no
+    /// other.
     fn same_person(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<bool> {
         match change.fields.get("same_person") {
             Some(Value::Bool(true)) => self.join(tx, change, known).map(|()| true),
             Some(Value::Bool(false)) => {
                 let asked = present(tx, known.patient_id)?;
-                let is_settled = patient::of_mrn(tx, &asked)?.is_empty();
+                let is_settled = !patient::is_anothers_mrn(tx, &asked)?;
                 if is_settled {
                     patient::unlink(tx, known.patient_id)?;
                 }

@@ -13,6 +13,10 @@ INSERT INTO collided SELECT * FROM (
     UNION SELECT 'facility', id FROM base_facilities WHERE name_key <> fold(name))
     EXCEPT SELECT what, id FROM collided;
 
+-- Names that are signed in with, where a lock or a known network is kept.
+UPDATE OR IGNORE base_sign_ins SET name = fold(name) WHERE name <> fold(name);
+DELETE FROM base_sign_ins WHERE name <> fold(name);
+
 -- Of those with one number, the first admitted keeps it as nobody else's, as in V5.
 INSERT INTO collided SELECT 'mrn', id FROM (
     SELECT id, row_number() OVER (PARTITION BY organization_id, mrn_key(mrn) ORDER BY created_at, id) AS place
