@@ -66,14 +66,14 @@ impl Field {
         let (read, given) = match number(text, Some(asked.sign())) {
             Err(refused @ NumberError::OtherUnit(_)) => {
                 let other = asked.counterpart();
-                let signed = |error| match error {
-                    NumberError::OtherUnit(_) => refused,
-                    // Either reading is typed into a form that asks for the unit that it is not.
-                    NumberError::Ambiguous(whole, decimal) => {
-                        let [whole, decimal] = [whole, decimal].map(|it| format!("{it} {}", other.sign()));
-                        NumberError::Ambiguous(whole, decimal)
+                let signed = |error| {
+                    if matches!(error, NumberError::OtherUnit(_)) {
+                        return refused;
                     }
-                    error => error,
+                    // Either reading is typed into a form that asks for the unit that it is not.
+                    let NumberError::Ambiguous(whole, decimal) = error else { return error };
+                    let [whole, decimal] = [whole, decimal].map(|it| format!("{it} {}", other.sign()));
+                    NumberError::Ambiguous(whole, decimal)
                 };
                 (number(text, Some(other.sign())).map_err(signed), other)
             }
