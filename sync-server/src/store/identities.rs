@@ -28,7 +28,7 @@ pub struct DeviceIdentity {
 }
 
 impl DeviceIdentity {
-    /// Its scope: see [`FacilityScope::of_device`].
+    /// Its scope; none unless it is ACTIVE, or QUARANTINED: then it may push, and the guard keeps it from reading.
     #[must_use]
     pub fn scope(&self) -> Option<FacilityScope> {
         FacilityScope::of_device(self.state, self.organization, self.facility)
