@@ -54,9 +54,9 @@ pub(super) enum Patient {
 pub(super) struct CreatePatient {
     /// The full name.
     name: String,
-    /// The medical record number.
+    /// The medical record number, where there is one.
     #[arg(long)]
-    mrn: String,
+    mrn: Option<String>,
     /// The facility, by name or id.
     #[arg(long)]
     facility: String,
