@@ -56,7 +56,14 @@ impl From<Outcome> for ExitCode {
 )]
 struct Cli {
     /// The configuration.
-    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH, env = "CAREPOST_AGENT_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "FILE",
+        default_value = DEFAULT_PATH,
+        env = "CAREPOST_AGENT_CONFIG"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,
