@@ -15,6 +15,7 @@ pub mod files;
 pub mod guard;
 pub mod handler;
 pub mod listener;
+pub mod network;
 pub mod openapi;
 pub mod password;
 pub mod proposed_zone;
