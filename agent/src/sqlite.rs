@@ -4,14 +4,12 @@
 //! Every setting is here, so that no file of the agent is opened in any other way.
 
 use std::fmt;
-use std::fmt::Write as _;
-use std::fs::{File, OpenOptions, Permissions};
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::time::Duration;
 
+use carepost_host::{files, sqlcipher};
+use carepost_protocol::hex::hex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use zeroize::Zeroizing;
@@ -39,12 +37,7 @@ impl FileKey {
     /// The key in lower-case hexadecimal, as people and other tools write it. A secret.
     #[must_use]
     pub fn to_hex(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(64));
-        for byte in self.0.iter() {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        Zeroizing::new(hex(self.as_bytes()))
     }
 }
 
@@ -145,7 +138,7 @@ pub enum OpenError {
 pub fn open(opening: &Opening<'_>) -> Result<Connected, OpenError> {
     let path = opening.path;
     // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
-    make_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    files::make_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
     let mut connected = Connected::new(opening, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut connected, opening)?;
     Ok(connected)
@@ -166,10 +159,10 @@ pub fn open_reader(opening: &Opening<'_>) -> Result<Connected, OpenError> {
 /// When it is not known, such as for a disk that does not read.
 pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = bare(path, flags)?;
+    let connection = sqlcipher::connect(path, flags)?;
     connection.busy_timeout(BUSY)?;
     if let Some(key) = key {
-        unlock(&connection, key)?;
+        sqlcipher::give_key(&connection, key.as_bytes())?;
     }
     match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
         Err(error) if is_damage(&error) => Ok(false),
@@ -265,29 +258,13 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
 fn connect(opening: &Opening<'_>, mode: OpenFlags) -> Result<Connection, OpenError> {
     let classified = |source| classify(opening.path, source);
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-    let connection = bare(opening.path, flags).map_err(classified)?;
+    let connection = sqlcipher::connect(opening.path, flags).map_err(classified)?;
     configure(&connection, opening).map_err(classified)?;
     Ok(connection)
 }
 
-/// A connection without its key yet. SQLite calls itself ready a moment before SQLCipher is, and whoever gave a key
-/// in that moment would be told that it is none: the first connection of a process is made alone.
-fn bare(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    static BEGUN: Once = Once::new();
-    BEGUN.call_once(|| drop(Connection::open_in_memory()));
-    Connection::open_with_flags(path, flags)
-}
-
-/// A raw key: no stretching on each open. The statement holds the key, so it is wiped too.
-fn unlock(connection: &Connection, key: &FileKey) -> rusqlite::Result<()> {
-    let hex = key.to_hex();
-    let key = Zeroizing::new(format!("PRAGMA key = \"x'{}'\"", hex.as_str()));
-    connection.query_row("PRAGMA cipher_log_level = NONE", [], |_| Ok(()))?;
-    connection.query_row(&key, [], |_| Ok(()))
-}
-
 fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result<()> {
-    unlock(connection, opening.key)?;
+    sqlcipher::give_key(connection, opening.key.as_bytes())?;
     connection.busy_timeout(BUSY)?;
     // The first read decrypts: a wrong key or a damaged first page shows here.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -349,13 +326,10 @@ fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
     if is_damage(&source) { OpenError::NotReadable { path } } else { OpenError::Sqlite { path, source } }
 }
 
-fn make_private(path: &Path) -> std::io::Result<()> {
-    let file: File = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const TABLE: &str = "CREATE TABLE notes (text TEXT NOT NULL)";

@@ -11,7 +11,6 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod feed;
-pub mod files;
 pub mod guard;
 pub mod handler;
 pub mod listener;

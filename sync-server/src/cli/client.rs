@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use carepost_host::files;
 use carepost_protocol::wire::problem::Problem;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -18,7 +19,6 @@ use zeroize::Zeroizing;
 
 use super::Reach;
 use super::names::{ORGANIZATION, is_id, items};
-use crate::files;
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use carepost_host::files;
 use carepost_protocol::id::BadgeId;
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -13,7 +14,7 @@ use super::find::{device_id, facility_id, user_id};
 use super::spelled::{ROLES, one_of};
 use super::sure::Sure;
 use super::{Said, show};
-use crate::{card, files};
+use crate::card;
 
 const COLUMNS: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use carepost_host::files;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -10,7 +11,6 @@ use super::client::Client;
 use super::find::facility_id;
 use super::spelled::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
 use super::{Said, people, show};
-use crate::files;
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
 const COLUMNS: &[&str] = &[
