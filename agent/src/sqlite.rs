@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use carepost_host::{files, sqlcipher};
+use carepost_protocol::change::PayloadHash;
 use carepost_protocol::hex::hex;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use zeroize::Zeroizing;
 
 /// How long a connection waits for another that has the file.
@@ -69,7 +70,8 @@ pub struct Opening<'a> {
     pub durability: Durability,
     /// How many KiB of decrypted pages a connection may hold.
     pub cache_kib: u32,
-    /// The numbered schema migrations, first one first; each runs once, in a transaction of its own.
+    /// The numbered schema migrations, first one first; each runs once, in a transaction of its own. One that was ever
+    /// released is never edited: a file remembers the SHA-256 of what made it.
     pub migrations: &'a [&'a str],
 }
 
@@ -104,6 +106,14 @@ pub enum OpenError {
         found: u32,
         /// The newest that this build knows.
         known: u32,
+    },
+    /// What made its schema is not what this build has under that number.
+    #[error("{path}: another build of the agent made it (schema {version} differs): install that one")]
+    ChangedMigration {
+        /// The file.
+        path: PathBuf,
+        /// The number of the first migration that differs.
+        version: u32,
     },
     /// An earlier version of the agent wrote it, and the disk is too full to bring it up to this one. It is as it was.
     #[error(
@@ -302,8 +312,11 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
     if found > known {
         return Err(OpenError::TooNew { path: opening.path.to_owned(), found, known });
     }
-    for (number, migration) in (1_u32..).zip(opening.migrations).filter(|(number, _)| *number > found) {
-        apply(connection, number, migration).map_err(|source| {
+    if let Some(version) = changed(connection, opening.migrations).map_err(classified)? {
+        return Err(OpenError::ChangedMigration { path: opening.path.to_owned(), version });
+    }
+    for number in found + 1..=known {
+        apply(connection, number, opening.migrations).map_err(|source| {
             if found > 0 && is_full(&source) {
                 OpenError::NoRoom { path: opening.path.to_owned() }
             } else {
@@ -314,11 +327,43 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
     Ok(())
 }
 
-fn apply(connection: &mut Connection, number: u32, migration: &str) -> rusqlite::Result<()> {
+/// The first migration that is not what the file was made with. A file from before that was kept is believed until
+/// it is migrated again.
+fn changed(connection: &Connection, migrations: &[&str]) -> rusqlite::Result<Option<u32>> {
+    if !connection.table_exists(None, "schema_migrations")? {
+        return Ok(None);
+    }
+    let mut applied = connection.prepare("SELECT version, sha256 FROM schema_migrations ORDER BY version")?;
+    let mut applied = applied.query([])?;
+    while let Some(row) = applied.next()? {
+        let (version, sha256): (u32, [u8; 32]) = (row.get(0)?, row.get(1)?);
+        let known = (1..).zip(migrations).find(|(number, _)| *number == version);
+        if known.is_some_and(|(_, sql)| *sha256_of(sql).as_bytes() != sha256) {
+            return Ok(Some(version));
+        }
+    }
+    Ok(None)
+}
+
+fn apply(connection: &mut Connection, number: u32, migrations: &[&str]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    transaction.execute_batch(migration)?;
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_migrations
+            (version INTEGER NOT NULL PRIMARY KEY, sha256 BLOB NOT NULL) STRICT",
+    )?;
+    for (version, sql) in (1..=number).zip(migrations) {
+        if version == number {
+            transaction.execute_batch(sql)?;
+        }
+        let known = "INSERT OR IGNORE INTO schema_migrations VALUES (?, ?)";
+        transaction.execute(known, params![version, sha256_of(sql).as_bytes()])?;
+    }
     transaction.pragma_update(None, "user_version", number)?;
     transaction.commit()
+}
+
+fn sha256_of(migration: &str) -> PayloadHash {
+    PayloadHash::of(migration.as_bytes())
 }
 
 fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
@@ -426,6 +471,31 @@ mod tests {
             open(&opening(&path, &key, &[TABLE])),
             Err(OpenError::TooNew { found: 2, known: 1, .. })
         ));
+    }
+
+    #[test]
+    fn a_file_knows_what_made_it_and_one_from_before_that_is_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let key = FileKey::from_bytes([7; 32]);
+        let [second, edited] = ["author", "writer"].map(|it| format!("ALTER TABLE notes ADD COLUMN {it} TEXT"));
+        let changes = |migrations: &[&str]| match open(&opening(&path, &key, migrations)) {
+            Err(OpenError::ChangedMigration { version, .. }) => Some(version),
+            opened => {
+                opened.unwrap();
+                None
+            }
+        };
+        assert_eq!(changes(&[TABLE, &second]), None);
+        assert_eq!(changes(&[TABLE, &edited]), Some(2));
+        assert_eq!(changes(&[TABLE, &second]), None, "it is as it was");
+        let before = open(&opening(&path, &key, &[TABLE, &second])).unwrap();
+        before.execute_batch("DROP TABLE schema_migrations").unwrap();
+        drop(before);
+        assert_eq!(changes(&[TABLE, &edited]), None);
+        let third = "CREATE TABLE authors (name TEXT)";
+        assert_eq!(changes(&[TABLE, &second, third]), None);
+        assert_eq!(changes(&["CREATE TABLE other (name TEXT)", &second, third]), Some(1));
     }
 
     #[test]

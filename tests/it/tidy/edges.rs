@@ -31,13 +31,14 @@ const MEMBERS: &[Member] = &[
     Member {
         name: "carepost-vfs",
         may_know: &[],
-        may_test_with: &["carepost-protocol", "carepost-agent", "carepost-server"],
+        may_test_with: &["carepost-protocol", "carepost-host", "carepost-agent", "carepost-server"],
     },
     Member {
         name: "carepost-tests",
         may_know: &[
             "carepost-protocol",
             "carepost-agent-core",
+            "carepost-host",
             "carepost-agent",
             "carepost-server",
             "carepost-reader",
