@@ -442,8 +442,10 @@ fn nameless() -> Refusal {
     let detail = "send the id of the process that speaks, drawn anew at each start, once";
     Refusal::new(
         ProblemKind::Forbidden,
-        "A device names the process that speaks in the header carepost-boot. Update its agent; if it is up \
-         to date, find out what speaks with its key.",
+        format!(
+            "A device names the process that speaks in the header {BOOT_HEADER}. Update its agent; if it is up to \
+             date, find out what speaks with its key."
+        ),
     )
     .naming(FieldError { field: BOOT_HEADER.to_owned(), detail: detail.to_owned() })
 }
