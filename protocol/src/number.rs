@@ -189,7 +189,7 @@ fn why_none(text: &str) -> NumberError {
         |part: &str| part.trim_start_matches(['+', '-', ' ']).starts_with(|c: char| c.is_ascii_digit());
     let two = |sign: char| {
         let both = folded.trim_start_matches('-').split_once(sign);
-        both.filter(|(one, other)| ends(one) && begins(other))
+        both.filter(|&(one, other)| ends(one) && begins(other))
     };
     let is_number = |(one, _): (&str, &str)| one.chars().all(is_part);
     if two('e').is_some_and(is_number) {
