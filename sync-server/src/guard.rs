@@ -453,7 +453,7 @@ fn nameless() -> Refusal {
 /// Why a device in that state is not served.
 fn of_state(state: DeviceState) -> Refusal {
     match state {
-        DeviceState::Revoked | DeviceState::Retired => Refusal::new(
+        DeviceState::Revoked => Refusal::new(
             ProblemKind::DeviceRevoked,
             "An administrator deactivated this device. It has to be enrolled anew.",
         ),
@@ -463,7 +463,7 @@ fn of_state(state: DeviceState) -> Refusal {
             "Two copies of this device ran, or the server was restored and cannot know this one. What it charts \
              is taken; an administrator has to release it before it gets anything.",
         ),
-        DeviceState::Retiring | DeviceState::Active => {
+        DeviceState::Active => {
             Refusal::new(ProblemKind::Forbidden, "This device may not do that in its present state.")
         }
     }
