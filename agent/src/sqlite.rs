@@ -478,7 +478,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.db");
         let key = FileKey::from_bytes([7; 32]);
-        let [second, edited] = ["author", "writer"].map(|it| format!("ALTER TABLE notes ADD COLUMN {it} TEXT"));
+        let [second, edited] =
+            ["author", "writer"].map(|it| format!("ALTER TABLE notes ADD COLUMN {it} TEXT"));
         let changes = |migrations: &[&str]| match open(&opening(&path, &key, migrations)) {
             Err(OpenError::ChangedMigration { version, .. }) => Some(version),
             opened => {

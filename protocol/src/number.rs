@@ -355,19 +355,12 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_said_and_what_is_in_the_way() {
-        for text in
-            ["", " ", "-", ".", "98 6", "9 8.6", "1,2,3", "--5", "5-", "1.2.3", "12 0", "1,23 456"]
-        {
+        for text in ["", " ", "-", ".", "98 6", "9 8.6", "1,2,3", "--5", "5-", "1.2.3", "12 0", "1,23 456"] {
             assert_eq!(number(text, Some("bpm")), Err(NumberError::NotANumber), "{text}");
         }
-        for (text, stray) in [
-            ("12O", "O"),
-            ("1O2", "O"),
-            ("0x10", "x"),
-            ("seven", "seven"),
-            ("NaN", "NaN"),
-            ("~72", "~"),
-        ] {
+        for (text, stray) in
+            [("12O", "O"), ("1O2", "O"), ("0x10", "x"), ("seven", "seven"), ("NaN", "NaN"), ("~72", "~")]
+        {
             assert_eq!(number(text, Some("bpm")), Err(NumberError::Stray(stray.into())), "{text}");
         }
         for text in ["1e3", "1.2E2", "1e-3", "1,5e+3 bpm"] {

@@ -87,9 +87,8 @@ fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, St
 /// would be a number that many have.
 #[must_use]
 pub fn is_no_mrn(text: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "na", "nil", "no", "nomrn", "none", "notknown", "null", "pending", "tba", "tbd", "unk", "unknown",
-    ];
+    const WORDS: [&str; 12] =
+        ["na", "nil", "no", "nomrn", "none", "notknown", "null", "pending", "tba", "tbd", "unk", "unknown"];
     let said: String = fold(text).chars().filter(|c| c.is_alphanumeric()).collect();
     !text.trim().is_empty() && (said.chars().all(|c| c == 'x') || WORDS.contains(&said.as_str()))
 }
@@ -198,10 +197,23 @@ mod tests {
     fn what_says_that_there_is_no_number_is_no_number() {
         let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
         let read = |mrn: &str| read(json!({"mrn": mrn}).as_object().unwrap(), today);
-        for none in
-            ["n/a", "N.A.", "none", "Unknown", "not known", "no MRN", "-", "– –", "?", "TBD", "x", "XXX", "ｎ／ａ"]
-        {
-            let words = format!("“{none}” is no number: leave it empty where there is none or it is not known");
+        for none in [
+            "n/a",
+            "N.A.",
+            "none",
+            "Unknown",
+            "not known",
+            "no MRN",
+            "-",
+            "– –",
+            "?",
+            "TBD",
+            "x",
+            "XXX",
+            "ｎ／ａ",
+        ] {
+            let words =
+                format!("“{none}” is no number: leave it empty where there is none or it is not known");
             assert_eq!(read(none), Err(vec![FieldError::new("mrn", words)]));
         }
         for mrn in ["", " ", "NA-1", "X1", "0", "Nolan 7", "XA"] {

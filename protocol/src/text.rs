@@ -253,8 +253,11 @@ fn name_parts(name: &str) -> (String, String) {
     if let Some((family, others)) = name.split_once(", ").filter(is_turned) {
         return (family.trim_end().to_owned(), with_aside(others));
     }
-    let words: Vec<&str> =
-        name.split(' ').map(|word| word.trim_end_matches(',')).filter(|word| !plain(word).is_empty()).collect();
+    let words: Vec<&str> = name
+        .split(' ')
+        .map(|word| word.trim_end_matches(','))
+        .filter(|word| !plain(word).is_empty())
+        .collect();
     // The first word is a name even where it reads as something else.
     let after =
         |least: usize| words.len() - words.iter().skip(least).rev().take_while(|w| is_suffix(w)).count();
@@ -281,8 +284,7 @@ fn without_asides(name: &str) -> (String, String) {
 
 /// The first that stands in brackets or quotation marks, with what is before and behind it.
 fn aside(text: &str) -> Option<(&str, &str, &str)> {
-    const PAIRS: [(char, char); 6] =
-        [('(', ')'), ('[', ']'), ('"', '"'), ('“', '”'), ('„', '“'), ('«', '»')];
+    const PAIRS: [(char, char); 6] = [('(', ')'), ('[', ']'), ('"', '"'), ('“', '”'), ('„', '“'), ('«', '»')];
     text.char_indices().find_map(|(at, sign)| {
         let (_, closing) = PAIRS.iter().find(|(opening, _)| *opening == sign)?;
         let (aside, behind) = text.get(at + sign.len_utf8()..)?.split_once(*closing)?;
@@ -530,8 +532,14 @@ mod tests {
         assert_eq!(initials_of_family("Cher"), ['C']);
         assert!(initials_of_family("").is_empty());
         assert_eq!(family_name("Al Do"), "Do");
-        for name in ["Pat Dwyer (Patsy)", "(Patsy) Dwyer", "[Patsy] Dwyer , Pat", "Dwyer, Jr.", "Pat “Patsy\" Dwyer"] {
-            assert_eq!((family_name(name).as_str(), &initials_of_family(name)[..]), ("Dwyer", &['D'][..]), "{name}");
+        for name in
+            ["Pat Dwyer (Patsy)", "(Patsy) Dwyer", "[Patsy] Dwyer , Pat", "Dwyer, Jr.", "Pat “Patsy\" Dwyer"]
+        {
+            assert_eq!(
+                (family_name(name).as_str(), &initials_of_family(name)[..]),
+                ("Dwyer", &['D'][..]),
+                "{name}"
+            );
         }
         assert_eq!(initials_of_family("(Bob)"), ['B']);
     }

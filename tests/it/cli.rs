@@ -292,9 +292,8 @@ async fn who_has_signed_in_names_the_server_and_its_certificate_no_more() -> Res
     let folder = TempDir::new()?;
     let server = Server::start(&folder.path().join("server")).await?;
     let session = [("CAREPOST_SESSION", folder.path().join("session.json").display().to_string())];
-    let types = async |words: &[&str], input: &str| {
-        run_with_input("carepost-server", words, &session, input).await
-    };
+    let types =
+        async |words: &[&str], input: &str| run_with_input("carepost-server", words, &session, input).await;
     let sign_in = ["sign-in", "root", "--password-file", "-"];
     let ca = server.ca.display().to_string();
     let reach = ["--server", server.people.as_str(), "--ca", &ca];

@@ -125,7 +125,10 @@ mod tests {
         for wrong in ["", "yesterday", "3", "3 m", "h", "-2h", "2026-11", "14:30"] {
             assert_eq!(wrong.parse::<Moment>(), Err(RULE.to_owned()), "{wrong}");
         }
-        assert_eq!("2026-02-30".parse::<Moment>(), Err("February 2026 has 28 days: check the day".to_owned()));
+        assert_eq!(
+            "2026-02-30".parse::<Moment>(),
+            Err("February 2026 has 28 days: check the day".to_owned())
+        );
     }
 
     #[test]

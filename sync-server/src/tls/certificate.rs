@@ -16,8 +16,8 @@ use tokio::signal::unix::Signal;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::TlsError;
-use crate::stopping::Stopping;
 use crate::clock;
+use crate::stopping::Stopping;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);

@@ -22,11 +22,7 @@ const MEMBERS: &[Member] = &[
         may_know: &["carepost-protocol", "carepost-agent-core", "carepost-host"],
         may_test_with: &["carepost-reader"],
     },
-    Member {
-        name: "carepost-server",
-        may_know: &["carepost-protocol", "carepost-host"],
-        may_test_with: &[],
-    },
+    Member { name: "carepost-server", may_know: &["carepost-protocol", "carepost-host"], may_test_with: &[] },
     Member { name: "carepost-reader", may_know: &[], may_test_with: &[] },
     Member {
         name: "carepost-vfs",
