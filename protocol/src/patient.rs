@@ -65,7 +65,13 @@ fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, St
     Some(match field {
         "name" => text(MAX_NAME)
             .and_then(|name| if name.is_empty() { Err(NO_NAME.to_owned()) } else { Ok(Value::String(name)) }),
-        "mrn" => text(MAX_MRN).map(Value::String),
+        "mrn" => text(MAX_MRN).and_then(|mrn| {
+            if is_no_mrn(&mrn) {
+                Err(format!("“{mrn}” is no number: leave it empty where there is none or it is not known"))
+            } else {
+                Ok(Value::String(mrn))
+            }
+        }),
         "room" => text(MAX_ROOM).map(or_null),
         "date_of_birth" => text(MAX_NAME).and_then(|text| match text.as_str() {
             "" => Ok(Value::Null),
@@ -75,6 +81,16 @@ fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, St
         "is_active" => Err("give true or false".to_owned()),
         _ => return None,
     })
+}
+
+/// Whether a text says that there is no medical record number, or none yet: "n/a", "unknown", "-", "TBD", "xx". It
+/// would be a number that many have.
+#[must_use]
+pub fn is_no_mrn(text: &str) -> bool {
+    const WORDS: [&str; 12] =
+        ["na", "nil", "no", "nomrn", "none", "notknown", "null", "pending", "tba", "tbd", "unk", "unknown"];
+    let said: String = fold(text).chars().filter(|c| c.is_alphanumeric()).collect();
+    !text.trim().is_empty() && (said.chars().all(|c| c == 'x') || WORDS.contains(&said.as_str()))
 }
 
 /// What a medical record number is compared by: as [`fold`], and blanks and hyphens together are one hyphen. "RS 1",
@@ -175,6 +191,34 @@ mod tests {
         let wrong: Vec<_> = read(wrong).unwrap_err().into_iter().map(|fault| fault.field).collect();
         assert_eq!(wrong, ["date_of_birth", "is_active", "mrn", "name", "room"]);
         assert_eq!(read(json!({"name": "  "})).unwrap_err(), [FieldError::new("name", NO_NAME)]);
+    }
+
+    #[test]
+    fn what_says_that_there_is_no_number_is_no_number() {
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
+        let read = |mrn: &str| read(json!({"mrn": mrn}).as_object().unwrap(), today);
+        for none in [
+            "n/a",
+            "N.A.",
+            "none",
+            "Unknown",
+            "not known",
+            "no MRN",
+            "-",
+            "– –",
+            "?",
+            "TBD",
+            "x",
+            "XXX",
+            "ｎ／ａ",
+        ] {
+            let words =
+                format!("“{none}” is no number: leave it empty where there is none or it is not known");
+            assert_eq!(read(none), Err(vec![FieldError::new("mrn", words)]));
+        }
+        for mrn in ["", " ", "NA-1", "X1", "0", "Nolan 7", "XA"] {
+            assert!(read(mrn).is_ok(), "{mrn}");
+        }
     }
 
     fn person(name: &str, born: &str, room: &str, mrn: &str) -> PatientDocument {

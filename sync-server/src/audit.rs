@@ -11,7 +11,8 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use crate::clock;
-use crate::listener::{PeerAddress, client_network};
+use crate::listener::PeerAddress;
+use crate::network::client_network;
 use crate::text::line;
 
 /// The longest user agent that is written down.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use carepost_tests::children::run;
+use carepost_tests::children::{binary, free_port, run, run_with_input};
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::Scene;
 use carepost_tests::world::{PASSWORD, Server};
@@ -266,6 +266,15 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     refuses(&["badge", "issue", "una"], 2, &["--uid <HEX>|--last-tap <DEVICE>"]).await?;
     refuses(&["--server", "care.example.test", "org", "list"], 2, &["with https:// and the port"]).await?;
     refuses(&["sign-in", "admin", "--of", "Golden Years"], 2, &["the organization's slug"]).await?;
+    let since = |time: &'static str| ["device", "withdraw", "Hall-2", "--since", time];
+    refuses(&since("yesterday"), 2, &["a day such as 2026-05-01", "30min, 2h or 3d"]).await?;
+    refuses(&since("2026-02-30"), 2, &["February 2026 has 28 days"]).await?;
+    for time in ["2026-05-01", "05/01/2026 14:10", "2h", "2026-05-01T14:10:00Z"] {
+        refuses(&since(time), 1, &["device deactivate"]).await?;
+    }
+    let unnumbered = ["patient", "create", "Dee Example", "--facility", "Riverside"];
+    refuses(&[&unnumbered[..], &["--mrn", "n/a"]].concat(), 1, &["is no number: leave it empty"]).await?;
+    assert_eq!(terminal.does(&unnumbered).await?["mrn"], "");
 
     // Who is to be looked at, by name.
     terminal.does(&["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"]).await?;
@@ -277,11 +286,52 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_signed_in_names_the_server_and_its_certificate_no_more() -> Result<()> {
+    crate::install_provider();
+    let folder = TempDir::new()?;
+    let server = Server::start(&folder.path().join("server")).await?;
+    let session = [("CAREPOST_SESSION", folder.path().join("session.json").display().to_string())];
+    let types =
+        async |words: &[&str], input: &str| run_with_input("carepost-server", words, &session, input).await;
+    let sign_in = ["sign-in", "root", "--password-file", "-"];
+    let ca = server.ca.display().to_string();
+    let reach = ["--server", server.people.as_str(), "--ca", &ca];
+    let (code, _, error) = types(&[&reach[..], &sign_in].concat(), PASSWORD).await?;
+    assert_eq!(code, 0, "{error}");
+    for words in [&["org", "list"][..], &sign_in] {
+        let (code, _, error) = types(words, PASSWORD).await?;
+        assert_eq!(code, 0, "{words:?}: {error}");
+    }
+    // What is said counts, and a token goes nowhere else.
+    let elsewhere = format!("https://localhost:{}", free_port()?);
+    let (code, _, error) = types(&["--server", &elsewhere, "org", "list"], "").await?;
+    assert!(code == 1 && error.contains(&format!("nobody is signed in at {elsewhere}")), "{error}");
+    let (_, help, _) = types(&["device", "withdraw", "--help"], "").await?;
+    let (own, global) = help.split_once("Global options:").context("a part of its own")?;
+    assert!(own.contains("--since") && !own.contains("--server") && global.contains("--server"), "{help}");
+
+    // Where nobody can be asked, it is said how else.
+    let unasked = tokio::process::Command::new("setsid")
+        .arg("--wait")
+        .arg(binary("carepost-server")?)
+        .args(["sign-in", "root"])
+        .envs(session.clone())
+        .env_remove("CAREPOST_PASSWORD")
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&unasked.stderr);
+    assert_eq!(unasked.status.code(), Some(1), "{said}");
+    assert!(said.contains("no terminal to ask on: give --password-file FILE"), "{said}");
+    assert!(said.contains("or set CAREPOST_PASSWORD") && !said.contains("os error"), "{said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_and_a_wrong_command_are_told_apart() -> Result<()> {
     let folder = TempDir::new()?;
     let session = folder.path().join("session.json");
-    let port = carepost_tests::children::free_port()?;
+    let port = free_port()?;
     let ca = folder.path().join("ca.crt");
     std::fs::write(&ca, rcgen::generate_simple_self_signed(["localhost".to_owned()])?.cert.pem())?;
     let environment = [

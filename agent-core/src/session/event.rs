@@ -128,8 +128,6 @@ pub enum SessionEvent {
     LockPressed,
     /// "Undo" was pressed on the screen that one's own badge had locked.
     UndoPressed,
-    /// "Sign out" was pressed.
-    SignOutPressed,
     /// The mirror has a new version of a person.
     MemberChanged(Member),
     /// The mirror no longer has the person, or has her as inactive.
@@ -305,8 +303,6 @@ reasons! {
     Idle = "idle";
     /// Another person's badge took over.
     TapOver = "tap_over";
-    /// "Sign out" was pressed.
-    SignedOut = "signed_out";
     /// The user was deactivated.
     Deactivated = "deactivated";
 }

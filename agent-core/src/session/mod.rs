@@ -179,7 +179,6 @@ impl SessionMachine {
             SessionEvent::Touched => self.touched(monotonic),
             SessionEvent::LockPressed => self.lock(Reason::LockButton, &mut out),
             SessionEvent::UndoPressed => self.undo(monotonic, &mut out),
-            SessionEvent::SignOutPressed => self.sign_out(&mut out),
             SessionEvent::MemberChanged(member) => self.member_changed(member, monotonic, &mut out),
             SessionEvent::MemberGone(user) => self.member_gone(user, monotonic, &mut out),
             SessionEvent::Tick => {}
@@ -316,13 +315,6 @@ impl SessionMachine {
         match self.take_screen() {
             Screen::JustLocked { session, .. } => self.resume(session, Reason::Undone, monotonic, out),
             other @ (Screen::Locked { .. } | Screen::PinPad { .. } | Screen::Open(_)) => self.screen = other,
-        }
-    }
-
-    /// Only an open session signs out: a locked screen takes no orders about who is behind it.
-    fn sign_out(&mut self, out: &mut Effects) {
-        if matches!(self.screen, Screen::Open(_)) {
-            self.end_session(Reason::SignedOut, out);
         }
     }
 

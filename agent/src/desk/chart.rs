@@ -153,6 +153,7 @@ impl Ward {
                 error @ (OutboxError::SavedDifferently { .. }
                 | OutboxError::NotAToken
                 | OutboxError::TooLarge { .. }
+                | OutboxError::NotKept { .. }
                 | OutboxError::NotRefused { .. }
                 | OutboxError::NotItsActor
                 | OutboxError::NotPermitted),

@@ -111,8 +111,7 @@ impl Mirror {
     /// How much of the disk is free, in MiB. A disk that does not say has room.
     #[must_use]
     pub fn free_mib(&self) -> u64 {
-        rustix::fs::statvfs(&self.place.path)
-            .map_or(u64::MAX, |space| space.f_bavail.saturating_mul(space.f_frsize) / (1024 * 1024))
+        carepost_host::files::room(&self.place.path).map_or(u64::MAX, |bytes| bytes / (1024 * 1024))
     }
 
     /// How often the file was made anew since the mirror was opened.

@@ -16,7 +16,6 @@ mod syncing;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +23,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use carepost_agent_core::backoff::Backoff;
 use carepost_agent_core::session::SessionPolicy;
+use carepost_host::{log, systemd};
 use carepost_protocol::hex::hex;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
 
 pub(crate) use enrolling::{Ended, Enroller, token_refused};
 pub(crate) use opened::Opened;
@@ -58,11 +56,11 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 /// # Errors
 /// When the configuration, the state directory or the kiosk's port cannot be used.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    start_log();
+    log::start();
     while run_once(config)? == After::Anew {
         tracing::info!("this device enrolls anew, with a new key");
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    systemd::stopping();
     Ok(())
 }
 
@@ -86,21 +84,6 @@ fn run_once(config: &Config) -> anyhow::Result<After> {
     // A PIN check or a reader that hangs must not keep the service from stopping.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
-}
-
-/// The log goes to standard error. Where that is the journal, which stamps each line itself, lines bear no time.
-fn start_log() {
-    let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = if is_journal() { lines.without_time().boxed() } else { lines.boxed() };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-}
-
-/// As systemd says it: by the device and inode of the stream.
-fn is_journal() -> bool {
-    let here = std::fs::metadata("/proc/self/fd/2").map(|it| format!("{}:{}", it.dev(), it.ino()));
-    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| here.is_ok_and(|here| here == journal))
 }
 
 async fn agent(config: &Config) -> anyhow::Result<After> {
@@ -133,7 +116,7 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
     tokio::spawn(keep_time(Arc::clone(&desk)));
     let (anew, wanted) = oneshot::channel();
     tokio::spawn(uplink(config.clone(), opened, desk, anew));
-    notify_systemd();
+    systemd::ready();
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -341,19 +324,6 @@ async fn keep_time(desk: Arc<Desk>) {
         let mut changes = desk.changes();
         // A tap or a touch moves what is due.
         let _ = tokio::time::timeout(wait.max(Duration::from_millis(5)), changes.changed()).await;
-    }
-}
-
-/// Tells systemd that the agent works, and keeps telling it while the loop turns.
-fn notify_systemd() {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    if let Some(watchdog) = sd_notify::watchdog_enabled() {
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(watchdog / 3).await;
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-            }
-        });
     }
 }
 

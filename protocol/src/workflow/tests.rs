@@ -91,7 +91,7 @@ fn wrong_answers_name_their_field() {
     assert_eq!(faults(&[]), "pulse: this is required");
     assert_eq!(
         faults(&[("pulse", "fast")]),
-        "pulse: “fast” is no part of a number: give the number alone, such as 98.6"
+        "pulse: “fast” is no part of a number: give the number alone, such as 122"
     );
     assert_eq!(faults(&[("pulse", "72.5")]), "pulse: give a whole number");
     assert_eq!(faults(&[("pulse", "401")]), "pulse: this cannot be above 400 bpm: check it");
@@ -145,6 +145,30 @@ fn a_facility_that_charts_in_other_units_is_asked_and_answered_in_them() {
         workflow.read(sent.as_object().unwrap(), None).unwrap().doubts[0].detail,
         "TEMPERATURE 106.16 °F is high: 105 or less is usual"
     );
+}
+
+#[test]
+fn a_number_is_asked_for_with_an_example_of_the_fields_own() {
+    let bounded = |field_type, unit: &str, min, max| Field {
+        unit: Some(unit.into()),
+        min,
+        hard_min: Some(0.0),
+        hard_max: max,
+        ..field("measured", field_type)
+    };
+    for (field, units, example) in [
+        (bounded(FieldType::Integer, "%", Some(80.0), Some(100.0)), Units::default(), ", such as 90"),
+        (bounded(FieldType::Number, "mg", Some(0.25), Some(0.75)), Units::default(), ", such as 0.5"),
+        (bounded(FieldType::Number, "mL", None, Some(3000.0)), Units::default(), ", such as 1500"),
+        (bounded(FieldType::Number, "lb", Some(80.0), Some(350.0)), Units::Metric, ", such as 98"),
+        (bounded(FieldType::Number, "mL", None, None), Units::default(), ""),
+        (vitals().fields.remove(1), Units::Metric, ""),
+    ] {
+        let said = field.parse_in("98 6", units).unwrap_err().detail;
+        assert_eq!(said, format!("give a number{example}"));
+        let remark = field.parse_in("97 at rest", units).unwrap_err().detail;
+        assert!(remark.ends_with(&format!("the number alone{example}")), "{remark}");
+    }
 }
 
 #[test]

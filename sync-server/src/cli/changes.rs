@@ -6,11 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::devices::device_id;
+use super::find::{device_id, facility_id};
 use super::names::{PATIENT, items, text};
 use super::spelled::whole;
 use super::sure::Sure;
-use super::tenants::facility_id;
 use super::{Said, show};
 
 const CHANGE: &[&str] = &[

@@ -1,14 +1,13 @@
 //! Patients: admitting, listing, discharging, readmitting.
 
 use anyhow::bail;
-use carepost_protocol::record::MAX_REPLACED;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::names::{PATIENT, is_id, items, text};
+use super::find::{facility_id, patient_id};
+use super::names::{PATIENT, text};
 use super::sure::Sure;
-use super::tenants::facility_id;
 use super::{Said, show};
 
 const ONE: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", "replaced_by"];
@@ -54,9 +53,9 @@ pub(super) enum Patient {
 pub(super) struct CreatePatient {
     /// The full name.
     name: String,
-    /// The medical record number.
+    /// The medical record number, where there is one.
     #[arg(long)]
-    mrn: String,
+    mrn: Option<String>,
     /// The facility, by name or id.
     #[arg(long)]
     facility: String,
@@ -144,58 +143,4 @@ fn leaving(patient: &Value) -> String {
         "discharge {name} (MRN {mrn}, room {room}), off the kiosks' lists from their next sync on. What was charted \
          stays, and `patient readmit` takes it back"
     )
-}
-
-/// A patient by medical record number, else by name; or by id.
-pub(super) async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    if is_id(name) {
-        return Ok(name.to_owned());
-    }
-    let list = client.get("/api/v1/patients").await?;
-    patient_of(&client.with_facilities(list).await?, name)
-}
-
-/// The id of the only patient of that number or name; of one whose place another took, that one's.
-fn patient_of(list: &Value, name: &str) -> anyhow::Result<String> {
-    let items = items(list);
-    let mut found: Vec<_> =
-        PATIENT.named(items, name).into_iter().map(|patient| present(items, patient)).collect();
-    found.dedup();
-    PATIENT.one(&found, items, name)
-}
-
-/// A patient, or the last who took that one's place.
-fn present<'a>(items: &'a [Value], patient: &'a Value) -> &'a Value {
-    let mut present = patient;
-    for _ in 0..MAX_REPLACED {
-        let Some(next) = present.get("replaced_by").filter(|next| next.is_string()) else { break };
-        let Some(next) = items.iter().find(|item| item.get("id") == Some(next)) else { break };
-        present = next;
-    }
-    present
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn by_number_or_name_of_whose_place_another_took_that_one_is_chosen() {
-        let list = json!({"items": [
-            {"id": "1", "mrn": "R-1", "name": "Bea Example", "replaced_by": "2"},
-            {"id": "2", "mrn": "R-1", "name": "Bea Example"},
-            {"id": "3", "mrn": "R-3", "name": "Ada Amberly", "replaced_by": "1"},
-            {"id": "4", "mrn": "R-4", "name": "Émile Ö"},
-            {"id": "5", "mrn": "R-5", "name": "Cy Example"},
-            {"id": "6", "mrn": "R-6", "name": "Cy Example"},
-            {"id": "7", "mrn": "", "name": "Dee Example"},
-        ]});
-        for name in ["R-1", "r 1", "R–1", "bea example", "R-3", "Ada Amberly"] {
-            assert_eq!(patient_of(&list, name).unwrap(), "2", "{name}");
-        }
-        assert_eq!(patient_of(&list, "émile ö").unwrap(), "4", "compared as everywhere");
-        for name in ["Cy Example", "R-7", "", " "] {
-            patient_of(&list, name).unwrap_err();
-        }
-    }
 }

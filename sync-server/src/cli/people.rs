@@ -1,21 +1,20 @@
 //! Signing in; users and badges.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use carepost_host::files;
 use carepost_protocol::id::BadgeId;
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::devices::device_id;
-use super::names::{USER, is_id};
+use super::find::{device_id, facility_id, user_id};
 use super::spelled::{ROLES, one_of};
 use super::sure::Sure;
-use super::tenants::facility_id;
 use super::{Said, show};
-use crate::{card, files};
+use crate::card;
 
 const COLUMNS: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
@@ -24,14 +23,14 @@ const BADGE: &[&str] = &["id", "is_active", "created_at"];
 /// Where a password comes from; never from the command line, which every user of the machine can read.
 #[derive(Debug, Args)]
 pub(super) struct PasswordFrom {
-    /// Read the password from this file instead of asking; CAREPOST_PASSWORD does as well.
+    /// Read the password from this file instead of asking, - is standard input; CAREPOST_PASSWORD does as well.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 impl PasswordFrom {
     pub(super) fn read(&self, prompt: &str) -> anyhow::Result<SecretString> {
-        secret(self.password_file.as_ref(), "CAREPOST_PASSWORD", prompt)
+        secret(self.password_file.as_ref(), ("--password-file", "CAREPOST_PASSWORD"), prompt)
     }
 }
 
@@ -39,35 +38,50 @@ impl PasswordFrom {
 /// password that is set to sign in with becomes nobody else's.
 #[derive(Debug, Args)]
 pub(super) struct NewPasswordFrom {
-    /// Read the new password from this file instead of asking; CAREPOST_NEW_PASSWORD does as well.
+    /// Read the new password from this file instead of asking, - is standard input; CAREPOST_NEW_PASSWORD does as
+    /// well.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 impl NewPasswordFrom {
     pub(super) fn read(&self, prompt: &str) -> anyhow::Result<SecretString> {
-        secret(self.password_file.as_ref(), "CAREPOST_NEW_PASSWORD", prompt)
+        secret(self.password_file.as_ref(), ("--password-file", "CAREPOST_NEW_PASSWORD"), prompt)
     }
 }
 
 /// Where a PIN comes from.
 #[derive(Debug, Args)]
 pub(super) struct PinFrom {
-    /// Read the PIN from this file instead of asking; CAREPOST_PIN does as well.
+    /// Read the PIN from this file instead of asking, - is standard input; CAREPOST_PIN does as well.
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
 }
 
-fn secret(file: Option<&PathBuf>, variable: &str, prompt: &str) -> anyhow::Result<SecretString> {
+impl PinFrom {
+    fn read(&self, prompt: &str) -> anyhow::Result<SecretString> {
+        secret(self.pin_file.as_ref(), ("--pin-file", "CAREPOST_PIN"), prompt)
+    }
+}
+
+/// From the file, else from the variable, else as it is typed.
+fn secret(
+    file: Option<&PathBuf>,
+    (option, variable): (&str, &str),
+    prompt: &str,
+) -> anyhow::Result<SecretString> {
     if let Some(file) = file {
-        let text = files::read_text(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let path = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
+        let text = files::read_text(path).with_context(|| format!("cannot read {}", file.display()))?;
         return Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])));
     }
     if let Ok(text) = std::env::var(variable) {
         return Ok(SecretString::from(text));
     }
-    let text = rpassword::prompt_password(prompt)
-        .with_context(|| format!("no terminal to ask on: set {variable}"))?;
+    // The cause is a number that tells nobody what to do.
+    let text = rpassword::prompt_password(prompt).map_err(|_| {
+        anyhow!("there is no terminal to ask on: give {option} FILE (- is standard input), or set {variable}")
+    })?;
     Ok(SecretString::from(text))
 }
 
@@ -195,8 +209,7 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
         User::Deactivate { user, sure } => switch(client, &user, false, Some(&sure)).await,
         User::SetPin { user, pin } => {
             let id = user_id(client, &user).await?;
-            let pin = secret(pin.pin_file.as_ref(), "CAREPOST_PIN", "New PIN: ")?;
-            let body = json!({"pin": pin.expose_secret()});
+            let body = json!({"pin": pin.read("New PIN: ")?.expose_secret()});
             client.put(&format!("/api/v1/users/{id}/pin"), &body).await?;
             Ok(Said::Words("the PIN is set; kiosks know it from their next sync on".to_owned()))
         }
@@ -222,15 +235,6 @@ async fn switch(client: &Client, user: &str, on: bool, sure: Option<&Sure>) -> a
     }
     let thing = client.put(&path, &json!({"is_active": on})).await?;
     Ok(Said::Thing(thing, COLUMNS))
-}
-
-/// A user by username, else by the name that people see; or by id.
-pub(super) async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    if is_id(name) {
-        return Ok(name.to_owned());
-    }
-    let list = client.get("/api/v1/users").await?;
-    USER.id(&client.with_facilities(list).await?, name)
 }
 
 #[derive(Debug, Subcommand)]

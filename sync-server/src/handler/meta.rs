@@ -1,6 +1,7 @@
 //! The server about itself: its health, its API, its problems.
 
 use axum::extract::State;
+use carepost_host::files;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,7 +11,6 @@ use crate::app::App;
 use crate::body::Id;
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::files;
 use crate::store::StoreError;
 
 /// How the server is.

@@ -39,8 +39,9 @@ pub struct CreatePatient {
     /// The facility.
     #[serde(alias = "facilityId")]
     facility_id: FacilityId,
-    /// The medical record number, unique in the organization (S0-17).
-    mrn: String,
+    /// The medical record number, unique in the organization (S0-17); absent or empty where there is none.
+    #[serde(default)]
+    mrn: Option<String>,
     /// The full name.
     name: String,
     /// The day of birth: `YYYY-MM-DD` or `MM/DD/YYYY`.
@@ -56,8 +57,9 @@ pub struct CreatePatient {
 #[serde(deny_unknown_fields)]
 pub struct UpdatePatient {
     /// The medical record number.
-    #[serde(default)]
-    mrn: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    mrn: Option<Option<String>>,
     /// The full name.
     #[serde(default)]
     name: Option<String>,
@@ -196,7 +198,7 @@ pub async fn create_patient(
         patient::read(&given, today(&person, asked.facility_id).await?).map_err(Refusal::invalid)?;
     let new = NewPatient {
         facility_id: asked.facility_id,
-        mrn: text(&read, "mrn").ok_or_else(|| missing("mrn"))?,
+        mrn: text(&read, "mrn").unwrap_or_default(),
         name: text(&read, "name").unwrap_or_default(),
         date_of_birth: text(&read, "date_of_birth"),
         room: text(&read, "room"),
@@ -234,11 +236,8 @@ pub async fn update_patient(
     let today = today(&person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
     let (read, _) = read.map_err(Refusal::invalid)?;
-    if read.get("mrn").is_some_and(|mrn| mrn == "") {
-        return Err(missing("mrn"));
-    }
     let patch = PatientPatch {
-        mrn: text(&read, "mrn"),
+        mrn: read.get("mrn").and_then(Value::as_str).map(str::to_owned),
         name: text(&read, "name"),
         date_of_birth: read.contains_key("date_of_birth").then(|| text(&read, "date_of_birth")),
         room: read.contains_key("room").then(|| text(&read, "room")),
@@ -339,10 +338,6 @@ async fn or_of_whom(person: &Person, mrn: &str, done: Result<Patient, StoreError
 
 fn text(read: &Map<String, Value>, field: &str) -> Option<String> {
     read.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-fn missing(field: &str) -> Refusal {
-    Refusal::invalid(vec![FieldError::new(field, "give a text that people can read")])
 }
 
 fn note(person: &Person, action: AuditAction, what: &str) -> Note {

@@ -146,8 +146,7 @@ const DEVICES: Table = Table {
             coalesce(phi_mode, (SELECT phi_mode FROM facilities AS f WHERE f.id = devices.facility_id))
             FROM devices",
     update: "UPDATE devices SET state = CASE
-                WHEN state IN ('REVOKED', 'RETIRED', 'RETIRING') THEN state
-                WHEN ?5 IN ('REVOKED', 'RETIRED', 'RETIRING') THEN ?5
+                WHEN 'REVOKED' IN (state, ?5) THEN 'REVOKED'
                 WHEN 'QUARANTINED' IN (state, ?5) OR (state <> 'ACTIVE' AND ?5 = 'ACTIVE') THEN 'QUARANTINED'
                 ELSE state END,
             facility_id = CASE WHEN key_sha256 IS NULL THEN ?3 ELSE facility_id END,

@@ -123,8 +123,8 @@ pub(super) fn take_over_mrn(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     save(tx, patient)
 }
 
-const OVER: &str =
-    "UPDATE patients SET duplicate_of = ?3 WHERE id = ?1 AND mrn_key = ?2 AND duplicate_of IS NULL";
+const OVER: &str = "UPDATE patients SET duplicate_of = ?3
+        WHERE id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND duplicate_of IS NULL";
 
 /// Puts the resident's document at the end of the feed.
 pub(super) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<u64> {

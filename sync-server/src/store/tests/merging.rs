@@ -511,6 +511,24 @@ async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     assert_eq!(flagged.unwrap().items[0].flags, ["mrn_taken"]);
 }
 
+#[tokio::test]
+async fn what_an_earlier_agent_took_for_a_number_is_none_and_holds_nothing_up() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (now, saw) = (world.now(), head(&world, &tenant).await);
+    let changes = [
+        kiosk.admission(&tenant, json!({"name": "Bea Example", "mrn": "n/a"}), now),
+        kiosk.admission(&tenant, json!({"name": "Cy Other", "mrn": "N.A."}), now),
+        kiosk.edit(&tenant, tenant.patient, saw, json!({"mrn": "unknown"}), now),
+    ];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None); 3]);
+    let patients = world.store.organization(&tenant.organization).patients(None).await.unwrap();
+    assert!(patients.iter().all(|patient| patient.mrn.is_empty()), "{patients:?}");
+    assert!(open_reviews(&world, &tenant).await.is_empty());
+}
+
 /// Numbers that look random and come again with the same seed.
 struct Dice(u64);
 

@@ -29,6 +29,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use carepost_protocol::device::{Deactivation, DeviceType};
 use carepost_protocol::facility::{FacilityType, PhiMode};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, RecordId,
     ReviewId, SessionId, UserId, WorkflowId,
@@ -251,7 +252,7 @@ impl Kiosk {
             head = head.next(n, &PayloadHash::of(payload.get().as_bytes()));
         }
         let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
-        let signature = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = hex(signature.as_ref());
         Sent {
             incarnation: self.incarnation,
             first_n: self.sent + 1,

@@ -5,12 +5,13 @@ use std::path::Path;
 use carepost_agent::mirror::{
     Asked, DEFAULT_CACHE_KIB, Found, Mirror, MirrorError, MirrorOpening, Page, RecordThread,
 };
-use carepost_agent::sqlite;
+use carepost_host::sqlcipher;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use carepost_vfs::{Fault, Recording, Trouble, Watch};
+use rusqlite::OpenFlags;
 use serde_json::json;
 
 use crate::cuts::{cut, directory, tell};
@@ -78,13 +79,9 @@ fn an_earlier_agents_mirror_that_a_full_disk_keeps_from_being_brought_up_to_date
 
 /// Under the schema before the latest.
 fn as_an_earlier_agent_left_it(directory: &Path) {
-    let opening = sqlite::Opening {
-        path: &directory.join("mirror.db"),
-        key: &file_key(),
-        durability: sqlite::Durability::ProcessCrash,
-        cache_kib: 64,
-        migrations: &[""; 7],
-    };
+    let path = directory.join("mirror.db");
+    let connection = sqlcipher::connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    sqlcipher::give_key(&connection, file_key().as_bytes()).unwrap();
     let back = "DROP TRIGGER documents_left;
         DROP INDEX documents_held;
         DROP INDEX documents_by_patient;
@@ -93,7 +90,7 @@ fn as_an_earlier_agent_left_it(directory: &Path) {
         CREATE INDEX documents_by_patient ON documents (patient, recorded_at, collection, id, seq)
             WHERE patient IS NOT NULL;
         PRAGMA user_version = 6";
-    sqlite::open(&opening).unwrap().execute_batch(back).unwrap();
+    connection.execute_batch(back).unwrap();
 }
 
 impl Story {

@@ -110,6 +110,26 @@ async fn a_number_is_the_same_whatever_dash_digits_and_width_it_is_typed_with() 
 }
 
 #[tokio::test]
+async fn what_says_that_there_is_no_number_is_asked_to_be_left_out() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    for none in ["n/a", "Unknown", "-", "?", "TBD", "x"] {
+        let asked = device.send(&admission(&device).await, &format!("name=Nora+New&mrn={none}")).await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{none}");
+        assert!(asked.body.contains("is no number: leave it empty"), "{none}: {}", asked.body);
+    }
+    let path = format!("/residents/{}/edit", patient(4));
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&sheet.html, "_seen");
+    let edit = format!("_seen={seen}&name=Mary+Smith&room=108&date_of_birth=03/05/1934&mrn=n/a");
+    let asked = device.send(&sheet, &edit).await;
+    assert!(asked.body.contains("is no number: leave it empty"), "{}", asked.body);
+    assert_eq!(device.entries(), []);
+    let saved = device.send(&admission(&device).await, "name=Nora+New&mrn=").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+}
+
+#[tokio::test]
 async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved() {
     let device = Device::new();
     device.sign_in(ANNA);

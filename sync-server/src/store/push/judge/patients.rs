@@ -4,6 +4,7 @@ use carepost_protocol::change::{Change, Origin, Verdict};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Edit, Mark, counted_at, merge};
+use carepost_protocol::patient::is_no_mrn;
 use carepost_protocol::role::Action;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
@@ -186,7 +187,7 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
 
 /// The fields that this build knows; others are kept in the payload alone.
 fn read(given: &Map<String, Value>, today: Today, flags: &mut Flags) -> Weighed<Map<String, Value>> {
-    let (fields, others) = carepost_protocol::patient::read(given, today).map_err(breaks)?;
+    let (fields, others) = carepost_protocol::patient::read(&numbered(given), today).map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
 }
@@ -198,10 +199,20 @@ pub(super) fn read_edit(
     today: Today,
     flags: &mut Flags,
 ) -> Weighed<Map<String, Value>> {
-    let read = carepost_protocol::patient::read_edit(given, &found.values(), today);
+    let read = carepost_protocol::patient::read_edit(&numbered(given), &found.values(), today);
     let (fields, others) = read.map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
+}
+
+/// The fields without an MRN that is none. Earlier agents took it for one, and a night's charting hangs on the
+/// resident whom it admits.
+fn numbered(given: &Map<String, Value>) -> Map<String, Value> {
+    let mut given = given.clone();
+    if let Some(mrn) = given.get_mut("mrn").filter(|mrn| mrn.as_str().is_some_and(is_no_mrn)) {
+        *mrn = Value::Null;
+    }
+    given
 }
 
 pub(super) fn breaks(errors: Vec<FieldError>) -> super::Fault {
