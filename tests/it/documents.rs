@@ -173,7 +173,7 @@ async fn what_would_make_too_large_a_document_is_refused_with_its_size() -> Resu
     let scene = Scene::new(1).await?;
     let options: Vec<String> = (10..23).map(|n| format!("{n}{}", "x".repeat(190))).collect();
     let field =
-        |n: usize| json!({"key": format!("f{n}"), "label": "x", "type": "select", "options": options});
+        |n: usize| json!({"key": format!("f{n}"), "label": format!("x{n}"), "type": "select", "options": options});
     let fields: Vec<Value> = (0..100).map(field).collect();
     let form = json!({"key": "huge", "label": "Huge", "fields": fields});
     let size = form.to_string().len();

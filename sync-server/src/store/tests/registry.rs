@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 
 use super::sign_ins::nina;
 use super::*;
+use crate::store::engine::params;
 
 #[tokio::test]
 async fn names_are_unique_in_an_organization_and_nowhere_else() {
@@ -186,6 +187,74 @@ async fn a_tapped_card_can_be_issued_for_a_quarter_of_an_hour_and_is_never_writt
     let page = store.page(after(None, 100)).await.unwrap();
     let text = String::from_utf8(page.lines).unwrap();
     assert!(text.contains(&lookup), "readers know the card by what its tap said");
+}
+
+#[tokio::test]
+async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let facility = tenant.facility.facility();
+    let expect = |n: u8, facility_id, name: &str| {
+        let new = NewDevice { name: name.to_owned(), ..expected(facility_id, n, [n; 32]) };
+        registry.noting(event(&world)).expect_device(new)
+    };
+    let rename = |id, name: &str| {
+        let patch = DevicePatch { name: Some(name.to_owned()), ..DevicePatch::default() };
+        registry.noting(event(&world)).update_device(id, patch)
+    };
+    let hall = expect(1, facility, "Hall kiosk").await.unwrap().id;
+    let den = expect(2, facility, "Den kiosk").await.unwrap().id;
+    let taken = expect(3, facility, "HALL  Kiosk").await;
+    assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
+    let taken = rename(den, "hall kiosk").await;
+    assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
+    assert_eq!(rename(hall, "Hall Kiosk").await.unwrap().name, "Hall Kiosk", "its own, written otherwise");
+    let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    expect(4, hillside, "Hall kiosk").await.unwrap();
+    // Two that read the same since before this was asked: all but the name can be changed, and the name to another.
+    let collide = move |tx: &Tx<'_>| {
+        tx.execute("UPDATE devices SET name = 'HALL KIOSK' WHERE id = ?1", [den.as_bytes()])
+    };
+    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    let tablet = DevicePatch { device_type: Some(DeviceType::Tablet), ..DevicePatch::default() };
+    registry.noting(event(&world)).update_device(den, tablet).await.unwrap();
+    rename(den, "Den kiosk").await.unwrap();
+    // Whoever is out of use leaves the name to the next.
+    registry.noting(event(&world)).deactivate_device(hall, Deactivation::Retired).await.unwrap();
+    rename(den, "Hall kiosk").await.unwrap();
+}
+
+#[tokio::test]
+async fn two_forms_that_are_offered_do_not_read_the_same() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let publish = |key: &str, label: &str, enabled| {
+        let form = Workflow { key: key.into(), label: label.into(), enabled, ..vitals(20.0) };
+        registry.noting(event(&world)).publish_workflow(form)
+    };
+    let taken = publish("signs", "VITALS", true).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
+    // One that is off is offered to nobody.
+    publish("signs", "Vitals", false).await.unwrap();
+    let taken = publish("signs", "Vitals", true).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
+    publish("vitals", "Vitals", false).await.unwrap();
+    publish("signs", "Vitals", true).await.unwrap();
+    // Two that read the same since before this was asked: each is published anew under its label.
+    let both = Workflow { version: 3, enabled: true, ..vitals(20.0) };
+    let body = json!(both).to_string();
+    let collide = move |tx: &Tx<'_>| {
+        let sql = "INSERT INTO workflows (key, version, id, label, body, published_at)
+            VALUES ('vitals', 3, ?1, 'Vitals', ?2, 0)";
+        tx.execute(sql, params![both.id.as_bytes(), body])
+    };
+    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    assert_eq!(registry.noting(event(&world)).publish_workflow(vitals(30.0)).await.unwrap().version, 4);
+    publish("signs", "Signs", true).await.unwrap();
+    let taken = publish("signs", "vitals", true).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
 }
 
 #[tokio::test]
