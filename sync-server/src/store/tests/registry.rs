@@ -162,6 +162,65 @@ async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
 }
 
 #[tokio::test]
+async fn a_list_of_badges_tells_them_apart_and_says_who_issued_each() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let issue = async |uid: [u8; 4], by: Option<UserId>| {
+        let issued = AuditEvent { user_id: by, ..event(&world) };
+        registry.noting(issued).issue_badge(tenant.nurse, &uid).await
+    };
+    let first = issue([0x04, 1, 2, 3], Some(tenant.nurse)).await.unwrap();
+    world.pass(1);
+    let root = UserId::new(world.now(), [9; 10]);
+    let second = issue([0x04, 1, 2, 4], Some(root)).await.unwrap();
+    for blank in [[0x00; 4], [0xff; 4]] {
+        let refused = issue(blank, None).await;
+        assert!(matches!(refused, Err(StoreError::Invalid { field: "uid", .. })), "{refused:?}");
+    }
+    assert!(first.card != second.card && first.card.ends_with("..."), "{first:?} {second:?}");
+    assert_eq!((first.issued_by.as_deref(), second.issued_by.as_deref()), (Some("nina"), None));
+    assert_eq!(registry.badges(tenant.nurse).await.unwrap(), [second, first.clone()]);
+    let log = registry.audit_events(AuditQuery { user: Some(tenant.nurse), limit: 9, ..AuditQuery::default() });
+    let log = log.await.unwrap();
+    let named = log.items.iter().find(|it| it.event.resource_id == Some(first.id.to_string())).unwrap();
+    assert_eq!(named.event.details["badge"], json!(first.card));
+}
+
+#[tokio::test]
+async fn a_user_gets_another_name_to_sign_in_with() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (registry, system) = (world.store.organization(&tenant.organization), world.store.system());
+    let omar = new_user("omar", Role::Lpn, Some(tenant.facility.facility()));
+    let omar = registry.noting(event(&world)).create_user(omar).await.unwrap().id;
+    let rename = |username: &str| {
+        let patch = UserPatch { username: Some(username.to_owned()), ..UserPatch::default() };
+        registry.noting(event(&world)).update_user(omar, patch)
+    };
+    let known = async |username: &str| system.credentials("alpha", username).await.unwrap().map(|known| known.user);
+    let taken = rename("NINA").await;
+    assert!(matches!(taken, Err(StoreError::Conflict("username"))), "{taken:?}");
+    for wrong in ["", "omar two"] {
+        let refused = rename(wrong).await;
+        assert!(matches!(refused, Err(StoreError::Invalid { field: "username", .. })), "{refused:?}");
+    }
+    assert_eq!(rename("Omar.Field").await.unwrap().username, "Omar.Field");
+    assert_eq!((known("omar.FIELD").await, known("omar").await), (Some(omar), None));
+    // Whose name an upgrade found to read as another's is nobody at the server, until there is another name.
+    let collide = move |tx: &Tx<'_>| {
+        let sql = "UPDATE users SET username = 'Nina', username_key = 'n1na' WHERE id = ?1";
+        tx.execute(sql, [omar.as_bytes()])
+    };
+    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    assert_eq!(known("nina").await, Some(tenant.nurse));
+    let longer = UserPatch { session_timeout_minutes: Some(45), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(omar, longer).await.unwrap();
+    rename("nina.two").await.unwrap();
+    assert_eq!(known("nina.two").await, Some(omar));
+}
+
+#[tokio::test]
 async fn a_tapped_card_can_be_issued_for_a_quarter_of_an_hour_and_is_never_written_down() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
