@@ -32,6 +32,7 @@ pub use reviews::COUNTED as REVIEWS_COUNTED;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
@@ -126,6 +127,7 @@ impl Desk {
             reader,
             encryption: lock(&self.encryption).clone(),
             time: TimeHere { zone: self.clock.zone(), whose: Whose::Device },
+            sent: PhiMode::Full,
         };
         if let Standing::Enrolled(ward) = self.standing() {
             ward.report(&mut status);

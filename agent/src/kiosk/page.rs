@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
 use carepost_protocol::day;
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 use carepost_protocol::time::Timestamp;
@@ -57,13 +58,15 @@ pub(super) struct Shell {
     pub(super) again: Option<u32>,
     /// In which zone its times are.
     pub(super) zone: Zone,
+    /// How much of a resident is sent here.
+    sent: PhiMode,
 }
 
 impl Shell {
     /// The shell of a screen that changes by itself.
     pub(super) fn new(bump: u64, screen: &Screen, status: &StatusLine) -> Self {
         let zone = status.time.zone.clone();
-        let (status, who) = match screen {
+        let (sentences, who) = match screen {
             // Before there is a facility there is nothing to chart and nothing to send.
             Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
             Screen::Locked(_) | Screen::PinPad(_) => {
@@ -75,7 +78,32 @@ impl Shell {
         };
         let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
         let again = Some(if who.is_some() { 15 } else { 5 });
-        Self { key: screen_key(screen), bump, status, who, locks_in, live: true, again, zone }
+        let (key, sent) = (screen_key(screen), status.sent);
+        Self { key, bump, status: sentences, who, locks_in, live: true, again, zone, sent }
+    }
+
+    /// Whether all that is known of residents is sent here; else what is not on a page is not none.
+    pub(super) fn shows_all(&self) -> bool {
+        self.sent == PhiMode::Full
+    }
+
+    /// Whether anything can be edited of what is known of residents.
+    pub(super) fn shows_rooms(&self) -> bool {
+        self.sent.shows("room")
+    }
+
+    /// What residents are found by.
+    pub(super) const fn found_by(&self) -> &'static str {
+        match self.sent {
+            PhiMode::Full => "name, room or MRN",
+            PhiMode::Minimal => "initials or room",
+            PhiMode::Free => "case number",
+        }
+    }
+
+    /// The same, to stand alone.
+    pub(super) fn find_hint(&self) -> String {
+        capital(self.found_by())
     }
 
     /// The shell of a page that must keep what is typed into it.
@@ -195,7 +223,7 @@ pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     letters.sort_unstable();
     letters.dedup();
     let letter = letter.and_then(|letter| letter.to_uppercase().next()).filter(|at| letters.contains(at));
-    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here {
+    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here || !shell.shows_all() {
         letters.clear();
     }
     let mut named: HashMap<&str, usize> = HashMap::new();
@@ -490,7 +518,7 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         | Refused::NoSuchRecord
         | Refused::NotRefused
         | Refused::NoSuchReview => StatusCode::NOT_FOUND,
-        Refused::NotSent | Refused::Struck | Refused::InCare(_) | Refused::NotInCare(_) => {
+        Refused::NotSent | Refused::NotShown | Refused::Struck | Refused::InCare(_) | Refused::NotInCare(_) => {
             StatusCode::CONFLICT
         }
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,

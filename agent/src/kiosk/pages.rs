@@ -282,6 +282,7 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::NotYours
         | Refused::NotTheirs
         | Refused::NotSent
+        | Refused::NotShown
         | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong

@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, Resource};
@@ -215,6 +216,14 @@ impl Mirror {
     /// When the file cannot be read.
     pub fn cursor(&self) -> Result<Option<Cursor>, MirrorError> {
         self.reading(apply::cursor)
+    }
+
+    /// How much of a resident is sent here: what is not sent is not none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn phi_mode(&self) -> Result<PhiMode, MirrorError> {
+        self.reading(apply::phi_mode)
     }
 
     /// Where the next stream is to begin. Ask each time that one is opened: a mirror that was made anew

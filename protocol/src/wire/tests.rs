@@ -235,6 +235,7 @@ fn snapshot_pull() {
                 digests: [("users".to_owned(), Digest::default())].into(),
                 refetched: vec!["patients".into()],
                 archived: Some(Archived { through: 5, before: at() }),
+                phi_mode: Some(PhiMode::Minimal),
             }),
             ..Line::default()
         },
