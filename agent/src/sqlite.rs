@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, Permissions};
+use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -112,10 +113,8 @@ pub enum OpenError {
         /// The newest that this build knows.
         known: u32,
     },
-    /// An earlier version of the agent wrote it, and the disk is too full to bring it up to this one. It is as it was.
-    #[error(
-        "{path}: written by an earlier agent, and the disk is too full to bring it up to date: free some space"
-    )]
+    /// The disk is too full to make it, to open it, or to bring it up to this version of the agent. It is as it was.
+    #[error("{path}: the disk is full: free some space")]
     NoRoom {
         /// The file.
         path: PathBuf,
@@ -145,7 +144,11 @@ pub enum OpenError {
 pub fn open(opening: &Opening<'_>) -> Result<Connected, OpenError> {
     let path = opening.path;
     // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
-    make_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    make_private(path).map_err(|source| {
+        let path = path.to_owned();
+        let is_full = source.kind() == ErrorKind::StorageFull;
+        if is_full { OpenError::NoRoom { path } } else { OpenError::Io { path, source } }
+    })?;
     let mut connected = Connected::new(opening, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut connected, opening)?;
     Ok(connected)
@@ -326,15 +329,22 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
         return Err(OpenError::TooNew { path: opening.path.to_owned(), found, known });
     }
     for (number, migration) in (1_u32..).zip(opening.migrations).filter(|(number, _)| *number > found) {
-        apply(connection, number, migration).map_err(|source| {
-            if found > 0 && is_full(&source) {
-                OpenError::NoRoom { path: opening.path.to_owned() }
-            } else {
-                classified(source)
-            }
-        })?;
+        let applied = apply(connection, number, migration).or_else(|source| {
+            let in_place = opening.durability == Durability::ProcessCrash && is_full(&source);
+            if in_place { apply_in_place(connection, number, migration).map_err(|_| source) } else { Err(source) }
+        });
+        applied.map_err(classified)?;
     }
     Ok(())
+}
+
+/// Applies a migration without a WAL, which takes as much room as the migration changes. What it would go back to is in
+/// memory alone, so a power cut in the middle costs the file: only for what can be had again.
+fn apply_in_place(connection: &mut Connection, number: u32, migration: &str) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
+    let applied = apply(connection, number, migration);
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    applied
 }
 
 fn apply(connection: &mut Connection, number: u32, migration: &str) -> rusqlite::Result<()> {
@@ -346,7 +356,19 @@ fn apply(connection: &mut Connection, number: u32, migration: &str) -> rusqlite:
 
 fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
-    if is_damage(&source) { OpenError::NotReadable { path } } else { OpenError::Sqlite { path, source } }
+    if is_damage(&source) {
+        OpenError::NotReadable { path }
+    } else if is_full(&source) || has_no_index(&source) {
+        OpenError::NoRoom { path }
+    } else {
+        OpenError::Sqlite { path, source }
+    }
+}
+
+/// Whether there was no room for the index of the WAL, which is a file as well. While a file is opened that is all; in
+/// the middle of a commit it says nothing of whether that is durable.
+fn has_no_index(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 fn make_private(path: &Path) -> std::io::Result<()> {

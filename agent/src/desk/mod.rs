@@ -71,6 +71,8 @@ pub enum Standing {
     Enrolling(Enrolling),
     /// Enrolled: there is a facility, and people can sign in.
     Enrolled(Arc<Ward>),
+    /// Enrolled, and the disk has no room for its files: why they do not open, in words.
+    NoRoom(String),
     /// Its key is refused for good.
     Revoked,
 }
@@ -103,6 +105,7 @@ impl Desk {
     pub fn screen(&self) -> Screen {
         match self.standing() {
             Standing::Enrolling(enrolling) => Screen::Enrolling(enrolling),
+            Standing::NoRoom(_) => Screen::NoRoom,
             Standing::Revoked => Screen::Revoked,
             Standing::Enrolled(ward) => ward.screen(),
         }
@@ -129,8 +132,10 @@ impl Desk {
             time: TimeHere { zone: self.clock.zone(), whose: Whose::Device },
             sent: PhiMode::Full,
         };
-        if let Standing::Enrolled(ward) = self.standing() {
-            ward.report(&mut status);
+        match self.standing() {
+            Standing::Enrolled(ward) => ward.report(&mut status),
+            Standing::NoRoom(why) => status.storage_trouble = Some(why),
+            Standing::Enrolling(_) | Standing::Revoked => {}
         }
         status.wedged += status.sync.stuck;
         status
@@ -158,7 +163,7 @@ impl Desk {
     pub fn ward(&self) -> Option<Arc<Ward>> {
         match self.standing() {
             Standing::Enrolled(ward) => Some(ward),
-            Standing::Enrolling(_) | Standing::Revoked => None,
+            Standing::Enrolling(_) | Standing::NoRoom(_) | Standing::Revoked => None,
         }
     }
 

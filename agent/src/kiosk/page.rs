@@ -37,6 +37,7 @@ impl IntoResponse for Fault {
 pub(super) fn screen_key(screen: &Screen) -> String {
     match screen {
         Screen::Enrolling(_) => "enrolling".to_owned(),
+        Screen::NoRoom => "no-room".to_owned(),
         Screen::Revoked => "revoked".to_owned(),
         Screen::Locked(_) => "locked".to_owned(),
         Screen::PinPad(pad) => format!("pin-{}", pad.attempt),
@@ -67,8 +68,8 @@ impl Shell {
     pub(super) fn new(bump: u64, screen: &Screen, status: &StatusLine) -> Self {
         let zone = status.time.zone.clone();
         let (sentences, who) = match screen {
-            // Before there is a facility there is nothing to chart and nothing to send.
-            Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
+            // Where there is no facility, or none can be read, nothing is charted and nothing sent.
+            Screen::Enrolling(_) | Screen::NoRoom | Screen::Revoked => (Vec::new(), None),
             Screen::Locked(_) | Screen::PinPad(_) => {
                 let mut sentences = words::status(status);
                 sentences.iter_mut().for_each(|sentence| sentence.link = None);
@@ -126,6 +127,16 @@ struct EnrollingPage<'a> {
 
 pub(super) fn enrolling(shell: Shell, enrolling: &Enrolling) -> Response {
     answer(StatusCode::OK, &EnrollingPage { shell, enrolling })
+}
+
+#[derive(Template)]
+#[template(path = "no_room.html")]
+struct NoRoomPage {
+    shell: Shell,
+}
+
+pub(super) fn no_room(shell: Shell) -> Response {
+    answer(StatusCode::OK, &NoRoomPage { shell })
 }
 
 #[derive(Template)]

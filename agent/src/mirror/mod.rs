@@ -152,9 +152,6 @@ pub enum Found {
     Intact,
     /// The file was damaged. It lies there now, and the mirror starts empty.
     SetAside(PathBuf),
-    /// An earlier agent's file, which the disk was too full to bring up to date. It was removed, and the mirror starts
-    /// empty.
-    NoRoom,
     /// The file held another facility's documents. It was removed, and the mirror starts empty.
     OtherFacility,
 }
