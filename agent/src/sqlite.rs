@@ -331,7 +331,11 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
     for (number, migration) in (1_u32..).zip(opening.migrations).filter(|(number, _)| *number > found) {
         let applied = apply(connection, number, migration).or_else(|source| {
             let in_place = opening.durability == Durability::ProcessCrash && is_full(&source);
-            if in_place { apply_in_place(connection, number, migration).map_err(|_| source) } else { Err(source) }
+            if in_place {
+                apply_in_place(connection, number, migration).map_err(|_| source)
+            } else {
+                Err(source)
+            }
         });
         applied.map_err(classified)?;
     }

@@ -37,7 +37,8 @@ pub fn read(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
 #[must_use]
 pub fn doubt(text: &str) -> Option<String> {
     let uid = read(text).ok()?;
-    let printed = printed(text).map(|words| format!("taken as hexadecimal. If it is printed on the card, {words}"));
+    let printed =
+        printed(text).map(|words| format!("taken as hexadecimal. If it is printed on the card, {words}"));
     printed.or_else(|| turned(&uid))
 }
 

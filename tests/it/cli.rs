@@ -289,12 +289,17 @@ async fn badges_are_told_apart_what_is_doubtful_is_asked_first_and_a_name_is_one
         Ok(())
     };
     let badges = async || -> Result<Vec<Value>> {
-        Ok(terminal.does(&["badge", "list", "nora.quist"]).await?["items"].as_array().context("items")?.clone())
+        Ok(terminal.does(&["badge", "list", "nora.quist"]).await?["items"]
+            .as_array()
+            .context("items")?
+            .clone())
     };
 
     let issue = |uid: &'static str| ["badge", "issue", "nora.quist", "--uid", uid];
-    let asked = ["nothing was done. Say --yes to issue that card to Nora Quist (nora.quist, rn)", "--last-tap"];
-    refuses(&issue("15046143"), &[&asked[..], &["decimal number printed on a card", "00E595FF"]].concat()).await?;
+    let asked =
+        ["nothing was done. Say --yes to issue that card to Nora Quist (nora.quist, rn)", "--last-tap"];
+    refuses(&issue("15046143"), &[&asked[..], &["decimal number printed on a card", "00E595FF"]].concat())
+        .await?;
     refuses(&issue("F6E5D4C3B2A204"), &[&asked[..], &["turned around", "04A2B2C3D4E5F6"]].concat()).await?;
     for blank in ["00000000", "FF:FF:FF:FF:FF:FF:FF", "00000000000000000000"] {
         refuses(&issue(blank), &["uid: 00 or FF in every byte is no card's UID"]).await?;

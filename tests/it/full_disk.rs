@@ -148,7 +148,8 @@ async fn a_kiosk_that_starts_on_a_full_disk_says_so_and_goes_on_when_there_is_ro
     while filled.write_all(&[0; 4096]).is_ok() {}
     drop(filled);
     hall.start().await?;
-    hall.says(&["disk is full", "Nobody can sign in", "use another device", "call IT", "goes on by itself"]).await?;
+    hall.says(&["disk is full", "Nobody can sign in", "use another device", "call IT", "goes on by itself"])
+        .await?;
     for command in ["status", "doctor"] {
         let (code, said) = hall.command(&[command]).await?;
         assert!(code == 5 && said.contains("the disk is full: free some space"), "{code}: {said}");

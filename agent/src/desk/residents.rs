@@ -295,7 +295,9 @@ pub(super) fn form(asks: Asks, sent: PhiMode) -> Workflow {
 /// The form of an edit that was refused: what it changed was typed here.
 pub(super) fn form_again(changed: &Map<String, Value>, sent: PhiMode) -> Workflow {
     let asks = Asks::Edit;
-    form_of(asks.label(), |key| asks.fields().contains(&key) && (sent.shows(key) || changed.contains_key(key)))
+    form_of(asks.label(), |key| {
+        asks.fields().contains(&key) && (sent.shows(key) || changed.contains_key(key))
+    })
 }
 
 /// All that is known of a resident, as a form: what puts it into words.

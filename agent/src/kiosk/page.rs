@@ -529,9 +529,11 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         | Refused::NoSuchRecord
         | Refused::NotRefused
         | Refused::NoSuchReview => StatusCode::NOT_FOUND,
-        Refused::NotSent | Refused::NotShown | Refused::Struck | Refused::InCare(_) | Refused::NotInCare(_) => {
-            StatusCode::CONFLICT
-        }
+        Refused::NotSent
+        | Refused::NotShown
+        | Refused::Struck
+        | Refused::InCare(_)
+        | Refused::NotInCare(_) => StatusCode::CONFLICT,
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
     }

@@ -96,7 +96,10 @@ pub(super) fn proof(connection: &Connection) -> Result<Option<String>, MirrorErr
 pub(super) fn phi_mode(connection: &Connection) -> Result<PhiMode, MirrorError> {
     let sql = "SELECT phi_mode FROM state";
     let kept: Option<String> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok([PhiMode::Minimal, PhiMode::Free].into_iter().find(|mode| kept.as_deref() == Some(word(*mode))).unwrap_or_default())
+    Ok([PhiMode::Minimal, PhiMode::Free]
+        .into_iter()
+        .find(|mode| kept.as_deref() == Some(word(*mode)))
+        .unwrap_or_default())
 }
 
 const fn word(mode: PhiMode) -> &'static str {
@@ -124,12 +127,9 @@ fn write(
 ) -> Result<AtHead, MirrorError> {
     let mut copies = before.clone();
     let news = write_documents(connection, page, &mut copies, end)?;
-    connection.prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?, phi_mode = ?")?.execute(params![
-        signed(end.cursor.epoch),
-        signed(end.cursor.seq),
-        end.proof,
-        end.phi_mode.map(word)
-    ])?;
+    connection.prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?, phi_mode = ?")?.execute(
+        params![signed(end.cursor.epoch), signed(end.cursor.seq), end.proof, end.phi_mode.map(word)],
+    )?;
     if end.reaches_head() {
         window::drop_archived(connection, &mut copies, end.archived)?;
     }

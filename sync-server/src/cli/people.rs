@@ -8,13 +8,13 @@ use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use super::Said;
 use super::client::Client;
 use super::devices::device_id;
 use super::names::{USER, is_id};
 use super::spelled::{ROLES, one_of};
 use super::sure::Sure;
 use super::tenants::facility_id;
-use super::Said;
 use crate::{card, files};
 
 const COLUMNS: &[&str] =
@@ -315,7 +315,9 @@ async fn ending(client: &Client, badge: &Value) -> anyhow::Result<String> {
     let part = |key| badge.get(key).and_then(Value::as_str).unwrap_or_default();
     let whose = name_of(&client.get(&format!("/api/v1/users/{}", part("user_id"))).await?);
     let (id, card, issued) = (part("id"), part("card"), part("created_at"));
-    Ok(format!("revoke the badge {card} of {whose} that was issued at {issued} ({id}): it opens no kiosk any more"))
+    Ok(format!(
+        "revoke the badge {card} of {whose} that was issued at {issued} ({id}): it opens no kiosk any more"
+    ))
 }
 
 /// Issues the card that was tapped last at a device, once somebody has said that it is the one.

@@ -50,7 +50,9 @@ async fn the_start_page_is_whatever_the_desk_shows() {
     assert!(shown.body.contains("no longer in use") && !shown.body.contains("BCDF"), "{}", shown.body);
     desk.stand(Standing::NoRoom("mirror.db: the disk is full".to_owned()));
     let shown = open(&pages, "/").await.body;
-    for words in ["disk is full", "use another device, and call IT", "goes on by itself", "is safe on this device"] {
+    for words in
+        ["disk is full", "use another device, and call IT", "goes on by itself", "is safe on this device"]
+    {
         assert!(shown.contains(words), "{words} is missing in {shown}");
     }
     assert!(!shown.contains("keep charting"), "{shown}");

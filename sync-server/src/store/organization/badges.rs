@@ -176,7 +176,8 @@ fn issue(
         None => {}
     }
     let now = tx.now();
-    let by = by.map(|by| tx.first("SELECT username FROM users WHERE id = ?1", [by.as_bytes()], |row| row.get(0)));
+    let by =
+        by.map(|by| tx.first("SELECT username FROM users WHERE id = ?1", [by.as_bytes()], |row| row.get(0)));
     let badge = Badge {
         id: BadgeId::new(now, tx.random()?),
         user_id: user,

@@ -81,7 +81,8 @@ fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) ->
         return Ok(());
     }
     let others: Vec<Workflow> = tx.all(LATEST, [], |row| json_at(row, 1))?;
-    let is_taken = |other: &Workflow| other.enabled && other.key != workflow.key && fold(&other.label) == label;
+    let is_taken =
+        |other: &Workflow| other.enabled && other.key != workflow.key && fold(&other.label) == label;
     if others.iter().any(is_taken) { Err(StoreError::Conflict("label")) } else { Ok(()) }
 }
 

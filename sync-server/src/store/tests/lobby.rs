@@ -82,7 +82,8 @@ async fn a_device_is_let_in_under_a_name_that_no_other_has() {
     let registry = world.store.organization(&tenant.organization);
     world.kiosk(&tenant, 1).await;
     let named = |name: &str| Claim { name: name.to_owned(), ..claim(&tenant) };
-    let claims = |code: UserCode, name: &str| registry.noting(event(&world)).claim(person(1), code, named(name));
+    let claims =
+        |code: UserCode, name: &str| registry.noting(event(&world)).claim(person(1), code, named(name));
     let (key, other) = (fresh_key(), fresh_key());
     let code = code_of(&world, &key, 2).await;
     let taken = claims(code.clone(), "KIOSK 1").await;

@@ -181,7 +181,8 @@ async fn a_list_of_badges_tells_them_apart_and_says_who_issued_each() {
     assert!(first.card != second.card && first.card.ends_with("..."), "{first:?} {second:?}");
     assert_eq!((first.issued_by.as_deref(), second.issued_by.as_deref()), (Some("nina"), None));
     assert_eq!(registry.badges(tenant.nurse).await.unwrap(), [second, first.clone()]);
-    let log = registry.audit_events(AuditQuery { user: Some(tenant.nurse), limit: 9, ..AuditQuery::default() });
+    let log =
+        registry.audit_events(AuditQuery { user: Some(tenant.nurse), limit: 9, ..AuditQuery::default() });
     let log = log.await.unwrap();
     let named = log.items.iter().find(|it| it.event.resource_id == Some(first.id.to_string())).unwrap();
     assert_eq!(named.event.details["badge"], json!(first.card));
@@ -198,7 +199,8 @@ async fn a_user_gets_another_name_to_sign_in_with() {
         let patch = UserPatch { username: Some(username.to_owned()), ..UserPatch::default() };
         registry.noting(event(&world)).update_user(omar, patch)
     };
-    let known = async |username: &str| system.credentials("alpha", username).await.unwrap().map(|known| known.user);
+    let known =
+        async |username: &str| system.credentials("alpha", username).await.unwrap().map(|known| known.user);
     let taken = rename("NINA").await;
     assert!(matches!(taken, Err(StoreError::Conflict("username"))), "{taken:?}");
     for wrong in ["", "omar two"] {
