@@ -329,26 +329,9 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
         return Err(OpenError::TooNew { path: opening.path.to_owned(), found, known });
     }
     for (number, migration) in (1_u32..).zip(opening.migrations).filter(|(number, _)| *number > found) {
-        let applied = apply(connection, number, migration).or_else(|source| {
-            let in_place = opening.durability == Durability::ProcessCrash && is_full(&source);
-            if in_place {
-                apply_in_place(connection, number, migration).map_err(|_| source)
-            } else {
-                Err(source)
-            }
-        });
-        applied.map_err(classified)?;
+        apply(connection, number, migration).map_err(classified)?;
     }
     Ok(())
-}
-
-/// Applies a migration without a WAL, which takes as much room as the migration changes. What it would go back to is in
-/// memory alone, so a power cut in the middle costs the file: only for what can be had again.
-fn apply_in_place(connection: &mut Connection, number: u32, migration: &str) -> rusqlite::Result<()> {
-    connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
-    let applied = apply(connection, number, migration);
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    applied
 }
 
 fn apply(connection: &mut Connection, number: u32, migration: &str) -> rusqlite::Result<()> {

@@ -201,7 +201,8 @@ async fn nobody_learns_which_hardware_another_organization_has() {
     for n in [1, 2, 3] {
         let key = fresh_key();
         let code = code_of(&world, &key, n).await;
-        let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&alpha)).await.unwrap();
+        let claim = Claim { name: format!("Kiosk {n}"), ..claim(&alpha) };
+        let waiting = registry.noting(event(&world)).claim(person(1), code, claim).await.unwrap();
         assert_eq!((waiting.expected, waiting.possible_clone), (false, false), "nor is its administrator");
         let device = owner.device(kiosk.identity.device()).await.unwrap();
         assert!(!device.possible_clone, "nor the owner, of what alpha claimed");

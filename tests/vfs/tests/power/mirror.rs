@@ -48,32 +48,28 @@ fn a_power_cut_takes_whole_pages_from_the_mirror_and_they_come_again() {
 }
 
 #[test]
-fn an_earlier_agents_mirror_is_brought_up_to_date_on_a_full_disk_or_kept_until_there_is_room() {
+fn an_earlier_agents_mirror_that_a_full_disk_keeps_from_being_brought_up_to_date_is_kept() {
     let mut lines = String::new();
     (1..=40).for_each(|seq| put(&mut lines, seq, seq as u8, 1));
     let whole = Step::Apply(page(&lines), Box::new(end(1, 40, 40)));
-    // Where the WAL does not fit in, what it would take may be free; a disk that stays full takes nothing.
-    for lasting in [false, true] {
-        let (mut done, mut kept, mut struck, mut after) = (0, 0, true, 0);
-        while struck {
-            let place = directory();
-            let mut mirror = Some(open(place.path()).unwrap().0);
-            take(&whole, &mut mirror, place.path()).unwrap();
-            let wanted = Shown::of(&mirror.take().unwrap());
-            as_an_earlier_agent_left_it(place.path());
-            let watch = Watch::over(place.path());
-            watch.fail(Fault { trouble: Trouble::Full, after, lasting });
-            let opened = open(place.path());
-            struck = watch.mend();
-            done += usize::from(opened.is_ok());
-            kept += usize::from(is_no_room(&opened));
-            let (mirror, found) = opened.or_else(|_| open(place.path())).unwrap();
-            assert_eq!((found, Shown::of(&mirror)), (Found::Intact, wanted), "after {after}");
-            after += 1;
-        }
-        let counted = if lasting { kept } else { done };
-        assert!(counted > 5, "lasting {lasting}: {done} done, {kept} kept of {after}");
+    let (mut kept, mut struck, mut after) = (0, true, 0);
+    while struck {
+        let place = directory();
+        let mut mirror = Some(open(place.path()).unwrap().0);
+        take(&whole, &mut mirror, place.path()).unwrap();
+        let wanted = Shown::of(&mirror.take().unwrap());
+        as_an_earlier_agent_left_it(place.path());
+        let watch = Watch::over(place.path());
+        watch.fail(Fault { trouble: Trouble::Full, after, lasting: true });
+        let opened = open(place.path());
+        struck = watch.mend();
+        kept += usize::from(is_no_room(&opened));
+        let (mirror, found) = opened.or_else(|_| open(place.path())).unwrap();
+        assert_eq!(found, Found::Intact, "after {after}");
+        assert!(Shown::of(&mirror) == wanted, "after {after}");
+        after += 1;
     }
+    assert!(kept > 5, "only {kept} of {after} writes were those that bring it up to date");
 }
 
 #[test]
@@ -86,8 +82,9 @@ fn a_fresh_mirror_that_finds_no_room_is_there_as_soon_as_there_is() {
         let opened = open(place.path());
         struck = watch.mend();
         without += usize::from(is_no_room(&opened));
-        let (mirror, found) = opened.or_else(|_| open(place.path())).unwrap();
-        assert_eq!((found, mirror.cursor().unwrap()), (Found::Intact, None), "after {after}");
+        // What was made of it may be damaged: there was nothing in it.
+        let (mirror, _) = opened.or_else(|_| open(place.path())).unwrap();
+        assert_eq!(mirror.cursor().unwrap(), None, "after {after}");
         after += 1;
     }
     assert!(without > 5, "{without} of {after}");
