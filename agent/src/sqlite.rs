@@ -4,6 +4,7 @@
 //! Every setting is here, so that no file of the agent is opened in any other way.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -115,10 +116,8 @@ pub enum OpenError {
         /// The number of the first migration that differs.
         version: u32,
     },
-    /// An earlier version of the agent wrote it, and the disk is too full to bring it up to this one. It is as it was.
-    #[error(
-        "{path}: written by an earlier agent, and the disk is too full to bring it up to date: free some space"
-    )]
+    /// The disk is too full to make it, to open it, or to bring it up to this version of the agent. It is as it was.
+    #[error("{path}: the disk is full: free some space")]
     NoRoom {
         /// The file.
         path: PathBuf,
@@ -148,7 +147,11 @@ pub enum OpenError {
 pub fn open(opening: &Opening<'_>) -> Result<Connected, OpenError> {
     let path = opening.path;
     // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
-    files::make_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    files::make_private(path).map_err(|source| {
+        let path = path.to_owned();
+        let is_full = source.kind() == ErrorKind::StorageFull;
+        if is_full { OpenError::NoRoom { path } } else { OpenError::Io { path, source } }
+    })?;
     let mut connected = Connected::new(opening, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut connected, opening)?;
     Ok(connected)
@@ -316,13 +319,7 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
         return Err(OpenError::ChangedMigration { path: opening.path.to_owned(), version });
     }
     for number in found + 1..=known {
-        apply(connection, number, opening.migrations).map_err(|source| {
-            if found > 0 && is_full(&source) {
-                OpenError::NoRoom { path: opening.path.to_owned() }
-            } else {
-                classified(source)
-            }
-        })?;
+        apply(connection, number, opening.migrations).map_err(classified)?;
     }
     Ok(())
 }
@@ -368,7 +365,19 @@ fn sha256_of(migration: &str) -> PayloadHash {
 
 fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
-    if is_damage(&source) { OpenError::NotReadable { path } } else { OpenError::Sqlite { path, source } }
+    if is_damage(&source) {
+        OpenError::NotReadable { path }
+    } else if is_full(&source) || has_no_index(&source) {
+        OpenError::NoRoom { path }
+    } else {
+        OpenError::Sqlite { path, source }
+    }
+}
+
+/// Whether there was no room for the index of the WAL, which is a file as well. While a file is opened that is all; in
+/// the middle of a commit it says nothing of whether that is durable.
+fn has_no_index(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 #[cfg(test)]

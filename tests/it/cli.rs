@@ -327,6 +327,61 @@ async fn who_has_signed_in_names_the_server_and_its_certificate_no_more() -> Res
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn badges_are_told_apart_what_is_doubtful_is_asked_first_and_a_name_is_one_things() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let refuses = async |words: &[&str], said: &[&str]| -> Result<()> {
+        let (ended, _, error) = terminal.types(words).await?;
+        anyhow::ensure!(ended == 1 && said.iter().all(|it| error.contains(it)), "{words:?} {ended}: {error}");
+        Ok(())
+    };
+    let badges = async || -> Result<Vec<Value>> {
+        Ok(terminal.does(&["badge", "list", "nora.quist"]).await?["items"]
+            .as_array()
+            .context("items")?
+            .clone())
+    };
+
+    let issue = |uid: &'static str| ["badge", "issue", "nora.quist", "--uid", uid];
+    let asked =
+        ["nothing was done. Say --yes to issue that card to Nora Quist (nora.quist, rn)", "--last-tap"];
+    refuses(&issue("15046143"), &[&asked[..], &["decimal number printed on a card", "00E595FF"]].concat())
+        .await?;
+    refuses(&issue("F6E5D4C3B2A204"), &[&asked[..], &["turned around", "04A2B2C3D4E5F6"]].concat()).await?;
+    for blank in ["00000000", "FF:FF:FF:FF:FF:FF:FF", "00000000000000000000"] {
+        refuses(&issue(blank), &["uid: 00 or FF in every byte is no card's UID"]).await?;
+    }
+    assert_eq!(badges().await?.len(), 1, "nothing was issued before it was asked");
+    terminal.does(&[&issue("15046143")[..], &["--yes"]].concat()).await?;
+    let (_, table, _) = terminal.types(&["badge", "list", "nora.quist"]).await?;
+    assert!(table.contains("CARD") && table.contains("ISSUED_BY") && table.contains("admin"), "{table}");
+    let listed = badges().await?;
+    let [second, first] = listed.as_slice() else { bail!("{listed:?}") };
+    assert!(first["card"] != second["card"] && second["issued_by"] == "admin", "{first} {second}");
+
+    let file = scene.folder_of("signs.json").display().to_string();
+    let fields = r#"[{"key": "note", "label": "Note", "type": "string"}]"#;
+    std::fs::write(&file, format!(r#"{{"key": "signs", "label": "VITALS", "fields": {fields}}}"#))?;
+    refuses(&["workflow", "publish", &file], &["409", "label is taken already"]).await?;
+    let register = |name: &'static str| ["device", "register", name, "--facility", "Riverside"];
+    terminal.does(&register("Hall kiosk")).await?;
+    refuses(&register("HALL  Kiosk"), &["409", "device_name is taken already"]).await?;
+
+    refuses(&["user", "rename", "nora.quist", "ADMIN"], &["409", "username is taken already"]).await?;
+    refuses(&["user", "rename", "nora.quist", "nora q"], &["username: give 1 to 100 characters"]).await?;
+    let renamed = terminal.does(&["user", "rename", "nora.quist", "nora.field"]).await?;
+    assert_eq!(renamed["username"], "nora.field");
+    let nora = scene.server.api()?;
+    assert!(nora.sign_in(Some("golden-years"), "nora.quist", PASSWORD).await.is_err());
+    scene.server.api()?.sign_in(Some("golden-years"), "Nora.Field", PASSWORD).await?;
+    let audit = terminal.does(&["audit", "list", "--user", "admin"]).await?;
+    assert!(audit.to_string().contains(r#""username":"nora.field""#), "{audit}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_and_a_wrong_command_are_told_apart() -> Result<()> {
     let folder = TempDir::new()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
 use carepost_protocol::day::parse_datetime;
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{RecordId, SessionId, UserId};
 use carepost_protocol::record::Collection;
@@ -14,7 +15,7 @@ use carepost_protocol::zone::Zone;
 use super::lock;
 use super::noted::Page;
 use super::sheet::{Sheet, Writer};
-use super::unfinished::asked;
+use super::unfinished::{asked, laid_over};
 use super::view::{Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey, UNITS};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
@@ -59,6 +60,7 @@ impl Ward {
             self.note(&actor, &page, false);
             return Err(refused);
         }
+        let draft = draft.map(|draft| self.as_shown(draft, &sheet));
         let from_draft = draft.is_some();
         let shown = OpenForm {
             session: actor.session,
@@ -87,7 +89,17 @@ impl Ward {
             faults: sheet.faults,
             author: sheet.author,
             zone: self.time_here().zone,
+            sent: self.phi_mode(),
         })
+    }
+
+    /// A draft that may be from when more was shown here: what it carries along is what the form shows now.
+    fn as_shown(&self, draft: Vec<(String, String)>, sheet: &Sheet) -> Vec<(String, String)> {
+        let seen = sheet.answers.iter().find(|(key, _)| key == SEEN);
+        match seen.filter(|_| self.phi_mode() != PhiMode::Full) {
+            Some(seen) => laid_over(asked(&asks(&sheet.workflow), &draft), std::slice::from_ref(seen)),
+            None => draft,
+        }
     }
 
     pub(super) fn save(

@@ -32,6 +32,7 @@ pub use reviews::COUNTED as REVIEWS_COUNTED;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
@@ -70,6 +71,8 @@ pub enum Standing {
     Enrolling(Enrolling),
     /// Enrolled: there is a facility, and people can sign in.
     Enrolled(Arc<Ward>),
+    /// Enrolled, and the disk has no room for its files: why they do not open, in words.
+    NoRoom(String),
     /// Its key is refused for good.
     Revoked,
 }
@@ -102,6 +105,7 @@ impl Desk {
     pub fn screen(&self) -> Screen {
         match self.standing() {
             Standing::Enrolling(enrolling) => Screen::Enrolling(enrolling),
+            Standing::NoRoom(_) => Screen::NoRoom,
             Standing::Revoked => Screen::Revoked,
             Standing::Enrolled(ward) => ward.screen(),
         }
@@ -126,9 +130,12 @@ impl Desk {
             reader,
             encryption: lock(&self.encryption).clone(),
             time: TimeHere { zone: self.clock.zone(), whose: Whose::Device },
+            sent: PhiMode::Full,
         };
-        if let Standing::Enrolled(ward) = self.standing() {
-            ward.report(&mut status);
+        match self.standing() {
+            Standing::Enrolled(ward) => ward.report(&mut status),
+            Standing::NoRoom(why) => status.storage_trouble = Some(why),
+            Standing::Enrolling(_) | Standing::Revoked => {}
         }
         status.wedged += status.sync.stuck;
         status
@@ -156,7 +163,7 @@ impl Desk {
     pub fn ward(&self) -> Option<Arc<Ward>> {
         match self.standing() {
             Standing::Enrolled(ward) => Some(ward),
-            Standing::Enrolling(_) | Standing::Revoked => None,
+            Standing::Enrolling(_) | Standing::NoRoom(_) | Standing::Revoked => None,
         }
     }
 

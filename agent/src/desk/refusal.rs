@@ -31,8 +31,15 @@ pub enum Refused {
     )]
     NotTheirs,
     /// What was charted is not sent to this device.
-    #[error("what was charted is not kept on this device; correct it on one that shows it")]
+    #[error(
+        "what was charted is not shown on this device; correct it, or strike it out, on one that shows it"
+    )]
     NotSent,
+    /// What is known of residents is not sent to this device.
+    #[error(
+        "names, rooms, birthdays and MRNs are not shown on this device; edit them on one that shows them"
+    )]
+    NotShown,
     /// Somebody is to be readmitted who is in care.
     #[error("this resident is in care already, so there is nobody to readmit")]
     InCare(PatientId),

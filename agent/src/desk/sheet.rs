@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
@@ -158,11 +159,14 @@ impl Ward {
             Form::Admit => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
-                Ok(Sheet::new(writer, None, residents::form(Asks::Admission), makes))
+                Ok(Sheet::new(writer, None, residents::form(Asks::Admission, self.phi_mode()), makes))
             }
-            Form::Edit(patient) => self.edit(on, read, *patient, Asks::Edit, page),
-            Form::Discharge(patient) => self.edit(on, read, *patient, Asks::Discharge, page),
-            Form::Readmit(patient) => self.edit(on, read, *patient, Asks::Readmission, page),
+            Form::Edit(patient) => {
+                let sheet = self.edit(on, read, *patient, page, |sent| residents::form(Asks::Edit, sent))?;
+                if sheet.workflow.fields.is_empty() { Err(Refused::NotShown) } else { Ok(sheet) }
+            }
+            Form::Discharge(patient) => self.moves(on, read, *patient, Asks::Discharge, page),
+            Form::Readmit(patient) => self.moves(on, read, *patient, Asks::Readmission, page),
             Form::Again(n) => self.again(on, read, *n, page),
         }
     }
@@ -208,7 +212,8 @@ impl Ward {
         Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
     }
 
-    fn edit(
+    /// A discharge, or a readmission.
+    fn moves(
         &self,
         on: &SessionKey,
         read: &Permit<ReadPatients>,
@@ -216,15 +221,29 @@ impl Ward {
         asks: Asks,
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
+        let mut sheet = self.edit(on, read, patient, page, |sent| residents::form(asks, sent))?;
+        sheet.makes.lives_here = asks.lives_here();
+        Ok(sheet)
+    }
+
+    fn edit(
+        &self,
+        on: &SessionKey,
+        read: &Permit<ReadPatients>,
+        patient: PatientId,
+        page: Option<&Page>,
+        form: impl FnOnce(PhiMode) -> Workflow,
+    ) -> Result<Sheet, Refused> {
         let writer = Writer::Manage(self.asked(on, page)?);
         // The version first: that of an older one only leads to a review.
         let base = self.mirror.version(Collection::Patients, patient.into()).map_err(storage)?;
         let resident = self.find(read, patient, page)?;
-        let workflow = residents::form(asks);
-        let seen = Seen { base, values: residents::values(&resident) };
+        // Whoever was admitted here and has not come back from the server is known here as admitted.
+        let sent = base.map_or(PhiMode::Full, |_| self.phi_mode());
+        let workflow = form(sent);
+        let seen = Seen { base, values: residents::values(&resident, sent) };
         let carried = (SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?);
         let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
-        let makes = Makes { lives_here: asks.lives_here(), ..makes };
         let shown = residents::shown(&seen.values);
         let mut sheet = Sheet::new(writer, Some(resident), workflow, makes).filled(shown, Units::default());
         sheet.answers.push(carried);
@@ -266,11 +285,13 @@ impl Ward {
             (Collection::Patients, ChangeKind::Create, _) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(change.kind, Collection::Patients, change.record);
-                let sheet = Sheet::new(writer, None, residents::form(Asks::Admission), makes);
+                let form = residents::form(Asks::Admission, self.phi_mode());
+                let sheet = Sheet::new(writer, None, form, makes);
                 sheet.filled(residents::shown(&change.fields), Units::default())
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
-                let mut sheet = self.edit(on, read, patient, Asks::Edit, page)?;
+                let form = |sent| residents::form_again(&change.fields, sent);
+                let mut sheet = self.edit(on, read, patient, page, form)?;
                 sheet.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
                 let wanted = typed(&sheet.workflow, &residents::shown(&change.fields), Units::default());
                 sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use carepost_agent_core::session::{
     Asked, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
 };
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::pin::ChosenPin;
@@ -206,10 +207,16 @@ impl Ward {
         status.loading = !self.is_loaded(Collection::Patients);
         status.differs = self.differing();
         status.stepped_over = self.stepped_over();
+        status.sent = self.phi_mode();
         let facility = self.mirror.facility().ok().flatten();
         status.time = TimeHere::of(facility.as_ref(), self.clock.zone());
         status.phone = facility.and_then(|facility| facility.phone);
         status.storage_trouble = self.trouble().or(status.storage_trouble.take());
+    }
+
+    /// How much of a resident is sent here.
+    pub(super) fn phi_mode(&self) -> PhiMode {
+        self.mirror.phi_mode().unwrap_or_default()
     }
 
     /// In which zone times are shown and read here.

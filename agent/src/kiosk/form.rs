@@ -1,6 +1,7 @@
 //! Forms, rendered from a workflow's schema (S4-22: no field is known to the code).
 
 use carepost_protocol::day::{self, parse_datetime};
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::patient::mrn_key;
 use carepost_protocol::record::PatientDocument;
@@ -328,8 +329,20 @@ fn explained(form: &FormPage) -> Option<String> {
         }
         (Form::Readmit(_), None) => {
             let name = form.resident.as_ref().map_or("The resident", |resident| &resident.name);
-            Some(format!("{name} is in the list of residents again, on every device."))
+            let is_room_shown = form.workflow.fields.iter().any(|field| field.key == "room");
+            let room = if is_room_shown { "" } else { " The room, which is not shown on this device, stays." };
+            Some(format!("{name} is in the list of residents again, on every device.{room}"))
         }
+        (Form::Admit, None) if form.sent != PhiMode::Full => Some(
+            "This device does not show names, birthdays and MRNs, so it cannot tell whether somebody is here already: \
+             look on one that does first. If two are one person, that is asked there once the server has both"
+                .to_owned(),
+        ),
+        (Form::Edit(_), None) if form.workflow.fields.iter().all(|field| field.key != "name") => Some(
+            "Name, date of birth and MRN are not shown on this device, and stay as they are. Change them on one that \
+             shows them, or ask the office"
+                .to_owned(),
+        ),
         (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
     }
 }

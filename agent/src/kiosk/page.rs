@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
 use carepost_protocol::day;
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 use carepost_protocol::time::Timestamp;
@@ -36,6 +37,7 @@ impl IntoResponse for Fault {
 pub(super) fn screen_key(screen: &Screen) -> String {
     match screen {
         Screen::Enrolling(_) => "enrolling".to_owned(),
+        Screen::NoRoom => "no-room".to_owned(),
         Screen::Revoked => "revoked".to_owned(),
         Screen::Locked(_) => "locked".to_owned(),
         Screen::PinPad(pad) => format!("pin-{}", pad.attempt),
@@ -57,15 +59,17 @@ pub(super) struct Shell {
     pub(super) again: Option<u32>,
     /// In which zone its times are.
     pub(super) zone: Zone,
+    /// How much of a resident is sent here.
+    sent: PhiMode,
 }
 
 impl Shell {
     /// The shell of a screen that changes by itself.
     pub(super) fn new(bump: u64, screen: &Screen, status: &StatusLine) -> Self {
         let zone = status.time.zone.clone();
-        let (status, who) = match screen {
-            // Before there is a facility there is nothing to chart and nothing to send.
-            Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
+        let (sentences, who) = match screen {
+            // Where there is no facility, or none can be read, nothing is charted and nothing sent.
+            Screen::Enrolling(_) | Screen::NoRoom | Screen::Revoked => (Vec::new(), None),
             Screen::Locked(_) | Screen::PinPad(_) => {
                 let mut sentences = words::status(status);
                 sentences.iter_mut().for_each(|sentence| sentence.link = None);
@@ -75,7 +79,32 @@ impl Shell {
         };
         let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
         let again = Some(if who.is_some() { 15 } else { 5 });
-        Self { key: screen_key(screen), bump, status, who, locks_in, live: true, again, zone }
+        let (key, sent) = (screen_key(screen), status.sent);
+        Self { key, bump, status: sentences, who, locks_in, live: true, again, zone, sent }
+    }
+
+    /// Whether all that is known of residents is sent here; else what is not on a page is not none.
+    pub(super) fn shows_all(&self) -> bool {
+        self.sent == PhiMode::Full
+    }
+
+    /// Whether anything can be edited of what is known of residents.
+    pub(super) fn shows_rooms(&self) -> bool {
+        self.sent.shows("room")
+    }
+
+    /// What residents are found by.
+    pub(super) const fn found_by(&self) -> &'static str {
+        match self.sent {
+            PhiMode::Full => "name, room or MRN",
+            PhiMode::Minimal => "initials or room",
+            PhiMode::Free => "case number",
+        }
+    }
+
+    /// The same, to stand alone.
+    pub(super) fn find_hint(&self) -> String {
+        capital(self.found_by())
     }
 
     /// The shell of a page that must keep what is typed into it.
@@ -98,6 +127,16 @@ struct EnrollingPage<'a> {
 
 pub(super) fn enrolling(shell: Shell, enrolling: &Enrolling) -> Response {
     answer(StatusCode::OK, &EnrollingPage { shell, enrolling })
+}
+
+#[derive(Template)]
+#[template(path = "no_room.html")]
+struct NoRoomPage {
+    shell: Shell,
+}
+
+pub(super) fn no_room(shell: Shell) -> Response {
+    answer(StatusCode::OK, &NoRoomPage { shell })
 }
 
 #[derive(Template)]
@@ -195,7 +234,7 @@ pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     letters.sort_unstable();
     letters.dedup();
     let letter = letter.and_then(|letter| letter.to_uppercase().next()).filter(|at| letters.contains(at));
-    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here {
+    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here || !shell.shows_all() {
         letters.clear();
     }
     let mut named: HashMap<&str, usize> = HashMap::new();
@@ -490,9 +529,11 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         | Refused::NoSuchRecord
         | Refused::NotRefused
         | Refused::NoSuchReview => StatusCode::NOT_FOUND,
-        Refused::NotSent | Refused::Struck | Refused::InCare(_) | Refused::NotInCare(_) => {
-            StatusCode::CONFLICT
-        }
+        Refused::NotSent
+        | Refused::NotShown
+        | Refused::Struck
+        | Refused::InCare(_)
+        | Refused::NotInCare(_) => StatusCode::CONFLICT,
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
     }

@@ -43,6 +43,7 @@ pub(super) async fn start(
     let (shell, screen) = shell(&kiosk).await?;
     Ok(match screen {
         Screen::Enrolling(enrolling) => page::enrolling(shell, &enrolling),
+        Screen::NoRoom => page::no_room(shell),
         Screen::Revoked => page::revoked(shell),
         Screen::Locked(locked) => page::locked(shell, locked),
         Screen::PinPad(pad) => page::pin_pad(shell, pad),
@@ -282,6 +283,7 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::NotYours
         | Refused::NotTheirs
         | Refused::NotSent
+        | Refused::NotShown
         | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong
@@ -321,7 +323,10 @@ async fn shell(kiosk: &Kiosk) -> Result<(Shell, Screen), Fault> {
 pub(super) async fn open_shell(kiosk: &Kiosk) -> Result<Option<(Shell, SessionKey)>, Fault> {
     Ok(match shell(kiosk).await? {
         (shell, Screen::Open(open)) => Some((shell, key_of(&open))),
-        (_, Screen::Enrolling(_) | Screen::Revoked | Screen::Locked(_) | Screen::PinPad(_)) => None,
+        (
+            _,
+            Screen::Enrolling(_) | Screen::NoRoom | Screen::Revoked | Screen::Locked(_) | Screen::PinPad(_),
+        ) => None,
     })
 }
 

@@ -32,6 +32,7 @@ use carepost_protocol::record::Collection;
 ///    what it shows, and a first copy still keeps one index. `is_held` is 1 where what is corrected was not here
 ///    when the correction came, or has gone since. Earlier agents left it where that came again, so whoever reads
 ///    looks. `lookup` finds open reviews, too: it is [`OPEN`].
+/// 8. `phi_mode` is how much of a resident the server sends, where that is not all.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -142,6 +143,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
         UPDATE documents SET is_held = 1 WHERE patient = old.patient AND amends = old.id;
     END;
 ",
+    "ALTER TABLE state ADD COLUMN phi_mode TEXT;",
 ];
 
 /// What an open review is found by.

@@ -132,9 +132,6 @@ impl Opened {
             Found::SetAside(aside) => {
                 tracing::error!(aside = %aside.display(), "the mirror was damaged and is pulled afresh");
             }
-            Found::NoRoom => tracing::error!(
-                "the disk is too full to bring the mirror up to this version: it is pulled afresh; free some space"
-            ),
             Found::OtherFacility => tracing::warn!("the mirror was another facility's and is pulled afresh"),
         }
         Ok((Arc::new(mirror), Arc::new(self.outbox(grant, config)?)))

@@ -220,6 +220,61 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
 }
 
 #[test]
+fn a_field_that_expects_the_future_asks_about_the_past() {
+    let ahead = |field: Field| Field { expects: Some(Expects::Future), ..field };
+    let mut workflow = vitals();
+    workflow.fields =
+        vec![ahead(field("next_on", FieldType::Date)), ahead(field("next_at", FieldType::Datetime))];
+    workflow.rules.clear();
+    workflow.check().unwrap();
+    // It is 08:42 on November 28 in Chicago, and 03:42 on the next day in Auckland.
+    let asked = |key, typed| {
+        let at = "2026-11-28T14:42:00Z".parse().ok();
+        let answers = workflow.parse_form([(key, typed)], Units::default(), at).unwrap();
+        answers.doubts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    for (key, likely) in [
+        ("next_at", "2026-12-05T09:00-06:00"),
+        ("next_at", "2026-11-28T08:38-06:00"),
+        ("next_at", "2027-11-28T08:42-06:00"),
+        ("next_on", "2026-11-28"),
+        ("next_on", "12/05/2026"),
+        ("next_on", "2028-11-28"),
+    ] {
+        assert_eq!(asked(key, likely), "", "{likely}");
+    }
+    let past = "is in the past: check the";
+    for (key, typed, words) in [
+        ("next_at", "2026-11-28T08:36-06:00", format!("NEXT_AT 2026-11-28 08:36 {past} day and the time")),
+        ("next_at", "2025-12-05T09:00-06:00", format!("NEXT_AT 2025-12-05 09:00 {past} day and the time")),
+        (
+            "next_at",
+            "2028-12-05T09:00-06:00",
+            "NEXT_AT 2028-12-05 09:00 is more than a year ahead: check the year".to_owned(),
+        ),
+        ("next_on", "2026-11-27", format!("NEXT_ON 2026-11-27 {past} date")),
+        ("next_on", "1926-11-30", format!("NEXT_ON 1926-11-30 {past} date")),
+        (
+            "next_on",
+            "2028-11-29",
+            "NEXT_ON 2028-11-29 is more than two years ahead: check the year".to_owned(),
+        ),
+    ] {
+        assert_eq!(asked(key, typed), format!("{key}: {words}"));
+    }
+    // The day before may still be today, west of here.
+    let at = "2026-11-28T11:00:00Z".parse().ok();
+    let answers = workflow.parse_form([("next_on", "2026-11-27")], Units::default(), at).unwrap();
+    assert_eq!(answers.doubts, []);
+    // Nothing else lies ahead, and a schema that says nothing is published as it was.
+    workflow.fields.push(ahead(field("note", FieldType::String)));
+    let faults = workflow.check().unwrap_err();
+    assert_eq!(faults, [FieldError::new("fields[2].expects", "only a date or datetime lies ahead")]);
+    assert_eq!(json!(ahead(field("next_on", FieldType::Date)))["expects"], "future");
+    assert_eq!(json!(field("next_on", FieldType::Date)).get("expects"), None);
+}
+
+#[test]
 fn what_is_unlikely_is_asked_about_and_not_refused() {
     assert_eq!(doubts(&[("pulse", "25")]), "");
     assert_eq!(doubts(&[("pulse", "24")]), "pulse: PULSE 24 bpm is low: 25 or more is usual");
@@ -278,6 +333,7 @@ fn a_bad_schema_is_refused_with_paths() {
         "key",
         "fields[9].key",
         "fields[9].default",
+        "fields[9].label",
         "fields[10].options",
         "fields[11].options[1]",
         "fields[11].options[2]",
@@ -288,4 +344,12 @@ fn a_bad_schema_is_refused_with_paths() {
     ];
     assert_eq!(named, expected);
     assert_eq!(vitals().check(), Ok(()));
+}
+
+#[test]
+fn two_fields_of_a_form_do_not_read_the_same() {
+    let mut workflow = vitals();
+    workflow.fields.push(Field::new("pulse_later", " Pulse\u{a0}", FieldType::Integer));
+    let faults = workflow.check().unwrap_err();
+    assert_eq!(faults, [FieldError::new("fields[9].label", "another field's label reads the same")]);
 }

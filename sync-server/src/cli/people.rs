@@ -9,16 +9,17 @@ use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use super::Said;
 use super::client::Client;
 use super::find::{device_id, facility_id, user_id};
 use super::spelled::{ROLES, one_of};
 use super::sure::Sure;
-use super::{Said, show};
+use super::show;
 use crate::card;
 
 const COLUMNS: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
-const BADGE: &[&str] = &["id", "is_active", "created_at"];
+const BADGE: &[&str] = &["card", "is_active", "created_at", "issued_by", "id"];
 
 /// Where a password comes from; never from the command line, which every user of the machine can read.
 #[derive(Debug, Args)]
@@ -159,6 +160,14 @@ pub(super) enum User {
         #[command(flatten)]
         sure: Sure,
     },
+    /// Give a user another name to sign in with. Sessions, badges and what was charted stay as they are.
+    #[command(after_help = "Example:\n  carepost-server user rename nora nora.quist")]
+    Rename {
+        /// The user, by username, name or id.
+        user: String,
+        /// The new username.
+        username: String,
+    },
     /// Set a user's PIN for kiosks.
     SetPin {
         /// The user, by username, name or id.
@@ -207,6 +216,10 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
         }
         User::Activate { user } => switch(client, &user, true, None).await,
         User::Deactivate { user, sure } => switch(client, &user, false, Some(&sure)).await,
+        User::Rename { user, username } => {
+            let path = format!("/api/v1/users/{}", user_id(client, &user).await?);
+            Ok(Said::Thing(client.put(&path, &json!({"username": username})).await?, COLUMNS))
+        }
         User::SetPin { user, pin } => {
             let id = user_id(client, &user).await?;
             let body = json!({"pin": pin.read("New PIN: ")?.expose_secret()});
@@ -247,7 +260,8 @@ pub(super) enum Badge {
     Issue {
         /// The user, by username, name or id.
         user: String,
-        /// The card's UID in hexadecimal: not what is printed on it.
+        /// The card's UID in hexadecimal: not what is printed on it. One that may be that, or turned around, is asked
+        /// about.
         #[arg(long, value_name = "HEX")]
         uid: Option<String>,
         /// The card that was tapped last at this device, by name or id, and that it did not know.
@@ -275,10 +289,11 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
         Badge::Issue { user, last_tap: Some(device), sure, .. } => {
             issue_tapped(client, &user, &device, &sure).await?
         }
-        Badge::Issue { user, uid, .. } => {
+        Badge::Issue { user, uid, sure, .. } => {
             let id = user_id(client, &user).await?;
             if let Some(doubt) = uid.as_deref().and_then(card::doubt) {
-                show::say_error(&doubt);
+                let whom = name_of(&client.get(&format!("/api/v1/users/{id}")).await?);
+                sure.of(&format!("issue that card to {whom}, {doubt}"))?;
             }
             client.post("/api/v1/badges", &json!({"user_id": id, "uid": uid})).await?
         }
@@ -304,8 +319,10 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
 async fn ending(client: &Client, badge: &Value) -> anyhow::Result<String> {
     let part = |key| badge.get(key).and_then(Value::as_str).unwrap_or_default();
     let whose = name_of(&client.get(&format!("/api/v1/users/{}", part("user_id"))).await?);
-    let (id, issued) = (part("id"), part("created_at"));
-    Ok(format!("revoke the badge of {whose} that was issued at {issued} ({id}): it opens no kiosk any more"))
+    let (id, card, issued) = (part("id"), part("card"), part("created_at"));
+    Ok(format!(
+        "revoke the badge {card} of {whose} that was issued at {issued} ({id}): it opens no kiosk any more"
+    ))
 }
 
 /// Issues the card that was tapped last at a device, once somebody has said that it is the one.

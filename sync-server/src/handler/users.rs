@@ -52,6 +52,9 @@ pub struct CreateUser {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateUser {
+    /// The name to sign in with, unique in the organization.
+    #[serde(default)]
+    username: Option<String>,
     /// The home facility.
     #[serde(default, alias = "facilityId", deserialize_with = "present")]
     #[schema(value_type = Option<FacilityId>)]
@@ -215,6 +218,7 @@ pub async fn update_user(
     Json(mut asked): Json<UpdateUser>,
 ) -> Answer<axum::Json<UserView>> {
     let mut faults = Faults::default();
+    faults.maybe_text("username", asked.username.as_mut(), 100);
     faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
     faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
     faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
@@ -222,7 +226,12 @@ pub async fn update_user(
     faults.check()?;
     may_touch(&person, id).await?;
     may_give(&person, asked.role)?;
+    let mut note = note(&person, AuditAction::Update, "user");
+    if let Some(username) = &asked.username {
+        note = note.detail("username", username.as_str());
+    }
     let patch = UserPatch {
+        username: asked.username,
         facility_id: asked.facility_id,
         email: asked.email,
         display_name: asked.display_name,
@@ -231,8 +240,7 @@ pub async fn update_user(
         session_timeout_minutes: asked.session_timeout_minutes,
         is_active: asked.is_active,
     };
-    let user = person.noting(note(&person, AuditAction::Update, "user"))?.update_user(id, patch).await?;
-    Ok(axum::Json(user.into()))
+    Ok(axum::Json(person.noting(note)?.update_user(id, patch).await?.into()))
 }
 
 /// Sets a user's PIN.

@@ -1,5 +1,6 @@
 //! Forms: which there are, what they show, and the answers by which they carry what no field asks.
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
@@ -88,6 +89,8 @@ pub struct FormPage {
     pub since: Option<Since>,
     /// In which zone its times are.
     pub zone: Zone,
+    /// How much of a resident is sent here.
+    pub sent: PhiMode,
 }
 
 /// The last correction of an entry.

@@ -35,6 +35,7 @@ mod older;
 mod renewal;
 mod repeated;
 mod reviews;
+mod shown;
 mod stands;
 mod times;
 mod unfinished;

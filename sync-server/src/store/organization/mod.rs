@@ -23,7 +23,7 @@ use crate::scope::OrganizationScope;
 
 pub(super) use badges::{publish_all as publish_badges, rekey as rekey_badges, remove_by_id as remove_badge};
 pub use changes::Reconsidered;
-pub(super) use devices::{TOKEN_LIFE, is_refused_as_exposed};
+pub(super) use devices::{TOKEN_LIFE, be_told_apart, is_refused_as_exposed};
 pub(super) use facilities::organization_columns;
 pub(super) use facilities::organization_row;
 pub use records::Struck;

@@ -3,6 +3,7 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, WorkflowId};
 use carepost_protocol::record::Collection;
+use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Workflow;
 
 use super::super::column::{id_at, json, json_at};
@@ -49,7 +50,8 @@ impl Noted {
     /// version, whatever the argument says; publishing what is published already changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's.
+    /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's;
+    /// [`StoreError::Conflict`] for a label that another form has which is offered too.
     pub async fn publish_workflow(self, workflow: Workflow) -> Result<Workflow> {
         if self.registry.scope.limit().is_some() {
             return Err(StoreError::NotFound("workflow"));
@@ -71,8 +73,23 @@ fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
     tx.first(sql, [key], |row| json_at(row, 0))
 }
 
+/// Kiosks offer forms by their labels: no two that are offered read the same. Those that did before this was asked
+/// keep theirs.
+fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) -> Result<()> {
+    let label = fold(&workflow.label);
+    if !workflow.enabled || before.is_some_and(|before| before.enabled && fold(&before.label) == label) {
+        return Ok(());
+    }
+    let others: Vec<Workflow> = tx.all(LATEST, [], |row| json_at(row, 1))?;
+    let is_taken =
+        |other: &Workflow| other.enabled && other.key != workflow.key && fold(&other.label) == label;
+    if others.iter().any(is_taken) { Err(StoreError::Conflict("label")) } else { Ok(()) }
+}
+
 fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
-    match latest(tx, &workflow.key)? {
+    let before = latest(tx, &workflow.key)?;
+    be_told_apart(tx, &workflow, before.as_ref())?;
+    match before {
         Some(before) => {
             workflow.id = before.id;
             workflow.version = before.version;

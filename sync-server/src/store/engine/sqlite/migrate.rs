@@ -22,6 +22,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("care", include_str!("migrations/V6__care.sql")),
     ("bounds", include_str!("migrations/V7__bounds.sql")),
     ("signs", include_str!("migrations/V8__signs.sql")),
+    ("badges", include_str!("migrations/V9__badges.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.
@@ -113,7 +114,7 @@ fn list_collisions(connection: &Connection) -> Result<(), StoreError> {
             what,
             id = %uuid::Uuid::from_bytes(id),
             "reads the same as another but for case, width, blanks or signs: give one of them another (whose username \
-             it is cannot sign in at the server, and is added anew under another name)"
+             it is cannot sign in at the server until `carepost-server user rename ID NAME` gives another)"
         );
     }
     Ok(())
