@@ -84,6 +84,8 @@ pub(super) struct FormView {
     pub(super) doubts: Vec<(String, Option<String>)>,
     /// Who may be the same person: what says so, what is confirmed by saying otherwise, and who it is.
     pub(super) alike: Vec<Alike>,
+    /// What was confirmed before about something else than is asked now: one answer does not take back another.
+    pub(super) confirmed: Vec<String>,
     /// Whether somebody new is admitted.
     pub(super) admits: bool,
     /// What is confirmed where the form says that the resident was discharged.
@@ -129,12 +131,12 @@ impl FormView {
                 let again = Self::with(form, &[], None);
                 let is_asked = doubts.iter().any(|doubt| doubt.field == DISCHARGED && is_new(doubt));
                 let discharged = again.discharged.filter(|_| !is_asked);
-                Self { from_draft: false, doubts: asked.collect(), discharged, ..again }
+                Self { from_draft: false, doubts: asked.collect(), discharged, ..again }.confirming(form)
             }
             Returned::Alike(known) => {
                 let mrn = form.answers.iter().find(|(key, _)| key == "mrn").map_or("", |(_, text)| text);
                 let alike = known.iter().map(|known| Alike::new(known, mrn)).collect();
-                Self { from_draft: false, alike, ..Self::with(form, &[], None) }
+                Self { from_draft: false, alike, ..Self::with(form, &[], None) }.confirming(form)
             }
             Returned::CorrectedSince => Self { from_draft: false, ..Self::with(form, &[], None) },
             Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
@@ -142,6 +144,18 @@ impl FormView {
                 Self { from_draft: false, uncertain: Some(words), ..Self::with(form, &[], None) }
             }
         }
+    }
+
+    /// Carries along what was confirmed before.
+    fn confirming(self, form: &FormPage) -> Self {
+        let asks = |text: &str| {
+            self.doubts.iter().any(|(doubt, _)| doubt == text)
+                || self.alike.iter().any(|known| known.another == text)
+                || self.discharged.as_deref() == Some(text)
+        };
+        let said = form.answers.iter().filter(|(key, text)| key == CONFIRMED && !asks(text));
+        let confirmed = said.map(|(_, text)| text.clone()).collect();
+        Self { confirmed, ..self }
     }
 
     fn with(form: &FormPage, faults: &[FieldError], not_kept: Option<String>) -> Self {
@@ -186,6 +200,7 @@ impl FormView {
             uncertain: None,
             doubts: Vec::new(),
             alike: Vec::new(),
+            confirmed: Vec::new(),
             admits: form.form == Form::Admit,
             discharged: form.discharged.as_ref().map(ToString::to_string),
             since: form.since.clone(),
