@@ -34,7 +34,7 @@ async fn a_badge_that_may_not_open_the_screen_is_told_why() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_wrong_pins_lock_a_user_also_offline_and_after_a_restart_until_the_office_sets_another() -> Result<()> {
+async fn five_wrong_pins_lock_a_user_offline_and_after_a_restart_until_there_is_another() -> Result<()> {
     let scene = Scene::new(2).await?;
     // Before the kiosk, so that it knows him when its line is cut.
     let omar = scene.facility.nurse("Omar Reyes", "lpn", "371640", "04B1B2C3D4E5F6").await?;

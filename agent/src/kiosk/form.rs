@@ -2,13 +2,14 @@
 
 use carepost_protocol::day::{self, parse_datetime};
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::mrn_key;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
 use super::page;
-use crate::desk::view::{CONFIRMED, DISCHARGED, Form, FormPage, OFFSET, SEEN, Since, another_than, units_of};
+use crate::desk::view::{
+    CONFIRMED, DISCHARGED, Form, FormPage, Known, OFFSET, SEEN, Since, another_than, units_of,
+};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -35,7 +36,7 @@ pub(super) enum Returned {
     /// These answers are unlikely: whether to save them as they are.
     Doubts(Vec<FieldError>),
     /// Whoever is admitted may be one of these, or has the number of one.
-    Alike(Vec<PatientDocument>),
+    Alike(Vec<Known>),
     /// The entry was corrected since the form was opened.
     CorrectedSince,
     /// Nothing was kept; why, in words.
@@ -104,10 +105,11 @@ pub(super) struct Alike {
     pub(super) is_own_number: bool,
 }
 
-impl Alike {
-    fn new(known: &PatientDocument, mrn: &str) -> Self {
-        let is_own_number = mrn_key(&known.mrn) == mrn_key(mrn);
-        Self { id: known.id, another: another_than(known.id), person: Person::from(known), is_own_number }
+impl From<&Known> for Alike {
+    fn from(known: &Known) -> Self {
+        let Known { resident, has_same_number: is_own_number } = known;
+        let (id, person) = (resident.id, Person::from(resident));
+        Self { id, another: another_than(id), person, is_own_number: *is_own_number }
     }
 }
 
@@ -134,8 +136,7 @@ impl FormView {
                 Self { from_draft: false, doubts: asked.collect(), discharged, ..again }.confirming(form)
             }
             Returned::Alike(known) => {
-                let mrn = form.answers.iter().find(|(key, _)| key == "mrn").map_or("", |(_, text)| text);
-                let alike = known.iter().map(|known| Alike::new(known, mrn)).collect();
+                let alike = known.iter().map(Alike::from).collect();
                 Self { from_draft: false, alike, ..Self::with(form, &[], None) }.confirming(form)
             }
             Returned::CorrectedSince => Self { from_draft: false, ..Self::with(form, &[], None) },
