@@ -305,7 +305,8 @@ mod tests {
     #[test]
     fn an_unlikely_birthday_is_asked_about_where_it_is_news() {
         let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
-        let born = |day: &str| json!({"name": "Ada Example", "date_of_birth": day}).as_object().unwrap().clone();
+        let born =
+            |day: &str| json!({"name": "Ada Example", "date_of_birth": day}).as_object().unwrap().clone();
         let (child, none) = (born("2020-03-15"), Map::new());
         let asked = doubts(&child, &none, today);
         assert_eq!((asked.len(), asked[0].field.as_str()), (1, "date_of_birth"), "{asked:?}");

@@ -214,7 +214,8 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
 
     let first = terminal.does(&create("Ada Amberly", "R-1", "1941-03-04")).await?;
     let (code, said, _) = terminal.types(&create("Ada Amberley", "R-2", "1941-03-04")).await?;
-    let asked = "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
+    let asked =
+        "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
     assert!(code == 0 && said.contains(asked), "{said}");
     let second = terminal.does(&["patient", "show", "R-2"]).await?;
     assert_eq!(second["may_be"][0]["id"], first["id"]);
@@ -224,7 +225,8 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     hall.sign_in(&scene.nora).await?;
     hall.says(&["1 entry needs a look"]).await?;
     let list = hall.get("/reviews").await?;
-    let ask = list.html.split('"').find(|text| text.contains("/same/")).context("nothing to join")?.to_owned();
+    let ask =
+        list.html.split('"').find(|text| text.contains("/same/")).context("nothing to join")?.to_owned();
     let page = hall.get(&ask).await?;
     let hidden = ["_screen", "_token", "_base", "same_person"]
         .map(|field| (field, page.hidden(field).unwrap_or_default()));
@@ -237,7 +239,8 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     // The office sees who is whom, and does not part them by the way.
     let id = second["id"].as_str().context("an id")?;
     let (_, list, _) = terminal.types(&["patient", "list", "--all"]).await?;
-    let row = |list: &str, mrn: &str| list.lines().find(|line| line.contains(mrn)).unwrap_or_default().to_owned();
+    let row =
+        |list: &str, mrn: &str| list.lines().find(|line| line.contains(mrn)).unwrap_or_default().to_owned();
     assert!(row(&list, "R-2").contains("Ada Amberly (MRN R-1, born 1941-03-04)"), "{list}");
     let (_, list, _) = terminal.types(&["patient", "list"]).await?;
     assert!(row(&list, "R-1").contains("Ada Amberley (MRN R-2, born 1941-03-04)"), "{list}");

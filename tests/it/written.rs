@@ -198,7 +198,11 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
     // What is unlikely has to be meant.
     let asked = admit("RS-9", "Zoe New", json!(born)).await?;
     assert_eq!((asked.status, &asked.body["errors"][0]["field"]), (422, &json!("date_of_birth")));
-    assert!(asked.text.contains("is less than a year ago") && asked.text.contains("`confirmed`"), "{}", asked.text);
+    assert!(
+        asked.text.contains("is less than a year ago") && asked.text.contains("`confirmed`"),
+        "{}",
+        asked.text
+    );
     let body = json!({"facility_id": scene.facility.id, "mrn": "RS-9", "name": "Zoe New", "date_of_birth": born,
         "confirmed": ["date_of_birth"]});
     let newborn = admin.call(Method::POST, patients, Some(&body)).await?;

@@ -103,7 +103,8 @@ async fn hostile_names_and_labels_stay_words() {
         read(page::resident(shell(&status), page, Some("1"), None)).await,
         form(FormView::again(&asked, Returned::Faults(faults))).await,
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
-        form(FormView::again(&asked, Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))]))).await,
+        form(FormView::again(&asked, Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))])))
+            .await,
         read(looks::number(
             shell(&calm()),
             ReviewId::from_bytes([7; 16]),

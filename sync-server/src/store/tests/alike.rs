@@ -38,7 +38,11 @@ async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
     ];
     assert_eq!(verdicts(&world.push(&mut hall, &[first]).await.unwrap()), [APPLIED]);
     for (change, verdict) in others {
-        assert_eq!(verdicts(&world.push(&mut hall, &[change.clone()]).await.unwrap()), [verdict], "{change:?}");
+        assert_eq!(
+            verdicts(&world.push(&mut hall, &[change.clone()]).await.unwrap()),
+            [verdict],
+            "{change:?}"
+        );
     }
 }
 

@@ -176,7 +176,11 @@ async fn a_birthday_changed_round_and_a_slip_in_the_name_are_asked_about() {
     for same in ["name=Mary+Smith&date_of_birth=05/03/1934", "name=Mari+Smith&date_of_birth=03/05/1934"] {
         let asked = device.send(&admission(&device).await, same).await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{same}: {}", asked.body);
-        assert!(asked.body.contains("GY-0004") && asked.body.contains("Same person"), "{same}: {}", asked.body);
+        assert!(
+            asked.body.contains("GY-0004") && asked.body.contains("Same person"),
+            "{same}: {}",
+            asked.body
+        );
     }
     let slip = "name=Mary+Smiht&date_of_birth=03/05/1934";
     assert!(device.send(&admission(&device).await, slip).await.body.contains("GY-0004"));

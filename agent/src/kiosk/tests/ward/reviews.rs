@@ -98,7 +98,8 @@ async fn corrections_that_were_looked_at_say_by_whom_and_one_of_them_is_struck_o
     assert!(shown.contains(side_by_side) && !shown.contains("has looked at it"), "{shown}");
     // What still stands can be corrected or struck out from there; the first version cannot.
     let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
-    let link = |what: &str, n: u8| format!("/residents/{}/{what}/{}", patient(4), RecordId::from_bytes([n; 16]));
+    let link =
+        |what: &str, n: u8| format!("/residents/{}/{what}/{}", patient(4), RecordId::from_bytes([n; 16]));
     for words in ["One entry was corrected more than once", &link("correct", 32), &link("strike", 33)] {
         assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
     }

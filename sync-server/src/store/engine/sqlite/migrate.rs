@@ -193,7 +193,11 @@ mod tests {
         assert_eq!(all("SELECT mrn_key FROM #patients ORDER BY id"), ["rs-1", "rs-1", "rs-1", "rs-2", ""]);
         assert_eq!(all("SELECT name_key FROM #patients ORDER BY id"), ["ada", "bea", "o zoe", "cy", ""]);
         assert_eq!(all("SELECT name FROM #patients WHERE duplicate_of = id"), ["Bea", "O’Zoe", "Gone"]);
-        assert_eq!(all("SELECT name FROM #patients WHERE unasked = 1"), ["Bea", "O’Zoe"], "a review will ask");
+        assert_eq!(
+            all("SELECT name FROM #patients WHERE unasked = 1"),
+            ["Bea", "O’Zoe"],
+            "a review will ask"
+        );
         assert_eq!(
             all("SELECT name FROM #facilities WHERE name_key IN ('st. john''s', 'east-west')"),
             ["St. John's", "East–West"]
