@@ -343,7 +343,7 @@ impl Corrections {
             let before = self.corrects.get(id).and_then(|before| self.fork(*before));
             entry(id).is_some_and(|entry| entry.is_struck) && before.is_none()
         };
-        let standing: Vec<&RecordId> = leaves.iter().filter(|id| !is_over(*id)).collect();
+        let standing: Vec<&RecordId> = leaves.iter().filter(|id| !is_over(id)).collect();
         let read = standing.iter().copied().filter_map(entry);
         let by: BTreeSet<String> = read.map(|entry| entry.author.clone()).collect();
         (standing.len() > 1).then(|| by.into_iter().collect())
