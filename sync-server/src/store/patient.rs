@@ -265,7 +265,7 @@ pub(super) const HELD: &str = "SELECT 1 FROM patients
 
 /// Those who had the number of somebody admitted before them when reviews began to ask about it.
 pub(super) const UNASKED: &str =
-    concat!(patient_columns!(), "WHERE facility_id = ?1 AND unasked = 1 ORDER BY id LIMIT ?2");
+    "SELECT id FROM patients WHERE facility_id = ?1 AND unasked = 1 ORDER BY id LIMIT ?2";
 
 type Admitted = (Timestamp, PatientId, Option<PatientId>);
 
@@ -309,22 +309,23 @@ pub(super) fn holder(tx: &Tx<'_>, of: &Patient) -> Result<Option<Patient>> {
 /// so many. Says whether there may be more.
 pub(super) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bool> {
     let facility = tx.facility_scope()?.facility();
-    let unasked = tx.all(UNASKED, params![facility.as_bytes(), limit(most)], patient_row)?;
+    let unasked: Vec<PatientId> =
+        tx.all(UNASKED, params![facility.as_bytes(), limit(most)], |row| id_at(row, 0))?;
     if unasked.is_empty() {
         return Ok(false);
     }
     let mut feed = FeedEnd::open(tx)?;
-    for patient in &unasked {
+    for id in &unasked {
         let mut others = Vec::new();
-        for other in of_mrn(tx, patient)? {
-            if !may_be(tx, other)?.contains(&patient.id) {
+        for other in find(tx, *id)?.map_or(Ok(Vec::new()), |patient| of_mrn(tx, &patient))? {
+            if !may_be(tx, other)?.contains(id) {
                 others.push(other);
             }
         }
-        if patient.replaced_by.is_none() && !others.is_empty() {
-            pair(tx, &mut feed, patient.id, &others)?;
+        if !others.is_empty() {
+            pair(tx, &mut feed, *id, &others)?;
         }
-        tx.execute("UPDATE patients SET unasked = NULL WHERE id = ?1", [patient.id.as_bytes()])?;
+        tx.execute("UPDATE patients SET unasked = NULL WHERE id = ?1", [id.as_bytes()])?;
     }
     feed.close(tx)?;
     Ok(unasked.len() >= most)

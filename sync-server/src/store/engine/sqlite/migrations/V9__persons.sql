@@ -14,4 +14,4 @@ UPDATE base_patients AS later SET unasked = 1 WHERE mrn_key <> '' AND replaced_b
         WHERE earlier.organization_id = later.organization_id AND earlier.facility_id = later.facility_id
             AND earlier.mrn_key = later.mrn_key AND earlier.mrn_key <> '' AND earlier.replaced_by IS NULL
             AND (earlier.created_at, earlier.id) < (later.created_at, later.id));
-CREATE INDEX patients_unasked ON base_patients (organization_id, facility_id, id) WHERE unasked = 1;
+CREATE INDEX patients_unasked ON base_patients (organization_id, facility_id, unasked, id) WHERE unasked IS NOT NULL;
