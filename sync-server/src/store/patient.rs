@@ -317,7 +317,9 @@ pub(super) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bool> {
     let mut feed = FeedEnd::open(tx)?;
     for id in &unasked {
         let mut others = Vec::new();
-        for other in find(tx, *id)?.map_or(Ok(Vec::new()), |patient| of_mrn(tx, &patient))? {
+        // The number of whoever was replaced since is nobody's question.
+        let patient = find(tx, *id)?.filter(|patient| patient.replaced_by.is_none());
+        for other in patient.map_or(Ok(Vec::new()), |patient| of_mrn(tx, &patient))? {
             if !may_be(tx, other)?.contains(id) {
                 others.push(other);
             }
