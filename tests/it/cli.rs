@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use carepost_tests::children::{binary, free_port, run, run_with_input};
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::Scene;
-use carepost_tests::world::{PASSWORD, Server};
+use carepost_tests::world::{PASSWORD, Server, items};
 use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -195,6 +195,71 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
         assert!(!list.contains("Ada") || ada, "{list}");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so() -> Result<()> {
+    let scene = Scene::new(0).await?;
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let create = |name: &'static str, mrn: &'static str, born: &'static str| {
+        ["patient", "create", name, "--mrn", mrn, "--facility", "Riverside", "--born", born]
+    };
+    // A child is asked about, and taken as meant.
+    let (code, _, said) = terminal.types(&create("Nell Example", "R-9", "2025-01-02")).await?;
+    assert!(code == 1 && said.contains("check the year") && said.contains("--confirmed"), "{said}");
+    let nell = [&create("Nell Example", "R-9", "2025-01-02")[..], &["--confirmed"]].concat();
+    assert_eq!(terminal.does(&nell).await?["date_of_birth"], "2025-01-02");
+
+    let first = terminal.does(&create("Ada Amberly", "R-1", "1941-03-04")).await?;
+    let (code, said, _) = terminal.types(&create("Ada Amberley", "R-2", "1941-03-04")).await?;
+    let asked =
+        "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
+    assert!(code == 0 && said.contains(asked), "{said}");
+    let second = terminal.does(&["patient", "show", "R-2"]).await?;
+    assert_eq!(second["may_be"][0]["id"], first["id"]);
+
+    // A nurse says that they are one.
+    let hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.says(&["1 entry needs a look"]).await?;
+    let list = hall.get("/reviews").await?;
+    let ask =
+        list.html.split('"').find(|text| text.contains("/same/")).context("nothing to join")?.to_owned();
+    let page = hall.get(&ask).await?;
+    let hidden = ["_screen", "_token", "_base", "same_person"]
+        .map(|field| (field, page.hidden(field).unwrap_or_default()));
+    let fields: Vec<(&str, &str)> = hidden.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let joined = hall.post(ask.split("/same/").next().unwrap_or_default(), &fields).await?;
+    let location = joined.location.context("it leads nowhere")?;
+    hall.page_says(&location, &["Also admitted as", "ask the office to part them"]).await?;
+    hall.says(&["Everything is sent"]).await?;
+
+    // The office sees who is whom, and does not part them by the way.
+    let id = second["id"].as_str().context("an id")?;
+    let (_, list, _) = terminal.types(&["patient", "list", "--all"]).await?;
+    let row =
+        |list: &str, mrn: &str| list.lines().find(|line| line.contains(mrn)).unwrap_or_default().to_owned();
+    assert!(row(&list, "R-2").contains("Ada Amberly (MRN R-1, born 1941-03-04)"), "{list}");
+    let (_, list, _) = terminal.types(&["patient", "list"]).await?;
+    assert!(row(&list, "R-1").contains("Ada Amberley (MRN R-2, born 1941-03-04)"), "{list}");
+    let (_, shown, _) = terminal.types(&["patient", "show", id]).await?;
+    assert!(shown.contains("Ada Amberly (MRN R-1"), "{shown}");
+    let (code, _, said) = terminal.types(&["patient", "readmit", id]).await?;
+    assert!(code == 1 && said.contains(&format!("`carepost-server patient part {id}`")), "{said}");
+    let (code, _, said) = terminal.types(&["patient", "part", "R-2"]).await?;
+    assert!(code == 1 && said.contains("Say --yes to part Ada Amberley (MRN R-2"), "{said}");
+    let parted = terminal.does(&["patient", "part", "R-2", "--yes"]).await?;
+    assert_eq!((&parted["id"], &parted["is_active"]), (&second["id"], &Value::Bool(true)));
+    let (code, _, said) = terminal.types(&["patient", "part", "R-2", "--yes"]).await?;
+    assert!(code == 1 && said.contains("is a person of their own"), "{said}");
+    let admin = &scene.facility.organization.admin;
+    let events = items(&admin.get(&format!("/api/v1/audit-events?patient_id={id}")).await?)?;
+    let parts = events.iter().find(|event| !event["details"]["parted_from"].is_null());
+    let parts = parts.context("it was not written down as what it is")?;
+    assert_eq!((&parts["details"]["parted_from"], &parts["action"]), (&first["id"], &"update".into()));
+    hall.says(&["Ada Amberly", "Ada Amberley"]).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,12 +9,13 @@
 //!   a correct PIN on this device, is lost at a restart, and ends when the PIN is replaced, the user
 //!   is locked out or gone.
 //! - Five wrong PINs lock the user for 30 minutes, online and offline (S0-49); see [`Throttle`] for the
-//!   clocks that count them, and [`DEVICE_PAUSE`] for guessing across users. A lock-out blocks signing in, not a session that is open.
+//!   clocks that count them, and [`DEVICE_PAUSE`] for guessing across users. A lock-out blocks signing in, not a
+//!   session that is open, and is over once the user has another PIN ([`Throttle::against`]).
 //! - The user's own badge on her open screen locks it with a few seconds to undo; on her locked screen
 //!   it resumes. Another's badge takes over: the first session ends when the second opens, not before.
 //! - A PIN that a thief may know (a device that held it was lost) signs nobody in: once it was given, another
 //!   has to be chosen, at once and twice. After seven days it does not even do that, and an administrator has
-//!   to set one. Sessions that are open go on; counters of wrong PINs stay as they are.
+//!   to set one. Sessions that are open go on; wrong ones count on until another is chosen.
 //! - A refused tap changes nothing on the screen but the notice: it can neither lock out nor sign out
 //!   whoever is charting.
 //! - Idle times run on monotonic time, so that a clock jump neither locks a screen nor keeps it open.

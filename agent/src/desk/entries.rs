@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use carepost_protocol::amend;
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
-use carepost_protocol::record::RecordDocument;
-use carepost_protocol::role::{Actor, Permit, ReadPatients};
+use carepost_protocol::record::{RecordDocument, ReviewDocument};
+use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::Workflow;
 use carepost_protocol::zone::Zone;
 
 use super::answer::in_words;
-use super::view::{Charted, Entry, Mark, Refused, Shown};
+use super::view::{Beside, Charted, Entry, Form, Mark, Refused, SessionKey, Shown};
 use super::ward::{Ward, storage};
 use crate::mirror::{self, first_and_last};
 use crate::outbox::{Pending, Progress};
@@ -52,6 +52,9 @@ struct Version {
     entry: Option<Entry>,
 }
 
+/// A record that was corrected more than once, side by side, and how many corrections of it are here.
+pub(super) type Fork = (RecordId, usize);
+
 /// The versions of entries, and when those came that begin one.
 #[derive(Default)]
 struct Found {
@@ -81,7 +84,8 @@ impl Ward {
         for id in whole {
             is_all &= self.find_entries(permit, *id, eyes, shown, &mut found)?;
         }
-        Ok((put_together(found, now, shown.versions), is_all))
+        let looked = |forks: &[Fork]| self.looked_at(permit, forks);
+        Ok((put_together(found, now, shown.versions, looked)?, is_all))
     }
 
     /// What there is of one patient; whether nothing comes after it but versions.
@@ -155,7 +159,8 @@ impl Ward {
             }
         }
         // The server bounds its pages itself.
-        Ok(put_together(Found { versions, ..Found::default() }, self.clock.now(), usize::MAX))
+        let looked = |forks: &[Fork]| self.looked_at(permit, forks);
+        put_together(Found { versions, ..Found::default() }, self.clock.now(), usize::MAX, looked)
     }
 
     /// A record as an entry.
@@ -176,6 +181,28 @@ impl Ward {
             recorded_at: record.recorded_at,
             mark: Mark::Sent,
         }
+    }
+
+    /// The versions of an entry that a review shows beside each other. What of them stands can be corrected.
+    pub(super) fn versions_of(
+        &self,
+        on: &SessionKey,
+        permit: &Permit<ReadPatients>,
+        review: &ReviewDocument,
+    ) -> Result<Vec<Entry>, Refused> {
+        let (workflows, zone) = (self.mirror.workflows().map_err(storage)?, self.time_here().zone);
+        let chart = self.authorized::<Chart>(on).ok();
+        let charts = chart.as_ref().map(Permit::actor);
+        let eyes = Eyes { zone: &zone, workflows: &workflows, charts, units: self.units() };
+        let mut versions = Vec::new();
+        for id in [review.record].iter().chain(&review.others) {
+            let Some(record) = self.mirror.record(permit, *id).map_err(storage)? else { continue };
+            let form = Form::Correct(record.patient_id, *id);
+            let mut entry = self.entry_of(record, eyes);
+            entry.may_correct &= self.since(on, &form)?.is_none();
+            versions.push(entry);
+        }
+        Ok(versions)
     }
 
     fn of_record(&self, record: RecordDocument, eyes: Eyes<'_>) -> Version {
@@ -225,31 +252,31 @@ fn corrects(waiting: &Pending, versions: &BTreeMap<RecordId, Version>) -> bool {
 }
 
 /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
-/// `most` that count, or do not any more, the first and the last are shown.
-fn put_together(found: Found, now: Timestamp, most: usize) -> Vec<Charted> {
+/// `most` that count, or do not any more, the first and the last are shown. `looked` says who looked at corrections
+/// that stand side by side, and when.
+fn put_together(
+    found: Found,
+    now: Timestamp,
+    most: usize,
+    looked: impl Fn(&[Fork]) -> Result<Option<(String, Timestamp)>, Refused>,
+) -> Result<Vec<Charted>, Refused> {
     let Found { mut versions, came, cut } = found;
     let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
     tell_what_they_correct(&mut versions, &links);
-    let mut corrections: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
-    for (id, amends) in &links {
-        if let Some(of) = amends {
-            corrections.entry(*of).or_default().push(*id);
-        }
-    }
+    let corrections = Corrections::of(&links);
     let found = amend::threads(links);
-    let threads = found.threads.into_iter().map(|thread| {
-        let (mut corrected, mut open) = (Vec::new(), vec![thread.root]);
-        while let Some(id) = open.pop() {
-            if let Some(of_it) = corrections.get(&id) {
-                corrected.push(id);
-                open.extend(of_it);
-            }
-        }
-        (thread.root, thread.leaves, corrected)
-    });
+    let threads = found.threads.into_iter();
+    let threads = threads.map(|thread| (thread.root, thread.leaves, corrections.corrected(thread.root)));
     let alone = found.held.into_iter().map(|id| (id, vec![id], Vec::new()));
     let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
     for (root, leaves, corrected) in threads.chain(alone) {
+        let beside = match corrections.authors(&leaves, &versions) {
+            Some(by) => {
+                let forks: Vec<Fork> = corrected.iter().filter_map(|id| corrections.fork(*id)).collect();
+                Some(Beside { by, looked: looked(&forks)? })
+            }
+            None => None,
+        };
         let mut left_out = 0;
         let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
             let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
@@ -266,10 +293,61 @@ fn put_together(found: Found, now: Timestamp, most: usize) -> Vec<Charted> {
         let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
         let at = came.get(&root).copied().unwrap_or(made).min(now);
         let is_cut = cut.contains(&root);
-        charted.push((at, !came.contains_key(&root), Charted { counts, earlier, left_out, is_cut }));
+        charted.push((at, !came.contains_key(&root), Charted { counts, earlier, left_out, is_cut, beside }));
     }
     charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
-    charted.into_iter().map(|(_, _, charted)| charted).collect()
+    Ok(charted.into_iter().map(|(_, _, charted)| charted).collect())
+}
+
+/// What corrects what, both ways.
+#[derive(Default)]
+struct Corrections {
+    of: BTreeMap<RecordId, Vec<RecordId>>,
+    corrects: BTreeMap<RecordId, RecordId>,
+}
+
+impl Corrections {
+    fn of(links: &[(RecordId, Option<RecordId>)]) -> Self {
+        let mut found = Self::default();
+        for (id, amends) in links {
+            if let Some(before) = amends {
+                found.of.entry(*before).or_default().push(*id);
+                found.corrects.insert(*id, *before);
+            }
+        }
+        found
+    }
+
+    /// A record, where it was corrected more than once side by side.
+    fn fork(&self, id: RecordId) -> Option<Fork> {
+        self.of.get(&id).map(|of_it| (id, of_it.len())).filter(|(_, beside)| *beside > 1)
+    }
+
+    /// What was corrected of an entry.
+    fn corrected(&self, root: RecordId) -> Vec<RecordId> {
+        let (mut corrected, mut open) = (Vec::new(), vec![root]);
+        while let Some(id) = open.pop() {
+            if let Some(of_it) = self.of.get(&id) {
+                corrected.push(id);
+                open.extend(of_it);
+            }
+        }
+        corrected
+    }
+
+    /// Who charted what of an entry stands, by name, each once; none where no more than one version stands. What was
+    /// struck out does not; what was struck out by one and corrected by another does, until somebody decides.
+    fn authors(&self, leaves: &[RecordId], versions: &BTreeMap<RecordId, Version>) -> Option<Vec<String>> {
+        let entry = |id: &RecordId| versions.get(id)?.entry.as_ref();
+        let is_over = |id: &RecordId| {
+            let before = self.corrects.get(id).and_then(|before| self.fork(*before));
+            entry(id).is_some_and(|entry| entry.is_struck) && before.is_none()
+        };
+        let standing: Vec<&RecordId> = leaves.iter().filter(|id| !is_over(id)).collect();
+        let read = standing.iter().copied().filter_map(entry);
+        let by: BTreeSet<String> = read.map(|entry| entry.author.clone()).collect();
+        (standing.len() > 1).then(|| by.into_iter().collect())
+    }
 }
 
 /// Whose entry each correction is of, where that is somebody else's; what strikes one out shows what it struck.

@@ -164,7 +164,8 @@ impl Sheet {
         if values.is_empty() {
             return Err(nothing_changed());
         }
-        Ok((Answers { values, doubts: Vec::new() }, seen.base))
+        let doubts = patient::doubts(&values, &seen.values, today);
+        Ok((Answers { values, doubts }, seen.base))
     }
 }
 
@@ -191,7 +192,7 @@ fn with_faults(
     }
 }
 
-/// A resident's fields as they are stored, or all that is wrong with them at once.
+/// A resident's fields as they are stored and what is doubtful about them, or all that is wrong with them at once.
 fn resident(
     read: Result<Answers, Vec<FieldError>>,
     typed: &[(&str, &str)],
@@ -209,7 +210,8 @@ fn resident(
         Ok((read, _)) => values = read,
         Err(more) => faults.extend(more),
     }
-    if faults.is_empty() { Ok(Answers { values, doubts: Vec::new() }) } else { Err(faults) }
+    let doubts = patient::doubts(&values, &Map::new(), today);
+    if faults.is_empty() { Ok(Answers { values, doubts }) } else { Err(faults) }
 }
 
 /// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.

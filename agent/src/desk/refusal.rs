@@ -1,6 +1,7 @@
 //! Why something is not shown, or not saved: each tells its reader what to do next.
 
 use carepost_protocol::id::PatientId;
+use carepost_protocol::patient::has_same_number;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::FieldError;
 
@@ -76,7 +77,7 @@ pub enum NotSaved {
     /// Whoever is admitted may be one of these, who are here already, or has a number of one of these: the form
     /// comes back and asks.
     #[error("this may be somebody who is here already")]
-    Alike(Vec<PatientDocument>),
+    Alike(Vec<Known>),
     /// What is corrected or struck out was corrected since the form was opened: the form comes back and says by whom.
     #[error("this entry was corrected since; look at what stands now")]
     CorrectedSince,
@@ -95,6 +96,23 @@ pub enum NotSaved {
     /// The disk is full or broken: nothing of it was kept.
     #[error("{0}. Write it on paper, use another device and call IT")]
     Storage(String),
+}
+
+/// Somebody who is known, beside whoever is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Who it is.
+    pub resident: PatientDocument,
+    /// Whether both have one number: of somebody who took another's place, as their own.
+    pub has_same_number: bool,
+}
+
+impl Known {
+    /// A resident beside whoever is asked about.
+    #[must_use]
+    pub fn beside(asked: &PatientDocument, resident: PatientDocument) -> Self {
+        Self { has_same_number: has_same_number(asked, &resident), resident }
+    }
 }
 
 /// Why the server did not say what it has.

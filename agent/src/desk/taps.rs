@@ -58,7 +58,7 @@ impl Ward {
         let (badge, card_seen) =
             if uid.is_random() { (Presented::RandomUid, None) } else { self.known(&lookup) };
         let throttle = match &badge {
-            Presented::Known(member) => self.throttle(member.user),
+            Presented::Known(member) => self.throttle(member.user, member.pin),
             Presented::Unknown => {
                 *lock(&self.unknown) = Some((lookup, self.clock.monotonic()));
                 Throttle::default()
@@ -106,16 +106,15 @@ impl Ward {
         (presented, card)
     }
 
-    /// A counter that cannot be read counts as one failure short of a lock: guessing stays bounded, and
-    /// whoever knows her PIN still gets in.
-    fn throttle(&self, user: UserId) -> Throttle {
-        if let Some(throttle) = lock(&self.unkept).get(&user) {
-            return *throttle;
-        }
-        self.outbox.throttle(user).unwrap_or_else(|error| {
+    /// What counts against a user's PIN. A counter that cannot be read counts as one failure short of a lock:
+    /// guessing stays bounded, and whoever knows her PIN still gets in.
+    fn throttle(&self, user: UserId, pin: Option<PinMark>) -> Throttle {
+        let unkept = lock(&self.unkept).get(&user).copied();
+        let kept = unkept.map_or_else(|| self.outbox.throttle(user), Ok).unwrap_or_else(|error| {
             tracing::error!(%error, "a PIN failure counter cannot be read");
-            Throttle { failures: 4, locked_until: None }
-        })
+            Throttle { failures: 4, ..Throttle::default() }
+        });
+        kept.against(pin)
     }
 
     /// Keeps a counter durably; while the disk does not take it, in memory, so that a full disk makes
@@ -150,8 +149,8 @@ impl Ward {
 
     fn check_own_pin(&self, attempt: u64, user: UserId, pin: &SecretString) {
         let verifier = self.staff(user).ok().flatten().and_then(|user| user.pin_verifier);
+        let throttle = self.throttle(user, verifier.as_deref().map(PinMark::of));
         let correct = verifier.is_some_and(|verifier| is_secret(&verifier, pin.expose_secret()) == Ok(true));
-        let throttle = self.throttle(user);
         self.session_on(SessionEvent::PinChecked { attempt, user, correct, throttle });
     }
 

@@ -17,7 +17,7 @@ use carepost_protocol::workflow::Workflow;
 use ring::digest;
 
 use super::answer::Answer;
-pub use super::refusal::{Missed, NotSaved, Refused};
+pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
     BASE, CONFIRMED, DISCHARGED, Form, FormPage, Kept, OFFSET, REASON, SEEN, Since, UNITS, another_than,
     units_of,
@@ -338,6 +338,17 @@ pub struct Charted {
     pub left_out: usize,
     /// There are more corrections than are looked at: what counts may be among those.
     pub is_cut: bool,
+    /// That more than one version stands.
+    pub beside: Option<Beside>,
+}
+
+/// Corrections of one entry that were made side by side, more than one of which stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// Who charted what stands, by name, each once.
+    pub by: Vec<String>,
+    /// Who said last that all of it was looked at, by name, and when; none where nobody did.
+    pub looked: Option<(String, Timestamp)>,
 }
 
 /// One version of a charted entry.
@@ -454,7 +465,7 @@ pub enum Question {
     /// Which value is right, of each field.
     Conflict(Vec<Disputed>),
     /// Whether the resident is one of these.
-    Duplicate(Vec<PatientDocument>),
+    Duplicate(Vec<Known>),
     /// Whether these corrections of one entry were seen.
     Amendments(Vec<Entry>),
     /// A kind that this build does not know.

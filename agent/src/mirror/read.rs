@@ -169,6 +169,23 @@ impl Mirror {
         self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
     }
 
+    /// The last review that was closed of the corrections of a record that stand side by side; none where none was.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn closed_review_of(
+        &self,
+        permit: &Permit<ReadPatients>,
+        record: RecordId,
+    ) -> Result<Option<ReviewDocument>, MirrorError> {
+        const SQL: &str =
+            "SELECT body FROM documents WHERE lookup = ? AND collection = ? ORDER BY id DESC LIMIT 1";
+        self.permitted(permit)?;
+        let closed = params![schema::corrections_of(record), schema::number(Collection::Reviews)];
+        let mut found = self.reading(|reader| all(reader, Collection::Reviews, SQL, closed))?;
+        Ok(found.pop())
+    }
+
     fn document<T: DeserializeOwned>(
         &self,
         collection: Collection,

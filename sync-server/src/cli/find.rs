@@ -5,7 +5,7 @@ use carepost_protocol::record::MAX_REPLACED;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::names::{DEVICE, FACILITY, PATIENT, USER, is_id, items};
+use super::names::{DEVICE, FACILITY, PATIENT, USER, is_id, items, text};
 
 /// A facility by name or id.
 pub(super) async fn facility_id(client: &Client, name: &str) -> anyhow::Result<String> {
@@ -26,6 +26,19 @@ pub(super) async fn patient_id(client: &Client, name: &str) -> anyhow::Result<St
     let look_up = async || {
         let list = client.get("/api/v1/patients").await?;
         patient_of(&client.with_facilities(list).await?, name)
+    };
+    id(name, look_up).await
+}
+
+/// A patient whose place another took, by medical record number, else by name; or by id.
+pub(super) async fn replaced_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    let look_up = async || {
+        let list = client.with_facilities(client.get("/api/v1/patients").await?).await?;
+        let mut found = PATIENT.named(items(&list), name);
+        if found.iter().any(|patient| text(patient, "replaced_by").is_some()) {
+            found.retain(|patient| text(patient, "replaced_by").is_some());
+        }
+        PATIENT.one(&found, items(&list), name)
     };
     id(name, look_up).await
 }

@@ -188,7 +188,7 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
             local::unlock(config, cli.reach.organization, user).await
         }
         Command::Badge(badge) => people::badge(&client()?, badge).await,
-        Command::Patient(patient) => patients::patient(&client()?, patient).await,
+        Command::Patient(patient) => patients::patient(&client()?, patient, cli.reach.json).await,
         Command::Device(device) => devices::device(&client()?, device).await,
         Command::Change(change) => changes::change(&client()?, change).await,
         Command::Review(review) => changes::review(&client()?, review, cli.reach.json).await,

@@ -1,17 +1,19 @@
-//! Patients: admitting, listing, discharging, readmitting.
+//! Patients: admitting, listing, discharging, readmitting, and parting two who were taken for one person.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::find::{facility_id, patient_id};
-use super::names::{PATIENT, text};
+use super::find::{facility_id, patient_id, replaced_id};
+use super::names::{PATIENT, items, text};
 use super::sure::Sure;
 use super::{Said, show};
 
-const ONE: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", "replaced_by"];
-const LISTED: &[&str] = &["mrn", "name", "date_of_birth", "room", "facility", "status", "id", "replaced_by"];
+const ONE: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", SAME];
+const LISTED: &[&str] = &["mrn", "name", "date_of_birth", "room", "facility", "status", "id", SAME];
+/// Who is the same person, by name and number.
+const SAME: &str = "same_person_as";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Patient {
@@ -33,6 +35,12 @@ pub(super) enum Patient {
         #[arg(long, conflicts_with = "discharged")]
         all: bool,
     },
+    /// Show a patient: who it is, who is the same person, and who may be.
+    #[command(after_help = "Example:\n  carepost-server patient show R-1001")]
+    Show {
+        /// The patient, by medical record number, name or id.
+        patient: String,
+    },
     /// Discharge a patient: no longer in care here. What was charted stays, and `readmit` takes it back.
     #[command(after_help = "Example:\n  carepost-server patient discharge R-1001")]
     Discharge {
@@ -46,6 +54,15 @@ pub(super) enum Patient {
     Readmit {
         /// The patient, by medical record number, name or id.
         patient: String,
+    },
+    /// Part a patient from another who was said to be the same person: both are persons of their own again, in care
+    /// both, each with what was charted about them.
+    #[command(after_help = "Example:\n  carepost-server patient part R-1002")]
+    Part {
+        /// The patient whose place the other took, by medical record number, name or id.
+        patient: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -65,42 +82,69 @@ pub(super) struct CreatePatient {
     /// The day of birth: 1941-03-15 or 03/15/1941.
     #[arg(long)]
     born: Option<String>,
+    /// What is asked about as unlikely, such as the day of birth of a child, is right.
+    #[arg(long)]
+    confirmed: bool,
 }
 
-pub(super) async fn patient(client: &Client, patient: Patient) -> anyhow::Result<Said> {
+pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> anyhow::Result<Said> {
     let thing = match patient {
         Patient::List { facility, discharged, all } => {
-            return list(client, facility.as_deref(), (!all).then_some(!discharged)).await;
+            return list(client, facility.as_deref(), (!all).then_some(!discharged), json).await;
         }
         Patient::Create(new) => {
             let facility = facility_id(client, &new.facility).await?;
+            let confirmed: &[&str] = if new.confirmed { &["date_of_birth"] } else { &[] };
             let body = json!({"facility_id": facility, "mrn": new.mrn, "name": new.name, "room": new.room,
-                "date_of_birth": new.born});
+                "date_of_birth": new.born, "confirmed": confirmed});
             client.post("/api/v1/patients", &body).await?
         }
+        Patient::Show { patient } => client.get(&path(&patient_id(client, &patient).await?)).await?,
         Patient::Discharge { patient, sure } => {
-            let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
+            let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if !is_in_care(&known) {
-                bail!("nothing was done: {}. `patient readmit` takes them into care again", standing(&known));
+                bail!("nothing was done: {}", standing(&known));
             }
             sure.of(&leaving(&known))?;
             client.delete(&path).await?
         }
         Patient::Readmit { patient } => {
-            let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
+            let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
-            if is_in_care(&known) {
+            if is_in_care(&known) || text(&known, "replaced_by").is_some() {
                 bail!("nothing was done: {}", standing(&known));
             }
             client.put(&path, &json!({"is_active": true})).await?
         }
+        Patient::Part { patient, sure } => {
+            let path = path(&replaced_id(client, &patient).await?);
+            let known = client.get(&path).await?;
+            let Some(other) = text(&known, "replaced_by") else {
+                bail!("nothing was done: {} is a person of their own", PATIENT.described(&known));
+            };
+            let other = client.get(&self::path(other)).await?;
+            sure.of(&parting(&known, &other))?;
+            client.put(&path, &json!({"is_active": true})).await?
+        }
     };
-    Ok(Said::Thing(thing, ONE))
+    let shown = if json { thing.clone() } else { with_same(client, thing.clone()).await? };
+    let mut words = show::table(&shown, ONE);
+    words.extend(asked(&thing));
+    Ok(Said::Found { whole: true, thing, words })
+}
+
+fn path(id: &str) -> String {
+    format!("/api/v1/patients/{id}")
 }
 
 /// Lists those in care, those who are not, or all: for people with the names of their facilities.
-async fn list(client: &Client, facility: Option<&str>, in_care: Option<bool>) -> anyhow::Result<Said> {
+async fn list(
+    client: &Client,
+    facility: Option<&str>,
+    in_care: Option<bool>,
+    json: bool,
+) -> anyhow::Result<Said> {
     let facility = match facility {
         Some(facility) => Some(facility_id(client, facility).await?),
         None => None,
@@ -109,7 +153,10 @@ async fn list(client: &Client, facility: Option<&str>, in_care: Option<bool>) ->
     let asked = asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
     let path = format!("/api/v1/patients?{}", asked.collect::<Vec<_>>().join("&"));
     let thing = client.get(&path).await?;
-    let mut shown = client.with_facilities(thing.clone()).await?;
+    if json {
+        return Ok(Said::Thing(thing, LISTED));
+    }
+    let mut shown = with_same(client, client.with_facilities(thing.clone()).await?).await?;
     for item in shown.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
         let status = if is_in_care(item) { "in care" } else { "discharged" };
         if let Some(item) = item.as_object_mut() {
@@ -124,15 +171,68 @@ fn is_in_care(patient: &Value) -> bool {
     patient.get("is_active") == Some(&Value::Bool(true))
 }
 
-/// Who is meant, and whether in care, since when.
-fn standing(patient: &Value) -> String {
-    let status = match (is_in_care(patient), text(patient, "replaced_by")) {
-        (true, _) => "has been in care".to_owned(),
-        (false, None) => "has been discharged".to_owned(),
-        (false, Some(other)) => format!("is the same person as patient {other}, who is in the list instead"),
+/// A list, or one patient, with who is the same person as whom by name and number.
+async fn with_same(client: &Client, mut shown: Value) -> anyhow::Result<Value> {
+    let same = |item: &Value| -> Vec<Value> {
+        let replaces = item.get("replaces").and_then(Value::as_array).into_iter().flatten();
+        item.get("replaced_by").into_iter().chain(replaces).filter(|id| id.is_string()).cloned().collect()
     };
+    // Nobody is looked up whom nobody is shown.
+    if std::iter::once(&shown).chain(items(&shown)).all(|item| same(item).is_empty()) {
+        return Ok(shown);
+    }
+    let all = client.get("/api/v1/patients").await?;
+    let described = |id: &Value| {
+        let known = items(&all).iter().find(|it| it.get("id") == Some(id));
+        known.map(|it| PATIENT.described(it)).or_else(|| id.as_str().map(str::to_owned))
+    };
+    let tell = |item: &mut Value| {
+        let named: Vec<String> = same(item).iter().filter_map(described).collect();
+        if let Some(item) = item.as_object_mut().filter(|_| !named.is_empty()) {
+            item.insert(SAME.to_owned(), named.join(", ").into());
+        }
+    };
+    match shown.get_mut("items").and_then(Value::as_array_mut) {
+        Some(items) => items.iter_mut().for_each(tell),
+        None => tell(&mut shown),
+    }
+    Ok(shown)
+}
+
+/// What a review asks about a patient, and where it is decided.
+fn asked(patient: &Value) -> Option<String> {
+    let may_be = patient.get("may_be").and_then(Value::as_array).filter(|may_be| !may_be.is_empty())?;
+    let named: Vec<String> = may_be.iter().map(|it| PATIENT.described(it)).collect();
+    Some(format!(
+        "\nA review asks whether this is the same person as {}. Decide it at a kiosk of the facility, under \"Needs a \
+         look\": there, Same person makes them one, and Two different people keeps both.",
+        named.join(" or ")
+    ))
+}
+
+/// Who is meant, whether in care and since when, and what changes that.
+fn standing(patient: &Value) -> String {
     let since = text(patient, "is_active_since").map_or(String::new(), |since| format!(" since {since}"));
-    format!("{} {status}{since}", PATIENT.described(patient))
+    let status = match (is_in_care(patient), text(patient, "replaced_by")) {
+        (true, _) => format!("has been in care{since}"),
+        (false, None) => format!("has been discharged{since}. `patient readmit` takes them into care again"),
+        (false, Some(other)) => format!(
+            "is the same person as patient {other}, who is in the list instead. If they are two, \
+             `carepost-server patient part {}` parts them",
+            text(patient, "id").unwrap_or("ID")
+        ),
+    };
+    format!("{} {status}", PATIENT.described(patient))
+}
+
+/// What parting two changes.
+fn parting(patient: &Value, other: &Value) -> String {
+    format!(
+        "part {} from {}: they are two persons again, both on the kiosks' lists, and what was charted under each is \
+         theirs alone",
+        PATIENT.described(patient),
+        PATIENT.described(other)
+    )
 }
 
 /// What a discharge ends.

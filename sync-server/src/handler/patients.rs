@@ -1,6 +1,6 @@
 //! Patients and their records: every read and write needs a permit and is written down.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::{FromRequestParts, Path};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
@@ -8,7 +8,7 @@ use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient;
-use carepost_protocol::record::RecordDocument;
+use carepost_protocol::record::{MAX_REPLACED, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
@@ -27,7 +27,7 @@ use crate::body::{Faults, Id, Json, Params};
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::guard::Person;
-use crate::store::{NewPatient, Patient, PatientPatch, StoreError};
+use crate::store::{NewPatient, Patient, PatientPatch, Related, StoreError};
 
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
@@ -50,6 +50,9 @@ pub struct CreatePatient {
     /// The room.
     #[serde(default)]
     room: Option<String>,
+    /// The fields whose values are unlikely and right, such as the `date_of_birth` of a child.
+    #[serde(default)]
+    confirmed: Vec<String>,
 }
 
 /// What changes of a patient; what is absent stays as it is, what is null is removed.
@@ -71,9 +74,13 @@ pub struct UpdatePatient {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     room: Option<Option<String>>,
-    /// Whether the patient is in care now.
+    /// Whether the patient is in care now. True of one who was said to be the same person as another
+    /// (`replaced_by`) parts them: both are persons of their own again.
     #[serde(default, alias = "isActive")]
     is_active: Option<bool>,
+    /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child.
+    #[serde(default)]
+    confirmed: Vec<String>,
 }
 
 /// Why something was charted in error.
@@ -133,8 +140,25 @@ pub struct PatientView {
     /// The patient who is the same person and took this one's place: what was charted about both is one chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<PatientId>,
+    /// The patients whose place this one took, because they are the same person.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replaces: Vec<PatientId>,
+    /// Who else this may be, by the open review that asks at the facility's kiosks; with one patient only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    may_be: Vec<Another>,
     /// When the patient was admitted here.
     created_at: Timestamp,
+}
+
+/// Another patient, as far as it takes to know who that is.
+#[derive(Serialize, ToSchema)]
+pub struct Another {
+    /// The patient.
+    id: PatientId,
+    /// The medical record number.
+    mrn: String,
+    /// The full name.
+    name: String,
 }
 
 impl PatientView {
@@ -150,9 +174,36 @@ impl PatientView {
             is_active: it.is_active,
             is_active_since: None,
             replaced_by: it.replaced_by,
+            replaces: Vec::new(),
+            may_be: Vec::new(),
             created_at: it.created_at,
         }
     }
+
+    /// The same with who is, or may be, the same person; that those whom it names are seen is written down.
+    async fn related(person: &Person, permit: &Permit<ReadPatients>, it: Patient) -> Answer<Self> {
+        let facility = it.facility_id;
+        let Related { replaces, may_be } = person.facility(facility)?.related(permit, it.id).await?;
+        for other in &may_be {
+            viewed(person, other.id, facility, "patient").await?;
+        }
+        let another = |it: Patient| Another { id: it.id, mrn: it.mrn, name: it.name };
+        let replaces = replaces.into_iter().map(|it| it.id).collect();
+        let may_be = may_be.into_iter().map(another).collect();
+        Ok(Self { replaces, may_be, ..Self::of(permit, it) })
+    }
+}
+
+/// Whose place each patient took, of all of a facility.
+fn replaced(patients: &[Patient]) -> BTreeMap<PatientId, Vec<PatientId>> {
+    let by: BTreeMap<PatientId, PatientId> =
+        patients.iter().filter_map(|patient| Some((patient.id, patient.replaced_by?))).collect();
+    let mut replaced: BTreeMap<PatientId, Vec<PatientId>> = BTreeMap::new();
+    for id in by.keys() {
+        let later = std::iter::successors(by.get(id), |next| by.get(*next)).take(MAX_REPLACED);
+        later.for_each(|stays| replaced.entry(*stays).or_default().push(*id));
+    }
+    replaced
 }
 
 /// Which patients.
@@ -174,14 +225,19 @@ pub async fn list_patients(
 ) -> Answer<axum::Json<List<PatientView>>> {
     let permit = person.permit_of_organization::<ReadPatients>()?;
     let mut patients = person.registry()?.patients(which.facility_id).await?;
+    let mut replaced = replaced(&patients);
     patients.retain(|patient| which.is_active.is_none_or(|is_active| is_active == patient.is_active));
     let named: Vec<_> = patients.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
     let note = note(&person, AuditAction::View, "patient").facility(which.facility_id);
     person.write(note.detail("count", patients.len()).detail("patients", named)).await?;
-    Ok(axum::Json(List::of(patients, |patient| PatientView::of(&permit, patient))))
+    Ok(axum::Json(List::of(patients, |patient| PatientView {
+        replaces: replaced.remove(&patient.id).unwrap_or_default(),
+        ..PatientView::of(&permit, patient)
+    })))
 }
 
-/// Admits a patient.
+/// Admits a patient. One who may be another of the facility is admitted all the same: `may_be` says who, and a review
+/// asks at its kiosks.
 #[utoipa::path(post, path = "/api/v1/patients", operation_id = "create_patient", tag = "patients", security(("session" = [])), request_body = CreatePatient, responses((status = 201, body = PatientView)))]
 pub async fn create_patient(
     person: Person,
@@ -194,8 +250,9 @@ pub async fn create_patient(
         ("date_of_birth".to_owned(), Value::from(asked.date_of_birth)),
         ("room".to_owned(), Value::from(asked.room)),
     ]);
-    let (read, _) =
-        patient::read(&given, today(&person, asked.facility_id).await?).map_err(Refusal::invalid)?;
+    let today = today(&person, asked.facility_id).await?;
+    let (read, _) = patient::read(&given, today).map_err(Refusal::invalid)?;
+    is_meant(patient::doubts(&read, &Map::new(), today), &asked.confirmed)?;
     let new = NewPatient {
         facility_id: asked.facility_id,
         mrn: text(&read, "mrn").unwrap_or_default(),
@@ -205,7 +262,7 @@ pub async fn create_patient(
     };
     let (noted, mrn) = (person.noting(note(&person, AuditAction::Create, "patient"))?, new.mrn.clone());
     let patient = or_of_whom(&person, &mrn, noted.create_patient(new).await).await?;
-    Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, patient))))
+    Ok((StatusCode::CREATED, axum::Json(PatientView::related(&person, &permit, patient).await?)))
 }
 
 /// One patient.
@@ -215,10 +272,11 @@ pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum:
     viewed(&person, patient.id, patient.facility_id, "patient").await?;
     let is_active_since =
         person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
-    Ok(axum::Json(PatientView { is_active_since, ..PatientView::of(&permit, patient) }))
+    let view = PatientView::related(&person, &permit, patient).await?;
+    Ok(axum::Json(PatientView { is_active_since, ..view }))
 }
 
-/// Changes who or where a patient is.
+/// Changes who or where a patient is, and parts whoever was said to be the same person as another.
 #[utoipa::path(put, path = "/api/v1/patients/{patient_id}", operation_id = "update_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), request_body = UpdatePatient, responses((status = 200, body = PatientView)))]
 pub async fn update_patient(
     person: Person,
@@ -236,6 +294,7 @@ pub async fn update_patient(
     let today = today(&person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
     let (read, _) = read.map_err(Refusal::invalid)?;
+    is_meant(patient::doubts(&read, &before.values(), today), &asked.confirmed)?;
     let patch = PatientPatch {
         mrn: read.get("mrn").and_then(Value::as_str).map(str::to_owned),
         name: text(&read, "name"),
@@ -243,10 +302,14 @@ pub async fn update_patient(
         room: read.contains_key("room").then(|| text(&read, "room")),
         is_active: asked.is_active,
     };
-    let noted = person.noting(note(&person, AuditAction::Update, "patient"))?;
-    let mrn = patch.mrn.clone().unwrap_or_default();
+    let note = note(&person, AuditAction::Update, "patient");
+    let note = match before.replaced_by.filter(|_| patch.is_active == Some(true)) {
+        Some(other) => note.detail("parted_from", other.to_string()),
+        None => note,
+    };
+    let (noted, mrn) = (person.noting(note)?, patch.mrn.clone().unwrap_or_default());
     let patient = or_of_whom(&person, &mrn, noted.update_patient(id, patch).await).await?;
-    Ok(axum::Json(PatientView::of(&permit, patient)))
+    Ok(axum::Json(PatientView::related(&person, &permit, patient).await?))
 }
 
 /// Discharges a patient: no longer in care here, and kept.
@@ -313,6 +376,19 @@ async fn today(person: &Person, facility: FacilityId) -> Answer<Today> {
     let facility = person.registry()?.facility(facility).await?;
     let zone = facility.time_zone.as_deref().and_then(Zone::named);
     Ok(Today::of(zone.as_ref(), clock::now()))
+}
+
+/// What is unlikely has to be meant.
+fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
+    let asked = doubts.into_iter().filter(|doubt| !confirmed.contains(&doubt.field)).map(|doubt| {
+        let words = format!(
+            "{}, or say that it is right (`confirmed`; on the command line --confirmed)",
+            doubt.detail
+        );
+        FieldError::new(doubt.field, words)
+    });
+    let asked: Vec<FieldError> = asked.collect();
+    if asked.is_empty() { Ok(()) } else { Err(Refusal::invalid(asked)) }
 }
 
 /// Where an MRN is that of somebody whom the asker may read: says whose, once that is written down as a look.

@@ -22,7 +22,7 @@ use super::older::{self, OlderRequest};
 use super::page::{self, AgainRequest, PageRequest};
 use super::publish::count_on;
 use super::push::{self, Batch, Taken};
-use super::{DeviceIdentity, Page, Patient, Store, StoreError, audit, patient};
+use super::{DeviceIdentity, Page, Patient, Related, Store, StoreError, audit, patient};
 use crate::scope::FacilityScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -153,6 +153,24 @@ impl FacilityStore {
             let changed =
                 changed.filter(|mark| mark.seq > 0 && patient.replaced_by.is_none()).map(|mark| mark.at);
             Ok(changed.or(patient.is_active.then_some(patient.created_at)))
+        };
+        self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// As whom a patient was admitted besides, and who else the patient may be.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn related(&self, permit: &Permit<ReadPatients>, patient: PatientId) -> Result<Related> {
+        self.permitted(permit)?;
+        let read = move |tx: &Tx<'_>| {
+            let replaces: Result<Vec<_>> =
+                patient::replaced(tx, patient)?.into_iter().map(|id| patient::find(tx, id)).collect();
+            let asked = patient::may_be(tx, patient)?.into_iter().map(|id| patient::present(tx, id));
+            let may_be: Result<Vec<_>> = asked.collect();
+            let mut may_be: Vec<Patient> = may_be?.into_iter().flatten().collect();
+            may_be.retain(|other| other.id != patient);
+            Ok(Related { replaces: replaces?.into_iter().flatten().collect(), may_be })
         };
         self.store.read(Reach::Facility(self.scope), read).await
     }

@@ -20,7 +20,7 @@ use super::column::{count, json, word};
 use super::engine::{Engine, Reach, Tx, params};
 use super::organization::{is_refused_as_exposed, withhold_expired_pins};
 use super::publish::head;
-use super::{Ambient, Device, StoreError, View, archive, budget, horizon};
+use super::{Ambient, Device, StoreError, View, archive, budget, horizon, patient};
 use crate::clock;
 use crate::scope::FacilityScope;
 use crate::text::{is_line, line};
@@ -29,6 +29,8 @@ use crate::text::{is_line, line};
 const GATHER: Duration = Duration::from_secs(1);
 /// How many devices' news one commit takes, so that other writers do not wait for long.
 const WRITTEN_AT_ONCE: usize = 250;
+/// For how many residents one commit opens reviews.
+const ASKED_AT_ONCE: usize = 50;
 /// How often a facility's feed is looked after.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -286,32 +288,45 @@ impl Presence {
             if let Err(error) = engine.write_blocking(Reach::Facility(*scope), withhold_expired_pins) {
                 tracing::warn!(%error, "PINs that were exposed for too long are still sent; tomorrow again");
             }
+            self.portions(engine, *scope, "residents with another's number are not asked about", |tx| {
+                patient::ask_about_numbers(tx, ASKED_AT_ONCE)
+            });
             self.archive(engine, *scope, keeping);
         }
     }
 
-    /// As with tombstones: portion by portion, others come in between.
     fn archive(&self, engine: &Engine, scope: FacilityScope, keeping: Keeping) {
-        let reach = Reach::Facility(scope);
-        loop {
-            let portion = move |tx: &Tx<'_>| archive::archive(tx, keeping.record_days, archive::PORTION);
-            match engine.write_blocking(reach, portion) {
-                Ok(true) if !self.locked().closed => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "old records could not be archived; tomorrow again");
-                    break;
-                }
-            }
-        }
+        self.portions(engine, scope, "old records could not be archived", move |tx| {
+            archive::archive(tx, keeping.record_days, archive::PORTION)
+        });
         let count = |tx: &Tx<'_>| budget::documents(tx, View::Full);
-        match engine.write_blocking(reach, count) {
+        match engine.write_blocking(Reach::Facility(scope), count) {
             Ok(documents) => {
                 if let Some(words) = budget::warning(documents, keeping.most_documents) {
                     tracing::warn!(facility = %scope.facility(), "{words}");
                 }
             }
             Err(error) => tracing::warn!(%error, "the documents of a feed could not be counted"),
+        }
+    }
+
+    /// Works portion by portion, as with tombstones: others come in between.
+    fn portions(
+        &self,
+        engine: &Engine,
+        scope: FacilityScope,
+        undone: &str,
+        portion: impl Fn(&Tx<'_>) -> Result<bool, StoreError> + Copy + Send + 'static,
+    ) {
+        loop {
+            match engine.write_blocking(Reach::Facility(scope), portion) {
+                Ok(true) if !self.locked().closed => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "{undone}; tomorrow again");
+                    break;
+                }
+            }
         }
     }
 

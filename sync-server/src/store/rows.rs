@@ -388,6 +388,15 @@ impl Patient {
     }
 }
 
+/// Other patients who are, or may be, the same person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Related {
+    /// Those whose place this one took.
+    pub replaces: Vec<Patient>,
+    /// Those whom an open review asks about.
+    pub may_be: Vec<Patient>,
+}
+
 /// A new patient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPatient {

@@ -47,7 +47,7 @@ fn take(kiosk: &mut Kiosk, step: Step) -> Vec<SessionEffect> {
         Step::Enter => kiosk.on(SessionEvent::PinEntered),
         Step::Answer(correct) => {
             let Some((attempt, user)) = kiosk.checking.take() else { return Vec::new() };
-            let throttle = kiosk.throttles.get(&user).copied().unwrap_or_default();
+            let throttle = kiosk.throttle(user);
             kiosk.on(SessionEvent::PinChecked { attempt, user, correct, throttle })
         }
         Step::Chosen(how) => {

@@ -267,6 +267,7 @@ fn resident_page() -> ResidentPage {
         earlier: Vec::new(),
         left_out: 0,
         is_cut: false,
+        beside: None,
     };
     ResidentPage {
         resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },

@@ -1,5 +1,6 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod alike;
 mod archiving;
 mod audited;
 mod backups;

@@ -31,7 +31,9 @@ impl Judge {
     /// A new resident. One who may be another resident again is admitted all the same.
     pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
-        let fields = read(&change.fields, self.today(tx)?, &mut flags)?;
+        let today = self.today(tx)?;
+        let fields = read(&change.fields, today, &mut flags)?;
+        flags.raise(is_doubtful(change, &fields, &Map::new(), today), "implausible");
         if !fields.contains_key("name") {
             let detail = "give a name of 1 to 200 characters".to_owned();
             return Err(breaks(vec![FieldError { field: "name".to_owned(), detail }]));
@@ -76,7 +78,9 @@ impl Judge {
             let detail = "the facility has no such resident; enter it anew for the right one";
             return Err(self.missing(tx, record, detail)?);
         };
-        let fields = read_edit(&change.fields, &found, self.today(tx)?, &mut flags)?;
+        let today = self.today(tx)?;
+        let fields = read_edit(&change.fields, &found, today, &mut flags)?;
+        flags.raise(is_doubtful(change, &fields, &found.values(), today), "implausible");
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
         Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
     }
@@ -213,6 +217,12 @@ fn numbered(given: &Map<String, Value>) -> Map<String, Value> {
         *mrn = Value::Null;
     }
     given
+}
+
+/// Whether something is unlikely that nobody confirmed. It is kept: it may be true.
+fn is_doubtful(change: &Change, read: &Map<String, Value>, had: &Map<String, Value>, today: Today) -> bool {
+    let doubts = carepost_protocol::patient::doubts(read, had, today);
+    doubts.iter().any(|doubt| !change.confirmed.contains(&doubt.field))
 }
 
 pub(super) fn breaks(errors: Vec<FieldError>) -> super::Fault {
