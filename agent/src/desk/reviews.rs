@@ -74,12 +74,11 @@ impl Ward {
                 Question::Duplicate(others.into_iter().map(|(_, other)| other).collect())
             }
             ReviewKind::Amendments => {
-                let workflows = self.mirror.workflows().map_err(storage)?;
-                let (mut versions, zone) = (Vec::new(), self.time_here().zone);
-                let eyes = Eyes { zone: &zone, workflows: &workflows, charts: None, units: self.units() };
+                let (mut versions, zone, forms) = (Vec::new(), self.time_here().zone, self.forms()?);
+                let eyes = Eyes { zone: &zone, forms: &forms, charts: None, units: self.units() };
                 for id in [review.record].iter().chain(&review.others) {
                     let record = self.mirror.record(read, *id).map_err(storage)?;
-                    versions.extend(record.map(|record| self.entry_of(record, eyes)));
+                    versions.extend(record.map(|record| self.entry_of(record, eyes)).transpose()?);
                 }
                 Question::Amendments(versions)
             }
