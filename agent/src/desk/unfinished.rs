@@ -86,13 +86,13 @@ impl Ward {
         let mut listed = Vec::new();
         for about in about {
             let drafts = self.outbox.drafts(user, about, LISTED).map_err(storage)?;
-            listed.extend(drafts.into_iter().filter_map(|of| self.named(on, of.into())));
+            listed.extend(drafts.into_iter().filter_map(|of| self.named(on, of.into(), &[])));
         }
         Ok(listed)
     }
 
-    fn named(&self, on: &SessionKey, form: Form) -> Option<Unfinished> {
-        let sheet = self.sheet(on, &form, &[], None).ok()?;
+    fn named(&self, on: &SessionKey, form: Form, sent: &Typed) -> Option<Unfinished> {
+        let sheet = self.sheet(on, &form, sent, None).ok()?;
         let label = sheet.workflow.label;
         let name = match &form {
             Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
@@ -122,7 +122,7 @@ impl Ward {
         let dropped = dropped.as_ref().filter(|dropped| on.names(dropped.session))?;
         let form = dropped.form.clone();
         (about.is_none() || about == Some(form.draft().patient())).then_some(())?;
-        self.named(on, form)
+        self.named(on, form, &dropped.answers)
     }
 
     /// Puts back what was dropped last, if that was of this form and session.

@@ -25,10 +25,10 @@ pub(super) fn bring(tx: &Tx<'_>) -> Result<(), StoreError> {
     let held: Vec<WorkflowId> = tx.all(sql, [WorkflowId::LAST.as_bytes()], |row| id_at(row, 0))?;
     let held: BTreeSet<WorkflowId> = held.into_iter().collect();
     let mut feed = FeedEnd::open(tx)?;
-    for id in held.iter().filter(|id| !wanted.contains_key(id)) {
+    for id in held.iter().filter(|id| !wanted.contains_key(*id)) {
         feed.put(tx, Collection::Workflows, id.as_bytes(), None, None)?;
     }
-    for (id, (key, version)) in wanted.iter().filter(|(id, _)| !held.contains(id)) {
+    for (id, (key, version)) in wanted.iter().filter(|(id, _)| !held.contains(*id)) {
         let sql = "SELECT body FROM workflows WHERE key = ?1 AND version = ?2";
         let form: Option<Workflow> = tx.first(sql, params![key, version], |row| json_at(row, 0))?;
         let Some(form) = form else { continue };

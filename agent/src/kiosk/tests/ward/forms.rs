@@ -215,6 +215,8 @@ async fn a_draft_is_opened_and_saved_in_the_version_that_it_was_begun_in() {
         // Dropped, and had back.
         let dropped = post(&device.pages, &format!("{}/discard", begun.path), &begun.with(GLUCOSE)).await;
         assert_eq!(dropped.status, StatusCode::SEE_OTHER, "{}", dropped.body);
+        let page = device.shown(&format!("/residents/{}", patient(4))).await;
+        assert!(page.contains("Discarded: Vital signs"), "{page}");
         let next = open(&device.pages, &chart(4)).await;
         assert_eq!(next.body.contains(r#"name="mood""#), latest.enabled, "{}", next.body);
         let undo = format!("_screen={}", begun.screen);
