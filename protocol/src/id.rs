@@ -146,7 +146,8 @@ impl RecordId {
 impl WorkflowId {
     /// Ids of superseded versions come after this one, and ids of workflows before: those begin with when they were
     /// made.
-    pub const LAST: Self = Self::from_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    pub const LAST: Self =
+        Self::from_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
     /// The id of the document that a superseded version of a workflow is. It is a function of what an entry names, so
     /// that whoever has an entry finds the form that it was charted in.

@@ -48,7 +48,8 @@ async fn what_was_charted_or_begun_in_a_form_stays_in_its_version_when_the_next_
 
     // The page that was open is saved as it was shown.
     let carried = ["_token", "_screen", "_version"].map(|name| (name, page.hidden(name).unwrap_or_default()));
-    let mut answers: Vec<(&str, &str)> = carried.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut answers: Vec<(&str, &str)> =
+        carried.iter().map(|(name, value)| (*name, value.as_str())).collect();
     answers.extend(with_oxygen("87", "Begun before"));
     let saved = hall.post(&chart, &answers).await?;
     assert_eq!(saved.status, 303, "{}", saved.words());
@@ -94,7 +95,8 @@ async fn what_was_charted_or_begun_in_a_form_stays_in_its_version_when_the_next_
     // Of all that, the office is told of the entry that was begun in a version and saved after the next.
     let flagged = format!("/api/v1/facilities/{}/flagged-changes", scene.facility.id);
     let flagged = scene.facility.organization.admin.get(&flagged).await?;
-    let flags: Vec<&Value> = flagged["items"].as_array().context("no list")?.iter().map(|it| &it["flags"]).collect();
+    let flags: Vec<&Value> =
+        flagged["items"].as_array().context("no list")?.iter().map(|it| &it["flags"]).collect();
     assert_eq!(flags, [&json!(["schema_changed_since"])], "{flagged}");
     Ok(())
 }

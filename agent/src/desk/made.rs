@@ -109,8 +109,7 @@ impl Sheet {
         (now, quality): (Timestamp, ClockQuality),
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let (units, today) = (units_of(answers), Today::of(Some(zone), now));
-        let asked =
-            answers.iter().filter(|(key, _)| key != CONFIRMED && !CARRIED.contains(&key.as_str()));
+        let asked = answers.iter().filter(|(key, _)| key != CONFIRMED && !CARRIED.contains(&key.as_str()));
         let (asked, wrong_times) = settled(zone, &self.workflow, &self.filled, asked);
         let meant: Vec<(&str, Cow<'_, str>)> =
             asked.iter().map(|(key, text)| (*key, self.meant(key, text, units))).collect();

@@ -349,12 +349,7 @@ impl Desk {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn form(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-        sent: &[(String, String)],
-    ) -> Result<FormPage, Refused> {
+    pub fn form(&self, on: &SessionKey, form: &Form, sent: &[(String, String)]) -> Result<FormPage, Refused> {
         self.enrolled()?.form(on, form, sent)
     }
 

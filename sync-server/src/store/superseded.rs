@@ -46,5 +46,8 @@ fn wanted(tx: &Tx<'_>) -> Result<BTreeMap<WorkflowId, (String, u32)>, StoreError
     let sql = "SELECT key, version FROM workflows AS w
         WHERE (SELECT max(version) FROM workflows WHERE key = w.key) - version BETWEEN 1 AND ?1";
     let found = tx.all(sql, [KEPT], |row| Ok((row.get::<String>(0)?, row.get::<u32>(1)?)))?;
-    Ok(found.into_iter().map(|(key, version)| (WorkflowId::of_version(&key, version), (key, version))).collect())
+    Ok(found
+        .into_iter()
+        .map(|(key, version)| (WorkflowId::of_version(&key, version), (key, version)))
+        .collect())
 }

@@ -55,10 +55,7 @@ async fn every_feed_has_the_superseded_versions_before_the_latest_and_offers_non
     };
     let found = world.store.read(Reach::Facility(tenant.facility), find).await.unwrap().unwrap();
     let published = world.store.organization(&tenant.organization).workflow("vitals", Some(2)).await.unwrap();
-    assert_eq!(
-        serde_json::from_str::<Workflow>(&found).unwrap(),
-        Workflow { enabled: false, ..published }
-    );
+    assert_eq!(serde_json::from_str::<Workflow>(&found).unwrap(), Workflow { enabled: false, ..published });
 }
 
 #[tokio::test]

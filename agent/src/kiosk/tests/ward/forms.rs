@@ -21,7 +21,8 @@ fn first() -> Workflow {
 /// The second asks for the mood in its place, and has to be answered.
 fn second() -> Workflow {
     let mut form = every_type();
-    let mood = json!({"key": "mood", "label": "Mood", "type": "string", "required": true, "display_order": 11});
+    let mood =
+        json!({"key": "mood", "label": "Mood", "type": "string", "required": true, "display_order": 11});
     form.fields.push(serde_json::from_value(mood).unwrap());
     Workflow { version: 2, ..form }
 }
