@@ -89,7 +89,7 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
     assert_eq!(world.forms(&tenant.facility).await, [(2, true)]);
     let kiosk = world.kiosk(&tenant, 1).await;
     let deadline = Instant::now() + Duration::from_secs(60);
-    while world.forms(&tenant.facility).await.len() < 2 {
+    while documents_of::<Workflow>(&world, &tenant.facility, Collection::Workflows).await.len() < 2 {
         world.store.facility(&tenant.facility).mirror_began(&kiosk.identity);
         assert!(Instant::now() < deadline, "it is not in the feed");
         tokio::task::yield_now().await;
