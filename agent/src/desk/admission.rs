@@ -105,7 +105,7 @@ impl Ward {
         answers: &Typed,
     ) -> Result<bool, Refused> {
         let form = Form::Edit(patient);
-        let sheet = self.sheet(on, &form, None)?;
+        let sheet = self.sheet(on, &form, &[], None)?;
         let (user, of) = (sheet.writer.actor().user, form.draft());
         let now = self.clock.now();
         let today = Today::of(Some(&self.time_here().zone), now);
@@ -125,7 +125,7 @@ impl Ward {
         });
         let news: Vec<(String, String)> = asked.cloned().collect();
         if !news.is_empty() {
-            let draft = self.outbox.draft(user, of.patient(), &of.name()).map_err(storage)?;
+            let draft = self.draft(user, &form)?;
             let edit = laid_over(draft.unwrap_or_else(|| sheet.answers.clone()), &news);
             self.outbox.put_draft(user, of.patient(), &of.name(), &edit, now).map_err(storage)?;
         }

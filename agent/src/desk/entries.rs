@@ -1,6 +1,7 @@
 //! A resident's entries with their corrections: what waits here laid over what the server has.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::amend;
@@ -10,10 +11,10 @@ use carepost_protocol::record::{RecordDocument, ReviewDocument};
 use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
-use carepost_protocol::workflow::Workflow;
 use carepost_protocol::zone::Zone;
 
 use super::answer::in_words;
+use super::forms::Forms;
 use super::view::{Beside, Charted, Entry, Form, Mark, Refused, SessionKey, Shown};
 use super::ward::{Ward, storage};
 use crate::mirror::{self, first_and_last};
@@ -23,7 +24,7 @@ use crate::outbox::{Pending, Progress};
 #[derive(Clone, Copy)]
 pub(super) struct Eyes<'a> {
     pub(super) zone: &'a Zone,
-    pub(super) workflows: &'a [Workflow],
+    pub(super) forms: &'a Forms<'a>,
     /// Who may chart here; none where nothing can be corrected.
     pub(super) charts: Option<&'a Actor>,
     /// The measures of the facility.
@@ -31,17 +32,10 @@ pub(super) struct Eyes<'a> {
 }
 
 impl Eyes<'_> {
-    fn workflow(&self, key: &str) -> Option<&Workflow> {
-        self.workflows.iter().find(|workflow| workflow.key == key)
-    }
-
-    /// Whether an entry can be corrected: what was charted has to be here, or was struck out.
-    fn may_correct(&self, workflow: Option<&Workflow>, author: UserId, is_here: bool) -> bool {
-        is_here
-            && self
-                .charts
-                .zip(workflow)
-                .is_some_and(|(actor, workflow)| workflow.lets_correct(actor.role, author == actor.user))
+    /// Whether an entry of that workflow can be corrected: what was charted has to be here, or was struck out.
+    fn may_correct(&self, key: &str, author: UserId, is_here: bool) -> bool {
+        let who = self.charts.zip(self.forms.latest(key));
+        is_here && who.is_some_and(|(actor, form)| form.lets_correct(actor.role, author == actor.user))
     }
 }
 
@@ -73,12 +67,12 @@ impl Ward {
         &self,
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
-        workflows: &[Workflow],
+        forms: &Forms<'_>,
         may_chart: bool,
         shown: Shown,
     ) -> Result<(Vec<Charted>, bool), Refused> {
         let zone = &self.time_here().zone;
-        let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()), units: self.units() };
+        let eyes = Eyes { zone, forms, charts: may_chart.then(|| permit.actor()), units: self.units() };
         let now = self.clock.now();
         let (mut found, mut is_all) = (Found::default(), true);
         for id in whole {
@@ -116,18 +110,17 @@ impl Ward {
                 left_out.map(|(id, amends)| (id, Version { amends: Some(amends), by: None, entry: None })),
             );
             for record in thread.amendments.into_iter().chain([thread.root]) {
-                versions.insert(record.id, self.of_record(record, eyes));
+                versions.insert(record.id, self.of_record(record, eyes)?);
             }
         }
         cut.extend(known.held.last().filter(|_| is_all && known.held_is_cut).map(|last| last.id));
         for record in known.held.into_iter().take(entries) {
-            versions.insert(record.id, self.of_record(record, eyes));
+            versions.insert(record.id, self.of_record(record, eyes)?);
         }
         for waiting in pending {
-            let record = waiting.record;
             // On the first page is all that waits; on a later one, what corrects something there.
             if shown.after == 0 || corrects(&waiting, versions) {
-                versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
+                self.lay_over(versions, waiting, eyes)?;
             }
         }
         Ok(is_all)
@@ -139,7 +132,7 @@ impl Ward {
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
         records: Vec<RecordDocument>,
-        workflows: &[Workflow],
+        forms: &Forms<'_>,
         may_chart: bool,
     ) -> Result<Vec<Charted>, Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
@@ -148,14 +141,14 @@ impl Ward {
             pending.extend(self.outbox.pending(permit, *id, cursor).map_err(storage)?);
         }
         let zone = &self.time_here().zone;
-        let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()), units: self.units() };
-        let older = records.into_iter();
-        let mut versions: BTreeMap<RecordId, Version> =
-            older.map(|record| (record.id, self.of_record(record, eyes))).collect();
+        let eyes = Eyes { zone, forms, charts: may_chart.then(|| permit.actor()), units: self.units() };
+        let mut versions = BTreeMap::new();
+        for record in records {
+            versions.insert(record.id, self.of_record(record, eyes)?);
+        }
         for waiting in pending {
             if corrects(&waiting, &versions) {
-                let record = waiting.record;
-                versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
+                self.lay_over(&mut versions, waiting, eyes)?;
             }
         }
         // The server bounds its pages itself.
@@ -164,23 +157,24 @@ impl Ward {
     }
 
     /// A record as an entry.
-    pub(super) fn entry_of(&self, record: RecordDocument, eyes: Eyes<'_>) -> Entry {
-        let workflow = eyes.workflow(&record.workflow);
+    pub(super) fn entry_of(&self, record: RecordDocument, eyes: Eyes<'_>) -> Result<Entry, Refused> {
+        let form = eyes.forms.of(&record.workflow, Some(record.schema_version))?;
+        let form = form.as_deref();
         let is_here = record.entered_in_error || !record.values.is_empty();
-        Entry {
+        Ok(Entry {
             record: record.id,
             patient: record.patient_id,
             is_correction: record.amends.is_some(),
             corrects: None,
             is_struck: record.entered_in_error,
-            may_correct: eyes.may_correct(workflow, record.recorded_by, is_here),
-            answers: in_words(eyes.zone, workflow, &record.values, &record.confirmed, eyes.units),
-            workflow: workflow.map_or(record.workflow, |workflow| workflow.label.clone()),
+            may_correct: eyes.may_correct(&record.workflow, record.recorded_by, is_here),
+            answers: in_words(eyes.zone, form, &record.values, &record.confirmed, eyes.units),
+            workflow: form.map_or(record.workflow, |form| form.label.clone()),
             reason: record.reason,
             author: self.name_of(record.recorded_by),
             recorded_at: record.recorded_at,
             mark: Mark::Sent,
-        }
+        })
     }
 
     /// The versions of an entry that a review shows beside each other. What of them stands can be corrected.
@@ -190,30 +184,44 @@ impl Ward {
         permit: &Permit<ReadPatients>,
         review: &ReviewDocument,
     ) -> Result<Vec<Entry>, Refused> {
-        let (workflows, zone) = (self.mirror.workflows().map_err(storage)?, self.time_here().zone);
+        let (forms, zone) = (self.forms()?, self.time_here().zone);
         let chart = self.authorized::<Chart>(on).ok();
         let charts = chart.as_ref().map(Permit::actor);
-        let eyes = Eyes { zone: &zone, workflows: &workflows, charts, units: self.units() };
+        let eyes = Eyes { zone: &zone, forms: &forms, charts, units: self.units() };
         let mut versions = Vec::new();
         for id in [review.record].iter().chain(&review.others) {
             let Some(record) = self.mirror.record(permit, *id).map_err(storage)? else { continue };
             let form = Form::Correct(record.patient_id, *id);
-            let mut entry = self.entry_of(record, eyes);
+            let mut entry = self.entry_of(record, eyes)?;
             entry.may_correct &= self.since(on, &form)?.is_none();
             versions.push(entry);
         }
         Ok(versions)
     }
 
-    fn of_record(&self, record: RecordDocument, eyes: Eyes<'_>) -> Version {
+    fn of_record(&self, record: RecordDocument, eyes: Eyes<'_>) -> Result<Version, Refused> {
         let (amends, by) = (record.amends, Some(record.recorded_by));
-        Version { amends, by, entry: Some(self.entry_of(record, eyes)) }
+        Ok(Version { amends, by, entry: Some(self.entry_of(record, eyes)?) })
     }
 
-    fn of_pending(&self, waiting: Pending, eyes: Eyes<'_>) -> Version {
+    /// Lays what waits here over what the server has, unless that has it already.
+    fn lay_over(
+        &self,
+        versions: &mut BTreeMap<RecordId, Version>,
+        waiting: Pending,
+        eyes: Eyes<'_>,
+    ) -> Result<(), Refused> {
+        if let Place::Vacant(place) = versions.entry(waiting.record) {
+            place.insert(self.of_pending(waiting, eyes)?);
+        }
+        Ok(())
+    }
+
+    fn of_pending(&self, waiting: Pending, eyes: Eyes<'_>) -> Result<Version, Refused> {
         let Pending { record, change, progress, .. } = waiting;
         let key = change.workflow.unwrap_or_default();
-        let workflow = eyes.workflow(&key);
+        let form = eyes.forms.of(&key, change.schema_version)?;
+        let form = form.as_deref();
         let is_correction = change.kind == ChangeKind::Amend;
         let refused = matches!(progress, Progress::Wedged(_));
         let entry = Entry {
@@ -222,9 +230,9 @@ impl Ward {
             is_correction,
             corrects: None,
             is_struck: change.entered_in_error,
-            may_correct: !refused && eyes.may_correct(workflow, change.actor, true),
-            answers: in_words(eyes.zone, workflow, &change.fields, &change.confirmed, eyes.units),
-            workflow: workflow.map_or(key, |workflow| workflow.label.clone()),
+            may_correct: !refused && eyes.may_correct(&key, change.actor, true),
+            answers: in_words(eyes.zone, form, &change.fields, &change.confirmed, eyes.units),
+            workflow: form.map_or(key, |form| form.label.clone()),
             reason: change.reason,
             author: self.name_of(change.actor),
             recorded_at: change.recorded_at,
@@ -236,7 +244,7 @@ impl Ward {
         };
         // A refused correction corrects nothing.
         let amends = change.record.filter(|_| is_correction && !refused);
-        Version { amends, by: Some(change.actor), entry: Some(entry) }
+        Ok(Version { amends, by: Some(change.actor), entry: Some(entry) })
     }
 
     pub(super) fn name_of(&self, user: UserId) -> String {

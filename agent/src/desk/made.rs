@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::residents;
 use super::sheet::{Makes, Seen, Sheet, typed as as_typed};
 use super::times::settled;
-use super::view::{CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, UNITS, units_of};
+use super::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, units_of};
 use super::ward::{Ward, storage};
 use crate::outbox::Entry;
 
@@ -42,6 +42,7 @@ impl Ward {
         let (read, base_seq) = sheet.read(&self.time_here().zone, answers, (recorded_at, clock_quality))?;
         let Answers { values: mut fields, mut doubts } = read;
         let reason = reason(&mut fields)?;
+        fields.extend(sheet.left.clone());
         if differs && fields == sheet.filled {
             return Err(nothing_changed());
         }
@@ -108,7 +109,7 @@ impl Sheet {
         (now, quality): (Timestamp, ClockQuality),
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let (units, today) = (units_of(answers), Today::of(Some(zone), now));
-        let asked = answers.iter().filter(|(key, _)| ![SEEN, CONFIRMED, UNITS].contains(&key.as_str()));
+        let asked = answers.iter().filter(|(key, _)| key != CONFIRMED && !CARRIED.contains(&key.as_str()));
         let (asked, wrong_times) = settled(zone, &self.workflow, &self.filled, asked);
         let meant: Vec<(&str, Cow<'_, str>)> =
             asked.iter().map(|(key, text)| (*key, self.meant(key, text, units))).collect();

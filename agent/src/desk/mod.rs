@@ -11,6 +11,7 @@ mod attention;
 mod chart;
 mod copied;
 mod entries;
+mod forms;
 mod made;
 mod noted;
 mod older;
@@ -350,12 +351,13 @@ impl Desk {
         self.enrolled()?.older(on, id, answer)
     }
 
-    /// A form to fill in, with the draft that the user left in it.
+    /// A form to fill in, with the draft that the user left in it; one that comes back, in the version in which it
+    /// was sent.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn form(&self, on: &SessionKey, form: &Form) -> Result<FormPage, Refused> {
-        self.enrolled()?.form(on, form)
+    pub fn form(&self, on: &SessionKey, form: &Form, sent: &[(String, String)]) -> Result<FormPage, Refused> {
+        self.enrolled()?.form(on, form, sent)
     }
 
     /// Saves a filled-in form: when this returns, the entry is durable on the device.

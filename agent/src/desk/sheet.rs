@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents::{self, Asks};
+use super::unfinished::Typed;
 use super::view::{Form, REASON, Refused, SEEN, SessionKey, UNITS};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
@@ -68,6 +69,8 @@ pub(super) struct Sheet {
     pub(super) answers: Vec<(String, String)>,
     /// The values that those are of, as they are stored.
     pub(super) filled: Map<String, Value>,
+    /// Those of them that it does not ask, and leaves as they are.
+    pub(super) left: Map<String, Value>,
     pub(super) refusal: Option<String>,
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
@@ -94,6 +97,7 @@ pub(super) struct Makes {
 /// A record as it was charted, here or on its way.
 struct Known {
     workflow: String,
+    version: u32,
     values: Map<String, Value>,
     author: UserId,
     amends: Option<RecordId>,
@@ -125,10 +129,17 @@ impl Form {
 }
 
 impl Ward {
-    /// A form for the session that a page was made for; `page` is what a refusal is written down as.
-    pub(super) fn sheet(&self, on: &SessionKey, form: &Form, page: Option<&Page>) -> Result<Sheet, Refused> {
+    /// A form for the session that a page was made for, with what was sent of it already; `page` is what a refusal is
+    /// written down as.
+    pub(super) fn sheet(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        sent: &Typed,
+        page: Option<&Page>,
+    ) -> Result<Sheet, Refused> {
         let read = self.asked::<ReadPatients>(on, page)?;
-        let sheet = self.blank(on, &read, form, page)?;
+        let sheet = self.blank(on, &read, (form, sent), page)?;
         let gone = sheet.resident.as_ref().filter(|resident| !resident.is_active);
         let Some(id) = gone.filter(|_| sheet.makes.collection == Collection::Records).map(|gone| gone.id)
         else {
@@ -143,14 +154,14 @@ impl Ward {
         &self,
         on: &SessionKey,
         read: &Permit<ReadPatients>,
-        form: &Form,
+        (form, sent): (&Form, &Typed),
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
         match form {
             Form::Chart(patient, key) => {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, *patient, page)?;
-                let workflow = self.workflow(key)?;
+                let workflow = self.version_for(writer.actor().user, form, key, sent, None)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
                 Ok(Sheet::new(writer, Some(resident), workflow, makes).filled(Map::new(), self.units()))
             }
@@ -167,7 +178,7 @@ impl Ward {
             }
             Form::Discharge(patient) => self.moves(on, read, *patient, Asks::Discharge, page),
             Form::Readmit(patient) => self.moves(on, read, *patient, Asks::Readmission, page),
-            Form::Again(n) => self.again(on, read, *n, page),
+            Form::Again(n) => self.again(on, read, (*n, sent), page),
         }
     }
 
@@ -183,33 +194,36 @@ impl Ward {
         let writer = Writer::Chart(self.asked(on, page)?);
         let resident = self.find(read, patient, page)?;
         let known = self.charted(read, patient, record)?;
-        let workflow = self.workflow(&known.workflow)?;
+        let forms = self.forms()?;
+        let latest = forms.latest(&known.workflow).ok_or(Refused::NoSuchWorkflow)?;
         let actor = writer.actor();
-        let is_own = known.author == actor.user;
-        if !workflow.lets_correct(actor.role, is_own) {
+        let (author, is_struck) = (known.author, known.is_struck);
+        let is_own = author == actor.user;
+        if !latest.lets_correct(actor.role, is_own) {
             if let Some(page) = page {
                 self.note(actor, page, false);
             }
             return Err(Refused::NotTheirs);
         }
-        if strikes && known.is_struck {
+        if strikes && is_struck {
             return Err(Refused::Struck);
         }
         // What was struck out is put back as it was before.
-        let differs = !strikes && !known.is_struck;
-        let values = match known.amends.filter(|_| known.is_struck) {
-            Some(before) => self.charted(read, patient, before)?.values,
-            None => known.values,
+        let differs = !strikes && !is_struck;
+        let Known { workflow, version, values, .. } = match known.amends.filter(|_| is_struck) {
+            Some(before) => self.charted(read, patient, before)?,
+            None => known,
         };
         if values.is_empty() {
             return Err(Refused::NotSent);
         }
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
         let makes = Makes { strikes, differs, ..makes };
-        let author = (!is_own).then(|| self.name_of(known.author));
-        let workflow = with_reason(workflow, strikes);
-        let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), workflow, makes) };
-        Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
+        let author = (!is_own).then(|| self.name_of(author));
+        let (form, left) = forms.corrects(&workflow, version, &values)?;
+        let form = with_reason(form, strikes);
+        let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), form, makes) };
+        Ok(if strikes { sheet } else { Sheet { left, ..sheet.filled(values, self.units()) } })
     }
 
     /// A discharge, or a readmission.
@@ -255,7 +269,7 @@ impl Ward {
         &self,
         on: &SessionKey,
         read: &Permit<ReadPatients>,
-        n: u64,
+        (n, sent): (u64, &Typed),
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
         let refused = self.outbox.refused(read, n).map_err(|error| {
@@ -270,9 +284,10 @@ impl Ward {
             (Collection::Records, ChangeKind::Create | ChangeKind::Amend, Some(patient)) => {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, patient, page)?;
-                let workflow = self.workflow(&change.workflow.unwrap_or_default())?;
+                let (user, key) = (writer.actor().user, change.workflow.unwrap_or_default());
+                let charted = change.schema_version;
+                let mut form = self.version_for(user, &Form::Again(n), &key, sent, charted)?;
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
-                let mut form = workflow;
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
                     form = with_reason(form, makes.strikes);
@@ -343,6 +358,7 @@ impl From<RecordDocument> for Known {
     fn from(record: RecordDocument) -> Self {
         Self {
             workflow: record.workflow,
+            version: record.schema_version,
             values: record.values,
             author: record.recorded_by,
             amends: record.amends,
@@ -355,6 +371,7 @@ impl From<Change> for Known {
     fn from(change: Change) -> Self {
         Self {
             workflow: change.workflow.unwrap_or_default(),
+            version: change.schema_version.unwrap_or_default(),
             values: change.fields,
             author: change.actor,
             amends: change.record.filter(|_| change.kind == ChangeKind::Amend),
@@ -371,6 +388,7 @@ impl Sheet {
             workflow,
             answers: Vec::new(),
             filled: Map::new(),
+            left: Map::new(),
             refusal: None,
             faults: Vec::new(),
             author: None,

@@ -72,6 +72,8 @@ pub(super) struct FormView {
     pub(super) seen: Option<String>,
     /// The measures it is shown in, unless they are its own.
     pub(super) units: Option<&'static str>,
+    /// Which version of its workflow it is.
+    pub(super) version: u32,
     pub(super) token: String,
     pub(super) from_draft: bool,
     /// Whether something is kept of it that can be dropped.
@@ -193,6 +195,7 @@ impl FormView {
             about: explained(form).map(|words| format!("{}.", words.trim_end_matches('.'))),
             seen,
             units: (!units.is_default()).then(|| units.name()),
+            version: form.workflow.version,
             token: form.token.clone(),
             from_draft: form.from_draft,
             is_kept: form.from_draft,

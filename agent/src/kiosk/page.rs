@@ -18,8 +18,8 @@ use super::pages::{CRITICAL, DISCHARGED, JOINED, NEWS};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::Answer;
 use crate::desk::view::{
-    Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage,
-    Residents, Screen, SessionKey, Shown, StatusLine, Unfinished, Who,
+    CARRIED, Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident,
+    ResidentPage, Residents, Screen, SessionKey, Shown, StatusLine, Unfinished, Who,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -473,7 +473,7 @@ pub(super) fn form(status: StatusCode, shell: Shell, form: FormView) -> Response
 #[template(path = "rescue.html")]
 struct RescuePage<'a> {
     shell: Shell,
-    answers: &'a [(String, String)],
+    answers: Vec<&'a (String, String)>,
     words: &'a str,
 }
 
@@ -484,6 +484,7 @@ pub(super) fn rescue(
     answers: &[(String, String)],
     words: &str,
 ) -> Response {
+    let answers = answers.iter().filter(|(key, _)| !CARRIED.contains(&key.as_str())).collect();
     answer(status, &RescuePage { shell: shell.held(), answers, words })
 }
 

@@ -123,7 +123,7 @@ pub(super) async fn resident(
 
 pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Result<Response, Fault> {
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.form(&on, &form)).await? {
+    Ok(match kiosk.ask(move |desk| desk.form(&on, &form, &[])).await? {
         Ok(form) => page::form(StatusCode::OK, shell, FormView::fresh(&form)),
         Err(why) => refused(&why),
     })
@@ -237,7 +237,7 @@ pub(super) async fn form_again(
     let shell = open_shell(kiosk).await?.filter(|(_, on)| *on == sent.on);
     let Some((shell, _)) = shell else { return to_draft(kiosk, sent).await };
     let asked = sent.clone();
-    let form = kiosk.ask(move |desk| desk.form(&asked.on, &asked.form)).await?;
+    let form = kiosk.ask(move |desk| desk.form(&asked.on, &asked.form, &asked.answers)).await?;
     Ok(match form {
         Ok(mut form) => {
             form.answers = sent.answers;

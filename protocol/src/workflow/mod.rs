@@ -35,7 +35,7 @@ pub struct Workflow {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
     /// Which roles may correct another's entry, of those that may chart; all of these when it names none.
-    /// Everybody may correct an entry of her own.
+    /// Everybody may correct an entry of her own. What the latest version says holds for entries of every version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corrected_by: Vec<Role>,
 }

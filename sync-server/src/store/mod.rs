@@ -34,6 +34,7 @@ mod revoked;
 mod rows;
 mod sign_in;
 mod standing;
+mod superseded;
 mod system;
 #[cfg(test)]
 mod tests;

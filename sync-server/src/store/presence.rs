@@ -1,7 +1,7 @@
 //! The latest heartbeats: kept in memory, written in batches about once a second. `last_seen` needs
 //! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread
 //! that writes them also looks once a day after the feeds of facilities whose devices are heard: old
-//! tombstones are purged, old records archived.
+//! tombstones are purged, old records archived, and superseded versions of forms brought in where they are not there.
 
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
@@ -20,7 +20,7 @@ use super::column::{count, json, word};
 use super::engine::{Engine, Reach, Tx, params};
 use super::organization::{is_refused_as_exposed, withhold_expired_pins};
 use super::publish::head;
-use super::{Ambient, Device, StoreError, View, archive, budget, horizon, patient};
+use super::{Ambient, Device, StoreError, View, archive, budget, horizon, patient, superseded};
 use crate::clock;
 use crate::scope::FacilityScope;
 use crate::text::{is_line, line};
@@ -291,6 +291,10 @@ impl Presence {
             self.portions(engine, *scope, "residents with another's number are not asked about", |tx| {
                 patient::ask_about_numbers(tx, ASKED_AT_ONCE)
             });
+            // Those that were superseded under a server that left them out.
+            if let Err(error) = engine.write_blocking(Reach::Facility(*scope), superseded::bring) {
+                tracing::warn!(%error, "earlier versions of forms are not in the feed yet; tomorrow again");
+            }
             self.archive(engine, *scope, keeping);
         }
     }

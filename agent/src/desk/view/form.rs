@@ -41,6 +41,19 @@ pub fn units_of(answers: &[(String, String)]) -> Units {
     known.unwrap_or_default()
 }
 
+/// The answer in which a form says which version of its workflow it is: what was typed there, or waits as a draft, is
+/// saved in that one.
+const VERSION: &str = "_version";
+
+/// The answers that a form carries along, and nobody typed.
+pub const CARRIED: [&str; 3] = [SEEN, UNITS, VERSION];
+
+/// The version of the form that has these answers, where they say it.
+#[must_use]
+pub fn version_of(answers: &[(String, String)]) -> Option<u32> {
+    answers.iter().find(|(key, _)| key == VERSION).and_then(|(_, text)| text.parse().ok())
+}
+
 /// Which form is shown, or was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {

@@ -7,7 +7,7 @@ use carepost_protocol::text::{fold, sort_key};
 
 use super::super::column::{id_at, json, json_or_none_at, time_at, word, word_at};
 use super::super::publish::{FeedEnd, put};
-use super::super::{Facility, FacilityPatch, NewFacility, View, budget, view};
+use super::super::{Facility, FacilityPatch, NewFacility, View, budget, superseded, view};
 use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::engine::{Read, Row, params};
 
@@ -233,6 +233,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
         })?;
     }
+    tx.within_facility(facility.id, superseded::bring)?;
     counted(tx, facility)
 }
 

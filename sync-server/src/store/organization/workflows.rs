@@ -8,6 +8,7 @@ use carepost_protocol::workflow::Workflow;
 
 use super::super::column::{id_at, json, json_at};
 use super::super::publish::put;
+use super::super::superseded;
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::engine::params;
 
@@ -68,7 +69,7 @@ impl Subject for Workflow {
     }
 }
 
-fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
+pub(super) fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
     let sql = "SELECT body FROM workflows WHERE key = ?1 ORDER BY version DESC LIMIT 1";
     tx.first(sql, [key], |row| json_at(row, 0))
 }
@@ -120,6 +121,8 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))?;
     for facility in facilities {
         tx.within_facility(facility, |tx| {
+            // Before what takes its place: a device that hears no more than half of this has it all the same.
+            superseded::bring(tx)?;
             put(tx, Collection::Workflows, workflow.id.as_bytes(), None, Some(&body))
         })?;
     }

@@ -6,10 +6,10 @@ use carepost_protocol::zone::Zone;
 
 use super::*;
 
-const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
+pub(super) const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
 const MERGED: (Verdict, Option<RejectionCode>) = (Verdict::Merged, None);
 
-fn refused(code: RejectionCode) -> (Verdict, Option<RejectionCode>) {
+pub(super) fn refused(code: RejectionCode) -> (Verdict, Option<RejectionCode>) {
     (Verdict::Rejected, Some(code))
 }
 
@@ -17,7 +17,7 @@ async fn waiting(world: &World, tenant: &Tenant) -> Vec<KeptChange> {
     world.store.facility(&tenant.facility).refused_changes(&may_read(tenant), None, 100).await.unwrap().items
 }
 
-async fn flags(world: &World, tenant: &Tenant) -> Vec<Vec<String>> {
+pub(super) async fn flags(world: &World, tenant: &Tenant) -> Vec<Vec<String>> {
     let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(tenant), None, 100).await;
     flagged.unwrap().items.into_iter().rev().map(|change| change.flags).collect()
 }

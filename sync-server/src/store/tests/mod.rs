@@ -18,6 +18,7 @@ mod rewinds;
 mod security;
 mod sign_ins;
 mod stolen;
+mod superseded;
 mod sync;
 mod verifying;
 mod views;

@@ -331,7 +331,7 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
     let scope = tenant.organization.enter(hillside.id).unwrap();
     let page = world.store.facility(&scope).page(after(None, 10)).await.unwrap();
-    assert_eq!(documents(&page), 2, "the facility itself and its workflow");
+    assert_eq!(documents(&page), 3, "the facility itself and its workflow's two versions");
     let census = FacilityPatch { current_census: Some(45), ..FacilityPatch::default() };
     assert_eq!(
         registry.noting(event(&world)).update_facility(hillside.id, census).await.unwrap().current_census,
