@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use carepost_protocol::id::UserId;
 use carepost_protocol::workflow::Workflow;
-use serde_json::{Map, Value};
 
 use super::unfinished::Typed;
 use super::view::{Form, Refused, version_of};
@@ -35,30 +34,18 @@ impl Forms<'_> {
         self.latest.iter().find(|form| form.key == key)
     }
 
-    /// What an entry is read by: the version that it was charted in. The latest, where this device does not have that.
+    /// What an entry is read by: the version that it was charted in. Where this device does not have that, the latest
+    /// tells what was asked, but neither the unit of a value nor whether it is critical.
     pub(super) fn of(&self, key: &str, version: Option<u32>) -> Result<Option<Rc<Workflow>>, Refused> {
         let known = version.map(|version| self.version(key, version)).transpose()?.flatten();
-        Ok(known.or_else(|| self.latest(key).cloned()))
+        let in_its_place = || self.latest(key).map(|latest| Rc::new(without_measures(latest)));
+        Ok(known.or_else(in_its_place))
     }
 
-    /// What a correction of an entry asks, and what of its values it leaves as they are: none, but where this device
-    /// does not have the version that it was charted in. Then the latest asks in its place for what both know.
-    pub(super) fn corrects(
-        &self,
-        key: &str,
-        version: u32,
-        values: &Map<String, Value>,
-    ) -> Result<(Workflow, Map<String, Value>), Refused> {
-        if let Some(known) = self.version(key, version)? {
-            return Ok((Rc::unwrap_or_clone(known), Map::new()));
-        }
-        let latest = self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
-        let mut form = Workflow { version, ..Workflow::clone(latest) };
-        form.fields.retain(|field| values.contains_key(&field.key));
-        let is_asked = |key: &str| form.fields.iter().any(|field| field.key == key);
-        let left = values.iter().filter(|(key, _)| !is_asked(key));
-        let left = left.map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok((form, left))
+    /// What is asked in a version. No other takes its place: what was typed or charted may mean something else there.
+    pub(super) fn asked_in(&self, key: &str, version: u32) -> Result<Workflow, Refused> {
+        self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
+        self.version(key, version)?.map(Rc::unwrap_or_clone).ok_or(Refused::NoSuchVersion)
     }
 
     fn version(&self, key: &str, version: u32) -> Result<Option<Rc<Workflow>>, Refused> {
@@ -96,9 +83,20 @@ impl Ward {
             said => said,
         };
         let forms = self.forms()?;
-        let begun = version.map(|version| forms.version(key, version)).transpose()?.flatten();
-        let offered = || forms.latest(key).filter(|latest| latest.enabled || charted.is_some()).cloned();
-        let form = begun.or_else(offered).ok_or(Refused::NoSuchWorkflow)?;
-        Ok(Rc::unwrap_or_clone(form))
+        if let Some(version) = version {
+            return forms.asked_in(key, version);
+        }
+        let offered = forms.latest(key).filter(|latest| latest.enabled);
+        offered.cloned().map(Rc::unwrap_or_clone).ok_or(Refused::NoSuchWorkflow)
     }
+}
+
+/// The form as it is read where a value was charted in another version: in what unit, and what is critical of it, that
+/// one would say.
+fn without_measures(form: &Workflow) -> Workflow {
+    let mut form = form.clone();
+    for field in &mut form.fields {
+        (field.unit, field.critical_min, field.critical_max) = (None, None, None);
+    }
+    form
 }

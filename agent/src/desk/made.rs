@@ -42,7 +42,6 @@ impl Ward {
         let (read, base_seq) = sheet.read(&self.time_here().zone, answers, (recorded_at, clock_quality))?;
         let Answers { values: mut fields, mut doubts } = read;
         let reason = reason(&mut fields)?;
-        fields.extend(sheet.left.clone());
         if differs && fields == sheet.filled {
             return Err(nothing_changed());
         }

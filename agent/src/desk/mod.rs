@@ -410,6 +410,14 @@ impl Desk {
         self.ward()?.left_on(on)
     }
 
+    /// What was typed into a form for an entry and not saved, also where the form cannot be opened.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn begun(&self, on: &SessionKey, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
+        self.enrolled()?.begun(on, form)
+    }
+
     /// Drops what was typed into a form and not saved. Until something is saved, the next is dropped or the
     /// session ends, it can be had back.
     ///

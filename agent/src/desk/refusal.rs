@@ -56,6 +56,12 @@ pub enum Refused {
     /// There is no such workflow, or it is switched off.
     #[error("there is no such form here")]
     NoSuchWorkflow,
+    /// It was begun, or charted, in a version of its form that the device does not have.
+    #[error(
+        "this was written in another version of its form, and this device does not have that one; try again after the \
+         next sync, or use another device. A saved entry can be struck out and charted anew"
+    )]
+    NoSuchVersion,
     /// What was typed is more than an entry can hold.
     #[error("this is more than one entry can hold; shorten the longest answer")]
     TooLong,

@@ -69,8 +69,6 @@ pub(super) struct Sheet {
     pub(super) answers: Vec<(String, String)>,
     /// The values that those are of, as they are stored.
     pub(super) filled: Map<String, Value>,
-    /// Those of them that it does not ask, and leaves as they are.
-    pub(super) left: Map<String, Value>,
     pub(super) refusal: Option<String>,
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
@@ -220,10 +218,15 @@ impl Ward {
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
         let makes = Makes { strikes, differs, ..makes };
         let author = (!is_own).then(|| self.name_of(author));
-        let (form, left) = forms.corrects(&workflow, version, &values)?;
+        // A strike asks nothing of what was charted, so that it needs no more of the version than its number.
+        let form = if strikes {
+            Workflow { version, ..Workflow::clone(latest) }
+        } else {
+            forms.asked_in(&workflow, version)?
+        };
         let form = with_reason(form, strikes);
         let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), form, makes) };
-        Ok(if strikes { sheet } else { Sheet { left, ..sheet.filled(values, self.units()) } })
+        Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
     }
 
     /// A discharge, or a readmission.
@@ -388,7 +391,6 @@ impl Sheet {
             workflow,
             answers: Vec::new(),
             filled: Map::new(),
-            left: Map::new(),
             refusal: None,
             faults: Vec::new(),
             author: None,

@@ -2,6 +2,7 @@
 //! dropped, which can be undone.
 
 use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::role::{Actor, Chart};
 
 use super::chart::asks;
 use super::lock;
@@ -103,11 +104,27 @@ impl Ward {
         Some(Unfinished { form, name, resident: sheet.resident.map(|resident| resident.name) })
     }
 
+    /// What was typed into a form for an entry, also where the form cannot be opened.
+    pub(super) fn begun(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+    ) -> Result<Option<Vec<(String, String)>>, Refused> {
+        self.draft(self.charting(on)?.user, form)
+    }
+
+    fn charting(&self, on: &SessionKey) -> Result<Actor, Refused> {
+        self.authorized::<Chart>(on).map(|permit| *permit.actor()).map_err(|(refused, _)| refused)
+    }
+
     /// Drops what was typed into a form: what was sent along, or what is kept.
     pub(super) fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
-        let sheet = self.sheet(on, form, typed, None)?;
-        let actor = *sheet.writer.actor();
-        let typed = asked(&asks(&sheet.workflow), typed);
+        let (actor, asks) = match self.sheet(on, form, typed, None) {
+            Ok(sheet) => (*sheet.writer.actor(), asks(&sheet.workflow)),
+            Err(Refused::NoSuchVersion) => (self.charting(on)?, Vec::new()),
+            Err(refused) => return Err(refused),
+        };
+        let typed = asked(&asks, typed);
         let answers = if typed.is_empty() { self.draft(actor.user, form)? } else { Some(typed) };
         self.outbox.drop_draft(actor.user, &form.draft()).map_err(storage)?;
         let (session, user) = (actor.session, actor.user);

@@ -475,6 +475,8 @@ struct RescuePage<'a> {
     shell: Shell,
     answers: Vec<&'a (String, String)>,
     words: &'a str,
+    /// Where the draft that keeps them is discarded.
+    discard: Option<&'a str>,
 }
 
 /// Answers that were neither saved nor can be shown in their form.
@@ -483,9 +485,10 @@ pub(super) fn rescue(
     shell: Shell,
     answers: &[(String, String)],
     words: &str,
+    discard: Option<&str>,
 ) -> Response {
     let answers = answers.iter().filter(|(key, _)| !CARRIED.contains(&key.as_str())).collect();
-    answer(status, &RescuePage { shell: shell.held(), answers, words })
+    answer(status, &RescuePage { shell: shell.held(), answers, words, discard })
 }
 
 #[derive(Template)]
@@ -541,6 +544,7 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         | Refused::NoSuchReview => StatusCode::NOT_FOUND,
         Refused::NotSent
         | Refused::NotShown
+        | Refused::NoSuchVersion
         | Refused::Struck
         | Refused::InCare(_)
         | Refused::NotInCare(_) => StatusCode::CONFLICT,

@@ -123,9 +123,27 @@ pub(super) async fn resident(
 
 pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Result<Response, Fault> {
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.form(&on, &form, &[])).await? {
+    let asked = (on.clone(), form.clone());
+    let opened = kiosk.ask(move |desk| desk.form(&asked.0, &asked.1, &[])).await?;
+    Ok(match opened {
         Ok(form) => page::form(StatusCode::OK, shell, FormView::fresh(&form)),
+        Err(Refused::NoSuchVersion) => return begun(&kiosk, shell, (on, form)).await,
         Err(why) => refused(&why),
+    })
+}
+
+/// What was typed into a form whose version is not here, to be read or discarded; why it is not opened, where nothing
+/// was.
+async fn begun(kiosk: &Kiosk, shell: Shell, (on, form): (SessionKey, Form)) -> Result<Response, Fault> {
+    let why = Refused::NoSuchVersion;
+    let discard = format!("{}/discard", form::path(&form));
+    let begun = kiosk.ask(move |desk| desk.begun(&on, &form)).await?;
+    Ok(match begun {
+        Ok(Some(typed)) => {
+            page::rescue(page::status_of(&why), shell, &typed, &page::sentence(&why), Some(&discard))
+        }
+        Ok(None) => refused(&why),
+        Err(other) => refused(&other),
     })
 }
 
@@ -250,7 +268,7 @@ pub(super) async fn form_again(
         // Not even the form can be read: what was typed stays on the screen as plain words.
         Err(why) => {
             let words = returned.words().unwrap_or_else(|| page::sentence(&why));
-            page::rescue(status, shell, &sent.answers, &words)
+            page::rescue(status, shell, &sent.answers, &words, None)
         }
     })
 }
@@ -284,6 +302,7 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::NotTheirs
         | Refused::NotSent
         | Refused::NotShown
+        | Refused::NoSuchVersion
         | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong

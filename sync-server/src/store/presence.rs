@@ -292,9 +292,8 @@ impl Presence {
                 patient::ask_about_numbers(tx, ASKED_AT_ONCE)
             });
             // Those that were superseded under a server that left them out.
-            if let Err(error) = engine.write_blocking(Reach::Facility(*scope), superseded::bring) {
-                tracing::warn!(%error, "earlier versions of forms are not in the feed yet; tomorrow again");
-            }
+            let undone = "earlier versions of forms are not in the feed yet";
+            self.portions(engine, *scope, undone, superseded::bring);
             self.archive(engine, *scope, keeping);
         }
     }

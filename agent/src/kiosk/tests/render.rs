@@ -115,7 +115,14 @@ async fn hostile_names_and_labels_stay_words() {
         .await,
         read(page::residents(shell(&calm()), list, Who::Found(evil.to_owned()), None)).await,
         read(page::locked(Shell::new(1, &screen, &calm()), lock)).await,
-        read(page::rescue(StatusCode::OK, shell(&calm()), &[(evil.to_owned(), evil.to_owned())], evil)).await,
+        read(page::rescue(
+            StatusCode::OK,
+            shell(&calm()),
+            &[(evil.to_owned(), evil.to_owned())],
+            evil,
+            Some(evil),
+        ))
+        .await,
         read(page::refusal(StatusCode::OK, evil)).await,
     ] {
         assert!(!html.contains("<img") && !html.contains("<script>"), "{html}");

@@ -233,7 +233,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
         })?;
     }
-    tx.within_facility(facility.id, superseded::bring)?;
+    while tx.within_facility(facility.id, superseded::bring)? {}
     counted(tx, facility)
 }
 

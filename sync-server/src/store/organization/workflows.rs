@@ -8,7 +8,7 @@ use carepost_protocol::workflow::Workflow;
 
 use super::super::column::{id_at, json, json_at};
 use super::super::publish::put;
-use super::super::superseded;
+use super::super::superseded::Superseded;
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::engine::params;
 
@@ -90,12 +90,12 @@ fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) ->
 fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     let before = latest(tx, &workflow.key)?;
     be_told_apart(tx, &workflow, before.as_ref())?;
-    match before {
+    match &before {
         Some(before) => {
             workflow.id = before.id;
             workflow.version = before.version;
-            if workflow == before {
-                return Ok(before);
+            if workflow == *before {
+                return Ok(workflow);
             }
             workflow.version = before.version.saturating_add(1);
         }
@@ -118,11 +118,14 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     )?;
     // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
     // facilities, at the rare word of the organization's own administrator.
+    let superseded = before.map(Superseded::of).transpose()?;
     let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))?;
     for facility in facilities {
         tx.within_facility(facility, |tx| {
             // Before what takes its place: a device that hears no more than half of this has it all the same.
-            superseded::bring(tx)?;
+            if let Some(superseded) = &superseded {
+                superseded.put(tx)?;
+            }
             put(tx, Collection::Workflows, workflow.id.as_bytes(), None, Some(&body))
         })?;
     }

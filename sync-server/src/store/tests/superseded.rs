@@ -68,7 +68,18 @@ async fn of_a_form_that_is_published_on_and_on_the_latest_versions_stay() {
     }
     let kept: Vec<_> = (3..latest).map(|version| (version, false)).chain([(latest, true)]).collect();
     assert_eq!(world.forms(&tenant.facility).await, kept);
-    assert_eq!(world.forms_of_another(&tenant).await, kept);
+
+    // Forms enough that a new facility does not get them all in one portion.
+    for n in 1..=5 {
+        for min in 1..=latest {
+            let (key, label) = (format!("vitals_{n}"), format!("Vitals {n}"));
+            world.publish(&tenant, Workflow { key, label, ..vitals(min.into()) }).await;
+        }
+    }
+    let mut forms = world.forms(&tenant.facility).await;
+    forms.sort_unstable();
+    assert_eq!(forms.len(), 6 * kept.len());
+    assert_eq!(world.forms_of_another(&tenant).await, forms);
 }
 
 #[tokio::test]
@@ -87,14 +98,17 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
     };
     world.store.write(Reach::Facility(tenant.facility), leave_out).await.unwrap();
     assert_eq!(world.forms(&tenant.facility).await, [(2, true)]);
+    // What is published puts the one version that it supersedes, and no others.
+    world.publish(&tenant, vitals(30.0)).await;
+    assert_eq!(world.forms(&tenant.facility).await, [(2, false), (3, true)]);
     let kiosk = world.kiosk(&tenant, 1).await;
     let deadline = Instant::now() + Duration::from_secs(60);
-    while documents_of::<Workflow>(&world, &tenant.facility, Collection::Workflows).await.len() < 2 {
+    while documents_of::<Workflow>(&world, &tenant.facility, Collection::Workflows).await.len() < 3 {
         world.store.facility(&tenant.facility).mirror_began(&kiosk.identity);
         assert!(Instant::now() < deadline, "it is not in the feed");
         tokio::task::yield_now().await;
     }
-    assert_eq!(world.forms(&tenant.facility).await, [(2, true), (1, false)]);
+    assert_eq!(world.forms(&tenant.facility).await, [(2, false), (3, true), (1, false)]);
     let end = async || world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end;
     let before = end().await.cursor;
     world.store.write(Reach::Facility(tenant.facility), superseded::bring).await.unwrap();
@@ -102,7 +116,7 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
 }
 
 #[tokio::test]
-async fn a_correction_is_judged_by_the_version_it_names_and_by_whom_the_latest_lets_correct() {
+async fn a_correction_is_judged_by_the_version_it_names_and_flagged_where_neither_that_nor_the_latest_lets() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let facility = tenant.facility.facility();
@@ -118,22 +132,24 @@ async fn a_correction_is_judged_by_the_version_it_names_and_by_whom_the_latest_l
     let mut form = Workflow { enabled: false, corrected_by: vec![Role::Rn], ..vitals(30.0) };
     form.fields.push(Field { required: true, ..Field::new("site", "Site", FieldType::String) });
     world.publish(&tenant, form).await;
-    let [first, second, fourth] = [1, 2, 4].map(|n| kiosk.made(n, now));
+    let [first, second, fourth, sixth] = [1, 2, 4, 6].map(|n| kiosk.made(n, now));
     let in_second = |change: Change| Change { schema_version: Some(2), ..change };
     let of_both = json!({"pulse": 70, "site": "left"}).as_object().unwrap().clone();
     let changes = [
         kiosk.correction(&tenant, first, 25, now),
         in_second(kiosk.correction(&tenant, second, 25, now)),
-        in_second(Change { fields: of_both, ..kiosk.correction(&tenant, second, 0, now) }),
-        Change { actor: carl, ..kiosk.correction(&tenant, fourth, 25, now) },
+        in_second(Change { fields: of_both.clone(), ..kiosk.correction(&tenant, second, 0, now) }),
+        in_second(Change { actor: carl, fields: of_both, ..kiosk.correction(&tenant, fourth, 0, now) }),
         kiosk.vitals(&tenant, 25, now),
+        // The first lets him, and his device may not have heard of the second.
+        Change { actor: carl, ..kiosk.correction(&tenant, sixth, 26, now) },
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
     let breaks = refused(RejectionCode::BreaksSchema);
-    assert_eq!(verdicts(&receipt), [APPLIED, breaks, APPLIED, APPLIED, APPLIED]);
+    assert_eq!(verdicts(&receipt), [APPLIED, breaks, APPLIED, APPLIED, APPLIED, APPLIED]);
     assert_eq!(flags(&world, &tenant).await, [["not_theirs_to_correct"], ["schema_changed_since"]]);
     // By the same rule the office may not.
-    let (noted, permit, last) = (registry.noting(event(&world)), may_manage(&tenant), kiosk.made(6, now));
+    let (noted, permit, last) = (registry.noting(event(&world)), may_manage(&tenant), kiosk.made(7, now));
     let struck = noted.strike_record(&permit, tenant.patient, last, "Wrong resident".into()).await;
     assert!(matches!(struck, Err(StoreError::NotTheirs)), "{struck:?}");
 }

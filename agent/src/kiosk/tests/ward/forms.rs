@@ -262,19 +262,64 @@ async fn a_refused_entry_is_corrected_in_the_version_that_it_was_charted_in() {
 }
 
 #[tokio::test]
-async fn without_the_version_of_an_entry_the_latest_asks_for_what_it_knows_and_leaves_the_rest() {
+async fn an_entry_whose_version_is_not_here_is_read_without_measures_and_can_only_be_struck_out() {
     let device = Device::of_first();
-    device.publishes(103, &second(), &[]);
+    // Of the next one's pulse 72 is critical.
+    let mut latest = second();
+    latest.fields[1].critical_min = Some(75.0);
+    device.publishes(103, &latest, &[]);
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
-    assert!(page.contains("72 bpm") && page.contains("<dt>glucose</dt><dd>412"), "{page}");
-    let sheet = device.sheet(&of("correct")).await;
-    assert_eq!(field(&sheet.html, "pulse"), "72");
-    assert!(!asks_for(&sheet, "mood") && !asks_for(&sheet, "glucose"), "{}", sheet.html);
-    let unchanged = device.send(&sheet, &format!("{ANSWERS}&_reason=Misread")).await;
-    assert!(unchanged.body.contains("Nothing was changed"), "{}", unchanged.body);
-    device.takes(&sheet, &format!("{}&_reason=Misread", ANSWERS.replace("72", "78"))).await;
-    assert_eq!(device.last(), (Some(1), Some(json!(412))));
-    assert_eq!(device.entries().pop().unwrap().kind, ChangeKind::Amend);
+    let pulse = page.split_once("<dt>Pulse</dt><dd>72").and_then(|(_, rest)| rest.split("</dd>").next());
+    assert!(pulse.is_some_and(|rest| !rest.contains("bpm") && !rest.contains("Critical")), "{page}");
+    assert!(page.contains("<dt>glucose</dt><dd>412"), "{page}");
+    let refused = open(&device.pages, &of("correct")).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.body.contains("another version of its form"), "{}", refused.body);
+    let sheet = device.sheet(&of("strike")).await;
+    device.takes(&sheet, "_reason=Misread").await;
+    let strike = device.entries().pop().unwrap();
+    assert_eq!((strike.kind, strike.schema_version), (ChangeKind::Amend, Some(1)));
+    assert!(strike.entered_in_error && strike.fields.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_begun_in_a_version_that_is_not_here_is_kept_until_it_comes_or_is_discarded() {
+    for comes in [true, false] {
+        let device = Device::of_first();
+        let sheet = device.form(4).await;
+        assert_eq!(device.keep(&sheet, GLUCOSE).await.status, StatusCode::NO_CONTENT);
+        device.publishes(103, &second(), &[]);
+        // The page that is open, and what is kept of it.
+        let sent = device.send(&sheet, &GLUCOSE.replace("412", "388")).await;
+        for (answer, glucose) in [(sent, "388"), (open(&device.pages, &chart(4)).await, "412")] {
+            assert_eq!(answer.status, StatusCode::CONFLICT);
+            let typed = format!("<dt>glucose</dt><dd>{glucose}</dd>");
+            assert!(answer.body.contains(&typed), "{typed} is missing in {}", answer.body);
+        }
+        assert!(device.entries().is_empty());
+        if comes {
+            device.publishes(104, &second(), &[first()]);
+            let begun = device.form(4).await;
+            assert_eq!((field(&begun.html, "glucose"), begun.version.as_str()), ("412", "1"));
+        } else {
+            let screen = format!("_screen={}", sheet.screen);
+            let dropped = post(&device.pages, &format!("{}/discard", sheet.path), &screen).await;
+            assert_eq!(dropped.status, StatusCode::SEE_OTHER, "{}", dropped.body);
+            let next = device.form(4).await;
+            assert!(asks_for(&next, "mood") && !asks_for(&next, "glucose"), "{}", next.html);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_entry_waits_for_its_version() {
+    let device = Device::of_first();
+    device.takes(&device.form(4).await, GLUCOSE).await;
+    device.settle(&[(1, RejectionCode::BreaksSchema)]);
+    device.publishes(103, &second(), &[]);
+    assert_eq!(open(&device.pages, "/attention/1").await.status, StatusCode::CONFLICT);
+    device.publishes(104, &second(), &[first()]);
+    assert_eq!(field(&device.sheet("/attention/1").await.html, "glucose"), "412");
 }
 
 #[tokio::test]

@@ -152,14 +152,16 @@ impl Judge {
         }
     }
 
-    /// Whether the form's latest version lets whoever made a correction make it.
+    /// Whether whoever made a correction may make it: by the form's latest version, or by the one that it names, where
+    /// the device may not have heard of the latest.
     fn lets_correct(&mut self, tx: &Tx<'_>, change: &Change, target: RecordId) -> Result<bool> {
         let author = charted::find(tx, target)?;
         let is_own = author.is_none_or(|record| record.recorded_by == change.actor);
         let roles = self.roles(change);
         let (Some(key), Some(version)) = (&change.workflow, change.schema_version) else { return Ok(true) };
         let form = self.form(tx, key, version)?;
-        Ok(form.is_none_or(|form| roles.into_iter().any(|role| form.latest.lets_correct(role, is_own))))
+        let lets = |form: &Workflow| roles.iter().any(|role| form.lets_correct(*role, is_own));
+        Ok(form.is_none_or(|form| lets(&form.latest) || lets(&form.workflow)))
     }
 
     fn form(&mut self, tx: &Tx<'_>, key: &str, version: u32) -> Result<Option<&Form>> {
