@@ -15,7 +15,7 @@ async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
         .items
 }
 
-async fn head(world: &World, tenant: &Tenant) -> u64 {
+pub(super) async fn head(world: &World, tenant: &Tenant) -> u64 {
     world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head
 }
 
