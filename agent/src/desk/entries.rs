@@ -347,18 +347,15 @@ impl Corrections {
 
     /// How many versions of an entry stand, and by whom they are, with who struck it out beside them; none where there
     /// is nothing to decide: one stands, or all was struck out.
-    fn beside(
-        &self,
-        leaves: &[RecordId],
-        versions: &BTreeMap<RecordId, Version>,
-    ) -> Option<(usize, Beside)> {
+    fn beside(&self, leaves: &[RecordId], versions: &BTreeMap<RecordId, Version>) -> Option<(usize, Beside)> {
         let entry = |id: &RecordId| versions.get(id)?.entry.as_ref();
         let (mut struck, standing): (Vec<RecordId>, Vec<RecordId>) =
             leaves.iter().copied().partition(|id| entry(id).is_some_and(|entry| entry.is_struck));
         // What strikes out the only version is no question.
         struck.retain(|id| self.corrects.get(id).is_some_and(|before| self.fork(*before).is_some()));
         let names = |ids: &[RecordId]| -> Vec<String> {
-            let by: BTreeSet<String> = ids.iter().filter_map(entry).map(|entry| entry.author.clone()).collect();
+            let by: BTreeSet<String> =
+                ids.iter().filter_map(entry).map(|entry| entry.author.clone()).collect();
             by.into_iter().collect()
         };
         let beside = Beside { by: names(&standing), struck_by: names(&struck), looked: None };

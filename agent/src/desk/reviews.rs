@@ -84,7 +84,9 @@ impl Ward {
                 Some(closed) => Some(closed.clone()),
                 None => self.mirror.closed_review_of(read, *record).map_err(storage)?,
             };
-            let Some(closed) = closed.filter(|review| is_of_all(review, corrections)) else { return Ok(None) };
+            let Some(closed) = closed.filter(|review| is_of_all(review, corrections)) else {
+                return Ok(None);
+            };
             let open = self.mirror.open_reviews_of(read, closed.patient_id).map_err(storage)?;
             let is_asked_again = open.iter().any(|review| {
                 review.kind == ReviewKind::Amendments && review.record == *record && review.id != closed.id

@@ -517,7 +517,8 @@ async fn whoever_looks_like_somebody_here_has_a_number_of_their_own() {
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
     let hilltop = registry.noting(event(&world)).create_facility(new_facility("Hilltop")).await.unwrap().id;
-    let admit = async |mrn: &str| registry.noting(event(&world)).create_patient(new_patient(hilltop, mrn)).await;
+    let admit =
+        async |mrn: &str| registry.noting(event(&world)).create_patient(new_patient(hilltop, mrn)).await;
     admit("MRN-9").await.unwrap();
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let now = world.now();
