@@ -36,11 +36,13 @@ pub struct Throttle {
 
 impl Throttle {
     /// What of it counts against a PIN: nothing of guesses of another. So one that the office sets opens at once,
-    /// wherever the old one has locked its user out.
+    /// wherever the old one has locked its user out. All of it, while it is not known which PIN the user has: it starts
+    /// no count anew.
     #[must_use]
     pub fn against(self, pin: Option<PinMark>) -> Self {
-        let counted = if self.pin.is_none() || self.pin == pin { self } else { Self::default() };
-        Self { pin, ..counted }
+        let is_same = self.pin.is_none() || pin.is_none() || self.pin == pin;
+        let counted = if is_same { self } else { Self::default() };
+        Self { pin: pin.or(counted.pin), ..counted }
     }
 }
 

@@ -325,6 +325,16 @@ fn a_new_pin_opens_at_once_where_the_old_one_locked_and_is_locked_by_guesses_of_
 }
 
 #[test]
+fn while_nobody_knows_which_pin_a_user_has_no_count_starts_anew() {
+    let [known, other] = ["a verifier", "another"].map(|verifier| Some(PinMark::of(verifier)));
+    let counted = Throttle { failures: 4, pin: known, ..Throttle::default() };
+    assert_eq!([counted.against(None), counted.against(known)], [counted; 2]);
+    assert_eq!(counted.against(None).against(other), Throttle { pin: other, ..Throttle::default() });
+    let first = Throttle { pin: None, ..counted };
+    assert_eq!((first.against(None), first.against(known)), (first, counted));
+}
+
+#[test]
 fn guessing_across_users_makes_the_device_pause_but_not_for_whoever_is_in_grace() {
     let mut kiosk = Kiosk::new();
     kiosk.sign_in(&ada());

@@ -46,8 +46,8 @@ struct Version {
     entry: Option<Entry>,
 }
 
-/// A record that was corrected more than once, side by side, and how many corrections of it are here.
-pub(super) type Fork = (RecordId, usize);
+/// A record that was corrected more than once, side by side, and the corrections of it that are here.
+pub(super) type Fork = (RecordId, Vec<RecordId>);
 
 /// The versions of entries, and when those came that begin one.
 #[derive(Default)]
@@ -278,10 +278,12 @@ fn put_together(
     let alone = found.held.into_iter().map(|id| (id, vec![id], Vec::new()));
     let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
     for (root, leaves, corrected) in threads.chain(alone) {
-        let beside = match corrections.authors(&leaves, &versions) {
-            Some(by) => {
+        let beside = match corrections.beside(&leaves, &versions) {
+            Some((standing, beside)) => {
                 let forks: Vec<Fork> = corrected.iter().filter_map(|id| corrections.fork(*id)).collect();
-                Some(Beside { by, looked: looked(&forks)? })
+                let looked = looked(&forks)?;
+                // Whoever looked at a correction beside what strikes out has let the one that stands be.
+                (standing > 1 || looked.is_none()).then_some(Beside { looked, ..beside })
             }
             None => None,
         };
@@ -328,7 +330,7 @@ impl Corrections {
 
     /// A record, where it was corrected more than once side by side.
     fn fork(&self, id: RecordId) -> Option<Fork> {
-        self.of.get(&id).map(|of_it| (id, of_it.len())).filter(|(_, beside)| *beside > 1)
+        self.of.get(&id).filter(|of_it| of_it.len() > 1).map(|of_it| (id, of_it.clone()))
     }
 
     /// What was corrected of an entry.
@@ -343,18 +345,22 @@ impl Corrections {
         corrected
     }
 
-    /// Who charted what of an entry stands, by name, each once; none where no more than one version stands. What was
-    /// struck out does not; what was struck out by one and corrected by another does, until somebody decides.
-    fn authors(&self, leaves: &[RecordId], versions: &BTreeMap<RecordId, Version>) -> Option<Vec<String>> {
+    /// How many versions of an entry stand, and by whom they are, with who struck it out beside them; none where there
+    /// is nothing to decide: one stands, or all was struck out.
+    fn beside(&self, leaves: &[RecordId], versions: &BTreeMap<RecordId, Version>) -> Option<(usize, Beside)> {
         let entry = |id: &RecordId| versions.get(id)?.entry.as_ref();
-        let is_over = |id: &RecordId| {
-            let before = self.corrects.get(id).and_then(|before| self.fork(*before));
-            entry(id).is_some_and(|entry| entry.is_struck) && before.is_none()
+        let (mut struck, standing): (Vec<RecordId>, Vec<RecordId>) =
+            leaves.iter().copied().partition(|id| entry(id).is_some_and(|entry| entry.is_struck));
+        // What strikes out the only version is no question.
+        struck.retain(|id| self.corrects.get(id).is_some_and(|before| self.fork(*before).is_some()));
+        let names = |ids: &[RecordId]| -> Vec<String> {
+            let by: BTreeSet<String> =
+                ids.iter().filter_map(entry).map(|entry| entry.author.clone()).collect();
+            by.into_iter().collect()
         };
-        let standing: Vec<&RecordId> = leaves.iter().filter(|id| !is_over(id)).collect();
-        let read = standing.iter().copied().filter_map(entry);
-        let by: BTreeSet<String> = read.map(|entry| entry.author.clone()).collect();
-        (standing.len() > 1).then(|| by.into_iter().collect())
+        let beside = Beside { by: names(&standing), struck_by: names(&struck), looked: None };
+        let is_open = !standing.is_empty() && standing.len() + struck.len() > 1;
+        is_open.then_some((standing.len(), beside))
     }
 }
 

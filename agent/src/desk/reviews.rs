@@ -2,7 +2,7 @@
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{PatientId, ReviewId};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId};
 use carepost_protocol::record::{
     Collection, DisputedField, PatientDocument, Resolved, ReviewDocument, ReviewKind,
 };
@@ -77,27 +77,39 @@ impl Ward {
         read: &Permit<ReadPatients>,
         forks: &[Fork],
     ) -> Result<Option<(String, Timestamp)>, Refused> {
-        let mut closed_here = Vec::new();
-        for edit in self.decided_here(read)? {
-            let resolved = Some(Resolved { by: edit.change.actor, at: edit.change.recorded_at });
-            let review = self.mirror.review(read, edit.record.into()).map_err(storage)?;
-            let review = review.filter(|review| review.kind == ReviewKind::Amendments);
-            closed_here.extend(review.map(|review| ReviewDocument { resolved, ..review }));
-        }
+        let closed_here = self.looked_at_here(read)?;
         let mut last: Option<Resolved> = None;
         for (record, corrections) in forks {
             let closed = match closed_here.iter().rfind(|review| review.record == *record) {
                 Some(closed) => Some(closed.clone()),
                 None => self.mirror.closed_review_of(read, *record).map_err(storage)?,
             };
-            let is_of_all =
-                |review: &ReviewDocument| review.more + review.others.len() as u64 >= *corrections as u64;
-            let Some(looked) = closed.filter(is_of_all).and_then(|review| review.resolved) else {
+            let Some(closed) = closed.filter(|review| is_of_all(review, corrections)) else {
                 return Ok(None);
             };
+            let open = self.mirror.open_reviews_of(read, closed.patient_id).map_err(storage)?;
+            let is_asked_again = open.iter().any(|review| {
+                review.kind == ReviewKind::Amendments && review.record == *record && review.id != closed.id
+            });
+            let Some(looked) = closed.resolved.filter(|_| !is_asked_again) else { return Ok(None) };
             last = last.filter(|last| last.at >= looked.at).or(Some(looked));
         }
         Ok(last.map(|looked| (self.name_of(looked.by), looked.at)))
+    }
+
+    /// The reviews of corrections that were closed here, and have not changed since.
+    fn looked_at_here(&self, read: &Permit<ReadPatients>) -> Result<Vec<ReviewDocument>, Refused> {
+        let mut closed = Vec::new();
+        for edit in self.decided_here(read)? {
+            // The version last: a review that changes in between counts for none.
+            let review = self.mirror.review(read, edit.record.into()).map_err(storage)?;
+            let version = self.mirror.version(Collection::Reviews, edit.record).map_err(storage)?;
+            let review = review.filter(|review| review.kind == ReviewKind::Amendments);
+            let resolved = Some(Resolved { by: edit.change.actor, at: edit.change.recorded_at });
+            let unchanged = review.filter(|_| version == edit.change.base_seq);
+            closed.extend(unchanged.map(|review| ReviewDocument { resolved, ..review }));
+        }
+        Ok(closed)
     }
 
     fn review(
@@ -290,6 +302,14 @@ impl Ward {
         let named = |field: &str, id: PatientId| (field.to_owned(), Value::from(id.to_string()));
         Ok(Map::from_iter([said(true), named(REPLACED, goes), named(REPLACED_BY, stays)]))
     }
+}
+
+/// Whether a review is of all these corrections: of more than it names, by their number.
+fn is_of_all(review: &ReviewDocument, corrections: &[RecordId]) -> bool {
+    if review.more == 0 {
+        return corrections.iter().all(|id| review.others.contains(id));
+    }
+    review.more.saturating_add(review.others.len() as u64) >= corrections.len() as u64
 }
 
 /// Of two who are one person, whoever is in care stays; of two who are alike in that, the one who was there first.

@@ -338,15 +338,18 @@ pub struct Charted {
     pub left_out: usize,
     /// There are more corrections than are looked at: what counts may be among those.
     pub is_cut: bool,
-    /// That more than one version stands.
+    /// That somebody has to decide what stands.
     pub beside: Option<Beside>,
 }
 
-/// Corrections of one entry that were made side by side, more than one of which stands.
+/// Corrections of one entry that were made side by side: more than one of them stands, or one beside another that
+/// strikes the entry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beside {
     /// Who charted what stands, by name, each once.
     pub by: Vec<String>,
+    /// Who struck the entry out beside them, by name, each once.
+    pub struck_by: Vec<String>,
     /// Who said last that all of it was looked at, by name, and when; none where nobody did.
     pub looked: Option<(String, Timestamp)>,
 }

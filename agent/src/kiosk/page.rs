@@ -350,15 +350,16 @@ pub(super) struct ChartedView {
     pub(super) left_out: usize,
     /// There are more corrections than are looked at.
     pub(super) is_cut: bool,
-    /// That more than one version stands.
+    /// That somebody has to decide what stands.
     pub(super) beside: Option<BesideView>,
     /// Where there are more of them.
     pub(super) more: Option<String>,
 }
 
-/// Who corrected one entry side by side, and who looked at it last, and when.
+/// Who corrected one entry side by side, and struck it out, and who looked at it last, and when.
 pub(super) struct BesideView {
     pub(super) by: String,
+    pub(super) struck_by: String,
     pub(super) looked: Option<(String, Timestamp)>,
 }
 
@@ -367,7 +368,11 @@ impl ChartedView {
         Self {
             left_out: charted.left_out,
             is_cut: charted.is_cut,
-            beside: charted.beside.map(|it| BesideView { by: it.by.join(", "), looked: it.looked }),
+            beside: charted.beside.map(|it| BesideView {
+                by: it.by.join(", "),
+                struck_by: it.struck_by.join(", "),
+                looked: it.looked,
+            }),
             more: more.cloned(),
             counts: charted.counts.into_iter().map(EntryView::from).collect(),
             earlier: charted.earlier.into_iter().map(EntryView::from).collect(),

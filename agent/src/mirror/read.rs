@@ -180,6 +180,23 @@ impl Mirror {
         self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
     }
 
+    /// What somebody has to look at about one resident.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn open_reviews_of(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+    ) -> Result<Vec<ReviewDocument>, MirrorError> {
+        // Of what is about the resident, what is no record: however many reviews are open, and records here.
+        const SQL: &str = "SELECT body FROM documents INDEXED BY documents_by_patient
+            WHERE patient = ? AND amends IS NULL AND recorded_at IS NULL AND collection = ? AND lookup = ?";
+        self.permitted(permit)?;
+        let open = params![patient.as_bytes(), schema::number(Collection::Reviews), schema::OPEN];
+        self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
+    }
+
     /// The last review that was closed of the corrections of a record that stand side by side; none where none was.
     ///
     /// # Errors

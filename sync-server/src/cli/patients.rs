@@ -35,7 +35,8 @@ pub(super) enum Patient {
         #[arg(long, conflicts_with = "discharged")]
         all: bool,
     },
-    /// Show a patient: who it is, who is the same person, and who may be.
+    /// Show a patient: who it is, who is the same person, and who may be. Of two who may be one, the one who was
+    /// admitted, or given the other's number, last says so.
     #[command(after_help = "Example:\n  carepost-server patient show R-1001")]
     Show {
         /// The patient, by medical record number, name or id.
@@ -55,8 +56,8 @@ pub(super) enum Patient {
         /// The patient, by medical record number, name or id.
         patient: String,
     },
-    /// Part a patient from another who was said to be the same person: both are persons of their own again, in care
-    /// both, each with what was charted about them.
+    /// Part a patient from another who was said to be the same person: both are persons of their own again, each with
+    /// what was charted about them. The patient is in care then; the other stays in care, or discharged, as before.
     #[command(after_help = "Example:\n  carepost-server patient part R-1002")]
     Part {
         /// The patient whose place the other took, by medical record number, name or id.
@@ -128,7 +129,7 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
             client.put(&path, &json!({"is_active": true})).await?
         }
     };
-    let shown = if json { thing.clone() } else { with_same(client, thing.clone()).await? };
+    let shown = if json { thing.clone() } else { with_same(client, thing.clone(), None).await? };
     let mut words = show::table(&shown, ONE);
     words.extend(asked(&thing));
     Ok(Said::Found { whole: true, thing, words })
@@ -149,14 +150,15 @@ async fn list(
         Some(facility) => Some(facility_id(client, facility).await?),
         None => None,
     };
-    let asked = [("facility_id", facility), ("is_active", in_care.map(|it| it.to_string()))];
+    let asked = [("facility_id", facility.clone()), ("is_active", in_care.map(|it| it.to_string()))];
     let asked = asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
     let path = format!("/api/v1/patients?{}", asked.collect::<Vec<_>>().join("&"));
     let thing = client.get(&path).await?;
     if json {
         return Ok(Said::Thing(thing, LISTED));
     }
-    let mut shown = with_same(client, client.with_facilities(thing.clone()).await?).await?;
+    let shown = client.with_facilities(thing.clone()).await?;
+    let mut shown = with_same(client, shown, facility.as_deref()).await?;
     for item in shown.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
         let status = if is_in_care(item) { "in care" } else { "discharged" };
         if let Some(item) = item.as_object_mut() {
@@ -171,8 +173,8 @@ fn is_in_care(patient: &Value) -> bool {
     patient.get("is_active") == Some(&Value::Bool(true))
 }
 
-/// A list, or one patient, with who is the same person as whom by name and number.
-async fn with_same(client: &Client, mut shown: Value) -> anyhow::Result<Value> {
+/// A list, of a facility or all, or one patient, with who is the same person as whom by name and number.
+async fn with_same(client: &Client, mut shown: Value, facility: Option<&str>) -> anyhow::Result<Value> {
     let same = |item: &Value| -> Vec<Value> {
         let replaces = item.get("replaces").and_then(Value::as_array).into_iter().flatten();
         item.get("replaced_by").into_iter().chain(replaces).filter(|id| id.is_string()).cloned().collect()
@@ -181,9 +183,19 @@ async fn with_same(client: &Client, mut shown: Value) -> anyhow::Result<Value> {
     if std::iter::once(&shown).chain(items(&shown)).all(|item| same(item).is_empty()) {
         return Ok(shown);
     }
-    let all = client.get("/api/v1/patients").await?;
+    let others = if shown.get("items").is_some() {
+        let of = facility.map_or_else(String::new, |id| format!("?facility_id={id}"));
+        client.get(&format!("/api/v1/patients{of}")).await?
+    } else {
+        // No more are read than are named.
+        let mut others = Vec::new();
+        for id in same(&shown).iter().filter_map(Value::as_str) {
+            others.push(client.get(&path(id)).await?);
+        }
+        json!({"items": others})
+    };
     let described = |id: &Value| {
-        let known = items(&all).iter().find(|it| it.get("id") == Some(id));
+        let known = items(&others).iter().find(|it| it.get("id") == Some(id));
         known.map(|it| PATIENT.described(it)).or_else(|| id.as_str().map(str::to_owned))
     };
     let tell = |item: &mut Value| {
@@ -227,11 +239,14 @@ fn standing(patient: &Value) -> String {
 
 /// What parting two changes.
 fn parting(patient: &Value, other: &Value) -> String {
+    let (one, two) = (PATIENT.described(patient), PATIENT.described(other));
+    let lists = if is_in_care(other) {
+        "both in care and on the kiosks' lists".to_owned()
+    } else {
+        format!("{one} in care and on the kiosks' lists, {two} not in care, as before")
+    };
     format!(
-        "part {} from {}: they are two persons again, both on the kiosks' lists, and what was charted under each is \
-         theirs alone",
-        PATIENT.described(patient),
-        PATIENT.described(other)
+        "part {one} from {two}: they are two persons again, {lists}, and what was charted under each is theirs alone"
     )
 }
 
@@ -243,4 +258,26 @@ fn leaving(patient: &Value) -> String {
         "discharge {name} (MRN {mrn}, room {room}), off the kiosks' lists from their next sync on. What was charted \
          stays, and `patient readmit` takes it back"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_parting_changes_is_said_of_each() {
+        let ada = json!({"name": "Ada Amberly", "mrn": "R-1", "is_active": false});
+        for (is_active, words) in [
+            (true, "two persons again, both in care and on the kiosks' lists, and"),
+            (
+                false,
+                "again, Ada Amberly (MRN R-1) in care and on the kiosks' lists, Ada Other (MRN R-2) not in care",
+            ),
+        ] {
+            let other = json!({"name": "Ada Other", "mrn": "R-2", "is_active": is_active});
+            let said = parting(&ada, &other);
+            assert!(said.starts_with("part Ada Amberly (MRN R-1) from Ada Other (MRN R-2): "), "{said}");
+            assert!(said.contains(words), "{said}");
+        }
+    }
 }

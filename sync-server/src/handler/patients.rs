@@ -143,7 +143,8 @@ pub struct PatientView {
     /// The patients whose place this one took, because they are the same person.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replaces: Vec<PatientId>,
-    /// Who else this may be, by the open review that asks at the facility's kiosks; with one patient only.
+    /// Who else this may be, by the open review that asks at the facility's kiosks; with one patient only. Of two who
+    /// may be one, it is with the one who was admitted, or given the other's number, last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     may_be: Vec<Another>,
     /// When the patient was admitted here.
@@ -184,11 +185,9 @@ impl PatientView {
     async fn related(person: &Person, permit: &Permit<ReadPatients>, it: Patient) -> Answer<Self> {
         let facility = it.facility_id;
         let Related { replaces, may_be } = person.facility(facility)?.related(permit, it.id).await?;
-        for other in &may_be {
-            viewed(person, other.id, facility, "patient").await?;
-        }
+        let look = |other: &Patient| note(person, AuditAction::View, "patient").patient(other.id, facility);
+        person.write_all(may_be.iter().map(look).collect()).await?;
         let another = |it: Patient| Another { id: it.id, mrn: it.mrn, name: it.name };
-        let replaces = replaces.into_iter().map(|it| it.id).collect();
         let may_be = may_be.into_iter().map(another).collect();
         Ok(Self { replaces, may_be, ..Self::of(permit, it) })
     }
@@ -319,7 +318,7 @@ pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<
     let (_, permit) = permitted(&person, id).await?;
     let noted = person.noting(note(&person, AuditAction::Delete, "patient"))?;
     let patient = noted.update_patient(id, patch).await?;
-    Ok(axum::Json(PatientView::of(&permit, patient)))
+    Ok(axum::Json(PatientView::related(&person, &permit, patient).await?))
 }
 
 /// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them. Of

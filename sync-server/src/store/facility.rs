@@ -164,13 +164,11 @@ impl FacilityStore {
     pub async fn related(&self, permit: &Permit<ReadPatients>, patient: PatientId) -> Result<Related> {
         self.permitted(permit)?;
         let read = move |tx: &Tx<'_>| {
-            let replaces: Result<Vec<_>> =
-                patient::replaced(tx, patient)?.into_iter().map(|id| patient::find(tx, id)).collect();
             let asked = patient::may_be(tx, patient)?.into_iter().map(|id| patient::present(tx, id));
             let may_be: Result<Vec<_>> = asked.collect();
             let mut may_be: Vec<Patient> = may_be?.into_iter().flatten().collect();
             may_be.retain(|other| other.id != patient);
-            Ok(Related { replaces: replaces?.into_iter().flatten().collect(), may_be })
+            Ok(Related { replaces: patient::replaced(tx, patient)?, may_be })
         };
         self.store.read(Reach::Facility(self.scope), read).await
     }

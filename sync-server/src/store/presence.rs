@@ -29,8 +29,8 @@ use crate::text::{is_line, line};
 const GATHER: Duration = Duration::from_secs(1);
 /// How many devices' news one commit takes, so that other writers do not wait for long.
 const WRITTEN_AT_ONCE: usize = 250;
-/// For how many residents one commit opens reviews.
-const ASKED_AT_ONCE: usize = 50;
+/// For how many residents one commit opens reviews: each is held against up to a hundred others and their reviews.
+const ASKED_AT_ONCE: usize = 5;
 /// How often a facility's feed is looked after.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 

@@ -392,7 +392,7 @@ impl Patient {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Related {
     /// Those whose place this one took.
-    pub replaces: Vec<Patient>,
+    pub replaces: Vec<PatientId>,
     /// Those whom an open review asks about.
     pub may_be: Vec<Patient>,
 }

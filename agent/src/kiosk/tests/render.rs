@@ -35,8 +35,11 @@ async fn hostile_names_and_labels_stay_words() {
     page.workflows[0].label = evil.to_owned();
     page.entries[0].counts[0].answers = vec![plain(evil, evil)];
     page.entries[0].counts[0].author = evil.to_owned();
-    page.entries[0].beside =
-        Some(Beside { by: vec![evil.to_owned()], looked: Some((evil.to_owned(), Timestamp::EPOCH)) });
+    page.entries[0].beside = Some(Beside {
+        by: vec![evil.to_owned()],
+        struck_by: vec![evil.to_owned()],
+        looked: Some((evil.to_owned(), Timestamp::EPOCH)),
+    });
     page.entries[1].counts[0].mark = Mark::NeedsAttention(evil.to_owned());
     let mut asked = form_page(&[("pulse", evil), ("notes", evil), ("taken_at", evil)]);
     asked.resident.as_mut().unwrap().name = evil.to_owned();

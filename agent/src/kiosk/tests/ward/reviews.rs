@@ -134,6 +134,74 @@ async fn corrections_that_were_looked_at_say_by_whom_and_one_of_them_is_struck_o
     assert!(!shown.contains("side by side") && shown.contains("70 bpm"), "{shown}");
 }
 
+impl Device {
+    /// One with an entry of Mary Smith's, and these after it.
+    fn with_corrections(corrections: &[RecordDocument]) -> Self {
+        let device = Self::new();
+        let first = record(31, BEN, "2026-05-01T14:10:00Z", 72, None);
+        for (seq, record) in (101..).zip([&first].into_iter().chain(corrections)) {
+            device.bring(seq, Collection::Records, record.id, record);
+        }
+        device.sign_in(ANNA);
+        device
+    }
+}
+
+fn struck(n: u8, who: u8) -> RecordDocument {
+    RecordDocument {
+        entered_in_error: true,
+        values: serde_json::Map::new(),
+        ..record(n, who, "2026-05-01T14:20:00Z", 0, Some(31))
+    }
+}
+
+#[tokio::test]
+async fn what_two_struck_out_is_over_and_a_correction_beside_a_strike_stands_once_somebody_has_looked() {
+    let page = format!("/residents/{}", patient(4));
+    let device = Device::with_corrections(&[struck(32, BEN), struck(33, ANNA)]);
+    let shown = device.shown(&page).await;
+    assert!(!shown.contains("side by side"), "nothing of it stands: {shown}");
+
+    let corrected = record(33, ANNA, "2026-05-01T14:21:00Z", 70, Some(31));
+    let device = Device::with_corrections(&[struck(32, BEN), corrected]);
+    let review = corrections(44, 31, &[32, 33]);
+    device.bring(110, Collection::Reviews, review.id, &review);
+    let both = "Struck out by Ben Harbor and corrected by Anna Field, side by side.";
+    let shown = device.shown(&page).await;
+    assert!(shown.contains(both) && !shown.contains("All of it stands"), "{shown}");
+    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let seen = device.send(&sheet, &format!("_base={}", hidden(&sheet.html, "_base"))).await;
+    assert_eq!(seen.status, StatusCode::SEE_OTHER, "{}", seen.body);
+    let shown = device.shown(&page).await;
+    assert!(!shown.contains("side by side") && shown.contains("70 bpm"), "{shown}");
+    // What came before the look reached the server is in the review, and was looked at by nobody.
+    let late = record(34, ANNA, "2026-05-01T14:19:00Z", 90, Some(31));
+    device.bring(111, Collection::Records, late.id, &late);
+    device.bring(112, Collection::Reviews, review.id, &corrections(44, 31, &[32, 33, 34]));
+    let shown = device.shown(&page).await;
+    assert!(shown.contains(both) && !shown.contains("has looked at it"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_look_counts_for_the_corrections_that_it_was_at_and_until_somebody_is_asked_again() {
+    let page = format!("/residents/{}", patient(4));
+    let beside = [(32, "20", 70), (33, "21", 79)]
+        .map(|(n, minute, pulse)| record(n, BEN, &format!("2026-05-01T14:{minute}:00Z"), pulse, Some(31)));
+    let device = Device::with_corrections(&beside);
+    let resolved = Some(Resolved { by: by(ANNA), at: at("2026-05-01T14:30:00Z") });
+    let looked = "<b>Anna Field</b> has looked at it";
+    for (seq, others, is_looked_at) in [(110, [32, 35], false), (111, [32, 33], true)] {
+        let closed = ReviewDocument { resolved, ..corrections(44, 31, &others) };
+        device.bring(seq, Collection::Reviews, closed.id, &closed);
+        let shown = device.shown(&page).await;
+        assert_eq!(shown.contains(looked), is_looked_at, "{others:?}: {shown}");
+    }
+    let again = corrections(45, 31, &[32, 33]);
+    device.bring(112, Collection::Reviews, again.id, &again);
+    let shown = device.shown(&page).await;
+    assert!(shown.contains("side by side") && !shown.contains(looked), "{shown}");
+}
+
 #[tokio::test]
 async fn a_number_that_is_anothers_is_asked_about_before_it_is_chosen() {
     let device = Device::new();

@@ -57,11 +57,13 @@ impl Judge {
         }
         let alike = patient::alike(tx, &admitted)?;
         let insert = |tx: &Tx<'_>, of| tx.savepoint(|tx| patient::insert(tx, &admitted, of));
-        match insert(tx, alike.first().copied()) {
+        // Who only looks like somebody has a number of their own: the review alone asks about that.
+        match insert(tx, None) {
             Err(StoreError::Conflict("mrn")) => {
+                let holder = patient::of_mrn(tx, &admitted)?.first().copied();
                 // Somebody's in another facility: whose is nothing that this one may learn.
-                flags.raise(true, "mrn_taken");
-                insert(tx, Some(admitted.id))?;
+                flags.raise(holder.is_none(), "mrn_taken");
+                insert(tx, Some(holder.unwrap_or(admitted.id)))?;
             }
             done => done?,
         }

@@ -1,13 +1,14 @@
 //! Reviews closed on devices.
 
 use carepost_protocol::change::{Change, Verdict};
-use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId};
 use carepost_protocol::record::{MAX_REPLACED, Resolved, ReviewDocument, ReviewKind};
 use carepost_protocol::role::Action;
 use carepost_protocol::wire::push::RejectionCode;
 use carepost_protocol::workflow::FieldError;
 use serde_json::Value;
 
+use super::super::super::column::count_at;
 use super::super::super::engine::Tx;
 use super::super::super::{Patient, patient, review};
 use super::super::reject;
@@ -28,7 +29,10 @@ impl Judge {
                 let is_settled = self.same_person(tx, change, &known)?;
                 (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
             }
-            ReviewKind::Amendments => (Verdict::Applied, true),
+            ReviewKind::Amendments => {
+                let is_settled = known.resolved.is_some() || self.has_seen(tx, change, known.id)?;
+                (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
+            }
             ReviewKind::Unknown => {
                 let detail = "this server does not know that kind of review; update it, then retry";
                 return Err(reject(RejectionCode::Unsupported, detail).into());
@@ -42,6 +46,13 @@ impl Judge {
             review::put(tx, &mut self.feed, &closed)?;
         }
         Ok(Stands { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
+    }
+
+    /// Whether whoever closes a review of corrections saw all of it: none came since.
+    fn has_seen(&self, tx: &Tx<'_>, change: &Change, review: ReviewId) -> Weighed<bool> {
+        let sql = "SELECT seq FROM documents WHERE collection = 'reviews' AND id = ?1";
+        let came = tx.first(sql, [review.as_bytes()], |row| count_at(row, 0))?;
+        Ok(came.zip(self.seen(change)).is_some_and(|(came, seen)| came <= seen))
     }
 
     /// Whether what was chosen leaves nothing in dispute.

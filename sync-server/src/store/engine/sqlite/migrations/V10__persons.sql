@@ -7,7 +7,8 @@ CREATE INDEX patients_by_birthday ON base_patients (organization_id, facility_id
 CREATE INDEX patients_numbered ON base_patients (organization_id, facility_id, mrn_key, replaced_by)
     WHERE mrn_key <> '';
 
--- Those who have the number of somebody admitted before them: 1 until a review asks about it.
+-- Those who have the number of somebody admitted before them: 1 until a review asks about it. Nothing sets it again:
+-- the column and its index, which is empty from then on, are for that one job.
 ALTER TABLE base_patients ADD COLUMN unasked INTEGER;
 UPDATE base_patients AS later SET unasked = 1 WHERE mrn_key <> '' AND replaced_by IS NULL AND EXISTS (
     SELECT 1 FROM base_patients AS earlier
