@@ -13,13 +13,15 @@ use super::view::{Form, Refused, version_of};
 use super::ward::{Ward, storage};
 use crate::mirror::Mirror;
 
+/// Versions that were asked for, by key and number; none where this device does not have it.
+type Found = BTreeMap<(String, u32), Option<Rc<Workflow>>>;
+
 /// The forms as they are while one page is made.
 pub(super) struct Forms<'a> {
     mirror: &'a Mirror,
     /// Each in its latest version, offered or not.
     latest: Vec<Rc<Workflow>>,
-    /// What was asked for, by key and version.
-    superseded: RefCell<BTreeMap<(String, u32), Option<Rc<Workflow>>>>,
+    superseded: RefCell<Found>,
 }
 
 impl Forms<'_> {
