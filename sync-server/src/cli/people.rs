@@ -14,7 +14,6 @@ use super::client::Client;
 use super::find::{device_id, facility_id, user_id};
 use super::spelled::{ROLES, one_of};
 use super::sure::Sure;
-use super::show;
 use crate::card;
 
 const COLUMNS: &[&str] =
