@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::id::{AuditId, DeviceId, FacilityId, OrganizationId, PatientId, SessionId, UserId};
+use carepost_protocol::id::{DeviceId, FacilityId, OrganizationId, PatientId, SessionId, UserId};
 use carepost_protocol::time::ClockQuality;
 use http::header::USER_AGENT;
 use http::request::Parts;
@@ -71,7 +71,7 @@ impl Note {
     ) -> Self {
         let now = clock::now();
         Self(AuditEvent {
-            id: AuditId::new(now, clock::random()),
+            id: clock::audit_id(now, clock::random()),
             timestamp: now,
             clock_quality: ClockQuality::Synced,
             event_type,

@@ -1,8 +1,10 @@
 //! The process's one clock and one source of randomness; everything else takes time and random
 //! bytes as arguments.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use carepost_protocol::id::AuditId;
 use carepost_protocol::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -11,6 +13,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The id of an audit event of this server: of those of one moment, one that is made later sorts behind.
+#[must_use]
+pub fn audit_id(now: Timestamp, random: [u8; 5]) -> AuditId {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    AuditId::numbered(now, MADE.fetch_add(1, Ordering::Relaxed), random)
 }
 
 /// Whether so much time has passed since, or the clock was set back to before that: nobody waits until it has caught

@@ -101,7 +101,7 @@ impl Reads {
         {
             tracing::error!(%fault, "how often things were read again could not be written down; it is told later");
             // Under new names: it may be written all the same.
-            let again = |event| AuditEvent { id: AuditId::new(clock::now(), clock::random()), ..event };
+            let again = |event| AuditEvent { id: clock::audit_id(clock::now(), clock::random()), ..event };
             self.kept().told.extend(told.into_iter().map(again));
         }
     }
@@ -132,7 +132,12 @@ impl Seen {
         self.again.into_values().map(move |(event, count)| {
             let details = [("read_again_since", json!(since)), ("count", json!(count))];
             let details = details.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
-            AuditEvent { id: AuditId::new(now, clock::random()), timestamp: now, details, ..unnamed(event) }
+            AuditEvent {
+                id: clock::audit_id(now, clock::random()),
+                timestamp: now,
+                details,
+                ..unnamed(event)
+            }
         })
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
-use carepost_protocol::id::{AuditId, DeviceId, OrganizationId, UserId};
+use carepost_protocol::id::{DeviceId, OrganizationId, UserId};
 use carepost_protocol::time::Timestamp;
 use serde_json::json;
 
@@ -219,8 +219,12 @@ impl Counted {
         if untold == 0 {
             return None;
         }
-        let mut event =
-            AuditEvent { id: AuditId::new(now, clock::random()), timestamp: now, resource_id: None, ..first };
+        let mut event = AuditEvent {
+            id: clock::audit_id(now, clock::random()),
+            timestamp: now,
+            resource_id: None,
+            ..first
+        };
         event.details.clear();
         event.details.insert("refused_since".to_owned(), json!(since));
         event.details.insert("count".to_owned(), json!(untold));

@@ -12,6 +12,7 @@ use super::column::{
 };
 use super::engine::{Reach, Read, Row, Tx, params};
 use super::listed::Listed;
+use crate::clock;
 
 macro_rules! columns {
     () => {
@@ -128,7 +129,7 @@ pub(super) fn noticed(
         told.extend(details.into_iter().filter(|(_, value)| !value.is_null()));
     }
     let event = AuditEvent {
-        id: AuditId::new(tx.now(), tx.random()?),
+        id: clock::audit_id(tx.now(), tx.random()?),
         timestamp: tx.now(),
         clock_quality: ClockQuality::Synced,
         event_type,

@@ -1,13 +1,14 @@
 //! Refused changes that an administrator settles.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{AuditId, DeviceId, FacilityId};
+use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 
 use super::super::changes::{self, KeptChange};
 use super::super::column::id_at;
 use super::super::push::{self, Followed};
 use super::{Noted, Result, StoreError, Subject, Tx};
+use crate::clock;
 
 /// What came of looking at a refused change again.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +49,7 @@ impl Noted {
                 let Followed { stand, on } =
                     tx.within_facility(again.facility, |tx| push::follow(tx, device, after, by))?;
                 if stand > 0 {
-                    event.id = AuditId::new(tx.now(), tx.random()?);
+                    event.id = clock::audit_id(tx.now(), tx.random()?);
                     Reconsidered { followed: stand, ..again }.describe(&mut event);
                     super::append(tx, scope, event)?;
                 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::device::DeviceState;
-use carepost_protocol::id::{AuditId, DeviceId, IncarnationId, PatientId, RecordId};
+use carepost_protocol::id::{DeviceId, IncarnationId, PatientId, RecordId};
 use carepost_protocol::merge::Mark;
 use carepost_protocol::record::{Collection, ReviewKind};
 use carepost_protocol::role::{Actor, ManagePatients, Permit};
@@ -24,6 +24,7 @@ use super::super::review::{self, About};
 use super::super::{Device, archive, patient};
 use super::devices::device;
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::clock;
 use crate::scope::OrganizationScope;
 use crate::store::engine::{Row, params};
 
@@ -227,7 +228,7 @@ impl Noted {
                 let portion = portion(tx, &actor, id, since, place)?;
                 if portion.done.taken_out() > 0 {
                     portion.tell(tx, scope, &event)?;
-                    event.id = AuditId::new(tx.now(), tx.random()?);
+                    event.id = clock::audit_id(tx.now(), tx.random()?);
                     portion.describe(&mut event);
                     super::append(tx, scope, event)?;
                 }
@@ -256,7 +257,7 @@ impl Portion {
     fn tell(&self, tx: &Tx<'_>, scope: OrganizationScope, event: &AuditEvent) -> Result<()> {
         for (patient, (entries, admissions)) in &self.of {
             let mut event = event.clone();
-            event.id = AuditId::new(tx.now(), tx.random()?);
+            event.id = clock::audit_id(tx.now(), tx.random()?);
             self.device.describe(&mut event);
             event.patient_id = Some(*patient);
             for (what, count) in [("entries", *entries), ("admissions", *admissions)] {

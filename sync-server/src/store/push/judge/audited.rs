@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{AuditId, UserId};
 use carepost_protocol::merge::AHEAD;
-use carepost_protocol::time::Timestamp;
 use serde_json::{Map, Value};
 
 use super::super::super::audit::{self, Received};
@@ -42,7 +41,8 @@ impl Judge {
         flags.raise(bound(&mut details)?, "details_cut");
         let ahead = event.timestamp > self.received;
         let taken = AuditEvent {
-            id: id_of(self.received, n, tx.random()?),
+            // Of the server's making, so that no device chooses one that is there already.
+            id: AuditId::numbered(self.received, n, tx.random()?),
             timestamp: event.timestamp.min(self.received),
             resource_type: bounded(&event.resource_type),
             resource_id: event.resource_id.as_deref().map(bounded),
@@ -84,15 +84,6 @@ impl Judge {
         }
         Ok(self.program.clone().unwrap_or_default())
     }
-}
-
-/// An id of the server's making, so that no device chooses one that is there already: events of one moment
-/// sort by it as the device wrote them.
-fn id_of(received: Timestamp, n: u64, random: [u8; 5]) -> AuditId {
-    let [.., high, middle, low] = n.to_be_bytes();
-    let [a, b, c, d, e] = random;
-    // The first and the third byte give bits to the version and the variant of the UUID.
-    AuditId::new(received, [0, high, 0, middle, low, a, b, c, d, e])
 }
 
 /// The interface address that the device gives for its own.
