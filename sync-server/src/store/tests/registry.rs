@@ -181,6 +181,10 @@ async fn a_list_of_badges_tells_them_apart_and_says_who_issued_each() {
     assert!(first.card != second.card && first.card.ends_with("..."), "{first:?} {second:?}");
     assert_eq!((first.issued_by.as_deref(), second.issued_by.as_deref()), (Some("nina"), None));
     assert_eq!(registry.badges(tenant.nurse).await.unwrap(), [second, first.clone()]);
+    // Who issued it goes by another name now.
+    let renamed = UserPatch { username: Some("nina.k".to_owned()), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(tenant.nurse, renamed).await.unwrap();
+    assert_eq!(registry.badge(first.id).await.unwrap().issued_by.as_deref(), Some("nina.k"));
     let log =
         registry.audit_events(AuditQuery { user: Some(tenant.nurse), limit: 9, ..AuditQuery::default() });
     let log = log.await.unwrap();
