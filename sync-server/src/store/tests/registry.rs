@@ -323,6 +323,35 @@ async fn two_forms_that_are_offered_do_not_read_the_same() {
 }
 
 #[tokio::test]
+async fn two_fields_of_a_form_do_not_read_the_same_unless_they_did_before() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let with = |version: u32, labels: &[&str]| {
+        let mut form = Workflow { version, ..vitals(20.0) };
+        for (n, label) in (1..).zip(labels) {
+            form.fields.push(Field::new(&format!("later_{n}"), label, FieldType::String));
+        }
+        form
+    };
+    let publish = |form: Workflow| registry.noting(event(&world)).publish_workflow(form);
+    let refused = publish(with(1, &["Later", "later "])).await;
+    assert!(matches!(refused, Err(StoreError::Invalid { field: "fields", .. })), "{refused:?}");
+    // One from before this was asked is published anew, and switched off.
+    let before = with(2, &["Later", "later"]);
+    let body = json!(before).to_string();
+    let keep = move |tx: &Tx<'_>| {
+        let sql = "INSERT INTO workflows (key, version, id, label, body, published_at)
+            VALUES ('vitals', 2, ?1, 'Vitals', ?2, 0)";
+        tx.execute(sql, params![before.id.as_bytes(), body])
+    };
+    world.store.write(Reach::Organization(tenant.organization), keep).await.unwrap();
+    publish(Workflow { enabled: false, ..with(1, &["Later", "later"]) }).await.unwrap();
+    let refused = publish(with(1, &["Later", "later", "Last", "last"])).await;
+    assert!(matches!(refused, Err(StoreError::Invalid { field: "fields", .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
