@@ -132,7 +132,10 @@ impl Opened {
         match found {
             Found::Intact => {}
             Found::SetAside(aside) => {
-                tracing::error!(aside = %aside.display(), "the mirror was damaged and is pulled afresh");
+                tracing::error!(
+                    aside = %aside.display(),
+                    "the mirror was damaged, or made by another build, and is pulled afresh"
+                );
             }
             Found::OtherFacility => tracing::warn!("the mirror was another facility's and is pulled afresh"),
         }
