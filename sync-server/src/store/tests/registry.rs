@@ -272,6 +272,7 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     let den = expect(2, facility, "Den kiosk").await.unwrap().id;
     let taken = expect(3, facility, "HALL  Kiosk").await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
+    assert!(taken.unwrap_err().to_string().contains("deactivate the device that has it"));
     let taken = rename(den, "hall kiosk").await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
     assert_eq!(rename(hall, "Hall Kiosk").await.unwrap().name, "Hall Kiosk", "its own, written otherwise");
