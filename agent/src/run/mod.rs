@@ -40,7 +40,7 @@ use crate::badge::pcsc::PcscSource;
 use crate::badge::scripted::ScriptedSource;
 use crate::badge::{Admission, BadgeEvent, QUEUE, Source};
 use crate::config::{BadgeSource, Config, Mode};
-use crate::desk::{Desk, Standing, Ward, WardParts};
+use crate::desk::{Desk, Screen, Standing, Ward, WardParts};
 use crate::kiosk::start::{self, LocalUser};
 use crate::kiosk::{self, Doorway, KioskConfig, Owner};
 use crate::mirror::MirrorError;
@@ -296,7 +296,12 @@ async fn once_there_is_room(
                 desk.stand(Standing::Enrolled(Arc::clone(&ward)));
                 return Ok(Some(ward));
             }
-            Err(error) => no_room(error)?,
+            Err(error) => no_room(error).inspect_err(|error| {
+                // That the disk is full is not why any more.
+                if matches!(desk.screen(), Screen::NoRoom) {
+                    desk.stand(Standing::NoRoom(error.to_string()));
+                }
+            })?,
         };
         if told.as_ref() != Some(&why) {
             tracing::error!(why, "nothing can be shown or charted here: this goes on when there is room");
