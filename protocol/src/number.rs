@@ -122,13 +122,10 @@ fn in_parts(text: &str, unit: Option<&str>) -> Option<Result<String, NumberError
     };
     let text = word(text);
     let (whole, of, rest) = counted(&text)?;
-    let is_group =
-        |digits: &str| digits.len() == GROUP && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_group = |digits: &str| digits.len() == GROUP && digits.bytes().all(|byte| byte.is_ascii_digit());
     let besides = match counted(rest) {
         // 1'000 is a thousand: nobody has so many inches besides.
-        Some((besides, inches, _))
-            if of == "'" && is_group(besides) && !inches.starts_with(['"', '\'']) =>
-        {
+        Some((besides, inches, _)) if of == "'" && is_group(besides) && !inches.starts_with(['"', '\'']) => {
             return None;
         }
         // Behind feet nothing but inches is meant; a number behind pounds may be a slip.
@@ -283,7 +280,7 @@ fn per_minute(unit: &str) -> Option<&str> {
     })
 }
 
-/// Whether what was counted in a minute is what is charted. “bpm” is said of beats, and of breaths where breaths are
+/// Whether what was counted in a minute is what is charted. “bpm” is said of beats, and of breaths where those are
 /// charted.
 fn is_rate(given: &str, asked: &str) -> bool {
     let others: &[&str] = match asked {

@@ -102,8 +102,8 @@ pub(super) fn phi_mode(connection: &Connection) -> Result<PhiMode, MirrorError> 
         .unwrap_or_default())
 }
 
-/// How much of a resident is here after a page. What is sent no more is said at once, and what is sent again when all of
-/// it is here.
+/// How much of a resident is here after a page. What is sent no more is said at once, and what is sent again when all
+/// of it is here.
 fn mode_after(connection: &Connection, end: &PageEnd) -> Result<PhiMode, MirrorError> {
     let hidden = |mode: PhiMode| match mode {
         PhiMode::Full => 0,
