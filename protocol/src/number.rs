@@ -122,7 +122,12 @@ fn in_parts(text: &str, unit: Option<&str>) -> Option<Result<String, NumberError
     };
     let text = word(text);
     let (whole, of, rest) = counted(&text)?;
+    let is_group = |digits: &str| digits.len() == GROUP && digits.bytes().all(|byte| byte.is_ascii_digit());
     let besides = match counted(rest) {
+        // 1'000 is a thousand: nobody has so many inches besides.
+        Some((besides, inches, _)) if of == "'" && is_group(besides) && !inches.starts_with(['"', '\'']) => {
+            return None;
+        }
         // Behind feet nothing but inches is meant; a number behind pounds may be a slip.
         Some((besides, of, "")) if smaller.contains(&of) || of.is_empty() && larger == FEET => besides,
         None if rest.is_empty() && larger == FEET => "0",
@@ -233,7 +238,7 @@ fn check_unit(behind: &str, unit: Option<&str>) -> Result<(), NumberError> {
     let words = words_of(&behind);
     let is_one = words.is_some() && words == words_of(&charted);
     let rates = per_minute(&behind).zip(per_minute(&charted));
-    if is_one || rates.is_some_and(|(given, asked)| given.starts_with(asked) || asked.starts_with(given)) {
+    if is_one || rates.is_some_and(|(given, asked)| is_rate(given, asked)) {
         return Ok(());
     }
     match unit {
@@ -258,18 +263,33 @@ fn words_of(unit: &str) -> Option<&'static [&'static str]> {
     Unit::named(unit).map(Unit::words).or_else(alone)
 }
 
-/// What is counted in a minute, as far as its unit says: nothing of “/min”, and “b” of “bpm”, which is beats as well as
-/// breaths.
+/// What is counted in a minute, as far as its unit says: nothing of “/min”.
 fn per_minute(unit: &str) -> Option<&str> {
-    match unit {
-        "bpm" => Some("b"),
-        "lpm" => Some("l"),
-        "beats" | "breaths" => Some(unit),
+    let what = match unit {
+        "bpm" | "beats" | "breaths" => unit,
+        "lpm" => "l",
         _ => {
             let (what, time) = unit.split_once('/').or_else(|| unit.split_once("per "))?;
-            ["min", "minute"].contains(&time).then_some(what.trim_end())
+            ["min", "minute"].contains(&time).then_some(what.trim_end())?
         }
-    }
+    };
+    Some(match what {
+        "beat" => "beats",
+        "breath" => "breaths",
+        what => what,
+    })
+}
+
+/// Whether what was counted in a minute is what is charted. “bpm” is said of beats, and of breaths where those are
+/// charted.
+fn is_rate(given: &str, asked: &str) -> bool {
+    let others: &[&str] = match asked {
+        "" => &["bpm", "beats", "breaths"],
+        "bpm" => &["beats"],
+        "beats" | "breaths" => &["bpm"],
+        _ => &[],
+    };
+    given.is_empty() || given == asked || others.contains(&given)
 }
 
 /// The digits before and behind the decimal sign, without separators, and whether there were any.
@@ -396,7 +416,15 @@ mod tests {
         }
         assert_eq!(number("16 breaths", Some("breaths/min")).as_deref(), Ok("16"));
         assert_eq!(number("2 lpm", Some("L/min")).as_deref(), Ok("2"));
-        for (text, unit) in [("16 breaths/min", "beats/min"), ("72 bpm", "L/min"), ("16/min", "%")] {
+        assert_eq!(number("72 beats/min", Some("bpm")).as_deref(), Ok("72"));
+        for (text, unit) in [
+            ("16 breaths/min", "beats/min"),
+            ("18 breaths/min", "bpm"),
+            ("16 bananas/min", "/min"),
+            ("20 gtt/min", "g/min"),
+            ("72 bpm", "L/min"),
+            ("16/min", "%"),
+        ] {
             assert_eq!(number(text, Some(unit)), Err(NumberError::OtherUnit(unit.into())), "{text}");
         }
     }
@@ -423,6 +451,9 @@ mod tests {
             assert_eq!(number(text, Some(unit)).as_deref(), Ok(is), "{text}");
             let other = Unit::named(unit).unwrap().counterpart().sign();
             assert_eq!(number(text, Some(other)), Err(NumberError::OtherUnit(other.into())), "{text}");
+        }
+        for (text, unit) in [("1'000", "in"), ("1’000", "cm"), ("1'000 cm", "cm"), ("1'000 in", "in")] {
+            assert_eq!(number(text, Some(unit)).as_deref(), Ok("1000"), "{text}");
         }
         for (text, unit, words) in [
             ("5'12\"", "in", "give whole feet, and fewer than 12 inches besides"),

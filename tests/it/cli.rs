@@ -364,8 +364,12 @@ async fn who_has_signed_in_names_the_server_and_its_certificate_no_more() -> Res
     let reach = ["--server", server.people.as_str(), "--ca", &ca];
     let (code, _, error) = types(&[&reach[..], &sign_in].concat(), PASSWORD).await?;
     assert_eq!(code, 0, "{error}");
-    for words in [&["org", "list"][..], &sign_in] {
-        let (code, _, error) = types(words, PASSWORD).await?;
+    // A session that begins anew trusts what the system does; where it does not begin, that which is there goes on.
+    let (code, _, error) = types(&sign_in, PASSWORD).await?;
+    assert!(code != 0 && error.contains("--ca"), "{code}: {error}");
+    let named = ["--ca", &ca];
+    for words in [vec!["org", "list"], [&named[..], &sign_in].concat()] {
+        let (code, _, error) = types(&words, PASSWORD).await?;
         assert_eq!(code, 0, "{words:?}: {error}");
     }
     // What is said counts, and a token goes nowhere else.

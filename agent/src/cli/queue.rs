@@ -171,8 +171,16 @@ fn export(
     // The file first: nothing is said to have been taken out that nobody got.
     let mut file = private_file(path)?;
     let written = taken_out(opened, grant, outbox, &numbers).and_then(|text| {
-        file.write_all(text.as_bytes())?;
-        Ok(file.sync_all()?)
+        let wrote = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        if wrote.is_err() {
+            // That they were taken out was written down before.
+            let failed = |n: &u64| AuditEvent {
+                success: false,
+                ..event(opened, grant, AuditAction::Export, None, "export", *n)
+            };
+            outbox.append_audit(&numbers.iter().map(failed).collect::<Vec<_>>())?;
+        }
+        Ok(wrote?)
     });
     if written.is_err() {
         // One that holds nothing, or a part, would pass for the whole and stand in the way of the next.

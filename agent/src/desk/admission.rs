@@ -8,13 +8,25 @@ use carepost_protocol::patient::{has_same_number, may_be_one, mrn_key, words};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::text::fold;
+use carepost_protocol::workflow::Field;
 use serde_json::Value;
 
 use super::noted::Page;
-use super::residents::{keep_present, set};
+use super::residents::{self, Asks, keep_present, set};
 use super::unfinished::{Typed, laid_over};
 use super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, another_than};
 use super::ward::{Ward, storage};
+
+/// What becomes of what was typed about whoever was to be admitted, and is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Nothing: all of it is known.
+    Nothing,
+    /// What is new is a draft of an edit.
+    Edit,
+    /// It is kept as it was: not all of it can be compared, or edited, on this device.
+    Hidden,
+}
 
 /// The most that somebody is asked about at once.
 const ASKED: usize = 6;
@@ -97,15 +109,18 @@ impl Ward {
     }
 
     /// Whoever was to be admitted is that resident: nobody is. What was typed and is not known of the resident is
-    /// kept as a draft of an edit; whether there is any.
+    /// kept as a draft of an edit. What such a form does not ask here is kept as it was typed.
     pub(super) fn is_known_as(
         &self,
         on: &SessionKey,
         patient: PatientId,
         answers: &Typed,
-    ) -> Result<bool, Refused> {
+    ) -> Result<News, Refused> {
         let form = Form::Edit(patient);
-        let sheet = self.sheet(on, &form, &[], None)?;
+        let sheet = match self.sheet(on, &form, &[], None) {
+            Err(Refused::NotShown) => return Ok(News::Hidden),
+            sheet => sheet?,
+        };
         let (user, of) = (sheet.writer.actor().user, form.draft());
         let now = self.clock.now();
         let today = Today::of(Some(&self.time_here().zone), now);
@@ -129,7 +144,15 @@ impl Ward {
             let edit = laid_over(draft.unwrap_or_else(|| sheet.answers.clone()), &news);
             self.outbox.put_draft(user, of.patient(), &of.name(), &edit, now).map_err(storage)?;
         }
+        let whole = residents::form(Asks::Admission, self.phi_mode());
+        let is_hidden = |key: &str| !sheet.workflow.fields.iter().any(|field| field.key == key);
+        let mut hidden = whole.fields.iter().filter(|field| is_hidden(&field.key));
+        let is_typed =
+            |field: &Field| answers.iter().any(|(key, text)| *key == field.key && !text.trim().is_empty());
+        if hidden.any(is_typed) {
+            return Ok(News::Hidden);
+        }
         self.outbox.drop_draft(user, &Form::Admit.draft()).map_err(storage)?;
-        Ok(!news.is_empty())
+        Ok(if news.is_empty() { News::Nothing } else { News::Edit })
     }
 }

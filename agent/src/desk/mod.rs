@@ -28,6 +28,7 @@ pub mod view;
 mod ward;
 mod words;
 
+pub use admission::News;
 pub use reviews::COUNTED as REVIEWS_COUNTED;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -377,7 +378,7 @@ impl Desk {
     }
 
     /// Says that whoever was to be admitted is a resident who is known: nobody is admitted, and what was typed and
-    /// is not known of the resident becomes a draft of an edit. Whether there is any.
+    /// is not known of the resident becomes a draft of an edit.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -386,7 +387,7 @@ impl Desk {
         on: &SessionKey,
         resident: PatientId,
         answers: &[(String, String)],
-    ) -> Result<bool, Refused> {
+    ) -> Result<News, Refused> {
         self.enrolled()?.is_known_as(on, resident, answers)
     }
 

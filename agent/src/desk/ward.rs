@@ -213,9 +213,9 @@ impl Ward {
         status.storage_trouble = self.trouble().or(status.storage_trouble.take());
     }
 
-    /// How much of a resident is sent here.
+    /// How much of a resident is here. Where that cannot be read, nothing is said to be none.
     pub(super) fn phi_mode(&self) -> PhiMode {
-        self.mirror.phi_mode().unwrap_or_default()
+        self.mirror.phi_mode().unwrap_or(PhiMode::Free)
     }
 
     /// In which zone times are shown and read here.

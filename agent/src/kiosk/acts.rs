@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use super::page::{self, Fault};
 use super::pages::{self, JOINED, Sent, Which};
 use super::{Kiosk, form, looks};
+use crate::desk::News;
 use crate::desk::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
 /// The answers of a form in the order they were sent.
@@ -92,8 +93,14 @@ pub(super) async fn is_known(
     let Ok(id) = id.parse::<PatientId>() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     Ok(match kiosk.ask(move |desk| desk.is_known_as(&on, id, &sent)).await? {
-        Ok(true) => Redirect::to(&format!("/residents/{id}?known={}", pages::NEWS)).into_response(),
-        Ok(false) => Redirect::to(&format!("/residents/{id}?known=1")).into_response(),
+        Ok(news) => {
+            let news = match news {
+                News::Nothing => "1",
+                News::Edit => pages::NEWS,
+                News::Hidden => pages::HIDDEN,
+            };
+            Redirect::to(&format!("/residents/{id}?known={news}")).into_response()
+        }
         Err(why) => pages::refused(&why),
     })
 }

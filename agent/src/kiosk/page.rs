@@ -14,7 +14,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::Zone;
 
 use super::form::{Control, FormView, Person, path};
-use super::pages::{CRITICAL, DISCHARGED, JOINED, NEWS};
+use super::pages::{CRITICAL, DISCHARGED, HIDDEN, JOINED, NEWS};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::Answer;
 use crate::desk::view::{
@@ -412,8 +412,8 @@ struct ResidentTemplate {
     is_joined: bool,
     /// Whether what was saved is that the resident was discharged.
     is_discharged: bool,
-    /// Set where nobody was admitted, because this resident is known: whether something about them is new.
-    known: Option<bool>,
+    /// Set where nobody was admitted, because this resident is known: what became of what is new about them.
+    known: Option<&'static str>,
     unfinished: Vec<UnfinishedView>,
     dropped: Option<UnfinishedView>,
 }
@@ -456,11 +456,23 @@ pub(super) fn resident(
         is_critical: saved == Some(CRITICAL),
         is_joined: saved == Some(JOINED),
         is_discharged: saved == Some(DISCHARGED),
-        known: known.map(|what| what == NEWS),
+        known: known.map(news),
         unfinished: page.unfinished.into_iter().map(|it| UnfinishedView::of(it, false)).collect(),
         dropped: page.dropped.map(|it| UnfinishedView::of(it, false)),
     };
     answer(StatusCode::OK, &page)
+}
+
+/// What became of what was typed about whoever was to be admitted, and is known.
+fn news(what: &str) -> &'static str {
+    match what {
+        NEWS => "What you typed that is new is kept below, not saved yet: open it to save it, or discard it.",
+        HIDDEN => {
+            "What you typed is not all shown on this device. It is kept on the list of residents, not saved: enter \
+             what is new on a device that shows it, then discard it here."
+        }
+        _ => "",
+    }
 }
 
 #[derive(Template)]

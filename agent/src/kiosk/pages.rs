@@ -94,6 +94,8 @@ pub(super) const JOINED: &str = "joined";
 
 /// How a resident's page is asked for when whoever was to be admitted is known, and something about them is new.
 pub(super) const NEWS: &str = "news";
+/// The same where what was typed is kept as it was, because not all of it is shown on this device.
+pub(super) const HIDDEN: &str = "hidden";
 
 /// What a page is asked for after something was saved, and which part of what it lists.
 #[derive(Default, Deserialize)]

@@ -92,7 +92,7 @@ pub(super) fn proof(connection: &Connection) -> Result<Option<String>, MirrorErr
     Ok(row.flatten())
 }
 
-/// How much of a resident is sent here. A server of before, which does not say, is taken to send all.
+/// How much of a resident is here. A server of before, which does not say, is taken to send all.
 pub(super) fn phi_mode(connection: &Connection) -> Result<PhiMode, MirrorError> {
     let sql = "SELECT phi_mode FROM state";
     let kept: Option<String> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
@@ -100,6 +100,18 @@ pub(super) fn phi_mode(connection: &Connection) -> Result<PhiMode, MirrorError> 
         .into_iter()
         .find(|mode| kept.as_deref() == Some(word(*mode)))
         .unwrap_or_default())
+}
+
+/// How much of a resident is here after a page. What is sent no more is said at once, and what is sent again when all
+/// of it is here.
+fn mode_after(connection: &Connection, end: &PageEnd) -> Result<PhiMode, MirrorError> {
+    let hidden = |mode: PhiMode| match mode {
+        PhiMode::Full => 0,
+        PhiMode::Minimal => 1,
+        PhiMode::Free => 2,
+    };
+    let (before, now) = (phi_mode(connection)?, end.phi_mode.unwrap_or_default());
+    Ok(if end.reaches_head() || hidden(now) > hidden(before) { now } else { before })
 }
 
 const fn word(mode: PhiMode) -> &'static str {
@@ -127,9 +139,10 @@ fn write(
 ) -> Result<AtHead, MirrorError> {
     let mut copies = before.clone();
     let news = write_documents(connection, page, &mut copies, end)?;
-    connection.prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?, phi_mode = ?")?.execute(
-        params![signed(end.cursor.epoch), signed(end.cursor.seq), end.proof, end.phi_mode.map(word)],
-    )?;
+    let mode = word(mode_after(connection, end)?);
+    connection
+        .prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?, phi_mode = ?")?
+        .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq), end.proof, mode])?;
     if end.reaches_head() {
         window::drop_archived(connection, &mut copies, end.archived)?;
     }

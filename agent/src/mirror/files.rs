@@ -32,8 +32,8 @@ struct Connections {
 }
 
 impl Mirror {
-    /// Opens the mirror, or makes one. A damaged file is set aside (only the last one is kept), and
-    /// another facility's removed.
+    /// Opens the mirror, or makes one. A damaged file, or one that another build made, is set aside (only the last one
+    /// is kept), and another facility's removed.
     ///
     /// # Errors
     /// When the disk refuses, or a newer agent wrote the file.
@@ -50,7 +50,11 @@ impl Mirror {
                 remove(&place.path)?;
                 (place.open_fresh()?, Found::OtherFacility)
             }
-            Err(MirrorError::Open(OpenError::NotReadable { .. }) | MirrorError::Damaged) => {
+            // What another build made is had again, as what is damaged is.
+            Err(
+                MirrorError::Open(OpenError::NotReadable { .. } | OpenError::ChangedMigration { .. })
+                | MirrorError::Damaged,
+            ) => {
                 let aside = set_aside(&place.path)?;
                 (place.open_fresh()?, Found::SetAside(aside))
             }

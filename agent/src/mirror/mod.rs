@@ -150,7 +150,7 @@ pub struct MirrorOpening<'a> {
 pub enum Found {
     /// The mirror as it was left, or a new one.
     Intact,
-    /// The file was damaged. It lies there now, and the mirror starts empty.
+    /// The file was damaged, or another build's. It lies there now, and the mirror starts empty.
     SetAside(PathBuf),
     /// The file held another facility's documents. It was removed, and the mirror starts empty.
     OtherFacility,

@@ -33,7 +33,8 @@ use carepost_protocol::record::{Collection, ReviewDocument, ReviewKind};
 ///    what it shows, and a first copy still keeps one index. `is_held` is 1 where what is corrected was not here
 ///    when the correction came, or has gone since. Earlier agents left it where that came again, so whoever reads
 ///    looks. `lookup` finds open reviews, too: it is [`OPEN`].
-/// 8. `phi_mode` is how much of a resident the server sends, where that is not all.
+/// 8. `phi_mode` is how much of a resident is here, where that is not all. Of a file from before it is told by what its
+///    residents lack, until the next page.
 /// 9. `lookup` finds closed reviews of corrections by what those correct ([`lookup_of`]).
 pub(super) const MIGRATIONS: &[&str] = &[
     "
@@ -145,7 +146,16 @@ pub(super) const MIGRATIONS: &[&str] = &[
         UPDATE documents SET is_held = 1 WHERE patient = old.patient AND amends = old.id;
     END;
 ",
-    "ALTER TABLE state ADD COLUMN phi_mode TEXT;",
+    "
+    ALTER TABLE state ADD COLUMN phi_mode TEXT;
+    WITH residents AS (SELECT CAST(body AS TEXT) AS body FROM documents
+            WHERE collection = 5 AND json_valid(CAST(body AS TEXT))),
+        kept AS (SELECT count(*) AS residents, count(json_extract(body, '$.room')) AS rooms,
+            count(nullif(json_extract(body, '$.mrn'), '')) + count(json_extract(body, '$.date_of_birth')) AS others
+            FROM residents)
+        UPDATE state SET phi_mode = (SELECT iif(rooms > 0, 'minimal', 'free') FROM kept
+            WHERE residents > 0 AND others = 0);
+",
     "
     UPDATE documents SET lookup = 'corrected ' || json_extract(CAST(body AS TEXT), '$.record')
         WHERE collection = 7 AND lookup IS NULL AND json_valid(CAST(body AS TEXT))

@@ -4,6 +4,7 @@ mod feed;
 mod large;
 mod random;
 mod revoked;
+mod sent;
 mod stepped;
 mod threads;
 mod window;

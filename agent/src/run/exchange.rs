@@ -31,7 +31,7 @@ pub(super) struct Acknowledged {
 /// Sends the next batch of a lane; none when nothing waits. An error says how many were sent, and what
 /// went wrong.
 pub(super) async fn push_batch(
-    ward: &Arc<Ward>,
+    outbox: &Arc<Outbox>,
     upstream: &Upstream,
     lane: Lane,
     load: Load,
@@ -41,8 +41,8 @@ pub(super) async fn push_batch(
         tracing::error!(%error, lane = lane.name(), "a push failed on this device");
         (sent, Trouble::Local)
     };
-    let outbox = Arc::clone(ward.outbox());
-    let batch = match spawn_blocking(move || next_batch(&outbox, lane, load, resend)).await {
+    let from = Arc::clone(outbox);
+    let batch = match spawn_blocking(move || next_batch(&from, lane, load, resend)).await {
         Ok(Ok(Some(batch))) => batch,
         Ok(Ok(None)) => return Ok(None),
         Ok(Err(error)) => return Err(local(&error, 0)),
@@ -53,7 +53,7 @@ pub(super) async fn push_batch(
         tracing::info!(%error, lane = lane.name(), sent, "a push was not acknowledged");
         (sent, trouble(&error))
     })?;
-    let (outbox, server_time, of) = (Arc::clone(ward.outbox()), receipt.server_time, batch.sent);
+    let (outbox, server_time, of) = (Arc::clone(outbox), receipt.server_time, batch.sent);
     let level = receipt.next_n <= of.first_n.saturating_add(of.count);
     let settled = spawn_blocking(move || {
         outbox.settle(&of, &receipt)?;

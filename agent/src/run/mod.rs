@@ -6,6 +6,7 @@
 
 mod beat;
 mod checking;
+mod copyless;
 mod elsewhere;
 mod enrolling;
 mod exchange;
@@ -39,7 +40,7 @@ use crate::badge::pcsc::PcscSource;
 use crate::badge::scripted::ScriptedSource;
 use crate::badge::{Admission, BadgeEvent, QUEUE, Source};
 use crate::config::{BadgeSource, Config, Mode};
-use crate::desk::{Desk, Standing, Ward, WardParts};
+use crate::desk::{Desk, Screen, Standing, Ward, WardParts};
 use crate::kiosk::start::{self, LocalUser};
 use crate::kiosk::{self, Doorway, KioskConfig, Owner};
 use crate::mirror::MirrorError;
@@ -54,6 +55,8 @@ const UPLINK_RETRY: Duration = Duration::from_secs(2);
 const ANEW_TICK: Duration = Duration::from_secs(2);
 /// How often a device whose disk was too full for its files looks whether there is room.
 const ROOM_TICK: Duration = Duration::from_secs(5);
+/// How often it sends what waits and says how it is meanwhile.
+const COPYLESS_TICK: Duration = Duration::from_secs(15);
 /// How often the desk is given the time when nothing is due: what the status line says ages.
 const STATUS_TICK: Duration = Duration::from_secs(15);
 
@@ -258,39 +261,60 @@ async fn talk(
                     }
                 }
             };
-            once_there_is_room(config, opened, desk, &grant).await?
+            match once_there_is_room(config, opened, desk, &grant, upstream).await? {
+                Some(ward) => ward,
+                None => return deactivated(opened, desk),
+            }
         }
     };
     let check_every = Duration::from_secs(config.mirror.check_every);
     syncing::sync(opened, desk, &ward, upstream, check_every).await?;
+    deactivated(opened, desk)
+}
+
+fn deactivated(opened: &Opened, desk: &Desk) -> anyhow::Result<()> {
     // The screen first: a full disk must not keep a deactivated device at work.
     desk.stand(Standing::Revoked);
     tracing::warn!("this device was deactivated: it shows and sends nothing any more");
     opened.keep_revoked()
 }
 
-/// Opens an enrolled device's files, as soon as the disk has room for them.
+/// Opens an enrolled device's files, as soon as the disk has room for them; none when it was deactivated before.
 async fn once_there_is_room(
     config: &Config,
     opened: &Arc<Opened>,
-    desk: &Desk,
+    desk: &Arc<Desk>,
     grant: &Grant,
-) -> anyhow::Result<Arc<Ward>> {
-    let mut told = None;
+    upstream: &Upstream,
+) -> anyhow::Result<Option<Arc<Ward>>> {
+    let (mut told, mut speaks_at) = (None, opened.clock.monotonic());
     loop {
-        let (config, opened, grant) = (config.clone(), Arc::clone(opened), grant.clone());
-        let why = match tokio::task::spawn_blocking(move || ward(&config, &opened, grant)).await? {
+        let (with, of, granted) = (config.clone(), Arc::clone(opened), grant.clone());
+        let why = match tokio::task::spawn_blocking(move || ward(&with, &of, granted)).await? {
             Ok(ward) => {
                 let ward = Arc::new(ward);
                 desk.stand(Standing::Enrolled(Arc::clone(&ward)));
-                return Ok(ward);
+                return Ok(Some(ward));
             }
-            Err(error) => no_room(error)?,
+            Err(error) => no_room(error).inspect_err(|error| {
+                // That the disk is full is not why any more.
+                if matches!(desk.screen(), Screen::NoRoom) {
+                    desk.stand(Standing::NoRoom(error.to_string()));
+                }
+            })?,
         };
         if told.as_ref() != Some(&why) {
             tracing::error!(why, "nothing can be shown or charted here: this goes on when there is room");
             desk.stand(Standing::NoRoom(why.clone()));
-            told = Some(why);
+            told = Some(why.clone());
+        }
+        if opened.clock.monotonic() >= speaks_at {
+            match copyless::speak(config, opened, desk, grant, upstream, &why).await {
+                Ok(true) => return Ok(None),
+                Ok(false) => {}
+                Err(error) => tracing::error!(error = format!("{error:#}"), "nothing is sent either"),
+            }
+            speaks_at = opened.clock.monotonic() + COPYLESS_TICK;
         }
         tokio::time::sleep(ROOM_TICK).await;
     }

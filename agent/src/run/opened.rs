@@ -121,6 +121,8 @@ impl Opened {
 
     /// The mirror and the outbox of an enrolled device.
     pub(crate) fn files(&self, grant: &Grant, config: &Config) -> anyhow::Result<(Arc<Mirror>, Arc<Outbox>)> {
+        // First, so that the copy does not take the room that it needs to be read.
+        let outbox = self.outbox(grant, config)?;
         let (mirror, found) = Mirror::open(&MirrorOpening {
             path: &self.vault.mirror_path(),
             key: self.vault.mirror_key(),
@@ -130,11 +132,14 @@ impl Opened {
         match found {
             Found::Intact => {}
             Found::SetAside(aside) => {
-                tracing::error!(aside = %aside.display(), "the mirror was damaged and is pulled afresh");
+                tracing::error!(
+                    aside = %aside.display(),
+                    "the mirror was damaged, or made by another build, and is pulled afresh"
+                );
             }
             Found::OtherFacility => tracing::warn!("the mirror was another facility's and is pulled afresh"),
         }
-        Ok((Arc::new(mirror), Arc::new(self.outbox(grant, config)?)))
+        Ok((Arc::new(mirror), Arc::new(outbox)))
     }
 
     /// The outbox alone.

@@ -462,7 +462,7 @@ impl Uplink {
         let resend = self.resend_of(lane).take();
         self.tasks.spawn(async move {
             let sent_at = clock.monotonic();
-            let report = match push_batch(&ward, &upstream, lane, load, resend).await {
+            let report = match push_batch(ward.outbox(), &upstream, lane, load, resend).await {
                 Ok(Some(acknowledged)) => Report::Pushed { acknowledged, sent_at },
                 Ok(None) => Report::Sync(SyncEvent::NothingToPush(lane)),
                 Err((sent, trouble)) => Report::Sync(SyncEvent::PushFailed { lane, sent, trouble }),

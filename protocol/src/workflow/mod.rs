@@ -172,14 +172,12 @@ impl Workflow {
         faults.text("label", &mut self.label);
         let count = self.fields.len();
         faults.unless((1..=MAX_FIELDS).contains(&count), "fields", &format!("give 1 to {MAX_FIELDS} fields"));
-        let (mut keys, mut labels) = (BTreeSet::new(), BTreeSet::new());
+        let mut keys = BTreeSet::new();
         for (at, field) in self.fields.iter_mut().enumerate() {
             let path = format!("fields[{at}]");
             let is_new = keys.insert(field.key.clone());
             faults.unless(is_new, &format!("{path}.key"), "another field has this key");
             field.check(&path, &mut faults);
-            let is_new = labels.insert(fold(&field.label));
-            faults.unless(is_new, &format!("{path}.label"), "another field's label reads the same");
         }
         faults.unless(self.rules.len() <= MAX_OPTIONS, "rules", &format!("give at most {MAX_OPTIONS} rules"));
         for (at, rule) in self.rules.iter().enumerate() {
@@ -189,6 +187,14 @@ impl Workflow {
             }
         }
         if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
+    }
+
+    /// The labels that more than one field has, folded: people tell a form's fields apart by their labels.
+    #[must_use]
+    pub fn repeated_labels(&self) -> BTreeSet<String> {
+        let mut known = BTreeSet::new();
+        let labels = self.fields.iter().map(|field| fold(&field.label));
+        labels.filter(|label| !known.insert(label.clone())).collect()
     }
 
     /// The fields in the order a form or list shows them.

@@ -93,13 +93,14 @@ struct Signed {
 pub(super) struct NoAddress;
 
 impl Client {
-    /// As the command line says, and else as whoever is signed in did.
-    pub(super) fn new(reach: &Reach) -> anyhow::Result<Self> {
+    /// As the command line says, and else as whoever is signed in did. A session that begins anew trusts what the
+    /// system does, unless a certificate is named.
+    pub(super) fn new(reach: &Reach, begins: bool) -> anyhow::Result<Self> {
         let session = reach.session.clone().map_or_else(default_session, Ok)?;
         let kept = Kept::read(&session);
         let server = reach.server.as_deref().or(kept.as_ref().map(|kept| kept.server.as_str()));
         let base = server.unwrap_or(HERE).trim_end_matches('/').to_owned();
-        let kept_ca = || kept.as_ref().filter(|kept| kept.server == base)?.ca.clone();
+        let kept_ca = || kept.as_ref().filter(|kept| !begins && kept.server == base)?.ca.clone();
         let ca = reach.ca.clone().or_else(kept_ca);
         let address = base.parse::<http::Uri>().ok();
         if !address.is_some_and(|it| it.scheme_str() == Some("https") && it.host().is_some()) {

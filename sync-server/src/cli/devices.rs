@@ -204,7 +204,11 @@ async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -
     ))?;
     let (mut records, mut residents, mut refused) = (0, 0, 0);
     let last = loop {
-        let portion = client.post(&path, &json!({"since": since})).await?;
+        let portion = client.post(&path, &json!({"since": since})).await.with_context(|| {
+            format!(
+                "it broke off after {records} entries and {residents} residents: repeat it with --since {since}"
+            )
+        })?;
         records += count(&portion, "records");
         residents += count(&portion, "residents");
         refused += count(&portion, "refused");

@@ -62,7 +62,8 @@ struct Reach {
     /// https://localhost:8443.
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "CAREPOST_URL")]
     server: Option<String>,
-    /// PEM file of the certificate to trust, instead of the system's; else the one that was signed in with.
+    /// PEM file of the certificate to trust, instead of the system's; else the one that was signed in with. `sign-in`
+    /// trusts the system's where none is named.
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "CAREPOST_CA")]
     ca: Option<PathBuf>,
     /// Where the session is kept: its token, and the address and certificate of its server.
@@ -169,7 +170,7 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<Said> {
     let config = cli.config.as_deref();
-    let client = || Client::new(&cli.reach);
+    let client = || Client::new(&cli.reach, false);
     match cli.command {
         Command::Init(init) => local::init(config, init).await,
         Command::Serve => local::serve(config).await,
@@ -178,7 +179,7 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
         Command::Audit(upkeep::Audit::Verify) => upkeep::verify(config).await,
         Command::Audit(upkeep::Audit::List(search)) => audit::list(&client()?, search).await,
         Command::Openapi => local::openapi(),
-        Command::SignIn(who) => people::sign_in(&client()?, who).await,
+        Command::SignIn(who) => people::sign_in(&Client::new(&cli.reach, true)?, who).await,
         Command::SignOut => people::sign_out(&client()?).await,
         Command::Org(org) => tenants::org(&client()?, org).await,
         Command::Facility(facility) => tenants::facility(&client()?, facility).await,

@@ -14,7 +14,7 @@ pub enum StoreError {
     #[error("there is no such {0} in your scope; check the id")]
     NotFound(&'static str),
     /// Something with that value is there already.
-    #[error("{0} is taken already; choose another, or ask an administrator of the whole organization")]
+    #[error("{0} is taken already; {what}", what = instead(.0))]
     Conflict(&'static str),
     /// The MRN is that of a patient of the scope.
     #[error("mrn is of patient {0}; give another number")]
@@ -155,6 +155,15 @@ impl From<EngineError> for StoreError {
                 Self::Engine(error)
             }
         }
+    }
+}
+
+/// What to do about a value that is taken.
+fn instead(field: &str) -> &'static str {
+    if field == "device_name" {
+        "deactivate the device that has it, if this one takes its place, or choose another"
+    } else {
+        "choose another, or ask an administrator of the whole organization"
     }
 }
 

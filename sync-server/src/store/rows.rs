@@ -346,7 +346,7 @@ pub struct Badge {
     pub is_active: bool,
     /// When it was issued.
     pub created_at: Timestamp,
-    /// Who issued it, by username, where that was a user of the organization and since it is kept.
+    /// The username of who issued it, where that is a user in the scope and since it is kept.
     pub issued_by: Option<String>,
 }
 

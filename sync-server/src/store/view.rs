@@ -44,12 +44,12 @@ impl View {
         }
     }
 
-    /// How much of a resident it sends, where that is not all.
+    /// How much of a resident it sends, where that is not all: of a view that sends no resident, the least.
     pub(super) const fn phi_mode(self) -> Option<PhiMode> {
         match self {
             Self::Minimal => Some(PhiMode::Minimal),
-            Self::Free => Some(PhiMode::Free),
-            Self::Full | Self::BadgeReader => None,
+            Self::Free | Self::BadgeReader => Some(PhiMode::Free),
+            Self::Full => None,
         }
     }
 

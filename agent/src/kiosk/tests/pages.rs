@@ -56,8 +56,11 @@ async fn the_start_page_is_whatever_the_desk_shows() {
         assert!(shown.contains(words), "{words} is missing in {shown}");
     }
     assert!(!shown.contains("keep charting"), "{shown}");
+    desk.stand(Standing::NoRoom("outbox.db: damaged".to_owned()));
+    let shown = open(&pages, "/").await.body;
+    assert!(shown.contains("outbox.db: damaged") && !shown.contains("disk is full:"), "{shown}");
     let status = open(&pages, "/status.json").await.body;
-    assert!(status.contains(r#""storage_trouble":"mirror.db: the disk is full""#), "{status}");
+    assert!(status.contains(r#""storage_trouble":"outbox.db: damaged""#), "{status}");
 }
 
 #[tokio::test]

@@ -43,6 +43,28 @@ fn big() -> Feed {
     feed
 }
 
+#[test]
+fn a_file_that_another_build_made_is_set_aside_and_had_again() {
+    let kiosk = Kiosk::new();
+    let path = kiosk.path();
+    let first = format!("{} ", schema::MIGRATIONS[0]);
+    let mut others = schema::MIGRATIONS.to_vec();
+    others[0] = &first;
+    let opening = sqlite::Opening {
+        path: &path,
+        key: &kiosk.key,
+        durability: sqlite::Durability::ProcessCrash,
+        cache_kib: 64,
+        migrations: &others,
+    };
+    drop(sqlite::open(&opening).unwrap());
+    let (mirror, found) = kiosk.open_for(FACILITY);
+    assert!(matches!(found, Found::SetAside(_)), "{found:?}");
+    assert_eq!(mirror.cursor().unwrap(), None);
+    drop(mirror);
+    kiosk.open();
+}
+
 fn is_made_anew(kiosk: &Kiosk, mirror: &Mirror, feed: &Feed) {
     assert!(kiosk.directory.path().join("mirror.db.damaged").exists());
     assert!(mirror.take_set_aside() && !mirror.take_set_aside());

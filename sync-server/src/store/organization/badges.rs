@@ -21,7 +21,8 @@ use crate::store::engine::{Read, Row, params};
 
 macro_rules! badge_columns {
     () => {
-        "SELECT id, user_id, facility_id, is_active, created_at, lookup, issued_by FROM badges "
+        "SELECT id, user_id, facility_id, is_active, created_at, lookup,
+            (SELECT username FROM users WHERE users.id = badges.issued_by) FROM badges "
     };
 }
 
@@ -176,7 +177,7 @@ fn issue(
         None => {}
     }
     let now = tx.now();
-    let by =
+    let name =
         by.map(|by| tx.first("SELECT username FROM users WHERE id = ?1", [by.as_bytes()], |row| row.get(0)));
     let badge = Badge {
         id: BadgeId::new(now, tx.random()?),
@@ -185,7 +186,7 @@ fn issue(
         card: UnknownTap::masked(lookup),
         is_active: true,
         created_at: now,
-        issued_by: by.transpose()?.flatten(),
+        issued_by: name.transpose()?.flatten(),
     };
     tx.execute(
         "INSERT INTO badges (id, facility_id, user_id, lookup, is_active, created_at, issued_by)
@@ -196,7 +197,7 @@ fn issue(
             user.as_bytes(),
             lookup,
             now.as_millis(),
-            badge.issued_by,
+            by.map(|by| *by.as_bytes()),
         ],
     )?;
     publish(tx, &badge, lookup)?;

@@ -74,17 +74,28 @@ pub(super) fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
     tx.first(sql, [key], |row| json_at(row, 0))
 }
 
-/// Kiosks offer forms by their labels: no two that are offered read the same. Those that did before this was asked
-/// keep theirs.
+/// Kiosks offer forms by their labels, and people tell a form's fields apart by theirs: no two that are offered read
+/// the same. Those that did before this was asked keep theirs.
 fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) -> Result<()> {
+    let had = before.map(Workflow::repeated_labels).unwrap_or_default();
+    if let Some(label) = workflow.repeated_labels().difference(&had).next() {
+        let detail = format!("two fields have the label “{label}”: give each one of its own");
+        return Err(StoreError::Invalid { field: "fields", detail });
+    }
     let label = fold(&workflow.label);
     if !workflow.enabled || before.is_some_and(|before| before.enabled && fold(&before.label) == label) {
         return Ok(());
     }
-    let others: Vec<Workflow> = tx.all(LATEST, [], |row| json_at(row, 1))?;
-    let is_taken =
-        |other: &Workflow| other.enabled && other.key != workflow.key && fold(&other.label) == label;
-    if others.iter().any(is_taken) { Err(StoreError::Conflict("label")) } else { Ok(()) }
+    let others = "SELECT key, label FROM workflows AS w WHERE key <> ?1 AND version =
+        (SELECT max(version) FROM workflows WHERE key = w.key)";
+    let others: Vec<(String, String)> =
+        tx.all(others, [workflow.key.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (key, _) in others.iter().filter(|(_, other)| fold(other) == label) {
+        if latest(tx, key)?.is_some_and(|other| other.enabled) {
+            return Err(StoreError::Conflict("label"));
+        }
+    }
+    Ok(())
 }
 
 fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {

@@ -181,6 +181,10 @@ async fn a_list_of_badges_tells_them_apart_and_says_who_issued_each() {
     assert!(first.card != second.card && first.card.ends_with("..."), "{first:?} {second:?}");
     assert_eq!((first.issued_by.as_deref(), second.issued_by.as_deref()), (Some("nina"), None));
     assert_eq!(registry.badges(tenant.nurse).await.unwrap(), [second, first.clone()]);
+    // Who issued it goes by another name now.
+    let renamed = UserPatch { username: Some("nina.k".to_owned()), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(tenant.nurse, renamed).await.unwrap();
+    assert_eq!(registry.badge(first.id).await.unwrap().issued_by.as_deref(), Some("nina.k"));
     let log =
         registry.audit_events(AuditQuery { user: Some(tenant.nurse), limit: 9, ..AuditQuery::default() });
     let log = log.await.unwrap();
@@ -268,6 +272,7 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     let den = expect(2, facility, "Den kiosk").await.unwrap().id;
     let taken = expect(3, facility, "HALL  Kiosk").await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
+    assert!(taken.unwrap_err().to_string().contains("deactivate the device that has it"));
     let taken = rename(den, "hall kiosk").await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
     assert_eq!(rename(hall, "Hall Kiosk").await.unwrap().name, "Hall Kiosk", "its own, written otherwise");
@@ -316,6 +321,35 @@ async fn two_forms_that_are_offered_do_not_read_the_same() {
     publish("signs", "Signs", true).await.unwrap();
     let taken = publish("signs", "vitals", true).await;
     assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
+}
+
+#[tokio::test]
+async fn two_fields_of_a_form_do_not_read_the_same_unless_they_did_before() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let with = |version: u32, labels: &[&str]| {
+        let mut form = Workflow { version, ..vitals(20.0) };
+        for (n, label) in (1..).zip(labels) {
+            form.fields.push(Field::new(&format!("later_{n}"), label, FieldType::String));
+        }
+        form
+    };
+    let publish = |form: Workflow| registry.noting(event(&world)).publish_workflow(form);
+    let refused = publish(with(1, &["Later", "later "])).await;
+    assert!(matches!(refused, Err(StoreError::Invalid { field: "fields", .. })), "{refused:?}");
+    // One from before this was asked is published anew, and switched off.
+    let before = with(2, &["Later", "later"]);
+    let body = json!(before).to_string();
+    let keep = move |tx: &Tx<'_>| {
+        let sql = "INSERT INTO workflows (key, version, id, label, body, published_at)
+            VALUES ('vitals', 2, ?1, 'Vitals', ?2, 0)";
+        tx.execute(sql, params![before.id.as_bytes(), body])
+    };
+    world.store.write(Reach::Organization(tenant.organization), keep).await.unwrap();
+    publish(Workflow { enabled: false, ..with(1, &["Later", "later"]) }).await.unwrap();
+    let refused = publish(with(1, &["Later", "later", "Last", "last"])).await;
+    assert!(matches!(refused, Err(StoreError::Invalid { field: "fields", .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ async fn a_mode_strips_on_the_server_what_it_hides() {
     let shown = [Collection::Facilities, Collection::Users, Collection::Badges];
     assert!(lines(&page).iter().all(|(collection, ..)| shown.contains(collection)), "{}", told(&page));
     assert!(page.end.reaches_head() && !lines(&page).is_empty());
+    assert_eq!(page.end.phi_mode, Some(PhiMode::Free), "it does not say that there is nobody");
 }
 
 fn documents_in(text: &str) -> usize {

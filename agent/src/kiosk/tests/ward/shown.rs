@@ -117,6 +117,26 @@ async fn pages_say_what_is_not_shown_instead_of_that_there_is_none() {
 }
 
 #[tokio::test]
+async fn what_was_typed_about_somebody_known_is_kept_where_it_is_not_shown() {
+    for sent in [PhiMode::Minimal, PhiMode::Free] {
+        let device = Device::new();
+        device.narrowed(sent);
+        device.sign_in(ANNA);
+        let sheet = device.sheet("/admit").await;
+        let answers = "name=Mary+Smith&room=104&date_of_birth=03%2F05%2F1934&mrn=GY-0044";
+        device.keep(&sheet, answers).await;
+        let known = format!("/admit/known/{}", patient(4));
+        let opened = post(&device.pages, &known, &sheet.with(answers)).await;
+        let shown = device.page(opened.header("location")).await.body;
+        assert!(shown.contains("Nobody new was admitted"), "{shown}");
+        assert!(shown.contains("enter what is new on a device that shows it"), "{shown}");
+        let kept = device.page("/admit").await.body;
+        assert!(kept.contains(r#"value="Mary Smith""#) && kept.contains("GY-0044"), "{kept}");
+        assert_eq!(device.entries(), []);
+    }
+}
+
+#[tokio::test]
 async fn what_was_typed_when_more_was_shown_is_kept_and_shows_no_more_than_is_shown_now() {
     let device = Device::new();
     device.sign_in(ANNA);

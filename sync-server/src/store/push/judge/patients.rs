@@ -212,11 +212,11 @@ pub(super) fn read_edit(
 }
 
 /// The fields without an MRN that is none. Earlier agents took it for one, and a night's charting hangs on the
-/// resident whom it admits.
+/// resident whom it admits. A number that the resident has stays: that it is wrong was not said.
 fn numbered(given: &Map<String, Value>) -> Map<String, Value> {
     let mut given = given.clone();
-    if let Some(mrn) = given.get_mut("mrn").filter(|mrn| mrn.as_str().is_some_and(is_no_mrn)) {
-        *mrn = Value::Null;
+    if given.get("mrn").and_then(Value::as_str).is_some_and(is_no_mrn) {
+        given.remove("mrn");
     }
     given
 }
