@@ -11,7 +11,7 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use crate::clock;
-use crate::listener::{PeerAddress, client_network};
+use crate::http::listener::{PeerAddress, client_network};
 use crate::text::line;
 
 /// The longest user agent that is written down.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use carepost_protocol::id::{OrganizationId, UserId};
 use tokio::sync::oneshot;
 
-use crate::listener::site;
+use crate::http::listener::site;
 
 /// How long who asks waits for a turn.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -19,10 +19,10 @@ use utoipa::ToSchema;
 use super::{List, present};
 use crate::app::App;
 use crate::audit::Note;
-use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::Answer;
-use crate::guard::{Person, token_sha256};
+use crate::http::body::{Faults, Id, Json};
+use crate::http::guard::{Person, token_sha256};
 use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, Stays, Withdrawal, warning};
 
 /// A device to be expected.

@@ -19,10 +19,10 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::audit::{Client, Note};
-use crate::body::{self, Id};
 use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
-use crate::guard::{Device, token_sha256};
+use crate::http::body::{self, Id};
+use crate::http::guard::{Device, token_sha256};
 use crate::quota::{Allowances, Asker, Charge, Kind, Share};
 use crate::refusals::Principal;
 use crate::store::{Batch, DeviceIdentity, PresentedKey};

@@ -17,11 +17,11 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue}
 use zstd::stream::write::Encoder;
 
 use crate::app::App;
-use crate::body::Params;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::feed::{Listener, Wake};
-use crate::guard::Device;
+use crate::http::body::Params;
+use crate::http::guard::Device;
 use crate::quota::{Kind, Turn};
 use crate::store::{AgainRequest, Page, PageRequest, StoreError};
 

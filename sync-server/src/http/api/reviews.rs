@@ -9,9 +9,9 @@ use utoipa::IntoParams;
 use super::List;
 use super::changes::permit;
 use super::paging::Which;
-use crate::body::{Id, Params};
 use crate::error::Answer;
-use crate::guard::Person;
+use crate::http::body::{Id, Params};
+use crate::http::guard::Person;
 
 /// Which of them.
 #[derive(Debug, Deserialize, IntoParams)]

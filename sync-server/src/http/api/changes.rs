@@ -19,9 +19,9 @@ use utoipa::ToSchema;
 use super::List;
 use super::paging::Which;
 use crate::audit::Note;
-use crate::body::{Faults, Id, Json, Params};
 use crate::error::{Answer, Refusal};
-use crate::guard::Person;
+use crate::http::body::{Faults, Id, Json, Params};
+use crate::http::guard::Person;
 use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
 
 /// A care change as the server keeps it; what the server could not read of it is absent.

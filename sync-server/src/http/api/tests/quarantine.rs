@@ -12,7 +12,7 @@ use http::Method;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
 use super::*;
-use crate::listener::ConnectedAt;
+use crate::http::listener::ConnectedAt;
 use crate::quota::Kind;
 use crate::store::{FacilityPatch, NewDevice, PresentedKey};
 use crate::tls::PeerKey;

@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 
 use super::List;
 use crate::app::App;
-use crate::body::Id;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::files;
+use crate::http::body::Id;
 use crate::store::StoreError;
 
 /// How the server is.

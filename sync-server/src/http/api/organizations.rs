@@ -16,10 +16,10 @@ use utoipa::ToSchema;
 
 use super::List;
 use crate::app::App;
-use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::guard::Person;
+use crate::http::body::{Faults, Id, Json};
+use crate::http::guard::Person;
 use crate::password::check_password;
 use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType};
 

@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::handler::{
+use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
@@ -69,7 +69,7 @@ mod tests {
     use utoipa::OpenApi as _;
 
     use super::Document;
-    use crate::routes::ROUTES;
+    use crate::http::routes::ROUTES;
 
     #[test]
     fn the_document_lists_exactly_what_is_served() {

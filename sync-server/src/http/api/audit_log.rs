@@ -9,9 +9,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::List;
 use super::paging::{place, size};
-use crate::body::Params;
 use crate::error::Answer;
-use crate::guard::Person;
+use crate::http::body::Params;
+use crate::http::guard::Person;
 use crate::store::{AuditQuery, Audited};
 
 /// How many events are answered unless more are asked for.

@@ -23,10 +23,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::paging::Which;
 use super::{List, present};
 use crate::audit::Note;
-use crate::body::{Faults, Id, Json, Params};
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::guard::Person;
+use crate::http::body::{Faults, Id, Json, Params};
+use crate::http::guard::Person;
 use crate::store::{NewPatient, Patient, PatientPatch, StoreError};
 
 /// How many of the patients in a list the audit log names; beyond them it only counts.

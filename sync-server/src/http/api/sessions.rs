@@ -17,14 +17,14 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::audit::{Client, Note};
-use crate::body::{self, Faults};
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::guard::{Person, token_sha256};
+use crate::http::body::{self, Faults};
+use crate::http::guard::{Person, token_sha256};
+use crate::http::tenant::{self, Said};
 use crate::password::{Caller, MAX_SECRET_BYTES};
 use crate::refusals::Principal;
 use crate::store::{Credentials, Login, NewSession, Organization, StoreError};
-use crate::tenant::{self, Said};
 use crate::tries::Limit;
 
 /// So many failures make a network suspect: each further one holds up the next from there for a while. It is

@@ -14,9 +14,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::{List, present};
 use crate::app::App;
 use crate::audit::Note;
-use crate::body::{Faults, Id, Json, Params};
 use crate::error::{Answer, Refusal};
-use crate::guard::Person;
+use crate::http::body::{Faults, Id, Json, Params};
+use crate::http::guard::Person;
 use crate::password::check_password;
 use crate::store::{NewUser, User, UserPatch};
 

@@ -20,15 +20,15 @@ use http::request::Parts;
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
-use crate::listener::ConnectedAt;
+use crate::http::listener::ConnectedAt;
+use crate::http::route::{Authorization, Route};
+use crate::http::tenant::{self, Said};
 use crate::password::Caller;
 use crate::quota;
 use crate::refusals::Principal;
-use crate::route::{Authorization, Route};
 use crate::scope::OrganizationScope;
 use crate::speakers::Speech;
 use crate::store::{DeviceIdentity, FacilityStore, Noted, OrganizationStore, Session};
-use crate::tenant::{self, Said};
 use crate::text::line;
 use crate::tls::PeerKey;
 

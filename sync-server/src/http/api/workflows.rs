@@ -9,10 +9,10 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::List;
-use crate::body::{Id, Json, Params};
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::guard::Person;
+use crate::http::body::{Id, Json, Params};
+use crate::http::guard::Person;
 
 /// A schema to be published: a new workflow, or the next version of the one with that key.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -11,9 +11,9 @@ use carepost_protocol::wire::problem::Problem;
 use super::stream::not_encrypted;
 use crate::app::App;
 use crate::audit::{Client, Note};
-use crate::body::{Id, Params};
 use crate::error::{Answer, Refusal};
-use crate::guard::Device;
+use crate::http::body::{Id, Params};
+use crate::http::guard::Device;
 use crate::store::OlderRequest;
 use crate::tries::Limit;
 

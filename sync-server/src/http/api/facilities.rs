@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use super::organizations::{Address, json};
 use super::{List, present};
 use crate::app::App;
-use crate::body::{Faults, Id, Json};
 use crate::config::RECORD_DAYS;
 use crate::error::Answer;
-use crate::guard::Person;
+use crate::http::body::{Faults, Id, Json};
+use crate::http::guard::Person;
 use crate::proposed_zone::{Proposal, proposed};
 use crate::store::{Facility, FacilityPatch, NewFacility, warning};
 

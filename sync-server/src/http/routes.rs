@@ -10,14 +10,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::error::{Refusal, finish, of_panic};
-use crate::guard::guard;
-use crate::handler::{
+use crate::http::guard::guard;
+use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
-use crate::openapi::openapi;
-use crate::route::{Authorization, Listener, Route};
-use crate::tenant::take_slug;
+use crate::http::openapi::openapi;
+use crate::http::route::{Authorization, Listener, Route};
+use crate::http::tenant::take_slug;
 
 macro_rules! routes {
     ($($listener:ident $method:ident $path:literal $authorization:expr => $operation:literal $handler:path;)*) => {

@@ -13,10 +13,10 @@ use utoipa::ToSchema;
 use super::devices::{DeviceView, view};
 use crate::app::App;
 use crate::audit::Client;
-use crate::body::{Faults, Id, Json};
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::guard::Person;
+use crate::http::body::{Faults, Id, Json};
+use crate::http::guard::Person;
 use crate::store::{Claim, StoreError};
 use crate::tries::Limit;
 

@@ -24,11 +24,11 @@ use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::clock;
 use crate::config::Config;
-use crate::guard::token_sha256;
-use crate::listener::PeerAddress;
+use crate::http::guard::token_sha256;
+use crate::http::listener::PeerAddress;
+use crate::http::route::Listener;
+use crate::http::routes::router;
 use crate::password::{Caller, Passwords};
-use crate::route::Listener;
-use crate::routes::router;
 use crate::scope::OrganizationScope;
 use crate::stopping::Stopping;
 use crate::store::{

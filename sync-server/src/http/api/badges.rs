@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use super::List;
 use super::users::may_touch;
-use crate::body::{Id, Json};
 use crate::card;
 use crate::error::{Answer, Refusal};
-use crate::guard::Person;
+use crate::http::body::{Id, Json};
+use crate::http::guard::Person;
 use crate::store::Badge;
 
 /// A card for somebody.

@@ -1,0 +1,12 @@
+//! What is served over HTTP: the listeners, who asks, and the one table of endpoints.
+//!
+//! Read [`routes`] first: it says what is served, and to whom.
+
+pub mod api;
+pub mod body;
+pub mod guard;
+pub mod listener;
+pub mod openapi;
+pub mod route;
+pub mod routes;
+pub mod tenant;
