@@ -136,7 +136,7 @@ fn a_planted_import_is_found() {
         &planted("agent/src/kiosk/pages.rs", "use crate::{desk, upstream::Upstream};"),
         "upstream::",
     );
-    for file in ["http/api/users.rs", "store/push/mod.rs", "store/engine/writer.rs"] {
+    for file in ["http/api/users.rs", "store/rules/push/mod.rs", "store/engine/writer.rs"] {
         let planted = planted(&format!("sync-server/src/{file}"), "rusqlite::params![]");
         assert_found(&planted, "rusqlite::");
     }
