@@ -7,9 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use bytes::BytesMut;
-use carepost_protocol::text::line;
 use carepost_protocol::wire::problem::ProblemKind;
-use carepost_protocol::workflow::FieldError;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -226,46 +224,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
                 Err(Refusal::field(named.unwrap_or("query"), words))
             }
         }
-    }
-}
-
-/// Collects what is wrong with a request, so that it is all said at once.
-#[derive(Debug, Default)]
-pub struct Faults(Vec<FieldError>);
-
-impl Faults {
-    /// Notes a field as wrong unless `good`.
-    pub fn unless(&mut self, good: bool, field: &str, detail: &str) {
-        if !good {
-            self.0.push(FieldError { field: field.to_owned(), detail: detail.to_owned() });
-        }
-    }
-
-    /// Brings a text of one line into the form in which it is stored, and notes one that is empty, too long
-    /// or no text that people can read.
-    pub fn text(&mut self, field: &str, text: &mut String, most: usize) {
-        match line(text, most) {
-            Ok(read) if read.is_empty() => {
-                self.unless(false, field, &format!("give a text of 1 to {most} characters"));
-            }
-            Ok(read) => *text = read,
-            Err(error) => self.unless(false, field, &error.to_string()),
-        }
-    }
-
-    /// As [`Self::text`] where one is given.
-    pub fn maybe_text(&mut self, field: &str, text: Option<&mut String>, most: usize) {
-        if let Some(text) = text {
-            self.text(field, text, most);
-        }
-    }
-
-    /// Refuses the request if anything was noted.
-    ///
-    /// # Errors
-    /// `invalid`, naming each field.
-    pub fn check(self) -> Result<(), Refusal> {
-        if self.0.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.0)) }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Who asks, and whether they may: decided before a handler runs, by what ROUTES says of the route.
 
+use std::convert::Infallible;
 use std::time::Instant;
 
-use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
@@ -14,13 +15,13 @@ use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
 use http::StatusCode;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::request::Parts;
 
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
-use crate::http::listener::ConnectedAt;
+use crate::http::listener::{ConnectedAt, PeerAddress};
 use crate::http::route::{Authorization, Route};
 use crate::http::tenant::{self, Said};
 use crate::password::Caller;
@@ -31,6 +32,9 @@ use crate::speakers::Speech;
 use crate::store::{DeviceIdentity, FacilityStore, Noted, OrganizationStore, Session};
 use crate::text::line;
 use crate::tls::PeerKey;
+
+/// The longest user agent that is written down.
+const MAX_AGENT: usize = 200;
 
 /// A signed-in person, and where the request is for.
 #[derive(Clone)]
@@ -261,6 +265,13 @@ impl<S: Sync> FromRequestParts<S> for Device {
     }
 }
 
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(client_of(parts))
+    }
+}
+
 /// SHA-256 of a token: what the store keeps of it.
 #[must_use]
 pub fn token_sha256(token: &str) -> [u8; 32] {
@@ -279,7 +290,7 @@ pub async fn guard(
         Authorization::Public => Ok(Asker::Anybody),
         Authorization::AnyKey => known_key(&parts).map(|_| Asker::Anybody),
         Authorization::ActiveDevice | Authorization::SpeakingDevice => {
-            let client = Client::of(&parts);
+            let client = client_of(&parts);
             device(&app, &mut parts, &client, route.authorization).await.map(|it| Asker::Device(it, client))
         }
         Authorization::SignedIn => person(&app, &mut parts, None).await.map(Asker::Person),
@@ -344,7 +355,7 @@ async fn keep_refusal(
 async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<Person> {
     let token = bearer(parts).ok_or_else(unauthenticated)?;
     let session = app.store.system().session(token_sha256(token)).await?.ok_or_else(unauthenticated)?;
-    let client = Client::of(parts);
+    let client = client_of(parts);
     let mut person = Person { app: app.clone(), tenant: session.actor.organization, session, client };
     match tenant::said(app, parts).await? {
         Said::Nothing => {}
@@ -370,6 +381,17 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
     parts.extensions.insert(quota::Asker::Person(person.actor().user, person.actor().organization));
     parts.extensions.insert(person.clone());
     Ok(person)
+}
+
+/// Where a request comes from and what it calls, as its head says.
+fn client_of(parts: &Parts) -> Client {
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    Client {
+        ip: parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
+        user_agent: agent.map(|agent| agent.chars().take(MAX_AGENT).collect()),
+        endpoint: format!("{} {path}", parts.method),
+    }
 }
 
 fn bearer(parts: &Parts) -> Option<&str> {

@@ -7,6 +7,7 @@ pub mod body;
 pub mod guard;
 pub mod listener;
 pub mod openapi;
+pub mod problem;
 pub mod route;
 pub mod routes;
 pub mod tenant;

@@ -9,13 +9,14 @@ use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::error::{Refusal, finish, of_panic};
+use crate::error::Refusal;
 use crate::http::guard::guard;
 use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
 use crate::http::openapi::openapi;
+use crate::http::problem::{finish, of_panic};
 use crate::http::route::{Authorization, Listener, Route};
 use crate::http::tenant::take_slug;
 

@@ -19,8 +19,8 @@ use utoipa::ToSchema;
 use super::List;
 use super::paging::Which;
 use crate::audit::Note;
-use crate::error::{Answer, Refusal};
-use crate::http::body::{Faults, Id, Json, Params};
+use crate::error::{Answer, Faults, Refusal};
+use crate::http::body::{Id, Json, Params};
 use crate::http::guard::Person;
 use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
 

@@ -20,8 +20,8 @@ use super::{List, present};
 use crate::app::App;
 use crate::audit::Note;
 use crate::clock;
-use crate::error::Answer;
-use crate::http::body::{Faults, Id, Json};
+use crate::error::{Answer, Faults};
+use crate::http::body::{Id, Json};
 use crate::http::guard::{Person, token_sha256};
 use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, Stays, Withdrawal, warning};
 

@@ -24,8 +24,8 @@ use super::paging::Which;
 use super::{List, present};
 use crate::audit::Note;
 use crate::clock;
-use crate::error::{Answer, Refusal};
-use crate::http::body::{Faults, Id, Json, Params};
+use crate::error::{Answer, Faults, Refusal};
+use crate::http::body::{Id, Json, Params};
 use crate::http::guard::Person;
 use crate::store::{NewPatient, Patient, PatientPatch, StoreError};
 
