@@ -6,11 +6,10 @@ use std::time::Instant;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::change::PayloadHash;
+use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::DeviceState;
-use carepost_protocol::id::{BootId, FacilityId, IncarnationId, OrganizationId};
-use carepost_protocol::role::{Act, Action, Actor, Denied, Permit, Resource, Role, authorize, decide};
+use carepost_protocol::id::{BootId, IncarnationId};
+use carepost_protocol::role::{Action, Resource, decide};
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -23,30 +22,18 @@ use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
 use crate::http::listener::{ConnectedAt, PeerAddress};
 use crate::http::route::{Authorization, Route};
-use crate::http::tenant::{self, Said};
-use crate::password::Caller;
+use crate::http::tenant;
+use crate::operations::person::Person;
 use crate::quota;
 use crate::refusals::Principal;
-use crate::scope::OrganizationScope;
 use crate::speakers::Speech;
-use crate::store::{DeviceIdentity, FacilityStore, Noted, OrganizationStore, Session};
+use crate::store::{DeviceIdentity, FacilityStore};
 use crate::text::line;
 use crate::tls::PeerKey;
+use crate::token;
 
 /// The longest user agent that is written down.
 const MAX_AGENT: usize = 200;
-
-/// A signed-in person, and where the request is for.
-#[derive(Clone)]
-pub struct Person {
-    app: App,
-    /// The session that was authenticated.
-    pub session: Session,
-    /// Where the request came from.
-    pub client: Client,
-    /// The organization the request is for: the person's own, or the one a platform administrator named.
-    tenant: Option<OrganizationId>,
-}
 
 /// A device whose key was looked up, and whose state allows the route.
 #[derive(Clone)]
@@ -104,152 +91,6 @@ impl Device {
     }
 }
 
-impl Person {
-    /// Who asks.
-    #[must_use]
-    pub const fn actor(&self) -> &Actor {
-        &self.session.actor
-    }
-
-    /// For whom something is hashed that the person wants.
-    #[must_use]
-    pub const fn caller(&self) -> Caller {
-        Caller::Person(self.actor().organization, self.actor().user)
-    }
-
-    /// The registry that the person reaches.
-    ///
-    /// # Errors
-    /// A platform administrator has to say which organization is meant.
-    pub fn registry(&self) -> Answer<OrganizationStore> {
-        Ok(self.app.store.organization(&self.scope()?))
-    }
-
-    /// The registry of an organization that the request's body names; none is the person's own.
-    ///
-    /// # Errors
-    /// Another's organization reads like a missing one; the attempt is written down.
-    pub async fn registry_of(&self, organization: Option<OrganizationId>) -> Answer<OrganizationStore> {
-        let Some(organization) = organization else { return self.registry() };
-        if self.actor().role == Role::PlatformAdmin && self.tenant.is_none() {
-            let known = self.app.store.system().organization(organization).await?;
-            let scope = known.and_then(|known| OrganizationScope::of_platform(self.actor(), known.id));
-            let scope = scope.ok_or_else(Refusal::not_found)?;
-            return Ok(self.app.store.organization(&scope));
-        }
-        if self.tenant != Some(organization) {
-            self.crossed(&organization.to_string()).await?;
-            return Err(Refusal::not_found());
-        }
-        self.registry()
-    }
-
-    /// One facility that the person reaches.
-    ///
-    /// # Errors
-    /// As [`Self::registry`]; another's facility reads like a missing one.
-    pub fn facility(&self, facility: FacilityId) -> Answer<FacilityStore> {
-        let scope = self.scope()?.enter(facility).ok_or_else(Refusal::not_found)?;
-        Ok(self.app.store.facility(&scope))
-    }
-
-    /// Proof that the person may do `A` in a facility.
-    ///
-    /// # Errors
-    /// Out of scope reads like missing; a role that does not allow it is named as such.
-    pub fn permit<A: Act>(&self, facility: FacilityId) -> Answer<Permit<A>> {
-        let organization = self.tenant.ok_or_else(Refusal::not_found)?;
-        Ok(authorize(self.actor(), Resource::Facility(organization, facility))?)
-    }
-
-    /// Proof that the person may do `A` in the organization, as far as the person reaches.
-    ///
-    /// # Errors
-    /// As [`Self::permit`].
-    pub fn permit_of_organization<A: Act>(&self) -> Answer<Permit<A>> {
-        let organization = self.tenant.ok_or_else(Refusal::not_found)?;
-        Ok(authorize(self.actor(), Resource::Organization(organization))?)
-    }
-
-    /// A change to the registry that the person reaches, with the event to be written with it.
-    ///
-    /// # Errors
-    /// As [`Self::registry`].
-    pub fn noting(&self, note: Note) -> Answer<Noted> {
-        Ok(self.registry()?.noting(note.into_event()))
-    }
-
-    /// An audit event of this person's, to be completed and [written](Self::write) or to go
-    /// [with a change](Self::noting).
-    #[must_use]
-    pub fn note(&self, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> Note {
-        let actor = self.actor();
-        Note::new(&self.client, event_type, action, resource_type)
-            .by(actor.user, Some(actor.session))
-            .organization(self.tenant)
-    }
-
-    /// Writes down what the person is about to see, or counts it where that was written down just now; a request
-    /// whose event cannot be written is not answered.
-    ///
-    /// # Errors
-    /// What the store says; `over-quota` for who reads more than people do.
-    pub async fn write(&self, note: Note) -> Answer<()> {
-        let (event, by, reads) = (note.into_event(), self.actor().user, &self.app.reads);
-        if event.action != AuditAction::View {
-            return self.write_down(event).await;
-        }
-        if reads.is_new(by, &event, event.timestamp)? {
-            self.write_down(event.clone()).await?;
-            reads.written(by, &event);
-        }
-        Ok(())
-    }
-
-    async fn write_down(&self, event: AuditEvent) -> Answer<()> {
-        match (self.scope(), event.organization_id) {
-            (Ok(scope), organization) if organization == Some(scope.organization()) => {
-                Ok(self.app.store.organization(&scope).audit(vec![event]).await?)
-            }
-            _ => Ok(self.app.store.system().audit(vec![event]).await?),
-        }
-    }
-
-    /// Writes down that the person was refused, or counts it where that was written down just now; a
-    /// request whose event cannot be written is not answered.
-    async fn refused(&self, note: Note) -> Answer<()> {
-        let limit = self.scope().ok().and_then(|scope| scope.limit());
-        let note = if limit.is_some() { note.facility(limit) } else { note };
-        let (app, by) = (&self.app, Principal::User(self.actor().user));
-        Ok(app.refusals.keep(&app.store.system(), by, note).await?)
-    }
-
-    fn scope(&self) -> Answer<OrganizationScope> {
-        if self.actor().role == Role::PlatformAdmin {
-            let organization = self.tenant.ok_or_else(|| {
-                let say = "Say which organization is meant: send its id as X-Organization-ID.";
-                Refusal::field(tenant::ORGANIZATION_HEADER, say)
-            })?;
-            return OrganizationScope::of_platform(self.actor(), organization).ok_or_else(Refusal::not_found);
-        }
-        OrganizationScope::of_actor(self.actor()).ok_or_else(|| Refusal::from(Denied::Role))
-    }
-
-    async fn crossed(&self, attempted: &str) -> Answer<()> {
-        let actor = self.actor();
-        let current = actor.organization.map(|organization| organization.to_string());
-        tracing::warn!(user = %actor.user, "cross-tenant attempt refused");
-        let note = self
-            .note(AuditEventType::CrossTenantAttempt, AuditAction::Execute, "organization")
-            .organization(actor.organization)
-            .on(attempted)
-            .detail("userId", actor.user.to_string())
-            .detail("attemptedOrg", attempted)
-            .detail("currentOrg", current);
-        self.refused(note).await
-    }
-}
-
 impl<S: Sync> FromRequestParts<S> for Person {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
@@ -270,12 +111,6 @@ impl<S: Sync> FromRequestParts<S> for Client {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         Ok(client_of(parts))
     }
-}
-
-/// SHA-256 of a token: what the store keeps of it.
-#[must_use]
-pub fn token_sha256(token: &str) -> [u8; 32] {
-    *PayloadHash::of(token.as_bytes()).as_bytes()
 }
 
 /// The layer of every route.
@@ -354,25 +189,9 @@ async fn keep_refusal(
 
 async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<Person> {
     let token = bearer(parts).ok_or_else(unauthenticated)?;
-    let session = app.store.system().session(token_sha256(token)).await?.ok_or_else(unauthenticated)?;
-    let client = client_of(parts);
-    let mut person = Person { app: app.clone(), tenant: session.actor.organization, session, client };
-    match tenant::said(app, parts).await? {
-        Said::Nothing => {}
-        Said::One(organization) => {
-            let own = person.actor().organization;
-            if person.actor().role == Role::PlatformAdmin {
-                person.tenant = Some(organization.id);
-            } else if own != Some(organization.id) {
-                person.crossed(&organization.id.to_string()).await?;
-                return Err(Refusal::not_found());
-            }
-        }
-        Said::Nonsense(attempted) => {
-            person.crossed(&attempted).await?;
-            return Err(Refusal::not_found());
-        }
-    }
+    let session = app.store.system().session(token::sha256(token)).await?.ok_or_else(unauthenticated)?;
+    let said = tenant::said(app, parts).await?;
+    let person = Person::entering(app, session, client_of(parts), said).await?;
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
     if let Some(Err(denied)) = action.map(|action| decide(person.actor(), action, resource)) {
         person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;

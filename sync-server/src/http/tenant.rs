@@ -8,26 +8,13 @@ use http::uri::{PathAndQuery, Uri};
 
 use crate::app::App;
 use crate::error::Answer;
+use crate::operations::person::{ORGANIZATION_HEADER, Said};
 use crate::store::Organization;
 use crate::text::line;
-
-/// The header that names an organization by its id.
-pub const ORGANIZATION_HEADER: &str = "x-organization-id";
 
 /// The slug that stood in the path.
 #[derive(Debug, Clone)]
 struct PathSlug(String);
-
-/// What a request says, all its ways together.
-#[derive(Debug, Clone)]
-pub enum Said {
-    /// Nothing.
-    Nothing,
-    /// This organization, in every way that was used.
-    One(Box<Organization>),
-    /// Several organizations, or one that does not exist: what was said first.
-    Nonsense(String),
-}
 
 /// Takes `/org/{slug}` off the front of a path and remembers the slug.
 #[must_use]

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::List;
-use super::paging::{place, size};
 use crate::error::Answer;
 use crate::http::body::Params;
-use crate::http::guard::Person;
+use crate::operations::paging::{place, size};
+use crate::operations::person::Person;
 use crate::store::{AuditQuery, Audited};
 
 /// How many events are answered unless more are asked for.

@@ -13,7 +13,7 @@ use super::users::may_touch;
 use crate::card;
 use crate::error::{Answer, Refusal};
 use crate::http::body::{Id, Json};
-use crate::http::guard::Person;
+use crate::operations::person::Person;
 use crate::store::Badge;
 
 /// A card for somebody.

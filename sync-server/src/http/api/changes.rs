@@ -17,11 +17,11 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::List;
-use super::paging::Which;
 use crate::audit::Note;
 use crate::error::{Answer, Faults, Refusal};
 use crate::http::body::{Id, Json, Params};
-use crate::http::guard::Person;
+use crate::operations::paging::Which;
+use crate::operations::person::Person;
 use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
 
 /// A care change as the server keeps it; what the server could not read of it is absent.

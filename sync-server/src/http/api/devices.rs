@@ -1,8 +1,6 @@
 //! Devices as administrators know them (S1-46 to S1-51, S1-59 to S1-64).
 
 use axum::extract::State;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::{
     Deactivation, DeviceState, DeviceType, SyncReason, SyncStatus, is_online, sync_reasons, sync_status,
@@ -22,8 +20,9 @@ use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults};
 use crate::http::body::{Id, Json};
-use crate::http::guard::{Person, token_sha256};
+use crate::operations::person::Person;
 use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, Stays, Withdrawal, warning};
+use crate::token;
 
 /// A device to be expected.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -258,13 +257,13 @@ pub async fn register_device(
     let mut faults = Faults::default();
     faults.text("device_name", &mut asked.device_name, 100);
     faults.check()?;
-    let token = format!("cpd_{}", URL_SAFE_NO_PAD.encode(clock::random::<32>()));
+    let token = token::draw("cpd");
     let new = NewDevice {
         facility_id: asked.facility_id,
         name: asked.device_name,
         device_type: asked.device_type,
         device_uuid: asked.device_uuid,
-        token_sha256: token_sha256(&token),
+        token_sha256: token::sha256(&token),
     };
     let device = person.noting(note(&person, AuditAction::Create))?.expect_device(new).await?;
     Ok((StatusCode::CREATED, axum::Json(RegisteredDevice { device: view(&app, device), token })))

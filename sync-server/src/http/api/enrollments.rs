@@ -16,7 +16,7 @@ use crate::audit::Client;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
 use crate::http::body::{Id, Json};
-use crate::http::guard::Person;
+use crate::operations::person::Person;
 use crate::store::{Claim, StoreError};
 use crate::tries::Limit;
 

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::config::RECORD_DAYS;
 use crate::error::{Answer, Faults};
 use crate::http::body::{Id, Json};
-use crate::http::guard::Person;
+use crate::operations::person::Person;
 use crate::proposed_zone::{Proposal, proposed};
 use crate::store::{Facility, FacilityPatch, NewFacility, warning};
 

@@ -1,4 +1,5 @@
-//! One file for each kind of thing the API is about.
+//! The API: JSON in and JSON out, one file for each kind of thing. What it asks for is done by
+//! [`crate::operations`].
 
 pub mod audit_log;
 pub mod badges;
@@ -9,7 +10,6 @@ pub mod facilities;
 pub mod meta;
 pub mod older;
 pub mod organizations;
-pub mod paging;
 pub mod patients;
 pub mod reviews;
 pub mod sessions;
@@ -22,6 +22,10 @@ pub mod workflows;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
+
+use crate::error::Answer;
+use crate::operations::paging;
+use crate::store::Listed;
 
 /// Several of a kind.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,6 +40,12 @@ pub struct List<T> {
 impl<T> List<T> {
     fn of<U>(items: Vec<U>, view: impl FnMut(U) -> T) -> Self {
         Self { items: items.into_iter().map(view).collect(), next: None }
+    }
+
+    /// A page of a list that says where the next one begins.
+    fn page<U, P: Serialize>(listed: Listed<U, P>, view: impl FnMut(U) -> T) -> Answer<Self> {
+        let next = listed.next.as_ref().map(paging::written).transpose()?;
+        Ok(Self { next, ..Self::of(listed.items, view) })
     }
 }
 

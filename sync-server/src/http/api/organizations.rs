@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
 use crate::http::body::{Id, Json};
-use crate::http::guard::Person;
+use crate::operations::person::Person;
 use crate::password::check_password;
 use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType};
 

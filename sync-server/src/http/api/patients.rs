@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::paging::Which;
 use super::{List, present};
 use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
 use crate::http::body::{Id, Json, Params};
-use crate::http::guard::Person;
+use crate::operations::paging::Which;
+use crate::operations::person::Person;
 use crate::store::{NewPatient, Patient, PatientPatch, StoreError};
 
 /// How many of the patients in a list the audit log names; beyond them it only counts.

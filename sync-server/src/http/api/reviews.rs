@@ -8,10 +8,10 @@ use utoipa::IntoParams;
 
 use super::List;
 use super::changes::permit;
-use super::paging::Which;
 use crate::error::Answer;
 use crate::http::body::{Id, Params};
-use crate::http::guard::Person;
+use crate::operations::paging::Which;
+use crate::operations::person::Person;
 
 /// Which of them.
 #[derive(Debug, Deserialize, IntoParams)]

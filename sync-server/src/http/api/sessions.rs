@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
 use carepost_protocol::role::Role;
@@ -20,11 +18,12 @@ use crate::audit::{Client, Note};
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
 use crate::http::body;
-use crate::http::guard::{Person, token_sha256};
-use crate::http::tenant::{self, Said};
+use crate::http::tenant;
+use crate::operations::person::{Person, Said};
 use crate::password::{Caller, MAX_SECRET_BYTES};
 use crate::refusals::Principal;
 use crate::store::{Credentials, Login, NewSession, Organization, StoreError};
+use crate::token;
 use crate::tries::Limit;
 
 /// So many failures make a network suspect: each further one holds up the next from there for a while. It is
@@ -175,12 +174,12 @@ impl<'a> Attempt<'a> {
 
     async fn begin(&self, known: Credentials) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
         let app = self.app;
-        let token = format!("cps_{}", URL_SAFE_NO_PAD.encode(clock::random::<32>()));
+        let token = token::draw("cps");
         let expires_at = clock::now().after(Duration::from_secs(u64::from(app.config.session_hours) * 3_600));
         let session = NewSession {
             user: known.user,
             organization: known.organization,
-            token_sha256: token_sha256(&token),
+            token_sha256: token::sha256(&token),
             expires_at,
         };
         let event = self.note(Some(&known)).into_event();

@@ -22,12 +22,13 @@ use crate::audit::{Client, Note};
 use crate::clock;
 use crate::error::{Answer, Refusal, too_large};
 use crate::http::body::{self, Id};
-use crate::http::guard::{Device, token_sha256};
+use crate::http::guard::Device;
 use crate::quota::{Allowances, Asker, Charge, Kind, Share};
 use crate::refusals::Principal;
 use crate::store::{Batch, DeviceIdentity, PresentedKey};
 use crate::text::is_line;
 use crate::tls::PeerKey;
+use crate::token;
 use crate::tries::Limit;
 
 /// The most bytes of a compressed push.
@@ -91,7 +92,7 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
     let system = app.store.system();
     let network = client.network().map(|network| network.to_string()).unwrap_or_default();
     let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec(), network };
-    let token = request.token.as_deref().map(token_sha256);
+    let token = request.token.as_deref().map(token::sha256);
     if let Some(standing) = system.standing(presented.clone(), request.clone(), token).await? {
         return Ok(standing);
     }

@@ -24,13 +24,13 @@ use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::clock;
 use crate::config::Config;
-use crate::http::guard::token_sha256;
 use crate::http::listener::PeerAddress;
 use crate::http::route::Listener;
 use crate::http::routes::router;
 use crate::password::{Caller, Passwords};
 use crate::scope::OrganizationScope;
 use crate::stopping::Stopping;
+use crate::token;
 use crate::store::{
     Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewOrganization, NewPatient, NewSession, NewUser,
     OrganizationStore, OrganizationType, Store,
@@ -139,7 +139,7 @@ impl Server {
         let new = NewSession {
             user,
             organization: Some(self.organization),
-            token_sha256: token_sha256(&token),
+            token_sha256: token::sha256(&token),
             expires_at: clock::now().plus_millis(60_000),
         };
         let login = Login::of_organization(self.organization, &user.to_string(), "192.0.2.1".to_owned());

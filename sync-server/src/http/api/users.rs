@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::audit::Note;
 use crate::error::{Answer, Faults, Refusal};
 use crate::http::body::{Id, Json, Params};
-use crate::http::guard::Person;
+use crate::operations::person::Person;
 use crate::password::check_password;
 use crate::store::{NewUser, User, UserPatch};
 

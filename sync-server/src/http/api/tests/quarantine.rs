@@ -37,7 +37,7 @@ impl Kiosk {
         let certificate = rcgen::CertificateParams::default().self_signed(&pair).unwrap();
         let peer = PeerKey::of(certificate.der()).unwrap();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der(), &random);
-        let token = token_sha256("cpd_example");
+        let token = token::sha256("cpd_example");
         let new = NewDevice {
             facility_id: facility,
             name: "Hall kiosk".to_owned(),
