@@ -4,6 +4,15 @@
 //! at once, decides, writes with its audit event, and gives back the model, or a [refusal](crate::error::Refusal).
 //! Whoever calls it only reads and renders.
 
+pub mod badges;
 pub mod paging;
 pub mod person;
+pub mod users;
 pub mod workflows;
+
+use serde::{Deserialize, Deserializer};
+
+/// Tells a field that is absent (it stays as it is) from one that is null (it is removed).
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(reader).map(Some)
+}

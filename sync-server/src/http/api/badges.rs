@@ -1,6 +1,5 @@
 //! Badges (S1-67): issued by the card's UID, which the server does not keep, or by the card's tap.
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::time::Timestamp;
 use http::StatusCode;
@@ -9,10 +8,9 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::List;
-use super::users::may_touch;
-use crate::card;
-use crate::error::{Answer, Refusal};
+use crate::error::Answer;
 use crate::http::body::{Id, Json};
+use crate::operations::badges;
 use crate::operations::person::Person;
 use crate::store::Badge;
 
@@ -69,13 +67,13 @@ impl From<Badge> for BadgeView {
 /// A user's badges, latest first.
 #[utoipa::path(get, path = "/api/v1/users/{user_id}/badges", operation_id = "list_badges", tag = "badges", security(("session" = [])), params(("user_id" = UserId, Path)), responses((status = 200, body = List<BadgeView>)))]
 pub async fn list_badges(person: Person, Id(user): Id<UserId>) -> Answer<axum::Json<List<BadgeView>>> {
-    Ok(axum::Json(List::of(person.registry()?.badges(user).await?, BadgeView::from)))
+    Ok(axum::Json(List::of(badges::list(&person, user).await?, BadgeView::from)))
 }
 
 /// One badge.
 #[utoipa::path(get, path = "/api/v1/badges/{badge_id}", operation_id = "show_badge", tag = "badges", security(("session" = [])), params(("badge_id" = BadgeId, Path)), responses((status = 200, body = BadgeView)))]
 pub async fn show_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<axum::Json<BadgeView>> {
-    Ok(axum::Json(person.registry()?.badge(id).await?.into()))
+    Ok(axum::Json(badges::show(&person, id).await?.into()))
 }
 
 /// Issues a badge: every reader of the user's home facility knows it from the next sync on.
@@ -84,10 +82,7 @@ pub async fn issue_badge(
     person: Person,
     Json(asked): Json<IssueBadge>,
 ) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
-    let uid = card::read(&asked.uid).map_err(|why| Refusal::field("uid", why))?;
-    may_touch(&person, asked.user_id).await?;
-    let note = person.note(AuditEventType::Badge, AuditAction::Create, "badge");
-    let badge = person.noting(note)?.issue_badge(asked.user_id, &uid).await?;
+    let badge = badges::issue(&person, asked.user_id, &asked.uid).await?;
     Ok((StatusCode::CREATED, axum::Json(badge.into())))
 }
 
@@ -99,18 +94,12 @@ pub async fn issue_tapped_badge(
     Id(device): Id<DeviceId>,
     Json(asked): Json<IssueTappedBadge>,
 ) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
-    may_touch(&person, asked.user_id).await?;
-    let note = person.note(AuditEventType::Badge, AuditAction::Create, "badge");
-    let note = note.detail("tapped_at", device.to_string());
-    let badge = person.noting(note)?.issue_tapped_badge(asked.user_id, device, asked.card).await?;
+    let badge = badges::issue_tapped(&person, asked.user_id, device, asked.card).await?;
     Ok((StatusCode::CREATED, axum::Json(badge.into())))
 }
 
 /// Revokes a badge. Twice is fine.
 #[utoipa::path(post, path = "/api/v1/badges/{badge_id}/revoke", operation_id = "revoke_badge", tag = "badges", security(("session" = [])), params(("badge_id" = BadgeId, Path)), responses((status = 200, body = BadgeView)))]
 pub async fn revoke_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<axum::Json<BadgeView>> {
-    may_touch(&person, person.registry()?.badge(id).await?.user_id).await?;
-    let note = person.note(AuditEventType::Badge, AuditAction::Delete, "badge");
-    let badge = person.noting(note)?.revoke_badge(id).await?;
-    Ok(axum::Json(badge.into()))
+    Ok(axum::Json(badges::revoke(&person, id).await?.into()))
 }
