@@ -5,6 +5,8 @@
 //! Whoever calls it only reads and renders.
 
 pub mod badges;
+pub mod devices;
+pub mod enrollments;
 pub mod facilities;
 pub mod organizations;
 pub mod paging;

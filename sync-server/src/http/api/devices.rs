@@ -1,62 +1,25 @@
 //! Devices as administrators know them (S1-46 to S1-51, S1-59 to S1-64).
 
 use axum::extract::State;
-use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::{
     Deactivation, DeviceState, DeviceType, SyncReason, SyncStatus, is_online, sync_reasons, sync_status,
 };
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
-use carepost_protocol::role::ManagePatients;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Exposure, ReaderState, SteppedOver, TAP_LASTS, UnknownTap};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{List, present};
+use super::List;
 use crate::app::App;
-use crate::audit::Note;
 use crate::clock;
-use crate::error::{Answer, Faults};
+use crate::error::Answer;
 use crate::http::body::{Id, Json};
+use crate::operations::devices::{self, RegisterDevice, UpdateDevice, WithdrawDevice};
 use crate::operations::person::Person;
-use crate::store::{Deactivated, Device, DevicePatch, Exposed, NewDevice, Stays, Withdrawal, warning};
-use crate::token;
-
-/// A device to be expected.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RegisterDevice {
-    /// The facility it belongs to.
-    #[serde(alias = "facilityId")]
-    facility_id: FacilityId,
-    /// Its name.
-    #[serde(alias = "deviceName")]
-    device_name: String,
-    /// What kind of device it is.
-    #[serde(alias = "deviceType")]
-    device_type: DeviceType,
-    /// The label on its hardware: with it, the device is recognized when it first asks.
-    #[serde(default, alias = "deviceUuid")]
-    device_uuid: Option<DeviceUuid>,
-}
-
-/// What changes of a device; what is absent stays as it is.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UpdateDevice {
-    /// Its name.
-    #[serde(default, alias = "deviceName")]
-    device_name: Option<String>,
-    /// What kind of device it is.
-    #[serde(default, alias = "deviceType")]
-    device_type: Option<DeviceType>,
-    /// How much of a resident it is sent; null is as the facility says. The device makes its copy anew.
-    #[serde(default, alias = "phiMode", deserialize_with = "present")]
-    #[schema(value_type = Option<PhiMode>)]
-    phi_mode: Option<Option<PhiMode>>,
-}
+use crate::store::{Deactivated, Device, Exposed, Stays, Withdrawal, warning};
 
 /// Why a device is deactivated.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -65,17 +28,6 @@ pub struct DeactivateDevice {
     /// `lost` (or `stolen`) when somebody may have it who should not; `retired` unless given.
     #[serde(default)]
     reason: Deactivation,
-}
-
-/// What of a deactivated device is taken out again.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WithdrawDevice {
-    /// What came to the server at this moment or later.
-    since: Timestamp,
-    /// Whether it is only said how much that would be.
-    #[serde(default)]
-    preview: bool,
 }
 
 /// What was taken out of what a device sent, or would be.
@@ -243,7 +195,7 @@ pub async fn list_devices(
     person: Person,
     Id(facility): Id<FacilityId>,
 ) -> Answer<axum::Json<List<DeviceView>>> {
-    let devices = person.registry()?.devices(facility).await?;
+    let devices = devices::list(&person, facility).await?;
     Ok(axum::Json(List::of(devices, |device| view(&app, device))))
 }
 
@@ -252,20 +204,9 @@ pub async fn list_devices(
 pub async fn register_device(
     State(app): State<App>,
     person: Person,
-    Json(mut asked): Json<RegisterDevice>,
+    Json(asked): Json<RegisterDevice>,
 ) -> Answer<(StatusCode, axum::Json<RegisteredDevice>)> {
-    let mut faults = Faults::default();
-    faults.text("device_name", &mut asked.device_name, 100);
-    faults.check()?;
-    let token = token::draw("cpd");
-    let new = NewDevice {
-        facility_id: asked.facility_id,
-        name: asked.device_name,
-        device_type: asked.device_type,
-        device_uuid: asked.device_uuid,
-        token_sha256: token::sha256(&token),
-    };
-    let device = person.noting(note(&person, AuditAction::Create))?.expect_device(new).await?;
+    let (device, token) = devices::register(&person, asked).await?;
     Ok((StatusCode::CREATED, axum::Json(RegisteredDevice { device: view(&app, device), token })))
 }
 
@@ -276,7 +217,7 @@ pub async fn show_device(
     person: Person,
     Id(id): Id<DeviceId>,
 ) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, person.registry()?.device(id).await?)))
+    Ok(axum::Json(view(&app, devices::show(&person, id).await?)))
 }
 
 /// Changes a device.
@@ -285,15 +226,9 @@ pub async fn update_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-    Json(mut asked): Json<UpdateDevice>,
+    Json(asked): Json<UpdateDevice>,
 ) -> Answer<axum::Json<DeviceView>> {
-    let mut faults = Faults::default();
-    faults.maybe_text("device_name", asked.device_name.as_mut(), 100);
-    faults.check()?;
-    let patch =
-        DevicePatch { name: asked.device_name, device_type: asked.device_type, phi_mode: asked.phi_mode };
-    let device = person.noting(note(&person, AuditAction::Update))?.update_device(id, patch).await?;
-    Ok(axum::Json(view(&app, device)))
+    Ok(axum::Json(view(&app, devices::update(&person, id, asked).await?)))
 }
 
 /// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
@@ -307,8 +242,7 @@ pub async fn deactivate_device(
     asked: Option<Json<DeactivateDevice>>,
 ) -> Answer<axum::Json<DeactivatedDevice>> {
     let why = asked.map(|Json(asked)| asked.reason).unwrap_or_default();
-    let noting = person.noting(note(&person, AuditAction::Delete))?;
-    let Deactivated { device, exposed } = noting.deactivate_device(id, why).await?;
+    let Deactivated { device, exposed } = devices::deactivate(&person, id, why).await?;
     Ok(axum::Json(DeactivatedDevice { device: view(&app, device), exposed }))
 }
 
@@ -321,15 +255,8 @@ pub async fn withdraw_device(
     Id(id): Id<DeviceId>,
     Json(asked): Json<WithdrawDevice>,
 ) -> Answer<axum::Json<WithdrawalView>> {
-    let registry = person.registry()?;
-    let permit = person.permit::<ManagePatients>(registry.device(id).await?.facility_id)?;
-    let done = if asked.preview {
-        registry.withdrawal(id, asked.since).await?
-    } else {
-        let note = note(&person, AuditAction::Update).detail("what", "withdraw");
-        person.noting(note)?.withdraw_device(&permit, id, asked.since).await?
-    };
-    let Withdrawal { records, residents, refused, left, edits, decisions, pins, stays, more } = done;
+    let Withdrawal { records, residents, refused, left, edits, decisions, pins, stays, more } =
+        devices::withdraw(&person, id, asked).await?;
     Ok(axum::Json(WithdrawalView { records, residents, refused, left, edits, decisions, pins, stays, more }))
 }
 
@@ -341,10 +268,7 @@ pub async fn release_device(
     person: Person,
     Id(id): Id<DeviceId>,
 ) -> Answer<axum::Json<DeviceView>> {
-    let note = note(&person, AuditAction::Update).detail("what", "release");
-    let device = person.noting(note)?.release_device(id).await?;
-    app.speakers.forget(id);
-    Ok(axum::Json(view(&app, device)))
+    Ok(axum::Json(view(&app, devices::release(&person, id).await?)))
 }
 
 /// A device as of now.
@@ -480,8 +404,4 @@ fn not_encrypted(device: &Device) -> String {
         None => "its agent does not say whether it is encrypted: update the agent".to_owned(),
     };
     format!("Its facility demands encryption, and it is sent nothing: {why}.")
-}
-
-fn note(person: &Person, action: AuditAction) -> Note {
-    person.note(AuditEventType::Device, action, "device")
 }
