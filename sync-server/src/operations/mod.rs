@@ -4,7 +4,9 @@
 //! at once, decides, writes with its audit event, and gives back the model, or a [refusal](crate::error::Refusal).
 //! Whoever calls it only reads and renders.
 
+pub mod audit_log;
 pub mod badges;
+pub mod changes;
 pub mod devices;
 pub mod enrollments;
 pub mod facilities;
@@ -12,6 +14,7 @@ pub mod organizations;
 pub mod paging;
 pub mod patients;
 pub mod person;
+pub mod reviews;
 pub mod users;
 pub mod workflows;
 

@@ -1,6 +1,6 @@
 //! The audit log, read.
 
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
+use carepost_protocol::audit::{AuditEvent, AuditSource};
 use carepost_protocol::id::{DeviceId, PatientId, SessionId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ChangeName;
@@ -11,6 +11,7 @@ use super::List;
 use crate::error::Answer;
 use crate::http::body::Params;
 use crate::operations::paging::{place, size};
+use crate::operations::audit_log;
 use crate::operations::person::Person;
 use crate::store::{AuditQuery, Audited};
 
@@ -87,7 +88,5 @@ pub async fn search_audit_events(
         after: place(search.page.as_deref())?,
         limit: size(search.limit, EVENTS),
     };
-    let events = person.registry()?.audit_events(query).await?;
-    person.write(person.note(AuditEventType::ApiAccess, AuditAction::View, "audit_events")).await?;
-    Ok(axum::Json(List::page(events, AuditEntry::from)?))
+    Ok(axum::Json(List::page(audit_log::search(&person, query).await?, AuditEntry::from)?))
 }

@@ -3,7 +3,6 @@
 use axum::extract::{FromRequestParts, Path};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::change::{ChangeKind, PayloadHash};
 use carepost_protocol::id::{DeviceId, FacilityId, IncarnationId, PatientId, RecordId, UserId};
 use carepost_protocol::record::Collection;
@@ -17,12 +16,12 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::List;
-use crate::audit::Note;
-use crate::error::{Answer, Faults, Refusal};
+use crate::error::{Answer, Refusal};
 use crate::http::body::{Id, Json, Params};
+use crate::operations::changes;
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
-use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
+use crate::store::{KeptChange, Reconsidered};
 
 /// A care change as the server keeps it; what the server could not read of it is absent.
 #[derive(Serialize, ToSchema)]
@@ -182,10 +181,8 @@ pub async fn list_refused_changes(
     Id(facility): Id<FacilityId>,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<ChangeView>>> {
-    let permit = permit(&person, facility).await?;
-    let (after, most) = which.read()?;
-    let found = person.facility(facility)?.refused_changes(&permit, after, most).await?;
-    listed(&person, &permit, facility, found).await
+    let (permit, found) = changes::refused(&person, facility, &which).await?;
+    Ok(axum::Json(List::page(found, |change| ChangeView::of(&permit, change))?))
 }
 
 /// The changes of a facility's devices that stand and that somebody should look at, latest first, by pages.
@@ -195,10 +192,8 @@ pub async fn list_flagged_changes(
     Id(facility): Id<FacilityId>,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<ChangeView>>> {
-    let permit = permit(&person, facility).await?;
-    let (after, most) = which.read()?;
-    let found = person.facility(facility)?.flagged_changes(&permit, after, most).await?;
-    listed(&person, &permit, facility, found).await
+    let (permit, found) = changes::flagged(&person, facility, &which).await?;
+    Ok(axum::Json(List::page(found, |change| ChangeView::of(&permit, change))?))
 }
 
 /// A refused change with its exact payload.
@@ -207,14 +202,7 @@ pub async fn export_refused_change(
     person: Person,
     Named { device, name }: Named,
 ) -> Answer<axum::Json<ExportedChange>> {
-    let (facility, permit) = permitted(&person, device).await?;
-    let (change, payload) = person.facility(facility)?.refused_change(&permit, device, name).await?;
-    let mut note = note(&person, AuditAction::Export, facility).device(device);
-    note = match change.patient {
-        Some(patient) => note.patient(patient, facility),
-        None => note,
-    };
-    person.write(note.on(named(name))).await?;
+    let (permit, (change, payload)) = changes::export(&person, device, name).await?;
     let text = payload.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
     // Trimmed JSON only: what is written as it is must be what it was, to the byte.
     let raw = text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
@@ -231,9 +219,8 @@ pub async fn retry_refused_change(
     person: Person,
     Named { device, name }: Named,
 ) -> Answer<axum::Json<ReconsideredChange>> {
-    let (facility, permit) = permitted(&person, device).await?;
-    let noted = person.noting(note(&person, AuditAction::Execute, facility))?;
-    Ok(reconsidered(&permit, noted.retry_change(device, name).await?))
+    let (permit, done) = changes::retry(&person, device, name).await?;
+    Ok(reconsidered(&permit, done))
 }
 
 /// Settles a refused change for good: it will not stand.
@@ -241,51 +228,13 @@ pub async fn retry_refused_change(
 pub async fn discard_refused_change(
     person: Person,
     Named { device, name }: Named,
-    Json(mut asked): Json<DiscardChange>,
+    Json(asked): Json<DiscardChange>,
 ) -> Answer<axum::Json<ReconsideredChange>> {
-    let mut faults = Faults::default();
-    faults.text("reason", &mut asked.reason, 500);
-    faults.check()?;
-    let (facility, permit) = permitted(&person, device).await?;
-    let note = note(&person, AuditAction::Delete, facility).detail("reason", asked.reason.clone());
-    let noted = person.noting(note)?;
-    Ok(reconsidered(&permit, noted.discard_change(device, name, asked.reason).await?))
-}
-
-/// Proof that the asker may read in a facility that is there.
-pub(super) async fn permit(person: &Person, facility: FacilityId) -> Answer<Permit<ReadPatients>> {
-    let known = person.registry()?.facility(facility).await?;
-    person.permit(known.id)
-}
-
-/// The facility of a device in the asker's scope, and the proof that the asker's role lets read there.
-async fn permitted(person: &Person, device: DeviceId) -> Answer<(FacilityId, Permit<ReadPatients>)> {
-    let facility = person.registry()?.device(device).await?.facility_id;
-    Ok((facility, person.permit(facility)?))
-}
-
-async fn listed(
-    person: &Person,
-    permit: &Permit<ReadPatients>,
-    facility: FacilityId,
-    found: Listed<KeptChange, ChangePlace>,
-) -> Answer<axum::Json<List<ChangeView>>> {
-    let named: Vec<_> =
-        found.items.iter().filter_map(|change| change.patient).map(|id| id.to_string()).collect();
-    let note = note(person, AuditAction::View, facility);
-    person.write(note.detail("count", found.items.len()).detail("patients", named)).await?;
-    Ok(axum::Json(List::page(found, |change| ChangeView::of(permit, change))?))
+    let (permit, done) = changes::discard(&person, device, name, asked.reason).await?;
+    Ok(reconsidered(&permit, done))
 }
 
 fn reconsidered(permit: &Permit<ReadPatients>, it: Reconsidered) -> axum::Json<ReconsideredChange> {
     let change = ChangeView::of(permit, it.change);
     axum::Json(ReconsideredChange { change, followed: it.followed })
-}
-
-fn note(person: &Person, action: AuditAction, facility: FacilityId) -> Note {
-    person.note(AuditEventType::PhiAccess, action, "change").facility(Some(facility))
-}
-
-fn named(name: ChangeName) -> String {
-    format!("{}/{}", name.incarnation, name.n)
 }

@@ -1,17 +1,16 @@
 //! Reviews: what somebody has to decide. Devices close them; the office reads them here.
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::FacilityId;
 use carepost_protocol::record::ReviewDocument;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::List;
-use super::changes::permit;
 use crate::error::Answer;
 use crate::http::body::{Id, Params};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
+use crate::operations::reviews;
 
 /// Which of them.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -33,11 +32,6 @@ pub async fn list_reviews(
     Id(facility): Id<FacilityId>,
     Params(Openness { open, page, limit }): Params<Openness>,
 ) -> Answer<axum::Json<List<ReviewDocument>>> {
-    let permit = permit(&person, facility).await?;
-    let (after, most) = Which { page, limit }.read()?;
-    let found = person.facility(facility)?.reviews(&permit, open, after, most).await?;
-    let named: Vec<_> = found.items.iter().map(|review| review.patient_id.to_string()).collect();
-    let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "review").facility(Some(facility));
-    person.write(note.detail("count", found.items.len()).detail("patients", named)).await?;
+    let found = reviews::list(&person, facility, open, &Which { page, limit }).await?;
     Ok(axum::Json(List::page(found, std::convert::identity)?))
 }
