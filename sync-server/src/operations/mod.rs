@@ -15,6 +15,7 @@ pub mod paging;
 pub mod patients;
 pub mod person;
 pub mod reviews;
+pub mod sessions;
 pub mod users;
 pub mod workflows;
 

@@ -20,7 +20,7 @@ mod tests;
 pub mod users;
 pub mod workflows;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::Answer;
@@ -47,9 +47,4 @@ impl<T> List<T> {
         let next = listed.next.as_ref().map(paging::written).transpose()?;
         Ok(Self { next, ..Self::of(listed.items, view) })
     }
-}
-
-/// Tells a field that is absent (it stays as it is) from one that is null (it is removed).
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(reader).map(Some)
 }

@@ -1,52 +1,23 @@
 //! Signing in and out of the server with a password.
 
-use std::time::Duration;
-
 use axum::extract::{Request, State};
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::problem::ProblemKind;
 use http::StatusCode;
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::audit::{Client, Note};
-use crate::clock;
-use crate::error::{Answer, Faults, Refusal};
+use crate::audit::Client;
+use crate::error::Answer;
 use crate::http::body;
 use crate::http::tenant;
-use crate::operations::person::{Person, Said};
-use crate::password::{Caller, MAX_SECRET_BYTES};
-use crate::refusals::Principal;
-use crate::store::{Credentials, Login, NewSession, Organization, StoreError};
-use crate::token;
-use crate::tries::Limit;
-
-/// So many failures make a network suspect: each further one holds up the next from there for a while. It is
-/// not locked: a facility may sit behind it, or a balancer with all of them.
-const SUSPECT: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
+use crate::operations::person::Person;
+use crate::operations::sessions::{self, Begun, SignIn};
 
 /// The most bytes of a sign-in: two names and a password at their longest, written in JSON at its longest.
 const MAX_SIGN_IN: usize = 4 * 1024;
-
-/// Who signs in.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SignIn {
-    /// The organization's slug; none for the platform's administrators. A subdomain or a path that
-    /// names the organization does as well.
-    #[serde(default)]
-    organization: Option<String>,
-    /// The name.
-    username: String,
-    /// The password.
-    #[schema(value_type = String)]
-    password: SecretString,
-}
 
 /// A session that has begun.
 #[derive(Serialize, ToSchema)]
@@ -69,6 +40,21 @@ pub struct SignedIn {
     facility_id: Option<FacilityId>,
 }
 
+impl From<Begun> for SignedIn {
+    fn from(it: Begun) -> Self {
+        Self {
+            token: it.token,
+            session_id: it.session,
+            expires_at: it.expires_at,
+            user_id: it.who.user,
+            display_name: it.who.display_name,
+            role: it.who.role,
+            organization_id: it.who.organization,
+            facility_id: it.who.facility,
+        }
+    }
+}
+
 /// Signs in: five failures in a row lock the name for half an hour, for the network they came from.
 #[utoipa::path(post, path = "/api/v1/sessions", operation_id = "sign_in", tag = "sessions", request_body = SignIn,
     responses((status = 201, body = SignedIn), (status = 401, description = "The name or the password is wrong"), (status = 413, description = "It is larger than any sign-in is"), (status = 429, description = "Locked after five failures")))]
@@ -79,165 +65,9 @@ pub async fn sign_in(
 ) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
     let (parts, content) = request.into_parts();
     let said = tenant::said(&app, &parts).await?;
-    let mut asked: SignIn = body::json(Request::from_parts(parts, content), &app, MAX_SIGN_IN).await?;
-    let mut faults = Faults::default();
-    faults.text("username", &mut asked.username, 100);
-    faults.maybe_text("organization", asked.organization.as_mut(), 100);
-    let length = secrecy::ExposeSecret::expose_secret(&asked.password).len();
-    faults.unless(length <= MAX_SECRET_BYTES, "password", "a password has at most 256 bytes");
-    faults.check()?;
-    let place = place(&app, said, asked.organization).await?;
-    let attempt = Attempt::new(&app, &client, &asked.username, place);
-    let known = attempt.check(asked.password).await?;
-    attempt.begin(known).await
-}
-
-/// Where somebody wants to sign in.
-enum Place {
-    /// On the platform.
-    Platform,
-    /// In an organization.
-    Organization(Box<Organization>),
-    /// In no organization there is: nobody can, and it takes as long as elsewhere, so that the answer
-    /// does not tell which organizations there are.
-    Nowhere(String),
-}
-
-async fn place(app: &App, said: Said, asked: Option<String>) -> Answer<Place> {
-    Ok(match (said, asked) {
-        (Said::Nothing, None) => Place::Platform,
-        (Said::Nothing, Some(slug)) => match app.store.system().organization_by_slug(&slug).await? {
-            Some(organization) => Place::Organization(Box::new(organization)),
-            None => Place::Nowhere(slug),
-        },
-        (Said::One(organization), Some(slug)) if slug != organization.slug => Place::Nowhere(slug),
-        (Said::One(organization), _) => Place::Organization(organization),
-        (Said::Nonsense(text), _) => Place::Nowhere(text),
-    })
-}
-
-/// One try to sign in.
-struct Attempt<'a> {
-    app: &'a App,
-    client: &'a Client,
-    username: &'a str,
-    place: Place,
-    login: Login,
-}
-
-impl<'a> Attempt<'a> {
-    fn new(app: &'a App, client: &'a Client, username: &'a str, place: Place) -> Self {
-        let network = client.network().map_or_else(|| "unknown".to_owned(), |network| network.to_string());
-        let login = match &place {
-            Place::Platform => Login::of_platform(username, network),
-            Place::Organization(organization) => Login::of_organization(organization.id, username, network),
-            Place::Nowhere(text) => Login::of_nowhere(text, username, network),
-        };
-        Self { app, client, username, place, login }
-    }
-
-    /// Checks name and password, counting failures.
-    async fn check(&self, password: SecretString) -> Answer<Credentials> {
-        let (tries, system) = (&self.app.tries, self.app.store.system());
-        let known = match &self.place {
-            Place::Platform => system.platform_credentials(self.username).await?,
-            Place::Organization(organization) => {
-                system.credentials(&organization.slug, self.username).await?
-            }
-            Place::Nowhere(_) => None,
-        };
-        let network = self.client.network();
-        if let Some(until) = system.locked(self.login.clone()).await? {
-            return Err(self.refused(known.as_ref(), too_many(until)).await?);
-        }
-        let known_to = system.known_to(self.login.clone()).await?;
-        let caller = known_to.map_or(Caller::Stranger(network), |whose| Caller::Known(whose, network));
-        let verifier =
-            known.as_ref().filter(|known| known.is_active).and_then(|known| known.password_hash.clone());
-        let counted = format!("sign-in {network:?}");
-        let is_suspect = tries.locked(&counted, SUSPECT, clock::now()).is_some();
-        let correct = self.app.passwords.verify(caller, is_suspect, password, verifier).await?;
-        match known {
-            Some(known) if correct => Ok(known),
-            known => {
-                tries.fail(&counted, SUSPECT, clock::now());
-                let locks = known.as_ref().map(|known| self.locks(known));
-                // In one commit, so that time does not tell either whether it was written down.
-                let (locked, written) = tokio::join!(
-                    system.sign_in_failed(self.login.clone(), locks),
-                    self.refused(known.as_ref(), wrong())
-                );
-                Err(locked?.map_or(written?, too_many))
-            }
-        }
-    }
-
-    async fn begin(&self, known: Credentials) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
-        let app = self.app;
-        let token = token::draw("cps");
-        let expires_at = clock::now().after(Duration::from_secs(u64::from(app.config.session_hours) * 3_600));
-        let session = NewSession {
-            user: known.user,
-            organization: known.organization,
-            token_sha256: token::sha256(&token),
-            expires_at,
-        };
-        let event = self.note(Some(&known)).into_event();
-        let session_id = match app.store.system().create_session(self.login.clone(), session, event).await {
-            // Others failed while this one waited for its turn.
-            Err(StoreError::TooManyTries { until }) => {
-                return Err(self.refused(Some(&known), too_many(until)).await?);
-            }
-            made => made?,
-        };
-        let signed_in = SignedIn {
-            token,
-            session_id,
-            expires_at,
-            user_id: known.user,
-            display_name: known.display_name,
-            role: known.role,
-            organization_id: known.organization,
-            facility_id: known.facility,
-        };
-        Ok((StatusCode::CREATED, axum::Json(signed_in)))
-    }
-
-    /// Writes down that this try was refused, and gives back why.
-    async fn refused(&self, known: Option<&Credentials>, why: Refusal) -> Answer<Refusal> {
-        let app = self.app;
-        let by = Principal::Stranger(self.client.network(), Some(self.login.name().to_owned()));
-        app.refusals.keep(&app.store.system(), by, self.note(known)).await?;
-        Ok(why)
-    }
-
-    /// The event of a lock.
-    fn locks(&self, known: &Credentials) -> AuditEvent {
-        self.note(Some(known)).on(known.user).detail("what", "locked").refused().into_event()
-    }
-
-    /// The event of this try, filed under the organization it was for.
-    fn note(&self, known: Option<&Credentials>) -> Note {
-        let organization = match &self.place {
-            Place::Organization(organization) => Some(organization.id),
-            Place::Platform | Place::Nowhere(_) => None,
-        };
-        let note = Note::new(self.client, AuditEventType::Login, AuditAction::Execute, "session")
-            .named(self.username)
-            .organization(organization);
-        match known {
-            Some(known) => note.by(known.user, None).facility(known.facility),
-            None => note,
-        }
-    }
-}
-
-fn wrong() -> Refusal {
-    Refusal::new(ProblemKind::Unauthenticated, "The organization, the name or the password is wrong.")
-}
-
-fn too_many(until: Timestamp) -> Refusal {
-    Refusal::too_many_tries("Too many failed sign-ins", until)
+    let asked = body::json(Request::from_parts(parts, content), &app, MAX_SIGN_IN).await?;
+    let begun = sessions::sign_in(&app, &client, said, asked).await?;
+    Ok((StatusCode::CREATED, axum::Json(begun.into())))
 }
 
 /// A session under way.
@@ -282,10 +112,7 @@ pub async fn current_session(person: Person) -> axum::Json<CurrentSession> {
 
 /// Signs out.
 #[utoipa::path(delete, path = "/api/v1/sessions/current", operation_id = "sign_out", tag = "sessions", security(("session" = [])), responses((status = 204)))]
-pub async fn sign_out(State(app): State<App>, person: Person) -> Answer<StatusCode> {
-    let session = person.actor().session;
-    let note = person.note(AuditEventType::Logout, AuditAction::Execute, "session").on(session);
-    let note = note.organization(person.actor().organization).facility(person.actor().facility);
-    app.store.system().end_session(session, note.into_event()).await?;
+pub async fn sign_out(person: Person) -> Answer<StatusCode> {
+    sessions::sign_out(&person).await?;
     Ok(StatusCode::NO_CONTENT)
 }
