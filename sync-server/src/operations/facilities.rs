@@ -1,18 +1,20 @@
 //! Facilities (S1-41 to S1-45).
 
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::unit::Units;
 use carepost_protocol::zone::Zone;
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::organizations::{Address, json};
 use super::person::Person;
 use super::present;
+use crate::audit::Note;
 use crate::config::RECORD_DAYS;
-use crate::error::{Answer, Faults};
+use crate::error::{Answer, Faults, Refusal};
 use crate::store::{Facility, FacilityPatch, NewFacility};
 
 /// The most beds and residents that are believed.
@@ -124,28 +126,10 @@ pub async fn list(person: &Person) -> Answer<Vec<Facility>> {
 }
 
 /// Adds a facility.
-pub async fn create(person: &Person, mut asked: CreateFacility) -> Answer<Facility> {
+pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> {
     let registry = person.registry_of(asked.organization_id).await?;
-    let mut faults = Faults::default();
-    faults.text("name", &mut asked.name, 200);
-    faults.maybe_text("phone", asked.phone.as_mut(), 50);
-    figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
-    capacity(&mut faults, asked.licensed_beds, asked.current_census, asked.over_capacity);
-    place(&mut faults, asked.time_zone.as_mut(), asked.address.as_mut());
-    faults.check()?;
-    let new = NewFacility {
-        name: asked.name,
-        facility_type: asked.facility_type,
-        licensed_beds: asked.licensed_beds,
-        current_census: asked.current_census,
-        phone: asked.phone,
-        phi_mode: asked.phi_mode,
-        require_encryption: asked.require_encryption,
-        time_zone: asked.time_zone,
-        address: json(asked.address)?,
-        units: asked.units,
-    };
-    Ok(registry.noting(note(person, AuditAction::Create)).create_facility(new).await?)
+    let noted = registry.noting(note(person, AuditAction::Create).into_event());
+    Ok(noted.create_facility(asked.try_into()?).await?)
 }
 
 /// One facility.
@@ -155,67 +139,98 @@ pub async fn show(person: &Person, id: FacilityId) -> Answer<Facility> {
 
 /// Changes a facility.
 pub async fn update(person: &Person, id: FacilityId, mut asked: UpdateFacility) -> Answer<Facility> {
-    let mut faults = Faults::default();
-    faults.maybe_text("name", asked.name.as_mut(), 200);
-    faults.maybe_text("phone", asked.phone.as_mut().and_then(Option::as_mut), 50);
-    figures(&mut faults, asked.licensed_beds.flatten(), asked.current_census);
-    if asked.licensed_beds.is_some() || asked.current_census.is_some() {
-        let before = person.registry()?.facility(id).await?;
-        let beds = asked.licensed_beds.unwrap_or(before.licensed_beds);
-        let census = asked.current_census.unwrap_or(before.current_census);
-        // What stands was said to be so.
-        let is_news = (beds, census) != (before.licensed_beds, before.current_census);
-        capacity(&mut faults, beds, census, asked.over_capacity || !is_news);
-    }
-    let days = asked.record_days.flatten();
-    faults.unless(
-        days.is_none_or(|days| RECORD_DAYS.contains(&days)),
-        "record_days",
-        "give 7 to 3650 days, or null",
-    );
-    let (zone, address) = (asked.time_zone.as_mut(), asked.address.as_mut());
-    place(&mut faults, zone.and_then(Option::as_mut), address.and_then(Option::as_mut));
-    faults.check()?;
-    let patch = FacilityPatch {
-        name: asked.name,
-        facility_type: asked.facility_type,
-        licensed_beds: asked.licensed_beds,
-        current_census: asked.current_census,
-        phone: asked.phone,
-        phi_mode: asked.phi_mode,
-        require_encryption: asked.require_encryption,
-        record_days: asked.record_days,
-        time_zone: asked.time_zone.clone(),
-        address: asked.address.map(json).transpose()?,
-        units: asked.units,
-    };
-    let mut event = note(person, AuditAction::Update);
-    if let Some(require) = asked.require_encryption {
-        event.details.insert("require_encryption".to_owned(), require.into());
-    }
-    if let Some(days) = asked.record_days {
-        event.details.insert("record_days".to_owned(), days.into());
-    }
-    if let Some(zone) = asked.time_zone {
-        event.details.insert("time_zone".to_owned(), zone.into());
-    }
-    if let Some(units) = asked.units {
-        event.details.insert("units".to_owned(), units.name().into());
-    }
-    Ok(person.registry()?.noting(event).update_facility(id, patch).await?)
+    let has_figures = asked.licensed_beds.is_some() || asked.current_census.is_some();
+    let before = if has_figures { Some(show(person, id).await?) } else { None };
+    asked.check(before.as_ref())?;
+    let note = asked.told(note(person, AuditAction::Update));
+    Ok(person.noting(note)?.update_facility(id, asked.patch()?).await?)
 }
 
 /// Reports how many residents a facility has.
 pub async fn update_census(person: &Person, id: FacilityId, asked: UpdateCensus) -> Answer<Facility> {
     let mut faults = Faults::default();
     figures(&mut faults, None, Some(asked.current_census));
-    let registry = person.registry()?;
-    let before = registry.facility(id).await?;
+    let before = show(person, id).await?;
     let is_news = asked.current_census != before.current_census;
     capacity(&mut faults, before.licensed_beds, asked.current_census, asked.over_capacity || !is_news);
     faults.check()?;
     let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
-    Ok(registry.noting(note(person, AuditAction::Update)).update_facility(id, patch).await?)
+    Ok(person.noting(note(person, AuditAction::Update))?.update_facility(id, patch).await?)
+}
+
+impl TryFrom<CreateFacility> for NewFacility {
+    type Error = Refusal;
+    fn try_from(mut asked: CreateFacility) -> Answer<Self> {
+        let mut faults = Faults::default();
+        faults.text("name", &mut asked.name, 200);
+        faults.maybe_text("phone", asked.phone.as_mut(), 50);
+        figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
+        capacity(&mut faults, asked.licensed_beds, asked.current_census, asked.over_capacity);
+        place(&mut faults, asked.time_zone.as_mut(), asked.address.as_mut());
+        faults.check()?;
+        Ok(Self {
+            name: asked.name,
+            facility_type: asked.facility_type,
+            licensed_beds: asked.licensed_beds,
+            current_census: asked.current_census,
+            phone: asked.phone,
+            phi_mode: asked.phi_mode,
+            require_encryption: asked.require_encryption,
+            time_zone: asked.time_zone,
+            address: json(asked.address)?,
+            units: asked.units,
+        })
+    }
+}
+
+impl UpdateFacility {
+    /// Finds all that is wrong; its figures beside those of before, where any of them is given.
+    fn check(&mut self, before: Option<&Facility>) -> Answer<()> {
+        let mut faults = Faults::default();
+        faults.maybe_text("name", self.name.as_mut(), 200);
+        faults.maybe_text("phone", self.phone.as_mut().and_then(Option::as_mut), 50);
+        figures(&mut faults, self.licensed_beds.flatten(), self.current_census);
+        if let Some(before) = before {
+            let beds = self.licensed_beds.unwrap_or(before.licensed_beds);
+            let census = self.current_census.unwrap_or(before.current_census);
+            // What stands was said to be so.
+            let is_news = (beds, census) != (before.licensed_beds, before.current_census);
+            capacity(&mut faults, beds, census, self.over_capacity || !is_news);
+        }
+        let is_good = self.record_days.flatten().is_none_or(|days| RECORD_DAYS.contains(&days));
+        faults.unless(is_good, "record_days", "give 7 to 3650 days, or null");
+        let (zone, address) = (self.time_zone.as_mut(), self.address.as_mut());
+        place(&mut faults, zone.and_then(Option::as_mut), address.and_then(Option::as_mut));
+        faults.check()
+    }
+
+    /// What of it the audit log tells.
+    fn told(&self, note: Note) -> Note {
+        let details = [
+            ("require_encryption", self.require_encryption.map(Value::from)),
+            ("record_days", self.record_days.map(Value::from)),
+            ("time_zone", self.time_zone.clone().map(Value::from)),
+            ("units", self.units.map(|units| Value::from(units.name()))),
+        ];
+        let details = details.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        details.fold(note, |note, (key, value)| note.detail(key, value))
+    }
+
+    fn patch(self) -> Answer<FacilityPatch> {
+        Ok(FacilityPatch {
+            name: self.name,
+            facility_type: self.facility_type,
+            licensed_beds: self.licensed_beds,
+            current_census: self.current_census,
+            phone: self.phone,
+            phi_mode: self.phi_mode,
+            require_encryption: self.require_encryption,
+            record_days: self.record_days,
+            time_zone: self.time_zone,
+            address: self.address.map(json).transpose()?,
+            units: self.units,
+        })
+    }
 }
 
 fn figures(faults: &mut Faults, beds: Option<u32>, census: Option<u32>) {
@@ -250,6 +265,6 @@ fn place(faults: &mut Faults, zone: Option<&mut String>, address: Option<&mut Ad
 const ZONE_RULE: &str =
     "this server knows no such time zone: give its IANA name, such as America/Chicago or America/New_York";
 
-fn note(person: &Person, action: AuditAction) -> AuditEvent {
-    person.note(AuditEventType::ApiAccess, action, "facility").into_event()
+fn note(person: &Person, action: AuditAction) -> Note {
+    person.note(AuditEventType::ApiAccess, action, "facility")
 }

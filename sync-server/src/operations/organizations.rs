@@ -163,25 +163,9 @@ pub async fn list(person: &Person) -> Answer<Vec<Organization>> {
 }
 
 /// Creates an organization, its first administrator and its recovery key in one step.
-pub async fn create(person: &Person, mut asked: CreateOrganization) -> Answer<Founded> {
-    let mut faults = Faults::default();
-    faults.text("name", &mut asked.name, 200);
-    let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
-    faults.unless(is_slug(&slug), "slug", SLUG_RULE);
-    faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
-    let (mut admin, password) = asked.admin.map_or_else(chosen_admin, |admin| (admin, None));
-    admin.check(&mut faults);
-    faults.check()?;
+pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founded> {
     let identity = Identity::generate();
-    let new = NewOrganization {
-        name: asked.name,
-        slug,
-        organization_type: asked.organization_type,
-        npi: asked.npi,
-        address: json(asked.address)?,
-        contact: json(asked.contact)?,
-        recovery_recipient: identity.to_public().to_string(),
-    };
+    let (new, admin, password) = founding(asked, &identity)?;
     let (app, username) = (&person.app, admin.username.clone());
     let admin = NewUser {
         facility_id: None,
@@ -205,20 +189,10 @@ pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
 }
 
 /// Changes an organization.
-pub async fn update(person: &Person, id: OrganizationId, mut asked: UpdateOrganization) -> Answer<Organization> {
+pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
     let registry = person.registry_of(Some(id)).await?;
-    let mut faults = Faults::default();
-    faults.maybe_text("name", asked.name.as_mut(), 200);
-    faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
-    faults.check()?;
-    let patch = OrganizationPatch {
-        name: asked.name,
-        organization_type: asked.organization_type,
-        npi: asked.npi,
-        address: json(asked.address)?,
-        contact: json(asked.contact)?,
-    };
-    Ok(registry.noting(note(person, AuditAction::Update).into_event()).update_organization(patch).await?)
+    let noted = registry.noting(note(person, AuditAction::Update).into_event());
+    Ok(noted.update_organization(asked.try_into()?).await?)
 }
 
 /// What is doubtful about an NPI, if anything. The check digit is Luhn's over the number with 80840 before it. A
@@ -236,6 +210,23 @@ pub fn npi_warning(npi: &str) -> Option<FieldError> {
     })
 }
 
+impl TryFrom<UpdateOrganization> for OrganizationPatch {
+    type Error = Refusal;
+    fn try_from(mut asked: UpdateOrganization) -> Answer<Self> {
+        let mut faults = Faults::default();
+        faults.maybe_text("name", asked.name.as_mut(), 200);
+        faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
+        faults.check()?;
+        Ok(Self {
+            name: asked.name,
+            organization_type: asked.organization_type,
+            npi: asked.npi,
+            address: json(asked.address)?,
+            contact: json(asked.contact)?,
+        })
+    }
+}
+
 impl FirstAdmin {
     fn check(&mut self, faults: &mut Faults) {
         faults.text("admin.username", &mut self.username, 100);
@@ -245,6 +236,31 @@ impl FirstAdmin {
             faults.unless(false, "admin.password", fault);
         }
     }
+}
+
+/// The organization, its first administrator, and the password where the server chose it.
+fn founding(
+    mut asked: CreateOrganization,
+    identity: &Identity,
+) -> Answer<(NewOrganization, FirstAdmin, Option<String>)> {
+    let mut faults = Faults::default();
+    faults.text("name", &mut asked.name, 200);
+    let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
+    faults.unless(is_slug(&slug), "slug", SLUG_RULE);
+    faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
+    let (mut admin, password) = asked.admin.map_or_else(chosen_admin, |admin| (admin, None));
+    admin.check(&mut faults);
+    faults.check()?;
+    let new = NewOrganization {
+        name: asked.name,
+        slug,
+        organization_type: asked.organization_type,
+        npi: asked.npi,
+        address: json(asked.address)?,
+        contact: json(asked.contact)?,
+        recovery_recipient: identity.to_public().to_string(),
+    };
+    Ok((new, admin, password))
 }
 
 /// The administrator where none is given, and the password that the server chose.

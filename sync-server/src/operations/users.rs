@@ -79,26 +79,9 @@ pub async fn list(person: &Person, facility: Option<FacilityId>) -> Answer<Vec<U
 }
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.
-pub async fn create(person: &Person, mut asked: CreateUser) -> Answer<User> {
-    let mut faults = Faults::default();
-    faults.text("username", &mut asked.username, 100);
-    faults.maybe_text("email", asked.email.as_mut(), 200);
-    faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
-    faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
-    timeout(&mut faults, asked.session_timeout_minutes);
-    faults.check()?;
-    may_give(person, Some(asked.role))?;
-    let new = NewUser {
-        facility_id: asked.facility_id,
-        display_name: asked.display_name.unwrap_or_else(|| asked.username.clone()),
-        username: asked.username,
-        email: asked.email,
-        role: asked.role,
-        employee_id: asked.employee_id,
-        session_timeout_minutes: asked.session_timeout_minutes.unwrap_or(TIMEOUT),
-        password_hash: None,
-        pin_verifier: None,
-    };
+pub async fn create(person: &Person, asked: CreateUser) -> Answer<User> {
+    let new = NewUser::try_from(asked)?;
+    may_give(person, Some(new.role))?;
     Ok(person.noting(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
 }
 
@@ -108,24 +91,10 @@ pub async fn show(person: &Person, id: UserId) -> Answer<User> {
 }
 
 /// Changes a user. What was charted before is judged by what was so then.
-pub async fn update(person: &Person, id: UserId, mut asked: UpdateUser) -> Answer<User> {
-    let mut faults = Faults::default();
-    faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
-    faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
-    faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
-    timeout(&mut faults, asked.session_timeout_minutes);
-    faults.check()?;
+pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<User> {
+    let patch = UserPatch::try_from(asked)?;
     may_touch(person, id).await?;
-    may_give(person, asked.role)?;
-    let patch = UserPatch {
-        facility_id: asked.facility_id,
-        email: asked.email,
-        display_name: asked.display_name,
-        role: asked.role,
-        employee_id: asked.employee_id,
-        session_timeout_minutes: asked.session_timeout_minutes,
-        is_active: asked.is_active,
-    };
+    may_give(person, patch.role)?;
     Ok(person.noting(note(person, AuditAction::Update, "user"))?.update_user(id, patch).await?)
 }
 
@@ -149,6 +118,51 @@ pub async fn set_password(person: &Person, id: UserId, password: SecretString) -
     check_password(password.expose_secret()).map_err(|why| Refusal::field("password", why))?;
     let verifier = person.app.passwords.hash(person.caller(), password).await?;
     Ok(person.noting(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
+}
+
+impl TryFrom<CreateUser> for NewUser {
+    type Error = Refusal;
+    fn try_from(mut asked: CreateUser) -> Answer<Self> {
+        let mut faults = Faults::default();
+        faults.text("username", &mut asked.username, 100);
+        faults.maybe_text("email", asked.email.as_mut(), 200);
+        faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
+        timeout(&mut faults, asked.session_timeout_minutes);
+        faults.check()?;
+        Ok(Self {
+            facility_id: asked.facility_id,
+            display_name: asked.display_name.unwrap_or_else(|| asked.username.clone()),
+            username: asked.username,
+            email: asked.email,
+            role: asked.role,
+            employee_id: asked.employee_id,
+            session_timeout_minutes: asked.session_timeout_minutes.unwrap_or(TIMEOUT),
+            password_hash: None,
+            pin_verifier: None,
+        })
+    }
+}
+
+impl TryFrom<UpdateUser> for UserPatch {
+    type Error = Refusal;
+    fn try_from(mut asked: UpdateUser) -> Answer<Self> {
+        let mut faults = Faults::default();
+        faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
+        faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
+        timeout(&mut faults, asked.session_timeout_minutes);
+        faults.check()?;
+        Ok(Self {
+            facility_id: asked.facility_id,
+            email: asked.email,
+            display_name: asked.display_name,
+            role: asked.role,
+            employee_id: asked.employee_id,
+            session_timeout_minutes: asked.session_timeout_minutes,
+            is_active: asked.is_active,
+        })
+    }
 }
 
 fn timeout(faults: &mut Faults, minutes: Option<u32>) {
