@@ -10,11 +10,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::error::Refusal;
-use crate::http::guard::guard;
 use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
+use crate::http::guard::guard;
 use crate::http::openapi::openapi;
 use crate::http::problem::{finish, of_panic};
 use crate::http::route::{Authorization, Listener, Route};

@@ -10,8 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::List;
 use crate::error::Answer;
 use crate::http::body::Params;
-use crate::operations::paging::{place, size};
 use crate::operations::audit_log;
+use crate::operations::paging::{place, size};
 use crate::operations::person::Person;
 use crate::store::{AuditQuery, Audited};
 

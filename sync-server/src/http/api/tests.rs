@@ -30,12 +30,12 @@ use crate::http::routes::router;
 use crate::password::{Caller, Passwords};
 use crate::scope::OrganizationScope;
 use crate::stopping::Stopping;
-use crate::token;
 use crate::store::{
     Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewOrganization, NewPatient, NewSession, NewUser,
     OrganizationStore, OrganizationType, Store,
 };
 use crate::tls::Tls;
+use crate::token;
 use crate::tries::Tries;
 
 const PASSWORD: &str = "a sentence for tests";

@@ -136,11 +136,7 @@ pub async fn update_user(
 
 /// Sets a user's PIN.
 #[utoipa::path(put, path = "/api/v1/users/{user_id}/pin", operation_id = "set_pin", tag = "users", security(("session" = [])), params(("user_id" = UserId, Path)), request_body = SetPin, responses((status = 204)))]
-pub async fn set_pin(
-    person: Person,
-    Id(id): Id<UserId>,
-    Json(asked): Json<SetPin>,
-) -> Answer<StatusCode> {
+pub async fn set_pin(person: Person, Id(id): Id<UserId>, Json(asked): Json<SetPin>) -> Answer<StatusCode> {
     users::set_pin(&person, id, &asked.pin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -209,7 +209,10 @@ pub(in crate::store) const FOUND_BY: [(&str, &str); 5] = [
 ];
 
 /// The events that match, the last received first.
-pub(in crate::store) fn find(tx: &Tx<'_>, query: &AuditQuery) -> Result<Listed<Audited, AuditPlace>, StoreError> {
+pub(in crate::store) fn find(
+    tx: &Tx<'_>,
+    query: &AuditQuery,
+) -> Result<Listed<Audited, AuditPlace>, StoreError> {
     // The narrowest given part leads, so that its index is used.
     let sql = if query.patient.is_some() {
         search!("patient_id = ?3")

@@ -9,12 +9,12 @@ use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REFUSED, SettledChange,
 use carepost_protocol::wire::push::Rejection;
 
 use super::charted::stands;
-use crate::store::column::{
-    count, count_at, id_at, id_or_none_at, json_or_none_at, limit, time_at, time_or_none_at, word_or_none_at,
-};
 use super::review;
 use super::review::ReviewPlace;
 use crate::store::StoreError;
+use crate::store::column::{
+    count, count_at, id_at, id_or_none_at, json_or_none_at, limit, time_at, time_or_none_at, word_or_none_at,
+};
 use crate::store::engine::{Reach, Read, Row, Tx, params};
 use crate::store::handles::facility::FacilityStore;
 use crate::store::listed::Listed;
@@ -218,7 +218,11 @@ impl FacilityStore {
 }
 
 /// A change of the facility whose scope this is that was refused, settled or not.
-pub(in crate::store) fn refused_change(tx: &Tx<'_>, device: DeviceId, name: ChangeName) -> Result<KeptChange> {
+pub(in crate::store) fn refused_change(
+    tx: &Tx<'_>,
+    device: DeviceId,
+    name: ChangeName,
+) -> Result<KeptChange> {
     let sql = concat!(
         kept_columns!(),
         "AND device_id = ?1 AND incarnation_id = ?2 AND n = ?3 AND verdict = 'rejected'"

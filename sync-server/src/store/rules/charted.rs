@@ -32,7 +32,8 @@ pub enum ChartPlace {
 }
 
 /// Without the first place, which is that of all, SQLite would rather walk the whole feed than use the index.
-pub(in crate::store) const HELD: &str = "SELECT seq FROM documents WHERE patient_id = ?1 AND collection = 'records'
+pub(in crate::store) const HELD: &str =
+    "SELECT seq FROM documents WHERE patient_id = ?1 AND collection = 'records'
     AND body IS NOT NULL AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
 pub(in crate::store) const ARCHIVED: &str = "SELECT made_at, id FROM archive
     WHERE patient_id = ?1 AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";

@@ -34,7 +34,8 @@ pub struct OlderRequest {
 }
 
 /// The records of a patient that begin a thread, from a place on: none that was withdrawn.
-pub(in crate::store) const THREADS: &str = "SELECT id, made_at FROM archive WHERE patient_id = ?1 AND withdrawn = 0
+pub(in crate::store) const THREADS: &str =
+    "SELECT id, made_at FROM archive WHERE patient_id = ?1 AND withdrawn = 0
     AND thread_id = id AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
 
 /// The next page of a patient's archived records, each with what corrects it; and of those who are the same person.

@@ -137,7 +137,11 @@ pub(in crate::store) fn read(tx: &Tx<'_>, asked: &PageRequest, prover: &Prover) 
 
 /// A page of what collections hold up to the device's cursor, and after which `seq` the next one begins;
 /// the last names the collections.
-pub(in crate::store) fn read_again(tx: &Tx<'_>, asked: &AgainRequest, prover: &Prover) -> Result<(Page, u64)> {
+pub(in crate::store) fn read_again(
+    tx: &Tx<'_>,
+    asked: &AgainRequest,
+    prover: &Prover,
+) -> Result<(Page, u64)> {
     let head = Head::read(tx, asked.view_changes)?;
     head.check(asked.cursor)?;
     let [a, b, c, d, e, f, g] =

@@ -48,7 +48,11 @@ pub(in crate::store) fn patient_row(row: &Row<'_>) -> Read<Patient> {
 }
 
 /// Writes a new row. Without a link to another resident, the MRN has to be nobody else's.
-pub(in crate::store) fn insert(tx: &Tx<'_>, patient: &Patient, duplicate_of: Option<PatientId>) -> Result<()> {
+pub(in crate::store) fn insert(
+    tx: &Tx<'_>,
+    patient: &Patient,
+    duplicate_of: Option<PatientId>,
+) -> Result<()> {
     tx.execute(
         "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
             duplicate_of, mrn_key, name_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
@@ -276,7 +280,12 @@ pub(in crate::store) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<boo
 }
 
 /// Opens a review of whether a resident is one of the others, or adds them to it.
-pub(in crate::store) fn pair(tx: &Tx<'_>, feed: &mut FeedEnd, id: PatientId, alike: &[PatientId]) -> Result<()> {
+pub(in crate::store) fn pair(
+    tx: &Tx<'_>,
+    feed: &mut FeedEnd,
+    id: PatientId,
+    alike: &[PatientId],
+) -> Result<()> {
     let about = About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: id.into() };
     let others: Vec<_> = alike.iter().map(|other| (*other).into()).collect();
     review::gather(tx, feed, about, id, &others).map(drop)

@@ -39,7 +39,8 @@ pub enum ReviewPlace {
 }
 
 /// Those in the feed, latest first: all, or the open or closed ones. By an index of its own.
-pub(in crate::store) const LISTED: &str = "SELECT d.body, d.seq FROM documents d CROSS JOIN reviews r ON r.id = d.id
+pub(in crate::store) const LISTED: &str =
+    "SELECT d.body, d.seq FROM documents d CROSS JOIN reviews r ON r.id = d.id
     WHERE d.collection = 'reviews' AND d.seq < ?3 AND d.body IS NOT NULL
         AND (?1 IS NULL OR r.is_open = ?1)
     ORDER BY d.seq DESC LIMIT ?2";
@@ -47,7 +48,8 @@ pub(in crate::store) const LISTED: &str = "SELECT d.body, d.seq FROM documents d
 const ARCHIVED: &str =
     "SELECT archived, id FROM reviews WHERE archived IS NOT NULL AND id < ?2 ORDER BY id DESC LIMIT ?1";
 /// Those in the feed that were closed before a moment, or at a time that has not come: the oldest first.
-pub(in crate::store) const CLOSED: &str = "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r ON r.id = d.id
+pub(in crate::store) const CLOSED: &str =
+    "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r ON r.id = d.id
     WHERE d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND r.is_open = 0
         AND (d.written_at < ?1 OR d.written_at > ?2)
     ORDER BY d.seq LIMIT ?3";
@@ -77,7 +79,12 @@ pub(in crate::store) fn list(
 
 /// Takes reviews out of the feed that were closed before a moment, or after one that cannot have come yet: at
 /// most so many. Says whether there may be more.
-pub(in crate::store) fn archive(tx: &Tx<'_>, before: Timestamp, after: Timestamp, portion: usize) -> Result<bool> {
+pub(in crate::store) fn archive(
+    tx: &Tx<'_>,
+    before: Timestamp,
+    after: Timestamp,
+    portion: usize,
+) -> Result<bool> {
     let closed = params![before.as_millis(), after.as_millis(), limit(portion)];
     let closed: Vec<(ReviewId, String)> = tx.all(CLOSED, closed, |row| Ok((id_at(row, 0)?, row.get(1)?)))?;
     let mut feed = FeedEnd::open(tx)?;

@@ -122,7 +122,11 @@ pub(in crate::store) fn locked(tx: &Tx<'_>, login: &Login) -> Result<Option<Time
 /// Counts a failure, unless the name is locked there; gives until when it is locked now. Tries that were let
 /// through to the check together are told the same, whichever was the fifth. The event is written when this
 /// one locks.
-pub(in crate::store) fn failed(tx: &Tx<'_>, login: &Login, locks: Option<AuditEvent>) -> Result<Option<Timestamp>> {
+pub(in crate::store) fn failed(
+    tx: &Tx<'_>,
+    login: &Login,
+    locks: Option<AuditEvent>,
+) -> Result<Option<Timestamp>> {
     let before = locked(tx, login)?;
     if before.is_some() {
         return Ok(before);

@@ -77,7 +77,11 @@ impl View {
     }
 
     /// A document as this view sends it; only for collections that it shows.
-    pub(in crate::store) fn body<'a>(self, collection: Collection, body: &'a str) -> Result<Cow<'a, str>, StoreError> {
+    pub(in crate::store) fn body<'a>(
+        self,
+        collection: Collection,
+        body: &'a str,
+    ) -> Result<Cow<'a, str>, StoreError> {
         let mode = match self {
             Self::Full | Self::BadgeReader => return Ok(Cow::Borrowed(body)),
             Self::Minimal => initials_and_room,

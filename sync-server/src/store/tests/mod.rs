@@ -48,7 +48,8 @@ use serde_json::{Value, json};
 
 use super::handles::organization;
 use super::rules::{
-    archive, audit, budget, changes, charted, enrollment, older, patient, publish, push, review, revoked, sign_in,
+    archive, audit, budget, changes, charted, enrollment, older, patient, publish, push, review, revoked,
+    sign_in,
 };
 use super::*;
 

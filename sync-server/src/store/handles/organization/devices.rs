@@ -12,11 +12,11 @@ use carepost_protocol::wire::heartbeat::{Encryption, SteppedOver};
 use carepost_protocol::wire::pull::Cursor;
 use serde_json::json as object;
 
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::{
     count_at, id_at, id_or_none_at, json_at, json_or_none_at, time_at, time_or_none_at, uuid_at, word,
     word_at, word_or_none_at,
 };
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::engine::{Read, Row, params};
 use crate::store::rules::{budget, enrollment, view};
 use crate::store::{Claim, Deactivated, Device, DevicePatch, Exposed, NewDevice, View, Waiting};

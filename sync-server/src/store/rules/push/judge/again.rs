@@ -6,8 +6,8 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 
-use super::keeping::Settling;
 use super::super::{Content, Result, read, reject};
+use super::keeping::Settling;
 use super::{Judge, Place};
 use crate::store::StoreError;
 use crate::store::column::{count, count_at, id_at, json, json_or_none_at, time_at, word_at};

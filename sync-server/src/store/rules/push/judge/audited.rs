@@ -9,8 +9,8 @@ use carepost_protocol::merge::AHEAD;
 use carepost_protocol::time::Timestamp;
 use serde_json::{Map, Value};
 
-use super::authority::terms_of;
 use super::super::Result;
+use super::authority::terms_of;
 use super::{Flags, Judge};
 use crate::store::column::json;
 use crate::store::engine::Tx;

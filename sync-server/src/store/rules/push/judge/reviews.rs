@@ -8,8 +8,8 @@ use carepost_protocol::wire::push::RejectionCode;
 use carepost_protocol::workflow::FieldError;
 use serde_json::Value;
 
-use super::patients::{breaks, read_edit};
 use super::super::reject;
+use super::patients::{breaks, read_edit};
 use super::{Flags, Judge, Stands, Weighed, unknown};
 use crate::store::Patient;
 use crate::store::engine::Tx;
