@@ -7,10 +7,9 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use carepost_host::files;
 use serde::Deserialize;
 use url::Url;
-
-use crate::files;
 
 /// Where the configuration is, unless the command line names another place.
 pub const DEFAULT_PATH: &str = "/etc/carepost/agent.toml";

@@ -7,7 +7,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod desk;
-mod files;
 pub mod identity;
 mod interface;
 pub mod kiosk;

@@ -4,16 +4,16 @@
 //! Every setting is here, so that no file of the agent is opened in any other way.
 
 use std::fmt;
-use std::fmt::Write as _;
-use std::fs::{File, OpenOptions, Permissions};
+use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::time::Duration;
 
+use carepost_host::{files, sqlcipher};
+use carepost_protocol::change::PayloadHash;
+use carepost_protocol::hex::hex;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use zeroize::Zeroizing;
 
 /// How long a connection waits for another that has the file.
@@ -39,12 +39,7 @@ impl FileKey {
     /// The key in lower-case hexadecimal, as people and other tools write it. A secret.
     #[must_use]
     pub fn to_hex(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(64));
-        for byte in self.0.iter() {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        Zeroizing::new(hex(self.as_bytes()))
     }
 }
 
@@ -76,7 +71,8 @@ pub struct Opening<'a> {
     pub durability: Durability,
     /// How many KiB of decrypted pages a connection may hold.
     pub cache_kib: u32,
-    /// The numbered schema migrations, first one first; each runs once, in a transaction of its own.
+    /// The numbered schema migrations, first one first; each runs once, in a transaction of its own. One that was ever
+    /// released is never edited: a file remembers the SHA-256 of what made it.
     pub migrations: &'a [&'a str],
 }
 
@@ -112,10 +108,16 @@ pub enum OpenError {
         /// The newest that this build knows.
         known: u32,
     },
-    /// An earlier version of the agent wrote it, and the disk is too full to bring it up to this one. It is as it was.
-    #[error(
-        "{path}: written by an earlier agent, and the disk is too full to bring it up to date: free some space"
-    )]
+    /// What made its schema is not what this build has under that number.
+    #[error("{path}: another build of the agent made it (schema {version} differs): install that one")]
+    ChangedMigration {
+        /// The file.
+        path: PathBuf,
+        /// The number of the first migration that differs.
+        version: u32,
+    },
+    /// The disk is too full to make it, to open it, or to bring it up to this version of the agent. It is as it was.
+    #[error("{path}: the disk is full: free some space")]
     NoRoom {
         /// The file.
         path: PathBuf,
@@ -145,7 +147,11 @@ pub enum OpenError {
 pub fn open(opening: &Opening<'_>) -> Result<Connected, OpenError> {
     let path = opening.path;
     // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
-    make_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    files::make_private(path).map_err(|source| {
+        let path = path.to_owned();
+        let is_full = source.kind() == ErrorKind::StorageFull;
+        if is_full { OpenError::NoRoom { path } } else { OpenError::Io { path, source } }
+    })?;
     let mut connected = Connected::new(opening, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut connected, opening)?;
     Ok(connected)
@@ -166,10 +172,10 @@ pub fn open_reader(opening: &Opening<'_>) -> Result<Connected, OpenError> {
 /// When it is not known, such as for a disk that does not read.
 pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = bare(path, flags)?;
+    let connection = sqlcipher::connect(path, flags)?;
     connection.busy_timeout(BUSY)?;
     if let Some(key) = key {
-        unlock(&connection, key)?;
+        sqlcipher::give_key(&connection, key.as_bytes())?;
     }
     match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
         Err(error) if is_damage(&error) => Ok(false),
@@ -265,29 +271,13 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
 fn connect(opening: &Opening<'_>, mode: OpenFlags) -> Result<Connection, OpenError> {
     let classified = |source| classify(opening.path, source);
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-    let connection = bare(opening.path, flags).map_err(classified)?;
+    let connection = sqlcipher::connect(opening.path, flags).map_err(classified)?;
     configure(&connection, opening).map_err(classified)?;
     Ok(connection)
 }
 
-/// A connection without its key yet. SQLite calls itself ready a moment before SQLCipher is, and whoever gave a key
-/// in that moment would be told that it is none: the first connection of a process is made alone.
-fn bare(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    static BEGUN: Once = Once::new();
-    BEGUN.call_once(|| drop(Connection::open_in_memory()));
-    Connection::open_with_flags(path, flags)
-}
-
-/// A raw key: no stretching on each open. The statement holds the key, so it is wiped too.
-fn unlock(connection: &Connection, key: &FileKey) -> rusqlite::Result<()> {
-    let hex = key.to_hex();
-    let key = Zeroizing::new(format!("PRAGMA key = \"x'{}'\"", hex.as_str()));
-    connection.query_row("PRAGMA cipher_log_level = NONE", [], |_| Ok(()))?;
-    connection.query_row(&key, [], |_| Ok(()))
-}
-
 fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result<()> {
-    unlock(connection, opening.key)?;
+    sqlcipher::give_key(connection, opening.key.as_bytes())?;
     connection.busy_timeout(BUSY)?;
     // The first read decrypts: a wrong key or a damaged first page shows here.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -325,37 +315,75 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
     if found > known {
         return Err(OpenError::TooNew { path: opening.path.to_owned(), found, known });
     }
-    for (number, migration) in (1_u32..).zip(opening.migrations).filter(|(number, _)| *number > found) {
-        apply(connection, number, migration).map_err(|source| {
-            if found > 0 && is_full(&source) {
-                OpenError::NoRoom { path: opening.path.to_owned() }
-            } else {
-                classified(source)
-            }
-        })?;
+    if let Some(version) = changed(connection, opening.migrations).map_err(classified)? {
+        return Err(OpenError::ChangedMigration { path: opening.path.to_owned(), version });
+    }
+    for number in found + 1..=known {
+        apply(connection, number, opening.migrations).map_err(classified)?;
     }
     Ok(())
 }
 
-fn apply(connection: &mut Connection, number: u32, migration: &str) -> rusqlite::Result<()> {
+/// The first migration that is not what the file was made with. A file from before that was kept is believed until
+/// it is migrated again.
+fn changed(connection: &Connection, migrations: &[&str]) -> rusqlite::Result<Option<u32>> {
+    if !connection.table_exists(None, "schema_migrations")? {
+        return Ok(None);
+    }
+    let mut applied = connection.prepare("SELECT version, sha256 FROM schema_migrations ORDER BY version")?;
+    let mut applied = applied.query([])?;
+    while let Some(row) = applied.next()? {
+        let (version, sha256): (u32, [u8; 32]) = (row.get(0)?, row.get(1)?);
+        let known = (1..).zip(migrations).find(|(number, _)| *number == version);
+        if known.is_some_and(|(_, sql)| *sha256_of(sql).as_bytes() != sha256) {
+            return Ok(Some(version));
+        }
+    }
+    Ok(None)
+}
+
+fn apply(connection: &mut Connection, number: u32, migrations: &[&str]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    transaction.execute_batch(migration)?;
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_migrations
+            (version INTEGER NOT NULL PRIMARY KEY, sha256 BLOB NOT NULL) STRICT",
+    )?;
+    for (version, sql) in (1..=number).zip(migrations) {
+        if version == number {
+            transaction.execute_batch(sql)?;
+        }
+        let known = "INSERT OR IGNORE INTO schema_migrations VALUES (?, ?)";
+        transaction.execute(known, params![version, sha256_of(sql).as_bytes()])?;
+    }
     transaction.pragma_update(None, "user_version", number)?;
     transaction.commit()
 }
 
-fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
-    let path = path.to_owned();
-    if is_damage(&source) { OpenError::NotReadable { path } } else { OpenError::Sqlite { path, source } }
+fn sha256_of(migration: &str) -> PayloadHash {
+    PayloadHash::of(migration.as_bytes())
 }
 
-fn make_private(path: &Path) -> std::io::Result<()> {
-    let file: File = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))
+fn classify(path: &Path, source: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    if is_damage(&source) {
+        OpenError::NotReadable { path }
+    } else if is_full(&source) || has_no_index(&source) {
+        OpenError::NoRoom { path }
+    } else {
+        OpenError::Sqlite { path, source }
+    }
+}
+
+/// Whether there was no room for the index of the WAL, which is a file as well. While a file is opened that is all; in
+/// the middle of a commit it says nothing of whether that is durable.
+fn has_no_index(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const TABLE: &str = "CREATE TABLE notes (text TEXT NOT NULL)";
@@ -452,6 +480,32 @@ mod tests {
             open(&opening(&path, &key, &[TABLE])),
             Err(OpenError::TooNew { found: 2, known: 1, .. })
         ));
+    }
+
+    #[test]
+    fn a_file_knows_what_made_it_and_one_from_before_that_is_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let key = FileKey::from_bytes([7; 32]);
+        let [second, edited] =
+            ["author", "writer"].map(|it| format!("ALTER TABLE notes ADD COLUMN {it} TEXT"));
+        let changes = |migrations: &[&str]| match open(&opening(&path, &key, migrations)) {
+            Err(OpenError::ChangedMigration { version, .. }) => Some(version),
+            opened => {
+                opened.unwrap();
+                None
+            }
+        };
+        assert_eq!(changes(&[TABLE, &second]), None);
+        assert_eq!(changes(&[TABLE, &edited]), Some(2));
+        assert_eq!(changes(&[TABLE, &second]), None, "it is as it was");
+        let before = open(&opening(&path, &key, &[TABLE, &second])).unwrap();
+        before.execute_batch("DROP TABLE schema_migrations").unwrap();
+        drop(before);
+        assert_eq!(changes(&[TABLE, &edited]), None);
+        let third = "CREATE TABLE authors (name TEXT)";
+        assert_eq!(changes(&[TABLE, &second, third]), None);
+        assert_eq!(changes(&["CREATE TABLE other (name TEXT)", &second, third]), Some(1));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::zone::{self, Zone};
 
 /// The oldest that anybody is taken for, in years.
 const OLDEST: i32 = 130;
+/// Whoever is in care is seldom younger or older, in years.
+const USUAL_AGES: std::ops::RangeInclusive<i32> = 18..=110;
 /// In whose zone it is the latest day on earth, in minutes ahead of universal time.
 const FURTHEST: i32 = 14 * 60;
 
@@ -100,6 +102,22 @@ pub fn birthday(text: &str, Today(today): Today) -> Result<String, String> {
 const BIRTHDAY_RULE: &str = "give a day such as 03/15/1941 or 1941-03-15; if only the year, or month and year, is \
     known, give that: 1941 or 03/1941";
 
+/// Why a stored birthday is unlikely, in words: hospices and home health have children in care, and most others have
+/// none. One that is known in part is taken for the earliest day that it may be.
+#[must_use]
+pub fn unlikely_birthday(stored: &str, Today(today): Today) -> Option<String> {
+    let (_, first) = born(stored).ok()?;
+    let is_to_come = (today.month(), today.day()) < (first.month(), first.day());
+    let age = today.year() - first.year() - i32::from(is_to_come);
+    let makes = match age {
+        ..=0 => "is less than a year ago".to_owned(),
+        1 => "makes the resident 1 year old".to_owned(),
+        age => format!("makes the resident {age} years old"),
+    };
+    let words = || format!("date of birth {} {makes}: check the year", shown(stored));
+    (!USUAL_AGES.contains(&age)).then(words)
+}
+
 /// A stored day, as far as it is known, as it is read in the United States; what is no day stays as it is.
 #[must_use]
 pub fn shown(date: &str) -> String {
@@ -126,10 +144,18 @@ fn born(text: &str) -> Result<(String, Date), DayError> {
     Ok((given, first))
 }
 
-/// Whether two birthdays, each as far as it is known, may be one.
+/// Whether two birthdays, each as far as it is known, may be one; with day and month changed round too.
 #[must_use]
 pub fn may_be_one(one: &str, other: &str) -> bool {
-    one.starts_with(other) || other.starts_with(one)
+    one.starts_with(other) || other.starts_with(one) || turned(one).is_some_and(|turned| turned == other)
+}
+
+/// A stored day with day and month changed round, where that is another day: 03/04 is 04/03 to half of the world.
+#[must_use]
+pub fn turned(stored: &str) -> Option<String> {
+    let [year, month, day] = stored.split('-').collect::<Vec<_>>()[..] else { return None };
+    let turned = format!("{year}-{day}-{month}");
+    whole(&turned).is_ok_and(|_| day != month).then_some(turned)
 }
 
 /// A day of a folded text.
@@ -247,5 +273,32 @@ mod tests {
     fn birthdays_that_are_known_in_part_do_not_contradict() {
         assert!(may_be_one("1941", "1941-03-15") && may_be_one("1941-03-15", "1941-03"));
         assert!(!may_be_one("1941-04", "1941-03-15") && !may_be_one("1942", "1941"));
+    }
+
+    #[test]
+    fn day_and_month_changed_round_may_be_one_birthday() {
+        assert!(may_be_one("1941-03-04", "1941-04-03") && may_be_one("1941-04-03", "1941-03-04"));
+        assert!(!may_be_one("1941-03-04", "1942-04-03") && !may_be_one("1941-03-15", "1941-05-13"));
+        assert_eq!(turned("1941-03-04").as_deref(), Some("1941-04-03"));
+        for alone in ["1941-03-15", "1941-03-03", "1941-03", "1941", "1066", ""] {
+            assert_eq!(turned(alone), None, "{alone}");
+        }
+    }
+
+    #[test]
+    fn a_child_and_whoever_would_be_older_than_anybody_is_are_unlikely() {
+        let today = Today::of(Some(&Zone::UTC), "2026-11-28T12:00:00Z".parse().unwrap());
+        for (stored, words) in [
+            ("2026-11-28", "date of birth 11/28/2026 is less than a year ago: check the year"),
+            ("2026", "date of birth 2026 is less than a year ago: check the year"),
+            ("2025-11-28", "date of birth 11/28/2025 makes the resident 1 year old: check the year"),
+            ("2008-11-29", "date of birth 11/29/2008 makes the resident 17 years old: check the year"),
+            ("1915-11", "date of birth 11/1915 makes the resident 111 years old: check the year"),
+        ] {
+            assert_eq!(unlikely_birthday(stored, today).as_deref(), Some(words));
+        }
+        for likely in ["2008-11-28", "2008", "2008-11", "1941-03-15", "1941", "1915-11-29", "1915-12"] {
+            assert_eq!(unlikely_birthday(likely, today), None, "{likely}");
+        }
     }
 }

@@ -37,10 +37,6 @@ pub enum DeviceState {
     Active,
     /// Two devices claim to be this one: it may push, not pull.
     Quarantined,
-    /// Draining before it is retired.
-    Retiring,
-    /// Drained and wiped.
-    Retired,
     /// Its key is refused.
     Revoked,
 }

@@ -38,6 +38,18 @@ pub enum PhiMode {
     Free,
 }
 
+impl PhiMode {
+    /// Whether a field of a resident's is sent as it is, so that it can be read and edited there.
+    #[must_use]
+    pub fn shows(self, field: &str) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Minimal => matches!(field, "room" | "is_active"),
+            Self::Free => field == "is_active",
+        }
+    }
+}
+
 /// How many of a hundred licensed beds are taken, to two decimals (S1-17): 28 of 32 is 87.5.
 /// None without beds; over 100 when there are more residents than beds.
 #[must_use]

@@ -139,13 +139,36 @@ impl RecordId {
         hash.update(b"carepost record v1\0");
         hash.update(incarnation.as_bytes());
         hash.update(n.to_be_bytes());
-        let hash = hash.finalize();
-        let mut random = [0; 10];
-        for (to, from) in random.iter_mut().zip(hash.iter()) {
-            *to = *from;
-        }
-        Self::new(recorded_at, random)
+        Self::new(recorded_at, first_ten(hash))
     }
+}
+
+impl WorkflowId {
+    /// Ids of superseded versions come after this one, and ids of workflows before: those begin with when they were
+    /// made.
+    pub const LAST: Self =
+        Self::from_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+    /// The id of the document that a superseded version of a workflow is. It is a function of what an entry names, so
+    /// that whoever has an entry finds the form that it was charted in.
+    #[must_use]
+    pub fn of_version(key: &str, version: u32) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"carepost workflow version v1\0");
+        hash.update(version.to_be_bytes());
+        hash.update(key);
+        let last_moment = (1 << 48) - 1;
+        Self(uuid::Builder::from_unix_timestamp_millis(last_moment, &first_ten(hash)).into_uuid())
+    }
+}
+
+/// What stands for the random part of an id that is a function of something.
+fn first_ten(hash: Sha256) -> [u8; 10] {
+    let mut ten = [0; 10];
+    for (to, from) in ten.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    ten
 }
 
 fn uuid_v7(now: Timestamp, random: [u8; 10]) -> Uuid {
@@ -221,5 +244,18 @@ mod tests {
         assert_eq!(id, RecordId::of_create(incarnation, 1, at));
         assert_ne!(id, RecordId::of_create(incarnation, 2, at));
         assert_ne!(id, RecordId::of_create(IncarnationId::new(at, [2; 10]), 1, at));
+    }
+
+    #[test]
+    fn a_superseded_version_has_one_id_after_those_of_all_workflows() {
+        let id = WorkflowId::of_version("vitals", 1);
+        assert_eq!(id, WorkflowId::of_version("vitals", 1));
+        for other in [WorkflowId::of_version("vitals", 2), WorkflowId::of_version("vitals_", 1)] {
+            assert_ne!(id, other);
+        }
+        // Those that are in feeds are known by it.
+        assert_eq!(id.to_string(), "ffffffff-ffff-74d6-9370-c0a4c1748832");
+        let last = WorkflowId::new(Timestamp::from_millis(i64::MAX), [255; 10]);
+        assert!(last < WorkflowId::LAST && WorkflowId::LAST < id);
     }
 }

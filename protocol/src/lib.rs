@@ -19,7 +19,7 @@
 //! 11. [`audit`]: what is written down about who did what.
 //! 12. [`wire`]: the messages of protocol v1.
 //!
-//! [`hex`] is for whoever writes bytes as text.
+//! [`hex`] is for whoever writes bytes as text, [`uid`] for whoever reads cards.
 
 pub mod amend;
 pub mod audit;
@@ -38,6 +38,7 @@ pub mod record;
 pub mod role;
 pub mod text;
 pub mod time;
+pub mod uid;
 pub mod unit;
 pub mod verifier;
 pub mod wire;

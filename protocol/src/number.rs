@@ -9,11 +9,14 @@ use crate::unit::Unit;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumberError {
     /// It is none.
-    #[error("give a number, such as 98.6")]
+    #[error("give a number")]
     NotANumber,
     /// This is in it, and is neither a digit nor the unit.
-    #[error("“{0}” is no part of a number: give the number alone, such as 98.6")]
+    #[error("“{0}” is no part of a number: give the number alone")]
     Stray(String),
+    /// This stands behind it.
+    #[error("“{0}” is no part of a number: write it where the form takes text, and here the number alone")]
+    Remark(String),
     /// It has an exponent.
     #[error("write the number out, without an exponent: 120 for 1.2e2")]
     Exponent,
@@ -29,9 +32,24 @@ pub enum NumberError {
     /// It has another unit than is charted here.
     #[error("this is charted in {0}")]
     OtherUnit(String),
+    /// It is in feet or pounds, and not whole, or with more besides than there is to one.
+    #[error("give whole {0}, and fewer than {1} {2} besides")]
+    Parts(&'static str, u16, &'static str),
     /// It has more digits than anything that is measured.
     #[error("give at most {MAX_DIGITS} digits")]
     TooLong,
+}
+
+impl NumberError {
+    /// In words, with a number that would be taken where that helps.
+    #[must_use]
+    pub fn with_example(&self, example: Option<&str>) -> String {
+        let is_helped = matches!(self, Self::NotANumber | Self::Stray(_) | Self::Remark(_));
+        match example.filter(|_| is_helped) {
+            Some(example) => format!("{self}, such as {example}"),
+            None => self.to_string(),
+        }
+    }
 }
 
 /// A number with more digits is not read and written again as it was.
@@ -42,27 +60,27 @@ const GROUP: usize = 3;
 const SHOWN: usize = 20;
 
 /// What people write behind a number, each set for one unit that has no counterpart; folded.
-const ALONE: [&[&str]; 5] = [
-    &["%", "percent", "pct"],
-    &["bpm", "/min", "per min", "per minute"],
-    &["mmhg", "mm hg"],
-    &["ml", "cc"],
-    &["mg/dl"],
-];
+const ALONE: [&[&str]; 4] = [&["%", "percent", "pct"], &["mmhg", "mm hg"], &["ml", "cc"], &["mg/dl"]];
+/// What people write behind feet and behind ounces, which are never charted alone; folded.
+const FEET: &[&str] = &["'", "ft", "foot", "feet"];
+const OUNCES: &[&str] = &["oz", "ounce", "ounces"];
 
 /// The number that a text is, in the plainest form that says it: an optional minus, digits, and a point with
 /// more digits where there are any. A decimal comma, blanks, separators of thousands, digits of any script and the
-/// `unit` of what is charted are understood; exponents are not. Where one comma or point stands before three digits,
-/// either may separate thousands.
+/// `unit` of what is charted are understood, and so are feet with inches and pounds with ounces; exponents are not.
+/// Where one comma or point stands before three digits, either may separate thousands.
 ///
 /// # Errors
 /// When it is no number, or could be read as two.
 pub fn number(text: &str, unit: Option<&str>) -> Result<String, NumberError> {
-    let folded = fold(text).replace('٫', ".").replace('٬', ",");
-    let (_, behind) = parted(&folded);
-    check_unit(behind.trim(), unit).map_err(|error| explained(error, text))?;
+    if let Some(read) = in_parts(text, unit) {
+        return read;
+    }
+    let (digits, behind) = parted(text);
+    check_unit(behind, unit).map_err(|error| explained(error, text))?;
     // The unit is the right one, so it is not what is wrong.
-    read(&folded).map_err(|error| explained(error, parted(text).0))
+    let folded = fold(digits).replace('٫', ".").replace('٬', ",");
+    read(&folded).map_err(|error| explained(error, digits))
 }
 
 /// A number as text that [`number`] reads as that one.
@@ -76,8 +94,16 @@ pub fn written(number: &Number) -> String {
 
 /// What is a number in a text, and what stands behind it.
 fn parted(text: &str) -> (&str, &str) {
-    let last = text.char_indices().rfind(|(_, c)| c.is_numeric() || ".,٫٬．，".contains(*c));
+    let end = text.find(|c: char| !is_part(c)).unwrap_or(text.len());
+    let mut parts = text.get(..end).unwrap_or_default().char_indices();
+    let last = parts.rfind(|(_, c)| c.is_numeric() || ".,٫٬．，".contains(*c));
     text.split_at(last.map_or(0, |(at, c)| at + c.len_utf8()))
+}
+
+/// Whether it is a digit, a sign or a separator of some number, or nothing that is seen.
+fn is_part(c: char) -> bool {
+    let folded = fold(c.encode_utf8(&mut [0; 4]));
+    c.is_numeric() || "٫٬".contains(c) || ["", ".", ",", "'", "+", "-"].contains(&folded.as_str())
 }
 
 /// That it is no number, with what is in the way.
@@ -85,8 +111,50 @@ fn explained(error: NumberError, text: &str) -> NumberError {
     if error == NumberError::NotANumber { why_none(text) } else { error }
 }
 
-fn read(folded: &str) -> Result<String, NumberError> {
-    let (digits, _) = parted(folded);
+/// A length in feet and inches or a weight in pounds and ounces, in inches or pounds; none where it is neither.
+fn in_parts(text: &str, unit: Option<&str>) -> Option<Result<String, NumberError>> {
+    let unit = unit?;
+    let asked = Unit::named(unit)?;
+    let (charted, larger, smaller, parts) = match asked {
+        Unit::Inch | Unit::Centimetre => (Unit::Inch, FEET, Unit::Inch.words(), ("feet", 12_u16, "inches")),
+        Unit::Pound | Unit::Kilogram => (Unit::Pound, Unit::Pound.words(), OUNCES, ("pounds", 16, "ounces")),
+        Unit::Fahrenheit | Unit::Celsius => return None,
+    };
+    let text = word(text);
+    let (whole, of, rest) = counted(&text)?;
+    let besides = match counted(rest) {
+        // Behind feet nothing but inches is meant; a number behind pounds may be a slip.
+        Some((besides, of, "")) if smaller.contains(&of) || of.is_empty() && larger == FEET => besides,
+        None if rest.is_empty() && larger == FEET => "0",
+        Some(_) | None => return None,
+    };
+    if !larger.contains(&of) {
+        return None;
+    }
+    let (named, is, others) = parts;
+    let whole = whole.parse::<u16>().ok();
+    let besides = read(besides).ok().and_then(|it| it.parse::<f64>().ok()).filter(|it| *it < f64::from(is));
+    let Some((whole, besides)) = whole.zip(besides) else {
+        return Some(Err(NumberError::Parts(named, is, others)));
+    };
+    if asked != charted {
+        return Some(Err(NumberError::OtherUnit(unit.to_owned())));
+    }
+    let smaller = f64::from(whole) * f64::from(is) + besides;
+    let sum = if charted == Unit::Inch { smaller } else { smaller / f64::from(is) };
+    Some(Ok(((sum * 1e4).round() / 1e4).to_string()))
+}
+
+/// The digits at the beginning of a text, the word behind them, and the rest.
+fn counted(text: &str) -> Option<(&str, &str, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && !".,".contains(c)).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    let at = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+    let (of, rest) = rest.split_at(at);
+    (!digits.is_empty()).then(|| (digits, of.trim_matches([' ', '.', ',']), rest))
+}
+
+fn read(digits: &str) -> Result<String, NumberError> {
     let (digits, sign) = match digits.strip_prefix('-') {
         Some(rest) => (rest.trim_start(), "-"),
         None => (digits.strip_prefix('+').unwrap_or(digits).trim_start(), ""),
@@ -114,43 +182,93 @@ fn plainest(sign: &str, whole: &str, part: &str) -> Result<String, NumberError> 
 
 /// Why a text is no number, as far as that can be told.
 fn why_none(text: &str) -> NumberError {
-    let is_part = |c: char| c.is_numeric() || c.is_whitespace() || ".,'’+-−".contains(c);
-    let folded = fold(text);
+    // What is written as one sign, such as ½, is a fraction too.
+    let folded = fold(text).replace('⁄', "/");
     let ends = |part: &str| part.trim_end().ends_with(|c: char| c.is_ascii_digit());
     let begins =
         |part: &str| part.trim_start_matches(['+', '-', ' ']).starts_with(|c: char| c.is_ascii_digit());
-    let is_between = |sign: char| {
+    let two = |sign: char| {
         let both = folded.trim_start_matches('-').split_once(sign);
-        both.is_some_and(|(one, other)| one.chars().all(is_part) && ends(one) && begins(other))
+        both.filter(|&(one, other)| ends(one) && begins(other))
     };
-    if is_between('e') {
+    let is_number = |(one, _): (&str, &str)| one.chars().all(is_part);
+    if two('e').is_some_and(is_number) {
         return NumberError::Exponent;
     }
-    if is_between('/') {
+    if two('/').is_some() {
         return NumberError::Slash;
     }
-    if is_between('-') {
+    if two('-').is_some_and(is_number) {
         return NumberError::Range;
     }
+    let shown = |text: &str| text.chars().take(SHOWN).collect();
+    if let Some(remark) = remark(text) {
+        return NumberError::Remark(shown(remark));
+    }
     let stray = text.split(is_part).find(|stray| !stray.is_empty());
-    let stray = stray.map(|stray| stray.chars().take(SHOWN).collect());
-    stray.map_or(NumberError::NotANumber, NumberError::Stray)
+    stray.map_or(NumberError::NotANumber, |stray| NumberError::Stray(shown(stray)))
+}
+
+/// What somebody says of a number behind it and its unit: “on room air” of “97 % on room air”.
+fn remark(text: &str) -> Option<&str> {
+    let (digits, behind) = parted(text);
+    let ends = behind.char_indices().map(|(at, c)| at + c.len_utf8()).take(SHOWN);
+    let is_apart = |at: &usize| {
+        let (unit, rest) = behind.split_at(*at);
+        let is_one_word = unit.ends_with(char::is_alphanumeric) && rest.starts_with(char::is_alphanumeric);
+        is_unit(&word(unit)) && !is_one_word
+    };
+    let at = ends.filter(is_apart).last().unwrap_or(0);
+    let remark = behind.get(at..)?.trim_matches(|c: char| c.is_whitespace() || ",;".contains(c));
+    let is_apart = at > 0 || behind.starts_with(char::is_whitespace);
+    (is_apart && !digits.is_empty() && remark.contains(char::is_alphanumeric)).then_some(remark)
 }
 
 /// Whether what stands behind a number is the unit that it is charted in, or nothing.
 fn check_unit(behind: &str, unit: Option<&str>) -> Result<(), NumberError> {
-    let charted = unit.map(fold).unwrap_or_default();
+    let (behind, charted) = (word(behind), unit.map(word).unwrap_or_default());
     if behind.is_empty() || behind == charted || behind == "°" && charted.starts_with('°') {
         return Ok(());
     }
-    let of = |unit: &str| {
-        let alone = || ALONE.iter().copied().find(|words| words.contains(&unit));
-        Unit::named(unit).map(Unit::words).or_else(alone)
-    };
-    match (of(behind), of(&charted), unit) {
-        (Some(given), Some(asked), _) if given == asked => Ok(()),
-        (Some(_), _, Some(unit)) => Err(NumberError::OtherUnit(unit.to_owned())),
-        (_, _, _) => Err(NumberError::NotANumber),
+    let words = words_of(&behind);
+    let is_one = words.is_some() && words == words_of(&charted);
+    let rates = per_minute(&behind).zip(per_minute(&charted));
+    if is_one || rates.is_some_and(|(given, asked)| given.starts_with(asked) || asked.starts_with(given)) {
+        return Ok(());
+    }
+    match unit {
+        Some(unit) if is_unit(&behind) => Err(NumberError::OtherUnit(unit.to_owned())),
+        Some(_) | None => Err(NumberError::NotANumber),
+    }
+}
+
+/// A unit as it is compared: folded, with one sort of quotation marks, and without blanks around a slash.
+fn word(text: &str) -> String {
+    let text = fold(text).replace(['“', '”'], "\"").replace(" /", "/").replace("/ ", "/");
+    text.trim_end_matches('.').to_owned()
+}
+
+fn is_unit(word: &str) -> bool {
+    words_of(word).is_some() || per_minute(word).is_some() || FEET.contains(&word) || OUNCES.contains(&word)
+}
+
+/// All that people write for a unit that is no rate.
+fn words_of(unit: &str) -> Option<&'static [&'static str]> {
+    let alone = || ALONE.iter().copied().find(|words| words.contains(&unit));
+    Unit::named(unit).map(Unit::words).or_else(alone)
+}
+
+/// What is counted in a minute, as far as its unit says: nothing of “/min”, and “b” of “bpm”, which is beats as well as
+/// breaths.
+fn per_minute(unit: &str) -> Option<&str> {
+    match unit {
+        "bpm" => Some("b"),
+        "lpm" => Some("l"),
+        "beats" | "breaths" => Some(unit),
+        _ => {
+            let (what, time) = unit.split_once('/').or_else(|| unit.split_once("per "))?;
+            ["min", "minute"].contains(&time).then_some(what.trim_end())
+        }
     }
 }
 
@@ -237,26 +355,18 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_said_and_what_is_in_the_way() {
-        for text in
-            ["", " ", "-", ".", "98 6", "9 8.6", "1,2,3", "½", "--5", "5-", "1.2.3", "12 0", "1,23 456"]
-        {
+        for text in ["", " ", "-", ".", "98 6", "9 8.6", "1,2,3", "--5", "5-", "1.2.3", "12 0", "1,23 456"] {
             assert_eq!(number(text, Some("bpm")), Err(NumberError::NotANumber), "{text}");
         }
-        for (text, stray) in [
-            ("12O", "O"),
-            ("1O2", "O"),
-            ("0x10", "x"),
-            ("seven", "seven"),
-            ("NaN", "NaN"),
-            ("72 bananas", "bananas"),
-            ("~72", "~"),
-        ] {
+        for (text, stray) in
+            [("12O", "O"), ("1O2", "O"), ("0x10", "x"), ("seven", "seven"), ("NaN", "NaN"), ("~72", "~")]
+        {
             assert_eq!(number(text, Some("bpm")), Err(NumberError::Stray(stray.into())), "{text}");
         }
         for text in ["1e3", "1.2E2", "1e-3", "1,5e+3 bpm"] {
             assert_eq!(number(text, Some("bpm")), Err(NumberError::Exponent), "{text}");
         }
-        for text in ["120/80", "12 / 8", "120/80 mmHg", "7/10", "1/2", "2 1/2"] {
+        for text in ["120/80", "12 / 8", "120/80 mmHg", "7/10", "1/2", "2 1/2", "½", "98½ mmHg"] {
             let words = number(text, Some("mmHg")).unwrap_err().to_string();
             assert_eq!(
                 words,
@@ -275,6 +385,82 @@ mod tests {
         assert_eq!(number("7O2 bpm", Some("bpm")), Err(NumberError::Stray("O".into())));
         assert_eq!(number("37 C", Some("°F")), Err(NumberError::OtherUnit("°F".into())));
         assert_eq!(number("1234567890123456", None), Err(NumberError::TooLong));
+    }
+
+    #[test]
+    fn what_counts_by_the_minute_is_understood_however_it_is_said() {
+        for unit in ["bpm", "/min", "breaths/min", "breaths per minute", "breaths", "beats / minute"] {
+            for text in ["16/min", "16 / min", "16 /minute", "16 per min", "16 per minute.", "16bpm", "16"] {
+                assert_eq!(number(text, Some(unit)).as_deref(), Ok("16"), "{text} {unit}");
+            }
+        }
+        assert_eq!(number("16 breaths", Some("breaths/min")).as_deref(), Ok("16"));
+        assert_eq!(number("2 lpm", Some("L/min")).as_deref(), Ok("2"));
+        for (text, unit) in [("16 breaths/min", "beats/min"), ("72 bpm", "L/min"), ("16/min", "%")] {
+            assert_eq!(number(text, Some(unit)), Err(NumberError::OtherUnit(unit.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_length_in_feet_and_a_weight_in_pounds_have_the_rest_in_inches_and_ounces() {
+        for (text, unit, is) in [
+            ("5'7\"", "in", "67"),
+            ("5’ 7”", "in", "67"),
+            ("5′7″", "in", "67"),
+            ("5'7''", "in", "67"),
+            ("5'7", "in", "67"),
+            ("5 ft 7 in", "in", "67"),
+            ("5ft. 7.5in.", "in", "67.5"),
+            ("5 feet, 7 inches", "in", "67"),
+            ("5 Foot 7", "in", "67"),
+            ("5'", "in", "60"),
+            ("5'0,5\"", "in", "60.5"),
+            ("67\"", "in", "67"),
+            ("170 lb 4 oz", "lb", "170.25"),
+            ("7lbs. 1oz", "lb", "7.0625"),
+            ("7 pounds 3 ounces", "lb", "7.1875"),
+        ] {
+            assert_eq!(number(text, Some(unit)).as_deref(), Ok(is), "{text}");
+            let other = Unit::named(unit).unwrap().counterpart().sign();
+            assert_eq!(number(text, Some(other)), Err(NumberError::OtherUnit(other.into())), "{text}");
+        }
+        for (text, unit, words) in [
+            ("5'12\"", "in", "give whole feet, and fewer than 12 inches besides"),
+            ("5.5 ft", "in", "give whole feet, and fewer than 12 inches besides"),
+            ("5'7½\"", "in", "a half as 0.5"),
+            ("5 ft 7 1/2 in", "in", "a half as 0.5"),
+            ("170.5 lb 4 oz", "lb", "give whole pounds, and fewer than 16 ounces besides"),
+            ("170 lb 16 oz", "kg", "give whole pounds, and fewer than 16 ounces besides"),
+            ("170 lb 4", "lb", "“4” is no part of a number"),
+            ("64 oz", "lb", "this is charted in lb"),
+            ("5'7\"", "bpm", "this is charted in bpm"),
+            ("5 7", "in", "give a number"),
+        ] {
+            let said = number(text, Some(unit)).unwrap_err().to_string();
+            assert!(said.contains(words), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_number_is_told_where_it_belongs() {
+        for (text, unit, remark) in [
+            ("97 % RA", "%", "RA"),
+            ("97% RA", "%", "RA"),
+            ("97%RA", "%", "RA"),
+            ("97 on room air", "%", "on room air"),
+            ("97% 2L NC", "%", "2L NC"),
+            ("16/min, at rest", "breaths/min", "at rest"),
+            ("37 C oral", "°F", "oral"),
+            ("72 bananas", "bpm", "bananas"),
+        ] {
+            assert_eq!(number(text, Some(unit)), Err(NumberError::Remark(remark.into())), "{text}");
+        }
+        let said = number("97% RA", Some("%")).unwrap_err().with_example(Some("90"));
+        assert_eq!(
+            said,
+            "“RA” is no part of a number: write it where the form takes text, and here the number alone, such as 90"
+        );
+        assert_eq!(NumberError::Range.with_example(Some("90")), "give one number, not a range");
     }
 
     #[test]
@@ -302,8 +488,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics_and_what_is_read_is_read_again(text in "[-+0-9., '°%a-f−]{0,12}|\\PC{0,20}") {
-            if let Ok(read) = number(&text, None) {
+        fn nothing_panics_and_what_is_read_is_read_again(
+            text in "[-+0-9., '°%a-f−]{0,12}|[0-9]{1,3} ?(ft|'|lbs?)\\.? ?[0-9.,]{0,4} ?(in|\"|oz)?|\\PC{0,20}",
+            unit in proptest::sample::select(vec![None, Some("in"), Some("lb"), Some("bpm")]),
+        ) {
+            if let Ok(read) = number(&text, unit) {
                 let whole: Number = read.parse().unwrap();
                 prop_assert_eq!(number(&written(&whole), None), Ok(read.clone()));
                 prop_assert!(read.parse::<f64>().is_ok_and(f64::is_finite), "{}", read);

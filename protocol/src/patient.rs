@@ -52,6 +52,15 @@ pub fn read_edit(
     Ok((known, others))
 }
 
+/// What is unlikely about fields that were read, where it is news: to be asked about, and never refused.
+#[must_use]
+pub fn doubts(read: &Map<String, Value>, had: &Map<String, Value>, today: Today) -> Vec<FieldError> {
+    const BORN: &str = "date_of_birth";
+    let news = read.get(BORN).filter(|born| had.get(BORN) != Some(*born)).and_then(Value::as_str);
+    let words = news.and_then(|born| day::unlikely_birthday(born, today));
+    words.map(|words| FieldError::new(BORN, words)).into_iter().collect()
+}
+
 /// One field; none when this build does not know it.
 fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, String>> {
     let text = |most: usize| match value {
@@ -65,7 +74,13 @@ fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, St
     Some(match field {
         "name" => text(MAX_NAME)
             .and_then(|name| if name.is_empty() { Err(NO_NAME.to_owned()) } else { Ok(Value::String(name)) }),
-        "mrn" => text(MAX_MRN).map(Value::String),
+        "mrn" => text(MAX_MRN).and_then(|mrn| {
+            if is_no_mrn(&mrn) {
+                Err(format!("“{mrn}” is no number: leave it empty where there is none or it is not known"))
+            } else {
+                Ok(Value::String(mrn))
+            }
+        }),
         "room" => text(MAX_ROOM).map(or_null),
         "date_of_birth" => text(MAX_NAME).and_then(|text| match text.as_str() {
             "" => Ok(Value::Null),
@@ -77,6 +92,16 @@ fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, St
     })
 }
 
+/// Whether a text says that there is no medical record number, or none yet: "n/a", "unknown", "-", "TBD", "xx". It
+/// would be a number that many have.
+#[must_use]
+pub fn is_no_mrn(text: &str) -> bool {
+    const WORDS: [&str; 12] =
+        ["na", "nil", "no", "nomrn", "none", "notknown", "null", "pending", "tba", "tbd", "unk", "unknown"];
+    let said: String = fold(text).chars().filter(|c| c.is_alphanumeric()).collect();
+    !text.trim().is_empty() && (said.chars().all(|c| c == 'x') || WORDS.contains(&said.as_str()))
+}
+
 /// What a medical record number is compared by: as [`fold`], and blanks and hyphens together are one hyphen. "RS 1",
 /// "RS-1" and "RS -1" are one. Empty where there is nothing else.
 #[must_use]
@@ -85,16 +110,23 @@ pub fn mrn_key(mrn: &str) -> String {
     folded.split([' ', '-']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
+/// What a name is compared by: its [`words`], so that neither accents nor their order count. Empty where it has none.
+#[must_use]
+pub fn words_key(name: &str) -> String {
+    words(name).join(" ")
+}
+
 /// Whether two may be one person: by the number; by the name, where the birthdays do not contradict each other;
-/// or by a birthday that both have to the day, with the room or the family's name. Names are compared as they
-/// are found, without accents and in any order.
+/// or by a birthday that both have to the day, with the room, the family's name or a name that is one slip of the
+/// pen apart. Names are compared as they are found, without accents and in any order.
 #[must_use]
 pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
     if has_same_number(one, other) {
         return true;
     }
     let born = one.date_of_birth.as_deref().zip(other.date_of_birth.as_deref());
-    if words(&one.name) == words(&other.name) {
+    let names = (words(&one.name), words(&other.name));
+    if names.0 == names.1 {
         return born.is_none_or(|(one, other)| day::may_be_one(one, other));
     }
     let has_same_room = || {
@@ -102,7 +134,8 @@ pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
         rooms.is_some_and(|(one, other)| fold(one) == fold(other))
     };
     let is_same_day = born.is_some_and(|(one, other)| one == other && one.len() == DAY.len());
-    is_same_day && (has_same_room() || words(&family_name(&one.name)) == words(&family_name(&other.name)))
+    let is_one_family = || words(&family_name(&one.name)) == words(&family_name(&other.name));
+    is_same_day && (has_same_room() || is_one_family() || is_a_slip_apart(&names.0, &names.1))
 }
 
 /// Whether two have one medical record number, which is one person's.
@@ -110,6 +143,41 @@ pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
 pub fn has_same_number(one: &PatientDocument, other: &PatientDocument) -> bool {
     let key = mrn_key(&one.mrn);
     !key.is_empty() && key == mrn_key(&other.mrn)
+}
+
+/// Whether two names are the same but for a slip in one of their words.
+fn is_a_slip_apart(one: &[String], other: &[String]) -> bool {
+    let mut rest: Vec<&String> = other.iter().collect();
+    let mut own: Vec<&String> = one.iter().collect();
+    own.retain(|word| match rest.iter().position(|it| it == word) {
+        Some(at) => {
+            rest.swap_remove(at);
+            false
+        }
+        None => true,
+    });
+    matches!((&own[..], &rest[..]), ([one], [other]) if is_a_slip(one, other))
+}
+
+/// Whether one word is another with a letter that is different, missing or too many, or with two that changed places.
+/// What tells "Unknown 1" from "Unknown 2" is no slip.
+fn is_a_slip(one: &str, other: &str) -> bool {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    if !one.iter().chain(&other).all(|c| c.is_alphabetic()) {
+        return false;
+    }
+    let same = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+    let rest = |word: &[char]| word.get(same..).unwrap_or_default().to_vec();
+    let (mut one, mut other) = (rest(&one), rest(&other));
+    while one.last().is_some() && one.last() == other.last() {
+        one.pop();
+        other.pop();
+    }
+    match (&one[..], &other[..]) {
+        ([_], [_] | []) | ([], [_]) => true,
+        ([a, b], [c, d]) => (a, b) == (d, c),
+        _ => false,
+    }
 }
 
 /// Whether somebody is found by name, room or number.
@@ -177,6 +245,34 @@ mod tests {
         assert_eq!(read(json!({"name": "  "})).unwrap_err(), [FieldError::new("name", NO_NAME)]);
     }
 
+    #[test]
+    fn what_says_that_there_is_no_number_is_no_number() {
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
+        let read = |mrn: &str| read(json!({"mrn": mrn}).as_object().unwrap(), today);
+        for none in [
+            "n/a",
+            "N.A.",
+            "none",
+            "Unknown",
+            "not known",
+            "no MRN",
+            "-",
+            "– –",
+            "?",
+            "TBD",
+            "x",
+            "XXX",
+            "ｎ／ａ",
+        ] {
+            let words =
+                format!("“{none}” is no number: leave it empty where there is none or it is not known");
+            assert_eq!(read(none), Err(vec![FieldError::new("mrn", words)]));
+        }
+        for mrn in ["", " ", "NA-1", "X1", "0", "Nolan 7", "XA"] {
+            assert!(read(mrn).is_ok(), "{mrn}");
+        }
+    }
+
     fn person(name: &str, born: &str, room: &str, mrn: &str) -> PatientDocument {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         PatientDocument {
@@ -204,6 +300,11 @@ mod tests {
             ("Somebody Else", "1950-01-01", "", "-RS--1"),
             ("Adelaide Jones", "1941-03-15", "12", ""),
             ("Adelaide Smith", "1941-03-15", "", ""),
+            ("Ada Smyth", "1941-03-15", "", ""),
+            ("Ada Smit", "1941-03-15", "", ""),
+            ("Ada Smiths", "1941-03-15", "", ""),
+            ("Smtih, Ada", "1941-03-15", "", ""),
+            ("Áda Smíhh", "1941-03-15", "", ""),
         ] {
             let other = person(name, born, room, mrn);
             assert!(may_be_one(&ada, &other) && may_be_one(&other, &ada), "{other:?}");
@@ -213,10 +314,20 @@ mod tests {
             ("Ada Smithson", "", "12", ""),
             ("Adelaide Jones", "1941-03-15", "13", "RS-2"),
             ("Adelaide Smith", "1941", "12", ""),
+            ("Ada Smyth", "1941-03-16", "12", ""),
+            ("Ada Smyth", "", "12", ""),
+            ("Ida Smyth", "1941-03-15", "", ""),
+            ("Ada Smthi", "1941-03-15", "", ""),
             ("", "", "", ""),
         ] {
             assert!(!may_be_one(&ada, &person(name, born, room, mrn)), "{name} {born} {room} {mrn}");
         }
+        // Day and month changed round, of one name.
+        let bea = person("Bea Smith", "1941-03-04", "", "");
+        assert!(may_be_one(&bea, &person("Smith, Bea", "1941-04-03", "", "")));
+        assert!(!may_be_one(&bea, &person("Bea Smyth", "1941-04-03", "", "")));
+        let unknown = |n: u8| person(&format!("Unknown {n}"), "1941-03-04", "", "");
+        assert!(!may_be_one(&unknown(1), &unknown(2)), "a number that counts is no slip");
         // What is nothing but signs is no number.
         assert!(!has_same_number(&person("Ada", "", "", "-"), &person("Bea", "", "", "– -")));
     }
@@ -233,6 +344,19 @@ mod tests {
             assert!(!is_found(&joao, &Sought::new(asked)), "{asked}");
         }
         assert!(words(" -,. ").is_empty());
+    }
+
+    #[test]
+    fn an_unlikely_birthday_is_asked_about_where_it_is_news() {
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
+        let born =
+            |day: &str| json!({"name": "Ada Example", "date_of_birth": day}).as_object().unwrap().clone();
+        let (child, none) = (born("2020-03-15"), Map::new());
+        let asked = doubts(&child, &none, today);
+        assert_eq!((asked.len(), asked[0].field.as_str()), (1, "date_of_birth"), "{asked:?}");
+        for (read, had) in [(&child, &child), (&born("1941"), &none), (&none, &child)] {
+            assert_eq!(doubts(read, had, today), [], "{read:?}");
+        }
     }
 
     #[test]

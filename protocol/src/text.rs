@@ -92,10 +92,13 @@ pub fn fold(text: &str) -> String {
     wide.normalize(&folded).into_owned()
 }
 
-/// What a text sorts by: as [`fold`], without accents, apostrophes and points.
+/// What a text sorts by: its letters and digits as in [`fold`], without accents. An apostrophe or a point parts no
+/// word, nor does a hyphen within one; every other sign does.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    bare(text).replace(['\'', '.'], "")
+    let signs = bare(text).replace(['\'', '.'], "");
+    let words = signs.split(|c: char| !c.is_alphanumeric() && c != '-').map(|word| word.trim_matches('-'));
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// What somebody types to find others by: "joao obrien" finds "João O’Brien", as do "brien" and "o brien"; it is
@@ -211,8 +214,8 @@ pub fn sort_key(text: &str) -> String {
     key
 }
 
-/// What a person's name sorts by: by the family's name, then the others. "Jan de Vries", "de Vries, Jan" and
-/// "Jan de Vries Jr." stand together under D, where an English-speaking office files them.
+/// What a person's name sorts by: by the family's name, then the others. "Jan de Vries", "de Vries, Jan",
+/// "Jan de Vries Jr." and "Jan de Vries (Johnny)" stand together under D, where an English-speaking office files them.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let (family, others) = name_parts(name);
@@ -240,13 +243,21 @@ pub fn initials_of_family(name: &str) -> Vec<char> {
     letters
 }
 
-/// The family's name, and the rest.
+/// The family's name, and the rest. What is in brackets or quotation marks is a nickname or a remark, and no family's
+/// name; signs alone are no word.
 fn name_parts(name: &str) -> (String, String) {
-    let name = blanked(name);
-    if let Some((family, others)) = name.split_once(", ").filter(|(_, others)| !is_suffix(others)) {
-        return (family.to_owned(), others.to_owned());
+    let (name, aside) = without_asides(name);
+    let with_aside = |others: &str| blanked(&format!("{others} {aside}"));
+    let name = blanked(&name);
+    let is_turned = |(family, others): &(&str, &str)| !is_suffix(others) && !plain(family).is_empty();
+    if let Some((family, others)) = name.split_once(", ").filter(is_turned) {
+        return (family.trim_end().to_owned(), with_aside(others));
     }
-    let words: Vec<&str> = name.split(' ').map(|word| word.trim_end_matches(',')).collect();
+    let words: Vec<&str> = name
+        .split(' ')
+        .map(|word| word.trim_end_matches(','))
+        .filter(|word| !plain(word).is_empty())
+        .collect();
     // The first word is a name even where it reads as something else.
     let after =
         |least: usize| words.len() - words.iter().skip(least).rev().take_while(|w| is_suffix(w)).count();
@@ -256,8 +267,29 @@ fn name_parts(name: &str) -> (String, String) {
         begin -= 1;
     }
     let part = |at: std::ops::Range<usize>| words.get(at).unwrap_or_default().join(" ");
-    let others = [part(0..begin), part(end..words.len())];
-    (part(begin..end), others.join(" ").trim().to_owned())
+    (part(begin..end), with_aside(&[part(0..begin), part(end..words.len())].join(" ")))
+}
+
+/// A name without what stands in it in brackets or quotation marks, and that. A name that is all in them is one.
+fn without_asides(name: &str) -> (String, String) {
+    let (mut own, mut asides, mut rest) = (String::new(), String::new(), name);
+    while let Some((before, aside, behind)) = aside(rest) {
+        own.extend([before, " "]);
+        asides.extend([aside, " "]);
+        rest = behind;
+    }
+    own.push_str(rest);
+    if plain(&own).is_empty() { (name.to_owned(), String::new()) } else { (own, asides) }
+}
+
+/// The first that stands in brackets or quotation marks, with what is before and behind it.
+fn aside(text: &str) -> Option<(&str, &str, &str)> {
+    const PAIRS: [(char, char); 6] = [('(', ')'), ('[', ']'), ('"', '"'), ('“', '”'), ('„', '“'), ('«', '»')];
+    text.char_indices().find_map(|(at, sign)| {
+        let (_, closing) = PAIRS.iter().find(|(opening, _)| *opening == sign)?;
+        let (aside, behind) = text.get(at + sign.len_utf8()..)?.split_once(*closing)?;
+        Some((text.get(..at)?, aside, behind))
+    })
 }
 
 /// How many words of a family's name, all but the last, are particles.
@@ -392,6 +424,7 @@ mod tests {
         }
         assert_ne!(fold("José"), fold("Jose"));
         assert_eq!(plain("João O’Brien‑Łuk"), "joao obrien-luk");
+        assert_eq!(plain("-(“St. Ann’s”) 1/2 -"), "st anns 1 2");
     }
 
     #[test]
@@ -463,14 +496,26 @@ mod tests {
             "Bea devries",
             "Łucja Lis",
             "Carl Adams III, MD",
+            "(Bob) Dwyer",
+            "Dwyer, Pat (Patsy)",
+            "Sean Dwyer (of 12 A)",
+            "\"Bob\"",
+            "- Ada “Addie” Dwyer -",
+            "?",
         ];
         names.sort_by_cached_key(|name| name_key(name));
         let expected = [
+            "?",
             "Carl Adams III, MD",
             "Åke Ångström",
+            "\"Bob\"",
             "Ada Brown",
             "Jan de Vries",
             "Bea devries",
+            "- Ada “Addie” Dwyer -",
+            "(Bob) Dwyer",
+            "Dwyer, Pat (Patsy)",
+            "Sean Dwyer (of 12 A)",
             "Łucja Lis",
             "Anna Smith",
             "Robert Smith",
@@ -487,6 +532,16 @@ mod tests {
         assert_eq!(initials_of_family("Cher"), ['C']);
         assert!(initials_of_family("").is_empty());
         assert_eq!(family_name("Al Do"), "Do");
+        for name in
+            ["Pat Dwyer (Patsy)", "(Patsy) Dwyer", "[Patsy] Dwyer , Pat", "Dwyer, Jr.", "Pat “Patsy\" Dwyer"]
+        {
+            assert_eq!(
+                (family_name(name).as_str(), &initials_of_family(name)[..]),
+                ("Dwyer", &['D'][..]),
+                "{name}"
+            );
+        }
+        assert_eq!(initials_of_family("(Bob)"), ['B']);
     }
 
     #[test]

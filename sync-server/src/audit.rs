@@ -8,7 +8,7 @@ use carepost_protocol::time::ClockQuality;
 use serde_json::{Map, Value};
 
 use crate::clock;
-use crate::http::listener::client_network;
+use crate::network::client_network;
 use crate::text::line;
 
 /// Where a request came from and what it called.

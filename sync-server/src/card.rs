@@ -1,6 +1,7 @@
 //! A card's UID as people give it: in hexadecimal. What is printed on cards is mostly something else, and is
 //! explained: the same digits make two UIDs or more, so nobody guesses between them.
 
+use carepost_protocol::uid::{is_blank, is_random};
 use zeroize::Zeroizing;
 
 /// How many bytes a UID has: ISO 14443-3 knows 4, 7 and 10, ISO 15693 knows 8.
@@ -13,10 +14,13 @@ pub const LENGTHS: [usize; 4] = [4, 7, 8, 10];
 pub fn read(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let bytes = bytes(text);
     match bytes.as_deref().map(Vec::as_slice) {
-        Some([0x08, _, _, _]) => {
+        Some(uid) if is_random(uid) => {
             Err("this card shows another number at each tap, so it cannot be a badge: use another card"
                 .to_owned())
         }
+        Some(uid) if LENGTHS.contains(&uid.len()) && is_blank(uid) => Err(format!(
+            "00 or FF in every byte is no card's UID: the card is empty, or the reader failed. Read it again, or {TAP}"
+        )),
         Some(uid) if LENGTHS.contains(&uid.len()) => Ok(Zeroizing::new(uid.to_vec())),
         Some(uid) => Err(printed(text).unwrap_or_else(|| {
             format!(
@@ -28,11 +32,27 @@ pub fn read(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     }
 }
 
-/// What else the digits of a UID could be, where they are a decimal number as well.
+/// What makes a UID doubtful that is taken: that its digits are a decimal number as well, or that its bytes stand in
+/// the order in which some readers turn them.
 #[must_use]
 pub fn doubt(text: &str) -> Option<String> {
-    read(text).ok()?;
-    printed(text).map(|words| format!("taken as hexadecimal. If it is printed on the card, {words}"))
+    let uid = read(text).ok()?;
+    let printed =
+        printed(text).map(|words| format!("taken as hexadecimal. If it is printed on the card, {words}"));
+    printed.or_else(|| turned(&uid))
+}
+
+/// A UID of 8 bytes begins with E0 (ISO 15693), one of 7 or 10 with its maker's code (ISO 7816-6): mostly 04, NXP's.
+fn turned(uid: &[u8]) -> Option<String> {
+    let first = if uid.len() == 8 { 0xe0 } else { 0x04 };
+    let is_turned = uid.len() > 4 && uid.first() != Some(&first) && uid.last() == Some(&first);
+    is_turned.then(|| {
+        format!(
+            "its bytes may be turned around: such a UID mostly begins with {first:02X}, and this one ends with it. If \
+             it came from a reader that turns them, the right one is {}. Or {TAP}",
+            hex(uid.iter().rev())
+        )
+    })
 }
 
 const TAP: &str = "tap the card at a device and issue that (`badge issue USER --last-tap DEVICE`)";
@@ -93,10 +113,12 @@ fn decimal(text: &str) -> Option<Vec<u8>> {
 
 /// Both orders.
 fn either(uid: &[u8]) -> String {
-    let hex =
-        |bytes: &mut dyn Iterator<Item = &u8>| bytes.map(|byte| format!("{byte:02X}")).collect::<String>();
-    let (one, other) = (hex(&mut uid.iter()), hex(&mut uid.iter().rev()));
+    let (one, other) = (hex(uid.iter()), hex(uid.iter().rev()));
     if one == other { one } else { format!("{one} or {other}") }
+}
+
+fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
+    bytes.map(|byte| format!("{byte:02X}")).collect()
 }
 
 #[cfg(test)]
@@ -121,6 +143,10 @@ mod tests {
         }
         assert!(read("08010203").unwrap_err().contains("another number at each tap"));
         assert!(read("04A1B2C3D4").unwrap_err().contains("and this has 5"));
+        for blank in ["00000000", "ff:ff:ff:ff", "00000000000000", &"FF".repeat(8), &"00".repeat(10)] {
+            let why = read(blank).unwrap_err();
+            assert!(why.contains("00 or FF in every byte") && why.contains("--last-tap"), "{blank}: {why}");
+        }
     }
 
     #[test]
@@ -153,5 +179,18 @@ mod tests {
         assert_eq!(doubt("15:04:61:43"), None, "whoever writes bytes apart means bytes");
         assert_eq!(doubt("04A1B2C3"), None);
         assert_eq!(doubt("0009876543"), None, "it is not taken");
+    }
+
+    #[test]
+    fn a_uid_whose_bytes_look_turned_around_is_taken_and_the_doubt_told() {
+        for (text, right) in
+            [("F6:E5:D4:C3:B2:A1:04", "04A1B2C3D4E5F6"), ("78563412000104E0", "E004010012345678")]
+        {
+            let why = doubt(text).unwrap_or_default();
+            assert!(why.contains(right) && why.contains("--last-tap"), "{text}: {why}");
+        }
+        for good in ["04A1B2C3D4E504", "E0040100123456E0", "A1B2C304", "05A1B2C3D4E5F6"] {
+            assert_eq!(doubt(good), None, "{good}");
+        }
     }
 }

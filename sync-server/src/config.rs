@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use carepost_host::files;
 use carepost_protocol::device::SyncThresholds;
 use carepost_protocol::hex::unhex;
 use ipnet::IpNet;
@@ -14,7 +15,6 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use crate::files;
 use crate::quota::{Allowance, Allowances, MADE_BY_ONE};
 use crate::store::Keeping;
 

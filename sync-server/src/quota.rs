@@ -17,7 +17,8 @@ use carepost_protocol::wire::problem::ProblemKind;
 use tokio::sync::Notify;
 
 use crate::error::{Answer, Refusal, too_large};
-use crate::http::listener::{PeerAddress, client_network};
+use crate::http::listener::PeerAddress;
+use crate::network::client_network;
 pub use charge::Charge;
 
 const MIB: usize = 1024 * 1024;

@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::files;
+use carepost_host::files;
 
 /// Why the state directory cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use carepost_host::files;
 use carepost_protocol::hex::hex;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, KeySource};
 use crate::password::{PasswordError, check_password, hash_now};
 use crate::store::StoreError;
-use crate::{ServeError, clock, files, open_store};
+use crate::{ServeError, clock, open_store};
 
 /// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -305,9 +305,9 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
         "email": "rita@example.test"});
     admin.post("/api/v1/users", &riverside).await?;
     let uuid = |n: u8| format!("0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e{n:02}");
-    let device = |facility: &str, n: u8| json!({"facility_id": facility, "device_name": "Hall", "device_type": "TABLET", "device_uuid": uuid(n)});
-    admin.post("/api/v1/devices", &device(&scene.facility.id, 1)).await?;
-    hugo.post("/api/v1/devices", &device(&hill.id, 2)).await?;
+    let device = |facility: &str, name: &str, n: u8| json!({"facility_id": facility, "device_name": name, "device_type": "TABLET", "device_uuid": uuid(n)});
+    admin.post("/api/v1/devices", &device(&scene.facility.id, "Hall", 1)).await?;
+    hugo.post("/api/v1/devices", &device(&hill.id, "Hall", 2)).await?;
     let patient =
         |facility: &str, mrn: &str| json!({"facility_id": facility, "mrn": mrn, "name": "Ada Other"});
     let resident = admin.post("/api/v1/patients", &patient(&scene.facility.id, "R-7")).await?;
@@ -316,7 +316,7 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
     for (path, field, there, here) in [
         ("/api/v1/users", "username", hires("rita", "a@example.test"), hires("hugo", "b@example.test")),
         ("/api/v1/users", "email", hires("new", "rita@example.test"), hires("new", "hugo@example.test")),
-        ("/api/v1/devices", "device_uuid", device(&hill.id, 1), device(&hill.id, 2)),
+        ("/api/v1/devices", "device_uuid", device(&hill.id, "Den", 1), device(&hill.id, "Den", 2)),
     ] {
         let mut answers = Vec::new();
         for body in [&there, &here] {

@@ -162,6 +162,20 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     for bad in ["15/03/1941", "1941-02-30", "yesterday"] {
         names(&post("/api/v1/patients", born("RS-2", bad)).await?, "date_of_birth");
     }
+    // What says that there is no number is none, and two may have none.
+    for none in ["n/a", "unknown", "-", "?", "TBD", "x"] {
+        let refused = post("/api/v1/patients", born(none, "1941-03-15")).await?;
+        names(&refused, "mrn");
+        assert!(refused.text.contains("leave it empty"), "{}", refused.text);
+    }
+    for name in ["Bea Example", "Cy Example"] {
+        let unnumbered = json!({"facility_id": facility.id, "name": name});
+        let unnumbered = post("/api/v1/patients", unnumbered).await?;
+        assert_eq!((unnumbered.status, &unnumbered.body["mrn"]), (201, &json!("")), "{}", unnumbered.text);
+        let hers = format!("/api/v1/patients/{}", unnumbered.body["id"].as_str().unwrap_or_default());
+        assert_eq!(admin.put(&hers, &json!({"mrn": "RS-7"})).await?["mrn"], "RS-7");
+        assert_eq!(admin.put(&hers, &json!({"mrn": null})).await?["mrn"], "", "it is free for the next");
+    }
     // Conflicts say over what.
     let again = post("/api/v1/patients", born("RS-1", "1941-03-15")).await?;
     is_problem(&again, 409, "conflict");

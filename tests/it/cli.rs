@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use carepost_tests::children::run;
+use carepost_tests::children::{binary, free_port, run, run_with_input};
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::Scene;
-use carepost_tests::world::{PASSWORD, Server};
+use carepost_tests::world::{PASSWORD, Server, items};
 use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -198,6 +198,71 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so() -> Result<()> {
+    let scene = Scene::new(0).await?;
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let create = |name: &'static str, mrn: &'static str, born: &'static str| {
+        ["patient", "create", name, "--mrn", mrn, "--facility", "Riverside", "--born", born]
+    };
+    // A child is asked about, and taken as meant.
+    let (code, _, said) = terminal.types(&create("Nell Example", "R-9", "2025-01-02")).await?;
+    assert!(code == 1 && said.contains("check the year") && said.contains("--confirmed"), "{said}");
+    let nell = [&create("Nell Example", "R-9", "2025-01-02")[..], &["--confirmed"]].concat();
+    assert_eq!(terminal.does(&nell).await?["date_of_birth"], "2025-01-02");
+
+    let first = terminal.does(&create("Ada Amberly", "R-1", "1941-03-04")).await?;
+    let (code, said, _) = terminal.types(&create("Ada Amberley", "R-2", "1941-03-04")).await?;
+    let asked =
+        "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
+    assert!(code == 0 && said.contains(asked), "{said}");
+    let second = terminal.does(&["patient", "show", "R-2"]).await?;
+    assert_eq!(second["may_be"][0]["id"], first["id"]);
+
+    // A nurse says that they are one.
+    let hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.says(&["1 entry needs a look"]).await?;
+    let list = hall.get("/reviews").await?;
+    let ask =
+        list.html.split('"').find(|text| text.contains("/same/")).context("nothing to join")?.to_owned();
+    let page = hall.get(&ask).await?;
+    let hidden = ["_screen", "_token", "_base", "same_person"]
+        .map(|field| (field, page.hidden(field).unwrap_or_default()));
+    let fields: Vec<(&str, &str)> = hidden.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let joined = hall.post(ask.split("/same/").next().unwrap_or_default(), &fields).await?;
+    let location = joined.location.context("it leads nowhere")?;
+    hall.page_says(&location, &["Also admitted as", "ask the office to part them"]).await?;
+    hall.says(&["Everything is sent"]).await?;
+
+    // The office sees who is whom, and does not part them by the way.
+    let id = second["id"].as_str().context("an id")?;
+    let (_, list, _) = terminal.types(&["patient", "list", "--all"]).await?;
+    let row =
+        |list: &str, mrn: &str| list.lines().find(|line| line.contains(mrn)).unwrap_or_default().to_owned();
+    assert!(row(&list, "R-2").contains("Ada Amberly (MRN R-1, born 1941-03-04)"), "{list}");
+    let (_, list, _) = terminal.types(&["patient", "list"]).await?;
+    assert!(row(&list, "R-1").contains("Ada Amberley (MRN R-2, born 1941-03-04)"), "{list}");
+    let (_, shown, _) = terminal.types(&["patient", "show", id]).await?;
+    assert!(shown.contains("Ada Amberly (MRN R-1"), "{shown}");
+    let (code, _, said) = terminal.types(&["patient", "readmit", id]).await?;
+    assert!(code == 1 && said.contains(&format!("`carepost-server patient part {id}`")), "{said}");
+    let (code, _, said) = terminal.types(&["patient", "part", "R-2"]).await?;
+    assert!(code == 1 && said.contains("Say --yes to part Ada Amberley (MRN R-2"), "{said}");
+    let parted = terminal.does(&["patient", "part", "R-2", "--yes"]).await?;
+    assert_eq!((&parted["id"], &parted["is_active"]), (&second["id"], &Value::Bool(true)));
+    let (code, _, said) = terminal.types(&["patient", "part", "R-2", "--yes"]).await?;
+    assert!(code == 1 && said.contains("is a person of their own"), "{said}");
+    let admin = &scene.facility.organization.admin;
+    let events = items(&admin.get(&format!("/api/v1/audit-events?patient_id={id}")).await?)?;
+    let parts = events.iter().find(|event| !event["details"]["parted_from"].is_null());
+    let parts = parts.context("it was not written down as what it is")?;
+    assert_eq!((&parts["details"]["parted_from"], &parts["action"]), (&first["id"], &"update".into()));
+    hall.says(&["Ada Amberly", "Ada Amberley"]).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> Result<()> {
     let scene = Scene::new(1).await?;
     let session = scene.folder_of("session.json").display().to_string();
@@ -266,6 +331,15 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     refuses(&["badge", "issue", "una"], 2, &["--uid <HEX>|--last-tap <DEVICE>"]).await?;
     refuses(&["--server", "care.example.test", "org", "list"], 2, &["with https:// and the port"]).await?;
     refuses(&["sign-in", "admin", "--of", "Golden Years"], 2, &["the organization's slug"]).await?;
+    let since = |time: &'static str| ["device", "withdraw", "Hall-2", "--since", time];
+    refuses(&since("yesterday"), 2, &["a day such as 2026-05-01", "30min, 2h or 3d"]).await?;
+    refuses(&since("2026-02-30"), 2, &["February 2026 has 28 days"]).await?;
+    for time in ["2026-05-01", "05/01/2026 14:10", "2h", "2026-05-01T14:10:00Z"] {
+        refuses(&since(time), 1, &["device deactivate"]).await?;
+    }
+    let unnumbered = ["patient", "create", "Dee Example", "--facility", "Riverside"];
+    refuses(&[&unnumbered[..], &["--mrn", "n/a"]].concat(), 1, &["is no number: leave it empty"]).await?;
+    assert_eq!(terminal.does(&unnumbered).await?["mrn"], "");
 
     // Who is to be looked at, by name.
     terminal.does(&["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"]).await?;
@@ -277,11 +351,107 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_signed_in_names_the_server_and_its_certificate_no_more() -> Result<()> {
+    crate::install_provider();
+    let folder = TempDir::new()?;
+    let server = Server::start(&folder.path().join("server")).await?;
+    let session = [("CAREPOST_SESSION", folder.path().join("session.json").display().to_string())];
+    let types =
+        async |words: &[&str], input: &str| run_with_input("carepost-server", words, &session, input).await;
+    let sign_in = ["sign-in", "root", "--password-file", "-"];
+    let ca = server.ca.display().to_string();
+    let reach = ["--server", server.people.as_str(), "--ca", &ca];
+    let (code, _, error) = types(&[&reach[..], &sign_in].concat(), PASSWORD).await?;
+    assert_eq!(code, 0, "{error}");
+    for words in [&["org", "list"][..], &sign_in] {
+        let (code, _, error) = types(words, PASSWORD).await?;
+        assert_eq!(code, 0, "{words:?}: {error}");
+    }
+    // What is said counts, and a token goes nowhere else.
+    let elsewhere = format!("https://localhost:{}", free_port()?);
+    let (code, _, error) = types(&["--server", &elsewhere, "org", "list"], "").await?;
+    assert!(code == 1 && error.contains(&format!("nobody is signed in at {elsewhere}")), "{error}");
+    let (_, help, _) = types(&["device", "withdraw", "--help"], "").await?;
+    let (own, global) = help.split_once("Global options:").context("a part of its own")?;
+    assert!(own.contains("--since") && !own.contains("--server") && global.contains("--server"), "{help}");
+
+    // Where nobody can be asked, it is said how else.
+    let unasked = tokio::process::Command::new("setsid")
+        .arg("--wait")
+        .arg(binary("carepost-server")?)
+        .args(["sign-in", "root"])
+        .envs(session.clone())
+        .env_remove("CAREPOST_PASSWORD")
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&unasked.stderr);
+    assert_eq!(unasked.status.code(), Some(1), "{said}");
+    assert!(said.contains("no terminal to ask on: give --password-file FILE"), "{said}");
+    assert!(said.contains("or set CAREPOST_PASSWORD") && !said.contains("os error"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn badges_are_told_apart_what_is_doubtful_is_asked_first_and_a_name_is_one_things() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let refuses = async |words: &[&str], said: &[&str]| -> Result<()> {
+        let (ended, _, error) = terminal.types(words).await?;
+        anyhow::ensure!(ended == 1 && said.iter().all(|it| error.contains(it)), "{words:?} {ended}: {error}");
+        Ok(())
+    };
+    let badges = async || -> Result<Vec<Value>> {
+        Ok(terminal.does(&["badge", "list", "nora.quist"]).await?["items"]
+            .as_array()
+            .context("items")?
+            .clone())
+    };
+
+    let issue = |uid: &'static str| ["badge", "issue", "nora.quist", "--uid", uid];
+    let asked =
+        ["nothing was done. Say --yes to issue that card to Nora Quist (nora.quist, rn)", "--last-tap"];
+    refuses(&issue("15046143"), &[&asked[..], &["decimal number printed on a card", "00E595FF"]].concat())
+        .await?;
+    refuses(&issue("F6E5D4C3B2A204"), &[&asked[..], &["turned around", "04A2B2C3D4E5F6"]].concat()).await?;
+    for blank in ["00000000", "FF:FF:FF:FF:FF:FF:FF", "00000000000000000000"] {
+        refuses(&issue(blank), &["uid: 00 or FF in every byte is no card's UID"]).await?;
+    }
+    assert_eq!(badges().await?.len(), 1, "nothing was issued before it was asked");
+    terminal.does(&[&issue("15046143")[..], &["--yes"]].concat()).await?;
+    let (_, table, _) = terminal.types(&["badge", "list", "nora.quist"]).await?;
+    assert!(table.contains("CARD") && table.contains("ISSUED_BY") && table.contains("admin"), "{table}");
+    let listed = badges().await?;
+    let [second, first] = listed.as_slice() else { bail!("{listed:?}") };
+    assert!(first["card"] != second["card"] && second["issued_by"] == "admin", "{first} {second}");
+
+    let file = scene.folder_of("signs.json").display().to_string();
+    let fields = r#"[{"key": "note", "label": "Note", "type": "string"}]"#;
+    std::fs::write(&file, format!(r#"{{"key": "signs", "label": "VITALS", "fields": {fields}}}"#))?;
+    refuses(&["workflow", "publish", &file], &["409", "label is taken already"]).await?;
+    let register = |name: &'static str| ["device", "register", name, "--facility", "Riverside"];
+    terminal.does(&register("Hall kiosk")).await?;
+    refuses(&register("HALL  Kiosk"), &["409", "device_name is taken already"]).await?;
+
+    refuses(&["user", "rename", "nora.quist", "ADMIN"], &["409", "username is taken already"]).await?;
+    refuses(&["user", "rename", "nora.quist", "nora q"], &["username: give 1 to 100 characters"]).await?;
+    let renamed = terminal.does(&["user", "rename", "nora.quist", "nora.field"]).await?;
+    assert_eq!(renamed["username"], "nora.field");
+    let nora = scene.server.api()?;
+    assert!(nora.sign_in(Some("golden-years"), "nora.quist", PASSWORD).await.is_err());
+    scene.server.api()?.sign_in(Some("golden-years"), "Nora.Field", PASSWORD).await?;
+    let audit = terminal.does(&["audit", "list", "--user", "admin"]).await?;
+    assert!(audit.to_string().contains(r#""username":"nora.field""#), "{audit}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_and_a_wrong_command_are_told_apart() -> Result<()> {
     let folder = TempDir::new()?;
     let session = folder.path().join("session.json");
-    let port = carepost_tests::children::free_port()?;
+    let port = free_port()?;
     let ca = folder.path().join("ca.crt");
     std::fs::write(&ca, rcgen::generate_simple_self_signed(["localhost".to_owned()])?.cert.pem())?;
     let environment = [

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// The address of something to do about an entry of a page.
-async fn link(kiosk: &Kiosk, page: &str, part: &str) -> Result<String> {
+pub async fn link(kiosk: &Kiosk, page: &str, part: &str) -> Result<String> {
     let page = kiosk.get(page).await?;
     let address = page.html.split('"').find(|text| text.starts_with('/') && text.contains(part));
     Ok(address.with_context(|| format!("no {part}: {}", page.words()))?.to_owned())

@@ -2,11 +2,13 @@
 
 use anyhow::{Context as _, Result, bail};
 use carepost_agent::identity::{Factors, Vault};
-use carepost_agent::sqlite::{Connected, Durability, FileKey, OpenError, Opening};
+use carepost_agent::sqlite::FileKey;
+use carepost_host::sqlcipher;
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::items;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
 const OFTEN: &str = "[mirror]\ncheck_every = 1\n";
@@ -24,17 +26,10 @@ impl Mirror {
         Ok(Self { path: vault.mirror_path(), key: vault.mirror_key().clone() })
     }
 
-    fn open(&self) -> Result<Connected> {
-        let (key, durability) = (&self.key, Durability::ProcessCrash);
-        let open = |migrations: &[&str]| {
-            let opening = Opening { path: &self.path, key, durability, cache_kib: 64, migrations };
-            carepost_agent::sqlite::open(&opening)
-        };
-        // As many migrations as the file has had: none is left to do.
-        Ok(match open(&[]) {
-            Err(OpenError::TooNew { found, .. }) => open(&vec![""; found.try_into()?])?,
-            opened => opened?,
-        })
+    fn open(&self) -> Result<Connection> {
+        let connection = sqlcipher::connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        sqlcipher::give_key(&connection, self.key.as_bytes())?;
+        Ok(connection)
     }
 
     /// Meddles with rows; there have to be some.

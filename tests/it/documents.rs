@@ -172,8 +172,7 @@ async fn what_was_revoked_comes_with_the_heartbeats_answer_when_no_feed_does() -
 async fn what_would_make_too_large_a_document_is_refused_with_its_size() -> Result<()> {
     let scene = Scene::new(1).await?;
     let options: Vec<String> = (10..23).map(|n| format!("{n}{}", "x".repeat(190))).collect();
-    let field =
-        |n: usize| json!({"key": format!("f{n}"), "label": "x", "type": "select", "options": options});
+    let field = |n: usize| json!({"key": format!("f{n}"), "label": format!("x{n}"), "type": "select", "options": options});
     let fields: Vec<Value> = (0..100).map(field).collect();
     let form = json!({"key": "huge", "label": "Huge", "fields": fields});
     let size = form.to_string().len();

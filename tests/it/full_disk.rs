@@ -1,6 +1,7 @@
 //! The part of the disk that waiting entries may take is full: the page says what is not saved. And what is left of a
 //! disk is kept for them.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -121,6 +122,44 @@ fn again_where_it_may_mount(story: &str) -> Result<()> {
     let said = String::from_utf8_lossy(&ran.stdout);
     ensure!(ran.status.success() && said.contains("1 passed"), "{said}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_that_starts_on_a_full_disk_says_so_and_goes_on_when_there_is_room() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let (name, id) = scene.resident()?;
+    let Some(disk) = Disk::mount(&scene.folder_of("hall").join("state"), 128)? else {
+        return again_where_it_may_mount(
+            "full_disk::a_kiosk_that_starts_on_a_full_disk_says_so_and_goes_on_when_there_is_room",
+        );
+    };
+    let mut hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.link.cut();
+    hall.says(&["Internet down"]).await?;
+    hall.chart(name, "vitals", &vitals("Charted before it was full")).await?;
+    hall.stop().await?;
+    // Its copy is gone, and there is room for no other.
+    for part in ["mirror.db", "mirror.db-wal", "mirror.db-shm"] {
+        let _ = std::fs::remove_file(disk.0.join(part));
+    }
+    let ballast = disk.0.join("ballast");
+    let mut filled = std::fs::File::create(&ballast)?;
+    while filled.write_all(&[0; 4096]).is_ok() {}
+    drop(filled);
+    hall.start().await?;
+    hall.says(&["disk is full", "Nobody can sign in", "use another device", "call IT", "goes on by itself"])
+        .await?;
+    for command in ["status", "doctor"] {
+        let (code, said) = hall.command(&[command]).await?;
+        assert!(code == 5 && said.contains("the disk is full: free some space"), "{code}: {said}");
+    }
+    std::fs::remove_file(&ballast)?;
+    hall.link.restore();
+    hall.says(&["Tap your badge"]).await?;
+    scene.has_notes(id, &["Charted before it was full".to_owned()]).await?;
+    hall.status_is("loading", false).await?;
+    hall.sign_in(&scene.nora).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

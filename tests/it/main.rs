@@ -31,6 +31,7 @@ mod edits;
 mod encryption;
 mod figures;
 mod flood;
+mod forms;
 mod full_disk;
 mod isolation;
 mod issued;

@@ -69,6 +69,11 @@ async fn the_queue_is_listed_and_taken_out_beside_the_running_agent_and_without_
     assert!(code == 1 && words.contains("not a refused one"), "{code}: {words}");
     let file = hall.folder.join("taken.json");
     let to = file.display().to_string();
+    // What fails, or has nothing to take out, leaves no file that would pass for one.
+    let (code, words) = hall.command(&["queue", "export", &n, "999", "--to", &to]).await?;
+    assert!(code == 1 && words.contains("999") && !file.exists(), "{code}: {words}");
+    let (code, words) = hall.command(&["queue", "export", "--all", "--to", &to]).await?;
+    assert!(code == 0 && words.contains("nothing to export") && !file.exists(), "{code}: {words}");
     let (code, words) = hall.command(&["queue", "export", &n, "--to", &to]).await?;
     assert!(code == 0 && words.contains("health data"), "{code}: {words}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file)?.permissions());

@@ -35,6 +35,7 @@ async fn what_a_mode_hides_reaches_a_device_no_more_and_its_copy_has_to_be_made_
     // The control: the name was there to be hidden.
     assert!(says(&before, name), "{before:?}");
     assert_eq!(before.last().context("no page")?["page"]["digests"]["patients"]["count"], 3);
+    assert_eq!(before.last().context("no page")?["page"]["phi_mode"], Value::Null);
 
     let admin = &scene.facility.organization.admin;
     let changed =
@@ -47,6 +48,11 @@ async fn what_a_mode_hides_reaches_a_device_no_more_and_its_copy_has_to_be_made_
     let (status, _, after) = pull(&wire, "").await?;
     assert!(status == 200 && !says(&after, name), "{after:?}");
     assert_eq!(after.last().context("no page")?["page"]["digests"]["patients"]["count"], 3);
+    assert_eq!(
+        after.last().context("no page")?["page"]["phi_mode"],
+        "free",
+        "the device knows that it is not all"
+    );
     assert_eq!(pull(&wire, &cursor_of(&after)?).await?.0, 200);
 
     // The device may be told otherwise than its facility, and back.

@@ -195,7 +195,17 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
     let refused = admit("RS-9", "Zoe New", json!(born)).await?;
     assert!(refused.status == 422 && refused.text.contains("future"), "{}", refused.text);
     admin.put(&facility, &json!({"time_zone": null})).await?;
-    let newborn = admit("RS-9", "Zoe New", json!(born)).await?;
+    // What is unlikely has to be meant.
+    let asked = admit("RS-9", "Zoe New", json!(born)).await?;
+    assert_eq!((asked.status, &asked.body["errors"][0]["field"]), (422, &json!("date_of_birth")));
+    assert!(
+        asked.text.contains("is less than a year ago") && asked.text.contains("`confirmed`"),
+        "{}",
+        asked.text
+    );
+    let body = json!({"facility_id": scene.facility.id, "mrn": "RS-9", "name": "Zoe New", "date_of_birth": born,
+        "confirmed": ["date_of_birth"]});
+    let newborn = admin.call(Method::POST, patients, Some(&body)).await?;
     assert_eq!(newborn.status, 201, "{}", newborn.text);
     let newborn = format!("{patients}/{}", newborn.body["id"].as_str().unwrap_or_default());
     admin.put(&facility, &json!({"time_zone": "Etc/GMT+12"})).await?;
@@ -205,6 +215,11 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
     // The same name, and as far as it is known the same birthday.
     let again = admit("RS-2", "ADA EXAMPLE", json!("1944")).await?;
     assert_eq!((again.status, &again.body["date_of_birth"]), (201, &json!("1944")), "{}", again.text);
+    let may_be = json!([{"id": ada.body["id"], "mrn": "RS-1", "name": "Ada Example"}]);
+    assert_eq!(again.body["may_be"], may_be, "and it is said at once");
+    let looks = format!("/api/v1/audit-events?patient_id={}", ada.body["id"].as_str().unwrap_or_default());
+    let events = admin.get(&looks).await?;
+    assert!(events.to_string().contains("\"view\""), "whom it names was written down as a look: {events}");
     let other = admit("RS-3", "Ada Example", json!("1951-01-02")).await?;
     assert_eq!(other.status, 201);
     let reviews = admin.get(&format!("/api/v1/facilities/{}/reviews", scene.facility.id)).await?;

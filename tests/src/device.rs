@@ -12,6 +12,7 @@ use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved, Shape
 use carepost_agent::sqlite::FileKey;
 use carepost_agent::upstream::{Credentials, Page as PulledPage, PageStream, StreamEvent, Upstream};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BootId, DeviceUuid, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role, authorize};
@@ -200,7 +201,7 @@ impl Device {
     /// # Errors
     /// When it is not saved.
     pub fn save(&self, nurse: &Actor, change: &Change) -> Result<Saved> {
-        let token: String = self.clock.random::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = hex(&self.clock.random::<8>());
         let entry = Entry { change, token: &token };
         Ok(self.outbox.append(&self.may_chart(nurse)?, entry, |_| Vec::new())?)
     }
@@ -303,8 +304,7 @@ impl Chain {
             self.head = self.head.next(self.next_n, &PayloadHash::of(change.as_bytes()));
             self.next_n += 1;
         }
-        let signature: String =
-            self.key.sign(self.head.as_bytes())?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = hex(&self.key.sign(self.head.as_bytes())?);
         Ok(format!(
             r#"{{"lane":"{}","incarnation":"{}","first_n":{first},"previous":"{previous}","head":"{}","signature":"{signature}","changes":[{}]}}"#,
             self.lane.name(),

@@ -1,9 +1,9 @@
 //! The session machine's facts, events and effects.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEventType;
+use carepost_protocol::change::PayloadHash;
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
@@ -66,17 +66,29 @@ pub struct Member {
     pub pin_exposed: Option<Timestamp>,
 }
 
-/// Tells one PIN verifier from another, so that a replaced PIN ends the grace period of the old one.
+/// Tells one PIN verifier from another, so that a replaced PIN ends the grace period and the lock-out of the old
+/// one. It says nothing of either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PinMark(u64);
+pub struct PinMark([u8; 8]);
 
 impl PinMark {
-    /// The mark of a stored verifier. It is for comparing within one run, not for storing.
+    /// The mark of a stored verifier: a part of its SHA-256.
     #[must_use]
     pub fn of(verifier: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        verifier.hash(&mut hasher);
-        Self(hasher.finish())
+        let [a, b, c, d, e, f, g, h, ..] = *PayloadHash::of(verifier.as_bytes()).as_bytes();
+        Self([a, b, c, d, e, f, g, h])
+    }
+
+    /// The mark that was stored as these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// As it is stored.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0
     }
 }
 
@@ -87,7 +99,7 @@ pub enum SessionEvent {
     BadgePresented {
         /// Whose it is.
         badge: Presented,
-        /// Her persisted failure counter; the default where there is no user.
+        /// Her persisted failure counter [against](Throttle::against) her PIN; the default where there is no user.
         throttle: Throttle,
         /// Which card it is.
         card: CardKey,
@@ -108,7 +120,7 @@ pub enum SessionEvent {
         user: UserId,
         /// Whether it was hers.
         correct: bool,
-        /// Her persisted failure counter before this check.
+        /// Her persisted failure counter before this check, [against](Throttle::against) the PIN that it was of.
         throttle: Throttle,
     },
     /// What [`SessionEffect::CheckNewPin`] or [`SessionEffect::KeepNewPin`] asked for is done.
@@ -128,8 +140,6 @@ pub enum SessionEvent {
     LockPressed,
     /// "Undo" was pressed on the screen that one's own badge had locked.
     UndoPressed,
-    /// "Sign out" was pressed.
-    SignOutPressed,
     /// The mirror has a new version of a person.
     MemberChanged(Member),
     /// The mirror no longer has the person, or has her as inactive.
@@ -305,8 +315,6 @@ reasons! {
     Idle = "idle";
     /// Another person's badge took over.
     TapOver = "tap_over";
-    /// "Sign out" was pressed.
-    SignedOut = "signed_out";
     /// The user was deactivated.
     Deactivated = "deactivated";
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
 
+use super::event::PinMark;
+
 /// Wrong PINs of all users, within [`DEVICE_WINDOW`], that make the device pause.
 pub const DEVICE_FAILURES: usize = 10;
 /// See [`DEVICE_FAILURES`].
@@ -28,6 +30,20 @@ pub struct Throttle {
     pub failures: u32,
     /// Until when the user is locked out.
     pub locked_until: Option<Timestamp>,
+    /// Which PIN those were guesses of; none where that is not known.
+    pub pin: Option<PinMark>,
+}
+
+impl Throttle {
+    /// What of it counts against a PIN: nothing of guesses of another. So one that the office sets opens at once,
+    /// wherever the old one has locked its user out. All of it, while it is not known which PIN the user has: it starts
+    /// no count anew.
+    #[must_use]
+    pub fn against(self, pin: Option<PinMark>) -> Self {
+        let is_same = self.pin.is_none() || pin.is_none() || self.pin == pin;
+        let counted = if is_same { self } else { Self::default() };
+        Self { pin: pin.or(counted.pin), ..counted }
+    }
 }
 
 #[derive(Debug)]
@@ -90,11 +106,11 @@ impl PinGuard {
         let spent = throttle.locked_until.is_some();
         let failures = if spent { 1 } else { throttle.failures.saturating_add(1) };
         if failures < self.max_failures {
-            return Throttle { failures, locked_until: None };
+            return Throttle { failures, locked_until: None, ..*throttle };
         }
         let until = now.after(self.lockout);
         self.met.insert(user, (until, monotonic.saturating_add(self.lockout)));
-        Throttle { failures, locked_until: Some(until) }
+        Throttle { failures, locked_until: Some(until), ..*throttle }
     }
 
     /// How long the device still opens no PIN pad.

@@ -9,12 +9,13 @@
 //!   a correct PIN on this device, is lost at a restart, and ends when the PIN is replaced, the user
 //!   is locked out or gone.
 //! - Five wrong PINs lock the user for 30 minutes, online and offline (S0-49); see [`Throttle`] for the
-//!   clocks that count them, and [`DEVICE_PAUSE`] for guessing across users. A lock-out blocks signing in, not a session that is open.
+//!   clocks that count them, and [`DEVICE_PAUSE`] for guessing across users. A lock-out blocks signing in, not a
+//!   session that is open, and is over once the user has another PIN ([`Throttle::against`]).
 //! - The user's own badge on her open screen locks it with a few seconds to undo; on her locked screen
 //!   it resumes. Another's badge takes over: the first session ends when the second opens, not before.
 //! - A PIN that a thief may know (a device that held it was lost) signs nobody in: once it was given, another
 //!   has to be chosen, at once and twice. After seven days it does not even do that, and an administrator has
-//!   to set one. Sessions that are open go on; counters of wrong PINs stay as they are.
+//!   to set one. Sessions that are open go on; wrong ones count on until another is chosen.
 //! - A refused tap changes nothing on the screen but the notice: it can neither lock out nor sign out
 //!   whoever is charting.
 //! - Idle times run on monotonic time, so that a clock jump neither locks a screen nor keeps it open.
@@ -179,7 +180,6 @@ impl SessionMachine {
             SessionEvent::Touched => self.touched(monotonic),
             SessionEvent::LockPressed => self.lock(Reason::LockButton, &mut out),
             SessionEvent::UndoPressed => self.undo(monotonic, &mut out),
-            SessionEvent::SignOutPressed => self.sign_out(&mut out),
             SessionEvent::MemberChanged(member) => self.member_changed(member, monotonic, &mut out),
             SessionEvent::MemberGone(user) => self.member_gone(user, monotonic, &mut out),
             SessionEvent::Tick => {}
@@ -316,13 +316,6 @@ impl SessionMachine {
         match self.take_screen() {
             Screen::JustLocked { session, .. } => self.resume(session, Reason::Undone, monotonic, out),
             other @ (Screen::Locked { .. } | Screen::PinPad { .. } | Screen::Open(_)) => self.screen = other,
-        }
-    }
-
-    /// Only an open session signs out: a locked screen takes no orders about who is behind it.
-    fn sign_out(&mut self, out: &mut Effects) {
-        if matches!(self.screen, Screen::Open(_)) {
-            self.end_session(Reason::SignedOut, out);
         }
     }
 

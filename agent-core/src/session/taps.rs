@@ -275,7 +275,7 @@ impl SessionMachine {
         let Some((pad, behind)) = self.take_pad(attempt) else {
             return audit(out, AuditEventType::Login, false, Some(user), None, Reason::PinTooLate);
         };
-        if *throttle != Throttle::default() {
+        if throttle.failures > 0 {
             out.push(SessionEffect::KeepThrottle { user, throttle: Throttle::default() });
         }
         if is_expired(&pad.member, at) {

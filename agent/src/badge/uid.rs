@@ -3,6 +3,7 @@
 use std::fmt;
 
 use carepost_protocol::hex::{hex, unhex};
+use carepost_protocol::uid;
 use ring::hmac;
 use zeroize::Zeroizing;
 
@@ -12,14 +13,16 @@ pub struct Uid(Zeroizing<Vec<u8>>);
 
 /// Bytes that are no UID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a badge's UID has 4 to 10 bytes (8 to 20 hex digits): check the number and its reader")]
+#[error(
+    "a badge's UID has 4 to 10 bytes (8 to 20 hex digits), and not 00 or FF in all of them: check the number and its reader"
+)]
 pub struct NotAUid;
 
 impl Uid {
     /// From the card's bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Uid, NotAUid> {
         match bytes.len() {
-            4..=10 => Ok(Uid(Zeroizing::new(bytes.to_vec()))),
+            4..=10 if !uid::is_blank(bytes) => Ok(Uid(Zeroizing::new(bytes.to_vec()))),
             _ => Err(NotAUid),
         }
     }
@@ -51,7 +54,7 @@ impl Uid {
     /// Whether the card makes a new UID up at each tap (ISO 14443-3: 4 bytes, the first 08), so that it can
     /// be nobody's badge. REQUIREMENTS P-13.
     pub fn is_random(&self) -> bool {
-        self.0.len() == 4 && self.0.first() == Some(&0x08)
+        uid::is_random(&self.0)
     }
 
     /// First and last byte, enough to tell a reader that turns the bytes around (P-12): `04..F6`.
@@ -113,6 +116,9 @@ mod tests {
         }
         for text in ["", "04A1B2", "04A1B2C", "04A1B2CX", "04A1B2C3D4E5F60718293A", "ü4A1B2C3"] {
             assert_eq!(Uid::from_hex(text), Err(NotAUid), "{text}");
+        }
+        for blank in ["00".repeat(4), "FF".repeat(4), "00".repeat(7), "ff".repeat(7), "00".repeat(10)] {
+            assert_eq!(Uid::from_hex(&blank), Err(NotAUid), "{blank}");
         }
     }
 

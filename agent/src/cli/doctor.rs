@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carepost_agent_core::clock::{AHEAD, EARLIEST};
+use carepost_host::files;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Exposure, MirrorState, ReaderState};
@@ -19,7 +20,6 @@ use super::{Outcome, say};
 use crate::badge::{BadgeEvent, pcsc};
 use crate::clock::Clock;
 use crate::config::{BadgeSource, Config, Mode};
-use crate::files;
 use crate::identity::seal::Credential;
 use crate::identity::{DeviceKey, Factors, exposure, vault};
 use crate::kiosk::Owner;

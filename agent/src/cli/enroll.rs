@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use carepost_host::files;
 use secrecy::SecretString;
 
 use super::{Enroll, Outcome, say, say_error};
 use crate::config::{Config, Mode};
 use crate::desk::{EnrollStep, Enrolling};
-use crate::files;
 use crate::identity::vault::VaultError;
 use crate::run::{Ended, Enroller, Opened, token_refused};
 

@@ -12,11 +12,10 @@ mod running;
 mod status;
 
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use carepost_host::owner::become_owner;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
@@ -56,7 +55,14 @@ impl From<Outcome> for ExitCode {
 )]
 struct Cli {
     /// The configuration.
-    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH, env = "CAREPOST_AGENT_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "FILE",
+        default_value = DEFAULT_PATH,
+        env = "CAREPOST_AGENT_CONFIG"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -164,18 +170,6 @@ pub fn main() -> ExitCode {
             }
         }
     }
-}
-
-/// Goes on as the owner of the state directory where root was asked: the agent could not read what root leaves
-/// there. It comes back only with why that failed.
-fn become_owner(directory: &Path) -> Option<std::io::Error> {
-    let is_root = rustix::process::geteuid().is_root();
-    let directory = std::fs::metadata(directory).ok().filter(|it| is_root && it.uid() != 0)?;
-    let again = |program| {
-        let arguments = std::env::args_os().skip(1);
-        std::process::Command::new(program).args(arguments).uid(directory.uid()).gid(directory.gid()).exec()
-    };
-    Some(std::env::current_exe().map_or_else(|error| error, again))
 }
 
 /// A line for people, or for programs that asked for one.

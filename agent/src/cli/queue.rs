@@ -159,14 +159,38 @@ fn export(
     numbers: Vec<u64>,
     to: Option<&Path>,
 ) -> anyhow::Result<Outcome> {
+    let Some(path) = to else {
+        say(&taken_out(opened, grant, outbox, &numbers)?);
+        warn();
+        return Ok(Outcome::Done);
+    };
+    if numbers.is_empty() {
+        say_error("no entry is refused: there is nothing to export, and no file was made");
+        return Ok(Outcome::Done);
+    }
     // The file first: nothing is said to have been taken out that nobody got.
-    let mut file = to.map(private_file).transpose()?;
-    let exported: Vec<Exported> = numbers
-        .into_iter()
-        .map(|n| {
-            outbox.export(n, |patient| vec![event(opened, grant, AuditAction::Export, patient, "export", n)])
-        })
-        .collect::<Result<_, _>>()?;
+    let mut file = private_file(path)?;
+    let written = taken_out(opened, grant, outbox, &numbers).and_then(|text| {
+        file.write_all(text.as_bytes())?;
+        Ok(file.sync_all()?)
+    });
+    if written.is_err() {
+        // One that holds nothing, or a part, would pass for the whole and stand in the way of the next.
+        let _ = std::fs::remove_file(path);
+    }
+    written?;
+    warn();
+    Ok(Outcome::Done)
+}
+
+fn warn() {
+    say_error("this is health data: keep it where only those who may read it can, and delete it after use");
+}
+
+/// The entries as JSON, each written into the audit log.
+fn taken_out(opened: &Opened, grant: &Grant, outbox: &Outbox, numbers: &[u64]) -> anyhow::Result<String> {
+    let event = |n, patient| vec![event(opened, grant, AuditAction::Export, patient, "export", n)];
+    let exported: Vec<Exported> = outbox.export(numbers, event)?;
     let written: Vec<Written<'_>> = exported
         .iter()
         .map(|entry| {
@@ -180,16 +204,7 @@ fn export(
             })
         })
         .collect::<Result<_, _>>()?;
-    let text = serde_json::to_string(&written)?;
-    match &mut file {
-        None => say(&text),
-        Some(file) => {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-        }
-    }
-    say_error("this is health data: keep it where only those who may read it can, and delete it after use");
-    Ok(Outcome::Done)
+    Ok(serde_json::to_string(&written)?)
 }
 
 fn private_file(path: &Path) -> anyhow::Result<std::fs::File> {

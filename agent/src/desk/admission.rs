@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::noted::Page;
 use super::residents::{keep_present, set};
 use super::unfinished::{Typed, laid_over};
-use super::view::{CONFIRMED, Form, NotSaved, Refused, SessionKey, another_than};
+use super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, another_than};
 use super::ward::{Ward, storage};
 
 /// The most that somebody is asked about at once.
@@ -30,7 +30,7 @@ impl Ward {
         answers: &Typed,
     ) -> Result<(), NotSaved> {
         let permit = self.authorized::<ReadPatients>(on).map_err(|(refused, _)| refused)?;
-        let mut alike = match (change.kind, edited) {
+        let alike = match (change.kind, edited) {
             (ChangeKind::Patch, Some(edited)) if change.fields.contains_key("mrn") => {
                 let mut edited = edited.clone();
                 set(&mut edited, &change.fields);
@@ -39,21 +39,31 @@ impl Ward {
             (ChangeKind::Create, _) if change.supersedes.is_none() => {
                 let mut admitted = PatientDocument::new(PatientId::from_bytes([0; 16]));
                 set(&mut admitted, &change.fields);
-                self.known_as(&permit, |known| may_be_one(&admitted, known))?
+                self.known_as(&permit, &admitted, may_be_one)?
             }
             (ChangeKind::Create | ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete, _) => {
                 Vec::new()
             }
         };
+        self.are_answered(&permit, alike, answers)
+    }
+
+    /// Asks about these people, unless somebody said of each that it is another.
+    pub(super) fn are_answered(
+        &self,
+        permit: &Permit<ReadPatients>,
+        mut alike: Vec<Known>,
+        answers: &[(String, String)],
+    ) -> Result<(), NotSaved> {
         alike.truncate(ASKED);
-        let is_answered = |known: &PatientDocument| {
-            answers.iter().any(|(key, text)| key == CONFIRMED && *text == another_than(known.id))
+        let is_answered = |known: &Known| {
+            answers.iter().any(|(key, text)| key == CONFIRMED && *text == another_than(known.resident.id))
         };
         if alike.iter().all(is_answered) {
             return Ok(());
         }
         // Each of them is read on that page.
-        let shown = |known: &PatientDocument| self.access(permit.actor(), &Page::resident(known.id), true);
+        let shown = |known: &Known| self.access(permit.actor(), &Page::resident(known.resident.id), true);
         self.append_audit(alike.iter().map(shown).collect());
         Err(NotSaved::Alike(alike))
     }
@@ -63,22 +73,26 @@ impl Ward {
         &self,
         permit: &Permit<ReadPatients>,
         resident: &PatientDocument,
-    ) -> Result<Vec<PatientDocument>, Refused> {
-        let mut others = self.known_as(permit, |known| has_same_number(resident, known))?;
-        others.retain(|other| other.id != resident.id && Some(other.id) != resident.replaced_by);
+    ) -> Result<Vec<Known>, Refused> {
+        let mut others = self.known_as(permit, resident, has_same_number)?;
+        others.retain(|other| {
+            other.resident.id != resident.id && Some(other.resident.id) != resident.replaced_by
+        });
         Ok(others)
     }
 
-    /// The people of whom that holds, those in care first.
+    /// The people of whom that holds beside whoever is asked about, those in care first.
     fn known_as(
         &self,
         permit: &Permit<ReadPatients>,
-        holds: impl Fn(&PatientDocument) -> bool,
-    ) -> Result<Vec<PatientDocument>, Refused> {
+        asked: &PatientDocument,
+        holds: impl Fn(&PatientDocument, &PatientDocument) -> bool,
+    ) -> Result<Vec<Known>, Refused> {
         let mut known = self.all_residents(permit)?;
-        keep_present(&mut known, holds);
-        let mut known: Vec<PatientDocument> = known.into_iter().map(|resident| resident.document).collect();
-        known.sort_by_key(|known| (!known.is_active, known.id));
+        keep_present(&mut known, |resident| holds(asked, resident));
+        let known = known.into_iter().map(|resident| Known::beside(asked, resident.document));
+        let mut known: Vec<Known> = known.collect();
+        known.sort_by_key(|known| (!known.resident.is_active, known.resident.id));
         Ok(known)
     }
 
@@ -91,7 +105,7 @@ impl Ward {
         answers: &Typed,
     ) -> Result<bool, Refused> {
         let form = Form::Edit(patient);
-        let sheet = self.sheet(on, &form, None)?;
+        let sheet = self.sheet(on, &form, &[], None)?;
         let (user, of) = (sheet.writer.actor().user, form.draft());
         let now = self.clock.now();
         let today = Today::of(Some(&self.time_here().zone), now);
@@ -111,7 +125,7 @@ impl Ward {
         });
         let news: Vec<(String, String)> = asked.cloned().collect();
         if !news.is_empty() {
-            let draft = self.outbox.draft(user, of.patient(), &of.name()).map_err(storage)?;
+            let draft = self.draft(user, &form)?;
             let edit = laid_over(draft.unwrap_or_else(|| sheet.answers.clone()), &news);
             self.outbox.put_draft(user, of.patient(), &of.name(), &edit, now).map_err(storage)?;
         }

@@ -1,13 +1,15 @@
 //! What the server refused of this device, and who can do what about it.
 
+use std::rc::Rc;
+
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::push::RejectionCode;
-use carepost_protocol::workflow::Workflow;
 
 use super::answer::in_words;
+use super::forms::Forms;
 use super::noted::Page;
 use super::residents;
 use super::view::{Attention, Part, Refused, SessionKey, Todo, initials};
@@ -18,13 +20,13 @@ impl Ward {
     pub(super) fn attention(&self, on: &SessionKey, after: usize) -> Result<Part<Attention>, Refused> {
         let page = Page::ATTENTION;
         let permit = self.permit::<ReadPatients>(on, &page)?;
-        let workflows = self.mirror.workflows().map_err(storage)?;
+        let forms = self.forms()?;
         let refused = self.outbox.all_refused(&permit, usize::MAX).map_err(storage)?;
-        let made: Vec<(RecordId, String)> =
-            refused.iter().map(|refused| (refused.record, what(refused, &workflows))).collect();
+        let made = refused.iter().map(|refused| Ok((refused.record, what(refused, &forms)?)));
+        let made = made.collect::<Result<Vec<(RecordId, String)>, Refused>>()?;
         let Part { items, next } = Part::of(refused, after);
         let attention: Result<Vec<_>, Refused> =
-            items.into_iter().map(|refused| self.one(&permit, refused, &workflows, &made)).collect();
+            items.into_iter().map(|refused| self.one(&permit, refused, &forms, &made)).collect();
         let items = attention?;
         self.note(permit.actor(), &page, true);
         Ok(Part { items, next })
@@ -34,16 +36,18 @@ impl Ward {
         &self,
         permit: &Permit<ReadPatients>,
         refused: RefusedChange,
-        workflows: &[Workflow],
+        forms: &Forms<'_>,
         made: &[(RecordId, String)],
     ) -> Result<Attention, Refused> {
-        let what = what(&refused, workflows);
+        let what = what(&refused, forms)?;
         let RefusedChange { n, record, change, reason } = refused;
-        let workflow = change.workflow.as_ref();
-        let workflow = workflow.and_then(|key| workflows.iter().find(|workflow| workflow.key == *key));
         let resident = self.about(permit, change.collection, change.patient, record)?;
         let of_patients = change.collection == Collection::Patients;
-        let form = if of_patients { Some(residents::whole()) } else { workflow.cloned() };
+        let form = if of_patients {
+            Some(Rc::new(residents::whole()))
+        } else {
+            forms.of(change.workflow.as_deref().unwrap_or_default(), change.schema_version)?
+        };
         let named = |key: &str| {
             let field = form.iter().flat_map(|form| &form.fields).find(|field| field.key == key);
             field.map_or_else(|| key.to_owned(), |field| field.label.clone())
@@ -82,7 +86,7 @@ impl Ward {
             } else {
                 let zone = &self.time_here().zone;
                 let fields = if of_patients { residents::shown(&change.fields) } else { change.fields };
-                in_words(zone, form.as_ref(), &fields, &change.confirmed, self.units())
+                in_words(zone, form.as_deref(), &fields, &change.confirmed, self.units())
             },
             why,
             todo,
@@ -104,12 +108,11 @@ impl Ward {
 }
 
 /// What a change is, in words.
-fn what(refused: &RefusedChange, workflows: &[Workflow]) -> String {
+fn what(refused: &RefusedChange, forms: &Forms<'_>) -> Result<String, Refused> {
     let change = &refused.change;
     let key = change.workflow.clone().unwrap_or_default();
-    let label = workflows.iter().find(|workflow| workflow.key == key).map(|workflow| workflow.label.clone());
-    let label = label.unwrap_or(key);
-    match (change.collection, change.kind) {
+    let label = forms.of(&key, change.schema_version)?.map_or(key, |form| form.label.clone());
+    Ok(match (change.collection, change.kind) {
         (Collection::Patients, ChangeKind::Create) => "Admission".to_owned(),
         (Collection::Patients, _) => "Edit of a resident".to_owned(),
         (Collection::Users, _) => "New PIN".to_owned(),
@@ -117,5 +120,5 @@ fn what(refused: &RefusedChange, workflows: &[Workflow]) -> String {
         (_, ChangeKind::Amend) if change.entered_in_error => format!("{label}, charted in error"),
         (_, ChangeKind::Amend) => format!("Correction of {label}"),
         (_, _) => label,
-    }
+    })
 }

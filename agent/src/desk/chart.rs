@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
 use carepost_protocol::day::parse_datetime;
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{RecordId, SessionId, UserId};
 use carepost_protocol::record::Collection;
@@ -13,9 +14,9 @@ use carepost_protocol::zone::Zone;
 
 use super::lock;
 use super::noted::Page;
-use super::sheet::{Sheet, Writer};
-use super::unfinished::asked;
-use super::view::{Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey, UNITS};
+use super::sheet::{Sheet, Writer, typed as as_typed};
+use super::unfinished::{Typed, asked, laid_over};
+use super::view::{CARRIED, Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey, units_of};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
 
@@ -48,17 +49,17 @@ impl OpenForm {
 }
 
 impl Ward {
-    pub(super) fn form(&self, on: &SessionKey, form: &Form) -> Result<FormPage, Refused> {
+    pub(super) fn form(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, Refused> {
         let page = Page::form(form);
-        let sheet = self.sheet(on, form, Some(&page))?;
+        let sheet = self.sheet(on, form, sent, Some(&page))?;
         let since = self.since(on, form)?;
         let actor = *sheet.writer.actor();
-        let of = form.draft();
-        let draft = self.outbox.draft(actor.user, of.patient(), &of.name()).map_err(storage)?;
+        let draft = self.draft(actor.user, form)?;
         if let Some(refused) = is_so_already(form, &sheet).filter(|_| draft.is_none()) {
             self.note(&actor, &page, false);
             return Err(refused);
         }
+        let draft = draft.map(|draft| self.as_shown(draft, &sheet));
         let from_draft = draft.is_some();
         let shown = OpenForm {
             session: actor.session,
@@ -74,20 +75,36 @@ impl Ward {
         }
         let token = hex(&self.clock.random::<16>());
         self.note(&actor, &page.about(sheet.resident.as_ref()), true);
+        let discharged = sheet.is_about_somebody_gone();
+        let answers = match draft {
+            // What was not asked when the draft was typed is as it was charted.
+            Some(draft) => laid_over(as_typed(&sheet.workflow, &sheet.filled, units_of(&draft)), &draft),
+            None => sheet.answers,
+        };
         Ok(FormPage {
-            discharged: sheet.is_about_somebody_gone(),
+            discharged,
             since,
             form: form.clone(),
             resident: sheet.resident,
             workflow: sheet.workflow,
-            answers: draft.unwrap_or(sheet.answers),
+            answers,
             from_draft,
             token,
             refusal: sheet.refusal,
             faults: sheet.faults,
             author: sheet.author,
             zone: self.time_here().zone,
+            sent: self.phi_mode(),
         })
+    }
+
+    /// A draft that may be from when more was shown here: what it carries along is what the form shows now.
+    fn as_shown(&self, draft: Vec<(String, String)>, sheet: &Sheet) -> Vec<(String, String)> {
+        let seen = sheet.answers.iter().find(|(key, _)| key == SEEN);
+        match seen.filter(|_| self.phi_mode() != PhiMode::Full) {
+            Some(seen) => laid_over(asked(&asks(&sheet.workflow), &draft), std::slice::from_ref(seen)),
+            None => draft,
+        }
     }
 
     pub(super) fn save(
@@ -98,7 +115,7 @@ impl Ward {
         answers: &[(String, String)],
     ) -> Result<Kept, NotSaved> {
         let page = Page::entry(form);
-        let sheet = match self.sheet(on, form, Some(&page)) {
+        let sheet = match self.sheet(on, form, answers, Some(&page)) {
             Ok(sheet) => sheet,
             Err(Refused::Locked) => {
                 // The screen locked under her hands: what she typed waits for her as a draft.
@@ -153,6 +170,7 @@ impl Ward {
                 error @ (OutboxError::SavedDifferently { .. }
                 | OutboxError::NotAToken
                 | OutboxError::TooLarge { .. }
+                | OutboxError::NotKept { .. }
                 | OutboxError::NotRefused { .. }
                 | OutboxError::NotItsActor
                 | OutboxError::NotPermitted),
@@ -189,7 +207,7 @@ impl Ward {
         form: &Form,
         answers: &[(String, String)],
     ) -> Result<bool, Refused> {
-        let Typist { user, asks, shown } = self.typist(on, form)?;
+        let Typist { user, asks, shown } = self.typist(on, form, answers)?;
         let typed = asked(&asks, answers);
         let (of, zone) = (form.draft(), self.time_here().zone);
         // As it was opened: nothing is unfinished.
@@ -207,8 +225,8 @@ impl Ward {
 
     /// Who types into a form, and what it asks: whoever's session the page was made for. While that is
     /// open it may be any form about somebody who is here; afterwards only the one that was shown.
-    fn typist(&self, on: &SessionKey, form: &Form) -> Result<Typist, Refused> {
-        match self.sheet(on, form, None) {
+    fn typist(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<Typist, Refused> {
+        match self.sheet(on, form, sent, None) {
             Ok(sheet) => {
                 if let Some(open) = lock(&self.form).as_mut().filter(|open| open.is(on, form)) {
                     // The session was resumed, and the page is in use again.
@@ -248,9 +266,8 @@ fn is_so_already(form: &Form, sheet: &Sheet) -> Option<Refused> {
 /// The answers that somebody gave, in the order of their keys, as a page shows and a browser sends them: with times
 /// on the wall and one kind of line break. Not what the form carries along.
 fn given<'a>(answers: &'a [(String, String)], zone: &Zone) -> BTreeMap<&'a str, String> {
-    let given = answers
-        .iter()
-        .filter(|(key, text)| ![SEEN, UNITS].contains(&key.as_str()) && !text.trim().is_empty());
+    let given =
+        answers.iter().filter(|(key, text)| !CARRIED.contains(&key.as_str()) && !text.trim().is_empty());
     let shown = |text: &str| {
         parse_datetime(text).map_or_else(|_| text.replace("\r\n", "\n"), |time| zone.wall(&time))
     };
@@ -261,7 +278,7 @@ fn given<'a>(answers: &'a [(String, String)], zone: &Zone) -> BTreeMap<&'a str, 
 pub(super) fn asks(workflow: &Workflow) -> Vec<String> {
     let times = workflow.fields.iter().filter(|field| field.field_type == FieldType::Datetime);
     let said = times.map(|field| format!("{OFFSET}{}", field.key));
-    let carried = [SEEN, UNITS].map(str::to_owned);
+    let carried = CARRIED.map(str::to_owned);
     workflow.fields.iter().map(|field| field.key.clone()).chain(said).chain(carried).collect()
 }
 

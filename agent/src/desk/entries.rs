@@ -1,20 +1,21 @@
 //! A resident's entries with their corrections: what waits here laid over what the server has.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::amend;
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
-use carepost_protocol::record::RecordDocument;
-use carepost_protocol::role::{Actor, Permit, ReadPatients};
+use carepost_protocol::record::{RecordDocument, ReviewDocument};
+use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
-use carepost_protocol::workflow::Workflow;
 use carepost_protocol::zone::Zone;
 
 use super::answer::in_words;
-use super::view::{Charted, Entry, Mark, Refused, Shown};
+use super::forms::Forms;
+use super::view::{Beside, Charted, Entry, Form, Mark, Refused, SessionKey, Shown};
 use super::ward::{Ward, storage};
 use crate::mirror::{self, first_and_last};
 use crate::outbox::{Pending, Progress};
@@ -23,7 +24,7 @@ use crate::outbox::{Pending, Progress};
 #[derive(Clone, Copy)]
 pub(super) struct Eyes<'a> {
     pub(super) zone: &'a Zone,
-    pub(super) workflows: &'a [Workflow],
+    pub(super) forms: &'a Forms<'a>,
     /// Who may chart here; none where nothing can be corrected.
     pub(super) charts: Option<&'a Actor>,
     /// The measures of the facility.
@@ -31,17 +32,10 @@ pub(super) struct Eyes<'a> {
 }
 
 impl Eyes<'_> {
-    fn workflow(&self, key: &str) -> Option<&Workflow> {
-        self.workflows.iter().find(|workflow| workflow.key == key)
-    }
-
-    /// Whether an entry can be corrected: what was charted has to be here, or was struck out.
-    fn may_correct(&self, workflow: Option<&Workflow>, author: UserId, is_here: bool) -> bool {
-        is_here
-            && self
-                .charts
-                .zip(workflow)
-                .is_some_and(|(actor, workflow)| workflow.lets_correct(actor.role, author == actor.user))
+    /// Whether an entry of that workflow can be corrected: what was charted has to be here, or was struck out.
+    fn may_correct(&self, key: &str, author: UserId, is_here: bool) -> bool {
+        let who = self.charts.zip(self.forms.latest(key));
+        is_here && who.is_some_and(|(actor, form)| form.lets_correct(actor.role, author == actor.user))
     }
 }
 
@@ -51,6 +45,9 @@ struct Version {
     by: Option<UserId>,
     entry: Option<Entry>,
 }
+
+/// A record that was corrected more than once, side by side, and the corrections of it that are here.
+pub(super) type Fork = (RecordId, Vec<RecordId>);
 
 /// The versions of entries, and when those came that begin one.
 #[derive(Default)]
@@ -70,18 +67,19 @@ impl Ward {
         &self,
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
-        workflows: &[Workflow],
+        forms: &Forms<'_>,
         may_chart: bool,
         shown: Shown,
     ) -> Result<(Vec<Charted>, bool), Refused> {
         let zone = &self.time_here().zone;
-        let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()), units: self.units() };
+        let eyes = Eyes { zone, forms, charts: may_chart.then(|| permit.actor()), units: self.units() };
         let now = self.clock.now();
         let (mut found, mut is_all) = (Found::default(), true);
         for id in whole {
             is_all &= self.find_entries(permit, *id, eyes, shown, &mut found)?;
         }
-        Ok((put_together(found, now, shown.versions), is_all))
+        let looked = |forks: &[Fork]| self.looked_at(permit, forks);
+        Ok((put_together(found, now, shown.versions, looked)?, is_all))
     }
 
     /// What there is of one patient; whether nothing comes after it but versions.
@@ -112,18 +110,17 @@ impl Ward {
                 left_out.map(|(id, amends)| (id, Version { amends: Some(amends), by: None, entry: None })),
             );
             for record in thread.amendments.into_iter().chain([thread.root]) {
-                versions.insert(record.id, self.of_record(record, eyes));
+                versions.insert(record.id, self.of_record(record, eyes)?);
             }
         }
         cut.extend(known.held.last().filter(|_| is_all && known.held_is_cut).map(|last| last.id));
         for record in known.held.into_iter().take(entries) {
-            versions.insert(record.id, self.of_record(record, eyes));
+            versions.insert(record.id, self.of_record(record, eyes)?);
         }
         for waiting in pending {
-            let record = waiting.record;
             // On the first page is all that waits; on a later one, what corrects something there.
             if shown.after == 0 || corrects(&waiting, versions) {
-                versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
+                self.lay_over(versions, waiting, eyes)?;
             }
         }
         Ok(is_all)
@@ -135,7 +132,7 @@ impl Ward {
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
         records: Vec<RecordDocument>,
-        workflows: &[Workflow],
+        forms: &Forms<'_>,
         may_chart: bool,
     ) -> Result<Vec<Charted>, Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
@@ -144,49 +141,87 @@ impl Ward {
             pending.extend(self.outbox.pending(permit, *id, cursor).map_err(storage)?);
         }
         let zone = &self.time_here().zone;
-        let eyes = Eyes { zone, workflows, charts: may_chart.then(|| permit.actor()), units: self.units() };
-        let older = records.into_iter();
-        let mut versions: BTreeMap<RecordId, Version> =
-            older.map(|record| (record.id, self.of_record(record, eyes))).collect();
+        let eyes = Eyes { zone, forms, charts: may_chart.then(|| permit.actor()), units: self.units() };
+        let mut versions = BTreeMap::new();
+        for record in records {
+            versions.insert(record.id, self.of_record(record, eyes)?);
+        }
         for waiting in pending {
             if corrects(&waiting, &versions) {
-                let record = waiting.record;
-                versions.entry(record).or_insert_with(|| self.of_pending(waiting, eyes));
+                self.lay_over(&mut versions, waiting, eyes)?;
             }
         }
         // The server bounds its pages itself.
-        Ok(put_together(Found { versions, ..Found::default() }, self.clock.now(), usize::MAX))
+        let looked = |forks: &[Fork]| self.looked_at(permit, forks);
+        put_together(Found { versions, ..Found::default() }, self.clock.now(), usize::MAX, looked)
     }
 
     /// A record as an entry.
-    pub(super) fn entry_of(&self, record: RecordDocument, eyes: Eyes<'_>) -> Entry {
-        let workflow = eyes.workflow(&record.workflow);
+    pub(super) fn entry_of(&self, record: RecordDocument, eyes: Eyes<'_>) -> Result<Entry, Refused> {
+        let form = eyes.forms.of(&record.workflow, Some(record.schema_version))?;
+        let form = form.as_deref();
         let is_here = record.entered_in_error || !record.values.is_empty();
-        Entry {
+        Ok(Entry {
             record: record.id,
             patient: record.patient_id,
             is_correction: record.amends.is_some(),
             corrects: None,
             is_struck: record.entered_in_error,
-            may_correct: eyes.may_correct(workflow, record.recorded_by, is_here),
-            answers: in_words(eyes.zone, workflow, &record.values, &record.confirmed, eyes.units),
-            workflow: workflow.map_or(record.workflow, |workflow| workflow.label.clone()),
+            may_correct: eyes.may_correct(&record.workflow, record.recorded_by, is_here),
+            answers: in_words(eyes.zone, form, &record.values, &record.confirmed, eyes.units),
+            workflow: form.map_or(record.workflow, |form| form.label.clone()),
             reason: record.reason,
             author: self.name_of(record.recorded_by),
             recorded_at: record.recorded_at,
             mark: Mark::Sent,
+        })
+    }
+
+    /// The versions of an entry that a review shows beside each other. What of them stands can be corrected.
+    pub(super) fn versions_of(
+        &self,
+        on: &SessionKey,
+        permit: &Permit<ReadPatients>,
+        review: &ReviewDocument,
+    ) -> Result<Vec<Entry>, Refused> {
+        let (forms, zone) = (self.forms()?, self.time_here().zone);
+        let chart = self.authorized::<Chart>(on).ok();
+        let charts = chart.as_ref().map(Permit::actor);
+        let eyes = Eyes { zone: &zone, forms: &forms, charts, units: self.units() };
+        let mut versions = Vec::new();
+        for id in [review.record].iter().chain(&review.others) {
+            let Some(record) = self.mirror.record(permit, *id).map_err(storage)? else { continue };
+            let form = Form::Correct(record.patient_id, *id);
+            let mut entry = self.entry_of(record, eyes)?;
+            entry.may_correct &= self.since(on, &form)?.is_none();
+            versions.push(entry);
         }
+        Ok(versions)
     }
 
-    fn of_record(&self, record: RecordDocument, eyes: Eyes<'_>) -> Version {
+    fn of_record(&self, record: RecordDocument, eyes: Eyes<'_>) -> Result<Version, Refused> {
         let (amends, by) = (record.amends, Some(record.recorded_by));
-        Version { amends, by, entry: Some(self.entry_of(record, eyes)) }
+        Ok(Version { amends, by, entry: Some(self.entry_of(record, eyes)?) })
     }
 
-    fn of_pending(&self, waiting: Pending, eyes: Eyes<'_>) -> Version {
+    /// Lays what waits here over what the server has, unless that has it already.
+    fn lay_over(
+        &self,
+        versions: &mut BTreeMap<RecordId, Version>,
+        waiting: Pending,
+        eyes: Eyes<'_>,
+    ) -> Result<(), Refused> {
+        if let Place::Vacant(place) = versions.entry(waiting.record) {
+            place.insert(self.of_pending(waiting, eyes)?);
+        }
+        Ok(())
+    }
+
+    fn of_pending(&self, waiting: Pending, eyes: Eyes<'_>) -> Result<Version, Refused> {
         let Pending { record, change, progress, .. } = waiting;
         let key = change.workflow.unwrap_or_default();
-        let workflow = eyes.workflow(&key);
+        let form = eyes.forms.of(&key, change.schema_version)?;
+        let form = form.as_deref();
         let is_correction = change.kind == ChangeKind::Amend;
         let refused = matches!(progress, Progress::Wedged(_));
         let entry = Entry {
@@ -195,9 +230,9 @@ impl Ward {
             is_correction,
             corrects: None,
             is_struck: change.entered_in_error,
-            may_correct: !refused && eyes.may_correct(workflow, change.actor, true),
-            answers: in_words(eyes.zone, workflow, &change.fields, &change.confirmed, eyes.units),
-            workflow: workflow.map_or(key, |workflow| workflow.label.clone()),
+            may_correct: !refused && eyes.may_correct(&key, change.actor, true),
+            answers: in_words(eyes.zone, form, &change.fields, &change.confirmed, eyes.units),
+            workflow: form.map_or(key, |form| form.label.clone()),
             reason: change.reason,
             author: self.name_of(change.actor),
             recorded_at: change.recorded_at,
@@ -209,7 +244,7 @@ impl Ward {
         };
         // A refused correction corrects nothing.
         let amends = change.record.filter(|_| is_correction && !refused);
-        Version { amends, by: Some(change.actor), entry: Some(entry) }
+        Ok(Version { amends, by: Some(change.actor), entry: Some(entry) })
     }
 
     pub(super) fn name_of(&self, user: UserId) -> String {
@@ -225,31 +260,33 @@ fn corrects(waiting: &Pending, versions: &BTreeMap<RecordId, Version>) -> bool {
 }
 
 /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
-/// `most` that count, or do not any more, the first and the last are shown.
-fn put_together(found: Found, now: Timestamp, most: usize) -> Vec<Charted> {
+/// `most` that count, or do not any more, the first and the last are shown. `looked` says who looked at corrections
+/// that stand side by side, and when.
+fn put_together(
+    found: Found,
+    now: Timestamp,
+    most: usize,
+    looked: impl Fn(&[Fork]) -> Result<Option<(String, Timestamp)>, Refused>,
+) -> Result<Vec<Charted>, Refused> {
     let Found { mut versions, came, cut } = found;
     let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
     tell_what_they_correct(&mut versions, &links);
-    let mut corrections: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
-    for (id, amends) in &links {
-        if let Some(of) = amends {
-            corrections.entry(*of).or_default().push(*id);
-        }
-    }
+    let corrections = Corrections::of(&links);
     let found = amend::threads(links);
-    let threads = found.threads.into_iter().map(|thread| {
-        let (mut corrected, mut open) = (Vec::new(), vec![thread.root]);
-        while let Some(id) = open.pop() {
-            if let Some(of_it) = corrections.get(&id) {
-                corrected.push(id);
-                open.extend(of_it);
-            }
-        }
-        (thread.root, thread.leaves, corrected)
-    });
+    let threads = found.threads.into_iter();
+    let threads = threads.map(|thread| (thread.root, thread.leaves, corrections.corrected(thread.root)));
     let alone = found.held.into_iter().map(|id| (id, vec![id], Vec::new()));
     let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
     for (root, leaves, corrected) in threads.chain(alone) {
+        let beside = match corrections.beside(&leaves, &versions) {
+            Some((standing, beside)) => {
+                let forks: Vec<Fork> = corrected.iter().filter_map(|id| corrections.fork(*id)).collect();
+                let looked = looked(&forks)?;
+                // Whoever looked at a correction beside what strikes out has let the one that stands be.
+                (standing > 1 || looked.is_none()).then_some(Beside { looked, ..beside })
+            }
+            None => None,
+        };
         let mut left_out = 0;
         let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
             let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
@@ -266,10 +303,65 @@ fn put_together(found: Found, now: Timestamp, most: usize) -> Vec<Charted> {
         let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
         let at = came.get(&root).copied().unwrap_or(made).min(now);
         let is_cut = cut.contains(&root);
-        charted.push((at, !came.contains_key(&root), Charted { counts, earlier, left_out, is_cut }));
+        charted.push((at, !came.contains_key(&root), Charted { counts, earlier, left_out, is_cut, beside }));
     }
     charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
-    charted.into_iter().map(|(_, _, charted)| charted).collect()
+    Ok(charted.into_iter().map(|(_, _, charted)| charted).collect())
+}
+
+/// What corrects what, both ways.
+#[derive(Default)]
+struct Corrections {
+    of: BTreeMap<RecordId, Vec<RecordId>>,
+    corrects: BTreeMap<RecordId, RecordId>,
+}
+
+impl Corrections {
+    fn of(links: &[(RecordId, Option<RecordId>)]) -> Self {
+        let mut found = Self::default();
+        for (id, amends) in links {
+            if let Some(before) = amends {
+                found.of.entry(*before).or_default().push(*id);
+                found.corrects.insert(*id, *before);
+            }
+        }
+        found
+    }
+
+    /// A record, where it was corrected more than once side by side.
+    fn fork(&self, id: RecordId) -> Option<Fork> {
+        self.of.get(&id).filter(|of_it| of_it.len() > 1).map(|of_it| (id, of_it.clone()))
+    }
+
+    /// What was corrected of an entry.
+    fn corrected(&self, root: RecordId) -> Vec<RecordId> {
+        let (mut corrected, mut open) = (Vec::new(), vec![root]);
+        while let Some(id) = open.pop() {
+            if let Some(of_it) = self.of.get(&id) {
+                corrected.push(id);
+                open.extend(of_it);
+            }
+        }
+        corrected
+    }
+
+    /// How many versions of an entry stand, and by whom they are, with who struck it out beside them; none where there
+    /// is nothing to decide: one stands, or all was struck out.
+    fn beside(&self, leaves: &[RecordId], versions: &BTreeMap<RecordId, Version>) -> Option<(usize, Beside)> {
+        let entry = |id: &RecordId| versions.get(id)?.entry.as_ref();
+        let (mut struck, standing): (Vec<RecordId>, Vec<RecordId>) =
+            leaves.iter().copied().partition(|id| entry(id).is_some_and(|entry| entry.is_struck));
+        // What strikes out the only version is no question.
+        struck.retain(|id| self.corrects.get(id).is_some_and(|before| self.fork(*before).is_some()));
+        let names = |ids: &[RecordId]| -> Vec<String> {
+            let by: BTreeSet<String> =
+                ids.iter().filter_map(entry).map(|entry| entry.author.clone()).collect();
+            by.into_iter().collect()
+        };
+        let beside = Beside { by: names(&standing), struck_by: names(&struck), looked: None };
+        let is_open = !standing.is_empty() && standing.len() + struck.len() > 1;
+        is_open.then_some((standing.len(), beside))
+    }
 }
 
 /// Whose entry each correction is of, where that is somebody else's; what strikes one out shows what it struck.

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::residents;
 use super::sheet::{Makes, Seen, Sheet, typed as as_typed};
 use super::times::settled;
-use super::view::{CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, UNITS, units_of};
+use super::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, units_of};
 use super::ward::{Ward, storage};
 use crate::outbox::Entry;
 
@@ -108,7 +108,7 @@ impl Sheet {
         (now, quality): (Timestamp, ClockQuality),
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let (units, today) = (units_of(answers), Today::of(Some(zone), now));
-        let asked = answers.iter().filter(|(key, _)| ![SEEN, CONFIRMED, UNITS].contains(&key.as_str()));
+        let asked = answers.iter().filter(|(key, _)| key != CONFIRMED && !CARRIED.contains(&key.as_str()));
         let (asked, wrong_times) = settled(zone, &self.workflow, &self.filled, asked);
         let meant: Vec<(&str, Cow<'_, str>)> =
             asked.iter().map(|(key, text)| (*key, self.meant(key, text, units))).collect();
@@ -164,7 +164,8 @@ impl Sheet {
         if values.is_empty() {
             return Err(nothing_changed());
         }
-        Ok((Answers { values, doubts: Vec::new() }, seen.base))
+        let doubts = patient::doubts(&values, &seen.values, today);
+        Ok((Answers { values, doubts }, seen.base))
     }
 }
 
@@ -191,7 +192,7 @@ fn with_faults(
     }
 }
 
-/// A resident's fields as they are stored, or all that is wrong with them at once.
+/// A resident's fields as they are stored and what is doubtful about them, or all that is wrong with them at once.
 fn resident(
     read: Result<Answers, Vec<FieldError>>,
     typed: &[(&str, &str)],
@@ -209,7 +210,8 @@ fn resident(
         Ok((read, _)) => values = read,
         Err(more) => faults.extend(more),
     }
-    if faults.is_empty() { Ok(Answers { values, doubts: Vec::new() }) } else { Err(faults) }
+    let doubts = patient::doubts(&values, &Map::new(), today);
+    if faults.is_empty() { Ok(Answers { values, doubts }) } else { Err(faults) }
 }
 
 /// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.

@@ -11,6 +11,7 @@ mod attention;
 mod chart;
 mod copied;
 mod entries;
+mod forms;
 mod made;
 mod noted;
 mod older;
@@ -32,6 +33,7 @@ pub use reviews::COUNTED as REVIEWS_COUNTED;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
@@ -70,6 +72,8 @@ pub enum Standing {
     Enrolling(Enrolling),
     /// Enrolled: there is a facility, and people can sign in.
     Enrolled(Arc<Ward>),
+    /// Enrolled, and the disk has no room for its files: why they do not open, in words.
+    NoRoom(String),
     /// Its key is refused for good.
     Revoked,
 }
@@ -102,6 +106,7 @@ impl Desk {
     pub fn screen(&self) -> Screen {
         match self.standing() {
             Standing::Enrolling(enrolling) => Screen::Enrolling(enrolling),
+            Standing::NoRoom(_) => Screen::NoRoom,
             Standing::Revoked => Screen::Revoked,
             Standing::Enrolled(ward) => ward.screen(),
         }
@@ -126,9 +131,12 @@ impl Desk {
             reader,
             encryption: lock(&self.encryption).clone(),
             time: TimeHere { zone: self.clock.zone(), whose: Whose::Device },
+            sent: PhiMode::Full,
         };
-        if let Standing::Enrolled(ward) = self.standing() {
-            ward.report(&mut status);
+        match self.standing() {
+            Standing::Enrolled(ward) => ward.report(&mut status),
+            Standing::NoRoom(why) => status.storage_trouble = Some(why),
+            Standing::Enrolling(_) | Standing::Revoked => {}
         }
         status.wedged += status.sync.stuck;
         status
@@ -156,7 +164,7 @@ impl Desk {
     pub fn ward(&self) -> Option<Arc<Ward>> {
         match self.standing() {
             Standing::Enrolled(ward) => Some(ward),
-            Standing::Enrolling(_) | Standing::Revoked => None,
+            Standing::Enrolling(_) | Standing::NoRoom(_) | Standing::Revoked => None,
         }
     }
 
@@ -343,12 +351,13 @@ impl Desk {
         self.enrolled()?.older(on, id, answer)
     }
 
-    /// A form to fill in, with the draft that the user left in it.
+    /// A form to fill in, with the draft that the user left in it; one that comes back, in the version in which it
+    /// was sent.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn form(&self, on: &SessionKey, form: &Form) -> Result<FormPage, Refused> {
-        self.enrolled()?.form(on, form)
+    pub fn form(&self, on: &SessionKey, form: &Form, sent: &[(String, String)]) -> Result<FormPage, Refused> {
+        self.enrolled()?.form(on, form, sent)
     }
 
     /// Saves a filled-in form: when this returns, the entry is durable on the device.
@@ -399,6 +408,14 @@ impl Desk {
     #[must_use]
     pub fn left_on(&self, on: &SessionKey) -> Option<Form> {
         self.ward()?.left_on(on)
+    }
+
+    /// What was typed into a form for an entry and not saved, also where the form cannot be opened.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn begun(&self, on: &SessionKey, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
+        self.enrolled()?.begun(on, form)
     }
 
     /// Drops what was typed into a form and not saved. Until something is saved, the next is dropped or the

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use super::lock;
 use super::noted::Page;
 use super::view::{Missed, OlderPage, Refused, SessionKey};
-use super::ward::{Ward, storage};
+use super::ward::Ward;
 use crate::mirror::MirrorError;
 
 /// How long a page waits for the server.
@@ -129,7 +129,7 @@ impl Ward {
                 return Ok(OlderPage { resident, entries: Vec::new(), next: None, missed: Some(why) });
             }
         };
-        let workflows = self.mirror.workflows().map_err(storage)?;
+        let forms = self.forms()?;
         let may_chart = self.authorized::<Chart>(on).is_ok();
         let mut records = found.records;
         let whole = resident.chart();
@@ -139,7 +139,7 @@ impl Ward {
             // The screen locked before the page was kept, so nobody will say so any more.
             self.forget_older();
         }
-        let entries = self.older_entries(&permit, &whole, records, &workflows, may_chart)?;
+        let entries = self.older_entries(&permit, &whole, records, &forms, may_chart)?;
         self.note(permit.actor(), &page, true);
         Ok(OlderPage { resident, entries, next: found.next, missed: None })
     }

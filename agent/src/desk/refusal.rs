@@ -1,6 +1,7 @@
 //! Why something is not shown, or not saved: each tells its reader what to do next.
 
 use carepost_protocol::id::PatientId;
+use carepost_protocol::patient::has_same_number;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::FieldError;
 
@@ -31,8 +32,15 @@ pub enum Refused {
     )]
     NotTheirs,
     /// What was charted is not sent to this device.
-    #[error("what was charted is not kept on this device; correct it on one that shows it")]
+    #[error(
+        "what was charted is not shown on this device; correct it, or strike it out, on one that shows it"
+    )]
     NotSent,
+    /// What is known of residents is not sent to this device.
+    #[error(
+        "names, rooms, birthdays and MRNs are not shown on this device; edit them on one that shows them"
+    )]
+    NotShown,
     /// Somebody is to be readmitted who is in care.
     #[error("this resident is in care already, so there is nobody to readmit")]
     InCare(PatientId),
@@ -48,6 +56,12 @@ pub enum Refused {
     /// There is no such workflow, or it is switched off.
     #[error("there is no such form here")]
     NoSuchWorkflow,
+    /// It was begun, or charted, in a version of its form that the device does not have.
+    #[error(
+        "this was written in another version of its form, and this device does not have that one; try again after the \
+         next sync, or use another device. A saved entry can be struck out and charted anew"
+    )]
+    NoSuchVersion,
     /// What was typed is more than an entry can hold.
     #[error("this is more than one entry can hold; shorten the longest answer")]
     TooLong,
@@ -69,7 +83,7 @@ pub enum NotSaved {
     /// Whoever is admitted may be one of these, who are here already, or has a number of one of these: the form
     /// comes back and asks.
     #[error("this may be somebody who is here already")]
-    Alike(Vec<PatientDocument>),
+    Alike(Vec<Known>),
     /// What is corrected or struck out was corrected since the form was opened: the form comes back and says by whom.
     #[error("this entry was corrected since; look at what stands now")]
     CorrectedSince,
@@ -88,6 +102,23 @@ pub enum NotSaved {
     /// The disk is full or broken: nothing of it was kept.
     #[error("{0}. Write it on paper, use another device and call IT")]
     Storage(String),
+}
+
+/// Somebody who is known, beside whoever is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Who it is.
+    pub resident: PatientDocument,
+    /// Whether both have one number: of somebody who took another's place, as their own.
+    pub has_same_number: bool,
+}
+
+impl Known {
+    /// A resident beside whoever is asked about.
+    #[must_use]
+    pub fn beside(asked: &PatientDocument, resident: PatientDocument) -> Self {
+        Self { has_same_number: has_same_number(asked, &resident), resident }
+    }
 }
 
 /// Why the server did not say what it has.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::day;
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, WorkflowId};
 use carepost_protocol::patient::is_found;
 use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
@@ -285,9 +286,18 @@ pub(super) fn label(key: &str) -> String {
     known.map_or_else(|| key.to_owned(), |(_, label, _)| (*label).to_owned())
 }
 
-/// A form about a resident.
-pub(super) fn form(asks: Asks) -> Workflow {
-    form_of(asks.label(), |key| asks.fields().contains(&key))
+/// A form about a resident on a device that is sent so much of one: it asks nothing that is there and not sent.
+pub(super) fn form(asks: Asks, sent: PhiMode) -> Workflow {
+    let is_known = asks != Asks::Admission;
+    form_of(asks.label(), |key| asks.fields().contains(&key) && (!is_known || sent.shows(key)))
+}
+
+/// The form of an edit that was refused: what it changed was typed here.
+pub(super) fn form_again(changed: &Map<String, Value>, sent: PhiMode) -> Workflow {
+    let asks = Asks::Edit;
+    form_of(asks.label(), |key| {
+        asks.fields().contains(&key) && (sent.shows(key) || changed.contains_key(key))
+    })
 }
 
 /// All that is known of a resident, as a form: what puts it into words.
@@ -314,8 +324,8 @@ fn form_of(label: &str, asks: impl Fn(&str) -> bool) -> Workflow {
     }
 }
 
-/// A resident's values by field, as they are stored.
-pub(super) fn values(resident: &PatientDocument) -> Map<String, Value> {
+/// A resident's values by field, as they are stored, as far as they are sent.
+pub(super) fn values(resident: &PatientDocument, sent: PhiMode) -> Map<String, Value> {
     let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map_or(Value::Null, Value::from);
     let values = [
         ("name", text(Some(&resident.name))),
@@ -324,7 +334,8 @@ pub(super) fn values(resident: &PatientDocument) -> Map<String, Value> {
         ("mrn", text(Some(&resident.mrn))),
         ("is_active", Value::from(resident.is_active)),
     ];
-    values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let sent = values.into_iter().filter(|(key, _)| sent.shows(key));
+    sent.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// The same as pages show them: a birthday as it is read in the United States.

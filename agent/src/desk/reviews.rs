@@ -2,24 +2,26 @@
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{PatientId, ReviewId};
-use carepost_protocol::patient::has_same_number;
-use carepost_protocol::record::{Collection, DisputedField, PatientDocument, ReviewDocument, ReviewKind};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId};
+use carepost_protocol::record::{
+    Collection, DisputedField, PatientDocument, Resolved, ReviewDocument, ReviewKind,
+};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::FieldError;
 use serde_json::{Map, Value};
 
 use super::answer::in_words;
-use super::entries::Eyes;
+use super::entries::Fork;
 use super::noted::Page;
 use super::residents::{self, REPLACED, REPLACED_BY};
 use super::sheet::Writer;
 use super::view::{
-    BASE, Disputed, Join, NotSaved, Part, Question, Refused, Review, Saved, SessionKey, initials,
+    BASE, Disputed, Join, Known, NotSaved, Part, Question, Refused, Review, Saved, SessionKey, initials,
 };
 use super::ward::{Ward, storage};
-use crate::outbox::{Entry, Progress};
+use crate::outbox::{Entry, Pending, Progress};
 
 /// As far as the status line counts open reviews.
 pub const COUNTED: usize = 50;
@@ -31,7 +33,7 @@ impl Ward {
         self.permit::<ManagePatients>(on, &page)?;
         let Part { items, next } = Part::of(self.open_reviews(&read, Part::<Review>::reach(after))?, after);
         let reviews: Result<Vec<_>, Refused> =
-            items.into_iter().map(|review| self.review(&read, review)).collect();
+            items.into_iter().map(|review| self.review(on, &read, review)).collect();
         let items = reviews?;
         self.note(read.actor(), &page, true);
         Ok(Part { items, next })
@@ -46,15 +48,76 @@ impl Ward {
 
     /// The open reviews that nobody has closed here, oldest first: at least so many, where there are.
     fn open_reviews(&self, read: &Permit<ReadPatients>, most: usize) -> Result<Vec<ReviewDocument>, Refused> {
-        let mut edits = self.edits(read, Collection::Reviews)?;
-        edits.retain(|edit| !matches!(edit.progress, Progress::Wedged(_)));
-        let most = most.saturating_add(edits.len());
+        let decided = self.decided_here(read)?;
+        let most = most.saturating_add(decided.len());
         let mut open = self.mirror.open_reviews(read, most).map_err(storage)?;
-        open.retain(|review| edits.iter().all(|edit| edit.record != review.id.into()));
+        open.retain(|review| decided.iter().all(|edit| edit.record != review.id.into()));
         Ok(open)
     }
 
-    fn review(&self, read: &Permit<ReadPatients>, shown: ReviewDocument) -> Result<Review, Refused> {
+    /// An open review that nobody has closed here.
+    fn open_review(&self, read: &Permit<ReadPatients>, id: ReviewId) -> Result<ReviewDocument, Refused> {
+        let is_decided = self.decided_here(read)?.iter().any(|edit| edit.record == id.into());
+        let known = self.mirror.review(read, id).map_err(storage)?;
+        let open = known.filter(|review| review.resolved.is_none() && !is_decided);
+        open.ok_or(Refused::NoSuchReview)
+    }
+
+    /// The decisions about reviews that were made here and wait for the server.
+    fn decided_here(&self, read: &Permit<ReadPatients>) -> Result<Vec<Pending>, Refused> {
+        let mut edits = self.edits(read, Collection::Reviews)?;
+        edits.retain(|edit| !matches!(edit.progress, Progress::Wedged(_)));
+        Ok(edits)
+    }
+
+    /// Who said last that all corrections of these records were looked at, by name, and when. None while there is one
+    /// that came after somebody looked.
+    pub(super) fn looked_at(
+        &self,
+        read: &Permit<ReadPatients>,
+        forks: &[Fork],
+    ) -> Result<Option<(String, Timestamp)>, Refused> {
+        let closed_here = self.looked_at_here(read)?;
+        let mut last: Option<Resolved> = None;
+        for (record, corrections) in forks {
+            let closed = match closed_here.iter().rfind(|review| review.record == *record) {
+                Some(closed) => Some(closed.clone()),
+                None => self.mirror.closed_review_of(read, *record).map_err(storage)?,
+            };
+            let Some(closed) = closed.filter(|review| is_of_all(review, corrections)) else {
+                return Ok(None);
+            };
+            let open = self.mirror.open_reviews_of(read, closed.patient_id).map_err(storage)?;
+            let is_asked_again = open.iter().any(|review| {
+                review.kind == ReviewKind::Amendments && review.record == *record && review.id != closed.id
+            });
+            let Some(looked) = closed.resolved.filter(|_| !is_asked_again) else { return Ok(None) };
+            last = last.filter(|last| last.at >= looked.at).or(Some(looked));
+        }
+        Ok(last.map(|looked| (self.name_of(looked.by), looked.at)))
+    }
+
+    /// The reviews of corrections that were closed here, and have not changed since.
+    fn looked_at_here(&self, read: &Permit<ReadPatients>) -> Result<Vec<ReviewDocument>, Refused> {
+        let mut closed = Vec::new();
+        for edit in self.decided_here(read)? {
+            // The version last: a review that changes in between counts for none.
+            let review = self.mirror.review(read, edit.record.into()).map_err(storage)?;
+            let version = self.mirror.version(Collection::Reviews, edit.record).map_err(storage)?;
+            let review = review.filter(|review| review.kind == ReviewKind::Amendments);
+            let resolved = Some(Resolved { by: edit.change.actor, at: edit.change.recorded_at });
+            let unchanged = review.filter(|_| version == edit.change.base_seq);
+            closed.extend(unchanged.map(|review| ReviewDocument { resolved, ..review }));
+        }
+        Ok(closed)
+    }
+
+    fn review(
+        &self,
+        on: &SessionKey,
+        read: &Permit<ReadPatients>,
+        shown: ReviewDocument,
+    ) -> Result<Review, Refused> {
         // The version first: a later one is then noticed when this is closed.
         let base = self.mirror.version(Collection::Reviews, shown.id.into()).map_err(storage)?.unwrap_or(0);
         let review = self.mirror.review(read, shown.id).map_err(storage)?.unwrap_or(shown);
@@ -70,19 +133,11 @@ impl Ward {
                 Question::Conflict(review.fields.iter().map(|field| self.disputed(field)).collect())
             }
             ReviewKind::Duplicate => {
-                let others = self.others(read, &review, resident.as_ref())?;
-                Question::Duplicate(others.into_iter().map(|(_, other)| other).collect())
+                let others = self.others(read, &review, resident.as_ref())?.into_iter();
+                let last = resident.clone().unwrap_or_else(|| PatientDocument::new(review.patient_id));
+                Question::Duplicate(others.map(|(_, other)| Known::beside(&last, other)).collect())
             }
-            ReviewKind::Amendments => {
-                let workflows = self.mirror.workflows().map_err(storage)?;
-                let (mut versions, zone) = (Vec::new(), self.time_here().zone);
-                let eyes = Eyes { zone: &zone, workflows: &workflows, charts: None, units: self.units() };
-                for id in [review.record].iter().chain(&review.others) {
-                    let record = self.mirror.record(read, *id).map_err(storage)?;
-                    versions.extend(record.map(|record| self.entry_of(record, eyes)));
-                }
-                Question::Amendments(versions)
-            }
+            ReviewKind::Amendments => Question::Amendments(self.versions_of(on, read, &review)?),
             ReviewKind::Unknown => Question::Unknown,
         };
         let token = hex(&self.clock.random::<16>());
@@ -95,10 +150,11 @@ impl Ward {
         let page = Page::REVIEWS;
         let read = self.permit::<ReadPatients>(on, &page)?;
         self.permit::<ManagePatients>(on, &page)?;
-        let open = self.open_reviews(&read, usize::MAX)?.into_iter().find(|review| review.id == id);
-        let review = self.review(&read, open.ok_or(Refused::NoSuchReview)?)?;
+        let review = self.review(on, &read, self.open_review(&read, id)?)?;
         let other = match &review.question {
-            Question::Duplicate(others) => others.iter().find(|known| known.id == other).cloned(),
+            Question::Duplicate(others) => {
+                others.iter().find(|known| known.resident.id == other).map(|known| known.resident.clone())
+            }
             Question::Conflict(_) | Question::Amendments(_) | Question::Unknown => None,
         };
         let (last, other) = review.resident.clone().zip(other).ok_or(Refused::NoSuchReview)?;
@@ -166,7 +222,11 @@ impl Ward {
             return Err(NotSaved::NotTaken(words.to_owned()));
         }
         let fields = match review.kind {
-            ReviewKind::Conflict => chosen(&review.fields, answer).map_err(NotSaved::Answers)?,
+            ReviewKind::Conflict => {
+                let chosen = chosen(&review.fields, answer).map_err(NotSaved::Answers)?;
+                self.is_nobody_elses(&read, review.patient_id, &chosen, answers)?;
+                chosen
+            }
             ReviewKind::Duplicate => self.same_person(&read, &review, answer("same_person"))?,
             ReviewKind::Amendments => Map::new(),
             ReviewKind::Unknown => return Err(Refused::NoSuchReview.into()),
@@ -197,6 +257,22 @@ impl Ward {
         Ok(change.fields.get(REPLACED_BY).and_then(|id| id.as_str()?.parse().ok()))
     }
 
+    /// Asks whose the number is that was chosen, where another has it.
+    fn is_nobody_elses(
+        &self,
+        read: &Permit<ReadPatients>,
+        patient: PatientId,
+        chosen: &Map<String, Value>,
+        answers: &[(String, String)],
+    ) -> Result<(), NotSaved> {
+        let (Some(mrn), Some(resident)) = (chosen.get("mrn"), self.resident_here(read, patient)?) else {
+            return Ok(());
+        };
+        let mut resident = resident.document;
+        resident.set("mrn", mrn);
+        self.are_answered(read, self.with_the_number_of(read, &resident)?, answers)
+    }
+
     /// The answer to whether somebody is another who was asked about, who is named, or none of them: not as long as
     /// another has the number. What somebody had whose place another took counts for nobody.
     fn same_person(
@@ -213,8 +289,8 @@ impl Ward {
         if answer == "no" {
             let others = resident.as_ref().map(|last| self.with_the_number_of(read, last)).transpose()?;
             let same = resident.as_ref().and_then(|last| {
-                let other = others.iter().flatten().find(|other| has_same_number(last, other))?;
-                Some(one_number(last, other))
+                let other = others.iter().flatten().find(|known| known.has_same_number)?;
+                Some(one_number(last, &other.resident))
             });
             return same.map_or_else(|| Ok(Map::from_iter([said(false)])), Err);
         }
@@ -226,6 +302,14 @@ impl Ward {
         let named = |field: &str, id: PatientId| (field.to_owned(), Value::from(id.to_string()));
         Ok(Map::from_iter([said(true), named(REPLACED, goes), named(REPLACED_BY, stays)]))
     }
+}
+
+/// Whether a review is of all these corrections: of more than it names, by their number.
+fn is_of_all(review: &ReviewDocument, corrections: &[RecordId]) -> bool {
+    if review.more == 0 {
+        return corrections.iter().all(|id| review.others.contains(id));
+    }
+    review.more.saturating_add(review.others.len() as u64) >= corrections.len() as u64
 }
 
 /// Of two who are one person, whoever is in care stays; of two who are alike in that, the one who was there first.

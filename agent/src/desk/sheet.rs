@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents::{self, Asks};
+use super::unfinished::Typed;
 use super::view::{Form, REASON, Refused, SEEN, SessionKey, UNITS};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
@@ -93,6 +95,7 @@ pub(super) struct Makes {
 /// A record as it was charted, here or on its way.
 struct Known {
     workflow: String,
+    version: u32,
     values: Map<String, Value>,
     author: UserId,
     amends: Option<RecordId>,
@@ -124,10 +127,17 @@ impl Form {
 }
 
 impl Ward {
-    /// A form for the session that a page was made for; `page` is what a refusal is written down as.
-    pub(super) fn sheet(&self, on: &SessionKey, form: &Form, page: Option<&Page>) -> Result<Sheet, Refused> {
+    /// A form for the session that a page was made for, with what was sent of it already; `page` is what a refusal is
+    /// written down as.
+    pub(super) fn sheet(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        sent: &Typed,
+        page: Option<&Page>,
+    ) -> Result<Sheet, Refused> {
         let read = self.asked::<ReadPatients>(on, page)?;
-        let sheet = self.blank(on, &read, form, page)?;
+        let sheet = self.blank(on, &read, (form, sent), page)?;
         let gone = sheet.resident.as_ref().filter(|resident| !resident.is_active);
         let Some(id) = gone.filter(|_| sheet.makes.collection == Collection::Records).map(|gone| gone.id)
         else {
@@ -142,14 +152,14 @@ impl Ward {
         &self,
         on: &SessionKey,
         read: &Permit<ReadPatients>,
-        form: &Form,
+        (form, sent): (&Form, &Typed),
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
         match form {
             Form::Chart(patient, key) => {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, *patient, page)?;
-                let workflow = self.workflow(key)?;
+                let workflow = self.version_for(writer.actor().user, form, key, sent, None)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
                 Ok(Sheet::new(writer, Some(resident), workflow, makes).filled(Map::new(), self.units()))
             }
@@ -158,12 +168,15 @@ impl Ward {
             Form::Admit => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
-                Ok(Sheet::new(writer, None, residents::form(Asks::Admission), makes))
+                Ok(Sheet::new(writer, None, residents::form(Asks::Admission, self.phi_mode()), makes))
             }
-            Form::Edit(patient) => self.edit(on, read, *patient, Asks::Edit, page),
-            Form::Discharge(patient) => self.edit(on, read, *patient, Asks::Discharge, page),
-            Form::Readmit(patient) => self.edit(on, read, *patient, Asks::Readmission, page),
-            Form::Again(n) => self.again(on, read, *n, page),
+            Form::Edit(patient) => {
+                let sheet = self.edit(on, read, *patient, page, |sent| residents::form(Asks::Edit, sent))?;
+                if sheet.workflow.fields.is_empty() { Err(Refused::NotShown) } else { Ok(sheet) }
+            }
+            Form::Discharge(patient) => self.moves(on, read, *patient, Asks::Discharge, page),
+            Form::Readmit(patient) => self.moves(on, read, *patient, Asks::Readmission, page),
+            Form::Again(n) => self.again(on, read, (*n, sent), page),
         }
     }
 
@@ -179,36 +192,45 @@ impl Ward {
         let writer = Writer::Chart(self.asked(on, page)?);
         let resident = self.find(read, patient, page)?;
         let known = self.charted(read, patient, record)?;
-        let workflow = self.workflow(&known.workflow)?;
+        let forms = self.forms()?;
+        let latest = forms.latest(&known.workflow).ok_or(Refused::NoSuchWorkflow)?;
         let actor = writer.actor();
-        let is_own = known.author == actor.user;
-        if !workflow.lets_correct(actor.role, is_own) {
+        let (author, is_struck) = (known.author, known.is_struck);
+        let is_own = author == actor.user;
+        if !latest.lets_correct(actor.role, is_own) {
             if let Some(page) = page {
                 self.note(actor, page, false);
             }
             return Err(Refused::NotTheirs);
         }
-        if strikes && known.is_struck {
+        if strikes && is_struck {
             return Err(Refused::Struck);
         }
         // What was struck out is put back as it was before.
-        let differs = !strikes && !known.is_struck;
-        let values = match known.amends.filter(|_| known.is_struck) {
-            Some(before) => self.charted(read, patient, before)?.values,
-            None => known.values,
+        let differs = !strikes && !is_struck;
+        let Known { workflow, version, values, .. } = match known.amends.filter(|_| is_struck) {
+            Some(before) => self.charted(read, patient, before)?,
+            None => known,
         };
         if values.is_empty() {
             return Err(Refused::NotSent);
         }
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
         let makes = Makes { strikes, differs, ..makes };
-        let author = (!is_own).then(|| self.name_of(known.author));
-        let workflow = with_reason(workflow, strikes);
-        let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), workflow, makes) };
+        let author = (!is_own).then(|| self.name_of(author));
+        // A strike asks nothing of what was charted, so that it needs no more of the version than its number.
+        let form = if strikes {
+            Workflow { version, ..Workflow::clone(latest) }
+        } else {
+            forms.asked_in(&workflow, version)?
+        };
+        let form = with_reason(form, strikes);
+        let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), form, makes) };
         Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
     }
 
-    fn edit(
+    /// A discharge, or a readmission.
+    fn moves(
         &self,
         on: &SessionKey,
         read: &Permit<ReadPatients>,
@@ -216,15 +238,29 @@ impl Ward {
         asks: Asks,
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
+        let mut sheet = self.edit(on, read, patient, page, |sent| residents::form(asks, sent))?;
+        sheet.makes.lives_here = asks.lives_here();
+        Ok(sheet)
+    }
+
+    fn edit(
+        &self,
+        on: &SessionKey,
+        read: &Permit<ReadPatients>,
+        patient: PatientId,
+        page: Option<&Page>,
+        form: impl FnOnce(PhiMode) -> Workflow,
+    ) -> Result<Sheet, Refused> {
         let writer = Writer::Manage(self.asked(on, page)?);
         // The version first: that of an older one only leads to a review.
         let base = self.mirror.version(Collection::Patients, patient.into()).map_err(storage)?;
         let resident = self.find(read, patient, page)?;
-        let workflow = residents::form(asks);
-        let seen = Seen { base, values: residents::values(&resident) };
+        // Whoever was admitted here and has not come back from the server is known here as admitted.
+        let sent = base.map_or(PhiMode::Full, |_| self.phi_mode());
+        let workflow = form(sent);
+        let seen = Seen { base, values: residents::values(&resident, sent) };
         let carried = (SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?);
         let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
-        let makes = Makes { lives_here: asks.lives_here(), ..makes };
         let shown = residents::shown(&seen.values);
         let mut sheet = Sheet::new(writer, Some(resident), workflow, makes).filled(shown, Units::default());
         sheet.answers.push(carried);
@@ -236,7 +272,7 @@ impl Ward {
         &self,
         on: &SessionKey,
         read: &Permit<ReadPatients>,
-        n: u64,
+        (n, sent): (u64, &Typed),
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
         let refused = self.outbox.refused(read, n).map_err(|error| {
@@ -251,9 +287,10 @@ impl Ward {
             (Collection::Records, ChangeKind::Create | ChangeKind::Amend, Some(patient)) => {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, patient, page)?;
-                let workflow = self.workflow(&change.workflow.unwrap_or_default())?;
+                let (user, key) = (writer.actor().user, change.workflow.unwrap_or_default());
+                let charted = change.schema_version;
+                let mut form = self.version_for(user, &Form::Again(n), &key, sent, charted)?;
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
-                let mut form = workflow;
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
                     form = with_reason(form, makes.strikes);
@@ -266,11 +303,13 @@ impl Ward {
             (Collection::Patients, ChangeKind::Create, _) => {
                 let writer = Writer::Manage(self.asked(on, page)?);
                 let makes = Makes::new(change.kind, Collection::Patients, change.record);
-                let sheet = Sheet::new(writer, None, residents::form(Asks::Admission), makes);
+                let form = residents::form(Asks::Admission, self.phi_mode());
+                let sheet = Sheet::new(writer, None, form, makes);
                 sheet.filled(residents::shown(&change.fields), Units::default())
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
-                let mut sheet = self.edit(on, read, patient, Asks::Edit, page)?;
+                let form = |sent| residents::form_again(&change.fields, sent);
+                let mut sheet = self.edit(on, read, patient, page, form)?;
                 sheet.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
                 let wanted = typed(&sheet.workflow, &residents::shown(&change.fields), Units::default());
                 sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));
@@ -322,6 +361,7 @@ impl From<RecordDocument> for Known {
     fn from(record: RecordDocument) -> Self {
         Self {
             workflow: record.workflow,
+            version: record.schema_version,
             values: record.values,
             author: record.recorded_by,
             amends: record.amends,
@@ -334,6 +374,7 @@ impl From<Change> for Known {
     fn from(change: Change) -> Self {
         Self {
             workflow: change.workflow.unwrap_or_default(),
+            version: change.schema_version.unwrap_or_default(),
             values: change.fields,
             author: change.actor,
             amends: change.record.filter(|_| change.kind == ChangeKind::Amend),

@@ -24,7 +24,7 @@ use crate::mirror::MirrorError;
 pub(super) struct Tap<'a> {
     /// The reader's name.
     reader: &'a str,
-    /// Which card it was, masked, where it is nobody's.
+    /// Which card it was, masked; none where it cannot be told.
     card: Option<String>,
 }
 
@@ -55,19 +55,20 @@ impl Ward {
         let lookup = badge::lookup(&self.badge_key, uid);
         let card =
             CardKey(lookup.bytes().take(16).fold(0, |key, digit| (key << 4) | u64::from(nibble(digit))));
-        let badge = if uid.is_random() { Presented::RandomUid } else { self.known(&lookup) };
-        let (throttle, card_seen) = match &badge {
-            Presented::Known(member) => (self.throttle(member.user), None),
+        let (badge, card_seen) =
+            if uid.is_random() { (Presented::RandomUid, None) } else { self.known(&lookup) };
+        let throttle = match &badge {
+            Presented::Known(member) => self.throttle(member.user, member.pin),
             Presented::Unknown => {
-                *lock(&self.unknown) = Some((lookup.clone(), self.clock.monotonic()));
-                (Throttle::default(), Some(UnknownTap::masked(&lookup)))
+                *lock(&self.unknown) = Some((lookup, self.clock.monotonic()));
+                Throttle::default()
             }
-            Presented::StillLoading => (Throttle::default(), Some(UnknownTap::masked(&lookup))),
-            Presented::Revoked { .. }
+            Presented::StillLoading
+            | Presented::Revoked { .. }
             | Presented::Inactive { .. }
             | Presented::RandomUid
             | Presented::Unreadable
-            | Presented::LyingThere => (Throttle::default(), None),
+            | Presented::LyingThere => Throttle::default(),
         };
         let presented = SessionEvent::BadgePresented { badge, throttle, card };
         self.session_on_tap(presented, Some(&Tap { reader, card: card_seen }));
@@ -86,33 +87,34 @@ impl Ward {
         lock(&self.unknown).as_ref().map(|(_, at)| *at)
     }
 
-    fn known(&self, lookup: &str) -> Presented {
+    /// Whose badge it is, and as what the audit log names the card: a badge as the office lists it.
+    fn known(&self, lookup: &str) -> (Presented, Option<String>) {
         // Asked first: a page that arrives in between only adds.
         let unknown =
             if self.is_loaded(Collection::Badges) { Presented::Unknown } else { Presented::StillLoading };
         let known = self.mirror.badge(|keys| badge::layered(lookup, keys));
-        let Ok(Some(badge)) = known else { return unknown };
-        let user = badge.user_id;
+        let Ok(Some(badge)) = known else { return (unknown, Some(UnknownTap::masked(lookup))) };
+        let (user, card) = (badge.user_id, Some(UnknownTap::masked(&badge.lookup)));
         if !badge.is_active {
-            return Presented::Revoked { user };
+            return (Presented::Revoked { user }, card);
         }
-        match self.staff(user) {
+        let presented = match self.staff(user) {
             Ok(Some(document)) if document.is_active => Presented::Known(member(&document)),
             Ok(Some(_)) => Presented::Inactive { user },
             Ok(None) | Err(_) => unknown,
-        }
+        };
+        (presented, card)
     }
 
-    /// A counter that cannot be read counts as one failure short of a lock: guessing stays bounded, and
-    /// whoever knows her PIN still gets in.
-    fn throttle(&self, user: UserId) -> Throttle {
-        if let Some(throttle) = lock(&self.unkept).get(&user) {
-            return *throttle;
-        }
-        self.outbox.throttle(user).unwrap_or_else(|error| {
+    /// What counts against a user's PIN. A counter that cannot be read counts as one failure short of a lock:
+    /// guessing stays bounded, and whoever knows her PIN still gets in.
+    fn throttle(&self, user: UserId, pin: Option<PinMark>) -> Throttle {
+        let unkept = lock(&self.unkept).get(&user).copied();
+        let kept = unkept.map_or_else(|| self.outbox.throttle(user), Ok).unwrap_or_else(|error| {
             tracing::error!(%error, "a PIN failure counter cannot be read");
-            Throttle { failures: 4, locked_until: None }
-        })
+            Throttle { failures: 4, ..Throttle::default() }
+        });
+        kept.against(pin)
     }
 
     /// Keeps a counter durably; while the disk does not take it, in memory, so that a full disk makes
@@ -147,8 +149,8 @@ impl Ward {
 
     fn check_own_pin(&self, attempt: u64, user: UserId, pin: &SecretString) {
         let verifier = self.staff(user).ok().flatten().and_then(|user| user.pin_verifier);
+        let throttle = self.throttle(user, verifier.as_deref().map(PinMark::of));
         let correct = verifier.is_some_and(|verifier| is_secret(&verifier, pin.expose_secret()) == Ok(true));
-        let throttle = self.throttle(user);
         self.session_on(SessionEvent::PinChecked { attempt, user, correct, throttle });
     }
 

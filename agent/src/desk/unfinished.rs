@@ -2,6 +2,7 @@
 //! dropped, which can be undone.
 
 use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::role::{Actor, Chart};
 
 use super::chart::asks;
 use super::lock;
@@ -44,6 +45,12 @@ impl From<DraftOf> for Form {
 }
 
 impl Ward {
+    /// What a user typed into a form and has not saved.
+    pub(super) fn draft(&self, user: UserId, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
+        let of = form.draft();
+        self.outbox.draft(user, of.patient(), &of.name()).map_err(storage)
+    }
+
     /// The screen has locked over that session, or it has ended.
     pub(super) fn leave_form(&self, session: SessionId, user: UserId) {
         let mut open = lock(&self.form);
@@ -63,10 +70,8 @@ impl Ward {
         }
         let (session, form) = left.remove(&user)?;
         drop(left);
-        let of = form.draft();
-        let is_typed =
-            || self.outbox.draft(user, of.patient(), &of.name()).is_ok_and(|draft| draft.is_some());
-        let opens = (on.names(session) || is_typed()) && self.sheet(on, &form, None).is_ok();
+        let is_typed = || self.draft(user, &form).is_ok_and(|draft| draft.is_some());
+        let opens = (on.names(session) || is_typed()) && self.sheet(on, &form, &[], None).is_ok();
         opens.then_some(form)
     }
 
@@ -82,13 +87,13 @@ impl Ward {
         let mut listed = Vec::new();
         for about in about {
             let drafts = self.outbox.drafts(user, about, LISTED).map_err(storage)?;
-            listed.extend(drafts.into_iter().filter_map(|of| self.named(on, of.into())));
+            listed.extend(drafts.into_iter().filter_map(|of| self.named(on, of.into(), &[])));
         }
         Ok(listed)
     }
 
-    fn named(&self, on: &SessionKey, form: Form) -> Option<Unfinished> {
-        let sheet = self.sheet(on, &form, None).ok()?;
+    fn named(&self, on: &SessionKey, form: Form, sent: &Typed) -> Option<Unfinished> {
+        let sheet = self.sheet(on, &form, sent, None).ok()?;
         let label = sheet.workflow.label;
         let name = match &form {
             Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
@@ -99,18 +104,29 @@ impl Ward {
         Some(Unfinished { form, name, resident: sheet.resident.map(|resident| resident.name) })
     }
 
+    /// What was typed into a form for an entry, also where the form cannot be opened.
+    pub(super) fn begun(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+    ) -> Result<Option<Vec<(String, String)>>, Refused> {
+        self.draft(self.charting(on)?.user, form)
+    }
+
+    fn charting(&self, on: &SessionKey) -> Result<Actor, Refused> {
+        self.authorized::<Chart>(on).map(|permit| *permit.actor()).map_err(|(refused, _)| refused)
+    }
+
     /// Drops what was typed into a form: what was sent along, or what is kept.
     pub(super) fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
-        let sheet = self.sheet(on, form, None)?;
-        let actor = *sheet.writer.actor();
-        let of = form.draft();
-        let typed = asked(&asks(&sheet.workflow), typed);
-        let answers = if typed.is_empty() {
-            self.outbox.draft(actor.user, of.patient(), &of.name()).map_err(storage)?
-        } else {
-            Some(typed)
+        let (actor, asks) = match self.sheet(on, form, typed, None) {
+            Ok(sheet) => (*sheet.writer.actor(), asks(&sheet.workflow)),
+            Err(Refused::NoSuchVersion) => (self.charting(on)?, Vec::new()),
+            Err(refused) => return Err(refused),
         };
-        self.outbox.drop_draft(actor.user, &of).map_err(storage)?;
+        let typed = asked(&asks, typed);
+        let answers = if typed.is_empty() { self.draft(actor.user, form)? } else { Some(typed) };
+        self.outbox.drop_draft(actor.user, &form.draft()).map_err(storage)?;
         let (session, user) = (actor.session, actor.user);
         let dropped = answers.map(|answers| Dropped { session, user, form: form.clone(), answers });
         *lock(&self.dropped) = dropped;
@@ -123,7 +139,7 @@ impl Ward {
         let dropped = dropped.as_ref().filter(|dropped| on.names(dropped.session))?;
         let form = dropped.form.clone();
         (about.is_none() || about == Some(form.draft().patient())).then_some(())?;
-        self.named(on, form)
+        self.named(on, form, &dropped.answers)
     }
 
     /// Puts back what was dropped last, if that was of this form and session.

@@ -17,10 +17,10 @@ use carepost_protocol::workflow::Workflow;
 use ring::digest;
 
 use super::answer::Answer;
-pub use super::refusal::{Missed, NotSaved, Refused};
+pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
-    BASE, CONFIRMED, DISCHARGED, Form, FormPage, Kept, OFFSET, REASON, SEEN, Since, UNITS, another_than,
-    units_of,
+    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, OFFSET, REASON, SEEN, Since, UNITS,
+    another_than, units_of, version_of,
 };
 pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
 
@@ -29,6 +29,8 @@ pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
 pub enum Screen {
     /// The device is not enrolled yet.
     Enrolling(Enrolling),
+    /// The disk has no room for the files of an enrolled device.
+    NoRoom,
     /// The device's key is refused for good.
     Revoked,
     /// Nobody is signed in, or the screen is locked: nothing readable.
@@ -336,6 +338,20 @@ pub struct Charted {
     pub left_out: usize,
     /// There are more corrections than are looked at: what counts may be among those.
     pub is_cut: bool,
+    /// That somebody has to decide what stands.
+    pub beside: Option<Beside>,
+}
+
+/// Corrections of one entry that were made side by side: more than one of them stands, or one beside another that
+/// strikes the entry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// Who charted what stands, by name, each once.
+    pub by: Vec<String>,
+    /// Who struck the entry out beside them, by name, each once.
+    pub struck_by: Vec<String>,
+    /// Who said last that all of it was looked at, by name, and when; none where nobody did.
+    pub looked: Option<(String, Timestamp)>,
 }
 
 /// One version of a charted entry.
@@ -452,7 +468,7 @@ pub enum Question {
     /// Which value is right, of each field.
     Conflict(Vec<Disputed>),
     /// Whether the resident is one of these.
-    Duplicate(Vec<PatientDocument>),
+    Duplicate(Vec<Known>),
     /// Whether these corrections of one entry were seen.
     Amendments(Vec<Entry>),
     /// A kind that this build does not know.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use carepost_agent_core::session::{
     Asked, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
 };
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::pin::ChosenPin;
@@ -14,7 +15,6 @@ use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::Grant;
-use carepost_protocol::workflow::Workflow;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -206,10 +206,16 @@ impl Ward {
         status.loading = !self.is_loaded(Collection::Patients);
         status.differs = self.differing();
         status.stepped_over = self.stepped_over();
+        status.sent = self.phi_mode();
         let facility = self.mirror.facility().ok().flatten();
         status.time = TimeHere::of(facility.as_ref(), self.clock.zone());
         status.phone = facility.and_then(|facility| facility.phone);
         status.storage_trouble = self.trouble().or(status.storage_trouble.take());
+    }
+
+    /// How much of a resident is sent here.
+    pub(super) fn phi_mode(&self) -> PhiMode {
+        self.mirror.phi_mode().unwrap_or_default()
     }
 
     /// In which zone times are shown and read here.
@@ -236,17 +242,14 @@ impl Ward {
         })?;
         let id = resident.document.id;
         let whole = resident.document.chart();
-        let mut workflows = self.mirror.workflows().map_err(storage)?;
+        let forms = self.forms()?;
         let may_chart = self.authorized::<Chart>(on).is_ok();
-        let (entries, is_all) = self.entries(&permit, &whole, &workflows, may_chart, shown)?;
+        let (entries, is_all) = self.entries(&permit, &whole, &forms, may_chart, shown)?;
         let complete = complete && self.is_loaded(Collection::Records);
         self.note(permit.actor(), &page, true);
-        if !may_chart {
-            workflows.clear();
-        }
         let may_edit = self.authorized::<ManagePatients>(on).is_ok();
         let ended = may_edit && !resident.document.is_active;
-        let readmission = ended.then(|| self.sheet(on, &Form::Readmit(id), None)).transpose()?;
+        let readmission = ended.then(|| self.sheet(on, &Form::Readmit(id), &[], None)).transpose()?;
         let older_before = self.mirror.archived_before().map_err(storage)?;
         let (more_entries, more_versions) = ((!is_all).then(|| shown.more_entries()), shown.more_versions());
         let replaced = resident.document.replaces.iter().map(|id| self.resident_here(&permit, *id));
@@ -255,7 +258,7 @@ impl Ward {
             also: replaced?.into_iter().flatten().map(|resident| resident.document).collect(),
             resident,
             may_edit,
-            workflows,
+            workflows: if may_chart { forms.offered() } else { Vec::new() },
             entries,
             complete,
             more_entries,
@@ -323,12 +326,6 @@ impl Ward {
             }
             Refused::NoSuchResident
         })
-    }
-
-    pub(super) fn workflow(&self, key: &str) -> Result<Workflow, Refused> {
-        let workflows = self.mirror.workflows().map_err(storage)?;
-        let found = workflows.into_iter().find(|workflow| workflow.key == key && workflow.enabled);
-        found.ok_or(Refused::NoSuchWorkflow)
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
         }
         Notice::LockedOut { until } => {
             format!(
-                "Too many wrong PINs. Try again in {}. If you do not know your PIN, ask an administrator.",
+                "Too many wrong PINs. Try again in {}. If you do not know your PIN, ask an administrator for a new \
+                 one: it works as soon as this device has it.",
                 minutes(until, now)
             )
         }

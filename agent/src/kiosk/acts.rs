@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::page::{self, Fault};
 use super::pages::{self, JOINED, Sent, Which};
-use super::{Kiosk, form};
+use super::{Kiosk, form, looks};
 use crate::desk::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
 /// The answers of a form in the order they were sent.
@@ -43,6 +43,9 @@ pub(super) async fn save(
         }
         Err(NotSaved::Refused(Refused::Storage(why))) => {
             (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(Refused::Storage(why).to_string()))
+        }
+        Err(NotSaved::Refused(why @ Refused::NoSuchVersion)) => {
+            (page::status_of(&why), form::Returned::NotKept(page::sentence(&why)))
         }
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
@@ -128,7 +131,8 @@ pub(super) async fn close_review(
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchReview)) };
     let (on, token) = (SessionKey::sent(take(&mut sent, SCREEN)), take(&mut sent, TOKEN));
-    let closed = kiosk.ask(move |desk| desk.close_review(&on, id, &token, &sent)).await?;
+    let asked = (on.clone(), token.clone(), sent.clone());
+    let closed = kiosk.ask(move |desk| desk.close_review(&asked.0, id, &asked.1, &asked.2)).await?;
     let (status, words) = match closed {
         Ok(Some(one)) => return Ok(Redirect::to(&format!("/residents/{one}?saved={JOINED}")).into_response()),
         Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
@@ -137,7 +141,12 @@ pub(super) async fn close_review(
             let words: Vec<String> = faults.into_iter().map(|fault| page::capital(&fault.detail)).collect();
             (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
         }
-        Err(error @ (NotSaved::NotTaken(_) | NotSaved::Alike(_) | NotSaved::CorrectedSince)) => {
+        Err(NotSaved::Alike(known)) => {
+            let shell = pages::open_shell(&kiosk).await?.filter(|(_, open)| *open == on);
+            let asks = |(shell, _)| looks::number(shell, id, token, sent, &known);
+            return Ok(shell.map_or_else(pages::to_start, asks));
+        }
+        Err(error @ (NotSaved::NotTaken(_) | NotSaved::CorrectedSince)) => {
             (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&error.to_string()))
         }
         Err(error @ (NotSaved::Storage(_) | NotSaved::Uncertain(_))) => {

@@ -1,14 +1,16 @@
 //! Forms, rendered from a workflow's schema (S4-22: no field is known to the code).
 
 use carepost_protocol::day::{self, parse_datetime};
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::mrn_key;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
 use super::page;
-use crate::desk::view::{CONFIRMED, DISCHARGED, Form, FormPage, OFFSET, SEEN, Since, another_than, units_of};
+use crate::desk::view::{
+    CONFIRMED, DISCHARGED, Form, FormPage, Known, OFFSET, SEEN, Since, another_than, units_of,
+};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -35,7 +37,7 @@ pub(super) enum Returned {
     /// These answers are unlikely: whether to save them as they are.
     Doubts(Vec<FieldError>),
     /// Whoever is admitted may be one of these, or has the number of one.
-    Alike(Vec<PatientDocument>),
+    Alike(Vec<Known>),
     /// The entry was corrected since the form was opened.
     CorrectedSince,
     /// Nothing was kept; why, in words.
@@ -70,6 +72,8 @@ pub(super) struct FormView {
     pub(super) seen: Option<String>,
     /// The measures it is shown in, unless they are its own.
     pub(super) units: Option<&'static str>,
+    /// Which version of its workflow it is.
+    pub(super) version: u32,
     pub(super) token: String,
     pub(super) from_draft: bool,
     /// Whether something is kept of it that can be dropped.
@@ -84,6 +88,8 @@ pub(super) struct FormView {
     pub(super) doubts: Vec<(String, Option<String>)>,
     /// Who may be the same person: what says so, what is confirmed by saying otherwise, and who it is.
     pub(super) alike: Vec<Alike>,
+    /// What was confirmed before about something else than is asked now: one answer does not take back another.
+    pub(super) confirmed: Vec<String>,
     /// Whether somebody new is admitted.
     pub(super) admits: bool,
     /// What is confirmed where the form says that the resident was discharged.
@@ -102,10 +108,11 @@ pub(super) struct Alike {
     pub(super) is_own_number: bool,
 }
 
-impl Alike {
-    fn new(known: &PatientDocument, mrn: &str) -> Self {
-        let is_own_number = mrn_key(&known.mrn) == mrn_key(mrn);
-        Self { id: known.id, another: another_than(known.id), person: Person::from(known), is_own_number }
+impl From<&Known> for Alike {
+    fn from(known: &Known) -> Self {
+        let Known { resident, has_same_number: is_own_number } = known;
+        let (id, person) = (resident.id, Person::from(resident));
+        Self { id, another: another_than(id), person, is_own_number: *is_own_number }
     }
 }
 
@@ -129,12 +136,11 @@ impl FormView {
                 let again = Self::with(form, &[], None);
                 let is_asked = doubts.iter().any(|doubt| doubt.field == DISCHARGED && is_new(doubt));
                 let discharged = again.discharged.filter(|_| !is_asked);
-                Self { from_draft: false, doubts: asked.collect(), discharged, ..again }
+                Self { from_draft: false, doubts: asked.collect(), discharged, ..again }.confirming(form)
             }
             Returned::Alike(known) => {
-                let mrn = form.answers.iter().find(|(key, _)| key == "mrn").map_or("", |(_, text)| text);
-                let alike = known.iter().map(|known| Alike::new(known, mrn)).collect();
-                Self { from_draft: false, alike, ..Self::with(form, &[], None) }
+                let alike = known.iter().map(Alike::from).collect();
+                Self { from_draft: false, alike, ..Self::with(form, &[], None) }.confirming(form)
             }
             Returned::CorrectedSince => Self { from_draft: false, ..Self::with(form, &[], None) },
             Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
@@ -142,6 +148,18 @@ impl FormView {
                 Self { from_draft: false, uncertain: Some(words), ..Self::with(form, &[], None) }
             }
         }
+    }
+
+    /// Carries along what was confirmed before.
+    fn confirming(self, form: &FormPage) -> Self {
+        let asks = |text: &str| {
+            self.doubts.iter().any(|(doubt, _)| doubt == text)
+                || self.alike.iter().any(|known| known.another == text)
+                || self.discharged.as_deref() == Some(text)
+        };
+        let said = form.answers.iter().filter(|(key, text)| key == CONFIRMED && !asks(text));
+        let confirmed = said.map(|(_, text)| text.clone()).collect();
+        Self { confirmed, ..self }
     }
 
     fn with(form: &FormPage, faults: &[FieldError], not_kept: Option<String>) -> Self {
@@ -177,6 +195,7 @@ impl FormView {
             about: explained(form).map(|words| format!("{}.", words.trim_end_matches('.'))),
             seen,
             units: (!units.is_default()).then(|| units.name()),
+            version: form.workflow.version,
             token: form.token.clone(),
             from_draft: form.from_draft,
             is_kept: form.from_draft,
@@ -186,6 +205,7 @@ impl FormView {
             uncertain: None,
             doubts: Vec::new(),
             alike: Vec::new(),
+            confirmed: Vec::new(),
             admits: form.form == Form::Admit,
             discharged: form.discharged.as_ref().map(ToString::to_string),
             since: form.since.clone(),
@@ -328,8 +348,20 @@ fn explained(form: &FormPage) -> Option<String> {
         }
         (Form::Readmit(_), None) => {
             let name = form.resident.as_ref().map_or("The resident", |resident| &resident.name);
-            Some(format!("{name} is in the list of residents again, on every device."))
+            let is_room_shown = form.workflow.fields.iter().any(|field| field.key == "room");
+            let room = if is_room_shown { "" } else { " The room, which is not shown on this device, stays." };
+            Some(format!("{name} is in the list of residents again, on every device.{room}"))
         }
+        (Form::Admit, None) if form.sent != PhiMode::Full => Some(
+            "This device does not show names, birthdays and MRNs, so it cannot tell whether somebody is here already: \
+             look on one that does first. If two are one person, that is asked there once the server has both"
+                .to_owned(),
+        ),
+        (Form::Edit(_), None) if form.workflow.fields.iter().all(|field| field.key != "name") => Some(
+            "Name, date of birth and MRN are not shown on this device, and stay as they are. Change them on one that \
+             shows them, or ask the office"
+                .to_owned(),
+        ),
         (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
     }
 }

@@ -3,15 +3,15 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
-use carepost_protocol::patient::has_same_number;
+use carepost_protocol::id::ReviewId;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
 
-use super::form::Person;
+use super::form::{Alike, Person};
 use super::page::{EntryView, Shell, answer, capital};
 use super::words::Weight;
 use crate::desk::Answer;
-use crate::desk::view::{Attention, Disputed, Join, Mark, Part, Question, Review, Todo};
+use crate::desk::view::{Attention, Disputed, Join, Known, Mark, Part, Question, Review, Todo};
 
 /// A refused change as it is listed.
 struct AttentionView {
@@ -115,7 +115,8 @@ pub(super) fn reviews(
             Question::Duplicate(others) => {
                 let last = review.resident.as_ref();
                 let numbered = last.map(|last| of_one_number(last, &others)).unwrap_or_default();
-                let others = others.iter().map(|other| (other.id.to_string(), Person::from(other)));
+                let others = others.iter().map(|known| &known.resident);
+                let others = others.map(|other| (other.id.to_string(), Person::from(other)));
                 QuestionView::Duplicate(last.map(Person::from), others.collect(), numbered)
             }
             Question::Amendments(versions) => {
@@ -129,8 +130,9 @@ pub(super) fn reviews(
 }
 
 /// Somebody and whoever has the same number: nobody where nobody has.
-fn of_one_number(last: &PatientDocument, others: &[PatientDocument]) -> Vec<(String, String)> {
-    let others: Vec<_> = others.iter().filter(|other| has_same_number(last, other)).collect();
+fn of_one_number(last: &PatientDocument, others: &[Known]) -> Vec<(String, String)> {
+    let others = others.iter().filter(|known| known.has_same_number).map(|known| &known.resident);
+    let others: Vec<&PatientDocument> = others.collect();
     let last = (!others.is_empty()).then_some(last);
     last.into_iter().chain(others).map(|one| (one.id.to_string(), one.name.clone())).collect()
 }
@@ -182,6 +184,31 @@ pub(super) fn join(shell: Shell, join: &Join) -> Response {
         stays: if join.last_stays { last } else { other },
     };
     answer(StatusCode::OK, &page)
+}
+
+#[derive(Template)]
+#[template(path = "number.html")]
+struct NumberPage {
+    shell: Shell,
+    id: String,
+    token: String,
+    /// What was chosen, as the review's form sent it.
+    answers: Vec<(String, String)>,
+    /// Who has the number that was chosen.
+    alike: Vec<Alike>,
+}
+
+/// A decision that gives a resident a number which is another's: nothing is saved, and the page asks.
+pub(super) fn number(
+    shell: Shell,
+    id: ReviewId,
+    token: String,
+    answers: Vec<(String, String)>,
+    known: &[Known],
+) -> Response {
+    let (id, alike) = (id.to_string(), known.iter().map(Alike::from).collect());
+    let page = NumberPage { shell: shell.held(), id, token, answers, alike };
+    answer(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
 fn known(text: Option<&str>) -> String {

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
 use carepost_protocol::day;
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 use carepost_protocol::time::Timestamp;
@@ -17,8 +18,8 @@ use super::pages::{CRITICAL, DISCHARGED, JOINED, NEWS};
 use super::words::{self, Moment, Sentence, Weight};
 use crate::desk::Answer;
 use crate::desk::view::{
-    Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident, ResidentPage,
-    Residents, Screen, SessionKey, Shown, StatusLine, Unfinished, Who,
+    CARRIED, Charted, EnrollStep, Enrolling, Entry, Locked, Mark, Open, PinPad, Refused, Resident,
+    ResidentPage, Residents, Screen, SessionKey, Shown, StatusLine, Unfinished, Who,
 };
 
 /// The desk stopped in the middle of an answer; what it had made durable stands.
@@ -36,6 +37,7 @@ impl IntoResponse for Fault {
 pub(super) fn screen_key(screen: &Screen) -> String {
     match screen {
         Screen::Enrolling(_) => "enrolling".to_owned(),
+        Screen::NoRoom => "no-room".to_owned(),
         Screen::Revoked => "revoked".to_owned(),
         Screen::Locked(_) => "locked".to_owned(),
         Screen::PinPad(pad) => format!("pin-{}", pad.attempt),
@@ -57,15 +59,17 @@ pub(super) struct Shell {
     pub(super) again: Option<u32>,
     /// In which zone its times are.
     pub(super) zone: Zone,
+    /// How much of a resident is sent here.
+    sent: PhiMode,
 }
 
 impl Shell {
     /// The shell of a screen that changes by itself.
     pub(super) fn new(bump: u64, screen: &Screen, status: &StatusLine) -> Self {
         let zone = status.time.zone.clone();
-        let (status, who) = match screen {
-            // Before there is a facility there is nothing to chart and nothing to send.
-            Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
+        let (sentences, who) = match screen {
+            // Where there is no facility, or none can be read, nothing is charted and nothing sent.
+            Screen::Enrolling(_) | Screen::NoRoom | Screen::Revoked => (Vec::new(), None),
             Screen::Locked(_) | Screen::PinPad(_) => {
                 let mut sentences = words::status(status);
                 sentences.iter_mut().for_each(|sentence| sentence.link = None);
@@ -75,7 +79,32 @@ impl Shell {
         };
         let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
         let again = Some(if who.is_some() { 15 } else { 5 });
-        Self { key: screen_key(screen), bump, status, who, locks_in, live: true, again, zone }
+        let (key, sent) = (screen_key(screen), status.sent);
+        Self { key, bump, status: sentences, who, locks_in, live: true, again, zone, sent }
+    }
+
+    /// Whether all that is known of residents is sent here; else what is not on a page is not none.
+    pub(super) fn shows_all(&self) -> bool {
+        self.sent == PhiMode::Full
+    }
+
+    /// Whether anything can be edited of what is known of residents.
+    pub(super) fn shows_rooms(&self) -> bool {
+        self.sent.shows("room")
+    }
+
+    /// What residents are found by.
+    pub(super) const fn found_by(&self) -> &'static str {
+        match self.sent {
+            PhiMode::Full => "name, room or MRN",
+            PhiMode::Minimal => "initials or room",
+            PhiMode::Free => "case number",
+        }
+    }
+
+    /// The same, to stand alone.
+    pub(super) fn find_hint(&self) -> String {
+        capital(self.found_by())
     }
 
     /// The shell of a page that must keep what is typed into it.
@@ -98,6 +127,16 @@ struct EnrollingPage<'a> {
 
 pub(super) fn enrolling(shell: Shell, enrolling: &Enrolling) -> Response {
     answer(StatusCode::OK, &EnrollingPage { shell, enrolling })
+}
+
+#[derive(Template)]
+#[template(path = "no_room.html")]
+struct NoRoomPage {
+    shell: Shell,
+}
+
+pub(super) fn no_room(shell: Shell) -> Response {
+    answer(StatusCode::OK, &NoRoomPage { shell })
 }
 
 #[derive(Template)]
@@ -195,7 +234,7 @@ pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     letters.sort_unstable();
     letters.dedup();
     let letter = letter.and_then(|letter| letter.to_uppercase().next()).filter(|at| letters.contains(at));
-    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here {
+    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here || !shell.shows_all() {
         letters.clear();
     }
     let mut named: HashMap<&str, usize> = HashMap::new();
@@ -311,8 +350,17 @@ pub(super) struct ChartedView {
     pub(super) left_out: usize,
     /// There are more corrections than are looked at.
     pub(super) is_cut: bool,
+    /// That somebody has to decide what stands.
+    pub(super) beside: Option<BesideView>,
     /// Where there are more of them.
     pub(super) more: Option<String>,
+}
+
+/// Who corrected one entry side by side, and struck it out, and who looked at it last, and when.
+pub(super) struct BesideView {
+    pub(super) by: String,
+    pub(super) struck_by: String,
+    pub(super) looked: Option<(String, Timestamp)>,
 }
 
 impl ChartedView {
@@ -320,6 +368,11 @@ impl ChartedView {
         Self {
             left_out: charted.left_out,
             is_cut: charted.is_cut,
+            beside: charted.beside.map(|it| BesideView {
+                by: it.by.join(", "),
+                struck_by: it.struck_by.join(", "),
+                looked: it.looked,
+            }),
             more: more.cloned(),
             counts: charted.counts.into_iter().map(EntryView::from).collect(),
             earlier: charted.earlier.into_iter().map(EntryView::from).collect(),
@@ -425,8 +478,10 @@ pub(super) fn form(status: StatusCode, shell: Shell, form: FormView) -> Response
 #[template(path = "rescue.html")]
 struct RescuePage<'a> {
     shell: Shell,
-    answers: &'a [(String, String)],
+    answers: Vec<&'a (String, String)>,
     words: &'a str,
+    /// Where the draft that keeps them is discarded.
+    discard: Option<&'a str>,
 }
 
 /// Answers that were neither saved nor can be shown in their form.
@@ -435,8 +490,10 @@ pub(super) fn rescue(
     shell: Shell,
     answers: &[(String, String)],
     words: &str,
+    discard: Option<&str>,
 ) -> Response {
-    answer(status, &RescuePage { shell: shell.held(), answers, words })
+    let answers = answers.iter().filter(|(key, _)| !CARRIED.contains(&key.as_str())).collect();
+    answer(status, &RescuePage { shell: shell.held(), answers, words, discard })
 }
 
 #[derive(Template)]
@@ -490,9 +547,12 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         | Refused::NoSuchRecord
         | Refused::NotRefused
         | Refused::NoSuchReview => StatusCode::NOT_FOUND,
-        Refused::NotSent | Refused::Struck | Refused::InCare(_) | Refused::NotInCare(_) => {
-            StatusCode::CONFLICT
-        }
+        Refused::NotSent
+        | Refused::NotShown
+        | Refused::NoSuchVersion
+        | Refused::Struck
+        | Refused::InCare(_)
+        | Refused::NotInCare(_) => StatusCode::CONFLICT,
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
     }

@@ -43,6 +43,7 @@ pub(super) async fn start(
     let (shell, screen) = shell(&kiosk).await?;
     Ok(match screen {
         Screen::Enrolling(enrolling) => page::enrolling(shell, &enrolling),
+        Screen::NoRoom => page::no_room(shell),
         Screen::Revoked => page::revoked(shell),
         Screen::Locked(locked) => page::locked(shell, locked),
         Screen::PinPad(pad) => page::pin_pad(shell, pad),
@@ -122,9 +123,27 @@ pub(super) async fn resident(
 
 pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Result<Response, Fault> {
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.form(&on, &form)).await? {
+    let asked = (on.clone(), form.clone());
+    let opened = kiosk.ask(move |desk| desk.form(&asked.0, &asked.1, &[])).await?;
+    Ok(match opened {
         Ok(form) => page::form(StatusCode::OK, shell, FormView::fresh(&form)),
+        Err(Refused::NoSuchVersion) => return begun(&kiosk, shell, (on, form)).await,
         Err(why) => refused(&why),
+    })
+}
+
+/// What was typed into a form whose version is not here, to be read or discarded; why it is not opened, where nothing
+/// was.
+async fn begun(kiosk: &Kiosk, shell: Shell, (on, form): (SessionKey, Form)) -> Result<Response, Fault> {
+    let why = Refused::NoSuchVersion;
+    let discard = format!("{}/discard", form::path(&form));
+    let begun = kiosk.ask(move |desk| desk.begun(&on, &form)).await?;
+    Ok(match begun {
+        Ok(Some(typed)) => {
+            page::rescue(page::status_of(&why), shell, &typed, &page::sentence(&why), Some(&discard))
+        }
+        Ok(None) => refused(&why),
+        Err(other) => refused(&other),
     })
 }
 
@@ -236,7 +255,7 @@ pub(super) async fn form_again(
     let shell = open_shell(kiosk).await?.filter(|(_, on)| *on == sent.on);
     let Some((shell, _)) = shell else { return to_draft(kiosk, sent).await };
     let asked = sent.clone();
-    let form = kiosk.ask(move |desk| desk.form(&asked.on, &asked.form)).await?;
+    let form = kiosk.ask(move |desk| desk.form(&asked.on, &asked.form, &asked.answers)).await?;
     Ok(match form {
         Ok(mut form) => {
             form.answers = sent.answers;
@@ -249,7 +268,7 @@ pub(super) async fn form_again(
         // Not even the form can be read: what was typed stays on the screen as plain words.
         Err(why) => {
             let words = returned.words().unwrap_or_else(|| page::sentence(&why));
-            page::rescue(status, shell, &sent.answers, &words)
+            page::rescue(status, shell, &sent.answers, &words, None)
         }
     })
 }
@@ -282,6 +301,8 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::NotYours
         | Refused::NotTheirs
         | Refused::NotSent
+        | Refused::NotShown
+        | Refused::NoSuchVersion
         | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong
@@ -321,7 +342,10 @@ async fn shell(kiosk: &Kiosk) -> Result<(Shell, Screen), Fault> {
 pub(super) async fn open_shell(kiosk: &Kiosk) -> Result<Option<(Shell, SessionKey)>, Fault> {
     Ok(match shell(kiosk).await? {
         (shell, Screen::Open(open)) => Some((shell, key_of(&open))),
-        (_, Screen::Enrolling(_) | Screen::Revoked | Screen::Locked(_) | Screen::PinPad(_)) => None,
+        (
+            _,
+            Screen::Enrolling(_) | Screen::NoRoom | Screen::Revoked | Screen::Locked(_) | Screen::PinPad(_),
+        ) => None,
     })
 }
 

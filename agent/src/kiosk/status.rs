@@ -86,7 +86,9 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         }
         Screen::Enrolling(Enrolling { token_refused, .. }) => (DeviceState::Pending, None, token_refused),
         Screen::Revoked => (DeviceState::Revoked, None, None),
-        Screen::Locked(_) | Screen::PinPad(_) | Screen::Open(_) => (DeviceState::Active, None, None),
+        Screen::NoRoom | Screen::Locked(_) | Screen::PinPad(_) | Screen::Open(_) => {
+            (DeviceState::Active, None, None)
+        }
     };
     let (link, offline_since) = match line.link {
         _ if state == DeviceState::Revoked => (None, None),

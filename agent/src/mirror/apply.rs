@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
@@ -91,6 +92,24 @@ pub(super) fn proof(connection: &Connection) -> Result<Option<String>, MirrorErr
     Ok(row.flatten())
 }
 
+/// How much of a resident is sent here. A server of before, which does not say, is taken to send all.
+pub(super) fn phi_mode(connection: &Connection) -> Result<PhiMode, MirrorError> {
+    let sql = "SELECT phi_mode FROM state";
+    let kept: Option<String> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok([PhiMode::Minimal, PhiMode::Free]
+        .into_iter()
+        .find(|mode| kept.as_deref() == Some(word(*mode)))
+        .unwrap_or_default())
+}
+
+const fn word(mode: PhiMode) -> &'static str {
+    match mode {
+        PhiMode::Full => "full",
+        PhiMode::Minimal => "minimal",
+        PhiMode::Free => "free",
+    }
+}
+
 /// How much of the disk has to be free for a page, in MiB. What only goes needs none.
 fn leaves(page: &Page, copies: &[Copy]) -> u64 {
     match page.bytes() {
@@ -108,11 +127,9 @@ fn write(
 ) -> Result<AtHead, MirrorError> {
     let mut copies = before.clone();
     let news = write_documents(connection, page, &mut copies, end)?;
-    connection.prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?")?.execute(params![
-        signed(end.cursor.epoch),
-        signed(end.cursor.seq),
-        end.proof
-    ])?;
+    connection.prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?, phi_mode = ?")?.execute(
+        params![signed(end.cursor.epoch), signed(end.cursor.seq), end.proof, end.phi_mode.map(word)],
+    )?;
     if end.reaches_head() {
         window::drop_archived(connection, &mut copies, end.archived)?;
     }

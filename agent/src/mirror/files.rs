@@ -33,7 +33,7 @@ struct Connections {
 
 impl Mirror {
     /// Opens the mirror, or makes one. A damaged file is set aside (only the last one is kept), and
-    /// another facility's removed, as is an earlier agent's that a full disk keeps from being brought up to date.
+    /// another facility's removed.
     ///
     /// # Errors
     /// When the disk refuses, or a newer agent wrote the file.
@@ -53,11 +53,6 @@ impl Mirror {
             Err(MirrorError::Open(OpenError::NotReadable { .. }) | MirrorError::Damaged) => {
                 let aside = set_aside(&place.path)?;
                 (place.open_fresh()?, Found::SetAside(aside))
-            }
-            // What it holds can be had again; what waits beside it has to be sent, and charting needs room as well.
-            Err(MirrorError::Open(OpenError::NoRoom { .. })) => {
-                remove(&place.path)?;
-                (place.open_fresh()?, Found::NoRoom)
             }
             Err(error) => return Err(error),
         };
@@ -111,8 +106,7 @@ impl Mirror {
     /// How much of the disk is free, in MiB. A disk that does not say has room.
     #[must_use]
     pub fn free_mib(&self) -> u64 {
-        rustix::fs::statvfs(&self.place.path)
-            .map_or(u64::MAX, |space| space.f_bavail.saturating_mul(space.f_frsize) / (1024 * 1024))
+        carepost_host::files::room(&self.place.path).map_or(u64::MAX, |bytes| bytes / (1024 * 1024))
     }
 
     /// How often the file was made anew since the mirror was opened.

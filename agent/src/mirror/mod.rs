@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, Resource};
@@ -151,9 +152,6 @@ pub enum Found {
     Intact,
     /// The file was damaged. It lies there now, and the mirror starts empty.
     SetAside(PathBuf),
-    /// An earlier agent's file, which the disk was too full to bring up to date. It was removed, and the mirror starts
-    /// empty.
-    NoRoom,
     /// The file held another facility's documents. It was removed, and the mirror starts empty.
     OtherFacility,
 }
@@ -215,6 +213,14 @@ impl Mirror {
     /// When the file cannot be read.
     pub fn cursor(&self) -> Result<Option<Cursor>, MirrorError> {
         self.reading(apply::cursor)
+    }
+
+    /// How much of a resident is sent here: what is not sent is not none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn phi_mode(&self) -> Result<PhiMode, MirrorError> {
+        self.reading(apply::phi_mode)
     }
 
     /// Where the next stream is to begin. Ask each time that one is opened: a mirror that was made anew

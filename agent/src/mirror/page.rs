@@ -116,8 +116,8 @@ impl Keys {
             }
             Collection::Reviews => {
                 let review: ReviewDocument = serde_json::from_slice(body)?;
-                let open = review.resolved.is_none().then(|| schema::OPEN.to_owned());
-                Ok(Self { patient: Some(*review.patient_id.as_bytes()), lookup: open, ..Self::default() })
+                let (patient, lookup) = (*review.patient_id.as_bytes(), schema::lookup_of(&review));
+                Ok(Self { patient: Some(patient), lookup, ..Self::default() })
             }
         }
     }

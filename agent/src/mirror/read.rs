@@ -1,6 +1,6 @@
 //! Typed reads of the mirror.
 
-use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId, WorkflowId};
 use carepost_protocol::record::{
     BadgeDocument, BadgeKeysDocument, Collection, FacilityDocument, PatientDocument, RecordDocument,
     ReviewDocument, UserDocument,
@@ -64,15 +64,26 @@ impl Mirror {
         Ok(badges.into_iter().nth(active))
     }
 
-    /// The workflows that can be charted, in the order of their labels.
+    /// The workflows, each in its latest version, offered or not, in the order of their labels.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn workflows(&self) -> Result<Vec<Workflow>, MirrorError> {
-        let mut workflows: Vec<Workflow> = self.documents(Collection::Workflows)?;
-        workflows.retain(|workflow| workflow.enabled);
+        const SQL: &str = "SELECT body FROM documents WHERE collection = ? AND id < ?";
+        let number = schema::number(Collection::Workflows);
+        let mut workflows: Vec<Workflow> = self.reading(|reader| {
+            all(reader, Collection::Workflows, SQL, params![number, WorkflowId::LAST.as_bytes()])
+        })?;
         workflows.sort_by(|a, b| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
         Ok(workflows)
+    }
+
+    /// A version of a workflow whose place a later one took; none where it is not here.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn superseded(&self, key: &str, version: u32) -> Result<Option<Workflow>, MirrorError> {
+        self.document(Collection::Workflows, WorkflowId::of_version(key, version).as_bytes())
     }
 
     /// The residents, in care or not, whoever changed last first.
@@ -169,17 +180,46 @@ impl Mirror {
         self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
     }
 
+    /// What somebody has to look at about one resident.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn open_reviews_of(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+    ) -> Result<Vec<ReviewDocument>, MirrorError> {
+        // Of what is about the resident, what is no record: however many reviews are open, and records here.
+        const SQL: &str = "SELECT body FROM documents INDEXED BY documents_by_patient
+            WHERE patient = ? AND amends IS NULL AND recorded_at IS NULL AND collection = ? AND lookup = ?";
+        self.permitted(permit)?;
+        let open = params![patient.as_bytes(), schema::number(Collection::Reviews), schema::OPEN];
+        self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
+    }
+
+    /// The last review that was closed of the corrections of a record that stand side by side; none where none was.
+    ///
+    /// # Errors
+    /// [`MirrorError::OtherFacility`] when the permit is for another place.
+    pub fn closed_review_of(
+        &self,
+        permit: &Permit<ReadPatients>,
+        record: RecordId,
+    ) -> Result<Option<ReviewDocument>, MirrorError> {
+        const SQL: &str =
+            "SELECT body FROM documents WHERE lookup = ? AND collection = ? ORDER BY id DESC LIMIT 1";
+        self.permitted(permit)?;
+        let closed = params![schema::corrections_of(record), schema::number(Collection::Reviews)];
+        let mut found = self.reading(|reader| all(reader, Collection::Reviews, SQL, closed))?;
+        Ok(found.pop())
+    }
+
     fn document<T: DeserializeOwned>(
         &self,
         collection: Collection,
         id: &[u8; 16],
     ) -> Result<Option<T>, MirrorError> {
         self.reading(|reader| by_id(reader, collection, id))
-    }
-
-    fn documents<T: DeserializeOwned>(&self, collection: Collection) -> Result<Vec<T>, MirrorError> {
-        const SQL: &str = "SELECT body FROM documents WHERE collection = ?";
-        self.reading(|reader| all(reader, collection, SQL, [schema::number(collection)]))
     }
 }
 

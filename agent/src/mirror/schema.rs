@@ -1,6 +1,7 @@
 //! The mirror's tables and the statements that write them.
 
-use carepost_protocol::record::Collection;
+use carepost_protocol::id::RecordId;
+use carepost_protocol::record::{Collection, ReviewDocument, ReviewKind};
 
 /// The numbered migrations.
 ///
@@ -32,6 +33,8 @@ use carepost_protocol::record::Collection;
 ///    what it shows, and a first copy still keeps one index. `is_held` is 1 where what is corrected was not here
 ///    when the correction came, or has gone since. Earlier agents left it where that came again, so whoever reads
 ///    looks. `lookup` finds open reviews, too: it is [`OPEN`].
+/// 8. `phi_mode` is how much of a resident the server sends, where that is not all.
+/// 9. `lookup` finds closed reviews of corrections by what those correct ([`lookup_of`]).
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE documents (
@@ -142,10 +145,30 @@ pub(super) const MIGRATIONS: &[&str] = &[
         UPDATE documents SET is_held = 1 WHERE patient = old.patient AND amends = old.id;
     END;
 ",
+    "ALTER TABLE state ADD COLUMN phi_mode TEXT;",
+    "
+    UPDATE documents SET lookup = 'corrected ' || json_extract(CAST(body AS TEXT), '$.record')
+        WHERE collection = 7 AND lookup IS NULL AND json_valid(CAST(body AS TEXT))
+            AND json_extract(CAST(body AS TEXT), '$.kind') = 'amendments';
+",
 ];
 
 /// What an open review is found by.
 pub(super) const OPEN: &str = "open";
+
+/// What a review is found by.
+pub(super) fn lookup_of(review: &ReviewDocument) -> Option<String> {
+    match (&review.resolved, review.kind) {
+        (None, _) => Some(OPEN.to_owned()),
+        (Some(_), ReviewKind::Amendments) => Some(corrections_of(review.record)),
+        (Some(_), ReviewKind::Conflict | ReviewKind::Duplicate | ReviewKind::Unknown) => None,
+    }
+}
+
+/// What a closed review of the corrections of a record is found by.
+pub(super) fn corrections_of(record: RecordId) -> String {
+    format!("corrected {record}")
+}
 
 /// A collection that this file does not know yet. After the first page it has to be fetched, because an
 /// agent that did not know it left its documents out.

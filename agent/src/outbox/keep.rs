@@ -1,6 +1,6 @@
 //! What else exists only here: drafts of unsaved forms, and the counters of failed PINs.
 
-use carepost_agent_core::session::Throttle;
+use carepost_agent_core::session::{PinMark, Throttle};
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::Collection;
@@ -204,10 +204,15 @@ impl Outbox {
     pub fn throttle(&self, user: UserId) -> Result<Throttle, OutboxError> {
         let throttle = self
             .lock()
-            .prepare_cached("SELECT failures, locked_until FROM throttles WHERE user = ?")?
+            .prepare_cached("SELECT failures, locked_until, pin FROM throttles WHERE user = ?")?
             .query_row([user.as_bytes()], |row| {
                 let locked_until: Option<i64> = row.get(1)?;
-                Ok(Throttle { failures: row.get(0)?, locked_until: locked_until.map(Timestamp::from_millis) })
+                let pin: Option<[u8; 8]> = row.get(2)?;
+                Ok(Throttle {
+                    failures: row.get(0)?,
+                    locked_until: locked_until.map(Timestamp::from_millis),
+                    pin: pin.map(PinMark::from_bytes),
+                })
             })
             .optional()?;
         Ok(throttle.unwrap_or_default())
@@ -225,12 +230,13 @@ impl Outbox {
         }
         connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO throttles (user, failures, locked_until) VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO throttles (user, failures, locked_until, pin) VALUES (?, ?, ?, ?)",
             )?
             .execute(params![
                 user.as_bytes(),
                 throttle.failures,
-                throttle.locked_until.map(Timestamp::as_millis)
+                throttle.locked_until.map(Timestamp::as_millis),
+                throttle.pin.map(PinMark::to_bytes),
             ])?;
         Ok(())
     }

@@ -98,6 +98,12 @@ pub enum OutboxError {
     /// The receipt is not for what was sent: send it again.
     #[error(transparent)]
     Receipt(#[from] BadReceipt),
+    /// No such entry is kept.
+    #[error("no entry {n} is kept here: look at the list again")]
+    NotKept {
+        /// Its number.
+        n: u64,
+    },
     /// The entry is not one that was refused and waits for a person.
     #[error("entry {n} is not a refused one that waits for a decision: look at the list again")]
     NotRefused {

@@ -139,18 +139,29 @@ impl Outbox {
         Ok(saved)
     }
 
-    /// An entry of the care lane as it is taken out of the system, whatever it waits for. `audit` is asked
-    /// for the audit events that say so: they are durable before anything is given.
+    /// Takes entries out of the system, all of them or none, and writes that down first.
     ///
     /// # Errors
-    /// [`OutboxError::NotRefused`] when no such entry is kept; else as [`append`](Self::append).
+    /// [`OutboxError::NotKept`]; else as [`append`](Self::append).
     pub fn export(
         &self,
-        n: u64,
-        audit: impl FnOnce(Option<PatientId>) -> Vec<AuditEvent>,
-    ) -> Result<Exported, OutboxError> {
+        numbers: &[u64],
+        audit: impl Fn(u64, Option<PatientId>) -> Vec<AuditEvent>,
+    ) -> Result<Vec<Exported>, OutboxError> {
         let mut connection = self.lock_to_save()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let taken = numbers.iter().map(|n| self.take_out(&transaction, *n, &audit));
+        let exported = taken.collect::<Result<_, _>>()?;
+        transaction.commit()?;
+        Ok(exported)
+    }
+
+    fn take_out(
+        &self,
+        transaction: &Connection,
+        n: u64,
+        audit: impl Fn(u64, Option<PatientId>) -> Vec<AuditEvent>,
+    ) -> Result<Exported, OutboxError> {
         let found = transaction
             .prepare_cached("SELECT payload, made_at, reason, patient FROM entries WHERE lane = 0 AND n = ?")?
             .query_row([signed(n)], |row| {
@@ -158,10 +169,9 @@ impl Outbox {
                 Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, reason, row.get::<_, Option<[u8; 16]>>(3)?))
             })
             .optional()?;
-        let (payload, made_at, reason, patient) = found.ok_or(OutboxError::NotRefused { n })?;
-        let name = ChangeName { incarnation: self.lineage(&transaction)?.of(Lane::Care, n)?.0.id, n };
-        self.link_audit(&transaction, &audit(patient.map(PatientId::from_bytes)))?;
-        transaction.commit()?;
+        let (payload, made_at, reason, patient) = found.ok_or(OutboxError::NotKept { n })?;
+        let name = ChangeName { incarnation: self.lineage(transaction)?.of(Lane::Care, n)?.0.id, n };
+        self.link_audit(transaction, &audit(n, patient.map(PatientId::from_bytes)))?;
         Ok(Exported {
             name,
             made_at: Timestamp::from_millis(made_at),

@@ -15,6 +15,8 @@ use carepost_protocol::change::Lane;
 /// present one.
 ///
 /// Since the third: `collection` is what a care change is about, where that is not a record.
+///
+/// Since the fourth: `pin` of a user's wrong PINs tells which PIN they were guesses of.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE incarnations (
@@ -92,6 +94,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ALTER TABLE entries ADD COLUMN collection TEXT;
     CREATE INDEX entries_edits ON entries (collection, n) WHERE collection IS NOT NULL;
 ",
+    "ALTER TABLE throttles ADD COLUMN pin BLOB;",
 ];
 
 /// A lane's number in the file.

@@ -6,7 +6,7 @@ mod rewind;
 
 use std::path::PathBuf;
 
-use carepost_agent_core::session::Throttle;
+use carepost_agent_core::session::{PinMark, Throttle};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, PayloadHash, Verdict};
 use carepost_protocol::id::{AuditId, PatientId, SessionId, UserId};
@@ -456,7 +456,8 @@ fn pulling_the_plug_does_not_give_five_more_tries() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
     assert_eq!(outbox.throttle(NURSE).unwrap(), Throttle::default());
-    let locked = Throttle { failures: 5, locked_until: Some(at(1_800)) };
+    let pin = Some(PinMark::of("a verifier"));
+    let locked = Throttle { failures: 5, locked_until: Some(at(1_800)), pin };
     outbox.keep_throttle(NURSE, &locked).unwrap();
     std::mem::forget(outbox);
     let outbox = kiosk.open();

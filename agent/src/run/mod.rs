@@ -16,7 +16,6 @@ mod syncing;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +23,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use carepost_agent_core::backoff::Backoff;
 use carepost_agent_core::session::SessionPolicy;
+use carepost_host::{log, systemd};
 use carepost_protocol::hex::hex;
+use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
 
 pub(crate) use enrolling::{Ended, Enroller, token_refused};
 pub(crate) use opened::Opened;
@@ -43,6 +42,9 @@ use crate::config::{BadgeSource, Config, Mode};
 use crate::desk::{Desk, Standing, Ward, WardParts};
 use crate::kiosk::start::{self, LocalUser};
 use crate::kiosk::{self, Doorway, KioskConfig, Owner};
+use crate::mirror::MirrorError;
+use crate::outbox::OutboxError;
+use crate::sqlite::OpenError;
 use crate::upstream::Upstream;
 use opened::Step;
 
@@ -50,6 +52,8 @@ use opened::Step;
 const UPLINK_RETRY: Duration = Duration::from_secs(2);
 /// How often a revoked device looks whether the command line wants it to enroll anew.
 const ANEW_TICK: Duration = Duration::from_secs(2);
+/// How often a device whose disk was too full for its files looks whether there is room.
+const ROOM_TICK: Duration = Duration::from_secs(5);
 /// How often the desk is given the time when nothing is due: what the status line says ages.
 const STATUS_TICK: Duration = Duration::from_secs(15);
 
@@ -58,11 +62,11 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 /// # Errors
 /// When the configuration, the state directory or the kiosk's port cannot be used.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    start_log();
+    log::start();
     while run_once(config)? == After::Anew {
         tracing::info!("this device enrolls anew, with a new key");
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    systemd::stopping();
     Ok(())
 }
 
@@ -88,21 +92,6 @@ fn run_once(config: &Config) -> anyhow::Result<After> {
     ended
 }
 
-/// The log goes to standard error. Where that is the journal, which stamps each line itself, lines bear no time.
-fn start_log() {
-    let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = if is_journal() { lines.without_time().boxed() } else { lines.boxed() };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-}
-
-/// As systemd says it: by the device and inode of the stream.
-fn is_journal() -> bool {
-    let here = std::fs::metadata("/proc/self/fd/2").map(|it| format!("{}:{}", it.dev(), it.ino()));
-    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| here.is_ok_and(|here| here == journal))
-}
-
 async fn agent(config: &Config) -> anyhow::Result<After> {
     let opened = Arc::new(Opened::open(config)?);
     let reader = match config.badge.source {
@@ -111,7 +100,10 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
     };
     let standing = match opened.vault.grant()? {
         _ if opened.is_revoked()? => Standing::Revoked,
-        Some(grant) => Standing::Enrolled(Arc::new(ward(config, &opened, grant)?)),
+        Some(grant) => match ward(config, &opened, grant) {
+            Ok(ward) => Standing::Enrolled(Arc::new(ward)),
+            Err(error) => Standing::NoRoom(no_room(error)?),
+        },
         None => Standing::Enrolling(Enroller::first_screen(config, &opened)),
     };
     let desk = Arc::new(Desk::new(standing, reader, Arc::clone(&opened.clock)));
@@ -133,7 +125,7 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
     tokio::spawn(keep_time(Arc::clone(&desk)));
     let (anew, wanted) = oneshot::channel();
     tokio::spawn(uplink(config.clone(), opened, desk, anew));
-    notify_systemd();
+    systemd::ready();
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -246,21 +238,27 @@ async fn talk(
     let ward = match desk.ward() {
         Some(ward) => ward,
         None => {
-            let mut enroller = Enroller::new(config, opened, upstream);
-            match enroller.run(|screen| desk.stand(Standing::Enrolling(screen))).await? {
-                Ended::Revoked => {
-                    desk.stand(Standing::Revoked);
-                    return Ok(());
+            let grant = match opened.vault.grant()? {
+                Some(grant) => grant,
+                None => {
+                    let mut enroller = Enroller::new(config, opened, upstream);
+                    match enroller.run(|screen| desk.stand(Standing::Enrolling(screen))).await? {
+                        Ended::Revoked => {
+                            desk.stand(Standing::Revoked);
+                            return Ok(());
+                        }
+                        Ended::Enrolled(grant) => {
+                            tracing::info!(
+                                device = grant.device_name,
+                                facility = grant.facility_name,
+                                "enrolled"
+                            );
+                            *grant
+                        }
+                    }
                 }
-                Ended::Enrolled(grant) => {
-                    tracing::info!(device = grant.device_name, facility = grant.facility_name, "enrolled");
-                    let (config, opened) = (config.clone(), Arc::clone(opened));
-                    let ward = tokio::task::spawn_blocking(move || ward(&config, &opened, *grant));
-                    let ward = Arc::new(ward.await??);
-                    desk.stand(Standing::Enrolled(Arc::clone(&ward)));
-                    ward
-                }
-            }
+            };
+            once_there_is_room(config, opened, desk, &grant).await?
         }
     };
     let check_every = Duration::from_secs(config.mirror.check_every);
@@ -271,11 +269,43 @@ async fn talk(
     opened.keep_revoked()
 }
 
-fn ward(
+/// Opens an enrolled device's files, as soon as the disk has room for them.
+async fn once_there_is_room(
     config: &Config,
-    opened: &Opened,
-    grant: carepost_protocol::wire::enroll::Grant,
-) -> anyhow::Result<Ward> {
+    opened: &Arc<Opened>,
+    desk: &Desk,
+    grant: &Grant,
+) -> anyhow::Result<Arc<Ward>> {
+    let mut told = None;
+    loop {
+        let (config, opened, grant) = (config.clone(), Arc::clone(opened), grant.clone());
+        let why = match tokio::task::spawn_blocking(move || ward(&config, &opened, grant)).await? {
+            Ok(ward) => {
+                let ward = Arc::new(ward);
+                desk.stand(Standing::Enrolled(Arc::clone(&ward)));
+                return Ok(ward);
+            }
+            Err(error) => no_room(error)?,
+        };
+        if told.as_ref() != Some(&why) {
+            tracing::error!(why, "nothing can be shown or charted here: this goes on when there is room");
+            desk.stand(Standing::NoRoom(why.clone()));
+            told = Some(why);
+        }
+        tokio::time::sleep(ROOM_TICK).await;
+    }
+}
+
+/// Why the files did not open, where it is for want of room on the disk.
+fn no_room(error: anyhow::Error) -> anyhow::Result<String> {
+    let mirror = error.downcast_ref::<MirrorError>();
+    let mirror = matches!(mirror, Some(MirrorError::Full | MirrorError::Open(OpenError::NoRoom { .. })));
+    let outbox = error.downcast_ref::<OutboxError>();
+    let outbox = matches!(outbox, Some(OutboxError::Full | OutboxError::Open(OpenError::NoRoom { .. })));
+    if mirror || outbox { Ok(error.to_string()) } else { Err(error) }
+}
+
+fn ward(config: &Config, opened: &Opened, grant: Grant) -> anyhow::Result<Ward> {
     let (mirror, outbox) = opened.files(&grant, config)?;
     let policy = SessionPolicy {
         screen_lock: Duration::from_secs(config.session.screen_lock),
@@ -341,19 +371,6 @@ async fn keep_time(desk: Arc<Desk>) {
         let mut changes = desk.changes();
         // A tap or a touch moves what is due.
         let _ = tokio::time::timeout(wait.max(Duration::from_millis(5)), changes.changed()).await;
-    }
-}
-
-/// Tells systemd that the agent works, and keeps telling it while the loop turns.
-fn notify_systemd() {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    if let Some(watchdog) = sd_notify::watchdog_enabled() {
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(watchdog / 3).await;
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-            }
-        });
     }
 }
 

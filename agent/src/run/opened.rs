@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use carepost_host::files;
 use carepost_protocol::id::BootId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::Grant;
@@ -15,7 +16,6 @@ use zeroize::Zeroizing;
 use crate::badge;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::files;
 use crate::identity::exposure;
 use crate::identity::seal::Credential;
 use crate::identity::vault::Kept;
@@ -132,9 +132,6 @@ impl Opened {
             Found::SetAside(aside) => {
                 tracing::error!(aside = %aside.display(), "the mirror was damaged and is pulled afresh");
             }
-            Found::NoRoom => tracing::error!(
-                "the disk is too full to bring the mirror up to this version: it is pulled afresh; free some space"
-            ),
             Found::OtherFacility => tracing::warn!("the mirror was another facility's and is pulled afresh"),
         }
         Ok((Arc::new(mirror), Arc::new(self.outbox(grant, config)?)))

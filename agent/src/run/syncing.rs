@@ -315,11 +315,7 @@ impl Uplink {
                 match reply.state {
                     DeviceState::Revoked => return self.engine(SyncEvent::Revoked),
                     DeviceState::Quarantined => self.engine(SyncEvent::Held(Some(Hold::Quarantined))),
-                    DeviceState::Active
-                    | DeviceState::Expected
-                    | DeviceState::Pending
-                    | DeviceState::Retiring
-                    | DeviceState::Retired => {
+                    DeviceState::Active | DeviceState::Expected | DeviceState::Pending => {
                         self.engine(SyncEvent::Held(reply.must_encrypt.then_some(Hold::NotEncrypted)));
                     }
                 }

@@ -81,8 +81,8 @@ pub struct UnknownTap {
 }
 
 impl UnknownTap {
-    /// The beginning of the keyed hash, as the audit log names a card: two taps of one card show as the same,
-    /// and neither the card nor its place among the badges can be found by it.
+    /// The beginning of the keyed hash, as the audit log and the list of somebody's badges name a card: two taps of one
+    /// card show as the same, and its id cannot be found by it.
     #[must_use]
     pub fn masked(lookup: &str) -> String {
         format!("{}...", lookup.get(..8).unwrap_or_default())

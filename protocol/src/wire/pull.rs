@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
+use crate::facility::PhiMode;
 use crate::id::IncarnationId;
 use crate::time::Timestamp;
 
@@ -125,6 +126,9 @@ pub struct PageEnd {
     /// without them, and the device drops them when it applies that page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<Archived>,
+    /// How much of a resident the device is sent, where that is not all: what is not sent is not none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phi_mode: Option<PhiMode>,
 }
 
 /// A mirror has a window: records that came longer ago are on the server alone.
@@ -149,6 +153,7 @@ impl PageEnd {
             digests: BTreeMap::new(),
             refetched: Vec::new(),
             archived: None,
+            phi_mode: None,
         }
     }
 

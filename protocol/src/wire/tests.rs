@@ -15,6 +15,7 @@ use crate::audit::{AuditAction, AuditEvent, AuditEventType};
 use crate::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use crate::device::{DeviceState, DeviceType};
 use crate::digest::Digest;
+use crate::facility::PhiMode;
 use crate::id::*;
 use crate::record::{
     Collection, DisputedField, RecordDocument, Resolved, ReviewDocument, ReviewKind, SavedValue,
@@ -235,6 +236,7 @@ fn snapshot_pull() {
                 digests: [("users".to_owned(), Digest::default())].into(),
                 refetched: vec!["patients".into()],
                 archived: Some(Archived { through: 5, before: at() }),
+                phi_mode: Some(PhiMode::Minimal),
             }),
             ..Line::default()
         },

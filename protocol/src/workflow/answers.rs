@@ -200,7 +200,7 @@ impl Field {
         let read = match number(text, self.unit.as_deref()) {
             // Of a whole number there is one reading.
             Err(NumberError::Ambiguous(whole, _)) if is_whole => whole,
-            read => read.map_err(|error| self.fault(error.to_string()))?,
+            read => read.map_err(|error| self.number_fault(&error, None))?,
         };
         let number = if is_whole {
             read.parse::<i64>().ok().map(Number::from)
@@ -208,6 +208,20 @@ impl Field {
             read.parse::<f64>().ok().and_then(Number::from_f64)
         };
         number.map(Value::Number).ok_or_else(|| self.fault("give a whole number"))
+    }
+
+    /// What is wrong with a number, with one that would be taken; said in `units`, or in the schema's own.
+    pub(super) fn number_fault(&self, error: &NumberError, units: Option<Units>) -> FieldError {
+        self.fault(error.with_example(self.said_in(units).example().as_deref()))
+    }
+
+    /// The plainest number in the middle of what is usual, or else of what can be; none where it is not known.
+    fn example(&self) -> Option<String> {
+        let (least, most) = (self.min.or(self.hard_min)?, self.max.or(self.hard_max)?);
+        let middle = f64::midpoint(least, most);
+        let decimals = if self.field_type == FieldType::Integer { 0 } else { 2 };
+        let mut plainest = (0..=decimals).map(|decimals| format!("{middle:.decimals$}"));
+        plainest.find(|text| text.parse().is_ok_and(|it: f64| (least..=most).contains(&it)))
     }
 
     /// Refuses what cannot be; said in `units`, or in the schema's own.

@@ -79,9 +79,10 @@ impl Field {
             }
             read => (read, asked),
         };
-        let read = read.map_err(|error| self.fault(error.to_string()))?;
+        let read = read.map_err(|error| self.number_fault(&error, Some(units)))?;
         let read = read.parse().ok().map(|read| if given == stored { read } else { stored.stored(read) });
-        read.and_then(Number::from_f64).ok_or_else(|| self.fault(NumberError::NotANumber.to_string()))
+        read.and_then(Number::from_f64)
+            .ok_or_else(|| self.number_fault(&NumberError::NotANumber, Some(units)))
     }
 }
 
@@ -177,6 +178,11 @@ mod tests {
         let words = "is this 82500 kg or 82.5 kg? Type the one that is meant";
         assert_eq!(weight.parse_in("82.500 kg", Units::UsCustomary).unwrap_err().detail, words);
         assert_eq!(weight.parse_in("82.5 kg", Units::UsCustomary), Ok(json!(82.5)));
+        let height = Field { unit: Some("cm".into()), ..Field::new("height", "Height", FieldType::Number) };
+        for units in [Units::Metric, Units::UsCustomary] {
+            assert_eq!(height.parse_in("5'7\"", units), Ok(json!(170.18)));
+            assert_eq!(weight.parse_in("170 lb 4 oz", units), Ok(json!(77.2241)));
+        }
         // The schema's own suggestion is in the schema's unit.
         assert_eq!(field.parse("98.6"), Ok(json!(98.6)));
     }

@@ -35,7 +35,7 @@ pub struct Workflow {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
     /// Which roles may correct another's entry, of those that may chart; all of these when it names none.
-    /// Everybody may correct an entry of her own.
+    /// Everybody may correct an entry of her own. What the latest version says holds for entries of every version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corrected_by: Vec<Role>,
 }
@@ -87,6 +87,19 @@ pub struct Field {
     /// Whoever reads a number as high as this has to see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical_max: Option<f64>,
+    /// Where a day or time usually lies, seen from when it is charted; another is asked about, and saved as confirmed.
+    /// Without it a time is one that has been, and a day may be either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expects: Option<Expects>,
+}
+
+/// Where a day or time lies, seen from when it is charted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Expects {
+    /// Ahead, as an appointment does.
+    Future,
 }
 
 /// What holds between two numbers of one form.
@@ -159,12 +172,14 @@ impl Workflow {
         faults.text("label", &mut self.label);
         let count = self.fields.len();
         faults.unless((1..=MAX_FIELDS).contains(&count), "fields", &format!("give 1 to {MAX_FIELDS} fields"));
-        let mut keys = BTreeSet::new();
+        let (mut keys, mut labels) = (BTreeSet::new(), BTreeSet::new());
         for (at, field) in self.fields.iter_mut().enumerate() {
             let path = format!("fields[{at}]");
             let is_new = keys.insert(field.key.clone());
             faults.unless(is_new, &format!("{path}.key"), "another field has this key");
             field.check(&path, &mut faults);
+            let is_new = labels.insert(fold(&field.label));
+            faults.unless(is_new, &format!("{path}.label"), "another field's label reads the same");
         }
         faults.unless(self.rules.len() <= MAX_OPTIONS, "rules", &format!("give at most {MAX_OPTIONS} rules"));
         for (at, rule) in self.rules.iter().enumerate() {
@@ -211,6 +226,7 @@ impl Field {
             hard_max: None,
             critical_min: None,
             critical_max: None,
+            expects: None,
         }
     }
 
@@ -218,6 +234,11 @@ impl Field {
     #[must_use]
     pub const fn is_number(&self) -> bool {
         matches!(self.field_type, FieldType::Integer | FieldType::Number)
+    }
+
+    /// Whether its values are days or times.
+    const fn is_time(&self) -> bool {
+        matches!(self.field_type, FieldType::Date | FieldType::Datetime)
     }
 
     fn check(&mut self, path: &str, faults: &mut Faults) {
@@ -241,6 +262,8 @@ impl Field {
         let bounds = [self.min, self.max, self.hard_min, self.hard_max, self.critical_min, self.critical_max];
         let is_bounded = bounds.iter().any(Option::is_some);
         faults.unless(!is_bounded || self.is_number(), &of("min"), "only a number has bounds");
+        let is_expected = self.expects.is_none() || self.is_time();
+        faults.unless(is_expected, &of("expects"), "only a date or datetime lies ahead");
         let ranges = [
             ("min", self.min, self.max, "max"),
             ("hard_min", self.hard_min, self.hard_max, "hard_max"),

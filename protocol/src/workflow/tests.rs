@@ -91,7 +91,7 @@ fn wrong_answers_name_their_field() {
     assert_eq!(faults(&[]), "pulse: this is required");
     assert_eq!(
         faults(&[("pulse", "fast")]),
-        "pulse: “fast” is no part of a number: give the number alone, such as 98.6"
+        "pulse: “fast” is no part of a number: give the number alone, such as 122"
     );
     assert_eq!(faults(&[("pulse", "72.5")]), "pulse: give a whole number");
     assert_eq!(faults(&[("pulse", "401")]), "pulse: this cannot be above 400 bpm: check it");
@@ -148,6 +148,30 @@ fn a_facility_that_charts_in_other_units_is_asked_and_answered_in_them() {
 }
 
 #[test]
+fn a_number_is_asked_for_with_an_example_of_the_fields_own() {
+    let bounded = |field_type, unit: &str, min, max| Field {
+        unit: Some(unit.into()),
+        min,
+        hard_min: Some(0.0),
+        hard_max: max,
+        ..field("measured", field_type)
+    };
+    for (field, units, example) in [
+        (bounded(FieldType::Integer, "%", Some(80.0), Some(100.0)), Units::default(), ", such as 90"),
+        (bounded(FieldType::Number, "mg", Some(0.25), Some(0.75)), Units::default(), ", such as 0.5"),
+        (bounded(FieldType::Number, "mL", None, Some(3000.0)), Units::default(), ", such as 1500"),
+        (bounded(FieldType::Number, "lb", Some(80.0), Some(350.0)), Units::Metric, ", such as 98"),
+        (bounded(FieldType::Number, "mL", None, None), Units::default(), ""),
+        (vitals().fields.remove(1), Units::Metric, ""),
+    ] {
+        let said = field.parse_in("98 6", units).unwrap_err().detail;
+        assert_eq!(said, format!("give a number{example}"));
+        let remark = field.parse_in("97 at rest", units).unwrap_err().detail;
+        assert!(remark.ends_with(&format!("the number alone{example}")), "{remark}");
+    }
+}
+
+#[test]
 fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about() {
     for (key, typed, words) in [
         ("taken_on", "0000-01-01", "the year 0000 is before 1900: check the year"),
@@ -193,6 +217,61 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
         ]
     );
     assert_eq!(read(None), [], "nobody knows when");
+}
+
+#[test]
+fn a_field_that_expects_the_future_asks_about_the_past() {
+    let ahead = |field: Field| Field { expects: Some(Expects::Future), ..field };
+    let mut workflow = vitals();
+    workflow.fields =
+        vec![ahead(field("next_on", FieldType::Date)), ahead(field("next_at", FieldType::Datetime))];
+    workflow.rules.clear();
+    workflow.check().unwrap();
+    // It is 08:42 on November 28 in Chicago, and 03:42 on the next day in Auckland.
+    let asked = |key, typed| {
+        let at = "2026-11-28T14:42:00Z".parse().ok();
+        let answers = workflow.parse_form([(key, typed)], Units::default(), at).unwrap();
+        answers.doubts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    for (key, likely) in [
+        ("next_at", "2026-12-05T09:00-06:00"),
+        ("next_at", "2026-11-28T08:38-06:00"),
+        ("next_at", "2027-11-28T08:42-06:00"),
+        ("next_on", "2026-11-28"),
+        ("next_on", "12/05/2026"),
+        ("next_on", "2028-11-28"),
+    ] {
+        assert_eq!(asked(key, likely), "", "{likely}");
+    }
+    let past = "is in the past: check the";
+    for (key, typed, words) in [
+        ("next_at", "2026-11-28T08:36-06:00", format!("NEXT_AT 2026-11-28 08:36 {past} day and the time")),
+        ("next_at", "2025-12-05T09:00-06:00", format!("NEXT_AT 2025-12-05 09:00 {past} day and the time")),
+        (
+            "next_at",
+            "2028-12-05T09:00-06:00",
+            "NEXT_AT 2028-12-05 09:00 is more than a year ahead: check the year".to_owned(),
+        ),
+        ("next_on", "2026-11-27", format!("NEXT_ON 2026-11-27 {past} date")),
+        ("next_on", "1926-11-30", format!("NEXT_ON 1926-11-30 {past} date")),
+        (
+            "next_on",
+            "2028-11-29",
+            "NEXT_ON 2028-11-29 is more than two years ahead: check the year".to_owned(),
+        ),
+    ] {
+        assert_eq!(asked(key, typed), format!("{key}: {words}"));
+    }
+    // The day before may still be today, west of here.
+    let at = "2026-11-28T11:00:00Z".parse().ok();
+    let answers = workflow.parse_form([("next_on", "2026-11-27")], Units::default(), at).unwrap();
+    assert_eq!(answers.doubts, []);
+    // Nothing else lies ahead, and a schema that says nothing is published as it was.
+    workflow.fields.push(ahead(field("note", FieldType::String)));
+    let faults = workflow.check().unwrap_err();
+    assert_eq!(faults, [FieldError::new("fields[2].expects", "only a date or datetime lies ahead")]);
+    assert_eq!(json!(ahead(field("next_on", FieldType::Date)))["expects"], "future");
+    assert_eq!(json!(field("next_on", FieldType::Date)).get("expects"), None);
 }
 
 #[test]
@@ -254,6 +333,7 @@ fn a_bad_schema_is_refused_with_paths() {
         "key",
         "fields[9].key",
         "fields[9].default",
+        "fields[9].label",
         "fields[10].options",
         "fields[11].options[1]",
         "fields[11].options[2]",
@@ -264,4 +344,12 @@ fn a_bad_schema_is_refused_with_paths() {
     ];
     assert_eq!(named, expected);
     assert_eq!(vitals().check(), Ok(()));
+}
+
+#[test]
+fn two_fields_of_a_form_do_not_read_the_same() {
+    let mut workflow = vitals();
+    workflow.fields.push(Field::new("pulse_later", " Pulse\u{a0}", FieldType::Integer));
+    let faults = workflow.check().unwrap_err();
+    assert_eq!(faults, [FieldError::new("fields[9].label", "another field's label reads the same")]);
 }

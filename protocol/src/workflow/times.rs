@@ -1,11 +1,16 @@
 //! Charted days and times: years that there cannot be, and what is asked about. A time by itself is right; what
 //! is unlikely is where it lies from the moment at which it was charted.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::{Field, FieldError, FieldType};
+use super::{Expects, Field, FieldError, FieldType};
 use crate::merge::AHEAD;
 use crate::time::Timestamp;
+
+/// A day is over everywhere once it is over so far west of Greenwich.
+const WESTERNMOST: Duration = Duration::from_secs(12 * 3_600);
 
 /// A year as text, and the length of a day and of a wall time.
 const YEAR: usize = 4;
@@ -16,8 +21,7 @@ impl Field {
     /// Refuses a day or a time of a year that nobody charts about. Only what is typed is held to it: what came
     /// over the wire was charted, and is asked about.
     pub(super) fn check_year(&self, value: Value) -> Result<Value, FieldError> {
-        let is_time = matches!(self.field_type, FieldType::Date | FieldType::Datetime);
-        let year = value.as_str().filter(|_| is_time).and_then(|text| text.get(..YEAR));
+        let year = value.as_str().filter(|_| self.is_time()).and_then(|text| text.get(..YEAR));
         match year {
             Some(year) if year < "1900" => {
                 Err(self.fault(format!("the year {year} is before 1900: check the year")))
@@ -33,7 +37,11 @@ impl Field {
     /// agent that knows no zones, is no moment and raises none.
     pub(super) fn time_doubt(&self, value: &Value, at: Timestamp) -> Option<FieldError> {
         let text = value.as_str()?;
+        let is_ahead = self.expects == Some(Expects::Future);
         let (shown, how) = match self.field_type {
+            FieldType::Date if is_ahead && text < at.before(WESTERNMOST).to_string().get(..DAY)? => {
+                (text.to_owned(), "in the past: check the date")
+            }
             FieldType::Date if text > years_from(at, 2).get(..DAY)? => {
                 (text.to_owned(), "more than two years ahead: check the year")
             }
@@ -43,9 +51,13 @@ impl Field {
             FieldType::Datetime => {
                 let (wall, offset) = text.split_at_checked(WALL)?;
                 let moment: Timestamp = format!("{wall}:00{offset}").parse().ok()?;
-                let how = if moment > at.after(AHEAD) {
+                let how = if is_ahead && moment < at.before(AHEAD) {
+                    "in the past: check the day and the time"
+                } else if is_ahead && moment.to_string() > years_from(at, 1) {
+                    "more than a year ahead: check the year"
+                } else if !is_ahead && moment > at.after(AHEAD) {
                     "in the future: check the day and the time"
-                } else if moment.to_string() < years_from(at, -1) {
+                } else if !is_ahead && moment.to_string() < years_from(at, -1) {
                     "more than a year ago: check the year"
                 } else {
                     return None;

@@ -2,14 +2,13 @@
 
 use carepost_protocol::id::SessionId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::zone::{WallClock, Zone};
+use carepost_protocol::zone::WallClock;
 use clap::Args;
 use serde_json::Value;
 
 use super::client::Client;
-use super::devices::device_id;
-use super::patients::patient_id;
-use super::people::user_id;
+use super::find::{device_id, patient_id, user_id};
+use super::moment::zone_of;
 use super::spelled::{SOURCES, count, one_of};
 use super::{Said, show};
 
@@ -95,12 +94,4 @@ pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said
     }
     let words = show::table(&shown, EVENT);
     Ok(Said::Found { whole: true, thing, words })
-}
-
-/// A facility's time zone; UTC where it has none, and for what happened in no facility.
-fn zone_of(facilities: &Value, id: Option<&Value>) -> Zone {
-    let mut items = facilities.get("items").and_then(Value::as_array).into_iter().flatten();
-    let facility = id.and_then(|id| items.find(|facility| facility.get("id") == Some(id)));
-    let name = facility.and_then(|facility| facility.get("time_zone")).and_then(Value::as_str);
-    name.and_then(Zone::named).unwrap_or(Zone::UTC)
 }

@@ -6,11 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::devices::device_id;
+use super::find::{device_id, facility_id};
 use super::names::{PATIENT, items, text};
 use super::spelled::whole;
 use super::sure::Sure;
-use super::tenants::facility_id;
 use super::{Said, show};
 
 const CHANGE: &[&str] = &[
@@ -27,7 +26,7 @@ const CHANGE: &[&str] = &[
 ];
 const SETTLED: &[&str] =
     &["device_id", "incarnation_id", "n", "settlement", "seq", "followed", "detail", "settled_reason"];
-const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolved_at", "id"];
+const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolved_at", "resolved_by", "id"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {
@@ -159,11 +158,12 @@ fn row(review: &Value, patients: &[Value]) -> Value {
     let to_decide = match text(review, "kind") {
         Some("conflict") => format!("two values were saved of {fields}: which is right?"),
         Some("duplicate") => format!("is it one person with {others}{more}?"),
-        Some("amendments") => "one entry was corrected by two people: which correction is right?".to_owned(),
+        Some("amendments") => "one entry was corrected more than once: which correction is right?".to_owned(),
         _ => "something that this command does not know: update carepost-server".to_owned(),
     };
     json!({
         "opened_at": review.get("opened_at"), "kind": review.get("kind"), "resident": who(review.get("patient_id")),
-        "to_decide": to_decide, "resolved_at": review.pointer("/resolved/at"), "id": review.get("id"),
+        "to_decide": to_decide, "resolved_at": review.pointer("/resolved/at"),
+        "resolved_by": review.pointer("/resolved/by"), "id": review.get("id"),
     })
 }

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use carepost_host::files;
 use carepost_protocol::wire::problem::Problem;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Method};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::Reach;
 use super::names::{ORGANIZATION, is_id, items};
-use crate::files;
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +54,29 @@ pub(super) struct Client {
     /// Through which proxy, where the environment names one for that server.
     proxy: Option<String>,
     base: String,
+    /// The certificate that is trusted, where one was named.
+    ca: Option<PathBuf>,
     session: PathBuf,
     organization: Option<String>,
     organization_id: OnceCell<String>,
+}
+
+/// Where the server is while nobody has said so.
+const HERE: &str = "https://localhost:8443";
+
+/// A session as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    server: String,
+    token: Zeroizing<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
+}
+
+impl Kept {
+    fn read(path: &Path) -> Option<Self> {
+        serde_json::from_str(&files::read_text(path).ok()?).ok()
+    }
 }
 
 /// By whom a request is made, and for which organization.
@@ -72,8 +93,15 @@ struct Signed {
 pub(super) struct NoAddress;
 
 impl Client {
+    /// As the command line says, and else as whoever is signed in did.
     pub(super) fn new(reach: &Reach) -> anyhow::Result<Self> {
-        let address = reach.server.parse::<http::Uri>().ok();
+        let session = reach.session.clone().map_or_else(default_session, Ok)?;
+        let kept = Kept::read(&session);
+        let server = reach.server.as_deref().or(kept.as_ref().map(|kept| kept.server.as_str()));
+        let base = server.unwrap_or(HERE).trim_end_matches('/').to_owned();
+        let kept_ca = || kept.as_ref().filter(|kept| kept.server == base)?.ca.clone();
+        let ca = reach.ca.clone().or_else(kept_ca);
+        let address = base.parse::<http::Uri>().ok();
         if !address.is_some_and(|it| it.scheme_str() == Some("https") && it.host().is_some()) {
             return Err(NoAddress.into());
         }
@@ -82,7 +110,7 @@ impl Client {
             .https_only(true)
             .timeout(Duration::from_secs(60))
             .user_agent(concat!("carepost-server/", env!("CARGO_PKG_VERSION")));
-        if let Some(ca) = &reach.ca {
+        if let Some(ca) = &ca {
             let pem = files::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
             let trusted = Certificate::from_pem_bundle(&pem)?;
             let ca = ca.display();
@@ -92,15 +120,16 @@ impl Client {
             );
             builder = builder.tls_certs_only(trusted);
         }
-        let proxy = proxy_for(&reach.server);
+        let proxy = proxy_for(&base);
         if proxy.is_none() {
             builder = builder.no_proxy();
         }
         Ok(Self {
             proxy,
             http: builder.build().context("cannot set up TLS: name the certificate to trust with --ca")?,
-            base: reach.server.trim_end_matches('/').to_owned(),
-            session: reach.session.clone().map_or_else(default_session, Ok)?,
+            base,
+            ca,
+            session,
             organization: reach.organization.clone(),
             organization_id: OnceCell::new(),
         })
@@ -151,11 +180,14 @@ impl Client {
         Ok(list)
     }
 
-    /// Begins a session and keeps its token, readable by this user only.
+    /// Begins a session and keeps it, readable by this user only.
     pub(super) async fn sign_in(&self, body: &Value) -> anyhow::Result<Value> {
         let answer = self.send(Method::POST, "/api/v1/sessions", Some(body), None).await?;
         let token = answer.get("token").and_then(Value::as_str).context("an answer without token")?;
-        keep(&self.session, &json!({"server": self.base, "token": token}).to_string())?;
+        // Whatever the folder is from which the next command comes.
+        let ca = self.ca.as_deref().map(std::path::absolute).transpose()?;
+        let kept = Kept { server: self.base.clone(), token: Zeroizing::new(token.to_owned()), ca };
+        keep(&self.session, &serde_json::to_string(&kept)?)?;
         Ok(answer)
     }
 
@@ -236,16 +268,9 @@ impl Client {
     }
 
     fn token(&self) -> anyhow::Result<Zeroizing<String>> {
-        let kept = files::read_text(&self.session);
-        let not_signed_in = || ClientError::NotSignedIn(self.base.clone());
-        let kept = kept.map_err(|_| not_signed_in())?;
-        let kept: Value = serde_json::from_str(&kept).map_err(|_| not_signed_in())?;
         // A token goes to the server that gave it, and to no other.
-        if kept.get("server").and_then(Value::as_str) != Some(self.base.as_str()) {
-            return Err(not_signed_in().into());
-        }
-        let token = kept.get("token").and_then(Value::as_str).ok_or_else(not_signed_in)?;
-        Ok(Zeroizing::new(token.to_owned()))
+        let kept = Kept::read(&self.session).filter(|kept| kept.server == self.base);
+        Ok(kept.ok_or_else(|| ClientError::NotSignedIn(self.base.clone()))?.token)
     }
 }
 

@@ -4,16 +4,17 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 use carepost_protocol::id::EnrollmentId;
-use carepost_protocol::time::Timestamp;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::names::{DEVICE, is_id, items};
+use super::find::{device_id, device_in, facility_id};
+use super::moment::{Moment, zone_of};
+use super::names::DEVICE;
 use super::spelled::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, one_of};
 use super::sure::Sure;
-use super::tenants::facility_id;
 use super::{Said, show};
+use crate::clock;
 
 const COLUMNS: &[&str] = &[
     "device_name",
@@ -89,7 +90,7 @@ pub(super) enum Device {
     /// Take out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it
     /// admitted discharged, and both leave the devices. Nothing is deleted.
     #[command(
-        after_help = "Example:\n  carepost-server device withdraw \"Hall kiosk\" --since 2026-05-01T14:10:00Z"
+        after_help = "Examples:\n  carepost-server device withdraw \"Hall kiosk\" --since \"2026-05-01 14:10\"\n  carepost-server device withdraw \"Hall kiosk\" --since 3d"
     )]
     Withdraw(Withdraw),
 }
@@ -98,9 +99,11 @@ pub(super) enum Device {
 pub(super) struct Withdraw {
     /// The device, by name or id.
     device: String,
-    /// What came to the server at this moment or later, such as when it was last seen in its place.
+    /// What came to the server at this moment or later, such as when it was last seen in its place: a day, or a day
+    /// and time, by the clock of the device's facility (UTC where that has no time zone); with an offset, by that; or
+    /// how long ago, such as 2h or 3d.
     #[arg(long, value_name = "TIME")]
-    since: Timestamp,
+    since: Moment,
     #[command(flatten)]
     sure: Sure,
 }
@@ -185,13 +188,17 @@ async fn deactivate(client: &Client, device: &str, reason: &str, sure: &Sure) ->
 
 /// Asks as often as there is more, and says what came of all.
 async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -> anyhow::Result<Said> {
-    let id = found(client, &device, |state| state == "REVOKED").await?;
+    let id = device_in(client, &device, |state| state == "REVOKED").await?;
+    let known = client.get(&format!("/api/v1/devices/{id}")).await?;
+    let zone = zone_of(&client.get("/api/v1/facilities").await?, known.get("facility_id"));
+    let since = since.within(&zone, clock::now())?;
+    let said = zone.shown(since);
     let path = format!("/api/v1/devices/{id}/withdraw");
     let count = |of: &Value, what: &str| of.get(what).and_then(Value::as_u64).unwrap_or(0);
     let preview = client.post(&path, &json!({"since": since, "preview": true})).await?;
     sure.of(&format!(
-        "withdraw {} entries and {} admissions that {device:?} sent since {since}: entries are struck out, residents \
-         discharged, and both leave the devices",
+        "withdraw {} entries and {} admissions that {device:?} sent since {said} ({since}): entries are struck out, \
+         residents discharged, and both leave the devices",
         count(&preview, "records"),
         count(&preview, "residents"),
     ))?;
@@ -212,8 +219,8 @@ async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -
         "decisions": decisions, "pins": pins, "stays": last.get("stays"),
     });
     let words = format!(
-        "{records} entries are struck out and {residents} residents discharged; they leave the devices as these hear \
-         of it. {refused} refused changes are discarded.\n{left} stay, because others corrected them, charted about \
+        "Since {said}: {records} entries are struck out and {residents} residents discharged; they leave the devices \
+         as these hear of it. {refused} refused changes are discarded.\n{left} stay, because others corrected them, charted about \
          them or decided about them since. {edits} edits of residents stay: look whether names, rooms and numbers are \
          right. {decisions} decisions about reviews stay: look whether anybody was joined or discharged who should \
          not be. {pins} PINs that were chosen on it stay: set those anew that their owners did not choose.{}",
@@ -242,32 +249,6 @@ fn in_words(device: &Value, reason: &str) -> String {
     };
     let (name, kind, state) = (text("device_name"), text("device_type"), text("state"));
     format!("deactivate {name:?} ({kind}, {state}, {seen}) as {reason}")
-}
-
-/// A device by name or id: of several of one name, the one that is not deactivated.
-pub(super) async fn device_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    found(client, name, |state| state != "REVOKED").await
-}
-
-/// A device by name or id: of several of one name, those in such a state.
-async fn found(client: &Client, name: &str, wanted: fn(&str) -> bool) -> anyhow::Result<String> {
-    if is_id(name) {
-        return Ok(name.to_owned());
-    }
-    let facilities = client.get("/api/v1/facilities").await?;
-    let mut devices = Vec::new();
-    for facility in items(&facilities) {
-        let id = facility.get("id").and_then(Value::as_str).context("a facility without id")?;
-        let list = client.get(&format!("/api/v1/facilities/{id}/devices")).await?;
-        devices.extend(items(&list).iter().cloned());
-    }
-    let devices = client.with_facilities(json!({ "items": devices })).await?;
-    let mut found = DEVICE.named(items(&devices), name);
-    let is_wanted = |device: &&Value| device.get("state").and_then(Value::as_str).is_none_or(wanted);
-    if found.iter().any(is_wanted) {
-        found.retain(is_wanted);
-    }
-    DEVICE.one(&found, items(&devices), name)
 }
 
 fn what_follows(deactivated: &Value) -> String {

@@ -4,15 +4,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use carepost_host::owner::become_owner;
+use carepost_host::{log, systemd};
 use clap::Args;
 use rustls_pki_types::ServerName;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
 use utoipa::OpenApi as _;
 
-use super::owner::{Owned, become_owner};
+use super::owner::Owned;
 use super::{Said, people, show};
 use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
@@ -78,24 +78,9 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said
     Ok(Said::Words("ready: run `carepost-server serve`".to_owned()))
 }
 
-/// The log goes to standard error. Where that is the journal, which stamps each line itself, lines bear no time.
-fn start_log() {
-    let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = if is_journal() { lines.without_time().boxed() } else { lines.boxed() };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-}
-
-/// As systemd says it: by the device and inode of the stream.
-fn is_journal() -> bool {
-    let here = std::fs::metadata("/proc/self/fd/2").map(|it| format!("{}:{}", it.dev(), it.ino()));
-    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| here.is_ok_and(|here| here == journal))
-}
-
 /// Runs the server until SIGTERM or SIGINT.
 pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
-    start_log();
+    log::start();
     let config = Config::load(path)?;
     if let Some(fault) = become_owner(&config.state_dir) {
         let folder = config.state_dir.display();
@@ -107,7 +92,7 @@ pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
     let (people, devices) = (listeners.people.local_addr()?, listeners.devices.local_addr()?);
     let ready = || {
         tracing::info!(%people, %devices, "the server is up");
-        notify_systemd();
+        systemd::ready();
     };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async {
@@ -115,7 +100,7 @@ pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        systemd::stopping();
         tracing::info!("stopping");
     };
     run_server(listeners, config, ready, stop).await?;
@@ -172,17 +157,4 @@ fn os_user() -> anyhow::Result<serde_json::Value> {
 /// Prints the OpenAPI document.
 pub(super) fn openapi() -> anyhow::Result<Said> {
     Ok(Said::Words(serde_json::to_string_pretty(&Document::openapi())?))
-}
-
-/// Tells systemd that the server works, and keeps telling it.
-fn notify_systemd() {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    if let Some(watchdog) = sd_notify::watchdog_enabled() {
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(watchdog / 3).await;
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-            }
-        });
-    }
 }

@@ -5,7 +5,9 @@ mod audit;
 mod changes;
 mod client;
 mod devices;
+mod find;
 mod local;
+mod moment;
 mod names;
 mod owner;
 mod patients;
@@ -27,6 +29,9 @@ use client::{Client, ClientError, NoAddress};
 use crate::ServeError;
 use crate::config::ConfigError;
 
+/// The heading of what every command takes.
+const GLOBAL: &str = "Global options";
+
 /// The Carepost sync-server, and its administrators' commands.
 #[derive(Debug, Parser)]
 #[command(
@@ -42,7 +47,7 @@ use crate::config::ConfigError;
 )]
 struct Cli {
     /// The server's configuration (for init and serve).
-    #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_CONFIG")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "CAREPOST_CONFIG")]
     config: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
@@ -53,26 +58,21 @@ struct Cli {
 /// How the server is reached.
 #[derive(Debug, Args)]
 struct Reach {
-    /// The server's address for people and programs.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "CAREPOST_URL",
-        default_value = "https://localhost:8443"
-    )]
-    server: String,
-    /// PEM file of the certificate to trust, instead of the system's.
-    #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_CA")]
+    /// The server's address for people and programs; else the one that was signed in at last, or
+    /// https://localhost:8443.
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "CAREPOST_URL")]
+    server: Option<String>,
+    /// PEM file of the certificate to trust, instead of the system's; else the one that was signed in with.
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "CAREPOST_CA")]
     ca: Option<PathBuf>,
-    /// Where the session's token is kept.
-    #[arg(long, global = true, value_name = "FILE", env = "CAREPOST_SESSION")]
+    /// Where the session is kept: its token, and the address and certificate of its server.
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "CAREPOST_SESSION")]
     session: Option<PathBuf>,
     /// Which organization is meant, by slug, name or id (for platform administrators).
-    #[arg(long, global = true, value_name = "SLUG", env = "CAREPOST_ORGANIZATION")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SLUG", env = "CAREPOST_ORGANIZATION")]
     organization: Option<String>,
     /// For programs: the API's JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 }
 
@@ -89,7 +89,7 @@ enum Command {
     /// The audit log, and what devices have written held against itself.
     #[command(subcommand)]
     Audit(upkeep::Audit),
-    /// Sign in; the other commands use the session.
+    /// Sign in; the other commands use the session, and reach its server as this one did.
     SignIn(people::SignIn),
     /// Sign out.
     SignOut,
@@ -188,7 +188,7 @@ async fn run(cli: Cli) -> anyhow::Result<Said> {
             local::unlock(config, cli.reach.organization, user).await
         }
         Command::Badge(badge) => people::badge(&client()?, badge).await,
-        Command::Patient(patient) => patients::patient(&client()?, patient).await,
+        Command::Patient(patient) => patients::patient(&client()?, patient, cli.reach.json).await,
         Command::Device(device) => devices::device(&client()?, device).await,
         Command::Change(change) => changes::change(&client()?, change).await,
         Command::Review(review) => changes::review(&client()?, review, cli.reach.json).await,

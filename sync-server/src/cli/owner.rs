@@ -3,9 +3,7 @@
 
 use std::io::Result;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown, lchown};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::show;
 
@@ -58,14 +56,6 @@ fn give(directory: &Path, uid: u32, gid: u32) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Goes on as the owner of the state directory, where root started what is the owner's to do. It comes back only
-/// with why that failed.
-pub(super) fn become_owner(directory: &Path) -> Option<std::io::Error> {
-    let Owned(Some((_, uid, gid))) = Owned::of(directory) else { return None };
-    let again = |program| Command::new(program).args(std::env::args_os().skip(1)).uid(uid).gid(gid).exec();
-    Some(std::env::current_exe().map_or_else(|fault| fault, again))
 }
 
 fn is_root() -> bool {

@@ -1,18 +1,19 @@
-//! Patients: admitting, listing, discharging, readmitting.
+//! Patients: admitting, listing, discharging, readmitting, and parting two who were taken for one person.
 
 use anyhow::bail;
-use carepost_protocol::record::MAX_REPLACED;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::names::{PATIENT, is_id, items, text};
+use super::find::{facility_id, patient_id, replaced_id};
+use super::names::{PATIENT, items, text};
 use super::sure::Sure;
-use super::tenants::facility_id;
 use super::{Said, show};
 
-const ONE: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", "replaced_by"];
-const LISTED: &[&str] = &["mrn", "name", "date_of_birth", "room", "facility", "status", "id", "replaced_by"];
+const ONE: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", SAME];
+const LISTED: &[&str] = &["mrn", "name", "date_of_birth", "room", "facility", "status", "id", SAME];
+/// Who is the same person, by name and number.
+const SAME: &str = "same_person_as";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Patient {
@@ -34,6 +35,13 @@ pub(super) enum Patient {
         #[arg(long, conflicts_with = "discharged")]
         all: bool,
     },
+    /// Show a patient: who it is, who is the same person, and who may be. Of two who may be one, the one who was
+    /// admitted, or given the other's number, last says so.
+    #[command(after_help = "Example:\n  carepost-server patient show R-1001")]
+    Show {
+        /// The patient, by medical record number, name or id.
+        patient: String,
+    },
     /// Discharge a patient: no longer in care here. What was charted stays, and `readmit` takes it back.
     #[command(after_help = "Example:\n  carepost-server patient discharge R-1001")]
     Discharge {
@@ -48,15 +56,24 @@ pub(super) enum Patient {
         /// The patient, by medical record number, name or id.
         patient: String,
     },
+    /// Part a patient from another who was said to be the same person: both are persons of their own again, each with
+    /// what was charted about them. The patient is in care then; the other stays in care, or discharged, as before.
+    #[command(after_help = "Example:\n  carepost-server patient part R-1002")]
+    Part {
+        /// The patient whose place the other took, by medical record number, name or id.
+        patient: String,
+        #[command(flatten)]
+        sure: Sure,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CreatePatient {
     /// The full name.
     name: String,
-    /// The medical record number.
+    /// The medical record number, where there is one.
     #[arg(long)]
-    mrn: String,
+    mrn: Option<String>,
     /// The facility, by name or id.
     #[arg(long)]
     facility: String,
@@ -66,51 +83,82 @@ pub(super) struct CreatePatient {
     /// The day of birth: 1941-03-15 or 03/15/1941.
     #[arg(long)]
     born: Option<String>,
+    /// What is asked about as unlikely, such as the day of birth of a child, is right.
+    #[arg(long)]
+    confirmed: bool,
 }
 
-pub(super) async fn patient(client: &Client, patient: Patient) -> anyhow::Result<Said> {
+pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> anyhow::Result<Said> {
     let thing = match patient {
         Patient::List { facility, discharged, all } => {
-            return list(client, facility.as_deref(), (!all).then_some(!discharged)).await;
+            return list(client, facility.as_deref(), (!all).then_some(!discharged), json).await;
         }
         Patient::Create(new) => {
             let facility = facility_id(client, &new.facility).await?;
+            let confirmed: &[&str] = if new.confirmed { &["date_of_birth"] } else { &[] };
             let body = json!({"facility_id": facility, "mrn": new.mrn, "name": new.name, "room": new.room,
-                "date_of_birth": new.born});
+                "date_of_birth": new.born, "confirmed": confirmed});
             client.post("/api/v1/patients", &body).await?
         }
+        Patient::Show { patient } => client.get(&path(&patient_id(client, &patient).await?)).await?,
         Patient::Discharge { patient, sure } => {
-            let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
+            let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if !is_in_care(&known) {
-                bail!("nothing was done: {}. `patient readmit` takes them into care again", standing(&known));
+                bail!("nothing was done: {}", standing(&known));
             }
             sure.of(&leaving(&known))?;
             client.delete(&path).await?
         }
         Patient::Readmit { patient } => {
-            let path = format!("/api/v1/patients/{}", patient_id(client, &patient).await?);
+            let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
-            if is_in_care(&known) {
+            if is_in_care(&known) || text(&known, "replaced_by").is_some() {
                 bail!("nothing was done: {}", standing(&known));
             }
             client.put(&path, &json!({"is_active": true})).await?
         }
+        Patient::Part { patient, sure } => {
+            let path = path(&replaced_id(client, &patient).await?);
+            let known = client.get(&path).await?;
+            let Some(other) = text(&known, "replaced_by") else {
+                bail!("nothing was done: {} is a person of their own", PATIENT.described(&known));
+            };
+            let other = client.get(&self::path(other)).await?;
+            sure.of(&parting(&known, &other))?;
+            client.put(&path, &json!({"is_active": true})).await?
+        }
     };
-    Ok(Said::Thing(thing, ONE))
+    let shown = if json { thing.clone() } else { with_same(client, thing.clone(), None).await? };
+    let mut words = show::table(&shown, ONE);
+    words.extend(asked(&thing));
+    Ok(Said::Found { whole: true, thing, words })
+}
+
+fn path(id: &str) -> String {
+    format!("/api/v1/patients/{id}")
 }
 
 /// Lists those in care, those who are not, or all: for people with the names of their facilities.
-async fn list(client: &Client, facility: Option<&str>, in_care: Option<bool>) -> anyhow::Result<Said> {
+async fn list(
+    client: &Client,
+    facility: Option<&str>,
+    in_care: Option<bool>,
+    json: bool,
+) -> anyhow::Result<Said> {
     let facility = match facility {
         Some(facility) => Some(facility_id(client, facility).await?),
         None => None,
     };
-    let asked = [("facility_id", facility), ("is_active", in_care.map(|it| it.to_string()))];
+    let asked = [("facility_id", facility.clone()), ("is_active", in_care.map(|it| it.to_string()))];
     let asked = asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
     let path = format!("/api/v1/patients?{}", asked.collect::<Vec<_>>().join("&"));
     let thing = client.get(&path).await?;
-    let mut shown = client.with_facilities(thing.clone()).await?;
+    if json {
+        return Ok(Said::Thing(thing, LISTED));
+    }
+    let shown = client.with_facilities(thing.clone()).await?;
+    let mut shown = with_same(client, shown, facility.as_deref()).await?;
     for item in shown.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
         let status = if is_in_care(item) { "in care" } else { "discharged" };
         if let Some(item) = item.as_object_mut() {
@@ -125,15 +173,81 @@ fn is_in_care(patient: &Value) -> bool {
     patient.get("is_active") == Some(&Value::Bool(true))
 }
 
-/// Who is meant, and whether in care, since when.
-fn standing(patient: &Value) -> String {
-    let status = match (is_in_care(patient), text(patient, "replaced_by")) {
-        (true, _) => "has been in care".to_owned(),
-        (false, None) => "has been discharged".to_owned(),
-        (false, Some(other)) => format!("is the same person as patient {other}, who is in the list instead"),
+/// A list, of a facility or all, or one patient, with who is the same person as whom by name and number.
+async fn with_same(client: &Client, mut shown: Value, facility: Option<&str>) -> anyhow::Result<Value> {
+    let same = |item: &Value| -> Vec<Value> {
+        let replaces = item.get("replaces").and_then(Value::as_array).into_iter().flatten();
+        item.get("replaced_by").into_iter().chain(replaces).filter(|id| id.is_string()).cloned().collect()
     };
+    // Nobody is looked up whom nobody is shown.
+    if std::iter::once(&shown).chain(items(&shown)).all(|item| same(item).is_empty()) {
+        return Ok(shown);
+    }
+    let others = if shown.get("items").is_some() {
+        let of = facility.map_or_else(String::new, |id| format!("?facility_id={id}"));
+        client.get(&format!("/api/v1/patients{of}")).await?
+    } else {
+        // No more are read than are named.
+        let mut others = Vec::new();
+        for id in same(&shown).iter().filter_map(Value::as_str) {
+            others.push(client.get(&path(id)).await?);
+        }
+        json!({"items": others})
+    };
+    let described = |id: &Value| {
+        let known = items(&others).iter().find(|it| it.get("id") == Some(id));
+        known.map(|it| PATIENT.described(it)).or_else(|| id.as_str().map(str::to_owned))
+    };
+    let tell = |item: &mut Value| {
+        let named: Vec<String> = same(item).iter().filter_map(described).collect();
+        if let Some(item) = item.as_object_mut().filter(|_| !named.is_empty()) {
+            item.insert(SAME.to_owned(), named.join(", ").into());
+        }
+    };
+    match shown.get_mut("items").and_then(Value::as_array_mut) {
+        Some(items) => items.iter_mut().for_each(tell),
+        None => tell(&mut shown),
+    }
+    Ok(shown)
+}
+
+/// What a review asks about a patient, and where it is decided.
+fn asked(patient: &Value) -> Option<String> {
+    let may_be = patient.get("may_be").and_then(Value::as_array).filter(|may_be| !may_be.is_empty())?;
+    let named: Vec<String> = may_be.iter().map(|it| PATIENT.described(it)).collect();
+    Some(format!(
+        "\nA review asks whether this is the same person as {}. Decide it at a kiosk of the facility, under \"Needs a \
+         look\": there, Same person makes them one, and Two different people keeps both.",
+        named.join(" or ")
+    ))
+}
+
+/// Who is meant, whether in care and since when, and what changes that.
+fn standing(patient: &Value) -> String {
     let since = text(patient, "is_active_since").map_or(String::new(), |since| format!(" since {since}"));
-    format!("{} {status}{since}", PATIENT.described(patient))
+    let status = match (is_in_care(patient), text(patient, "replaced_by")) {
+        (true, _) => format!("has been in care{since}"),
+        (false, None) => format!("has been discharged{since}. `patient readmit` takes them into care again"),
+        (false, Some(other)) => format!(
+            "is the same person as patient {other}, who is in the list instead. If they are two, \
+             `carepost-server patient part {}` parts them",
+            text(patient, "id").unwrap_or("ID")
+        ),
+    };
+    format!("{} {status}", PATIENT.described(patient))
+}
+
+/// What parting two changes.
+fn parting(patient: &Value, other: &Value) -> String {
+    let (one, two) = (PATIENT.described(patient), PATIENT.described(other));
+    let lists = if is_in_care(other) {
+        "both in care and on the kiosks' lists".to_owned()
+    } else {
+        format!("{one} in care and on the kiosks' lists, {two} not in care, as before")
+    };
+    format!(
+        "part {one} from {two}: they are two persons again, {lists}, and what was charted under each is theirs alone"
+    )
 }
 
 /// What a discharge ends.
@@ -146,56 +260,24 @@ fn leaving(patient: &Value) -> String {
     )
 }
 
-/// A patient by medical record number, else by name; or by id.
-pub(super) async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    if is_id(name) {
-        return Ok(name.to_owned());
-    }
-    let list = client.get("/api/v1/patients").await?;
-    patient_of(&client.with_facilities(list).await?, name)
-}
-
-/// The id of the only patient of that number or name; of one whose place another took, that one's.
-fn patient_of(list: &Value, name: &str) -> anyhow::Result<String> {
-    let items = items(list);
-    let mut found: Vec<_> =
-        PATIENT.named(items, name).into_iter().map(|patient| present(items, patient)).collect();
-    found.dedup();
-    PATIENT.one(&found, items, name)
-}
-
-/// A patient, or the last who took that one's place.
-fn present<'a>(items: &'a [Value], patient: &'a Value) -> &'a Value {
-    let mut present = patient;
-    for _ in 0..MAX_REPLACED {
-        let Some(next) = present.get("replaced_by").filter(|next| next.is_string()) else { break };
-        let Some(next) = items.iter().find(|item| item.get("id") == Some(next)) else { break };
-        present = next;
-    }
-    present
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn by_number_or_name_of_whose_place_another_took_that_one_is_chosen() {
-        let list = json!({"items": [
-            {"id": "1", "mrn": "R-1", "name": "Bea Example", "replaced_by": "2"},
-            {"id": "2", "mrn": "R-1", "name": "Bea Example"},
-            {"id": "3", "mrn": "R-3", "name": "Ada Amberly", "replaced_by": "1"},
-            {"id": "4", "mrn": "R-4", "name": "Émile Ö"},
-            {"id": "5", "mrn": "R-5", "name": "Cy Example"},
-            {"id": "6", "mrn": "R-6", "name": "Cy Example"},
-            {"id": "7", "mrn": "", "name": "Dee Example"},
-        ]});
-        for name in ["R-1", "r 1", "R–1", "bea example", "R-3", "Ada Amberly"] {
-            assert_eq!(patient_of(&list, name).unwrap(), "2", "{name}");
-        }
-        assert_eq!(patient_of(&list, "émile ö").unwrap(), "4", "compared as everywhere");
-        for name in ["Cy Example", "R-7", "", " "] {
-            patient_of(&list, name).unwrap_err();
+    fn what_parting_changes_is_said_of_each() {
+        let ada = json!({"name": "Ada Amberly", "mrn": "R-1", "is_active": false});
+        for (is_active, words) in [
+            (true, "two persons again, both in care and on the kiosks' lists, and"),
+            (
+                false,
+                "again, Ada Amberly (MRN R-1) in care and on the kiosks' lists, Ada Other (MRN R-2) not in care",
+            ),
+        ] {
+            let other = json!({"name": "Ada Other", "mrn": "R-2", "is_active": is_active});
+            let said = parting(&ada, &other);
+            assert!(said.starts_with("part Ada Amberly (MRN R-1) from Ada Other (MRN R-2): "), "{said}");
+            assert!(said.contains(words), "{said}");
         }
     }
 }

@@ -1,37 +1,37 @@
 //! Signing in; users and badges.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use carepost_host::files;
 use carepost_protocol::id::BadgeId;
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use super::Said;
 use super::client::Client;
-use super::devices::device_id;
-use super::names::{USER, is_id};
+use super::find::{device_id, facility_id, user_id};
 use super::spelled::{ROLES, one_of};
 use super::sure::Sure;
-use super::tenants::facility_id;
-use super::{Said, show};
-use crate::{card, files};
+use super::show;
+use crate::card;
 
 const COLUMNS: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
-const BADGE: &[&str] = &["id", "is_active", "created_at"];
+const BADGE: &[&str] = &["card", "is_active", "created_at", "issued_by", "id"];
 
 /// Where a password comes from; never from the command line, which every user of the machine can read.
 #[derive(Debug, Args)]
 pub(super) struct PasswordFrom {
-    /// Read the password from this file instead of asking; CAREPOST_PASSWORD does as well.
+    /// Read the password from this file instead of asking, - is standard input; CAREPOST_PASSWORD does as well.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 impl PasswordFrom {
     pub(super) fn read(&self, prompt: &str) -> anyhow::Result<SecretString> {
-        secret(self.password_file.as_ref(), "CAREPOST_PASSWORD", prompt)
+        secret(self.password_file.as_ref(), ("--password-file", "CAREPOST_PASSWORD"), prompt)
     }
 }
 
@@ -39,35 +39,50 @@ impl PasswordFrom {
 /// password that is set to sign in with becomes nobody else's.
 #[derive(Debug, Args)]
 pub(super) struct NewPasswordFrom {
-    /// Read the new password from this file instead of asking; CAREPOST_NEW_PASSWORD does as well.
+    /// Read the new password from this file instead of asking, - is standard input; CAREPOST_NEW_PASSWORD does as
+    /// well.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 impl NewPasswordFrom {
     pub(super) fn read(&self, prompt: &str) -> anyhow::Result<SecretString> {
-        secret(self.password_file.as_ref(), "CAREPOST_NEW_PASSWORD", prompt)
+        secret(self.password_file.as_ref(), ("--password-file", "CAREPOST_NEW_PASSWORD"), prompt)
     }
 }
 
 /// Where a PIN comes from.
 #[derive(Debug, Args)]
 pub(super) struct PinFrom {
-    /// Read the PIN from this file instead of asking; CAREPOST_PIN does as well.
+    /// Read the PIN from this file instead of asking, - is standard input; CAREPOST_PIN does as well.
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
 }
 
-fn secret(file: Option<&PathBuf>, variable: &str, prompt: &str) -> anyhow::Result<SecretString> {
+impl PinFrom {
+    fn read(&self, prompt: &str) -> anyhow::Result<SecretString> {
+        secret(self.pin_file.as_ref(), ("--pin-file", "CAREPOST_PIN"), prompt)
+    }
+}
+
+/// From the file, else from the variable, else as it is typed.
+fn secret(
+    file: Option<&PathBuf>,
+    (option, variable): (&str, &str),
+    prompt: &str,
+) -> anyhow::Result<SecretString> {
     if let Some(file) = file {
-        let text = files::read_text(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let path = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
+        let text = files::read_text(path).with_context(|| format!("cannot read {}", file.display()))?;
         return Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])));
     }
     if let Ok(text) = std::env::var(variable) {
         return Ok(SecretString::from(text));
     }
-    let text = rpassword::prompt_password(prompt)
-        .with_context(|| format!("no terminal to ask on: set {variable}"))?;
+    // The cause is a number that tells nobody what to do.
+    let text = rpassword::prompt_password(prompt).map_err(|_| {
+        anyhow!("there is no terminal to ask on: give {option} FILE (- is standard input), or set {variable}")
+    })?;
     Ok(SecretString::from(text))
 }
 
@@ -145,6 +160,14 @@ pub(super) enum User {
         #[command(flatten)]
         sure: Sure,
     },
+    /// Give a user another name to sign in with. Sessions, badges and what was charted stay as they are.
+    #[command(after_help = "Example:\n  carepost-server user rename nora nora.quist")]
+    Rename {
+        /// The user, by username, name or id.
+        user: String,
+        /// The new username.
+        username: String,
+    },
     /// Set a user's PIN for kiosks.
     SetPin {
         /// The user, by username, name or id.
@@ -193,10 +216,13 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
         }
         User::Activate { user } => switch(client, &user, true, None).await,
         User::Deactivate { user, sure } => switch(client, &user, false, Some(&sure)).await,
+        User::Rename { user, username } => {
+            let path = format!("/api/v1/users/{}", user_id(client, &user).await?);
+            Ok(Said::Thing(client.put(&path, &json!({"username": username})).await?, COLUMNS))
+        }
         User::SetPin { user, pin } => {
             let id = user_id(client, &user).await?;
-            let pin = secret(pin.pin_file.as_ref(), "CAREPOST_PIN", "New PIN: ")?;
-            let body = json!({"pin": pin.expose_secret()});
+            let body = json!({"pin": pin.read("New PIN: ")?.expose_secret()});
             client.put(&format!("/api/v1/users/{id}/pin"), &body).await?;
             Ok(Said::Words("the PIN is set; kiosks know it from their next sync on".to_owned()))
         }
@@ -224,15 +250,6 @@ async fn switch(client: &Client, user: &str, on: bool, sure: Option<&Sure>) -> a
     Ok(Said::Thing(thing, COLUMNS))
 }
 
-/// A user by username, else by the name that people see; or by id.
-pub(super) async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    if is_id(name) {
-        return Ok(name.to_owned());
-    }
-    let list = client.get("/api/v1/users").await?;
-    USER.id(&client.with_facilities(list).await?, name)
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Badge {
     /// Issue a badge to a user.
@@ -243,7 +260,8 @@ pub(super) enum Badge {
     Issue {
         /// The user, by username, name or id.
         user: String,
-        /// The card's UID in hexadecimal: not what is printed on it.
+        /// The card's UID in hexadecimal: not what is printed on it. One that may be that, or turned around, is asked
+        /// about.
         #[arg(long, value_name = "HEX")]
         uid: Option<String>,
         /// The card that was tapped last at this device, by name or id, and that it did not know.
@@ -271,10 +289,11 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
         Badge::Issue { user, last_tap: Some(device), sure, .. } => {
             issue_tapped(client, &user, &device, &sure).await?
         }
-        Badge::Issue { user, uid, .. } => {
+        Badge::Issue { user, uid, sure, .. } => {
             let id = user_id(client, &user).await?;
             if let Some(doubt) = uid.as_deref().and_then(card::doubt) {
-                show::say_error(&doubt);
+                let whom = name_of(&client.get(&format!("/api/v1/users/{id}")).await?);
+                sure.of(&format!("issue that card to {whom}, {doubt}"))?;
             }
             client.post("/api/v1/badges", &json!({"user_id": id, "uid": uid})).await?
         }
@@ -300,8 +319,10 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
 async fn ending(client: &Client, badge: &Value) -> anyhow::Result<String> {
     let part = |key| badge.get(key).and_then(Value::as_str).unwrap_or_default();
     let whose = name_of(&client.get(&format!("/api/v1/users/{}", part("user_id"))).await?);
-    let (id, issued) = (part("id"), part("created_at"));
-    Ok(format!("revoke the badge of {whose} that was issued at {issued} ({id}): it opens no kiosk any more"))
+    let (id, card, issued) = (part("id"), part("card"), part("created_at"));
+    Ok(format!(
+        "revoke the badge {card} of {whose} that was issued at {issued} ({id}): it opens no kiosk any more"
+    ))
 }
 
 /// Issues the card that was tapped last at a device, once somebody has said that it is the one.

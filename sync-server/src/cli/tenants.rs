@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use carepost_host::files;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::names::{FACILITY, is_id};
+use super::find::facility_id;
 use super::spelled::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
 use super::{Said, people, show};
-use crate::files;
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
 const COLUMNS: &[&str] = &[
@@ -240,14 +240,6 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
         show::say_error(note);
     }
     Ok(Said::Thing(thing, COLUMNS))
-}
-
-/// A facility by name or id.
-pub(super) async fn facility_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    if is_id(name) {
-        return Ok(name.to_owned());
-    }
-    FACILITY.id(&client.get("/api/v1/facilities").await?, name)
 }
 
 #[derive(Debug, Subcommand)]

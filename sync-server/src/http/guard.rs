@@ -24,7 +24,7 @@ use crate::http::listener::{ConnectedAt, PeerAddress};
 use crate::http::route::{Authorization, Route};
 use crate::http::tenant;
 use crate::operations::person::Person;
-use crate::quota;
+use crate::quota::Asker;
 use crate::refusals::Principal;
 use crate::speakers::Speech;
 use crate::store::{DeviceIdentity, FacilityStore};
@@ -122,53 +122,47 @@ pub async fn guard(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let admitted = match route.authorization {
-        Authorization::Public => Ok(Asker::Anybody),
-        Authorization::AnyKey => known_key(&parts).map(|_| Asker::Anybody),
+        Authorization::Public => Ok(()),
+        Authorization::AnyKey => known_key(&parts).map(drop),
         Authorization::ActiveDevice | Authorization::SpeakingDevice => {
-            let client = client_of(&parts);
-            device(&app, &mut parts, &client, route.authorization).await.map(|it| Asker::Device(it, client))
+            device(&app, &mut parts, route.authorization).await
         }
-        Authorization::SignedIn => person(&app, &mut parts, None).await.map(Asker::Person),
-        Authorization::Person(action) => person(&app, &mut parts, Some(action)).await.map(Asker::Person),
+        Authorization::SignedIn => person(&app, &mut parts, None).await,
+        Authorization::Person(action) => person(&app, &mut parts, Some(action)).await,
     };
-    let asker = match admitted {
-        Ok(asker) => asker,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let attention = match &asker {
-        Asker::Person(person) => Some(app.quotas.attend(person.actor().user).await),
-        Asker::Anybody | Asker::Device(..) => None,
+    if let Err(refusal) = admitted {
+        return refusal.into_response();
+    }
+    let person = parts.extensions.get::<Person>().cloned();
+    let device = parts.extensions.get::<Device>().map(|it| (it.identity.clone(), client_of(&parts)));
+    let attention = match &person {
+        Some(person) => Some(app.quotas.attend(person.actor().user).await),
+        None => None,
     };
     let _attention = match attention.transpose() {
         Ok(attention) => attention,
         Err(refusal) => return refusal.into_response(),
     };
     let response = next.run(Request::from_parts(parts, body)).await;
-    let kept = match (&asker, response.status()) {
+    let kept = match (&person, &device, response.status()) {
         // What is taken may be out of the person's sight.
-        (Asker::Person(person), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
+        (Some(person), _, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
             keep_refusal(person, route, &params, response.status()).await
         }
         (
-            Asker::Device(known, client),
+            _,
+            Some((known, client)),
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS,
         ) => {
             let why = response.extensions().get::<Refusal>().cloned();
             keep_device_refusal(&app, client, Some(known), why.as_ref()).await
         }
-        (Asker::Anybody | Asker::Person(_) | Asker::Device(..), _) => Ok(()),
+        (_, _, _) => Ok(()),
     };
     match kept {
         Ok(()) => response,
         Err(refusal) => refusal.into_response(),
     }
-}
-
-/// Who was let through to a handler.
-enum Asker {
-    Anybody,
-    Person(Person),
-    Device(DeviceIdentity, Client),
 }
 
 /// A person who was shown the door is written down, with the ids that were asked for.
@@ -187,7 +181,8 @@ async fn keep_refusal(
     person.refused(note).await
 }
 
-async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<Person> {
+/// Lets a signed-in person in.
+async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<()> {
     let token = bearer(parts).ok_or_else(unauthenticated)?;
     let session = app.store.system().session(token::sha256(token)).await?.ok_or_else(unauthenticated)?;
     let said = tenant::said(app, parts).await?;
@@ -197,9 +192,9 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
         person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
         return Err(denied.into());
     }
-    parts.extensions.insert(quota::Asker::Person(person.actor().user, person.actor().organization));
-    parts.extensions.insert(person.clone());
-    Ok(person)
+    parts.extensions.insert(Asker::Person(person.actor().user, person.actor().organization));
+    parts.extensions.insert(person);
+    Ok(())
 }
 
 /// Where a request comes from and what it calls, as its head says.
@@ -222,13 +217,9 @@ fn known_key(parts: &Parts) -> Answer<PeerKey> {
     parts.extensions.get::<PeerKey>().cloned().ok_or_else(unauthenticated)
 }
 
-async fn device(
-    app: &App,
-    parts: &mut Parts,
-    client: &Client,
-    authorization: Authorization,
-) -> Answer<DeviceIdentity> {
-    let key = known_key(parts)?;
+/// Lets a device in whose state allows the route.
+async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> Answer<()> {
+    let (key, client) = (known_key(parts)?, client_of(parts));
     // On every request: a resumed TLS session is not verified again, and states change.
     let known = app.store.system().device_by_key(*key.sha256()).await?;
     let scope = known.as_ref().and_then(DeviceIdentity::scope);
@@ -240,7 +231,7 @@ async fn device(
                 (Some(identity), None) => of_state(identity.state()),
                 (Some(_), Some(_)) => nameless(),
             };
-            keep_device_refusal(app, client, known.as_ref(), Some(&why)).await?;
+            keep_device_refusal(app, &client, known.as_ref(), Some(&why)).await?;
             return Err(why);
         }
     };
@@ -250,13 +241,12 @@ async fn device(
     if authorization == Authorization::ActiveDevice
         && let Err(why) = device.may_read()
     {
-        keep_device_refusal(app, client, Some(&device.identity), Some(&why)).await?;
+        keep_device_refusal(app, &client, Some(&device.identity), Some(&why)).await?;
         return Err(why);
     }
-    let identity = device.identity.clone();
-    parts.extensions.insert(quota::Asker::Device(identity.device(), identity.organization()));
+    parts.extensions.insert(Asker::Device(device.identity.device(), device.identity.organization()));
     parts.extensions.insert(device);
-    Ok(identity)
+    Ok(())
 }
 
 /// A key that was refused is written down, with whose it is.
@@ -293,8 +283,10 @@ fn nameless() -> Refusal {
     let detail = "send the id of the process that speaks, drawn anew at each start, once";
     Refusal::new(
         ProblemKind::Forbidden,
-        "A device names the process that speaks in the header carepost-boot. Update its agent; if it is up \
-         to date, find out what speaks with its key.",
+        format!(
+            "A device names the process that speaks in the header {BOOT_HEADER}. Update its agent; if it is up to \
+             date, find out what speaks with its key."
+        ),
     )
     .naming(FieldError { field: BOOT_HEADER.to_owned(), detail: detail.to_owned() })
 }
@@ -302,7 +294,7 @@ fn nameless() -> Refusal {
 /// Why a device in that state is not served.
 fn of_state(state: DeviceState) -> Refusal {
     match state {
-        DeviceState::Revoked | DeviceState::Retired => Refusal::new(
+        DeviceState::Revoked => Refusal::new(
             ProblemKind::DeviceRevoked,
             "An administrator deactivated this device. It has to be enrolled anew.",
         ),
@@ -312,7 +304,7 @@ fn of_state(state: DeviceState) -> Refusal {
             "Two copies of this device ran, or the server was restored and cannot know this one. What it charts \
              is taken; an administrator has to release it before it gets anything.",
         ),
-        DeviceState::Retiring | DeviceState::Active => {
+        DeviceState::Active => {
             Refusal::new(ProblemKind::Forbidden, "This device may not do that in its present state.")
         }
     }

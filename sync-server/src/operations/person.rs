@@ -149,23 +149,35 @@ impl Person {
     /// # Errors
     /// What the store says; `over-quota` for who reads more than people do.
     pub async fn write(&self, note: Note) -> Answer<()> {
-        let (event, by, reads) = (note.into_event(), self.actor().user, &self.app.reads);
-        if event.action != AuditAction::View {
-            return self.write_down(event).await;
+        self.write_all(vec![note]).await
+    }
+
+    /// The same of several in one organization, in one commit.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; then nothing is written.
+    pub async fn write_all(&self, notes: Vec<Note>) -> Answer<()> {
+        let (by, reads) = (self.actor().user, &self.app.reads);
+        let mut new = Vec::new();
+        for event in notes.into_iter().map(Note::into_event) {
+            if event.action != AuditAction::View || reads.is_new(by, &event, event.timestamp)? {
+                new.push(event);
+            }
         }
-        if reads.is_new(by, &event, event.timestamp)? {
-            self.write_down(event.clone()).await?;
-            reads.written(by, &event);
+        self.write_down(new.clone()).await?;
+        for event in new.iter().filter(|event| event.action == AuditAction::View) {
+            reads.written(by, event);
         }
         Ok(())
     }
 
-    async fn write_down(&self, event: AuditEvent) -> Answer<()> {
-        match (self.scope(), event.organization_id) {
-            (Ok(scope), organization) if organization == Some(scope.organization()) => {
-                Ok(self.app.store.organization(&scope).audit(vec![event]).await?)
+    async fn write_down(&self, events: Vec<AuditEvent>) -> Answer<()> {
+        let Some(organization) = events.first().map(|event| event.organization_id) else { return Ok(()) };
+        match self.scope() {
+            Ok(scope) if organization == Some(scope.organization()) => {
+                Ok(self.app.store.organization(&scope).audit(events).await?)
             }
-            _ => Ok(self.app.store.system().audit(vec![event]).await?),
+            _ => Ok(self.app.store.system().audit(events).await?),
         }
     }
 

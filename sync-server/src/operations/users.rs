@@ -47,6 +47,9 @@ pub struct CreateUser {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateUser {
+    /// The name to sign in with, unique in the organization.
+    #[serde(default)]
+    pub username: Option<String>,
     /// The home facility.
     #[serde(default, alias = "facilityId", deserialize_with = "present")]
     #[schema(value_type = Option<FacilityId>)]
@@ -95,7 +98,11 @@ pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<Us
     let patch = UserPatch::try_from(asked)?;
     may_touch(person, id).await?;
     may_give(person, patch.role)?;
-    Ok(person.noting(note(person, AuditAction::Update, "user"))?.update_user(id, patch).await?)
+    let mut note = note(person, AuditAction::Update, "user");
+    if let Some(username) = &patch.username {
+        note = note.detail("username", username.as_str());
+    }
+    Ok(person.noting(note)?.update_user(id, patch).await?)
 }
 
 /// Sets a user's PIN.
@@ -148,12 +155,14 @@ impl TryFrom<UpdateUser> for UserPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateUser) -> Answer<Self> {
         let mut faults = Faults::default();
+        faults.maybe_text("username", asked.username.as_mut(), 100);
         faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
         faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;
         Ok(Self {
+            username: asked.username,
             facility_id: asked.facility_id,
             email: asked.email,
             display_name: asked.display_name,

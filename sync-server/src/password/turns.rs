@@ -9,7 +9,7 @@ use std::time::Duration;
 use carepost_protocol::id::{OrganizationId, UserId};
 use tokio::sync::oneshot;
 
-use crate::http::listener::site;
+use crate::network::site;
 
 /// How long who asks waits for a turn.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use carepost_host::files;
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{DeviceId, IncarnationId};
 use serde_json::json as object;
@@ -19,7 +20,6 @@ use super::engine::{self, Reach, Tx, params};
 use super::handles::organization::TOKEN_LIFE;
 use super::rules::{audit, standing};
 use super::{Ambient, DatabaseKey, StoreError};
-use crate::files;
 use crate::scope::FacilityScope;
 
 /// Why there is no backup, or why it was not put back.

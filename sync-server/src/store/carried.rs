@@ -130,10 +130,10 @@ const TERMS: Table = Table {
 const BADGES: Table = Table {
     word: "badge of",
     select: "SELECT id, (SELECT username FROM users WHERE users.id = badges.user_id), user_id, facility_id,
-            created_at, is_active, lookup FROM badges",
-    update: "UPDATE badges SET is_active = is_active AND ?6, lookup = ?7 WHERE id = ?1",
-    insert: "INSERT INTO badges (id, user_id, facility_id, created_at, is_active, lookup)
-            VALUES (?1, ?3, ?4, ?5, 0, ?7)",
+            created_at, is_active, lookup, issued_by FROM badges",
+    update: "UPDATE badges SET is_active = is_active AND ?6, lookup = ?7, issued_by = ?8 WHERE id = ?1",
+    insert: "INSERT INTO badges (id, user_id, facility_id, created_at, is_active, lookup, issued_by)
+            VALUES (?1, ?3, ?4, ?5, 0, ?7, ?8)",
     off: "UPDATE badges SET is_active = 0 WHERE id = ?1",
     told: &[(5, "revoked")],
 };
@@ -146,8 +146,7 @@ const DEVICES: Table = Table {
             coalesce(phi_mode, (SELECT phi_mode FROM facilities AS f WHERE f.id = devices.facility_id))
             FROM devices",
     update: "UPDATE devices SET state = CASE
-                WHEN state IN ('REVOKED', 'RETIRED', 'RETIRING') THEN state
-                WHEN ?5 IN ('REVOKED', 'RETIRED', 'RETIRING') THEN ?5
+                WHEN 'REVOKED' IN (state, ?5) THEN 'REVOKED'
                 WHEN 'QUARANTINED' IN (state, ?5) OR (state <> 'ACTIVE' AND ?5 = 'ACTIVE') THEN 'QUARANTINED'
                 ELSE state END,
             facility_id = CASE WHEN key_sha256 IS NULL THEN ?3 ELSE facility_id END,

@@ -255,6 +255,8 @@ impl fmt::Debug for NewUser {
 /// What an administrator changes of a user; what is none stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserPatch {
+    /// The name to sign in with.
+    pub username: Option<String>,
     /// The home facility; `Some(None)` removes it.
     pub facility_id: Option<Option<FacilityId>>,
     /// The address; `Some(None)` removes it.
@@ -338,10 +340,14 @@ pub struct Badge {
     pub user_id: UserId,
     /// The facility whose readers know it.
     pub facility_id: FacilityId,
+    /// Which card it is, as the audit log masks it.
+    pub card: String,
     /// Whether it still opens anything.
     pub is_active: bool,
     /// When it was issued.
     pub created_at: Timestamp,
+    /// Who issued it, by username, where that was a user of the organization and since it is kept.
+    pub issued_by: Option<String>,
 }
 
 /// A patient.
@@ -380,6 +386,15 @@ impl Patient {
         ];
         values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
+}
+
+/// Other patients who are, or may be, the same person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Related {
+    /// Those whose place this one took.
+    pub replaces: Vec<PatientId>,
+    /// Those whom an open review asks about.
+    pub may_be: Vec<Patient>,
 }
 
 /// A new patient.

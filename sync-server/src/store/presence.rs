@@ -1,7 +1,7 @@
 //! The latest heartbeats: kept in memory, written in batches about once a second. `last_seen` needs
 //! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread
 //! that writes them also looks once a day after the feeds of facilities whose devices are heard: old
-//! tombstones are purged, old records archived.
+//! tombstones are purged, old records archived, and superseded versions of forms brought in where they are not there.
 
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
@@ -20,7 +20,7 @@ use super::column::{count, json, word};
 use super::engine::{Engine, Reach, Tx, params};
 use super::handles::organization::{is_refused_as_exposed, withhold_expired_pins};
 use super::rules::publish::head;
-use super::rules::{archive, budget, horizon};
+use super::rules::{archive, budget, horizon, patient, superseded};
 use super::{Ambient, Device, StoreError, View};
 use crate::clock;
 use crate::scope::FacilityScope;
@@ -30,6 +30,8 @@ use crate::text::{is_line, line};
 const GATHER: Duration = Duration::from_secs(1);
 /// How many devices' news one commit takes, so that other writers do not wait for long.
 const WRITTEN_AT_ONCE: usize = 250;
+/// For how many residents one commit opens reviews: each is held against up to a hundred others and their reviews.
+const ASKED_AT_ONCE: usize = 5;
 /// How often a facility's feed is looked after.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -287,32 +289,48 @@ impl Presence {
             if let Err(error) = engine.write_blocking(Reach::Facility(*scope), withhold_expired_pins) {
                 tracing::warn!(%error, "PINs that were exposed for too long are still sent; tomorrow again");
             }
+            self.portions(engine, *scope, "residents with another's number are not asked about", |tx| {
+                patient::ask_about_numbers(tx, ASKED_AT_ONCE)
+            });
+            // Those that were superseded under a server that left them out.
+            let undone = "earlier versions of forms are not in the feed yet";
+            self.portions(engine, *scope, undone, superseded::bring);
             self.archive(engine, *scope, keeping);
         }
     }
 
-    /// As with tombstones: portion by portion, others come in between.
     fn archive(&self, engine: &Engine, scope: FacilityScope, keeping: Keeping) {
-        let reach = Reach::Facility(scope);
-        loop {
-            let portion = move |tx: &Tx<'_>| archive::archive(tx, keeping.record_days, archive::PORTION);
-            match engine.write_blocking(reach, portion) {
-                Ok(true) if !self.locked().closed => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "old records could not be archived; tomorrow again");
-                    break;
-                }
-            }
-        }
+        self.portions(engine, scope, "old records could not be archived", move |tx| {
+            archive::archive(tx, keeping.record_days, archive::PORTION)
+        });
         let count = |tx: &Tx<'_>| budget::documents(tx, View::Full);
-        match engine.write_blocking(reach, count) {
+        match engine.write_blocking(Reach::Facility(scope), count) {
             Ok(documents) => {
                 if let Some(words) = budget::warning(documents, keeping.most_documents) {
                     tracing::warn!(facility = %scope.facility(), "{words}");
                 }
             }
             Err(error) => tracing::warn!(%error, "the documents of a feed could not be counted"),
+        }
+    }
+
+    /// Works portion by portion, as with tombstones: others come in between.
+    fn portions(
+        &self,
+        engine: &Engine,
+        scope: FacilityScope,
+        undone: &str,
+        portion: impl Fn(&Tx<'_>) -> Result<bool, StoreError> + Copy + Send + 'static,
+    ) {
+        loop {
+            match engine.write_blocking(Reach::Facility(scope), portion) {
+                Ok(true) if !self.locked().closed => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "{undone}; tomorrow again");
+                    break;
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use carepost_host::files;
 use carepost_protocol::time::Timestamp;
 use rustls::crypto::ring as ring_provider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -15,8 +16,8 @@ use tokio::signal::unix::Signal;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::TlsError;
+use crate::clock;
 use crate::stopping::Stopping;
-use crate::{clock, files};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);

@@ -193,7 +193,7 @@ fn template(operation: &str, code: &str) -> Option<Value> {
         "set_password" => json!({"password": format!("another long passphrase {n}")}),
         "issue_badge" => json!({"uid": format!("05{n:012X}")}),
         "issue_tapped_badge" => json!({"card": "5e5e5e5e..."}),
-        "publish_workflow" => json!({"key": format!("made_{n}"), "label": "Made",
+        "publish_workflow" => json!({"key": format!("made_{n}"), "label": format!("Made {n}"),
             "fields": [{"key": "note", "label": "Note", "type": "string"}]}),
         "create_patient" => json!({"mrn": format!("MRN-{n}"), "name": "Resident Made"}),
         "strike_record" => json!({"reason": "the wrong resident"}),

@@ -16,23 +16,25 @@ struct Member {
 const MEMBERS: &[Member] = &[
     Member { name: "carepost-protocol", may_know: &[], may_test_with: &[] },
     Member { name: "carepost-agent-core", may_know: &["carepost-protocol"], may_test_with: &[] },
+    Member { name: "carepost-host", may_know: &[], may_test_with: &[] },
     Member {
         name: "carepost-agent",
-        may_know: &["carepost-protocol", "carepost-agent-core"],
+        may_know: &["carepost-protocol", "carepost-agent-core", "carepost-host"],
         may_test_with: &["carepost-reader"],
     },
-    Member { name: "carepost-server", may_know: &["carepost-protocol"], may_test_with: &[] },
+    Member { name: "carepost-server", may_know: &["carepost-protocol", "carepost-host"], may_test_with: &[] },
     Member { name: "carepost-reader", may_know: &[], may_test_with: &[] },
     Member {
         name: "carepost-vfs",
         may_know: &[],
-        may_test_with: &["carepost-protocol", "carepost-agent", "carepost-server"],
+        may_test_with: &["carepost-protocol", "carepost-host", "carepost-agent", "carepost-server"],
     },
     Member {
         name: "carepost-tests",
         may_know: &[
             "carepost-protocol",
             "carepost-agent-core",
+            "carepost-host",
             "carepost-agent",
             "carepost-server",
             "carepost-reader",
@@ -113,6 +115,7 @@ fn a_planted_edge_is_found() {
     assert_found(&edge("carepost-server", "carepost-agent", dev.clone()), "carepost-agent");
     assert_found(&edge("carepost-agent-core", "carepost-agent", normal.clone()), "carepost-agent");
     assert_found(&edge("carepost-agent", "carepost-reader", normal.clone()), "carepost-reader");
+    assert_found(&edge("carepost-host", "carepost-protocol", normal.clone()), "carepost-protocol");
     assert_kept(&edge("carepost-agent", "carepost-reader", dev));
     assert_kept(&edge("carepost-agent", "carepost-agent-core", normal.clone()));
     assert_found(&edge("carepost-extra", "serde", normal), "carepost-extra");

@@ -215,9 +215,9 @@ impl Kiosk {
     pub async fn fill_in(&self, path: &str, answers: &[(&str, &str)]) -> Result<Page> {
         let form = self.get(path).await?;
         let (token, screen) = (form.hidden("_token")?, form.hidden("_screen")?);
-        let units = form.hidden("_units").ok();
+        let carried = ["_units", "_version"].map(|name| (name, form.hidden(name).ok()));
         let mut fields = vec![("_token", token.as_str()), ("_screen", screen.as_str())];
-        fields.extend(units.iter().map(|units| ("_units", units.as_str())));
+        fields.extend(carried.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
         fields.extend_from_slice(answers);
         self.post(path, &fields).await
     }

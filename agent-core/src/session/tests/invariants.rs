@@ -30,7 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Enter),
         3 => any::<bool>().prop_map(Step::Answer),
         3 => (0..3u8).prop_map(Step::Chosen),
-        2 => (0..6u8).prop_map(Step::Press),
+        2 => (0..5u8).prop_map(Step::Press),
         1 => (1..4u8).prop_map(Step::Gone),
         2 => prop_oneof![0..5_000u64, 0..10_000_000u64].prop_map(Step::Wait),
     ]
@@ -47,7 +47,7 @@ fn take(kiosk: &mut Kiosk, step: Step) -> Vec<SessionEffect> {
         Step::Enter => kiosk.on(SessionEvent::PinEntered),
         Step::Answer(correct) => {
             let Some((attempt, user)) = kiosk.checking.take() else { return Vec::new() };
-            let throttle = kiosk.throttles.get(&user).copied().unwrap_or_default();
+            let throttle = kiosk.throttle(user);
             kiosk.on(SessionEvent::PinChecked { attempt, user, correct, throttle })
         }
         Step::Chosen(how) => {
@@ -64,9 +64,8 @@ fn take(kiosk: &mut Kiosk, step: Step) -> Vec<SessionEffect> {
         }
         Step::Press(0) => kiosk.on(SessionEvent::LockPressed),
         Step::Press(1) => kiosk.on(SessionEvent::UndoPressed),
-        Step::Press(2) => kiosk.on(SessionEvent::SignOutPressed),
-        Step::Press(3) => kiosk.on(SessionEvent::PinCancelled),
-        Step::Press(4) => kiosk.on(SessionEvent::NotAPinEntered),
+        Step::Press(2) => kiosk.on(SessionEvent::PinCancelled),
+        Step::Press(3) => kiosk.on(SessionEvent::NotAPinEntered),
         Step::Press(_) => kiosk.on(SessionEvent::Touched),
         Step::Gone(who) => kiosk.on(SessionEvent::MemberGone(member(who, "").user)),
         Step::Wait(millis) => kiosk.wait(Duration::from_millis(millis)),

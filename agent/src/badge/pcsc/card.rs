@@ -79,6 +79,7 @@ mod tests {
         assert_eq!(uid_of(&[4, 1, 2, 3, 0x90, 0]), Ok(Uid::from_bytes(&[4, 1, 2, 3]).unwrap()));
         assert_eq!(uid_of(&[]), Err(Unreadable::PulledAway));
         assert_eq!(uid_of(&[0x90]), Err(Unreadable::Malformed(1)));
+        assert_eq!(uid_of(&[0, 0, 0, 0, 0x90, 0]), Err(Unreadable::Malformed(6)));
         assert_eq!(uid_of(&[0x90, 0]), Err(Unreadable::Malformed(2)));
         assert_eq!(uid_of(&[0x6A, 0x81]), Err(Unreadable::Refused(0x6A81)));
         assert_eq!(uid_of(&[4, 1, 2, 3, 0x63, 0]), Err(Unreadable::Malformed(6)));

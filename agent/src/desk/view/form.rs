@@ -1,5 +1,6 @@
 //! Forms: which there are, what they show, and the answers by which they carry what no field asks.
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
@@ -38,6 +39,19 @@ pub fn units_of(answers: &[(String, String)]) -> Units {
     let said = answers.iter().find(|(key, _)| key == UNITS);
     let known = said.and_then(|(_, text)| Units::ALL.into_iter().find(|units| units.name() == text));
     known.unwrap_or_default()
+}
+
+/// The answer in which a form says which version of its workflow it is: what was typed there, or waits as a draft, is
+/// saved in that one.
+const VERSION: &str = "_version";
+
+/// The answers that a form carries along, and nobody typed.
+pub const CARRIED: [&str; 3] = [SEEN, UNITS, VERSION];
+
+/// The version of the form that has these answers, where they say it.
+#[must_use]
+pub fn version_of(answers: &[(String, String)]) -> Option<u32> {
+    answers.iter().find(|(key, _)| key == VERSION).and_then(|(_, text)| text.parse().ok())
 }
 
 /// Which form is shown, or was sent.
@@ -88,6 +102,8 @@ pub struct FormPage {
     pub since: Option<Since>,
     /// In which zone its times are.
     pub zone: Zone,
+    /// How much of a resident is sent here.
+    pub sent: PhiMode,
 }
 
 /// The last correction of an entry.

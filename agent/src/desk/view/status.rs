@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use carepost_agent_core::sync::{Distrust, Hold};
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
@@ -42,6 +43,8 @@ pub struct StatusLine {
     pub encryption: Option<Encryption>,
     /// In which zone times are shown.
     pub time: TimeHere,
+    /// How much of a resident is sent here.
+    pub sent: PhiMode,
 }
 
 /// How the sync is.

@@ -14,6 +14,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use carepost_agent_core::session::Asked;
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId, SessionId, WorkflowId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
@@ -132,6 +133,7 @@ fn calm() -> StatusLine {
         reader: ReaderState::Ready,
         encryption: None,
         time: TimeHere { zone: chicago(), whose: Whose::Facility },
+        sent: PhiMode::Full,
     }
 }
 
@@ -234,6 +236,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         discharged: None,
         since: None,
         zone: chicago(),
+        sent: PhiMode::Full,
     }
 }
 
@@ -264,6 +267,7 @@ fn resident_page() -> ResidentPage {
         earlier: Vec::new(),
         left_out: 0,
         is_cut: false,
+        beside: None,
     };
     ResidentPage {
         resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },

@@ -48,11 +48,21 @@ async fn the_start_page_is_whatever_the_desk_shows() {
     desk.stand(Standing::Revoked);
     let shown = open(&pages, "/").await;
     assert!(shown.body.contains("no longer in use") && !shown.body.contains("BCDF"), "{}", shown.body);
+    desk.stand(Standing::NoRoom("mirror.db: the disk is full".to_owned()));
+    let shown = open(&pages, "/").await.body;
+    for words in
+        ["disk is full", "use another device, and call IT", "goes on by itself", "is safe on this device"]
+    {
+        assert!(shown.contains(words), "{words} is missing in {shown}");
+    }
+    assert!(!shown.contains("keep charting"), "{shown}");
+    let status = open(&pages, "/status.json").await.body;
+    assert!(status.contains(r#""storage_trouble":"mirror.db: the disk is full""#), "{status}");
 }
 
 #[tokio::test]
 async fn nobodys_pages_are_shown_while_nobody_is_signed_in() {
-    for standing in [enrolling(), Standing::Revoked] {
+    for standing in [enrolling(), Standing::NoRoom(String::new()), Standing::Revoked] {
         let pages = router(desk(standing), config());
         for uri in [format!("/residents/{}", resident(4, "", "").id), chart()] {
             let answer = open(&pages, &uri).await;

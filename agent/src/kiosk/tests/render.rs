@@ -7,7 +7,7 @@ use super::super::form::{FormView, Returned};
 use super::super::looks;
 use super::super::page::{self, Shell};
 use super::*;
-use crate::desk::view::{Attention, Disputed, Question, Review, Saved, Todo, Unfinished, Who};
+use crate::desk::view::{Attention, Beside, Disputed, Known, Question, Review, Saved, Todo, Unfinished, Who};
 
 async fn read(response: axum::response::Response) -> String {
     String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
@@ -35,6 +35,11 @@ async fn hostile_names_and_labels_stay_words() {
     page.workflows[0].label = evil.to_owned();
     page.entries[0].counts[0].answers = vec![plain(evil, evil)];
     page.entries[0].counts[0].author = evil.to_owned();
+    page.entries[0].beside = Some(Beside {
+        by: vec![evil.to_owned()],
+        struck_by: vec![evil.to_owned()],
+        looked: Some((evil.to_owned(), Timestamp::EPOCH)),
+    });
     page.entries[1].counts[0].mark = Mark::NeedsAttention(evil.to_owned());
     let mut asked = form_page(&[("pulse", evil), ("notes", evil), ("taken_at", evil)]);
     asked.resident.as_mut().unwrap().name = evil.to_owned();
@@ -84,7 +89,7 @@ async fn hostile_names_and_labels_stay_words() {
     };
     let reviews = vec![
         review(Question::Conflict(vec![field])),
-        review(Question::Duplicate(vec![person.clone()])),
+        review(Question::Duplicate(vec![Known::beside(&person, person.clone())])),
         review(Question::Amendments(page.entries[0].counts.clone())),
         review(Question::Unknown),
     ];
@@ -101,10 +106,26 @@ async fn hostile_names_and_labels_stay_words() {
         read(page::resident(shell(&status), page, Some("1"), None)).await,
         form(FormView::again(&asked, Returned::Faults(faults))).await,
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
-        form(FormView::again(&asked, Returned::Alike(vec![resident(9, evil, evil)]))).await,
+        form(FormView::again(&asked, Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))])))
+            .await,
+        read(looks::number(
+            shell(&calm()),
+            ReviewId::from_bytes([7; 16]),
+            evil.to_owned(),
+            vec![(evil.to_owned(), evil.to_owned())],
+            &[Known::beside(&person, resident(9, evil, evil))],
+        ))
+        .await,
         read(page::residents(shell(&calm()), list, Who::Found(evil.to_owned()), None)).await,
         read(page::locked(Shell::new(1, &screen, &calm()), lock)).await,
-        read(page::rescue(StatusCode::OK, shell(&calm()), &[(evil.to_owned(), evil.to_owned())], evil)).await,
+        read(page::rescue(
+            StatusCode::OK,
+            shell(&calm()),
+            &[(evil.to_owned(), evil.to_owned())],
+            evil,
+            Some(evil),
+        ))
+        .await,
         read(page::refusal(StatusCode::OK, evil)).await,
     ] {
         assert!(!html.contains("<img") && !html.contains("<script>"), "{html}");

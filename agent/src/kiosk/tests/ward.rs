@@ -28,6 +28,7 @@ use crate::sqlite::FileKey;
 
 mod admission;
 mod finding;
+mod forms;
 mod leaving;
 mod measures;
 mod needs;
@@ -35,6 +36,7 @@ mod older;
 mod renewal;
 mod repeated;
 mod reviews;
+mod shown;
 mod stands;
 mod times;
 mod unfinished;
@@ -62,6 +64,7 @@ struct Sheet {
     path: String,
     screen: String,
     token: String,
+    version: String,
     html: String,
 }
 
@@ -72,11 +75,14 @@ impl Sheet {
             let rest = html.split(&begin).nth(1).unwrap_or_else(|| panic!("no {name} in {html}"));
             rest.split('"').next().unwrap().to_owned()
         };
-        Self { path: path.to_owned(), screen: hidden("_screen"), token: hidden("_token"), html }
+        let (screen, token) = (hidden("_screen"), hidden("_token"));
+        // A review has none.
+        let version = if html.contains("_version") { hidden("_version") } else { String::new() };
+        Self { path: path.to_owned(), screen, token, version, html }
     }
 
     fn with(&self, answers: &str) -> String {
-        format!("_screen={}&_token={}&{answers}", self.screen, self.token)
+        format!("_screen={}&_token={}&_version={}&{answers}", self.screen, self.token, self.version)
     }
 }
 
@@ -322,7 +328,7 @@ async fn what_anna_sends_never_becomes_bens() {
     let answers = [("pulse".to_owned(), "72".to_owned())];
     let saved = device.desk.save(&annas, &vitals(4), "t", &answers);
     assert_eq!(saved, Err(NotSaved::Refused(Refused::Locked)));
-    assert_eq!(device.desk.form(&annas, &vitals(4)).unwrap_err(), Refused::Locked);
+    assert_eq!(device.desk.form(&annas, &vitals(4), &[]).unwrap_err(), Refused::Locked);
     assert_eq!(
         device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap_err(),
         Refused::Locked
@@ -386,7 +392,8 @@ async fn a_draft_is_one_answer_to_each_question_about_somebody_who_is_here() {
     let sheet = device.form(4).await;
     assert_eq!(device.keep(&sheet, "pulse=90&pulse=91&made_up=1").await.status, StatusCode::NO_CONTENT);
     let kept = device.ward.outbox().draft(UserId::from_bytes([ANNA; 16]), patient(4), "vitals").unwrap();
-    assert_eq!(kept, Some(vec![("pulse".to_owned(), "91".to_owned())]));
+    let answers = [("pulse", "91"), ("_version", "1")].map(|(key, text)| (key.to_owned(), text.to_owned()));
+    assert_eq!(kept, Some(answers.to_vec()));
     let nobody = Sheet { path: chart(77), ..sheet };
     assert_eq!(device.keep(&nobody, "pulse=90").await.status, StatusCode::NOT_FOUND);
     let long = [("notes".to_owned(), "x".repeat(300_000))];

@@ -1,5 +1,6 @@
 //! Every state has its words.
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::wire::heartbeat::{Exposed, Exposure, StepReason};
 
 use super::*;
@@ -21,6 +22,7 @@ fn calm() -> StatusLine {
         reader: ReaderState::Ready,
         encryption: None,
         time: TimeHere { zone: Zone::UTC, whose: Whose::Facility },
+        sent: PhiMode::Full,
     }
 }
 

@@ -156,6 +156,8 @@ fn what_an_earlier_agent_wrote_is_found_as_it_belongs() {
     drop(earlier);
     let mirror = kiosk.open();
     assert_eq!(mirror.open_reviews(&permit(FACILITY), 9).unwrap(), [review(1, 1, true)]);
+    let closed = mirror.closed_review_of(&permit(FACILITY), RecordId::from_bytes([1; 16])).unwrap();
+    assert_eq!(closed, Some(review(2, 1, false)));
     let read = mirror.threads(&permit(FACILITY), PatientId::from_bytes([1; 16]), part(9, 9)).unwrap();
     let [thread] = read.threads.as_slice() else { panic!("{read:?}") };
     assert_eq!((&thread.root, thread.amendments.len()), (&record(1, 1, 1), 2));

@@ -129,17 +129,19 @@ fn an_export_is_the_exact_payload_and_is_written_down_first() {
     let kiosk = Kiosk::new();
     let outbox = one_refused(&kiosk);
     let before = outbox.counts().unwrap().audit;
-    let exported = outbox.export(2, |patient| {
-        assert_eq!(patient, Some(PATIENT));
+    let written = |n: u64, patient: Option<PatientId>| {
+        assert_eq!((n, patient), (2, Some(PATIENT)));
         vec![audit()]
-    });
-    let exported = exported.unwrap();
+    };
+    let exported = outbox.export(&[2], written).unwrap().pop().unwrap();
     assert_eq!(exported.payload.as_bytes(), serde_json::to_vec(&change(2, "a")).unwrap());
     assert_eq!(exported.sha256, PayloadHash::of(exported.payload.as_bytes()));
     assert_eq!(exported.reason.as_deref(), Some("The pulse is missing."));
     assert_eq!(outbox.counts().unwrap().audit, before + 1);
     assert!(!format!("{exported:?}").contains("vitals"), "it is health data");
-    assert!(matches!(outbox.export(99, |_| vec![]), Err(OutboxError::NotRefused { n: 99 })));
+    // All or none: what was not taken out is not said to have been.
+    assert!(matches!(outbox.export(&[2, 99], written), Err(OutboxError::NotKept { n: 99 })));
+    assert_eq!(outbox.counts().unwrap().audit, before + 1);
 }
 
 #[test]

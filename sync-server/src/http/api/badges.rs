@@ -46,10 +46,14 @@ pub struct BadgeView {
     user_id: UserId,
     /// The facility whose readers know it.
     facility_id: FacilityId,
+    /// Which card it is, as the audit log masks it. Another since a device of the facility was lost.
+    card: String,
     /// Whether it still opens anything.
     is_active: bool,
     /// When it was issued.
     created_at: Timestamp,
+    /// Who issued it, by username; null for one of before that was kept, and where it was a platform administrator.
+    issued_by: Option<String>,
 }
 
 impl From<Badge> for BadgeView {
@@ -58,8 +62,10 @@ impl From<Badge> for BadgeView {
             id: it.id,
             user_id: it.user_id,
             facility_id: it.facility_id,
+            card: it.card,
             is_active: it.is_active,
             created_at: it.created_at,
+            issued_by: it.issued_by,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The server about itself: its health, its API, its problems.
 
 use axum::extract::State;
+use carepost_host::files;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +10,6 @@ use super::List;
 use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::files;
 use crate::http::body::Id;
 use crate::store::StoreError;
 

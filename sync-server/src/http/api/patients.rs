@@ -14,7 +14,7 @@ use super::List;
 use crate::error::{Answer, Refusal};
 use crate::http::body::{Id, Json, Params};
 use crate::operations::paging::Which;
-use crate::operations::patients::{self, Charted, CreatePatient, UpdatePatient};
+use crate::operations::patients::{self, Charted, CreatePatient, Known, UpdatePatient};
 use crate::operations::person::Person;
 use crate::store::Patient;
 
@@ -75,13 +75,32 @@ pub struct PatientView {
     /// The patient who is the same person and took this one's place: what was charted about both is one chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<PatientId>,
+    /// The patients whose place this one took, because they are the same person.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replaces: Vec<PatientId>,
+    /// Who else this may be, by the open review that asks at the facility's kiosks; with one patient only. Of two who
+    /// may be one, it is with the one who was admitted, or given the other's number, last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    may_be: Vec<Another>,
     /// When the patient was admitted here.
     created_at: Timestamp,
 }
 
+/// Another patient, as far as it takes to know who that is.
+#[derive(Serialize, ToSchema)]
+pub struct Another {
+    /// The patient.
+    id: PatientId,
+    /// The medical record number.
+    mrn: String,
+    /// The full name.
+    name: String,
+}
+
 impl PatientView {
     /// Only who may read patients gets to see one.
-    fn of(_: &Permit<ReadPatients>, it: Patient) -> Self {
+    fn of(_: &Permit<ReadPatients>, Known { patient: it, related }: Known) -> Self {
+        let another = |it: Patient| Another { id: it.id, mrn: it.mrn, name: it.name };
         Self {
             id: it.id,
             facility_id: it.facility_id,
@@ -92,6 +111,8 @@ impl PatientView {
             is_active: it.is_active,
             is_active_since: None,
             replaced_by: it.replaced_by,
+            replaces: related.replaces,
+            may_be: related.may_be.into_iter().map(another).collect(),
             created_at: it.created_at,
         }
     }
@@ -115,42 +136,43 @@ pub async fn list_patients(
     Params(which): Params<WhichPatients>,
 ) -> Answer<axum::Json<List<PatientView>>> {
     let (permit, patients) = patients::list(&person, which.facility_id, which.is_active).await?;
-    Ok(axum::Json(List::of(patients, |patient| PatientView::of(&permit, patient))))
+    Ok(axum::Json(List::of(patients, |known| PatientView::of(&permit, known))))
 }
 
-/// Admits a patient.
+/// Admits a patient. One who may be another of the facility is admitted all the same: `may_be` says who, and a review
+/// asks at its kiosks.
 #[utoipa::path(post, path = "/api/v1/patients", operation_id = "create_patient", tag = "patients", security(("session" = [])), request_body = CreatePatient, responses((status = 201, body = PatientView)))]
 pub async fn create_patient(
     person: Person,
     Json(asked): Json<CreatePatient>,
 ) -> Answer<(StatusCode, axum::Json<PatientView>)> {
-    let (permit, patient) = patients::create(&person, asked).await?;
-    Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, patient))))
+    let (permit, known) = patients::create(&person, asked).await?;
+    Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, known))))
 }
 
 /// One patient.
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}", operation_id = "show_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
 pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
-    let (permit, (patient, is_active_since)) = patients::show(&person, id).await?;
-    Ok(axum::Json(PatientView { is_active_since, ..PatientView::of(&permit, patient) }))
+    let (permit, (known, is_active_since)) = patients::show(&person, id).await?;
+    Ok(axum::Json(PatientView { is_active_since, ..PatientView::of(&permit, known) }))
 }
 
-/// Changes who or where a patient is.
+/// Changes who or where a patient is, and parts whoever was said to be the same person as another.
 #[utoipa::path(put, path = "/api/v1/patients/{patient_id}", operation_id = "update_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), request_body = UpdatePatient, responses((status = 200, body = PatientView)))]
 pub async fn update_patient(
     person: Person,
     Id(id): Id<PatientId>,
     Json(asked): Json<UpdatePatient>,
 ) -> Answer<axum::Json<PatientView>> {
-    let (permit, patient) = patients::update(&person, id, asked).await?;
-    Ok(axum::Json(PatientView::of(&permit, patient)))
+    let (permit, known) = patients::update(&person, id, asked).await?;
+    Ok(axum::Json(PatientView::of(&permit, known)))
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 #[utoipa::path(delete, path = "/api/v1/patients/{patient_id}", operation_id = "discharge_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
 pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
-    let (permit, patient) = patients::discharge(&person, id).await?;
-    Ok(axum::Json(PatientView::of(&permit, patient)))
+    let (permit, known) = patients::discharge(&person, id).await?;
+    Ok(axum::Json(PatientView::of(&permit, known)))
 }
 
 /// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them. Of

@@ -32,8 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-pub use places::{client_network, site};
-
+use crate::network::client_network;
 use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::PeerKey;

@@ -3,42 +3,19 @@
 //! room's to say whether the oldest of all does.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// What an address counts as, wherever addresses are counted: an IPv4 address is one, also where it is
-/// written as IPv6; of IPv6 whoever has one has its whole /64.
-#[must_use]
-pub fn client_network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(four) => IpAddr::V4(four),
-        IpAddr::V6(six) => {
-            let [a, b, c, d, ..] = six.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-    }
-}
-
-/// The site that a network is of: whoever has a site has all its networks, which of IPv6 is a /48 of 65,536.
-#[must_use]
-pub fn site(network: IpAddr) -> IpAddr {
-    match network.to_canonical() {
-        IpAddr::V4(four) => IpAddr::V4(four),
-        IpAddr::V6(six) => {
-            let [a, b, c, ..] = six.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
-        }
-    }
-}
+use crate::network::site;
 
 /// Whose a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
-    /// An address's, as [`client_network`] counts it.
+    /// An address's, as [`client_network`](crate::network::client_network) counts it.
     Block(IpAddr),
     /// A device's, by its key.
     Key([u8; 32]),
@@ -220,6 +197,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::client_network;
 
     fn holder(text: &str) -> Holder {
         Holder::Block(client_network(text.parse().unwrap()))
@@ -233,14 +211,6 @@ mod tests {
 
     async fn has_ended(line: &Line) -> bool {
         tokio::time::timeout(Duration::ZERO, line.ended()).await.is_ok()
-    }
-
-    #[test]
-    fn an_ipv6_address_counts_as_its_network_and_a_mapped_one_as_ipv4() {
-        assert_eq!(holder("2001:db8:1:2::1"), holder("2001:db8:1:2:ffff::9"));
-        assert_ne!(holder("2001:db8:1:2::1"), holder("2001:db8:1:3::1"));
-        assert_eq!(holder("::ffff:192.0.2.1"), holder("192.0.2.1"));
-        assert_ne!(holder("192.0.2.1"), holder("192.0.2.2"));
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ use crate::store::rules::page::{self, AgainRequest, PageRequest};
 use crate::store::rules::publish::count_on;
 use crate::store::rules::push::{self, Batch, Taken};
 use crate::store::rules::{audit, patient};
-use crate::store::{DeviceIdentity, Page, Patient, Store, StoreError};
+use crate::store::{DeviceIdentity, Page, Patient, Related, Store, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -154,6 +154,22 @@ impl FacilityStore {
             let changed =
                 changed.filter(|mark| mark.seq > 0 && patient.replaced_by.is_none()).map(|mark| mark.at);
             Ok(changed.or(patient.is_active.then_some(patient.created_at)))
+        };
+        self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// As whom a patient was admitted besides, and who else the patient may be.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn related(&self, permit: &Permit<ReadPatients>, patient: PatientId) -> Result<Related> {
+        self.permitted(permit)?;
+        let read = move |tx: &Tx<'_>| {
+            let asked = patient::may_be(tx, patient)?.into_iter().map(|id| patient::present(tx, id));
+            let may_be: Result<Vec<_>> = asked.collect();
+            let mut may_be: Vec<Patient> = may_be?.into_iter().flatten().collect();
+            may_be.retain(|other| other.id != patient);
+            Ok(Related { replaces: patient::replaced(tx, patient)?, may_be })
         };
         self.store.read(Reach::Facility(self.scope), read).await
     }

@@ -20,6 +20,7 @@ use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, User
 use crate::scope::OrganizationScope;
 use crate::store::column::{id_at, json, time_or_none_at, uuid_at, word, word_at};
 use crate::store::engine::{Reach, Tx, params};
+use crate::store::handles::organization::be_told_apart;
 use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
 use lobby::{CODE_LIFE, Lobby};
 #[cfg(test)]
@@ -289,14 +290,12 @@ pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Re
         lobby::write(tx, &row)?;
         Ok(row)
     })?;
-    let hardware = [row.device_uuid.as_bytes()];
-    let expected = "SELECT 1 FROM devices WHERE device_uuid = ?1 AND state = 'EXPECTED'";
-    let live = "SELECT 1 FROM devices WHERE device_uuid = ?1 AND key_sha256 IS NOT NULL
-        AND state NOT IN ('RETIRED', 'REVOKED')";
+    let known = on_hardware(tx, row.device_uuid)?;
+    be_told_apart(tx, facility, &claim.name, known.map(|(device, _)| device))?;
     Ok(Waiting {
         id: row.id,
-        expected: tx.first(expected, hardware, |_| Ok(()))?.is_some(),
-        possible_clone: tx.first(live, hardware, |_| Ok(()))?.is_some(),
+        expected: known.is_some_and(|(_, has_key)| !has_key),
+        possible_clone: known.is_some_and(|(_, has_key)| has_key),
         device_uuid: row.device_uuid,
         mac_addresses: row.mac_addresses,
         hostname: row.hostname,
@@ -333,13 +332,21 @@ pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> 
     Ok(Some(device))
 }
 
+/// The device in use that has this hardware, and whether it has a key: one without is expected.
+fn on_hardware(tx: &Tx<'_>, hardware: DeviceUuid) -> Result<Option<(DeviceId, bool)>> {
+    let sql = "SELECT id, key_sha256 IS NOT NULL FROM devices
+        WHERE device_uuid = ?1 AND state NOT IN ('RETIRED', 'REVOKED')";
+    tx.first(sql, [hardware.as_bytes()], |row| Ok((id_at(row, 0)?, row.get(1)?)))
+}
+
 /// The device's row: the one that expected this hardware, else a new one.
 fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId> {
     let (Some(name), Some(device_type)) = (&row.name, &row.device_type) else {
         return Err(StoreError::Unreadable("enrollments"));
     };
-    let expecting = "SELECT id FROM devices WHERE device_uuid = ?1 AND state = 'EXPECTED'";
-    if let Some(id) = tx.first(expecting, [row.device_uuid.as_bytes()], |row| id_at::<DeviceId>(row, 0))? {
+    let known = on_hardware(tx, row.device_uuid)?;
+    be_told_apart(tx, facility, name, known.map(|(device, _)| device))?;
+    if let Some((id, false)) = known {
         tx.execute(
             "UPDATE devices SET facility_id = ?2, name = ?3, device_type = ?4 WHERE id = ?1",
             params![id.as_bytes(), facility.as_bytes(), name, word(device_type)?],

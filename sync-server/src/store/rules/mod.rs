@@ -18,4 +18,5 @@ pub(super) mod review;
 pub(super) mod revoked;
 pub(super) mod sign_in;
 pub(super) mod standing;
+pub(super) mod superseded;
 pub(super) mod view;

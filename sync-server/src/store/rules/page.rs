@@ -81,11 +81,18 @@ impl Head {
         found.ok_or(StoreError::NotFound("facility"))
     }
 
-    /// The end of a page at `cursor`, with the proof of it: of the feed's own epoch, for a view may change.
-    fn end(&self, tx: &Tx<'_>, view_changes: u64, cursor: Cursor, prover: &Prover) -> Result<PageEnd> {
+    /// The end of a view's page at `cursor`, with the proof of it: of the feed's own epoch, for a view may change.
+    fn end(
+        &self,
+        tx: &Tx<'_>,
+        (view, view_changes): (View, u64),
+        cursor: Cursor,
+        prover: &Prover,
+    ) -> Result<PageEnd> {
         let own = Cursor { epoch: cursor.epoch.saturating_sub(view_changes), ..cursor };
-        let proof = prover.prove(tx.facility_scope()?.facility(), own);
-        Ok(PageEnd { proof: Some(proof), ..PageEnd::new(cursor, self.cursor.seq, tx.now()) })
+        let proof = Some(prover.prove(tx.facility_scope()?.facility(), own));
+        let phi_mode = view.phi_mode();
+        Ok(PageEnd { proof, phi_mode, ..PageEnd::new(cursor, self.cursor.seq, tx.now()) })
     }
 
     fn check(&self, cursor: Cursor) -> Result<()> {
@@ -121,7 +128,7 @@ pub(in crate::store) fn read(tx: &Tx<'_>, asked: &PageRequest, prover: &Prover) 
     let (last, full) =
         lines.fill(tx, sql, params![count(after.seq), limit(asked.limit)], after.seq, asked.limit)?;
     let seq = if full { last } else { head.cursor.seq };
-    let mut end = head.end(tx, asked.view_changes, Cursor { seq, ..head.cursor }, prover)?;
+    let mut end = head.end(tx, (asked.view, asked.view_changes), Cursor { seq, ..head.cursor }, prover)?;
     if end.reaches_head() {
         end.archived = head.archived;
         if after.seq < head.archived_seq && asked.view.shows(Collection::Records) {
@@ -153,7 +160,7 @@ pub(in crate::store) fn read_again(
     let (after, until) = (count(asked.after), count(asked.cursor.seq));
     let params = params![after, until, a, b, c, d, e, f, g, limit(asked.limit)];
     let (last, full) = lines.fill(tx, sql, params, asked.after, asked.limit)?;
-    let mut end = head.end(tx, asked.view_changes, asked.cursor, prover)?;
+    let mut end = head.end(tx, (asked.view, asked.view_changes), asked.cursor, prover)?;
     end.archived = head.archived.filter(|_| end.reaches_head());
     if !full {
         end.refetched = asked.collections.iter().map(|name| name.name().to_owned()).collect();

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use carepost_protocol::change::Origin;
+use carepost_protocol::day;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Field, Mark};
-use carepost_protocol::patient::mrn_key;
+use carepost_protocol::patient::{may_be_one, mrn_key, words_key};
 use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
-use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use serde_json::Value;
 
@@ -67,7 +67,7 @@ pub(in crate::store) fn insert(
             patient.created_at.as_millis(),
             duplicate_of.map(|id| *id.as_bytes()),
             mrn_key(&patient.mrn),
-            fold(&patient.name),
+            words_key(&patient.name),
         ],
     )
     .map(drop)
@@ -87,7 +87,7 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             patient.room,
             patient.is_active,
             mrn_key(&patient.mrn),
-            fold(&patient.name),
+            words_key(&patient.name),
         ],
     )
     .map(drop)
@@ -127,8 +127,8 @@ pub(in crate::store) fn take_over_mrn(tx: &Tx<'_>, patient: &Patient) -> Result<
     save(tx, patient)
 }
 
-const OVER: &str =
-    "UPDATE patients SET duplicate_of = ?3 WHERE id = ?1 AND mrn_key = ?2 AND duplicate_of IS NULL";
+const OVER: &str = "UPDATE patients SET duplicate_of = ?3
+        WHERE id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND duplicate_of IS NULL";
 
 /// Puts the resident's document at the end of the feed.
 pub(in crate::store) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<u64> {
@@ -257,15 +257,36 @@ pub(in crate::store) const OF_NAME: &str = "SELECT created_at, id, replaced_by F
     WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
         OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
 
+/// Those who were born on a day: the first [`MAX_COUNTED`] of them.
+pub(in crate::store) const OF_DAY: &str = concat!(
+    patient_columns!(),
+    "WHERE facility_id = ?1 AND date_of_birth = ?2 AND id <> ?3 AND name_key <> '' ORDER BY created_at, id LIMIT ?4"
+);
+
+/// Whether somebody has a number whose place nobody took.
+pub(in crate::store) const HELD: &str = "SELECT 1 FROM patients
+    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND replaced_by IS NULL AND id <> ?3 LIMIT 1";
+
+/// Those who had the number of somebody admitted before them when reviews began to ask about it.
+pub(in crate::store) const UNASKED: &str =
+    "SELECT id FROM patients WHERE facility_id = ?1 AND unasked = 1 ORDER BY id LIMIT ?2";
+
 type Admitted = (Timestamp, PatientId, Option<PatientId>);
 
-/// Residents of the facility who may be the same person: by MRN, or by name; whoever was there first leads. Of those
-/// whose place another took, that one is.
+/// Residents of the facility who may be the same person ([`may_be_one`]): by MRN, by name or by birthday; whoever was
+/// there first leads. Of those whose place another took, that one is.
 pub(in crate::store) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
     let mut found = numbered(tx, admitted)?;
     let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
-    let key = params![facility, fold(&admitted.name), id, count(MAX_COUNTED), admitted.date_of_birth];
+    let key = params![facility, words_key(&admitted.name), id, count(MAX_COUNTED), admitted.date_of_birth];
     found.extend(tx.all(OF_NAME, key, admitted_row)?);
+    let (own, born) = (document(admitted), admitted.date_of_birth.as_deref());
+    for day in born.into_iter().map(str::to_owned).chain(born.and_then(day::turned)) {
+        let key = params![facility, day, id, count(MAX_COUNTED)];
+        let born_then = tx.all(OF_DAY, key, patient_row)?.into_iter();
+        let alike = born_then.filter(|other| may_be_one(&own, &document(other)));
+        found.extend(alike.map(|other| (other.created_at, other.id, other.replaced_by)));
+    }
     in_order(tx, admitted, found)
 }
 
@@ -276,7 +297,50 @@ pub(in crate::store) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientI
 
 /// Whether another resident of the facility has the same MRN, of those whose place nobody took.
 pub(in crate::store) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<bool> {
-    Ok(numbered(tx, of)?.iter().any(|(_, _, replaced_by)| replaced_by.is_none()))
+    let key = params![of.facility_id.as_bytes(), mrn_key(&of.mrn), of.id.as_bytes()];
+    Ok(tx.first(HELD, key, |row| row.get::<i64>(0))?.is_some())
+}
+
+/// Who in the scope has a resident's MRN, which nobody else in the organization may have; of somebody whose place
+/// another took, that one.
+pub(in crate::store) fn holder(tx: &Tx<'_>, of: &Patient) -> Result<Option<Patient>> {
+    let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND id <> ?2";
+    let holder = tx.first(sql, params![mrn_key(&of.mrn), of.id.as_bytes()], |row| id_at(row, 0))?;
+    Ok(holder.map(|id| present(tx, id)).transpose()?.flatten())
+}
+
+/// Opens a review about each of those who had another's number before reviews asked about it, unless one does: at most
+/// so many. Says whether there may be more.
+pub(in crate::store) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bool> {
+    let facility = tx.facility_scope()?.facility();
+    let unasked: Vec<PatientId> =
+        tx.all(UNASKED, params![facility.as_bytes(), limit(most)], |row| id_at(row, 0))?;
+    if unasked.is_empty() {
+        return Ok(false);
+    }
+    let mut feed = FeedEnd::open(tx)?;
+    for id in &unasked {
+        let mut others = Vec::new();
+        // The number of whoever was replaced since is nobody's question.
+        let patient = find(tx, *id)?.filter(|patient| patient.replaced_by.is_none());
+        for other in patient.map_or(Ok(Vec::new()), |patient| of_mrn(tx, &patient))? {
+            if !may_be(tx, other)?.contains(id) {
+                others.push(other);
+            }
+        }
+        if !others.is_empty() {
+            pair(tx, &mut feed, *id, &others)?;
+        }
+        tx.execute("UPDATE patients SET unasked = NULL WHERE id = ?1", [id.as_bytes()])?;
+    }
+    feed.close(tx)?;
+    Ok(unasked.len() >= most)
+}
+
+/// Who a resident may be, by the open review that asks.
+pub(in crate::store) fn may_be(tx: &Tx<'_>, id: PatientId) -> Result<Vec<PatientId>> {
+    let found = review::find_open(tx, duplicates(id))?;
+    Ok(found.into_iter().flat_map(|review| review.others).map(PatientId::from).collect())
 }
 
 /// Opens a review of whether a resident is one of the others, or adds them to it.
@@ -286,9 +350,13 @@ pub(in crate::store) fn pair(
     id: PatientId,
     alike: &[PatientId],
 ) -> Result<()> {
-    let about = About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: id.into() };
     let others: Vec<_> = alike.iter().map(|other| (*other).into()).collect();
-    review::gather(tx, feed, about, id, &others).map(drop)
+    review::gather(tx, feed, duplicates(id), id, &others).map(drop)
+}
+
+/// The review of whether a resident is another.
+fn duplicates(id: PatientId) -> About {
+    About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: id.into() }
 }
 
 fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {

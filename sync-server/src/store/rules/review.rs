@@ -204,11 +204,14 @@ pub(in crate::store) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, review: &ReviewDocu
     feed.put(tx, Collection::Reviews, id, patient, Some(&body)).map(drop)
 }
 
-/// The review that is open about something, or a new one.
+/// The review that is open about something.
+pub(super) fn find_open(tx: &Tx<'_>, about: About) -> Result<Option<ReviewDocument>> {
+    Ok(open_id(tx, about)?.map(|id| find(tx, id)).transpose()?.flatten())
+}
+
+/// The same, or a new one.
 fn open(tx: &Tx<'_>, about: About, patient: PatientId) -> Result<ReviewDocument> {
-    if let Some(id) = open_id(tx, about)?
-        && let Some(review) = find(tx, id)?
-    {
+    if let Some(review) = find_open(tx, about)? {
         return Ok(review);
     }
     Ok(ReviewDocument {

@@ -44,6 +44,15 @@ impl View {
         }
     }
 
+    /// How much of a resident it sends, where that is not all.
+    pub(super) const fn phi_mode(self) -> Option<PhiMode> {
+        match self {
+            Self::Minimal => Some(PhiMode::Minimal),
+            Self::Free => Some(PhiMode::Free),
+            Self::Full | Self::BadgeReader => None,
+        }
+    }
+
     /// Its name in the table of digests.
     pub(in crate::store) const fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use carepost_protocol::record::{RecordDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use carepost_protocol::wire::pull::Archived;
 
+use super::merging::head;
 use super::stolen::documents as documents_of;
 use super::*;
 use crate::store::engine::{self, Row, params};
@@ -207,7 +208,8 @@ async fn a_correction_brings_its_record_back_with_all_that_corrects_it() {
         .unwrap()
         .items;
     assert_eq!((reviews[0].kind, &reviews[0].others), (ReviewKind::Amendments, &vec![first, second]));
-    let close = kiosk.decision(&tenant, reviews[0].id, 99, json!({}), world.now());
+    let saw = head(&world, &tenant).await;
+    let close = kiosk.decision(&tenant, reviews[0].id, saw, json!({}), world.now());
     world.send(&mut kiosk, close).await;
     world.pass(91 * DAY);
     world.archive(&tenant).await;
@@ -239,7 +241,8 @@ async fn closed_reviews_leave_as_records_do_and_stay_with_the_office() {
     }
     let [third, second, first] = listed(Some(true)).await[..] else { panic!("three are open") };
     for review in [first, second] {
-        let close = kiosk.decision(&tenant, review, 99, json!({}), world.now());
+        let saw = head(&world, &tenant).await;
+        let close = kiosk.decision(&tenant, review, saw, json!({}), world.now());
         world.send(&mut kiosk, close).await;
         world.pass(50 * DAY);
     }

@@ -123,7 +123,7 @@ impl Book {
 impl Kiosk {
     fn sign(&self, head: &Link) -> String {
         let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
-        signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(signature.as_ref())
     }
 }
 

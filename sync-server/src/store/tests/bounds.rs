@@ -196,6 +196,7 @@ async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
     let field = |n: usize, field_type, label: String| Field::new(&format!("f{n}"), &label, field_type);
     let huge = Workflow {
         key: "huge".into(),
+        label: "Huge".into(),
         fields: (0..100).map(|n| field(n, FieldType::String, "x".repeat(3_000))).collect(),
         ..vitals(0.0)
     };
@@ -208,6 +209,7 @@ async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
     let types = |n: usize| if n < 40 { FieldType::Number } else { FieldType::String };
     let long = Workflow {
         key: "long".into(),
+        label: "Long".into(),
         fields: (0..100).map(|n| field(n, types(n), "x".to_owned())).collect(),
         ..vitals(0.0)
     };

@@ -4,12 +4,13 @@ use carepost_protocol::record::ReviewKind;
 use carepost_protocol::wire::heartbeat::{SettledChange, Settlement};
 use carepost_protocol::zone::Zone;
 
+use super::merging::head;
 use super::*;
 
-const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
+pub(super) const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
 const MERGED: (Verdict, Option<RejectionCode>) = (Verdict::Merged, None);
 
-fn refused(code: RejectionCode) -> (Verdict, Option<RejectionCode>) {
+pub(super) fn refused(code: RejectionCode) -> (Verdict, Option<RejectionCode>) {
     (Verdict::Rejected, Some(code))
 }
 
@@ -17,7 +18,7 @@ async fn waiting(world: &World, tenant: &Tenant) -> Vec<KeptChange> {
     world.store.facility(&tenant.facility).refused_changes(&may_read(tenant), None, 100).await.unwrap().items
 }
 
-async fn flags(world: &World, tenant: &Tenant) -> Vec<Vec<String>> {
+pub(super) async fn flags(world: &World, tenant: &Tenant) -> Vec<Vec<String>> {
     let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(tenant), None, 100).await;
     flagged.unwrap().items.into_iter().rev().map(|change| change.flags).collect()
 }
@@ -293,9 +294,15 @@ async fn corrections_stand_beside_what_they_correct_and_two_of_one_are_looked_at
     assert_eq!((reviews[0].kind, reviews[0].record), (ReviewKind::Amendments, first));
     assert_eq!(reviews[0].others, [hall.made(2, now), ward.made(1, now)]);
     assert_eq!(records(&world, &tenant, tenant.patient).await.len(), 4, "all of them stay");
-    let close = hall.decision(&tenant, reviews[0].id, 99, json!({}), now);
-    assert_eq!(verdicts(&world.push(&mut hall, &[close]).await.unwrap()), [APPLIED]);
-    assert!(store.reviews(&may_read(&tenant), Some(true), None, 1_000).await.unwrap().items.is_empty());
+    // One that came since was not seen: it stays open, until somebody looks who has it.
+    let (unseen, third) = (head(&world, &tenant).await, ward.correction(&tenant, first, 77, now));
+    assert_eq!(verdicts(&world.push(&mut ward, &[third]).await.unwrap()), [MERGED]);
+    for (saw, verdict, open) in [(unseen, MERGED, 1), (head(&world, &tenant).await, APPLIED, 0)] {
+        let close = hall.decision(&tenant, reviews[0].id, saw, json!({}), now);
+        assert_eq!(verdicts(&world.push(&mut hall, &[close]).await.unwrap()), [verdict]);
+        let reviews = store.reviews(&may_read(&tenant), Some(true), None, 1_000).await.unwrap().items;
+        assert_eq!(reviews.len(), open, "{saw}");
+    }
     let closed = store.reviews(&may_read(&tenant), Some(false), None, 1_000).await.unwrap().items;
     assert_eq!(closed[0].resolved.map(|it| it.by), Some(tenant.nurse));
 }

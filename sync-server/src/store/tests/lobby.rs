@@ -76,6 +76,33 @@ async fn a_code_and_a_number_let_a_device_in() {
 }
 
 #[tokio::test]
+async fn a_device_is_let_in_under_a_name_that_no_other_has() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    world.kiosk(&tenant, 1).await;
+    let named = |name: &str| Claim { name: name.to_owned(), ..claim(&tenant) };
+    let claims =
+        |code: UserCode, name: &str| registry.noting(event(&world)).claim(person(1), code, named(name));
+    let (key, other) = (fresh_key(), fresh_key());
+    let code = code_of(&world, &key, 2).await;
+    let taken = claims(code.clone(), "KIOSK 1").await;
+    assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
+    let waiting = claims(code, "Hall kiosk").await.unwrap();
+    // Another is let in under that name before the number is confirmed.
+    let code = code_of(&world, &other, 3).await;
+    let quicker = claims(code, "hall KIOSK").await.unwrap();
+    let number = number_of(&world, &other, 3).await;
+    registry.noting(event(&world)).confirm(person(1), quicker.id, &number).await.unwrap();
+    let number = number_of(&world, &key, 2).await;
+    let taken = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
+    // What has the same hardware is told as a possible clone, whatever its name.
+    let code = code_of(&world, &fresh_key(), 1).await;
+    assert!(claims(code, "Kiosk 1").await.unwrap().possible_clone);
+}
+
+#[tokio::test]
 async fn five_wrong_codes_are_enough() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
@@ -174,7 +201,8 @@ async fn nobody_learns_which_hardware_another_organization_has() {
     for n in [1, 2, 3] {
         let key = fresh_key();
         let code = code_of(&world, &key, n).await;
-        let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&alpha)).await.unwrap();
+        let claim = Claim { name: format!("Kiosk {n}"), ..claim(&alpha) };
+        let waiting = registry.noting(event(&world)).claim(person(1), code, claim).await.unwrap();
         assert_eq!((waiting.expected, waiting.possible_clone), (false, false), "nor is its administrator");
         let device = owner.device(kiosk.identity.device()).await.unwrap();
         assert!(!device.possible_clone, "nor the owner, of what alpha claimed");

@@ -15,7 +15,7 @@ async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
         .items
 }
 
-async fn head(world: &World, tenant: &Tenant) -> u64 {
+pub(super) async fn head(world: &World, tenant: &Tenant) -> u64 {
     world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head
 }
 
@@ -509,6 +509,47 @@ async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     assert_eq!(reviews[0].others, [kiosk.made(1, now)]);
     let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 100).await;
     assert_eq!(flagged.unwrap().items[0].flags, ["mrn_taken"]);
+}
+
+#[tokio::test]
+async fn whoever_looks_like_somebody_here_has_a_number_of_their_own() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let hilltop = registry.noting(event(&world)).create_facility(new_facility("Hilltop")).await.unwrap().id;
+    let admit =
+        async |mrn: &str| registry.noting(event(&world)).create_patient(new_patient(hilltop, mrn)).await;
+    admit("MRN-9").await.unwrap();
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let changes = ["MRN-8", "MRN-9", "MRN-10"]
+        .map(|mrn| kiosk.admission(&tenant, json!({"name": "Bea Example", "mrn": mrn}), now));
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    let (applied, merged) = ((Verdict::Applied, None), (Verdict::Merged, None));
+    assert_eq!(verdicts(&receipt), [applied, merged, merged]);
+    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 100).await;
+    let flagged: Vec<_> = flagged.unwrap().items.into_iter().map(|it| (it.n, it.flags)).collect();
+    assert_eq!(flagged, [(2, vec!["mrn_taken".to_owned()])], "it is the other facility's");
+    let (taken, third) = (admit("MRN-10").await, kiosk.made(3, now).into());
+    assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == third), "{taken:?}");
+}
+
+#[tokio::test]
+async fn what_an_earlier_agent_took_for_a_number_is_none_and_holds_nothing_up() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (now, saw) = (world.now(), head(&world, &tenant).await);
+    let changes = [
+        kiosk.admission(&tenant, json!({"name": "Bea Example", "mrn": "n/a"}), now),
+        kiosk.admission(&tenant, json!({"name": "Cy Other", "mrn": "N.A."}), now),
+        kiosk.edit(&tenant, tenant.patient, saw, json!({"mrn": "unknown"}), now),
+    ];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None); 3]);
+    let patients = world.store.organization(&tenant.organization).patients(None).await.unwrap();
+    assert!(patients.iter().all(|patient| patient.mrn.is_empty()), "{patients:?}");
+    assert!(open_reviews(&world, &tenant).await.is_empty());
 }
 
 /// Numbers that look random and come again with the same seed.

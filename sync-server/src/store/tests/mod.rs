@@ -1,5 +1,6 @@
 //! The store from outside: a real encrypted file, real keys, two organizations.
 
+mod alike;
 mod archiving;
 mod audited;
 mod backups;
@@ -17,6 +18,7 @@ mod rewinds;
 mod security;
 mod sign_ins;
 mod stolen;
+mod superseded;
 mod sync;
 mod verifying;
 mod views;
@@ -29,6 +31,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use carepost_protocol::device::{Deactivation, DeviceType};
 use carepost_protocol::facility::{FacilityType, PhiMode};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, RecordId,
     ReviewId, SessionId, UserId, WorkflowId,
@@ -256,7 +259,7 @@ impl Kiosk {
             head = head.next(n, &PayloadHash::of(payload.get().as_bytes()));
         }
         let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
-        let signature = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = hex(signature.as_ref());
         Sent {
             incarnation: self.incarnation,
             first_n: self.sent + 1,

@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 
 use super::sign_ins::nina;
 use super::*;
+use crate::store::engine::params;
 
 #[tokio::test]
 async fn names_are_unique_in_an_organization_and_nowhere_else() {
@@ -161,6 +162,67 @@ async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
 }
 
 #[tokio::test]
+async fn a_list_of_badges_tells_them_apart_and_says_who_issued_each() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let issue = async |uid: [u8; 4], by: Option<UserId>| {
+        let issued = AuditEvent { user_id: by, ..event(&world) };
+        registry.noting(issued).issue_badge(tenant.nurse, &uid).await
+    };
+    let first = issue([0x04, 1, 2, 3], Some(tenant.nurse)).await.unwrap();
+    world.pass(1);
+    let root = UserId::new(world.now(), [9; 10]);
+    let second = issue([0x04, 1, 2, 4], Some(root)).await.unwrap();
+    for blank in [[0x00; 4], [0xff; 4]] {
+        let refused = issue(blank, None).await;
+        assert!(matches!(refused, Err(StoreError::Invalid { field: "uid", .. })), "{refused:?}");
+    }
+    assert!(first.card != second.card && first.card.ends_with("..."), "{first:?} {second:?}");
+    assert_eq!((first.issued_by.as_deref(), second.issued_by.as_deref()), (Some("nina"), None));
+    assert_eq!(registry.badges(tenant.nurse).await.unwrap(), [second, first.clone()]);
+    let log =
+        registry.audit_events(AuditQuery { user: Some(tenant.nurse), limit: 9, ..AuditQuery::default() });
+    let log = log.await.unwrap();
+    let named = log.items.iter().find(|it| it.event.resource_id == Some(first.id.to_string())).unwrap();
+    assert_eq!(named.event.details["badge"], json!(first.card));
+}
+
+#[tokio::test]
+async fn a_user_gets_another_name_to_sign_in_with() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (registry, system) = (world.store.organization(&tenant.organization), world.store.system());
+    let omar = new_user("omar", Role::Lpn, Some(tenant.facility.facility()));
+    let omar = registry.noting(event(&world)).create_user(omar).await.unwrap().id;
+    let rename = |username: &str| {
+        let patch = UserPatch { username: Some(username.to_owned()), ..UserPatch::default() };
+        registry.noting(event(&world)).update_user(omar, patch)
+    };
+    let known =
+        async |username: &str| system.credentials("alpha", username).await.unwrap().map(|known| known.user);
+    let taken = rename("NINA").await;
+    assert!(matches!(taken, Err(StoreError::Conflict("username"))), "{taken:?}");
+    for wrong in ["", "omar two"] {
+        let refused = rename(wrong).await;
+        assert!(matches!(refused, Err(StoreError::Invalid { field: "username", .. })), "{refused:?}");
+    }
+    assert_eq!(rename("Omar.Field").await.unwrap().username, "Omar.Field");
+    assert_eq!((known("omar.FIELD").await, known("omar").await), (Some(omar), None));
+    // Whose name an upgrade found to read as another's is nobody at the server, until there is another name.
+    let collide = move |tx: &Tx<'_>| {
+        let sql = "UPDATE users SET username = 'Nina', username_key = 'n1na' WHERE id = ?1";
+        tx.execute(sql, [omar.as_bytes()])
+    };
+    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    assert_eq!(known("nina").await, Some(tenant.nurse));
+    let longer = UserPatch { session_timeout_minutes: Some(45), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(omar, longer).await.unwrap();
+    rename("nina.two").await.unwrap();
+    assert_eq!(known("nina.two").await, Some(omar));
+}
+
+#[tokio::test]
 async fn a_tapped_card_can_be_issued_for_a_quarter_of_an_hour_and_is_never_written_down() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
@@ -189,6 +251,74 @@ async fn a_tapped_card_can_be_issued_for_a_quarter_of_an_hour_and_is_never_writt
 }
 
 #[tokio::test]
+async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let facility = tenant.facility.facility();
+    let expect = |n: u8, facility_id, name: &str| {
+        let new = NewDevice { name: name.to_owned(), ..expected(facility_id, n, [n; 32]) };
+        registry.noting(event(&world)).expect_device(new)
+    };
+    let rename = |id, name: &str| {
+        let patch = DevicePatch { name: Some(name.to_owned()), ..DevicePatch::default() };
+        registry.noting(event(&world)).update_device(id, patch)
+    };
+    let hall = expect(1, facility, "Hall kiosk").await.unwrap().id;
+    let den = expect(2, facility, "Den kiosk").await.unwrap().id;
+    let taken = expect(3, facility, "HALL  Kiosk").await;
+    assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
+    let taken = rename(den, "hall kiosk").await;
+    assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
+    assert_eq!(rename(hall, "Hall Kiosk").await.unwrap().name, "Hall Kiosk", "its own, written otherwise");
+    let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    expect(4, hillside, "Hall kiosk").await.unwrap();
+    // Two that read the same since before this was asked: all but the name can be changed, and the name to another.
+    let collide = move |tx: &Tx<'_>| {
+        tx.execute("UPDATE devices SET name = 'HALL KIOSK' WHERE id = ?1", [den.as_bytes()])
+    };
+    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    let tablet = DevicePatch { device_type: Some(DeviceType::Tablet), ..DevicePatch::default() };
+    registry.noting(event(&world)).update_device(den, tablet).await.unwrap();
+    rename(den, "Den kiosk").await.unwrap();
+    // Whoever is out of use leaves the name to the next.
+    registry.noting(event(&world)).deactivate_device(hall, Deactivation::Retired).await.unwrap();
+    rename(den, "Hall kiosk").await.unwrap();
+}
+
+#[tokio::test]
+async fn two_forms_that_are_offered_do_not_read_the_same() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let publish = |key: &str, label: &str, enabled| {
+        let form = Workflow { key: key.into(), label: label.into(), enabled, ..vitals(20.0) };
+        registry.noting(event(&world)).publish_workflow(form)
+    };
+    let taken = publish("signs", "VITALS", true).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
+    // One that is off is offered to nobody.
+    publish("signs", "Vitals", false).await.unwrap();
+    let taken = publish("signs", "Vitals", true).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
+    publish("vitals", "Vitals", false).await.unwrap();
+    publish("signs", "Vitals", true).await.unwrap();
+    // Two that read the same since before this was asked: each is published anew under its label.
+    let both = Workflow { version: 3, enabled: true, ..vitals(20.0) };
+    let body = json!(both).to_string();
+    let collide = move |tx: &Tx<'_>| {
+        let sql = "INSERT INTO workflows (key, version, id, label, body, published_at)
+            VALUES ('vitals', 3, ?1, 'Vitals', ?2, 0)";
+        tx.execute(sql, params![both.id.as_bytes(), body])
+    };
+    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    assert_eq!(registry.noting(event(&world)).publish_workflow(vitals(30.0)).await.unwrap().version, 4);
+    publish("signs", "Signs", true).await.unwrap();
+    let taken = publish("signs", "vitals", true).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
+}
+
+#[tokio::test]
 async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
@@ -201,7 +331,7 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
     let scope = tenant.organization.enter(hillside.id).unwrap();
     let page = world.store.facility(&scope).page(after(None, 10)).await.unwrap();
-    assert_eq!(documents(&page), 2, "the facility itself and its workflow");
+    assert_eq!(documents(&page), 3, "the facility itself and its workflow's two versions");
     let census = FacilityPatch { current_census: Some(45), ..FacilityPatch::default() };
     assert_eq!(
         registry.noting(event(&world)).update_facility(hillside.id, census).await.unwrap().current_census,

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use carepost_protocol::hex::unhex;
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, UserDocument};
 use carepost_protocol::wire::pull::Line;
@@ -48,10 +49,8 @@ fn computed(first: &str, layers: &[String], uid: &[u8]) -> String {
     let uid: String = uid.iter().map(|byte| format!("{byte:02X}")).collect();
     let keys = [first].into_iter().chain(layers.iter().map(String::as_str));
     keys.fold(format!("uid:{uid}"), |text, key| {
-        let key: Vec<u8> =
-            (0..32).map(|at| u8::from_str_radix(&key[2 * at..2 * at + 2], 16).unwrap()).collect();
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
-        ring::hmac::sign(&key, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &unhex::<32>(key).unwrap());
+        hex(ring::hmac::sign(&key, text.as_bytes()).as_ref())
     })
 }
 

@@ -61,7 +61,7 @@ impl Scene {
     }
 
     fn is_child(&self) -> String {
-        let id: String = self.child.incarnation.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex(self.child.incarnation.as_bytes());
         format!("incarnation_id = x'{id}'")
     }
 }

@@ -6,7 +6,7 @@ use carepost_protocol::role::ManagePatients;
 
 use super::*;
 
-fn may_manage(tenant: &Tenant) -> Permit<ManagePatients> {
+pub(super) fn may_manage(tenant: &Tenant) -> Permit<ManagePatients> {
     let actor = Actor {
         user: UserId::new(Timestamp::EPOCH, [1; 10]),
         session: SessionId::new(Timestamp::EPOCH, [1; 10]),

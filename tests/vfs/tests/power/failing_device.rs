@@ -138,7 +138,9 @@ impl Session for Sync<'_> {
             SyncError::Outbox(OutboxError::Full | OutboxError::Sqlite(_))
             | SyncError::Outbox(OutboxError::Open(OpenError::Sqlite { .. } | OpenError::NoRoom { .. }))
             | SyncError::Mirror(MirrorError::Full | MirrorError::Sqlite(_))
-            | SyncError::Mirror(MirrorError::Open(OpenError::Sqlite { .. })) => true,
+            | SyncError::Mirror(MirrorError::Open(OpenError::Sqlite { .. } | OpenError::NoRoom { .. })) => {
+                true
+            }
             // What cannot be read cannot be told from what another key wrote.
             SyncError::Outbox(OutboxError::Open(OpenError::NotReadable { .. })) => {
                 self.trouble == Trouble::Unreadable

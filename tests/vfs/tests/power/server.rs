@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use carepost_host::sqlcipher;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::facility::{FacilityType, PhiMode};
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceUuid, IncarnationId, OrganizationId, PatientId, SessionId, UserId,
     WorkflowId,
@@ -24,6 +26,7 @@ use carepost_server::store::{
     NewUser, OrganizationType, PageRequest, PresentedKey, Store, StoreError, View,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use rusqlite::OpenFlags;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -63,10 +66,9 @@ pub fn open(directory: &Path) -> Result<Store, StoreError> {
 
 /// Whether every page of the file fits the others.
 pub fn is_sound(directory: &Path) -> bool {
-    let connection = rusqlite::Connection::open(directory.join("server.db")).unwrap();
-    let hex: String = KEY.iter().map(|byte| format!("{byte:02x}")).collect();
-    let unlock = format!("PRAGMA cipher_log_level = NONE; PRAGMA key = \"x'{hex}'\"");
-    connection.execute_batch(&unlock).unwrap();
+    let path = directory.join("server.db");
+    let connection = sqlcipher::connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    sqlcipher::give_key(&connection, &KEY).unwrap();
     let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).unwrap();
     found == "ok"
 }
@@ -180,7 +182,7 @@ impl Kiosk {
         let previous = (1..).zip(&changes[..from]).fold(genesis, link);
         let head = (first..).zip(&changes[from..to]).fold(previous, link);
         let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
-        let signature: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = hex(signature.as_ref());
         // As it comes over the wire: the changes byte for byte.
         let changes: Vec<&str> = changes[from..to].iter().map(|change| change.get()).collect();
         let envelope = json!({

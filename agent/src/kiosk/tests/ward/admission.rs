@@ -110,6 +110,26 @@ async fn a_number_is_the_same_whatever_dash_digits_and_width_it_is_typed_with() 
 }
 
 #[tokio::test]
+async fn what_says_that_there_is_no_number_is_asked_to_be_left_out() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    for none in ["n/a", "Unknown", "-", "?", "TBD", "x"] {
+        let asked = device.send(&admission(&device).await, &format!("name=Nora+New&mrn={none}")).await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{none}");
+        assert!(asked.body.contains("is no number: leave it empty"), "{none}: {}", asked.body);
+    }
+    let path = format!("/residents/{}/edit", patient(4));
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&sheet.html, "_seen");
+    let edit = format!("_seen={seen}&name=Mary+Smith&room=108&date_of_birth=03/05/1934&mrn=n/a");
+    let asked = device.send(&sheet, &edit).await;
+    assert!(asked.body.contains("is no number: leave it empty"), "{}", asked.body);
+    assert_eq!(device.entries(), []);
+    let saved = device.send(&admission(&device).await, "name=Nora+New&mrn=").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+}
+
+#[tokio::test]
 async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved() {
     let device = Device::new();
     device.sign_in(ANNA);
@@ -166,4 +186,56 @@ async fn a_number_of_somebody_who_was_replaced_is_said_to_be_theirs() {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }
     assert!(!asked.body.contains("correct the other resident"), "his own is another: {}", asked.body);
+}
+
+#[tokio::test]
+async fn a_birthday_changed_round_and_a_slip_in_the_name_are_asked_about() {
+    let device = Device::new();
+    // Mary Smith is born 03/05/1934.
+    device.sign_in(ANNA);
+    for same in ["name=Mary+Smith&date_of_birth=05/03/1934", "name=Mari+Smith&date_of_birth=03/05/1934"] {
+        let asked = device.send(&admission(&device).await, same).await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{same}: {}", asked.body);
+        assert!(
+            asked.body.contains("GY-0004") && asked.body.contains("Same person"),
+            "{same}: {}",
+            asked.body
+        );
+    }
+    let slip = "name=Mary+Smiht&date_of_birth=03/05/1934";
+    assert!(device.send(&admission(&device).await, slip).await.body.contains("GY-0004"));
+    let another = device.send(&admission(&device).await, "name=Mary+Smiht&date_of_birth=1934").await;
+    assert_eq!(another.status, StatusCode::SEE_OTHER, "{}", another.body);
+}
+
+#[tokio::test]
+async fn an_unlikely_birthday_is_asked_about_and_saved_as_confirmed_and_one_answer_takes_back_no_other() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = admission(&device).await;
+    let year: u16 = device.desk.clock().now().to_string()[..4].parse().unwrap();
+    let child = format!("01/01/{}", year - 3);
+    let born = format!("name=Mary+Smith&mrn=GY-0004&date_of_birth={child}");
+    let first = device.send(&sheet, &born).await;
+    assert_eq!(first.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(first.body.contains("years old: check the year"), "{}", first.body);
+    // Then who it may be, and then it is saved.
+    let likely = confirmed(&first.body).join("&_confirmed=");
+    let second = device.send(&sheet, &format!("{born}&_confirmed={likely}")).await;
+    assert_eq!(second.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(second.body.contains("may be the same person"), "{}", second.body);
+    let both = confirmed(&second.body);
+    assert_eq!(both.len(), 2, "{}", second.body);
+    let saved = device.send(&sheet, &format!("{born}&_confirmed={}", both.join("&_confirmed="))).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.entries().pop().unwrap().confirmed, ["date_of_birth"]);
+    // An edit asks as well, and not again about what stands.
+    let path = format!("/residents/{}/edit", patient(2));
+    let edit = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let answers = fields(&edit.html, &path);
+    let known = "date_of_birth=%30%33%2F%30%33%2F%31%39%33%32";
+    assert!(answers.contains(known), "{answers}");
+    let asked = post(&device.pages, &path, &answers.replace(known, &format!("date_of_birth={child}"))).await;
+    assert!(asked.body.contains("years old: check the year"), "{}", asked.body);
+    assert_eq!(device.entries().len(), 1);
 }

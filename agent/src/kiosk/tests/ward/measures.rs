@@ -90,6 +90,8 @@ async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
     let sheet = device.form(4).await;
     for (typed, words) in [
         ("pulse=7O", "“O” is no part of a number"),
+        ("pulse=fast", "give the number alone, such as 135"),
+        ("pulse=72+at+rest", "“at rest” is no part of a number: write it where the form takes text"),
         ("pulse=1.2e2", "write the number out"),
         ("pulse=120%2F80", "write a blood pressure in its two fields"),
         ("temperature=37,2", "Temperature 37.2 °F is low"),

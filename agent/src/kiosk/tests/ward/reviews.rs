@@ -3,7 +3,7 @@
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::ReviewId;
 use carepost_protocol::record::{
-    DisputedField, PatientDocument, RecordDocument, ReviewDocument, ReviewKind, SavedValue,
+    DisputedField, PatientDocument, RecordDocument, Resolved, ReviewDocument, ReviewKind, SavedValue,
 };
 use serde_json::Value;
 
@@ -63,6 +63,180 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     assert_eq!(device.desk.status().reviews, 0);
     device.sign_in(AUDITOR);
     assert_eq!(open(&device.pages, "/reviews").await.status, StatusCode::FORBIDDEN);
+}
+
+/// A review of the corrections of an entry of Mary Smith's.
+fn corrections(n: u8, of: u8, others: &[u8]) -> ReviewDocument {
+    ReviewDocument {
+        id: ReviewId::from_bytes([n; 16]),
+        kind: ReviewKind::Amendments,
+        patient_id: patient(4),
+        collection: Collection::Records,
+        record: RecordId::from_bytes([of; 16]),
+        fields: Vec::new(),
+        others: others.iter().map(|n| RecordId::from_bytes([*n; 16])).collect(),
+        more: 0,
+        opened_at: at("2026-05-01T14:25:00Z"),
+        resolved: None,
+    }
+}
+
+#[tokio::test]
+async fn corrections_that_were_looked_at_say_by_whom_and_one_of_them_is_struck_out_from_there() {
+    let device = Device::new();
+    let review = corrections(44, 31, &[32, 33]);
+    // Ben did all of it, on two kiosks.
+    for (n, minute, pulse, of) in [(31, 10, 72, None), (32, 20, 70, Some(31)), (33, 21, 79, Some(31))] {
+        let record = record(n, BEN, &format!("2026-05-01T14:{minute}:00Z"), pulse, of);
+        device.bring(101, Collection::Records, record.id, &record);
+    }
+    device.bring(102, Collection::Reviews, review.id, &review);
+    device.sign_in(ANNA);
+    let page = format!("/residents/{}", patient(4));
+    let side_by_side = "Corrected more than once, side by side, by Ben Harbor. All of it stands";
+    let shown = device.shown(&page).await;
+    assert!(shown.contains(side_by_side) && !shown.contains("has looked at it"), "{shown}");
+    // What still stands can be corrected or struck out from there; the first version cannot.
+    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let link =
+        |what: &str, n: u8| format!("/residents/{}/{what}/{}", patient(4), RecordId::from_bytes([n; 16]));
+    for words in ["One entry was corrected more than once", &link("correct", 32), &link("strike", 33)] {
+        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+    }
+    assert!(!sheet.html.contains(&link("correct", 31)), "{}", sheet.html);
+    let seen = device.send(&sheet, &format!("_base={}", hidden(&sheet.html, "_base"))).await;
+    assert_eq!(seen.status, StatusCode::SEE_OTHER, "{}", seen.body);
+    // At once, and once the server says so.
+    let looked = "<b>Anna Field</b> has looked at it";
+    let shown = device.shown(&page).await;
+    assert!(shown.contains(side_by_side) && shown.contains(looked), "{shown}");
+    let resolved = Some(Resolved { by: by(ANNA), at: at("2026-05-01T14:30:00Z") });
+    device.settle(&[]);
+    let closed = ReviewDocument { resolved, ..review.clone() };
+    device.bring(300, Collection::Reviews, review.id, &closed);
+    let shown = device.shown(&page).await;
+    assert!(shown.contains(side_by_side) && shown.contains(looked), "{shown}");
+    // Another one that came since was looked at by nobody.
+    let late = record(34, ANNA, "2026-05-01T14:40:00Z", 90, Some(31));
+    device.bring(301, Collection::Records, late.id, &late);
+    let again = ReviewDocument { resolved: None, ..corrections(45, 31, &[32, 33, 34]) };
+    device.bring(302, Collection::Reviews, again.id, &again);
+    let shown = device.shown(&page).await;
+    assert!(shown.contains("by Anna Field, Ben Harbor. All") && !shown.contains(looked), "{shown}");
+    // Struck out, they stand no more, and what is left is what counts.
+    for n in [33, 34] {
+        let path = link("strike", n);
+        let strike = Sheet::of(&path, open(&device.pages, &path).await.body);
+        let struck = device.send(&strike, "_reason=Read+wrong").await;
+        assert_eq!(struck.status, StatusCode::SEE_OTHER, "{}", struck.body);
+    }
+    let shown = device.shown(&page).await;
+    assert!(!shown.contains("side by side") && shown.contains("70 bpm"), "{shown}");
+}
+
+impl Device {
+    /// One with an entry of Mary Smith's, and these after it.
+    fn with_corrections(corrections: &[RecordDocument]) -> Self {
+        let device = Self::new();
+        let first = record(31, BEN, "2026-05-01T14:10:00Z", 72, None);
+        for (seq, record) in (101..).zip([&first].into_iter().chain(corrections)) {
+            device.bring(seq, Collection::Records, record.id, record);
+        }
+        device.sign_in(ANNA);
+        device
+    }
+}
+
+fn struck(n: u8, who: u8) -> RecordDocument {
+    RecordDocument {
+        entered_in_error: true,
+        values: serde_json::Map::new(),
+        ..record(n, who, "2026-05-01T14:20:00Z", 0, Some(31))
+    }
+}
+
+#[tokio::test]
+async fn what_two_struck_out_is_over_and_a_correction_beside_a_strike_stands_once_somebody_has_looked() {
+    let page = format!("/residents/{}", patient(4));
+    let device = Device::with_corrections(&[struck(32, BEN), struck(33, ANNA)]);
+    let shown = device.shown(&page).await;
+    assert!(!shown.contains("side by side"), "nothing of it stands: {shown}");
+
+    let corrected = record(33, ANNA, "2026-05-01T14:21:00Z", 70, Some(31));
+    let device = Device::with_corrections(&[struck(32, BEN), corrected]);
+    let review = corrections(44, 31, &[32, 33]);
+    device.bring(110, Collection::Reviews, review.id, &review);
+    let both = "Struck out by Ben Harbor and corrected by Anna Field, side by side.";
+    let shown = device.shown(&page).await;
+    assert!(shown.contains(both) && !shown.contains("All of it stands"), "{shown}");
+    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let seen = device.send(&sheet, &format!("_base={}", hidden(&sheet.html, "_base"))).await;
+    assert_eq!(seen.status, StatusCode::SEE_OTHER, "{}", seen.body);
+    let shown = device.shown(&page).await;
+    assert!(!shown.contains("side by side") && shown.contains("70 bpm"), "{shown}");
+    // What came before the look reached the server is in the review, and was looked at by nobody.
+    let late = record(34, ANNA, "2026-05-01T14:19:00Z", 90, Some(31));
+    device.bring(111, Collection::Records, late.id, &late);
+    device.bring(112, Collection::Reviews, review.id, &corrections(44, 31, &[32, 33, 34]));
+    let shown = device.shown(&page).await;
+    assert!(shown.contains(both) && !shown.contains("has looked at it"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_look_counts_for_the_corrections_that_it_was_at_and_until_somebody_is_asked_again() {
+    let page = format!("/residents/{}", patient(4));
+    let beside = [(32, "20", 70), (33, "21", 79)]
+        .map(|(n, minute, pulse)| record(n, BEN, &format!("2026-05-01T14:{minute}:00Z"), pulse, Some(31)));
+    let device = Device::with_corrections(&beside);
+    let resolved = Some(Resolved { by: by(ANNA), at: at("2026-05-01T14:30:00Z") });
+    let looked = "<b>Anna Field</b> has looked at it";
+    for (seq, others, is_looked_at) in [(110, [32, 35], false), (111, [32, 33], true)] {
+        let closed = ReviewDocument { resolved, ..corrections(44, 31, &others) };
+        device.bring(seq, Collection::Reviews, closed.id, &closed);
+        let shown = device.shown(&page).await;
+        assert_eq!(shown.contains(looked), is_looked_at, "{others:?}: {shown}");
+    }
+    let again = corrections(45, 31, &[32, 33]);
+    device.bring(112, Collection::Reviews, again.id, &again);
+    let shown = device.shown(&page).await;
+    assert!(shown.contains("side by side") && !shown.contains(looked), "{shown}");
+}
+
+#[tokio::test]
+async fn a_number_that_is_anothers_is_asked_about_before_it_is_chosen() {
+    let device = Device::new();
+    let value = |mrn: &str, stands| SavedValue {
+        value: mrn.into(),
+        by: Some(by(BEN)),
+        at: at("2026-05-01T14:10:00Z"),
+        stands,
+    };
+    let review = ReviewDocument {
+        kind: ReviewKind::Conflict,
+        fields: vec![DisputedField {
+            field: "mrn".into(),
+            values: vec![value("gy 0002", false), value("GY-0004", true)],
+            more: 0,
+        }],
+        ..duplicate(46, 4, &[])
+    };
+    device.bring(101, Collection::Reviews, review.id, &review);
+    device.sign_in(ANNA);
+    let path = format!("/reviews/{}", review.id);
+    let sheet = Sheet::of(&path, device.shown("/reviews").await);
+    let base = hidden(&sheet.html, "_base");
+    let asked = device.send(&sheet, &format!("_base={base}&mrn=0")).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for words in ["is another resident", "John Smith", "GY-0002", "Save with this MRN"] {
+        assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
+    }
+    assert_eq!(device.entries(), [], "asking does nothing");
+    let read = (AuditAction::View, true, Some(patient(2).to_string()));
+    assert!(device.accesses().contains(&read), "who was shown is written down");
+    let fields = super::leaving::fields(&asked.body, &path);
+    let saved = post(&device.pages, &path, &fields).await;
+    assert_eq!(saved.header("location"), "/reviews?saved=1", "{}", saved.body);
+    assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"mrn": "gy 0002"}));
 }
 
 /// A review of whether the first of those is one of the others.

@@ -231,6 +231,9 @@ async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.body.contains("nobody is born in the future"), "{}", refused.body);
     device.stand_in(Some(first), 102);
-    let saved = device.send(&sheet, &answers).await;
+    let asked = device.send(&sheet, &answers).await;
+    assert!(asked.body.contains("is less than a year ago"), "{}", asked.body);
+    let newborn = super::admission::confirmed(&asked.body).join("&_confirmed=");
+    let saved = device.send(&sheet, &format!("{answers}&_confirmed={newborn}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
 }

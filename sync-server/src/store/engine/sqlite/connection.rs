@@ -2,16 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 
+use carepost_host::{files, sqlcipher};
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
-use zeroize::Zeroizing;
 
 use super::Row;
 use super::migrate::{check_version, migrate};
 use super::security::{ReachCell, build, guard};
-use crate::files;
 use crate::store::engine::error::EngineError;
 use crate::store::engine::tables::Reach;
 use crate::store::engine::value::Params;
@@ -206,7 +204,7 @@ fn open(
             tracing::warn!(%fault, "others than its owner may have access to {}", path.display());
         }
     }
-    let mut connection = bare(path, flags)?;
+    let mut connection = sqlcipher::connect(path, flags)?;
     unlock(&connection, path, key)?;
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
@@ -240,41 +238,20 @@ fn open(
     Ok(connection)
 }
 
-/// A connection without its key yet. SQLite calls itself ready a moment before SQLCipher is, and whoever gave a key
-/// in that moment would be told that it is none: the first connection of a process is made alone.
-pub(super) fn bare(path: &Path, flags: OpenFlags) -> rusqlite::Result<rusqlite::Connection> {
-    static BEGUN: Once = Once::new();
-    BEGUN.call_once(|| drop(rusqlite::Connection::open_in_memory()));
-    rusqlite::Connection::open_with_flags(path, flags)
-}
-
 /// A file of a test's, opened with its key and nothing else: no walls, no migrations.
 #[cfg(test)]
 pub(in crate::store) fn without_walls(path: &Path, key: &DatabaseKey) -> rusqlite::Connection {
-    let connection = bare(path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-    give_key(&connection, key).unwrap();
+    let connection = sqlcipher::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    sqlcipher::give_key(&connection, &key.0).unwrap();
     check_key(&connection, path).unwrap();
     connection
 }
 
 fn unlock(connection: &rusqlite::Connection, path: &Path, key: &DatabaseKey) -> Result<(), StoreError> {
-    give_key(connection, key)?;
+    sqlcipher::give_key(connection, &key.0)?;
     let opened = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
     opened.map_err(|error| unreadable(error, path))?;
     check_key(connection, path)
-}
-
-/// Gives a connection the key, before anything of the file is read.
-pub(super) fn give_key(connection: &rusqlite::Connection, key: &DatabaseKey) -> Result<(), StoreError> {
-    let mut pragma = Zeroizing::new(String::with_capacity(128));
-    pragma.push_str("PRAGMA cipher_log_level = NONE; PRAGMA key = \"x'");
-    for byte in key.0.iter() {
-        for digit in [byte >> 4, byte & 15] {
-            pragma.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
-    }
-    pragma.push_str("'\"; PRAGMA cipher_page_size = 4096;");
-    Ok(connection.execute_batch(&pragma)?)
 }
 
 /// Whether the key that was given opens the file.

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use carepost_host::sqlcipher;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::connection::{bare, check_key, give_key};
+use super::connection::check_key;
 use crate::store::{DatabaseKey, StoreError};
 
 /// How often, and how long between, it is tried to get at a file that is busy.
@@ -23,8 +24,8 @@ pub(in crate::store) fn copy(from: &Path, to: &Path, key: &DatabaseKey) -> Resul
     if source.query_row(made, [], |row| row.get::<_, i64>(0))? == 0 {
         return Err(StoreError::Unreadable("the schema: nothing was ever in it"));
     }
-    let mut target = bare(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    give_key(&target, key)?;
+    let mut target = sqlcipher::connect(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    sqlcipher::give_key(&target, &key.0)?;
     target.execute_batch("PRAGMA synchronous = FULL")?;
     let backup = Backup::new(&source, &mut target)?;
     for _ in 0..TRIES {
@@ -58,8 +59,8 @@ pub(in crate::store) fn settle(path: &Path, key: &DatabaseKey) -> Result<Option<
 }
 
 fn open(path: &Path, key: &DatabaseKey, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let connection = bare(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    give_key(&connection, key)?;
+    let connection = sqlcipher::connect(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    sqlcipher::give_key(&connection, &key.0)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     check_key(&connection, path)?;
     Ok(connection)

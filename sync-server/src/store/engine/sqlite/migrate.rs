@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use carepost_protocol::change::PayloadHash;
-use carepost_protocol::patient::mrn_key;
+use carepost_protocol::patient::{mrn_key, words_key};
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use rusqlite::functions::FunctionFlags;
@@ -22,6 +22,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("care", include_str!("migrations/V6__care.sql")),
     ("bounds", include_str!("migrations/V7__bounds.sql")),
     ("signs", include_str!("migrations/V8__signs.sql")),
+    ("badges", include_str!("migrations/V9__badges.sql")),
+    ("persons", include_str!("migrations/V10__persons.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.
@@ -60,7 +62,7 @@ fn apply(connection: &mut Connection, now: Timestamp, migrations: &[(&str, &str)
         ) STRICT",
     )?;
     connection.pragma_update(None, "foreign_keys", false)?;
-    for (name, of) in [("fold", fold as fn(&str) -> String), ("mrn_key", mrn_key)] {
+    for (name, of) in [("fold", fold as fn(&str) -> String), ("mrn_key", mrn_key), ("words_key", words_key)] {
         connection.create_scalar_function(name, 1, FunctionFlags::SQLITE_UTF8, move |context| {
             Ok(context.get::<Option<String>>(0)?.as_deref().map(of))
         })?;
@@ -113,7 +115,7 @@ fn list_collisions(connection: &Connection) -> Result<(), StoreError> {
             what,
             id = %uuid::Uuid::from_bytes(id),
             "reads the same as another but for case, width, blanks or signs: give one of them another (whose username \
-             it is cannot sign in at the server, and is added anew under another name)"
+             it is cannot sign in at the server until `carepost-server user rename ID NAME` gives another)"
         );
     }
     Ok(())
@@ -190,8 +192,13 @@ mod tests {
             statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
         };
         assert_eq!(all("SELECT mrn_key FROM #patients ORDER BY id"), ["rs-1", "rs-1", "rs-1", "rs-2", ""]);
-        assert_eq!(all("SELECT name_key FROM #patients ORDER BY id"), ["ada", "bea", "o'zoe", "cy", ""]);
+        assert_eq!(all("SELECT name_key FROM #patients ORDER BY id"), ["ada", "bea", "ozoe", "cy", ""]);
         assert_eq!(all("SELECT name FROM #patients WHERE duplicate_of = id"), ["Bea", "O’Zoe", "Gone"]);
+        assert_eq!(
+            all("SELECT name FROM #patients WHERE unasked = 1"),
+            ["Bea", "O’Zoe"],
+            "a review will ask"
+        );
         assert_eq!(
             all("SELECT name FROM #facilities WHERE name_key IN ('st. john''s', 'east-west')"),
             ["St. John's", "East–West"]

@@ -8,6 +8,7 @@ use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, Collection};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::uid::{is_blank, is_random};
 use carepost_protocol::wire::heartbeat::{TAP_LASTS, UnknownTap};
 use zeroize::Zeroizing;
 
@@ -20,7 +21,7 @@ use crate::store::rules::publish::{FeedEnd, put};
 
 macro_rules! badge_columns {
     () => {
-        "SELECT id, user_id, facility_id, is_active, created_at, lookup FROM badges "
+        "SELECT id, user_id, facility_id, is_active, created_at, lookup, issued_by FROM badges "
     };
 }
 
@@ -56,12 +57,12 @@ impl Noted {
     /// badge, [`StoreError::Invalid`] for a user without a home facility, for what is no card's id and for a card
     /// that draws a new id for each tap.
     pub async fn issue_badge(self, user: UserId, uid: &[u8]) -> Result<Badge> {
-        let uid = Zeroizing::new(uid.to_vec());
+        let (uid, by) = (Zeroizing::new(uid.to_vec()), self.event.user_id);
         self.write(move |tx| {
             check(&uid)?;
             let facility = home_of(tx, user)?;
             let lookup = keys(tx, facility)?.lookup(&uid);
-            issue(tx, user, facility, &lookup)
+            issue(tx, (user, facility), &lookup, by)
         })
         .await
     }
@@ -74,7 +75,7 @@ impl Noted {
     /// within [`TAP_LASTS`], when it was another, and for a user of another facility; else as
     /// [`Self::issue_badge`].
     pub async fn issue_tapped_badge(self, user: UserId, device: DeviceId, card: String) -> Result<Badge> {
-        let device = self.registry.device(device).await?;
+        let (device, by) = (self.registry.device(device).await?, self.event.user_id);
         self.write(move |tx| {
             let facility = home_of(tx, user)?;
             if facility != device.facility_id {
@@ -95,7 +96,7 @@ impl Noted {
                 return Err(invalid("card", "another card was tapped there since: look at the device again"));
             }
             let lookup = keys(tx, facility)?.over(first);
-            issue(tx, user, facility, &lookup)
+            issue(tx, (user, facility), &lookup, by)
         })
         .await
     }
@@ -123,6 +124,7 @@ impl Subject for Badge {
         event.resource_id = Some(self.id.to_string());
         event.facility_id = Some(self.facility_id);
         event.details.insert("user".to_owned(), self.user_id.to_string().into());
+        event.details.insert("badge".to_owned(), self.card.as_str().into());
     }
 }
 
@@ -148,13 +150,21 @@ fn check(uid: &[u8]) -> Result<()> {
     if !LENGTHS.contains(&uid.len()) {
         return Err(invalid("uid", "a card's id has 4, 7, 8 or 10 bytes: give it as hexadecimal digits"));
     }
-    if uid.len() == 4 && uid.first() == Some(&0x08) {
+    if is_random(uid) {
         return Err(invalid("uid", "this card draws a new id for each tap, so nobody could be known by it"));
+    }
+    if is_blank(uid) {
+        return Err(invalid("uid", "00 or FF in every byte is no card's id: read it again"));
     }
     Ok(())
 }
 
-fn issue(tx: &Tx<'_>, user: UserId, facility: FacilityId, lookup: &str) -> Result<Badge> {
+fn issue(
+    tx: &Tx<'_>,
+    (user, facility): (UserId, FacilityId),
+    lookup: &str,
+    by: Option<UserId>,
+) -> Result<Badge> {
     let holder = tx.first(
         concat!(badge_columns!(), "WHERE facility_id = ?1 AND lookup = ?2"),
         params![facility.as_bytes(), lookup],
@@ -166,17 +176,28 @@ fn issue(tx: &Tx<'_>, user: UserId, facility: FacilityId, lookup: &str) -> Resul
         None => {}
     }
     let now = tx.now();
+    let by =
+        by.map(|by| tx.first("SELECT username FROM users WHERE id = ?1", [by.as_bytes()], |row| row.get(0)));
     let badge = Badge {
         id: BadgeId::new(now, tx.random()?),
         user_id: user,
         facility_id: facility,
+        card: UnknownTap::masked(lookup),
         is_active: true,
         created_at: now,
+        issued_by: by.transpose()?.flatten(),
     };
     tx.execute(
-        "INSERT INTO badges (id, facility_id, user_id, lookup, is_active, created_at)
-            VALUES (?1, ?2, ?3, ?4, 1, ?5)",
-        params![badge.id.as_bytes(), facility.as_bytes(), user.as_bytes(), lookup, now.as_millis()],
+        "INSERT INTO badges (id, facility_id, user_id, lookup, is_active, created_at, issued_by)
+            VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)",
+        params![
+            badge.id.as_bytes(),
+            facility.as_bytes(),
+            user.as_bytes(),
+            lookup,
+            now.as_millis(),
+            badge.issued_by,
+        ],
     )?;
     publish(tx, &badge, lookup)?;
     Ok(badge)
@@ -302,7 +323,9 @@ fn badge_row(row: &Row<'_>) -> Read<Badge> {
         id: id_at(row, 0)?,
         user_id: id_at(row, 1)?,
         facility_id: id_at(row, 2)?,
+        card: UnknownTap::masked(row.get(5)?),
         is_active: row.get(3)?,
         created_at: time_at(row, 4)?,
+        issued_by: row.get(6)?,
     })
 }

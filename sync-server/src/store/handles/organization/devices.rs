@@ -6,7 +6,7 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{Deactivation, DeviceState, SyncFacts};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceId, EnrollmentId, FacilityId, UserId};
-use carepost_protocol::text::sort_key;
+use carepost_protocol::text::{fold, sort_key};
 use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, SteppedOver};
 use carepost_protocol::wire::pull::Cursor;
@@ -74,7 +74,7 @@ impl Noted {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] when a live device of the
-    /// organization has that hardware UUID.
+    /// organization has that hardware UUID, or one of the facility that name.
     pub async fn expect_device(self, new: NewDevice) -> Result<Device> {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
@@ -95,6 +95,7 @@ impl Noted {
                     tx.now().as_millis(),
                 ],
             )?;
+            be_told_apart(tx, new.facility_id, &new.name, Some(id))?;
             device(tx, id)
         })
         .await
@@ -104,11 +105,15 @@ impl Noted {
     /// make its mirror anew.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
     pub async fn update_device(self, id: DeviceId, patch: DevicePatch) -> Result<Device> {
         let registry = self.registry.clone();
         let changed = self.write(move |tx| {
             let before = device(tx, id)?;
+            let is_another = |name: &&String| fold(name) != fold(&before.name);
+            if let Some(name) = patch.name.as_ref().filter(is_another) {
+                be_told_apart(tx, before.facility_id, name, Some(id))?;
+            }
             let mode = patch.phi_mode.unwrap_or(before.phi_mode);
             let device_type = patch.device_type.unwrap_or(before.device_type);
             tx.execute(
@@ -181,7 +186,7 @@ impl Noted {
     ///
     /// # Errors
     /// [`StoreError::WrongCode`], and after five of them [`StoreError::TooManyTries`];
-    /// [`StoreError::NotFound`] for the facility.
+    /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] for the name.
     pub async fn claim(self, by: UserId, code: UserCode, claim: Claim) -> Result<Waiting> {
         let store = self.registry.store.clone();
         store.inner.tries.check(by, store.now())?;
@@ -201,7 +206,7 @@ impl Noted {
     /// # Errors
     /// [`StoreError::WrongCode`], after five of which the device is back in the lobby with a new code,
     /// and the same user gets [`StoreError::TooManyTries`]; [`StoreError::NotFound`];
-    /// [`StoreError::Conflict`] when a live device has that hardware UUID.
+    /// [`StoreError::Conflict`] when a live device has that hardware UUID, or one of the facility that name.
     pub async fn confirm(self, by: UserId, enrollment: EnrollmentId, number: &str) -> Result<Device> {
         let registry = self.registry.clone();
         let store = &registry.store;
@@ -265,6 +270,22 @@ fn expose(tx: &Tx<'_>, device: &Device) -> Result<Exposed> {
 pub(super) fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
     tx.first(concat!(device_columns!(), "WHERE id = ?1"), [id.as_bytes()], device_row)?
         .ok_or(StoreError::NotFound("device"))
+}
+
+/// People tell a facility's devices apart by their names: no two that are in use read the same. Those that did before
+/// this was asked keep theirs.
+pub(in crate::store) fn be_told_apart(
+    tx: &Tx<'_>,
+    facility: FacilityId,
+    name: &str,
+    own: Option<DeviceId>,
+) -> Result<()> {
+    let others = "SELECT name FROM devices
+        WHERE facility_id = ?1 AND id IS NOT ?2 AND state NOT IN ('RETIRED', 'REVOKED')";
+    let own = own.map(|id| *id.as_bytes());
+    let others: Vec<String> = tx.all(others, params![facility.as_bytes(), own], |row| row.get(0))?;
+    let is_taken = others.iter().any(|other| fold(other) == fold(name));
+    if is_taken { Err(StoreError::Conflict("device_name")) } else { Ok(()) }
 }
 
 /// Whether it is sent nothing because its facility demands encryption, and it does not say that it has it.

@@ -9,7 +9,7 @@ use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, S
 use crate::store::column::{id_at, json, json_or_none_at, time_at, word, word_at};
 use crate::store::engine::{Read, Row, params};
 use crate::store::rules::publish::{FeedEnd, put};
-use crate::store::rules::{budget, view};
+use crate::store::rules::{budget, superseded, view};
 use crate::store::{Facility, FacilityPatch, NewFacility, View};
 
 /// The columns that [`organization_row`] reads.
@@ -234,6 +234,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
         })?;
     }
+    while tx.within_facility(facility.id, superseded::bring)? {}
     counted(tx, facility)
 }
 

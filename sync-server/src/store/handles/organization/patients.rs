@@ -3,12 +3,10 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Mark, Merged};
-use carepost_protocol::patient::mrn_key;
 use carepost_protocol::text::name_key;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject};
-use crate::store::column::id_at;
-use crate::store::engine::{Tx, params};
+use crate::store::engine::Tx;
 use crate::store::rules::patient::{self, patient_columns, patient_row};
 use crate::store::rules::publish::FeedEnd;
 use crate::store::rules::review;
@@ -135,11 +133,7 @@ fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
     if !matches!(error, StoreError::Conflict("mrn")) {
         return Err(error);
     }
-    let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND id <> ?2";
-    let holder =
-        tx.first(sql, params![mrn_key(&admitted.mrn), admitted.id.as_bytes()], |row| id_at(row, 0))?;
-    let present = holder.map(|id| patient::present(tx, id)).transpose()?.flatten();
-    Err(present.map_or(error, |present| StoreError::Admitted(present.id)))
+    Err(patient::holder(tx, admitted)?.map_or(error, |holder| StoreError::Admitted(holder.id)))
 }
 
 pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {

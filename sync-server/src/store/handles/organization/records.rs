@@ -5,11 +5,10 @@ use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::role::{Actor, ManagePatients, Permit};
 use carepost_protocol::time::ClockQuality;
-use carepost_protocol::workflow::Workflow;
 use serde_json::Map;
 
 use super::{Noted, Result, StoreError, Subject, Tx};
-use crate::store::column::{json, json_at};
+use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::rules::publish::FeedEnd;
 use crate::store::rules::{archive, charted, patient as patients};
@@ -117,8 +116,6 @@ pub(super) fn strikes(
 }
 
 fn lets_correct(tx: &Tx<'_>, record: &RecordDocument, actor: &Actor) -> Result<bool> {
-    let sql = "SELECT body FROM workflows WHERE key = ?1 AND version = ?2";
-    let key = params![record.workflow, record.schema_version];
-    let form: Option<Workflow> = tx.first(sql, key, |row| json_at(row, 0))?;
+    let form = super::workflows::latest(tx, &record.workflow)?;
     Ok(form.is_none_or(|form| form.lets_correct(actor.role, record.recorded_by == actor.user)))
 }

@@ -135,9 +135,7 @@ impl Subject for User {
 
 /// Adds a user to the organization whose scope it is.
 pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId> {
-    if new.username.is_empty() || new.username.len() > 100 || new.username.contains(char::is_whitespace) {
-        return Err(StoreError::Invalid { field: "username", detail: USERNAME_RULE.to_owned() });
-    }
+    check_username(&new.username)?;
     check_place(tx, new.role, new.facility_id)?;
     let (now, id) = (tx.now(), UserId::new(tx.now(), tx.random()?));
     tx.execute(
@@ -168,6 +166,10 @@ pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId
 fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Result<User> {
     let before = user(tx, id)?;
     let mut after = before.clone();
+    if let Some(username) = patch.username {
+        check_username(&username)?;
+        after.username = username;
+    }
     after.facility_id = patch.facility_id.unwrap_or(after.facility_id);
     after.email = patch.email.unwrap_or(after.email);
     after.display_name = patch.display_name.unwrap_or(after.display_name);
@@ -180,7 +182,8 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     tx.execute(
         "UPDATE users SET facility_id = ?2, email = ?3,
             email_key = CASE WHEN email IS ?3 THEN email_key ELSE ?4 END, display_name = ?5, role = ?6,
-            employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9 WHERE id = ?1",
+            employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9, username = ?10,
+            username_key = CASE WHEN username = ?10 THEN username_key ELSE ?11 END WHERE id = ?1",
         params![
             id.as_bytes(),
             after.facility_id.map(|id| *id.as_bytes()),
@@ -191,6 +194,8 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
             after.employee_id,
             after.session_timeout_minutes,
             after.is_active,
+            after.username,
+            fold(&after.username),
         ],
     )?;
     let standing = |user: &User| (user.role, user.facility_id, user.is_active);
@@ -209,6 +214,13 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     }
     publish(tx, id)?;
     user(tx, id)
+}
+
+fn check_username(username: &str) -> Result<()> {
+    if username.is_empty() || username.len() > 100 || username.contains(char::is_whitespace) {
+        return Err(StoreError::Invalid { field: "username", detail: USERNAME_RULE.to_owned() });
+    }
+    Ok(())
 }
 
 /// An organization without an administrator who can sign in is brought back by nobody of its own: none of them

@@ -3,12 +3,14 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, WorkflowId};
 use carepost_protocol::record::Collection;
+use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Workflow;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::{id_at, json, json_at};
 use crate::store::engine::params;
 use crate::store::rules::publish::put;
+use crate::store::rules::superseded::Superseded;
 
 /// Id and body of the latest version of each workflow.
 pub(super) const LATEST: &str = "SELECT id, body FROM workflows AS w WHERE version =
@@ -49,7 +51,8 @@ impl Noted {
     /// version, whatever the argument says; publishing what is published already changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's.
+    /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's;
+    /// [`StoreError::Conflict`] for a label that another form has which is offered too.
     pub async fn publish_workflow(self, workflow: Workflow) -> Result<Workflow> {
         if self.registry.scope.limit().is_some() {
             return Err(StoreError::NotFound("workflow"));
@@ -66,18 +69,33 @@ impl Subject for Workflow {
     }
 }
 
-fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
+pub(super) fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
     let sql = "SELECT body FROM workflows WHERE key = ?1 ORDER BY version DESC LIMIT 1";
     tx.first(sql, [key], |row| json_at(row, 0))
 }
 
+/// Kiosks offer forms by their labels: no two that are offered read the same. Those that did before this was asked
+/// keep theirs.
+fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) -> Result<()> {
+    let label = fold(&workflow.label);
+    if !workflow.enabled || before.is_some_and(|before| before.enabled && fold(&before.label) == label) {
+        return Ok(());
+    }
+    let others: Vec<Workflow> = tx.all(LATEST, [], |row| json_at(row, 1))?;
+    let is_taken =
+        |other: &Workflow| other.enabled && other.key != workflow.key && fold(&other.label) == label;
+    if others.iter().any(is_taken) { Err(StoreError::Conflict("label")) } else { Ok(()) }
+}
+
 fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
-    match latest(tx, &workflow.key)? {
+    let before = latest(tx, &workflow.key)?;
+    be_told_apart(tx, &workflow, before.as_ref())?;
+    match &before {
         Some(before) => {
             workflow.id = before.id;
             workflow.version = before.version;
-            if workflow == before {
-                return Ok(before);
+            if workflow == *before {
+                return Ok(workflow);
             }
             workflow.version = before.version.saturating_add(1);
         }
@@ -100,9 +118,14 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     )?;
     // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
     // facilities, at the rare word of the organization's own administrator.
+    let superseded = before.map(Superseded::of).transpose()?;
     let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))?;
     for facility in facilities {
         tx.within_facility(facility, |tx| {
+            // Before what takes its place: a device that hears no more than half of this has it all the same.
+            if let Some(superseded) = &superseded {
+                superseded.put(tx)?;
+            }
             put(tx, Collection::Workflows, workflow.id.as_bytes(), None, Some(&body))
         })?;
     }

@@ -107,11 +107,14 @@ const WAS_REFUSED: &str = "SELECT 1 FROM changes WHERE record_id = ?1 AND device
 
 /// What a device's change looks up among rows that others add, and the index that it does it by.
 #[cfg(test)]
-pub(in crate::store) const LOOK_UPS: [(&str, &str); 6] = [
+pub(in crate::store) const LOOK_UPS: [(&str, &str); 9] = [
     ("changes_unmade", WAS_REFUSED),
     ("changes_in_feed", patients::CAME_AT),
     ("patients_of_mrn", crate::store::rules::patient::OF_MRN),
     ("patients_by_name", crate::store::rules::patient::OF_NAME),
+    ("patients_by_birthday", crate::store::rules::patient::OF_DAY),
+    ("patients_numbered", crate::store::rules::patient::HELD),
+    ("patients_unasked", crate::store::rules::patient::UNASKED),
     ("changes_correcting", crate::store::rules::charted::CORRECTIONS),
     ("changes_waiting", again::WAITING),
 ];

@@ -4,6 +4,7 @@ use carepost_protocol::change::{Change, Origin, Verdict};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Edit, Mark, counted_at, merge};
+use carepost_protocol::patient::is_no_mrn;
 use carepost_protocol::role::Action;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
@@ -31,7 +32,9 @@ impl Judge {
     /// A new resident. One who may be another resident again is admitted all the same.
     pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
-        let fields = read(&change.fields, self.today(tx)?, &mut flags)?;
+        let today = self.today(tx)?;
+        let fields = read(&change.fields, today, &mut flags)?;
+        flags.raise(is_doubtful(change, &fields, &Map::new(), today), "implausible");
         if !fields.contains_key("name") {
             let detail = "give a name of 1 to 200 characters".to_owned();
             return Err(breaks(vec![FieldError { field: "name".to_owned(), detail }]));
@@ -55,11 +58,13 @@ impl Judge {
         }
         let alike = patient::alike(tx, &admitted)?;
         let insert = |tx: &Tx<'_>, of| tx.savepoint(|tx| patient::insert(tx, &admitted, of));
-        match insert(tx, alike.first().copied()) {
+        // Who only looks like somebody has a number of their own: the review alone asks about that.
+        match insert(tx, None) {
             Err(StoreError::Conflict("mrn")) => {
+                let holder = patient::of_mrn(tx, &admitted)?.first().copied();
                 // Somebody's in another facility: whose is nothing that this one may learn.
-                flags.raise(true, "mrn_taken");
-                insert(tx, Some(admitted.id))?;
+                flags.raise(holder.is_none(), "mrn_taken");
+                insert(tx, Some(holder.unwrap_or(admitted.id)))?;
             }
             done => done?,
         }
@@ -76,7 +81,9 @@ impl Judge {
             let detail = "the facility has no such resident; enter it anew for the right one";
             return Err(self.missing(tx, record, detail)?);
         };
-        let fields = read_edit(&change.fields, &found, self.today(tx)?, &mut flags)?;
+        let today = self.today(tx)?;
+        let fields = read_edit(&change.fields, &found, today, &mut flags)?;
+        flags.raise(is_doubtful(change, &fields, &found.values(), today), "implausible");
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
         Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
     }
@@ -187,7 +194,7 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
 
 /// The fields that this build knows; others are kept in the payload alone.
 fn read(given: &Map<String, Value>, today: Today, flags: &mut Flags) -> Weighed<Map<String, Value>> {
-    let (fields, others) = carepost_protocol::patient::read(given, today).map_err(breaks)?;
+    let (fields, others) = carepost_protocol::patient::read(&numbered(given), today).map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
 }
@@ -199,10 +206,26 @@ pub(super) fn read_edit(
     today: Today,
     flags: &mut Flags,
 ) -> Weighed<Map<String, Value>> {
-    let read = carepost_protocol::patient::read_edit(given, &found.values(), today);
+    let read = carepost_protocol::patient::read_edit(&numbered(given), &found.values(), today);
     let (fields, others) = read.map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
+}
+
+/// The fields without an MRN that is none. Earlier agents took it for one, and a night's charting hangs on the
+/// resident whom it admits.
+fn numbered(given: &Map<String, Value>) -> Map<String, Value> {
+    let mut given = given.clone();
+    if let Some(mrn) = given.get_mut("mrn").filter(|mrn| mrn.as_str().is_some_and(is_no_mrn)) {
+        *mrn = Value::Null;
+    }
+    given
+}
+
+/// Whether something is unlikely that nobody confirmed. It is kept: it may be true.
+fn is_doubtful(change: &Change, read: &Map<String, Value>, had: &Map<String, Value>, today: Today) -> bool {
+    let doubts = carepost_protocol::patient::doubts(read, had, today);
+    doubts.iter().any(|doubt| !change.confirmed.contains(&doubt.field))
 }
 
 pub(super) fn breaks(errors: Vec<FieldError>) -> super::Fault {

@@ -16,10 +16,10 @@ use crate::store::engine::{Tx, params};
 use crate::store::rules::review::{self, About};
 use crate::store::rules::{archive, charted, patient};
 
-/// A version of a workflow, and whether there is a later one.
+/// A version of a workflow, and the latest one.
 pub(super) struct Form {
     workflow: Workflow,
-    is_latest: bool,
+    latest: Workflow,
 }
 
 /// Answers as they are kept; none of what strikes a record out.
@@ -103,7 +103,9 @@ impl Judge {
                 "that version of the workflow was never published; sync, then chart it anew",
             ));
         };
-        flags.raise(!form.is_latest, "schema_changed_since");
+        // A correction is made in the version that its entry was charted in, however old that is.
+        let is_superseded = form.workflow.version < form.latest.version;
+        flags.raise(is_superseded && change.kind != ChangeKind::Amend, "schema_changed_since");
         if change.kind == ChangeKind::Amend && change.entered_in_error && change.fields.is_empty() {
             return Ok(Kept::default());
         }
@@ -150,23 +152,25 @@ impl Judge {
         }
     }
 
-    /// Whether the form lets whoever made a correction make it.
+    /// Whether whoever made a correction may make it: by the form's latest version, or by the one that it names, where
+    /// the device may not have heard of the latest.
     fn lets_correct(&mut self, tx: &Tx<'_>, change: &Change, target: RecordId) -> Result<bool> {
         let author = charted::find(tx, target)?;
         let is_own = author.is_none_or(|record| record.recorded_by == change.actor);
         let roles = self.roles(change);
         let (Some(key), Some(version)) = (&change.workflow, change.schema_version) else { return Ok(true) };
         let form = self.form(tx, key, version)?;
-        Ok(form.is_none_or(|form| roles.into_iter().any(|role| form.workflow.lets_correct(role, is_own))))
+        let lets = |form: &Workflow| roles.iter().any(|role| form.lets_correct(*role, is_own));
+        Ok(form.is_none_or(|form| lets(&form.latest) || lets(&form.workflow)))
     }
 
     fn form(&mut self, tx: &Tx<'_>, key: &str, version: u32) -> Result<Option<&Form>> {
         let name = (key.to_owned(), version);
         if !self.workflows.contains_key(&name) {
-            let sql = "SELECT body, version = (SELECT max(version) FROM workflows WHERE key = ?1)
+            let sql = "SELECT body, (SELECT body FROM workflows WHERE key = ?1 ORDER BY version DESC LIMIT 1)
                 FROM workflows WHERE key = ?1 AND version = ?2";
             let found = tx.first(sql, params![key, version], |row| {
-                Ok(Form { workflow: json_at(row, 0)?, is_latest: row.get(1)? })
+                Ok(Form { workflow: json_at(row, 0)?, latest: json_at(row, 1)? })
             })?;
             self.workflows.insert(name.clone(), found);
         }

@@ -1,7 +1,7 @@
 //! Reviews closed on devices.
 
 use carepost_protocol::change::{Change, Verdict};
-use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId};
 use carepost_protocol::record::{MAX_REPLACED, Resolved, ReviewDocument, ReviewKind};
 use carepost_protocol::role::Action;
 use carepost_protocol::wire::push::RejectionCode;
@@ -12,6 +12,7 @@ use super::super::reject;
 use super::patients::{breaks, read_edit};
 use super::{Flags, Judge, Stands, Weighed, unknown};
 use crate::store::Patient;
+use crate::store::column::count_at;
 use crate::store::engine::Tx;
 use crate::store::rules::{patient, review};
 
@@ -29,7 +30,10 @@ impl Judge {
                 let is_settled = self.same_person(tx, change, &known)?;
                 (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
             }
-            ReviewKind::Amendments => (Verdict::Applied, true),
+            ReviewKind::Amendments => {
+                let is_settled = known.resolved.is_some() || self.has_seen(tx, change, known.id)?;
+                (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
+            }
             ReviewKind::Unknown => {
                 let detail = "this server does not know that kind of review; update it, then retry";
                 return Err(reject(RejectionCode::Unsupported, detail).into());
@@ -43,6 +47,13 @@ impl Judge {
             review::put(tx, &mut self.feed, &closed)?;
         }
         Ok(Stands { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
+    }
+
+    /// Whether whoever closes a review of corrections saw all of it: none came since.
+    fn has_seen(&self, tx: &Tx<'_>, change: &Change, review: ReviewId) -> Weighed<bool> {
+        let sql = "SELECT seq FROM documents WHERE collection = 'reviews' AND id = ?1";
+        let came = tx.first(sql, [review.as_bytes()], |row| count_at(row, 0))?;
+        Ok(came.zip(self.seen(change)).is_some_and(|(came, seen)| came <= seen))
     }
 
     /// Whether what was chosen leaves nothing in dispute.

@@ -1,0 +1,102 @@
+//! Forms: what can be charted, and the versions that entries were charted in. An entry is read, corrected and struck
+//! out by its own, and what was begun in one goes on in it, whatever became of the form since.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use carepost_protocol::id::UserId;
+use carepost_protocol::workflow::Workflow;
+
+use super::unfinished::Typed;
+use super::view::{Form, Refused, version_of};
+use super::ward::{Ward, storage};
+use crate::mirror::Mirror;
+
+/// The forms as they are while one page is made.
+pub(super) struct Forms<'a> {
+    mirror: &'a Mirror,
+    /// Each in its latest version, offered or not.
+    latest: Vec<Rc<Workflow>>,
+    /// What was asked for, by key and version.
+    superseded: RefCell<BTreeMap<(String, u32), Option<Rc<Workflow>>>>,
+}
+
+impl Forms<'_> {
+    /// What can be charted, in the order of its labels.
+    pub(super) fn offered(self) -> Vec<Workflow> {
+        let offered = self.latest.into_iter().filter(|form| form.enabled);
+        offered.map(Rc::unwrap_or_clone).collect()
+    }
+
+    /// The latest version, offered or not: it says who may correct entries of every version.
+    pub(super) fn latest(&self, key: &str) -> Option<&Rc<Workflow>> {
+        self.latest.iter().find(|form| form.key == key)
+    }
+
+    /// What an entry is read by: the version that it was charted in. Where this device does not have that, the latest
+    /// tells what was asked, but neither the unit of a value nor whether it is critical.
+    pub(super) fn of(&self, key: &str, version: Option<u32>) -> Result<Option<Rc<Workflow>>, Refused> {
+        let known = version.map(|version| self.version(key, version)).transpose()?.flatten();
+        let in_its_place = || self.latest(key).map(|latest| Rc::new(without_measures(latest)));
+        Ok(known.or_else(in_its_place))
+    }
+
+    /// What is asked in a version. No other takes its place: what was typed or charted may mean something else there.
+    pub(super) fn asked_in(&self, key: &str, version: u32) -> Result<Workflow, Refused> {
+        self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
+        self.version(key, version)?.map(Rc::unwrap_or_clone).ok_or(Refused::NoSuchVersion)
+    }
+
+    fn version(&self, key: &str, version: u32) -> Result<Option<Rc<Workflow>>, Refused> {
+        if let Some(latest) = self.latest(key).filter(|latest| latest.version == version) {
+            return Ok(Some(Rc::clone(latest)));
+        }
+        let name = (key.to_owned(), version);
+        if let Some(known) = self.superseded.borrow().get(&name) {
+            return Ok(known.clone());
+        }
+        let found = self.mirror.superseded(key, version).map_err(storage)?.map(Rc::new);
+        self.superseded.borrow_mut().insert(name, found.clone());
+        Ok(found)
+    }
+}
+
+impl Ward {
+    pub(super) fn forms(&self) -> Result<Forms<'_>, Refused> {
+        let latest = self.mirror.workflows().map_err(storage)?.into_iter().map(Rc::new).collect();
+        Ok(Forms { mirror: &self.mirror, latest, superseded: RefCell::default() })
+    }
+
+    /// The version in which an entry is charted: the one in which its page or its draft was begun, or, of a refused
+    /// one, in which it was `charted`. A new one is begun in the latest, while that is offered.
+    pub(super) fn version_for(
+        &self,
+        user: UserId,
+        form: &Form,
+        key: &str,
+        sent: &Typed,
+        charted: Option<u32>,
+    ) -> Result<Workflow, Refused> {
+        let version = match version_of(sent) {
+            None => self.draft(user, form)?.as_deref().and_then(version_of).or(charted),
+            said => said,
+        };
+        let forms = self.forms()?;
+        if let Some(version) = version {
+            return forms.asked_in(key, version);
+        }
+        let offered = forms.latest(key).filter(|latest| latest.enabled);
+        offered.cloned().map(Rc::unwrap_or_clone).ok_or(Refused::NoSuchWorkflow)
+    }
+}
+
+/// The form as it is read where a value was charted in another version: in what unit, and what is critical of it, that
+/// one would say.
+fn without_measures(form: &Workflow) -> Workflow {
+    let mut form = form.clone();
+    for field in &mut form.fields {
+        (field.unit, field.critical_min, field.critical_max) = (None, None, None);
+    }
+    form
+}

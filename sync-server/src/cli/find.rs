@@ -1,0 +1,124 @@
+//! The ids of things, each given as such or by a name.
+
+use anyhow::Context as _;
+use carepost_protocol::record::MAX_REPLACED;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::names::{DEVICE, FACILITY, PATIENT, USER, is_id, items, text};
+
+/// A facility by name or id.
+pub(super) async fn facility_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    id(name, async || FACILITY.id(&client.get("/api/v1/facilities").await?, name)).await
+}
+
+/// A user by username, else by the name that people see; or by id.
+pub(super) async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    let look_up = async || {
+        let list = client.get("/api/v1/users").await?;
+        USER.id(&client.with_facilities(list).await?, name)
+    };
+    id(name, look_up).await
+}
+
+/// A patient by medical record number, else by name; or by id.
+pub(super) async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    let look_up = async || {
+        let list = client.get("/api/v1/patients").await?;
+        patient_of(&client.with_facilities(list).await?, name)
+    };
+    id(name, look_up).await
+}
+
+/// A patient whose place another took, by medical record number, else by name; or by id.
+pub(super) async fn replaced_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    let look_up = async || {
+        let list = client.with_facilities(client.get("/api/v1/patients").await?).await?;
+        let mut found = PATIENT.named(items(&list), name);
+        if found.iter().any(|patient| text(patient, "replaced_by").is_some()) {
+            found.retain(|patient| text(patient, "replaced_by").is_some());
+        }
+        PATIENT.one(&found, items(&list), name)
+    };
+    id(name, look_up).await
+}
+
+/// A device by name or id: of several of one name, the one that is not deactivated.
+pub(super) async fn device_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    device_in(client, name, |state| state != "REVOKED").await
+}
+
+/// A device by name or id: of several of one name, those in such a state.
+pub(super) async fn device_in(
+    client: &Client,
+    name: &str,
+    wanted: fn(&str) -> bool,
+) -> anyhow::Result<String> {
+    let look_up = async || {
+        let facilities = client.get("/api/v1/facilities").await?;
+        let mut devices = Vec::new();
+        for facility in items(&facilities) {
+            let id = facility.get("id").and_then(Value::as_str).context("a facility without id")?;
+            let list = client.get(&format!("/api/v1/facilities/{id}/devices")).await?;
+            devices.extend(items(&list).iter().cloned());
+        }
+        let devices = client.with_facilities(json!({ "items": devices })).await?;
+        let mut found = DEVICE.named(items(&devices), name);
+        let is_wanted = |device: &&Value| device.get("state").and_then(Value::as_str).is_none_or(wanted);
+        if found.iter().any(is_wanted) {
+            found.retain(is_wanted);
+        }
+        DEVICE.one(&found, items(&devices), name)
+    };
+    id(name, look_up).await
+}
+
+/// What is an id already, or the one that is looked up.
+async fn id(name: &str, look_up: impl AsyncFnOnce() -> anyhow::Result<String>) -> anyhow::Result<String> {
+    if is_id(name) { Ok(name.to_owned()) } else { look_up().await }
+}
+
+/// The id of the only patient of that number or name; of one whose place another took, that one's.
+fn patient_of(list: &Value, name: &str) -> anyhow::Result<String> {
+    let items = items(list);
+    let mut found: Vec<_> =
+        PATIENT.named(items, name).into_iter().map(|patient| present(items, patient)).collect();
+    found.dedup();
+    PATIENT.one(&found, items, name)
+}
+
+/// A patient, or the last who took that one's place.
+fn present<'a>(items: &'a [Value], patient: &'a Value) -> &'a Value {
+    let mut present = patient;
+    for _ in 0..MAX_REPLACED {
+        let Some(next) = present.get("replaced_by").filter(|next| next.is_string()) else { break };
+        let Some(next) = items.iter().find(|item| item.get("id") == Some(next)) else { break };
+        present = next;
+    }
+    present
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_number_or_name_of_whose_place_another_took_that_one_is_chosen() {
+        let list = json!({"items": [
+            {"id": "1", "mrn": "R-1", "name": "Bea Example", "replaced_by": "2"},
+            {"id": "2", "mrn": "R-1", "name": "Bea Example"},
+            {"id": "3", "mrn": "R-3", "name": "Ada Amberly", "replaced_by": "1"},
+            {"id": "4", "mrn": "R-4", "name": "Émile Ö"},
+            {"id": "5", "mrn": "R-5", "name": "Cy Example"},
+            {"id": "6", "mrn": "R-6", "name": "Cy Example"},
+            {"id": "7", "mrn": "", "name": "Dee Example"},
+        ]});
+        for name in ["R-1", "r 1", "R–1", "bea example", "R-3", "Ada Amberly"] {
+            assert_eq!(patient_of(&list, name).unwrap(), "2", "{name}");
+        }
+        assert_eq!(patient_of(&list, "émile ö").unwrap(), "4", "compared as everywhere");
+        for name in ["Cy Example", "R-7", "", " "] {
+            patient_of(&list, name).unwrap_err();
+        }
+    }
+}

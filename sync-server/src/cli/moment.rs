@@ -1,0 +1,150 @@
+//! Moments as people type them.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use carepost_protocol::day::{DayError, parse_date, parse_datetime};
+use carepost_protocol::text::fold;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::zone::Zone;
+use serde_json::Value;
+
+/// A moment as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// With its offset.
+    At(Timestamp),
+    /// So long ago.
+    Ago(Duration),
+    /// A day on the wall, from its beginning on.
+    Day(String),
+    /// A day and time on the wall.
+    Wall(String),
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Self, String> {
+        if let Ok(at) = typed.trim().to_uppercase().parse() {
+            return Ok(Self::At(at));
+        }
+        if let Some(duration) = ago(&fold(typed)) {
+            return Ok(Self::Ago(duration));
+        }
+        let day = match parse_date(typed) {
+            Err(DayError::Unread) => None,
+            day => Some(day.map(Self::Day)),
+        };
+        let read = day.unwrap_or_else(|| {
+            let wall = parse_datetime(typed)?;
+            Ok(moment(&wall).map_or(Self::Wall(wall), Self::At))
+        });
+        read.map_err(|error| error.or(RULE))
+    }
+}
+
+impl Moment {
+    /// Which moment that is, by the clock of a zone.
+    pub(super) fn within(&self, zone: &Zone, now: Timestamp) -> anyhow::Result<Timestamp> {
+        let wall = match self {
+            Self::At(at) => return Ok(*at),
+            Self::Ago(duration) => return Ok(now.before(*duration)),
+            // Where clocks are set ahead over midnight, the day begins later.
+            Self::Day(day) => ["00:00", "00:30", "01:00"].map(|time| format!("{day}T{time}")).to_vec(),
+            Self::Wall(wall) => vec![wall.clone()],
+        };
+        let readings = wall.iter().map(|wall| zone.readings(wall)).find(|readings| !readings.is_empty());
+        let stored = match &readings.unwrap_or_default()[..] {
+            [] => bail!("there is no such time: clocks are set ahead over it that day"),
+            [first, second] if matches!(self, Self::Wall(_)) => {
+                bail!("that time comes twice: write {} or {}", first.stored, second.stored)
+            }
+            [first, ..] => first.stored.clone(),
+        };
+        moment(&stored).context("that is no time")
+    }
+}
+
+const RULE: &str = "write a day such as 2026-05-01, a time such as \"2026-05-01 14:10\", with an offset where it is \
+    another zone's, as in 2026-05-01T14:10:00Z, or how long ago, such as 30min, 2h or 3d";
+
+/// How long ago a folded text says that something was.
+fn ago(typed: &str) -> Option<Duration> {
+    let typed = typed.strip_suffix("ago").unwrap_or(typed);
+    let (count, unit) = typed.split_at(typed.find(|c: char| !c.is_ascii_digit())?);
+    let seconds = match unit.trim() {
+        "min" | "minute" | "minutes" => 60,
+        "h" | "hour" | "hours" => 3_600,
+        "d" | "day" | "days" => 86_400,
+        "w" | "week" | "weeks" => 604_800,
+        _ => return None,
+    };
+    Some(Duration::from_secs(u64::from(count.parse::<u32>().ok()?) * seconds))
+}
+
+/// The moment of a wall time that is stored with its offset: `2026-05-01T14:10-05:00`.
+fn moment(stored: &str) -> Option<Timestamp> {
+    let (wall, offset) = stored.split_at_checked("2026-05-01T14:10".len())?;
+    format!("{wall}:00{offset}").parse().ok()
+}
+
+/// A facility's time zone; UTC where it has none, and for what happened in no facility.
+pub(super) fn zone_of(facilities: &Value, id: Option<&Value>) -> Zone {
+    let mut items = facilities.get("items").and_then(Value::as_array).into_iter().flatten();
+    let facility = id.and_then(|id| items.find(|facility| facility.get("id") == Some(id)));
+    let name = facility.and_then(|facility| facility.get("time_zone")).and_then(Value::as_str);
+    name.and_then(Zone::named).unwrap_or(Zone::UTC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_day_a_time_on_the_wall_or_how_long_ago() {
+        let chicago = Zone::named("America/Chicago").unwrap();
+        let now = "2026-11-28T18:00:00Z".parse().unwrap();
+        for (typed, is) in [
+            ("2026-11-28T14:30:05Z", "2026-11-28T14:30:05.000Z"),
+            ("2026-11-28t14:30:05z", "2026-11-28T14:30:05.000Z"),
+            ("2026-11-28T14:30+01:00", "2026-11-28T13:30:00.000Z"),
+            ("2026-11-28", "2026-11-28T06:00:00.000Z"),
+            ("11/28/2026", "2026-11-28T06:00:00.000Z"),
+            (" 2026-05-01 14:10 ", "2026-05-01T19:10:00.000Z"),
+            ("05/01/2026 02:10 PM", "2026-05-01T19:10:00.000Z"),
+            ("2h", "2026-11-28T16:00:00.000Z"),
+            ("3 days ago", "2026-11-25T18:00:00.000Z"),
+            ("30min", "2026-11-28T17:30:00.000Z"),
+            ("1W", "2026-11-21T18:00:00.000Z"),
+        ] {
+            let moment: Moment = typed.parse().unwrap();
+            assert_eq!(moment.within(&chicago, now).unwrap().to_string(), is, "{typed}");
+        }
+        for wrong in ["", "yesterday", "3", "3 m", "h", "-2h", "2026-11", "14:30"] {
+            assert_eq!(wrong.parse::<Moment>(), Err(RULE.to_owned()), "{wrong}");
+        }
+        assert_eq!(
+            "2026-02-30".parse::<Moment>(),
+            Err("February 2026 has 28 days: check the day".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_comes_twice_is_asked_about_and_a_day_begins_where_its_clocks_do() {
+        let now = "2026-11-28T18:00:00Z".parse().unwrap();
+        let within = |zone: &str, typed: &str| {
+            typed.parse::<Moment>().unwrap().within(&Zone::named(zone).unwrap(), now).map(|at| at.to_string())
+        };
+        let twice = within("America/Chicago", "2026-11-01 01:30").unwrap_err().to_string();
+        assert_eq!(twice, "that time comes twice: write 2026-11-01T01:30-05:00 or 2026-11-01T01:30-06:00");
+        let second = within("America/Chicago", "2026-11-01T01:30-06:00").unwrap();
+        assert_eq!(second, "2026-11-01T07:30:00.000Z");
+        let skipped = within("America/Chicago", "2026-03-08 02:30").unwrap_err().to_string();
+        assert!(skipped.contains("there is no such time"), "{skipped}");
+        // Midnight is set ahead to one o'clock in the one, and comes twice in the other.
+        assert_eq!(within("America/Santiago", "2026-09-06").unwrap(), "2026-09-06T04:00:00.000Z");
+        assert_eq!(within("America/Havana", "2026-11-01").unwrap(), "2026-11-01T04:00:00.000Z");
+    }
+}

@@ -1,0 +1,160 @@
+//! Who may be somebody who is here already, and whose number somebody has.
+
+use carepost_protocol::record::{MAX_COUNTED, ReviewDocument, ReviewKind};
+
+use super::*;
+use crate::store::engine::params;
+use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::review::About;
+
+const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
+const MERGED: (Verdict, Option<RejectionCode>) = (Verdict::Merged, None);
+
+async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
+    let store = world.store.facility(&tenant.facility);
+    store.reviews(&may_read(tenant), Some(true), None, 1_000).await.unwrap().items
+}
+
+#[tokio::test]
+async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut hall = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let admit = |name: &str, born: &str, room: &str| {
+        let some = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+        let fields = json!({"name": name, "date_of_birth": some(born), "room": some(room)});
+        hall.admission(&tenant, fields, now)
+    };
+    let first = admit("Bea Example", "1941-03-04", "12");
+    let others = [
+        (admit("EXAMPLE, Béa", "1941", ""), MERGED),
+        (admit("Bea Example", "1941-04-03", ""), MERGED),
+        (admit("Bea Exampel", "1941-03-04", ""), MERGED),
+        (admit("Cy Other", "1941-03-04", "12"), MERGED),
+        (admit("Dee Exampel", "1941-04-03", ""), APPLIED),
+        (admit("Bea Examples", "1941-05-06", ""), APPLIED),
+        (admit("Bea Example", "1950", ""), APPLIED),
+    ];
+    assert_eq!(verdicts(&world.push(&mut hall, &[first]).await.unwrap()), [APPLIED]);
+    for (change, verdict) in others {
+        assert_eq!(
+            verdicts(&world.push(&mut hall, &[change.clone()]).await.unwrap()),
+            [verdict],
+            "{change:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_unlikely_birthday_that_nobody_confirmed_is_flagged() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut hall = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let born = || json!({"name": "Nell Example", "date_of_birth": "2025-03-15"});
+    let asked = Change { confirmed: vec!["date_of_birth".into()], ..hall.admission(&tenant, born(), now) };
+    let other = json!({"name": "Zoe New", "date_of_birth": "2024-02-01"});
+    let edit = json!({"date_of_birth": "2023-01-01"});
+    let changes = [
+        asked,
+        hall.admission(&tenant, other, now),
+        hall.edit(&tenant, tenant.patient, 99, edit, now),
+        hall.edit(&tenant, hall.made(1, now).into(), 99, json!({"room": "7"}), now),
+    ];
+    assert_eq!(verdicts(&world.push(&mut hall, &changes).await.unwrap()), [APPLIED; 4], "and all is kept");
+    let store = world.store.facility(&tenant.facility);
+    let flagged = store.flagged_changes(&may_read(&tenant), None, 100).await.unwrap().items;
+    assert!(flagged.iter().all(|change| change.flags == ["implausible"]), "{flagged:?}");
+    let numbers: Vec<u64> = flagged.iter().map(|change| change.n).collect();
+    assert_eq!(numbers, [3, 2], "the latest first");
+}
+
+/// So many residents of one number, admitted at one time: they are in the order of their ids.
+async fn of_one_number(world: &World, tenant: &Tenant, count: u64) -> Vec<PatientId> {
+    let mut hall = world.kiosk(tenant, 1).await;
+    let now = world.now();
+    let admit = |n: u64| hall.admission(tenant, json!({"name": format!("Bea {n}"), "mrn": "GY-1"}), now);
+    let changes: Vec<Change> = (0..count).map(admit).collect();
+    let mut ids: Vec<PatientId> = (1..=count).map(|n| hall.made(n, now).into()).collect();
+    ids.sort_unstable();
+    world.push(&mut hall, &changes).await.unwrap();
+    ids
+}
+
+#[tokio::test]
+async fn whose_number_it_is_does_not_hang_on_how_many_have_had_it() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let ids = of_one_number(&world, &tenant, MAX_COUNTED + 2).await;
+    let reach = Reach::Facility(tenant.facility);
+    let is_anothers = async |id: PatientId| {
+        let read = move |tx: &Tx<'_>| patient::is_anothers_mrn(tx, &patient::find(tx, id)?.unwrap());
+        world.store.read(reach, read).await.unwrap()
+    };
+    let take_the_place = async |of: Vec<PatientId>| {
+        let by = *tenant.patient.as_bytes();
+        let write = move |tx: &Tx<'_>| {
+            let sql = "UPDATE patients SET replaced_by = ?2 WHERE id = ?1";
+            of.iter().try_for_each(|id| tx.execute(sql, params![id.as_bytes(), by]).map(drop))
+        };
+        world.store.write(reach, write).await.unwrap();
+    };
+    let [most @ .., one, last] = &ids[..] else { panic!("{ids:?}") };
+    take_the_place(most.to_vec()).await;
+    assert!(is_anothers(*last).await, "after the hundred that are counted comes one who has it");
+    take_the_place(vec![*one]).await;
+    assert!(!is_anothers(*last).await, "who was replaced has it no more");
+}
+
+#[tokio::test]
+async fn residents_of_one_number_from_before_get_a_review_each_pair_once() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let ids = of_one_number(&world, &tenant, 3).await;
+    let reach = Reach::Facility(tenant.facility);
+    // As a server of before left them: without a review, and marked by the update.
+    let marked = ids.clone();
+    let before = move |tx: &Tx<'_>| {
+        let mut feed = FeedEnd::open(tx)?;
+        for id in &marked {
+            let about =
+                About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: (*id).into() };
+            review::withdraw(tx, &mut feed, about, UserId::new(Timestamp::EPOCH, [9; 10]))?;
+        }
+        for id in &marked[1..] {
+            tx.execute("UPDATE patients SET unasked = 1 WHERE id = ?1", [id.as_bytes()])?;
+        }
+        feed.close(tx)
+    };
+    world.store.write(reach, before).await.unwrap();
+    assert_eq!(open_reviews(&world, &tenant).await, []);
+    let mut portions = 0;
+    while world.store.write(reach, |tx| patient::ask_about_numbers(tx, 1)).await.unwrap() {
+        portions += 1;
+    }
+    assert_eq!(portions, 2, "portion by portion");
+    let asked: Vec<_> =
+        open_reviews(&world, &tenant).await.into_iter().map(|it| (it.patient_id, it.others)).collect();
+    let whole = |ids: &[PatientId]| ids.iter().map(|id| (*id).into()).collect::<Vec<RecordId>>();
+    // The second asks about both others, so the third about the first alone. The latest comes first.
+    assert_eq!(asked, [(ids[2], whole(&ids[..1])), (ids[1], whole(&[ids[0], ids[2]]))]);
+    let head = async || world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head;
+    let before = head().await;
+    assert!(!world.store.write(reach, |tx| patient::ask_about_numbers(tx, 1)).await.unwrap());
+    assert_eq!(head().await, before, "asked once");
+}
+
+#[tokio::test]
+async fn however_many_were_born_on_a_day_an_admission_looks_at_a_hundred() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut hall = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let born = |n: u64| json!({"name": format!("Bea {n}"), "date_of_birth": "1941-03-04", "room": "12"});
+    let changes: Vec<Change> = (0..300).map(|n| hall.admission(&tenant, born(n), now)).collect();
+    world.push(&mut hall, &changes).await.unwrap();
+    let reviews = open_reviews(&world, &tenant).await;
+    let last = reviews.iter().find(|review| review.record == hall.made(300, now)).unwrap();
+    assert_eq!(last.others.len() as u64 + last.more, MAX_COUNTED);
+}

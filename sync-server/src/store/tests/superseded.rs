@@ -1,0 +1,155 @@
+//! Superseded versions of forms: every feed has them, and entries are corrected by the one that they were charted in.
+
+use std::time::{Duration, Instant};
+
+use super::judging::{APPLIED, flags, refused};
+use super::stolen::documents as documents_of;
+use super::withdrawing::may_manage;
+use super::*;
+use crate::store::engine::Row;
+use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::superseded;
+
+impl World {
+    async fn publish(&self, tenant: &Tenant, form: Workflow) {
+        let registry = self.store.organization(&tenant.organization);
+        registry.noting(event(self)).publish_workflow(form).await.unwrap();
+    }
+
+    /// The forms in a facility's feed, in its order: version, and whether it is offered.
+    async fn forms(&self, scope: &FacilityScope) -> Vec<(u32, bool)> {
+        let forms: Vec<(u64, Workflow)> = documents_of(self, scope, Collection::Workflows).await;
+        let page = self.store.facility(scope).page(after(None, 2_000)).await.unwrap();
+        assert_eq!(page.end.digests["workflows"].count, forms.len() as u64);
+        forms.into_iter().map(|(_, form)| (form.version, form.enabled)).collect()
+    }
+
+    /// The same of a facility that is founded now.
+    async fn forms_of_another(&self, tenant: &Tenant) -> Vec<(u32, bool)> {
+        let registry = self.store.organization(&tenant.organization);
+        let founded = registry.noting(event(self)).create_facility(new_facility("Hillside")).await.unwrap();
+        let mut forms = self.forms(&tenant.organization.enter(founded.id).unwrap()).await;
+        forms.sort_unstable();
+        forms
+    }
+}
+
+#[tokio::test]
+async fn every_feed_has_the_superseded_versions_before_the_latest_and_offers_none_of_them() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    assert_eq!(world.forms(&tenant.facility).await, [(1, true)]);
+    for min in [25.0, 30.0] {
+        world.publish(&tenant, vitals(min)).await;
+    }
+    let expected = [(1, false), (2, false), (3, true)];
+    assert_eq!(world.forms(&tenant.facility).await, expected);
+    assert_eq!(world.forms_of_another(&tenant).await, expected);
+    world.publish(&tenant, vitals(30.0)).await;
+    assert_eq!(world.forms(&tenant.facility).await, expected, "that is published already");
+    // What an entry names leads to it.
+    let sql = "SELECT body FROM documents WHERE collection = 'workflows' AND id = ?1";
+    let find = move |tx: &Tx<'_>| {
+        let id = WorkflowId::of_version("vitals", 2);
+        tx.first(sql, [id.as_bytes()], |row| row.get::<String>(0))
+    };
+    let found = world.store.read(Reach::Facility(tenant.facility), find).await.unwrap().unwrap();
+    let published = world.store.organization(&tenant.organization).workflow("vitals", Some(2)).await.unwrap();
+    assert_eq!(serde_json::from_str::<Workflow>(&found).unwrap(), Workflow { enabled: false, ..published });
+}
+
+#[tokio::test]
+async fn of_a_form_that_is_published_on_and_on_the_latest_versions_stay() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let latest = superseded::KEPT + 3;
+    for min in 2..=latest {
+        world.publish(&tenant, vitals(min.into())).await;
+    }
+    let kept: Vec<_> = (3..latest).map(|version| (version, false)).chain([(latest, true)]).collect();
+    assert_eq!(world.forms(&tenant.facility).await, kept);
+
+    // Forms enough that a new facility does not get them all in one portion.
+    for n in 1..=5 {
+        for min in 1..=latest {
+            let (key, label) = (format!("vitals_{n}"), format!("Vitals {n}"));
+            world.publish(&tenant, Workflow { key, label, ..vitals(min.into()) }).await;
+        }
+    }
+    let mut forms = world.forms(&tenant.facility).await;
+    forms.sort_unstable();
+    assert_eq!(forms.len(), 6 * kept.len());
+    assert_eq!(world.forms_of_another(&tenant).await, forms);
+}
+
+#[tokio::test]
+async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    world.publish(&tenant, vitals(25.0)).await;
+    let leave_out = |tx: &Tx<'_>| {
+        let sql = "SELECT id, seq, body FROM documents WHERE collection = 'workflows' AND id > ?1";
+        let read = |row: &Row<'_>| Ok((row.get::<[u8; 16]>(0)?, row.get::<i64>(1)?, row.get::<String>(2)?));
+        let (id, seq, body) = tx.first(sql, [WorkflowId::LAST.as_bytes()], read)?.unwrap();
+        let mut feed = FeedEnd::open(tx)?;
+        feed.take_out(tx, Collection::Workflows, &id, seq.try_into().unwrap(), &body)?;
+        feed.pass();
+        feed.close(tx)
+    };
+    world.store.write(Reach::Facility(tenant.facility), leave_out).await.unwrap();
+    assert_eq!(world.forms(&tenant.facility).await, [(2, true)]);
+    // What is published puts the one version that it supersedes, and no others.
+    world.publish(&tenant, vitals(30.0)).await;
+    assert_eq!(world.forms(&tenant.facility).await, [(2, false), (3, true)]);
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while documents_of::<Workflow>(&world, &tenant.facility, Collection::Workflows).await.len() < 3 {
+        world.store.facility(&tenant.facility).mirror_began(&kiosk.identity);
+        assert!(Instant::now() < deadline, "it is not in the feed");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.forms(&tenant.facility).await, [(2, false), (3, true), (1, false)]);
+    let end = async || world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end;
+    let before = end().await.cursor;
+    world.store.write(Reach::Facility(tenant.facility), superseded::bring).await.unwrap();
+    assert_eq!(end().await.cursor, before, "nothing moves");
+}
+
+#[tokio::test]
+async fn a_correction_is_judged_by_the_version_it_names_and_flagged_where_neither_that_nor_the_latest_lets() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let facility = tenant.facility.facility();
+    let registry = world.store.organization(&tenant.organization);
+    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Caregiver, Some(facility)));
+    let carl = carl.await.unwrap().id;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    world.pass(60);
+    let now = world.now();
+    let entry = kiosk.vitals(&tenant, 72, now);
+    world.push(&mut kiosk, &[entry]).await.unwrap();
+    // The next version asks more, takes less, says who may correct, and is switched off.
+    let mut form = Workflow { enabled: false, corrected_by: vec![Role::Rn], ..vitals(30.0) };
+    form.fields.push(Field { required: true, ..Field::new("site", "Site", FieldType::String) });
+    world.publish(&tenant, form).await;
+    let [first, second, fourth, sixth] = [1, 2, 4, 6].map(|n| kiosk.made(n, now));
+    let in_second = |change: Change| Change { schema_version: Some(2), ..change };
+    let of_both = json!({"pulse": 70, "site": "left"}).as_object().unwrap().clone();
+    let changes = [
+        kiosk.correction(&tenant, first, 25, now),
+        in_second(kiosk.correction(&tenant, second, 25, now)),
+        in_second(Change { fields: of_both.clone(), ..kiosk.correction(&tenant, second, 0, now) }),
+        in_second(Change { actor: carl, fields: of_both, ..kiosk.correction(&tenant, fourth, 0, now) }),
+        kiosk.vitals(&tenant, 25, now),
+        // The first lets him, and his device may not have heard of the second.
+        Change { actor: carl, ..kiosk.correction(&tenant, sixth, 26, now) },
+    ];
+    let receipt = world.push(&mut kiosk, &changes).await.unwrap();
+    let breaks = refused(RejectionCode::BreaksSchema);
+    assert_eq!(verdicts(&receipt), [APPLIED, breaks, APPLIED, APPLIED, APPLIED, APPLIED]);
+    assert_eq!(flags(&world, &tenant).await, [["not_theirs_to_correct"], ["schema_changed_since"]]);
+    // By the same rule the office may not.
+    let (noted, permit, last) = (registry.noting(event(&world)), may_manage(&tenant), kiosk.made(7, now));
+    let struck = noted.strike_record(&permit, tenant.patient, last, "Wrong resident".into()).await;
+    assert!(matches!(struck, Err(StoreError::NotTheirs)), "{struck:?}");
+}
