@@ -14,13 +14,13 @@ use carepost_protocol::hex::hex;
 use carepost_protocol::id::{
     AssignmentId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, UserId,
 };
+use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
 
 use crate::scope::OrganizationScope;
 use crate::store::column::{id_at, json, time_or_none_at, uuid_at, word, word_at};
 use crate::store::engine::{Reach, Tx, params};
-use crate::store::handles::organization::be_told_apart;
 use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
 use lobby::{CODE_LIFE, Lobby};
 #[cfg(test)]
@@ -330,6 +330,22 @@ pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> 
     activate(tx, &newcomer, device, facility)?;
     tx.execute("DELETE FROM enrollments WHERE id = ?1", [id.as_bytes()])?;
     Ok(Some(device))
+}
+
+/// People tell a facility's devices apart by their names: no two that are in use read the same. Those that did before
+/// this was asked keep theirs.
+pub(in crate::store) fn be_told_apart(
+    tx: &Tx<'_>,
+    facility: FacilityId,
+    name: &str,
+    own: Option<DeviceId>,
+) -> Result<()> {
+    let others = "SELECT name FROM devices
+        WHERE facility_id = ?1 AND id IS NOT ?2 AND state NOT IN ('RETIRED', 'REVOKED')";
+    let own = own.map(|id| *id.as_bytes());
+    let others: Vec<String> = tx.all(others, params![facility.as_bytes(), own], |row| row.get(0))?;
+    let is_taken = others.iter().any(|other| fold(other) == fold(name));
+    if is_taken { Err(StoreError::Conflict("device_name")) } else { Ok(()) }
 }
 
 /// The device in use that has this hardware, and whether it has a key: one without is expected.

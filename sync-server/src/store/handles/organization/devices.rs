@@ -95,7 +95,7 @@ impl Noted {
                     tx.now().as_millis(),
                 ],
             )?;
-            be_told_apart(tx, new.facility_id, &new.name, Some(id))?;
+            enrollment::be_told_apart(tx, new.facility_id, &new.name, Some(id))?;
             device(tx, id)
         })
         .await
@@ -112,7 +112,7 @@ impl Noted {
             let before = device(tx, id)?;
             let is_another = |name: &&String| fold(name) != fold(&before.name);
             if let Some(name) = patch.name.as_ref().filter(is_another) {
-                be_told_apart(tx, before.facility_id, name, Some(id))?;
+                enrollment::be_told_apart(tx, before.facility_id, name, Some(id))?;
             }
             let mode = patch.phi_mode.unwrap_or(before.phi_mode);
             let device_type = patch.device_type.unwrap_or(before.device_type);
@@ -270,22 +270,6 @@ fn expose(tx: &Tx<'_>, device: &Device) -> Result<Exposed> {
 pub(super) fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
     tx.first(concat!(device_columns!(), "WHERE id = ?1"), [id.as_bytes()], device_row)?
         .ok_or(StoreError::NotFound("device"))
-}
-
-/// People tell a facility's devices apart by their names: no two that are in use read the same. Those that did before
-/// this was asked keep theirs.
-pub(in crate::store) fn be_told_apart(
-    tx: &Tx<'_>,
-    facility: FacilityId,
-    name: &str,
-    own: Option<DeviceId>,
-) -> Result<()> {
-    let others = "SELECT name FROM devices
-        WHERE facility_id = ?1 AND id IS NOT ?2 AND state NOT IN ('RETIRED', 'REVOKED')";
-    let own = own.map(|id| *id.as_bytes());
-    let others: Vec<String> = tx.all(others, params![facility.as_bytes(), own], |row| row.get(0))?;
-    let is_taken = others.iter().any(|other| fold(other) == fold(name));
-    if is_taken { Err(StoreError::Conflict("device_name")) } else { Ok(()) }
 }
 
 /// Whether it is sent nothing because its facility demands encryption, and it does not say that it has it.

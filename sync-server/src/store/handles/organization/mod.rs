@@ -26,7 +26,7 @@ pub(in crate::store) use badges::{
     publish_all as publish_badges, rekey as rekey_badges, remove_by_id as remove_badge,
 };
 pub use changes::Reconsidered;
-pub(in crate::store) use devices::{TOKEN_LIFE, be_told_apart, is_refused_as_exposed};
+pub(in crate::store) use devices::{TOKEN_LIFE, is_refused_as_exposed};
 pub(in crate::store) use facilities::organization_columns;
 pub(in crate::store) use facilities::organization_row;
 pub use records::Struck;
