@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! What every handler and every operation can reach.
 
 use std::sync::Arc;
 

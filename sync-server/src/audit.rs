@@ -2,21 +2,14 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{FromRequestParts, MatchedPath};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{DeviceId, FacilityId, OrganizationId, PatientId, SessionId, UserId};
 use carepost_protocol::time::ClockQuality;
-use http::header::USER_AGENT;
-use http::request::Parts;
 use serde_json::{Map, Value};
 
 use crate::clock;
-use crate::listener::PeerAddress;
 use crate::network::client_network;
 use crate::text::line;
-
-/// The longest user agent that is written down.
-const MAX_AGENT: usize = 200;
 
 /// Where a request came from and what it called.
 #[derive(Debug, Clone)]
@@ -30,29 +23,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// What a request's head says.
-    #[must_use]
-    pub fn of(parts: &Parts) -> Self {
-        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-        let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
-        Self {
-            ip: parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
-            user_agent: agent.map(|agent| agent.chars().take(MAX_AGENT).collect()),
-            endpoint: format!("{} {path}", parts.method),
-        }
-    }
-
     /// The network that it is counted by.
     #[must_use]
     pub fn network(&self) -> Option<IpAddr> {
         self.ip.map(client_network)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Client {
-    type Rejection = std::convert::Infallible;
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self::of(parts))
     }
 }
 

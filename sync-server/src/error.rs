@@ -1,27 +1,16 @@
-//! Every error the API answers with, as a problem document (RFC 9457).
-//!
-//! A handler returns a [`Refusal`]. The outermost layer renders it together with the request's id,
-//! and turns what the framework refuses by itself (404, 405, 413, 415, panics) into the same form.
+//! Why something is not done, as a problem document (RFC 9457) says it, whatever it is answered with.
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use carepost_protocol::id::RequestId;
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Denied;
+use carepost_protocol::text::line;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemKind};
+use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 
 use crate::clock;
 use crate::password::PasswordError;
 use crate::store::StoreError;
-
-/// The header that names a request in the server's logs.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Seconds after which a device comes again that began too many lives.
 const PATIENCE: u64 = 15 * 60;
@@ -33,7 +22,7 @@ pub struct Refusal {
     retry_after: Option<u64>,
 }
 
-/// What a handler answers.
+/// What an operation comes to.
 pub type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
@@ -121,6 +110,12 @@ impl Refusal {
         &self.problem
     }
 
+    /// In how many seconds to come back, where that is known.
+    #[must_use]
+    pub const fn comes_back_in(&self) -> Option<u64> {
+        self.retry_after
+    }
+
     /// The kind of problem.
     #[must_use]
     pub fn kind(&self) -> Option<ProblemKind> {
@@ -131,27 +126,6 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-
-    fn render(mut self, request: RequestId) -> Response {
-        let status = self.status();
-        self.problem.request_id = Some(request.to_string());
-        let body = serde_json::to_vec(&self.problem).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = self.status().into_response();
-        response.extensions_mut().insert(self);
-        response
     }
 }
 
@@ -236,74 +210,6 @@ impl From<PasswordError> for Refusal {
     }
 }
 
-/// The outermost layer: gives each request an id, logs its end without what it carried, and renders
-/// every error as a problem document.
-pub async fn finish(mut request: Request, next: Next) -> Response {
-    let id = RequestId::new(clock::now(), clock::random());
-    request.extensions_mut().insert(id);
-    let method = request.method().clone();
-    // The path may hold ids but no names and no query; ids of people are not put in logs either.
-    let route = request.extensions().get::<axum::extract::MatchedPath>().cloned();
-    let started = std::time::Instant::now();
-    let response = next.run(request).await;
-    let status = response.status();
-    tracing::info!(
-        request_id = %id,
-        %method,
-        route = route.as_ref().map_or("unmatched", |path| path.as_str()),
-        status = status.as_u16(),
-        micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
-    let mut response = render(response, id);
-    let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(
-        HeaderName::from_static("strict-transport-security"),
-        HeaderValue::from_static("max-age=31536000"),
-    );
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-    response
-}
-
-fn render(mut response: Response, id: RequestId) -> Response {
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        return refusal.render(id);
-    }
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
-        return response;
-    }
-    // The framework's own refusals; what they say in their headers (Allow, say) is kept.
-    let kept = std::mem::take(response.headers_mut());
-    let mut rendered = of_framework(status).render(id);
-    for (name, value) in &kept {
-        if name == http::header::ALLOW {
-            rendered.headers_mut().insert(name.clone(), value.clone());
-        }
-    }
-    rendered
-}
-
-fn of_framework(status: StatusCode) -> Refusal {
-    match status {
-        StatusCode::NOT_FOUND => Refusal::not_found(),
-        StatusCode::METHOD_NOT_ALLOWED => Refusal::new(
-            ProblemKind::MethodNotAllowed,
-            "This path does not take that method; the Allow header says which it takes.",
-        ),
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => unsupported_media_type(),
-        status if status.is_client_error() => {
-            Refusal::new(ProblemKind::Malformed, "The request could not be read.")
-        }
-        _ => Refusal::internal(&status),
-    }
-}
-
 /// The body is larger than the endpoint takes.
 #[must_use]
 pub fn too_large() -> Refusal {
@@ -319,16 +225,44 @@ pub fn unsupported_media_type() -> Refusal {
     )
 }
 
-/// What a panic is answered with; its text goes to the log only.
-#[must_use]
-pub fn of_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    tracing::error!(panic = text, "a handler panicked");
-    Refusal::new(ProblemKind::Internal, "The server could not finish this request.").into_response()
+/// Collects what is wrong with a request, so that it is all said at once.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<FieldError>);
+
+impl Faults {
+    /// Notes a field as wrong unless `good`.
+    pub fn unless(&mut self, good: bool, field: &str, detail: &str) {
+        if !good {
+            self.0.push(FieldError { field: field.to_owned(), detail: detail.to_owned() });
+        }
+    }
+
+    /// Brings a text of one line into the form in which it is stored, and notes one that is empty, too long
+    /// or no text that people can read.
+    pub fn text(&mut self, field: &str, text: &mut String, most: usize) {
+        match line(text, most) {
+            Ok(read) if read.is_empty() => {
+                self.unless(false, field, &format!("give a text of 1 to {most} characters"));
+            }
+            Ok(read) => *text = read,
+            Err(error) => self.unless(false, field, &error.to_string()),
+        }
+    }
+
+    /// As [`Self::text`] where one is given.
+    pub fn maybe_text(&mut self, field: &str, text: Option<&mut String>, most: usize) {
+        if let Some(text) = text {
+            self.text(field, text, most);
+        }
+    }
+
+    /// Refuses the request if anything was noted.
+    ///
+    /// # Errors
+    /// `invalid`, naming each field.
+    pub fn check(self) -> Result<(), Refusal> {
+        if self.0.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.0)) }
+    }
 }
 
 #[cfg(test)]

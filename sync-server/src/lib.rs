@@ -1,37 +1,32 @@
 //! The Carepost sync-server: the truth of many organizations, none of which sees another.
 //!
-//! Read [`routes`] first: it is the one table of what is served, and to whom.
+//! Read [`crate::http::routes`] first: it is the one table of what is served, and to whom.
 
 pub mod app;
 pub mod audit;
-pub mod body;
 pub mod card;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod feed;
-pub mod guard;
-pub mod handler;
-pub mod listener;
+pub mod http;
 pub mod network;
-pub mod openapi;
+pub mod operations;
 pub mod password;
 pub mod proposed_zone;
 pub mod quota;
 pub mod reads;
 pub mod refusals;
-pub mod route;
-pub mod routes;
 pub mod running;
 pub mod scope;
 pub mod setup;
 pub mod speakers;
 pub mod stopping;
 pub mod store;
-pub mod tenant;
 pub mod text;
 pub mod tls;
+pub mod token;
 pub mod tries;
 use std::future::Future;
 use std::sync::Arc;
@@ -40,14 +35,15 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::http::listener::{self, Door};
+use crate::http::route::Listener;
+use crate::http::routes;
 use app::App;
 use config::{Config, ConfigError};
-use listener::Door;
 use password::{PasswordError, Passwords};
 use quota::Quotas;
 use reads::Reads;
 use refusals::Refusals;
-use route::Listener;
 use running::{Running, RunningError};
 use speakers::Speakers;
 use stopping::Stopping;

@@ -17,7 +17,7 @@ use carepost_protocol::wire::problem::ProblemKind;
 use tokio::sync::Notify;
 
 use crate::error::{Answer, Refusal, too_large};
-use crate::listener::PeerAddress;
+use crate::http::listener::PeerAddress;
 use crate::network::client_network;
 pub use charge::Charge;
 

@@ -16,10 +16,11 @@ use super::owner::Owned;
 use super::{Said, people, show};
 use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
-use crate::openapi::Document;
+use crate::http::listener;
+use crate::http::openapi::Document;
 use crate::setup::{self, Made};
 use crate::store::{self, Ambient, DatabaseKey, StoreError};
-use crate::{Listeners, listener, serve as run_server};
+use crate::{Listeners, serve as run_server};
 
 /// What a server needs.
 #[derive(Debug, Args)]

@@ -17,8 +17,9 @@ use serde_json::json as object;
 use super::carried::Known;
 use super::column::{count, count_at, id_at};
 use super::engine::{self, Reach, Tx, params};
-use super::organization::TOKEN_LIFE;
-use super::{Ambient, DatabaseKey, StoreError, audit, standing};
+use super::handles::organization::TOKEN_LIFE;
+use super::rules::{audit, standing};
+use super::{Ambient, DatabaseKey, StoreError};
 use crate::scope::FacilityScope;
 
 /// Why there is no backup, or why it was not put back.

@@ -10,8 +10,8 @@ use carepost_protocol::record::Collection;
 use super::StoreError;
 use super::column::id_at;
 use super::engine::{Reach, Read, Row, Tx, Value, params};
-use super::organization::{publish_badges, publish_users, rekey_badges, remove_badge};
-use super::publish::put;
+use super::handles::organization::{publish_badges, publish_users, rekey_badges, remove_badge};
+use super::rules::publish::put;
 use crate::scope::OrganizationScope;
 
 type Result<T> = std::result::Result<T, StoreError>;

@@ -7,7 +7,7 @@ use carepost_protocol::time::Timestamp;
 
 use super::engine::{Committed, Event};
 use super::identities::Identities;
-use super::revoked::StaffMoves;
+use super::rules::revoked::StaffMoves;
 use crate::feed::Feeds;
 
 /// Passes a commit on, before whoever asked for the writes is answered.

@@ -8,7 +8,7 @@ use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
 
 use super::cache::Cache;
-use super::view::View;
+use super::rules::view::View;
 use crate::scope::FacilityScope;
 
 /// A device whose key was looked up: what a request over mutual TLS is authenticated as. Only the

@@ -2,44 +2,24 @@
 //!
 //! Three handles reach it. [`FacilityStore`] and [`OrganizationStore`] work within a scope and take no
 //! tenant argument; [`SystemStore`] is for what no scope can do, and its methods are listed in one
-//! file. Row security is the engine's: see `engine`.
+//! file (`handles`). What holds whoever asks is in `rules`. Row security is the engine's: see `engine`.
 
-mod archive;
-mod audit;
 mod backup;
-mod budget;
 mod cache;
 mod carried;
-mod changes;
-mod charted;
 mod column;
 mod commits;
 mod engine;
-mod enrollment;
 mod error;
-mod facility;
-mod horizon;
+mod handles;
 mod identities;
 mod listed;
-mod older;
-mod organization;
-mod page;
-mod patient;
+mod model;
 mod presence;
-mod publish;
-mod push;
-mod quarantine;
-mod review;
-mod revoked;
-mod rows;
-mod sign_in;
-mod standing;
-mod superseded;
-mod system;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod verify;
-mod view;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,30 +34,31 @@ use commits::{CommitListener, Fullness};
 use engine::{Engine, Reach, Tx};
 use identities::Identities;
 use presence::Presence;
-use revoked::StaffMoves;
-use standing::Prover;
+use rules::enrollment;
+use rules::revoked::StaffMoves;
+use rules::standing::Prover;
 
-pub use audit::{AuditPlace, AuditQuery, Audited};
 pub use backup::{BackupError, Copied, Restored, backup, restore};
-pub use budget::warning;
-pub use changes::{ChangePlace, KeptChange};
-pub use charted::ChartPlace;
 pub use engine::EngineError;
 pub use error::StoreError;
-pub use facility::FacilityStore;
+pub use handles::facility::FacilityStore;
+pub use handles::organization::{Noted, OrganizationStore, Reconsidered, Stays, Struck, Withdrawal};
+pub use handles::system::SystemStore;
 pub use identities::DeviceIdentity;
 pub use listed::Listed;
-pub use older::OlderRequest;
-pub use organization::{Noted, OrganizationStore, Reconsidered, Stays, Struck, Withdrawal};
-pub use page::{AgainRequest, PageRequest};
+pub use model::*;
 pub use presence::Keeping;
-pub use push::Batch;
-pub use review::ReviewPlace;
-pub use rows::*;
-pub use sign_in::{Login, unlock};
-pub use system::SystemStore;
+pub use rules::audit::{AuditPlace, AuditQuery, Audited};
+pub use rules::budget::warning;
+pub use rules::changes::{ChangePlace, KeptChange};
+pub use rules::charted::ChartPlace;
+pub use rules::older::OlderRequest;
+pub use rules::page::{AgainRequest, PageRequest};
+pub use rules::push::Batch;
+pub use rules::review::ReviewPlace;
+pub use rules::sign_in::{Login, unlock};
+pub use rules::view::View;
 pub use verify::{Fault, Missing, Verified, What, verify};
-pub use view::View;
 
 /// The raw 256-bit key of the database file.
 #[derive(Clone)]

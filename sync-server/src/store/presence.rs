@@ -18,9 +18,10 @@ use carepost_protocol::wire::pull::Cursor;
 
 use super::column::{count, json, word};
 use super::engine::{Engine, Reach, Tx, params};
-use super::organization::{is_refused_as_exposed, withhold_expired_pins};
-use super::publish::head;
-use super::{Ambient, Device, StoreError, View, archive, budget, horizon, patient, superseded};
+use super::handles::organization::{is_refused_as_exposed, withhold_expired_pins};
+use super::rules::publish::head;
+use super::rules::{archive, budget, horizon, patient, superseded};
+use super::{Ambient, Device, StoreError, View};
 use crate::clock;
 use crate::scope::FacilityScope;
 use crate::text::{is_line, line};

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::backup::facilities;
 use super::column::{count_at, id_at};
 use super::engine::{self, Reach, Row, Tx};
-use super::push::{Strand, fork_of, link_at};
+use super::rules::push::{Strand, fork_of, link_at};
 use super::{Ambient, DatabaseKey, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;

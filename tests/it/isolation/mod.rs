@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use carepost_protocol::role::{Action, Role, may};
-use carepost_server::route::{Authorization, Listener, Route};
-use carepost_server::routes::ROUTES;
+use carepost_server::http::route::{Authorization, Listener, Route};
+use carepost_server::http::routes::ROUTES;
 use carepost_tests::api::{Answer, Api};
 use carepost_tests::world::items;
 use futures_util::future::try_join_all;

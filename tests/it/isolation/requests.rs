@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use carepost_server::route::{Listener, Parameter, Route};
-use carepost_server::routes::ROUTES;
+use carepost_server::http::route::{Listener, Parameter, Route};
+use carepost_server::http::routes::ROUTES;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -72,6 +72,8 @@ const ROOMS: &[(&str, Option<&str>, &[&str])] = &[
     ("agent/src/kiosk/", None, &["upstream::"]),
     ("agent/src/badge/", None, &["mirror::", "outbox::", "upstream::"]),
     ("sync-server/src/", Some("sync-server/src/store/engine/sqlite/"), &["rusqlite::"]),
+    ("sync-server/src/operations/", None, &["axum::", "http::"]),
+    ("sync-server/src/store/", None, &["axum::", "http::", "operations::"]),
 ];
 
 #[test]
@@ -139,11 +141,14 @@ fn a_planted_import_is_found() {
         &planted("agent/src/kiosk/pages.rs", "use crate::{desk, upstream::Upstream};"),
         "upstream::",
     );
-    for file in ["handler/users.rs", "store/push/mod.rs", "store/engine/writer.rs"] {
+    for file in ["http/api/users.rs", "store/rules/push/mod.rs", "store/engine/writer.rs"] {
         let planted = planted(&format!("sync-server/src/{file}"), "rusqlite::params![]");
         assert_found(&planted, "rusqlite::");
     }
     assert_kept(&planted("sync-server/src/store/engine/sqlite/row.rs", "rusqlite::Row"));
+    assert_found(&planted("sync-server/src/operations/users.rs", "use http::StatusCode;"), "http::");
+    assert_found(&planted("sync-server/src/store/rules/page.rs", "crate::operations::users"), "operations::");
+    assert_kept(&planted("sync-server/src/http/api/users.rs", "use crate::operations::users;"));
     assert_kept(&planted("agent/src/kiosk/pages.rs", "// crate::upstream::Upstream fetches"));
     assert_kept(&planted("agent/src/desk/mod.rs", "use crate::mirror::Mirror;"));
 }

@@ -4,8 +4,8 @@ use carepost_protocol::record::{MAX_COUNTED, ReviewDocument, ReviewKind};
 
 use super::*;
 use crate::store::engine::params;
-use crate::store::publish::FeedEnd;
-use crate::store::review::About;
+use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::review::About;
 
 const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
 const MERGED: (Verdict, Option<RejectionCode>) = (Verdict::Merged, None);

@@ -49,6 +49,11 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::handles::organization;
+use super::rules::{
+    archive, audit, budget, changes, charted, enrollment, older, patient, publish, push, review, revoked,
+    sign_in,
+};
 use super::*;
 
 /// 2026-05-01T08:00:00Z.

@@ -101,7 +101,7 @@ async fn a_cursor_beyond_the_head_without_its_proof_is_refused_and_nothing_else(
     // A proof is of one place of one facility, under one database's key.
     let other = scene.world.tenant("beta").await;
     let own = &scene.world.store.inner.prover;
-    let stranger = crate::store::standing::Prover::new(&DatabaseKey::new([8; 32]));
+    let stranger = crate::store::rules::standing::Prover::new(&DatabaseKey::new([8; 32]));
     let facility = scene.tenant.facility.facility();
     for proof in [
         own.prove(facility, head),

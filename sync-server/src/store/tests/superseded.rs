@@ -7,8 +7,8 @@ use super::stolen::documents as documents_of;
 use super::withdrawing::may_manage;
 use super::*;
 use crate::store::engine::Row;
-use crate::store::publish::FeedEnd;
-use crate::store::superseded;
+use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::superseded;
 
 impl World {
     async fn publish(&self, tenant: &Tenant, form: Workflow) {

@@ -18,7 +18,7 @@ use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState};
 use carepost_protocol::wire::pull::Standing;
-use carepost_server::listener::{Door, serve};
+use carepost_server::http::listener::{Door, serve};
 use carepost_server::stopping::Stopping;
 use carepost_server::tls::Tls;
 use carepost_tests::api::text;

@@ -1,0 +1,136 @@
+//! Organizations (S1-37 to S1-40, S3-44).
+
+use carepost_protocol::id::{OrganizationId, UserId};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::workflow::FieldError;
+use http::StatusCode;
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::List;
+use crate::error::Answer;
+use crate::http::body::{Id, Json};
+use crate::operations::organizations::{
+    self, Address, Contact, CreateOrganization, Founded, UpdateOrganization, npi_warning,
+};
+use crate::operations::person::Person;
+use crate::store::{Organization, OrganizationType};
+
+/// An organization.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrganizationView {
+    /// The organization.
+    id: OrganizationId,
+    /// Its name.
+    name: String,
+    /// Its name in addresses.
+    slug: String,
+    /// What kind of operator it is.
+    #[serde(rename = "type")]
+    organization_type: OrganizationType,
+    /// Its National Provider Identifier.
+    npi: Option<String>,
+    /// Where it is.
+    #[schema(value_type = Option<Address>)]
+    address: Option<Value>,
+    /// Whom to reach.
+    #[schema(value_type = Option<Contact>)]
+    contact: Option<Value>,
+    /// The public half of its recovery key.
+    recovery_recipient: String,
+    /// When it was created.
+    created_at: Timestamp,
+    /// When it was last changed.
+    updated_at: Timestamp,
+    /// What is doubtful, though accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<FieldError>,
+}
+
+impl From<Organization> for OrganizationView {
+    fn from(it: Organization) -> Self {
+        Self {
+            warnings: it.npi.as_deref().and_then(npi_warning).into_iter().collect(),
+            id: it.id,
+            name: it.name,
+            slug: it.slug,
+            organization_type: it.organization_type,
+            npi: it.npi,
+            address: it.address,
+            contact: it.contact,
+            recovery_recipient: it.recovery_recipient,
+            created_at: it.created_at,
+            updated_at: it.updated_at,
+        }
+    }
+}
+
+/// An organization that was just created, with what is shown only now.
+#[derive(Serialize, ToSchema)]
+pub struct CreatedOrganization {
+    /// The organization.
+    #[serde(flatten)]
+    organization: OrganizationView,
+    /// The secret half of its recovery key. The server does not keep it: print it, lock it away.
+    recovery_key: String,
+    /// Its first administrator.
+    admin: CreatedAdmin,
+}
+
+/// The first administrator of an organization that was just created.
+#[derive(Serialize, ToSchema)]
+pub struct CreatedAdmin {
+    /// The user.
+    id: UserId,
+    /// The name to sign in with.
+    username: String,
+    /// The password, where the server chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+impl From<Founded> for CreatedOrganization {
+    fn from(it: Founded) -> Self {
+        Self {
+            organization: it.organization.into(),
+            recovery_key: it.recovery_key.expose_secret().to_owned(),
+            admin: CreatedAdmin { id: it.admin, username: it.username, password: it.password },
+        }
+    }
+}
+
+/// The organizations the asker sees: all for the platform's administrators, else the own one.
+#[utoipa::path(get, path = "/api/v1/organizations", operation_id = "list_organizations", tag = "organizations", security(("session" = [])), responses((status = 200, body = List<OrganizationView>)))]
+pub async fn list_organizations(person: Person) -> Answer<axum::Json<List<OrganizationView>>> {
+    Ok(axum::Json(List::of(organizations::list(&person).await?, OrganizationView::from)))
+}
+
+/// Creates an organization, its first administrator and its recovery key in one step.
+#[utoipa::path(post, path = "/api/v1/organizations", operation_id = "create_organization", tag = "organizations", security(("session" = [])), request_body = CreateOrganization, responses((status = 201, body = CreatedOrganization)))]
+pub async fn create_organization(
+    person: Person,
+    Json(asked): Json<CreateOrganization>,
+) -> Answer<(StatusCode, axum::Json<CreatedOrganization>)> {
+    Ok((StatusCode::CREATED, axum::Json(organizations::create(&person, asked).await?.into())))
+}
+
+/// One organization.
+#[utoipa::path(get, path = "/api/v1/organizations/{organization_id}", operation_id = "show_organization", tag = "organizations", security(("session" = [])), params(("organization_id" = OrganizationId, Path)), responses((status = 200, body = OrganizationView)))]
+pub async fn show_organization(
+    person: Person,
+    Id(id): Id<OrganizationId>,
+) -> Answer<axum::Json<OrganizationView>> {
+    Ok(axum::Json(organizations::show(&person, id).await?.into()))
+}
+
+/// Changes an organization.
+#[utoipa::path(put, path = "/api/v1/organizations/{organization_id}", operation_id = "update_organization", tag = "organizations", security(("session" = [])), params(("organization_id" = OrganizationId, Path)), request_body = UpdateOrganization, responses((status = 200, body = OrganizationView)))]
+pub async fn update_organization(
+    person: Person,
+    Id(id): Id<OrganizationId>,
+    Json(asked): Json<UpdateOrganization>,
+) -> Answer<axum::Json<OrganizationView>> {
+    Ok(axum::Json(organizations::update(&person, id, asked).await?.into()))
+}

@@ -1,0 +1,201 @@
+//! Patients and their records: every read and write needs a permit and is written down.
+
+use axum::extract::{FromRequestParts, Path};
+use carepost_protocol::id::{FacilityId, PatientId, RecordId};
+use carepost_protocol::record::RecordDocument;
+use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::time::Timestamp;
+use http::StatusCode;
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::List;
+use crate::error::{Answer, Refusal};
+use crate::http::body::{Id, Json, Params};
+use crate::operations::paging::Which;
+use crate::operations::patients::{self, Charted, CreatePatient, Known, UpdatePatient};
+use crate::operations::person::Person;
+use crate::store::Patient;
+
+/// Why something was charted in error.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StrikeRecord {
+    /// In words, such as the wrong resident; it stands in the chart.
+    reason: String,
+}
+
+/// Of whom a path speaks, and of which record.
+pub struct Named {
+    patient: PatientId,
+    record: RecordId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((patient, record)) = path.map_err(|_| Refusal::not_found())?;
+        let none = |_| Refusal::not_found();
+        Ok(Self { patient: patient.parse().map_err(none)?, record: record.parse().map_err(none)? })
+    }
+}
+
+/// Something charted, and whether it counts.
+#[derive(Serialize)]
+pub struct RecordView {
+    #[serde(flatten)]
+    record: RecordDocument,
+    /// The record by which it is struck out, where nobody has put it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    struck_out_by: Option<RecordId>,
+}
+
+/// A patient.
+#[derive(Serialize, ToSchema)]
+pub struct PatientView {
+    /// The patient.
+    id: PatientId,
+    /// The facility.
+    facility_id: FacilityId,
+    /// The medical record number.
+    mrn: String,
+    /// The full name.
+    name: String,
+    /// The day of birth, `YYYY-MM-DD`.
+    date_of_birth: Option<String>,
+    /// The room.
+    room: Option<String>,
+    /// Whether the patient is in care now.
+    is_active: bool,
+    /// Since when that is so, where it is known; with one patient only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_active_since: Option<Timestamp>,
+    /// The patient who is the same person and took this one's place: what was charted about both is one chart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<PatientId>,
+    /// The patients whose place this one took, because they are the same person.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replaces: Vec<PatientId>,
+    /// Who else this may be, by the open review that asks at the facility's kiosks; with one patient only. Of two who
+    /// may be one, it is with the one who was admitted, or given the other's number, last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    may_be: Vec<Another>,
+    /// When the patient was admitted here.
+    created_at: Timestamp,
+}
+
+/// Another patient, as far as it takes to know who that is.
+#[derive(Serialize, ToSchema)]
+pub struct Another {
+    /// The patient.
+    id: PatientId,
+    /// The medical record number.
+    mrn: String,
+    /// The full name.
+    name: String,
+}
+
+impl PatientView {
+    /// Only who may read patients gets to see one.
+    fn of(_: &Permit<ReadPatients>, Known { patient: it, related }: Known) -> Self {
+        let another = |it: Patient| Another { id: it.id, mrn: it.mrn, name: it.name };
+        Self {
+            id: it.id,
+            facility_id: it.facility_id,
+            mrn: it.mrn,
+            name: it.name,
+            date_of_birth: it.date_of_birth,
+            room: it.room,
+            is_active: it.is_active,
+            is_active_since: None,
+            replaced_by: it.replaced_by,
+            replaces: related.replaces,
+            may_be: related.may_be.into_iter().map(another).collect(),
+            created_at: it.created_at,
+        }
+    }
+}
+
+/// Which patients.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WhichPatients {
+    /// Only of this facility.
+    facility_id: Option<FacilityId>,
+    /// Those in care, or those who are not; all unless given.
+    is_active: Option<bool>,
+}
+
+/// The patients the asker sees, by name.
+#[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
+pub async fn list_patients(
+    person: Person,
+    Params(which): Params<WhichPatients>,
+) -> Answer<axum::Json<List<PatientView>>> {
+    let (permit, patients) = patients::list(&person, which.facility_id, which.is_active).await?;
+    Ok(axum::Json(List::of(patients, |known| PatientView::of(&permit, known))))
+}
+
+/// Admits a patient. One who may be another of the facility is admitted all the same: `may_be` says who, and a review
+/// asks at its kiosks.
+#[utoipa::path(post, path = "/api/v1/patients", operation_id = "create_patient", tag = "patients", security(("session" = [])), request_body = CreatePatient, responses((status = 201, body = PatientView)))]
+pub async fn create_patient(
+    person: Person,
+    Json(asked): Json<CreatePatient>,
+) -> Answer<(StatusCode, axum::Json<PatientView>)> {
+    let (permit, known) = patients::create(&person, asked).await?;
+    Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, known))))
+}
+
+/// One patient.
+#[utoipa::path(get, path = "/api/v1/patients/{patient_id}", operation_id = "show_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
+pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
+    let (permit, (known, is_active_since)) = patients::show(&person, id).await?;
+    Ok(axum::Json(PatientView { is_active_since, ..PatientView::of(&permit, known) }))
+}
+
+/// Changes who or where a patient is, and parts whoever was said to be the same person as another.
+#[utoipa::path(put, path = "/api/v1/patients/{patient_id}", operation_id = "update_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), request_body = UpdatePatient, responses((status = 200, body = PatientView)))]
+pub async fn update_patient(
+    person: Person,
+    Id(id): Id<PatientId>,
+    Json(asked): Json<UpdatePatient>,
+) -> Answer<axum::Json<PatientView>> {
+    let (permit, known) = patients::update(&person, id, asked).await?;
+    Ok(axum::Json(PatientView::of(&permit, known)))
+}
+
+/// Discharges a patient: no longer in care here, and kept.
+#[utoipa::path(delete, path = "/api/v1/patients/{patient_id}", operation_id = "discharge_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
+pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
+    let (permit, known) = patients::discharge(&person, id).await?;
+    Ok(axum::Json(PatientView::of(&permit, known)))
+}
+
+/// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them. Of
+/// what is struck out, `struck_out_by` names the record that says why.
+#[utoipa::path(get, path = "/api/v1/patients/{patient_id}/records", operation_id = "list_records", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), Which), responses((status = 200, body = Object, description = "`items`, and `next` where there is more: give it as `page`")))]
+pub async fn list_records(
+    person: Person,
+    Id(id): Id<PatientId>,
+    Params(which): Params<Which>,
+) -> Answer<axum::Json<List<RecordView>>> {
+    let records = patients::records(&person, id, &which).await?;
+    let view = |Charted { record, struck_out_by }| RecordView { record, struck_out_by };
+    Ok(axum::Json(List::page(records, view)?))
+}
+
+/// Strikes out what was charted in error: it stays, marked, and a correction at a kiosk puts it back. By the same
+/// rule as on a kiosk, and as the same record: one that corrects it, without values.
+#[utoipa::path(post, path = "/api/v1/patients/{patient_id}/records/{record_id}/entered-in-error", operation_id = "strike_record", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), ("record_id" = RecordId, Path)), request_body = StrikeRecord, responses((status = 201, body = Object, description = "The record that strikes it out")))]
+pub async fn strike_record(
+    person: Person,
+    Named { patient, record }: Named,
+    Json(asked): Json<StrikeRecord>,
+) -> Answer<(StatusCode, axum::Json<RecordDocument>)> {
+    let struck = patients::strike(&person, patient, record, asked.reason).await?;
+    Ok((StatusCode::CREATED, axum::Json(struck)))
+}

@@ -1,0 +1,382 @@
+//! What devices ask: to be let in, to be heard, and to push.
+
+use std::time::{Duration, Instant};
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::change::Lane;
+use carepost_protocol::hex::hex;
+use carepost_protocol::id::{BootId, DeviceId};
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, HeartbeatReply};
+use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
+use carepost_protocol::workflow::FieldError;
+use http::header::{CONTENT_ENCODING, HeaderValue};
+use serde_json::json;
+
+use crate::app::App;
+use crate::audit::{Client, Note};
+use crate::clock;
+use crate::error::{Answer, Refusal, too_large};
+use crate::http::body::{self, Id};
+use crate::http::guard::Device;
+use crate::quota::{Allowances, Asker, Charge, Kind, Share};
+use crate::refusals::Principal;
+use crate::store::{Batch, DeviceIdentity, PresentedKey};
+use crate::text::is_line;
+use crate::tls::PeerKey;
+use crate::token;
+use crate::tries::Limit;
+
+/// The most bytes of a compressed push.
+const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
+/// The most bytes of one that is not: the changes, and what a batch says besides.
+const MAX_PLAIN: usize = MAX_BYTES + 64 * 1024;
+/// What zstd needs to unpack.
+const DECODER: usize = 256 * 1024;
+/// What is unpacked on the spot.
+const SMALL: usize = 32 * 1024;
+/// What the smallest map of parsed JSON takes, and what any value does.
+const MAP: usize = 704;
+const VALUE: usize = 64;
+
+/// How often a key of the lobby may describe itself anew; a new code each ten minutes does not add up.
+const CHANGES: Limit = Limit { failures: 20, lock: Duration::from_secs(5 * 60) };
+/// Keys that were never seen before, from one network: the devices behind it share them.
+const NEW_KEYS: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60) };
+const NEW_DEVICES: &str = "Too many new devices from this network; those with tokens need not wait";
+/// The most ways of exposure that are written down of a device.
+const MAX_EXPOSURES: usize = 32;
+/// How often it is written down that a device's exposure changed: more often it is the device's whim.
+const EXPOSURES: Limit = Limit { failures: 20, lock: Duration::from_secs(60 * 60) };
+/// The longest host name there is (RFC 1035, section 2.3.4).
+const MAX_HOSTNAME: usize = 253;
+/// The longest name of a version.
+const MAX_VERSION: usize = 64;
+/// A MAC address as text: six pairs of digits and five colons.
+const MAX_ADDRESS: usize = 17;
+/// The most MAC addresses that are kept of a device; a host of many containers may have more.
+const MAX_ADDRESSES: usize = 32;
+
+/// Asks to be let in, again and again until it is; the key is the connection's.
+#[utoipa::path(post, path = "/api/v1/enroll", operation_id = "enroll", tag = "sync", request_body = EnrollRequest,
+    responses((status = 200, body = EnrollResponse), (status = 401, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+pub async fn enroll(
+    State(app): State<App>,
+    client: Client,
+    Extension(key): Extension<PeerKey>,
+    Tolerant(mut request): Tolerant<EnrollRequest>,
+) -> Answer<axum::Json<EnrollResponse>> {
+    check_texts(&[
+        ("hostname", &request.hostname, MAX_HOSTNAME),
+        ("agent_version", &request.agent_version, MAX_VERSION),
+    ])?;
+    check_addresses(&mut request.mac_addresses)?;
+    let answered = place(&app, &client, &key, request).await;
+    if let Err(refusal) = &answered
+        && refusal.status().is_client_error()
+    {
+        let note = Note::new(&client, AuditEventType::Device, AuditAction::Execute, "enrollment")
+            .detail("why", refusal.problem().detail.clone());
+        let by = Principal::Stranger(client.network(), None);
+        app.refusals.keep(&app.store.system(), by, note).await?;
+    }
+    answered.map(axum::Json)
+}
+
+/// Where a key stands. What has to be written for it is bounded, by key and by network.
+async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest) -> Answer<EnrollResponse> {
+    let system = app.store.system();
+    let network = client.network().map(|network| network.to_string()).unwrap_or_default();
+    let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec(), network };
+    let token = request.token.as_deref().map(token::sha256);
+    if let Some(standing) = system.standing(presented.clone(), request.clone(), token).await? {
+        return Ok(standing);
+    }
+    // A token is worth more than a place in the lobby.
+    if token.is_none() {
+        if system.knows_key(presented.sha256).await? {
+            let key = format!("key {}", hex(&presented.sha256));
+            app.tries.take(&key, CHANGES, "This device says something else of itself each time")?;
+        } else {
+            app.tries.take(&format!("enroll {}", presented.network), NEW_KEYS, NEW_DEVICES)?;
+        }
+    }
+    Ok(system.enroll(presented, request, token).await?)
+}
+
+/// Says that the device lives and how it is (S1-50).
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/heartbeat", operation_id = "heartbeat", tag = "sync",
+    params(("device_id" = DeviceId, Path)), request_body = Heartbeat,
+    responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+pub async fn heartbeat(
+    State(app): State<App>,
+    client: Client,
+    Id(id): Id<DeviceId>,
+    mut device: Device,
+    Tolerant(mut beat): Tolerant<Heartbeat>,
+) -> Answer<axum::Json<HeartbeatReply>> {
+    if id != device.identity.device() {
+        return Err(Refusal::not_found());
+    }
+    check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
+    check_addresses(&mut beat.mac_addresses)?;
+    let _turn = app.quotas.turn(id, Kind::Heartbeat).await?;
+    device.speaks_for(&app, Some(beat.incarnation)).await?;
+    let is_encrypted = beat.encryption.as_ref().is_some_and(Encryption::is_complete);
+    if device.facility.is_encrypted(&device.identity).await? != is_encrypted {
+        tell_exposure(&app, &client, &device, beat.encryption.as_ref()).await?;
+    }
+    device.facility.heartbeat(&device.identity, &beat);
+    let must_encrypt = device.identity.require_encryption() && !is_encrypted;
+    if must_encrypt {
+        app.store.feeds().refused(id);
+    }
+    let revoked = device.facility.revoked(&device.identity, &beat).await?;
+    let settled = device.facility.settled(id, beat.refused).await?;
+    let (server_time, state) = (clock::now(), device.identity.state());
+    Ok(axum::Json(HeartbeatReply { server_time, state, settled, must_encrypt, revoked }))
+}
+
+/// Takes a batch of one lane's changes: one durable commit, a verdict for each.
+#[utoipa::path(post, path = "/api/v1/sync/push", operation_id = "push", tag = "sync",
+    request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: zstd (one frame)"),
+    responses((status = 200, body = PushReceipt), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
+pub async fn push(
+    State(app): State<App>,
+    client: Client,
+    device: Device,
+    request: Request,
+) -> Answer<axum::Json<PushReceipt>> {
+    body::must_be_json(request.headers())?;
+    let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
+    let (id, allowances) = (device.identity.device(), app.config.sync.allowances());
+    let turn = app.quotas.turn(id, Kind::Push).await?;
+    app.quotas.may_send(id, allowances, Instant::now())?;
+    let mut share = app.quotas.share(Asker::of(request.extensions()));
+    let bytes = match read(request, packed, &mut share).await {
+        // That the server has no room for it costs the device nothing.
+        Err(refusal) if refusal.status().is_server_error() => return Err(refusal),
+        bytes => bytes,
+    };
+    let mut charge = app.quotas.charge(id, allowances);
+    // What cannot be read costs what it takes to find that out.
+    charge.changes = (share.held() as u64 / 1024).max(1);
+    // It goes on to its end when the device hangs up: what is committed is charged, and its turn and its bytes are
+    // held until then.
+    let pushing = tokio::spawn(async move {
+        let _held = (turn, share);
+        let (answered, charge) = take(&device, bytes, charge).await?;
+        if charge.settle((Instant::now(), clock::now())) {
+            tell_unusual(&client, &device, allowances).await?;
+        }
+        answered
+    });
+    pushing.await.map_err(|fault| Refusal::internal(&fault))?.map(axum::Json)
+}
+
+/// The bytes of a batch as it is.
+async fn read(request: Request, packed: bool, share: &mut Share) -> Answer<Bytes> {
+    let limit = if packed { MAX_COMPRESSED } else { MAX_PLAIN };
+    let mut bytes = body::read(request.into_body(), limit, share).await?;
+    if packed {
+        bytes = unpack(bytes, share).await?;
+    }
+    share.take(appetite(&bytes)).await?;
+    Ok(bytes)
+}
+
+/// Takes a batch; what it came to is in the charge that it gives back.
+async fn take(
+    device: &Device,
+    bytes: Answer<Bytes>,
+    mut charge: Charge,
+) -> Answer<(Answer<PushReceipt>, Charge)> {
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(refusal) => return Ok((Err(refusal), charge)),
+    };
+    let (identity, boot) = (device.identity.clone(), Some(device.boot()));
+    let checked = tokio::task::spawn_blocking(move || {
+        let checked = check(&bytes, &identity, boot, &mut charge);
+        (checked, charge)
+    });
+    let (checked, mut charge) = checked.await.map_err(|fault| Refusal::internal(&fault))?;
+    let answered = match checked {
+        Ok(batch) => device.facility.push(batch, &mut charge.documents).await.map_err(Refusal::from),
+        Err(refusal) => Err(refusal),
+    };
+    Ok((answered, charge))
+}
+
+/// Reads a batch, after there is room for what it may make.
+fn check(
+    bytes: &[u8],
+    identity: &DeviceIdentity,
+    boot: Option<BootId>,
+    charge: &mut Charge,
+) -> Answer<Batch> {
+    let batch: PushBatch<'_> = serde_json::from_slice(bytes).map_err(|fault| body::malformed(&fault))?;
+    let changes = batch.changes.len() as u64;
+    if batch.lane == Lane::Care
+        && let Err(refusal) = charge.reserve(changes, Instant::now())
+    {
+        if refusal.kind() == Some(ProblemKind::OverQuota) {
+            // Who is slowed sends it again, and pays then.
+            charge.changes = 0;
+        }
+        return Err(refusal);
+    }
+    charge.changes = changes.max(bytes.len() as u64 / 1024);
+    Ok(Batch::check(identity, boot, &batch)?)
+}
+
+/// Writes down that what rests on a device can be read from now on, or no longer, by what it measured: before
+/// anybody goes by it.
+async fn tell_exposure(
+    app: &App,
+    client: &Client,
+    device: &Device,
+    measured: Option<&Encryption>,
+) -> Answer<()> {
+    let id = device.identity.device();
+    if app.tries.take(&format!("exposure {id}"), EXPOSURES, "Its exposure changes often").is_err() {
+        return Ok(());
+    }
+    let is_encrypted = measured.is_some_and(Encryption::is_complete);
+    let exposed = measured.map(|measured| {
+        let what = measured.exposed.iter().map(|exposure| json!(exposure.what));
+        what.take(MAX_EXPOSURES).collect::<Vec<_>>()
+    });
+    let note = Note::new(client, AuditEventType::Device, AuditAction::Update, "device")
+        .device(id)
+        .on(id)
+        .detail("what", if is_encrypted { "device_encrypted" } else { "device_exposed" })
+        .detail("exposed", exposed);
+    Ok(device.facility.audit(vec![note.into_event()]).await?)
+}
+
+/// Tells administrators, once, that a device sends unusually much.
+async fn tell_unusual(client: &Client, device: &Device, allowances: Allowances) -> Answer<()> {
+    let id = device.identity.device();
+    let (changes, entries) = (allowances.changes.per_hour, allowances.documents.per_hour);
+    tracing::warn!(device = %id, changes, entries, "a device sends unusually much");
+    let note = Note::new(client, AuditEventType::Sync, AuditAction::Execute, "device")
+        .device(id)
+        .on(id)
+        .detail("reason", "sends_unusually_much")
+        .detail("changes_per_hour", changes)
+        .detail("entries_per_hour", entries);
+    Ok(device.facility.audit(vec![note.into_event()]).await?)
+}
+
+/// A device's JSON message: fields that this server does not know are of a newer agent, and left alone.
+pub struct Tolerant<T>(T);
+
+impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<App> for Tolerant<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        body::must_be_json(request.headers())?;
+        let mut share = app.quotas.share(Asker::of(request.extensions()));
+        let bytes = body::read(request.into_body(), body::MAX_JSON, &mut share).await?;
+        body::parse(&bytes).map(Self)
+    }
+}
+
+/// Refuses a text that no device says of itself. An empty one is fine: a host may have no name.
+fn check_texts(said: &[(&str, &str, usize)]) -> Answer<()> {
+    let wrong = said.iter().filter(|(_, text, most)| !is_line(text, *most));
+    let errors: Vec<FieldError> = wrong
+        .map(|(field, _, most)| FieldError {
+            field: (*field).to_owned(),
+            detail: format!("send at most {most} characters, none of them a control character"),
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid(errors)) }
+}
+
+/// Keeps the first addresses; refuses what is none.
+fn check_addresses(addresses: &mut Vec<String>) -> Answer<()> {
+    addresses.truncate(MAX_ADDRESSES);
+    match addresses.iter().position(|address| !is_line(address, MAX_ADDRESS)) {
+        Some(n) => Err(Refusal::field(&format!("mac_addresses[{n}]"), "send it as 02:00:5e:10:00:01")),
+        None => Ok(()),
+    }
+}
+
+fn is_zstd(encoding: Option<&HeaderValue>) -> Answer<bool> {
+    match encoding.map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(false),
+        Some(b"zstd") => Ok(true),
+        Some(_) => Err(Refusal::new(
+            ProblemKind::UnsupportedMediaType,
+            "Send the batch as it is, or with Content-Encoding: zstd.",
+        )),
+    }
+}
+
+/// Unpacks a batch, which is counted before there is room for it: as large as the frame says, or as a batch
+/// may be where it does not. It is unpacked into its place, without a window beside it.
+async fn unpack(packed: Bytes, share: &mut Share) -> Answer<Bytes> {
+    let broken = || {
+        let words = format!("The body is not one zstd frame of at most {MAX_PLAIN} bytes; send it again.");
+        Refusal::new(ProblemKind::Malformed, words)
+    };
+    let size = zstd::zstd_safe::get_frame_content_size(&packed).map_err(|_| broken())?;
+    let size = size.map_or(Ok(MAX_PLAIN), usize::try_from).map_err(|_| too_large())?;
+    if size > MAX_PLAIN {
+        return Err(too_large());
+    }
+    share.take(size + DECODER).await?;
+    let unpacked = move || zstd::bulk::decompress(&packed, size);
+    let plain = if size < SMALL {
+        unpacked()
+    } else {
+        tokio::task::spawn_blocking(unpacked).await.map_err(|fault| Refusal::internal(&fault))?
+    };
+    Ok(plain.map_err(|_| broken())?.into())
+}
+
+/// What a batch comes to in memory beside its text, at the most: `{"":0}` is six bytes, and a map of its own.
+fn appetite(plain: &[u8]) -> usize {
+    let count = |mark: u8| plain.iter().filter(|byte| **byte == mark).count();
+    let (maps, values) = (count(b'{'), count(b',') + count(b'['));
+    plain.len() + maps * MAP + values * VALUE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tries::Tries;
+
+    #[test]
+    fn one_network_brings_a_hundred_new_keys_in_a_while_and_others_are_not_held_up() {
+        let tries = Tries::default();
+        let count = |network: &str| tries.take(network, NEW_KEYS, "Too many");
+        for _ in 0..100 {
+            count("one").unwrap();
+        }
+        assert_eq!(count("one").unwrap_err().kind(), Some(ProblemKind::TooManyTries));
+        count("other").unwrap();
+    }
+
+    #[test]
+    fn what_a_device_says_of_itself_is_bounded() {
+        check_texts(&[("hostname", "", MAX_HOSTNAME), ("agent_version", "0.1.0", MAX_VERSION)]).unwrap();
+        let long = "h".repeat(254);
+        let refused = check_texts(&[("hostname", &long, MAX_HOSTNAME)]).unwrap_err();
+        assert_eq!(refused.kind(), Some(ProblemKind::Invalid));
+        assert!(format!("{refused:?}").contains("hostname"), "{refused:?}");
+        for acts in ["\n", "\u{9b}2J", "\u{202e}"] {
+            assert!(check_texts(&[("agent_version", &format!("0.1{acts}"), MAX_VERSION)]).is_err());
+        }
+        let mut many = vec!["02:00:5e:10:00:01".to_owned(); 40];
+        check_addresses(&mut many).unwrap();
+        assert_eq!(many.len(), 32);
+        let refused = check_addresses(&mut vec![many[0].clone(), long]).unwrap_err();
+        assert!(format!("{refused:?}").contains("mac_addresses[1]"), "{refused:?}");
+    }
+}

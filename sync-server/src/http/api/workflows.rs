@@ -1,0 +1,46 @@
+//! Workflow schemas: published by version, every version kept (S4-53, S4-54).
+
+use carepost_protocol::workflow::Workflow;
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::List;
+use crate::error::Answer;
+use crate::http::body::{Id, Json, Params};
+use crate::operations::person::Person;
+use crate::operations::workflows::{self, PublishWorkflow};
+
+/// Which version.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OfVersion {
+    /// That one; the latest unless given.
+    version: Option<u32>,
+}
+
+/// The organization's workflows, each in its latest version.
+#[utoipa::path(get, path = "/api/v1/workflows", operation_id = "list_workflows", tag = "workflows", security(("session" = [])), responses((status = 200, body = List<Workflow>)))]
+pub async fn list_workflows(person: Person) -> Answer<axum::Json<List<Workflow>>> {
+    Ok(axum::Json(List::of(workflows::list(&person).await?, std::convert::identity)))
+}
+
+/// Publishes a schema; every kiosk of the organization offers it from its next sync on.
+#[utoipa::path(post, path = "/api/v1/workflows", operation_id = "publish_workflow", tag = "workflows", security(("session" = [])), request_body = PublishWorkflow, responses((status = 201, body = Workflow)))]
+pub async fn publish_workflow(
+    person: Person,
+    Json(asked): Json<PublishWorkflow>,
+) -> Answer<(StatusCode, axum::Json<Workflow>)> {
+    Ok((StatusCode::CREATED, axum::Json(workflows::publish(&person, asked).await?)))
+}
+
+/// One workflow.
+#[utoipa::path(get, path = "/api/v1/workflows/{workflow_key}", operation_id = "show_workflow", tag = "workflows", security(("session" = [])), params(("workflow_key" = String, Path), OfVersion), responses((status = 200, body = Workflow)))]
+pub async fn show_workflow(
+    person: Person,
+    Id(key): Id<String>,
+    Params(of): Params<OfVersion>,
+) -> Answer<axum::Json<Workflow>> {
+    Ok(axum::Json(workflows::show(&person, &key, of.version).await?))
+}

@@ -1,0 +1,266 @@
+//! What comes in: bounded, counted before it is held, read in bounded time, and refused by name where it
+//! is not what it should be.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
+use bytes::BytesMut;
+use carepost_protocol::wire::problem::ProblemKind;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::error::{Refusal, too_large, unsupported_media_type};
+use crate::quota::{Asker, Share};
+
+/// The most bytes of a person's request.
+pub const MAX_JSON: usize = 256 * 1024;
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+
+/// Reads a body of at most `limit` bytes, of a share of all that is under way.
+///
+/// # Errors
+/// `too-large`, `unavailable` when too much is under way, or `malformed` when it breaks off or takes too
+/// long.
+pub async fn read(body: Body, limit: usize, share: &mut Share) -> Result<Bytes, Refusal> {
+    let read = tokio::time::timeout(BODY, collect(body, limit, share)).await;
+    read.unwrap_or_else(|_| Err(broken()))
+}
+
+async fn collect(mut body: Body, limit: usize, share: &mut Share) -> Result<Bytes, Refusal> {
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        share.take(data.len()).await?;
+        // Most come in one piece, which is taken as it is.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn broken() -> Refusal {
+    Refusal::new(ProblemKind::Malformed, "The body broke off or took too long; send it again.")
+}
+
+/// Refuses a body that does not say it is JSON.
+///
+/// # Errors
+/// `unsupported-media-type`.
+pub fn must_be_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(unsupported_media_type()) }
+}
+
+/// A person's JSON request. Unknown, missing and wrong fields are refused by name.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        json(request, app, MAX_JSON).await.map(Self)
+    }
+}
+
+/// A JSON request of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read`] and [`parse`]; `unsupported-media-type` when it does not say that it is JSON.
+pub async fn json<T: DeserializeOwned>(request: Request, app: &App, limit: usize) -> Result<T, Refusal> {
+    must_be_json(request.headers())?;
+    let mut share = app.quotas.share(Asker::of(request.extensions()));
+    let bytes = read(request.into_body(), limit, &mut share).await?;
+    parse_known(&bytes)
+}
+
+/// None where nothing was sent.
+impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Refusal> {
+        if !request.headers().contains_key(CONTENT_TYPE) {
+            return Ok(None);
+        }
+        <Self as FromRequest<App>>::from_request(request, app).await.map(Some)
+    }
+}
+
+/// JSON into what an endpoint takes, whatever else there is in it.
+///
+/// # Errors
+/// `malformed` for text that is not JSON, `invalid` naming the field that is wrong.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    parse_telling(bytes, &mut |_| {})
+}
+
+/// JSON into what an endpoint takes, when there is nothing else in it.
+fn parse_known<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let mut unknown = None;
+    let value = parse_telling(bytes, &mut |path| unknown = unknown.take().or_else(|| Some(spelled(&path))))?;
+    unknown.map_or(Ok(value), |field| {
+        Err(Refusal::field(&field, "there is no such field; check how it is spelled"))
+    })
+}
+
+/// A path as serde_path_to_error spells it: `fields[0].label`.
+fn spelled(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", spelled(parent)),
+        Path::Map { parent, key } => {
+            let parent = spelled(parent);
+            if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") }
+        }
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            spelled(parent)
+        }
+    }
+}
+
+fn parse_telling<T: DeserializeOwned>(
+    bytes: &[u8],
+    of_unknown: &mut impl FnMut(serde_ignored::Path<'_>),
+) -> Result<T, Refusal> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let telling = serde_ignored::Deserializer::new(&mut reader, of_unknown);
+    let value = serde_path_to_error::deserialize(telling).map_err(|fault| refuse(&fault))?;
+    reader.end().map_err(|fault| malformed(&fault))?;
+    Ok(value)
+}
+
+fn refuse(fault: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
+    let inner = fault.inner();
+    if !inner.is_data() {
+        return malformed(inner);
+    }
+    let said = inner.to_string();
+    let detail = said.rsplit_once(" at line ").map_or(said.as_str(), |(detail, _)| detail);
+    let path = fault.path().to_string();
+    // serde names an unknown or missing field only in its words: `... field `name` ...`.
+    let named = detail.split_once("field `").and_then(|(_, rest)| rest.split('`').next());
+    let field = match (path.as_str(), named) {
+        (".", Some(name)) => name.to_owned(),
+        (path, Some(name)) if !path.ends_with(name) => format!("{path}.{name}"),
+        (path, _) => path.to_owned(),
+    };
+    Refusal::field(&field, in_words(detail))
+}
+
+/// What serde says of a value, for people.
+fn in_words(said: &str) -> String {
+    let expected = |said: &str| said.rsplit_once("expected ").map(|(_, expected)| expected.to_owned());
+    if said.starts_with("missing field") {
+        return "is missing: give it".to_owned();
+    }
+    if said.starts_with("UUID parsing failed") {
+        return "give a UUID such as 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".to_owned();
+    }
+    if said.starts_with("unknown variant")
+        && let Some(words) = expected(said)
+    {
+        let words = words.trim_start_matches("one of ").replace('`', "").replace(" or ", ", ");
+        return format!("give one of {words}");
+    }
+    if said.starts_with("invalid type") || said.starts_with("invalid value") {
+        return match expected(said).as_deref() {
+            Some("u8" | "u16" | "u32" | "u64" | "usize") => "give a whole number, such as 48".to_owned(),
+            Some("a string") => "give a text".to_owned(),
+            Some("a boolean") => "give true or false".to_owned(),
+            Some("a sequence") => "give a list".to_owned(),
+            Some(_) | None => said.to_owned(),
+        };
+    }
+    said.to_owned()
+}
+
+/// Text that is not JSON, with the place where it stops being so.
+#[must_use]
+pub fn malformed(fault: &serde_json::Error) -> Refusal {
+    Refusal::new(ProblemKind::Malformed, format!("The body is not what this endpoint takes: {fault}."))
+}
+
+/// An id in a path. One that cannot be read is answered like one that is not there.
+#[derive(Debug, Clone, Copy)]
+pub struct Id<T>(pub T);
+
+impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let text =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::not_found())?;
+        text.parse().map(Self).map_err(|_| Refusal::not_found())
+    }
+}
+
+/// The query of a URL; unknown parameters are refused by name.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(fault) => {
+                let said = fault.body_text();
+                let named = said.split_once("field `").and_then(|(_, rest)| rest.split('`').next());
+                let words = said.strip_prefix("Failed to deserialize query string: ").unwrap_or(&said);
+                let named = named.or_else(|| words.split_once(": ").map(|(field, _)| field));
+                Err(Refusal::field(named.unwrap_or("query"), words))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use carepost_protocol::role::Role;
+    use serde::Deserialize;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_not_taken_is_told_in_words_and_what_to_give() {
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code)]
+        struct Asked {
+            role: Role,
+            beds: Option<u32>,
+            uuid: Option<Uuid>,
+            is_on: Option<bool>,
+        }
+        let said = |body: &str| {
+            let refusal = parse::<Asked>(body.as_bytes()).unwrap_err();
+            let error = refusal.problem().errors.first().unwrap().clone();
+            format!("{}: {}", error.field, error.detail)
+        };
+        assert_eq!(
+            said(r#"{"role": "nurse"}"#),
+            "role: give one of platform_admin, org_admin, facility_admin, rn, lpn, medical_assistant, caregiver, \
+             family, auditor"
+        );
+        assert_eq!(said("{}"), "role: is missing: give it");
+        for beds in ["1.5", "-1", "99999999999", "\"48\""] {
+            let said = said(&format!(r#"{{"role": "rn", "beds": {beds}}}"#));
+            assert_eq!(said, "beds: give a whole number, such as 48", "{beds}");
+        }
+        assert!(said(r#"{"role": "rn", "uuid": "abc"}"#).starts_with("uuid: give a UUID such as"));
+        assert_eq!(said(r#"{"role": "rn", "is_on": "yes"}"#), "is_on: give true or false");
+    }
+}

@@ -1,0 +1,318 @@
+//! Who asks, and whether they may: decided before a handler runs, by what ROUTES says of the route.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::{BootId, IncarnationId};
+use carepost_protocol::role::{Action, Resource, decide};
+use carepost_protocol::wire::BOOT_HEADER;
+use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::workflow::FieldError;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::request::Parts;
+
+use crate::app::App;
+use crate::audit::{Client, Note};
+use crate::error::{Answer, Refusal};
+use crate::http::listener::{ConnectedAt, PeerAddress};
+use crate::http::route::{Authorization, Route};
+use crate::http::tenant;
+use crate::operations::person::Person;
+use crate::quota::Asker;
+use crate::refusals::Principal;
+use crate::speakers::Speech;
+use crate::store::{DeviceIdentity, FacilityStore};
+use crate::text::line;
+use crate::tls::PeerKey;
+use crate::token;
+
+/// The longest user agent that is written down.
+const MAX_AGENT: usize = 200;
+
+/// A device whose key was looked up, and whose state allows the route.
+#[derive(Clone)]
+pub struct Device {
+    /// The device.
+    pub identity: DeviceIdentity,
+    /// The store of its facility.
+    pub facility: FacilityStore,
+    /// The key it spoke with.
+    pub key: PeerKey,
+    speech: Speech,
+}
+
+impl Device {
+    /// Notes who speaks as the device, and for which life of its outbox where the request carries the one of
+    /// the moment. When that tells of a second copy, the device is quarantined from here on.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn speaks_for(&mut self, app: &App, incarnation: Option<IncarnationId>) -> Answer<()> {
+        let speech = Speech { incarnation, ..self.speech };
+        let twice = app.speakers.heard(self.identity.device(), speech, Instant::now());
+        if let Some(twice) = twice
+            && self.identity.state() == DeviceState::Active
+        {
+            self.facility.quarantine(&mut self.identity, twice.reason()).await?;
+            tracing::warn!(device = %self.identity.device(), reason = twice.reason(), "device quarantined");
+        }
+        Ok(())
+    }
+
+    /// The process that speaks.
+    #[must_use]
+    pub const fn boot(&self) -> BootId {
+        self.speech.boot
+    }
+
+    /// As [`Self::may_read`], by how the device stands now: for a stream that has begun to listen.
+    ///
+    /// # Errors
+    /// As [`Self::may_read`].
+    pub async fn may_still_read(&mut self, app: &App) -> Answer<()> {
+        let known = app.store.system().device_by_key(*self.key.sha256()).await?;
+        self.identity = known.ok_or_else(unauthenticated)?;
+        self.may_read()
+    }
+
+    /// Whether the device may be sent anything.
+    ///
+    /// # Errors
+    /// Why its state does not allow it.
+    pub fn may_read(&self) -> Answer<()> {
+        let state = self.identity.state();
+        if state == DeviceState::Active { Ok(()) } else { Err(of_state(state)) }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Person {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
+        // Only the guard of a route for people puts one there.
+        parts.extensions.get::<Self>().cloned().ok_or_else(unauthenticated)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Device {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(unauthenticated)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(client_of(parts))
+    }
+}
+
+/// The layer of every route.
+pub async fn guard(
+    State((app, route)): State<(App, &'static Route)>,
+    params: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let admitted = match route.authorization {
+        Authorization::Public => Ok(()),
+        Authorization::AnyKey => known_key(&parts).map(drop),
+        Authorization::ActiveDevice | Authorization::SpeakingDevice => {
+            device(&app, &mut parts, route.authorization).await
+        }
+        Authorization::SignedIn => person(&app, &mut parts, None).await,
+        Authorization::Person(action) => person(&app, &mut parts, Some(action)).await,
+    };
+    if let Err(refusal) = admitted {
+        return refusal.into_response();
+    }
+    let person = parts.extensions.get::<Person>().cloned();
+    let device = parts.extensions.get::<Device>().map(|it| (it.identity.clone(), client_of(&parts)));
+    let attention = match &person {
+        Some(person) => Some(app.quotas.attend(person.actor().user).await),
+        None => None,
+    };
+    let _attention = match attention.transpose() {
+        Ok(attention) => attention,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let response = next.run(Request::from_parts(parts, body)).await;
+    let kept = match (&person, &device, response.status()) {
+        // What is taken may be out of the person's sight.
+        (Some(person), _, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
+            keep_refusal(person, route, &params, response.status()).await
+        }
+        (
+            _,
+            Some((known, client)),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS,
+        ) => {
+            let why = response.extensions().get::<Refusal>().cloned();
+            keep_device_refusal(&app, client, Some(known), why.as_ref()).await
+        }
+        (_, _, _) => Ok(()),
+    };
+    match kept {
+        Ok(()) => response,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// A person who was shown the door is written down, with the ids that were asked for.
+async fn keep_refusal(
+    person: &Person,
+    route: &Route,
+    params: &RawPathParams,
+    status: StatusCode,
+) -> Answer<()> {
+    let mut note = person
+        .note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource())
+        .detail("status", status.as_u16());
+    for (name, value) in params {
+        note = note.on(line(value, 100)).detail("parameter", name);
+    }
+    person.refused(note).await
+}
+
+/// Lets a signed-in person in.
+async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<()> {
+    let token = bearer(parts).ok_or_else(unauthenticated)?;
+    let session = app.store.system().session(token::sha256(token)).await?.ok_or_else(unauthenticated)?;
+    let said = tenant::said(app, parts).await?;
+    let person = Person::entering(app, session, client_of(parts), said).await?;
+    let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
+    if let Some(Err(denied)) = action.map(|action| decide(person.actor(), action, resource)) {
+        person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
+        return Err(denied.into());
+    }
+    parts.extensions.insert(Asker::Person(person.actor().user, person.actor().organization));
+    parts.extensions.insert(person);
+    Ok(())
+}
+
+/// Where a request comes from and what it calls, as its head says.
+fn client_of(parts: &Parts) -> Client {
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    Client {
+        ip: parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
+        user_agent: agent.map(|agent| agent.chars().take(MAX_AGENT).collect()),
+        endpoint: format!("{} {path}", parts.method),
+    }
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn known_key(parts: &Parts) -> Answer<PeerKey> {
+    parts.extensions.get::<PeerKey>().cloned().ok_or_else(unauthenticated)
+}
+
+/// Lets a device in whose state allows the route.
+async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> Answer<()> {
+    let (key, client) = (known_key(parts)?, client_of(parts));
+    // On every request: a resumed TLS session is not verified again, and states change.
+    let known = app.store.system().device_by_key(*key.sha256()).await?;
+    let scope = known.as_ref().and_then(DeviceIdentity::scope);
+    let (identity, scope, speech) = match (known, scope, speech(parts)) {
+        (Some(identity), Some(scope), Some(speech)) => (identity, scope, speech),
+        (known, scope, _) => {
+            let why = match (&known, scope) {
+                (None, _) => unauthenticated(),
+                (Some(identity), None) => of_state(identity.state()),
+                (Some(_), Some(_)) => nameless(),
+            };
+            keep_device_refusal(app, &client, known.as_ref(), Some(&why)).await?;
+            return Err(why);
+        }
+    };
+    let facility = app.store.facility(&scope);
+    let mut device = Device { identity, facility, key, speech };
+    device.speaks_for(app, None).await?;
+    if authorization == Authorization::ActiveDevice
+        && let Err(why) = device.may_read()
+    {
+        keep_device_refusal(app, &client, Some(&device.identity), Some(&why)).await?;
+        return Err(why);
+    }
+    parts.extensions.insert(Asker::Device(device.identity.device(), device.identity.organization()));
+    parts.extensions.insert(device);
+    Ok(())
+}
+
+/// A key that was refused is written down, with whose it is.
+async fn keep_device_refusal(
+    app: &App,
+    client: &Client,
+    known: Option<&DeviceIdentity>,
+    why: Option<&Refusal>,
+) -> Answer<()> {
+    let note = Note::new(client, AuditEventType::Device, AuditAction::Execute, "device")
+        .detail("why", why.map(|why| why.problem().detail.clone()));
+    let (by, note) = match known {
+        Some(known) => {
+            let note = note.organization(Some(known.organization())).facility(Some(known.facility()));
+            (Principal::Device(known.device()), note.device(known.device()).on(known.device()))
+        }
+        None => (Principal::Stranger(client.network(), None), note),
+    };
+    Ok(app.refusals.keep(&app.store.system(), by, note).await?)
+}
+
+/// Who speaks, as the request's head says, in one word and no more.
+fn speech(parts: &Parts) -> Option<Speech> {
+    let mut said = parts.headers.get_all(BOOT_HEADER).iter();
+    let (Some(boot), None) = (said.next(), said.next()) else { return None };
+    let boot = boot.to_str().ok()?.parse().ok()?;
+    let ConnectedAt(connected) = *parts.extensions.get::<ConnectedAt>()?;
+    Some(Speech { boot, incarnation: None, connected })
+}
+
+/// Whether a device is there twice is not for its second copy to say: who names no process gets nothing.
+/// The agent takes this as a server that does not allow it for now: it waits, and keeps what it has.
+fn nameless() -> Refusal {
+    let detail = "send the id of the process that speaks, drawn anew at each start, once";
+    Refusal::new(
+        ProblemKind::Forbidden,
+        format!(
+            "A device names the process that speaks in the header {BOOT_HEADER}. Update its agent; if it is up to \
+             date, find out what speaks with its key."
+        ),
+    )
+    .naming(FieldError { field: BOOT_HEADER.to_owned(), detail: detail.to_owned() })
+}
+
+/// Why a device in that state is not served.
+fn of_state(state: DeviceState) -> Refusal {
+    match state {
+        DeviceState::Revoked => Refusal::new(
+            ProblemKind::DeviceRevoked,
+            "An administrator deactivated this device. It has to be enrolled anew.",
+        ),
+        DeviceState::Expected | DeviceState::Pending => unauthenticated(),
+        DeviceState::Quarantined => Refusal::new(
+            ProblemKind::DeviceQuarantined,
+            "Two copies of this device ran, or the server was restored and cannot know this one. What it charts \
+             is taken; an administrator has to release it before it gets anything.",
+        ),
+        DeviceState::Active => {
+            Refusal::new(ProblemKind::Forbidden, "This device may not do that in its present state.")
+        }
+    }
+}
+
+fn unauthenticated() -> Refusal {
+    Refusal::new(
+        ProblemKind::Unauthenticated,
+        "Sign in and send the session's token as a bearer token; a device enrolls its key.",
+    )
+}

@@ -1,0 +1,14 @@
+//! What is served over HTTP: the listeners, who asks, and the one table of endpoints.
+//!
+//! Read [`routes`] first: it says what is served, and to whom. What people ask for is done by
+//! [`crate::operations`]; what devices ask for (`api::sync`, `api::stream`, `api::older`) is done here.
+
+pub mod api;
+pub mod body;
+pub mod guard;
+pub mod listener;
+pub mod openapi;
+pub mod problem;
+pub mod route;
+pub mod routes;
+pub mod tenant;

@@ -1,0 +1,133 @@
+//! ROUTES: the one table of endpoints. Both routers are built from it, so what is not in it is not
+//! served, and each row says who may call it.
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodFilter, on};
+use carepost_protocol::role::Action;
+use tower::ServiceExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::error::Refusal;
+use crate::http::api::{
+    audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
+    reviews, sessions, stream, sync, users, workflows,
+};
+use crate::http::guard::guard;
+use crate::http::openapi::openapi;
+use crate::http::problem::{finish, of_panic};
+use crate::http::route::{Authorization, Listener, Route};
+use crate::http::tenant::take_slug;
+
+macro_rules! routes {
+    ($($listener:ident $method:ident $path:literal $authorization:expr => $operation:literal $handler:path;)*) => {
+        /// Every endpoint of the server.
+        pub static ROUTES: &[Route] = &[$(Route {
+            method: http::Method::$method,
+            path: $path,
+            listener: Listener::$listener,
+            authorization: $authorization,
+            operation: $operation,
+            handler: |filter| on(filter, $handler),
+        },)*];
+    };
+}
+
+use Action as A;
+use Authorization::{ActiveDevice, AnyKey, Person, Public, SignedIn, SpeakingDevice};
+
+routes! {
+    People GET "/api/v1/health" Public => "health" meta::health;
+    People GET "/api/v1/openapi.json" Public => "openapi" openapi;
+    People GET "/problems" Public => "list_problems" meta::list_problems;
+    People GET "/problems/{problem}" Public => "explain_problem" meta::explain_problem;
+
+    People POST "/api/v1/sessions" Public => "sign_in" sessions::sign_in;
+    People GET "/api/v1/sessions/current" SignedIn => "current_session" sessions::current_session;
+    People DELETE "/api/v1/sessions/current" SignedIn => "sign_out" sessions::sign_out;
+
+    People GET "/api/v1/organizations" Person(A::ReadOrganization) => "list_organizations" organizations::list_organizations;
+    People POST "/api/v1/organizations" Person(A::ManagePlatform) => "create_organization" organizations::create_organization;
+    People GET "/api/v1/organizations/{organization_id}" Person(A::ReadOrganization) => "show_organization" organizations::show_organization;
+    People PUT "/api/v1/organizations/{organization_id}" Person(A::ManageOrganization) => "update_organization" organizations::update_organization;
+
+    People GET "/api/v1/facilities" Person(A::ReadFacility) => "list_facilities" facilities::list_facilities;
+    People POST "/api/v1/facilities" Person(A::ManageOrganization) => "create_facility" facilities::create_facility;
+    People GET "/api/v1/facilities/{facility_id}" Person(A::ReadFacility) => "show_facility" facilities::show_facility;
+    People PUT "/api/v1/facilities/{facility_id}" Person(A::ManageFacility) => "update_facility" facilities::update_facility;
+    People PUT "/api/v1/facilities/{facility_id}/census" Person(A::UpdateCensus) => "update_census" facilities::update_census;
+    People GET "/api/v1/facilities/{facility_id}/devices" Person(A::ReadDevices) => "list_devices" devices::list_devices;
+
+    People POST "/api/v1/devices" Person(A::ManageDevices) => "register_device" devices::register_device;
+    People GET "/api/v1/devices/{device_id}" Person(A::ReadDevices) => "show_device" devices::show_device;
+    People PUT "/api/v1/devices/{device_id}" Person(A::ManageDevices) => "update_device" devices::update_device;
+    People POST "/api/v1/devices/{device_id}/deactivate" Person(A::ManageDevices) => "deactivate_device" devices::deactivate_device;
+    People POST "/api/v1/devices/{device_id}/withdraw" Person(A::ManageDevices) => "withdraw_device" devices::withdraw_device;
+    People POST "/api/v1/devices/{device_id}/release" Person(A::ManageDevices) => "release_device" devices::release_device;
+
+    People POST "/api/v1/enrollments/approve" Person(A::ManageDevices) => "approve_enrollment" enrollments::approve_enrollment;
+    People POST "/api/v1/enrollments/{enrollment_id}/confirm" Person(A::ManageDevices) => "confirm_enrollment" enrollments::confirm_enrollment;
+
+    People GET "/api/v1/users" Person(A::ManageUsers) => "list_users" users::list_users;
+    People POST "/api/v1/users" Person(A::ManageUsers) => "create_user" users::create_user;
+    People GET "/api/v1/users/{user_id}" Person(A::ManageUsers) => "show_user" users::show_user;
+    People PUT "/api/v1/users/{user_id}" Person(A::ManageUsers) => "update_user" users::update_user;
+    People PUT "/api/v1/users/{user_id}/pin" Person(A::ManageUsers) => "set_pin" users::set_pin;
+    People PUT "/api/v1/users/{user_id}/password" Person(A::ManageUsers) => "set_password" users::set_password;
+    People GET "/api/v1/users/{user_id}/badges" Person(A::ManageUsers) => "list_badges" badges::list_badges;
+    People GET "/api/v1/badges/{badge_id}" Person(A::ManageUsers) => "show_badge" badges::show_badge;
+    People POST "/api/v1/badges" Person(A::ManageUsers) => "issue_badge" badges::issue_badge;
+    People POST "/api/v1/devices/{device_id}/issue-tapped-badge" Person(A::ManageUsers) => "issue_tapped_badge" badges::issue_tapped_badge;
+    People POST "/api/v1/badges/{badge_id}/revoke" Person(A::ManageUsers) => "revoke_badge" badges::revoke_badge;
+
+    People GET "/api/v1/workflows" Person(A::ReadWorkflows) => "list_workflows" workflows::list_workflows;
+    People POST "/api/v1/workflows" Person(A::ManageWorkflows) => "publish_workflow" workflows::publish_workflow;
+    People GET "/api/v1/workflows/{workflow_key}" Person(A::ReadWorkflows) => "show_workflow" workflows::show_workflow;
+
+    People GET "/api/v1/patients" Person(A::ReadPatients) => "list_patients" patients::list_patients;
+    People POST "/api/v1/patients" Person(A::ManagePatients) => "create_patient" patients::create_patient;
+    People GET "/api/v1/patients/{patient_id}" Person(A::ReadPatients) => "show_patient" patients::show_patient;
+    People PUT "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "update_patient" patients::update_patient;
+    People DELETE "/api/v1/patients/{patient_id}" Person(A::ManagePatients) => "discharge_patient" patients::discharge_patient;
+    People GET "/api/v1/patients/{patient_id}/records" Person(A::ReadPatients) => "list_records" patients::list_records;
+    People POST "/api/v1/patients/{patient_id}/records/{record_id}/entered-in-error" Person(A::ManagePatients) => "strike_record" patients::strike_record;
+
+    People GET "/api/v1/facilities/{facility_id}/refused-changes" Person(A::ReadPatients) => "list_refused_changes" changes::list_refused_changes;
+    People GET "/api/v1/facilities/{facility_id}/flagged-changes" Person(A::ReadPatients) => "list_flagged_changes" changes::list_flagged_changes;
+    People GET "/api/v1/facilities/{facility_id}/reviews" Person(A::ReadPatients) => "list_reviews" reviews::list_reviews;
+    People GET "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}" Person(A::ReadPatients) => "export_refused_change" changes::export_refused_change;
+    People POST "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/retry" Person(A::ManagePatients) => "retry_refused_change" changes::retry_refused_change;
+    People POST "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/discard" Person(A::ManagePatients) => "discard_refused_change" changes::discard_refused_change;
+
+    People GET "/api/v1/audit-events" Person(A::ReadAudit) => "search_audit_events" audit_log::search_audit_events;
+
+    Devices POST "/api/v1/enroll" AnyKey => "enroll" sync::enroll;
+    Devices POST "/api/v1/devices/{device_id}/heartbeat" SpeakingDevice => "heartbeat" sync::heartbeat;
+    Devices POST "/api/v1/sync/push" SpeakingDevice => "push" sync::push;
+    Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" stream::pull;
+    Devices GET "/api/v1/sync/live" ActiveDevice => "live" stream::live;
+    Devices GET "/api/v1/sync/patients/{patient_id}/older-records" ActiveDevice => "older_records" older::older_records;
+}
+
+/// The router of one listener: every route of it, under `/api/v1` and `/api` alike, with or without
+/// `/org/{slug}` before it.
+pub fn router(app: &App, listener: Listener) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES.iter().filter(|route| route.listener == listener) {
+        // Every method of the table is one that axum can filter by.
+        let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
+        let guarded = (route.handler)(filter).route_layer(from_fn_with_state((app.clone(), route), guard));
+        if let Some(rest) = route.path.strip_prefix("/api/v1/") {
+            router = router.route(&format!("/api/{rest}"), guarded.clone());
+        }
+        router = router.route(route.path, guarded);
+    }
+    let router = router
+        .fallback(async || Refusal::not_found())
+        .with_state(app.clone())
+        .layer(CatchPanicLayer::custom(of_panic))
+        .layer(from_fn(finish));
+    // The slug has to leave the path before the path is looked up.
+    Router::new().fallback_service(router.map_request(take_slug))
+}

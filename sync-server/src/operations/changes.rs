@@ -1,0 +1,102 @@
+//! What devices sent that somebody has to look at: refused changes and those that stand with a flag.
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::id::{DeviceId, FacilityId};
+use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::wire::heartbeat::ChangeName;
+
+use super::Permitted;
+use super::paging::Which;
+use super::person::Person;
+use crate::audit::Note;
+use crate::error::{Answer, Faults};
+use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
+
+/// Changes, by pages.
+type Changes = Listed<KeptChange, ChangePlace>;
+
+/// The changes of a facility's devices that were refused and wait for somebody, latest first, by pages.
+pub async fn refused(person: &Person, facility: FacilityId, which: &Which) -> Answer<Permitted<Changes>> {
+    let permit = permit(person, facility).await?;
+    let (after, most) = which.read()?;
+    let found = person.facility(facility)?.refused_changes(&permit, after, most).await?;
+    listed(person, facility, &found).await?;
+    Ok((permit, found))
+}
+
+/// The changes of a facility's devices that stand and that somebody should look at, latest first, by pages.
+pub async fn flagged(person: &Person, facility: FacilityId, which: &Which) -> Answer<Permitted<Changes>> {
+    let permit = permit(person, facility).await?;
+    let (after, most) = which.read()?;
+    let found = person.facility(facility)?.flagged_changes(&permit, after, most).await?;
+    listed(person, facility, &found).await?;
+    Ok((permit, found))
+}
+
+/// A refused change, and its exact payload where the server got it.
+pub async fn export(
+    person: &Person,
+    device: DeviceId,
+    name: ChangeName,
+) -> Answer<Permitted<(KeptChange, Option<Vec<u8>>)>> {
+    let (permit, facility) = permitted(person, device).await?;
+    let (change, payload) = person.facility(facility)?.refused_change(&permit, device, name).await?;
+    let mut note = note(person, AuditAction::Export, facility).device(device);
+    note = match change.patient {
+        Some(patient) => note.patient(patient, facility),
+        None => note,
+    };
+    person.write(note.on(named(name))).await?;
+    Ok((permit, (change, payload)))
+}
+
+/// Judges a refused change again, as of when it was made: the server may be newer, or somebody may have
+/// put right what was wrong. What was refused because it depended on it follows.
+pub async fn retry(person: &Person, device: DeviceId, name: ChangeName) -> Answer<Permitted<Reconsidered>> {
+    let (permit, facility) = permitted(person, device).await?;
+    let noted = person.noting(note(person, AuditAction::Execute, facility))?;
+    Ok((permit, noted.retry_change(device, name).await?))
+}
+
+/// Settles a refused change for good, and says why: it will not stand.
+pub async fn discard(
+    person: &Person,
+    device: DeviceId,
+    name: ChangeName,
+    mut reason: String,
+) -> Answer<Permitted<Reconsidered>> {
+    let mut faults = Faults::default();
+    faults.text("reason", &mut reason, 500);
+    faults.check()?;
+    let (permit, facility) = permitted(person, device).await?;
+    let note = note(person, AuditAction::Delete, facility).detail("reason", reason.clone());
+    Ok((permit, person.noting(note)?.discard_change(device, name, reason).await?))
+}
+
+/// Proof that the asker may read in a facility that is there.
+pub(super) async fn permit(person: &Person, facility: FacilityId) -> Answer<Permit<ReadPatients>> {
+    let known = person.registry()?.facility(facility).await?;
+    person.permit(known.id)
+}
+
+/// The facility of a device in the asker's scope.
+async fn permitted(person: &Person, device: DeviceId) -> Answer<Permitted<FacilityId>> {
+    let facility = person.registry()?.device(device).await?.facility_id;
+    Ok((person.permit(facility)?, facility))
+}
+
+/// Written before the changes are shown.
+async fn listed(person: &Person, facility: FacilityId, found: &Changes) -> Answer<()> {
+    let named: Vec<_> =
+        found.items.iter().filter_map(|change| change.patient).map(|id| id.to_string()).collect();
+    let note = note(person, AuditAction::View, facility);
+    person.write(note.detail("count", found.items.len()).detail("patients", named)).await
+}
+
+fn note(person: &Person, action: AuditAction, facility: FacilityId) -> Note {
+    person.note(AuditEventType::PhiAccess, action, "change").facility(Some(facility))
+}
+
+fn named(name: ChangeName) -> String {
+    format!("{}/{}", name.incarnation, name.n)
+}

@@ -1,0 +1,132 @@
+//! Devices as administrators know them (S1-46 to S1-51, S1-59 to S1-64).
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::device::{Deactivation, DeviceType};
+use carepost_protocol::facility::PhiMode;
+use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
+use carepost_protocol::role::ManagePatients;
+use carepost_protocol::time::Timestamp;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::person::Person;
+use super::present;
+use crate::audit::Note;
+use crate::error::{Answer, Faults};
+use crate::store::{Deactivated, Device, DevicePatch, NewDevice, Withdrawal};
+use crate::token;
+
+/// A device to be expected.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterDevice {
+    /// The facility it belongs to.
+    #[serde(alias = "facilityId")]
+    pub facility_id: FacilityId,
+    /// Its name.
+    #[serde(alias = "deviceName")]
+    pub device_name: String,
+    /// What kind of device it is.
+    #[serde(alias = "deviceType")]
+    pub device_type: DeviceType,
+    /// The label on its hardware: with it, the device is recognized when it first asks.
+    #[serde(default, alias = "deviceUuid")]
+    pub device_uuid: Option<DeviceUuid>,
+}
+
+/// What changes of a device; what is absent stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateDevice {
+    /// Its name.
+    #[serde(default, alias = "deviceName")]
+    pub device_name: Option<String>,
+    /// What kind of device it is.
+    #[serde(default, alias = "deviceType")]
+    pub device_type: Option<DeviceType>,
+    /// How much of a resident it is sent; null is as the facility says. The device makes its copy anew.
+    #[serde(default, alias = "phiMode", deserialize_with = "present")]
+    #[schema(value_type = Option<PhiMode>)]
+    pub phi_mode: Option<Option<PhiMode>>,
+}
+
+/// What of a deactivated device is taken out again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawDevice {
+    /// What came to the server at this moment or later.
+    pub since: Timestamp,
+    /// Whether it is only said how much that would be.
+    #[serde(default)]
+    pub preview: bool,
+}
+
+/// A facility's devices, by name.
+pub async fn list(person: &Person, facility: FacilityId) -> Answer<Vec<Device>> {
+    Ok(person.registry()?.devices(facility).await?)
+}
+
+/// Registers a device before it is seen; it enrolls with the token, which nobody keeps, or waits in the lobby as
+/// expected.
+pub async fn register(person: &Person, mut asked: RegisterDevice) -> Answer<(Device, String)> {
+    let mut faults = Faults::default();
+    faults.text("device_name", &mut asked.device_name, 100);
+    faults.check()?;
+    let token = token::draw("cpd");
+    let new = NewDevice {
+        facility_id: asked.facility_id,
+        name: asked.device_name,
+        device_type: asked.device_type,
+        device_uuid: asked.device_uuid,
+        token_sha256: token::sha256(&token),
+    };
+    Ok((person.noting(note(person, AuditAction::Create))?.expect_device(new).await?, token))
+}
+
+/// One device.
+pub async fn show(person: &Person, id: DeviceId) -> Answer<Device> {
+    Ok(person.registry()?.device(id).await?)
+}
+
+/// Changes a device.
+pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> Answer<Device> {
+    let mut faults = Faults::default();
+    faults.maybe_text("device_name", asked.device_name.as_mut(), 100);
+    faults.check()?;
+    let patch =
+        DevicePatch { name: asked.device_name, device_type: asked.device_type, phi_mode: asked.phi_mode };
+    Ok(person.noting(note(person, AuditAction::Update))?.update_device(id, patch).await?)
+}
+
+/// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
+/// that it held have to be replaced at the next sign-in, and its facility's badges are known by another key
+/// from now on; they work on.
+pub async fn deactivate(person: &Person, id: DeviceId, why: Deactivation) -> Answer<Deactivated> {
+    Ok(person.noting(note(person, AuditAction::Delete))?.deactivate_device(id, why).await?)
+}
+
+/// Takes out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it
+/// admitted are discharged, and both leave the devices. Nothing is deleted. It goes on for some seconds, and then says
+/// whether there is more.
+pub async fn withdraw(person: &Person, id: DeviceId, asked: WithdrawDevice) -> Answer<Withdrawal> {
+    let registry = person.registry()?;
+    let permit = person.permit::<ManagePatients>(registry.device(id).await?.facility_id)?;
+    if asked.preview {
+        return Ok(registry.withdrawal(id, asked.since).await?);
+    }
+    let note = note(person, AuditAction::Update).detail("what", "withdraw");
+    Ok(person.noting(note)?.withdraw_device(&permit, id, asked.since).await?)
+}
+
+/// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks
+/// next is the device.
+pub async fn release(person: &Person, id: DeviceId) -> Answer<Device> {
+    let note = note(person, AuditAction::Update).detail("what", "release");
+    let device = person.noting(note)?.release_device(id).await?;
+    person.app.speakers.forget(id);
+    Ok(device)
+}
+
+fn note(person: &Person, action: AuditAction) -> Note {
+    person.note(AuditEventType::Device, action, "device")
+}

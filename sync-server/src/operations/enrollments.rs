@@ -1,0 +1,68 @@
+//! Letting devices in: an administrator types the code that a device shows, then confirms the number
+//! that it shows next. There is no list: a waiting device is visible only to who enters its code.
+
+use std::time::Duration;
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::device::DeviceType;
+use carepost_protocol::id::{EnrollmentId, FacilityId};
+use carepost_protocol::wire::enroll::UserCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::person::Person;
+use crate::audit::Note;
+use crate::clock;
+use crate::error::{Answer, Faults, Refusal};
+use crate::store::{Claim, Device, StoreError, Waiting};
+use crate::tries::Limit;
+
+/// Wrong codes from one network, whoever typed them; the store counts them by administrator too.
+const BY_NETWORK: Limit = Limit { failures: 20, lock: Duration::from_secs(15 * 60) };
+
+/// A device that shows a code, and what it shall be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveEnrollment {
+    /// The code on its screen.
+    pub code: UserCode,
+    /// The facility it belongs to.
+    #[serde(alias = "facilityId")]
+    pub facility_id: FacilityId,
+    /// Its name.
+    #[serde(alias = "deviceName")]
+    pub device_name: String,
+    /// What kind of device it is.
+    #[serde(alias = "deviceType")]
+    pub device_type: DeviceType,
+}
+
+/// Enters a device's code for it.
+pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Waiting> {
+    let mut faults = Faults::default();
+    faults.text("device_name", &mut asked.device_name, 100);
+    faults.check()?;
+    let network = person.client.network().map(|it| format!("code {it}")).unwrap_or_default();
+    let tries = &person.app.tries;
+    if let Some(until) = tries.locked(&network, BY_NETWORK, clock::now()) {
+        return Err(Refusal::too_many_tries("Too many wrong codes from this address", until));
+    }
+    let facility = asked.facility_id;
+    let claim = Claim { facility_id: facility, name: asked.device_name, device_type: asked.device_type };
+    let noted = person.noting(note(person, "approve").facility(Some(facility)))?;
+    let claimed = noted.claim(person.actor().user, asked.code, claim).await;
+    if matches!(claimed, Err(StoreError::WrongCode)) {
+        tries.fail(&network, BY_NETWORK, clock::now());
+    }
+    Ok(claimed?)
+}
+
+/// Confirms the number that the device shows: it is let in.
+pub async fn confirm(person: &Person, id: EnrollmentId, number: &str) -> Answer<Device> {
+    let noted = person.noting(note(person, "confirm").on(id))?;
+    Ok(noted.confirm(person.actor().user, id, number.trim()).await?)
+}
+
+fn note(person: &Person, step: &str) -> Note {
+    person.note(AuditEventType::Device, AuditAction::Update, "enrollment").detail("step", step)
+}

@@ -1,0 +1,270 @@
+//! Facilities (S1-41 to S1-45).
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::facility::{FacilityType, PhiMode};
+use carepost_protocol::id::{FacilityId, OrganizationId};
+use carepost_protocol::unit::Units;
+use carepost_protocol::zone::Zone;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::organizations::{Address, json};
+use super::person::Person;
+use super::present;
+use crate::audit::Note;
+use crate::config::RECORD_DAYS;
+use crate::error::{Answer, Faults, Refusal};
+use crate::store::{Facility, FacilityPatch, NewFacility};
+
+/// The most beds and residents that are believed.
+const MOST_BEDS: u32 = 100_000;
+
+/// A new facility.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateFacility {
+    /// The organization that runs it; the asker's own unless given.
+    #[serde(default, alias = "organizationId")]
+    pub organization_id: Option<OrganizationId>,
+    /// Its name.
+    pub name: String,
+    /// What care it gives.
+    #[serde(alias = "facilityType")]
+    pub facility_type: FacilityType,
+    /// Licensed beds, where it has any.
+    #[serde(default, alias = "licensedBeds")]
+    pub licensed_beds: Option<u32>,
+    /// How many residents it has.
+    #[serde(default, alias = "currentCensus")]
+    pub current_census: u32,
+    /// There are more residents than licensed beds: it is so, and no slip.
+    #[serde(default, alias = "overCapacity")]
+    pub over_capacity: bool,
+    /// Whom to call.
+    #[serde(default)]
+    pub phone: Option<String>,
+    /// How much of a resident its devices are sent.
+    #[serde(default, alias = "phiMode")]
+    pub phi_mode: PhiMode,
+    /// Whether its devices are sent anything only while they are encrypted.
+    #[serde(default, alias = "requireEncryption")]
+    pub require_encryption: bool,
+    /// The IANA name of its time zone.
+    #[serde(default, alias = "timeZone")]
+    pub time_zone: Option<String>,
+    /// Where it is.
+    #[serde(default)]
+    pub address: Option<Address>,
+    /// The measures that it charts in.
+    #[serde(default)]
+    pub units: Units,
+}
+
+/// What changes of a facility; what is absent stays as it is, what is null is removed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateFacility {
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What care it gives.
+    #[serde(default, alias = "facilityType")]
+    pub facility_type: Option<FacilityType>,
+    /// Licensed beds.
+    #[serde(default, alias = "licensedBeds", deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    pub licensed_beds: Option<Option<u32>>,
+    /// How many residents it has.
+    #[serde(default, alias = "currentCensus")]
+    pub current_census: Option<u32>,
+    /// There are more residents than licensed beds: it is so, and no slip.
+    #[serde(default, alias = "overCapacity")]
+    pub over_capacity: bool,
+    /// Whom to call.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub phone: Option<Option<String>>,
+    /// How much of a resident its devices are sent. Those concerned make their copies anew.
+    #[serde(default, alias = "phiMode")]
+    pub phi_mode: Option<PhiMode>,
+    /// Whether its devices are sent anything only while they are encrypted.
+    #[serde(default, alias = "requireEncryption")]
+    pub require_encryption: Option<bool>,
+    /// For how many days records stay on its devices, 7 to 3650; null is as the server says.
+    #[serde(default, alias = "recordDays", deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    pub record_days: Option<Option<u32>>,
+    /// The IANA name of its time zone, which its devices show times in; null is each device's own.
+    #[serde(default, alias = "timeZone", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub time_zone: Option<Option<String>>,
+    /// Where it is.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Address>)]
+    pub address: Option<Option<Address>>,
+    /// The measures that it charts in; what was charted before is shown in them too.
+    #[serde(default)]
+    pub units: Option<Units>,
+}
+
+/// How many residents there are.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateCensus {
+    /// So many.
+    #[serde(alias = "currentCensus", alias = "census")]
+    pub current_census: u32,
+    /// There are more residents than licensed beds: it is so, and no slip.
+    #[serde(default, alias = "overCapacity")]
+    pub over_capacity: bool,
+}
+
+/// The facilities the asker sees, by name.
+pub async fn list(person: &Person) -> Answer<Vec<Facility>> {
+    Ok(person.registry()?.facilities().await?)
+}
+
+/// Adds a facility.
+pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> {
+    let registry = person.registry_of(asked.organization_id).await?;
+    let noted = registry.noting(note(person, AuditAction::Create).into_event());
+    Ok(noted.create_facility(asked.try_into()?).await?)
+}
+
+/// One facility.
+pub async fn show(person: &Person, id: FacilityId) -> Answer<Facility> {
+    Ok(person.registry()?.facility(id).await?)
+}
+
+/// Changes a facility.
+pub async fn update(person: &Person, id: FacilityId, mut asked: UpdateFacility) -> Answer<Facility> {
+    let has_figures = asked.licensed_beds.is_some() || asked.current_census.is_some();
+    let before = if has_figures { Some(show(person, id).await?) } else { None };
+    asked.check(before.as_ref())?;
+    let note = asked.told(note(person, AuditAction::Update));
+    Ok(person.noting(note)?.update_facility(id, asked.patch()?).await?)
+}
+
+/// Reports how many residents a facility has.
+pub async fn update_census(person: &Person, id: FacilityId, asked: UpdateCensus) -> Answer<Facility> {
+    let mut faults = Faults::default();
+    figures(&mut faults, None, Some(asked.current_census));
+    let before = show(person, id).await?;
+    let is_news = asked.current_census != before.current_census;
+    capacity(&mut faults, before.licensed_beds, asked.current_census, asked.over_capacity || !is_news);
+    faults.check()?;
+    let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
+    Ok(person.noting(note(person, AuditAction::Update))?.update_facility(id, patch).await?)
+}
+
+impl TryFrom<CreateFacility> for NewFacility {
+    type Error = Refusal;
+    fn try_from(mut asked: CreateFacility) -> Answer<Self> {
+        let mut faults = Faults::default();
+        faults.text("name", &mut asked.name, 200);
+        faults.maybe_text("phone", asked.phone.as_mut(), 50);
+        figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
+        capacity(&mut faults, asked.licensed_beds, asked.current_census, asked.over_capacity);
+        place(&mut faults, asked.time_zone.as_mut(), asked.address.as_mut());
+        faults.check()?;
+        Ok(Self {
+            name: asked.name,
+            facility_type: asked.facility_type,
+            licensed_beds: asked.licensed_beds,
+            current_census: asked.current_census,
+            phone: asked.phone,
+            phi_mode: asked.phi_mode,
+            require_encryption: asked.require_encryption,
+            time_zone: asked.time_zone,
+            address: json(asked.address)?,
+            units: asked.units,
+        })
+    }
+}
+
+impl UpdateFacility {
+    /// Finds all that is wrong; its figures beside those of before, where any of them is given.
+    fn check(&mut self, before: Option<&Facility>) -> Answer<()> {
+        let mut faults = Faults::default();
+        faults.maybe_text("name", self.name.as_mut(), 200);
+        faults.maybe_text("phone", self.phone.as_mut().and_then(Option::as_mut), 50);
+        figures(&mut faults, self.licensed_beds.flatten(), self.current_census);
+        if let Some(before) = before {
+            let beds = self.licensed_beds.unwrap_or(before.licensed_beds);
+            let census = self.current_census.unwrap_or(before.current_census);
+            // What stands was said to be so.
+            let is_news = (beds, census) != (before.licensed_beds, before.current_census);
+            capacity(&mut faults, beds, census, self.over_capacity || !is_news);
+        }
+        let is_good = self.record_days.flatten().is_none_or(|days| RECORD_DAYS.contains(&days));
+        faults.unless(is_good, "record_days", "give 7 to 3650 days, or null");
+        let (zone, address) = (self.time_zone.as_mut(), self.address.as_mut());
+        place(&mut faults, zone.and_then(Option::as_mut), address.and_then(Option::as_mut));
+        faults.check()
+    }
+
+    /// What of it the audit log tells.
+    fn told(&self, note: Note) -> Note {
+        let details = [
+            ("require_encryption", self.require_encryption.map(Value::from)),
+            ("record_days", self.record_days.map(Value::from)),
+            ("time_zone", self.time_zone.clone().map(Value::from)),
+            ("units", self.units.map(|units| Value::from(units.name()))),
+        ];
+        let details = details.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        details.fold(note, |note, (key, value)| note.detail(key, value))
+    }
+
+    fn patch(self) -> Answer<FacilityPatch> {
+        Ok(FacilityPatch {
+            name: self.name,
+            facility_type: self.facility_type,
+            licensed_beds: self.licensed_beds,
+            current_census: self.current_census,
+            phone: self.phone,
+            phi_mode: self.phi_mode,
+            require_encryption: self.require_encryption,
+            record_days: self.record_days,
+            time_zone: self.time_zone,
+            address: self.address.map(json).transpose()?,
+            units: self.units,
+        })
+    }
+}
+
+fn figures(faults: &mut Faults, beds: Option<u32>, census: Option<u32>) {
+    faults.unless(beds.is_none_or(|beds| beds <= MOST_BEDS), "licensed_beds", "give at most 100000");
+    faults.unless(census.is_none_or(|census| census <= MOST_BEDS), "current_census", "give at most 100000");
+}
+
+/// More residents than beds are asked about once: it happens, and it is what a slip looks like.
+fn capacity(faults: &mut Faults, beds: Option<u32>, census: u32, over_capacity: bool) {
+    if let Some(beds) = beds.filter(|beds| *beds > 0 && census > *beds && !over_capacity) {
+        let words = format!(
+            "{census} residents are more than {beds} licensed beds: correct one of them, or say that it is so \
+             (`over_capacity`; on the command line --over-capacity)"
+        );
+        faults.unless(false, "current_census", &words);
+    }
+}
+
+/// Brings a zone's name into the spelling of the IANA, and an address's lines into form.
+fn place(faults: &mut Faults, zone: Option<&mut String>, address: Option<&mut Address>) {
+    if let Some(zone) = zone {
+        match Zone::named(zone.trim()) {
+            Some(known) => *zone = known.name().unwrap_or("UTC").to_owned(),
+            None => faults.unless(false, "time_zone", ZONE_RULE),
+        }
+    }
+    if let Some(address) = address {
+        address.check(faults);
+    }
+}
+
+const ZONE_RULE: &str =
+    "this server knows no such time zone: give its IANA name, such as America/Chicago or America/New_York";
+
+fn note(person: &Person, action: AuditAction) -> Note {
+    person.note(AuditEventType::ApiAccess, action, "facility")
+}

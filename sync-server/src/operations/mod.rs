@@ -1,0 +1,32 @@
+//! What people can do: one module for each kind of thing.
+//!
+//! An operation takes the [person](person::Person) who asks and what is asked, whose fields are public and may say
+//! anything. It finds all that is wrong with that at once (by `TryFrom` into what the store takes, where nothing else
+//! has to be known), decides, writes with its audit event, and gives back the model, or a
+//! [refusal](crate::error::Refusal). Whoever calls it only reads and renders.
+
+pub mod audit_log;
+pub mod badges;
+pub mod changes;
+pub mod devices;
+pub mod enrollments;
+pub mod facilities;
+pub mod organizations;
+pub mod paging;
+pub mod patients;
+pub mod person;
+pub mod reviews;
+pub mod sessions;
+pub mod users;
+pub mod workflows;
+
+use carepost_protocol::role::{Permit, ReadPatients};
+use serde::{Deserialize, Deserializer};
+
+/// What only who may read patients gets to see, with the proof of that.
+pub type Permitted<T> = (Permit<ReadPatients>, T);
+
+/// Tells a field that is absent (it stays as it is) from one that is null (it is removed).
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(reader).map(Some)
+}

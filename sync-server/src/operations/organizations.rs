@@ -1,0 +1,323 @@
+//! Organizations (S1-37 to S1-40, S3-44).
+
+use age::x25519::Identity;
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::hex::hex;
+use carepost_protocol::id::{OrganizationId, UserId};
+use carepost_protocol::role::Role;
+use carepost_protocol::workflow::FieldError;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::person::Person;
+use crate::audit::Note;
+use crate::clock;
+use crate::error::{Answer, Faults, Refusal};
+use crate::password::check_password;
+use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType};
+
+/// An address, in part or whole.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    /// Street and number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub street: Option<String>,
+    /// City.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
+    /// State.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Postal code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zip: Option<String>,
+    /// Country.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+}
+
+impl Address {
+    /// Brings its lines into the form in which they are stored.
+    pub(super) fn check(&mut self, faults: &mut Faults) {
+        for (field, line) in [
+            ("address.street", &mut self.street),
+            ("address.city", &mut self.city),
+            ("address.state", &mut self.state),
+            ("address.zip", &mut self.zip),
+            ("address.country", &mut self.country),
+        ] {
+            faults.maybe_text(field, line.as_mut(), 200);
+        }
+    }
+}
+
+/// Whom to reach, in part or whole.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Contact {
+    /// Telephone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// Mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// A new organization, and its first administrator.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateOrganization {
+    /// Its name.
+    pub name: String,
+    /// Its name in addresses; made from the name unless given.
+    #[serde(default)]
+    pub slug: Option<String>,
+    /// What kind of operator it is.
+    #[serde(
+        default = "multi_site",
+        rename = "type",
+        alias = "organization_type",
+        alias = "organizationType"
+    )]
+    pub organization_type: OrganizationType,
+    /// Its National Provider Identifier: ten digits.
+    #[serde(default)]
+    pub npi: Option<String>,
+    /// Where it is.
+    #[serde(default)]
+    pub address: Option<Address>,
+    /// Whom to reach.
+    #[serde(default, alias = "contactInfo", alias = "contact_info")]
+    pub contact: Option<Contact>,
+    /// Its first administrator; unless given, one named `admin` is made with a password of the
+    /// server's choosing (S0-34).
+    #[serde(default)]
+    pub admin: Option<FirstAdmin>,
+}
+
+const fn multi_site() -> OrganizationType {
+    OrganizationType::MultiSiteSystem
+}
+
+/// An organization's first administrator.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FirstAdmin {
+    /// The name to sign in with.
+    pub username: String,
+    /// The name people see.
+    #[serde(default, alias = "displayName")]
+    pub display_name: Option<String>,
+    /// The address.
+    #[serde(default)]
+    pub email: Option<String>,
+    /// The password.
+    #[schema(value_type = String)]
+    pub password: SecretString,
+}
+
+/// What changes of an organization; what is absent stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateOrganization {
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What kind of operator it is.
+    #[serde(default, rename = "type", alias = "organization_type", alias = "organizationType")]
+    pub organization_type: Option<OrganizationType>,
+    /// Its National Provider Identifier.
+    #[serde(default)]
+    pub npi: Option<String>,
+    /// Where it is.
+    #[serde(default)]
+    pub address: Option<Address>,
+    /// Whom to reach.
+    #[serde(default, alias = "contactInfo", alias = "contact_info")]
+    pub contact: Option<Contact>,
+}
+
+/// An organization that was just created, with what is shown only now.
+pub struct Founded {
+    /// The organization.
+    pub organization: Organization,
+    /// The secret half of its recovery key, which nobody keeps.
+    pub recovery_key: SecretString,
+    /// Its first administrator.
+    pub admin: UserId,
+    /// The name to sign in with.
+    pub username: String,
+    /// The password, where the server chose it.
+    pub password: Option<String>,
+}
+
+/// The organizations the asker sees: all for the platform's administrators, else the own one.
+pub async fn list(person: &Person) -> Answer<Vec<Organization>> {
+    if person.actor().role == Role::PlatformAdmin {
+        return Ok(person.app.store.system().organizations().await?);
+    }
+    Ok(vec![person.registry()?.organization().await?])
+}
+
+/// Creates an organization, its first administrator and its recovery key in one step.
+pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founded> {
+    let identity = Identity::generate();
+    let (new, admin, password) = founding(asked, &identity)?;
+    let (app, username) = (&person.app, admin.username.clone());
+    let admin = NewUser {
+        facility_id: None,
+        display_name: admin.display_name.unwrap_or_else(|| username.clone()),
+        username: admin.username,
+        email: admin.email,
+        role: Role::OrgAdmin,
+        employee_id: None,
+        session_timeout_minutes: 30,
+        password_hash: Some(app.passwords.hash(person.caller(), admin.password).await?),
+        pin_verifier: None,
+    };
+    let note = note(person, AuditAction::Create).into_event();
+    let (organization, admin) = app.store.system().create_organization(new, admin, note).await?;
+    Ok(Founded { organization, recovery_key: identity.to_string(), admin, username, password })
+}
+
+/// One organization.
+pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
+    Ok(person.registry_of(Some(id)).await?.organization().await?)
+}
+
+/// Changes an organization.
+pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
+    let registry = person.registry_of(Some(id)).await?;
+    let noted = registry.noting(note(person, AuditAction::Update).into_event());
+    Ok(noted.update_organization(asked.try_into()?).await?)
+}
+
+/// What is doubtful about an NPI, if anything. The check digit is Luhn's over the number with 80840 before it. A
+/// wrong one is doubtful but accepted: numbers of examples and trial systems fail it (S1-03).
+#[must_use]
+pub fn npi_warning(npi: &str) -> Option<FieldError> {
+    let digits = "80840".bytes().chain(npi.bytes()).rev().map(|byte| u32::from(byte.saturating_sub(b'0')));
+    let sum: u32 = digits
+        .enumerate()
+        .map(|(at, digit)| if at % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 })
+        .sum();
+    (!sum.is_multiple_of(10)).then(|| FieldError {
+        field: "npi".to_owned(),
+        detail: "the check digit does not match: compare it with the NPI registry".to_owned(),
+    })
+}
+
+impl TryFrom<UpdateOrganization> for OrganizationPatch {
+    type Error = Refusal;
+    fn try_from(mut asked: UpdateOrganization) -> Answer<Self> {
+        let mut faults = Faults::default();
+        faults.maybe_text("name", asked.name.as_mut(), 200);
+        faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
+        faults.check()?;
+        Ok(Self {
+            name: asked.name,
+            organization_type: asked.organization_type,
+            npi: asked.npi,
+            address: json(asked.address)?,
+            contact: json(asked.contact)?,
+        })
+    }
+}
+
+impl FirstAdmin {
+    fn check(&mut self, faults: &mut Faults) {
+        faults.text("admin.username", &mut self.username, 100);
+        faults.maybe_text("admin.display_name", self.display_name.as_mut(), 200);
+        faults.maybe_text("admin.email", self.email.as_mut(), 254);
+        if let Err(fault) = check_password(self.password.expose_secret()) {
+            faults.unless(false, "admin.password", fault);
+        }
+    }
+}
+
+/// The organization, its first administrator, and the password where the server chose it.
+fn founding(
+    mut asked: CreateOrganization,
+    identity: &Identity,
+) -> Answer<(NewOrganization, FirstAdmin, Option<String>)> {
+    let mut faults = Faults::default();
+    faults.text("name", &mut asked.name, 200);
+    let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
+    faults.unless(is_slug(&slug), "slug", SLUG_RULE);
+    faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
+    let (mut admin, password) = asked.admin.map_or_else(chosen_admin, |admin| (admin, None));
+    admin.check(&mut faults);
+    faults.check()?;
+    let new = NewOrganization {
+        name: asked.name,
+        slug,
+        organization_type: asked.organization_type,
+        npi: asked.npi,
+        address: json(asked.address)?,
+        contact: json(asked.contact)?,
+        recovery_recipient: identity.to_public().to_string(),
+    };
+    Ok((new, admin, password))
+}
+
+/// The administrator where none is given, and the password that the server chose.
+fn chosen_admin() -> (FirstAdmin, Option<String>) {
+    let password = hex(&clock::random::<12>());
+    let secret = SecretString::from(password.clone());
+    let username = "admin".to_owned();
+    (FirstAdmin { username, display_name: None, email: None, password: secret }, Some(password))
+}
+
+fn note(person: &Person, action: AuditAction) -> Note {
+    person.note(AuditEventType::ApiAccess, action, "organization")
+}
+
+pub(super) fn json(value: Option<impl Serialize>) -> Answer<Option<Value>> {
+    value.map(|value| serde_json::to_value(value).map_err(|fault| Refusal::internal(&fault))).transpose()
+}
+
+const SLUG_RULE: &str =
+    "a slug is 2 to 63 lower-case letters, digits and hyphens, with a letter or digit at each end";
+const NPI_RULE: &str = "an NPI has ten digits";
+
+fn is_slug(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (2..=63).contains(&text.len())
+        && text.chars().all(allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn slug_of(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let slug = words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-");
+    slug.chars().take(63).collect::<String>().trim_end_matches('-').to_owned()
+}
+
+fn is_npi(text: &str) -> bool {
+    text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_digit_of_an_npi_warns_and_does_not_refuse() {
+        assert_eq!(npi_warning("1234567893"), None);
+        assert_eq!(npi_warning("1234567890").unwrap().field, "npi");
+        assert!(is_npi("1234567890"));
+        assert!(!is_npi("123456789") && !is_npi("12345678a0"));
+    }
+
+    #[test]
+    fn a_slug_can_be_made_of_most_names() {
+        assert_eq!(slug_of("Golden Years ALF - Riverside"), "golden-years-alf-riverside");
+        assert!(is_slug(&slug_of("Golden Years, Inc.")));
+        assert!(!is_slug(&slug_of("???")));
+        assert!(!is_slug("-a") && !is_slug("A b") && !is_slug("a"));
+    }
+}

@@ -1,0 +1,311 @@
+//! Patients and their records: every read and write needs a permit and is written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::change::MAX_REASON;
+use carepost_protocol::day::Today;
+use carepost_protocol::id::{FacilityId, PatientId, RecordId};
+use carepost_protocol::patient;
+use carepost_protocol::record::{MAX_REPLACED, RecordDocument};
+use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::workflow::FieldError;
+use carepost_protocol::zone::Zone;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::paging::Which;
+use super::person::Person;
+use super::{Permitted, present};
+use crate::audit::Note;
+use crate::clock;
+use crate::error::{Answer, Faults, Refusal};
+use crate::store::{ChartPlace, Listed, NewPatient, Patient, PatientPatch, Related, StoreError};
+
+/// How many of the patients in a list the audit log names; beyond them it only counts.
+const NAMED: usize = 200;
+
+/// A new patient.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePatient {
+    /// The facility.
+    #[serde(alias = "facilityId")]
+    pub facility_id: FacilityId,
+    /// The medical record number, unique in the organization (S0-17); absent or empty where there is none.
+    #[serde(default)]
+    pub mrn: Option<String>,
+    /// The full name.
+    pub name: String,
+    /// The day of birth: `YYYY-MM-DD` or `MM/DD/YYYY`.
+    #[serde(default, alias = "dateOfBirth")]
+    pub date_of_birth: Option<String>,
+    /// The room.
+    #[serde(default)]
+    pub room: Option<String>,
+    /// The fields whose values are unlikely and right, such as the `date_of_birth` of a child.
+    #[serde(default)]
+    pub confirmed: Vec<String>,
+}
+
+/// What changes of a patient; what is absent stays as it is, what is null is removed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdatePatient {
+    /// The medical record number.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub mrn: Option<Option<String>>,
+    /// The full name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The day of birth.
+    #[serde(default, alias = "dateOfBirth", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub date_of_birth: Option<Option<String>>,
+    /// The room.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub room: Option<Option<String>>,
+    /// Whether the patient is in care now. True of one who was said to be the same person as another
+    /// (`replaced_by`) parts them: both are persons of their own again.
+    #[serde(default, alias = "isActive")]
+    pub is_active: Option<bool>,
+    /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child.
+    #[serde(default)]
+    pub confirmed: Vec<String>,
+}
+
+/// A patient, and who is, or may be, the same person.
+pub struct Known {
+    /// The patient.
+    pub patient: Patient,
+    /// The others; in a list only whose place the patient took.
+    pub related: Related,
+}
+
+/// Something charted, and whether it counts.
+pub struct Charted {
+    /// The record.
+    pub record: RecordDocument,
+    /// The record by which it is struck out, where nobody has put it back.
+    pub struck_out_by: Option<RecordId>,
+}
+
+/// The patients the asker sees, by name: of one facility where one is given, and those who are in care, or those who
+/// are not, where that is.
+pub async fn list(
+    person: &Person,
+    facility: Option<FacilityId>,
+    is_active: Option<bool>,
+) -> Answer<Permitted<Vec<Known>>> {
+    let permit = person.permit_of_organization()?;
+    let mut patients = person.registry()?.patients(facility).await?;
+    let mut replaced = replaced(&patients);
+    patients.retain(|patient| is_active.is_none_or(|is_active| is_active == patient.is_active));
+    let named: Vec<_> = patients.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
+    let note = note(person, AuditAction::View, "patient").facility(facility);
+    person.write(note.detail("count", patients.len()).detail("patients", named)).await?;
+    let known = |patient: Patient| {
+        let replaces = replaced.remove(&patient.id).unwrap_or_default();
+        Known { patient, related: Related { replaces, may_be: Vec::new() } }
+    };
+    Ok((permit, patients.into_iter().map(known).collect()))
+}
+
+/// Admits a patient. One who may be another of the facility is admitted all the same: a review asks at its kiosks.
+pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<Known>> {
+    let permit = person.permit(asked.facility_id)?;
+    let given = Map::from_iter([
+        ("mrn".to_owned(), Value::from(asked.mrn)),
+        ("name".to_owned(), Value::from(asked.name)),
+        ("date_of_birth".to_owned(), Value::from(asked.date_of_birth)),
+        ("room".to_owned(), Value::from(asked.room)),
+    ]);
+    let today = today(person, asked.facility_id).await?;
+    let (read, _) = patient::read(&given, today).map_err(Refusal::invalid)?;
+    is_meant(patient::doubts(&read, &Map::new(), today), &asked.confirmed)?;
+    let new = NewPatient {
+        facility_id: asked.facility_id,
+        mrn: text(&read, "mrn").unwrap_or_default(),
+        name: text(&read, "name").unwrap_or_default(),
+        date_of_birth: text(&read, "date_of_birth"),
+        room: text(&read, "room"),
+    };
+    let (noted, mrn) = (person.noting(note(person, AuditAction::Create, "patient"))?, new.mrn.clone());
+    let patient = or_of_whom(person, &mrn, noted.create_patient(new).await).await?;
+    related(person, permit, patient).await
+}
+
+/// One patient, and since when the patient is in care, or is not, where that is known.
+pub async fn show(person: &Person, id: PatientId) -> Answer<Permitted<(Known, Option<Timestamp>)>> {
+    let (permit, patient) = permitted(person, id).await?;
+    viewed(person, patient.id, patient.facility_id, "patient").await?;
+    let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
+    let (permit, known) = related(person, permit, patient).await?;
+    Ok((permit, (known, since)))
+}
+
+/// Changes who or where a patient is, and parts whoever was said to be the same person as another.
+pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Answer<Permitted<Known>> {
+    let mut given = Map::new();
+    let mut give =
+        |field: &str, value: Option<Value>| given.extend(value.map(|value| (field.to_owned(), value)));
+    give("mrn", asked.mrn.map(Value::from));
+    give("name", asked.name.map(Value::from));
+    give("date_of_birth", asked.date_of_birth.map(Value::from));
+    give("room", asked.room.map(Value::from));
+    let (permit, before) = permitted(person, id).await?;
+    let today = today(person, before.facility_id).await?;
+    let read = patient::read_edit(&given, &before.values(), today);
+    let (read, _) = read.map_err(Refusal::invalid)?;
+    is_meant(patient::doubts(&read, &before.values(), today), &asked.confirmed)?;
+    let patch = PatientPatch {
+        mrn: read.get("mrn").and_then(Value::as_str).map(str::to_owned),
+        name: text(&read, "name"),
+        date_of_birth: read.contains_key("date_of_birth").then(|| text(&read, "date_of_birth")),
+        room: read.contains_key("room").then(|| text(&read, "room")),
+        is_active: asked.is_active,
+    };
+    let note = note(person, AuditAction::Update, "patient");
+    let note = match before.replaced_by.filter(|_| patch.is_active == Some(true)) {
+        Some(other) => note.detail("parted_from", other.to_string()),
+        None => note,
+    };
+    let (noted, mrn) = (person.noting(note)?, patch.mrn.clone().unwrap_or_default());
+    let patient = or_of_whom(person, &mrn, noted.update_patient(id, patch).await).await?;
+    related(person, permit, patient).await
+}
+
+/// Discharges a patient: no longer in care here, and kept.
+pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<Known>> {
+    let patch = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
+    let (permit, _) = permitted(person, id).await?;
+    let noted = person.noting(note(person, AuditAction::Delete, "patient"))?;
+    let patient = noted.update_patient(id, patch).await?;
+    related(person, permit, patient).await
+}
+
+/// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them.
+pub async fn records(person: &Person, id: PatientId, which: &Which) -> Answer<Listed<Charted, ChartPlace>> {
+    let (after, most) = which.read()?;
+    let (permit, patient) = permitted(person, id).await?;
+    let facility = person.facility(patient.facility_id)?;
+    let records = facility.records(&permit, id, after, most).await?;
+    let ids = records.items.iter().map(|record| record.id).collect();
+    let mut struck = facility.struck(&permit, ids).await?;
+    // Of whoever's place was taken, too: it is their chart.
+    let whose: BTreeSet<PatientId> =
+        records.items.iter().map(|record| record.patient_id).chain([id]).collect();
+    for of in whose {
+        viewed(person, of, patient.facility_id, "record").await?;
+    }
+    let charted = |record: RecordDocument| Charted { struck_out_by: struck.remove(&record.id), record };
+    Ok(Listed { items: records.items.into_iter().map(charted).collect(), next: records.next })
+}
+
+/// Strikes out what was charted in error, and says why: it stays, marked, and a correction at a kiosk puts it back.
+/// By the same rule as on a kiosk, and as the same record: one that corrects it, without values.
+pub async fn strike(
+    person: &Person,
+    id: PatientId,
+    record: RecordId,
+    mut reason: String,
+) -> Answer<RecordDocument> {
+    let mut faults = Faults::default();
+    faults.text("reason", &mut reason, MAX_REASON);
+    faults.check()?;
+    let patient = person.registry()?.patient(id).await?;
+    let permit = person.permit::<ManagePatients>(patient.facility_id)?;
+    let noted = person.noting(note(person, AuditAction::Update, "record"))?;
+    Ok(noted.strike_record(&permit, id, record, reason).await?.record)
+}
+
+/// A patient in the asker's scope.
+async fn permitted(person: &Person, id: PatientId) -> Answer<Permitted<Patient>> {
+    let patient = person.registry()?.patient(id).await?;
+    let permit = person.permit(patient.facility_id)?;
+    Ok((permit, patient))
+}
+
+/// The day that it is in a facility.
+async fn today(person: &Person, facility: FacilityId) -> Answer<Today> {
+    let facility = person.registry()?.facility(facility).await?;
+    let zone = facility.time_zone.as_deref().and_then(Zone::named);
+    Ok(Today::of(zone.as_ref(), clock::now()))
+}
+
+/// What is unlikely has to be meant.
+fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
+    let asked = doubts.into_iter().filter(|doubt| !confirmed.contains(&doubt.field)).map(|doubt| {
+        let words = format!(
+            "{}, or say that it is right (`confirmed`; on the command line --confirmed)",
+            doubt.detail
+        );
+        FieldError::new(doubt.field, words)
+    });
+    let asked: Vec<FieldError> = asked.collect();
+    if asked.is_empty() { Ok(()) } else { Err(Refusal::invalid(asked)) }
+}
+
+/// A patient with who is, or may be, the same person; that those whom the answer names are seen is written down.
+async fn related(
+    person: &Person,
+    permit: Permit<ReadPatients>,
+    patient: Patient,
+) -> Answer<Permitted<Known>> {
+    let facility = patient.facility_id;
+    let related = person.facility(facility)?.related(&permit, patient.id).await?;
+    let look = |other: &Patient| note(person, AuditAction::View, "patient").patient(other.id, facility);
+    person.write_all(related.may_be.iter().map(look).collect()).await?;
+    Ok((permit, Known { patient, related }))
+}
+
+/// Whose place each patient took, of all of a facility.
+fn replaced(patients: &[Patient]) -> BTreeMap<PatientId, Vec<PatientId>> {
+    let by: BTreeMap<PatientId, PatientId> =
+        patients.iter().filter_map(|patient| Some((patient.id, patient.replaced_by?))).collect();
+    let mut replaced: BTreeMap<PatientId, Vec<PatientId>> = BTreeMap::new();
+    for id in by.keys() {
+        let later = std::iter::successors(by.get(id), |next| by.get(*next)).take(MAX_REPLACED);
+        later.for_each(|stays| replaced.entry(*stays).or_default().push(*id));
+    }
+    replaced
+}
+
+/// Where an MRN is that of somebody whom the asker may read: says whose, once that is written down as a look.
+async fn or_of_whom(person: &Person, mrn: &str, done: Result<Patient, StoreError>) -> Answer<Patient> {
+    let fault = match done {
+        Ok(patient) => return Ok(patient),
+        Err(fault) => fault,
+    };
+    let StoreError::Admitted(id) = fault else { return Err(fault.into()) };
+    let Ok((_, holder)) = permitted(person, id).await else { return Err(fault.into()) };
+    viewed(person, id, holder.facility_id, "patient").await?;
+    let Patient { name, is_active, .. } = holder;
+    let words = if is_active {
+        format!("mrn {mrn} is of {name} (patient {id}), who is in care; give another number")
+    } else {
+        format!(
+            "mrn {mrn} is of {name} (patient {id}), who was discharged; readmit that one (`carepost-server patient readmit \
+             {id}`, or PUT /api/v1/patients/{id} with is_active true), or give another number"
+        )
+    };
+    Err(Refusal::new(ProblemKind::Conflict, words).naming(FieldError::new("mrn", "is taken")))
+}
+
+fn text(read: &Map<String, Value>, field: &str) -> Option<String> {
+    read.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn note(person: &Person, action: AuditAction, what: &str) -> Note {
+    person.note(AuditEventType::PhiAccess, action, what)
+}
+
+/// Written before the patient is shown.
+async fn viewed(person: &Person, patient: PatientId, facility: FacilityId, what: &str) -> Answer<()> {
+    person.write(note(person, AuditAction::View, what).patient(patient, facility)).await
+}

@@ -1,0 +1,198 @@
+//! Users: who they are, their passwords and PINs.
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::id::{FacilityId, UserId};
+use carepost_protocol::pin;
+use carepost_protocol::role::{Denied, Role};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::person::Person;
+use super::present;
+use crate::audit::Note;
+use crate::error::{Answer, Faults, Refusal};
+use crate::password::check_password;
+use crate::store::{NewUser, User, UserPatch};
+
+/// A session's idle time in minutes, unless one is given (S0-48).
+const TIMEOUT: u32 = 30;
+
+/// A new user.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateUser {
+    /// The home facility; a role that acts within one facility needs one.
+    #[serde(default, alias = "facilityId")]
+    pub facility_id: Option<FacilityId>,
+    /// The name to sign in with, unique in the organization.
+    pub username: String,
+    /// The address, unique in the organization.
+    #[serde(default)]
+    pub email: Option<String>,
+    /// The name people see; the username unless given.
+    #[serde(default, alias = "displayName")]
+    pub display_name: Option<String>,
+    /// What the user may do.
+    pub role: Role,
+    /// The employer's number for the user (S1-67).
+    #[serde(default, alias = "employeeId")]
+    pub employee_id: Option<String>,
+    /// How long an idle session lasts, in minutes.
+    #[serde(default, alias = "sessionTimeoutMinutes")]
+    pub session_timeout_minutes: Option<u32>,
+}
+
+/// What changes of a user; what is absent stays as it is, what is null is removed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateUser {
+    /// The name to sign in with, unique in the organization.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The home facility.
+    #[serde(default, alias = "facilityId", deserialize_with = "present")]
+    #[schema(value_type = Option<FacilityId>)]
+    pub facility_id: Option<Option<FacilityId>>,
+    /// The address.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub email: Option<Option<String>>,
+    /// The name people see.
+    #[serde(default, alias = "displayName")]
+    pub display_name: Option<String>,
+    /// What the user may do.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// The employer's number for the user.
+    #[serde(default, alias = "employeeId", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub employee_id: Option<Option<String>>,
+    /// How long an idle session lasts, in minutes.
+    #[serde(default, alias = "sessionTimeoutMinutes")]
+    pub session_timeout_minutes: Option<u32>,
+    /// Whether the user may sign in at all (S1-73).
+    #[serde(default, alias = "isActive")]
+    pub is_active: Option<bool>,
+}
+
+/// The users the asker sees, by name.
+pub async fn list(person: &Person, facility: Option<FacilityId>) -> Answer<Vec<User>> {
+    Ok(person.registry()?.users(facility).await?)
+}
+
+/// Adds a user, who cannot sign in before a password or a PIN is set.
+pub async fn create(person: &Person, asked: CreateUser) -> Answer<User> {
+    let new = NewUser::try_from(asked)?;
+    may_give(person, Some(new.role))?;
+    Ok(person.noting(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
+}
+
+/// One user.
+pub async fn show(person: &Person, id: UserId) -> Answer<User> {
+    Ok(person.registry()?.user(id).await?)
+}
+
+/// Changes a user. What was charted before is judged by what was so then.
+pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<User> {
+    let patch = UserPatch::try_from(asked)?;
+    may_touch(person, id).await?;
+    may_give(person, patch.role)?;
+    let mut note = note(person, AuditAction::Update, "user");
+    if let Some(username) = &patch.username {
+        note = note.detail("username", username.as_str());
+    }
+    Ok(person.noting(note)?.update_user(id, patch).await?)
+}
+
+/// Sets a user's PIN.
+pub async fn set_pin(person: &Person, id: UserId, pin: &SecretString) -> Answer<User> {
+    may_touch(person, id).await?;
+    let pin = SecretString::from(pin::typed(pin.expose_secret()));
+    pin::check(pin.expose_secret()).map_err(|why| Refusal::field("pin", why))?;
+    let exposed = person.registry()?.exposed_pin(id).await?;
+    let (passwords, caller) = (&person.app.passwords, person.caller());
+    if exposed.is_some() && passwords.verify(caller, false, pin.clone(), exposed).await? {
+        return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
+    }
+    let verifier = passwords.hash(caller, pin).await?;
+    Ok(person.noting(note(person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?)
+}
+
+/// Sets a user's password, and ends the user's sessions with the server.
+pub async fn set_password(person: &Person, id: UserId, password: SecretString) -> Answer<User> {
+    may_touch(person, id).await?;
+    check_password(password.expose_secret()).map_err(|why| Refusal::field("password", why))?;
+    let verifier = person.app.passwords.hash(person.caller(), password).await?;
+    Ok(person.noting(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
+}
+
+impl TryFrom<CreateUser> for NewUser {
+    type Error = Refusal;
+    fn try_from(mut asked: CreateUser) -> Answer<Self> {
+        let mut faults = Faults::default();
+        faults.text("username", &mut asked.username, 100);
+        faults.maybe_text("email", asked.email.as_mut(), 200);
+        faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
+        timeout(&mut faults, asked.session_timeout_minutes);
+        faults.check()?;
+        Ok(Self {
+            facility_id: asked.facility_id,
+            display_name: asked.display_name.unwrap_or_else(|| asked.username.clone()),
+            username: asked.username,
+            email: asked.email,
+            role: asked.role,
+            employee_id: asked.employee_id,
+            session_timeout_minutes: asked.session_timeout_minutes.unwrap_or(TIMEOUT),
+            password_hash: None,
+            pin_verifier: None,
+        })
+    }
+}
+
+impl TryFrom<UpdateUser> for UserPatch {
+    type Error = Refusal;
+    fn try_from(mut asked: UpdateUser) -> Answer<Self> {
+        let mut faults = Faults::default();
+        faults.maybe_text("username", asked.username.as_mut(), 100);
+        faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
+        faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
+        timeout(&mut faults, asked.session_timeout_minutes);
+        faults.check()?;
+        Ok(Self {
+            username: asked.username,
+            facility_id: asked.facility_id,
+            email: asked.email,
+            display_name: asked.display_name,
+            role: asked.role,
+            employee_id: asked.employee_id,
+            session_timeout_minutes: asked.session_timeout_minutes,
+            is_active: asked.is_active,
+        })
+    }
+}
+
+fn timeout(faults: &mut Faults, minutes: Option<u32>) {
+    let good = minutes.is_none_or(|minutes| (1..=12 * 60).contains(&minutes));
+    faults.unless(good, "session_timeout_minutes", "give 1 to 720 minutes");
+}
+
+/// Nobody gives away more than they have: a facility's administrator makes no organization's.
+fn may_give(person: &Person, role: Option<Role>) -> Answer<()> {
+    let Some(role) = role else { return Ok(()) };
+    let good = role != Role::PlatformAdmin
+        && (role.is_of_one_facility() || !person.actor().role.is_of_one_facility());
+    if good { Ok(()) } else { Err(Refusal::field("role", "your own role does not let you give this one")) }
+}
+
+/// Nor changes who has more.
+pub(super) async fn may_touch(person: &Person, id: UserId) -> Answer<()> {
+    let user = person.registry()?.user(id).await?;
+    may_give(person, Some(user.role)).map_err(|_| Refusal::from(Denied::Role))
+}
+
+fn note(person: &Person, action: AuditAction, what: &str) -> Note {
+    person.note(AuditEventType::ApiAccess, action, "user").detail("what", what)
+}

@@ -1,0 +1,67 @@
+//! Workflow schemas: published by version, every version kept (S4-53, S4-54).
+
+use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::id::WorkflowId;
+use carepost_protocol::role::Role;
+use carepost_protocol::workflow::{Field, Rule, Workflow, is_key};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::person::Person;
+use crate::clock;
+use crate::error::{Answer, Refusal};
+
+/// A schema to be published: a new workflow, or the next version of the one with that key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublishWorkflow {
+    /// Its name in paths and records.
+    pub key: String,
+    /// What people call it.
+    pub label: String,
+    /// Whether kiosks offer it.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// What the form asks.
+    pub fields: Vec<Field>,
+    /// What holds between two of its numbers.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Which roles may correct another's entry; all that may chart unless given.
+    #[serde(default)]
+    pub corrected_by: Vec<Role>,
+}
+const fn yes() -> bool {
+    true
+}
+
+/// The organization's workflows, each in its latest version.
+pub async fn list(person: &Person) -> Answer<Vec<Workflow>> {
+    Ok(person.registry()?.workflows().await?)
+}
+
+/// Publishes a schema; every kiosk of the organization offers it from its next sync on.
+pub async fn publish(person: &Person, asked: PublishWorkflow) -> Answer<Workflow> {
+    // The store keeps the id of a workflow that is known, and counts its versions.
+    let mut workflow = Workflow {
+        id: WorkflowId::new(clock::now(), clock::random()),
+        key: asked.key,
+        label: asked.label,
+        version: 1,
+        enabled: asked.enabled,
+        fields: asked.fields,
+        rules: asked.rules,
+        corrected_by: asked.corrected_by,
+    };
+    workflow.check().map_err(Refusal::invalid)?;
+    let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow");
+    Ok(person.noting(note)?.publish_workflow(workflow).await?)
+}
+
+/// One workflow: in that version, or the latest.
+pub async fn show(person: &Person, key: &str, version: Option<u32>) -> Answer<Workflow> {
+    if !is_key(key) {
+        return Err(Refusal::not_found());
+    }
+    Ok(person.registry()?.workflow(key, version).await?)
+}

@@ -1,0 +1,231 @@
+//! One facility: its feed, what its devices push, its records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::RecordDocument;
+use carepost_protocol::role::{Permit, ReadPatients, Resource};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
+use carepost_protocol::wire::older::OlderRecords;
+use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::push::PushReceipt;
+
+use crate::scope::FacilityScope;
+use crate::store::column::json_or_none_at;
+use crate::store::engine::{Reach, Tx};
+use crate::store::listed::Listed;
+use crate::store::rules::charted::{self, ChartPlace};
+use crate::store::rules::older::{self, OlderRequest};
+use crate::store::rules::page::{self, AgainRequest, PageRequest};
+use crate::store::rules::publish::count_on;
+use crate::store::rules::push::{self, Batch, Taken};
+use crate::store::rules::{audit, patient};
+use crate::store::{DeviceIdentity, Page, Patient, Related, Store, StoreError};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Work within one facility.
+#[derive(Debug, Clone)]
+pub struct FacilityStore {
+    pub(in crate::store) store: Store,
+    pub(in crate::store) scope: FacilityScope,
+}
+
+impl FacilityStore {
+    pub(in crate::store) fn new(store: Store, scope: FacilityScope) -> Self {
+        Self { store, scope }
+    }
+
+    /// Takes a device's batch, with a verdict for each change: the receipt comes when all of it is durable.
+    /// A long one is taken in portions, each a commit of its own, between which others write; who breaks
+    /// off in between sends it again. What the server has already is answered again as it was: applied as
+    /// a duplicate, refused as refused. `made` counts the documents that came of it, also where it breaks off.
+    ///
+    /// # Errors
+    /// [`StoreError::ChainBroken`], [`StoreError::DeviceRevoked`].
+    pub async fn push(&self, batch: Batch, made: &mut u64) -> Result<PushReceipt> {
+        let reach = Reach::Facility(self.scope);
+        let Taken { mut receipt, documents, mut rest } =
+            self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+        *made += documents;
+        while let Some(batch) = rest {
+            let next = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+            *made += next.documents;
+            receipt.go_on(next.receipt);
+            rest = next.rest;
+        }
+        Ok(receipt)
+    }
+
+    /// Whether a device may go on from a cursor: tombstones that it needs may be gone. A mirror that was
+    /// begun within `kept` needs none of those, so that a first pull that breaks off is not begun anew.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorRefused`].
+    pub async fn check_horizon(&self, device: &DeviceIdentity, cursor: Cursor, kept: Duration) -> Result<()> {
+        let now = self.store.now();
+        if device.mirror_began.is_some_and(|began| now.since(began) < kept) {
+            return Ok(());
+        }
+        self.store.read(Reach::Facility(self.scope), move |tx| page::check_horizon(tx, cursor)).await
+    }
+
+    /// Notes that a device begins its mirror. In memory, as [`Self::heartbeat`].
+    pub fn mirror_began(&self, device: &DeviceIdentity) {
+        self.store.inner.presence.mirror_began(self.scope, device.device(), self.store.now());
+    }
+
+    /// A page of collections that are sent again, and after which `seq` the next one begins.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorRefused`].
+    pub async fn page_again(&self, asked: AgainRequest) -> Result<(Page, u64)> {
+        let prover = Arc::clone(&self.store.inner.prover);
+        let again = move |tx: &Tx<'_>| page::read_again(tx, &asked, &prover);
+        self.store.read(Reach::Facility(self.scope), again).await
+    }
+
+    /// The next page of the feed: at most `limit` documents and about 4 MiB.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorRefused`], [`StoreError::OverBudget`].
+    pub async fn page(&self, asked: PageRequest) -> Result<Page> {
+        let reach = Reach::Facility(self.scope);
+        loop {
+            let prover = Arc::clone(&self.store.inner.prover);
+            let read = self.store.read(reach, move |tx| page::read(tx, &asked, &prover));
+            if let Some(page) = read.await? {
+                return Ok(page);
+            }
+            self.store.write(reach, move |tx| count_on(tx, asked.view)).await?;
+        }
+    }
+
+    /// Notes a heartbeat, in memory; it is written within about a second.
+    pub fn heartbeat(&self, device: &DeviceIdentity, beat: &Heartbeat) {
+        self.store.inner.presence.beat(self.scope, device.device(), beat, self.store.now());
+    }
+
+    /// Notes that a device's cursor is served up to the head. In memory, as [`Self::heartbeat`].
+    pub fn cursor_served(&self, device: &DeviceIdentity) {
+        self.store.inner.presence.cursor_served(self.scope, device.device());
+    }
+
+    /// Notes that a device came with a cursor that was refused. In memory, as [`Self::heartbeat`].
+    pub fn cursor_refused(&self, device: &DeviceIdentity) {
+        self.store.inner.presence.cursor_refused(self.scope, device.device());
+    }
+
+    /// A patient's records, latest first, whether devices still hold them or not: at most so many after a place.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the permit is for another facility.
+    pub async fn records(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+        after: Option<ChartPlace>,
+        most: usize,
+    ) -> Result<Listed<RecordDocument, ChartPlace>> {
+        if permit.resource() != Resource::Facility(self.scope.organization(), self.scope.facility()) {
+            return Err(StoreError::NotFound("patient"));
+        }
+        let read = move |tx: &Tx<'_>| charted::page(tx, patient, after, most);
+        self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// Since when a patient is in care, or is not, where that is known.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn is_active_since(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: Patient,
+    ) -> Result<Option<Timestamp>> {
+        self.permitted(permit)?;
+        let read = move |tx: &Tx<'_>| {
+            let changed = patient::fields(tx, &patient)?.get("is_active").map(|field| field.mark);
+            // Whose place another took is out of care without an edit that says so.
+            let changed =
+                changed.filter(|mark| mark.seq > 0 && patient.replaced_by.is_none()).map(|mark| mark.at);
+            Ok(changed.or(patient.is_active.then_some(patient.created_at)))
+        };
+        self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// As whom a patient was admitted besides, and who else the patient may be.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn related(&self, permit: &Permit<ReadPatients>, patient: PatientId) -> Result<Related> {
+        self.permitted(permit)?;
+        let read = move |tx: &Tx<'_>| {
+            let asked = patient::may_be(tx, patient)?.into_iter().map(|id| patient::present(tx, id));
+            let may_be: Result<Vec<_>> = asked.collect();
+            let mut may_be: Vec<Patient> = may_be?.into_iter().flatten().collect();
+            may_be.retain(|other| other.id != patient);
+            Ok(Related { replaces: patient::replaced(tx, patient)?, may_be })
+        };
+        self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// Which of these records are struck out, and by which.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn struck(
+        &self,
+        permit: &Permit<ReadPatients>,
+        records: Vec<RecordId>,
+    ) -> Result<BTreeMap<RecordId, RecordId>> {
+        self.permitted(permit)?;
+        let read = move |tx: &Tx<'_>| {
+            let struck = records.into_iter().map(|id| Ok((id, charted::struck_by(tx, id)?)));
+            let struck = struck.collect::<Result<Vec<_>>>()?.into_iter();
+            Ok(struck.filter_map(|(id, by)| Some((id, by?))).collect())
+        };
+        self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// A page of a patient's records that have left the feed, as a view shows them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the facility has no such patient, or the view shows none.
+    pub async fn older_records(&self, asked: OlderRequest) -> Result<OlderRecords> {
+        self.store.read(Reach::Facility(self.scope), move |tx| older::page(tx, &asked)).await
+    }
+
+    /// Whether the device said, in its latest heartbeat, that all that rests on it is encrypted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_encrypted(&self, device: &DeviceIdentity) -> Result<bool> {
+        let id = device.device();
+        let said = match self.store.inner.presence.encryption(id) {
+            Some(said) => said,
+            None => {
+                let sql = "SELECT encryption FROM devices WHERE id = ?1";
+                let read = move |tx: &Tx<'_>| tx.first(sql, [id.as_bytes()], |row| json_or_none_at(row, 0));
+                self.store.read(Reach::Facility(self.scope), read).await?.flatten()
+            }
+        };
+        Ok(said.as_ref().is_some_and(Encryption::is_complete))
+    }
+
+    /// Writes audit events, all under this facility.
+    ///
+    /// # Errors
+    /// When they could not be made durable.
+    pub async fn audit(&self, mut events: Vec<AuditEvent>) -> Result<()> {
+        for event in &mut events {
+            event.organization_id = Some(self.scope.organization());
+            event.facility_id = Some(self.scope.facility());
+        }
+        self.store.write(Reach::Facility(self.scope), move |tx| audit::append(tx, &events)).await
+    }
+}

@@ -1,0 +1,5 @@
+//! Who reaches what: each handle is made for a scope, and its methods take no tenant.
+
+pub(super) mod facility;
+pub(super) mod organization;
+pub(super) mod system;

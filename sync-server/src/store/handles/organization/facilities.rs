@@ -1,0 +1,301 @@
+//! The organization itself, and its facilities.
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::{DeviceId, FacilityId, OrganizationId, WorkflowId};
+use carepost_protocol::record::{Collection, FacilityDocument};
+use carepost_protocol::text::{fold, sort_key};
+
+use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::store::column::{id_at, json, json_or_none_at, time_at, word, word_at};
+use crate::store::engine::{Read, Row, params};
+use crate::store::rules::publish::{FeedEnd, put};
+use crate::store::rules::{budget, superseded, view};
+use crate::store::{Facility, FacilityPatch, NewFacility, View};
+
+/// The columns that [`organization_row`] reads.
+macro_rules! organization_columns {
+    () => {
+        "SELECT id, name, slug, organization_type, npi, address, contact, recovery_recipient, created_at,
+            updated_at FROM "
+    };
+}
+pub(in crate::store) use organization_columns;
+
+/// The organization whose scope it is.
+const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
+
+macro_rules! facility_columns {
+    () => {
+        "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
+            created_at, updated_at, require_encryption, record_days, time_zone, address, units FROM facilities "
+    };
+}
+
+impl OrganizationStore {
+    /// The organization itself.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is gone.
+    pub async fn organization(&self) -> Result<Organization> {
+        self.read(organization).await
+    }
+
+    /// The facilities that the scope reaches, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn facilities(&self) -> Result<Vec<Facility>> {
+        let found = self.read(|tx| {
+            let found = tx.all(facility_columns!(), [], facility_row)?;
+            found.into_iter().map(|facility| counted(tx, facility)).collect::<Result<Vec<_>>>()
+        });
+        let mut found = found.await?;
+        found.sort_by_cached_key(|facility| sort_key(&facility.name));
+        Ok(found)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn facility(&self, id: FacilityId) -> Result<Facility> {
+        self.read(move |tx| counted(tx, facility(tx, id)?)).await
+    }
+}
+
+impl Noted {
+    /// Changes it.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn update_organization(self, patch: OrganizationPatch) -> Result<Organization> {
+        self.write(move |tx| {
+            tx.execute(
+                "UPDATE organizations SET name = coalesce(?1, name),
+                    organization_type = coalesce(?2, organization_type), npi = coalesce(?3, npi),
+                    address = coalesce(?4, address), contact = coalesce(?5, contact), updated_at = ?6",
+                params![
+                    patch.name,
+                    patch.organization_type.as_ref().map(word).transpose()?,
+                    patch.npi,
+                    patch.address.as_ref().map(json).transpose()?,
+                    patch.contact.as_ref().map(json).transpose()?,
+                    tx.now().as_millis(),
+                ],
+            )?;
+            if patch.name.is_some() {
+                // Kiosks show it on their locked screen.
+                for id in tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))? {
+                    publish(tx, &facility(tx, id)?)?;
+                }
+            }
+            organization(tx)
+        })
+        .await
+    }
+
+    /// Adds one, with the organization's workflows in its feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for the name.
+    pub async fn create_facility(self, new: NewFacility) -> Result<Facility> {
+        self.write(move |tx| create(tx, &new)).await
+    }
+
+    /// Changes one, and its document.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
+    pub async fn update_facility(self, id: FacilityId, patch: FacilityPatch) -> Result<Facility> {
+        self.write(move |tx| {
+            let mut changed = facility(tx, id)?;
+            changed.name = patch.name.unwrap_or(changed.name);
+            changed.facility_type = patch.facility_type.unwrap_or(changed.facility_type);
+            changed.licensed_beds = patch.licensed_beds.unwrap_or(changed.licensed_beds);
+            changed.current_census = patch.current_census.unwrap_or(changed.current_census);
+            changed.phone = patch.phone.unwrap_or(changed.phone);
+            if let Some(mode) = patch.phi_mode.filter(|mode| *mode != changed.phi_mode) {
+                changed.phi_mode = mode;
+                view::facility_changed(tx, id)?;
+            }
+            if let Some(require) = patch.require_encryption.filter(|it| *it != changed.require_encryption) {
+                changed.require_encryption = require;
+                encryption_demanded(tx, id)?;
+            }
+            changed.record_days = patch.record_days.unwrap_or(changed.record_days);
+            changed.time_zone = patch.time_zone.unwrap_or(changed.time_zone);
+            changed.address = patch.address.unwrap_or(changed.address);
+            changed.units = patch.units.unwrap_or(changed.units);
+            changed.updated_at = tx.now();
+            tx.execute(
+                "UPDATE facilities SET name = ?2, facility_type = ?3, licensed_beds = ?4, current_census = ?5,
+                    phone = ?6, phi_mode = ?7, updated_at = ?8, require_encryption = ?9, record_days = ?10,
+                    name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END, time_zone = ?12, address = ?13,
+                    units = ?14 WHERE id = ?1",
+                params![
+                    id.as_bytes(),
+                    changed.name,
+                    word(&changed.facility_type)?,
+                    changed.licensed_beds,
+                    changed.current_census,
+                    changed.phone,
+                    word(&changed.phi_mode)?,
+                    changed.updated_at.as_millis(),
+                    changed.require_encryption,
+                    changed.record_days,
+                    fold(&changed.name),
+                    changed.time_zone,
+                    changed.address.as_ref().map(json).transpose()?,
+                    word(&changed.units)?,
+                ],
+            )?;
+            publish(tx, &changed)?;
+            counted(tx, changed)
+        })
+        .await
+    }
+}
+
+impl Subject for Organization {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+    }
+}
+
+impl Subject for Facility {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.facility_id = Some(self.id);
+    }
+}
+
+fn organization(tx: &Tx<'_>) -> Result<Organization> {
+    tx.first(ORGANIZATION, [], organization_row)?.ok_or(StoreError::NotFound("organization"))
+}
+
+pub(super) fn facility(tx: &Tx<'_>, id: FacilityId) -> Result<Facility> {
+    tx.first(concat!(facility_columns!(), "WHERE id = ?1"), [id.as_bytes()], facility_row)?
+        .ok_or(StoreError::NotFound("facility"))
+}
+
+/// A facility with the count of its documents.
+fn counted(tx: &Tx<'_>, facility: Facility) -> Result<Facility> {
+    let documents = tx.within_facility(facility.id, |tx| budget::documents(tx, View::Full))?;
+    Ok(Facility { documents, ..facility })
+}
+
+fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
+    let (now, organization) = (tx.now(), organization(tx)?);
+    let facility = Facility {
+        id: FacilityId::new(now, tx.random()?),
+        organization_id: organization.id,
+        name: new.name.clone(),
+        facility_type: new.facility_type,
+        licensed_beds: new.licensed_beds,
+        current_census: new.current_census,
+        phone: new.phone.clone(),
+        phi_mode: new.phi_mode,
+        require_encryption: new.require_encryption,
+        record_days: None,
+        time_zone: new.time_zone.clone(),
+        address: new.address.clone(),
+        units: new.units,
+        documents: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    tx.execute(
+        "INSERT INTO facilities (id, name, facility_type, licensed_beds, current_census, phone, badge_key,
+            phi_mode, created_at, updated_at, require_encryption, name_key, time_zone, address, units)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14)",
+        params![
+            facility.id.as_bytes(),
+            facility.name,
+            word(&facility.facility_type)?,
+            facility.licensed_beds,
+            facility.current_census,
+            facility.phone,
+            tx.random::<32>()?,
+            word(&facility.phi_mode)?,
+            now.as_millis(),
+            facility.require_encryption,
+            fold(&facility.name),
+            facility.time_zone,
+            facility.address.as_ref().map(json).transpose()?,
+            word(&facility.units)?,
+        ],
+    )?;
+    tx.within_facility(facility.id, FeedEnd::create)?;
+    publish(tx, &facility)?;
+    let workflows = tx
+        .all(super::workflows::LATEST, [], |row| Ok((id_at::<WorkflowId>(row, 0)?, row.get::<String>(1)?)))?;
+    for (id, body) in workflows {
+        tx.within_facility(facility.id, |tx| {
+            put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
+        })?;
+    }
+    while tx.within_facility(facility.id, superseded::bring)? {}
+    counted(tx, facility)
+}
+
+fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
+    let document = FacilityDocument {
+        id: facility.id,
+        name: facility.name.clone(),
+        organization_name: organization(tx)?.name,
+        phone: facility.phone.clone(),
+        facility_type: facility.facility_type,
+        licensed_beds: facility.licensed_beds,
+        current_census: facility.current_census,
+        time_zone: facility.time_zone.clone(),
+        units: facility.units,
+    };
+    let body = json(&document)?;
+    tx.within_facility(facility.id, |tx| {
+        put(tx, Collection::Facilities, facility.id.as_bytes(), None, Some(&body))
+    })
+}
+
+pub(in crate::store) fn organization_row(row: &Row<'_>) -> Read<Organization> {
+    Ok(Organization {
+        id: id_at::<OrganizationId>(row, 0)?,
+        name: row.get(1)?,
+        slug: row.get(2)?,
+        organization_type: word_at(row, 3)?,
+        npi: row.get(4)?,
+        address: json_or_none_at(row, 5)?,
+        contact: json_or_none_at(row, 6)?,
+        recovery_recipient: row.get(7)?,
+        created_at: time_at(row, 8)?,
+        updated_at: time_at(row, 9)?,
+    })
+}
+
+fn facility_row(row: &Row<'_>) -> Read<Facility> {
+    Ok(Facility {
+        id: id_at(row, 0)?,
+        organization_id: id_at(row, 1)?,
+        name: row.get(2)?,
+        facility_type: word_at(row, 3)?,
+        licensed_beds: row.get(4)?,
+        current_census: row.get(5)?,
+        phone: row.get(6)?,
+        phi_mode: word_at(row, 7)?,
+        created_at: time_at(row, 8)?,
+        updated_at: time_at(row, 9)?,
+        require_encryption: row.get(10)?,
+        record_days: row.get(11)?,
+        time_zone: row.get(12)?,
+        address: json_or_none_at(row, 13)?,
+        units: word_at(row, 14)?,
+        documents: 0,
+    })
+}
+
+/// The facility demands encryption from now on: its devices come again, and say what they have.
+fn encryption_demanded(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
+    let devices = "SELECT id FROM devices WHERE facility_id = ?1";
+    let devices: Vec<DeviceId> = tx.all(devices, [facility.as_bytes()], |row| id_at(row, 0))?;
+    devices.into_iter().for_each(|device| tx.refused(device));
+    Ok(())
+}

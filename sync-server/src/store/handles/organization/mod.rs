@@ -1,0 +1,138 @@
+//! The registry of one organization: facilities, devices, users and badges, patients, workflows.
+//!
+//! What devices mirror is written twice in one transaction: as a row, and as a document in the feed of
+//! the facility concerned.
+
+mod badges;
+mod changes;
+mod devices;
+mod facilities;
+mod patients;
+mod records;
+mod users;
+mod withdrawal;
+mod workflows;
+
+use carepost_protocol::audit::AuditEvent;
+
+use crate::scope::OrganizationScope;
+use crate::store::engine::{Reach, Tx};
+use crate::store::rules::audit;
+use crate::store::{
+    AuditPlace, AuditQuery, Audited, Listed, Organization, OrganizationPatch, Store, StoreError,
+};
+
+pub(in crate::store) use badges::{
+    publish_all as publish_badges, rekey as rekey_badges, remove_by_id as remove_badge,
+};
+pub use changes::Reconsidered;
+pub(in crate::store) use devices::{TOKEN_LIFE, is_refused_as_exposed};
+pub(in crate::store) use facilities::organization_columns;
+pub(in crate::store) use facilities::organization_row;
+pub use records::Struck;
+pub(in crate::store) use users::{
+    document as user_document, insert_user, publish_all as publish_users, withhold_expired_pins,
+};
+#[cfg(test)]
+pub(in crate::store) use withdrawal::LOOK_UPS as WITHDRAWN_BY;
+pub use withdrawal::{Stays, Withdrawal};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Work within one organization, or one facility of it where the scope is limited to that.
+#[derive(Debug, Clone)]
+pub struct OrganizationStore {
+    store: Store,
+    scope: OrganizationScope,
+}
+
+/// One change to the registry. It is written in one transaction with its audit event, or not at all;
+/// nothing else changes the registry, so that nobody changes it unseen.
+#[derive(Debug)]
+pub struct Noted {
+    registry: OrganizationStore,
+    event: AuditEvent,
+}
+
+/// What a change is about: it completes the change's audit event.
+trait Subject {
+    /// Says which one it is, and whose.
+    fn describe(&self, event: &mut AuditEvent);
+}
+
+/// None is a refusal.
+impl<T: Subject> Subject for Option<T> {
+    fn describe(&self, event: &mut AuditEvent) {
+        match self {
+            Some(done) => done.describe(event),
+            None => event.success = false,
+        }
+    }
+}
+
+impl OrganizationStore {
+    pub(in crate::store) fn new(store: Store, scope: OrganizationScope) -> Self {
+        Self { store, scope }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.read(Reach::Organization(self.scope), work).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.write(Reach::Organization(self.scope), work).await
+    }
+
+    /// A change to the registry, with the event that says who made it.
+    #[must_use]
+    pub fn noting(&self, event: AuditEvent) -> Noted {
+        Noted { registry: self.clone(), event }
+    }
+
+    /// Writes audit events of what changed nothing, all under this organization, and under the scope's
+    /// one facility where it is limited to that.
+    ///
+    /// # Errors
+    /// When they could not be made durable.
+    pub async fn audit(&self, events: Vec<AuditEvent>) -> Result<()> {
+        let scope = self.scope;
+        self.write(move |tx| events.into_iter().try_for_each(|event| append(tx, scope, event))).await
+    }
+
+    /// Looks for audit events.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn audit_events(&self, query: AuditQuery) -> Result<Listed<Audited, AuditPlace>> {
+        self.read(move |tx| audit::find(tx, &query)).await
+    }
+}
+
+impl Noted {
+    async fn write<T: Subject + Send + 'static>(
+        self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Self { registry, mut event } = self;
+        let scope = registry.scope;
+        let noted = move |tx: &Tx<'_>| {
+            let done = work(tx)?;
+            done.describe(&mut event);
+            append(tx, scope, event)?;
+            Ok(done)
+        };
+        registry.write(noted).await
+    }
+}
+
+fn append(tx: &Tx<'_>, scope: OrganizationScope, mut event: AuditEvent) -> Result<()> {
+    event.organization_id = Some(scope.organization());
+    event.facility_id = scope.limit().or(event.facility_id);
+    audit::append(tx, &[event])
+}

@@ -1,0 +1,176 @@
+//! Patients.
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::{FacilityId, PatientId, UserId};
+use carepost_protocol::merge::{Mark, Merged};
+use carepost_protocol::text::name_key;
+
+use super::{Noted, OrganizationStore, Result, StoreError, Subject};
+use crate::store::engine::Tx;
+use crate::store::rules::patient::{self, patient_columns, patient_row};
+use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::review;
+use crate::store::{NewPatient, Patient, PatientPatch};
+
+impl OrganizationStore {
+    /// Patients, by name; of one facility or of all that the scope reaches.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn patients(&self, facility: Option<FacilityId>) -> Result<Vec<Patient>> {
+        self.read(move |tx| {
+            let mut found = match facility {
+                Some(id) => {
+                    let sql = concat!(patient_columns!(), "WHERE facility_id = ?1");
+                    tx.all(sql, [id.as_bytes()], patient_row)?
+                }
+                None => tx.all(patient_columns!(), [], patient_row)?,
+            };
+            found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone()));
+            Ok(found)
+        })
+        .await
+    }
+
+    /// One patient.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn patient(&self, id: PatientId) -> Result<Patient> {
+        self.read(move |tx| find(tx, id)).await
+    }
+}
+
+impl Noted {
+    /// Admits a patient. One who may be another again is admitted all the same, and a review opened, as when
+    /// a device admits one.
+    ///
+    /// # Errors
+    /// [`StoreError::Admitted`] where the mrn is that of a patient of the scope, [`StoreError::Conflict`] where it is
+    /// taken otherwise, [`StoreError::NotFound`] for the facility.
+    pub async fn create_patient(self, new: NewPatient) -> Result<Patient> {
+        self.write(move |tx| {
+            super::facilities::facility(tx, new.facility_id)?;
+            let now = tx.now();
+            let admitted = Patient {
+                id: PatientId::new(now, tx.random()?),
+                facility_id: new.facility_id,
+                mrn: new.mrn,
+                name: new.name,
+                date_of_birth: new.date_of_birth,
+                room: new.room,
+                is_active: true,
+                replaced_by: None,
+                created_at: now,
+            };
+            tx.savepoint(|tx| patient::insert(tx, &admitted, None))
+                .or_else(|error| of_whom(tx, &admitted, error))?;
+            tx.within_facility(admitted.facility_id, |tx| {
+                let mut feed = FeedEnd::open(tx)?;
+                let alike = patient::alike(tx, &admitted)?;
+                patient::put(tx, &mut feed, &admitted)?;
+                if !alike.is_empty() {
+                    patient::pair(tx, &mut feed, admitted.id, &alike)?;
+                }
+                feed.close(tx)
+            })?;
+            Ok(admitted)
+        })
+        .await
+    }
+
+    /// Changes a patient. The office sees what it changes: its values stand, and those who had not seen
+    /// them yet meet them in the merge. One in care again is a person of their own again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; for the mrn as [`Self::create_patient`].
+    pub async fn update_patient(self, id: PatientId, patch: PatientPatch) -> Result<Patient> {
+        let by = self.event.user_id;
+        self.write(move |tx| {
+            let before = find(tx, id)?;
+            let mut changed = before.clone();
+            changed.mrn = patch.mrn.unwrap_or(changed.mrn);
+            changed.name = patch.name.unwrap_or(changed.name);
+            changed.date_of_birth = patch.date_of_birth.unwrap_or(changed.date_of_birth);
+            changed.room = patch.room.unwrap_or(changed.room);
+            changed.is_active = patch.is_active.unwrap_or(changed.is_active);
+            let mut others = Vec::new();
+            if patch.is_active == Some(true) && before.replaced_by.is_some() {
+                others = patient::successors(tx, &before)?;
+                patient::part(tx, id)?;
+                changed.replaced_by = None;
+            }
+            if changed.mrn == before.mrn {
+                patient::save(tx, &changed)?;
+            } else {
+                let linked = tx.savepoint(|tx| {
+                    patient::take_over_mrn(tx, &changed)?;
+                    patient::link(tx, id, None)
+                });
+                linked.or_else(|error| of_whom(tx, &changed, error))?;
+            }
+            if patch.is_active == Some(true) {
+                // The number is theirs again where it is nobody else's by now.
+                patient::unlink(tx, id)?;
+            }
+            tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, &others, by))?;
+            Ok(changed)
+        })
+        .await
+    }
+}
+
+impl Subject for Patient {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.patient_id = Some(self.id);
+        event.facility_id = Some(self.facility_id);
+    }
+}
+
+/// Whether an MRN that is taken is that of a patient of the scope, or of one whose place that one took.
+fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
+    if !matches!(error, StoreError::Conflict("mrn")) {
+        return Err(error);
+    }
+    Err(patient::holder(tx, admitted)?.map_or(error, |holder| StoreError::Admitted(holder.id)))
+}
+
+pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
+    patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))
+}
+
+/// Marks what the office changed as its own, publishes the patient, and the others whose chart that one has left,
+/// and brings an open review of the same fields up to date.
+fn publish(
+    tx: &Tx<'_>,
+    before: &Patient,
+    changed: &Patient,
+    others: &[Patient],
+    by: Option<UserId>,
+) -> Result<()> {
+    let mut feed = FeedEnd::open(tx)?;
+    let known = patient::fields(tx, before)?;
+    let mut now = patient::fields(tx, changed)?;
+    let mut merged = Merged::default();
+    for (key, field) in &mut now {
+        let Some(had) = known.get(key).filter(|had| had.value != field.value) else { continue };
+        let seq = feed.seq().saturating_add(1);
+        field.mark = Mark { seq, at: tx.now().max(had.mark.at), origin: None, by };
+        patient::mark(tx, changed.id, key, &field.mark)?;
+        merged.set.insert(key.clone(), field.clone());
+    }
+    for patient in others.iter().chain([changed]) {
+        patient::put(tx, &mut feed, patient)?;
+    }
+    // Whoever is given a number, or is in care or a person of their own again, may have one that another has too.
+    let is_numbered =
+        changed.mrn != before.mrn || changed.is_active && !before.is_active || !others.is_empty();
+    let alike = if is_numbered { patient::of_mrn(tx, changed)? } else { Vec::new() };
+    if !alike.is_empty() {
+        patient::pair(tx, &mut feed, changed.id, &alike)?;
+    }
+    // What finds a review full is in the audit log, as every change of the office is.
+    let _ = review::dispute(tx, &mut feed, changed.id, &merged, &now)?;
+    feed.close(tx)
+}

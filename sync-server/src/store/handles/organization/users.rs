@@ -1,0 +1,385 @@
+//! Users: their rows, the terms they served, and what devices mirror of them.
+
+use std::collections::BTreeMap;
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::{FacilityId, UserId};
+use carepost_protocol::pin;
+use carepost_protocol::record::{Collection, UserDocument};
+use carepost_protocol::role::Role;
+use carepost_protocol::text::{fold, name_key};
+use carepost_protocol::time::Timestamp;
+
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::store::column::{id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
+use crate::store::engine::{Read, Row, params};
+use crate::store::rules::publish::{FeedEnd, put};
+use crate::store::rules::sign_in;
+use crate::store::{NewUser, User, UserPatch};
+
+/// What a username must be.
+const USERNAME_RULE: &str = "give 1 to 100 characters without blanks";
+
+macro_rules! user_columns {
+    () => {
+        "SELECT id, facility_id, username, email, display_name, role, employee_id, session_timeout_minutes,
+            is_active, pin_verifier IS NOT NULL, password_hash IS NOT NULL, last_activity_at,
+            (SELECT max(locked_until) FROM sign_ins WHERE name = users.username_key), created_at,
+            pin_exposed_at FROM users "
+    };
+}
+
+impl OrganizationStore {
+    /// Users, by name; of one facility or of all that the scope reaches.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn users(&self, facility: Option<FacilityId>) -> Result<Vec<User>> {
+        self.read(move |tx| {
+            let mut found = match facility {
+                Some(id) => {
+                    let sql = concat!(user_columns!(), "WHERE facility_id = ?1");
+                    tx.all(sql, [id.as_bytes()], user_row)?
+                }
+                None => tx.all(user_columns!(), [], user_row)?,
+            };
+            found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone()));
+            Ok(found)
+        })
+        .await
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn user(&self, id: UserId) -> Result<User> {
+        self.read(move |tx| user(tx, id)).await
+    }
+
+    /// The verifier of a user's PIN, when a thief may know that.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn exposed_pin(&self, id: UserId) -> Result<Option<String>> {
+        let sql = "SELECT pin_verifier FROM users WHERE id = ?1 AND pin_exposed_at IS NOT NULL";
+        self.read(move |tx| Ok(tx.first(sql, [id.as_bytes()], |row| row.get(0))?.flatten())).await
+    }
+}
+
+impl Noted {
+    /// Adds one.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for username or email, [`StoreError::Invalid`] for the role or the
+    /// facility it needs, [`StoreError::NotFound`] for the facility.
+    pub async fn create_user(self, new: NewUser) -> Result<User> {
+        self.write(move |tx| {
+            let id = insert_user(tx, &new)?;
+            user(tx, id)
+        })
+        .await
+    }
+
+    /// Changes one; the change is kept, so that what was charted before is judged by what was so then.
+    ///
+    /// # Errors
+    /// As [`Self::create_user`].
+    pub async fn update_user(self, id: UserId, patch: UserPatch) -> Result<User> {
+        let by = self.event.user_id;
+        self.write(move |tx| update(tx, id, by, patch)).await
+    }
+
+    /// Sets the password's verifier, forgets who failed and from where the user signed in, and ends the user's
+    /// sessions.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_password(self, id: UserId, password_hash: String) -> Result<User> {
+        self.write(move |tx| {
+            let found = user(tx, id)?;
+            let sql = "UPDATE users SET password_hash = ?2 WHERE id = ?1";
+            tx.execute(sql, params![id.as_bytes(), password_hash])?;
+            sign_in::forget(tx, &found.username)?;
+            tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()])?;
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Sets the PIN's verifier, or removes it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_pin(self, id: UserId, pin_verifier: Option<String>) -> Result<User> {
+        self.write(move |tx| {
+            let found = user(tx, id)?;
+            tx.execute(
+                "UPDATE users SET pin_verifier = ?2, pin_exposed_at = NULL, pin_answers = NULL,
+                    pin_set_at = ?3 WHERE id = ?1",
+                params![id.as_bytes(), pin_verifier, tx.now().as_millis()],
+            )?;
+            publish(tx, id)?;
+            Ok(found)
+        })
+        .await
+    }
+}
+
+impl Subject for User {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.facility_id = self.facility_id;
+    }
+}
+
+/// Adds a user to the organization whose scope it is.
+pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId> {
+    check_username(&new.username)?;
+    check_place(tx, new.role, new.facility_id)?;
+    let (now, id) = (tx.now(), UserId::new(tx.now(), tx.random()?));
+    tx.execute(
+        "INSERT INTO users (id, facility_id, username, username_key, email, email_key, display_name, role,
+            employee_id, password_hash, pin_verifier, session_timeout_minutes, is_active, created_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13)",
+        params![
+            id.as_bytes(),
+            new.facility_id.map(|id| *id.as_bytes()),
+            new.username,
+            fold(&new.username),
+            new.email,
+            new.email.as_deref().map(fold),
+            new.display_name,
+            word(&new.role)?,
+            new.employee_id,
+            new.password_hash,
+            new.pin_verifier,
+            new.session_timeout_minutes,
+            now.as_millis(),
+        ],
+    )?;
+    begin_term(tx, id, new.role, new.facility_id)?;
+    publish(tx, id)?;
+    Ok(id)
+}
+
+fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Result<User> {
+    let before = user(tx, id)?;
+    let mut after = before.clone();
+    if let Some(username) = patch.username {
+        check_username(&username)?;
+        after.username = username;
+    }
+    after.facility_id = patch.facility_id.unwrap_or(after.facility_id);
+    after.email = patch.email.unwrap_or(after.email);
+    after.display_name = patch.display_name.unwrap_or(after.display_name);
+    after.role = patch.role.unwrap_or(after.role);
+    after.employee_id = patch.employee_id.unwrap_or(after.employee_id);
+    after.session_timeout_minutes = patch.session_timeout_minutes.unwrap_or(after.session_timeout_minutes);
+    after.is_active = patch.is_active.unwrap_or(after.is_active);
+    check_place(tx, after.role, after.facility_id)?;
+    keep_an_administrator(tx, by, &before, &after)?;
+    tx.execute(
+        "UPDATE users SET facility_id = ?2, email = ?3,
+            email_key = CASE WHEN email IS ?3 THEN email_key ELSE ?4 END, display_name = ?5, role = ?6,
+            employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9, username = ?10,
+            username_key = CASE WHEN username = ?10 THEN username_key ELSE ?11 END WHERE id = ?1",
+        params![
+            id.as_bytes(),
+            after.facility_id.map(|id| *id.as_bytes()),
+            after.email,
+            after.email.as_deref().map(fold),
+            after.display_name,
+            word(&after.role)?,
+            after.employee_id,
+            after.session_timeout_minutes,
+            after.is_active,
+            after.username,
+            fold(&after.username),
+        ],
+    )?;
+    let standing = |user: &User| (user.role, user.facility_id, user.is_active);
+    if standing(&before) != standing(&after) {
+        let ended = "UPDATE user_terms SET until_at = ?2 WHERE user_id = ?1 AND until_at IS NULL";
+        tx.execute(ended, params![id.as_bytes(), tx.now().as_millis()])?;
+        if after.is_active {
+            begin_term(tx, id, after.role, after.facility_id)?;
+        }
+    }
+    if !after.is_active {
+        tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()])?;
+    }
+    if before.facility_id != after.facility_id {
+        leave(tx, id, before.facility_id)?;
+    }
+    publish(tx, id)?;
+    user(tx, id)
+}
+
+fn check_username(username: &str) -> Result<()> {
+    if username.is_empty() || username.len() > 100 || username.contains(char::is_whitespace) {
+        return Err(StoreError::Invalid { field: "username", detail: USERNAME_RULE.to_owned() });
+    }
+    Ok(())
+}
+
+/// An organization without an administrator who can sign in is brought back by nobody of its own: none of them
+/// may bring that about. The platform's administrators may, as where a key was stolen.
+fn keep_an_administrator(tx: &Tx<'_>, by: Option<UserId>, before: &User, after: &User) -> Result<()> {
+    let administers = |user: &User| user.is_active && user.role == Role::OrgAdmin;
+    let own = match by {
+        Some(by) => tx.first("SELECT 1 FROM users WHERE id = ?1", [by.as_bytes()], |_| Ok(()))?.is_some(),
+        None => false,
+    };
+    if !own || !administers(before) || administers(after) {
+        return Ok(());
+    }
+    let others =
+        "SELECT 1 FROM users WHERE role = ?1 AND is_active AND password_hash IS NOT NULL AND id <> ?2";
+    if tx.first(others, params![word(&Role::OrgAdmin)?, before.id.as_bytes()], |_| Ok(()))?.is_some() {
+        return Ok(());
+    }
+    let field = if after.is_active { "role" } else { "is_active" };
+    let detail = "this is the organization's last administrator who can sign in; make another one first, with a \
+                  password";
+    Err(StoreError::Invalid { field, detail: detail.to_owned() })
+}
+
+/// A user who moves takes no badge along: the other facility's readers know cards by another key.
+fn leave(tx: &Tx<'_>, id: UserId, facility: Option<FacilityId>) -> Result<()> {
+    let Some(facility) = facility else { return Ok(()) };
+    tx.within_facility(facility, |tx| put(tx, Collection::Users, id.as_bytes(), None, None))?;
+    super::badges::remove_all(tx, id)
+}
+
+fn begin_term(tx: &Tx<'_>, user: UserId, role: Role, facility: Option<FacilityId>) -> Result<()> {
+    tx.execute(
+        "INSERT INTO user_terms (user_id, id, facility_id, role, from_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            user.as_bytes(),
+            tx.random::<16>()?,
+            facility.map(|id| *id.as_bytes()),
+            word(&role)?,
+            tx.now().as_millis(),
+        ],
+    )
+    .map(drop)
+}
+
+fn check_place(tx: &Tx<'_>, role: Role, facility: Option<FacilityId>) -> Result<()> {
+    let invalid = |field, detail: &str| Err(StoreError::Invalid { field, detail: detail.to_owned() });
+    if role == Role::PlatformAdmin {
+        return invalid("role", "a platform administrator belongs to no organization");
+    }
+    match facility {
+        Some(id) => super::facilities::facility(tx, id).map(drop),
+        None if role.is_of_one_facility() => invalid(
+            "facility_id",
+            "this role needs a home facility: give one (on the command line --facility)",
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The PINs whose verifiers a lost device of the facility may have held: those of the facility's users, and
+/// of users who left it since the device last synced, as far as the scope reaches. Gives how many.
+pub(super) fn expose_pins(tx: &Tx<'_>, facility: FacilityId, since: Option<Timestamp>) -> Result<u64> {
+    let held = "SELECT id FROM users WHERE pin_verifier IS NOT NULL AND pin_exposed_at IS NULL
+        AND (facility_id = ?1 OR id IN (SELECT user_id FROM user_terms
+            WHERE facility_id = ?1 AND until_at > ?2))";
+    let since = since.map_or(0, Timestamp::as_millis);
+    let held: Vec<UserId> = tx.all(held, params![facility.as_bytes(), since], |row| id_at(row, 0))?;
+    for id in &held {
+        let sql = "UPDATE users SET pin_exposed_at = ?2 WHERE id = ?1";
+        tx.execute(sql, params![id.as_bytes(), tx.now().as_millis()])?;
+    }
+    publish_all(tx, &held)?;
+    Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
+}
+
+fn publish(tx: &Tx<'_>, id: UserId) -> Result<()> {
+    publish_all(tx, &[id])
+}
+
+/// Puts these users into the feeds of their home facilities.
+pub(in crate::store) fn publish_all(tx: &Tx<'_>, ids: &[UserId]) -> Result<()> {
+    let mut bodies: BTreeMap<FacilityId, Vec<(UserId, String)>> = BTreeMap::new();
+    for id in ids {
+        if let (Some(facility), body) = document(tx, *id)? {
+            bodies.entry(facility).or_default().push((*id, body));
+        }
+    }
+    for (facility, bodies) in bodies {
+        tx.within_facility(facility, |tx| {
+            let mut feed = FeedEnd::open(tx)?;
+            for (id, body) in &bodies {
+                feed.put(tx, Collection::Users, id.as_bytes(), None, Some(body))?;
+            }
+            feed.close(tx)
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes the PINs that a thief has known for too long out of the feed of the facility whose scope this is.
+pub(in crate::store) fn withhold_expired_pins(tx: &Tx<'_>) -> Result<()> {
+    let exposed =
+        "SELECT u.id, d.body FROM users u JOIN documents d ON d.collection = 'users' AND d.id = u.id
+        WHERE u.pin_exposed_at <= ?1 AND u.pin_verifier IS NOT NULL";
+    let since = tx.now().before(pin::EXPOSED_FOR).as_millis();
+    let exposed: Vec<(UserId, Option<String>)> =
+        tx.all(exposed, [since], |row| Ok((id_at(row, 0)?, row.get(1)?)))?;
+    let mut feed = FeedEnd::open(tx)?;
+    for (id, sent) in exposed {
+        let (_, body) = document(tx, id)?;
+        if sent.as_ref() != Some(&body) {
+            feed.put(tx, Collection::Users, id.as_bytes(), None, Some(&body))?;
+        }
+    }
+    feed.close(tx)
+}
+
+/// What devices mirror of a user, and those of which facility. A PIN that a thief has known for too long is not
+/// sent: an agent that does not know what exposed means would go by it for ever.
+pub(in crate::store) fn document(tx: &Tx<'_>, id: UserId) -> Result<(Option<FacilityId>, String)> {
+    let user = user(tx, id)?;
+    let pin_verifier = tx
+        .first("SELECT pin_verifier FROM users WHERE id = ?1", [id.as_bytes()], |row| row.get(0))?
+        .flatten();
+    let expired = user.pin_exposed_at.is_some_and(|exposed| pin::is_expired(exposed, tx.now()));
+    let document = UserDocument {
+        id,
+        display_name: user.display_name,
+        role: user.role,
+        pin_verifier: pin_verifier.filter(|_: &String| !expired),
+        pin_exposed_at: user.pin_exposed_at,
+        session_timeout_minutes: user.session_timeout_minutes,
+        is_active: user.is_active,
+    };
+    Ok((user.facility_id, json(&document)?))
+}
+
+pub(super) fn user(tx: &Tx<'_>, id: UserId) -> Result<User> {
+    tx.first(concat!(user_columns!(), "WHERE id = ?1"), [id.as_bytes()], user_row)?
+        .ok_or(StoreError::NotFound("user"))
+}
+
+fn user_row(row: &Row<'_>) -> Read<User> {
+    Ok(User {
+        id: id_at(row, 0)?,
+        facility_id: id_or_none_at(row, 1)?,
+        username: row.get(2)?,
+        email: row.get(3)?,
+        display_name: row.get(4)?,
+        role: word_at(row, 5)?,
+        employee_id: row.get(6)?,
+        session_timeout_minutes: row.get(7)?,
+        is_active: row.get(8)?,
+        has_pin: row.get(9)?,
+        has_password: row.get(10)?,
+        last_activity_at: time_or_none_at(row, 11)?,
+        locked_until: time_or_none_at(row, 12)?,
+        created_at: time_at(row, 13)?,
+        pin_exposed_at: time_or_none_at(row, 14)?,
+    })
+}

@@ -1,0 +1,488 @@
+//! What a lost device sent is taken out again, from the latest on: what it charted is struck out and leaves the
+//! devices, whom it admitted is discharged and leaves them too. Nothing is deleted, and what others said since about
+//! the same stays with what they said it of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::change::ChangeKind;
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::{DeviceId, IncarnationId, PatientId, RecordId};
+use carepost_protocol::merge::Mark;
+use carepost_protocol::record::{Collection, ReviewKind};
+use carepost_protocol::role::{Actor, ManagePatients, Permit};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::Settlement;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::devices::device;
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::clock;
+use crate::scope::OrganizationScope;
+use crate::store::Device;
+use crate::store::column::{count, count_at, id_at, id_or_none_at, limit, time_at, word};
+use crate::store::engine::{Row, params};
+use crate::store::rules::charted::{self, stands};
+use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::review::{self, About};
+use crate::store::rules::{archive, patient};
+
+/// How many changes one commit takes out at most, and how many it looks at.
+const PORTION: u64 = 200;
+const LOOKED_AT: usize = 1_000;
+/// How much of what stays is named.
+const NAMED: usize = 100;
+/// For how long one request goes on; whoever asks again goes on from there.
+const A_WHILE: Duration = Duration::from_secs(20);
+
+/// What of a lost device is, or would be, taken out again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Entries that it charted.
+    pub records: u64,
+    /// Residents whom it admitted.
+    pub residents: u64,
+    /// What was refused and that somebody would have had to look at: it is discarded.
+    pub refused: u64,
+    /// Of entries and residents, those that stay, because others corrected them, charted about them or decided about
+    /// them since.
+    pub left: u64,
+    /// Its edits of residents, which stay.
+    pub edits: u64,
+    /// Its decisions about reviews, which stay.
+    pub decisions: u64,
+    /// The PINs that were chosen on it, which stay.
+    pub pins: u64,
+    /// What stays, of all these: the first of it.
+    pub stays: Vec<Stays>,
+    /// Whether there may be more to do.
+    pub more: bool,
+}
+
+/// Something that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Stays {
+    /// What the device did.
+    what: Deed,
+    /// The entry, resident, review or user that it did that to.
+    id: RecordId,
+}
+
+/// What a device did that stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Deed {
+    /// Charted an entry.
+    Entry,
+    /// Admitted a resident.
+    Admission,
+    /// Edited a resident.
+    Edit,
+    /// Decided about a review.
+    Decision,
+    /// Set a user's PIN.
+    Pin,
+}
+
+impl Withdrawal {
+    fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.residents += other.residents;
+        self.refused += other.refused;
+        self.left += other.left;
+        self.edits += other.edits;
+        self.decisions += other.decisions;
+        self.pins += other.pins;
+        other.stays.iter().for_each(|one| self.name(*one));
+    }
+
+    /// As what a deed is counted.
+    fn of(&mut self, deed: Deed) -> &mut u64 {
+        match deed {
+            Deed::Entry => &mut self.records,
+            Deed::Admission => &mut self.residents,
+            Deed::Edit => &mut self.edits,
+            Deed::Decision => &mut self.decisions,
+            Deed::Pin => &mut self.pins,
+        }
+    }
+
+    fn name(&mut self, one: Stays) {
+        if self.stays.len() < NAMED {
+            self.stays.push(one);
+        }
+    }
+
+    fn taken_out(&self) -> u64 {
+        self.records + self.residents + self.refused
+    }
+}
+
+/// A portion, with the device that it is of.
+struct Portion {
+    device: Device,
+    since: Timestamp,
+    done: Withdrawal,
+    /// Of each resident: how many entries, and how many admissions.
+    of: BTreeMap<PatientId, (u64, u64)>,
+    /// Where the next begins.
+    on: Option<Place>,
+}
+
+/// A place in what a device sent, from the latest on: in which of its lives, and before which number.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    life: usize,
+    before: u64,
+}
+
+const FROM_THE_LATEST: Place = Place { life: 0, before: u64::MAX };
+
+/// A change of the device.
+struct Sent {
+    life: IncarnationId,
+    n: u64,
+    kind: String,
+    collection: String,
+    document: Option<RecordId>,
+    /// What it corrects.
+    target: Option<RecordId>,
+    /// Its place in the feed.
+    seq: u64,
+    received: Timestamp,
+    /// None of what was refused and is not settled.
+    stands: Option<bool>,
+}
+
+const SENT: &str = concat!(
+    "SELECT n, kind, collection, record_id, target_id, coalesce(settled_seq, seq), received_at, ",
+    stands!(),
+    " FROM changes WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n < ?3
+    ORDER BY n DESC LIMIT ?4"
+);
+
+impl OrganizationStore {
+    /// What would be taken out of what a deactivated device sent since then.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Invalid`] for a device that is not deactivated.
+    pub async fn withdrawal(&self, id: DeviceId, since: Timestamp) -> Result<Withdrawal> {
+        self.read(move |tx| {
+            let device = deactivated(tx, id)?;
+            tx.within_facility(device.facility_id, |tx| {
+                let sql = concat!(
+                    "SELECT kind, collection, count(*) FROM changes
+                        WHERE device_id = ?1 AND lane = 'care' AND received_at >= ?2 AND ",
+                    stands!(),
+                    " GROUP BY kind, collection"
+                );
+                let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, count_at(row, 2)?));
+                let mut found = Withdrawal::default();
+                for (kind, collection, sent) in
+                    tx.all(sql, params![id.as_bytes(), since.as_millis()], read)?
+                {
+                    let (kind, collection): (String, String) = (kind, collection);
+                    *found.of(Deed::of(&kind, &collection)) += sent;
+                }
+                let key = params![id.as_bytes(), since.as_millis()];
+                found.refused = tx.first(REFUSED, key, |row| count_at(row, 0))?.unwrap_or(0);
+                Ok(found)
+            })
+        })
+        .await
+    }
+}
+
+impl Noted {
+    /// Takes out what a deactivated device sent since then: in portions, each a commit of its own with an event of
+    /// its own, between which others write. Where that breaks off, or says that there is more, the same again goes
+    /// on from there.
+    ///
+    /// # Errors
+    /// As [`OrganizationStore::withdrawal`].
+    pub async fn withdraw_device(
+        self,
+        permit: &Permit<ManagePatients>,
+        id: DeviceId,
+        since: Timestamp,
+    ) -> Result<Withdrawal> {
+        let actor = *permit.actor();
+        let (registry, event) = (self.registry.clone(), self.event.clone());
+        let (scope, began) = (registry.scope, registry.store.now());
+        let told = event.clone();
+        let first = self.write(move |tx| {
+            let portion = portion(tx, &actor, id, since, FROM_THE_LATEST)?;
+            portion.tell(tx, scope, &told)?;
+            Ok(portion)
+        });
+        let first = first.await?;
+        let (mut done, mut on) = (first.done, first.on);
+        while let Some(place) = on {
+            if registry.store.now().since(began) >= A_WHILE {
+                done.more = true;
+                break;
+            }
+            let mut event = event.clone();
+            let next = registry.write(move |tx| {
+                let portion = portion(tx, &actor, id, since, place)?;
+                if portion.done.taken_out() > 0 {
+                    portion.tell(tx, scope, &event)?;
+                    event.id = clock::audit_id(tx.now(), tx.random()?);
+                    portion.describe(&mut event);
+                    super::append(tx, scope, event)?;
+                }
+                Ok(portion)
+            });
+            let next = next.await?;
+            done.add(&next.done);
+            on = next.on;
+        }
+        Ok(done)
+    }
+}
+
+impl Subject for Portion {
+    fn describe(&self, event: &mut AuditEvent) {
+        self.device.describe(event);
+        let Withdrawal { records, residents, refused, .. } = self.done;
+        let counts = [("records", records), ("residents", residents), ("refused", refused)];
+        event.details.extend(counts.map(|(what, count)| (what.to_owned(), count.into())));
+        event.details.insert("since".to_owned(), self.since.to_string().into());
+    }
+}
+
+impl Portion {
+    /// Writes down for each resident what is taken out about them.
+    fn tell(&self, tx: &Tx<'_>, scope: OrganizationScope, event: &AuditEvent) -> Result<()> {
+        for (patient, (entries, admissions)) in &self.of {
+            let mut event = event.clone();
+            event.id = clock::audit_id(tx.now(), tx.random()?);
+            self.device.describe(&mut event);
+            event.patient_id = Some(*patient);
+            for (what, count) in [("entries", *entries), ("admissions", *admissions)] {
+                event.details.insert(what.to_owned(), count.into());
+            }
+            event.details.insert("since".to_owned(), self.since.to_string().into());
+            super::append(tx, scope, event)?;
+        }
+        Ok(())
+    }
+}
+
+fn deactivated(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {
+    let device = device(tx, id)?;
+    if device.state == DeviceState::Revoked {
+        return Ok(device);
+    }
+    let detail = "deactivate the device first (`carepost-server device deactivate NAME --reason lost`), so that it \
+                  sends no more";
+    Err(StoreError::Invalid { field: "device_id", detail: detail.to_owned() })
+}
+
+impl Deed {
+    fn of(kind: &str, collection: &str) -> Self {
+        let is_of = |other: Collection| collection == other.name();
+        if is_of(Collection::Records) {
+            Self::Entry
+        } else if is_of(Collection::Users) {
+            Self::Pin
+        } else if is_of(Collection::Reviews) {
+            Self::Decision
+        } else if kind == ChangeKind::Create.name() {
+            Self::Admission
+        } else {
+            Self::Edit
+        }
+    }
+}
+
+fn portion(tx: &Tx<'_>, actor: &Actor, id: DeviceId, since: Timestamp, mut place: Place) -> Result<Portion> {
+    let device = deactivated(tx, id)?;
+    tx.within_facility(device.facility_id, |tx| {
+        let reason = format!("Withdrawn: sent from {}, which was deactivated", device.name);
+        let mut taking = Taking {
+            feed: FeedEnd::open(tx)?,
+            actor,
+            device: id,
+            reason,
+            done: Withdrawal::default(),
+            of: BTreeMap::new(),
+        };
+        let sql = "SELECT id FROM incarnations WHERE device_id = ?1 ORDER BY first_seen_at DESC, id DESC";
+        let lives: Vec<IncarnationId> = tx.all(sql, [id.as_bytes()], |row| id_at(row, 0))?;
+        let mut spent = false;
+        while let Some(life) = lives.get(place.life).copied().filter(|_| !spent) {
+            let sent = sent(tx, id, life, place.before)?;
+            // What a life sent came in its order: before this there is nothing later.
+            if sent.iter().all(|change| change.received < since) {
+                place = Place { life: place.life + 1, before: u64::MAX };
+                spent = tx.is_spent();
+                continue;
+            }
+            for change in sent {
+                place.before = change.n;
+                if change.received >= since {
+                    taking.take_out(tx, &change)?;
+                }
+                spent = tx.is_spent() || taking.done.taken_out() >= PORTION;
+                if spent {
+                    break;
+                }
+            }
+        }
+        taking.feed.close(tx)?;
+        let Taking { done, of, .. } = taking;
+        Ok(Portion { device: device.clone(), since, done, of, on: spent.then_some(place) })
+    })
+}
+
+fn sent(tx: &Tx<'_>, device: DeviceId, life: IncarnationId, before: u64) -> Result<Vec<Sent>> {
+    let key = params![device.as_bytes(), life.as_bytes(), count(before), limit(LOOKED_AT)];
+    tx.all(SENT, key, |row| {
+        Ok(Sent {
+            life,
+            n: count_at(row, 0)?,
+            kind: row.get::<Option<String>>(1)?.unwrap_or_default(),
+            collection: row.get::<Option<String>>(2)?.unwrap_or_default(),
+            document: id_or_none_at(row, 3)?,
+            target: id_or_none_at(row, 4)?,
+            seq: row.get::<Option<i64>>(5)?.map_or(0, i64::unsigned_abs),
+            received: time_at(row, 6)?,
+            stands: row.get(7)?,
+        })
+    })
+}
+
+/// What is needed to take something out.
+struct Taking<'a> {
+    feed: FeedEnd,
+    actor: &'a Actor,
+    device: DeviceId,
+    reason: String,
+    done: Withdrawal,
+    of: BTreeMap<PatientId, (u64, u64)>,
+}
+
+impl Taking<'_> {
+    fn take_out(&mut self, tx: &Tx<'_>, change: &Sent) -> Result<()> {
+        match change.stands {
+            Some(true) => {}
+            Some(false) => return Ok(()),
+            None => {
+                self.done.refused += 1;
+                return self.settle(tx, change);
+            }
+        }
+        let Some(document) = change.document else { return Ok(()) };
+        let deed = Deed::of(&change.kind, &change.collection);
+        let (is_out, may_be) = match deed {
+            Deed::Entry => (self.strike(tx, change, document)?, true),
+            Deed::Admission => (self.discharge(tx, change, document.into())?, true),
+            Deed::Edit | Deed::Decision | Deed::Pin => (false, false),
+        };
+        if !is_out {
+            self.done.name(Stays { what: deed, id: document });
+        }
+        *if may_be && !is_out { &mut self.done.left } else { self.done.of(deed) } += 1;
+        Ok(())
+    }
+
+    /// Strikes out an entry, unless somebody corrected it since: that is what counts then.
+    fn strike(&mut self, tx: &Tx<'_>, change: &Sent, id: RecordId) -> Result<bool> {
+        let key = params![id.as_bytes(), self.device.as_bytes(), count(change.seq)];
+        let by_device = tx.first(CORRECTED, key, |row| row.get::<i64>(0))?.is_some();
+        if by_device || tx.first(BY_OFFICE, [id.as_bytes()], |row| row.get::<i64>(0))?.is_some() {
+            return Ok(false);
+        }
+        let Some(record) = charted::find(tx, id)? else { return Ok(false) };
+        self.settle(tx, change)?;
+        let strikes = super::records::strikes(tx, self.actor, record.clone(), self.reason.clone())?;
+        archive::withdraw(tx, &mut self.feed, &record, &strikes)?;
+        self.of.entry(record.patient_id).or_default().0 += 1;
+        self.close_review(tx, ReviewKind::Amendments, Collection::Records, id)?;
+        // What it corrected is as it was before.
+        match change.target {
+            Some(target) if charted::corrections(tx, target, 2)?.len() < 2 => {
+                self.close_review(tx, ReviewKind::Amendments, Collection::Records, target)
+            }
+            Some(_) | None => Ok(()),
+        }?;
+        Ok(true)
+    }
+
+    /// Discharges a resident, unless others know them: charted about them, edited them, or said that they are
+    /// another one's person.
+    fn discharge(&mut self, tx: &Tx<'_>, change: &Sent, id: PatientId) -> Result<bool> {
+        let key = params![id.as_bytes(), self.device.as_bytes()];
+        let is_known = tx.first(IS_KNOWN, key, |row| row.get(0))? == Some(true);
+        if is_known || patient::find(tx, id)?.is_none() {
+            return Ok(false);
+        }
+        self.settle(tx, change)?;
+        patient::withdraw(tx, id)?;
+        self.of.entry(id).or_default().1 += 1;
+        let (seq, by) = (self.feed.seq().saturating_add(1), Some(self.actor.user));
+        patient::mark(tx, id, "is_active", &Mark { seq, at: tx.now(), origin: None, by })?;
+        self.feed.put(tx, Collection::Patients, id.as_bytes(), None, None)?;
+        self.close_review(tx, ReviewKind::Duplicate, Collection::Patients, id.into())?;
+        self.close_review(tx, ReviewKind::Conflict, Collection::Patients, id.into())?;
+        Ok(true)
+    }
+
+    fn close_review(
+        &mut self,
+        tx: &Tx<'_>,
+        kind: ReviewKind,
+        collection: Collection,
+        record: RecordId,
+    ) -> Result<()> {
+        review::withdraw(tx, &mut self.feed, About { kind, collection, record }, self.actor.user)
+    }
+
+    /// The change stands no more, by an administrator's word. Of a PIN that was refused the verifier goes.
+    fn settle(&self, tx: &Tx<'_>, change: &Sent) -> Result<()> {
+        tx.execute(
+            "UPDATE changes SET settlement = ?4, settled_at = ?5, settled_by = ?6, settled_reason = ?7,
+                payload = CASE WHEN collection = 'users' THEN NULL ELSE payload END
+                WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3",
+            params![
+                self.device.as_bytes(),
+                change.life.as_bytes(),
+                count(change.n),
+                word(&Settlement::Discarded)?,
+                tx.now().as_millis(),
+                self.actor.user.as_bytes(),
+                self.reason,
+            ],
+        )
+        .map(drop)
+    }
+}
+
+const REFUSED: &str =
+    "SELECT count(*) FROM changes WHERE device_id = ?1 AND lane = 'care' AND received_at >= ?2
+    AND verdict = 'rejected' AND settlement IS NULL";
+
+/// What corrects a record and is not to be withdrawn: another's correction, or one of the same device that came after
+/// it and is there still. In the order of its index, which has nothing that was withdrawn.
+const CORRECTED: &str = concat!(
+    "SELECT 1 FROM changes WHERE target_id = ?1 AND ",
+    stands!(),
+    " AND (device_id <> ?2 OR coalesce(settled_seq, seq) > ?3) ORDER BY coalesce(settled_seq, seq) LIMIT 1"
+);
+const BY_OFFICE: &str = "SELECT 1 FROM office_corrections WHERE target_id = ?1";
+
+/// Whether there is something about a resident that the device did not say.
+const IS_KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM documents
+        WHERE patient_id = ?1 AND collection = 'records' AND body IS NOT NULL AND seq > 0)
+    OR EXISTS (SELECT 1 FROM archive WHERE patient_id = ?1 AND withdrawn = 0)
+    OR EXISTS (SELECT 1 FROM marks WHERE collection = 'patients' AND record_id = ?1 AND device_id IS NOT ?2)
+    OR EXISTS (SELECT 1 FROM patients WHERE id = ?1 AND replaced_by IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM patients p WHERE p.replaced_by = ?1)";
+
+/// What is looked up for each change that is taken out, and the index that it is done by.
+#[cfg(test)]
+pub(in crate::store) const LOOK_UPS: [(&str, &str); 2] =
+    [("changes_correcting", CORRECTED), ("documents_by_patient", IS_KNOWN)];

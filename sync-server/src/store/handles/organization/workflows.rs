@@ -1,0 +1,144 @@
+//! Workflow schemas. Every version that was ever published is kept.
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::{FacilityId, WorkflowId};
+use carepost_protocol::record::Collection;
+use carepost_protocol::text::fold;
+use carepost_protocol::workflow::Workflow;
+
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use crate::store::column::{id_at, json, json_at};
+use crate::store::engine::params;
+use crate::store::rules::publish::put;
+use crate::store::rules::superseded::Superseded;
+
+/// Id and body of the latest version of each workflow.
+pub(super) const LATEST: &str = "SELECT id, body FROM workflows AS w WHERE version =
+    (SELECT max(version) FROM workflows WHERE key = w.key) ORDER BY label";
+
+impl OrganizationStore {
+    /// The latest version of each workflow, by label.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn workflows(&self) -> Result<Vec<Workflow>> {
+        self.read(|tx| tx.all(LATEST, [], |row| json_at(row, 1))).await
+    }
+
+    /// A version of a workflow; none asks for the latest.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn workflow(&self, key: &str, version: Option<u32>) -> Result<Workflow> {
+        let key = key.to_owned();
+        self.read(move |tx| {
+            let found = match version {
+                Some(version) => tx.first(
+                    "SELECT body FROM workflows WHERE key = ?1 AND version = ?2",
+                    params![key, version],
+                    |row| json_at(row, 0),
+                )?,
+                None => latest(tx, &key)?,
+            };
+            found.ok_or(StoreError::NotFound("workflow"))
+        })
+        .await
+    }
+}
+
+impl Noted {
+    /// Publishes a schema as the next version of its key, to every facility. The store chooses id and
+    /// version, whatever the argument says; publishing what is published already changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's;
+    /// [`StoreError::Conflict`] for a label that another form has which is offered too.
+    pub async fn publish_workflow(self, workflow: Workflow) -> Result<Workflow> {
+        if self.registry.scope.limit().is_some() {
+            return Err(StoreError::NotFound("workflow"));
+        }
+        self.write(move |tx| publish(tx, workflow)).await
+    }
+}
+
+impl Subject for Workflow {
+    fn describe(&self, event: &mut AuditEvent) {
+        event.resource_id = Some(self.id.to_string());
+        event.details.insert("key".to_owned(), self.key.as_str().into());
+        event.details.insert("version".to_owned(), self.version.into());
+    }
+}
+
+pub(super) fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
+    let sql = "SELECT body FROM workflows WHERE key = ?1 ORDER BY version DESC LIMIT 1";
+    tx.first(sql, [key], |row| json_at(row, 0))
+}
+
+/// Kiosks offer forms by their labels, and people tell a form's fields apart by theirs: no two that are offered read
+/// the same. Those that did before this was asked keep theirs.
+fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) -> Result<()> {
+    let had = before.map(Workflow::repeated_labels).unwrap_or_default();
+    if let Some(label) = workflow.repeated_labels().difference(&had).next() {
+        let detail = format!("two fields have the label “{label}”: give each one of its own");
+        return Err(StoreError::Invalid { field: "fields", detail });
+    }
+    let label = fold(&workflow.label);
+    if !workflow.enabled || before.is_some_and(|before| before.enabled && fold(&before.label) == label) {
+        return Ok(());
+    }
+    let others = "SELECT key, label FROM workflows AS w WHERE key <> ?1 AND version =
+        (SELECT max(version) FROM workflows WHERE key = w.key)";
+    let others: Vec<(String, String)> =
+        tx.all(others, [workflow.key.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (key, _) in others.iter().filter(|(_, other)| fold(other) == label) {
+        if latest(tx, key)?.is_some_and(|other| other.enabled) {
+            return Err(StoreError::Conflict("label"));
+        }
+    }
+    Ok(())
+}
+
+fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
+    let before = latest(tx, &workflow.key)?;
+    be_told_apart(tx, &workflow, before.as_ref())?;
+    match &before {
+        Some(before) => {
+            workflow.id = before.id;
+            workflow.version = before.version;
+            if workflow == *before {
+                return Ok(workflow);
+            }
+            workflow.version = before.version.saturating_add(1);
+        }
+        None => {
+            workflow.id = WorkflowId::new(tx.now(), tx.random()?);
+            workflow.version = 1;
+        }
+    }
+    let body = json(&workflow)?;
+    tx.execute(
+        "INSERT INTO workflows (key, version, id, label, body, published_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            workflow.key,
+            workflow.version,
+            workflow.id.as_bytes(),
+            workflow.label,
+            body,
+            tx.now().as_millis(),
+        ],
+    )?;
+    // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
+    // facilities, at the rare word of the organization's own administrator.
+    let superseded = before.map(Superseded::of).transpose()?;
+    let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))?;
+    for facility in facilities {
+        tx.within_facility(facility, |tx| {
+            // Before what takes its place: a device that hears no more than half of this has it all the same.
+            if let Some(superseded) = &superseded {
+                superseded.put(tx)?;
+            }
+            put(tx, Collection::Workflows, workflow.id.as_bytes(), None, Some(&body))
+        })?;
+    }
+    Ok(workflow)
+}

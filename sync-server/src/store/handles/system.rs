@@ -1,0 +1,480 @@
+//! What no scope can do: the whole list of the server's cross-tenant work. It may only shrink.
+//!
+//! What is here runs before anybody is known (a key, a name, a token, a code is looked up), or is the
+//! platform's own (organizations). [`crate::store::rules::enrollment`] holds the steps of the lobby.
+
+use std::time::Duration;
+
+use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::{OrganizationId, SessionId, UserId};
+use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::text::{fold, sort_key};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+
+use super::organization::{insert_user, organization_columns, organization_row};
+use crate::scope::OrganizationScope;
+use crate::store::column::{count_at, id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
+use crate::store::engine::{Reach, Read, Row, Tx, params};
+use crate::store::rules::sign_in::{self, Login};
+use crate::store::rules::{audit, enrollment};
+use crate::store::{
+    Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Organization, PresentedKey, Session,
+    Store, StoreError, View,
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// A session's last activity is written at most this often, or four times in its idle time.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+/// For how long a write that failed for want of room speaks against the database's health.
+const FULL_FOR: Duration = Duration::from_secs(60);
+
+/// Work across scopes.
+#[derive(Debug, Clone)]
+pub struct SystemStore {
+    store: Store,
+}
+
+impl SystemStore {
+    pub(in crate::store) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Whether the database answers, and no write has failed for want of room within a minute.
+    ///
+    /// # Errors
+    /// When it does not; [`StoreError::Full`].
+    pub async fn health(&self) -> Result<()> {
+        if self.store.inner.fullness.within(FULL_FOR, self.store.now()) {
+            return Err(StoreError::Full);
+        }
+        self.read(|tx| tx.first("SELECT 1", [], |_| Ok(())).map(drop)).await
+    }
+
+    /// The device that holds this key (SHA-256 of its SPKI), whatever its state.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn device_by_key(&self, key_sha256: [u8; 32]) -> Result<Option<DeviceIdentity>> {
+        let sql = "SELECT d.id, d.organization_id, d.facility_id, d.state, d.public_key,
+                (SELECT id FROM system_assignments
+                    WHERE organization_id = d.organization_id AND device_id = d.id AND until_at IS NULL),
+                d.device_type, coalesce(d.phi_mode, (SELECT phi_mode FROM system_facilities
+                    WHERE organization_id = d.organization_id AND id = d.facility_id)), d.view_changes,
+                d.mirror_began_at, (SELECT require_encryption FROM system_facilities
+                    WHERE organization_id = d.organization_id AND id = d.facility_id)
+            FROM system_devices AS d WHERE d.key_sha256 = ?1";
+        let identities = &self.store.inner.identities;
+        let generation = match identities.find(&key_sha256) {
+            Ok(known) => return Ok(Some(known)),
+            Err(generation) => generation,
+        };
+        let found = self.read(move |tx| {
+            tx.first(sql, [key_sha256], |row| {
+                Ok(DeviceIdentity {
+                    device: id_at(row, 0)?,
+                    organization: id_at(row, 1)?,
+                    facility: id_at(row, 2)?,
+                    state: word_at(row, 3)?,
+                    public_key: row.get(4)?,
+                    assignment: id_or_none_at(row, 5)?,
+                    view: View::of(word_at(row, 6)?, word_at(row, 7)?),
+                    view_changes: count_at(row, 8)?,
+                    mirror_began: time_or_none_at(row, 9)?,
+                    require_encryption: row.get(10)?,
+                })
+            })
+        });
+        let found = found.await?;
+        if let Some(identity) = &found {
+            identities.keep(key_sha256, identity, generation);
+        }
+        Ok(found)
+    }
+
+    /// A device asks to be let in, again and again: where its enrollment stands. With the one-time token
+    /// of an expected device (`token_sha256`) it is let in at once.
+    ///
+    /// # Errors
+    /// [`StoreError::DeviceRevoked`]; [`StoreError::Invalid`] for a token that is unknown, used or for
+    /// other hardware; [`StoreError::Conflict`] when a live device has the hardware UUID;
+    /// [`StoreError::TooManyTries`] when the lobby is full of devices whose codes stand.
+    pub async fn enroll(
+        &self,
+        key: PresentedKey,
+        request: EnrollRequest,
+        token_sha256: Option<[u8; 32]>,
+    ) -> Result<EnrollResponse> {
+        match self.standing(key.clone(), request.clone(), token_sha256).await? {
+            Some(standing) => Ok(standing),
+            None => self.write(move |tx| enrollment::enroll(tx, &key, &request, token_sha256.as_ref())).await,
+        }
+    }
+
+    /// Where a device's enrollment stands, if nothing has to be written to say so.
+    ///
+    /// # Errors
+    /// As [`Self::enroll`].
+    pub async fn standing(
+        &self,
+        key: PresentedKey,
+        request: EnrollRequest,
+        token_sha256: Option<[u8; 32]>,
+    ) -> Result<Option<EnrollResponse>> {
+        self.read(move |tx| match (enrollment::standing(tx, &key, &request)?, token_sha256) {
+            (Some(active @ EnrollResponse::Active { .. }), _) => Ok(Some(active)),
+            // Tried here, so that who makes tokens up keeps nobody from writing.
+            (_, Some(token)) => enrollment::expected(tx, &token).map(|_| None),
+            (waiting, None) => Ok(waiting),
+        })
+        .await
+    }
+
+    /// Whether a key has asked to be let in before: it is a device's, or waits in the lobby.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn knows_key(&self, key_sha256: [u8; 32]) -> Result<bool> {
+        self.read(move |tx| enrollment::knows(tx, &key_sha256)).await
+    }
+
+    /// What is needed to check the sign-in of a user of an organization, named by its slug.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credentials(&self, slug: &str, username: &str) -> Result<Option<Credentials>> {
+        let (slug, username) = (slug.to_owned(), fold(username));
+        let sql = "SELECT u.id, u.organization_id, u.facility_id, u.role, u.display_name, u.password_hash,
+                u.is_active, u.session_timeout_minutes
+            FROM system_organizations AS o JOIN system_users AS u ON u.organization_id = o.id
+            WHERE o.slug = ?1 AND u.username_key = ?2";
+        self.read(move |tx| tx.first(sql, params![slug, username], credentials_row)).await
+    }
+
+    /// What is needed to check the sign-in of a platform administrator.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn platform_credentials(&self, username: &str) -> Result<Option<Credentials>> {
+        let username = fold(username);
+        let sql = "SELECT id, NULL, NULL, 'platform_admin', display_name, password_hash, is_active,
+                session_timeout_minutes
+            FROM system_platform_admins WHERE username_key = ?1";
+        self.read(move |tx| tx.first(sql, [username], credentials_row)).await
+    }
+
+    /// Until when nobody may sign in under that name from there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn locked(&self, login: Login) -> Result<Option<Timestamp>> {
+        self.read(move |tx| sign_in::locked(tx, &login)).await
+    }
+
+    /// Whose people signed in from there of late, under whatever name; none of none are the platform's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn known_to(&self, login: Login) -> Result<Option<Option<OrganizationId>>> {
+        self.read(move |tx| sign_in::known_to(tx, &login)).await
+    }
+
+    /// Counts a failed sign-in; gives until when the name is locked there now (S0-49). A name that nobody has
+    /// is counted and locked as any other, so that neither locks nor time tell which there are. `locks` is
+    /// written when this failure locks.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn sign_in_failed(&self, login: Login, locks: Option<AuditEvent>) -> Result<Option<Timestamp>> {
+        self.write(move |tx| sign_in::failed(tx, &login, locks)).await
+    }
+
+    /// Makes a session, forgets the failures before it and writes it down.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyTries`] when other tries have locked the name since the password was checked.
+    pub async fn create_session(
+        &self,
+        login: Login,
+        session: NewSession,
+        event: AuditEvent,
+    ) -> Result<SessionId> {
+        self.write(move |tx| create_session(tx, &login, &session, event)).await
+    }
+
+    /// The session whose token has this hash, if it is valid now: neither ended, expired nor idle too
+    /// long, its user still active. Counts as activity.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn session(&self, token_sha256: [u8; 32]) -> Result<Option<Session>> {
+        let found = self.read(move |tx| find_session(tx, &token_sha256)).await?;
+        let Some((session, touch)) = found else { return Ok(None) };
+        if touch {
+            let actor = session.actor;
+            self.write(move |tx| touch_session(tx, &token_sha256, &actor)).await?;
+        }
+        Ok(Some(session))
+    }
+
+    /// Ends a session and writes it down. Ending it twice is fine.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn end_session(&self, session: SessionId, event: AuditEvent) -> Result<()> {
+        self.write(move |tx| {
+            tx.execute("DELETE FROM system_sessions WHERE id = ?1", [session.as_bytes()])?;
+            audit::append(tx, &[event])
+        })
+        .await
+    }
+
+    /// Every organization, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn organizations(&self) -> Result<Vec<Organization>> {
+        let sql = concat!(organization_columns!(), "system_organizations");
+        let mut found = self.read(move |tx| tx.all(sql, [], organization_row)).await?;
+        found.sort_by_cached_key(|organization| sort_key(&organization.name));
+        Ok(found)
+    }
+
+    /// One organization, by id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>> {
+        let sql = concat!(organization_columns!(), "system_organizations WHERE id = ?1");
+        self.read(move |tx| tx.first(sql, [id.as_bytes()], organization_row)).await
+    }
+
+    /// One organization, by slug.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn organization_by_slug(&self, slug: &str) -> Result<Option<Organization>> {
+        let slug = slug.to_owned();
+        let sql = concat!(organization_columns!(), "system_organizations WHERE slug = ?1");
+        self.read(move |tx| tx.first(sql, [slug], organization_row)).await
+    }
+
+    /// Creates an organization and its first administrator, and writes it down, in one step.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for the slug; for the administrator, as
+    /// [`crate::store::Noted::create_user`].
+    pub async fn create_organization(
+        &self,
+        organization: NewOrganization,
+        admin: NewUser,
+        event: AuditEvent,
+    ) -> Result<(Organization, UserId)> {
+        self.write(move |tx| create_organization(tx, organization, &admin, event)).await
+    }
+
+    /// Creates a platform administrator.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for the username.
+    pub async fn create_platform_admin(
+        &self,
+        username: &str,
+        display_name: &str,
+        password_hash: &str,
+    ) -> Result<UserId> {
+        let (username, display_name) = (username.to_owned(), display_name.to_owned());
+        let password_hash = password_hash.to_owned();
+        self.write(move |tx| {
+            let id = UserId::new(tx.now(), tx.random()?);
+            tx.execute(
+                "INSERT INTO system_platform_admins (id, username, username_key, display_name, password_hash,
+                    session_timeout_minutes, is_active, created_at)
+                    VALUES (?1, ?2, ?3, ?4, ?5, 30, 1, ?6)",
+                params![
+                    id.as_bytes(),
+                    username,
+                    fold(&username),
+                    display_name,
+                    password_hash,
+                    tx.now().as_millis(),
+                ],
+            )?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// How many platform administrators there are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn platform_admins(&self) -> Result<u64> {
+        let sql = "SELECT count(*) FROM system_platform_admins";
+        self.read(move |tx| Ok(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0))).await
+    }
+
+    /// Writes audit events of which no scope is known, such as a refused sign-in: each under the
+    /// organization and facility it names itself.
+    ///
+    /// # Errors
+    /// When they could not be made durable.
+    pub async fn audit(&self, events: Vec<AuditEvent>) -> Result<()> {
+        self.write(move |tx| audit::append(tx, &events)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.read(Reach::System, work).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.write(Reach::System, work).await
+    }
+}
+
+fn credentials_row(row: &Row<'_>) -> Read<Credentials> {
+    Ok(Credentials {
+        user: id_at(row, 0)?,
+        organization: id_or_none_at(row, 1)?,
+        facility: id_or_none_at(row, 2)?,
+        role: word_at(row, 3)?,
+        display_name: row.get(4)?,
+        password_hash: row.get(5)?,
+        is_active: row.get(6)?,
+        session_timeout_minutes: row.get(7)?,
+    })
+}
+
+fn create_session(
+    tx: &Tx<'_>,
+    login: &Login,
+    session: &NewSession,
+    mut event: AuditEvent,
+) -> Result<SessionId> {
+    if let Some(until) = sign_in::locked(tx, login)? {
+        return Err(StoreError::TooManyTries { until });
+    }
+    sign_in::succeeded(tx, login)?;
+    let (now, id) = (tx.now(), SessionId::new(tx.now(), tx.random()?));
+    tx.execute("DELETE FROM system_sessions WHERE expires_at <= ?1", [now.as_millis()])?;
+    active(tx, session.organization, session.user)?;
+    tx.execute(
+        "INSERT INTO system_sessions (token_sha256, id, organization_id, user_id, created_at, expires_at,
+            last_activity_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
+        params![
+            session.token_sha256,
+            id.as_bytes(),
+            session.organization.map(|id| *id.as_bytes()),
+            session.user.as_bytes(),
+            now.as_millis(),
+            session.expires_at.as_millis(),
+        ],
+    )?;
+    event.resource_id = Some(id.to_string());
+    event.session_id = Some(id);
+    audit::append(tx, &[event])?;
+    Ok(id)
+}
+
+/// The person did something just now.
+fn active(tx: &Tx<'_>, organization: Option<OrganizationId>, user: UserId) -> Result<()> {
+    let sql = match organization {
+        Some(_) => "UPDATE system_users SET last_activity_at = ?3 WHERE organization_id = ?1 AND id = ?2",
+        None => "UPDATE system_platform_admins SET last_activity_at = ?3 WHERE ?1 IS NOT NULL AND id = ?2",
+    };
+    let tenant = organization.map_or([0; 16], |id| *id.as_bytes());
+    tx.execute(sql, params![tenant, user.as_bytes(), tx.now().as_millis()]).map(drop)
+}
+
+/// The session, and whether its activity should be written.
+fn find_session(tx: &Tx<'_>, token_sha256: &[u8; 32]) -> Result<Option<(Session, bool)>> {
+    let sql = "SELECT s.id, s.user_id, s.organization_id, s.created_at, s.expires_at, s.last_activity_at,
+            u.facility_id, coalesce(u.role, 'platform_admin'), coalesce(u.username, p.username),
+            coalesce(u.display_name, p.display_name),
+            coalesce(u.session_timeout_minutes, p.session_timeout_minutes), coalesce(u.is_active, p.is_active, 0)
+        FROM system_sessions AS s
+        LEFT JOIN system_users AS u ON u.organization_id = s.organization_id AND u.id = s.user_id
+        LEFT JOIN system_platform_admins AS p ON s.organization_id IS NULL AND p.id = s.user_id
+        WHERE s.token_sha256 = ?1";
+    let now = tx.now();
+    let found = tx.first(sql, [token_sha256], |row| {
+        if !row.get::<bool>(11)? {
+            return Ok(None);
+        }
+        let idle = Duration::from_secs(60 * count_at(row, 10)?);
+        let unused = now.since(time_at(row, 5)?);
+        let role: Role = word_at(row, 7)?;
+        let session = Session {
+            actor: Actor {
+                session: id_at(row, 0)?,
+                user: id_at(row, 1)?,
+                organization: id_or_none_at(row, 2)?,
+                facility: id_or_none_at(row, 6)?,
+                role,
+            },
+            username: row.get(8)?,
+            display_name: row.get(9)?,
+            created_at: time_at(row, 3)?,
+            expires_at: time_at(row, 4)?,
+        };
+        let valid = now < session.expires_at && unused < idle;
+        Ok(valid.then_some((session, unused >= TOUCH_EVERY.min(idle / 4))))
+    })?;
+    Ok(found.flatten())
+}
+
+fn touch_session(tx: &Tx<'_>, token_sha256: &[u8; 32], actor: &Actor) -> Result<()> {
+    let now = tx.now().as_millis();
+    let sql = "UPDATE system_sessions SET last_activity_at = ?2 WHERE token_sha256 = ?1";
+    tx.execute(sql, params![token_sha256, now])?;
+    active(tx, actor.organization, actor.user)
+}
+
+fn create_organization(
+    tx: &Tx<'_>,
+    new: NewOrganization,
+    admin: &NewUser,
+    mut event: AuditEvent,
+) -> Result<(Organization, UserId)> {
+    let now = tx.now();
+    let organization = Organization {
+        id: OrganizationId::new(now, tx.random()?),
+        name: new.name,
+        slug: new.slug,
+        organization_type: new.organization_type,
+        npi: new.npi,
+        address: new.address,
+        contact: new.contact,
+        recovery_recipient: new.recovery_recipient,
+        created_at: now,
+        updated_at: now,
+    };
+    tx.execute(
+        "INSERT INTO system_organizations (id, slug, name, organization_type, npi, address, contact,
+            recovery_recipient, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+        params![
+            organization.id.as_bytes(),
+            organization.slug,
+            organization.name,
+            word(&organization.organization_type)?,
+            organization.npi,
+            organization.address.as_ref().map(json).transpose()?,
+            organization.contact.as_ref().map(json).transpose()?,
+            organization.recovery_recipient,
+            now.as_millis(),
+        ],
+    )?;
+    let scope = Reach::Organization(OrganizationScope::of_founding(organization.id));
+    let admin = tx.within(scope, |tx| insert_user(tx, admin))?;
+    event.organization_id = Some(organization.id);
+    event.resource_id = Some(organization.id.to_string());
+    audit::append(tx, &[event])?;
+    Ok((organization, admin))
+}

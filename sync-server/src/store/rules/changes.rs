@@ -1,0 +1,260 @@
+//! What devices sent that somebody has to look at: refused and flagged changes, and reviews.
+
+use carepost_protocol::change::{ChangeKind, PayloadHash};
+use carepost_protocol::id::{DeviceId, IncarnationId, PatientId, RecordId, UserId};
+use carepost_protocol::record::{Collection, ReviewDocument};
+use carepost_protocol::role::{Permit, ReadPatients, Resource};
+use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REFUSED, SettledChange, Settlement};
+use carepost_protocol::wire::push::Rejection;
+
+use super::charted::stands;
+use super::review;
+use super::review::ReviewPlace;
+use crate::store::StoreError;
+use crate::store::column::{
+    count, count_at, id_at, id_or_none_at, json_or_none_at, limit, time_at, time_or_none_at, word_or_none_at,
+};
+use crate::store::engine::{Reach, Read, Row, Tx, params};
+use crate::store::handles::facility::FacilityStore;
+use crate::store::listed::Listed;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// A care change as the server keeps it. What it could not read of it is none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptChange {
+    /// The device that made it.
+    pub device: DeviceId,
+    /// In which life of its outbox.
+    pub incarnation: IncarnationId,
+    /// Its number there.
+    pub n: u64,
+    /// What it does.
+    pub kind: Option<ChangeKind>,
+    /// To a document of which collection.
+    pub collection: Option<Collection>,
+    /// Which document.
+    pub record: Option<RecordId>,
+    /// Whom it is about.
+    pub patient: Option<PatientId>,
+    /// Who made it.
+    pub actor: Option<UserId>,
+    /// Which form was answered.
+    pub workflow: Option<String>,
+    /// When it was made, on the device's clock.
+    pub recorded_at: Option<Timestamp>,
+    /// How far that clock could be believed.
+    pub clock_quality: Option<ClockQuality>,
+    /// When it came, on the server's clock.
+    pub received_at: Timestamp,
+    /// Why it was refused.
+    pub reason: Option<Rejection>,
+    /// What somebody should look at, though it stands.
+    pub flags: Vec<String>,
+    /// The number of the refused change whose place it takes.
+    pub supersedes: Option<u64>,
+    /// Its place in the facility's feed, where it entered it.
+    pub seq: Option<u64>,
+    /// How it was settled.
+    pub settlement: Option<Settlement>,
+    /// When it was settled.
+    pub settled_at: Option<Timestamp>,
+    /// By whom.
+    pub settled_by: Option<UserId>,
+    /// Why it was discarded.
+    pub settled_reason: Option<String>,
+    /// The hash of its exact bytes.
+    pub sha256: PayloadHash,
+}
+
+/// A place among changes: when one came, and its name. Those of one batch came at one moment.
+pub type ChangePlace = (Timestamp, DeviceId, IncarnationId, u64);
+
+macro_rules! after_place {
+    () => {
+        " AND (received_at, device_id, incarnation_id, n) < (?1, ?2, ?3, ?4)
+            ORDER BY received_at DESC, device_id DESC, incarnation_id DESC, n DESC LIMIT ?5"
+    };
+}
+macro_rules! kept_columns {
+    () => {
+        "SELECT device_id, incarnation_id, n, kind, collection, record_id, patient_id, actor_id, workflow,
+            recorded_at, clock_quality, received_at, reason, review, supersedes, coalesce(settled_seq, seq),
+            settlement, settled_at, settled_by, settled_reason, payload_sha256 FROM changes WHERE lane = 'care' "
+    };
+}
+
+/// By an index of its own: what was withdrawn is nothing to look at.
+pub(in crate::store) const FLAGGED: &str =
+    concat!(kept_columns!(), "AND review IS NOT NULL AND ", stands!(), after_place!());
+
+impl FacilityStore {
+    /// Changes that were refused and are not settled, latest first: at most so many after a place.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the permit is for another facility.
+    pub async fn refused_changes(
+        &self,
+        permit: &Permit<ReadPatients>,
+        after: Option<ChangePlace>,
+        most: usize,
+    ) -> Result<Listed<KeptChange, ChangePlace>> {
+        let sql = concat!(kept_columns!(), "AND verdict = 'rejected' AND settlement IS NULL", after_place!());
+        self.list(permit, sql, after, most).await
+    }
+
+    /// Changes that stand and that somebody should look at, latest first: at most so many after a place.
+    ///
+    /// # Errors
+    /// As [`Self::refused_changes`].
+    pub async fn flagged_changes(
+        &self,
+        permit: &Permit<ReadPatients>,
+        after: Option<ChangePlace>,
+        most: usize,
+    ) -> Result<Listed<KeptChange, ChangePlace>> {
+        self.list(permit, FLAGGED, after, most).await
+    }
+
+    /// A change that was refused, settled or not, and its exact bytes where the server has them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn refused_change(
+        &self,
+        permit: &Permit<ReadPatients>,
+        device: DeviceId,
+        name: ChangeName,
+    ) -> Result<(KeptChange, Option<Vec<u8>>)> {
+        self.permitted(permit)?;
+        self.store
+            .read(Reach::Facility(self.scope), move |tx| {
+                let kept = refused_change(tx, device, name)?;
+                let sql = "SELECT payload FROM changes
+                    WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
+                let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
+                let payload: Option<Vec<u8>> = tx.first(sql, key, |row| row.get(0))?.flatten();
+                // A PIN's verifier is nobody's to look at.
+                let shown = kept.collection != Some(Collection::Users);
+                Ok((kept, payload.filter(|_| shown)))
+            })
+            .await
+    }
+
+    /// Reviews, latest first: of the open ones, the closed ones, or all, at most so many after a place.
+    ///
+    /// # Errors
+    /// As [`Self::refused_changes`].
+    pub async fn reviews(
+        &self,
+        permit: &Permit<ReadPatients>,
+        open: Option<bool>,
+        after: Option<ReviewPlace>,
+        most: usize,
+    ) -> Result<Listed<ReviewDocument, ReviewPlace>> {
+        self.permitted(permit)?;
+        self.store.read(Reach::Facility(self.scope), move |tx| review::list(tx, open, after, most)).await
+    }
+
+    /// What has become of refused changes of a device, of those that are settled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn settled(&self, device: DeviceId, mut names: Vec<ChangeName>) -> Result<Vec<SettledChange>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        names.truncate(MAX_REFUSED);
+        self.store
+            .read(Reach::Facility(self.scope), move |tx| {
+                let sql = "SELECT settlement, settled_seq FROM changes WHERE device_id = ?1
+                    AND incarnation_id = ?2 AND lane = 'care' AND n = ?3 AND settlement IS NOT NULL";
+                let mut settled = Vec::new();
+                for change in names {
+                    let key = params![device.as_bytes(), change.incarnation.as_bytes(), count(change.n)];
+                    let found = tx.first(sql, key, |row| {
+                        let seq: Option<i64> = row.get(1)?;
+                        Ok((word_or_none_at(row, 0)?, seq.and_then(|seq| u64::try_from(seq).ok())))
+                    })?;
+                    if let Some((Some(settlement), seq)) = found {
+                        settled.push(SettledChange { change, settlement, seq });
+                    }
+                }
+                Ok(settled)
+            })
+            .await
+    }
+
+    async fn list(
+        &self,
+        permit: &Permit<ReadPatients>,
+        sql: &'static str,
+        after: Option<ChangePlace>,
+        most: usize,
+    ) -> Result<Listed<KeptChange, ChangePlace>> {
+        self.permitted(permit)?;
+        self.store
+            .read(Reach::Facility(self.scope), move |tx| {
+                let at = after.map_or(i64::MAX, |(at, ..)| at.as_millis());
+                let (device, incarnation) = after
+                    .map_or(([0; 16], [0; 16]), |(_, device, incarnation, _)| {
+                        (*device.as_bytes(), *incarnation.as_bytes())
+                    });
+                let n = after.map_or(0, |(.., n)| count(n));
+                let found = tx.all(sql, params![at, device, incarnation, n, limit(most + 1)], kept_row)?;
+                Ok(Listed::of(found, most, |it| (it.received_at, it.device, it.incarnation, it.n)))
+            })
+            .await
+    }
+
+    pub(in crate::store) fn permitted(&self, permit: &Permit<ReadPatients>) -> Result<()> {
+        if permit.resource() == Resource::Facility(self.scope.organization(), self.scope.facility()) {
+            Ok(())
+        } else {
+            Err(StoreError::NotFound("facility"))
+        }
+    }
+}
+
+/// A change of the facility whose scope this is that was refused, settled or not.
+pub(in crate::store) fn refused_change(
+    tx: &Tx<'_>,
+    device: DeviceId,
+    name: ChangeName,
+) -> Result<KeptChange> {
+    let sql = concat!(
+        kept_columns!(),
+        "AND device_id = ?1 AND incarnation_id = ?2 AND n = ?3 AND verdict = 'rejected'"
+    );
+    let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
+    tx.first(sql, key, kept_row)?.ok_or(StoreError::NotFound("refused change"))
+}
+
+fn kept_row(row: &Row<'_>) -> Read<KeptChange> {
+    let flags: Option<String> = row.get(13)?;
+    let number = |at| row.get::<Option<i64>>(at).map(|n| n.and_then(|n| u64::try_from(n).ok()));
+    Ok(KeptChange {
+        device: id_at(row, 0)?,
+        incarnation: id_at(row, 1)?,
+        n: count_at(row, 2)?,
+        kind: word_or_none_at(row, 3)?,
+        collection: word_or_none_at(row, 4)?,
+        record: id_or_none_at(row, 5)?,
+        patient: id_or_none_at(row, 6)?,
+        actor: id_or_none_at(row, 7)?,
+        workflow: row.get(8)?,
+        recorded_at: time_or_none_at(row, 9)?,
+        clock_quality: word_or_none_at(row, 10)?,
+        received_at: time_at(row, 11)?,
+        reason: json_or_none_at(row, 12)?,
+        flags: flags.map(|flags| flags.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+        supersedes: number(14)?,
+        seq: number(15)?,
+        settlement: word_or_none_at(row, 16)?,
+        settled_at: time_or_none_at(row, 17)?,
+        settled_by: id_or_none_at(row, 18)?,
+        settled_reason: row.get(19)?,
+        sha256: PayloadHash::from_bytes(row.get(20)?),
+    })
+}

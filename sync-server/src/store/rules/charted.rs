@@ -1,0 +1,145 @@
+//! A patient's whole chart, by pages: the records of the feed, and then those that have left it; and what corrects
+//! what in it.
+
+use std::cmp::Reverse;
+
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::RecordDocument;
+use carepost_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::patient;
+use crate::store::StoreError;
+use crate::store::column::{count, count_at, id_at, json_at, limit, time_at};
+use crate::store::engine::{Tx, params};
+use crate::store::listed::Listed;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// About how many bytes a page holds at most; the record that reaches it is still in it.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Of corrections side by side, so many are looked at for what strikes out.
+const MOST_BESIDE: usize = 10;
+
+/// A place in a patient's chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChartPlace {
+    /// In the feed, whose latest come first.
+    Feed(u64),
+    /// Among what has left it: when the record was made, and which it is.
+    Archive(Timestamp, RecordId),
+}
+
+/// Without the first place, which is that of all, SQLite would rather walk the whole feed than use the index.
+pub(in crate::store) const HELD: &str =
+    "SELECT seq FROM documents WHERE patient_id = ?1 AND collection = 'records'
+    AND body IS NOT NULL AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+pub(in crate::store) const ARCHIVED: &str = "SELECT made_at, id FROM archive
+    WHERE patient_id = ?1 AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
+
+/// The records after a place, or from the latest on, and those of whose place the patient took: at most so many.
+pub(in crate::store) fn page(
+    tx: &Tx<'_>,
+    patient: PatientId,
+    after: Option<ChartPlace>,
+    most: usize,
+) -> Result<Listed<RecordDocument, ChartPlace>> {
+    let whose: Vec<PatientId> = patient::replaced(tx, patient)?.into_iter().chain([patient]).collect();
+    let mut places = places(tx, &whose, after, most + 1)?;
+    places.truncate(most + 1);
+    let (mut listed, mut last, mut bytes) = (Listed { items: Vec::new(), next: None }, None, 0);
+    for place in places {
+        if listed.items.len() >= most || bytes >= PAGE_BYTES {
+            listed.next = last;
+            break;
+        }
+        let body: Option<String> = match place {
+            ChartPlace::Feed(seq) => tx.first(OF_FEED, [count(seq)], |row| row.get(0))?,
+            ChartPlace::Archive(_, id) => tx.first(OF_ARCHIVE, [id.as_bytes()], |row| row.get(0))?,
+        };
+        let body = body.ok_or(StoreError::Unreadable("records"))?;
+        bytes += body.len();
+        listed.items.push(serde_json::from_str(&body).map_err(|_| StoreError::Unreadable("records"))?);
+        last = Some(place);
+    }
+    Ok(listed)
+}
+
+const OF_FEED: &str = "SELECT body FROM documents WHERE seq = ?1";
+const OF_ARCHIVE: &str = "SELECT body FROM archive WHERE id = ?1";
+
+/// The next places in the charts of those who are one person, in their order: so many, where there are, or more.
+fn places(
+    tx: &Tx<'_>,
+    whose: &[PatientId],
+    after: Option<ChartPlace>,
+    most: usize,
+) -> Result<Vec<ChartPlace>> {
+    let (mut held, mut archived) = (Vec::new(), Vec::new());
+    if !matches!(after, Some(ChartPlace::Archive(..))) {
+        let before = if let Some(ChartPlace::Feed(seq)) = after { seq } else { u64::MAX };
+        for of in whose {
+            let key = params![of.as_bytes(), count(before), limit(most)];
+            held.extend(tx.all(HELD, key, |row| count_at(row, 0))?);
+        }
+    }
+    if held.len() < most {
+        let end = (Timestamp::from_millis(i64::MAX), RecordId::from_bytes([0xff; 16]));
+        let (made, id) = if let Some(ChartPlace::Archive(made, id)) = after { (made, id) } else { end };
+        for of in whose {
+            let key = params![of.as_bytes(), made.as_millis(), id.as_bytes(), limit(most)];
+            archived.extend(tx.all(ARCHIVED, key, |row| Ok((time_at(row, 0)?, id_at(row, 1)?)))?);
+        }
+    }
+    held.sort_unstable_by_key(|seq| Reverse(*seq));
+    archived.sort_unstable_by_key(|place| Reverse(*place));
+    let archived = archived.into_iter().map(|(made, id)| ChartPlace::Archive(made, id));
+    Ok(held.into_iter().map(ChartPlace::Feed).chain(archived).collect())
+}
+
+/// A record, wherever it is kept.
+const RECORD: &str =
+    "SELECT body FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL
+    UNION ALL SELECT body FROM archive WHERE id = ?1 LIMIT 1";
+/// Whether a change stands: it was taken at once and not withdrawn, or refused and applied later.
+macro_rules! stands {
+    () => {
+        "((verdict <> 'rejected' AND settlement IS NULL) OR settlement = 'applied')"
+    };
+}
+pub(in crate::store) use stands;
+
+/// The corrections of one record that devices made and that stand, in the order in which they came.
+pub(in crate::store) const CORRECTIONS: &str = concat!(
+    "SELECT record_id FROM changes WHERE target_id = ?1 AND ",
+    stands!(),
+    " ORDER BY coalesce(settled_seq, seq) LIMIT ?2"
+);
+
+/// One record, whether devices still hold it or not.
+pub(in crate::store) fn find(tx: &Tx<'_>, id: RecordId) -> Result<Option<RecordDocument>> {
+    tx.first(RECORD, [id.as_bytes()], |row| json_at(row, 0))
+}
+
+/// The corrections of one record, the office's first, which is made only where there is none yet: about as many
+/// as asked for.
+pub(in crate::store) fn corrections(tx: &Tx<'_>, record: RecordId, most: usize) -> Result<Vec<RecordId>> {
+    let of_office = "SELECT record_id FROM office_corrections WHERE target_id = ?1";
+    let mut found: Vec<RecordId> = tx.all(of_office, [record.as_bytes()], |row| id_at(row, 0))?;
+    found.extend(
+        tx.all(CORRECTIONS, params![record.as_bytes(), limit(most)], |row| id_at::<RecordId>(row, 0))?,
+    );
+    Ok(found)
+}
+
+/// By what a record is struck out, where nobody has put it back since.
+pub(in crate::store) fn struck_by(tx: &Tx<'_>, record: RecordId) -> Result<Option<RecordId>> {
+    for correction in corrections(tx, record, MOST_BESIDE)? {
+        let strikes = find(tx, correction)?.is_some_and(|it| it.entered_in_error);
+        if strikes && corrections(tx, correction, 1)?.is_empty() {
+            return Ok(Some(correction));
+        }
+    }
+    Ok(None)
+}

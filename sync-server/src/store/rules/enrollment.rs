@@ -1,0 +1,412 @@
+//! The lobby: how a device without a tenant comes to one.
+//!
+//! A waiting device belongs to nobody, so these steps cross scopes: an administrator's claim finds a
+//! row of the lobby by the code typed, and takes it into the administrator's tenant. Each step is
+//! idempotent, and each is one transaction: power loss in the middle resumes.
+
+mod lobby;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::hex::hex;
+use carepost_protocol::id::{
+    AssignmentId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, UserId,
+};
+use carepost_protocol::text::fold;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
+
+use crate::scope::OrganizationScope;
+use crate::store::column::{id_at, json, time_or_none_at, uuid_at, word, word_at};
+use crate::store::engine::{Reach, Tx, params};
+use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
+use lobby::{CODE_LIFE, Lobby};
+#[cfg(test)]
+pub(in crate::store) use lobby::{MAX_OF_NETWORK, MAX_WAITING, OF_NETWORK, OLDEST_OF_NETWORK};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// How many wrong tries are taken.
+const MAX_TRIES: u32 = 5;
+/// Seconds between a waiting device's requests.
+const WAITING_INTERVAL: u32 = 2;
+/// Seconds between the requests of one whose number is being confirmed.
+const CONFIRMING_INTERVAL: u32 = 1;
+
+/// Wrong codes and wrong numbers, counted per user: five in ten minutes, then neither is taken until
+/// those are over.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Tries(Mutex<HashMap<UserId, (u32, Timestamp)>>);
+
+impl Tries {
+    /// Whether this user may try a code or a number now.
+    pub(in crate::store) fn check(&self, by: UserId, now: Timestamp) -> Result<()> {
+        let mut counts = self.locked();
+        counts.retain(|_, (_, until)| *until > now);
+        match counts.get(&by) {
+            Some((count, until)) if *count >= MAX_TRIES => Err(StoreError::TooManyTries { until: *until }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a wrong code or number.
+    pub(in crate::store) fn failed(&self, by: UserId, now: Timestamp) {
+        let mut counts = self.locked();
+        let (count, _) = counts.entry(by).or_insert((0, now.after(CODE_LIFE)));
+        *count = count.saturating_add(1);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<UserId, (u32, Timestamp)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a device's enrollment stands, if nothing has to be written to say so. System reach.
+pub(in crate::store) fn standing(
+    tx: &Tx<'_>,
+    key: &PresentedKey,
+    request: &EnrollRequest,
+) -> Result<Option<EnrollResponse>> {
+    if let Some(grant) = grant_of(tx, &key.sha256)? {
+        return Ok(Some(EnrollResponse::Active { grant }));
+    }
+    let Some(row) = lobby::by_key(tx, &key.sha256)? else { return Ok(None) };
+    let same = row.device_uuid == request.device_uuid
+        && row.mac_addresses == request.mac_addresses
+        && row.hostname == request.hostname;
+    if !same || row.expires_at <= tx.now() {
+        return Ok(None);
+    }
+    response(tx, &row).map(Some)
+}
+
+/// Whether a key is known already: as a device's, or in the lobby. System reach.
+pub(in crate::store) fn knows(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<bool> {
+    let sql = "SELECT 1 FROM system_devices WHERE key_sha256 = ?1
+        UNION ALL SELECT 1 FROM system_enrollments WHERE key_sha256 = ?1";
+    Ok(tx.first(sql, [key_sha256], |row| row.get::<i64>(0))?.is_some())
+}
+
+/// Lets a device into the lobby, or in at once with the token of an expected device. System reach.
+pub(in crate::store) fn enroll(
+    tx: &Tx<'_>,
+    key: &PresentedKey,
+    request: &EnrollRequest,
+    token_sha256: Option<&[u8; 32]>,
+) -> Result<EnrollResponse> {
+    if let Some(grant) = grant_of(tx, &key.sha256)? {
+        return Ok(EnrollResponse::Active { grant });
+    }
+    if let Some(token) = token_sha256 {
+        redeem(tx, key, request, token)?;
+        let grant = grant_of(tx, &key.sha256)?.ok_or(StoreError::Unreadable("devices"))?;
+        return Ok(EnrollResponse::Active { grant });
+    }
+    let Some(row) = lobby::by_key(tx, &key.sha256)? else {
+        return response(tx, &lobby::enter(tx, key, request)?);
+    };
+    let lapsed = row.expires_at <= tx.now();
+    // An administrator approved what the device said then, not what it says now.
+    let another = row.organization.is_some() && row.device_uuid != request.device_uuid;
+    let row = Lobby {
+        device_uuid: request.device_uuid,
+        mac_addresses: request.mac_addresses.clone(),
+        hostname: request.hostname.clone(),
+        agent_version: request.agent_version.clone(),
+        ..row
+    };
+    let row = if lapsed || another { lobby::anew(tx, row)? } else { row };
+    lobby::write(tx, &row)?;
+    response(tx, &row)
+}
+
+fn response(tx: &Tx<'_>, row: &Lobby) -> Result<EnrollResponse> {
+    if let (Some(organization), Some(facility), Some(number)) = (row.organization, row.facility, &row.number)
+    {
+        let facility_name = tx.first(
+            "SELECT name FROM system_facilities WHERE organization_id = ?1 AND id = ?2",
+            params![organization.as_bytes(), facility.as_bytes()],
+            |row| row.get(0),
+        )?;
+        return Ok(EnrollResponse::Confirming {
+            enrollment_id: row.id,
+            facility_name: facility_name.ok_or(StoreError::Unreadable("enrollments"))?,
+            number: number.clone(),
+            interval: CONFIRMING_INTERVAL,
+        });
+    }
+    Ok(EnrollResponse::Pending {
+        enrollment_id: row.id,
+        user_code: row.user_code.parse().map_err(|_| StoreError::Unreadable("enrollments"))?,
+        expires_at: row.expires_at,
+        // Whoever makes a key can ask with any UUID. What the server knows of that hardware is told to
+        // the organization that has it, once one of its administrators has claimed the device.
+        interval: WAITING_INTERVAL,
+    })
+}
+
+/// Everything a device needs to work, when its key is an ACTIVE device's.
+fn grant_of(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<Option<Grant>> {
+    let sql = "SELECT d.state, d.id, a.id, d.organization_id, d.facility_id, f.name, d.name, d.device_type,
+            f.badge_key, o.recovery_recipient
+        FROM system_devices AS d
+        JOIN system_organizations AS o ON o.id = d.organization_id
+        JOIN system_facilities AS f ON f.organization_id = d.organization_id AND f.id = d.facility_id
+        LEFT JOIN system_assignments AS a
+            ON a.organization_id = d.organization_id AND a.device_id = d.id AND a.until_at IS NULL
+        WHERE d.key_sha256 = ?1";
+    let server_time = tx.now();
+    let found = tx.first(sql, [key_sha256], |row| {
+        if word_at::<DeviceState>(row, 0)? != DeviceState::Active {
+            return Ok(None);
+        }
+        let key: [u8; 32] = row.get(8)?;
+        Ok(Some(Grant {
+            device_id: id_at(row, 1)?,
+            assignment_id: id_at(row, 2)?,
+            organization_id: id_at(row, 3)?,
+            facility_id: id_at(row, 4)?,
+            facility_name: row.get(5)?,
+            device_name: row.get(6)?,
+            device_type: word_at(row, 7)?,
+            badge_key: hex(&key),
+            recovery_recipient: row.get(9)?,
+            server_time,
+        }))
+    })?;
+    match found {
+        Some(None) => Err(StoreError::DeviceRevoked),
+        Some(Some(grant)) => Ok(Some(grant)),
+        None => Ok(None),
+    }
+}
+
+/// The device that is expected with this one-time token.
+pub(in crate::store) struct Expected {
+    organization: OrganizationId,
+    facility: FacilityId,
+    device: DeviceId,
+    uuid: Option<DeviceUuid>,
+}
+
+/// Who is expected with this token, if it is one that stands. System reach.
+pub(in crate::store) fn expected(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Expected> {
+    let invalid = |detail: String| StoreError::Invalid { field: "token", detail };
+    let sql = "SELECT organization_id, facility_id, id, device_uuid, token_expires_at FROM system_devices
+        WHERE token_sha256 = ?1";
+    let found = tx.first(sql, [token], |row| {
+        let (organization, facility) = (id_at(row, 0)?, id_at(row, 1)?);
+        let expected = Expected { organization, facility, device: id_at(row, 2)?, uuid: uuid_at(row, 3)? };
+        Ok((expected, time_or_none_at(row, 4)?))
+    })?;
+    let unknown = || invalid("this token is unknown or was used already; ask for another".to_owned());
+    let (expected, until) = found.ok_or_else(unknown)?;
+    match until {
+        Some(until) if until > tx.now() => Ok(expected),
+        _ => Err(invalid(
+            "this token has run out: have the device's pairing code approved instead, or deactivate the expected \
+             device and register it again for another token"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Lets the expected device in whose one-time token this is.
+fn redeem(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest, token: &[u8; 32]) -> Result<()> {
+    let Expected { organization, facility, device, uuid } = expected(tx, token)?;
+    if uuid.is_some_and(|uuid| uuid != request.device_uuid) {
+        let detail = "this token was made for other hardware; register this device".to_owned();
+        return Err(StoreError::Invalid { field: "device_uuid", detail });
+    }
+    let scope = OrganizationScope::of_token(organization, facility);
+    // A token is worth a place of its own: the lobby may be full.
+    let newcomer = Newcomer {
+        key_sha256: &key.sha256,
+        public_key: &key.point,
+        device_uuid: request.device_uuid,
+        mac_addresses: &request.mac_addresses,
+        agent_version: &request.agent_version,
+    };
+    tx.within(Reach::Organization(scope), |tx| activate(tx, &newcomer, device, facility))?;
+    lobby::leave(tx, &key.sha256)
+}
+
+/// What a device is registered with when it is let in.
+struct Newcomer<'a> {
+    key_sha256: &'a [u8; 32],
+    public_key: &'a [u8],
+    device_uuid: DeviceUuid,
+    mac_addresses: &'a [String],
+    agent_version: &'a str,
+}
+
+/// Makes a registered device ACTIVE under the newcomer's key.
+fn activate(tx: &Tx<'_>, newcomer: &Newcomer<'_>, device: DeviceId, facility: FacilityId) -> Result<()> {
+    tx.execute(
+        "UPDATE devices SET state = 'ACTIVE', device_uuid = ?2, mac_addresses = ?3, key_sha256 = ?4,
+            public_key = ?5, agent_version = ?6, token_sha256 = NULL, token_expires_at = NULL WHERE id = ?1",
+        params![
+            device.as_bytes(),
+            newcomer.device_uuid.as_bytes(),
+            json(&newcomer.mac_addresses)?,
+            newcomer.key_sha256,
+            newcomer.public_key,
+            newcomer.agent_version,
+        ],
+    )?;
+    assign(tx, device, facility).map(drop)
+}
+
+/// Takes the device that shows this code into the scope's tenant, and says what the scope knows of its
+/// hardware. Organization reach.
+pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiting> {
+    let Reach::Organization(scope) = tx.reach() else { return Err(StoreError::NotFound("facility")) };
+    let facility =
+        tx.first("SELECT id FROM facilities WHERE id = ?1", [claim.facility_id.as_bytes()], |row| {
+            id_at::<FacilityId>(row, 0)
+        })?;
+    let facility = facility.ok_or(StoreError::NotFound("facility"))?;
+    let [drawn] = tx.random::<1>()?;
+    let row = tx.within(Reach::System, |tx| {
+        let found = lobby::by_code(tx, code)?;
+        let free = |row: &Lobby| {
+            row.expires_at > tx.now() && row.organization.is_none_or(|owner| owner == scope.organization())
+        };
+        let row = found.filter(free).ok_or(StoreError::WrongCode)?;
+        // Who types the code again gets neither another number nor more tries: five wrong numbers are the
+        // end of a code, however often it is typed.
+        let number = row.number.clone().unwrap_or_else(|| (10 + u32::from(drawn) * 90 / 256).to_string());
+        let row = Lobby {
+            organization: Some(scope.organization()),
+            facility: Some(facility),
+            name: Some(claim.name.clone()),
+            device_type: Some(claim.device_type),
+            number: Some(number),
+            expires_at: tx.now().after(CODE_LIFE),
+            ..row
+        };
+        lobby::write(tx, &row)?;
+        Ok(row)
+    })?;
+    let known = on_hardware(tx, row.device_uuid)?;
+    be_told_apart(tx, facility, &claim.name, known.map(|(device, _)| device))?;
+    Ok(Waiting {
+        id: row.id,
+        expected: known.is_some_and(|(_, has_key)| !has_key),
+        possible_clone: known.is_some_and(|(_, has_key)| has_key),
+        device_uuid: row.device_uuid,
+        mac_addresses: row.mac_addresses,
+        hostname: row.hostname,
+    })
+}
+
+/// Enrolls a claimed device when the number is the one it shows; none when it is another. Organization
+/// reach.
+pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> Result<Option<DeviceId>> {
+    let row = lobby::by_id(tx, id)?.filter(|row| row.expires_at > tx.now());
+    let row = row.ok_or(StoreError::NotFound("waiting device"))?;
+    let (Some(facility), Some(expected)) = (row.facility, row.number.as_deref()) else {
+        return Err(StoreError::NotFound("waiting device"));
+    };
+    if number.trim() != expected {
+        let tries = row.tries.saturating_add(1);
+        let row = Lobby { tries, ..row };
+        tx.within(Reach::System, |tx| {
+            let row = if tries >= MAX_TRIES { lobby::anew(tx, row)? } else { row };
+            lobby::write(tx, &row)
+        })?;
+        return Ok(None);
+    }
+    let device = registered(tx, &row, facility)?;
+    let newcomer = Newcomer {
+        key_sha256: &row.key_sha256,
+        public_key: &row.public_key,
+        device_uuid: row.device_uuid,
+        mac_addresses: &row.mac_addresses,
+        agent_version: &row.agent_version,
+    };
+    activate(tx, &newcomer, device, facility)?;
+    tx.execute("DELETE FROM enrollments WHERE id = ?1", [id.as_bytes()])?;
+    Ok(Some(device))
+}
+
+/// People tell a facility's devices apart by their names: no two that are in use read the same. Those that did before
+/// this was asked keep theirs.
+pub(in crate::store) fn be_told_apart(
+    tx: &Tx<'_>,
+    facility: FacilityId,
+    name: &str,
+    own: Option<DeviceId>,
+) -> Result<()> {
+    let others = "SELECT name FROM devices
+        WHERE facility_id = ?1 AND id IS NOT ?2 AND state NOT IN ('RETIRED', 'REVOKED')";
+    let own = own.map(|id| *id.as_bytes());
+    let others: Vec<String> = tx.all(others, params![facility.as_bytes(), own], |row| row.get(0))?;
+    let is_taken = others.iter().any(|other| fold(other) == fold(name));
+    if is_taken { Err(StoreError::Conflict("device_name")) } else { Ok(()) }
+}
+
+/// The device in use that has this hardware, and whether it has a key: one without is expected.
+fn on_hardware(tx: &Tx<'_>, hardware: DeviceUuid) -> Result<Option<(DeviceId, bool)>> {
+    let sql = "SELECT id, key_sha256 IS NOT NULL FROM devices
+        WHERE device_uuid = ?1 AND state NOT IN ('RETIRED', 'REVOKED')";
+    tx.first(sql, [hardware.as_bytes()], |row| Ok((id_at(row, 0)?, row.get(1)?)))
+}
+
+/// The device's row: the one that expected this hardware, else a new one.
+fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId> {
+    let (Some(name), Some(device_type)) = (&row.name, &row.device_type) else {
+        return Err(StoreError::Unreadable("enrollments"));
+    };
+    let known = on_hardware(tx, row.device_uuid)?;
+    be_told_apart(tx, facility, name, known.map(|(device, _)| device))?;
+    if let Some((id, false)) = known {
+        tx.execute(
+            "UPDATE devices SET facility_id = ?2, name = ?3, device_type = ?4 WHERE id = ?1",
+            params![id.as_bytes(), facility.as_bytes(), name, word(device_type)?],
+        )?;
+        return Ok(id);
+    }
+    let id = DeviceId::new(tx.now(), tx.random()?);
+    tx.execute(
+        "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses, waiting,
+            wedged, cursor_refused, created_at) VALUES (?1, ?2, ?3, ?4, 'PENDING', ?5, '[]', 0, 0, 0, ?6)",
+        params![
+            id.as_bytes(),
+            facility.as_bytes(),
+            name,
+            word(device_type)?,
+            row.device_uuid.as_bytes(),
+            tx.now().as_millis(),
+        ],
+    )?;
+    Ok(id)
+}
+
+/// Says of a device whether another key that claims its hardware waits in the lobby: claimed by nobody
+/// yet, or by the device's own organization. Organization reach.
+pub(in crate::store) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
+    let Reach::Organization(scope) = tx.reach() else { return Err(StoreError::NotFound("device")) };
+    if let (Some(uuid), Some(_)) = (device.device_uuid, &device.key_sha256) {
+        let sql = "SELECT 1 FROM system_enrollments WHERE device_uuid = ?1 AND expires_at > ?2
+            AND (organization_id IS NULL OR organization_id = ?3)";
+        device.possible_clone = tx.within(Reach::System, |tx| {
+            let owner = scope.organization();
+            let params = params![uuid.as_bytes(), tx.now().as_millis(), owner.as_bytes()];
+            Ok(tx.first(sql, params, |_| Ok(()))?.is_some())
+        })?;
+    }
+    Ok(device)
+}
+
+/// Binds a device to a facility from now on.
+fn assign(tx: &Tx<'_>, device: DeviceId, facility: FacilityId) -> Result<AssignmentId> {
+    let id = AssignmentId::new(tx.now(), tx.random()?);
+    tx.execute(
+        "INSERT INTO assignments (id, facility_id, device_id, from_at) VALUES (?1, ?2, ?3, ?4)",
+        params![id.as_bytes(), facility.as_bytes(), device.as_bytes(), tx.now().as_millis()],
+    )?;
+    Ok(id)
+}

@@ -1,0 +1,22 @@
+//! What holds in the store, whoever asks: the statements, each in the dialect that engines share, and what they
+//! come to. A rule works in a transaction that a handle has begun, and so in its scope.
+
+pub(super) mod archive;
+pub(super) mod audit;
+pub(super) mod budget;
+pub(super) mod changes;
+pub(super) mod charted;
+pub(super) mod enrollment;
+pub(super) mod horizon;
+pub(super) mod older;
+pub(super) mod page;
+pub(super) mod patient;
+pub(super) mod publish;
+pub(super) mod push;
+pub(super) mod quarantine;
+pub(super) mod review;
+pub(super) mod revoked;
+pub(super) mod sign_in;
+pub(super) mod standing;
+pub(super) mod superseded;
+pub(super) mod view;

@@ -1,0 +1,103 @@
+//! Reads what has left the feed.
+
+use std::cmp::Reverse;
+
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::Collection;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+
+use super::patient;
+use super::view::View;
+use crate::store::StoreError;
+use crate::store::column::{id_at, limit, time_at};
+use crate::store::engine::{Row, Tx, params};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// How many records a page has, not counting what corrects them.
+const PAGE: usize = 20;
+/// How many corrections of one record it has at most: the latest.
+const CORRECTIONS: usize = 20;
+/// About how many bytes a page holds at most; the record that reaches it is still in it, and what corrects that.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct OlderRequest {
+    /// As which view it is sent.
+    pub view: View,
+    /// Whose records.
+    pub patient: PatientId,
+    /// After which place; none is the beginning.
+    pub after: Option<OlderPlace>,
+}
+
+/// The records of a patient that begin a thread, from a place on: none that was withdrawn.
+pub(in crate::store) const THREADS: &str =
+    "SELECT id, made_at FROM archive WHERE patient_id = ?1 AND withdrawn = 0
+    AND thread_id = id AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
+
+/// The next page of a patient's archived records, each with what corrects it; and of those who are the same person.
+pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
+    let whose = [asked.patient.as_bytes()];
+    let known = tx.first("SELECT 1 FROM patients WHERE id = ?1", whose, |row| row.get::<i64>(0))?;
+    if known.is_none() || !asked.view.shows(Collection::Records) {
+        return Err(StoreError::NotFound("patient"));
+    }
+    let beginning = OlderPlace {
+        before: Timestamp::from_millis(i64::MAX),
+        before_record: RecordId::from_bytes([0xff; 16]),
+    };
+    let after = asked.after.unwrap_or(beginning);
+    let mut places = Vec::new();
+    for of in patient::replaced(tx, asked.patient)?.into_iter().chain([asked.patient]) {
+        places.extend(threads(tx, of, after)?);
+    }
+    places.sort_unstable_by_key(|place| Reverse((place.before, place.before_record)));
+    let (mut page, mut bytes) = (OlderRecords::default(), 0);
+    let mut last = None;
+    for (read, place) in places.into_iter().enumerate() {
+        if read >= PAGE || bytes >= PAGE_BYTES {
+            page.next = last;
+            break;
+        }
+        last = Some(place);
+        let body: Option<String> = tx.first(BODY, [place.before_record.as_bytes()], |row| row.get(0))?;
+        bytes += put(asked.view, &mut page, &body.ok_or(StoreError::Unreadable("archive"))?)?;
+        for (nth, body) in corrections(tx, place.before_record)?.into_iter().enumerate() {
+            // The latest always: nothing that was corrected is shown as what counts.
+            if nth > 0 && bytes >= PAGE_BYTES {
+                break;
+            }
+            bytes += put(asked.view, &mut page, &body)?;
+        }
+    }
+    Ok(page)
+}
+
+const BODY: &str = "SELECT body FROM archive WHERE id = ?1";
+
+/// The next places at which a thread of a patient begins: one more than a page has.
+fn threads(tx: &Tx<'_>, of: PatientId, after: OlderPlace) -> Result<Vec<OlderPlace>> {
+    let (made, id) = (after.before.as_millis(), after.before_record);
+    tx.all(THREADS, params![of.as_bytes(), made, id.as_bytes(), limit(PAGE + 1)], |row| {
+        Ok(OlderPlace { before: time_at(row, 1)?, before_record: id_at(row, 0)? })
+    })
+}
+
+/// Adds a record as the view shows it; says how many bytes it has.
+fn put(view: View, page: &mut OlderRecords, body: &str) -> Result<usize> {
+    let body = view.body(Collection::Records, body)?;
+    let record = serde_json::from_str(&body).map_err(|_| StoreError::Unreadable("archive"))?;
+    page.records.push(record);
+    Ok(body.len())
+}
+
+/// The latest of what corrects a record.
+fn corrections(tx: &Tx<'_>, thread: RecordId) -> Result<Vec<String>> {
+    tx.all(CORRECTIONS_OF, params![thread.as_bytes(), limit(CORRECTIONS)], |row: &Row<'_>| row.get(0))
+}
+
+pub(in crate::store) const CORRECTIONS_OF: &str =
+    "SELECT body FROM archive WHERE thread_id = ?1 AND id <> ?1 ORDER BY made_at DESC, id DESC LIMIT ?2";

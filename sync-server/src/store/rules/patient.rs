@@ -1,0 +1,381 @@
+//! A resident as both devices and the office admit and edit one: the row, its document, who wrote which
+//! field last, and who may be the same person.
+
+use std::collections::BTreeMap;
+
+use carepost_protocol::change::Origin;
+use carepost_protocol::day;
+use carepost_protocol::id::PatientId;
+use carepost_protocol::merge::{Field, Mark};
+use carepost_protocol::patient::{may_be_one, mrn_key, words_key};
+use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
+use carepost_protocol::time::Timestamp;
+use serde_json::Value;
+
+use super::publish::FeedEnd;
+use super::review::{self, About};
+use crate::store::column::{count, count_at, id_at, id_or_none_at, json, limit, time_at};
+use crate::store::engine::{Read, Row, Tx, params};
+use crate::store::{Patient, StoreError};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+macro_rules! patient_columns {
+    () => {
+        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at, replaced_by FROM patients "
+    };
+}
+pub(in crate::store) use patient_columns;
+
+/// One resident of the scope.
+pub(in crate::store) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
+    tx.first(concat!(patient_columns!(), "WHERE id = ?1"), [id.as_bytes()], patient_row)
+}
+
+/// A resident from the columns of [`patient_columns`].
+pub(in crate::store) fn patient_row(row: &Row<'_>) -> Read<Patient> {
+    Ok(Patient {
+        id: id_at(row, 0)?,
+        facility_id: id_at(row, 1)?,
+        mrn: row.get(2)?,
+        name: row.get(3)?,
+        date_of_birth: row.get(4)?,
+        room: row.get(5)?,
+        is_active: row.get(6)?,
+        created_at: time_at(row, 7)?,
+        replaced_by: id_or_none_at(row, 8)?,
+    })
+}
+
+/// Writes a new row. Without a link to another resident, the MRN has to be nobody else's.
+pub(in crate::store) fn insert(
+    tx: &Tx<'_>,
+    patient: &Patient,
+    duplicate_of: Option<PatientId>,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
+            duplicate_of, mrn_key, name_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            patient.id.as_bytes(),
+            patient.facility_id.as_bytes(),
+            patient.mrn,
+            patient.name,
+            patient.date_of_birth,
+            patient.room,
+            patient.is_active,
+            patient.created_at.as_millis(),
+            duplicate_of.map(|id| *id.as_bytes()),
+            mrn_key(&patient.mrn),
+            words_key(&patient.name),
+        ],
+    )
+    .map(drop)
+}
+
+/// Writes the row's fields. Who was [withdrawn](withdraw) has no number again until they are in care or are given
+/// another.
+pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
+    tx.execute(
+        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
+            mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND NOT ?6 THEN '' ELSE ?7 END WHERE id = ?1",
+        params![
+            patient.id.as_bytes(),
+            patient.mrn,
+            patient.name,
+            patient.date_of_birth,
+            patient.room,
+            patient.is_active,
+            mrn_key(&patient.mrn),
+            words_key(&patient.name),
+        ],
+    )
+    .map(drop)
+}
+
+/// Links a resident to another who may be the same person, or to itself when the MRN is somebody's in
+/// another facility; without a link the MRN has to be nobody else's.
+pub(in crate::store) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<PatientId>) -> Result<()> {
+    let sql = "UPDATE patients SET duplicate_of = ?2 WHERE id = ?1";
+    tx.execute(sql, params![id.as_bytes(), duplicate_of.map(|id| *id.as_bytes())]).map(drop)
+}
+
+/// Discharges somebody whom nobody admitted: they have nobody's MRN, and are nobody's namesake until their row is
+/// [saved](save) again.
+pub(in crate::store) fn withdraw(tx: &Tx<'_>, id: PatientId) -> Result<()> {
+    let sql =
+        "UPDATE patients SET is_active = 0, duplicate_of = ?1, mrn_key = '', name_key = '' WHERE id = ?1";
+    tx.execute(sql, [id.as_bytes()]).map(drop)
+}
+
+/// Links a resident to nobody any more; to itself where the MRN is somebody else's too.
+pub(in crate::store) fn unlink(tx: &Tx<'_>, id: PatientId) -> Result<()> {
+    match tx.savepoint(|tx| link(tx, id, None)) {
+        Err(StoreError::Conflict("mrn")) => link(tx, id, Some(id)),
+        done => done,
+    }
+}
+
+/// Gives a resident the MRN that only those have whose place the resident took: one person has it once.
+///
+/// # Errors
+/// [`StoreError::Conflict`] where somebody else has it.
+pub(in crate::store) fn take_over_mrn(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
+    for earlier in replaced(tx, patient.id)? {
+        tx.execute(OVER, params![earlier.as_bytes(), mrn_key(&patient.mrn), patient.id.as_bytes()])?;
+    }
+    save(tx, patient)
+}
+
+const OVER: &str = "UPDATE patients SET duplicate_of = ?3
+        WHERE id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND duplicate_of IS NULL";
+
+/// Puts the resident's document at the end of the feed.
+pub(in crate::store) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<u64> {
+    let body = json(&PatientDocument { replaces: replaced(tx, patient.id)?, ..document(patient) })?;
+    feed.put(tx, Collection::Patients, patient.id.as_bytes(), Some(patient.id), Some(&body))
+}
+
+/// The residents whose place one took, and whose place those had taken: the first [`MAX_REPLACED`].
+pub(in crate::store) fn replaced(tx: &Tx<'_>, id: PatientId) -> Result<Vec<PatientId>> {
+    let sql = "SELECT id FROM patients WHERE replaced_by = ?1 ORDER BY id LIMIT ?2";
+    let (mut whole, mut looked) = (vec![id], 0);
+    while let Some(of) = whole.get(looked).copied() {
+        let room = limit((MAX_REPLACED + 1).saturating_sub(whole.len()));
+        whole.extend(tx.all(sql, params![of.as_bytes(), room], |row| id_at::<PatientId>(row, 0))?);
+        looked += 1;
+    }
+    Ok(whole.split_off(1))
+}
+
+/// Who took a resident's place, who took that one's, and so on.
+pub(in crate::store) fn successors(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Patient>> {
+    let (mut found, mut next) = (Vec::new(), of.replaced_by);
+    while let Some(id) = next.filter(|_| found.len() < MAX_REPLACED) {
+        let Some(one) = find(tx, id)? else { break };
+        next = one.replaced_by;
+        found.push(one);
+    }
+    Ok(found)
+}
+
+/// A resident, or the last who took the resident's place.
+pub(in crate::store) fn present(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
+    let Some(found) = find(tx, id)? else { return Ok(None) };
+    Ok(successors(tx, &found)?.pop().or(Some(found)))
+}
+
+/// Puts a resident in another's place: the one is in care no more; what was charted about them stays theirs, and is
+/// shown with the other's. Whose place the one had taken stays with them, so that [`part`] takes all of it back.
+pub(in crate::store) fn replace(tx: &Tx<'_>, goes: PatientId, stays: PatientId) -> Result<()> {
+    let key = params![goes.as_bytes(), stays.as_bytes()];
+    tx.execute("UPDATE patients SET replaced_by = ?2, is_active = 0 WHERE id = ?1", key).map(drop)
+}
+
+/// Takes back that another took a resident's place.
+pub(in crate::store) fn part(tx: &Tx<'_>, id: PatientId) -> Result<()> {
+    tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", [id.as_bytes()]).map(drop)
+}
+
+/// The resident's fields with who wrote each last. What nobody has edited since the admission counts as
+/// seen by everybody.
+pub(in crate::store) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMap<String, Field>> {
+    let marks = "SELECT field, seq, at, user_id, device_id, incarnation_id, n FROM marks
+        WHERE collection = 'patients' AND record_id = ?1";
+    let marks: BTreeMap<String, Mark> =
+        tx.all(marks, [patient.id.as_bytes()], mark_row)?.into_iter().collect();
+    let unmarked = Mark { seq: 0, at: Timestamp::EPOCH, origin: None, by: None };
+    let field = |(key, value): (String, Value)| {
+        let mark = marks.get(&key).copied().unwrap_or(unmarked);
+        (key, Field { value, mark })
+    };
+    Ok(patient.values().into_iter().map(field).collect())
+}
+
+fn mark_row(row: &Row<'_>) -> Read<(String, Mark)> {
+    let origin = match (id_or_none_at(row, 4)?, id_or_none_at(row, 5)?) {
+        (Some(device), Some(incarnation)) => Some(Origin { device, incarnation, n: count_at(row, 6)? }),
+        (Some(_) | None, Some(_) | None) => None,
+    };
+    let mark = Mark { seq: count_at(row, 1)?, at: time_at(row, 2)?, origin, by: id_or_none_at(row, 3)? };
+    Ok((row.get(0)?, mark))
+}
+
+/// Writes down who wrote a field last.
+pub(in crate::store) fn mark(tx: &Tx<'_>, id: PatientId, field: &str, mark: &Mark) -> Result<()> {
+    let key = params![id.as_bytes(), field];
+    tx.execute("DELETE FROM marks WHERE collection = 'patients' AND record_id = ?1 AND field = ?2", key)?;
+    tx.execute(
+        "INSERT INTO marks (collection, record_id, field, seq, at, user_id, device_id, incarnation_id, n)
+            VALUES ('patients', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            id.as_bytes(),
+            field,
+            count(mark.seq),
+            mark.at.as_millis(),
+            mark.by.map(|id| *id.as_bytes()),
+            mark.origin.map(|origin| *origin.device.as_bytes()),
+            mark.origin.map(|origin| *origin.incarnation.as_bytes()),
+            mark.origin.map(|origin| count(origin.n)),
+        ],
+    )
+    .map(drop)
+}
+
+/// Sets one field to a value that was read ([`carepost_protocol::patient::read`]).
+pub(in crate::store) fn set(patient: &mut Patient, field: &str, value: &Value) {
+    let mut document = document(patient);
+    document.set(field, value);
+    let PatientDocument { mrn, name, date_of_birth, room, is_active, .. } = document;
+    (patient.mrn, patient.name, patient.date_of_birth) = (mrn, name, date_of_birth);
+    (patient.room, patient.is_active) = (room, is_active);
+}
+
+fn document(patient: &Patient) -> PatientDocument {
+    PatientDocument {
+        id: patient.id,
+        mrn: patient.mrn.clone(),
+        name: patient.name.clone(),
+        date_of_birth: patient.date_of_birth.clone(),
+        room: patient.room.clone(),
+        is_active: patient.is_active,
+        replaced_by: patient.replaced_by,
+        replaces: Vec::new(),
+    }
+}
+
+/// Those who have a resident's MRN, each with when they were admitted, and who took their place: the first
+/// [`MAX_COUNTED`].
+pub(in crate::store) const OF_MRN: &str = "SELECT created_at, id, replaced_by FROM patients
+    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
+
+/// Those of a resident's name, where the days of birth do not contradict each other. The first
+/// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
+pub(in crate::store) const OF_NAME: &str = "SELECT created_at, id, replaced_by FROM
+        (SELECT created_at, id, date_of_birth, replaced_by FROM patients
+            WHERE facility_id = ?1 AND name_key = ?2 AND name_key <> '' ORDER BY created_at, id LIMIT ?4)
+    WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
+        OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
+
+/// Those who were born on a day: the first [`MAX_COUNTED`] of them.
+pub(in crate::store) const OF_DAY: &str = concat!(
+    patient_columns!(),
+    "WHERE facility_id = ?1 AND date_of_birth = ?2 AND id <> ?3 AND name_key <> '' ORDER BY created_at, id LIMIT ?4"
+);
+
+/// Whether somebody has a number whose place nobody took.
+pub(in crate::store) const HELD: &str = "SELECT 1 FROM patients
+    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND replaced_by IS NULL AND id <> ?3 LIMIT 1";
+
+/// Those who had the number of somebody admitted before them when reviews began to ask about it.
+pub(in crate::store) const UNASKED: &str =
+    "SELECT id FROM patients WHERE facility_id = ?1 AND unasked = 1 ORDER BY id LIMIT ?2";
+
+type Admitted = (Timestamp, PatientId, Option<PatientId>);
+
+/// Residents of the facility who may be the same person ([`may_be_one`]): by MRN, by name or by birthday; whoever was
+/// there first leads. Of those whose place another took, that one is.
+pub(in crate::store) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
+    let mut found = numbered(tx, admitted)?;
+    let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
+    let key = params![facility, words_key(&admitted.name), id, count(MAX_COUNTED), admitted.date_of_birth];
+    found.extend(tx.all(OF_NAME, key, admitted_row)?);
+    let (own, born) = (document(admitted), admitted.date_of_birth.as_deref());
+    for day in born.into_iter().map(str::to_owned).chain(born.and_then(day::turned)) {
+        let key = params![facility, day, id, count(MAX_COUNTED)];
+        let born_then = tx.all(OF_DAY, key, patient_row)?.into_iter();
+        let alike = born_then.filter(|other| may_be_one(&own, &document(other)));
+        found.extend(alike.map(|other| (other.created_at, other.id, other.replaced_by)));
+    }
+    in_order(tx, admitted, found)
+}
+
+/// Residents of the facility who have the same MRN.
+pub(in crate::store) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
+    in_order(tx, of, numbered(tx, of)?)
+}
+
+/// Whether another resident of the facility has the same MRN, of those whose place nobody took.
+pub(in crate::store) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<bool> {
+    let key = params![of.facility_id.as_bytes(), mrn_key(&of.mrn), of.id.as_bytes()];
+    Ok(tx.first(HELD, key, |row| row.get::<i64>(0))?.is_some())
+}
+
+/// Who in the scope has a resident's MRN, which nobody else in the organization may have; of somebody whose place
+/// another took, that one.
+pub(in crate::store) fn holder(tx: &Tx<'_>, of: &Patient) -> Result<Option<Patient>> {
+    let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND id <> ?2";
+    let holder = tx.first(sql, params![mrn_key(&of.mrn), of.id.as_bytes()], |row| id_at(row, 0))?;
+    Ok(holder.map(|id| present(tx, id)).transpose()?.flatten())
+}
+
+/// Opens a review about each of those who had another's number before reviews asked about it, unless one does: at most
+/// so many. Says whether there may be more.
+pub(in crate::store) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bool> {
+    let facility = tx.facility_scope()?.facility();
+    let unasked: Vec<PatientId> =
+        tx.all(UNASKED, params![facility.as_bytes(), limit(most)], |row| id_at(row, 0))?;
+    if unasked.is_empty() {
+        return Ok(false);
+    }
+    let mut feed = FeedEnd::open(tx)?;
+    for id in &unasked {
+        let mut others = Vec::new();
+        // The number of whoever was replaced since is nobody's question.
+        let patient = find(tx, *id)?.filter(|patient| patient.replaced_by.is_none());
+        for other in patient.map_or(Ok(Vec::new()), |patient| of_mrn(tx, &patient))? {
+            if !may_be(tx, other)?.contains(id) {
+                others.push(other);
+            }
+        }
+        if !others.is_empty() {
+            pair(tx, &mut feed, *id, &others)?;
+        }
+        tx.execute("UPDATE patients SET unasked = NULL WHERE id = ?1", [id.as_bytes()])?;
+    }
+    feed.close(tx)?;
+    Ok(unasked.len() >= most)
+}
+
+/// Who a resident may be, by the open review that asks.
+pub(in crate::store) fn may_be(tx: &Tx<'_>, id: PatientId) -> Result<Vec<PatientId>> {
+    let found = review::find_open(tx, duplicates(id))?;
+    Ok(found.into_iter().flat_map(|review| review.others).map(PatientId::from).collect())
+}
+
+/// Opens a review of whether a resident is one of the others, or adds them to it.
+pub(in crate::store) fn pair(
+    tx: &Tx<'_>,
+    feed: &mut FeedEnd,
+    id: PatientId,
+    alike: &[PatientId],
+) -> Result<()> {
+    let others: Vec<_> = alike.iter().map(|other| (*other).into()).collect();
+    review::gather(tx, feed, duplicates(id), id, &others).map(drop)
+}
+
+/// The review of whether a resident is another.
+fn duplicates(id: PatientId) -> About {
+    About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: id.into() }
+}
+
+fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
+    let key = params![of.facility_id.as_bytes(), mrn_key(&of.mrn), of.id.as_bytes(), count(MAX_COUNTED)];
+    tx.all(OF_MRN, key, admitted_row)
+}
+
+fn admitted_row(row: &Row<'_>) -> Read<Admitted> {
+    Ok((time_at(row, 0)?, id_at(row, 1)?, id_or_none_at(row, 2)?))
+}
+
+fn in_order(tx: &Tx<'_>, of: &Patient, found: Vec<Admitted>) -> Result<Vec<PatientId>> {
+    let own = successors(tx, of)?.last().map_or(of.id, |present| present.id);
+    let mut alike = Vec::new();
+    for (at, id, replaced_by) in found {
+        let present = replaced_by.map(|next| present(tx, next)).transpose()?.flatten();
+        alike.push(present.map_or((at, id), |present| (present.created_at, present.id)));
+    }
+    alike.sort_unstable();
+    alike.dedup();
+    Ok(alike.into_iter().map(|(_, id)| id).filter(|id| *id != own).collect())
+}

@@ -1,0 +1,283 @@
+//! Keeps changes with their verdicts, and settles refused ones.
+
+use carepost_protocol::change::{Change, ChangeKind, Lane, Verdict};
+use carepost_protocol::id::{IncarnationId, RecordId, UserId};
+use carepost_protocol::record::Collection;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::Settlement;
+use carepost_protocol::wire::push::{Rejection, RejectionCode};
+
+use super::super::{Content, Entry, Result, reject};
+use super::{Fault, Judge, Place, Stands, Weighed};
+use crate::store::column::{count, count_at, id_or_none_at, json, word};
+use crate::store::engine::{Tx, params};
+
+/// The most changes that are settled because another took their place.
+const MOST_SETTLED: usize = 1_000;
+
+/// A refused change that another takes the place of.
+pub(super) struct Older {
+    incarnation: IncarnationId,
+    n: u64,
+}
+
+/// How, why and by whom a refused change is settled.
+pub(super) struct Settling<'a> {
+    pub(super) how: Settlement,
+    pub(super) seq: Option<u64>,
+    pub(super) by: Option<UserId>,
+    pub(super) reason: Option<&'a str>,
+}
+
+impl Judge {
+    pub(super) fn keep_row(
+        &self,
+        tx: &Tx<'_>,
+        n: u64,
+        entry: &Entry,
+        verdict: Verdict,
+        reason: Option<&Rejection>,
+        stands: Option<&Stands>,
+    ) -> Result<()> {
+        let change = match &entry.content {
+            Content::Care(change) => Some(&**change),
+            Content::Audit(_) | Content::Unreadable(_) => None,
+        };
+        let record = stands
+            .map(|stands| stands.record)
+            .or_else(|| change.and_then(|change| change.document(self.place.incarnation, n)));
+        let quality = change.map(|change| word(&change.clock_quality)).transpose()?;
+        // The exact bytes, of audit events too: they prove the columns of the audit log, and keep what
+        // a newer agent said that this server does not understand.
+        let payload = entry.payload.as_deref().filter(|_| !is_kept_elsewhere(change, stands));
+        tx.execute(
+            "INSERT INTO changes (device_id, incarnation_id, lane, n, assignment_id, payload, payload_sha256,
+                link, verdict, reason, seq, collection, record_id, patient_id, actor_id, session_id, kind,
+                recorded_at, clock_quality, received_at, schema_version, workflow, base_seq, supersedes, review,
+                target_id)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                    ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
+            params![
+                self.place.device.as_bytes(),
+                self.place.incarnation.as_bytes(),
+                self.place.lane.name(),
+                count(n),
+                change.map(|change| *change.assignment.as_bytes()),
+                payload,
+                entry.hash.as_bytes(),
+                entry.link.as_bytes(),
+                verdict.name(),
+                reason.map(json).transpose()?,
+                stands.map(|stands| count(stands.seq)),
+                change.map(|change| change.collection.name()),
+                record.map(|id| *id.as_bytes()),
+                patient_of(change, stands, record),
+                change.map(|change| *change.actor.as_bytes()),
+                change.map(|change| *change.session.as_bytes()),
+                change.map(|change| change.kind.name()),
+                change.map(|change| change.recorded_at.as_millis()),
+                quality,
+                self.received.as_millis(),
+                change.and_then(|change| change.schema_version),
+                change.and_then(|change| change.workflow.as_deref()),
+                change.and_then(|change| self.seen(change)).map(count),
+                change.and_then(|change| change.supersedes).map(count),
+                stands.and_then(|stands| stands.flags.words()),
+                change.and_then(target_of),
+            ],
+        )
+        .map(drop)
+    }
+
+    /// Writes what is known of a refused change now: what the server could not read before, it may
+    /// understand since.
+    pub(super) fn reread(&self, tx: &Tx<'_>, n: u64, change: &Change, stands: Option<&Stands>) -> Result<()> {
+        let record =
+            stands.map(|stands| stands.record).or_else(|| change.document(self.place.incarnation, n));
+        tx.execute(
+            "UPDATE changes SET assignment_id = ?5, collection = ?6, record_id = ?7, patient_id = ?8,
+                actor_id = ?9, session_id = ?10, kind = ?11, recorded_at = ?12, clock_quality = ?13,
+                schema_version = ?14, workflow = ?15, base_seq = ?16, supersedes = ?17, review = ?18,
+                target_id = ?19
+                WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND n = ?4",
+            params![
+                self.place.device.as_bytes(),
+                self.place.incarnation.as_bytes(),
+                self.place.lane.name(),
+                count(n),
+                change.assignment.as_bytes(),
+                change.collection.name(),
+                record.map(|id| *id.as_bytes()),
+                patient_of(Some(change), stands, record),
+                change.actor.as_bytes(),
+                change.session.as_bytes(),
+                change.kind.name(),
+                change.recorded_at.as_millis(),
+                word(&change.clock_quality)?,
+                change.schema_version,
+                change.workflow,
+                self.seen(change).map(count),
+                change.supersedes.map(count),
+                stands.and_then(|stands| stands.flags.words()),
+                target_of(change),
+            ],
+        )
+        .map(drop)
+    }
+
+    /// The refused change that `n` takes the place of, when it may.
+    pub(super) fn superseded(&mut self, tx: &Tx<'_>, n: u64, older: u64, change: &Change) -> Weighed<Older> {
+        let refuse = |detail: &str| Fault::from(reject(RejectionCode::NotSuperseding, detail));
+        let life = self.life_of(tx, older)?.filter(|_| older < n);
+        let no_such = "it takes the place of a change that this device never made; chart it anew";
+        let incarnation = life.ok_or_else(|| refuse(no_such))?;
+        let sql = "SELECT actor_id, record_id FROM changes WHERE device_id = ?1 AND incarnation_id = ?2
+            AND lane = 'care' AND n = ?3 AND verdict = 'rejected' AND settlement IS NULL";
+        let key = params![self.place.device.as_bytes(), incarnation.as_bytes(), count(older)];
+        let found = tx.first(sql, key, |row| Ok((id_or_none_at(row, 0)?, id_or_none_at(row, 1)?)))?;
+        let settled = "what it takes the place of was not refused, or is settled already; chart it anew";
+        let (actor, record): (Option<UserId>, Option<RecordId>) = found.ok_or_else(|| refuse(settled))?;
+        if actor.is_some_and(|actor| actor != change.actor) {
+            return Err(refuse(
+                "somebody else made what it takes the place of; whoever did has to correct it",
+            ));
+        }
+        if change.kind == ChangeKind::Create && !takes_the_place(change.record, record, incarnation, older) {
+            return Err(refuse("it does not carry the id of what it takes the place of; chart it anew"));
+        }
+        Ok(Older { incarnation, n: older })
+    }
+
+    /// Settles what a change took the place of, and what that one had taken the place of.
+    pub(super) fn settle_superseded(
+        &mut self,
+        tx: &Tx<'_>,
+        older: Older,
+        actor: UserId,
+        seq: u64,
+    ) -> Result<()> {
+        let settling =
+            Settling { how: Settlement::Superseded, seq: Some(seq), by: Some(actor), reason: None };
+        self.settle(tx, older.incarnation, older.n, &settling)
+    }
+
+    /// Settles a refused change, and the refused ones whose place it had taken, up to [`MOST_SETTLED`]: an
+    /// honest device makes a handful of tries. It ends at one that is settled already, because all before
+    /// it are.
+    pub(super) fn settle(
+        &mut self,
+        tx: &Tx<'_>,
+        incarnation: IncarnationId,
+        n: u64,
+        settling: &Settling<'_>,
+    ) -> Result<()> {
+        let (mut incarnation, mut n, mut how) = (incarnation, n, settling.how);
+        for _ in 0..MOST_SETTLED {
+            let place = Place { incarnation, lane: Lane::Care, ..self.place };
+            if !settle_one(tx, place, n, how, settling)? {
+                return Ok(());
+            }
+            let sql = "SELECT supersedes FROM changes WHERE device_id = ?1 AND incarnation_id = ?2
+                AND lane = 'care' AND n = ?3 AND supersedes IS NOT NULL";
+            let key = params![self.place.device.as_bytes(), incarnation.as_bytes(), count(n)];
+            let Some(older) = tx.first(sql, key, |row| count_at(row, 0))?.filter(|older| *older < n) else {
+                return Ok(());
+            };
+            let Some(life) = self.life_of(tx, older)? else { return Ok(()) };
+            (incarnation, n) = (life, older);
+            if how == Settlement::Applied {
+                how = Settlement::Superseded;
+            }
+        }
+        Ok(())
+    }
+
+    /// The incarnation that made a number of this chain.
+    fn life_of(&mut self, tx: &Tx<'_>, n: u64) -> Result<Option<IncarnationId>> {
+        let lives = self.lives(tx)?;
+        Ok(lives.iter().rev().find(|(_, last)| n <= *last).map(|(life, _)| *life))
+    }
+
+    /// The incarnations that make up this chain, latest first, each with its last number.
+    pub(super) fn lives(&mut self, tx: &Tx<'_>) -> Result<&[(IncarnationId, u64)]> {
+        if self.lives.is_none() {
+            let mut lives = vec![(self.place.incarnation, u64::MAX)];
+            let sql = "SELECT parent_id, fork_care FROM incarnations
+                WHERE device_id = ?1 AND id = ?2 AND parent_id IS NOT NULL AND fork_care IS NOT NULL";
+            while let Some((child, last)) = lives.last().copied() {
+                let key = params![self.place.device.as_bytes(), child.as_bytes()];
+                let parent = tx.first(sql, key, |row| Ok((id_or_none_at(row, 0)?, count_at(row, 1)?)))?;
+                match parent {
+                    Some((Some(parent), fork)) if !lives.iter().any(|(life, _)| *life == parent) => {
+                        lives.push((parent, last.min(fork)));
+                    }
+                    Some(_) | None => break,
+                }
+            }
+            self.lives = Some(lives);
+        }
+        Ok(self.lives.as_deref().unwrap_or_default())
+    }
+}
+
+/// Says whether it was refused and not settled yet. What is settled is judged no more: a verifier goes, as that
+/// of a PIN that stood at once ([`is_kept_elsewhere`]).
+fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Settling<'_>) -> Result<bool> {
+    let written = tx.execute(
+        "UPDATE changes SET settlement = ?4, settled_seq = ?5, settled_at = ?6, settled_by = ?7,
+            settled_reason = ?8, payload = CASE WHEN collection = 'users' THEN NULL ELSE payload END
+            WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3
+                AND verdict = 'rejected' AND settlement IS NULL",
+        params![
+            place.device.as_bytes(),
+            place.incarnation.as_bytes(),
+            count(n),
+            word(&how)?,
+            settling.seq.map(count),
+            tx.now().as_millis(),
+            settling.by.map(|id| *id.as_bytes()),
+            settling.reason,
+        ],
+    )?;
+    Ok(written > 0)
+}
+
+/// A verifier that stands is the user's; here it would outlive the PIN.
+fn is_kept_elsewhere(change: Option<&Change>, stands: Option<&Stands>) -> bool {
+    stands.is_some() && change.is_some_and(|change| change.collection == Collection::Users)
+}
+
+/// A create that takes the place of another goes on under its id. Of a change that the server could not
+/// read it knows the part of the id that does not depend on the time.
+fn takes_the_place(
+    given: Option<RecordId>,
+    refused: Option<RecordId>,
+    incarnation: IncarnationId,
+    n: u64,
+) -> bool {
+    let Some(given) = given else { return false };
+    match refused {
+        Some(refused) => given == refused,
+        None => {
+            let made = RecordId::of_create(incarnation, n, Timestamp::EPOCH);
+            given.as_bytes().iter().skip(6).eq(made.as_bytes().iter().skip(6))
+        }
+    }
+}
+
+fn patient_of(
+    change: Option<&Change>,
+    stands: Option<&Stands>,
+    record: Option<RecordId>,
+) -> Option<[u8; 16]> {
+    let stated = stands.and_then(|stands| stands.patient).or(change.and_then(|change| change.patient));
+    let is_patient = change.is_some_and(|change| change.collection == Collection::Patients);
+    let patient = stated.or(if is_patient { record.map(Into::into) } else { None });
+    patient.map(|id| *id.as_bytes())
+}
+
+/// The record that a correction stands beside.
+fn target_of(change: &Change) -> Option<[u8; 16]> {
+    let target = if change.kind == ChangeKind::Amend { change.record } else { None };
+    target.map(|id| *id.as_bytes())
+}

@@ -1,0 +1,255 @@
+//! Residents: admitted and edited on devices.
+
+use carepost_protocol::change::{Change, Origin, Verdict};
+use carepost_protocol::day::Today;
+use carepost_protocol::id::PatientId;
+use carepost_protocol::merge::{Edit, Mark, counted_at, merge};
+use carepost_protocol::patient::is_no_mrn;
+use carepost_protocol::role::Action;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::push::{Rejection, RejectionCode};
+use carepost_protocol::workflow::FieldError;
+use carepost_protocol::zone::Zone;
+use serde_json::{Map, Value};
+
+use super::super::Result;
+use super::{Flags, Judge, Stands, Weighed, unknown};
+use crate::store::column::{count, time_at};
+use crate::store::engine::{Tx, params};
+use crate::store::rules::patient;
+use crate::store::rules::review;
+use crate::store::{Patient, StoreError};
+
+/// What an edit came to.
+pub(super) struct Edited {
+    pub(super) seq: u64,
+    pub(super) verdict: Verdict,
+    /// Whether it met values that its author had not seen.
+    pub(super) is_disputed: bool,
+}
+
+impl Judge {
+    /// A new resident. One who may be another resident again is admitted all the same.
+    pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+        let mut flags = self.authority(tx, change, Action::ManagePatients)?;
+        let today = self.today(tx)?;
+        let fields = read(&change.fields, today, &mut flags)?;
+        flags.raise(is_doubtful(change, &fields, &Map::new(), today), "implausible");
+        if !fields.contains_key("name") {
+            let detail = "give a name of 1 to 200 characters".to_owned();
+            return Err(breaks(vec![FieldError { field: "name".to_owned(), detail }]));
+        }
+        let record = change
+            .document(self.place.incarnation, n)
+            .ok_or_else(|| unknown("it does not name the resident it takes the place of"))?;
+        let mut admitted = Patient {
+            id: record.into(),
+            facility_id: tx.facility_scope()?.facility(),
+            mrn: String::new(),
+            name: String::new(),
+            date_of_birth: None,
+            room: None,
+            is_active: true,
+            replaced_by: None,
+            created_at: self.received,
+        };
+        for (field, value) in &fields {
+            patient::set(&mut admitted, field, value);
+        }
+        let alike = patient::alike(tx, &admitted)?;
+        let insert = |tx: &Tx<'_>, of| tx.savepoint(|tx| patient::insert(tx, &admitted, of));
+        // Who only looks like somebody has a number of their own: the review alone asks about that.
+        match insert(tx, None) {
+            Err(StoreError::Conflict("mrn")) => {
+                let holder = patient::of_mrn(tx, &admitted)?.first().copied();
+                // Somebody's in another facility: whose is nothing that this one may learn.
+                flags.raise(holder.is_none(), "mrn_taken");
+                insert(tx, Some(holder.unwrap_or(admitted.id)))?;
+            }
+            done => done?,
+        }
+        let seq = patient::put(tx, &mut self.feed, &admitted)?;
+        let verdict = self.pair(tx, admitted.id, &alike)?;
+        Ok(Stands { verdict, seq, record, patient: Some(admitted.id), flags })
+    }
+
+    /// Sets fields of a resident.
+    pub(super) fn edit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+        let mut flags = self.authority(tx, change, Action::ManagePatients)?;
+        let record = change.record.ok_or_else(|| unknown("it names no resident; enter it anew"))?;
+        let Some(found) = patient::find(tx, record.into())? else {
+            let detail = "the facility has no such resident; enter it anew for the right one";
+            return Err(self.missing(tx, record, detail)?);
+        };
+        let today = self.today(tx)?;
+        let fields = read_edit(&change.fields, &found, today, &mut flags)?;
+        flags.raise(is_doubtful(change, &fields, &found.values(), today), "implausible");
+        let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
+        Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
+    }
+
+    /// Merges fields that were read into a resident, and keeps what is in dispute. Who readmits somebody whose place
+    /// another took did not know of it: the other is the person, and is in care then.
+    pub(super) fn merge(
+        &mut self,
+        tx: &Tx<'_>,
+        n: u64,
+        change: &Change,
+        edited: Patient,
+        mut fields: Map<String, Value>,
+        flags: &mut Flags,
+    ) -> Weighed<Edited> {
+        let present = patient::successors(tx, &edited)?.pop();
+        let readmits = fields.get("is_active") == Some(&Value::Bool(true));
+        let Some(present) = present.filter(|_| readmits) else {
+            return self.merge_into(tx, n, change, edited, fields, flags);
+        };
+        flags.raise(true, "replaced");
+        // Who is in care has a room already.
+        let asked: &[&str] = if present.is_active { &["is_active"] } else { &["is_active", "room"] };
+        let back = asked.iter().filter_map(|key| Some(((*key).to_owned(), fields.remove(*key)?))).collect();
+        let readmitted = self.merge_into(tx, n, change, present, back, flags)?;
+        if fields.is_empty() {
+            return Ok(readmitted);
+        }
+        let rest = self.merge_into(tx, n, change, edited, fields, flags)?;
+        let verdict = if rest.verdict == Verdict::Merged { rest.verdict } else { readmitted.verdict };
+        Ok(Edited { seq: rest.seq, verdict, is_disputed: rest.is_disputed || readmitted.is_disputed })
+    }
+
+    fn merge_into(
+        &mut self,
+        tx: &Tx<'_>,
+        n: u64,
+        change: &Change,
+        mut edited: Patient,
+        mut fields: Map<String, Value>,
+        flags: &mut Flags,
+    ) -> Weighed<Edited> {
+        let mut document = patient::fields(tx, &edited)?;
+        let chain = self.lives(tx)?.to_vec();
+        // One that is judged again does not undo what its own device has set since.
+        fields.retain(|key, _| {
+            let origin = document.get(key).and_then(|field| field.mark.origin);
+            !origin.is_some_and(|origin| origin.device == self.place.device && origin.n > n)
+        });
+        let base_seq = self.seen(change).unwrap_or(0);
+        let base = self.version_came_at(tx, &edited, base_seq)?;
+        let mark = Mark {
+            seq: self.feed.seq().saturating_add(1),
+            at: counted_at(change.recorded_at, change.clock_quality, base, self.received),
+            origin: Some(Origin { device: self.place.device, incarnation: self.place.incarnation, n }),
+            by: Some(change.actor),
+        };
+        let merged = merge(&document, &Edit { fields: &fields, base_seq, mark, chain: &chain });
+        let (had, was_active) = (edited.mrn.clone(), edited.is_active);
+        for (key, field) in &merged.set {
+            patient::set(&mut edited, key, &field.value);
+            patient::mark(tx, edited.id, key, &field.mark)?;
+            document.insert(key.clone(), field.clone());
+        }
+        let alike = if edited.mrn == had {
+            patient::save(tx, &edited)?;
+            // Who is in care again may have a number that another has by now.
+            if edited.is_active && !was_active { patient::of_mrn(tx, &edited)? } else { Vec::new() }
+        } else {
+            renumber(tx, &edited, flags)?
+        };
+        let seq = patient::put(tx, &mut self.feed, &edited)?;
+        let is_full = review::dispute(tx, &mut self.feed, edited.id, &merged, &document)?;
+        flags.raise(is_full, "review_full");
+        let paired = self.pair(tx, edited.id, &alike)?;
+        let is_disputed = !merged.conflicts.is_empty();
+        let verdict = if is_disputed { Verdict::Merged } else { paired };
+        Ok(Edited { seq, verdict, is_disputed })
+    }
+
+    /// The day that it was in the facility when the changes came.
+    pub(super) fn today(&self, tx: &Tx<'_>) -> Result<Today> {
+        let sql = "SELECT time_zone FROM facilities WHERE id = ?1";
+        let key = [*tx.facility_scope()?.facility().as_bytes()];
+        let zone: Option<String> = tx.first(sql, key, |row| row.get(0))?.flatten();
+        Ok(Today::of(zone.as_deref().and_then(Zone::named).as_ref(), self.received))
+    }
+
+    /// When the version that an edit was made against came to the server: a function of what its author
+    /// had seen, and not of what came since.
+    fn version_came_at(&self, tx: &Tx<'_>, edited: &Patient, seq: u64) -> Result<Timestamp> {
+        let came = tx.first(CAME_AT, params![edited.id.as_bytes(), count(seq)], |row| time_at(row, 0))?;
+        Ok(came.unwrap_or(edited.created_at))
+    }
+
+    fn pair(&mut self, tx: &Tx<'_>, id: PatientId, alike: &[PatientId]) -> Result<Verdict> {
+        if alike.is_empty() {
+            return Ok(Verdict::Applied);
+        }
+        patient::pair(tx, &mut self.feed, id, alike)?;
+        Ok(Verdict::Merged)
+    }
+}
+
+/// When the last change of a resident came that is in the feed by a place of it.
+pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
+    WHERE record_id = ?1 AND collection = 'patients' AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
+
+/// The fields that this build knows; others are kept in the payload alone.
+fn read(given: &Map<String, Value>, today: Today, flags: &mut Flags) -> Weighed<Map<String, Value>> {
+    let (fields, others) = carepost_protocol::patient::read(&numbered(given), today).map_err(breaks)?;
+    flags.raise(others, "unknown_fields");
+    Ok(fields)
+}
+
+/// As [`read`], of an edit of somebody.
+pub(super) fn read_edit(
+    given: &Map<String, Value>,
+    found: &Patient,
+    today: Today,
+    flags: &mut Flags,
+) -> Weighed<Map<String, Value>> {
+    let read = carepost_protocol::patient::read_edit(&numbered(given), &found.values(), today);
+    let (fields, others) = read.map_err(breaks)?;
+    flags.raise(others, "unknown_fields");
+    Ok(fields)
+}
+
+/// The fields without an MRN that is none. Earlier agents took it for one, and a night's charting hangs on the
+/// resident whom it admits. A number that the resident has stays: that it is wrong was not said.
+fn numbered(given: &Map<String, Value>) -> Map<String, Value> {
+    let mut given = given.clone();
+    if given.get("mrn").and_then(Value::as_str).is_some_and(is_no_mrn) {
+        given.remove("mrn");
+    }
+    given
+}
+
+/// Whether something is unlikely that nobody confirmed. It is kept: it may be true.
+fn is_doubtful(change: &Change, read: &Map<String, Value>, had: &Map<String, Value>, today: Today) -> bool {
+    let doubts = carepost_protocol::patient::doubts(read, had, today);
+    doubts.iter().any(|doubt| !change.confirmed.contains(&doubt.field))
+}
+
+pub(super) fn breaks(errors: Vec<FieldError>) -> super::Fault {
+    let detail = "a value breaks a rule; correct the fields named and enter it anew".to_owned();
+    Rejection { code: RejectionCode::BreaksSchema, detail, errors }.into()
+}
+
+/// Saves a resident whose MRN changed. Gives the others of the facility who have it.
+fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<Vec<PatientId>> {
+    let alike = patient::of_mrn(tx, edited)?;
+    let save = |tx: &Tx<'_>, of| {
+        tx.savepoint(|tx| {
+            // Linked to itself between the two: nothing is held against the old number's holder then.
+            patient::link(tx, edited.id, Some(edited.id))?;
+            patient::save(tx, edited)?;
+            patient::link(tx, edited.id, of)
+        })
+    };
+    match save(tx, alike.first().copied()) {
+        Err(StoreError::Conflict("mrn")) => {
+            flags.raise(true, "mrn_taken");
+            save(tx, Some(edited.id))?;
+        }
+        done => done?,
+    }
+    Ok(alike)
+}

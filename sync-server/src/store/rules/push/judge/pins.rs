@@ -1,0 +1,82 @@
+//! PINs chosen on devices, in the place of those that a stolen device gave away.
+
+use carepost_protocol::change::{Change, Verdict};
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::pin::ChosenPin;
+use carepost_protocol::record::Collection;
+use carepost_protocol::role::Action;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::push::RejectionCode;
+
+use super::super::{Result, reject};
+use super::{Judge, Stands, Weighed, unknown};
+use crate::store::column::{time_or_none_at, word_at};
+use crate::store::engine::{Read, Row, Tx, params};
+use crate::store::handles::organization::user_document;
+
+/// How a user's PIN stands.
+struct Standing {
+    exposed: Option<Timestamp>,
+    answers: Option<Timestamp>,
+    set: Option<Timestamp>,
+}
+
+impl Judge {
+    /// Sets the PIN that somebody chose for herself. A device may do no more than answer an exposure: of two
+    /// answers to one the later stands, and what answers none changes nothing. That is no refusal: she chose
+    /// it in good faith, and where her PIN is still exposed she is asked again.
+    pub(super) fn choose_pin(&mut self, tx: &Tx<'_>, change: &Change) -> Weighed {
+        let mut flags = self.authority(tx, change, Action::ChoosePin)?;
+        let record =
+            change.record.ok_or_else(|| unknown("it names nobody; ask the office to set the PIN"))?;
+        if record.as_bytes() != change.actor.as_bytes() {
+            let detail = "nobody chooses another's PIN; ask the office to set it";
+            return Err(reject(RejectionCode::NotAuthorized, detail).into());
+        }
+        let chosen = ChosenPin::from_fields(&change.fields).ok_or_else(|| {
+            reject(RejectionCode::Unsupported, "it holds no PIN's verifier; ask the office to set the PIN")
+        })?;
+        let made = change.recorded_at.min(self.received);
+        let takes = self.may_answer(tx, change, chosen.exposed_at, made)?;
+        flags.raise(!takes, "pin_not_asked_for");
+        if takes {
+            tx.execute(
+                "UPDATE users SET pin_verifier = ?2, pin_exposed_at = NULL, pin_answers = ?3, pin_set_at = ?4
+                    WHERE id = ?1",
+                params![
+                    change.actor.as_bytes(),
+                    chosen.pin_verifier,
+                    chosen.exposed_at.as_millis(),
+                    made.as_millis()
+                ],
+            )?;
+            let (_, body) = user_document(tx, change.actor)?;
+            self.feed.put(tx, Collection::Users, change.actor.as_bytes(), None, Some(&body))?;
+        }
+        Ok(Stands { verdict: Verdict::Applied, seq: self.feed.seq(), record, patient: None, flags })
+    }
+
+    /// Whether the change answers an exposure that nothing later has answered. One of two copies of a device
+    /// is somebody's who should not have it, so neither sets a PIN.
+    fn may_answer(&self, tx: &Tx<'_>, change: &Change, exposure: Timestamp, made: Timestamp) -> Result<bool> {
+        let state = "SELECT state FROM devices WHERE id = ?1";
+        let device = self.place.device.as_bytes();
+        let state = tx.first(state, [device], |row| word_at::<DeviceState>(row, 0))?;
+        // A user who has left is another facility's, and not in this scope.
+        let sql = "SELECT pin_exposed_at, pin_answers, pin_set_at FROM users WHERE id = ?1 AND is_active";
+        let user = tx.first(sql, [change.actor.as_bytes()], standing)?;
+        let (Some(DeviceState::Active), Some(user)) = (state, user) else { return Ok(false) };
+        Ok(match user.exposed {
+            Some(exposed) => exposed == exposure,
+            None => user.answers == Some(exposure) && user.set < Some(made),
+        })
+    }
+}
+
+fn standing(row: &Row<'_>) -> Read<Standing> {
+    Ok(Standing {
+        exposed: time_or_none_at(row, 0)?,
+        answers: time_or_none_at(row, 1)?,
+        set: time_or_none_at(row, 2)?,
+    })
+}

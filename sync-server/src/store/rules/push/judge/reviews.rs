@@ -1,0 +1,137 @@
+//! Reviews closed on devices.
+
+use carepost_protocol::change::{Change, Verdict};
+use carepost_protocol::id::{PatientId, RecordId, ReviewId};
+use carepost_protocol::record::{MAX_REPLACED, Resolved, ReviewDocument, ReviewKind};
+use carepost_protocol::role::Action;
+use carepost_protocol::wire::push::RejectionCode;
+use carepost_protocol::workflow::FieldError;
+use serde_json::Value;
+
+use super::super::reject;
+use super::patients::{breaks, read_edit};
+use super::{Flags, Judge, Stands, Weighed, unknown};
+use crate::store::Patient;
+use crate::store::column::count_at;
+use crate::store::engine::Tx;
+use crate::store::rules::{patient, review};
+
+impl Judge {
+    /// Closes a review: sets the values that were chosen, or says whether two are one person. When
+    /// somebody has meanwhile saved what the chooser had not seen, it stays open with all of it.
+    pub(super) fn resolve(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+        let mut flags = self.authority(tx, change, Action::ManagePatients)?;
+        let record = change.record.ok_or_else(|| unknown("it names no review; look at it again"))?;
+        let known = review::find(tx, record.into())?;
+        let known = known.ok_or_else(|| unknown("the facility has no such review; sync, then look again"))?;
+        let (verdict, is_settled) = match known.kind {
+            ReviewKind::Conflict => self.choose(tx, n, change, &known, &mut flags)?,
+            ReviewKind::Duplicate => {
+                let is_settled = self.same_person(tx, change, &known)?;
+                (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
+            }
+            ReviewKind::Amendments => {
+                let is_settled = known.resolved.is_some() || self.has_seen(tx, change, known.id)?;
+                (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
+            }
+            ReviewKind::Unknown => {
+                let detail = "this server does not know that kind of review; update it, then retry";
+                return Err(reject(RejectionCode::Unsupported, detail).into());
+            }
+        };
+        let patient = known.patient_id;
+        if is_settled {
+            let mut closed = review::find(tx, known.id)?.unwrap_or(known);
+            let resolved = Resolved { by: change.actor, at: change.recorded_at };
+            closed.resolved = closed.resolved.or(Some(resolved));
+            review::put(tx, &mut self.feed, &closed)?;
+        }
+        Ok(Stands { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
+    }
+
+    /// Whether whoever closes a review of corrections saw all of it: none came since.
+    fn has_seen(&self, tx: &Tx<'_>, change: &Change, review: ReviewId) -> Weighed<bool> {
+        let sql = "SELECT seq FROM documents WHERE collection = 'reviews' AND id = ?1";
+        let came = tx.first(sql, [review.as_bytes()], |row| count_at(row, 0))?;
+        Ok(came.zip(self.seen(change)).is_some_and(|(came, seen)| came <= seen))
+    }
+
+    /// Whether what was chosen leaves nothing in dispute.
+    fn choose(
+        &mut self,
+        tx: &Tx<'_>,
+        n: u64,
+        change: &Change,
+        known: &ReviewDocument,
+        flags: &mut Flags,
+    ) -> Weighed<(Verdict, bool)> {
+        if change.fields.is_empty() {
+            // What stands is right.
+            return Ok((Verdict::Applied, true));
+        }
+        let found = patient::find(tx, known.patient_id)?;
+        let found = found.ok_or_else(|| unknown("the facility has no such resident; look again"))?;
+        let fields = read_edit(&change.fields, &found, self.today(tx)?, flags)?;
+        let edited = self.merge(tx, n, change, found, fields, flags)?;
+        Ok((edited.verdict, !edited.is_disputed))
+    }
+
+    /// Two who are one person become one; two who are not are linked no longer. Whether that settles it: one number
+    /// is one person's, so as long as another of the facility has it somebody has to look. Whoever was replaced is no
+    /// other.
+    fn same_person(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<bool> {
+        match change.fields.get("same_person") {
+            Some(Value::Bool(true)) => self.join(tx, change, known).map(|()| true),
+            Some(Value::Bool(false)) => {
+                let asked = present(tx, known.patient_id)?;
+                let is_settled = !patient::is_anothers_mrn(tx, &asked)?;
+                if is_settled {
+                    patient::unlink(tx, known.patient_id)?;
+                }
+                Ok(is_settled)
+            }
+            _ => {
+                let detail = "say true when they are one person, false when they are two".to_owned();
+                Err(breaks(vec![FieldError { field: "same_person".to_owned(), detail }]))
+            }
+        }
+    }
+
+    /// Of two who are one person, the one in care stays, or the one whom whoever decided chose; by whoever did not
+    /// say, the one who was there first.
+    fn join(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
+        let asked: Vec<RecordId> = [known.record].into_iter().chain(known.others.iter().copied()).collect();
+        let not_asked = || unknown("it does not name two whom the review asks about; look again");
+        let named = |field: &str| -> Weighed<Option<RecordId>> {
+            let Some(value) = change.fields.get(field) else { return Ok(None) };
+            let id: Option<RecordId> = value.as_str().and_then(|id| id.parse().ok());
+            Ok(Some(id.filter(|id| asked.contains(id)).ok_or_else(not_asked)?))
+        };
+        let goes = named("replaced")?.unwrap_or(known.record);
+        let stays = named("replaced_by")?.or_else(|| known.others.first().copied());
+        let stays = stays.filter(|stays| *stays != goes && [goes, *stays].contains(&known.record));
+        let stays = stays.ok_or_else(not_asked)?;
+        let (goes, stays) = (present(tx, goes.into())?, present(tx, stays.into())?);
+        if goes.id == stays.id {
+            // Somebody said so before.
+            return Ok(());
+        }
+        let (goes, stays) = if goes.is_active && !stays.is_active { (stays, goes) } else { (goes, stays) };
+        let both = patient::replaced(tx, goes.id)?.len() + patient::replaced(tx, stays.id)?.len();
+        if both >= MAX_REPLACED {
+            let detail = format!("one person was admitted more than {MAX_REPLACED} times; ask the office");
+            return Err(reject(RejectionCode::Unsupported, detail).into());
+        }
+        patient::replace(tx, goes.id, stays.id)?;
+        let goes = Patient { replaced_by: Some(stays.id), is_active: false, ..goes };
+        for patient in [goes, stays] {
+            patient::put(tx, &mut self.feed, &patient)?;
+        }
+        Ok(())
+    }
+}
+
+/// A resident, or the last who took the resident's place.
+fn present(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
+    patient::present(tx, id)?.ok_or_else(|| unknown("the facility has no such resident; look again"))
+}

@@ -1,0 +1,119 @@
+//! Who and what may sign nobody in any more: told with a heartbeat's answer, so that no feed can hold it
+//! up. Where each facility's staff and badges last changed is kept in memory, and a device that knows as
+//! much costs one look at it.
+
+use carepost_protocol::id::{BadgeId, FacilityId, UserId};
+use carepost_protocol::record::Collection;
+use carepost_protocol::wire::heartbeat::{Heartbeat, MAX_REVOKED, Revocation, Revoked};
+use carepost_protocol::wire::pull::Cursor;
+use serde::Deserialize;
+
+use super::publish::head;
+use crate::store::cache::Cache;
+use crate::store::column::{count, count_at, json_or_none_at};
+use crate::store::engine::{Reach, Read, Row, Tx, params};
+use crate::store::{DeviceIdentity, FacilityStore, StoreError};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// How many documents of each kind one answer looks at: who still works is among them too.
+const LOOKED_AT: u32 = 1_000;
+
+/// Where the feeds of facilities last said something of staff or badges, or their epochs were raised.
+pub(in crate::store) type StaffMoves = Cache<FacilityId, Cursor>;
+
+impl FacilityStore {
+    /// What was revoked after what a device knows by its mirror, or by earlier answers; none where staff
+    /// and badges have not changed since.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoked(&self, device: &DeviceIdentity, beat: &Heartbeat) -> Result<Option<Revoked>> {
+        let (facility, moves) = (self.scope.facility(), &self.store.inner.staff_moves);
+        let last = match moves.find(&facility) {
+            Ok(last) => last,
+            Err(generation) => {
+                let last = self.store.read(Reach::Facility(self.scope), last_move).await?;
+                moves.keep(facility, &last, generation);
+                last
+            }
+        };
+        let view_changes = device.view_changes();
+        // Whoever stepped over what the feed said of staff, or has another copy of it, does not know it, however
+        // far the mirror is.
+        let over = beat.mirror.stepped_over.iter().map(|over| &over.collection);
+        let blind = over
+            .chain(&beat.mirror.differs)
+            .any(|name| [Collection::Users, Collection::Badges].iter().any(|staff| staff.name() == name));
+        let mirror = beat.cursor.filter(|_| !blind);
+        // A place of another epoch is nowhere: everything is told.
+        let in_epoch = |cursor: &Cursor| cursor.epoch == last.epoch.saturating_add(view_changes);
+        let known = [mirror, beat.revocations].into_iter().flatten().filter(in_epoch);
+        let since = known.map(|cursor| cursor.seq).max().unwrap_or(0);
+        if since >= last.seq {
+            return Ok(None);
+        }
+        let mut revoked =
+            self.store.read(Reach::Facility(self.scope), move |tx| revoked_since(tx, since)).await?;
+        revoked.through.epoch = revoked.through.epoch.saturating_add(view_changes);
+        Ok(Some(revoked))
+    }
+}
+
+/// Staff, then badges. Each by an index of its own that has the collection in it: SQLite would rather walk
+/// the whole feed than use one that has not.
+pub(in crate::store) const LAST: [&str; 2] = [
+    "SELECT seq FROM documents WHERE collection = 'users' ORDER BY seq DESC LIMIT 1",
+    "SELECT seq FROM documents WHERE collection = 'badges' ORDER BY seq DESC LIMIT 1",
+];
+pub(in crate::store) const SINCE: [&str; 2] = [
+    "SELECT seq, id, body FROM documents WHERE collection = 'users' AND seq > ?1 ORDER BY seq LIMIT ?2",
+    "SELECT seq, id, body FROM documents WHERE collection = 'badges' AND seq > ?1 ORDER BY seq LIMIT ?2",
+];
+
+fn last_move(tx: &Tx<'_>) -> Result<Cursor> {
+    let mut last = Cursor { seq: 0, ..head(tx)? };
+    for sql in LAST {
+        last.seq = last.seq.max(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0));
+    }
+    Ok(last)
+}
+
+/// What a document of staff or a badge says, by its place in the feed.
+type Said = (u64, [u8; 16], bool);
+
+fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
+    let mut revoked = Revoked { users: Vec::new(), badges: Vec::new(), through: head(tx)?, more: false };
+    let mut said = Vec::new();
+    for (collection, sql) in [Collection::Users, Collection::Badges].into_iter().zip(SINCE) {
+        let of_one: Vec<Said> = tx.all(sql, params![count(since), LOOKED_AT], said_row)?;
+        if let Some((last, ..)) = of_one.last().filter(|_| of_one.len() >= LOOKED_AT as usize) {
+            (revoked.through.seq, revoked.more) = (revoked.through.seq.min(*last), true);
+        }
+        said.extend(of_one.into_iter().map(|(seq, id, is_active)| (seq, collection, id, is_active)));
+    }
+    said.retain(|(seq, _, _, is_active)| !is_active && *seq <= revoked.through.seq);
+    said.sort_unstable();
+    if let Some((last, ..)) = said.get(MAX_REVOKED.saturating_sub(1)).filter(|_| said.len() > MAX_REVOKED) {
+        (revoked.through.seq, revoked.more) = (*last, true);
+    }
+    for (seq, collection, id, _) in said.into_iter().take(MAX_REVOKED) {
+        if collection == Collection::Users {
+            revoked.users.push(Revocation { id: UserId::from_bytes(id), seq });
+        } else {
+            revoked.badges.push(Revocation { id: BadgeId::from_bytes(id), seq });
+        }
+    }
+    Ok(revoked)
+}
+
+fn said_row(row: &Row<'_>) -> Read<Said> {
+    /// What every document of staff and badges says.
+    #[derive(Deserialize)]
+    struct Standing {
+        is_active: bool,
+    }
+    // One who left the facility, or a badge that was taken off it, has no document any more.
+    let standing: Option<Standing> = json_or_none_at(row, 2)?;
+    Ok((count_at(row, 0)?, row.get(1)?, standing.is_some_and(|standing| standing.is_active)))
+}

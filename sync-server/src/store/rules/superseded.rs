@@ -1,0 +1,99 @@
+//! Versions of workflows whose place a later one took. An entry is read and corrected by the version that it was
+//! charted in, so the feeds have them too, each as a document of its own beside the workflow's, which is the latest.
+//! There they are not enabled: nobody begins an entry in them, and an agent that looks for no such documents passes
+//! them over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use carepost_protocol::id::WorkflowId;
+use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
+use carepost_protocol::workflow::Workflow;
+
+use super::publish::FeedEnd;
+use crate::store::StoreError;
+use crate::store::column::{id_at, json, json_at};
+use crate::store::engine::{Tx, params};
+
+/// How many of each workflow the feeds have: the latest, so that nobody fills a kiosk by publishing on and on. An agent
+/// from before reads all of them with each of its pages.
+pub(in crate::store) const KEPT: u32 = 10;
+/// So many are brought, or taken out, in one transaction.
+const PORTION: usize = 50;
+
+/// What becomes of a facility's feed when a later version takes the place of this one.
+pub(in crate::store) struct Superseded {
+    id: WorkflowId,
+    /// None where it is larger than a document may be.
+    body: Option<String>,
+    /// The one that is too many then, where there is one.
+    gone: Option<WorkflowId>,
+}
+
+impl Superseded {
+    pub(in crate::store) fn of(form: Workflow) -> Result<Self, StoreError> {
+        let gone = form.version.checked_sub(KEPT).filter(|version| *version > 0);
+        let gone = gone.map(|version| WorkflowId::of_version(&form.key, version));
+        Ok(Self { id: WorkflowId::of_version(&form.key, form.version), body: body(form)?, gone })
+    }
+
+    /// Puts it into the feed of the facility whose scope this is.
+    pub(in crate::store) fn put(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        let mut feed = FeedEnd::open(tx)?;
+        if let Some(gone) = self.gone {
+            let sql =
+                "SELECT 1 FROM documents WHERE collection = 'workflows' AND id = ?1 AND body IS NOT NULL";
+            if tx.first(sql, [gone.as_bytes()], |row| row.get::<i64>(0))?.is_some() {
+                feed.put(tx, Collection::Workflows, gone.as_bytes(), None, None)?;
+            }
+        }
+        if let Some(body) = &self.body {
+            feed.put(tx, Collection::Workflows, self.id.as_bytes(), None, Some(body))?;
+        }
+        feed.close(tx)
+    }
+}
+
+/// Brings superseded versions into the feed of the facility whose scope this is, where they are not in it, and takes
+/// out those that are too many, a portion at a time. Whether there may be more.
+pub(in crate::store) fn bring(tx: &Tx<'_>) -> Result<bool, StoreError> {
+    let wanted = wanted(tx)?;
+    let sql = "SELECT id FROM documents WHERE collection = 'workflows' AND id > ?1 AND body IS NOT NULL";
+    let held: Vec<WorkflowId> = tx.all(sql, [WorkflowId::LAST.as_bytes()], |row| id_at(row, 0))?;
+    let held: BTreeSet<WorkflowId> = held.into_iter().collect();
+    let mut feed = FeedEnd::open(tx)?;
+    let mut moved = 0;
+    for id in held.iter().filter(|id| !wanted.contains_key(*id)).take(PORTION) {
+        feed.put(tx, Collection::Workflows, id.as_bytes(), None, None)?;
+        moved += 1;
+    }
+    for (id, (key, version)) in wanted.iter().filter(|(id, _)| !held.contains(*id)) {
+        if moved >= PORTION {
+            break;
+        }
+        let sql = "SELECT body FROM workflows WHERE key = ?1 AND version = ?2";
+        let form: Option<Workflow> = tx.first(sql, params![key, version], |row| json_at(row, 0))?;
+        let Some(body) = form.map(body).transpose()?.flatten() else { continue };
+        feed.put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))?;
+        moved += 1;
+    }
+    feed.close(tx)?;
+    Ok(moved >= PORTION)
+}
+
+/// A superseded version as a document.
+fn body(form: Workflow) -> Result<Option<String>, StoreError> {
+    let body = json(&Workflow { enabled: false, ..form })?;
+    // One that just fitted, and does not with `false` in the place of `true`, must not hold up the next.
+    Ok((body.len() <= MAX_DOCUMENT_BYTES).then_some(body))
+}
+
+/// Key and version of those that the feeds have, by the document's id.
+fn wanted(tx: &Tx<'_>) -> Result<BTreeMap<WorkflowId, (String, u32)>, StoreError> {
+    let sql = "SELECT key, version FROM workflows AS w
+        WHERE (SELECT max(version) FROM workflows WHERE key = w.key) - version BETWEEN 1 AND ?1";
+    let found = tx.all(sql, [KEPT], |row| Ok((row.get::<String>(0)?, row.get::<u32>(1)?)))?;
+    Ok(found
+        .into_iter()
+        .map(|(key, version)| (WorkflowId::of_version(&key, version), (key, version)))
+        .collect())
+}

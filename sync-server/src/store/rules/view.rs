@@ -1,0 +1,215 @@
+//! What of a facility's feed a device is sent: by what kind of device it is, and how much of a resident
+//! it may show.
+
+use std::borrow::Cow;
+
+use carepost_protocol::device::DeviceType;
+use carepost_protocol::digest::Element;
+use carepost_protocol::facility::PhiMode;
+use carepost_protocol::id::{DeviceId, FacilityId, PatientId};
+use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::store::StoreError;
+use crate::store::column::{id_at, json};
+use crate::store::engine::Tx;
+
+/// A way to see a feed. Whoever changes what one sends gives it a new name and a new bit: digests that
+/// were counted for the old bytes are then counted anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum View {
+    /// Everything, as it is.
+    Full,
+    /// Residents by initials and room; that something was charted, not what; no reviews.
+    Minimal,
+    /// Residents by case number only; that something was charted, not what; no reviews.
+    Free,
+    /// The facility, its staff and their badges.
+    BadgeReader,
+}
+
+impl View {
+    /// Every view.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Minimal, Self::Free, Self::BadgeReader];
+
+    /// The view of a device: a reader without a screen needs no residents, whatever the mode.
+    #[must_use]
+    pub const fn of(device_type: DeviceType, mode: PhiMode) -> Self {
+        match (device_type, mode) {
+            (DeviceType::BadgeReader, _) => Self::BadgeReader,
+            (_, PhiMode::Full) => Self::Full,
+            (_, PhiMode::Minimal) => Self::Minimal,
+            (_, PhiMode::Free) => Self::Free,
+        }
+    }
+
+    /// How much of a resident it sends, where that is not all: of a view that sends no resident, the least.
+    pub(super) const fn phi_mode(self) -> Option<PhiMode> {
+        match self {
+            Self::Minimal => Some(PhiMode::Minimal),
+            Self::Free | Self::BadgeReader => Some(PhiMode::Free),
+            Self::Full => None,
+        }
+    }
+
+    /// Its name in the table of digests.
+    pub(in crate::store) const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Minimal => "minimal",
+            Self::Free => "free",
+            Self::BadgeReader => "badge_reader",
+        }
+    }
+
+    /// What stands for it in `feeds.digested`.
+    pub(in crate::store) const fn bit(self) -> u64 {
+        match self {
+            Self::Full => 1,
+            Self::Minimal => 2,
+            Self::Free => 4,
+            Self::BadgeReader => 8,
+        }
+    }
+
+    /// Whether anything of a collection is sent.
+    #[must_use]
+    pub const fn shows(self, collection: Collection) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Minimal | Self::Free => !matches!(collection, Collection::Reviews),
+            Self::BadgeReader => {
+                matches!(collection, Collection::Facilities | Collection::Users | Collection::Badges)
+            }
+        }
+    }
+
+    /// A document as this view sends it; only for collections that it shows.
+    pub(in crate::store) fn body<'a>(
+        self,
+        collection: Collection,
+        body: &'a str,
+    ) -> Result<Cow<'a, str>, StoreError> {
+        let mode = match self {
+            Self::Full | Self::BadgeReader => return Ok(Cow::Borrowed(body)),
+            Self::Minimal => initials_and_room,
+            Self::Free => case_number,
+        };
+        match collection {
+            Collection::Patients => json(&mode(read(body)?)).map(Cow::Owned),
+            Collection::Records => {
+                let mut record: RecordDocument = read(body)?;
+                record.values.clear();
+                record.confirmed.clear();
+                record.reason = None;
+                // The time as it is written there: documents of before have fewer decimals, and were counted so.
+                let Written { recorded_at } = read(body)?;
+                let text = json(&record)?;
+                Ok(Cow::Owned(text.replacen(&json(&record.recorded_at)?, recorded_at.get(), 1)))
+            }
+            Collection::Facilities
+            | Collection::Users
+            | Collection::Badges
+            | Collection::Workflows
+            | Collection::Reviews => Ok(Cow::Borrowed(body)),
+        }
+    }
+
+    /// A document's part in this view's digest; none where the view does not show it.
+    pub(in crate::store) fn element(
+        self,
+        collection: Collection,
+        id: &[u8; 16],
+        seq: u64,
+        body: &str,
+    ) -> Result<Option<Element>, StoreError> {
+        if !self.shows(collection) {
+            return Ok(None);
+        }
+        Ok(Some(Element::of(collection, id, seq, self.body(collection, body)?.as_bytes())))
+    }
+}
+
+/// The bytes of a record's time.
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(borrow)]
+    recorded_at: &'a RawValue,
+}
+
+/// Written out in full: what a document gains one day is not shown before somebody has decided so.
+fn initials_and_room(patient: PatientDocument) -> PatientDocument {
+    let initials = patient.name.split_whitespace().filter_map(|word| word.chars().next());
+    let initials: String = initials.flat_map(|letter| letter.to_uppercase().chain(['.'])).collect();
+    PatientDocument {
+        id: patient.id,
+        mrn: String::new(),
+        name: initials,
+        date_of_birth: None,
+        room: patient.room,
+        is_active: patient.is_active,
+        replaced_by: patient.replaced_by,
+        replaces: patient.replaces,
+    }
+}
+
+fn case_number(patient: PatientDocument) -> PatientDocument {
+    let name = if patient.mrn.is_empty() { without_number(patient.id) } else { patient.mrn };
+    PatientDocument {
+        id: patient.id,
+        mrn: String::new(),
+        name,
+        date_of_birth: None,
+        room: None,
+        is_active: patient.is_active,
+        replaced_by: patient.replaced_by,
+        replaces: patient.replaces,
+    }
+}
+
+/// Two residents who have no number yet must not look the same: the end of an id is random.
+fn without_number(id: PatientId) -> String {
+    let [.., a, b, c] = *id.as_bytes();
+    format!("Case {a:02x}{b:02x}{c:02x}")
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, StoreError> {
+    serde_json::from_str(body).map_err(|_| StoreError::Unreadable("documents"))
+}
+
+/// The devices of a facility that go by its mode see the feed otherwise from now on.
+pub(in crate::store) fn facility_changed(tx: &Tx<'_>, facility: FacilityId) -> Result<(), StoreError> {
+    let concerned = "SELECT id FROM devices
+        WHERE facility_id = ?1 AND phi_mode IS NULL AND device_type <> 'BADGE_READER'";
+    let devices: Vec<DeviceId> = tx.all(concerned, [facility.as_bytes()], |row| id_at(row, 0))?;
+    devices.into_iter().try_for_each(|device| changed(tx, device))
+}
+
+/// What a device holds is not what it may see any more: its cursor is refused from now on, so that it
+/// makes its mirror anew, and its streams end.
+pub(in crate::store) fn changed(tx: &Tx<'_>, device: DeviceId) -> Result<(), StoreError> {
+    let sql = "UPDATE devices SET view_changes = view_changes + 1 WHERE id = ?1";
+    tx.execute(sql, [device.as_bytes()])?;
+    tx.refused(device);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Digests were counted over these bytes: after an update they are the same ones.
+    #[test]
+    fn a_record_from_before_times_had_three_decimals_is_shown_in_the_bytes_of_then() {
+        for time in ["2026-05-01T14:10:00Z", "2026-05-01T14:10:00.25Z", "2026-05-01T14:10:00.250Z"] {
+            let id = "019de3df-fac0-7303-8303-030303030303";
+            let head =
+                format!(r#"{{"id":"{id}","patient_id":"{id}","workflow":"vitals","schema_version":1,"#);
+            let made = format!(r#""recorded_by":"{id}","recorded_at":"{time}","clock_quality":"synced","#);
+            let body = format!(r#"{head}{made}"values":{{"pulse":72}}}}"#);
+            let shown = View::Minimal.body(Collection::Records, &body).unwrap();
+            assert_eq!(shown, format!(r#"{head}{made}"values":{{}}}}"#));
+        }
+    }
+}
