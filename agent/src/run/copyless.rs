@@ -1,6 +1,7 @@
 //! What a device still does whose disk is too full for its copy: it sends what waits, and says how it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use carepost_agent_core::sync::{Load, Trouble};
 use carepost_protocol::change::Lane;
@@ -14,20 +15,40 @@ use super::beat::of_outbox;
 use super::exchange::{push_batch, trouble};
 use super::opened::Opened;
 use crate::config::Config;
-use crate::desk::Desk;
+use crate::desk::{Desk, Screen};
 use crate::upstream::Upstream;
 
-/// Sends what waits, and one heartbeat. Says whether the server refuses this device for good.
-///
-/// # Errors
-/// When the outbox does not open either.
+/// How often.
+const EVERY: Duration = Duration::from_secs(15);
+
+/// Speaks while there is no room, until the server refuses this device for good.
 pub(super) async fn speak(
     config: &Config,
     opened: &Arc<Opened>,
     desk: &Arc<Desk>,
     grant: &Grant,
     upstream: &Upstream,
-    why: &str,
+) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if !matches!(desk.screen(), Screen::NoRoom) {
+            continue;
+        }
+        match speak_once(config, opened, desk, grant, upstream).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::info!(error = format!("{error:#}"), "nothing is sent either"),
+        }
+    }
+}
+
+/// Sends what waits, and one heartbeat. Says whether the server refuses this device for good.
+async fn speak_once(
+    config: &Config,
+    opened: &Arc<Opened>,
+    desk: &Arc<Desk>,
+    grant: &Grant,
+    upstream: &Upstream,
 ) -> anyhow::Result<bool> {
     let (config, here, of) = (config.clone(), Arc::clone(opened), grant.clone());
     let outbox = Arc::new(spawn_blocking(move || here.outbox(&of, &config)).await??);
@@ -36,14 +57,16 @@ pub(super) async fn speak(
             match push_batch(&outbox, upstream, lane, Load::Changes(MAX_CHANGES), None).await {
                 Ok(Some(_)) => {}
                 Err((_, Trouble::Revoked)) => return Ok(true),
+                Err((_, Trouble::Unreachable)) => return Ok(false),
                 // What could not be sent is sent once the copy is there, if not before.
                 Ok(None) | Err(_) => break,
             }
         }
     }
-    let (here, desk, why) = (Arc::clone(opened), Arc::clone(desk), why.to_owned());
+    let (here, desk) = (Arc::clone(opened), Arc::clone(desk));
     let said = spawn_blocking(move || {
-        anyhow::Ok(Heartbeat { cannot_save: Some(why), ..of_outbox(&here, &desk, &outbox)? })
+        let cannot_save = desk.status().storage_trouble;
+        anyhow::Ok(Heartbeat { cannot_save, ..of_outbox(&here, &desk, &outbox)? })
     });
     match upstream.heartbeat(grant.device_id, &said.await??).await {
         Ok(reply) => Ok(reply.state == DeviceState::Revoked),

@@ -55,8 +55,6 @@ const UPLINK_RETRY: Duration = Duration::from_secs(2);
 const ANEW_TICK: Duration = Duration::from_secs(2);
 /// How often a device whose disk was too full for its files looks whether there is room.
 const ROOM_TICK: Duration = Duration::from_secs(5);
-/// How often it sends what waits and says how it is meanwhile.
-const COPYLESS_TICK: Duration = Duration::from_secs(15);
 /// How often the desk is given the time when nothing is due: what the status line says ages.
 const STATUS_TICK: Duration = Duration::from_secs(15);
 
@@ -261,9 +259,11 @@ async fn talk(
                     }
                 }
             };
-            match once_there_is_room(config, opened, desk, &grant, upstream).await? {
-                Some(ward) => ward,
-                None => return deactivated(opened, desk),
+            tokio::select! {
+                ward = once_there_is_room(config, opened, desk, &grant) => ward?,
+                () = copyless::speak(config, opened, desk, &grant, upstream) => {
+                    return deactivated(opened, desk);
+                }
             }
         }
     };
@@ -279,22 +279,21 @@ fn deactivated(opened: &Opened, desk: &Desk) -> anyhow::Result<()> {
     opened.keep_revoked()
 }
 
-/// Opens an enrolled device's files, as soon as the disk has room for them; none when it was deactivated before.
+/// Opens an enrolled device's files, as soon as the disk has room for them.
 async fn once_there_is_room(
     config: &Config,
     opened: &Arc<Opened>,
-    desk: &Arc<Desk>,
+    desk: &Desk,
     grant: &Grant,
-    upstream: &Upstream,
-) -> anyhow::Result<Option<Arc<Ward>>> {
-    let (mut told, mut speaks_at) = (None, opened.clock.monotonic());
+) -> anyhow::Result<Arc<Ward>> {
+    let mut told = None;
     loop {
-        let (with, of, granted) = (config.clone(), Arc::clone(opened), grant.clone());
-        let why = match tokio::task::spawn_blocking(move || ward(&with, &of, granted)).await? {
+        let (config, opened, grant) = (config.clone(), Arc::clone(opened), grant.clone());
+        let why = match tokio::task::spawn_blocking(move || ward(&config, &opened, grant)).await? {
             Ok(ward) => {
                 let ward = Arc::new(ward);
                 desk.stand(Standing::Enrolled(Arc::clone(&ward)));
-                return Ok(Some(ward));
+                return Ok(ward);
             }
             Err(error) => no_room(error).inspect_err(|error| {
                 // That the disk is full is not why any more.
@@ -306,15 +305,7 @@ async fn once_there_is_room(
         if told.as_ref() != Some(&why) {
             tracing::error!(why, "nothing can be shown or charted here: this goes on when there is room");
             desk.stand(Standing::NoRoom(why.clone()));
-            told = Some(why.clone());
-        }
-        if opened.clock.monotonic() >= speaks_at {
-            match copyless::speak(config, opened, desk, grant, upstream, &why).await {
-                Ok(true) => return Ok(None),
-                Ok(false) => {}
-                Err(error) => tracing::error!(error = format!("{error:#}"), "nothing is sent either"),
-            }
-            speaks_at = opened.clock.monotonic() + COPYLESS_TICK;
+            told = Some(why);
         }
         tokio::time::sleep(ROOM_TICK).await;
     }
