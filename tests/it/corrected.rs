@@ -257,8 +257,14 @@ async fn what_a_device_is_not_sent_cannot_be_corrected_on_it() -> Result<()> {
     for sent in
         [hall.get(&correct).await?, send_anyway(&hall, &format!("{path}/chart/vitals"), &correct).await?]
     {
-        assert!(sent.status == 409 && sent.words().contains("not kept on this device"), "{}", sent.words());
+        assert!(sent.status == 409 && sent.words().contains("not shown on this device"), "{}", sent.words());
     }
+    // Nor does it say that there is none of what it is not sent.
+    hall.page_says(&path, &["What was charted is not shown on this device"]).await?;
+    hall.page_says("/reviews", &["What needs a look is not shown on this device"]).await?;
+    let edit = format!("{path}/edit");
+    hall.page_says(&edit, &["Name, date of birth and MRN are not shown on this device", "Room"]).await?;
+    assert!(!hall.get(&edit).await?.html.contains(r#"name="mrn""#));
     assert_eq!(scene.facility.records(id).await?.len(), 1);
     Ok(())
 }
