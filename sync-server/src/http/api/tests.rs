@@ -258,7 +258,8 @@ async fn the_same_read_again_and_again_is_one_event_and_a_count() {
     let new = |mrn: &str| NewPatient {
         facility_id: facility,
         mrn: mrn.to_owned(),
-        name: "Ada Example".to_owned(),
+        // Nobody of whom a review asks whether they are one person: the one is then shown with the other.
+        name: format!("Ada {mrn}"),
         date_of_birth: None,
         room: None,
     };
