@@ -5,6 +5,7 @@ use std::path::Path;
 use carepost_agent::mirror::{
     Asked, DEFAULT_CACHE_KIB, Found, Mirror, MirrorError, MirrorOpening, Page, RecordThread,
 };
+use carepost_agent::sqlite;
 use carepost_host::sqlcipher;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::PatientDocument;
