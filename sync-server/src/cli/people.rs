@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::Said;
 use super::client::Client;
 use super::find::{device_id, facility_id, user_id};
-use super::show;
 use super::spelled::{ROLES, one_of};
 use super::sure::Sure;
 use crate::card;
