@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEventType;
-use carepost_protocol::change::PayloadHash;
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
 
-use super::guard::Throttle;
+use super::guard::{PinMark, Throttle};
 use super::renewal::NewPin;
 use super::taps::{CardKey, Presented};
 
@@ -64,32 +63,6 @@ pub struct Member {
     pub pin: Option<PinMark>,
     /// Since when a thief may know it.
     pub pin_exposed: Option<Timestamp>,
-}
-
-/// Tells one PIN verifier from another, so that a replaced PIN ends the grace period and the lock-out of the old
-/// one. It says nothing of either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PinMark([u8; 8]);
-
-impl PinMark {
-    /// The mark of a stored verifier: a part of its SHA-256.
-    #[must_use]
-    pub fn of(verifier: &str) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = *PayloadHash::of(verifier.as_bytes()).as_bytes();
-        Self([a, b, c, d, e, f, g, h])
-    }
-
-    /// The mark that was stored as these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
-        Self(bytes)
-    }
-
-    /// As it is stored.
-    #[must_use]
-    pub const fn to_bytes(self) -> [u8; 8] {
-        self.0
-    }
 }
 
 /// What happens at the screen.

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use carepost_protocol::change::PayloadHash;
 use carepost_protocol::id::UserId;
 use carepost_protocol::time::Timestamp;
-
-use super::event::PinMark;
 
 /// Wrong PINs of all users, within [`DEVICE_WINDOW`], that make the device pause.
 pub const DEVICE_FAILURES: usize = 10;
@@ -15,6 +14,32 @@ pub const DEVICE_WINDOW: Duration = Duration::from_secs(10 * 60);
 /// For this long after the last of [`DEVICE_FAILURES`] wrong PINs no PIN pad opens, whoever's they
 /// were. Badges within their grace period still work.
 pub const DEVICE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Tells one PIN verifier from another, so that a replaced PIN ends the grace period and the lock-out of the old
+/// one. It says nothing of either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinMark([u8; 8]);
+
+impl PinMark {
+    /// The mark of a stored verifier: a part of its SHA-256.
+    #[must_use]
+    pub fn of(verifier: &str) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *PayloadHash::of(verifier.as_bytes()).as_bytes();
+        Self([a, b, c, d, e, f, g, h])
+    }
+
+    /// The mark that was stored as these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// As it is stored.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0
+    }
+}
 
 /// A user's persisted failure counter.
 ///

@@ -36,9 +36,9 @@ use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
 use carepost_protocol::role::{self, Act, Actor, Denied, Permit, Resource};
 use carepost_protocol::time::Timestamp;
 
-pub use event::{AuditNote, Feedback, Member, PinMark, Reason, SessionEffect, SessionEvent, SessionPolicy};
+pub use event::{AuditNote, Feedback, Member, Reason, SessionEffect, SessionEvent, SessionPolicy};
 use guard::PinGuard;
-pub use guard::{DEVICE_FAILURES, DEVICE_PAUSE, DEVICE_WINDOW, Throttle};
+pub use guard::{DEVICE_FAILURES, DEVICE_PAUSE, DEVICE_WINDOW, PinMark, Throttle};
 pub use renewal::NewPin;
 use taps::{Asks, Taps};
 pub use taps::{CardKey, Presented};
