@@ -29,12 +29,14 @@ pub(super) async fn speak(
     grant: &Grant,
     upstream: &Upstream,
 ) {
+    // Fewer at once after each that failed: what a whole batch needs of the disk may not be there.
+    let mut most = MAX_CHANGES;
     loop {
         tokio::time::sleep(EVERY).await;
         if !matches!(desk.screen(), Screen::NoRoom) {
             continue;
         }
-        match speak_once(config, opened, desk, grant, upstream).await {
+        match speak_once(config, opened, desk, (grant, upstream), &mut most).await {
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => tracing::info!(error = format!("{error:#}"), "nothing is sent either"),
@@ -47,19 +49,23 @@ async fn speak_once(
     config: &Config,
     opened: &Arc<Opened>,
     desk: &Arc<Desk>,
-    grant: &Grant,
-    upstream: &Upstream,
+    (grant, upstream): (&Grant, &Upstream),
+    most: &mut usize,
 ) -> anyhow::Result<bool> {
     let (config, here, of) = (config.clone(), Arc::clone(opened), grant.clone());
     let outbox = Arc::new(spawn_blocking(move || here.outbox(&of, &config)).await??);
     for lane in Lane::ALL {
         loop {
-            match push_batch(&outbox, upstream, lane, Load::Changes(MAX_CHANGES), None).await {
+            match push_batch(&outbox, upstream, lane, Load::Changes(*most), None).await {
                 Ok(Some(_)) => {}
                 Err((_, Trouble::Revoked)) => return Ok(true),
                 Err((_, Trouble::Unreachable)) => return Ok(false),
+                Ok(None) => break,
                 // What could not be sent is sent once the copy is there, if not before.
-                Ok(None) | Err(_) => break,
+                Err(_) => {
+                    *most = (*most / 2).max(1);
+                    break;
+                }
             }
         }
     }

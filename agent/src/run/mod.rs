@@ -262,21 +262,30 @@ async fn talk(
             tokio::select! {
                 ward = once_there_is_room(config, opened, desk, &grant) => ward?,
                 () = copyless::speak(config, opened, desk, &grant, upstream) => {
-                    return deactivated(opened, desk);
+                    deactivated(opened, desk).await;
+                    return Ok(());
                 }
             }
         }
     };
     let check_every = Duration::from_secs(config.mirror.check_every);
     syncing::sync(opened, desk, &ward, upstream, check_every).await?;
-    deactivated(opened, desk)
+    deactivated(opened, desk).await;
+    Ok(())
 }
 
-fn deactivated(opened: &Opened, desk: &Desk) -> anyhow::Result<()> {
+async fn deactivated(opened: &Opened, desk: &Desk) {
     // The screen first: a full disk must not keep a deactivated device at work.
     desk.stand(Standing::Revoked);
     tracing::warn!("this device was deactivated: it shows and sends nothing any more");
-    opened.keep_revoked()
+    // Nor let it forget: whoever cuts it off from the network would have it work again.
+    while let Err(error) = opened.keep_revoked() {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "that it was deactivated cannot be kept: it is tried again"
+        );
+        tokio::time::sleep(ROOM_TICK).await;
+    }
 }
 
 /// Opens an enrolled device's files, as soon as the disk has room for them.
