@@ -39,7 +39,7 @@ async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
     assert_eq!(verdicts(&world.push(&mut hall, &[first]).await.unwrap()), [APPLIED]);
     for (change, verdict) in others {
         assert_eq!(
-            verdicts(&world.push(&mut hall, &[change.clone()]).await.unwrap()),
+            verdicts(&world.push(&mut hall, std::slice::from_ref(&change)).await.unwrap()),
             [verdict],
             "{change:?}"
         );
