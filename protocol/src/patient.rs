@@ -103,9 +103,12 @@ pub fn is_no_mrn(text: &str) -> bool {
 }
 
 /// What a medical record number is compared by: as [`fold`], and blanks and hyphens together are one hyphen. "RS 1",
-/// "RS-1" and "RS -1" are one. Empty where there is nothing else.
+/// "RS-1" and "RS -1" are one. Empty where there is nothing else, or what [is no number](is_no_mrn).
 #[must_use]
 pub fn mrn_key(mrn: &str) -> String {
+    if is_no_mrn(mrn) {
+        return String::new();
+    }
     let folded = fold(mrn);
     folded.split([' ', '-']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
@@ -267,6 +270,7 @@ mod tests {
             let words =
                 format!("“{none}” is no number: leave it empty where there is none or it is not known");
             assert_eq!(read(none), Err(vec![FieldError::new("mrn", words)]));
+            assert_eq!(mrn_key(none), "", "nobody shares it: {none}");
         }
         for mrn in ["", " ", "NA-1", "X1", "0", "Nolan 7", "XA"] {
             assert!(read(mrn).is_ok(), "{mrn}");

@@ -137,7 +137,7 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<K
     };
     let (noted, mrn) = (person.noting(note(person, AuditAction::Create, "patient"))?, new.mrn.clone());
     let patient = or_of_whom(person, &mrn, noted.create_patient(new).await).await?;
-    related(person, permit, patient).await
+    Ok(done(person, permit, patient).await)
 }
 
 /// One patient, and since when the patient is in care, or is not, where that is known.
@@ -145,8 +145,8 @@ pub async fn show(person: &Person, id: PatientId) -> Answer<Permitted<(Known, Op
     let (permit, patient) = permitted(person, id).await?;
     viewed(person, patient.id, patient.facility_id, "patient").await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
-    let (permit, known) = related(person, permit, patient).await?;
-    Ok((permit, (known, since)))
+    let related = related(person, &permit, &patient).await?;
+    Ok((permit, (Known { patient, related }, since)))
 }
 
 /// Changes who or where a patient is, and parts whoever was said to be the same person as another.
@@ -177,7 +177,7 @@ pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Ans
     };
     let (noted, mrn) = (person.noting(note)?, patch.mrn.clone().unwrap_or_default());
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, patch).await).await?;
-    related(person, permit, patient).await
+    Ok(done(person, permit, patient).await)
 }
 
 /// Discharges a patient: no longer in care here, and kept.
@@ -186,7 +186,7 @@ pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<Known
     let (permit, _) = permitted(person, id).await?;
     let noted = person.noting(note(person, AuditAction::Delete, "patient"))?;
     let patient = noted.update_patient(id, patch).await?;
-    related(person, permit, patient).await
+    Ok(done(person, permit, patient).await)
 }
 
 /// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them.
@@ -251,17 +251,23 @@ fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
     if asked.is_empty() { Ok(()) } else { Err(Refusal::invalid(asked)) }
 }
 
-/// A patient with who is, or may be, the same person; that those whom the answer names are seen is written down.
-async fn related(
-    person: &Person,
-    permit: Permit<ReadPatients>,
-    patient: Patient,
-) -> Answer<Permitted<Known>> {
+/// A patient whose change is committed, with who is, or may be, the same person. Where that cannot be read, or the
+/// look at them not be written down, nobody is named: an error would say that nothing was done.
+async fn done(person: &Person, permit: Permit<ReadPatients>, patient: Patient) -> Permitted<Known> {
+    let related = related(person, &permit, &patient).await.unwrap_or_else(|refusal| {
+        tracing::warn!(patient = %patient.id, ?refusal, "changed; who may be the same person is not told");
+        Related { replaces: Vec::new(), may_be: Vec::new() }
+    });
+    (permit, Known { patient, related })
+}
+
+/// Who is, or may be, the same person as a patient; that those whom the answer names are seen is written down.
+async fn related(person: &Person, permit: &Permit<ReadPatients>, patient: &Patient) -> Answer<Related> {
     let facility = patient.facility_id;
-    let related = person.facility(facility)?.related(&permit, patient.id).await?;
+    let related = person.facility(facility)?.related(permit, patient.id).await?;
     let look = |other: &Patient| note(person, AuditAction::View, "patient").patient(other.id, facility);
     person.write_all(related.may_be.iter().map(look).collect()).await?;
-    Ok((permit, Known { patient, related }))
+    Ok(related)
 }
 
 /// Whose place each patient took, of all of a facility.

@@ -304,7 +304,8 @@ pub(in crate::store) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<boo
 /// Who in the scope has a resident's MRN, which nobody else in the organization may have; of somebody whose place
 /// another took, that one.
 pub(in crate::store) fn holder(tx: &Tx<'_>, of: &Patient) -> Result<Option<Patient>> {
-    let sql = "SELECT id FROM patients WHERE mrn_key = ?1 AND duplicate_of IS NULL AND id <> ?2";
+    let sql =
+        "SELECT id FROM patients WHERE mrn_key = ?1 AND mrn_key <> '' AND duplicate_of IS NULL AND id <> ?2";
     let holder = tx.first(sql, params![mrn_key(&of.mrn), of.id.as_bytes()], |row| id_at(row, 0))?;
     Ok(holder.map(|id| present(tx, id)).transpose()?.flatten())
 }

@@ -193,7 +193,9 @@ async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let registry = world.store.organization(&tenant.organization);
     // A form: what it is made of fits into a request, and what is made of it does not fit.
-    let field = |n: usize, field_type, label: String| Field::new(&format!("f{n}"), &label, field_type);
+    let field = |n: usize, field_type, label: String| {
+        Field::new(&format!("f{n}"), &format!("{label}{n}"), field_type)
+    };
     let huge = Workflow {
         key: "huge".into(),
         label: "Huge".into(),

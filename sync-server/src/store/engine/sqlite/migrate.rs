@@ -179,7 +179,10 @@ mod tests {
                 (zeroblob(16), x'04040404040404040404040404040404', x'01010101010101010101010101010101', 'RS–1', 'Bea', 1, 2, 'rs–1', 'bea', NULL),
                 (zeroblob(16), x'05050505050505050505050505050505', x'01010101010101010101010101010101', 'RS 1', 'O’Zoe', 1, 3, 'rs 1', 'o’zoe', NULL),
                 (zeroblob(16), x'06060606060606060606060606060606', x'01010101010101010101010101010101', 'RS 2', 'Cy', 1, 4, 'rs 2', 'cy', NULL),
-                (zeroblob(16), x'07070707070707070707070707070707', x'01010101010101010101010101010101', 'RS 3', 'Gone', 0, 5, '', '', x'07070707070707070707070707070707');
+                (zeroblob(16), x'07070707070707070707070707070707', x'01010101010101010101010101010101', 'RS 3', 'Gone', 0, 5, '', '', x'07070707070707070707070707070707'),
+                (zeroblob(16), x'0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a', x'01010101010101010101010101010101', 'n/a', 'Dee', 1, 6, 'n/a', 'dee', NULL),
+                (zeroblob(16), x'0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b', x'01010101010101010101010101010101', 'Unknown', 'Eli', 1, 7, 'unknown', 'eli', NULL),
+                (zeroblob(16), x'0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c', x'01010101010101010101010101010101', 'N/A', 'Fay', 1, 8, 'n/a', 'fay', x'0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c');
             INSERT INTO #platform_admins (id, username, username_key, display_name, password_hash,
                 session_timeout_minutes, is_active, created_at) VALUES
                 (x'08080808080808080808080808080808', 'o’dea', 'o’dea', 'O', 'x', 30, 1, 1);
@@ -191,8 +194,10 @@ mod tests {
             let mut statement = connection.prepare(&base(sql)).unwrap();
             statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
         };
-        assert_eq!(all("SELECT mrn_key FROM #patients ORDER BY id"), ["rs-1", "rs-1", "rs-1", "rs-2", ""]);
-        assert_eq!(all("SELECT name_key FROM #patients ORDER BY id"), ["ada", "bea", "ozoe", "cy", ""]);
+        let keys = ["rs-1", "rs-1", "rs-1", "rs-2", "", "", "", ""];
+        assert_eq!(all("SELECT mrn_key FROM #patients ORDER BY id"), keys, "what is no number is none");
+        let names = ["ada", "bea", "ozoe", "cy", "", "dee", "eli", "fay"];
+        assert_eq!(all("SELECT name_key FROM #patients ORDER BY id"), names);
         assert_eq!(all("SELECT name FROM #patients WHERE duplicate_of = id"), ["Bea", "O’Zoe", "Gone"]);
         assert_eq!(
             all("SELECT name FROM #patients WHERE unasked = 1"),
