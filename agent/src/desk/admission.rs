@@ -118,7 +118,10 @@ impl Ward {
     ) -> Result<News, Refused> {
         let form = Form::Edit(patient);
         let sheet = match self.sheet(on, &form, &[], None) {
-            Err(Refused::NotShown) => return Ok(News::Hidden),
+            Err(Refused::NotShown) => {
+                self.keep_draft(on, &Form::Admit, answers)?;
+                return Ok(News::Hidden);
+            }
             sheet => sheet?,
         };
         let (user, of) = (sheet.writer.actor().user, form.draft());
@@ -150,6 +153,7 @@ impl Ward {
         let is_typed =
             |field: &Field| answers.iter().any(|(key, text)| *key == field.key && !text.trim().is_empty());
         if hidden.any(is_typed) {
+            self.keep_draft(on, &Form::Admit, answers)?;
             return Ok(News::Hidden);
         }
         self.outbox.drop_draft(user, &Form::Admit.draft()).map_err(storage)?;

@@ -16,7 +16,9 @@ use super::lock;
 use super::noted::Page;
 use super::sheet::{Sheet, Writer, typed as as_typed};
 use super::unfinished::{Typed, asked, laid_over};
-use super::view::{CARRIED, Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey, units_of};
+use super::view::{
+    CARRIED, CONFIRMED, Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey, units_of,
+};
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
 
@@ -92,6 +94,7 @@ impl Ward {
             token,
             refusal: sheet.refusal,
             faults: sheet.faults,
+            has_form: sheet.has_form,
             author: sheet.author,
             zone: self.time_here().zone,
             sent: self.phi_mode(),
@@ -207,11 +210,22 @@ impl Ward {
         form: &Form,
         answers: &[(String, String)],
     ) -> Result<bool, Refused> {
-        let Typist { user, asks, shown } = self.typist(on, form, answers)?;
-        let typed = asked(&asks, answers);
-        let (of, zone) = (form.draft(), self.time_here().zone);
-        // As it was opened: nothing is unfinished.
-        let is_typed = given(&typed, &zone) != given(&shown, &zone);
+        let zone = self.time_here().zone;
+        let (user, typed, is_typed) = match self.typist(on, form, answers) {
+            // What it asks is not known here: what was typed is kept as it is.
+            Err(Refused::NoSuchVersion) => {
+                let typed: Vec<_> = answers.iter().filter(|(key, _)| key != CONFIRMED).cloned().collect();
+                (self.charting(on)?.user, typed, true)
+            }
+            typist => {
+                let Typist { user, asks, shown } = typist?;
+                let typed = asked(&asks, answers);
+                // As it was opened: nothing is unfinished.
+                let is_typed = given(&typed, &zone) != given(&shown, &zone);
+                (user, typed, is_typed)
+            }
+        };
+        let of = form.draft();
         let kept = if is_typed {
             self.outbox.put_draft(user, of.patient(), &of.name(), &typed, self.clock.now())
         } else {

@@ -50,6 +50,18 @@ impl Forms<'_> {
         self.version(key, version)?.map(Rc::unwrap_or_clone).ok_or(Refused::NoSuchVersion)
     }
 
+    /// Whether that version is here.
+    pub(super) fn has(&self, key: &str, version: Option<u32>) -> Result<bool, Refused> {
+        Ok(version.map(|version| self.version(key, version)).transpose()?.flatten().is_some())
+    }
+
+    /// What a strike asks in: the latest by the number of another. It asks nothing of what was charted, so that it
+    /// needs no more of that version than its number.
+    pub(super) fn struck_in(&self, key: &str, version: u32) -> Result<Workflow, Refused> {
+        let latest = self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
+        Ok(Workflow { version, ..Workflow::clone(latest) })
+    }
+
     fn version(&self, key: &str, version: u32) -> Result<Option<Rc<Workflow>>, Refused> {
         if let Some(latest) = self.latest(key).filter(|latest| latest.version == version) {
             return Ok(Some(Rc::clone(latest)));

@@ -75,6 +75,8 @@ pub(super) struct Sheet {
     pub(super) author: Option<String>,
     /// Whether an entry is about somebody who was discharged.
     pub(super) is_discharged: bool,
+    /// Whether what it makes can be corrected here: the version of the form that it was charted in is here.
+    pub(super) has_form: bool,
     pub(super) makes: Makes,
 }
 
@@ -218,14 +220,11 @@ impl Ward {
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
         let makes = Makes { strikes, differs, ..makes };
         let author = (!is_own).then(|| self.name_of(author));
-        // A strike asks nothing of what was charted, so that it needs no more of the version than its number.
-        let form = if strikes {
-            Workflow { version, ..Workflow::clone(latest) }
-        } else {
-            forms.asked_in(&workflow, version)?
-        };
-        let form = with_reason(form, strikes);
-        let sheet = Sheet { author, ..Sheet::new(writer, Some(resident), form, makes) };
+        let has_form = forms.has(&workflow, Some(version))?;
+        let asked =
+            if strikes { forms.struck_in(&workflow, version) } else { forms.asked_in(&workflow, version) };
+        let form = with_reason(asked?, strikes);
+        let sheet = Sheet { author, has_form, ..Sheet::new(writer, Some(resident), form, makes) };
         Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
     }
 
@@ -289,7 +288,11 @@ impl Ward {
                 let resident = self.find(read, patient, page)?;
                 let (user, key) = (writer.actor().user, change.workflow.unwrap_or_default());
                 let charted = change.schema_version;
-                let mut form = self.version_for(user, &Form::Again(n), &key, sent, charted)?;
+                let strikes = charted.filter(|_| change.entered_in_error);
+                let mut form = match strikes {
+                    Some(version) => self.forms()?.struck_in(&key, version)?,
+                    None => self.version_for(user, &Form::Again(n), &key, sent, charted)?,
+                };
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
@@ -322,6 +325,31 @@ impl Ward {
         sheet.refusal = Some(reason.detail);
         sheet.faults = reason.errors;
         Ok(sheet)
+    }
+
+    /// What a form of which the version is not here is called in its latest one, and about whom it is.
+    pub(super) fn named_by_latest(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+    ) -> Result<(String, Option<String>), Refused> {
+        let read = self.asked::<ReadPatients>(on, None)?;
+        let (patient, key) = match form {
+            Form::Chart(patient, key) => (*patient, key.clone()),
+            Form::Correct(patient, record) | Form::Strike(patient, record) => {
+                (*patient, self.charted(&read, *patient, *record)?.workflow)
+            }
+            Form::Again(n) => {
+                let change = self.outbox.refused(&read, *n).map_err(storage)?.change;
+                (change.patient.ok_or(Refused::NoSuchResident)?, change.workflow.unwrap_or_default())
+            }
+            Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => {
+                return Err(Refused::NoSuchVersion);
+            }
+        };
+        let forms = self.forms()?;
+        let label = forms.latest(&key).ok_or(Refused::NoSuchWorkflow)?.label.clone();
+        Ok((label, Some(self.find(&read, patient, None)?.name)))
     }
 
     /// A record that is to be corrected.
@@ -395,6 +423,7 @@ impl Sheet {
             faults: Vec::new(),
             author: None,
             is_discharged: false,
+            has_form: true,
             makes,
         }
     }

@@ -75,7 +75,7 @@ impl Ward {
         opens.then_some(form)
     }
 
-    /// The forms that a user began and has not saved, about one resident or all; those that cannot be opened
+    /// The forms that a user began and has not saved, about one resident or all; those that they may not open
     /// here any more are left out.
     pub(super) fn unfinished(
         &self,
@@ -93,15 +93,18 @@ impl Ward {
     }
 
     fn named(&self, on: &SessionKey, form: Form, sent: &Typed) -> Option<Unfinished> {
-        let sheet = self.sheet(on, &form, sent, None).ok()?;
-        let label = sheet.workflow.label;
+        let (label, resident) = match self.sheet(on, &form, sent, None) {
+            Ok(sheet) => (sheet.workflow.label, sheet.resident.map(|resident| resident.name)),
+            Err(Refused::NoSuchVersion) => self.named_by_latest(on, &form).ok()?,
+            Err(_) => return None,
+        };
         let name = match &form {
             Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
             Form::Correct(_, _) => format!("Correction of {label}"),
             Form::Strike(_, _) => format!("Striking out {label}"),
             Form::Again(_) => format!("{label}, refused by the server"),
         };
-        Some(Unfinished { form, name, resident: sheet.resident.map(|resident| resident.name) })
+        Some(Unfinished { form, name, resident })
     }
 
     /// What was typed into a form for an entry, also where the form cannot be opened.
@@ -113,7 +116,7 @@ impl Ward {
         self.draft(self.charting(on)?.user, form)
     }
 
-    fn charting(&self, on: &SessionKey) -> Result<Actor, Refused> {
+    pub(super) fn charting(&self, on: &SessionKey) -> Result<Actor, Refused> {
         self.authorized::<Chart>(on).map(|permit| *permit.actor()).map_err(|(refused, _)| refused)
     }
 

@@ -371,6 +371,8 @@ pub struct Entry {
     pub is_struck: bool,
     /// Whether the user may correct it here.
     pub may_correct: bool,
+    /// Whether the version of the form that it was charted in is here: else it can only be struck out.
+    pub has_form: bool,
     /// The workflow's label.
     pub workflow: String,
     /// Who charted it, by name.

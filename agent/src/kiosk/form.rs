@@ -336,9 +336,16 @@ fn explained(form: &FormPage) -> Option<String> {
         (Form::Correct(_, _), None) => {
             Some(format!("You correct an entry{of}. What was charted before stays readable."))
         }
-        (Form::Strike(_, _), None) => Some(format!(
-            "You strike out an entry{of} that was charted in error. It stays readable, struck through."
-        )),
+        (Form::Strike(_, _), None) => {
+            let last = if form.has_form {
+                ""
+            } else {
+                " It cannot be put back on this device until the form of that time is here."
+            };
+            Some(format!(
+                "You strike out an entry{of} that was charted in error. It stays readable, struck through.{last}"
+            ))
+        }
         (Form::Discharge(_), None) => {
             let name = form.resident.as_ref().map_or("The resident", |resident| &resident.name);
             Some(format!(

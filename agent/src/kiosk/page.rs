@@ -69,7 +69,8 @@ impl Shell {
         let zone = status.time.zone.clone();
         let (sentences, who) = match screen {
             // Where there is no facility, or none can be read, nothing is charted and nothing sent.
-            Screen::Enrolling(_) | Screen::NoRoom | Screen::Revoked => (Vec::new(), None),
+            Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
+            Screen::NoRoom => (words::cannot_open(status), None),
             Screen::Locked(_) | Screen::PinPad(_) => {
                 let mut sentences = words::status(status);
                 sentences.iter_mut().for_each(|sentence| sentence.link = None);
@@ -320,6 +321,7 @@ pub(super) struct EntryView {
     pub(super) is_critical: bool,
     pub(super) is_struck: bool,
     pub(super) may_correct: bool,
+    pub(super) has_form: bool,
 }
 
 impl From<Entry> for EntryView {
@@ -338,6 +340,7 @@ impl From<Entry> for EntryView {
             mark: entry.mark,
             is_correction: entry.is_correction,
             may_correct: entry.may_correct,
+            has_form: entry.has_form,
         }
     }
 }

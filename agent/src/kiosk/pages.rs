@@ -270,7 +270,14 @@ pub(super) async fn form_again(
         // Not even the form can be read: what was typed stays on the screen as plain words.
         Err(why) => {
             let words = returned.words().unwrap_or_else(|| page::sentence(&why));
-            page::rescue(status, shell, &sent.answers, &words, None)
+            let kept = if why == Refused::NoSuchVersion {
+                let typed = sent.clone();
+                kiosk.ask(move |desk| desk.keep_draft(&typed.on, &typed.form, &typed.answers)).await?.ok()
+            } else {
+                None
+            };
+            let discard = kept.map(|_| format!("{}/discard", form::path(&sent.form)));
+            page::rescue(status, shell, &sent.answers, &words, discard.as_deref())
         }
     })
 }

@@ -75,6 +75,12 @@ impl Moment {
     }
 }
 
+/// Why a device cannot open its files.
+pub(super) fn cannot_open(line: &StatusLine) -> Vec<Sentence> {
+    let words = |why: &String| format!("For IT: {}.", why.trim_end_matches('.'));
+    line.storage_trouble.iter().map(|why| Sentence::plain(Weight::Trouble, words(why))).collect()
+}
+
 /// The status line, what matters most first.
 pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     let mut sentences = Vec::new();

@@ -98,6 +98,8 @@ pub struct FormPage {
     pub author: Option<String>,
     /// That an entry is about somebody who was discharged.
     pub discharged: Option<FieldError>,
+    /// Whether what is struck out here can be put back here: the version of the form that it was charted in is here.
+    pub has_form: bool,
     /// What became of the entry that is corrected, since the form was opened: it is not saved then.
     pub since: Option<Since>,
     /// In which zone its times are.

@@ -224,6 +224,7 @@ fn every_type() -> Workflow {
 
 fn form_page(answers: &[(&str, &str)]) -> FormPage {
     FormPage {
+        has_form: true,
         form: Form::Chart(resident(4, "", "").id, "vitals".to_owned()),
         resident: Some(resident(4, "Mary Smith", "104")),
         workflow: every_type(),
@@ -254,6 +255,7 @@ fn resident_page() -> ResidentPage {
         reason: None,
         is_struck: false,
         may_correct: true,
+        has_form: true,
         workflow: "Vital signs".to_owned(),
         author: author.to_owned(),
         recorded_at: at(recorded_at),

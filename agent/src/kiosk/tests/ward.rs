@@ -275,11 +275,21 @@ fn first_page() -> Page {
 }
 
 fn put(page: &mut Page, collection: Collection, id: impl std::fmt::Display, body: &impl Serialize) {
+    put_version(page, 1, collection, id, body);
+}
+
+fn put_version(
+    page: &mut Page,
+    seq: u64,
+    collection: Collection,
+    id: impl std::fmt::Display,
+    body: &impl Serialize,
+) {
     let body = serde_json::value::to_raw_value(body).unwrap();
     let line = Line {
         collection: Some(collection.name().into()),
         id: Some(id.to_string().into()),
-        seq: Some(1),
+        seq: Some(seq),
         body: Some(&body),
         ..Line::default()
     };

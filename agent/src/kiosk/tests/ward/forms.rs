@@ -272,14 +272,24 @@ async fn an_entry_whose_version_is_not_here_is_read_without_measures_and_can_onl
     let pulse = page.split_once("<dt>Pulse</dt><dd>72").and_then(|(_, rest)| rest.split("</dd>").next());
     assert!(pulse.is_some_and(|rest| !rest.contains("bpm") && !rest.contains("Critical")), "{page}");
     assert!(page.contains("<dt>glucose</dt><dd>412"), "{page}");
+    assert!(page.contains(&of("strike")) && !page.contains(&of("correct")), "{page}");
     let refused = open(&device.pages, &of("correct")).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert!(refused.body.contains("another version of its form"), "{}", refused.body);
     let sheet = device.sheet(&of("strike")).await;
+    assert!(sheet.html.contains("cannot be put back on this device until"), "{}", sheet.html);
     device.takes(&sheet, "_reason=Misread").await;
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(!page.contains("Put back"), "{page}");
     let strike = device.entries().pop().unwrap();
     assert_eq!((strike.kind, strike.schema_version), (ChangeKind::Amend, Some(1)));
     assert!(strike.entered_in_error && strike.fields.is_empty());
+    // Refused, it is saved again as it was.
+    device.settle(&[(1, RejectionCode::BreaksSchema)]);
+    let again = device.sheet("/attention/1").await;
+    device.takes(&again, "_reason=Misread+twice").await;
+    let again = device.entries().pop().unwrap();
+    assert_eq!((again.schema_version, again.entered_in_error), (Some(1), true));
 }
 
 #[tokio::test]
@@ -291,20 +301,27 @@ async fn what_was_begun_in_a_version_that_is_not_here_is_kept_until_it_comes_or_
         device.publishes(103, &second(), &[]);
         // The page that is open, and what is kept of it.
         let sent = device.send(&sheet, &GLUCOSE.replace("412", "388")).await;
-        for (answer, glucose) in [(sent, "388"), (open(&device.pages, &chart(4)).await, "412")] {
+        let discard = format!("{}/discard", chart(4));
+        for answer in [sent, open(&device.pages, &chart(4)).await] {
             assert_eq!(answer.status, StatusCode::CONFLICT);
-            let typed = format!("<dt>glucose</dt><dd>{glucose}</dd>");
-            assert!(answer.body.contains(&typed), "{typed} is missing in {}", answer.body);
+            for words in ["<dt>glucose</dt><dd>388</dd>", &discard] {
+                assert!(answer.body.contains(words), "{words} is missing in {}", answer.body);
+            }
         }
+        // It is on the lists.
+        let page = device.shown(&format!("/residents/{}", patient(4))).await;
+        assert!(page.contains("Not finished") && page.contains(&discard), "{page}");
         assert!(device.entries().is_empty());
         if comes {
             device.publishes(104, &second(), &[first()]);
             let begun = device.form(4).await;
-            assert_eq!((field(&begun.html, "glucose"), begun.version.as_str()), ("412", "1"));
+            assert_eq!((field(&begun.html, "glucose"), begun.version.as_str()), ("388", "1"));
         } else {
             let screen = format!("_screen={}", sheet.screen);
             let dropped = post(&device.pages, &format!("{}/discard", sheet.path), &screen).await;
             assert_eq!(dropped.status, StatusCode::SEE_OTHER, "{}", dropped.body);
+            let page = device.shown(&format!("/residents/{}", patient(4))).await;
+            assert!(page.contains("Discarded: ") && page.contains("/undo"), "{page}");
             let next = device.form(4).await;
             assert!(asks_for(&next, "mood") && !asks_for(&next, "glucose"), "{}", next.html);
         }
