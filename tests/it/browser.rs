@@ -65,7 +65,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     page.sees(&["Not saved yet", "1 answer needs correcting"]).await?;
     let fault = page.script(&beside("pulse", ".fault")).await?;
     assert!(fault.as_str().is_some_and(|words| words.contains("400")), "beside the pulse: {fault}");
-    assert_eq!(page.script(&typed("systolic")).await?, json!("128"));
+    holds(&page, "systolic", "128").await?;
     album.keep_each(&page, "form").await?;
 
     // What is unlikely is asked about, on each size of screen, and can still be put right.
@@ -81,7 +81,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     // The network goes, and the page says so while the form stays as it is.
     kiosk.link.cut();
     page.sees(&["Internet down since", "You can keep charting"]).await?;
-    assert_eq!(page.script(&typed("diastolic")).await?, json!("77"), "the form was replaced");
+    holds(&page, "diastolic", "77").await?;
     page.fill("[name=pulse]", "71").await?;
     page.touch_words("Lying").await?;
     page.fill("[name=note]", "After breakfast, in good spirits").await?;
@@ -105,12 +105,12 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     // Edit, correction: the forms open filled in, the earlier version is a touch away.
     page.touch("#edit").await?;
     page.sees(&["Edit resident", "Date of birth"]).await?;
-    assert_eq!(page.script(&typed("name")).await?, json!(name));
+    holds(&page, "name", name).await?;
     album.keep_each(&page, "edit").await?;
     page.touch(".back").await?;
     page.touch("[id^=correct-]").await?;
     page.sees(&["You correct an entry"]).await?;
-    assert_eq!(page.script(&typed("pulse")).await?, json!("71"));
+    holds(&page, "pulse", "71").await?;
     page.fill("[name=pulse]", "77").await?;
     page.fill("[name=_reason]", "Counted anew").await?;
     page.touch_words("Save").await?;
@@ -230,7 +230,7 @@ async fn comes_back_to_what_she_typed(
         if text.contains("You began this earlier") { Ok(()) } else { bail!("{text}") }
     })
     .await?;
-    assert_eq!(page.script(&typed("pulse")).await?, json!("88"));
+    holds(page, "pulse", "88").await?;
     album.keep_each(page, "unfinished-form").await?;
     page.touch(".back").await?;
     page.sees(&["Not finished, kept for you", "Discard"]).await?;
@@ -243,7 +243,7 @@ async fn comes_back_to_what_she_typed(
     page.sees(&["Discarded: Vitals", "Undo"]).await?;
     album.keep_each(page, "discarded").await?;
     page.touch("#undo-discard").await?;
-    assert_eq!(page.script(&typed("pulse")).await?, json!("88"));
+    holds(page, "pulse", "88").await?;
     page.touch("#discard").await?;
     page.sees(&["Discarded: Vitals"]).await?;
     page.touch(".back").await
@@ -266,7 +266,7 @@ async fn admits_nobody_twice(page: &Browser, name: &str, album: &Album) -> Resul
     page.sees(&["Nobody new was admitted", "Edit resident"]).await?;
     album.keep_each(page, "known").await?;
     page.touch("#continue-1").await?;
-    assert_eq!(page.script(&typed("room")).await?, json!("399"));
+    holds(page, "room", "399").await?;
     page.touch("#discard").await?;
     page.sees(&["Discarded: Edit resident"]).await.map(drop)
 }
@@ -310,8 +310,14 @@ const CUT: &str = "
 
 const MARK: &str = "return document.querySelector('.entries .mark').innerText.trim()";
 
-fn typed(field: &str) -> String {
-    format!("return document.querySelector('[name={field}]').value")
+/// Waits until a field has that value: a page that is on its way has no such field yet.
+async fn holds(page: &Browser, field: &str, value: &str) -> Result<()> {
+    let script = format!("return document.querySelector('[name={field}]').value");
+    until(&format!("{value:?} in {field}"), PATIENCE, || async {
+        let found = page.script(&script).await?;
+        if found == json!(value) { Ok(()) } else { bail!("{found}") }
+    })
+    .await
 }
 
 fn beside(field: &str, what: &str) -> String {

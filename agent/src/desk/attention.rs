@@ -59,8 +59,13 @@ impl Ward {
         let waits_for = target
             .filter(|target| *target != record || change.kind == ChangeKind::Patch)
             .find_map(|target| made.iter().find(|(id, _)| *id == target && *id != record));
-        let has_form =
-            form.is_some() && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
+        // A strike asks nothing of the version; what else was charted is asked in its own.
+        let is_asked = of_patients
+            || change.entered_in_error
+            || forms.has(change.workflow.as_deref().unwrap_or_default(), change.schema_version)?;
+        let has_form = is_asked
+            && form.is_some()
+            && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
         let nobody_here =
             matches!(reason.code, RejectionCode::WrongAssignment | RejectionCode::NotAuthorized);
         let todo = if reason.code == RejectionCode::DependsOnRefused {

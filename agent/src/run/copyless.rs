@@ -57,15 +57,16 @@ async fn speak_once(
     for lane in Lane::ALL {
         loop {
             match push_batch(&outbox, upstream, lane, Load::Changes(*most), None).await {
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => *most = (*most * 2).min(MAX_CHANGES),
                 Err((_, Trouble::Revoked)) => return Ok(true),
                 Err((_, Trouble::Unreachable)) => return Ok(false),
                 Ok(None) => break,
-                // What could not be sent is sent once the copy is there, if not before.
-                Err(_) => {
+                Err((_, Trouble::Local | Trouble::Broken | Trouble::BatchRefused)) => {
                     *most = (*most / 2).max(1);
                     break;
                 }
+                // What could not be sent is sent once the copy is there, if not before.
+                Err(_) => break,
             }
         }
     }

@@ -51,7 +51,7 @@ async fn the_start_page_is_whatever_the_desk_shows() {
     desk.stand(Standing::NoRoom("mirror.db: the disk is full".to_owned()));
     let shown = open(&pages, "/").await.body;
     for words in
-        ["disk is full", "use another device, and call IT", "goes on by itself", "is safe on this device"]
+        ["disk is full", "use another device, and call IT", "goes on by itself", "may be on no other device"]
     {
         assert!(shown.contains(words), "{words} is missing in {shown}");
     }

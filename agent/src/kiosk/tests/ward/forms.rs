@@ -335,7 +335,10 @@ async fn a_refused_entry_waits_for_its_version() {
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
     device.publishes(103, &second(), &[]);
     assert_eq!(open(&device.pages, "/attention/1").await.status, StatusCode::CONFLICT);
+    let offers = async || device.shown("/attention").await.contains(r#"href="/attention/1""#);
+    assert!(!offers().await, "nothing is offered that can only be refused");
     device.publishes(104, &second(), &[first()]);
+    assert!(offers().await);
     assert_eq!(field(&device.sheet("/attention/1").await.html, "glucose"), "412");
 }
 
