@@ -105,7 +105,7 @@ async fn a_nurse_uses_the_page_by_touch() -> Result<()> {
     // Edit, correction: the forms open filled in, the earlier version is a touch away.
     page.touch("#edit").await?;
     page.sees(&["Edit resident", "Date of birth"]).await?;
-    holds(&page, "name", name).await?;
+    holds(&page, "name", &name).await?;
     album.keep_each(&page, "edit").await?;
     page.touch(".back").await?;
     page.touch("[id^=correct-]").await?;
