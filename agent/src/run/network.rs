@@ -1,17 +1,21 @@
 //! Notices that this device's network changed: a cable, a Wi-Fi, a lease.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-/// How often the routes are looked at. They are two small files that the kernel writes for the asking.
+use crate::interface;
+
+/// How often the routes are looked at, and which address they give. They are two small files that the kernel writes
+/// for the asking.
 const EVERY: Duration = Duration::from_secs(3);
 const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
 
-/// Calls `changed` whenever the routes have changed, until it says that nobody listens any more.
+/// Calls `changed` whenever the routes or this device's address have changed, until it says that nobody listens any more.
 pub(super) async fn watch<F: Future<Output = bool>>(changed: impl Fn() -> F) {
-    let mut known = routes();
+    let mut known = look();
     loop {
         tokio::time::sleep(EVERY).await;
-        let now = routes();
+        let now = look();
         if now != known {
             known = now;
             if !changed().await {
@@ -19,6 +23,10 @@ pub(super) async fn watch<F: Future<Output = bool>>(changed: impl Fn() -> F) {
             }
         }
     }
+}
+
+fn look() -> (Vec<String>, IpAddr) {
+    (routes(), interface::look())
 }
 
 /// Destination, gateway and interface of each route; the use counts beside them change all the time.

@@ -30,8 +30,8 @@ enum Message {
 
 /// A piece of work with somebody waiting for its answer.
 trait Job: Send {
-    /// Runs within the group's transaction.
-    fn run(&mut self, tx: &Tx<'_>);
+    /// Runs within the group's transaction, which is its own so far when it is the first.
+    fn run(&mut self, tx: &Tx<'_>, is_first: bool);
     /// Why it failed by itself.
     fn failure(&self) -> Option<&StoreError>;
     /// Answers, now that the group is durable, or says why it is not.
@@ -50,12 +50,13 @@ where
     T: Send,
     F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send,
 {
-    fn run(&mut self, tx: &Tx<'_>) {
+    fn run(&mut self, tx: &Tx<'_>, is_first: bool) {
         let Some(work) = self.work.take() else { return };
-        // Everything the work may leave half-done is in the savepoint, which is rolled back.
+        // Everything the work may leave half-done is rolled back.
         let guarded =
             |tx: &Tx<'_>| catch_unwind(AssertUnwindSafe(|| work(tx))).unwrap_or(Err(StoreError::Broken));
-        self.outcome = Some(tx.job(|tx| tx.within(self.reach, guarded)));
+        let reached = |tx: &Tx<'_>| tx.within(self.reach, guarded);
+        self.outcome = Some(if is_first { tx.first_job(reached) } else { tx.job(reached) });
     }
 
     fn failure(&self) -> Option<&StoreError> {
@@ -143,7 +144,7 @@ fn write_groups(
         let mut next = Some(first);
         while let Some(mut job) = next.take() {
             if outcome.is_ok() {
-                job.run(&tx);
+                job.run(&tx, group.is_empty());
                 // Some failures (a full disk, say) end the whole transaction.
                 if !connection.in_transaction() {
                     outcome = Err(StoreError::NotDurable("the transaction was given up".to_owned()));
