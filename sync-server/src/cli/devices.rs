@@ -61,6 +61,14 @@ pub(super) enum Device {
         /// The device, by name or id.
         device: String,
     },
+    /// Give a device another name. Its key and what was charted on it stay as they are.
+    #[command(after_help = "Example:\n  carepost-server device rename \"Hal kiosk\" \"Hall kiosk\"")]
+    Rename {
+        /// The device, by name or id.
+        device: String,
+        /// The new name, which no other device in use at its facility has.
+        name: String,
+    },
     /// Say how much of a resident a device is sent; it then makes its copy anew.
     #[command(after_help = "Example:\n  carepost-server device phi-mode \"Hall kiosk\" free")]
     PhiMode {
@@ -150,6 +158,10 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         Device::Show { device } => {
             let device = device_id(client, &device).await?;
             return Ok(Said::Thing(client.get(&format!("/api/v1/devices/{device}")).await?, &[]));
+        }
+        Device::Rename { device, name } => {
+            let device = device_id(client, &device).await?;
+            client.put(&format!("/api/v1/devices/{device}"), &json!({"device_name": name})).await?
         }
         Device::PhiMode { device, mode } => {
             let device = device_id(client, &device).await?;

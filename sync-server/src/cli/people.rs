@@ -7,7 +7,7 @@ use carepost_host::files;
 use carepost_protocol::id::BadgeId;
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Said;
 use super::client::Client;
@@ -159,13 +159,20 @@ pub(super) enum User {
         #[command(flatten)]
         sure: Sure,
     },
-    /// Give a user another name to sign in with. Sessions, badges and what was charted stay as they are.
-    #[command(after_help = "Example:\n  carepost-server user rename nora nora.quist")]
+    /// Give a user another name to sign in with, or to be seen by. Sessions, badges and what was charted stay as they
+    /// are.
+    #[command(
+        group = ArgGroup::new("names").args(["username", "name"]).required(true).multiple(true),
+        after_help = "Examples:\n  carepost-server user rename nora nora.quist\n  carepost-server user rename nora --name \"Nora Quist\""
+    )]
     Rename {
         /// The user, by username, name or id.
         user: String,
         /// The new username.
-        username: String,
+        username: Option<String>,
+        /// The new name that people see.
+        #[arg(long)]
+        name: Option<String>,
     },
     /// Set a user's PIN for kiosks.
     SetPin {
@@ -215,9 +222,12 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
         }
         User::Activate { user } => switch(client, &user, true, None).await,
         User::Deactivate { user, sure } => switch(client, &user, false, Some(&sure)).await,
-        User::Rename { user, username } => {
+        User::Rename { user, username, name } => {
             let path = format!("/api/v1/users/{}", user_id(client, &user).await?);
-            Ok(Said::Thing(client.put(&path, &json!({"username": username})).await?, COLUMNS))
+            let names = [("username", username), ("display_name", name)];
+            let names: Map<String, Value> =
+                names.into_iter().filter_map(|(key, name)| Some((key.to_owned(), name?.into()))).collect();
+            Ok(Said::Thing(client.put(&path, &names.into()).await?, COLUMNS))
         }
         User::SetPin { user, pin } => {
             let id = user_id(client, &user).await?;

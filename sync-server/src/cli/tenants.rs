@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::find::facility_id;
+use super::find::{facility_id, organization_id};
 use super::spelled::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
 use super::{Said, people, show};
 
@@ -38,6 +38,14 @@ pub(super) enum Org {
     Create(CreateOrg),
     /// List organizations.
     List,
+    /// Give an organization another name. Its slug, which its people sign in with, stays as it is.
+    #[command(after_help = "Example:\n  carepost-server org rename golden-years \"Golden Years Living\"")]
+    Rename {
+        /// The organization, by slug, name or id.
+        organization: String,
+        /// The new name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +71,10 @@ pub(super) struct CreateOrg {
 pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
     match org {
         Org::List => Ok(Said::Thing(client.get("/api/v1/organizations").await?, ORGANIZATION)),
+        Org::Rename { organization, name } => {
+            let path = format!("/api/v1/organizations/{}", organization_id(client, &organization).await?);
+            Ok(Said::Thing(client.put(&path, &json!({"name": name})).await?, ORGANIZATION))
+        }
         Org::Create(new) => {
             let password = new.password.read("Password of the organization's administrator: ")?;
             let password = secrecy::ExposeSecret::expose_secret(&password);
@@ -95,6 +107,14 @@ pub(super) enum Facility {
     Show {
         /// The facility, by name or id.
         facility: String,
+    },
+    /// Give a facility another name. Its kiosks show it from their next sync on.
+    #[command(after_help = "Example:\n  carepost-server facility rename Rivreside Riverside")]
+    Rename {
+        /// The facility, by name or id.
+        facility: String,
+        /// The new name, which no other facility of the organization has.
+        name: String,
     },
     /// Report how many residents a facility has.
     Census {
@@ -208,6 +228,10 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
                 "current_census": new.census, "over_capacity": new.over.over_capacity, "phone": new.phone, "phi_mode": new.phi_mode, "units": new.units,
                 "time_zone": new.time_zone, "address": new.state.map(|state| json!({"state": state}))});
             client.post("/api/v1/facilities", &body).await?
+        }
+        Facility::Rename { facility, name } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}"), &json!({"name": name})).await?
         }
         Facility::PhiMode { facility, mode } => {
             let id = facility_id(client, &facility).await?;

@@ -95,7 +95,11 @@ pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> A
     faults.check()?;
     let patch =
         DevicePatch { name: asked.device_name, device_type: asked.device_type, phi_mode: asked.phi_mode };
-    Ok(person.noting(note(person, AuditAction::Update))?.update_device(id, patch).await?)
+    let mut note = note(person, AuditAction::Update);
+    if let Some(name) = &patch.name {
+        note = note.detail("device_name", name.as_str());
+    }
+    Ok(person.noting(note)?.update_device(id, patch).await?)
 }
 
 /// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs

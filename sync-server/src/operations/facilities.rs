@@ -207,6 +207,7 @@ impl UpdateFacility {
     /// What of it the audit log tells.
     fn told(&self, note: Note) -> Note {
         let details = [
+            ("name", self.name.clone().map(Value::from)),
             ("require_encryption", self.require_encryption.map(Value::from)),
             ("record_days", self.record_days.map(Value::from)),
             ("time_zone", self.time_zone.clone().map(Value::from)),

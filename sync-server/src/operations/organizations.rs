@@ -191,8 +191,12 @@ pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
 /// Changes an organization.
 pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
     let registry = person.registry_of(Some(id)).await?;
-    let noted = registry.noting(note(person, AuditAction::Update).into_event());
-    Ok(noted.update_organization(asked.try_into()?).await?)
+    let patch = OrganizationPatch::try_from(asked)?;
+    let mut note = note(person, AuditAction::Update);
+    if let Some(name) = &patch.name {
+        note = note.detail("name", name.as_str());
+    }
+    Ok(registry.noting(note.into_event()).update_organization(patch).await?)
 }
 
 /// What is doubtful about an NPI, if anything. The check digit is Luhn's over the number with 80840 before it. A

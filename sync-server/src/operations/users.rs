@@ -99,8 +99,10 @@ pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<Us
     may_touch(person, id).await?;
     may_give(person, patch.role)?;
     let mut note = note(person, AuditAction::Update, "user");
-    if let Some(username) = &patch.username {
-        note = note.detail("username", username.as_str());
+    for (field, name) in [("username", &patch.username), ("display_name", &patch.display_name)] {
+        if let Some(name) = name {
+            note = note.detail(field, name.as_str());
+        }
     }
     Ok(person.noting(note)?.update_user(id, patch).await?)
 }
