@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use carepost_protocol::day::{DayError, parse_date, parse_datetime};
-use carepost_protocol::text::fold;
+use carepost_protocol::text::{fold, odd_digit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::Zone;
 use serde_json::Value;
@@ -30,7 +30,7 @@ impl FromStr for Moment {
         if let Ok(at) = typed.trim().to_uppercase().parse() {
             return Ok(Self::At(at));
         }
-        if let Some(duration) = ago(&fold(typed)) {
+        if let Some(duration) = ago(&fold(typed)).filter(|_| odd_digit(typed).is_none()) {
             return Ok(Self::Ago(duration));
         }
         let day = match parse_date(typed) {
@@ -122,7 +122,7 @@ mod tests {
             let moment: Moment = typed.parse().unwrap();
             assert_eq!(moment.within(&chicago, now).unwrap().to_string(), is, "{typed}");
         }
-        for wrong in ["", "yesterday", "3", "3 m", "h", "-2h", "2026-11", "14:30"] {
+        for wrong in ["", "yesterday", "3", "3 m", "h", "-2h", "2²h", "2026-11", "14:30"] {
             assert_eq!(wrong.parse::<Moment>(), Err(RULE.to_owned()), "{wrong}");
         }
         assert_eq!(

@@ -1,6 +1,6 @@
 //! The API's words and whole numbers as people type them.
 
-use carepost_protocol::text::fold;
+use carepost_protocol::text::{fold, odd_digit};
 use carepost_protocol::unit::Units;
 
 /// A word of the API's, and what it means where the word alone does not say.
@@ -84,7 +84,7 @@ pub(super) fn one_of(words: &'static [Word]) -> impl Fn(&str) -> Result<String, 
 /// Takes a whole number. What is too large for one is the largest: what there may be is the server's to say.
 pub(super) fn whole(typed: &str) -> Result<u64, String> {
     let digits = fold(typed);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if odd_digit(typed).is_some() || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("write a whole number in digits alone, such as 48 or 1000".to_owned());
     }
     Ok(digits.parse().unwrap_or(u64::MAX))
@@ -146,7 +146,7 @@ mod tests {
     fn a_whole_number_is_digits_and_what_may_be_read_in_two_ways_is_asked_for() {
         assert_eq!(count(" ４８ "), Ok(48));
         assert_eq!(count("99999999999"), Ok(u32::MAX));
-        for typed in ["1,000", "1.000", "-1", "4.0", "", "many"] {
+        for typed in ["1,000", "1.000", "-1", "4.0", "4²", "④", "", "many"] {
             assert!(whole(typed).unwrap_err().contains("such as 48 or 1000"), "{typed}");
         }
     }

@@ -70,7 +70,7 @@ pub async fn list(person: &Person, facility: FacilityId) -> Answer<Vec<Device>> 
 /// expected.
 pub async fn register(person: &Person, mut asked: RegisterDevice) -> Answer<(Device, String)> {
     let mut faults = Faults::default();
-    faults.text("device_name", &mut asked.device_name, 100);
+    faults.name("device_name", &mut asked.device_name, 100);
     faults.check()?;
     let token = token::draw("cpd");
     let new = NewDevice {
@@ -91,7 +91,7 @@ pub async fn show(person: &Person, id: DeviceId) -> Answer<Device> {
 /// Changes a device.
 pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> Answer<Device> {
     let mut faults = Faults::default();
-    faults.maybe_text("device_name", asked.device_name.as_mut(), 100);
+    faults.maybe_name("device_name", asked.device_name.as_mut(), 100);
     faults.check()?;
     let patch =
         DevicePatch { name: asked.device_name, device_type: asked.device_type, phi_mode: asked.phi_mode };

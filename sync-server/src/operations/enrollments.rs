@@ -40,7 +40,7 @@ pub struct ApproveEnrollment {
 /// Enters a device's code for it.
 pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Waiting> {
     let mut faults = Faults::default();
-    faults.text("device_name", &mut asked.device_name, 100);
+    faults.name("device_name", &mut asked.device_name, 100);
     faults.check()?;
     let network = person.client.network().map(|it| format!("code {it}")).unwrap_or_default();
     let tries = &person.app.tries;

@@ -218,7 +218,7 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateOrganization) -> Answer<Self> {
         let mut faults = Faults::default();
-        faults.maybe_text("name", asked.name.as_mut(), 200);
+        faults.maybe_name("name", asked.name.as_mut(), 200);
         faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
         faults.check()?;
         Ok(Self {
@@ -233,8 +233,8 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
 
 impl FirstAdmin {
     fn check(&mut self, faults: &mut Faults) {
-        faults.text("admin.username", &mut self.username, 100);
-        faults.maybe_text("admin.display_name", self.display_name.as_mut(), 200);
+        faults.name("admin.username", &mut self.username, 100);
+        faults.maybe_name("admin.display_name", self.display_name.as_mut(), 200);
         faults.maybe_text("admin.email", self.email.as_mut(), 254);
         if let Err(fault) = check_password(self.password.expose_secret()) {
             faults.unless(false, "admin.password", fault);
@@ -248,7 +248,7 @@ fn founding(
     identity: &Identity,
 ) -> Answer<(NewOrganization, FirstAdmin, Option<String>)> {
     let mut faults = Faults::default();
-    faults.text("name", &mut asked.name, 200);
+    faults.name("name", &mut asked.name, 200);
     let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
     faults.unless(is_slug(&slug), "slug", SLUG_RULE);
     faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);

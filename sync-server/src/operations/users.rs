@@ -133,9 +133,9 @@ impl TryFrom<CreateUser> for NewUser {
     type Error = Refusal;
     fn try_from(mut asked: CreateUser) -> Answer<Self> {
         let mut faults = Faults::default();
-        faults.text("username", &mut asked.username, 100);
+        faults.name("username", &mut asked.username, 100);
         faults.maybe_text("email", asked.email.as_mut(), 200);
-        faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;
@@ -157,9 +157,9 @@ impl TryFrom<UpdateUser> for UserPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateUser) -> Answer<Self> {
         let mut faults = Faults::default();
-        faults.maybe_text("username", asked.username.as_mut(), 100);
+        faults.maybe_name("username", asked.username.as_mut(), 100);
         faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
-        faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;
