@@ -1,5 +1,6 @@
 //! The API's words and whole numbers as people type them.
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::text::{fold, odd_digit};
 use carepost_protocol::unit::Units;
 
@@ -35,14 +36,11 @@ pub(super) const FACILITY_TYPES: &[Word] = &[
     ("CLINIC", ""),
     ("HOSPITAL", ""),
 ];
-pub(super) const PHI_MODES: &[Word] =
-    &[("full", "all of a resident"), ("minimal", "initials and room"), ("free", "case number only")];
-pub(super) const DEVICE_PHI_MODES: &[Word] = &[
-    ("full", "all of a resident"),
-    ("minimal", "initials and room"),
-    ("free", "case number only"),
-    ("facility", "as the facility says"),
-];
+const FULL: Word = (PhiMode::Full.name(), "all of a resident");
+const MINIMAL: Word = (PhiMode::Minimal.name(), "initials and room");
+const FREE: Word = (PhiMode::Free.name(), "case number only");
+pub(super) const PHI_MODES: &[Word] = &[FULL, MINIMAL, FREE];
+pub(super) const DEVICE_PHI_MODES: &[Word] = &[FULL, MINIMAL, FREE, ("facility", "as the facility says")];
 pub(super) const UNITS: &[Word] = &[
     (Units::Metric.name(), "°C, kg, cm"),
     (Units::UsCustomary.name(), "°F, lb, in"),
@@ -98,7 +96,7 @@ pub(super) fn count(typed: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use carepost_protocol::device::{Deactivation, DeviceType};
-    use carepost_protocol::facility::{FacilityType, PhiMode};
+    use carepost_protocol::facility::FacilityType;
     use carepost_protocol::role::Role;
     use serde::de::DeserializeOwned;
 
