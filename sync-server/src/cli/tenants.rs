@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::find::{facility_id, organization_id};
-use super::spelled::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
-use super::{Said, people, show};
+use super::value_parsers::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
+use super::{Output, people, show};
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
 const COLUMNS: &[&str] = &[
@@ -68,12 +68,12 @@ pub(super) struct CreateOrg {
     password: people::NewPasswordFrom,
 }
 
-pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
+pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Output> {
     match org {
-        Org::List => Ok(Said::Thing(client.get("/api/v1/organizations").await?, ORGANIZATION)),
+        Org::List => Ok(Output::Thing(client.get("/api/v1/organizations").await?, ORGANIZATION)),
         Org::Rename { organization, name } => {
             let path = format!("/api/v1/organizations/{}", organization_id(client, &organization).await?);
-            Ok(Said::Thing(client.put(&path, &json!({"name": name})).await?, ORGANIZATION))
+            Ok(Output::Thing(client.put(&path, &json!({"name": name})).await?, ORGANIZATION))
         }
         Org::Create(new) => {
             let password = new.password.read("Password of the organization's administrator: ")?;
@@ -89,7 +89,7 @@ pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
                 "With the disk of a device whose own keys are gone, it opens what was charted there and never \
                  sent: by hand, as docs/operator.md says. No command takes it yet.",
             );
-            Ok(Said::Thing(made, &["id", "name", "slug", "type", "recovery_key"]))
+            Ok(Output::Thing(made, &["id", "name", "slug", "type", "recovery_key"]))
         }
     }
 }
@@ -216,12 +216,12 @@ pub(super) struct CreateFacility {
     units: String,
 }
 
-pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
+pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Output> {
     let thing = match facility {
         Facility::List => client.get("/api/v1/facilities").await?,
         Facility::Show { facility } => {
             let id = facility_id(client, &facility).await?;
-            return Ok(Said::Thing(client.get(&format!("/api/v1/facilities/{id}")).await?, &[]));
+            return Ok(Output::Thing(client.get(&format!("/api/v1/facilities/{id}")).await?, &[]));
         }
         Facility::Create(new) => {
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
@@ -263,7 +263,7 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
     if let Some(note) = thing.get("time_zone_note").and_then(Value::as_str) {
         show::say_error(note);
     }
-    Ok(Said::Thing(thing, COLUMNS))
+    Ok(Output::Thing(thing, COLUMNS))
 }
 
 #[derive(Debug, Subcommand)]
@@ -278,7 +278,7 @@ pub(super) enum Workflow {
     List,
 }
 
-pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Result<Said> {
+pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Result<Output> {
     let thing = match workflow {
         Workflow::List => client.get("/api/v1/workflows").await?,
         Workflow::Publish { file } => {
@@ -288,5 +288,5 @@ pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Res
             client.post("/api/v1/workflows", &body).await?
         }
     };
-    Ok(Said::Thing(thing, &["key", "label", "version", "enabled", "id"]))
+    Ok(Output::Thing(thing, &["key", "label", "version", "enabled", "id"]))
 }

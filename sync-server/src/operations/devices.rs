@@ -127,7 +127,7 @@ pub async fn withdraw(person: &Person, id: DeviceId, asked: WithdrawDevice) -> A
 pub async fn release(person: &Person, id: DeviceId) -> Answer<Device> {
     let note = note(person, AuditAction::Update).detail("what", "release");
     let device = person.noting(note)?.release_device(id).await?;
-    person.app.speakers.forget(id);
+    person.app.clone_detector.forget(id);
     Ok(device)
 }
 

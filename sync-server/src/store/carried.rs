@@ -23,7 +23,7 @@ type Rows = BTreeMap<[u8; 16], Vec<Value>>;
 
 /// What a database knows of who may do what.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct AccessState {
     admins: Rows,
     /// Failed sign-ins and locks.
     sign_ins: Rows,
@@ -191,7 +191,7 @@ const FACILITY_OF_USER: usize = 8;
 const FACILITY_OF_BADGE: usize = 3;
 const KEY: usize = 8;
 
-impl Known {
+impl AccessState {
     /// What the database at hand knows.
     pub(super) fn read(tx: &Tx<'_>) -> Result<Self> {
         let organizations = "SELECT id, name FROM system_organizations";

@@ -28,6 +28,7 @@ use crate::http::listener::PeerAddress;
 use crate::http::route::Listener;
 use crate::http::routes::router;
 use crate::password::{Caller, Passwords};
+use crate::rate_limit::RateLimiter;
 use crate::scope::OrganizationScope;
 use crate::stopping::Stopping;
 use crate::store::{
@@ -36,7 +37,6 @@ use crate::store::{
 };
 use crate::tls::Tls;
 use crate::token;
-use crate::tries::Tries;
 
 const PASSWORD: &str = "a sentence for tests";
 
@@ -103,11 +103,11 @@ impl Server {
             store,
             passwords,
             config: Arc::new(Config::default()),
-            tries: Arc::new(Tries::default()),
+            rate_limiter: Arc::new(RateLimiter::default()),
             quotas: Arc::default(),
             reads: Arc::default(),
             refusals: Arc::default(),
-            speakers: Arc::default(),
+            clone_detector: Arc::default(),
             certificate: Tls::load(&files[0], &files[1]).unwrap().certificate,
             stopping: Stopping::channel().1,
         };
