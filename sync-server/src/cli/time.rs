@@ -133,6 +133,13 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_a_command_says_is_taken_as_that_very_one() {
+        let at: Timestamp = "2026-11-28T18:00:00.123Z".parse().unwrap();
+        // As a withdrawal that broke off says how to go on, whenever that is.
+        assert_eq!(at.to_string().parse(), Ok(TimeSpec::At(at)));
+    }
+
+    #[test]
     fn what_comes_twice_is_asked_about_and_a_day_begins_where_its_clocks_do() {
         let now = "2026-11-28T18:00:00Z".parse().unwrap();
         let within = |zone: &str, typed: &str| {

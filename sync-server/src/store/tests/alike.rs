@@ -159,7 +159,8 @@ async fn of_two_numbers_the_one_that_says_that_there_is_none_is_chosen_as_none()
     let review = open_reviews(&world, &tenant).await.pop().unwrap();
     assert_eq!(review.kind, ReviewKind::Conflict);
     // As a kiosk shows what was saved when such a number was one yet.
-    let chosen = hall.decision(&tenant, review.id, head().await, json!({"mrn": "n/a"}), now);
+    let chosen =
+        hall.decision(&tenant, review.id, head().await, json!({"mrn": "n/a"}), now.plus_millis(1_000));
     assert_eq!(verdicts(&world.push(&mut hall, &[chosen]).await.unwrap()), [APPLIED]);
     let patient = world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap();
     assert_eq!(patient.mrn, "");
