@@ -23,8 +23,8 @@ pub enum FacilityType {
     Hospital,
 }
 
-/// How much of a resident the devices of a facility are sent: the greater, the less. A badge reader is sent no residents,
-/// whatever the mode.
+/// How much of a resident the devices of a facility are sent: the greater, the less. A badge reader is sent no
+/// residents, whatever the mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

@@ -68,8 +68,8 @@ const OUNCES: &[&str] = &["oz", "ounce", "ounces"];
 /// The number that a text is, in the plainest form that says it: an optional minus, digits, and a point with
 /// more digits where there are any. A decimal comma, blanks, separators of thousands, digits of any script and the
 /// `unit` of what is charted are understood, and so are feet with inches and pounds with ounces; exponents are not.
-/// Where one comma or point stands before three digits, either may separate thousands. A digit that is raised, lowered or
-/// in a circle is none.
+/// Where one comma or point stands before three digits, either may separate thousands. A digit that is raised, lowered
+/// or in a circle is none.
 ///
 /// # Errors
 /// When it is no number, or could be read as two.

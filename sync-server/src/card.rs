@@ -4,8 +4,8 @@
 use carepost_protocol::uid::{UidError, check};
 use zeroize::Zeroizing;
 
-/// How many bytes a UID of a usual card has (ISO 14443-3: 4, 7 and 10; ISO 15693: 8). One with others is typed with a slip
-/// more often than meant, and is issued by a tap.
+/// How many bytes a UID of a usual card has (ISO 14443-3: 4, 7 and 10; ISO 15693: 8). One with others is typed with a
+/// slip more often than meant, and is issued by a tap.
 const USUAL: [usize; 4] = [4, 7, 8, 10];
 
 /// A UID out of hexadecimal digits, of either case; a colon, a dash or a blank may stand between bytes.

@@ -1,5 +1,5 @@
-//! Clone detection: tells a device that is there twice by what each request says of its sender, the process and the life
-//! of its outbox.
+//! Clone detection: tells a device that is there twice by what each request says of its sender, the process and the
+//! life of its outbox.
 //!
 //! A device is one process at a time, and that process has one outbox, whose incarnations come one after
 //! another. A new process supersedes the one before it, a new incarnation the one before it. One that was

@@ -1,5 +1,5 @@
-//! The instance lock: a file in the state directory that one process at a time has locked. So one server runs on it, and
-//! what must not meet a running server can tell.
+//! The instance lock: a file in the state directory that one process at a time has locked. So one server runs on it,
+//! and what must not meet a running server can tell.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! The rate limit in memory: failed attempts, and what costs something, by who cannot be counted in the database (networks,
-//! keys of the lobby, devices). Who has used up an allowance is locked out for a while; a restart forgets all of it.
+//! The rate limit in memory: failed attempts, and what costs something, by who cannot be counted in the database
+//! (networks, keys of the lobby, devices). Who has used up an allowance is locked out for a while; a restart forgets
+//! all of it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! The confirmation prompt before what cannot be taken back: what it ends is said, and asked about. Where nobody is there
-//! to answer, only --yes goes on.
+//! The confirmation prompt before what cannot be taken back: what it ends is said, and asked about. Where nobody is
+//! there to answer, only --yes goes on.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 

@@ -1,5 +1,5 @@
-//! Maintenance: backup, restore, and verification of what devices wrote. It works on the server's own files, with its key,
-//! and so on its own machine.
+//! Maintenance: backup, restore, and verification of what devices wrote. It works on the server's own files, with its
+//! key, and so on its own machine.
 
 use std::path::{Path, PathBuf};
 

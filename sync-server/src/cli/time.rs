@@ -1,5 +1,5 @@
-//! Time parsing: moments as people type them. What has no offset is read by the clock of a zone, and asked about where it
-//! comes twice.
+//! Time parsing: moments as people type them. What has no offset is read by the clock of a zone, and asked about where
+//! it comes twice.
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Value parsers: the API's words and whole numbers as people type them on the command line. A word is taken in any case
-//! and spelling, a number in digits alone; everything else is refused with what may be given.
+//! Value parsers: the API's words and whole numbers as people type them on the command line. A word is taken in any
+//! case and spelling, a number in digits alone; everything else is refused with what may be given.
 
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::text::{fold, odd_digit};

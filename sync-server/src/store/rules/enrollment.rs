@@ -38,9 +38,9 @@ const CONFIRMING_INTERVAL: u32 = 1;
 /// Wrong codes and wrong numbers, counted per user: five in ten minutes, then neither is taken until
 /// those are over.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Tries(Mutex<HashMap<UserId, (u32, Timestamp)>>);
+pub(in crate::store) struct CodeAttempts(Mutex<HashMap<UserId, (u32, Timestamp)>>);
 
-impl Tries {
+impl CodeAttempts {
     /// Whether this user may try a code or a number now.
     pub(in crate::store) fn check(&self, by: UserId, now: Timestamp) -> Result<()> {
         let mut counts = self.locked();
