@@ -2,7 +2,7 @@
 
 use time::{Date, Duration, Month, util::days_in_month};
 
-use crate::text::fold;
+use crate::text::{fold, odd_digit};
 use crate::time::Timestamp;
 use crate::zone::{self, Zone};
 
@@ -52,7 +52,7 @@ impl DayError {
 /// # Errors
 /// When it is no day, or there is no such day.
 pub fn parse_date(text: &str) -> Result<String, DayError> {
-    whole(&fold(text)).map(stored)
+    whole(&folded(text)?).map(stored)
 }
 
 /// `YYYY-MM-DDTHH:MM` from that, from `YYYY-MM-DD HH:MM` or from `MM/DD/YYYY HH:MM AM`; with its offset where it
@@ -61,7 +61,7 @@ pub fn parse_date(text: &str) -> Result<String, DayError> {
 /// # Errors
 /// When it is no time, or there is no such day or time of day.
 pub fn parse_datetime(text: &str) -> Result<String, DayError> {
-    let text = fold(text);
+    let text = folded(text)?;
     let (day, clock) = text.split_once(['t', ' ']).ok_or(DayError::Unread)?;
     let day = stored(whole(day)?);
     let at = clock.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(clock.len());
@@ -89,7 +89,8 @@ const NO_SUCH_TIME: &str = "there is no such time of day: give one such as 14:30
 /// # Errors
 /// What is wrong with it, in words.
 pub fn birthday(text: &str, Today(today): Today) -> Result<String, String> {
-    let (given, first) = born(&fold(text)).map_err(|error| error.or(BIRTHDAY_RULE))?;
+    let read = folded(text).and_then(|text| born(&text));
+    let (given, first) = read.map_err(|error| error.or(BIRTHDAY_RULE))?;
     if first > today {
         return Err("nobody is born in the future: check the year, the month and the day".to_owned());
     }
@@ -168,6 +169,11 @@ fn whole(text: &str) -> Result<Date, DayError> {
     date(digits(year, 4)?, digits(month, 2)?, digits(day, 2)?, order)
 }
 
+/// A text as it is read: what would change a number of it is in none.
+fn folded(text: &str) -> Result<String, DayError> {
+    if odd_digit(text).is_some() { Err(DayError::Unread) } else { Ok(fold(text)) }
+}
+
 fn stored(day: Date) -> String {
     format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day())
 }
@@ -226,6 +232,8 @@ mod tests {
             "yesterday",
             "",
             "1941-03-15-1",
+            "194¹",
+            "0③/15/1941",
         ] {
             assert!(birthday(wrong, today).is_err(), "{wrong}");
         }

@@ -23,9 +23,9 @@ pub enum FacilityType {
     Hospital,
 }
 
-/// How much of a resident the devices of a facility are sent. A badge reader is sent no residents, whatever
-/// the mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+/// How much of a resident the devices of a facility are sent: the greater, the less. A badge reader is sent no
+/// residents, whatever the mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PhiMode {
@@ -39,6 +39,16 @@ pub enum PhiMode {
 }
 
 impl PhiMode {
+    /// Its name on the wire and in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Minimal => "minimal",
+            Self::Free => "free",
+        }
+    }
+
     /// Whether a field of a resident's is sent as it is, so that it can be read and edited there.
     #[must_use]
     pub fn shows(self, field: &str) -> bool {

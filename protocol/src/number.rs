@@ -2,7 +2,7 @@
 
 use serde_json::Number;
 
-use crate::text::fold;
+use crate::text::{fold, odd_digit};
 use crate::unit::Unit;
 
 /// Why a text is not taken as a number.
@@ -68,7 +68,8 @@ const OUNCES: &[&str] = &["oz", "ounce", "ounces"];
 /// The number that a text is, in the plainest form that says it: an optional minus, digits, and a point with
 /// more digits where there are any. A decimal comma, blanks, separators of thousands, digits of any script and the
 /// `unit` of what is charted are understood, and so are feet with inches and pounds with ounces; exponents are not.
-/// Where one comma or point stands before three digits, either may separate thousands.
+/// Where one comma or point stands before three digits, either may separate thousands. A digit that is raised, lowered
+/// or in a circle is none.
 ///
 /// # Errors
 /// When it is no number, or could be read as two.
@@ -77,6 +78,10 @@ pub fn number(text: &str, unit: Option<&str>) -> Result<String, NumberError> {
         return read;
     }
     let (digits, behind) = parted(text);
+    // A fraction is told as what it is further on.
+    if let Some(odd) = odd_digit(digits).filter(|odd| !is_fraction(*odd)) {
+        return Err(NumberError::Stray(odd.to_string()));
+    }
     check_unit(behind, unit).map_err(|error| explained(error, text))?;
     // The unit is the right one, so it is not what is wrong.
     let folded = fold(digits).replace('٫', ".").replace('٬', ",");
@@ -90,6 +95,11 @@ pub fn written(number: &Number) -> String {
         number.as_f64().filter(|_| number.is_f64()).map_or_else(|| number.to_string(), |it| it.to_string());
     let decimals = text.split_once('.').map_or(0, |(_, part)| part.len());
     if decimals == GROUP { text + "0" } else { text }
+}
+
+/// Whether one sign is a whole fraction, such as ½.
+fn is_fraction(c: char) -> bool {
+    fold(c.encode_utf8(&mut [0; 4])).contains('⁄')
 }
 
 /// What is a number in a text, and what stands behind it.
@@ -113,7 +123,7 @@ fn explained(error: NumberError, text: &str) -> NumberError {
 
 /// A length in feet and inches or a weight in pounds and ounces, in inches or pounds; none where it is neither.
 fn in_parts(text: &str, unit: Option<&str>) -> Option<Result<String, NumberError>> {
-    let unit = unit?;
+    let unit = unit.filter(|_| odd_digit(text).is_none())?;
     let asked = Unit::named(unit)?;
     let (charted, larger, smaller, parts) = match asked {
         Unit::Inch | Unit::Centimetre => (Unit::Inch, FEET, Unit::Inch.words(), ("feet", 12_u16, "inches")),
@@ -402,6 +412,21 @@ mod tests {
         for (text, unit) in [("98 6 F", "°F"), ("72 80 bpm", "bpm"), ("12 0 /min", "bpm")] {
             assert_eq!(number(text, Some(unit)), Err(NumberError::NotANumber), "{text}");
         }
+        // What is raised, lowered or in a circle changed the number: 5² read as 52.
+        for (text, unit, odd) in [
+            ("5²", "bpm", "²"),
+            ("²5", "bpm", "²"),
+            ("5₂", "bpm", "₂"),
+            ("5 ² bpm", "bpm", "²"),
+            ("10⁵", "bpm", "⁵"),
+            ("⑤", "bpm", "⑤"),
+            ("⒌2", "bpm", "⒌"),
+            ("5'7²", "in", "²"),
+            ("170² lb 4 oz", "lb", "²"),
+        ] {
+            assert_eq!(number(text, Some(unit)), Err(NumberError::Stray(odd.into())), "{text}");
+        }
+        assert_eq!(number("24.5 kg/m²", Some("kg/m²")).as_deref(), Ok("24.5"), "it is the unit's");
         assert_eq!(number("7O2 bpm", Some("bpm")), Err(NumberError::Stray("O".into())));
         assert_eq!(number("37 C", Some("°F")), Err(NumberError::OtherUnit("°F".into())));
         assert_eq!(number("1234567890123456", None), Err(NumberError::TooLong));

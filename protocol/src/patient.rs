@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::day::{self, Today, birthday};
 use crate::id::PatientId;
 use crate::record::PatientDocument;
-use crate::text::{Sought, family_name, fold, line, plain};
+use crate::text::{self, Sought, family_name, fold, line, plain};
 use crate::workflow::FieldError;
 
 /// The longest name, in characters.
@@ -72,8 +72,10 @@ fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, St
     };
     let or_null = |text: String| if text.is_empty() { Value::Null } else { Value::String(text) };
     Some(match field {
-        "name" => text(MAX_NAME)
-            .and_then(|name| if name.is_empty() { Err(NO_NAME.to_owned()) } else { Ok(Value::String(name)) }),
+        "name" => text(MAX_NAME).and_then(|given| match text::name(&given, MAX_NAME) {
+            Ok(name) if name.is_empty() => Err(NO_NAME.to_owned()),
+            read => read.map(Value::String).map_err(|error| error.to_string()),
+        }),
         "mrn" => text(MAX_MRN).and_then(|mrn| {
             if is_no_mrn(&mrn) {
                 Err(format!("“{mrn}” is no number: leave it empty where there is none or it is not known"))

@@ -21,6 +21,9 @@ pub enum TextError {
     /// Nothing of it can be seen.
     #[error("none of these characters can be seen; type it anew")]
     Invisible,
+    /// It is to be a name, and nobody could say it.
+    #[error("these are signs alone: give a name with a letter or a digit")]
+    Signs,
     /// It turns the order of what is around it: "nurse" would read as something else than it is.
     #[error("it holds a hidden mark that turns the order of the letters around; type it anew")]
     Override,
@@ -34,6 +37,18 @@ pub enum TextError {
 pub fn line(text: &str, most: usize) -> Result<String, TextError> {
     let seen: String = text.chars().filter(|c| !is_dropped(*c)).collect();
     finish(&blanked(&seen), text, most)
+}
+
+/// A name of somebody or something: as [`line()`], with a letter or a digit in it.
+///
+/// # Errors
+/// As [`line()`], and when it is signs alone.
+pub fn name(text: &str, most: usize) -> Result<String, TextError> {
+    let taken = line(text, most)?;
+    if !taken.is_empty() && !taken.contains(char::is_alphanumeric) {
+        return Err(TextError::Signs);
+    }
+    Ok(taken)
 }
 
 /// A text of several lines, such as a note: every kind of line break becomes a line feed; other controls
@@ -90,6 +105,15 @@ pub fn fold(text: &str) -> String {
     // Upper case makes of ß, ſ and a final sigma what they are compared as, and of ẞ only once it is ß.
     let folded = blanked(&seen).to_lowercase().to_uppercase().to_lowercase();
     wide.normalize(&folded).into_owned()
+}
+
+/// The first sign that is no digit and that [`fold`] makes digits of, such as ², ⑫ and ½: read as those, it would
+/// change the number that it stands in.
+#[must_use]
+pub fn odd_digit(text: &str) -> Option<char> {
+    let is_read_as_digits =
+        |c: &char| fold(c.encode_utf8(&mut [0; 4])).contains(|c: char| c.is_ascii_digit());
+    text.chars().find(|c| !c.is_ascii() && !is_digit(*c) && is_read_as_digits(c))
 }
 
 /// What a text sorts by: its letters and digits as in [`fold`], without accents. An apostrophe or a point parts no
@@ -189,6 +213,13 @@ fn one_sign(c: char) -> char {
         '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' | '⁃' | '˗' => '-',
         c => digit(c).unwrap_or(c),
     }
+}
+
+/// Whether it is a digit of some script, wide and mathematical ones among them.
+fn is_digit(c: char) -> bool {
+    let is_wide =
+        matches!(c, '0'..='9' | '０'..='９' | '\u{1d7ce}'..='\u{1d7ff}' | '\u{1fbf0}'..='\u{1fbf9}');
+    is_wide || digit(c).is_some()
 }
 
 /// The digit that a digit of another script is. Unicode has them in blocks of ten, from nought on.
@@ -401,6 +432,29 @@ mod tests {
         assert_eq!(line("äöüäöüx", 6), Err(TextError::TooLong(6)));
         // What is brought into form first may fit then.
         assert_eq!(line("  a\u{308}  b ", 3).unwrap(), "ä b");
+    }
+
+    #[test]
+    fn a_name_has_a_letter_or_a_digit() {
+        for text in ["---", "...", "'", "🙂", "( )"] {
+            assert_eq!(name(text, 9), Err(TextError::Signs), "{text}");
+        }
+        for (text, taken) in [(" O’B ", "O’B"), ("3", "3"), ("李", "李"), ("", ""), (" ", "")] {
+            assert_eq!(name(text, 9).as_deref(), Ok(taken), "{text}");
+        }
+        assert_eq!(name("\u{200b}", 9), Err(TextError::Invisible));
+    }
+
+    #[test]
+    fn what_is_read_as_digits_and_is_none_is_found() {
+        for (text, odd) in
+            [("5²", '²'), ("10⁵", '⁵'), ("x₂", '₂'), ("①", '①'), ("⑫", '⑫'), ("⒈5", '⒈'), ("5½", '½')]
+        {
+            assert_eq!(odd_digit(text), Some(odd), "{text}");
+        }
+        for text in ["52", "５２", "٥٢", "५२", "𝟓𝟐", "Ⅷ", "℉", "five"] {
+            assert_eq!(odd_digit(text), None, "{text}");
+        }
     }
 
     #[test]

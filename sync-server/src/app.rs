@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::clone_detection::CloneDetector;
 use crate::config::Config;
 use crate::password::Passwords;
 use crate::quota::Quotas;
+use crate::rate_limit::RateLimiter;
 use crate::reads::Reads;
 use crate::refusals::Refusals;
-use crate::speakers::Speakers;
 use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::Certificate;
-use crate::tries::Tries;
 
 /// The parts of a running server. Cloning it is cheap.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub struct App {
     /// The configuration.
     pub config: Arc<Config>,
     /// Failures by address.
-    pub tries: Arc<Tries>,
+    pub rate_limiter: Arc<RateLimiter>,
     /// What is under way, by whose it is.
     pub quotas: Arc<Quotas>,
     /// What was read, counted.
@@ -31,7 +31,7 @@ pub struct App {
     /// What was refused, counted.
     pub refusals: Arc<Refusals>,
     /// Who speaks as each device.
-    pub speakers: Arc<Speakers>,
+    pub clone_detector: Arc<CloneDetector>,
     /// What the listeners show.
     pub certificate: Arc<Certificate>,
     /// Says that the server stops.

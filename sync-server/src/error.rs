@@ -2,7 +2,7 @@
 
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Denied;
-use carepost_protocol::text::line;
+use carepost_protocol::text::{TextError, line, name};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
@@ -240,7 +240,29 @@ impl Faults {
     /// Brings a text of one line into the form in which it is stored, and notes one that is empty, too long
     /// or no text that people can read.
     pub fn text(&mut self, field: &str, text: &mut String, most: usize) {
-        match line(text, most) {
+        self.read(field, text, most, line);
+    }
+
+    /// The same of a name, which has a letter or a digit.
+    pub fn name(&mut self, field: &str, text: &mut String, most: usize) {
+        self.read(field, text, most, name);
+    }
+
+    /// As [`Self::name`] where one is given.
+    pub fn maybe_name(&mut self, field: &str, text: Option<&mut String>, most: usize) {
+        if let Some(text) = text {
+            self.name(field, text, most);
+        }
+    }
+
+    fn read(
+        &mut self,
+        field: &str,
+        text: &mut String,
+        most: usize,
+        form: fn(&str, usize) -> Result<String, TextError>,
+    ) {
+        match form(text, most) {
             Ok(read) if read.is_empty() => {
                 self.unless(false, field, &format!("give a text of 1 to {most} characters"));
             }

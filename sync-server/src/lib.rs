@@ -7,27 +7,27 @@ pub mod audit;
 pub mod card;
 pub mod cli;
 pub mod clock;
+pub mod clone_detection;
 pub mod config;
 pub mod error;
 pub mod feed;
 pub mod http;
+pub mod instance_lock;
 pub mod network;
 pub mod operations;
 pub mod password;
 pub mod proposed_zone;
 pub mod quota;
+pub mod rate_limit;
 pub mod reads;
 pub mod refusals;
-pub mod running;
 pub mod scope;
 pub mod setup;
-pub mod speakers;
 pub mod stopping;
 pub mod store;
 pub mod text;
 pub mod tls;
 pub mod token;
-pub mod tries;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,17 +39,17 @@ use crate::http::listener::{self, Door};
 use crate::http::route::Listener;
 use crate::http::routes;
 use app::App;
+use clone_detection::CloneDetector;
 use config::{Config, ConfigError};
+use instance_lock::{InstanceLock, InstanceLockError};
 use password::{PasswordError, Passwords};
 use quota::Quotas;
+use rate_limit::RateLimiter;
 use reads::Reads;
 use refusals::Refusals;
-use running::{Running, RunningError};
-use speakers::Speakers;
 use stopping::Stopping;
 use store::{Ambient, DatabaseKey, Store, StoreError};
 use tls::{Tls, TlsError};
-use tries::Tries;
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     /// Another server runs on the same state directory.
     #[error(transparent)]
-    Running(#[from] RunningError),
+    InstanceLock(#[from] InstanceLockError),
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -99,7 +99,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let tls = Tls::load(&config.certificate_path(), &config.key_path())?;
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Signal)?;
-    let running = Running::on(&config.state_dir)?;
+    let lock = InstanceLock::acquire(&config.state_dir)?;
     let store = open_store(&config).await?;
     store.keep(config.sync.keeping());
     let (stopping, stopped) = Stopping::channel();
@@ -107,11 +107,11 @@ pub async fn serve(
         store: store.clone(),
         passwords: Passwords::new()?,
         config: Arc::new(config),
-        tries: Arc::new(Tries::default()),
+        rate_limiter: Arc::new(RateLimiter::default()),
         quotas: Arc::new(Quotas::default()),
         reads: Arc::new(Reads::default()),
         refusals: Arc::new(Refusals::default()),
-        speakers: Arc::new(Speakers::default()),
+        clone_detector: Arc::new(CloneDetector::default()),
         certificate: Arc::clone(&tls.certificate),
         stopping: stopped.clone(),
     };
@@ -135,7 +135,7 @@ pub async fn serve(
     app.refusals.tell_all(&app.store.system()).await;
     app.reads.tell(&app.store.system(), true).await;
     tokio::task::spawn_blocking(move || store.close()).await?;
-    drop(running);
+    drop(lock);
     Ok(())
 }
 

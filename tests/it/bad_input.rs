@@ -176,6 +176,29 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
         assert_eq!(admin.put(&hers, &json!({"mrn": "RS-7"})).await?["mrn"], "RS-7");
         assert_eq!(admin.put(&hers, &json!({"mrn": null})).await?["mrn"], "", "it is free for the next");
     }
+    // A name has a letter or a digit, whoever's it is.
+    let id = &facility.id;
+    for signs in ["---", "...", "'"] {
+        for (path, field, body) in [
+            ("/api/v1/patients", "name", json!({"facility_id": id, "name": signs})),
+            ("/api/v1/users", "username", json!({"facility_id": id, "username": signs, "role": "rn"})),
+            (
+                "/api/v1/users",
+                "display_name",
+                json!({"facility_id": id, "username": "ben", "display_name": signs, "role": "rn"}),
+            ),
+            ("/api/v1/facilities", "name", json!({"name": signs, "facility_type": "ALF"})),
+            (
+                "/api/v1/devices",
+                "device_name",
+                json!({"facility_id": id, "device_name": signs, "device_type": "TABLET"}),
+            ),
+        ] {
+            let refused = post(path, body).await?;
+            names(&refused, field);
+            assert!(refused.text.contains("with a letter or a digit"), "{}", refused.text);
+        }
+    }
     // Conflicts say over what.
     let again = post("/api/v1/patients", born("RS-1", "1941-03-15")).await?;
     is_problem(&again, 409, "conflict");

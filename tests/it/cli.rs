@@ -446,8 +446,30 @@ async fn badges_are_told_apart_what_is_doubtful_is_asked_first_and_a_name_is_one
     let nora = scene.server.api()?;
     assert!(nora.sign_in(Some("golden-years"), "nora.quist", PASSWORD).await.is_err());
     scene.server.api()?.sign_in(Some("golden-years"), "Nora.Field", PASSWORD).await?;
-    let audit = terminal.does(&["audit", "list", "--user", "admin"]).await?;
-    assert!(audit.to_string().contains(r#""username":"nora.field""#), "{audit}");
+
+    // What was registered with a slip of the pen is given its name.
+    terminal.does(&register("Den kiosc")).await?;
+    refuses(&["device", "rename", "Den kiosc", "hall kiosk"], &["409", "device_name is taken already"])
+        .await?;
+    for (words, field, name) in [
+        (&["device", "rename", "den kiosc", "Den kiosk"][..], "device_name", "Den kiosk"),
+        (&["facility", "rename", "Riverside", "Riverside Manor"], "name", "Riverside Manor"),
+        (&["org", "rename", "golden-years", "Golden Years Living"], "name", "Golden Years Living"),
+        (&["user", "rename", "nora.field", "--name", "Nora Field"], "display_name", "Nora Field"),
+    ] {
+        let renamed = terminal.does(words).await?;
+        assert_eq!(renamed[field], name, "{words:?}");
+    }
+    let audit = terminal.does(&["audit", "list", "--user", "admin"]).await?.to_string();
+    for told in [
+        r#""username":"nora.field""#,
+        r#""device_name":"Den kiosk""#,
+        r#""name":"Riverside Manor""#,
+        r#""name":"Golden Years Living""#,
+        r#""display_name":"Nora Field""#,
+    ] {
+        assert!(audit.contains(told), "no {told} in {audit}");
+    }
     Ok(())
 }
 

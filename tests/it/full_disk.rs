@@ -10,6 +10,7 @@ use carepost_tests::children::until;
 use carepost_tests::fixture::residents;
 use carepost_tests::kiosk::{Badges, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
+use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_said_and_passes() -> Result<()> {
@@ -169,6 +170,43 @@ async fn a_kiosk_that_starts_on_a_full_disk_says_so_and_goes_on_when_there_is_ro
     hall.says(&["Tap your badge"]).await?;
     hall.status_is("loading", false).await?;
     hall.sign_in(&scene.nora).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_to_a_full_disk_leaves_no_file_and_is_told_as_failed() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let (name, _) = scene.resident()?;
+    let Some(stick) = Disk::mount(&scene.folder_of("stick"), 1)? else {
+        return again_where_it_may_mount(
+            "full_disk::an_export_to_a_full_disk_leaves_no_file_and_is_told_as_failed",
+        );
+    };
+    let hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.link.cut();
+    hall.says(&["You can keep charting"]).await?;
+    hall.chart(name, "vitals", &vitals("Kept here")).await?;
+    let (_, list) = hall.command(&["queue", "list", "--json"]).await?;
+    let n = serde_json::from_str::<Value>(&list)?["entries"][0]["n"].to_string();
+    let mut ballast = std::fs::File::create(stick.0.join("ballast"))?;
+    while ballast.write_all(&[0; 4096]).is_ok() {}
+
+    let file = stick.0.join("taken.json");
+    let (code, words) = hall.command(&["queue", "export", &n, "--to", &file.display().to_string()]).await?;
+    assert!(code == 1 && words.contains("No space left") && !file.exists(), "{code}: {words}");
+    hall.link.restore();
+    until("the office to hear of both", PATIENCE, || async {
+        let found = scene.facility.organization.admin.get("/api/v1/audit-events?limit=1000").await?;
+        let exports = found["items"].as_array().into_iter().flatten();
+        let mut came: Vec<_> = exports
+            .filter(|event| event["endpoint"] == "carepost-agent queue export")
+            .map(|event| event["success"] == true)
+            .collect();
+        came.sort_unstable();
+        ensure!(came == [false, true], "{came:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

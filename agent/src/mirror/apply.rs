@@ -98,28 +98,15 @@ pub(super) fn phi_mode(connection: &Connection) -> Result<PhiMode, MirrorError> 
     let kept: Option<String> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     Ok([PhiMode::Minimal, PhiMode::Free]
         .into_iter()
-        .find(|mode| kept.as_deref() == Some(word(*mode)))
+        .find(|mode| kept.as_deref() == Some(mode.name()))
         .unwrap_or_default())
 }
 
 /// How much of a resident is here after a page. What is sent no more is said at once, and what is sent again when all
 /// of it is here.
 fn mode_after(connection: &Connection, end: &PageEnd) -> Result<PhiMode, MirrorError> {
-    let hidden = |mode: PhiMode| match mode {
-        PhiMode::Full => 0,
-        PhiMode::Minimal => 1,
-        PhiMode::Free => 2,
-    };
     let (before, now) = (phi_mode(connection)?, end.phi_mode.unwrap_or_default());
-    Ok(if end.reaches_head() || hidden(now) > hidden(before) { now } else { before })
-}
-
-const fn word(mode: PhiMode) -> &'static str {
-    match mode {
-        PhiMode::Full => "full",
-        PhiMode::Minimal => "minimal",
-        PhiMode::Free => "free",
-    }
+    Ok(if end.reaches_head() || now > before { now } else { before })
 }
 
 /// How much of the disk has to be free for a page, in MiB. What only goes needs none.
@@ -139,7 +126,7 @@ fn write(
 ) -> Result<AtHead, MirrorError> {
     let mut copies = before.clone();
     let news = write_documents(connection, page, &mut copies, end)?;
-    let mode = word(mode_after(connection, end)?);
+    let mode = mode_after(connection, end)?.name();
     connection
         .prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?, phi_mode = ?")?
         .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq), end.proof, mode])?;

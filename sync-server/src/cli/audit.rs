@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::find::{device_id, patient_id, user_id};
-use super::moment::zone_of;
-use super::spelled::{SOURCES, count, one_of};
-use super::{Said, show};
+use super::time::zone_of;
+use super::value_parsers::{SOURCES, count, one_of};
+use super::{Output, show};
 
 const EVENT: &[&str] = &[
     "received_at",
@@ -54,7 +54,7 @@ pub(super) struct Search {
 }
 
 /// Lists events: for people in the time of each one's facility, for programs as the API gives them.
-pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said> {
+pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Output> {
     let mut path = format!("/api/v1/audit-events?limit={}", search.limit);
     let patient = match &search.patient {
         Some(patient) => Some(patient_id(client, patient).await?),
@@ -93,5 +93,5 @@ pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Said
         }
     }
     let words = show::table(&shown, EVENT);
-    Ok(Said::Found { whole: true, thing, words })
+    Ok(Output::Found { whole: true, thing, words })
 }

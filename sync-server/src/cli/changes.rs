@@ -6,11 +6,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::confirm::Confirm;
 use super::find::{device_id, facility_id};
 use super::names::{PATIENT, items, text};
-use super::spelled::whole;
-use super::sure::Sure;
-use super::{Said, show};
+use super::value_parsers::whole;
+use super::{Output, show};
 
 const CHANGE: &[&str] = &[
     "received_at",
@@ -54,7 +54,7 @@ pub(super) enum Change {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        sure: Sure,
+        confirm: Confirm,
     },
 }
 
@@ -90,30 +90,30 @@ impl Name {
     }
 }
 
-pub(super) async fn change(client: &Client, change: Change) -> anyhow::Result<Said> {
+pub(super) async fn change(client: &Client, change: Change) -> anyhow::Result<Output> {
     Ok(match change {
         Change::List { facility, flagged } => {
             let id = facility_id(client, &facility).await?;
             let which = if flagged { "flagged" } else { "refused" };
-            Said::Thing(client.all(&format!("/api/v1/facilities/{id}/{which}-changes")).await?, CHANGE)
+            Output::Thing(client.all(&format!("/api/v1/facilities/{id}/{which}-changes")).await?, CHANGE)
         }
-        Change::Show(name) => Said::Thing(client.get(&name.path(client).await?).await?, &[]),
+        Change::Show(name) => Output::Thing(client.get(&name.path(client).await?).await?, &[]),
         Change::Retry(name) => {
             let judged = client.post(&format!("{}/retry", name.path(client).await?), &json!({})).await?;
             if judged.get("settlement").is_none_or(Value::is_null) {
                 let detail = judged.get("detail").and_then(Value::as_str).unwrap_or_default();
                 bail!("the change is refused as before: {detail}");
             }
-            Said::Thing(judged, SETTLED)
+            Output::Thing(judged, SETTLED)
         }
-        Change::Discard { name, reason, sure } => {
+        Change::Discard { name, reason, confirm } => {
             let path = name.path(client).await?;
-            if sure.asks() {
+            if confirm.asks() {
                 // A look at it is written down as such: nobody is shown it who is not asked.
-                sure.of(&ending(&name, &client.get(&path).await?))?;
+                confirm.ask(&ending(&name, &client.get(&path).await?))?;
             }
             let body = json!({"reason": reason});
-            Said::Thing(client.post(&format!("{path}/discard"), &body).await?, SETTLED)
+            Output::Thing(client.post(&format!("{path}/discard"), &body).await?, SETTLED)
         }
     })
 }
@@ -128,7 +128,7 @@ fn ending(name: &Name, change: &Value) -> String {
     )
 }
 
-pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyhow::Result<Said> {
+pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyhow::Result<Output> {
     let Review::List { facility, all } = review;
     let id = facility_id(client, &facility).await?;
     let open = if all { "" } else { "?open=true" };
@@ -141,7 +141,7 @@ pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyho
         words = show::table(&json!({ "items": rows }), REVIEW);
         words.push_str("\nDecide them at a kiosk of the facility, under \"Needs a look\".");
     }
-    Ok(Said::Found { whole: true, thing, words })
+    Ok(Output::Found { whole: true, thing, words })
 }
 
 /// A review as people read it.

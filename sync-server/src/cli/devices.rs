@@ -8,12 +8,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::confirm::Confirm;
 use super::find::{device_id, device_in, facility_id};
-use super::moment::{Moment, zone_of};
 use super::names::DEVICE;
-use super::spelled::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, one_of};
-use super::sure::Sure;
-use super::{Said, show};
+use super::time::{TimeSpec, zone_of};
+use super::value_parsers::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, one_of};
+use super::{Output, show};
 use crate::clock;
 
 const COLUMNS: &[&str] = &[
@@ -61,6 +61,14 @@ pub(super) enum Device {
         /// The device, by name or id.
         device: String,
     },
+    /// Give a device another name. Its key and what was charted on it stay as they are.
+    #[command(after_help = "Example:\n  carepost-server device rename \"Hal kiosk\" \"Hall kiosk\"")]
+    Rename {
+        /// The device, by name or id.
+        device: String,
+        /// The new name, which no other device in use at its facility has.
+        name: String,
+    },
     /// Say how much of a resident a device is sent; it then makes its copy anew.
     #[command(after_help = "Example:\n  carepost-server device phi-mode \"Hall kiosk\" free")]
     PhiMode {
@@ -85,7 +93,7 @@ pub(super) enum Device {
         #[arg(long, value_parser = one_of(DEACTIVATIONS))]
         reason: String,
         #[command(flatten)]
-        sure: Sure,
+        confirm: Confirm,
     },
     /// Take out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it
     /// admitted discharged, and both leave the devices. Nothing is deleted.
@@ -103,9 +111,9 @@ pub(super) struct Withdraw {
     /// and time, by the clock of the device's facility (UTC where that has no time zone); with an offset, by that; or
     /// how long ago, such as 2h or 3d.
     #[arg(long, value_name = "TIME")]
-    since: Moment,
+    since: TimeSpec,
     #[command(flatten)]
-    sure: Sure,
+    confirm: Confirm,
 }
 
 #[derive(Debug, Args)]
@@ -138,7 +146,7 @@ pub(super) struct Approve {
     kind: String,
 }
 
-pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Said> {
+pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Output> {
     let thing = match device {
         Device::Register(new) => return register(client, new).await,
         Device::Approve(approve) => return let_in(client, approve).await,
@@ -149,7 +157,11 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         }
         Device::Show { device } => {
             let device = device_id(client, &device).await?;
-            return Ok(Said::Thing(client.get(&format!("/api/v1/devices/{device}")).await?, &[]));
+            return Ok(Output::Thing(client.get(&format!("/api/v1/devices/{device}")).await?, &[]));
+        }
+        Device::Rename { device, name } => {
+            let device = device_id(client, &device).await?;
+            client.put(&format!("/api/v1/devices/{device}"), &json!({"device_name": name})).await?
         }
         Device::PhiMode { device, mode } => {
             let device = device_id(client, &device).await?;
@@ -167,27 +179,32 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
             );
             client.post(&format!("{path}/release"), &json!({})).await?
         }
-        Device::Deactivate { device, reason, sure } => {
-            return deactivate(client, &device, &reason, &sure).await;
+        Device::Deactivate { device, reason, confirm } => {
+            return deactivate(client, &device, &reason, &confirm).await;
         }
         Device::Withdraw(asked) => return withdraw(client, asked).await,
     };
-    Ok(Said::Thing(thing, COLUMNS))
+    Ok(Output::Thing(thing, COLUMNS))
 }
 
-async fn deactivate(client: &Client, device: &str, reason: &str, sure: &Sure) -> anyhow::Result<Said> {
+async fn deactivate(
+    client: &Client,
+    device: &str,
+    reason: &str,
+    confirm: &Confirm,
+) -> anyhow::Result<Output> {
     let path = format!("/api/v1/devices/{}", device_id(client, device).await?);
-    sure.of(&format!(
+    confirm.ask(&format!(
         "{}: its key is refused from then on, for good",
         in_words(&client.get(&path).await?, reason)
     ))?;
     let thing = client.post(&format!("{path}/deactivate"), &json!({"reason": reason})).await?;
     let words = format!("{}\n\n{}", show::table(&thing, COLUMNS), what_follows(&thing));
-    Ok(Said::Found { whole: true, thing, words })
+    Ok(Output::Found { whole: true, thing, words })
 }
 
 /// Asks as often as there is more, and says what came of all.
-async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -> anyhow::Result<Said> {
+async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw) -> anyhow::Result<Output> {
     let id = device_in(client, &device, |state| state == "REVOKED").await?;
     let known = client.get(&format!("/api/v1/devices/{id}")).await?;
     let zone = zone_of(&client.get("/api/v1/facilities").await?, known.get("facility_id"));
@@ -196,7 +213,7 @@ async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -
     let path = format!("/api/v1/devices/{id}/withdraw");
     let count = |of: &Value, what: &str| of.get(what).and_then(Value::as_u64).unwrap_or(0);
     let preview = client.post(&path, &json!({"since": since, "preview": true})).await?;
-    sure.of(&format!(
+    confirm.ask(&format!(
         "withdraw {} entries and {} admissions that {device:?} sent since {said} ({since}): entries are struck out, \
          residents discharged, and both leave the devices",
         count(&preview, "records"),
@@ -230,7 +247,7 @@ async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -
          not be. {pins} PINs that were chosen on it stay: set those anew that their owners did not choose.{}",
         what_stays(&last)
     );
-    Ok(Said::Found { whole: true, thing, words })
+    Ok(Output::Found { whole: true, thing, words })
 }
 
 /// What stays, as far as the server names it, a line each.
@@ -271,7 +288,7 @@ fn what_follows(deactivated: &Value) -> String {
     }
 }
 
-async fn register(client: &Client, new: Register) -> anyhow::Result<Said> {
+async fn register(client: &Client, new: Register) -> anyhow::Result<Output> {
     let facility = facility_id(client, &new.facility).await?;
     let body = json!({"facility_id": facility, "device_name": new.name, "device_type": new.kind,
         "device_uuid": new.uuid});
@@ -279,10 +296,10 @@ async fn register(client: &Client, new: Register) -> anyhow::Result<Said> {
     show::say_error(
         "The token is shown once. On the device: carepost-agent enroll --token, then type it in.",
     );
-    Ok(Said::Thing(made, &["id", "device_name", "state", "token", "token_expires_at"]))
+    Ok(Output::Thing(made, &["id", "device_name", "state", "token", "token_expires_at"]))
 }
 
-async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Said> {
+async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Output> {
     let facility = facility_id(client, &approve.facility).await?;
     let body = json!({"code": approve.code, "facility_id": facility, "device_name": approve.name,
         "device_type": approve.kind});
@@ -292,14 +309,14 @@ async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Said> {
         show::say_error("Another device has this hardware's UUID: is this one a replacement, or a copy?");
     }
     if !std::io::stdin().is_terminal() {
-        return Ok(Said::Thing(approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]));
+        return Ok(Output::Thing(approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]));
     }
     let mut out = std::io::stderr();
     write!(out, "It shows two digits now, if it is the right one: ")?;
     out.flush()?;
     let mut number = String::new();
     std::io::stdin().lock().read_line(&mut number)?;
-    Ok(Said::Thing(confirm(client, enrollment, number.trim()).await?, COLUMNS))
+    Ok(Output::Thing(confirm(client, enrollment, number.trim()).await?, COLUMNS))
 }
 
 async fn confirm(client: &Client, enrollment: &str, number: &str) -> anyhow::Result<Value> {

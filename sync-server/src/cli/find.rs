@@ -5,7 +5,12 @@ use carepost_protocol::record::MAX_REPLACED;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::names::{DEVICE, FACILITY, PATIENT, USER, is_id, items, text};
+use super::names::{DEVICE, FACILITY, ORGANIZATION, PATIENT, USER, is_id, items, text};
+
+/// An organization by slug, else by name; or by id.
+pub(super) async fn organization_id(client: &Client, name: &str) -> anyhow::Result<String> {
+    id(name, async || ORGANIZATION.id(&client.get("/api/v1/organizations").await?, name)).await
+}
 
 /// A facility by name or id.
 pub(super) async fn facility_id(client: &Client, name: &str) -> anyhow::Result<String> {

@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::OpenApi as _;
 
-use super::owner::Owned;
-use super::{Said, people, show};
+use super::ownership::OwnershipGuard;
+use super::{Output, people, show};
 use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
 use crate::http::listener;
@@ -49,7 +49,7 @@ fn host(text: &str) -> Result<String, String> {
 }
 
 /// Makes what is missing, and says what it made.
-pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said> {
+pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Output> {
     let file = path.unwrap_or_else(|| Path::new(DEFAULT_PATH));
     if !file.exists() {
         if let Some(folder) = file.parent() {
@@ -60,7 +60,7 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said
     }
     let config = Config::load(path)?;
     let password = init.password.read("Password of the first administrator: ")?;
-    let _owned = Owned::made(&config.state_dir)
+    let _owned = OwnershipGuard::made(&config.state_dir)
         .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
     let Made { database_key, certificate, admin } =
         setup::init(&config, &init.hosts, &init.admin, &password).await?;
@@ -75,11 +75,11 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Said
     if admin {
         show::say(&format!("created the platform administrator {}", init.admin));
     }
-    Ok(Said::Words("ready: run `carepost-server serve`".to_owned()))
+    Ok(Output::Words("ready: run `carepost-server serve`".to_owned()))
 }
 
 /// Runs the server until SIGTERM or SIGINT.
-pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
+pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Output> {
     log::start();
     let config = Config::load(path)?;
     if let Some(fault) = become_owner(&config.state_dir) {
@@ -104,7 +104,7 @@ pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Said> {
         tracing::info!("stopping");
     };
     run_server(listeners, config, ready, stop).await?;
-    Ok(Said::Nothing)
+    Ok(Output::Nothing)
 }
 
 /// Ends the locks of a user.
@@ -112,9 +112,9 @@ pub(super) async fn unlock(
     config: Option<&Path>,
     organization: Option<String>,
     user: String,
-) -> anyhow::Result<Said> {
+) -> anyhow::Result<Output> {
     let config = Config::load(config)?;
-    let _owned = Owned::of(&config.state_dir);
+    let _owned = OwnershipGuard::of(&config.state_dir);
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let (name, of, by) = (user.clone(), organization.clone(), os_user()?);
     let unlocking =
@@ -135,7 +135,7 @@ pub(super) async fn unlock(
         }
         (locks, _) => locks?,
     };
-    Ok(Said::Words(match locks {
+    Ok(Output::Words(match locks {
         0 => format!("{user} was not locked; counted failures are forgotten"),
         _ => format!("{user} may sign in again at once"),
     }))
@@ -155,6 +155,6 @@ fn os_user() -> anyhow::Result<serde_json::Value> {
 }
 
 /// Prints the OpenAPI document.
-pub(super) fn openapi() -> anyhow::Result<Said> {
-    Ok(Said::Words(serde_json::to_string_pretty(&Document::openapi())?))
+pub(super) fn openapi() -> anyhow::Result<Output> {
+    Ok(Output::Words(serde_json::to_string_pretty(&Document::openapi())?))
 }

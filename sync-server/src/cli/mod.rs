@@ -4,19 +4,19 @@
 mod audit;
 mod changes;
 mod client;
+mod confirm;
 mod devices;
 mod find;
 mod local;
-mod moment;
+mod maintenance;
 mod names;
-mod owner;
+mod ownership;
 mod patients;
 mod people;
 mod show;
-mod spelled;
-mod sure;
 mod tenants;
-mod upkeep;
+mod time;
+mod value_parsers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -84,12 +84,12 @@ enum Command {
     /// Run the server.
     Serve,
     /// Copy the database to a file while the server runs, and read the copy from end to end.
-    Backup(upkeep::Backup),
+    Backup(maintenance::Backup),
     /// Put a backup in the place of the database.
-    Restore(upkeep::Restore),
+    Restore(maintenance::Restore),
     /// The audit log, and what devices have written held against itself.
     #[command(subcommand)]
-    Audit(upkeep::Audit),
+    Audit(maintenance::Audit),
     /// Sign in; the other commands use the session, and reach its server as this one did.
     SignIn(people::SignIn),
     /// Sign out.
@@ -126,7 +126,7 @@ enum Command {
 }
 
 /// What a command answers.
-enum Said {
+enum Output {
     /// Nothing more.
     Nothing,
     /// A sentence.
@@ -151,16 +151,16 @@ pub fn main() -> ExitCode {
     };
     let json = cli.reach.json;
     match runtime.block_on(run(cli)) {
-        Ok(Said::Nothing) => ExitCode::SUCCESS,
-        Ok(Said::Words(words)) => {
+        Ok(Output::Nothing) => ExitCode::SUCCESS,
+        Ok(Output::Words(words)) => {
             show::say(&words);
             ExitCode::SUCCESS
         }
-        Ok(Said::Thing(thing, columns)) => {
+        Ok(Output::Thing(thing, columns)) => {
             show::say(&if json { thing.to_string() } else { show::table(&thing, columns) });
             ExitCode::SUCCESS
         }
-        Ok(Said::Found { whole, thing, words }) => {
+        Ok(Output::Found { whole, thing, words }) => {
             show::say(&if json { thing.to_string() } else { words });
             if whole { ExitCode::SUCCESS } else { ExitCode::from(5) }
         }
@@ -168,16 +168,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<Said> {
+async fn run(cli: Cli) -> anyhow::Result<Output> {
     let config = cli.config.as_deref();
     let client = || Client::new(&cli.reach, false);
     match cli.command {
         Command::Init(init) => local::init(config, init).await,
         Command::Serve => local::serve(config).await,
-        Command::Backup(backup) => upkeep::backup(config, backup).await,
-        Command::Restore(restore) => upkeep::restore(config, restore).await,
-        Command::Audit(upkeep::Audit::Verify) => upkeep::verify(config).await,
-        Command::Audit(upkeep::Audit::List(search)) => audit::list(&client()?, search).await,
+        Command::Backup(backup) => maintenance::backup(config, backup).await,
+        Command::Restore(restore) => maintenance::restore(config, restore).await,
+        Command::Audit(maintenance::Audit::Verify) => maintenance::verify(config).await,
+        Command::Audit(maintenance::Audit::List(search)) => audit::list(&client()?, search).await,
         Command::Openapi => local::openapi(),
         Command::SignIn(who) => people::sign_in(&Client::new(&cli.reach, true)?, who).await,
         Command::SignOut => people::sign_out(&client()?).await,

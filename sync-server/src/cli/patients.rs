@@ -5,10 +5,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::confirm::Confirm;
 use super::find::{facility_id, patient_id, replaced_id};
 use super::names::{PATIENT, items, text};
-use super::sure::Sure;
-use super::{Said, show};
+use super::{Output, show};
 
 const ONE: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", SAME];
 const LISTED: &[&str] = &["mrn", "name", "date_of_birth", "room", "facility", "status", "id", SAME];
@@ -48,7 +48,7 @@ pub(super) enum Patient {
         /// The patient, by medical record number, name or id.
         patient: String,
         #[command(flatten)]
-        sure: Sure,
+        confirm: Confirm,
     },
     /// Take a discharged patient into care again, with all that was charted.
     #[command(after_help = "Example:\n  carepost-server patient readmit R-1001")]
@@ -63,7 +63,7 @@ pub(super) enum Patient {
         /// The patient whose place the other took, by medical record number, name or id.
         patient: String,
         #[command(flatten)]
-        sure: Sure,
+        confirm: Confirm,
     },
 }
 
@@ -88,7 +88,7 @@ pub(super) struct CreatePatient {
     confirmed: bool,
 }
 
-pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> anyhow::Result<Said> {
+pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> anyhow::Result<Output> {
     let thing = match patient {
         Patient::List { facility, discharged, all } => {
             return list(client, facility.as_deref(), (!all).then_some(!discharged), json).await;
@@ -101,13 +101,13 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
             client.post("/api/v1/patients", &body).await?
         }
         Patient::Show { patient } => client.get(&path(&patient_id(client, &patient).await?)).await?,
-        Patient::Discharge { patient, sure } => {
+        Patient::Discharge { patient, confirm } => {
             let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if !is_in_care(&known) {
                 bail!("nothing was done: {}", standing(&known));
             }
-            sure.of(&leaving(&known))?;
+            confirm.ask(&leaving(&known))?;
             client.delete(&path).await?
         }
         Patient::Readmit { patient } => {
@@ -118,21 +118,21 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
             }
             client.put(&path, &json!({"is_active": true})).await?
         }
-        Patient::Part { patient, sure } => {
+        Patient::Part { patient, confirm } => {
             let path = path(&replaced_id(client, &patient).await?);
             let known = client.get(&path).await?;
             let Some(other) = text(&known, "replaced_by") else {
                 bail!("nothing was done: {} is a person of their own", PATIENT.described(&known));
             };
             let other = client.get(&self::path(other)).await?;
-            sure.of(&parting(&known, &other))?;
+            confirm.ask(&parting(&known, &other))?;
             client.put(&path, &json!({"is_active": true})).await?
         }
     };
     let shown = if json { thing.clone() } else { with_same(client, thing.clone(), None).await? };
     let mut words = show::table(&shown, ONE);
     words.extend(asked(&thing));
-    Ok(Said::Found { whole: true, thing, words })
+    Ok(Output::Found { whole: true, thing, words })
 }
 
 fn path(id: &str) -> String {
@@ -145,7 +145,7 @@ async fn list(
     facility: Option<&str>,
     in_care: Option<bool>,
     json: bool,
-) -> anyhow::Result<Said> {
+) -> anyhow::Result<Output> {
     let facility = match facility {
         Some(facility) => Some(facility_id(client, facility).await?),
         None => None,
@@ -155,7 +155,7 @@ async fn list(
     let path = format!("/api/v1/patients?{}", asked.collect::<Vec<_>>().join("&"));
     let thing = client.get(&path).await?;
     if json {
-        return Ok(Said::Thing(thing, LISTED));
+        return Ok(Output::Thing(thing, LISTED));
     }
     let shown = client.with_facilities(thing.clone()).await?;
     let mut shown = with_same(client, shown, facility.as_deref()).await?;
@@ -166,7 +166,7 @@ async fn list(
         }
     }
     let words = show::table(&shown, LISTED);
-    Ok(Said::Found { whole: true, thing, words })
+    Ok(Output::Found { whole: true, thing, words })
 }
 
 fn is_in_care(patient: &Value) -> bool {

@@ -7,13 +7,13 @@ use carepost_host::files;
 use carepost_protocol::id::BadgeId;
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Said;
+use super::Output;
 use super::client::Client;
+use super::confirm::Confirm;
 use super::find::{device_id, facility_id, user_id};
-use super::spelled::{ROLES, one_of};
-use super::sure::Sure;
+use super::value_parsers::{ROLES, one_of};
 use crate::card;
 
 const COLUMNS: &[&str] =
@@ -100,18 +100,18 @@ pub(super) struct SignIn {
     password: PasswordFrom,
 }
 
-pub(super) async fn sign_in(client: &Client, who: SignIn) -> anyhow::Result<Said> {
+pub(super) async fn sign_in(client: &Client, who: SignIn) -> anyhow::Result<Output> {
     let password = who.password.read("Password: ")?;
     let body =
         json!({"organization": who.slug, "username": who.username, "password": password.expose_secret()});
     let session = client.sign_in(&body).await?;
     let role = session.get("role").and_then(Value::as_str).unwrap_or_default();
-    Ok(Said::Words(format!("signed in: {} ({role})", who.username)))
+    Ok(Output::Words(format!("signed in: {} ({role})", who.username)))
 }
 
-pub(super) async fn sign_out(client: &Client) -> anyhow::Result<Said> {
+pub(super) async fn sign_out(client: &Client) -> anyhow::Result<Output> {
     client.sign_out().await?;
-    Ok(Said::Words("signed out".to_owned()))
+    Ok(Output::Words("signed out".to_owned()))
 }
 
 /// A slug, and no name: whoever is not signed in is not told which organizations there are.
@@ -157,15 +157,22 @@ pub(super) enum User {
         /// The user, by username, name or id.
         user: String,
         #[command(flatten)]
-        sure: Sure,
+        confirm: Confirm,
     },
-    /// Give a user another name to sign in with. Sessions, badges and what was charted stay as they are.
-    #[command(after_help = "Example:\n  carepost-server user rename nora nora.quist")]
+    /// Give a user another name to sign in with, or to be seen by. Sessions, badges and what was charted stay as they
+    /// are.
+    #[command(
+        group = ArgGroup::new("names").args(["username", "name"]).required(true).multiple(true),
+        after_help = "Examples:\n  carepost-server user rename nora nora.quist\n  carepost-server user rename nora --name \"Nora Quist\""
+    )]
     Rename {
         /// The user, by username, name or id.
         user: String,
         /// The new username.
-        username: String,
+        username: Option<String>,
+        /// The new name that people see.
+        #[arg(long)]
+        name: Option<String>,
     },
     /// Set a user's PIN for kiosks.
     SetPin {
@@ -201,9 +208,9 @@ pub(super) struct CreateUser {
     employee_id: Option<String>,
 }
 
-pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
+pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Output> {
     match user {
-        User::List => Ok(Said::Thing(client.get("/api/v1/users").await?, COLUMNS)),
+        User::List => Ok(Output::Thing(client.get("/api/v1/users").await?, COLUMNS)),
         User::Create(new) => {
             let facility = match &new.facility {
                 Some(facility) => Some(facility_id(client, facility).await?),
@@ -211,30 +218,33 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
             };
             let body = json!({"username": new.username, "display_name": new.name, "role": new.role,
                 "facility_id": facility, "employee_id": new.employee_id});
-            Ok(Said::Thing(client.post("/api/v1/users", &body).await?, COLUMNS))
+            Ok(Output::Thing(client.post("/api/v1/users", &body).await?, COLUMNS))
         }
         User::Activate { user } => switch(client, &user, true, None).await,
-        User::Deactivate { user, sure } => switch(client, &user, false, Some(&sure)).await,
-        User::Rename { user, username } => {
+        User::Deactivate { user, confirm } => switch(client, &user, false, Some(&confirm)).await,
+        User::Rename { user, username, name } => {
             let path = format!("/api/v1/users/{}", user_id(client, &user).await?);
-            Ok(Said::Thing(client.put(&path, &json!({"username": username})).await?, COLUMNS))
+            let names = [("username", username), ("display_name", name)];
+            let names: Map<String, Value> =
+                names.into_iter().filter_map(|(key, name)| Some((key.to_owned(), name?.into()))).collect();
+            Ok(Output::Thing(client.put(&path, &names.into()).await?, COLUMNS))
         }
         User::SetPin { user, pin } => {
             let id = user_id(client, &user).await?;
             let body = json!({"pin": pin.read("New PIN: ")?.expose_secret()});
             client.put(&format!("/api/v1/users/{id}/pin"), &body).await?;
-            Ok(Said::Words("the PIN is set; kiosks know it from their next sync on".to_owned()))
+            Ok(Output::Words("the PIN is set; kiosks know it from their next sync on".to_owned()))
         }
         User::SetPassword { user, password } => {
             let id = user_id(client, &user).await?;
             let body = json!({"password": password.read("New password: ")?.expose_secret()});
             client.put(&format!("/api/v1/users/{id}/password"), &body).await?;
-            Ok(Said::Words("the password is set; older sessions have ended".to_owned()))
+            Ok(Output::Words("the password is set; older sessions have ended".to_owned()))
         }
     }
 }
 
-async fn switch(client: &Client, user: &str, on: bool, sure: Option<&Sure>) -> anyhow::Result<Said> {
+async fn switch(client: &Client, user: &str, on: bool, confirm: Option<&Confirm>) -> anyhow::Result<Output> {
     let path = format!("/api/v1/users/{}", user_id(client, user).await?);
     let found = client.get(&path).await?;
     let (name, way) = (name_of(&found), if on { "on" } else { "off" });
@@ -242,11 +252,11 @@ async fn switch(client: &Client, user: &str, on: bool, sure: Option<&Sure>) -> a
         found.get("is_active") != Some(&on.into()),
         "nothing was done: {name} is switched {way} already"
     );
-    if let Some(sure) = sure {
-        sure.of(&format!("switch off {name}, at the server and at every kiosk"))?;
+    if let Some(confirm) = confirm {
+        confirm.ask(&format!("switch off {name}, at the server and at every kiosk"))?;
     }
     let thing = client.put(&path, &json!({"is_active": on})).await?;
-    Ok(Said::Thing(thing, COLUMNS))
+    Ok(Output::Thing(thing, COLUMNS))
 }
 
 #[derive(Debug, Subcommand)]
@@ -267,14 +277,14 @@ pub(super) enum Badge {
         #[arg(long, value_name = "DEVICE")]
         last_tap: Option<String>,
         #[command(flatten)]
-        sure: Sure,
+        confirm: Confirm,
     },
     /// Revoke a badge.
     Revoke {
         /// The badge's id, as `badge list` gives it.
         badge: BadgeId,
         #[command(flatten)]
-        sure: Sure,
+        confirm: Confirm,
     },
     /// List a user's badges.
     List {
@@ -283,26 +293,26 @@ pub(super) enum Badge {
     },
 }
 
-pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said> {
+pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Output> {
     let thing = match badge {
-        Badge::Issue { user, last_tap: Some(device), sure, .. } => {
-            issue_tapped(client, &user, &device, &sure).await?
+        Badge::Issue { user, last_tap: Some(device), confirm, .. } => {
+            issue_tapped(client, &user, &device, &confirm).await?
         }
-        Badge::Issue { user, uid, sure, .. } => {
+        Badge::Issue { user, uid, confirm, .. } => {
             let id = user_id(client, &user).await?;
             if let Some(doubt) = uid.as_deref().and_then(card::doubt) {
                 let whom = name_of(&client.get(&format!("/api/v1/users/{id}")).await?);
-                sure.of(&format!("issue that card to {whom}, {doubt}"))?;
+                confirm.ask(&format!("issue that card to {whom}, {doubt}"))?;
             }
             client.post("/api/v1/badges", &json!({"user_id": id, "uid": uid})).await?
         }
-        Badge::Revoke { badge, sure } => {
+        Badge::Revoke { badge, confirm } => {
             let path = format!("/api/v1/badges/{badge}");
             let found = client.get(&path).await?;
             let is_active = found.get("is_active") != Some(&Value::Bool(false));
             anyhow::ensure!(is_active, "nothing was done: the badge {badge} is revoked already");
-            if sure.asks() {
-                sure.of(&ending(client, &found).await?)?;
+            if confirm.asks() {
+                confirm.ask(&ending(client, &found).await?)?;
             }
             client.post(&format!("{path}/revoke"), &json!({})).await?
         }
@@ -311,7 +321,7 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
             client.get(&format!("/api/v1/users/{id}/badges")).await?
         }
     };
-    Ok(Said::Thing(thing, BADGE))
+    Ok(Output::Thing(thing, BADGE))
 }
 
 /// What revoking a badge ends, and for whom.
@@ -325,7 +335,7 @@ async fn ending(client: &Client, badge: &Value) -> anyhow::Result<String> {
 }
 
 /// Issues the card that was tapped last at a device, once somebody has said that it is the one.
-async fn issue_tapped(client: &Client, user: &str, device: &str, sure: &Sure) -> anyhow::Result<Value> {
+async fn issue_tapped(client: &Client, user: &str, device: &str, confirm: &Confirm) -> anyhow::Result<Value> {
     let path = format!("/api/v1/devices/{}", device_id(client, device).await?);
     let id = user_id(client, user).await?;
     let seen = client.get(&path).await?;
@@ -337,7 +347,7 @@ async fn issue_tapped(client: &Client, user: &str, device: &str, sure: &Sure) ->
         );
     };
     let whom = name_of(&client.get(&format!("/api/v1/users/{id}")).await?);
-    sure.of(&format!("issue the card {card} that was tapped at {device:?} at {at} to {whom}"))?;
+    confirm.ask(&format!("issue the card {card} that was tapped at {device:?} at {at} to {whom}"))?;
     client.post(&format!("{path}/issue-tapped-badge"), &json!({"user_id": id, "card": card})).await
 }
 

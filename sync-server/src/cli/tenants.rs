@@ -8,9 +8,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::find::facility_id;
-use super::spelled::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
-use super::{Said, people, show};
+use super::find::{facility_id, organization_id};
+use super::value_parsers::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
+use super::{Output, people, show};
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
 const COLUMNS: &[&str] = &[
@@ -38,6 +38,14 @@ pub(super) enum Org {
     Create(CreateOrg),
     /// List organizations.
     List,
+    /// Give an organization another name. Its slug, which its people sign in with, stays as it is.
+    #[command(after_help = "Example:\n  carepost-server org rename golden-years \"Golden Years Living\"")]
+    Rename {
+        /// The organization, by slug, name or id.
+        organization: String,
+        /// The new name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -60,9 +68,13 @@ pub(super) struct CreateOrg {
     password: people::NewPasswordFrom,
 }
 
-pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
+pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Output> {
     match org {
-        Org::List => Ok(Said::Thing(client.get("/api/v1/organizations").await?, ORGANIZATION)),
+        Org::List => Ok(Output::Thing(client.get("/api/v1/organizations").await?, ORGANIZATION)),
+        Org::Rename { organization, name } => {
+            let path = format!("/api/v1/organizations/{}", organization_id(client, &organization).await?);
+            Ok(Output::Thing(client.put(&path, &json!({"name": name})).await?, ORGANIZATION))
+        }
         Org::Create(new) => {
             let password = new.password.read("Password of the organization's administrator: ")?;
             let password = secrecy::ExposeSecret::expose_secret(&password);
@@ -77,7 +89,7 @@ pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
                 "With the disk of a device whose own keys are gone, it opens what was charted there and never \
                  sent: by hand, as docs/operator.md says. No command takes it yet.",
             );
-            Ok(Said::Thing(made, &["id", "name", "slug", "type", "recovery_key"]))
+            Ok(Output::Thing(made, &["id", "name", "slug", "type", "recovery_key"]))
         }
     }
 }
@@ -95,6 +107,14 @@ pub(super) enum Facility {
     Show {
         /// The facility, by name or id.
         facility: String,
+    },
+    /// Give a facility another name. Its kiosks show it from their next sync on.
+    #[command(after_help = "Example:\n  carepost-server facility rename Rivreside Riverside")]
+    Rename {
+        /// The facility, by name or id.
+        facility: String,
+        /// The new name, which no other facility of the organization has.
+        name: String,
     },
     /// Report how many residents a facility has.
     Census {
@@ -196,18 +216,22 @@ pub(super) struct CreateFacility {
     units: String,
 }
 
-pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
+pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Output> {
     let thing = match facility {
         Facility::List => client.get("/api/v1/facilities").await?,
         Facility::Show { facility } => {
             let id = facility_id(client, &facility).await?;
-            return Ok(Said::Thing(client.get(&format!("/api/v1/facilities/{id}")).await?, &[]));
+            return Ok(Output::Thing(client.get(&format!("/api/v1/facilities/{id}")).await?, &[]));
         }
         Facility::Create(new) => {
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
                 "current_census": new.census, "over_capacity": new.over.over_capacity, "phone": new.phone, "phi_mode": new.phi_mode, "units": new.units,
                 "time_zone": new.time_zone, "address": new.state.map(|state| json!({"state": state}))});
             client.post("/api/v1/facilities", &body).await?
+        }
+        Facility::Rename { facility, name } => {
+            let id = facility_id(client, &facility).await?;
+            client.put(&format!("/api/v1/facilities/{id}"), &json!({"name": name})).await?
         }
         Facility::PhiMode { facility, mode } => {
             let id = facility_id(client, &facility).await?;
@@ -239,7 +263,7 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
     if let Some(note) = thing.get("time_zone_note").and_then(Value::as_str) {
         show::say_error(note);
     }
-    Ok(Said::Thing(thing, COLUMNS))
+    Ok(Output::Thing(thing, COLUMNS))
 }
 
 #[derive(Debug, Subcommand)]
@@ -254,7 +278,7 @@ pub(super) enum Workflow {
     List,
 }
 
-pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Result<Said> {
+pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Result<Output> {
     let thing = match workflow {
         Workflow::List => client.get("/api/v1/workflows").await?,
         Workflow::Publish { file } => {
@@ -264,5 +288,5 @@ pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Res
             client.post("/api/v1/workflows", &body).await?
         }
     };
-    Ok(Said::Thing(thing, &["key", "label", "version", "enabled", "id"]))
+    Ok(Output::Thing(thing, &["key", "label", "version", "enabled", "id"]))
 }

@@ -19,6 +19,7 @@ use http::request::Parts;
 
 use crate::app::App;
 use crate::audit::{Client, Note};
+use crate::clone_detection::Sighting;
 use crate::error::{Answer, Refusal};
 use crate::http::listener::{ConnectedAt, PeerAddress};
 use crate::http::route::{Authorization, Route};
@@ -26,7 +27,6 @@ use crate::http::tenant;
 use crate::operations::person::Person;
 use crate::quota::Asker;
 use crate::refusals::Principal;
-use crate::speakers::Speech;
 use crate::store::{DeviceIdentity, FacilityStore};
 use crate::text::line;
 use crate::tls::PeerKey;
@@ -44,7 +44,7 @@ pub struct Device {
     pub facility: FacilityStore,
     /// The key it spoke with.
     pub key: PeerKey,
-    speech: Speech,
+    sighting: Sighting,
 }
 
 impl Device {
@@ -54,8 +54,8 @@ impl Device {
     /// # Errors
     /// What the store says.
     pub async fn speaks_for(&mut self, app: &App, incarnation: Option<IncarnationId>) -> Answer<()> {
-        let speech = Speech { incarnation, ..self.speech };
-        let twice = app.speakers.heard(self.identity.device(), speech, Instant::now());
+        let sighting = Sighting { incarnation, ..self.sighting };
+        let twice = app.clone_detector.observe(self.identity.device(), sighting, Instant::now());
         if let Some(twice) = twice
             && self.identity.state() == DeviceState::Active
         {
@@ -68,7 +68,7 @@ impl Device {
     /// The process that speaks.
     #[must_use]
     pub const fn boot(&self) -> BootId {
-        self.speech.boot
+        self.sighting.boot
     }
 
     /// As [`Self::may_read`], by how the device stands now: for a stream that has begun to listen.
@@ -185,8 +185,8 @@ async fn keep_refusal(
 async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<()> {
     let token = bearer(parts).ok_or_else(unauthenticated)?;
     let session = app.store.system().session(token::sha256(token)).await?.ok_or_else(unauthenticated)?;
-    let said = tenant::said(app, parts).await?;
-    let person = Person::entering(app, session, client_of(parts), said).await?;
+    let claim = tenant::claimed(app, parts).await?;
+    let person = Person::entering(app, session, client_of(parts), claim).await?;
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
     if let Some(Err(denied)) = action.map(|action| decide(person.actor(), action, resource)) {
         person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
@@ -223,8 +223,8 @@ async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> A
     // On every request: a resumed TLS session is not verified again, and states change.
     let known = app.store.system().device_by_key(*key.sha256()).await?;
     let scope = known.as_ref().and_then(DeviceIdentity::scope);
-    let (identity, scope, speech) = match (known, scope, speech(parts)) {
-        (Some(identity), Some(scope), Some(speech)) => (identity, scope, speech),
+    let (identity, scope, sighting) = match (known, scope, sighting(parts)) {
+        (Some(identity), Some(scope), Some(sighting)) => (identity, scope, sighting),
         (known, scope, _) => {
             let why = match (&known, scope) {
                 (None, _) => unauthenticated(),
@@ -236,7 +236,7 @@ async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> A
         }
     };
     let facility = app.store.facility(&scope);
-    let mut device = Device { identity, facility, key, speech };
+    let mut device = Device { identity, facility, key, sighting };
     device.speaks_for(app, None).await?;
     if authorization == Authorization::ActiveDevice
         && let Err(why) = device.may_read()
@@ -269,12 +269,12 @@ async fn keep_device_refusal(
 }
 
 /// Who speaks, as the request's head says, in one word and no more.
-fn speech(parts: &Parts) -> Option<Speech> {
+fn sighting(parts: &Parts) -> Option<Sighting> {
     let mut said = parts.headers.get_all(BOOT_HEADER).iter();
     let (Some(boot), None) = (said.next(), said.next()) else { return None };
     let boot = boot.to_str().ok()?.parse().ok()?;
     let ConnectedAt(connected) = *parts.extensions.get::<ConnectedAt>()?;
-    Some(Speech { boot, incarnation: None, connected })
+    Some(Sighting { boot, incarnation: None, connected })
 }
 
 /// Whether a device is there twice is not for its second copy to say: who names no process gets nothing.

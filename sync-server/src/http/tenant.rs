@@ -8,7 +8,7 @@ use http::uri::{PathAndQuery, Uri};
 
 use crate::app::App;
 use crate::error::Answer;
-use crate::operations::person::{ORGANIZATION_HEADER, Said};
+use crate::operations::person::{ORGANIZATION_HEADER, TenantClaim};
 use crate::store::Organization;
 use crate::text::line;
 
@@ -36,18 +36,20 @@ pub fn take_slug(mut request: Request) -> Request {
 ///
 /// # Errors
 /// What the store says.
-pub async fn said(app: &App, parts: &Parts) -> Answer<Said> {
+pub async fn claimed(app: &App, parts: &Parts) -> Answer<TenantClaim> {
     let path = parts.extensions.get::<PathSlug>().map(|slug| slug.0.clone());
     let slugs = path.into_iter().chain(subdomains(app, parts));
     let mut found: Option<Organization> = None;
     for header in parts.headers.get_all(ORGANIZATION_HEADER) {
         let text = header.to_str().unwrap_or_default();
-        let Ok(id) = text.parse::<OrganizationId>() else { return Ok(Said::Nonsense(line(text, 100))) };
+        let Ok(id) = text.parse::<OrganizationId>() else {
+            return Ok(TenantClaim::Nonsense(line(text, 100)));
+        };
         match app.store.system().organization(id).await? {
             Some(organization) if found.as_ref().is_none_or(|found| found.id == organization.id) => {
                 found = Some(organization);
             }
-            Some(_) | None => return Ok(Said::Nonsense(id.to_string())),
+            Some(_) | None => return Ok(TenantClaim::Nonsense(id.to_string())),
         }
     }
     for slug in slugs {
@@ -55,10 +57,10 @@ pub async fn said(app: &App, parts: &Parts) -> Answer<Said> {
             Some(organization) if found.as_ref().is_none_or(|found| found.id == organization.id) => {
                 found = Some(organization);
             }
-            Some(_) | None => return Ok(Said::Nonsense(line(&slug, 100))),
+            Some(_) | None => return Ok(TenantClaim::Nonsense(line(&slug, 100))),
         }
     }
-    Ok(found.map_or(Said::Nothing, |organization| Said::One(Box::new(organization))))
+    Ok(found.map_or(TenantClaim::Nothing, |organization| TenantClaim::One(Box::new(organization))))
 }
 
 /// The labels before the configured base domain: of the request's target (HTTP/2 says the host in

@@ -70,7 +70,7 @@ pub async fn list(person: &Person, facility: FacilityId) -> Answer<Vec<Device>> 
 /// expected.
 pub async fn register(person: &Person, mut asked: RegisterDevice) -> Answer<(Device, String)> {
     let mut faults = Faults::default();
-    faults.text("device_name", &mut asked.device_name, 100);
+    faults.name("device_name", &mut asked.device_name, 100);
     faults.check()?;
     let token = token::draw("cpd");
     let new = NewDevice {
@@ -91,11 +91,15 @@ pub async fn show(person: &Person, id: DeviceId) -> Answer<Device> {
 /// Changes a device.
 pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> Answer<Device> {
     let mut faults = Faults::default();
-    faults.maybe_text("device_name", asked.device_name.as_mut(), 100);
+    faults.maybe_name("device_name", asked.device_name.as_mut(), 100);
     faults.check()?;
     let patch =
         DevicePatch { name: asked.device_name, device_type: asked.device_type, phi_mode: asked.phi_mode };
-    Ok(person.noting(note(person, AuditAction::Update))?.update_device(id, patch).await?)
+    let mut note = note(person, AuditAction::Update);
+    if let Some(name) = &patch.name {
+        note = note.detail("device_name", name.as_str());
+    }
+    Ok(person.noting(note)?.update_device(id, patch).await?)
 }
 
 /// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
@@ -123,7 +127,7 @@ pub async fn withdraw(person: &Person, id: DeviceId, asked: WithdrawDevice) -> A
 pub async fn release(person: &Person, id: DeviceId) -> Answer<Device> {
     let note = note(person, AuditAction::Update).detail("what", "release");
     let device = person.noting(note)?.release_device(id).await?;
-    person.app.speakers.forget(id);
+    person.app.clone_detector.forget(id);
     Ok(device)
 }
 

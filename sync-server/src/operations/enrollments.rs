@@ -14,8 +14,8 @@ use super::person::Person;
 use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
+use crate::rate_limit::Limit;
 use crate::store::{Claim, Device, StoreError, Waiting};
-use crate::tries::Limit;
 
 /// Wrong codes from one network, whoever typed them; the store counts them by administrator too.
 const BY_NETWORK: Limit = Limit { failures: 20, lock: Duration::from_secs(15 * 60) };
@@ -40,11 +40,11 @@ pub struct ApproveEnrollment {
 /// Enters a device's code for it.
 pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Waiting> {
     let mut faults = Faults::default();
-    faults.text("device_name", &mut asked.device_name, 100);
+    faults.name("device_name", &mut asked.device_name, 100);
     faults.check()?;
     let network = person.client.network().map(|it| format!("code {it}")).unwrap_or_default();
-    let tries = &person.app.tries;
-    if let Some(until) = tries.locked(&network, BY_NETWORK, clock::now()) {
+    let limiter = &person.app.rate_limiter;
+    if let Some(until) = limiter.locked(&network, BY_NETWORK, clock::now()) {
         return Err(Refusal::too_many_tries("Too many wrong codes from this address", until));
     }
     let facility = asked.facility_id;
@@ -52,7 +52,7 @@ pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Wa
     let noted = person.noting(note(person, "approve").facility(Some(facility)))?;
     let claimed = noted.claim(person.actor().user, asked.code, claim).await;
     if matches!(claimed, Err(StoreError::WrongCode)) {
-        tries.fail(&network, BY_NETWORK, clock::now());
+        limiter.fail(&network, BY_NETWORK, clock::now());
     }
     Ok(claimed?)
 }

@@ -162,7 +162,7 @@ impl TryFrom<CreateFacility> for NewFacility {
     type Error = Refusal;
     fn try_from(mut asked: CreateFacility) -> Answer<Self> {
         let mut faults = Faults::default();
-        faults.text("name", &mut asked.name, 200);
+        faults.name("name", &mut asked.name, 200);
         faults.maybe_text("phone", asked.phone.as_mut(), 50);
         figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
         capacity(&mut faults, asked.licensed_beds, asked.current_census, asked.over_capacity);
@@ -187,7 +187,7 @@ impl UpdateFacility {
     /// Finds all that is wrong; its figures beside those of before, where any of them is given.
     fn check(&mut self, before: Option<&Facility>) -> Answer<()> {
         let mut faults = Faults::default();
-        faults.maybe_text("name", self.name.as_mut(), 200);
+        faults.maybe_name("name", self.name.as_mut(), 200);
         faults.maybe_text("phone", self.phone.as_mut().and_then(Option::as_mut), 50);
         figures(&mut faults, self.licensed_beds.flatten(), self.current_census);
         if let Some(before) = before {
@@ -207,6 +207,7 @@ impl UpdateFacility {
     /// What of it the audit log tells.
     fn told(&self, note: Note) -> Note {
         let details = [
+            ("name", self.name.clone().map(Value::from)),
             ("require_encryption", self.require_encryption.map(Value::from)),
             ("record_days", self.record_days.map(Value::from)),
             ("time_zone", self.time_zone.clone().map(Value::from)),

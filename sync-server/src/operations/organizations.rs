@@ -191,8 +191,12 @@ pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
 /// Changes an organization.
 pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
     let registry = person.registry_of(Some(id)).await?;
-    let noted = registry.noting(note(person, AuditAction::Update).into_event());
-    Ok(noted.update_organization(asked.try_into()?).await?)
+    let patch = OrganizationPatch::try_from(asked)?;
+    let mut note = note(person, AuditAction::Update);
+    if let Some(name) = &patch.name {
+        note = note.detail("name", name.as_str());
+    }
+    Ok(registry.noting(note.into_event()).update_organization(patch).await?)
 }
 
 /// What is doubtful about an NPI, if anything. The check digit is Luhn's over the number with 80840 before it. A
@@ -214,7 +218,7 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateOrganization) -> Answer<Self> {
         let mut faults = Faults::default();
-        faults.maybe_text("name", asked.name.as_mut(), 200);
+        faults.maybe_name("name", asked.name.as_mut(), 200);
         faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
         faults.check()?;
         Ok(Self {
@@ -229,8 +233,8 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
 
 impl FirstAdmin {
     fn check(&mut self, faults: &mut Faults) {
-        faults.text("admin.username", &mut self.username, 100);
-        faults.maybe_text("admin.display_name", self.display_name.as_mut(), 200);
+        faults.name("admin.username", &mut self.username, 100);
+        faults.maybe_name("admin.display_name", self.display_name.as_mut(), 200);
         faults.maybe_text("admin.email", self.email.as_mut(), 254);
         if let Err(fault) = check_password(self.password.expose_secret()) {
             faults.unless(false, "admin.password", fault);
@@ -244,7 +248,7 @@ fn founding(
     identity: &Identity,
 ) -> Answer<(NewOrganization, FirstAdmin, Option<String>)> {
     let mut faults = Faults::default();
-    faults.text("name", &mut asked.name, 200);
+    faults.name("name", &mut asked.name, 200);
     let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
     faults.unless(is_slug(&slug), "slug", SLUG_RULE);
     faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);

@@ -80,7 +80,7 @@ pub struct UpdatePatient {
 }
 
 /// A patient, and who is, or may be, the same person.
-pub struct Known {
+pub struct PatientAndRelated {
     /// The patient.
     pub patient: Patient,
     /// The others; in a list only whose place the patient took.
@@ -101,7 +101,7 @@ pub async fn list(
     person: &Person,
     facility: Option<FacilityId>,
     is_active: Option<bool>,
-) -> Answer<Permitted<Vec<Known>>> {
+) -> Answer<Permitted<Vec<PatientAndRelated>>> {
     let permit = person.permit_of_organization()?;
     let mut patients = person.registry()?.patients(facility).await?;
     let mut replaced = replaced(&patients);
@@ -111,13 +111,13 @@ pub async fn list(
     person.write(note.detail("count", patients.len()).detail("patients", named)).await?;
     let known = |patient: Patient| {
         let replaces = replaced.remove(&patient.id).unwrap_or_default();
-        Known { patient, related: Related { replaces, may_be: Vec::new() } }
+        PatientAndRelated { patient, related: Related { replaces, may_be: Vec::new() } }
     };
     Ok((permit, patients.into_iter().map(known).collect()))
 }
 
 /// Admits a patient. One who may be another of the facility is admitted all the same: a review asks at its kiosks.
-pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<Known>> {
+pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<PatientAndRelated>> {
     let permit = person.permit(asked.facility_id)?;
     let given = Map::from_iter([
         ("mrn".to_owned(), Value::from(asked.mrn)),
@@ -141,16 +141,23 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<K
 }
 
 /// One patient, and since when the patient is in care, or is not, where that is known.
-pub async fn show(person: &Person, id: PatientId) -> Answer<Permitted<(Known, Option<Timestamp>)>> {
+pub async fn show(
+    person: &Person,
+    id: PatientId,
+) -> Answer<Permitted<(PatientAndRelated, Option<Timestamp>)>> {
     let (permit, patient) = permitted(person, id).await?;
     viewed(person, patient.id, patient.facility_id, "patient").await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
     let related = related(person, &permit, &patient).await?;
-    Ok((permit, (Known { patient, related }, since)))
+    Ok((permit, (PatientAndRelated { patient, related }, since)))
 }
 
 /// Changes who or where a patient is, and parts whoever was said to be the same person as another.
-pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Answer<Permitted<Known>> {
+pub async fn update(
+    person: &Person,
+    id: PatientId,
+    asked: UpdatePatient,
+) -> Answer<Permitted<PatientAndRelated>> {
     let mut given = Map::new();
     let mut give =
         |field: &str, value: Option<Value>| given.extend(value.map(|value| (field.to_owned(), value)));
@@ -181,7 +188,7 @@ pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Ans
 }
 
 /// Discharges a patient: no longer in care here, and kept.
-pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<Known>> {
+pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<PatientAndRelated>> {
     let patch = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
     let (permit, _) = permitted(person, id).await?;
     let noted = person.noting(note(person, AuditAction::Delete, "patient"))?;
@@ -253,12 +260,16 @@ fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
 
 /// A patient whose change is committed, with who is, or may be, the same person. Where that cannot be read, or the
 /// look at them not be written down, nobody is named: an error would say that nothing was done.
-async fn done(person: &Person, permit: Permit<ReadPatients>, patient: Patient) -> Permitted<Known> {
+async fn done(
+    person: &Person,
+    permit: Permit<ReadPatients>,
+    patient: Patient,
+) -> Permitted<PatientAndRelated> {
     let related = related(person, &permit, &patient).await.unwrap_or_else(|refusal| {
         tracing::warn!(patient = %patient.id, ?refusal, "changed; who may be the same person is not told");
         Related { replaces: Vec::new(), may_be: Vec::new() }
     });
-    (permit, Known { patient, related })
+    (permit, PatientAndRelated { patient, related })
 }
 
 /// Who is, or may be, the same person as a patient; that those whom the answer names are seen is written down.

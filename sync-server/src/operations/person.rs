@@ -29,7 +29,7 @@ pub struct Person {
 
 /// Which organization a request says it is for, all its ways together.
 #[derive(Debug, Clone)]
-pub enum Said {
+pub enum TenantClaim {
     /// Nothing.
     Nothing,
     /// This organization, in every way that was used.
@@ -43,17 +43,17 @@ impl Person {
     ///
     /// # Errors
     /// Another's organization reads like a missing one; the attempt is written down.
-    pub async fn entering(app: &App, session: Session, client: Client, said: Said) -> Answer<Self> {
+    pub async fn entering(app: &App, session: Session, client: Client, claim: TenantClaim) -> Answer<Self> {
         let mut person = Self { app: app.clone(), tenant: session.actor.organization, session, client };
-        let attempted = match said {
-            Said::Nothing => return Ok(person),
-            Said::One(organization) if person.actor().role == Role::PlatformAdmin => {
+        let attempted = match claim {
+            TenantClaim::Nothing => return Ok(person),
+            TenantClaim::One(organization) if person.actor().role == Role::PlatformAdmin => {
                 person.tenant = Some(organization.id);
                 return Ok(person);
             }
-            Said::One(organization) if person.tenant == Some(organization.id) => return Ok(person),
-            Said::One(organization) => organization.id.to_string(),
-            Said::Nonsense(attempted) => attempted,
+            TenantClaim::One(organization) if person.tenant == Some(organization.id) => return Ok(person),
+            TenantClaim::One(organization) => organization.id.to_string(),
+            TenantClaim::Nonsense(attempted) => attempted,
         };
         person.crossed(&attempted).await?;
         Err(Refusal::not_found())

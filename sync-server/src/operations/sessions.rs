@@ -10,16 +10,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::person::{Person, Said};
+use super::person::{Person, TenantClaim};
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
 use crate::password::{Caller, MAX_SECRET_BYTES};
+use crate::rate_limit::Limit;
 use crate::refusals::Principal;
 use crate::store::{Credentials, Login, NewSession, Organization, StoreError};
 use crate::token;
-use crate::tries::Limit;
 
 /// So many failures make a network suspect: each further one holds up the next from there for a while. It is
 /// not locked: a facility may sit behind it, or a balancer with all of them.
@@ -53,14 +53,14 @@ pub struct Begun {
 }
 
 /// Signs in: five failures in a row lock the name for half an hour, for the network they came from.
-pub async fn sign_in(app: &App, client: &Client, said: Said, mut asked: SignIn) -> Answer<Begun> {
+pub async fn sign_in(app: &App, client: &Client, claim: TenantClaim, mut asked: SignIn) -> Answer<Begun> {
     let mut faults = Faults::default();
     faults.text("username", &mut asked.username, 100);
     faults.maybe_text("organization", asked.organization.as_mut(), 100);
     let length = asked.password.expose_secret().len();
     faults.unless(length <= MAX_SECRET_BYTES, "password", "a password has at most 256 bytes");
     faults.check()?;
-    let place = place(app, said, asked.organization).await?;
+    let place = place(app, claim, asked.organization).await?;
     let attempt = Attempt::new(app, client, &asked.username, place);
     let known = attempt.check(asked.password).await?;
     attempt.begin(known).await
@@ -85,16 +85,16 @@ enum Place {
     Nowhere(String),
 }
 
-async fn place(app: &App, said: Said, asked: Option<String>) -> Answer<Place> {
-    Ok(match (said, asked) {
-        (Said::Nothing, None) => Place::Platform,
-        (Said::Nothing, Some(slug)) => match app.store.system().organization_by_slug(&slug).await? {
+async fn place(app: &App, claim: TenantClaim, asked: Option<String>) -> Answer<Place> {
+    Ok(match (claim, asked) {
+        (TenantClaim::Nothing, None) => Place::Platform,
+        (TenantClaim::Nothing, Some(slug)) => match app.store.system().organization_by_slug(&slug).await? {
             Some(organization) => Place::Organization(Box::new(organization)),
             None => Place::Nowhere(slug),
         },
-        (Said::One(organization), Some(slug)) if slug != organization.slug => Place::Nowhere(slug),
-        (Said::One(organization), _) => Place::Organization(organization),
-        (Said::Nonsense(text), _) => Place::Nowhere(text),
+        (TenantClaim::One(organization), Some(slug)) if slug != organization.slug => Place::Nowhere(slug),
+        (TenantClaim::One(organization), _) => Place::Organization(organization),
+        (TenantClaim::Nonsense(text), _) => Place::Nowhere(text),
     })
 }
 
@@ -120,7 +120,7 @@ impl<'a> Attempt<'a> {
 
     /// Checks name and password, counting failures.
     async fn check(&self, password: SecretString) -> Answer<Credentials> {
-        let (tries, system) = (&self.app.tries, self.app.store.system());
+        let (limiter, system) = (&self.app.rate_limiter, self.app.store.system());
         let known = match &self.place {
             Place::Platform => system.platform_credentials(self.username).await?,
             Place::Organization(organization) => {
@@ -137,12 +137,12 @@ impl<'a> Attempt<'a> {
         let verifier =
             known.as_ref().filter(|known| known.is_active).and_then(|known| known.password_hash.clone());
         let counted = format!("sign-in {network:?}");
-        let is_suspect = tries.locked(&counted, SUSPECT, clock::now()).is_some();
+        let is_suspect = limiter.locked(&counted, SUSPECT, clock::now()).is_some();
         let correct = self.app.passwords.verify(caller, is_suspect, password, verifier).await?;
         match known {
             Some(known) if correct => Ok(known),
             known => {
-                tries.fail(&counted, SUSPECT, clock::now());
+                limiter.fail(&counted, SUSPECT, clock::now());
                 let locks = known.as_ref().map(|known| self.locks(known));
                 // In one commit, so that time does not tell either whether it was written down.
                 let (locked, written) = tokio::join!(

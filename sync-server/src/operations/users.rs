@@ -99,8 +99,10 @@ pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<Us
     may_touch(person, id).await?;
     may_give(person, patch.role)?;
     let mut note = note(person, AuditAction::Update, "user");
-    if let Some(username) = &patch.username {
-        note = note.detail("username", username.as_str());
+    for (field, name) in [("username", &patch.username), ("display_name", &patch.display_name)] {
+        if let Some(name) = name {
+            note = note.detail(field, name.as_str());
+        }
     }
     Ok(person.noting(note)?.update_user(id, patch).await?)
 }
@@ -131,9 +133,9 @@ impl TryFrom<CreateUser> for NewUser {
     type Error = Refusal;
     fn try_from(mut asked: CreateUser) -> Answer<Self> {
         let mut faults = Faults::default();
-        faults.text("username", &mut asked.username, 100);
+        faults.name("username", &mut asked.username, 100);
         faults.maybe_text("email", asked.email.as_mut(), 200);
-        faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;
@@ -155,9 +157,9 @@ impl TryFrom<UpdateUser> for UserPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateUser) -> Answer<Self> {
         let mut faults = Faults::default();
-        faults.maybe_text("username", asked.username.as_mut(), 100);
+        faults.maybe_name("username", asked.username.as_mut(), 100);
         faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
-        faults.maybe_text("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;

@@ -14,7 +14,7 @@ use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{DeviceId, IncarnationId};
 use serde_json::json as object;
 
-use super::carried::Known;
+use super::carried::AccessState;
 use super::column::{count, count_at, id_at};
 use super::engine::{self, Reach, Tx, params};
 use super::handles::organization::TOKEN_LIFE;
@@ -75,7 +75,7 @@ pub struct Restored {
 
 /// What could be learned from the database that is replaced.
 struct Replaced {
-    known: Option<Known>,
+    known: Option<AccessState>,
     /// Why that is not all of it.
     trouble: Option<String>,
 }
@@ -161,7 +161,7 @@ fn learn(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Replaced {
     if !path.exists() {
         return Replaced { known: None, trouble: Some("there was no database in its place".to_owned()) };
     }
-    let known = match engine::observed(path, key, ambient, Known::read) {
+    let known = match engine::observed(path, key, ambient, AccessState::read) {
         Err(StoreError::Older { .. }) => learn_from_copy(path, key, ambient),
         read => read.map_err(BackupError::from),
     };
@@ -173,10 +173,10 @@ fn learn(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Replaced {
 }
 
 /// The same of one that has to be brought up first; it stays as it is.
-fn learn_from_copy(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Known> {
+fn learn_from_copy(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<AccessState> {
     let copy = beside(path, ".replacing");
-    let known =
-        fresh_copy(path, &copy, key).and_then(|()| Ok(engine::migrated(&copy, key, ambient, Known::read)?));
+    let known = fresh_copy(path, &copy, key)
+        .and_then(|()| Ok(engine::migrated(&copy, key, ambient, AccessState::read)?));
     discard(&copy);
     known
 }

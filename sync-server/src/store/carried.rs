@@ -1,9 +1,11 @@
 //! What a database that was put back must not forget: who may do less than it knows, as the database that it
 //! replaces says. Only towards safer: nothing that was switched off, on either side, works afterwards, and
-//! what exists in the replaced one alone is taken over switched off.
+//! what exists in the replaced one alone is taken over switched off. Users and devices have the names that they were
+//! given there: by the old ones nobody knows them any more.
 
 use std::collections::BTreeMap;
 
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BadgeId, FacilityId, OrganizationId, UserId};
 use carepost_protocol::record::Collection;
 
@@ -21,7 +23,7 @@ type Rows = BTreeMap<[u8; 16], Vec<Value>>;
 
 /// What a database knows of who may do what.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct AccessState {
     admins: Rows,
     /// Failed sign-ins and locks.
     sign_ins: Rows,
@@ -98,8 +100,8 @@ const USERS: Table = Table {
     select: "SELECT id, username, username_key, email, email_key, display_name, employee_id, created_at,
             facility_id, role, is_active, password_hash, pin_verifier, pin_exposed_at, pin_answers, pin_set_at,
             session_timeout_minutes FROM users",
-    update: "UPDATE users SET facility_id = ?9, role = ?10, is_active = is_active AND ?11, password_hash = ?12,
-            pin_verifier = ?13, pin_exposed_at = ?14, pin_answers = ?15, pin_set_at = ?16,
+    update: "UPDATE users SET display_name = ?6, facility_id = ?9, role = ?10, is_active = is_active AND ?11,
+            password_hash = ?12, pin_verifier = ?13, pin_exposed_at = ?14, pin_answers = ?15, pin_set_at = ?16,
             session_timeout_minutes = min(session_timeout_minutes, ?17) WHERE id = ?1",
     insert: "INSERT INTO users (id, username, username_key, email, email_key, display_name, employee_id,
             created_at, facility_id, role, is_active, password_hash, pin_verifier, pin_exposed_at, pin_answers,
@@ -107,6 +109,8 @@ const USERS: Table = Table {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?12, ?13, ?14, ?15, ?16, ?17)",
     off: "UPDATE users SET is_active = 0 WHERE id = ?1",
     told: &[
+        (1, "renamed"),
+        (5, "another name that people see"),
         (10, "switched off"),
         (8, "another facility"),
         (9, "now "),
@@ -145,7 +149,7 @@ const DEVICES: Table = Table {
             key_sha256, public_key, created_at, quarantine, deactivation,
             coalesce(phi_mode, (SELECT phi_mode FROM facilities AS f WHERE f.id = devices.facility_id))
             FROM devices",
-    update: "UPDATE devices SET state = CASE
+    update: "UPDATE devices SET name = ?2, state = CASE
                 WHEN 'REVOKED' IN (state, ?5) THEN 'REVOKED'
                 WHEN 'QUARANTINED' IN (state, ?5) OR (state <> 'ACTIVE' AND ?5 = 'ACTIVE') THEN 'QUARANTINED'
                 ELSE state END,
@@ -166,7 +170,7 @@ const DEVICES: Table = Table {
             cursor_refused) VALUES (?1, ?2, ?3, ?4, CASE WHEN ?5 = 'ACTIVE' THEN 'QUARANTINED' ELSE ?5 END,
             ?6, ?7, ?9, ?10, ?11, coalesce(?12, 'restored'), ?13, ?14, 0, 0, 0)",
     off: "UPDATE devices SET state = 'QUARANTINED', quarantine = 'restored' WHERE id = ?1 AND state = 'ACTIVE'",
-    told: &[(4, "now "), (7, "its token was used"), (3, "now a "), (13, "is sent ")],
+    told: &[(1, "renamed"), (4, "now "), (7, "its token was used"), (3, "now a "), (13, "is sent ")],
 };
 
 const ASSIGNMENTS: Table = Table {
@@ -180,13 +184,14 @@ const ASSIGNMENTS: Table = Table {
 };
 
 /// Columns that are looked at here.
+const USERNAME: std::ops::Range<usize> = 1..3;
 const LAYERS: usize = 3;
 const LOOKUP: usize = 6;
 const FACILITY_OF_USER: usize = 8;
 const FACILITY_OF_BADGE: usize = 3;
 const KEY: usize = 8;
 
-impl Known {
+impl AccessState {
     /// What the database at hand knows.
     pub(super) fn read(tx: &Tx<'_>) -> Result<Self> {
         let organizations = "SELECT id, name FROM system_organizations";
@@ -248,6 +253,7 @@ impl Registry {
         said.extend(gone.map(|(_, row)| format!("facility {}: the backup does not have it", name(&row))));
         let apart = self.badges_apart(ours);
         FACILITIES.take_over(tx, &self.facilities, &ours.facilities, said)?;
+        rename_users(tx, &self.users, &ours.users, said)?;
         USERS.take_over(tx, &self.users, &ours.users, said)?;
         TERMS.take_over(tx, &self.terms, &ours.terms, said)?;
         for (id, row) in ours.badges.iter().filter(|(id, _)| !self.badges.contains_key(*id)) {
@@ -354,6 +360,33 @@ impl Table {
             }
         }
     }
+}
+
+/// Gives users the names that they were given since. One may have another's old name, so all give up theirs first.
+fn rename_users(tx: &Tx<'_>, theirs: &Rows, ours: &Rows, said: &mut Vec<String>) -> Result<()> {
+    let (park, rename) = (
+        "UPDATE users SET username_key = ?2 WHERE id = ?1",
+        "UPDATE users SET username = ?2, username_key = ?3 WHERE id = ?1",
+    );
+    let is_renamed = |(id, row): &(&[u8; 16], &Vec<Value>)| {
+        ours.get(*id).is_some_and(|was| was.get(USERNAME) != row.get(USERNAME))
+    };
+    let renamed: Vec<_> = theirs.iter().filter(is_renamed).collect();
+    for (id, _) in &renamed {
+        tx.execute(park, params![**id, hex(*id)])?;
+    }
+    for (id, row) in renamed {
+        let key = row.get(..USERNAME.end).unwrap_or_default();
+        match tx.savepoint(|tx| tx.execute(rename, key)) {
+            Err(fault) if fault.is_constraint() => said.push(format!(
+                "user {}: the backup has another of that name; give one with `user rename {}`",
+                name(row),
+                UserId::from_bytes(*id)
+            )),
+            done => drop(done?),
+        }
+    }
+    Ok(())
 }
 
 /// Ends what ended with what was carried over: terms of who is switched off or elsewhere, assignments of

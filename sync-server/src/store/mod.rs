@@ -130,7 +130,7 @@ struct Inner {
     prover: Arc<Prover>,
     staff_moves: Arc<StaffMoves>,
     fullness: Arc<Fullness>,
-    tries: enrollment::Tries,
+    code_attempts: enrollment::CodeAttempts,
     ambient: Ambient,
 }
 
@@ -177,7 +177,7 @@ impl Store {
             prover: Arc::new(Prover::new(key)),
             staff_moves,
             fullness,
-            tries: enrollment::Tries::default(),
+            code_attempts: enrollment::CodeAttempts::default(),
             ambient,
         };
         Ok(Self { inner: Arc::new(inner) })

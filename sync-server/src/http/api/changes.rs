@@ -153,12 +153,12 @@ impl ChangeView {
 }
 
 /// A change's name in a path. One that cannot be read is answered like one that is not there.
-pub struct Named {
+pub struct ChangePath {
     device: DeviceId,
     name: ChangeName,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<S: Send + Sync> FromRequestParts<S> for ChangePath {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
         let path = Path::<(String, String, String)>::from_request_parts(parts, state).await;
@@ -200,7 +200,7 @@ pub async fn list_flagged_changes(
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}", operation_id = "export_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ExportedChange)))]
 pub async fn export_refused_change(
     person: Person,
-    Named { device, name }: Named,
+    ChangePath { device, name }: ChangePath,
 ) -> Answer<axum::Json<ExportedChange>> {
     let (permit, (change, payload)) = changes::export(&person, device, name).await?;
     let text = payload.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
@@ -217,7 +217,7 @@ pub async fn export_refused_change(
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/retry", operation_id = "retry_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ReconsideredChange)))]
 pub async fn retry_refused_change(
     person: Person,
-    Named { device, name }: Named,
+    ChangePath { device, name }: ChangePath,
 ) -> Answer<axum::Json<ReconsideredChange>> {
     let (permit, done) = changes::retry(&person, device, name).await?;
     Ok(reconsidered(&permit, done))
@@ -227,7 +227,7 @@ pub async fn retry_refused_change(
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/discard", operation_id = "discard_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), request_body = DiscardChange, responses((status = 200, body = ReconsideredChange)))]
 pub async fn discard_refused_change(
     person: Person,
-    Named { device, name }: Named,
+    ChangePath { device, name }: ChangePath,
     Json(asked): Json<DiscardChange>,
 ) -> Answer<axum::Json<ReconsideredChange>> {
     let (permit, done) = changes::discard(&person, device, name, asked.reason).await?;

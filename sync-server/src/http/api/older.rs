@@ -14,8 +14,8 @@ use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
 use crate::http::body::{Id, Params};
 use crate::http::guard::Device;
+use crate::rate_limit::Limit;
 use crate::store::OlderRequest;
-use crate::tries::Limit;
 
 /// The pages of one device, until it pauses: each is an event in the audit log.
 const PAGES: Limit = Limit { failures: 240, lock: Duration::from_secs(60) };
@@ -40,7 +40,7 @@ pub async fn older_records(
         return Err(not_encrypted());
     }
     let asker = format!("older {}", device.identity.device());
-    app.tries.take(&asker, PAGES, "This device has asked for many older entries")?;
+    app.rate_limiter.take(&asker, PAGES, "This device has asked for many older entries")?;
     let asked = OlderRequest { view: device.identity.view(), patient, after: asked.place() };
     let page = device.facility.older_records(asked).await?;
     // Written before the page is shown. Who reads it there is in the device's own events.

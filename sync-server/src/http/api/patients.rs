@@ -14,7 +14,7 @@ use super::List;
 use crate::error::{Answer, Refusal};
 use crate::http::body::{Id, Json, Params};
 use crate::operations::paging::Which;
-use crate::operations::patients::{self, Charted, CreatePatient, Known, UpdatePatient};
+use crate::operations::patients::{self, Charted, CreatePatient, PatientAndRelated, UpdatePatient};
 use crate::operations::person::Person;
 use crate::store::Patient;
 
@@ -27,12 +27,12 @@ pub struct StrikeRecord {
 }
 
 /// Of whom a path speaks, and of which record.
-pub struct Named {
+pub struct RecordPath {
     patient: PatientId,
     record: RecordId,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<S: Send + Sync> FromRequestParts<S> for RecordPath {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
@@ -99,7 +99,7 @@ pub struct Another {
 
 impl PatientView {
     /// Only who may read patients gets to see one.
-    fn of(_: &Permit<ReadPatients>, Known { patient: it, related }: Known) -> Self {
+    fn of(_: &Permit<ReadPatients>, PatientAndRelated { patient: it, related }: PatientAndRelated) -> Self {
         let another = |it: Patient| Another { id: it.id, mrn: it.mrn, name: it.name };
         Self {
             id: it.id,
@@ -193,7 +193,7 @@ pub async fn list_records(
 #[utoipa::path(post, path = "/api/v1/patients/{patient_id}/records/{record_id}/entered-in-error", operation_id = "strike_record", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), ("record_id" = RecordId, Path)), request_body = StrikeRecord, responses((status = 201, body = Object, description = "The record that strikes it out")))]
 pub async fn strike_record(
     person: Person,
-    Named { patient, record }: Named,
+    RecordPath { patient, record }: RecordPath,
     Json(asked): Json<StrikeRecord>,
 ) -> Answer<(StatusCode, axum::Json<RecordDocument>)> {
     let struck = patients::strike(&person, patient, record, asked.reason).await?;

@@ -64,9 +64,9 @@ pub async fn sign_in(
     request: Request,
 ) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
     let (parts, content) = request.into_parts();
-    let said = tenant::said(&app, &parts).await?;
+    let claim = tenant::claimed(&app, &parts).await?;
     let asked = body::json(Request::from_parts(parts, content), &app, MAX_SIGN_IN).await?;
-    let begun = sessions::sign_in(&app, &client, said, asked).await?;
+    let begun = sessions::sign_in(&app, &client, claim, asked).await?;
     Ok((StatusCode::CREATED, axum::Json(begun.into())))
 }
 

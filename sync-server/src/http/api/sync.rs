@@ -24,12 +24,12 @@ use crate::error::{Answer, Refusal, too_large};
 use crate::http::body::{self, Id};
 use crate::http::guard::Device;
 use crate::quota::{Allowances, Asker, Charge, Kind, Share};
+use crate::rate_limit::Limit;
 use crate::refusals::Principal;
 use crate::store::{Batch, DeviceIdentity, PresentedKey};
 use crate::text::is_line;
 use crate::tls::PeerKey;
 use crate::token;
-use crate::tries::Limit;
 
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
@@ -100,9 +100,9 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
     if token.is_none() {
         if system.knows_key(presented.sha256).await? {
             let key = format!("key {}", hex(&presented.sha256));
-            app.tries.take(&key, CHANGES, "This device says something else of itself each time")?;
+            app.rate_limiter.take(&key, CHANGES, "This device says something else of itself each time")?;
         } else {
-            app.tries.take(&format!("enroll {}", presented.network), NEW_KEYS, NEW_DEVICES)?;
+            app.rate_limiter.take(&format!("enroll {}", presented.network), NEW_KEYS, NEW_DEVICES)?;
         }
     }
     Ok(system.enroll(presented, request, token).await?)
@@ -243,7 +243,7 @@ async fn tell_exposure(
     measured: Option<&Encryption>,
 ) -> Answer<()> {
     let id = device.identity.device();
-    if app.tries.take(&format!("exposure {id}"), EXPOSURES, "Its exposure changes often").is_err() {
+    if app.rate_limiter.take(&format!("exposure {id}"), EXPOSURES, "Its exposure changes often").is_err() {
         return Ok(());
     }
     let is_encrypted = measured.is_some_and(Encryption::is_complete);
@@ -350,12 +350,12 @@ fn appetite(plain: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tries::Tries;
+    use crate::rate_limit::RateLimiter;
 
     #[test]
     fn one_network_brings_a_hundred_new_keys_in_a_while_and_others_are_not_held_up() {
-        let tries = Tries::default();
-        let count = |network: &str| tries.take(network, NEW_KEYS, "Too many");
+        let limiter = RateLimiter::default();
+        let count = |network: &str| limiter.take(network, NEW_KEYS, "Too many");
         for _ in 0..100 {
             count("one").unwrap();
         }

@@ -28,6 +28,7 @@ use crate::http::listener::PeerAddress;
 use crate::http::route::Listener;
 use crate::http::routes::router;
 use crate::password::{Caller, Passwords};
+use crate::rate_limit::RateLimiter;
 use crate::scope::OrganizationScope;
 use crate::stopping::Stopping;
 use crate::store::{
@@ -36,7 +37,6 @@ use crate::store::{
 };
 use crate::tls::Tls;
 use crate::token;
-use crate::tries::Tries;
 
 const PASSWORD: &str = "a sentence for tests";
 
@@ -103,11 +103,11 @@ impl Server {
             store,
             passwords,
             config: Arc::new(Config::default()),
-            tries: Arc::new(Tries::default()),
+            rate_limiter: Arc::new(RateLimiter::default()),
             quotas: Arc::default(),
             reads: Arc::default(),
             refusals: Arc::default(),
-            speakers: Arc::default(),
+            clone_detector: Arc::default(),
             certificate: Tls::load(&files[0], &files[1]).unwrap().certificate,
             stopping: Stopping::channel().1,
         };
@@ -345,6 +345,39 @@ async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_movi
         let (answered, said) = server.send(request.body(Body::from(body)).unwrap()).await;
         assert_eq!(answered, status, "{said}");
     }
+}
+
+#[tokio::test]
+async fn what_is_done_is_answered_as_done_where_the_looks_at_who_is_named_cannot_be_written_down() {
+    let server = Server::new().await;
+    let facility = server.facility().await;
+    let nurse = server.user("nina", Role::Rn, facility).await;
+    let token = server.token(nurse).await;
+    let admit = async || {
+        let body = json!({"facility_id": facility, "name": "Ada Example"});
+        let (status, patient) = server.post("/api/v1/patients", Some(&token), &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{patient}");
+        patient["may_be"].as_array().map_or(0, Vec::len)
+    };
+    let looks = async || {
+        let seen = server.events(AuditEventType::PhiAccess).await.into_iter();
+        seen.filter(|event| event.action == AuditAction::View).count()
+    };
+    assert_eq!((admit().await, looks().await), (0, 0));
+    assert_eq!((admit().await, looks().await), (1, 1));
+    assert_eq!((admit().await, looks().await), (2, 2), "whom she was named before is counted");
+    // She has read as much as anybody may.
+    let client = Client { ip: None, user_agent: None, endpoint: "GET /x".to_owned() };
+    for n in 0.. {
+        let view =
+            Note::new(&client, AuditEventType::PhiAccess, AuditAction::View, "patient").on(n).into_event();
+        if server.app.reads.is_new(nurse, &view, clock::now()).is_err() {
+            break;
+        }
+        server.app.reads.written(nurse, &view);
+    }
+    assert_eq!((admit().await, looks().await), (0, 2), "nobody is named, and no look is told");
+    assert_eq!(server.registry.patients(Some(facility)).await.unwrap().len(), 4);
 }
 
 #[tokio::test]

@@ -38,9 +38,9 @@ const CONFIRMING_INTERVAL: u32 = 1;
 /// Wrong codes and wrong numbers, counted per user: five in ten minutes, then neither is taken until
 /// those are over.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Tries(Mutex<HashMap<UserId, (u32, Timestamp)>>);
+pub(in crate::store) struct CodeAttempts(Mutex<HashMap<UserId, (u32, Timestamp)>>);
 
-impl Tries {
+impl CodeAttempts {
     /// Whether this user may try a code or a number now.
     pub(in crate::store) fn check(&self, by: UserId, now: Timestamp) -> Result<()> {
         let mut counts = self.locked();
@@ -341,7 +341,7 @@ pub(in crate::store) fn be_told_apart(
     own: Option<DeviceId>,
 ) -> Result<()> {
     let others = "SELECT name FROM devices
-        WHERE facility_id = ?1 AND id IS NOT ?2 AND state NOT IN ('RETIRED', 'REVOKED')";
+        WHERE facility_id = ?1 AND id IS NOT ?2 AND state <> 'REVOKED'";
     let own = own.map(|id| *id.as_bytes());
     let others: Vec<String> = tx.all(others, params![facility.as_bytes(), own], |row| row.get(0))?;
     let is_taken = others.iter().any(|other| fold(other) == fold(name));
@@ -351,7 +351,7 @@ pub(in crate::store) fn be_told_apart(
 /// The device in use that has this hardware, and whether it has a key: one without is expected.
 fn on_hardware(tx: &Tx<'_>, hardware: DeviceUuid) -> Result<Option<(DeviceId, bool)>> {
     let sql = "SELECT id, key_sha256 IS NOT NULL FROM devices
-        WHERE device_uuid = ?1 AND state NOT IN ('RETIRED', 'REVOKED')";
+        WHERE device_uuid = ?1 AND state <> 'REVOKED'";
     tx.first(sql, [hardware.as_bytes()], |row| Ok((id_at(row, 0)?, row.get(1)?)))
 }
 

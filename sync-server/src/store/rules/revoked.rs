@@ -80,24 +80,24 @@ fn last_move(tx: &Tx<'_>) -> Result<Cursor> {
 }
 
 /// What a document of staff or a badge says, by its place in the feed.
-type Said = (u64, [u8; 16], bool);
+type FeedRow = (u64, [u8; 16], bool);
 
 fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
     let mut revoked = Revoked { users: Vec::new(), badges: Vec::new(), through: head(tx)?, more: false };
-    let mut said = Vec::new();
+    let mut rows = Vec::new();
     for (collection, sql) in [Collection::Users, Collection::Badges].into_iter().zip(SINCE) {
-        let of_one: Vec<Said> = tx.all(sql, params![count(since), LOOKED_AT], said_row)?;
+        let of_one: Vec<FeedRow> = tx.all(sql, params![count(since), LOOKED_AT], feed_row)?;
         if let Some((last, ..)) = of_one.last().filter(|_| of_one.len() >= LOOKED_AT as usize) {
             (revoked.through.seq, revoked.more) = (revoked.through.seq.min(*last), true);
         }
-        said.extend(of_one.into_iter().map(|(seq, id, is_active)| (seq, collection, id, is_active)));
+        rows.extend(of_one.into_iter().map(|(seq, id, is_active)| (seq, collection, id, is_active)));
     }
-    said.retain(|(seq, _, _, is_active)| !is_active && *seq <= revoked.through.seq);
-    said.sort_unstable();
-    if let Some((last, ..)) = said.get(MAX_REVOKED.saturating_sub(1)).filter(|_| said.len() > MAX_REVOKED) {
+    rows.retain(|(seq, _, _, is_active)| !is_active && *seq <= revoked.through.seq);
+    rows.sort_unstable();
+    if let Some((last, ..)) = rows.get(MAX_REVOKED.saturating_sub(1)).filter(|_| rows.len() > MAX_REVOKED) {
         (revoked.through.seq, revoked.more) = (*last, true);
     }
-    for (seq, collection, id, _) in said.into_iter().take(MAX_REVOKED) {
+    for (seq, collection, id, _) in rows.into_iter().take(MAX_REVOKED) {
         if collection == Collection::Users {
             revoked.users.push(Revocation { id: UserId::from_bytes(id), seq });
         } else {
@@ -107,7 +107,7 @@ fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
     Ok(revoked)
 }
 
-fn said_row(row: &Row<'_>) -> Read<Said> {
+fn feed_row(row: &Row<'_>) -> Read<FeedRow> {
     /// What every document of staff and badges says.
     #[derive(Deserialize)]
     struct Standing {

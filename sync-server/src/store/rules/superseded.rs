@@ -20,38 +20,13 @@ pub(in crate::store) const KEPT: u32 = 10;
 /// So many are brought, or taken out, in one transaction.
 const PORTION: usize = 50;
 
-/// What becomes of a facility's feed when a later version takes the place of this one.
-pub(in crate::store) struct Superseded {
-    id: WorkflowId,
-    /// None where it is larger than a document may be.
-    body: Option<String>,
-    /// The one that is too many then, where there is one.
-    gone: Option<WorkflowId>,
+/// The latest version of the workflow `w`.
+macro_rules! latest_version {
+    () => {
+        "(SELECT max(version) FROM workflows WHERE key = w.key)"
+    };
 }
-
-impl Superseded {
-    pub(in crate::store) fn of(form: Workflow) -> Result<Self, StoreError> {
-        let gone = form.version.checked_sub(KEPT).filter(|version| *version > 0);
-        let gone = gone.map(|version| WorkflowId::of_version(&form.key, version));
-        Ok(Self { id: WorkflowId::of_version(&form.key, form.version), body: body(form)?, gone })
-    }
-
-    /// Puts it into the feed of the facility whose scope this is.
-    pub(in crate::store) fn put(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
-        let mut feed = FeedEnd::open(tx)?;
-        if let Some(gone) = self.gone {
-            let sql =
-                "SELECT 1 FROM documents WHERE collection = 'workflows' AND id = ?1 AND body IS NOT NULL";
-            if tx.first(sql, [gone.as_bytes()], |row| row.get::<i64>(0))?.is_some() {
-                feed.put(tx, Collection::Workflows, gone.as_bytes(), None, None)?;
-            }
-        }
-        if let Some(body) = &self.body {
-            feed.put(tx, Collection::Workflows, self.id.as_bytes(), None, Some(body))?;
-        }
-        feed.close(tx)
-    }
-}
+pub(in crate::store) use latest_version;
 
 /// Brings superseded versions into the feed of the facility whose scope this is, where they are not in it, and takes
 /// out those that are too many, a portion at a time. Whether there may be more.
@@ -89,8 +64,11 @@ fn body(form: Workflow) -> Result<Option<String>, StoreError> {
 
 /// Key and version of those that the feeds have, by the document's id.
 fn wanted(tx: &Tx<'_>) -> Result<BTreeMap<WorkflowId, (String, u32)>, StoreError> {
-    let sql = "SELECT key, version FROM workflows AS w
-        WHERE (SELECT max(version) FROM workflows WHERE key = w.key) - version BETWEEN 1 AND ?1";
+    let sql = concat!(
+        "SELECT key, version FROM workflows AS w WHERE ",
+        latest_version!(),
+        " - version BETWEEN 1 AND ?1"
+    );
     let found = tx.all(sql, [KEPT], |row| Ok((row.get::<String>(0)?, row.get::<u32>(1)?)))?;
     Ok(found
         .into_iter()

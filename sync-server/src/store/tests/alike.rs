@@ -146,6 +146,44 @@ async fn residents_of_one_number_from_before_get_a_review_each_pair_once() {
 }
 
 #[tokio::test]
+async fn of_two_numbers_the_one_that_says_that_there_is_none_is_chosen_as_none() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let head = async || world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head;
+    let (now, saw) = (world.now(), head().await);
+    for (kiosk, mrn) in [(&mut hall, "R-7"), (&mut ward, "R-8")] {
+        let edit = kiosk.edit(&tenant, tenant.patient, saw, json!({"mrn": mrn}), now);
+        world.push(kiosk, &[edit]).await.unwrap();
+    }
+    let review = open_reviews(&world, &tenant).await.pop().unwrap();
+    assert_eq!(review.kind, ReviewKind::Conflict);
+    // As a kiosk shows what was saved when such a number was one yet.
+    let chosen =
+        hall.decision(&tenant, review.id, head().await, json!({"mrn": "n/a"}), now.plus_millis(1_000));
+    assert_eq!(verdicts(&world.push(&mut hall, &[chosen]).await.unwrap()), [APPLIED]);
+    let patient = world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap();
+    assert_eq!(patient.mrn, "");
+    assert_eq!(open_reviews(&world, &tenant).await, []);
+}
+
+#[tokio::test]
+async fn who_was_admitted_under_signs_by_an_earlier_agent_is_admitted_and_pointed_at() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let admitted = kiosk.admission(&tenant, json!({"name": " --- ", "room": "12"}), now);
+    assert_eq!(verdicts(&world.push(&mut kiosk, &[admitted]).await.unwrap()), [APPLIED]);
+    let id = kiosk.made(1, now).into();
+    let patient = world.store.organization(&tenant.organization).patient(id).await.unwrap();
+    assert_eq!((patient.name.as_str(), patient.room.as_deref()), ("---", Some("12")));
+    let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 100).await;
+    let flags: Vec<_> = flagged.unwrap().items.into_iter().map(|it| it.flags).collect();
+    assert_eq!(flags, [["implausible"]]);
+}
+
+#[tokio::test]
 async fn however_many_were_born_on_a_day_an_admission_looks_at_a_hundred() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

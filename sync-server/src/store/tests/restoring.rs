@@ -196,6 +196,52 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
 }
 
 #[tokio::test]
+async fn users_and_devices_have_the_names_that_they_were_given_since() {
+    let mut scene = scene().await;
+    let Scene { ben, cora, .. } = scene;
+    let (registry, here) = (scene.registry(), scene.tenant.facility.facility());
+    let rename = async |scene: &Scene, id, username: &str, display_name: &str| {
+        let (username, display_name) = (Some(username.to_owned()), Some(display_name.to_owned()));
+        scene.patch(id, UserPatch { username, display_name, ..UserPatch::default() }).await;
+    };
+    // Two change their names, by way of a third, and somebody new has the one that got free.
+    rename(&scene, ben, "third", "Third").await;
+    rename(&scene, cora, "ben", "Cora Ben").await;
+    rename(&scene, ben, "cora", "Ben Cora").await;
+    rename(&scene, scene.tenant.nurse, "nina.k", "Nina K.").await;
+    let hired = registry.noting(event(&scene.world)).create_user(new_user("nina", Role::Rn, Some(here)));
+    let hired = hired.await.unwrap().id;
+    let hall = DevicePatch { name: Some("Hall".to_owned()), ..DevicePatch::default() };
+    let kiosk = scene.kept.identity.device();
+    registry.noting(event(&scene.world)).update_device(kiosk, hall).await.unwrap();
+
+    let carried = scene.put_back(|_| {}).carried.unwrap();
+    for sentence in [
+        "user cora: renamed, another name that people see",
+        "user ben: renamed, another name that people see",
+        "user nina.k: renamed, another name that people see",
+        "user nina: new since, and switched off",
+        "device Hall: renamed",
+    ] {
+        assert!(carried.iter().any(|line| line == sentence), "no {sentence:?} in {carried:#?}");
+    }
+    let registry = scene.registry();
+    let staff = scene.staff(here).await;
+    for (id, username, display_name) in [
+        (ben, "cora", "Ben Cora"),
+        (cora, "ben", "Cora Ben"),
+        (scene.tenant.nurse, "nina.k", "Nina K."),
+        (hired, "nina", "nina Example"),
+    ] {
+        assert_eq!(registry.user(id).await.unwrap().username, username);
+        assert_eq!(staff.iter().find(|user| user.id == id).unwrap().display_name, display_name);
+        let signs_in = scene.world.store.system().credentials("alpha", username).await.unwrap().unwrap();
+        assert_eq!(signs_in.user, id, "{username}");
+    }
+    assert_eq!(registry.device(kiosk).await.unwrap().name, "Hall");
+}
+
+#[tokio::test]
 async fn of_two_windows_the_shorter_stays() {
     for (then, since, stays) in [
         (Some(30), Some(7), Some(7)),

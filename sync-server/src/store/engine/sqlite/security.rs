@@ -61,9 +61,9 @@ pub(super) fn build(
     connection: &Connection,
     ambient: &Ambient,
     reach: &ReachCell,
-) -> Result<Known, StoreError> {
+) -> Result<OwnNames, StoreError> {
     scope_functions(connection, reach)?;
-    let mut names = Names { ambient, known: Known::default() };
+    let mut names = Names { ambient, own: OwnNames::default() };
     for Table(name, owner, writes, system) in TABLES {
         let columns = columns(connection, name)?;
         if *owner != Owner::Nobody {
@@ -76,23 +76,23 @@ pub(super) fn build(
             view.create(connection, &mut names, writes)?;
         }
     }
-    Ok(names.known)
+    Ok(names.own)
 }
 
 /// Refuses, from now on, everything but the public views. It cannot be undone from SQL.
-pub(super) fn guard(connection: &mut Connection, known: Known) -> Result<(), StoreError> {
-    connection.authorizer(Some(move |context: AuthContext<'_>| known.authorize(&context)))?;
+pub(super) fn guard(connection: &mut Connection, own: OwnNames) -> Result<(), StoreError> {
+    connection.authorizer(Some(move |context: AuthContext<'_>| own.authorize(&context)))?;
     Ok(())
 }
 
 /// The names of a connection's own views and triggers.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct OwnNames {
     accessors: HashSet<String>,
     public: HashSet<String>,
 }
 
-impl Known {
+impl OwnNames {
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
         let through = context.accessor.is_some_and(|name| self.accessors.contains(name));
         let open = |table: &str| self.public.contains(table) || self.accessors.contains(table);
@@ -121,14 +121,14 @@ fn is_base(table: &str) -> bool {
 /// Random names for what may touch base tables, and the public names in front of them.
 struct Names<'a> {
     ambient: &'a Ambient,
-    known: Known,
+    own: OwnNames,
 }
 
 impl Names<'_> {
     fn draw(&mut self) -> Result<String, StoreError> {
         let random: [u8; 16] = self.ambient.random()?;
         let name = format!("inner_{:032x}", u128::from_be_bytes(random));
-        self.known.accessors.insert(name.clone());
+        self.own.accessors.insert(name.clone());
         Ok(name)
     }
 }
@@ -162,7 +162,7 @@ impl View<'_> {
             "CREATE TEMP VIEW {inner} AS SELECT {listed} FROM main.base_{table} WHERE {filter};
              CREATE TEMP VIEW {public} AS SELECT {listed} FROM {inner};"
         ))?;
-        names.known.public.insert(public.clone());
+        names.own.public.insert(public.clone());
         for write in writes {
             let trigger = names.draw()?;
             let (event, guard, body) = match write {

@@ -189,13 +189,13 @@ impl Noted {
     /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] for the name.
     pub async fn claim(self, by: UserId, code: UserCode, claim: Claim) -> Result<Waiting> {
         let store = self.registry.store.clone();
-        store.inner.tries.check(by, store.now())?;
+        store.inner.code_attempts.check(by, store.now())?;
         let outcome = self.write(move |tx| match enrollment::claim(tx, &code, &claim) {
             Err(StoreError::WrongCode) => Ok(None),
             claimed => claimed.map(Some),
         });
         outcome.await?.ok_or_else(|| {
-            store.inner.tries.failed(by, store.now());
+            store.inner.code_attempts.failed(by, store.now());
             StoreError::WrongCode
         })
     }
@@ -210,7 +210,7 @@ impl Noted {
     pub async fn confirm(self, by: UserId, enrollment: EnrollmentId, number: &str) -> Result<Device> {
         let registry = self.registry.clone();
         let store = &registry.store;
-        store.inner.tries.check(by, store.now())?;
+        store.inner.code_attempts.check(by, store.now())?;
         let number = number.to_owned();
         // A wrong number has to be counted durably, so it is an outcome and not a failure of the work.
         let outcome = self.write(move |tx| {
@@ -218,7 +218,7 @@ impl Noted {
             id.map(|id| enrollment::mark_clone(tx, device(tx, id)?).map(Enrolled)).transpose()
         });
         let Some(Enrolled(device)) = outcome.await? else {
-            store.inner.tries.failed(by, store.now());
+            store.inner.code_attempts.failed(by, store.now());
             return Err(StoreError::WrongCode);
         };
         Ok(registry.laid_over(device))

@@ -10,11 +10,11 @@ use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::{id_at, json, json_at};
 use crate::store::engine::params;
 use crate::store::rules::publish::put;
-use crate::store::rules::superseded::Superseded;
+use crate::store::rules::superseded::{self, latest_version};
 
 /// Id and body of the latest version of each workflow.
-pub(super) const LATEST: &str = "SELECT id, body FROM workflows AS w WHERE version =
-    (SELECT max(version) FROM workflows WHERE key = w.key) ORDER BY label";
+pub(super) const LATEST: &str =
+    concat!("SELECT id, body FROM workflows AS w WHERE version = ", latest_version!(), " ORDER BY label");
 
 impl OrganizationStore {
     /// The latest version of each workflow, by label.
@@ -86,16 +86,10 @@ fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) ->
     if !workflow.enabled || before.is_some_and(|before| before.enabled && fold(&before.label) == label) {
         return Ok(());
     }
-    let others = "SELECT key, label FROM workflows AS w WHERE key <> ?1 AND version =
-        (SELECT max(version) FROM workflows WHERE key = w.key)";
-    let others: Vec<(String, String)> =
-        tx.all(others, [workflow.key.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    for (key, _) in others.iter().filter(|(_, other)| fold(other) == label) {
-        if latest(tx, key)?.is_some_and(|other| other.enabled) {
-            return Err(StoreError::Conflict("label"));
-        }
-    }
-    Ok(())
+    let forms: Vec<Workflow> = tx.all(LATEST, [], |row| json_at(row, 1))?;
+    let is_taken =
+        |other: &Workflow| other.key != workflow.key && other.enabled && fold(&other.label) == label;
+    if forms.iter().any(is_taken) { Err(StoreError::Conflict("label")) } else { Ok(()) }
 }
 
 fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
@@ -129,14 +123,11 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     )?;
     // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
     // facilities, at the rare word of the organization's own administrator.
-    let superseded = before.map(Superseded::of).transpose()?;
     let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))?;
     for facility in facilities {
         tx.within_facility(facility, |tx| {
             // Before what takes its place: a device that hears no more than half of this has it all the same.
-            if let Some(superseded) = &superseded {
-                superseded.put(tx)?;
-            }
+            while superseded::bring(tx)? {}
             put(tx, Collection::Workflows, workflow.id.as_bytes(), None, Some(&body))
         })?;
     }

@@ -4,8 +4,9 @@ use carepost_protocol::change::{Change, Origin, Verdict};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Edit, Mark, counted_at, merge};
-use carepost_protocol::patient::is_no_mrn;
+use carepost_protocol::patient::{MAX_NAME, is_no_mrn};
 use carepost_protocol::role::Action;
+use carepost_protocol::text::{self, TextError};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use carepost_protocol::workflow::FieldError;
@@ -33,8 +34,11 @@ impl Judge {
     pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
         let today = self.today(tx)?;
-        let fields = read(&change.fields, today, &mut flags)?;
-        flags.raise(is_doubtful(change, &fields, &Map::new(), today), "implausible");
+        let (given, signs) = without_signs(&change.fields);
+        let mut fields = read(&given, today, &mut flags)?;
+        let is_odd = signs.is_some() || is_doubtful(change, &fields, &Map::new(), today);
+        flags.raise(is_odd, "implausible");
+        fields.extend(signs.map(|name| ("name".to_owned(), name)));
         if !fields.contains_key("name") {
             let detail = "give a name of 1 to 200 characters".to_owned();
             return Err(breaks(vec![FieldError { field: "name".to_owned(), detail }]));
@@ -220,6 +224,19 @@ fn numbered(given: &Map<String, Value>) -> Map<String, Value> {
         given.remove("mrn");
     }
     given
+}
+
+/// The fields of an admission without a name of signs alone, and that. Earlier agents took it for a name, and a night's
+/// charting hangs on the resident whom it admits.
+fn without_signs(given: &Map<String, Value>) -> (Map<String, Value>, Option<Value>) {
+    let is_signs = |text: &&str| text::name(text, MAX_NAME) == Err(TextError::Signs);
+    let signs = given.get("name").and_then(Value::as_str).filter(is_signs);
+    let signs = signs.and_then(|name| text::line(name, MAX_NAME).ok()).map(Value::String);
+    let mut rest = given.clone();
+    if signs.is_some() {
+        rest.remove("name");
+    }
+    (rest, signs)
 }
 
 /// Whether something is unlikely that nobody confirmed. It is kept: it may be true.

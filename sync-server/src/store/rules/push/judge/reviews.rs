@@ -2,6 +2,7 @@
 
 use carepost_protocol::change::{Change, Verdict};
 use carepost_protocol::id::{PatientId, RecordId, ReviewId};
+use carepost_protocol::patient::is_no_mrn;
 use carepost_protocol::record::{MAX_REPLACED, Resolved, ReviewDocument, ReviewKind};
 use carepost_protocol::role::Action;
 use carepost_protocol::wire::push::RejectionCode;
@@ -71,7 +72,12 @@ impl Judge {
         }
         let found = patient::find(tx, known.patient_id)?;
         let found = found.ok_or_else(|| unknown("the facility has no such resident; look again"))?;
-        let fields = read_edit(&change.fields, &found, self.today(tx)?, flags)?;
+        let mut chosen = change.fields.clone();
+        // A number that says that there is none was kept by an earlier version; to choose it is to say so.
+        if let Some(mrn) = chosen.get_mut("mrn").filter(|mrn| mrn.as_str().is_some_and(is_no_mrn)) {
+            *mrn = Value::String(String::new());
+        }
+        let fields = read_edit(&chosen, &found, self.today(tx)?, flags)?;
         let edited = self.merge(tx, n, change, found, fields, flags)?;
         Ok((edited.verdict, !edited.is_disputed))
     }

@@ -1,4 +1,6 @@
-//! Counts failed tries by who cannot be counted in the database: networks, and keys of the lobby.
+//! The rate limit in memory: failed attempts, and what costs something, by who cannot be counted in the database
+//! (networks, keys of the lobby, devices). Who has used up an allowance is locked out for a while; a restart forgets
+//! all of it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,37 +25,37 @@ pub struct Limit {
 
 /// The failures of one server since it started.
 #[derive(Debug, Default)]
-pub struct Tries(Mutex<HashMap<String, Tried>>);
+pub struct RateLimiter(Mutex<HashMap<String, Failures>>);
 
 /// What is remembered of a key.
 #[derive(Debug)]
-struct Tried {
-    failures: u32,
+struct Failures {
+    count: u32,
     last: Timestamp,
 }
 
-impl Tries {
+impl RateLimiter {
     /// Until when the key is locked, if it is.
     #[must_use]
     pub fn locked(&self, key: &str, limit: Limit, now: Timestamp) -> Option<Timestamp> {
-        self.tries().get(key)?.locked(limit, now)
+        self.keys().get(key)?.locked(limit, now)
     }
 
     /// Counts a failure, unless the key is locked already; gives until when the key is locked now, if it
     /// is.
     pub fn fail(&self, key: &str, limit: Limit, now: Timestamp) -> Option<Timestamp> {
-        let mut tries = self.tries();
-        let tried = entry(&mut tries, key, now);
-        let locked = tried.locked(limit, now);
+        let mut keys = self.keys();
+        let failures = entry(&mut keys, key, now);
+        let locked = failures.locked(limit, now);
         if locked.is_some() {
             return locked;
         }
-        if tried.last.after(limit.lock) <= now {
-            tried.failures = 0;
+        if failures.last.after(limit.lock) <= now {
+            failures.count = 0;
         }
-        tried.failures = tried.failures.saturating_add(1);
-        tried.last = now;
-        tried.locked(limit, now)
+        failures.count = failures.count.saturating_add(1);
+        failures.last = now;
+        failures.locked(limit, now)
     }
 
     /// Takes one of the tries that a key has, of what is not a failure but costs something.
@@ -69,26 +71,26 @@ impl Tries {
         Ok(())
     }
 
-    fn tries(&self) -> MutexGuard<'_, HashMap<String, Tried>> {
+    fn keys(&self) -> MutexGuard<'_, HashMap<String, Failures>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Tried {
+impl Failures {
     fn locked(&self, limit: Limit, now: Timestamp) -> Option<Timestamp> {
         let until = self.last.after(limit.lock);
-        (self.failures >= limit.failures && until > now).then_some(until)
+        (self.count >= limit.failures && until > now).then_some(until)
     }
 }
 
-fn entry<'a>(tries: &'a mut HashMap<String, Tried>, key: &str, now: Timestamp) -> &'a mut Tried {
-    if tries.len() >= MOST && !tries.contains_key(key) {
-        let oldest = tries.iter().min_by_key(|(_, tried)| tried.last).map(|(key, _)| key.clone());
+fn entry<'a>(keys: &'a mut HashMap<String, Failures>, key: &str, now: Timestamp) -> &'a mut Failures {
+    if keys.len() >= MOST && !keys.contains_key(key) {
+        let oldest = keys.iter().min_by_key(|(_, failures)| failures.last).map(|(key, _)| key.clone());
         if let Some(oldest) = oldest {
-            tries.remove(&oldest);
+            keys.remove(&oldest);
         }
     }
-    tries.entry(key.to_owned()).or_insert(Tried { failures: 0, last: now })
+    keys.entry(key.to_owned()).or_insert(Failures { count: 0, last: now })
 }
 
 #[cfg(test)]
@@ -98,16 +100,16 @@ mod tests {
     #[test]
     fn five_failures_lock_and_time_unlocks() {
         let limit = Limit { failures: 5, lock: Duration::from_secs(60) };
-        let tries = Tries::default();
+        let limiter = RateLimiter::default();
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         for second in 0..4 {
-            assert_eq!(tries.fail("a", limit, at(second)), None);
-            assert_eq!(tries.locked("a", limit, at(second)), None);
+            assert_eq!(limiter.fail("a", limit, at(second)), None);
+            assert_eq!(limiter.locked("a", limit, at(second)), None);
         }
-        assert_eq!(tries.fail("a", limit, at(4)), Some(at(64)));
-        assert_eq!(tries.locked("a", limit, at(63)), Some(at(64)));
-        assert_eq!(tries.locked("b", limit, at(63)), None);
-        assert_eq!(tries.locked("a", limit, at(64)), None);
-        assert_eq!(tries.fail("a", limit, at(64)), None, "earlier failures are forgotten");
+        assert_eq!(limiter.fail("a", limit, at(4)), Some(at(64)));
+        assert_eq!(limiter.locked("a", limit, at(63)), Some(at(64)));
+        assert_eq!(limiter.locked("b", limit, at(63)), None);
+        assert_eq!(limiter.locked("a", limit, at(64)), None);
+        assert_eq!(limiter.fail("a", limit, at(64)), None, "earlier failures are forgotten");
     }
 }

@@ -1,4 +1,5 @@
-//! One server for one state directory: what must not meet a running server can tell.
+//! The instance lock: a file in the state directory that one process at a time has locked. So one server runs on it,
+//! and what must not meet a running server can tell.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use carepost_host::files;
 
 /// Why the state directory cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum RunningError {
+pub enum InstanceLockError {
     /// A server runs on it.
     #[error("a server runs on {0}; stop it first")]
     Taken(PathBuf),
@@ -24,22 +25,22 @@ pub enum RunningError {
 /// The state directory is this process's while this lives; the system gives it back when the process ends,
 /// however it ends.
 #[derive(Debug)]
-pub struct Running {
+pub struct InstanceLock {
     _lock: File,
 }
 
-impl Running {
+impl InstanceLock {
     /// Takes the state directory.
     ///
     /// # Errors
-    /// [`RunningError`].
-    pub fn on(state_dir: &Path) -> Result<Self, RunningError> {
+    /// [`InstanceLockError`].
+    pub fn acquire(state_dir: &Path) -> Result<Self, InstanceLockError> {
         let path = state_dir.join("server.lock");
-        let file = open(&path).map_err(|fault| RunningError::File { path: path.clone(), fault })?;
+        let file = open(&path).map_err(|fault| InstanceLockError::File { path: path.clone(), fault })?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _lock: file }),
-            Err(TryLockError::WouldBlock) => Err(RunningError::Taken(state_dir.to_owned())),
-            Err(TryLockError::Error(fault)) => Err(RunningError::File { path, fault }),
+            Err(TryLockError::WouldBlock) => Err(InstanceLockError::Taken(state_dir.to_owned())),
+            Err(TryLockError::Error(fault)) => Err(InstanceLockError::File { path, fault }),
         }
     }
 }
@@ -58,11 +59,11 @@ mod tests {
     #[test]
     fn a_state_directory_is_one_servers_until_it_ends() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Running::on(folder.path()).unwrap();
-        assert!(matches!(Running::on(folder.path()), Err(RunningError::Taken(_))));
+        let first = InstanceLock::acquire(folder.path()).unwrap();
+        assert!(matches!(InstanceLock::acquire(folder.path()), Err(InstanceLockError::Taken(_))));
         drop(first);
-        Running::on(folder.path()).unwrap();
+        InstanceLock::acquire(folder.path()).unwrap();
         let nowhere = folder.path().join("nowhere");
-        assert!(matches!(Running::on(&nowhere), Err(RunningError::File { .. })));
+        assert!(matches!(InstanceLock::acquire(&nowhere), Err(InstanceLockError::File { .. })));
     }
 }

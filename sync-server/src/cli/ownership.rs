@@ -1,5 +1,5 @@
-//! Root on the server's machine. The state directory is the server's own user's, which could not read what root
-//! leaves there.
+//! File ownership in the state directory, where root runs a command. What root leaves there is given to the directory's
+//! owner, the server's own user, who could not read it otherwise.
 
 use std::io::Result;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown, lchown};
@@ -12,9 +12,9 @@ const USER: &str = "carepost-server";
 const USERS: &str = "/etc/passwd";
 
 /// While a command of root's works in the state directory. What it leaves there is the directory's owner's.
-pub(super) struct Owned(Option<(PathBuf, u32, u32)>);
+pub(super) struct OwnershipGuard(Option<(PathBuf, u32, u32)>);
 
-impl Owned {
+impl OwnershipGuard {
     /// The directory as it is.
     pub(super) fn of(directory: &Path) -> Self {
         let owner = std::fs::metadata(directory).ok().map(|it| (it.uid(), it.gid()));
@@ -35,7 +35,7 @@ impl Owned {
     }
 }
 
-impl Drop for Owned {
+impl Drop for OwnershipGuard {
     fn drop(&mut self) {
         let Some((directory, uid, gid)) = &self.0 else { return };
         if let Err(fault) = give(directory, *uid, *gid) {

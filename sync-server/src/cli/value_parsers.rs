@@ -1,6 +1,8 @@
-//! The API's words and whole numbers as people type them.
+//! Value parsers: the API's words and whole numbers as people type them on the command line. A word is taken in any
+//! case and spelling, a number in digits alone; everything else is refused with what may be given.
 
-use carepost_protocol::text::fold;
+use carepost_protocol::facility::PhiMode;
+use carepost_protocol::text::{fold, odd_digit};
 use carepost_protocol::unit::Units;
 
 /// A word of the API's, and what it means where the word alone does not say.
@@ -35,14 +37,11 @@ pub(super) const FACILITY_TYPES: &[Word] = &[
     ("CLINIC", ""),
     ("HOSPITAL", ""),
 ];
-pub(super) const PHI_MODES: &[Word] =
-    &[("full", "all of a resident"), ("minimal", "initials and room"), ("free", "case number only")];
-pub(super) const DEVICE_PHI_MODES: &[Word] = &[
-    ("full", "all of a resident"),
-    ("minimal", "initials and room"),
-    ("free", "case number only"),
-    ("facility", "as the facility says"),
-];
+const FULL: Word = (PhiMode::Full.name(), "all of a resident");
+const MINIMAL: Word = (PhiMode::Minimal.name(), "initials and room");
+const FREE: Word = (PhiMode::Free.name(), "case number only");
+pub(super) const PHI_MODES: &[Word] = &[FULL, MINIMAL, FREE];
+pub(super) const DEVICE_PHI_MODES: &[Word] = &[FULL, MINIMAL, FREE, ("facility", "as the facility says")];
 pub(super) const UNITS: &[Word] = &[
     (Units::Metric.name(), "°C, kg, cm"),
     (Units::UsCustomary.name(), "°F, lb, in"),
@@ -84,7 +83,7 @@ pub(super) fn one_of(words: &'static [Word]) -> impl Fn(&str) -> Result<String, 
 /// Takes a whole number. What is too large for one is the largest: what there may be is the server's to say.
 pub(super) fn whole(typed: &str) -> Result<u64, String> {
     let digits = fold(typed);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if odd_digit(typed).is_some() || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("write a whole number in digits alone, such as 48 or 1000".to_owned());
     }
     Ok(digits.parse().unwrap_or(u64::MAX))
@@ -98,7 +97,7 @@ pub(super) fn count(typed: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use carepost_protocol::device::{Deactivation, DeviceType};
-    use carepost_protocol::facility::{FacilityType, PhiMode};
+    use carepost_protocol::facility::FacilityType;
     use carepost_protocol::role::Role;
     use serde::de::DeserializeOwned;
 
@@ -146,7 +145,7 @@ mod tests {
     fn a_whole_number_is_digits_and_what_may_be_read_in_two_ways_is_asked_for() {
         assert_eq!(count(" ４８ "), Ok(48));
         assert_eq!(count("99999999999"), Ok(u32::MAX));
-        for typed in ["1,000", "1.000", "-1", "4.0", "", "many"] {
+        for typed in ["1,000", "1.000", "-1", "4.0", "4²", "④", "", "many"] {
             assert!(whole(typed).unwrap_err().contains("such as 48 or 1000"), "{typed}");
         }
     }

@@ -1,4 +1,5 @@
-//! Before what cannot be taken back: what it ends is said, and asked about.
+//! The confirmation prompt before what cannot be taken back: what it ends is said, and asked about. Where nobody is
+//! there to answer, only --yes goes on.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -6,22 +7,22 @@ use clap::Args;
 
 use super::show;
 
-/// Whether somebody is sure.
+/// Whether somebody is asked.
 #[derive(Debug, Args)]
-pub(super) struct Sure {
+pub(super) struct Confirm {
     /// Do not ask: for programs.
     #[arg(long)]
     yes: bool,
 }
 
-impl Sure {
+impl Confirm {
     /// Whether somebody is to be asked.
     pub(super) const fn asks(&self) -> bool {
         !self.yes
     }
 
     /// Asks whether that is meant. Where nobody is there to say so, it is not.
-    pub(super) fn of(&self, what: &str) -> anyhow::Result<()> {
+    pub(super) fn ask(&self, what: &str) -> anyhow::Result<()> {
         if !self.asks() {
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! Who speaks as a device: processes, and the lives of its outbox, by what each request says of itself.
+//! Clone detection: tells a device that is there twice by what each request says of its sender, the process and the
+//! life of its outbox.
 //!
 //! A device is one process at a time, and that process has one outbox, whose incarnations come one after
 //! another. A new process supersedes the one before it, a new incarnation the one before it. One that was
@@ -27,7 +28,7 @@ const MAX_DEVICES: usize = 65_536;
 
 /// What a request says of who speaks.
 #[derive(Debug, Clone, Copy)]
-pub struct Speech {
+pub struct Sighting {
     /// The process.
     pub boot: BootId,
     /// The life of its outbox, where the request carries the one of the moment.
@@ -38,14 +39,14 @@ pub struct Speech {
 
 /// What tells that a device is there twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Twice {
+pub enum Evidence {
     /// A process spoke again after a newer one had spoken.
     Processes,
     /// One process spoke for an incarnation again after it had spoken for a newer one.
     Incarnations,
 }
 
-impl Twice {
+impl Evidence {
     /// Why the device is quarantined, for people.
     #[must_use]
     pub const fn reason(self) -> &'static str {
@@ -60,39 +61,39 @@ impl Twice {
     }
 }
 
-/// Who speaks as each device.
+/// Who speaks as each device, and who did.
 #[derive(Debug, Default)]
-pub struct Speakers {
-    devices: Mutex<HashMap<DeviceId, Voices>>,
+pub struct CloneDetector {
+    devices: Mutex<HashMap<DeviceId, History>>,
 }
 
 #[derive(Debug)]
-struct Voices {
-    processes: Turn<BootId>,
+struct History {
+    processes: Succession<BootId>,
     /// Of the process that speaks now.
-    incarnations: Option<Turn<IncarnationId>>,
+    incarnations: Option<Succession<IncarnationId>>,
     heard: Instant,
 }
 
 /// The one that speaks, and those that it superseded.
 #[derive(Debug)]
-struct Turn<T> {
+struct Succession<T> {
     current: T,
     /// The latest last, each with when it was superseded.
     older: VecDeque<(T, Instant)>,
 }
 
-impl Speakers {
+impl CloneDetector {
     /// Notes who spoke, and says whether that tells of a second copy.
-    pub fn heard(&self, device: DeviceId, speech: Speech, now: Instant) -> Option<Twice> {
+    pub fn observe(&self, device: DeviceId, sighting: Sighting, now: Instant) -> Option<Evidence> {
         let mut devices = self.locked();
         if devices.len() >= MAX_DEVICES && !devices.contains_key(&device) {
             forget_the_quietest(&mut devices);
         }
-        let new = || Voices { processes: Turn::of(speech.boot), incarnations: None, heard: now };
-        let voices = devices.entry(device).or_insert_with(new);
-        voices.heard = now;
-        voices.note(speech, now)
+        let new = || History { processes: Succession::of(sighting.boot), incarnations: None, heard: now };
+        let history = devices.entry(device).or_insert_with(new);
+        history.heard = now;
+        history.note(sighting, now)
     }
 
     /// Forgets who spoke as a device: whoever speaks next is the one.
@@ -101,37 +102,37 @@ impl Speakers {
     }
 
     /// A panic elsewhere leaves no entry half-written that could do harm: at worst one is remembered less.
-    fn locked(&self) -> MutexGuard<'_, HashMap<DeviceId, Voices>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<DeviceId, History>> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Voices {
-    fn note(&mut self, speech: Speech, now: Instant) -> Option<Twice> {
-        if let Some(since) = self.processes.superseded(speech.boot) {
-            let late = speech.connected <= since && now.saturating_duration_since(since) <= LATE;
-            return (!late).then_some(Twice::Processes);
+impl History {
+    fn note(&mut self, sighting: Sighting, now: Instant) -> Option<Evidence> {
+        if let Some(since) = self.processes.superseded(sighting.boot) {
+            let late = sighting.connected <= since && now.saturating_duration_since(since) <= LATE;
+            return (!late).then_some(Evidence::Processes);
         }
-        if self.processes.current != speech.boot {
-            self.processes.supersede(speech.boot, now);
+        if self.processes.current != sighting.boot {
+            self.processes.supersede(sighting.boot, now);
             // An older life of the outbox under a new process is a device that was put back, not a copy.
             self.incarnations = None;
         }
-        let incarnation = speech.incarnation?;
-        let turn = self.incarnations.get_or_insert_with(|| Turn::of(incarnation));
-        if let Some(since) = turn.superseded(incarnation) {
+        let incarnation = sighting.incarnation?;
+        let succession = self.incarnations.get_or_insert_with(|| Succession::of(incarnation));
+        if let Some(since) = succession.superseded(incarnation) {
             // A process has several connections, and begins them when it likes.
             let late = now.saturating_duration_since(since) <= LATE;
-            return (!late).then_some(Twice::Incarnations);
+            return (!late).then_some(Evidence::Incarnations);
         }
-        if turn.current != incarnation {
-            turn.supersede(incarnation, now);
+        if succession.current != incarnation {
+            succession.supersede(incarnation, now);
         }
         None
     }
 }
 
-impl<T: Copy + PartialEq> Turn<T> {
+impl<T: Copy + PartialEq> Succession<T> {
     fn of(current: T) -> Self {
         Self { current, older: VecDeque::new() }
     }
@@ -149,8 +150,8 @@ impl<T: Copy + PartialEq> Turn<T> {
     }
 }
 
-fn forget_the_quietest(devices: &mut HashMap<DeviceId, Voices>) {
-    let quietest = devices.iter().min_by_key(|(_, voices)| voices.heard).map(|(id, _)| *id);
+fn forget_the_quietest(devices: &mut HashMap<DeviceId, History>) {
+    let quietest = devices.iter().min_by_key(|(_, history)| history.heard).map(|(id, _)| *id);
     if let Some(id) = quietest {
         devices.remove(&id);
     }
@@ -162,9 +163,9 @@ mod tests {
 
     use super::*;
 
-    /// A clock, and a device whose speakers are heard at its seconds.
+    /// A clock, and a device whose detector are heard at its seconds.
     struct Scene {
-        speakers: Speakers,
+        detector: CloneDetector,
         began: Instant,
     }
 
@@ -182,20 +183,26 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            Self { speakers: Speakers::default(), began: Instant::now() }
+            Self { detector: CloneDetector::default(), began: Instant::now() }
         }
 
         fn at(&self, second: u64) -> Instant {
             self.began + Duration::from_secs(second)
         }
 
-        fn hear(&self, now: u64, n: u8, connected: u64, incarnation: Option<IncarnationId>) -> Option<Twice> {
-            let speech = Speech { boot: boot(n), incarnation, connected: self.at(connected) };
-            self.speakers.heard(device(1), speech, self.at(now))
+        fn hear(
+            &self,
+            now: u64,
+            n: u8,
+            connected: u64,
+            incarnation: Option<IncarnationId>,
+        ) -> Option<Evidence> {
+            let sighting = Sighting { boot: boot(n), incarnation, connected: self.at(connected) };
+            self.detector.observe(device(1), sighting, self.at(now))
         }
 
         /// A process without incarnations.
-        fn process(&self, now: u64, n: u8, connected: u64) -> Option<Twice> {
+        fn process(&self, now: u64, n: u8, connected: u64) -> Option<Evidence> {
             self.hear(now, n, connected, None)
         }
     }
@@ -232,9 +239,9 @@ mod tests {
         let scene = Scene::new();
         assert_eq!(scene.process(10, 1, 0), None);
         assert_eq!(scene.process(20, 2, 15), None);
-        assert_eq!(scene.process(30, 1, 25), Some(Twice::Processes), "it made a connection since");
+        assert_eq!(scene.process(30, 1, 25), Some(Evidence::Processes), "it made a connection since");
         assert_eq!(scene.process(30, 2, 15), None, "the newer is not blamed");
-        assert_eq!(scene.process(40, 1, 25), Some(Twice::Processes), "however often it asks");
+        assert_eq!(scene.process(40, 1, 25), Some(Evidence::Processes), "however often it asks");
     }
 
     #[test]
@@ -245,7 +252,7 @@ mod tests {
         for beat in [40, 100, 140] {
             assert_eq!(scene.process(beat, 1, 0), None);
         }
-        assert_eq!(scene.process(141, 1, 0), Some(Twice::Processes));
+        assert_eq!(scene.process(141, 1, 0), Some(Evidence::Processes));
     }
 
     #[test]
@@ -256,7 +263,7 @@ mod tests {
         assert_eq!(scene.process(80, 1, 20), None);
         assert_eq!(scene.process(90, 2, 90), None, "restarted a moment later");
         assert_eq!(scene.process(150, 2, 90), None);
-        assert_eq!(scene.process(160, 1, 155), Some(Twice::Processes));
+        assert_eq!(scene.process(160, 1, 155), Some(Evidence::Processes));
     }
 
     #[test]
@@ -278,7 +285,7 @@ mod tests {
         assert_eq!(scene.hear(20, 1, 15, life(2)), None, "the copy forked");
         assert_eq!(scene.hear(70, 1, 0, life(1)), None);
         assert_eq!(scene.hear(130, 1, 0, life(1)), None);
-        assert_eq!(scene.hear(190, 1, 0, life(1)), Some(Twice::Incarnations));
+        assert_eq!(scene.hear(190, 1, 0, life(1)), Some(Evidence::Incarnations));
         assert_eq!(scene.process(190, 1, 0), None, "a push says nothing of lives");
     }
 
@@ -297,11 +304,11 @@ mod tests {
         let scene = Scene::new();
         assert_eq!(scene.process(10, 1, 0), None);
         assert_eq!(scene.process(20, 2, 15), None);
-        assert_eq!(scene.process(300, 1, 0), Some(Twice::Processes));
-        scene.speakers.forget(device(1));
+        assert_eq!(scene.process(300, 1, 0), Some(Evidence::Processes));
+        scene.detector.forget(device(1));
         assert_eq!(scene.process(301, 1, 0), None);
         assert_eq!(scene.process(302, 2, 15), None);
-        assert_eq!(scene.process(500, 1, 0), Some(Twice::Processes), "the second copy still runs");
+        assert_eq!(scene.process(500, 1, 0), Some(Evidence::Processes), "the second copy still runs");
     }
 
     #[test]
@@ -310,21 +317,21 @@ mod tests {
         let speak = |n: usize, now| {
             let mut bytes = [0; 10];
             bytes[..8].copy_from_slice(&n.to_be_bytes());
-            let speech = Speech { boot: boot(1), incarnation: None, connected: scene.at(0) };
-            scene.speakers.heard(DeviceId::new(Timestamp::EPOCH, bytes), speech, scene.at(now))
+            let sighting = Sighting { boot: boot(1), incarnation: None, connected: scene.at(0) };
+            scene.detector.observe(DeviceId::new(Timestamp::EPOCH, bytes), sighting, scene.at(now))
         };
         for n in 0..MAX_DEVICES {
             speak(n, u64::from(n > 0));
         }
         speak(MAX_DEVICES, 2);
-        assert_eq!(scene.speakers.locked().len(), MAX_DEVICES);
+        assert_eq!(scene.detector.locked().len(), MAX_DEVICES);
         for n in 0..=255 {
             scene.hear(u64::from(n) + 10, n, 10, life(n));
             scene.hear(u64::from(n) + 10, 255, 10, life(n));
         }
-        let devices = scene.speakers.locked();
-        let voices = &devices[&device(1)];
-        let lives = voices.incarnations.as_ref().unwrap();
-        assert!(voices.processes.older.len() <= MAX_OLDER && lives.older.len() <= MAX_OLDER);
+        let devices = scene.detector.locked();
+        let history = &devices[&device(1)];
+        let lives = history.incarnations.as_ref().unwrap();
+        assert!(history.processes.older.len() <= MAX_OLDER && lives.older.len() <= MAX_OLDER);
     }
 }

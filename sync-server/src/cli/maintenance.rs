@@ -1,16 +1,17 @@
-//! Backups and their way back, and whether what devices wrote is whole: on the server's own machine.
+//! Maintenance: backup, restore, and verification of what devices wrote. It works on the server's own files, with its
+//! key, and so on its own machine.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::owner::Owned;
-use super::sure::Sure;
-use super::{Said, audit};
+use super::confirm::Confirm;
+use super::ownership::OwnershipGuard;
+use super::{Output, audit};
 use crate::clock;
 use crate::config::Config;
-use crate::running::Running;
+use crate::instance_lock::InstanceLock;
 use crate::store::{self, Ambient, DatabaseKey, Fault, Missing, Restored, Verified};
 
 /// Where a backup goes.
@@ -33,7 +34,7 @@ pub(super) struct Restore {
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
     #[command(flatten)]
-    sure: Sure,
+    confirm: Confirm,
 }
 
 /// What is held against itself.
@@ -51,35 +52,37 @@ pub(super) enum Audit {
 }
 
 /// Takes a backup.
-pub(super) async fn backup(config: Option<&Path>, asked: Backup) -> anyhow::Result<Said> {
+pub(super) async fn backup(config: Option<&Path>, asked: Backup) -> anyhow::Result<Output> {
     let config = Config::load(config)?;
-    let _owned = Owned::of(&config.state_dir);
+    let _owned = OwnershipGuard::of(&config.state_dir);
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let to = asked.to.clone();
     let copied = tokio::task::spawn_blocking(move || store::backup(&path, &key, &ambient(), &to)).await??;
     let told = json!({"file": asked.to, "bytes": copied.bytes, "chains": copied.chains});
-    Ok(Said::Thing(told, &["file", "bytes", "chains"]))
+    Ok(Output::Thing(told, &["file", "bytes", "chains"]))
 }
 
 /// Puts a backup back.
-pub(super) async fn restore(config: Option<&Path>, asked: Restore) -> anyhow::Result<Said> {
+pub(super) async fn restore(config: Option<&Path>, asked: Restore) -> anyhow::Result<Output> {
     let config = Config::load(config)?;
-    let _owned = Owned::of(&config.state_dir);
+    let _owned = OwnershipGuard::of(&config.state_dir);
     let (from, to) = (asked.from.display(), config.database_path());
-    asked.sure.of(&format!("put {from} in the place of {}; everybody has to sign in again", to.display()))?;
+    asked
+        .confirm
+        .ask(&format!("put {from} in the place of {}; everybody has to sign in again", to.display()))?;
     // Not before: who ends it at the question leaves nothing of root's behind.
-    let running = Running::on(&config.state_dir)?;
+    let lock = InstanceLock::acquire(&config.state_dir)?;
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let restoring = move || {
         let restored = store::restore(&path, &key, &ambient(), &asked.from);
-        drop(running);
+        drop(lock);
         restored
     };
     let restored = tokio::task::spawn_blocking(restoring).await??;
     let Restored { facilities, replaced, carried, unknown } = &restored;
     let thing =
         json!({"facilities": facilities, "replaced": replaced, "carried": carried, "unknown": unknown});
-    Ok(Said::Found { whole: true, thing, words: what_became(&restored) })
+    Ok(Output::Found { whole: true, thing, words: what_became(&restored) })
 }
 
 fn what_became(restored: &Restored) -> String {
@@ -103,13 +106,13 @@ fn what_became(restored: &Restored) -> String {
 }
 
 /// Verifies the chains of every device.
-pub(super) async fn verify(config: Option<&Path>) -> anyhow::Result<Said> {
+pub(super) async fn verify(config: Option<&Path>) -> anyhow::Result<Output> {
     let config = Config::load(config)?;
-    let _owned = Owned::of(&config.state_dir);
+    let _owned = OwnershipGuard::of(&config.state_dir);
     let (path, key) = (config.database_path(), DatabaseKey::new(*config.database_key()?));
     let found = tokio::task::spawn_blocking(move || store::verify(&path, &key, &ambient())).await??;
     let thing = serde_json::to_value(&found)?;
-    Ok(Said::Found { whole: found.is_whole(), thing, words: words(&found) })
+    Ok(Output::Found { whole: found.is_whole(), thing, words: words(&found) })
 }
 
 fn words(found: &Verified) -> String {

@@ -1,18 +1,19 @@
-//! Moments as people type them.
+//! Time parsing: moments as people type them. What has no offset is read by the clock of a zone, and asked about where
+//! it comes twice.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use carepost_protocol::day::{DayError, parse_date, parse_datetime};
-use carepost_protocol::text::fold;
+use carepost_protocol::text::{fold, odd_digit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::Zone;
 use serde_json::Value;
 
-/// A moment as it was typed.
+/// A time as it was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Moment {
+pub(super) enum TimeSpec {
     /// With its offset.
     At(Timestamp),
     /// So long ago.
@@ -23,14 +24,14 @@ pub(super) enum Moment {
     Wall(String),
 }
 
-impl FromStr for Moment {
+impl FromStr for TimeSpec {
     type Err = String;
 
     fn from_str(typed: &str) -> Result<Self, String> {
         if let Ok(at) = typed.trim().to_uppercase().parse() {
             return Ok(Self::At(at));
         }
-        if let Some(duration) = ago(&fold(typed)) {
+        if let Some(duration) = ago(&fold(typed)).filter(|_| odd_digit(typed).is_none()) {
             return Ok(Self::Ago(duration));
         }
         let day = match parse_date(typed) {
@@ -45,7 +46,7 @@ impl FromStr for Moment {
     }
 }
 
-impl Moment {
+impl TimeSpec {
     /// Which moment that is, by the clock of a zone.
     pub(super) fn within(&self, zone: &Zone, now: Timestamp) -> anyhow::Result<Timestamp> {
         let wall = match self {
@@ -119,23 +120,34 @@ mod tests {
             ("30min", "2026-11-28T17:30:00.000Z"),
             ("1W", "2026-11-21T18:00:00.000Z"),
         ] {
-            let moment: Moment = typed.parse().unwrap();
+            let moment: TimeSpec = typed.parse().unwrap();
             assert_eq!(moment.within(&chicago, now).unwrap().to_string(), is, "{typed}");
         }
-        for wrong in ["", "yesterday", "3", "3 m", "h", "-2h", "2026-11", "14:30"] {
-            assert_eq!(wrong.parse::<Moment>(), Err(RULE.to_owned()), "{wrong}");
+        for wrong in ["", "yesterday", "3", "3 m", "h", "-2h", "2²h", "2026-11", "14:30"] {
+            assert_eq!(wrong.parse::<TimeSpec>(), Err(RULE.to_owned()), "{wrong}");
         }
         assert_eq!(
-            "2026-02-30".parse::<Moment>(),
+            "2026-02-30".parse::<TimeSpec>(),
             Err("February 2026 has 28 days: check the day".to_owned())
         );
+    }
+
+    #[test]
+    fn a_time_that_a_command_says_is_taken_as_that_very_one() {
+        let at: Timestamp = "2026-11-28T18:00:00.123Z".parse().unwrap();
+        // As a withdrawal that broke off says how to go on, whenever that is.
+        assert_eq!(at.to_string().parse(), Ok(TimeSpec::At(at)));
     }
 
     #[test]
     fn what_comes_twice_is_asked_about_and_a_day_begins_where_its_clocks_do() {
         let now = "2026-11-28T18:00:00Z".parse().unwrap();
         let within = |zone: &str, typed: &str| {
-            typed.parse::<Moment>().unwrap().within(&Zone::named(zone).unwrap(), now).map(|at| at.to_string())
+            typed
+                .parse::<TimeSpec>()
+                .unwrap()
+                .within(&Zone::named(zone).unwrap(), now)
+                .map(|at| at.to_string())
         };
         let twice = within("America/Chicago", "2026-11-01 01:30").unwrap_err().to_string();
         assert_eq!(twice, "that time comes twice: write 2026-11-01T01:30-05:00 or 2026-11-01T01:30-06:00");
