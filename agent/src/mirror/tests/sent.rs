@@ -57,3 +57,32 @@ fn an_earlier_agents_copy_tells_by_what_its_residents_lack() {
         assert_eq!(kiosk.open().phi_mode().unwrap(), is, "{residents:?}");
     }
 }
+
+#[test]
+fn what_an_earlier_server_does_not_say_its_residents_do() {
+    let hidden = |number: u8, name: &str, room: Option<&str>| PatientDocument {
+        mrn: String::new(),
+        ..patient(number, name, room)
+    };
+    for (residents, is) in [
+        (vec![hidden(1, "M.S.", Some("104")), hidden(2, "Å.", None)], Minimal),
+        (vec![hidden(1, "GY-0004", None), hidden(2, "Case abcdef", None)], Free),
+        // The first who was admitted here, whose number and birthday nobody knows yet.
+        (vec![hidden(1, "Nora New", None)], Full),
+        (vec![hidden(1, "M.S.", Some("104")), patient(2, "Mary Smith", None)], Full),
+        (vec![], Full),
+    ] {
+        let kiosk = Kiosk::new();
+        let mirror = kiosk.open();
+        let mut page = Page::default();
+        for (seq, resident) in (1..).zip(&residents) {
+            put(&mut page, Collection::Patients, resident.id, seq, resident);
+        }
+        mirror.apply(&page, &end(1, 5, 9)).unwrap();
+        assert_eq!(mirror.phi_mode().unwrap(), Full, "not before all of them are here");
+        for seq in [9, 10] {
+            mirror.apply(&Page::default(), &end(1, seq, seq)).unwrap();
+            assert_eq!(mirror.phi_mode().unwrap(), is, "{residents:?}");
+        }
+    }
+}
