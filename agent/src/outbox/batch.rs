@@ -1,4 +1,4 @@
-//! Towards the server: what waits, put together as it is sent.
+//! Batches: what waits in a lane, put together as it is sent.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

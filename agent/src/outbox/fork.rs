@@ -1,5 +1,5 @@
-//! The server has another history under the same numbers: a new life of the outbox, which forks from the
-//! old one where they part. What the server does not have is made anew in it.
+//! Forks: where the server has another history under the same numbers, a new life of the outbox begins where they
+//! part. What the server does not have is made anew in it.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;

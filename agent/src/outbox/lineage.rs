@@ -1,4 +1,4 @@
-//! The lives of an outbox. Numbers go on through a fork, so that an entry's life is found by its number.
+//! The lineage: the lives of an outbox. Numbers go on through a fork, so that an entry's life is found by its number.
 
 use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::id::{DeviceId, IncarnationId};

@@ -11,16 +11,17 @@
 
 mod append;
 mod batch;
+mod drafts;
 mod fork;
-mod keep;
 mod lineage;
 mod prune;
+mod queries;
+mod quota;
 mod refused;
 mod resync;
-mod room;
 mod schema;
 mod settle;
-mod show;
+mod throttle;
 
 #[cfg(test)]
 mod tests;
@@ -39,14 +40,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 pub use append::{Entry, Saved};
 pub use batch::{Batch, Sent, Shape};
+pub use drafts::DraftOf;
 pub use fork::{Diverged, Forked};
-pub use keep::DraftOf;
+pub use queries::{Counts, Listed, Pending, Position, Progress};
 pub use refused::{Exported, Refused, RefusedChange};
 pub use resync::Resync;
-pub use show::{Counts, Listed, Pending, Position, Progress};
 
 use lineage::Lineage;
-use room::Room;
+use quota::Quota;
 
 use crate::identity::DeviceKey;
 use crate::identity::key::KeyError;
@@ -173,7 +174,7 @@ pub struct Outbox {
     /// SQLite's count of what other processes wrote, as it was last seen.
     seen: AtomicI64,
     device_key: Arc<DeviceKey>,
-    room: Room,
+    quota: Quota,
 }
 
 impl Outbox {
@@ -206,7 +207,7 @@ impl Outbox {
             incarnation: Mutex::new(incarnation),
             seen,
             device_key: opening.device_key,
-            room: Room::of(opening.max_mib),
+            quota: Quota::of(opening.max_mib),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Entries that the server refused: each needs a person, who corrects it, has it tried again, takes it
+//! Refused entries. Each needs a person, who corrects it, has it tried again, takes it
 //! out of the system, or discards it at the server.
 
 use carepost_protocol::audit::AuditEvent;

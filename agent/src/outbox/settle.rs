@@ -1,4 +1,4 @@
-//! What the server, or an administrator through it, says of entries that were sent.
+//! Settlement: receipts, and what became of refused entries. What the server says of an entry never changes it.
 
 use carepost_agent_core::outbox::{BadReceipt, Fate, covers};
 use carepost_protocol::change::Lane;

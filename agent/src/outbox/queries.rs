@@ -1,5 +1,4 @@
-//! What the device shows and says of the outbox: entries not yet in the mirror, how much waits, and how
-//! far the server has come.
+//! Queries: entries to be laid over the mirror, how much waits, and how far the server has come. They change nothing.
 
 use carepost_protocol::change::{Change, Lane};
 use carepost_protocol::id::{IncarnationId, PatientId, RecordId, UserId};
