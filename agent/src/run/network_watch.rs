@@ -1,22 +1,23 @@
-//! Notices that this device's network changed: a cable, a Wi-Fi, a lease.
+//! The network watch: notices that this device's network changed, by a cable, a Wi-Fi or a lease.
 
 use std::time::Duration;
+
+use super::shared::Shared;
+use super::sync::report::Report;
 
 /// How often the routes are looked at. They are two small files that the kernel writes for the asking.
 const EVERY: Duration = Duration::from_secs(3);
 const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
 
-/// Calls `changed` whenever the routes have changed, until it says that nobody listens any more.
-pub(super) async fn watch<F: Future<Output = bool>>(changed: impl Fn() -> F) {
+/// Runs for as long as the task lives.
+pub(super) async fn run(shared: Shared) {
     let mut known = routes();
     loop {
         tokio::time::sleep(EVERY).await;
         let now = routes();
         if now != known {
             known = now;
-            if !changed().await {
-                return;
-            }
+            shared.report(Report::NetworkChanged).await;
         }
     }
 }
