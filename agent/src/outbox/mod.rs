@@ -6,7 +6,7 @@
 //! is never rewritten; what changes about an entry is only what was said of it.
 //!
 //! Where the server turns out to have another history, as after this directory was restored from an
-//! older copy, the outbox begins a new life that forks from the old one: what the server does not have is
+//! older copy, the outbox begins a new incarnation that forks from the old one: what the server does not have is
 //! made anew in it. Numbers go on, so that a lane's number names one entry of the file.
 
 mod append;
@@ -211,7 +211,7 @@ impl Outbox {
         })
     }
 
-    /// The present life of this outbox.
+    /// The present incarnation of this outbox.
     #[must_use]
     pub fn incarnation(&self) -> IncarnationId {
         *self.incarnation.lock().unwrap_or_else(PoisonError::into_inner)
@@ -241,12 +241,12 @@ impl Outbox {
         lineage: &Lineage,
         lane: Lane,
     ) -> Result<(u64, Link), OutboxError> {
-        let life = lineage.current()?;
+        let incarnation = lineage.current()?;
         let last: Option<i64> = connection
             .prepare_cached("SELECT max(n) FROM entries WHERE lane = ?")?
             .query_row([schema::number(lane)], |row| row.get(0))?;
-        let n = last.map_or(0, unsigned).max(life.after(lane));
-        let link = lineage.link_of(connection, life, lane, n)?;
+        let n = last.map_or(0, unsigned).max(incarnation.after(lane));
+        let link = lineage.link_of(connection, incarnation, lane, n)?;
         Ok((n, link.ok_or(OutboxError::NotUnderstood("the link of the last entry"))?))
     }
 

@@ -41,7 +41,9 @@ impl Outbox {
         let lineage = self.lineage(&transaction)?;
         let mut count = 0;
         for SettledChange { change, settlement, seq } in settled {
-            let ours = lineage.of(Lane::Care, change.n).is_ok_and(|(life, _)| life.id == change.incarnation);
+            let ours = lineage
+                .of(Lane::Care, change.n)
+                .is_ok_and(|(incarnation, _)| incarnation.id == change.incarnation);
             if !ours {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! The mirror check: reads the mirror in the background, and has what still differs fetched again with growing patience.
+//! The mirror check: reads the mirror in the background, with a fifth of one core at the most. What still differs is
+//! fetched again with growing patience.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
