@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use carepost_tests::api::text;
 use carepost_tests::children::until;
 use carepost_tests::fixture::residents;
 use carepost_tests::kiosk::{Badges, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_said_and_passes() -> Result<()> {
@@ -91,6 +92,15 @@ impl Disk {
         Ok(mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned())))
     }
 
+    /// Fills it but for so many bytes: the file to remove again.
+    fn fill(&self, but: u64) -> Result<PathBuf> {
+        let ballast = self.0.join("ballast");
+        let mut filled = std::fs::File::create(&ballast)?;
+        while filled.write_all(&[0; 4096]).is_ok() {}
+        filled.set_len(filled.metadata()?.len() - but)?;
+        Ok(ballast)
+    }
+
     fn free_mib(&self) -> Result<usize> {
         let said = Command::new("df").args(["--output=avail", "--block-size=1M"]).arg(&self.0).output()?;
         let said = String::from_utf8(said.stdout)?;
@@ -144,11 +154,7 @@ async fn a_kiosk_that_starts_on_a_full_disk_says_so_and_goes_on_when_there_is_ro
     for part in ["mirror.db", "mirror.db-wal", "mirror.db-shm"] {
         let _ = std::fs::remove_file(disk.0.join(part));
     }
-    let ballast = disk.0.join("ballast");
-    let mut filled = std::fs::File::create(&ballast)?;
-    while filled.write_all(&[0; 4096]).is_ok() {}
-    filled.set_len(filled.metadata()?.len() - 100 * 1024)?;
-    drop(filled);
+    let ballast = disk.fill(100 * 1024)?;
     hall.start().await?;
     hall.says(&["disk is full", "Nobody can sign in", "use another device", "call IT", "goes on by itself"])
         .await?;
@@ -207,6 +213,29 @@ async fn an_export_to_a_full_disk_leaves_no_file_and_is_told_as_failed() -> Resu
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_that_is_deactivated_on_a_full_disk_enrolls_anew() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let Some(disk) = Disk::mount(&scene.folder_of("hall").join("state"), 128)? else {
+        return again_where_it_may_mount(
+            "full_disk::a_kiosk_that_is_deactivated_on_a_full_disk_enrolls_anew",
+        );
+    };
+    let hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    let ballast = disk.fill(0)?;
+    let device = text(&scene.facility.device("hall").await?, "id")?;
+    let deactivate = format!("/api/v1/devices/{device}/deactivate");
+    scene.facility.organization.admin.post(&deactivate, &json!({})).await?;
+    hall.says(&["This device is no longer in use"]).await?;
+    hall.post("/enroll", &[]).await?;
+    // Its copy, which the server can give again, has made the room that it takes.
+    hall.pairing_code().await?;
+    std::fs::remove_file(&ballast)?;
+    scene.facility.enroll(&hall).await?;
+    hall.sign_in(&scene.nora).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! The sync engine's events and effects.
+//! The sync engine's events and effects. Both are closed: nothing else goes in or comes out.
 
 use std::time::Duration;
 

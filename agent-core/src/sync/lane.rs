@@ -1,4 +1,4 @@
-//! One lane on its way up.
+//! A lane: one queue on its way up. It has one push in flight, and what fails waits, is halved, or goes unread.
 
 use std::time::Duration;
 

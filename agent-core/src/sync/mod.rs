@@ -1,4 +1,4 @@
-//! When to push, and how to hold the live stream: one engine for both directions.
+//! The sync engine: when to push, and how to hold the live stream. It is one for both directions.
 //!
 //! - Two lanes go up, one push in flight in each. No audit push starts while a care push is on its way,
 //!   and care never waits for audit: a week of audit does not delay a vital sign.

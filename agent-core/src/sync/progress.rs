@@ -1,4 +1,4 @@
-//! Whether anything moves: a device that reaches its server and gets nowhere is ill, and says so.
+//! Progress: whether anything moves. A device that reaches its server and gets nowhere is ill, and says so.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use super::doctor::{Finding, Verdict, finding};
 use super::looked::Looked;
 use crate::config::Config;
 use crate::identity::vault;
-use crate::run::Opened;
+use crate::run::StateDir;
 
 /// What was not sent, directory by directory. Copies are looked at.
 pub(super) fn aside(config: &Config) -> Vec<Finding> {
@@ -42,7 +42,7 @@ pub(super) fn aside(config: &Config) -> Vec<Finding> {
 fn unsent(config: &Config, place: &Path) -> anyhow::Result<(u64, u64)> {
     let copy = Looked::at(place)?;
     let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
-    let Some(opened) = Opened::beside(&looked)? else { return Ok((0, 0)) };
+    let Some(opened) = StateDir::beside(&looked)? else { return Ok((0, 0)) };
     let Some(grant) = opened.vault.grant()? else { return Ok((0, 0)) };
     let counts = opened.outbox(&grant, &looked)?.counts()?;
     Ok((counts.care + counts.wedged, counts.audit))

@@ -24,7 +24,7 @@ use crate::identity::seal::Credential;
 use crate::identity::{DeviceKey, Factors, exposure, vault};
 use crate::kiosk::Owner;
 use crate::kiosk::start::{self, LocalUser};
-use crate::run::{Opened, token_refused};
+use crate::run::{StateDir, token_refused};
 use crate::upstream::{Credentials, Upstream};
 
 /// How long the server and the reader have to answer.
@@ -198,7 +198,7 @@ fn at_rest(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>,
 }
 
 fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, Option<Arc<Clock>>) {
-    let opened = match Opened::open(config) {
+    let opened = match StateDir::open(config) {
         Ok(opened) => opened,
         Err(error) => return (vec![finding("state", Verdict::Wrong, format!("{error:#}"))], None),
     };
@@ -253,7 +253,7 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
 
 /// What of an enrolled device rests in the clear at that place, of which the configuration may name a copy.
 fn encryption(config: &Config, place: &Path) -> Option<Finding> {
-    let measured = match Opened::beside(config) {
+    let measured = match StateDir::beside(config) {
         Ok(opened) => {
             let opened = opened?;
             exposure::measure(&opened.vault, place, &opened.root)

@@ -13,7 +13,7 @@ use super::{Enroll, Outcome, say, say_error};
 use crate::config::{Config, Mode};
 use crate::desk::{EnrollStep, Enrolling};
 use crate::identity::vault::VaultError;
-use crate::run::{Ended, Enroller, Opened, token_refused};
+use crate::run::{Ended, Enroller, StateDir, token_refused};
 
 /// Where a token comes from besides.
 const VARIABLE: &str = "CAREPOST_ENROLL_TOKEN";
@@ -32,7 +32,7 @@ pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> 
         say("run this as the agent's own user: sudo -u carepost-agent carepost-agent enroll");
         return Ok(Outcome::Usage);
     }
-    let mut opened = match Opened::open(config) {
+    let mut opened = match StateDir::open(config) {
         Ok(opened) => opened,
         Err(error) => return beside(config, &asked, error),
     };
@@ -40,7 +40,7 @@ pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> 
         opened.enroll_anew(token(&asked)?.as_ref())?;
         // What it had is set aside where nothing has it open.
         drop(opened);
-        opened = Opened::open(config)?;
+        opened = StateDir::open(config)?;
         say("this device's key was refused for good: it enrolls anew, and what it had not sent is set aside");
     } else if let Some(grant) = opened.vault.grant()? {
         say(&format!("already enrolled: {} at {}", grant.device_name, grant.facility_name));
@@ -82,7 +82,7 @@ pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> 
 /// The directory is not to be had: a running agent whose key was refused is told to enroll anew.
 fn beside(config: &Config, asked: &Enroll, error: anyhow::Error) -> anyhow::Result<Outcome> {
     let in_use = matches!(error.downcast_ref(), Some(VaultError::InUse { .. }));
-    let opened = if in_use { Opened::beside_any(config)? } else { None };
+    let opened = if in_use { StateDir::beside_any(config)? } else { None };
     match opened {
         Some(opened) if opened.is_revoked()? => {
             opened.enroll_anew(token(asked)?.as_ref())?;

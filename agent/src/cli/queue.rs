@@ -20,7 +20,7 @@ use super::{Outcome, say, say_error};
 use crate::config::Config;
 use crate::interface::own_address;
 use crate::outbox::{Exported, Outbox, Progress};
-use crate::run::Opened;
+use crate::run::StateDir;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Queue {
@@ -81,8 +81,8 @@ pub(super) fn queue(config: &Config, command: Queue) -> anyhow::Result<Outcome> 
     }
 }
 
-fn enrolled(config: &Config) -> anyhow::Result<Option<(Opened, Grant)>> {
-    let Some(opened) = Opened::beside(config)? else { return Ok(None) };
+fn enrolled(config: &Config) -> anyhow::Result<Option<(StateDir, Grant)>> {
+    let Some(opened) = StateDir::beside(config)? else { return Ok(None) };
     let grant = opened.vault.grant()?;
     Ok(grant.map(|grant| (opened, grant)))
 }
@@ -129,7 +129,7 @@ fn in_words(progress: &Progress) -> (&'static str, Option<&str>) {
     }
 }
 
-fn retry(opened: &Opened, grant: &Grant, outbox: &Outbox, numbers: Vec<u64>) -> anyhow::Result<Outcome> {
+fn retry(opened: &StateDir, grant: &Grant, outbox: &Outbox, numbers: Vec<u64>) -> anyhow::Result<Outcome> {
     for n in numbers {
         let saved = outbox.retry(n, |patient, record| {
             let event = event(opened, grant, AuditAction::Execute, patient, "retry", n);
@@ -153,7 +153,7 @@ struct Written<'a> {
 }
 
 fn export(
-    opened: &Opened,
+    opened: &StateDir,
     grant: &Grant,
     outbox: &Outbox,
     numbers: Vec<u64>,
@@ -196,7 +196,7 @@ fn warn() {
 }
 
 /// The entries as JSON, each written into the audit log.
-fn taken_out(opened: &Opened, grant: &Grant, outbox: &Outbox, numbers: &[u64]) -> anyhow::Result<String> {
+fn taken_out(opened: &StateDir, grant: &Grant, outbox: &Outbox, numbers: &[u64]) -> anyhow::Result<String> {
     let event = |n, patient| vec![event(opened, grant, AuditAction::Export, patient, "export", n)];
     let exported: Vec<Exported> = outbox.export(numbers, event)?;
     let written: Vec<Written<'_>> = exported
@@ -221,7 +221,7 @@ fn private_file(path: &Path) -> anyhow::Result<std::fs::File> {
 }
 
 fn event(
-    opened: &Opened,
+    opened: &StateDir,
     grant: &Grant,
     action: AuditAction,
     patient: Option<PatientId>,

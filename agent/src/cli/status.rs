@@ -41,15 +41,16 @@ pub(super) fn status(config: &Config, json: bool) -> anyhow::Result<Outcome> {
 
 /// What somebody has to look at, of what the agent says.
 pub(super) fn ills(status: &Value) -> Vec<String> {
-    if text(status, "state") == "REVOKED" {
-        return vec![REVOKED.to_owned()];
-    }
     let is = |key: &str| status.get(key) == Some(&Value::Bool(true));
     let has = |key: &str| status.get(key).is_some();
     let said = |key: &str| Some(text(status, key)).filter(|text| !text.is_empty());
+    let cannot_save = said("storage_trouble").map(|why| format!("CANNOT SAVE: {why}"));
+    if text(status, "state") == "REVOKED" {
+        return [Some(REVOKED.to_owned()), cannot_save].into_iter().flatten().collect();
+    }
     let wedged = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
     let found = [
-        said("storage_trouble").map(|why| format!("CANNOT SAVE: {why}")),
+        cannot_save,
         said("copy_trouble").map(ToOwned::to_owned),
         said("token_refused").map(token_refused),
         said("link_trouble").map(ToOwned::to_owned),

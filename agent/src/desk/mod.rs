@@ -73,10 +73,16 @@ pub enum Standing {
     Enrolling(Enrolling),
     /// Enrolled: there is a facility, and people can sign in.
     Enrolled(Arc<Ward>),
-    /// Enrolled, and the disk has no room for its files: why they do not open, in words.
-    NoRoom(String),
+    /// Enrolled, and its files do not open, most often for want of room on the disk.
+    Unopened {
+        /// Why, in words.
+        why: String,
+    },
     /// Its key is refused for good.
-    Revoked,
+    Revoked {
+        /// Why that, or that it is to enroll anew, cannot be kept, in words.
+        trouble: Option<String>,
+    },
 }
 
 /// What the shell reports of the world outside.
@@ -107,8 +113,8 @@ impl Desk {
     pub fn screen(&self) -> Screen {
         match self.standing() {
             Standing::Enrolling(enrolling) => Screen::Enrolling(enrolling),
-            Standing::NoRoom(_) => Screen::NoRoom,
-            Standing::Revoked => Screen::Revoked,
+            Standing::Unopened { .. } => Screen::Unopened,
+            Standing::Revoked { .. } => Screen::Revoked,
             Standing::Enrolled(ward) => ward.screen(),
         }
     }
@@ -136,8 +142,9 @@ impl Desk {
         };
         match self.standing() {
             Standing::Enrolled(ward) => ward.report(&mut status),
-            Standing::NoRoom(why) => status.storage_trouble = Some(why),
-            Standing::Enrolling(_) | Standing::Revoked => {}
+            Standing::Unopened { why } => status.storage_trouble = Some(why),
+            Standing::Revoked { trouble } => status.storage_trouble = trouble,
+            Standing::Enrolling(_) => {}
         }
         status.wedged += status.sync.stuck;
         status
@@ -165,7 +172,7 @@ impl Desk {
     pub fn ward(&self) -> Option<Arc<Ward>> {
         match self.standing() {
             Standing::Enrolled(ward) => Some(ward),
-            Standing::Enrolling(_) | Standing::NoRoom(_) | Standing::Revoked => None,
+            Standing::Enrolling(_) | Standing::Unopened { .. } | Standing::Revoked { .. } => None,
         }
     }
 
@@ -177,7 +184,7 @@ impl Desk {
 
     /// "Enroll anew" was pressed: what any other than a revoked device takes no notice of.
     pub fn enroll_anew(&self) {
-        if matches!(self.standing(), Standing::Revoked) {
+        if matches!(self.standing(), Standing::Revoked { .. }) {
             self.anew.notify_one();
         }
     }

@@ -29,8 +29,8 @@ pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
 pub enum Screen {
     /// The device is not enrolled yet.
     Enrolling(Enrolling),
-    /// The disk has no room for the files of an enrolled device.
-    NoRoom,
+    /// The files of an enrolled device do not open.
+    Unopened,
     /// The device's key is refused for good.
     Revoked,
     /// Nobody is signed in, or the screen is locked: nothing readable.

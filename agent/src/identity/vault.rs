@@ -14,6 +14,7 @@
 mod anew;
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,6 +76,12 @@ pub enum VaultError {
     /// The outbox key could not be wrapped.
     #[error("the outbox key could not be wrapped to the recovery key: {0}")]
     NotWrapped(String),
+    /// The disk is full.
+    #[error("{path}: the disk is full: free some space")]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+    },
     /// The disk refused.
     #[error("{path}: {source}; check the disk and the owner of the state directory")]
     Io {
@@ -292,7 +299,7 @@ impl Vault {
 
     fn write(&self, name: &str, content: &[u8]) -> Result<(), VaultError> {
         let path = self.directory.join(name);
-        durable::replace(&path, content).map_err(|source| VaultError::Io { path, source })
+        durable::replace(&path, content).map_err(|source| refused(path, source))
     }
 }
 
@@ -347,7 +354,16 @@ fn file_key(directory: &Path, seal: &Seal, name: &'static str) -> Result<FileKey
 
 fn seal_file(directory: &Path, seal: &Seal, name: &str, secret: &[u8]) -> Result<(), VaultError> {
     let path = directory.join(name);
-    durable::replace(&path, &seal.seal(name, secret)?).map_err(|source| VaultError::Io { path, source })
+    durable::replace(&path, &seal.seal(name, secret)?).map_err(|source| refused(path, source))
+}
+
+/// Why the disk takes nothing.
+fn refused(path: PathBuf, source: std::io::Error) -> VaultError {
+    if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        VaultError::NoRoom { path }
+    } else {
+        VaultError::Io { path, source }
+    }
 }
 
 fn unseal_file(directory: &Path, seal: &Seal, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {

@@ -37,7 +37,7 @@ impl IntoResponse for Fault {
 pub(super) fn screen_key(screen: &Screen) -> String {
     match screen {
         Screen::Enrolling(_) => "enrolling".to_owned(),
-        Screen::NoRoom => "no-room".to_owned(),
+        Screen::Unopened => "unopened".to_owned(),
         Screen::Revoked => "revoked".to_owned(),
         Screen::Locked(_) => "locked".to_owned(),
         Screen::PinPad(pad) => format!("pin-{}", pad.attempt),
@@ -69,8 +69,8 @@ impl Shell {
         let zone = status.time.zone.clone();
         let (sentences, who) = match screen {
             // Where there is no facility, or none can be read, nothing is charted and nothing sent.
-            Screen::Enrolling(_) | Screen::Revoked => (Vec::new(), None),
-            Screen::NoRoom => (words::cannot_open(status), None),
+            Screen::Enrolling(_) => (Vec::new(), None),
+            Screen::Unopened | Screen::Revoked => (words::storage(status), None),
             Screen::Locked(_) | Screen::PinPad(_) => {
                 let mut sentences = words::status(status);
                 sentences.iter_mut().for_each(|sentence| sentence.link = None);
@@ -131,13 +131,13 @@ pub(super) fn enrolling(shell: Shell, enrolling: &Enrolling) -> Response {
 }
 
 #[derive(Template)]
-#[template(path = "no_room.html")]
-struct NoRoomPage {
+#[template(path = "unopened.html")]
+struct UnopenedPage {
     shell: Shell,
 }
 
-pub(super) fn no_room(shell: Shell) -> Response {
-    answer(StatusCode::OK, &NoRoomPage { shell })
+pub(super) fn unopened(shell: Shell) -> Response {
+    answer(StatusCode::OK, &UnopenedPage { shell })
 }
 
 #[derive(Template)]

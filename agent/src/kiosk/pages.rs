@@ -43,7 +43,7 @@ pub(super) async fn start(
     let (shell, screen) = shell(&kiosk).await?;
     Ok(match screen {
         Screen::Enrolling(enrolling) => page::enrolling(shell, &enrolling),
-        Screen::NoRoom => page::no_room(shell),
+        Screen::Unopened => page::unopened(shell),
         Screen::Revoked => page::revoked(shell),
         Screen::Locked(locked) => page::locked(shell, locked),
         Screen::PinPad(pad) => page::pin_pad(shell, pad),
@@ -353,7 +353,7 @@ pub(super) async fn open_shell(kiosk: &Kiosk) -> Result<Option<(Shell, SessionKe
         (shell, Screen::Open(open)) => Some((shell, key_of(&open))),
         (
             _,
-            Screen::Enrolling(_) | Screen::NoRoom | Screen::Revoked | Screen::Locked(_) | Screen::PinPad(_),
+            Screen::Enrolling(_) | Screen::Unopened | Screen::Revoked | Screen::Locked(_) | Screen::PinPad(_),
         ) => None,
     })
 }

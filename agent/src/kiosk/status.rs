@@ -86,7 +86,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         }
         Screen::Enrolling(Enrolling { token_refused, .. }) => (DeviceState::Pending, None, token_refused),
         Screen::Revoked => (DeviceState::Revoked, None, None),
-        Screen::NoRoom | Screen::Locked(_) | Screen::PinPad(_) | Screen::Open(_) => {
+        Screen::Unopened | Screen::Locked(_) | Screen::PinPad(_) | Screen::Open(_) => {
             (DeviceState::Active, None, None)
         }
     };

@@ -75,8 +75,8 @@ impl Moment {
     }
 }
 
-/// Why a device cannot open its files.
-pub(super) fn cannot_open(line: &StatusLine) -> Vec<Sentence> {
+/// Why a device cannot open its files, or write them, for IT.
+pub(super) fn storage(line: &StatusLine) -> Vec<Sentence> {
     let words = |why: &String| format!("For IT: {}.", why.trim_end_matches('.'));
     line.storage_trouble.iter().map(|why| Sentence::plain(Weight::Trouble, words(why))).collect()
 }

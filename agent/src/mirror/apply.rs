@@ -1,18 +1,17 @@
-//! Applying a page: rows, tombstones, digests and cursor in one transaction.
+//! Applying a page. Rows, tombstones, digests and cursor are one transaction.
 
 use std::sync::atomic::Ordering;
 
-use carepost_protocol::facility::PhiMode;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::copies::{self, Copy, Finding, FoundBy};
+use super::copies::{self, Copy, Finding, FoundBy, pass_and_element};
 use super::page::What;
 use super::stepped::{self, Passed};
 use super::{
-    FEW_BYTES, LAST_MIB, Mirror, MirrorError, Page, RESERVE_MIB, revoked, schema, signed, unsigned, window,
+    FEW_BYTES, LAST_MIB, Mirror, MirrorError, Page, RESERVE_MIB, revoked, schema, signed, state, window,
 };
 
 /// What became of a page.
@@ -49,7 +48,7 @@ impl Mirror {
                 return Err(MirrorError::BegunAnew);
             }
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if let Some(before) = cursor(&transaction)? {
+            if let Some(before) = state::cursor(&transaction)? {
                 if end.cursor.epoch != before.epoch {
                     return Err(MirrorError::OtherEpoch { ours: before.epoch, theirs: end.cursor.epoch });
                 }
@@ -77,38 +76,6 @@ impl Mirror {
     }
 }
 
-pub(super) fn cursor(connection: &Connection) -> Result<Option<Cursor>, MirrorError> {
-    let row = connection
-        .prepare_cached("SELECT epoch, seq FROM state WHERE epoch IS NOT NULL")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(row.map(|(epoch, seq): (i64, i64)| Cursor { epoch: unsigned(epoch), seq: unsigned(seq) }))
-}
-
-/// The server's proof of the cursor.
-pub(super) fn proof(connection: &Connection) -> Result<Option<String>, MirrorError> {
-    let sql = "SELECT proof FROM state WHERE epoch IS NOT NULL";
-    let row = connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
-    Ok(row.flatten())
-}
-
-/// How much of a resident is here. A server of before, which does not say, is taken to send all.
-pub(super) fn phi_mode(connection: &Connection) -> Result<PhiMode, MirrorError> {
-    let sql = "SELECT phi_mode FROM state";
-    let kept: Option<String> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok([PhiMode::Minimal, PhiMode::Free]
-        .into_iter()
-        .find(|mode| kept.as_deref() == Some(mode.name()))
-        .unwrap_or_default())
-}
-
-/// How much of a resident is here after a page. What is sent no more is said at once, and what is sent again when all
-/// of it is here.
-fn mode_after(connection: &Connection, end: &PageEnd) -> Result<PhiMode, MirrorError> {
-    let (before, now) = (phi_mode(connection)?, end.phi_mode.unwrap_or_default());
-    Ok(if end.reaches_head() || now > before { now } else { before })
-}
-
 /// How much of the disk has to be free for a page, in MiB. What only goes needs none.
 fn leaves(page: &Page, copies: &[Copy]) -> u64 {
     match page.bytes() {
@@ -126,10 +93,7 @@ fn write(
 ) -> Result<AtHead, MirrorError> {
     let mut copies = before.clone();
     let news = write_documents(connection, page, &mut copies, end)?;
-    let mode = mode_after(connection, end)?.name();
-    connection
-        .prepare_cached("UPDATE state SET epoch = ?, seq = ?, proof = ?, phi_mode = ?")?
-        .execute(params![signed(end.cursor.epoch), signed(end.cursor.seq), end.proof, mode])?;
+    state::advance(connection, end)?;
     if end.reaches_head() {
         window::drop_archived(connection, &mut copies, end.archived)?;
     }
@@ -278,8 +242,4 @@ fn compare(
 const fn finding(copy: &Copy, mended: bool, at: Timestamp, expected: u64) -> Finding {
     let (collection, held) = (copy.collection, copy.digest.count);
     Finding { collection, mended, at, found_by: FoundBy::Server, held, expected }
-}
-
-pub(super) fn pass_and_element(row: &Row<'_>) -> rusqlite::Result<(i64, Option<[u8; 16]>)> {
-    Ok((row.get(0)?, row.get(1)?))
 }

@@ -1,10 +1,10 @@
-//! How the copy of each collection stands: its running digest, and whether it was found to differ.
+//! The copies: how that of each collection stands. A copy has a running digest, and is whole, or differs, by it.
 
 use carepost_protocol::digest::{Digest, Element};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::MirrorState;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::{Mirror, MirrorError, schema, signed, unsigned};
 
@@ -264,6 +264,11 @@ pub(super) fn report(connection: &Connection, finding: &Finding) -> Result<(), M
             signed(finding.expected)
         ])?;
     Ok(())
+}
+
+/// Of a row that goes: what [`Copy::forget`] takes.
+pub(super) fn pass_and_element(row: &Row<'_>) -> rusqlite::Result<(i64, Option<[u8; 16]>)> {
+    Ok((row.get(0)?, row.get(1)?))
 }
 
 fn collection(number: i64) -> Option<Collection> {

@@ -1,4 +1,4 @@
-//! The mirror's connections: opened, set aside and made anew.
+//! The mirror's connections. A file that turns out damaged is set aside, and both are made anew.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use carepost_protocol::record::Collection;
 use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
-use super::{Found, Mirror, MirrorError, MirrorOpening, apply, copies, schema, stepped};
+use super::{Found, Mirror, MirrorError, MirrorOpening, copies, schema, state, stepped};
 use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
 
 /// The applying connection's share: a first pull of ten thousand records revisits the pages of their
@@ -152,7 +152,7 @@ impl Mirror {
             // Tried again with the next read or write.
             Err(error) => return Err(error),
         };
-        let is_fresh = apply::cursor(&connections.writer)?.is_none();
+        let is_fresh = state::cursor(&connections.writer)?.is_none();
         (*reader, *writer) = (Some(connections.reader), Some(connections.writer));
         self.generation.fetch_add(1, Ordering::AcqRel);
         if is_fresh {

@@ -24,6 +24,7 @@ mod page;
 mod read;
 mod revoked;
 mod schema;
+mod state;
 mod stepped;
 #[cfg(test)]
 mod tests;
@@ -212,7 +213,7 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be read.
     pub fn cursor(&self) -> Result<Option<Cursor>, MirrorError> {
-        self.reading(apply::cursor)
+        self.reading(state::cursor)
     }
 
     /// How much of a resident is sent here: what is not sent is not none.
@@ -220,7 +221,7 @@ impl Mirror {
     /// # Errors
     /// When the file cannot be read.
     pub fn phi_mode(&self) -> Result<PhiMode, MirrorError> {
-        self.reading(apply::phi_mode)
+        self.reading(state::phi_mode)
     }
 
     /// Where the next stream is to begin. Ask each time that one is opened: a mirror that was made anew
@@ -233,7 +234,7 @@ impl Mirror {
             let copies = copies::load(writer)?;
             let refetch = copies.into_iter().filter(|copy| copy.brought < copy.pass);
             let refetch = refetch.map(|copy| copy.collection).collect();
-            let (cursor, proof) = (apply::cursor(writer)?, apply::proof(writer)?);
+            let (cursor, proof) = (state::cursor(writer)?, state::proof(writer)?);
             let beginning = Beginning { cursor, proof, refetch };
             self.begun_anew.store(false, Ordering::Release);
             self.wants_more.store(false, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Typed reads of the mirror.
+//! Typed reads of the mirror. Those of residents take a permit.
 
 use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId, WorkflowId};
 use carepost_protocol::record::{

@@ -1,5 +1,5 @@
-//! Whom and what the server revoked ahead of the feed: nobody signs in by it from the moment that it is
-//! heard, until the feed says so too, or otherwise.
+//! Revocations ahead of the feed: users and badges that a heartbeat's answer named. Nobody signs in by them from the
+//! moment that it is heard, until the feed says so too, or otherwise.
 
 use carepost_protocol::id::{BadgeId, UserId};
 use carepost_protocol::record::Collection;
@@ -8,7 +8,7 @@ use carepost_protocol::wire::pull::Cursor;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::copies::Copy;
-use super::{Mirror, MirrorError, schema, signed, unsigned};
+use super::{Mirror, MirrorError, schema, signed, state, unsigned};
 
 impl Mirror {
     /// Takes what a heartbeat's answer says is revoked. When this returns it is durable.
@@ -25,7 +25,7 @@ impl Mirror {
             writer.pragma_update(None, "synchronous", "FULL")?;
             let written = (|| {
                 let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let feed = super::apply::cursor(&transaction)?;
+                let feed = state::cursor(&transaction)?;
                 for (collection, id, seq) in users.chain(badges) {
                     let here = version(&transaction, collection, &id)?;
                     let in_epoch = feed.is_some_and(|feed| feed.epoch == epoch);

@@ -1,4 +1,5 @@
-//! What the agent could not take of the feed, and went on without: counted, named, and told.
+//! Documents stepped over: what the agent could not take of the feed, and went on without. Each is counted, named,
+//! and told.
 //!
 //! Its part in the digest counts as if it were here, so that the copy is still proven equal: to what was
 //! sent, less what is named here. It is taken when it can be: a newer version comes by the feed, and a
@@ -11,10 +12,9 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::{StepReason, SteppedOver};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::{cursor, pass_and_element};
-use super::copies::{self, Copy};
+use super::copies::{self, Copy, pass_and_element};
 use super::page::Over;
-use super::{Mirror, MirrorError, Page, schema, signed, unsigned};
+use super::{Mirror, MirrorError, Page, schema, signed, state, unsigned};
 
 /// The version of the agent that writes.
 const AGENT: &str = env!("CARGO_PKG_VERSION");
@@ -253,7 +253,7 @@ pub(super) fn forget_strangers(connection: &Connection) -> Result<(), MirrorErro
 pub(super) fn renew(connection: &Connection) -> Result<(), MirrorError> {
     let sql = "UPDATE state SET agent = ?1 WHERE agent IS NOT ?1";
     // Without a cursor everything is sent anyway, and nobody says that it was sent again.
-    if connection.execute(sql, [AGENT])? == 0 || cursor(connection)?.is_none() {
+    if connection.execute(sql, [AGENT])? == 0 || state::cursor(connection)?.is_none() {
         return Ok(());
     }
     let over: BTreeMap<String, bool> =

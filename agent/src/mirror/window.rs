@@ -10,8 +10,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::Archived;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::pass_and_element;
-use super::copies::Copy;
+use super::copies::{Copy, pass_and_element};
 use super::{Mirror, MirrorError, schema, signed, stepped};
 
 impl Mirror {

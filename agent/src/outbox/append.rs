@@ -1,4 +1,4 @@
-//! Appending to the chains: the moment a nurse's entry becomes durable.
+//! The append: a change and its audit events, chained and signed. When it returns, they are durable.
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, Lane, PayloadHash};
@@ -10,8 +10,8 @@ use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
 use serde::Serialize;
 
+use super::drafts::{DraftOf, drop_draft};
 use super::fork::present_id;
-use super::keep::{DraftOf, drop_draft};
 use super::lineage::Lineage;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 

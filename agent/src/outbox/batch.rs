@@ -1,4 +1,4 @@
-//! Towards the server: what waits, put together as it is sent.
+//! Batches: what waits in a lane, put together as it is sent.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use carepost_protocol::wire::push::{Gap, Opaque, PushBatch};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::value::RawValue;
 
-use super::lineage::{Life, Lineage};
+use super::lineage::{Incarnation, Lineage};
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
 /// Room for a batch's members besides its changes.
@@ -51,7 +51,7 @@ pub struct Batch {
     pub body: Vec<u8>,
 }
 
-/// Consecutive entries of one life.
+/// Consecutive entries of one incarnation.
 struct Collected {
     changes: Vec<Box<RawValue>>,
     head: Link,
@@ -60,7 +60,7 @@ struct Collected {
 
 impl Outbox {
     /// The next batch of a lane, from the first entry that the server has not acknowledged. It ends with
-    /// the life of the outbox that it began in, and before entries that are kept no longer. None when
+    /// the incarnation of the outbox that it began in, and before entries that are kept no longer. None when
     /// nothing waits.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Outbox {
             return Ok(None);
         };
         let lineage = self.lineage(&connection)?;
-        let (life, last) = lineage.of(lane, first_n)?;
+        let (incarnation, last) = lineage.of(lane, first_n)?;
         let previous = lineage.link_before(&connection, lane, first_n)?;
         let previous = previous.ok_or(OutboxError::NotUnderstood("the link before what waits"))?;
         let (changes, bytes) = match shape {
@@ -92,14 +92,14 @@ impl Outbox {
         let read = collected.changes.iter().filter(|_| opaque.is_none());
         let batch = PushBatch {
             lane,
-            incarnation: life.id,
-            parent: life.parent,
+            incarnation: incarnation.id,
+            parent: incarnation.parent,
             first_n,
             previous,
             head: collected.head,
             signature: hex(&collected.signature),
             changes: read.map(AsRef::as_ref).collect(),
-            gap: gap_before(&connection, life, lane, first_n)?,
+            gap: gap_before(&connection, incarnation, lane, first_n)?,
             opaque,
         };
         let body = serde_json::to_vec(&batch).map_err(|_| OutboxError::NotUnderstood("a batch"))?;
@@ -138,7 +138,7 @@ pub(super) fn kept_before(connection: &Connection, lane: Lane, n: u64) -> Result
 /// and this device keeps no longer.
 fn gap_before(
     connection: &Connection,
-    life: &Life,
+    incarnation: &Incarnation,
     lane: Lane,
     first_n: u64,
 ) -> Result<Option<Gap>, OutboxError> {
@@ -148,7 +148,7 @@ fn gap_before(
     let before = kept_before(connection, lane, first_n)?;
     let whole = before + 1 == first_n;
     let to = first_n.saturating_sub(1);
-    if to == life.after(lane) && life.parent.is_none() {
+    if to == incarnation.after(lane) && incarnation.parent.is_none() {
         // A chain without a parent that does not begin at 1.
         return Ok((to > 0).then_some(Gap { from: 1, to }));
     }

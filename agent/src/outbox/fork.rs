@@ -1,5 +1,5 @@
-//! The server has another history under the same numbers: a new life of the outbox, which forks from the
-//! old one where they part. What the server does not have is made anew in it.
+//! Forks: where the server has another history under the same numbers, a new incarnation of the outbox begins where
+//! they part. What the server does not have is made anew in it.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -42,7 +42,7 @@ impl Diverged {
 pub enum Forked {
     /// Older entries are queued again, so that the server can say where the histories part.
     Asking,
-    /// The outbox goes on under this life.
+    /// The outbox goes on under this incarnation.
     Anew {
         /// Its name.
         incarnation: IncarnationId,
@@ -51,9 +51,9 @@ pub enum Forked {
     },
 }
 
-/// Where the new life begins.
+/// Where the new incarnation begins.
 struct Start {
-    /// The life that it forks from; none when nothing that is kept is shared.
+    /// The incarnation that it forks from; none when nothing that is kept is shared.
     parent: Option<IncarnationId>,
     follows: IncarnationId,
     /// The last shared numbers, care first.
@@ -129,8 +129,8 @@ impl Outbox {
             *lost = (shared == 0 && oldest > 1).then_some(oldest - 1);
         }
         let orphaned = lost.iter().any(Option::is_some);
-        // Where the lanes part in different lives, the earlier one is the parent.
-        let parent = lineage.each().filter(|(life, _)| refused.contains(&life.id)).last();
+        // Where the lanes part in different incarnations, the earlier one is the parent.
+        let parent = lineage.each().filter(|(incarnation, _)| refused.contains(&incarnation.id)).last();
         let (parent, last) = parent.ok_or(OutboxError::NotUnderstood("the incarnation of an entry"))?;
         let mut after = [0; 2];
         for (((lane, after), lost), last) in Lane::ALL.into_iter().zip(&mut after).zip(lost).zip(last) {
@@ -148,7 +148,7 @@ impl Outbox {
         Ok(Start { parent: (!orphaned).then_some(id), follows: if orphaned { current } else { id }, after })
     }
 
-    /// Writes the new life down.
+    /// Writes the new incarnation down.
     fn enter(
         &self,
         transaction: &Transaction<'_>,
@@ -182,7 +182,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Makes a lane's entries after that number anew, under the current life: how many.
+    /// Makes a lane's entries after that number anew, under the current incarnation: how many.
     fn make_anew(
         &self,
         connection: &Connection,
@@ -190,13 +190,13 @@ impl Outbox {
         lane: Lane,
         after: u64,
     ) -> Result<u64, OutboxError> {
-        let (number, life) = (schema::number(lane), lineage.current()?);
+        let (number, incarnation) = (schema::number(lane), lineage.current()?);
         connection.execute("DELETE FROM links WHERE lane = ? AND n > ?", params![number, signed(after)])?;
         connection.execute(
             "UPDATE lanes SET durable = min(durable, ?), expects = NULL WHERE lane = ?",
             params![signed(after), number],
         )?;
-        let link = lineage.link_of(connection, life, lane, after)?;
+        let link = lineage.link_of(connection, incarnation, lane, after)?;
         let mut link = link.ok_or(OutboxError::NotUnderstood("the link where the histories part"))?;
         let (mut last, mut count) = (after, 0);
         loop {
@@ -207,7 +207,7 @@ impl Outbox {
                         .prepare_cached("INSERT OR REPLACE INTO links (lane, n, link) VALUES (?, ?, ?)")?
                         .execute(params![number, signed(n - 1), link.as_bytes()])?;
                 }
-                link = self.write_anew(connection, (lane, life.id), *n, payload, &link)?;
+                link = self.write_anew(connection, (lane, incarnation.id), *n, payload, &link)?;
                 last = *n;
                 count += 1;
             }

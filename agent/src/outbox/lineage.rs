@@ -1,4 +1,5 @@
-//! The lives of an outbox. Numbers go on through a fork, so that an entry's life is found by its number.
+//! The lineage: the incarnations of an outbox. Numbers go on through a fork, so that an entry's incarnation is found by
+//! its number.
 
 use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::id::{DeviceId, IncarnationId};
@@ -7,9 +8,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{OutboxError, schema, signed, unsigned};
 
-/// One life of the outbox.
+/// One incarnation of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct Incarnation {
     pub(super) id: IncarnationId,
     /// What the server is told of its beginning.
     pub(super) parent: Option<Fork>,
@@ -17,7 +18,7 @@ pub(super) struct Life {
     after: [u64; 2],
 }
 
-impl Life {
+impl Incarnation {
     /// The last number of the lane before its own.
     pub(super) const fn after(&self, lane: Lane) -> u64 {
         let [care, audit] = self.after;
@@ -28,10 +29,10 @@ impl Life {
     }
 }
 
-/// The lives whose entries the file may hold, the current one first.
+/// The incarnations whose entries the file may hold, the current one first.
 #[derive(Debug, Clone)]
 pub(super) struct Lineage {
-    lives: Vec<Life>,
+    incarnations: Vec<Incarnation>,
     device: DeviceId,
 }
 
@@ -44,10 +45,10 @@ impl Lineage {
                  SELECT depth + 1, earlier.* FROM line JOIN incarnations earlier ON earlier.id = line.follows)
              SELECT id, parent, fork_care, fork_audit, after_care, after_audit FROM line ORDER BY depth",
         )?;
-        let lives = statement.query_map([], |row| {
+        let incarnations = statement.query_map([], |row| {
             let parent: Option<[u8; 16]> = row.get(1)?;
             let (care, audit): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
-            Ok(Life {
+            Ok(Incarnation {
                 id: IncarnationId::from_bytes(row.get(0)?),
                 parent: parent.map(|parent| Fork {
                     incarnation: IncarnationId::from_bytes(parent),
@@ -57,34 +58,34 @@ impl Lineage {
                 after: [unsigned(row.get(4)?), unsigned(row.get(5)?)],
             })
         })?;
-        Ok(Self { lives: lives.collect::<Result<_, _>>()?, device })
+        Ok(Self { incarnations: incarnations.collect::<Result<_, _>>()?, device })
     }
 
-    pub(super) fn current(&self) -> Result<&Life, OutboxError> {
-        self.lives.first().ok_or(OutboxError::NotUnderstood("the incarnation"))
+    pub(super) fn current(&self) -> Result<&Incarnation, OutboxError> {
+        self.incarnations.first().ok_or(OutboxError::NotUnderstood("the incarnation"))
     }
 
-    /// The life that a number belongs to, with the last number of that life in the lane.
-    pub(super) fn of(&self, lane: Lane, n: u64) -> Result<(&Life, u64), OutboxError> {
+    /// The incarnation that a number belongs to, with the last number of that incarnation in the lane.
+    pub(super) fn of(&self, lane: Lane, n: u64) -> Result<(&Incarnation, u64), OutboxError> {
         let mut last = u64::MAX;
-        for life in &self.lives {
-            if n > life.after(lane) {
-                return Ok((life, last));
+        for incarnation in &self.incarnations {
+            if n > incarnation.after(lane) {
+                return Ok((incarnation, last));
             }
-            last = last.min(life.after(lane));
+            last = last.min(incarnation.after(lane));
         }
         Err(OutboxError::NotUnderstood("the incarnation of an entry"))
     }
 
     /// From the current one on, each with its last numbers, care first.
-    pub(super) fn each(&self) -> impl Iterator<Item = (&Life, [u64; 2])> {
-        self.lives.iter().scan([u64::MAX; 2], |last, life| {
+    pub(super) fn each(&self) -> impl Iterator<Item = (&Incarnation, [u64; 2])> {
+        self.incarnations.iter().scan([u64::MAX; 2], |last, incarnation| {
             let its = *last;
             *last = [0, 1].map(|lane: usize| {
-                let (last, after) = (last.get(lane), life.after.get(lane));
+                let (last, after) = (last.get(lane), incarnation.after.get(lane));
                 last.copied().unwrap_or(0).min(after.copied().unwrap_or(0))
             });
-            Some((life, its))
+            Some((incarnation, its))
         })
     }
 
@@ -95,25 +96,25 @@ impl Lineage {
         lane: Lane,
         n: u64,
     ) -> Result<Option<Link>, OutboxError> {
-        let (life, _) = self.of(lane, n)?;
-        self.link_of(connection, life, lane, n.saturating_sub(1))
+        let (incarnation, _) = self.of(lane, n)?;
+        self.link_of(connection, incarnation, lane, n.saturating_sub(1))
     }
 
-    /// The link at a number of a life's chain: 0, or the number it forked at, is where it begins.
+    /// The link at a number of an incarnation's chain: 0, or the number it forked at, is where it begins.
     pub(super) fn link_of(
         &self,
         connection: &Connection,
-        life: &Life,
+        incarnation: &Incarnation,
         lane: Lane,
         n: u64,
     ) -> Result<Option<Link>, OutboxError> {
-        let mut life = *life;
-        while n <= life.after(lane) {
-            let Some(fork) = life.parent else {
-                return Ok(Some(Link::genesis(self.device, life.id, lane)));
+        let mut incarnation = *incarnation;
+        while n <= incarnation.after(lane) {
+            let Some(fork) = incarnation.parent else {
+                return Ok(Some(Link::genesis(self.device, incarnation.id, lane)));
             };
-            let earlier = self.lives.iter().find(|earlier| earlier.id == fork.incarnation);
-            life = *earlier.ok_or(OutboxError::NotUnderstood("the parent of an incarnation"))?;
+            let earlier = self.incarnations.iter().find(|earlier| earlier.id == fork.incarnation);
+            incarnation = *earlier.ok_or(OutboxError::NotUnderstood("the parent of an incarnation"))?;
         }
         stored_link(connection, lane, n)
     }

@@ -6,21 +6,22 @@
 //! is never rewritten; what changes about an entry is only what was said of it.
 //!
 //! Where the server turns out to have another history, as after this directory was restored from an
-//! older copy, the outbox begins a new life that forks from the old one: what the server does not have is
+//! older copy, the outbox begins a new incarnation that forks from the old one: what the server does not have is
 //! made anew in it. Numbers go on, so that a lane's number names one entry of the file.
 
 mod append;
 mod batch;
+mod drafts;
 mod fork;
-mod keep;
 mod lineage;
 mod prune;
+mod queries;
+mod quota;
 mod refused;
 mod resync;
-mod room;
 mod schema;
 mod settle;
-mod show;
+mod throttle;
 
 #[cfg(test)]
 mod tests;
@@ -39,14 +40,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 pub use append::{Entry, Saved};
 pub use batch::{Batch, Sent, Shape};
+pub use drafts::DraftOf;
 pub use fork::{Diverged, Forked};
-pub use keep::DraftOf;
+pub use queries::{Counts, Listed, Pending, Position, Progress};
 pub use refused::{Exported, Refused, RefusedChange};
 pub use resync::Resync;
-pub use show::{Counts, Listed, Pending, Position, Progress};
 
 use lineage::Lineage;
-use room::Room;
+use quota::Quota;
 
 use crate::identity::DeviceKey;
 use crate::identity::key::KeyError;
@@ -173,7 +174,7 @@ pub struct Outbox {
     /// SQLite's count of what other processes wrote, as it was last seen.
     seen: AtomicI64,
     device_key: Arc<DeviceKey>,
-    room: Room,
+    quota: Quota,
 }
 
 impl Outbox {
@@ -206,11 +207,11 @@ impl Outbox {
             incarnation: Mutex::new(incarnation),
             seen,
             device_key: opening.device_key,
-            room: Room::of(opening.max_mib),
+            quota: Quota::of(opening.max_mib),
         })
     }
 
-    /// The present life of this outbox.
+    /// The present incarnation of this outbox.
     #[must_use]
     pub fn incarnation(&self) -> IncarnationId {
         *self.incarnation.lock().unwrap_or_else(PoisonError::into_inner)
@@ -240,12 +241,12 @@ impl Outbox {
         lineage: &Lineage,
         lane: Lane,
     ) -> Result<(u64, Link), OutboxError> {
-        let life = lineage.current()?;
+        let incarnation = lineage.current()?;
         let last: Option<i64> = connection
             .prepare_cached("SELECT max(n) FROM entries WHERE lane = ?")?
             .query_row([schema::number(lane)], |row| row.get(0))?;
-        let n = last.map_or(0, unsigned).max(life.after(lane));
-        let link = lineage.link_of(connection, life, lane, n)?;
+        let n = last.map_or(0, unsigned).max(incarnation.after(lane));
+        let link = lineage.link_of(connection, incarnation, lane, n)?;
         Ok((n, link.ok_or(OutboxError::NotUnderstood("the link of the last entry"))?))
     }
 

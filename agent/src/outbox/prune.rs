@@ -1,4 +1,4 @@
-//! What is kept no longer.
+//! Pruning: what is kept no longer.
 //!
 //! Entries go from the oldest on and a bounded number at a time, so that a save never waits long. Of what
 //! goes, the link before an entry that stays is kept: with it the chain can be told again from there.

@@ -1,5 +1,5 @@
-//! Entries that the server refused: each needs a person, who corrects it, has it tried again, takes it
-//! out of the system, or discards it at the server.
+//! Refused entries. Each needs a person, who corrects it, has it tried again, takes it out of the system, or discards
+//! it at the server.
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind, Lane, PayloadHash};

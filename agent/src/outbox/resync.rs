@@ -1,4 +1,4 @@
-//! A server that has less than it acknowledged: what is queued again.
+//! Resync: what a server that was rewound has no more is queued again, as far as it is kept.
 
 use carepost_protocol::change::Lane;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};

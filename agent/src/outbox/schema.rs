@@ -8,7 +8,7 @@ use carepost_protocol::change::Lane;
 /// device's signature over it. `queued` and `wedged` are found without looking at what is settled.
 /// `form` is the token of the form an entry was saved from: the same form is never saved twice.
 ///
-/// Since the second: `follows` leads to the life before, whose entries end with `after_care` and
+/// Since the second: `follows` leads to the incarnation before, whose entries end with `after_care` and
 /// `after_audit`; `settlement` is how a refusal was settled, such an entry counts as acknowledged;
 /// `links` keeps the link before an entry that is kept, where the one before it is not; `lanes` keeps
 /// what the server said of a lane; `moved` leads from the id of a record that was made anew to its

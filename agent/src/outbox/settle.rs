@@ -1,4 +1,4 @@
-//! What the server, or an administrator through it, says of entries that were sent.
+//! Settlement: receipts, and what became of refused entries. What the server says of an entry never changes it.
 
 use carepost_agent_core::outbox::{BadReceipt, Fate, covers};
 use carepost_protocol::change::Lane;
@@ -41,7 +41,9 @@ impl Outbox {
         let lineage = self.lineage(&transaction)?;
         let mut count = 0;
         for SettledChange { change, settlement, seq } in settled {
-            let ours = lineage.of(Lane::Care, change.n).is_ok_and(|(life, _)| life.id == change.incarnation);
+            let ours = lineage
+                .of(Lane::Care, change.n)
+                .is_ok_and(|(incarnation, _)| incarnation.id == change.incarnation);
             if !ours {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Drives the enrollment: asks the server, keeps each step, shows what to do.
+//! The enrollment's driver: asks the server, keeps each step, shows what to do. A step that is not kept is not done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use carepost_agent_core::enrollment::{
 use carepost_agent_core::sync::Distrust;
 use carepost_protocol::wire::enroll::{EnrollRequest, Grant};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
+use tokio::task::spawn_blocking;
 
-use super::opened::{Opened, Step};
+use super::state_dir::{StateDir, Step};
 use crate::config::Config;
 use crate::desk::{EnrollStep, Enrolling};
 use crate::kiosk::not_trusted;
@@ -26,7 +27,7 @@ pub(crate) enum Ended {
 
 /// An enrollment under way.
 pub(crate) struct Enroller<'a> {
-    opened: &'a Arc<Opened>,
+    state: &'a Arc<StateDir>,
     upstream: &'a Upstream,
     server: String,
     machine: Enrollment,
@@ -38,9 +39,9 @@ pub(crate) struct Enroller<'a> {
 }
 
 impl<'a> Enroller<'a> {
-    pub(crate) fn new(config: &Config, opened: &'a Arc<Opened>, upstream: &'a Upstream) -> Self {
+    pub(crate) fn new(config: &Config, state: &'a Arc<StateDir>, upstream: &'a Upstream) -> Self {
         Self {
-            opened,
+            state,
             upstream,
             server: server_name(config),
             machine: Enrollment::default(),
@@ -51,18 +52,18 @@ impl<'a> Enroller<'a> {
     }
 
     /// What the page shows before the server has answered.
-    pub(crate) fn first_screen(config: &Config, opened: &Opened) -> Enrolling {
+    pub(crate) fn first_screen(config: &Config, state: &StateDir) -> Enrolling {
         Enrolling {
             step: EnrollStep::Contacting { trouble: None },
-            token_refused: opened.kept_enrollment().ok().and_then(|kept| kept.token_refused),
+            token_refused: state.kept_enrollment().ok().and_then(|kept| kept.token_refused),
             server: server_name(config),
-            device_uuid: opened.factors.device_uuid(),
+            device_uuid: state.factors.device_uuid(),
         }
     }
 
     /// Runs until the device is let in or refused for good.
     pub(crate) async fn run(&mut self, mut show: impl FnMut(Enrolling)) -> anyhow::Result<Ended> {
-        let kept = self.opened.kept_enrollment()?;
+        let kept = self.state.kept_enrollment()?;
         self.token_refused = kept.token_refused;
         let kept = match kept.step {
             Step::Nothing => Kept::Nothing,
@@ -79,7 +80,7 @@ impl<'a> Enroller<'a> {
                     EnrollmentEvent::Tick
                 }
             };
-            let clock = &self.opened.clock;
+            let clock = &self.state.clock;
             let effects = self.machine.on(event, clock.monotonic(), clock.random_u64());
             let mut ended = None;
             for effect in effects {
@@ -90,7 +91,7 @@ impl<'a> Enroller<'a> {
                     EnrollmentEffect::Keep(_)
                     | EnrollmentEffect::KeepGrant(_)
                     | EnrollmentEffect::ForgetToken { .. } => {
-                        if let Err(error) = self.keep(&effect) {
+                        if let Err(error) = self.keep(effect).await {
                             // A full disk, most likely: the rest is dropped, and the server asked again.
                             tracing::error!(
                                 error = format!("{error:#}"),
@@ -105,7 +106,7 @@ impl<'a> Enroller<'a> {
             match ended {
                 Some(Kept::Revoked) => return Ok(Ended::Revoked),
                 Some(Kept::Enrolled) => {
-                    if let Some(grant) = self.opened.vault.grant()? {
+                    if let Some(grant) = self.state.vault.grant()? {
                         return Ok(Ended::Enrolled(Box::new(grant)));
                     }
                 }
@@ -116,46 +117,28 @@ impl<'a> Enroller<'a> {
     }
 
     async fn wait(&self) {
-        let now = self.opened.clock.monotonic();
+        let now = self.state.clock.monotonic();
         let due = self.machine.next_deadline().unwrap_or(now + Duration::from_secs(1));
         tokio::time::sleep(due.saturating_sub(now)).await;
     }
 
     /// Does an effect that keeps something.
-    fn keep(&mut self, effect: &EnrollmentEffect) -> anyhow::Result<()> {
-        match effect {
-            EnrollmentEffect::KeepGrant(grant) => {
-                self.opened.vault.keep_grant(grant)?;
-                if let Some(floor) = self.opened.hear_time(grant.server_time, None) {
-                    self.opened.keep_floor(floor);
-                }
-                self.opened.keep_step(Step::Enrolled)
-            }
-            EnrollmentEffect::Keep(kept) => self.opened.keep_step(match kept {
-                Kept::Nothing => Step::Nothing,
-                Kept::Asking => Step::Asking,
-                Kept::Enrolled => Step::Enrolled,
-                Kept::Revoked => Step::Revoked,
-            }),
-            EnrollmentEffect::ForgetToken { detail } => {
-                tracing::warn!(
-                    why = detail,
-                    "the server refused the token: the pairing code goes without one"
-                );
-                self.token_refused = Some(detail.clone());
-                self.opened.forget_token(detail)
-            }
-            EnrollmentEffect::Ask | EnrollmentEffect::Begin | EnrollmentEffect::Stop => Ok(()),
+    async fn keep(&mut self, effect: EnrollmentEffect) -> anyhow::Result<()> {
+        if let EnrollmentEffect::ForgetToken { detail } = &effect {
+            tracing::warn!(why = detail, "the server refused the token: the pairing code goes without one");
+            self.token_refused = Some(detail.clone());
         }
+        let state = Arc::clone(self.state);
+        spawn_blocking(move || keep(&state, &effect)).await?
     }
 
     async fn ask(&mut self) -> anyhow::Result<EnrollmentEvent> {
         let request = EnrollRequest {
-            device_uuid: self.opened.factors.device_uuid(),
-            mac_addresses: self.opened.factors.mac_addresses().to_vec(),
+            device_uuid: self.state.factors.device_uuid(),
+            mac_addresses: self.state.factors.mac_addresses().to_vec(),
             hostname: self.hostname.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            token: self.opened.kept_enrollment()?.token(),
+            token: self.state.kept_enrollment()?.token(),
         };
         let with_token = request.token.is_some();
         Ok(match self.upstream.enroll(&request).await {
@@ -193,8 +176,28 @@ impl<'a> Enroller<'a> {
             step,
             token_refused: self.token_refused.clone(),
             server: self.server.clone(),
-            device_uuid: self.opened.factors.device_uuid(),
+            device_uuid: self.state.factors.device_uuid(),
         }
+    }
+}
+
+fn keep(state: &StateDir, effect: &EnrollmentEffect) -> anyhow::Result<()> {
+    match effect {
+        EnrollmentEffect::KeepGrant(grant) => {
+            state.vault.keep_grant(grant)?;
+            if let Some(floor) = state.hear_time(grant.server_time, None) {
+                state.keep_floor(floor);
+            }
+            state.keep_step(Step::Enrolled)
+        }
+        EnrollmentEffect::Keep(kept) => state.keep_step(match kept {
+            Kept::Nothing => Step::Nothing,
+            Kept::Asking => Step::Asking,
+            Kept::Enrolled => Step::Enrolled,
+            Kept::Revoked => Step::Revoked,
+        }),
+        EnrollmentEffect::ForgetToken { detail } => state.forget_token(detail),
+        EnrollmentEffect::Ask | EnrollmentEffect::Begin | EnrollmentEffect::Stop => Ok(()),
     }
 }
 

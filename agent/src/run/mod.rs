@@ -1,19 +1,22 @@
-//! The composition root: opens what is on the disk, starts the rooms, and holds the one loop that
-//! talks to the server.
+//! The composition root: opens the state directory and starts the rooms and the tasks, each of which has one owner.
 //!
 //! The kiosk page, the badges and charting start first and need nothing from here on: whatever
 //! happens to the network, they go on.
 
-mod beat;
-mod checking;
-mod copyless;
-mod elsewhere;
 mod enrolling;
-mod exchange;
-mod network;
+mod heartbeat;
+mod mirror_check;
+mod mirror_watch;
+mod network_watch;
 mod older;
-mod opened;
-mod syncing;
+mod outbox_only;
+mod outbox_watch;
+mod pruning;
+mod revoked;
+mod shared;
+mod state_dir;
+mod sync;
+mod uplink;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -22,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use carepost_agent_core::backoff::Backoff;
 use carepost_agent_core::session::SessionPolicy;
 use carepost_host::{log, systemd};
 use carepost_protocol::hex::hex;
@@ -34,27 +36,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use enrolling::{Ended, Enroller, token_refused};
-pub(crate) use opened::Opened;
+pub(crate) use state_dir::StateDir;
 
 use crate::badge::pcsc::PcscSource;
 use crate::badge::scripted::ScriptedSource;
 use crate::badge::{Admission, BadgeEvent, QUEUE, Source};
 use crate::config::{BadgeSource, Config, Mode};
-use crate::desk::{Desk, Screen, Standing, Ward, WardParts};
+use crate::desk::{Desk, Standing, Ward, WardParts};
 use crate::kiosk::start::{self, LocalUser};
 use crate::kiosk::{self, Doorway, KioskConfig, Owner};
 use crate::mirror::MirrorError;
-use crate::outbox::OutboxError;
+use crate::outbox::{Outbox, OutboxError};
 use crate::sqlite::OpenError;
-use crate::upstream::Upstream;
-use opened::Step;
 
-/// The first wait after the line to the server broke.
-const UPLINK_RETRY: Duration = Duration::from_secs(2);
-/// How often a revoked device looks whether the command line wants it to enroll anew.
-const ANEW_TICK: Duration = Duration::from_secs(2);
-/// How often a device whose disk was too full for its files looks whether there is room.
-const ROOM_TICK: Duration = Duration::from_secs(5);
 /// How often the desk is given the time when nothing is due: what the status line says ages.
 const STATUS_TICK: Duration = Duration::from_secs(15);
 
@@ -94,29 +88,32 @@ fn run_once(config: &Config) -> anyhow::Result<After> {
 }
 
 async fn agent(config: &Config) -> anyhow::Result<After> {
-    let opened = Arc::new(Opened::open(config)?);
+    let state = Arc::new(StateDir::open(config)?);
     let reader = match config.badge.source {
         BadgeSource::None => ReaderState::None,
         BadgeSource::Pcsc | BadgeSource::Scripted => ReaderState::Missing,
     };
-    let standing = match opened.vault.grant()? {
-        _ if opened.is_revoked()? => Standing::Revoked,
-        Some(grant) => match ward(config, &opened, grant) {
-            Ok(ward) => Standing::Enrolled(Arc::new(ward)),
-            Err(error) => Standing::NoRoom(no_room(error)?),
-        },
-        None => Standing::Enrolling(Enroller::first_screen(config, &opened)),
+    let standing = match state.vault.grant()? {
+        _ if state.is_revoked()? => Standing::Revoked { trouble: None },
+        Some(grant) => {
+            match state.outbox(&grant, config).and_then(|outbox| ward(config, &state, grant, outbox)) {
+                Ok(ward) => Standing::Enrolled(Arc::new(ward)),
+                Err(error) if is_no_room(&error) => Standing::Unopened { why: error.to_string() },
+                Err(error) => return Err(error),
+            }
+        }
+        None => Standing::Enrolling(Enroller::first_screen(config, &state)),
     };
-    let desk = Arc::new(Desk::new(standing, reader, Arc::clone(&opened.clock)));
+    let desk = Arc::new(Desk::new(standing, reader, Arc::clone(&state.clock)));
 
     let (stop, stopped) = watch::channel(false);
     let listener = TcpListener::bind(config.kiosk.listen)
         .await
         .map_err(|error| not_listening(config.kiosk.listen, &error))?;
     let bound = listener.local_addr()?;
-    let doorway = doorway(config, &opened, bound)?;
+    let doorway = doorway(config, &state, bound)?;
     let user = doorway.user;
-    let page = KioskConfig::new(bound, opened.vault.kiosk_cookie(), doorway);
+    let page = KioskConfig::new(bound, state.vault.kiosk_cookie(), doorway);
     let pages = kiosk::router(Arc::clone(&desk), page);
     let served = tokio::spawn(kiosk::serve(listener, pages, user, kiosk::Limits::default(), until(stopped)));
     tracing::info!(address = %config.kiosk.listen, "the kiosk page is up");
@@ -125,7 +122,7 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
     }
     tokio::spawn(keep_time(Arc::clone(&desk)));
     let (anew, wanted) = oneshot::channel();
-    tokio::spawn(uplink(config.clone(), opened, desk, anew));
+    tokio::spawn(uplink::run(config.clone(), state, desk, anew));
     systemd::ready();
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -158,11 +155,11 @@ fn not_listening(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
 
 /// Who may open the page: the browser's user where one is configured, with the token of a start page that it
 /// alone can read; else the agent's own user.
-fn doorway(config: &Config, opened: &Opened, bound: SocketAddr) -> anyhow::Result<Doorway> {
+fn doorway(config: &Config, state: &StateDir, bound: SocketAddr) -> anyhow::Result<Doorway> {
     let browser = config.kiosk.browser_user.as_deref().map(LocalUser::named).transpose()?;
     let own = rustix::process::geteuid().as_raw();
     let (token, page) =
-        (SecretString::from(hex(&opened.clock.random::<32>())), config.kiosk.start_page.clone());
+        (SecretString::from(hex(&state.clock.random::<32>())), config.kiosk.start_page.clone());
     let group = browser.filter(|user| user.uid != own).map(|user| user.gid);
     let written = start::write(&page, bound, &token, group);
     match &written {
@@ -182,163 +179,25 @@ fn doorway(config: &Config, opened: &Opened, bound: SocketAddr) -> anyhow::Resul
     Ok(Doorway { user, token, page, demanded: browser.is_some() && written.is_ok() })
 }
 
-/// Enrolls if need be, then syncs until the device is revoked; then waits until it is to enroll anew. Whatever
-/// goes wrong here is logged and tried again: the kiosk, its badges and charting go on without it.
-async fn uplink(config: Config, opened: Arc<Opened>, desk: Arc<Desk>, anew: oneshot::Sender<()>) {
-    let mut backoff = Backoff::new(UPLINK_RETRY);
-    loop {
-        let talked = async {
-            let upstream = opened.upstream(&config, Some(opened.boot))?;
-            talk(&config, &opened, &desk, &upstream).await
-        };
-        match talked.await {
-            // Revoked: the page says so, and nothing is sent any more.
-            Ok(()) => break,
-            Err(error) => tracing::error!(error = format!("{error:#}"), "the line to the server broke"),
-        }
-        desk.set_link(false, opened.clock.now());
-        tokio::time::sleep(backoff.next(opened.clock.random_u64())).await;
-    }
-    until_anew(&opened, &desk).await;
-    // Nobody listens where the agent is ending anyway.
-    let _ = anew.send(());
-}
-
-/// Waits until somebody wants the revoked device to enroll anew: at its page, or at the command line, which says
-/// so in what is kept.
-async fn until_anew(opened: &Arc<Opened>, desk: &Desk) {
-    loop {
-        let asked = tokio::time::timeout(ANEW_TICK, desk.until_anew()).await.is_ok();
-        let opened = Arc::clone(opened);
-        let wanted = tokio::task::spawn_blocking(move || {
-            // The command line may have said so already, with a token.
-            if asked && opened.kept_enrollment()?.step != Step::Anew {
-                opened.enroll_anew(None)?;
-            }
-            anyhow::Ok(opened.kept_enrollment()?.step == Step::Anew)
-        });
-        match wanted.await {
-            Ok(Ok(true)) => return,
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "this device cannot enroll anew"),
-            Err(error) => tracing::error!(%error, "enrolling anew broke"),
-        }
-    }
-}
-
-async fn talk(
-    config: &Config,
-    opened: &Arc<Opened>,
-    desk: &Arc<Desk>,
-    upstream: &Upstream,
-) -> anyhow::Result<()> {
-    if opened.is_revoked()? {
-        desk.stand(Standing::Revoked);
-        return Ok(());
-    }
-    let ward = match desk.ward() {
-        Some(ward) => ward,
-        None => {
-            let grant = match opened.vault.grant()? {
-                Some(grant) => grant,
-                None => {
-                    let mut enroller = Enroller::new(config, opened, upstream);
-                    match enroller.run(|screen| desk.stand(Standing::Enrolling(screen))).await? {
-                        Ended::Revoked => {
-                            desk.stand(Standing::Revoked);
-                            return Ok(());
-                        }
-                        Ended::Enrolled(grant) => {
-                            tracing::info!(
-                                device = grant.device_name,
-                                facility = grant.facility_name,
-                                "enrolled"
-                            );
-                            *grant
-                        }
-                    }
-                }
-            };
-            tokio::select! {
-                ward = once_there_is_room(config, opened, desk, &grant) => ward?,
-                () = copyless::speak(config, opened, desk, &grant, upstream) => {
-                    deactivated(opened, desk).await;
-                    return Ok(());
-                }
-            }
-        }
-    };
-    let check_every = Duration::from_secs(config.mirror.check_every);
-    syncing::sync(opened, desk, &ward, upstream, check_every).await?;
-    deactivated(opened, desk).await;
-    Ok(())
-}
-
-async fn deactivated(opened: &Opened, desk: &Desk) {
-    // The screen first: a full disk must not keep a deactivated device at work.
-    desk.stand(Standing::Revoked);
-    tracing::warn!("this device was deactivated: it shows and sends nothing any more");
-    // Nor let it forget: whoever cuts it off from the network would have it work again.
-    while let Err(error) = opened.keep_revoked() {
-        tracing::error!(
-            error = format!("{error:#}"),
-            "that it was deactivated cannot be kept: it is tried again"
-        );
-        tokio::time::sleep(ROOM_TICK).await;
-    }
-}
-
-/// Opens an enrolled device's files, as soon as the disk has room for them.
-async fn once_there_is_room(
-    config: &Config,
-    opened: &Arc<Opened>,
-    desk: &Desk,
-    grant: &Grant,
-) -> anyhow::Result<Arc<Ward>> {
-    let mut told = None;
-    loop {
-        let (config, opened, grant) = (config.clone(), Arc::clone(opened), grant.clone());
-        let why = match tokio::task::spawn_blocking(move || ward(&config, &opened, grant)).await? {
-            Ok(ward) => {
-                let ward = Arc::new(ward);
-                desk.stand(Standing::Enrolled(Arc::clone(&ward)));
-                return Ok(ward);
-            }
-            Err(error) => no_room(error).inspect_err(|error| {
-                // That the disk is full is not why any more.
-                if matches!(desk.screen(), Screen::NoRoom) {
-                    desk.stand(Standing::NoRoom(error.to_string()));
-                }
-            })?,
-        };
-        if told.as_ref() != Some(&why) {
-            tracing::error!(why, "nothing can be shown or charted here: this goes on when there is room");
-            desk.stand(Standing::NoRoom(why.clone()));
-            told = Some(why);
-        }
-        tokio::time::sleep(ROOM_TICK).await;
-    }
-}
-
-/// Why the files did not open, where it is for want of room on the disk.
-fn no_room(error: anyhow::Error) -> anyhow::Result<String> {
+/// Whether an enrolled device's files did not open for want of room on the disk.
+fn is_no_room(error: &anyhow::Error) -> bool {
     let mirror = error.downcast_ref::<MirrorError>();
-    let mirror = matches!(mirror, Some(MirrorError::Full | MirrorError::Open(OpenError::NoRoom { .. })));
     let outbox = error.downcast_ref::<OutboxError>();
-    let outbox = matches!(outbox, Some(OutboxError::Full | OutboxError::Open(OpenError::NoRoom { .. })));
-    if mirror || outbox { Ok(error.to_string()) } else { Err(error) }
+    matches!(mirror, Some(MirrorError::Full | MirrorError::Open(OpenError::NoRoom { .. })))
+        || matches!(outbox, Some(OutboxError::Full | OutboxError::Open(OpenError::NoRoom { .. })))
 }
 
-fn ward(config: &Config, opened: &Opened, grant: Grant) -> anyhow::Result<Ward> {
-    let (mirror, outbox) = opened.files(&grant, config)?;
+/// The ward of an enrolled device whose outbox is open: its mirror is opened for it.
+fn ward(config: &Config, state: &StateDir, grant: Grant, outbox: Arc<Outbox>) -> anyhow::Result<Ward> {
+    let mirror = state.mirror(&grant, config)?;
     let policy = SessionPolicy {
         screen_lock: Duration::from_secs(config.session.screen_lock),
         screen_warning: Duration::from_secs(config.session.screen_warning),
         pin_grace: Duration::from_secs(config.session.pin_grace),
         ..SessionPolicy::default()
     };
-    let badge_key = opened::badge_key(&grant)?;
-    Ok(Ward::new(WardParts { grant, badge_key, mirror, outbox, policy, clock: Arc::clone(&opened.clock) }))
+    let badge_key = state_dir::badge_key(&grant)?;
+    Ok(Ward::new(WardParts { grant, badge_key, mirror, outbox, policy, clock: Arc::clone(&state.clock) }))
 }
 
 type Badges = (Box<dyn Source>, mpsc::Receiver<BadgeEvent>);

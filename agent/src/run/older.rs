@@ -1,15 +1,14 @@
-//! Asks the server for older entries, one question after another.
-
-use std::sync::Arc;
+//! Older entries: asks the server for them, one question after another.
 
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::ProblemKind;
 
-use crate::desk::{Missed, Ward};
-use crate::upstream::{Upstream, UpstreamError};
+use super::shared::Shared;
+use crate::desk::Missed;
+use crate::upstream::UpstreamError;
 
 /// Answers what the kiosk asks, until it is dropped.
-pub(super) async fn serve(ward: Arc<Ward>, upstream: Upstream) {
+pub(super) async fn run(Shared { ward, upstream, .. }: Shared) {
     loop {
         let mut question = ward.until_asked().await;
         let (patient, query) = (question.patient, OlderQuery::after(question.after));

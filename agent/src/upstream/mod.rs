@@ -9,7 +9,7 @@ mod trust;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use carepost_agent_core::sync::Distrust;
+use carepost_agent_core::sync::{Distrust, Trouble};
 use carepost_protocol::id::{BootId, DeviceId, PatientId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
@@ -87,6 +87,16 @@ impl UpstreamError {
             | Self::NotAccepted(_)
             | Self::Nonsense(_)
             | Self::SetUp(_) => None,
+        }
+    }
+
+    /// What it is to the sync. Only what kept the two from speaking at all means offline.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::Transport(_) | Self::NotTrusted(_) | Self::NotAccepted(_) => Trouble::Unreachable,
+            Self::Refused(problem, retry_after) => Trouble::of(problem.status, Some(problem), *retry_after),
+            Self::Nonsense(_) | Self::SetUp(_) => Trouble::Broken,
         }
     }
 

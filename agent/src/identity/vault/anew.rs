@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use carepost_protocol::time::Timestamp;
 
-use super::{DEVICE_KEY, GRANT, OUTBOX_KEY, RECOVERY, Vault, VaultError};
+use super::{DEVICE_KEY, GRANT, OUTBOX_KEY, RECOVERY, Vault, VaultError, refused};
 use crate::identity::durable;
 use crate::identity::factors::Factors;
 use crate::identity::seal::{Credential, SALT_FILE};
@@ -20,6 +20,8 @@ const REVOKED: &str = "revoked-";
 pub(super) const UNDER_WAY: &str = "revoked.new";
 /// What goes: the copy, and its key.
 const MIRROR: &str = "mirror.";
+/// The copy, with what belongs to it and what was set aside of it.
+const MIRROR_FILES: &str = "mirror.db";
 
 impl Vault {
     /// Sets aside what was made under the refused key, in a directory of its own that opens on this hardware
@@ -34,10 +36,20 @@ impl Vault {
         credential: Option<&Credential>,
         now: Timestamp,
     ) -> Result<Self, VaultError> {
+        // First: on a full disk it makes the room that the rest needs.
+        self.remove_mirror()?;
         self.keep_kiosk_cookie()?;
-        let io = |source| VaultError::Io { path: self.directory.clone(), source };
-        set_aside(&self.directory, now).map_err(io)?;
+        set_aside(&self.directory, now).map_err(|source| refused(self.directory.clone(), source))?;
         Self::unsealed(&self.directory, factors, credential, self.lock)
+    }
+
+    /// Removes the mirror's files, which the server can give again. Their key stays.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove_mirror(&self) -> Result<(), VaultError> {
+        remove(&self.directory, |name| name.starts_with(MIRROR_FILES))
+            .map_err(|source| refused(self.directory.clone(), source))
     }
 }
 

@@ -45,10 +45,14 @@ async fn the_start_page_is_whatever_the_desk_shows() {
     for words in ["BCDF-GHJK", "0190a5e2-7c4d", "2026-05-01T14:20:00.000Z"] {
         assert!(shown.body.contains(words), "{words} is missing in {}", shown.body);
     }
-    desk.stand(Standing::Revoked);
+    desk.stand(Standing::Revoked { trouble: None });
     let shown = open(&pages, "/").await;
     assert!(shown.body.contains("no longer in use") && !shown.body.contains("BCDF"), "{}", shown.body);
-    desk.stand(Standing::NoRoom("mirror.db: the disk is full".to_owned()));
+    let trouble = Some("enrollment: the disk is full: free some space".to_owned());
+    desk.stand(Standing::Revoked { trouble });
+    let shown = open(&pages, "/").await.body;
+    assert!(shown.contains("For IT: enrollment: the disk is full: free some space."), "{shown}");
+    desk.stand(Standing::Unopened { why: "mirror.db: the disk is full".to_owned() });
     let shown = open(&pages, "/").await.body;
     for words in
         ["disk is full", "use another device, and call IT", "goes on by itself", "may be on no other device"]
@@ -56,7 +60,7 @@ async fn the_start_page_is_whatever_the_desk_shows() {
         assert!(shown.contains(words), "{words} is missing in {shown}");
     }
     assert!(!shown.contains("keep charting"), "{shown}");
-    desk.stand(Standing::NoRoom("outbox.db: damaged".to_owned()));
+    desk.stand(Standing::Unopened { why: "outbox.db: damaged".to_owned() });
     let shown = open(&pages, "/").await.body;
     assert!(shown.contains("outbox.db: damaged") && !shown.contains("disk is full:"), "{shown}");
     let status = open(&pages, "/status.json").await.body;
@@ -65,7 +69,9 @@ async fn the_start_page_is_whatever_the_desk_shows() {
 
 #[tokio::test]
 async fn nobodys_pages_are_shown_while_nobody_is_signed_in() {
-    for standing in [enrolling(), Standing::NoRoom(String::new()), Standing::Revoked] {
+    for standing in
+        [enrolling(), Standing::Unopened { why: String::new() }, Standing::Revoked { trouble: None }]
+    {
         let pages = router(desk(standing), config());
         for uri in [format!("/residents/{}", resident(4, "", "").id), chart()] {
             let answer = open(&pages, &uri).await;
@@ -82,7 +88,7 @@ async fn nobodys_pages_are_shown_while_nobody_is_signed_in() {
 
 #[tokio::test]
 async fn what_people_press_leads_back_to_the_start_and_tells_no_pin() {
-    let pages = router(desk(Standing::Revoked), config());
+    let pages = router(desk(Standing::Revoked { trouble: None }), config());
     let presses = [("/pin", "attempt=2&pin=482913"), ("/pin/cancel", ""), ("/lock", ""), ("/lock/undo", "")];
     for (uri, form) in presses {
         let answer = post(&pages, uri, form).await;
@@ -94,7 +100,7 @@ async fn what_people_press_leads_back_to_the_start_and_tells_no_pin() {
 
 #[tokio::test]
 async fn what_is_not_there_is_said() {
-    let pages = router(desk(Standing::Revoked), config());
+    let pages = router(desk(Standing::Revoked { trouble: None }), config());
     for (uri, words) in [("/residents/x", "no such resident"), ("/nowhere", "no such page")] {
         let answer = open(&pages, uri).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
@@ -109,14 +115,14 @@ async fn an_open_page_hears_of_every_change() {
     let mut stream = listen(&pages).await.into_body();
     let first = next(&mut stream).await;
     assert!(first.contains(r#"{"screen":"enrolling","bump":0}"#), "{first}");
-    desk.stand(Standing::Revoked);
+    desk.stand(Standing::Revoked { trouble: None });
     let second = next(&mut stream).await;
     assert!(second.contains(r#"{"screen":"revoked","bump":1}"#), "{second}");
 }
 
 #[tokio::test]
 async fn streams_are_few() {
-    let pages = router(desk(Standing::Revoked), config());
+    let pages = router(desk(Standing::Revoked { trouble: None }), config());
     let mut held = Vec::new();
     for _ in 0..STREAMS {
         held.push(listen(&pages).await);

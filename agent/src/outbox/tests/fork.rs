@@ -78,7 +78,7 @@ impl Server {
         Ok(PushReceipt { next_n: chain.next_n(), ..receipt(verdicts) })
     }
 
-    /// What was charted, in every life: the notes.
+    /// What was charted, in every incarnation: the notes.
     pub(super) fn notes(&self) -> Vec<String> {
         let care = self.chains.iter().filter(|((_, lane), _)| *lane == "care");
         let entries = care.flat_map(|(_, chain)| chain.entries.values());
@@ -187,7 +187,7 @@ fn a_directory_restored_from_an_older_copy_goes_on_and_nothing_is_lost_or_double
         let before = outbox.incarnation();
         chart(&outbox, "c", 10..=12);
         let outbox = drain(&older, outbox, &mut server, dies);
-        assert_ne!(outbox.incarnation(), before, "a life of its own");
+        assert_ne!(outbox.incarnation(), before, "an incarnation of its own");
         let all = (1..=6).map(|n| format!("a{n}")).chain((7..=9).map(|n| format!("b{n}")));
         assert_eq!(server.notes(), notes(all.chain((10..=12).map(|n| format!("c{n}")))));
         assert_eq!(server.audits(), 12, "nor an audit event");

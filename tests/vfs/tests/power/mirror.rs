@@ -97,7 +97,7 @@ fn is_no_room(opened: &Result<(Mirror, Found), MirrorError>) -> bool {
     matches!(opened, Err(MirrorError::Full | MirrorError::Open(sqlite::OpenError::NoRoom { .. })))
 }
 
-/// Under the schema before the latest.
+/// Under schema 6, by an agent from before files knew what had made them.
 fn as_an_earlier_agent_left_it(directory: &Path) {
     let path = directory.join("mirror.db");
     let connection = sqlcipher::connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
@@ -110,6 +110,7 @@ fn as_an_earlier_agent_left_it(directory: &Path) {
         ALTER TABLE state DROP COLUMN phi_mode;
         CREATE INDEX documents_by_patient ON documents (patient, recorded_at, collection, id, seq)
             WHERE patient IS NOT NULL;
+        DROP TABLE schema_migrations;
         PRAGMA user_version = 6";
     connection.execute_batch(back).unwrap();
 }

@@ -1,4 +1,5 @@
-//! What is on the disk: the vault, the clock's floor, and the two files.
+//! The state directory, opened: the vault, the clock's floor, and the two files. One process has it open to run on
+//! it; commands open it beside that one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,15 +19,18 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::exposure;
 use crate::identity::seal::Credential;
-use crate::identity::vault::Kept;
+use crate::identity::vault::{Kept, VaultError};
 use crate::identity::{Factors, Vault};
 use crate::mirror::{Found, Mirror, MirrorOpening};
 use crate::outbox::{Binding, Outbox, OutboxOpening};
 use crate::upstream::{Credentials, Upstream};
 
+/// What it takes of the disk to begin anew, at the most: some ten small files, most of them twice for a moment.
+const ANEW_BYTES: u64 = 48 * 1024;
+
 /// An opened state directory, with what was read of the hardware.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct StateDir {
     pub(crate) vault: Vault,
     pub(crate) factors: Factors,
     /// Where the hardware is read from.
@@ -62,7 +66,7 @@ pub(crate) enum Step {
     Anew,
 }
 
-impl Opened {
+impl StateDir {
     /// Opens the state directory, and makes what it lacks. What is to enroll anew begins here: with a new key,
     /// and with what it had under the refused one set aside.
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
@@ -123,6 +127,11 @@ impl Opened {
     pub(crate) fn files(&self, grant: &Grant, config: &Config) -> anyhow::Result<(Arc<Mirror>, Arc<Outbox>)> {
         // First, so that the copy does not take the room that it needs to be read.
         let outbox = self.outbox(grant, config)?;
+        Ok((self.mirror(grant, config)?, outbox))
+    }
+
+    /// The mirror alone.
+    pub(crate) fn mirror(&self, grant: &Grant, config: &Config) -> anyhow::Result<Arc<Mirror>> {
         let (mirror, found) = Mirror::open(&MirrorOpening {
             path: &self.vault.mirror_path(),
             key: self.vault.mirror_key(),
@@ -139,12 +148,12 @@ impl Opened {
             }
             Found::OtherFacility => tracing::warn!("the mirror was another facility's and is pulled afresh"),
         }
-        Ok((Arc::new(mirror), Arc::new(outbox)))
+        Ok(Arc::new(mirror))
     }
 
     /// The outbox alone.
-    pub(crate) fn outbox(&self, grant: &Grant, config: &Config) -> anyhow::Result<Outbox> {
-        Ok(Outbox::open(OutboxOpening {
+    pub(crate) fn outbox(&self, grant: &Grant, config: &Config) -> anyhow::Result<Arc<Outbox>> {
+        Ok(Arc::new(Outbox::open(OutboxOpening {
             path: &self.vault.outbox_path(),
             key: self.vault.outbox_key(),
             binding: Binding {
@@ -156,7 +165,7 @@ impl Opened {
             device_key: Arc::clone(self.vault.device_key()),
             max_mib: config.outbox.max_mib,
             now: self.clock.now(),
-        })?)
+        })?))
     }
 
     /// What of this device rests in the clear, as it is now.
@@ -170,15 +179,34 @@ impl Opened {
     }
 
     /// Has a revoked device enroll anew when it is opened next, with a token if one is given.
+    ///
+    /// # Errors
+    /// Where the disk has no room for it, also without the mirror: what cannot be finished is not begun, because in
+    /// the middle of it no page is there to say why.
     pub(crate) fn enroll_anew(&self, token: Option<&SecretString>) -> anyhow::Result<()> {
+        let has_room = || files::room(self.vault.directory()).map_or(true, |bytes| bytes >= ANEW_BYTES);
+        if !has_room() {
+            self.vault.remove_mirror()?;
+            anyhow::ensure!(has_room(), VaultError::NoRoom { path: self.vault.directory().to_owned() });
+        }
         let token = token.map(|token| token.expose_secret().to_owned());
-        Ok(self
-            .vault
-            .keep(Kept::Enrollment, &KeptEnrollment { step: Step::Anew, token, token_refused: None })?)
+        self.keep_refused(&KeptEnrollment { step: Step::Anew, token, token_refused: None })
     }
 
+    /// Keeps that the server refuses this device's key for good.
     pub(crate) fn keep_revoked(&self) -> anyhow::Result<()> {
-        self.keep_step(Step::Revoked)
+        self.keep_refused(&KeptEnrollment { step: Step::Revoked, ..KeptEnrollment::default() })
+    }
+
+    /// Where the disk is full the mirror makes room: nobody sees it any more, and whoever enrolls anew gets another.
+    fn keep_refused(&self, kept: &KeptEnrollment) -> anyhow::Result<()> {
+        match self.vault.keep(Kept::Enrollment, kept) {
+            Err(VaultError::NoRoom { .. }) => {
+                self.vault.remove_mirror()?;
+                Ok(self.vault.keep(Kept::Enrollment, kept)?)
+            }
+            kept => Ok(kept?),
+        }
     }
 
     pub(crate) fn kept_enrollment(&self) -> anyhow::Result<KeptEnrollment> {
@@ -189,7 +217,8 @@ impl Opened {
     /// refused.
     pub(crate) fn keep_step(&self, step: Step) -> anyhow::Result<()> {
         let kept = match step {
-            Step::Enrolled | Step::Revoked => KeptEnrollment { step, ..KeptEnrollment::default() },
+            Step::Revoked => return self.keep_revoked(),
+            Step::Enrolled => KeptEnrollment { step, ..KeptEnrollment::default() },
             Step::Nothing | Step::Asking | Step::Anew => KeptEnrollment { step, ..self.kept_enrollment()? },
         };
         Ok(self.vault.keep(Kept::Enrollment, &kept)?)

@@ -1,8 +1,10 @@
-//! Notices that this device's network changed: a cable, a Wi-Fi, a lease.
+//! The network watch: notices that this device's network changed, by a cable, a Wi-Fi or a lease.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::shared::Shared;
+use super::sync::report::Report;
 use crate::interface;
 
 /// How often the routes are looked at, and which address they give. They are two small files that the kernel writes
@@ -10,17 +12,15 @@ use crate::interface;
 const EVERY: Duration = Duration::from_secs(3);
 const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
 
-/// Calls `changed` whenever the routes or this device's address have changed, until it says that nobody listens any more.
-pub(super) async fn watch<F: Future<Output = bool>>(changed: impl Fn() -> F) {
+/// Runs for as long as the task lives.
+pub(super) async fn run(shared: Shared) {
     let mut known = look();
     loop {
         tokio::time::sleep(EVERY).await;
         let now = look();
         if now != known {
             known = now;
-            if !changed().await {
-                return;
-            }
+            shared.report(Report::NetworkChanged).await;
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The mirror's background check, and the patience with which what still differs is fetched again.
+//! The mirror check: reads the mirror in the background, with a fifth of one core at the most. What still differs is
+//! fetched again with growing patience.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
+use super::shared::Shared;
 use crate::clock::Clock;
 use crate::desk::Ward;
 use crate::mirror::{Check, MirrorError, Slice};
@@ -22,7 +24,8 @@ const LEAST_REST: Duration = Duration::from_millis(20);
 const BUDGET: Duration = Duration::from_secs(10 * 60);
 
 /// Checks the mirror every so often, for as long as the task lives.
-pub(super) async fn watch(ward: Arc<Ward>, clock: Arc<Clock>, every: Duration) {
+pub(super) async fn run(shared: Shared, every: Duration) {
+    let (ward, clock) = (shared.ward, Arc::clone(&shared.state.clock));
     let first_patience = FIRST_PATIENCE.min(every);
     let mut patience = first_patience;
     let mut next_check = clock.monotonic() + FIRST_CHECK.min(every);

@@ -1,6 +1,6 @@
-//! How much of the disk the outbox may take, and what gives way when it is full.
+//! The quota: how much of the disk the outbox may take, and what gives way when it is full.
 //!
-//! Two limits: saving stops at the first, and what the server says of entries may go a little beyond it.
+//! There are two limits: saving stops at the first, and what the server says of entries may go a little beyond it.
 //! Otherwise a full outbox could not note a receipt, and would stay full for good.
 
 use std::sync::MutexGuard;
@@ -23,12 +23,12 @@ const RESERVE: u32 = 4;
 
 /// The file's limits, in pages.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct Quota {
     saving: u32,
     settling: u32,
 }
 
-impl Room {
+impl Quota {
     pub(super) const fn of(max_mib: u32) -> Self {
         let settling = max_mib.saturating_mul(PAGES_A_MIB);
         Self { saving: settling - settling / RESERVE, settling }
@@ -72,11 +72,11 @@ impl Outbox {
     }
 
     pub(super) fn lock_to_save(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
-        self.lock_within(self.room.saving)
+        self.lock_within(self.quota.saving)
     }
 
     pub(super) fn lock_to_settle(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
-        self.lock_within(self.room.settling)
+        self.lock_within(self.quota.settling)
     }
 
     /// For what has to be done whatever room it takes: only the disk limits it.

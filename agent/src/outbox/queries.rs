@@ -1,5 +1,4 @@
-//! What the device shows and says of the outbox: entries not yet in the mirror, how much waits, and how
-//! far the server has come.
+//! Queries: entries to be laid over the mirror, how much waits, and how far the server has come. They change nothing.
 
 use carepost_protocol::change::{Change, Lane};
 use carepost_protocol::id::{IncarnationId, PatientId, RecordId, UserId};
@@ -78,10 +77,10 @@ impl Counts {
     }
 }
 
-/// How far the server has come with a life of the outbox.
+/// How far the server has come with an incarnation of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The newest life of which anything was acknowledged.
+    /// The newest incarnation of which anything was acknowledged.
     pub incarnation: IncarnationId,
     /// The last acknowledged number of its care lane; none when none of its own was.
     pub care: Option<u64>,
@@ -211,10 +210,10 @@ impl Outbox {
             *acknowledged = self.acknowledged(&connection, &lineage, lane)?;
         }
         let [care, audit] = acknowledged;
-        let positions = lineage.each().map(|(life, [last_care, last_audit])| Position {
-            incarnation: life.id,
-            care: Some(care.min(last_care)).filter(|n| *n > life.after(Lane::Care)),
-            audit: Some(audit.min(last_audit)).filter(|n| *n > life.after(Lane::Audit)),
+        let positions = lineage.each().map(|(incarnation, [last_care, last_audit])| Position {
+            incarnation: incarnation.id,
+            care: Some(care.min(last_care)).filter(|n| *n > incarnation.after(Lane::Care)),
+            audit: Some(audit.min(last_audit)).filter(|n| *n > incarnation.after(Lane::Audit)),
         });
         let newest =
             positions.into_iter().find(|position| position.care.is_some() || position.audit.is_some());

@@ -1,6 +1,5 @@
-//! What else exists only here: drafts of unsaved forms, and the counters of failed PINs.
+//! Drafts: what was typed into forms that are not saved. Each stays until its form is saved or it is discarded.
 
-use carepost_agent_core::session::{PinMark, Throttle};
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::Collection;
@@ -194,51 +193,6 @@ impl Outbox {
     pub fn drop_draft(&self, user: UserId, of: &DraftOf) -> Result<(), OutboxError> {
         let connection = self.lock_to_settle()?;
         drop_draft(&connection, user, of)
-    }
-
-    /// A user's failed PINs on this device. They survive a restart, so that pulling the plug buys nobody
-    /// another five tries.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn throttle(&self, user: UserId) -> Result<Throttle, OutboxError> {
-        let throttle = self
-            .lock()
-            .prepare_cached("SELECT failures, locked_until, pin FROM throttles WHERE user = ?")?
-            .query_row([user.as_bytes()], |row| {
-                let locked_until: Option<i64> = row.get(1)?;
-                let pin: Option<[u8; 8]> = row.get(2)?;
-                Ok(Throttle {
-                    failures: row.get(0)?,
-                    locked_until: locked_until.map(Timestamp::from_millis),
-                    pin: pin.map(PinMark::from_bytes),
-                })
-            })
-            .optional()?;
-        Ok(throttle.unwrap_or_default())
-    }
-
-    /// Keeps a user's failed PINs, durably.
-    ///
-    /// # Errors
-    /// When the file cannot be written: then the PIN must not be accepted either.
-    pub fn keep_throttle(&self, user: UserId, throttle: &Throttle) -> Result<(), OutboxError> {
-        let connection = self.lock_to_settle()?;
-        if *throttle == Throttle::default() {
-            connection.prepare_cached("DELETE FROM throttles WHERE user = ?")?.execute([user.as_bytes()])?;
-            return Ok(());
-        }
-        connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO throttles (user, failures, locked_until, pin) VALUES (?, ?, ?, ?)",
-            )?
-            .execute(params![
-                user.as_bytes(),
-                throttle.failures,
-                throttle.locked_until.map(Timestamp::as_millis),
-                throttle.pin.map(PinMark::to_bytes),
-            ])?;
-        Ok(())
     }
 }
 

@@ -1,0 +1,210 @@
+//! The heartbeat: says once a minute, and soon after news, how this device is, and does what the answer says.
+//!
+//! Nothing is said that was not measured for it, and it waits behind nothing else that is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use carepost_agent_core::heartbeat::{Heart, HeartbeatEvent, INTERVAL};
+use carepost_agent_core::sync::{Hold, SyncEvent, Trouble};
+use carepost_protocol::change::Lane;
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::wire::heartbeat::{
+    Encryption, Heartbeat, HeartbeatReply, MAX_REFUSED, MirrorState, QueueState, Revoked, SettledChange,
+};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use super::shared::Shared;
+use super::state_dir::StateDir;
+use super::sync::report::Report;
+use crate::desk::{Desk, Ward};
+use crate::identity::factors::mac_addresses;
+use crate::outbox::Outbox;
+use crate::upstream::UpstreamError;
+
+/// Runs for as long as the task lives. `still_since` says since when nothing has moved, if that is long ago.
+pub(super) async fn run(shared: Shared, still_since: watch::Receiver<Option<Duration>>) {
+    let mut beats = Beats { shared, heart: Heart::default(), trouble: None };
+    let mut event = HeartbeatEvent::Started;
+    loop {
+        let clock = beats.shared.clock();
+        if beats.heart.on(event, clock.monotonic(), clock.random_u64()).is_some() {
+            let since = *still_since.borrow();
+            beats.beat(since).await;
+            event = HeartbeatEvent::Done;
+            continue;
+        }
+        let now = clock.monotonic();
+        let wait = beats.heart.next_deadline().map_or(INTERVAL, |due| due.saturating_sub(now));
+        event = tokio::select! {
+            () = beats.shared.news.notified() => HeartbeatEvent::Changed,
+            () = tokio::time::sleep(wait) => HeartbeatEvent::Tick,
+        };
+    }
+}
+
+struct Beats {
+    shared: Shared,
+    heart: Heart,
+    /// Why the server is not reached, as it was last logged.
+    trouble: Option<String>,
+}
+
+impl Beats {
+    async fn beat(&mut self, still_since: Option<Duration>) {
+        let Shared { state, desk, ward, .. } = self.shared.clone();
+        let still = still_since.map(|since| state.clock.monotonic().saturating_sub(since));
+        let said = spawn_blocking(move || describe(&state, &desk, &ward, still));
+        let said = match said.await.map_err(anyhow::Error::from).flatten() {
+            Ok(said) => said,
+            Err(error) => {
+                return tracing::error!(error = format!("{error:#}"), "this heartbeat is left out");
+            }
+        };
+        let sent_at = self.shared.clock().monotonic();
+        match self.shared.upstream.heartbeat(self.shared.ward.grant().device_id, &said).await {
+            Ok(reply) => self.answered(reply, sent_at).await,
+            Err(error) => {
+                self.note_trouble(&error);
+                if error.trouble() == Trouble::Revoked {
+                    self.shared.report(Report::Sync(SyncEvent::Revoked)).await;
+                }
+            }
+        }
+    }
+
+    async fn answered(&mut self, reply: HeartbeatReply, sent_at: Duration) {
+        self.trouble = None;
+        self.shared.server_said(reply.server_time, Some(sent_at));
+        let held = match reply.state {
+            DeviceState::Revoked => return self.shared.report(Report::Sync(SyncEvent::Revoked)).await,
+            DeviceState::Quarantined => Some(Hold::Quarantined),
+            DeviceState::Active | DeviceState::Expected | DeviceState::Pending => {
+                reply.must_encrypt.then_some(Hold::NotEncrypted)
+            }
+        };
+        self.shared.report(Report::Sync(SyncEvent::Held(held))).await;
+        self.shared.report(Report::Sync(SyncEvent::ServerHeard)).await;
+        if let Some(revoked) = reply.revoked {
+            self.revoke(revoked).await;
+        }
+        self.settle_refused(reply.settled).await;
+    }
+
+    /// What the server revoked ends here at once, whatever the feed is held up by.
+    async fn revoke(&self, revoked: Revoked) {
+        let (ward, more) = (Arc::clone(&self.shared.ward), revoked.more);
+        match spawn_blocking(move || ward.revoke(&revoked)).await {
+            Ok(Ok(())) => self.shared.desk.changed(),
+            Ok(Err(error)) => tracing::error!(%error, "what was revoked could not be kept"),
+            Err(error) => tracing::error!(%error, "keeping what was revoked broke"),
+        }
+        if more {
+            self.shared.news.notify_one();
+        }
+    }
+
+    /// Takes what has become of the refused entries that the answer named.
+    async fn settle_refused(&self, settled: Vec<SettledChange>) {
+        if settled.is_empty() {
+            return;
+        }
+        let (ward, now) = (Arc::clone(&self.shared.ward), self.shared.clock().now());
+        let counted = spawn_blocking(move || {
+            let count = ward.outbox().settle_refused(&settled, now)?;
+            tracing::info!(count, "refused entries were settled");
+            ward.outbox().counts()
+        });
+        match counted.await {
+            Ok(Ok(counts)) => self.shared.report(Report::Wedged(counts.wedged)).await,
+            Ok(Err(error)) => tracing::error!(%error, "that refused entries were settled was not kept"),
+            Err(error) => tracing::error!(%error, "settling refused entries broke"),
+        }
+    }
+
+    /// Says why the server is not reached, once for each reason: a wrong certificate looks like a dead
+    /// cable from the page.
+    fn note_trouble(&mut self, error: &UpstreamError) {
+        let words = error.to_string();
+        if self.trouble.as_ref() != Some(&words) {
+            tracing::warn!(%error, "the server is not reached");
+            self.trouble = Some(words);
+        }
+    }
+}
+
+/// How this device is. Nothing has moved for `still`, if that is long.
+///
+/// # Errors
+/// When one of its files cannot be read: rather than that nothing waits and nothing differs, it says nothing.
+fn describe(
+    state: &StateDir,
+    desk: &Desk,
+    ward: &Ward,
+    still: Option<Duration>,
+) -> anyhow::Result<Heartbeat> {
+    let said = of_outbox(state, desk, ward.outbox())?;
+    let sync = desk.sync();
+    Ok(Heartbeat {
+        queue: QueueState { wedged: said.queue.wedged + sync.stuck, ..said.queue },
+        cursor: ward.mirror().cursor().context("where the mirror stands cannot be read")?,
+        active_user: ward.active_user(),
+        mirror: ward.mirror().agreement().context("how the mirror agrees cannot be read")?,
+        revocations: ward.mirror().heard().context("what was revoked cannot be read")?,
+        no_progress: still.map(|still| still.as_secs()),
+        cannot_save: ward.trouble(),
+        copy_trouble: sync.copy.map(|trouble| trouble.words()),
+        unknown_tap: ward.unknown_tap(),
+        ..said
+    })
+}
+
+/// The same of a device without its mirror.
+///
+/// # Errors
+/// When the outbox cannot be read.
+pub(super) fn of_outbox(state: &StateDir, desk: &Desk, outbox: &Outbox) -> anyhow::Result<Heartbeat> {
+    let clock = &state.clock;
+    let counts = outbox.counts().context("what waits cannot be counted")?;
+    let refused = outbox.wedged(MAX_REFUSED).context("what was refused cannot be read")?;
+    let encryption = measured(state, desk);
+    Ok(Heartbeat {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: clock.monotonic().saturating_sub(state.started).as_secs(),
+        device_time: clock.uncorrected(),
+        clock_quality: clock.stamp().1,
+        mac_addresses: mac_addresses(&state.root),
+        encrypted: encryption.is_complete(),
+        encryption: Some(encryption),
+        reader: desk.reader(),
+        incarnation: outbox.incarnation(),
+        queue: QueueState {
+            care: counts.care,
+            audit: counts.audit,
+            wedged: counts.wedged,
+            oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
+        },
+        cursor: None,
+        active_user: None,
+        mirror: MirrorState::default(),
+        revocations: None,
+        no_progress: None,
+        cannot_save: None,
+        copy_trouble: None,
+        unknown_tap: None,
+        refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
+    })
+}
+
+/// What of this device rests in the clear now; the kiosk is told, and the log when it is news.
+pub(super) fn measured(state: &StateDir, desk: &Desk) -> Encryption {
+    let encryption = state.encryption();
+    if desk.set_encryption(encryption.clone()) {
+        for exposure in &encryption.exposed {
+            tracing::warn!("not encrypted: {}", exposure.words());
+        }
+    }
+    encryption
+}

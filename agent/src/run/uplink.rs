@@ -1,0 +1,93 @@
+//! The uplink: enrollment, then opening the files, then the sync, until the server refuses this device for good.
+//!
+//! Whatever goes wrong here is logged and tried again: the kiosk, its badges and charting go on without it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use carepost_agent_core::backoff::Backoff;
+use carepost_protocol::wire::enroll::Grant;
+use tokio::sync::oneshot;
+
+use super::enrolling::{Ended, Enroller};
+use super::state_dir::StateDir;
+use super::{outbox_only, revoked, sync};
+use crate::config::Config;
+use crate::desk::{Desk, Standing, Ward};
+use crate::upstream::Upstream;
+
+/// The first wait after the line to the server broke.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Runs until the device is revoked, and then until it is to enroll anew: that is what `anew` hears.
+pub(super) async fn run(config: Config, state: Arc<StateDir>, desk: Arc<Desk>, anew: oneshot::Sender<()>) {
+    let mut backoff = Backoff::new(RETRY);
+    loop {
+        let talked = async {
+            let upstream = state.upstream(&config, Some(state.boot))?;
+            until_revoked(&config, &state, &desk, &upstream).await
+        };
+        match talked.await {
+            Ok(()) => break,
+            Err(error) => tracing::error!(error = format!("{error:#}"), "the line to the server broke"),
+        }
+        desk.set_link(false, state.clock.now());
+        tokio::time::sleep(backoff.next(state.clock.random_u64())).await;
+    }
+    revoked::until_anew(&state, &desk).await;
+    // Nobody listens where the agent is ending anyway.
+    let _ = anew.send(());
+}
+
+async fn until_revoked(
+    config: &Config,
+    state: &Arc<StateDir>,
+    desk: &Arc<Desk>,
+    upstream: &Upstream,
+) -> anyhow::Result<()> {
+    if state.is_revoked()? {
+        return Ok(());
+    }
+    if let Some(ward) = ward(config, state, desk, upstream).await? {
+        let check_every = Duration::from_secs(config.mirror.check_every);
+        sync::until_revoked(state, desk, &ward, upstream, check_every).await?;
+    }
+    tracing::warn!("this device was deactivated: it shows and sends nothing any more");
+    Ok(())
+}
+
+/// The ward, once the device is enrolled and its files are open; none when it is revoked before.
+async fn ward(
+    config: &Config,
+    state: &Arc<StateDir>,
+    desk: &Arc<Desk>,
+    upstream: &Upstream,
+) -> anyhow::Result<Option<Arc<Ward>>> {
+    if let Some(ward) = desk.ward() {
+        return Ok(Some(ward));
+    }
+    let grant = match state.vault.grant()? {
+        Some(grant) => grant,
+        None => match enroll(config, state, desk, upstream).await? {
+            Some(grant) => grant,
+            None => return Ok(None),
+        },
+    };
+    Ok(outbox_only::until_opened(config, state, desk, &grant, upstream).await)
+}
+
+async fn enroll(
+    config: &Config,
+    state: &Arc<StateDir>,
+    desk: &Desk,
+    upstream: &Upstream,
+) -> anyhow::Result<Option<Grant>> {
+    let mut enroller = Enroller::new(config, state, upstream);
+    Ok(match enroller.run(|screen| desk.stand(Standing::Enrolling(screen))).await? {
+        Ended::Revoked => None,
+        Ended::Enrolled(grant) => {
+            tracing::info!(device = grant.device_name, facility = grant.facility_name, "enrolled");
+            Some(*grant)
+        }
+    })
+}
