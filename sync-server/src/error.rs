@@ -6,7 +6,6 @@ use carepost_protocol::text::line;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
-use http::StatusCode;
 
 use crate::clock;
 use crate::password::PasswordError;
@@ -121,12 +120,6 @@ impl Refusal {
     pub fn kind(&self) -> Option<ProblemKind> {
         self.problem.kind()
     }
-
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
 }
 
 impl From<Denied> for Refusal {
@@ -219,10 +212,7 @@ pub fn too_large() -> Refusal {
 /// The body is not of a type the endpoint takes.
 #[must_use]
 pub fn unsupported_media_type() -> Refusal {
-    Refusal::new(
-        ProblemKind::UnsupportedMediaType,
-        "Send the body as application/json (the sync endpoints also take Content-Encoding: zstd).",
-    )
+    Refusal::new(ProblemKind::UnsupportedMediaType, "Send the body as application/json.")
 }
 
 /// Collects what is wrong with a request, so that it is all said at once.

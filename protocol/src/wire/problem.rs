@@ -134,6 +134,9 @@ problems! {
     /// The body has a type the endpoint does not take.
     UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type",
         "Send application/json.";
+    /// The body is packed in a way that the endpoint does not take.
+    UnsupportedEncoding = "unsupported-encoding", 415, "Unsupported content encoding",
+        "Send the body as it is, or packed once in a way that the Accept-Encoding header names.";
     /// A value breaks a rule.
     Invalid = "invalid", 422, "Invalid value",
         "Correct the fields named in errors and send the request again.";

@@ -145,7 +145,7 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Sa
         Device::Confirm { enrollment, number } => confirm(client, &enrollment.to_string(), &number).await?,
         Device::List { facility } => {
             let id = facility_id(client, &facility).await?;
-            client.get(&format!("/api/v1/facilities/{id}/devices")).await?
+            client.all(&format!("/api/v1/facilities/{id}/devices")).await?
         }
         Device::Show { device } => {
             let device = device_id(client, &device).await?;
@@ -190,7 +190,7 @@ async fn deactivate(client: &Client, device: &str, reason: &str, sure: &Sure) ->
 async fn withdraw(client: &Client, Withdraw { device, since, sure }: Withdraw) -> anyhow::Result<Said> {
     let id = device_in(client, &device, |state| state == "REVOKED").await?;
     let known = client.get(&format!("/api/v1/devices/{id}")).await?;
-    let zone = zone_of(&client.get("/api/v1/facilities").await?, known.get("facility_id"));
+    let zone = zone_of(&client.all("/api/v1/facilities").await?, known.get("facility_id"));
     let since = since.within(&zone, clock::now())?;
     let said = zone.shown(since);
     let path = format!("/api/v1/devices/{id}/withdraw");

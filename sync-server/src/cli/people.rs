@@ -203,7 +203,7 @@ pub(super) struct CreateUser {
 
 pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Said> {
     match user {
-        User::List => Ok(Said::Thing(client.get("/api/v1/users").await?, COLUMNS)),
+        User::List => Ok(Said::Thing(client.all("/api/v1/users").await?, COLUMNS)),
         User::Create(new) => {
             let facility = match &new.facility {
                 Some(facility) => Some(facility_id(client, facility).await?),
@@ -308,7 +308,7 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Said>
         }
         Badge::List { user } => {
             let id = user_id(client, &user).await?;
-            client.get(&format!("/api/v1/users/{id}/badges")).await?
+            client.all(&format!("/api/v1/users/{id}/badges")).await?
         }
     };
     Ok(Said::Thing(thing, BADGE))

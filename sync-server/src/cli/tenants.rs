@@ -62,7 +62,7 @@ pub(super) struct CreateOrg {
 
 pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Said> {
     match org {
-        Org::List => Ok(Said::Thing(client.get("/api/v1/organizations").await?, ORGANIZATION)),
+        Org::List => Ok(Said::Thing(client.all("/api/v1/organizations").await?, ORGANIZATION)),
         Org::Create(new) => {
             let password = new.password.read("Password of the organization's administrator: ")?;
             let password = secrecy::ExposeSecret::expose_secret(&password);
@@ -198,7 +198,7 @@ pub(super) struct CreateFacility {
 
 pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Said> {
     let thing = match facility {
-        Facility::List => client.get("/api/v1/facilities").await?,
+        Facility::List => client.all("/api/v1/facilities").await?,
         Facility::Show { facility } => {
             let id = facility_id(client, &facility).await?;
             return Ok(Said::Thing(client.get(&format!("/api/v1/facilities/{id}")).await?, &[]));
@@ -256,7 +256,7 @@ pub(super) enum Workflow {
 
 pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Result<Said> {
     let thing = match workflow {
-        Workflow::List => client.get("/api/v1/workflows").await?,
+        Workflow::List => client.all("/api/v1/workflows").await?,
         Workflow::Publish { file } => {
             let text = files::read_text(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let body: Value =

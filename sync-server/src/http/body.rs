@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::error::{Refusal, too_large, unsupported_media_type};
+use crate::http::encoding::Encoding;
 use crate::quota::{Asker, Share};
 
 /// The most bytes of a person's request.
@@ -77,15 +78,17 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     }
 }
 
-/// A JSON request of at most `limit` bytes.
+/// A JSON request of at most `limit` bytes, packed or not.
 ///
 /// # Errors
-/// As [`read`] and [`parse`]; `unsupported-media-type` when it does not say that it is JSON.
+/// As [`read`] and [`parse`]; `unsupported-media-type` when it does not say that it is JSON,
+/// `unsupported-encoding` when it is packed in another way than [`Encoding`] knows.
 pub async fn json<T: DeserializeOwned>(request: Request, app: &App, limit: usize) -> Result<T, Refusal> {
     must_be_json(request.headers())?;
+    let encoding = Encoding::of(request.headers())?;
     let mut share = app.quotas.share(Asker::of(request.extensions()));
     let bytes = read(request.into_body(), limit, &mut share).await?;
-    parse_known(&bytes)
+    parse_known(&encoding.unpack(bytes, limit, &mut share).await?)
 }
 
 /// None where nothing was sent.
@@ -166,6 +169,9 @@ fn in_words(said: &str) -> String {
     let expected = |said: &str| said.rsplit_once("expected ").map(|(_, expected)| expected.to_owned());
     if said.starts_with("missing field") {
         return "is missing: give it".to_owned();
+    }
+    if said.starts_with("invalid type: null") {
+        return "null is not taken here: give a value".to_owned();
     }
     if said.starts_with("UUID parsing failed") {
         return "give a UUID such as 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".to_owned();
@@ -262,5 +268,6 @@ mod tests {
         }
         assert!(said(r#"{"role": "rn", "uuid": "abc"}"#).starts_with("uuid: give a UUID such as"));
         assert_eq!(said(r#"{"role": "rn", "is_on": "yes"}"#), "is_on: give true or false");
+        assert_eq!(said(r#"{"role": null}"#), "role: null is not taken here: give a value");
     }
 }

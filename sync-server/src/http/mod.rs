@@ -5,9 +5,11 @@
 
 pub mod api;
 pub mod body;
+pub mod encoding;
 pub mod guard;
 pub mod listener;
 pub mod openapi;
+pub mod parameters;
 pub mod problem;
 pub mod route;
 pub mod routes;

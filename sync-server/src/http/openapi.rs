@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -12,6 +13,7 @@ use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
+use crate::http::route::Route;
 
 /// The document of the API for people, programs and devices.
 #[derive(OpenApi)]
@@ -45,6 +47,16 @@ pub struct Document;
 
 /// The document as it is served: made once, and the same bytes for everybody.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Document::openapi().to_json().unwrap_or_default().into());
+/// The same, to be looked up in.
+static DESCRIBED: LazyLock<Value> = LazyLock::new(|| serde_json::from_slice(&DOCUMENT).unwrap_or_default());
+
+/// What the document says of a route.
+#[must_use]
+pub fn described(route: &Route) -> &'static Value {
+    let method = route.method.as_str().to_ascii_lowercase();
+    let operation = DESCRIBED.get("paths").and_then(|paths| paths.get(route.path)?.get(&method));
+    operation.unwrap_or(&Value::Null)
+}
 
 /// The OpenAPI document of this API.
 #[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "server", responses((status = 200, body = Object)))]

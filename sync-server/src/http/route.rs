@@ -95,6 +95,12 @@ impl Parameter {
 }
 
 impl Route {
+    /// The methods that it answers: what can be got can be asked for without its body.
+    pub fn methods(&self) -> impl Iterator<Item = &str> {
+        let head = (self.method == http::Method::GET).then_some("HEAD");
+        std::iter::once(self.method.as_str()).chain(head)
+    }
+
     /// What stands in its path.
     #[must_use]
     pub fn parameters(&self) -> Vec<Parameter> {

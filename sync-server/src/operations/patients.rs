@@ -9,6 +9,7 @@ use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient;
 use carepost_protocol::record::{MAX_REPLACED, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::text::name_key;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -17,9 +18,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::paging::Which;
+use super::Permitted;
+use super::merge::{Merge, given};
+use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use super::{Permitted, present};
 use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
@@ -56,23 +58,23 @@ pub struct CreatePatient {
 #[serde(deny_unknown_fields)]
 pub struct UpdatePatient {
     /// The medical record number.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
-    pub mrn: Option<Option<String>>,
-    /// The full name.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub mrn: Merge<String>,
+    /// The full name.
+    #[serde(default, deserialize_with = "given")]
     pub name: Option<String>,
     /// The day of birth.
-    #[serde(default, alias = "dateOfBirth", deserialize_with = "present")]
+    #[serde(default, alias = "dateOfBirth")]
     #[schema(value_type = Option<String>)]
-    pub date_of_birth: Option<Option<String>>,
+    pub date_of_birth: Merge<String>,
     /// The room.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    pub room: Option<Option<String>>,
+    pub room: Merge<String>,
     /// Whether the patient is in care now. True of one who was said to be the same person as another
     /// (`replaced_by`) parts them: both are persons of their own again.
-    #[serde(default, alias = "isActive")]
+    #[serde(default, alias = "isActive", deserialize_with = "given")]
     pub is_active: Option<bool>,
     /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child.
     #[serde(default)]
@@ -95,25 +97,30 @@ pub struct Charted {
     pub struck_out_by: Option<RecordId>,
 }
 
-/// The patients the asker sees, by name: of one facility where one is given, and those who are in care, or those who
-/// are not, where that is.
+/// The patients the asker sees, by name, by pages: of one facility where one is given, and those who are in care, or
+/// those who are not, where that is.
 pub async fn list(
     person: &Person,
     facility: Option<FacilityId>,
     is_active: Option<bool>,
-) -> Answer<Permitted<Vec<Known>>> {
+    which: &Which,
+) -> Answer<Permitted<Page<Known>>> {
     let permit = person.permit_of_organization()?;
-    let mut patients = person.registry()?.patients(facility).await?;
+    let patients = person.registry()?.patients(facility).await?;
     let mut replaced = replaced(&patients);
-    patients.retain(|patient| is_active.is_none_or(|is_active| is_active == patient.is_active));
-    let named: Vec<_> = patients.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
+    let anchor = |patient: &Patient| {
+        Anchor::behind(patient.id, &format!("{} {}", name_key(&patient.name), patient.mrn))
+    };
+    let wanted = |patient: &Patient| is_active.is_none_or(|is_active| is_active == patient.is_active);
+    let Listed { items, next } = which.of(patients, anchor, wanted)?;
+    let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
     let note = note(person, AuditAction::View, "patient").facility(facility);
-    person.write(note.detail("count", patients.len()).detail("patients", named)).await?;
+    person.write(note.detail("count", items.len()).detail("patients", named)).await?;
     let known = |patient: Patient| {
         let replaces = replaced.remove(&patient.id).unwrap_or_default();
         Known { patient, related: Related { replaces, may_be: Vec::new() } }
     };
-    Ok((permit, patients.into_iter().map(known).collect()))
+    Ok((permit, Listed { items: items.into_iter().map(known).collect(), next }))
 }
 
 /// Admits a patient. One who may be another of the facility is admitted all the same: a review asks at its kiosks.
@@ -154,10 +161,10 @@ pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Ans
     let mut given = Map::new();
     let mut give =
         |field: &str, value: Option<Value>| given.extend(value.map(|value| (field.to_owned(), value)));
-    give("mrn", asked.mrn.map(Value::from));
+    give("mrn", asked.mrn.change().map(Value::from));
     give("name", asked.name.map(Value::from));
-    give("date_of_birth", asked.date_of_birth.map(Value::from));
-    give("room", asked.room.map(Value::from));
+    give("date_of_birth", asked.date_of_birth.change().map(Value::from));
+    give("room", asked.room.change().map(Value::from));
     let (permit, before) = permitted(person, id).await?;
     let today = today(person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
@@ -241,10 +248,7 @@ async fn today(person: &Person, facility: FacilityId) -> Answer<Today> {
 /// What is unlikely has to be meant.
 fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
     let asked = doubts.into_iter().filter(|doubt| !confirmed.contains(&doubt.field)).map(|doubt| {
-        let words = format!(
-            "{}, or say that it is right (`confirmed`; on the command line --confirmed)",
-            doubt.detail
-        );
+        let words = format!("{}, or say that it is right (`confirmed`)", doubt.detail);
         FieldError::new(doubt.field, words)
     });
     let asked: Vec<FieldError> = asked.collect();
@@ -297,7 +301,7 @@ async fn or_of_whom(person: &Person, mrn: &str, done: Result<Patient, StoreError
     } else {
         format!(
             "mrn {mrn} is of {name} (patient {id}), who was discharged; readmit that one (`carepost-server patient readmit \
-             {id}`, or PUT /api/v1/patients/{id} with is_active true), or give another number"
+             {id}`, or `is_active` true of it), or give another number"
         )
     };
     Err(Refusal::new(ProblemKind::Conflict, words).naming(FieldError::new("mrn", "is taken")))

@@ -12,9 +12,6 @@ use crate::refusals::Principal;
 use crate::scope::OrganizationScope;
 use crate::store::{FacilityStore, Noted, Organization, OrganizationStore, Session};
 
-/// The header that names an organization by its id.
-pub const ORGANIZATION_HEADER: &str = "x-organization-id";
-
 /// A signed-in person, and where the request is for.
 #[derive(Clone)]
 pub struct Person {
@@ -196,8 +193,10 @@ impl Person {
     fn scope(&self) -> Answer<OrganizationScope> {
         if self.actor().role == Role::PlatformAdmin {
             let organization = self.tenant.ok_or_else(|| {
-                let say = "Say which organization is meant: send its id as X-Organization-ID.";
-                Refusal::field(ORGANIZATION_HEADER, say)
+                Refusal::field(
+                    "organization_id",
+                    "say which organization is meant, by its id (X-Organization-ID)",
+                )
             })?;
             return OrganizationScope::of_platform(self.actor(), organization).ok_or_else(Refusal::not_found);
         }

@@ -16,8 +16,9 @@ use super::List;
 use crate::app::App;
 use crate::clock;
 use crate::error::Answer;
-use crate::http::body::{Id, Json};
+use crate::http::body::{Id, Json, Params};
 use crate::operations::devices::{self, RegisterDevice, UpdateDevice, WithdrawDevice};
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::store::{Deactivated, Device, Exposed, Stays, Withdrawal, warning};
 
@@ -188,15 +189,15 @@ pub struct RegisteredDevice {
     token: String,
 }
 
-/// A facility's devices, by name.
-#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/devices", operation_id = "list_devices", tag = "devices", security(("session" = [])), params(("facility_id" = FacilityId, Path)), responses((status = 200, body = List<DeviceView>)))]
+/// A facility's devices, by name, by pages.
+#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/devices", operation_id = "list_devices", tag = "devices", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<DeviceView>)))]
 pub async fn list_devices(
     State(app): State<App>,
     person: Person,
     Id(facility): Id<FacilityId>,
+    Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<DeviceView>>> {
-    let devices = devices::list(&person, facility).await?;
-    Ok(axum::Json(List::of(devices, |device| view(&app, device))))
+    List::page(devices::list(&person, facility, &which).await?, |device| view(&app, device))
 }
 
 /// Registers a device before it is seen; it enrolls with the token, or waits in the lobby as expected.

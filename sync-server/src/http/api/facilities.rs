@@ -12,8 +12,9 @@ use utoipa::ToSchema;
 use super::List;
 use crate::app::App;
 use crate::error::Answer;
-use crate::http::body::{Id, Json};
+use crate::http::body::{Id, Json, Params};
 use crate::operations::facilities::{self, CreateFacility, UpdateCensus, UpdateFacility};
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::proposed_zone::{Proposal, proposed};
 use crate::store::{Facility, warning};
@@ -98,14 +99,14 @@ impl FacilityView {
     }
 }
 
-/// The facilities the asker sees, by name.
-#[utoipa::path(get, path = "/api/v1/facilities", operation_id = "list_facilities", tag = "facilities", security(("session" = [])), responses((status = 200, body = List<FacilityView>)))]
+/// The facilities the asker sees, by name, by pages.
+#[utoipa::path(get, path = "/api/v1/facilities", operation_id = "list_facilities", tag = "facilities", security(("session" = [])), params(Which), responses((status = 200, body = List<FacilityView>)))]
 pub async fn list_facilities(
     State(app): State<App>,
     person: Person,
+    Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<FacilityView>>> {
-    let found = facilities::list(&person).await?;
-    Ok(axum::Json(List::of(found, |facility| FacilityView::of(&app, facility))))
+    List::page(facilities::list(&person, &which).await?, |facility| FacilityView::of(&app, facility))
 }
 
 /// Adds a facility.

@@ -38,13 +38,9 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    fn of<U>(items: Vec<U>, view: impl FnMut(U) -> T) -> Self {
-        Self { items: items.into_iter().map(view).collect(), next: None }
-    }
-
     /// A page of a list that says where the next one begins.
-    fn page<U, P: Serialize>(listed: Listed<U, P>, view: impl FnMut(U) -> T) -> Answer<Self> {
+    fn page<U, P: Serialize>(listed: Listed<U, P>, view: impl FnMut(U) -> T) -> Answer<axum::Json<Self>> {
         let next = listed.next.as_ref().map(paging::written).transpose()?;
-        Ok(Self { next, ..Self::of(listed.items, view) })
+        Ok(axum::Json(Self { items: listed.items.into_iter().map(view).collect(), next }))
     }
 }

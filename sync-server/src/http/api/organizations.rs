@@ -11,10 +11,11 @@ use utoipa::ToSchema;
 
 use super::List;
 use crate::error::Answer;
-use crate::http::body::{Id, Json};
+use crate::http::body::{Id, Json, Params};
 use crate::operations::organizations::{
     self, Address, Contact, CreateOrganization, Founded, UpdateOrganization, npi_warning,
 };
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::store::{Organization, OrganizationType};
 
@@ -101,10 +102,13 @@ impl From<Founded> for CreatedOrganization {
     }
 }
 
-/// The organizations the asker sees: all for the platform's administrators, else the own one.
-#[utoipa::path(get, path = "/api/v1/organizations", operation_id = "list_organizations", tag = "organizations", security(("session" = [])), responses((status = 200, body = List<OrganizationView>)))]
-pub async fn list_organizations(person: Person) -> Answer<axum::Json<List<OrganizationView>>> {
-    Ok(axum::Json(List::of(organizations::list(&person).await?, OrganizationView::from)))
+/// The organizations the asker sees, by name, by pages: all for the platform's administrators, else the own one.
+#[utoipa::path(get, path = "/api/v1/organizations", operation_id = "list_organizations", tag = "organizations", security(("session" = [])), params(Which), responses((status = 200, body = List<OrganizationView>)))]
+pub async fn list_organizations(
+    person: Person,
+    Params(which): Params<Which>,
+) -> Answer<axum::Json<List<OrganizationView>>> {
+    List::page(organizations::list(&person, &which).await?, OrganizationView::from)
 }
 
 /// Creates an organization, its first administrator and its recovery key in one step.

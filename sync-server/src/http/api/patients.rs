@@ -127,16 +127,21 @@ pub struct WhichPatients {
     facility_id: Option<FacilityId>,
     /// Those in care, or those who are not; all unless given.
     is_active: Option<bool>,
+    /// The next page: `next` of the one before, as it is.
+    page: Option<String>,
+    /// At most so many; 200 unless given, 1,000 at most.
+    limit: Option<usize>,
 }
 
-/// The patients the asker sees, by name.
+/// The patients the asker sees, by name, by pages.
 #[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
     person: Person,
-    Params(which): Params<WhichPatients>,
+    Params(WhichPatients { facility_id, is_active, page, limit }): Params<WhichPatients>,
 ) -> Answer<axum::Json<List<PatientView>>> {
-    let (permit, patients) = patients::list(&person, which.facility_id, which.is_active).await?;
-    Ok(axum::Json(List::of(patients, |known| PatientView::of(&permit, known))))
+    let which = Which { page, limit };
+    let (permit, found) = patients::list(&person, facility_id, is_active, &which).await?;
+    List::page(found, |known| PatientView::of(&permit, known))
 }
 
 /// Admits a patient. One who may be another of the facility is admitted all the same: `may_be` says who, and a review
@@ -185,7 +190,7 @@ pub async fn list_records(
 ) -> Answer<axum::Json<List<RecordView>>> {
     let records = patients::records(&person, id, &which).await?;
     let view = |Charted { record, struck_out_by }| RecordView { record, struck_out_by };
-    Ok(axum::Json(List::page(records, view)?))
+    List::page(records, view)
 }
 
 /// Strikes out what was charted in error: it stays, marked, and a correction at a kiosk puts it back. By the same

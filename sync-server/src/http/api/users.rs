@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::List;
 use crate::error::Answer;
 use crate::http::body::{Id, Json, Params};
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::operations::users::{self, CreateUser, UpdateUser};
 use crate::store::User;
@@ -91,22 +92,26 @@ impl From<User> for UserView {
     }
 }
 
-/// Of which facility.
+/// Which users.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct OfFacility {
+pub struct WhichUsers {
     /// Only of this facility.
     facility_id: Option<FacilityId>,
+    /// The next page: `next` of the one before, as it is.
+    page: Option<String>,
+    /// At most so many; 200 unless given, 1,000 at most.
+    limit: Option<usize>,
 }
 
-/// The users the asker sees, by name.
-#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users", security(("session" = [])), params(OfFacility), responses((status = 200, body = List<UserView>)))]
+/// The users the asker sees, by name, by pages.
+#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users", security(("session" = [])), params(WhichUsers), responses((status = 200, body = List<UserView>)))]
 pub async fn list_users(
     person: Person,
-    Params(of): Params<OfFacility>,
+    Params(WhichUsers { facility_id, page, limit }): Params<WhichUsers>,
 ) -> Answer<axum::Json<List<UserView>>> {
-    Ok(axum::Json(List::of(users::list(&person, of.facility_id).await?, UserView::from)))
+    List::page(users::list(&person, facility_id, &Which { page, limit }).await?, UserView::from)
 }
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.

@@ -12,7 +12,7 @@ use carepost_protocol::text::{fold, sort_key};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 
-use super::organization::{insert_user, organization_columns, organization_row};
+use super::organization::{insert_user, merged, organization_columns, organization_row};
 use crate::scope::OrganizationScope;
 use crate::store::column::{count_at, id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
 use crate::store::engine::{Reach, Read, Row, Tx, params};
@@ -237,7 +237,7 @@ impl SystemStore {
     pub async fn organizations(&self) -> Result<Vec<Organization>> {
         let sql = concat!(organization_columns!(), "system_organizations");
         let mut found = self.read(move |tx| tx.all(sql, [], organization_row)).await?;
-        found.sort_by_cached_key(|organization| sort_key(&organization.name));
+        found.sort_by_cached_key(|organization| (sort_key(&organization.name), organization.id));
         Ok(found)
     }
 
@@ -450,8 +450,8 @@ fn create_organization(
         slug: new.slug,
         organization_type: new.organization_type,
         npi: new.npi,
-        address: new.address,
-        contact: new.contact,
+        address: merged(None, Some(new.address)),
+        contact: merged(None, Some(new.contact)),
         recovery_recipient: new.recovery_recipient,
         created_at: now,
         updated_at: now,

@@ -49,7 +49,7 @@ impl OrganizationStore {
             found.into_iter().map(|device| looked_at(tx, device)).collect::<Result<Vec<_>>>()
         });
         let mut found = found.await?;
-        found.sort_by_cached_key(|device| sort_key(&device.name));
+        found.sort_by_cached_key(|device| (sort_key(&device.name), device.id));
         found.iter_mut().for_each(|device| self.store.inner.presence.lay_over(device));
         Ok(found)
     }

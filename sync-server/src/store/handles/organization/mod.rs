@@ -28,7 +28,7 @@ pub(in crate::store) use badges::{
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::{TOKEN_LIFE, is_refused_as_exposed};
 pub(in crate::store) use facilities::organization_columns;
-pub(in crate::store) use facilities::organization_row;
+pub(in crate::store) use facilities::{merged, organization_row};
 pub use records::Struck;
 pub(in crate::store) use users::{
     document as user_document, insert_user, publish_all as publish_users, withhold_expired_pins,

@@ -26,7 +26,7 @@ impl OrganizationStore {
                 }
                 None => tx.all(patient_columns!(), [], patient_row)?,
             };
-            found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone()));
+            found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone(), patient.id));
             Ok(found)
         })
         .await

@@ -43,7 +43,7 @@ impl OrganizationStore {
                 }
                 None => tx.all(user_columns!(), [], user_row)?,
             };
-            found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone()));
+            found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone(), user.id));
             Ok(found)
         })
         .await

@@ -14,7 +14,7 @@ use crate::store::rules::superseded::Superseded;
 
 /// Id and body of the latest version of each workflow.
 pub(super) const LATEST: &str = "SELECT id, body FROM workflows AS w WHERE version =
-    (SELECT max(version) FROM workflows WHERE key = w.key) ORDER BY label";
+    (SELECT max(version) FROM workflows WHERE key = w.key) ORDER BY label, id";
 
 impl OrganizationStore {
     /// The latest version of each workflow, by label.
