@@ -1,6 +1,7 @@
 //! Problem documents (RFC 9457): every error of the API, in one form.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::workflow::FieldError;
 
@@ -37,6 +38,10 @@ pub struct Problem {
     /// than the device said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expects: Option<Expects>,
+    /// With `changed`: the thing as it is now, as the endpoint that shows it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub current: Option<Value>,
 }
 
 /// The numbers that a server expects next of one incarnation's lanes; none where it has all that the
@@ -128,6 +133,9 @@ problems! {
     /// The cursor is of another epoch, or beyond the head.
     CursorRefused = "cursor-refused", 410, "The cursor is not served any more",
         "Pull again from the beginning. What waits in the outbox is not affected.";
+    /// The thing has another version than the change was made for.
+    Changed = "changed", 412, "Changed meanwhile",
+        "Look at current, which is what it is now, and send what you still want to change with the ETag header of this answer as If-Match.";
     /// The body is larger than the endpoint takes.
     TooLarge = "too-large", 413, "Body too large",
         "Send less at once; the limits are in the OpenAPI document.";
@@ -181,6 +189,7 @@ impl ProblemKind {
             next_n: None,
             shared_n: None,
             expects: None,
+            current: None,
         }
     }
 }

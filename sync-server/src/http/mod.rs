@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod body;
+pub mod condition;
 pub mod encoding;
 pub mod guard;
 pub mod listener;

@@ -7,11 +7,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::id::RequestId;
 use carepost_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemKind};
-use http::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock;
 use crate::error::{Refusal, too_large, unsupported_media_type};
+use crate::http::condition;
 use crate::http::encoding::TAKEN;
 
 /// The header that names a request in the server's logs.
@@ -100,6 +101,9 @@ fn document(refusal: &Refusal, request: RequestId) -> Response {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     if let Some(seconds) = refusal.comes_back_in() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(tag) = refusal.version().and_then(condition::tag) {
+        response.headers_mut().insert(ETAG, tag);
     }
     if refusal.kind() == Some(ProblemKind::UnsupportedEncoding) {
         response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(TAKEN));

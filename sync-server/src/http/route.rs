@@ -116,6 +116,14 @@ impl Route {
         })
     }
 
+    /// The path of the thing that it edits, where it edits one: the edit may be bound to its version.
+    #[must_use]
+    pub fn edits(&self) -> Option<&'static str> {
+        let is_edit = matches!(self.method, http::Method::PUT | http::Method::DELETE);
+        let end = self.path.find('}').filter(|_| is_edit)?;
+        self.path.get(..=end)
+    }
+
     /// What kind of thing it is about, for the audit log.
     #[must_use]
     pub fn resource(&self) -> &'static str {

@@ -7,8 +7,8 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use carepost_protocol::role::Action;
-use http::StatusCode;
 use http::header::ALLOW;
+use http::{Method, StatusCode};
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -18,6 +18,7 @@ use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
+use crate::http::condition;
 use crate::http::guard::guard;
 use crate::http::openapi::openapi;
 use crate::http::parameters;
@@ -145,8 +146,14 @@ fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> Meth
     let polite = match route.listener {
         Listener::Devices => handler,
         Listener::People => {
+            let edited = route.edits().map(|thing| {
+                let shows = |it: &&Route| it.method == Method::GET && it.path == thing;
+                ROUTES.iter().find(shows).map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()))
+            });
             let taken = parameters::taken(route);
-            handler.route_layer(from_fn_with_state(taken, parameters::refuse_unknown))
+            handler
+                .route_layer(from_fn_with_state(edited, condition::take))
+                .route_layer(from_fn_with_state(taken, parameters::refuse_unknown))
         }
     };
     polite.route_layer(from_fn_with_state((app.clone(), route), guard))

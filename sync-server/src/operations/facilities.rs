@@ -131,7 +131,7 @@ pub async fn list(person: &Person, which: &Which) -> Answer<Page<Facility>> {
 /// Adds a facility.
 pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> {
     let registry = person.registry_of(asked.organization_id).await?;
-    let noted = registry.noting(note(person, AuditAction::Create).into_event());
+    let noted = person.noting_in(&registry, note(person, AuditAction::Create));
     Ok(noted.create_facility(asked.try_into()?).await?)
 }
 

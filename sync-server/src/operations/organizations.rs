@@ -212,7 +212,7 @@ pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
 /// Changes an organization.
 pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
     let registry = person.registry_of(Some(id)).await?;
-    let noted = registry.noting(note(person, AuditAction::Update).into_event());
+    let noted = person.noting_in(&registry, note(person, AuditAction::Update));
     Ok(noted.update_organization(asked.try_into()?).await?)
 }
 

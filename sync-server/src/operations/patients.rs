@@ -25,7 +25,9 @@ use super::person::Person;
 use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
-use crate::store::{ChartPlace, Listed, NewPatient, Patient, PatientPatch, Related, StoreError};
+use crate::store::{
+    ChartPlace, Listed, NewPatient, Patient, PatientPatch, Related, StoreError, Version, Versioned,
+};
 
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
@@ -87,6 +89,12 @@ pub struct Known {
     pub patient: Patient,
     /// The others; in a list only whose place the patient took.
     pub related: Related,
+}
+
+impl Versioned for Known {
+    fn version(&self) -> Version {
+        self.patient.version()
+    }
 }
 
 /// Something charted, and whether it counts.

@@ -10,7 +10,7 @@ use crate::error::{Answer, Refusal};
 use crate::password::Caller;
 use crate::refusals::Principal;
 use crate::scope::OrganizationScope;
-use crate::store::{FacilityStore, Noted, Organization, OrganizationStore, Session};
+use crate::store::{Expected, FacilityStore, Noted, Organization, OrganizationStore, Session};
 
 /// A signed-in person, and where the request is for.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Person {
     pub client: Client,
     /// The organization the request is for: the person's own, or the one a platform administrator named.
     tenant: Option<OrganizationId>,
+    /// What has to be as the person saw it.
+    expected: Expected,
 }
 
 /// Which organization a request says it is for, all its ways together.
@@ -41,7 +43,8 @@ impl Person {
     /// # Errors
     /// Another's organization reads like a missing one; the attempt is written down.
     pub async fn entering(app: &App, session: Session, client: Client, said: Said) -> Answer<Self> {
-        let mut person = Self { app: app.clone(), tenant: session.actor.organization, session, client };
+        let tenant = session.actor.organization;
+        let mut person = Self { app: app.clone(), tenant, session, client, expected: Expected::Any };
         let attempted = match said {
             Said::Nothing => return Ok(person),
             Said::One(organization) if person.actor().role == Role::PlatformAdmin => {
@@ -54,6 +57,12 @@ impl Person {
         };
         person.crossed(&attempted).await?;
         Err(Refusal::not_found())
+    }
+
+    /// The same person, whose edit is only of what is as expected.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
     }
 
     /// Who asks.
@@ -127,7 +136,13 @@ impl Person {
     /// # Errors
     /// As [`Self::registry`].
     pub fn noting(&self, note: Note) -> Answer<Noted> {
-        Ok(self.registry()?.noting(note.into_event()))
+        Ok(self.noting_in(&self.registry()?, note))
+    }
+
+    /// The same, in an organization that the request names.
+    #[must_use]
+    pub fn noting_in(&self, registry: &OrganizationStore, note: Note) -> Noted {
+        registry.noting(note.into_event()).expecting(self.expected.clone())
     }
 
     /// An audit event of this person's, to be completed and [written](Self::write) or to go

@@ -20,6 +20,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod version;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,6 +60,7 @@ pub use rules::review::ReviewPlace;
 pub use rules::sign_in::{Login, unlock};
 pub use rules::view::View;
 pub use verify::{Fault, Missing, Verified, What, verify};
+pub use version::{Expected, Version, Versioned};
 
 /// The raw 256-bit key of the database file.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Shown};
 use crate::app::App;
 use crate::clock;
 use crate::error::Answer;
@@ -217,8 +217,8 @@ pub async fn show_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, devices::show(&person, id).await?)))
+) -> Answer<Shown<DeviceView>> {
+    Ok(Shown::of(devices::show(&person, id).await?, |it| view(&app, it)))
 }
 
 /// Changes a device.
@@ -228,8 +228,8 @@ pub async fn update_device(
     person: Person,
     Id(id): Id<DeviceId>,
     Json(asked): Json<UpdateDevice>,
-) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, devices::update(&person, id, asked).await?)))
+) -> Answer<Shown<DeviceView>> {
+    Ok(Shown::of(devices::update(&person, id, asked).await?, |it| view(&app, it)))
 }
 
 /// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
@@ -268,8 +268,8 @@ pub async fn release_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, devices::release(&person, id).await?)))
+) -> Answer<Shown<DeviceView>> {
+    Ok(Shown::of(devices::release(&person, id).await?, |it| view(&app, it)))
 }
 
 /// A device as of now.

@@ -20,12 +20,31 @@ mod tests;
 pub mod users;
 pub mod workflows;
 
+use axum::response::{IntoResponse, Response};
+use http::header::ETAG;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::Answer;
+use crate::http::condition;
 use crate::operations::paging;
-use crate::store::Listed;
+use crate::store::{Listed, Version, Versioned};
+
+/// A thing, with its version as its ETag.
+pub struct Shown<T>(Version, T);
+
+impl<T> Shown<T> {
+    fn of<M: Versioned>(model: M, view: impl FnOnce(M) -> T) -> Self {
+        Self(model.version(), view(model))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Shown<T> {
+    fn into_response(self) -> Response {
+        let tag = condition::tag(self.0).map(|tag| [(ETAG, tag)]);
+        (tag, axum::Json(self.1)).into_response()
+    }
+}
 
 /// Several of a kind.
 #[derive(Debug, Serialize, ToSchema)]

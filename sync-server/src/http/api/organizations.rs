@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Shown};
 use crate::error::Answer;
 use crate::http::body::{Id, Json, Params};
 use crate::operations::organizations::{
@@ -125,8 +125,8 @@ pub async fn create_organization(
 pub async fn show_organization(
     person: Person,
     Id(id): Id<OrganizationId>,
-) -> Answer<axum::Json<OrganizationView>> {
-    Ok(axum::Json(organizations::show(&person, id).await?.into()))
+) -> Answer<Shown<OrganizationView>> {
+    Ok(Shown::of(organizations::show(&person, id).await?, OrganizationView::from))
 }
 
 /// Changes an organization.
@@ -135,6 +135,6 @@ pub async fn update_organization(
     person: Person,
     Id(id): Id<OrganizationId>,
     Json(asked): Json<UpdateOrganization>,
-) -> Answer<axum::Json<OrganizationView>> {
-    Ok(axum::Json(organizations::update(&person, id, asked).await?.into()))
+) -> Answer<Shown<OrganizationView>> {
+    Ok(Shown::of(organizations::update(&person, id, asked).await?, OrganizationView::from))
 }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::List;
+use super::{List, Shown};
 use crate::error::Answer;
 use crate::http::body::{Id, Json, Params};
 use crate::operations::paging::Which;
@@ -119,14 +119,14 @@ pub async fn list_users(
 pub async fn create_user(
     person: Person,
     Json(asked): Json<CreateUser>,
-) -> Answer<(StatusCode, axum::Json<UserView>)> {
-    Ok((StatusCode::CREATED, axum::Json(users::create(&person, asked).await?.into())))
+) -> Answer<(StatusCode, Shown<UserView>)> {
+    Ok((StatusCode::CREATED, Shown::of(users::create(&person, asked).await?, UserView::from)))
 }
 
 /// One user.
 #[utoipa::path(get, path = "/api/v1/users/{user_id}", operation_id = "show_user", tag = "users", security(("session" = [])), params(("user_id" = UserId, Path)), responses((status = 200, body = UserView)))]
-pub async fn show_user(person: Person, Id(id): Id<UserId>) -> Answer<axum::Json<UserView>> {
-    Ok(axum::Json(users::show(&person, id).await?.into()))
+pub async fn show_user(person: Person, Id(id): Id<UserId>) -> Answer<Shown<UserView>> {
+    Ok(Shown::of(users::show(&person, id).await?, UserView::from))
 }
 
 /// Changes a user. What was charted before is judged by what was so then.
@@ -135,8 +135,8 @@ pub async fn update_user(
     person: Person,
     Id(id): Id<UserId>,
     Json(asked): Json<UpdateUser>,
-) -> Answer<axum::Json<UserView>> {
-    Ok(axum::Json(users::update(&person, id, asked).await?.into()))
+) -> Answer<Shown<UserView>> {
+    Ok(Shown::of(users::update(&person, id, asked).await?, UserView::from))
 }
 
 /// Sets a user's PIN.

@@ -68,10 +68,12 @@ impl Noted {
     /// Changes it.
     ///
     /// # Errors
-    /// When it could not be made durable.
+    /// [`StoreError::Changed`].
     pub async fn update_organization(self, patch: OrganizationPatch) -> Result<Organization> {
+        let expected = self.expected.clone();
         self.write(move |tx| {
             let before = organization(tx)?;
+            expected.check(&before)?;
             let address = merged(before.address, patch.address);
             let contact = merged(before.contact, patch.contact);
             tx.execute(
@@ -109,10 +111,12 @@ impl Noted {
     /// Changes one, and its document.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
+    /// [`StoreError::NotFound`], [`StoreError::Changed`], [`StoreError::Conflict`] for the name.
     pub async fn update_facility(self, id: FacilityId, patch: FacilityPatch) -> Result<Facility> {
+        let expected = self.expected.clone();
         self.write(move |tx| {
             let mut changed = facility(tx, id)?;
+            expected.check(&changed)?;
             changed.name = patch.name.unwrap_or(changed.name);
             changed.facility_type = patch.facility_type.unwrap_or(changed.facility_type);
             changed.licensed_beds = patch.licensed_beds.unwrap_or(changed.licensed_beds);

@@ -19,7 +19,7 @@ use crate::scope::OrganizationScope;
 use crate::store::engine::{Reach, Tx};
 use crate::store::rules::audit;
 use crate::store::{
-    AuditPlace, AuditQuery, Audited, Listed, Organization, OrganizationPatch, Store, StoreError,
+    AuditPlace, AuditQuery, Audited, Expected, Listed, Organization, OrganizationPatch, Store, StoreError,
 };
 
 pub(in crate::store) use badges::{
@@ -52,6 +52,7 @@ pub struct OrganizationStore {
 pub struct Noted {
     registry: OrganizationStore,
     event: AuditEvent,
+    expected: Expected,
 }
 
 /// What a change is about: it completes the change's audit event.
@@ -92,7 +93,7 @@ impl OrganizationStore {
     /// A change to the registry, with the event that says who made it.
     #[must_use]
     pub fn noting(&self, event: AuditEvent) -> Noted {
-        Noted { registry: self.clone(), event }
+        Noted { registry: self.clone(), event, expected: Expected::Any }
     }
 
     /// Writes audit events of what changed nothing, all under this organization, and under the scope's
@@ -115,11 +116,17 @@ impl OrganizationStore {
 }
 
 impl Noted {
+    /// The same, to be made only to what is as expected: what can be edited says so with [`StoreError::Changed`].
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
+    }
+
     async fn write<T: Subject + Send + 'static>(
         self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Self { registry, mut event } = self;
+        let Self { registry, mut event, expected: _ } = self;
         let scope = registry.scope;
         let noted = move |tx: &Tx<'_>| {
             let done = work(tx)?;

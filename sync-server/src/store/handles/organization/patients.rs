@@ -83,11 +83,12 @@ impl Noted {
     /// them yet meet them in the merge. One in care again is a person of their own again.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; for the mrn as [`Self::create_patient`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`]; for the mrn as [`Self::create_patient`].
     pub async fn update_patient(self, id: PatientId, patch: PatientPatch) -> Result<Patient> {
-        let by = self.event.user_id;
+        let (by, expected) = (self.event.user_id, self.expected.clone());
         self.write(move |tx| {
             let before = find(tx, id)?;
+            expected.check(&before)?;
             let mut changed = before.clone();
             changed.mrn = patch.mrn.unwrap_or(changed.mrn);
             changed.name = patch.name.unwrap_or(changed.name);
