@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::http::once::UnderWay;
 use crate::password::Passwords;
 use crate::quota::Quotas;
 use crate::reads::Reads;
@@ -26,6 +27,8 @@ pub struct App {
     pub tries: Arc<Tries>,
     /// What is under way, by whose it is.
     pub quotas: Arc<Quotas>,
+    /// The requests with keys that are under way.
+    pub under_way: Arc<UnderWay>,
     /// What was read, counted.
     pub reads: Arc<Reads>,
     /// What was refused, counted.

@@ -159,6 +159,7 @@ impl From<StoreError> for Refusal {
             // The field and no more: whose the value is may be out of the asker's sight.
             StoreError::Conflict(field) => Self::new(ProblemKind::Conflict, said)
                 .naming(FieldError { field: field.to_owned(), detail: "is taken".to_owned() }),
+            StoreError::Done => Self::new(ProblemKind::IdempotencyKeyInUse, said).retry_after(1),
             StoreError::Changed(version) => Self::new(
                 ProblemKind::Changed,
                 "Somebody changed it since you looked; look at what it is now, and change that.",

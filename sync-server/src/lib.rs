@@ -109,6 +109,7 @@ pub async fn serve(
         config: Arc::new(config),
         tries: Arc::new(Tries::default()),
         quotas: Arc::new(Quotas::default()),
+        under_way: Arc::default(),
         reads: Arc::new(Reads::default()),
         refusals: Arc::new(Refusals::default()),
         speakers: Arc::new(Speakers::default()),

@@ -127,6 +127,9 @@ problems! {
     /// It collides with what is there.
     Conflict = "conflict", 409, "Conflict",
         "Something with that name or number exists already in your organization.";
+    /// The first request with the key is under way, or was done and its answer is not known.
+    IdempotencyKeyInUse = "idempotency-key-in-use", 409, "The key is in use",
+        "Send the same request again as the Retry-After header says; without one, look at what is there.";
     /// The batch does not continue the device's chain.
     ChainBroken = "chain-broken", 409, "The batch does not continue the chain",
         "Send again from the number in next_n; with shared_n, go on under a new incarnation that forks there.";
@@ -148,6 +151,9 @@ problems! {
     /// A value breaks a rule.
     Invalid = "invalid", 422, "Invalid value",
         "Correct the fields named in errors and send the request again.";
+    /// Another request was done with the key.
+    IdempotencyKeyReused = "idempotency-key-reused", 422, "The key is another request's",
+        "Draw a new Idempotency-Key for each request that is meant, and use it again only to repeat that one.";
     /// Too many tries.
     TooManyTries = "too-many-tries", 429, "Too many tries",
         "Wait as long as the Retry-After header says.";

@@ -9,6 +9,7 @@ pub mod condition;
 pub mod encoding;
 pub mod guard;
 pub mod listener;
+pub mod once;
 pub mod openapi;
 pub mod parameters;
 pub mod problem;

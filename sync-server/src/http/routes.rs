@@ -20,6 +20,7 @@ use crate::http::api::{
 };
 use crate::http::condition;
 use crate::http::guard::guard;
+use crate::http::once;
 use crate::http::openapi::openapi;
 use crate::http::parameters;
 use crate::http::problem::{finish, of_panic};
@@ -152,6 +153,7 @@ fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> Meth
             });
             let taken = parameters::taken(route);
             handler
+                .route_layer(from_fn_with_state((app.clone(), route), once::take))
                 .route_layer(from_fn_with_state(edited, condition::take))
                 .route_layer(from_fn_with_state(taken, parameters::refuse_unknown))
         }

@@ -200,7 +200,7 @@ pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founde
         pin_verifier: None,
     };
     let note = note(person, AuditAction::Create).into_event();
-    let (organization, admin) = app.store.system().create_organization(new, admin, note).await?;
+    let (organization, admin) = person.system().create_organization(new, admin, note).await?;
     Ok(Founded { organization, recovery_key: identity.to_string(), admin, username, password })
 }
 

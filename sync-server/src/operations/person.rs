@@ -10,7 +10,9 @@ use crate::error::{Answer, Refusal};
 use crate::password::Caller;
 use crate::refusals::Principal;
 use crate::scope::OrganizationScope;
-use crate::store::{Expected, FacilityStore, Noted, Organization, OrganizationStore, Session};
+use crate::store::{
+    Expected, FacilityStore, Noted, Once, Organization, OrganizationStore, Session, SystemStore,
+};
 
 /// A signed-in person, and where the request is for.
 #[derive(Clone)]
@@ -24,6 +26,8 @@ pub struct Person {
     tenant: Option<OrganizationId>,
     /// What has to be as the person saw it.
     expected: Expected,
+    /// What the request is known by, where it is to be done once.
+    once: Option<Once>,
 }
 
 /// Which organization a request says it is for, all its ways together.
@@ -44,7 +48,8 @@ impl Person {
     /// Another's organization reads like a missing one; the attempt is written down.
     pub async fn entering(app: &App, session: Session, client: Client, said: Said) -> Answer<Self> {
         let tenant = session.actor.organization;
-        let mut person = Self { app: app.clone(), tenant, session, client, expected: Expected::Any };
+        let mut person =
+            Self { app: app.clone(), tenant, session, client, expected: Expected::Any, once: None };
         let attempted = match said {
             Said::Nothing => return Ok(person),
             Said::One(organization) if person.actor().role == Role::PlatformAdmin => {
@@ -63,6 +68,19 @@ impl Person {
     #[must_use]
     pub fn expecting(self, expected: Expected) -> Self {
         Self { expected, ..self }
+    }
+
+    /// The same person, whose request is done once.
+    #[must_use]
+    pub fn once(self, once: Once) -> Self {
+        Self { once: Some(once), ..self }
+    }
+
+    /// Whose request it is, with what rights and for which organization.
+    #[must_use]
+    pub fn principal(&self) -> String {
+        let Actor { user, role, facility, .. } = self.actor();
+        format!("{user} {role:?} {facility:?} {:?}", self.tenant)
     }
 
     /// Who asks.
@@ -142,7 +160,7 @@ impl Person {
     /// The same, in an organization that the request names.
     #[must_use]
     pub fn noting_in(&self, registry: &OrganizationStore, note: Note) -> Noted {
-        registry.noting(note.into_event()).expecting(self.expected.clone())
+        registry.noting(note.into_event()).expecting(self.expected.clone()).once(self.once)
     }
 
     /// An audit event of this person's, to be completed and [written](Self::write) or to go
@@ -203,6 +221,11 @@ impl Person {
         let note = if limit.is_some() { note.facility(limit) } else { note };
         let (app, by) = (&self.app, Principal::User(self.actor().user));
         Ok(app.refusals.keep(&app.store.system(), by, note).await?)
+    }
+
+    /// What the platform itself does for the person.
+    pub(super) fn system(&self) -> SystemStore {
+        self.app.store.system().once(self.once)
     }
 
     fn scope(&self) -> Answer<OrganizationScope> {

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// Something with that value is there already.
     #[error("{0} is taken already; {what}", what = instead(.0))]
     Conflict(&'static str),
+    /// It was done already, by the same request.
+    #[error("this request was done already; ask again for its answer")]
+    Done,
     /// It is not as whoever changes it saw it: somebody changed it since.
     #[error("it was changed meanwhile; look at what it is now, and change that")]
     Changed(Version),

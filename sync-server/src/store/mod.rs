@@ -15,6 +15,7 @@ mod handles;
 mod identities;
 mod listed;
 mod model;
+mod once;
 mod presence;
 mod rules;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use handles::system::SystemStore;
 pub use identities::DeviceIdentity;
 pub use listed::Listed;
 pub use model::*;
+pub use once::{Once, Standing};
 pub use presence::Keeping;
 pub use rules::audit::{AuditPlace, AuditQuery, Audited};
 pub use rules::budget::warning;

@@ -105,6 +105,7 @@ impl Server {
             config: Arc::new(Config::default()),
             tries: Arc::new(Tries::default()),
             quotas: Arc::default(),
+            under_way: Arc::default(),
             reads: Arc::default(),
             refusals: Arc::default(),
             speakers: Arc::default(),

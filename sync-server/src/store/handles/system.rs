@@ -19,8 +19,8 @@ use crate::store::engine::{Reach, Read, Row, Tx, params};
 use crate::store::rules::sign_in::{self, Login};
 use crate::store::rules::{audit, enrollment};
 use crate::store::{
-    Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Organization, PresentedKey, Session,
-    Store, StoreError, View,
+    Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Once, Organization, PresentedKey,
+    Session, Store, StoreError, View, once,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -34,11 +34,18 @@ const FULL_FOR: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct SystemStore {
     store: Store,
+    once: Option<Once>,
 }
 
 impl SystemStore {
     pub(in crate::store) fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, once: None }
+    }
+
+    /// The same, for a request that is to be done once: what is made by it says so with [`StoreError::Done`].
+    #[must_use]
+    pub fn once(self, once: Option<Once>) -> Self {
+        Self { once, ..self }
     }
 
     /// Whether the database answers, and no write has failed for want of room within a minute.
@@ -200,7 +207,12 @@ impl SystemStore {
         session: NewSession,
         event: AuditEvent,
     ) -> Result<SessionId> {
-        self.write(move |tx| create_session(tx, &login, &session, event)).await
+        let once = self.once;
+        self.write(move |tx| {
+            once::done(tx, once, Some(session.user))?;
+            create_session(tx, &login, &session, event)
+        })
+        .await
     }
 
     /// The session whose token has this hash, if it is valid now: neither ended, expired nor idle too
@@ -271,7 +283,12 @@ impl SystemStore {
         admin: NewUser,
         event: AuditEvent,
     ) -> Result<(Organization, UserId)> {
-        self.write(move |tx| create_organization(tx, organization, &admin, event)).await
+        let once = self.once;
+        self.write(move |tx| {
+            once::done(tx, once, event.user_id)?;
+            create_organization(tx, organization, &admin, event)
+        })
+        .await
     }
 
     /// Creates a platform administrator.
@@ -324,14 +341,14 @@ impl SystemStore {
         self.write(move |tx| audit::append(tx, &events)).await
     }
 
-    async fn read<T: Send + 'static>(
+    pub(in crate::store) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.store.read(Reach::System, work).await
     }
 
-    async fn write<T: Send + 'static>(
+    pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {

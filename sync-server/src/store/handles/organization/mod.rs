@@ -19,7 +19,8 @@ use crate::scope::OrganizationScope;
 use crate::store::engine::{Reach, Tx};
 use crate::store::rules::audit;
 use crate::store::{
-    AuditPlace, AuditQuery, Audited, Expected, Listed, Organization, OrganizationPatch, Store, StoreError,
+    AuditPlace, AuditQuery, Audited, Expected, Listed, Once, Organization, OrganizationPatch, Store,
+    StoreError, once,
 };
 
 pub(in crate::store) use badges::{
@@ -53,6 +54,7 @@ pub struct Noted {
     registry: OrganizationStore,
     event: AuditEvent,
     expected: Expected,
+    once: Option<Once>,
 }
 
 /// What a change is about: it completes the change's audit event.
@@ -93,7 +95,7 @@ impl OrganizationStore {
     /// A change to the registry, with the event that says who made it.
     #[must_use]
     pub fn noting(&self, event: AuditEvent) -> Noted {
-        Noted { registry: self.clone(), event, expected: Expected::Any }
+        Noted { registry: self.clone(), event, expected: Expected::Any, once: None }
     }
 
     /// Writes audit events of what changed nothing, all under this organization, and under the scope's
@@ -122,15 +124,24 @@ impl Noted {
         Self { expected, ..self }
     }
 
+    /// The same, for a request that is to be done once: what was done already says so with [`StoreError::Done`].
+    #[must_use]
+    pub fn once(self, once: Option<Once>) -> Self {
+        Self { once, ..self }
+    }
+
     async fn write<T: Subject + Send + 'static>(
         self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Self { registry, mut event, expected: _ } = self;
+        let Self { registry, mut event, expected: _, once } = self;
         let scope = registry.scope;
         let noted = move |tx: &Tx<'_>| {
             let done = work(tx)?;
             done.describe(&mut event);
+            if event.success {
+                once::done(tx, once, event.user_id)?;
+            }
             append(tx, scope, event)?;
             Ok(done)
         };
