@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::http::once::UnderWay;
+use crate::pace::Pace;
 use crate::password::Passwords;
 use crate::quota::Quotas;
 use crate::reads::Reads;
 use crate::refusals::Refusals;
+use crate::shown::Shown;
 use crate::speakers::Speakers;
 use crate::stopping::Stopping;
 use crate::store::Store;
@@ -29,6 +31,10 @@ pub struct App {
     pub quotas: Arc<Quotas>,
     /// The requests with keys that are under way.
     pub under_way: Arc<UnderWay>,
+    /// How fast people ask.
+    pub pace: Arc<Pace>,
+    /// What of residents people have seen.
+    pub shown: Arc<Shown>,
     /// What was read, counted.
     pub reads: Arc<Reads>,
     /// What was refused, counted.

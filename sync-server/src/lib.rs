@@ -13,6 +13,7 @@ pub mod feed;
 pub mod http;
 pub mod network;
 pub mod operations;
+pub mod pace;
 pub mod password;
 pub mod proposed_zone;
 pub mod quota;
@@ -21,6 +22,7 @@ pub mod refusals;
 pub mod running;
 pub mod scope;
 pub mod setup;
+pub mod shown;
 pub mod speakers;
 pub mod stopping;
 pub mod store;
@@ -40,6 +42,7 @@ use crate::http::route::Listener;
 use crate::http::routes;
 use app::App;
 use config::{Config, ConfigError};
+use pace::Pace;
 use password::{PasswordError, Passwords};
 use quota::Quotas;
 use reads::Reads;
@@ -103,6 +106,7 @@ pub async fn serve(
     let store = open_store(&config).await?;
     store.keep(config.sync.keeping());
     let (stopping, stopped) = Stopping::channel();
+    let pace = Pace::new(config.requests_per_minute);
     let app = App {
         store: store.clone(),
         passwords: Passwords::new()?,
@@ -110,6 +114,8 @@ pub async fn serve(
         tries: Arc::new(Tries::default()),
         quotas: Arc::new(Quotas::default()),
         under_way: Arc::default(),
+        pace: Arc::new(pace),
+        shown: Arc::default(),
         reads: Arc::new(Reads::default()),
         refusals: Arc::new(Refusals::default()),
         speakers: Arc::new(Speakers::default()),

@@ -157,8 +157,8 @@ problems! {
     /// Too many tries.
     TooManyTries = "too-many-tries", 429, "Too many tries",
         "Wait as long as the Retry-After header says.";
-    /// More at once, or in an hour, than a device may have.
-    OverQuota = "over-quota", 429, "More than this device may do at once",
+    /// More at once, in a minute or in an hour, than somebody may have.
+    OverQuota = "over-quota", 429, "More than may be done at once",
         "Wait as long as the Retry-After header says; what waits is not lost.";
     /// The server is broken or out of something.
     Internal = "internal", 500, "Something broke on the server",

@@ -170,9 +170,6 @@ fn in_words(said: &str) -> String {
     if said.starts_with("missing field") {
         return "is missing: give it".to_owned();
     }
-    if said.starts_with("invalid type: null") {
-        return "null is not taken here: give a value".to_owned();
-    }
     if said.starts_with("UUID parsing failed") {
         return "give a UUID such as 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".to_owned();
     }
@@ -268,6 +265,5 @@ mod tests {
         }
         assert!(said(r#"{"role": "rn", "uuid": "abc"}"#).starts_with("uuid: give a UUID such as"));
         assert_eq!(said(r#"{"role": "rn", "is_on": "yes"}"#), "is_on: give true or false");
-        assert_eq!(said(r#"{"role": null}"#), "role: null is not taken here: give a value");
     }
 }

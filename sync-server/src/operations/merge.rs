@@ -1,6 +1,7 @@
 //! What an edit says of a field (RFC 7396): what is absent stays as it is, what is null is removed where it may be
 //! and refused where it may not, and an object is merged member by member.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What an edit says of a field that may be empty.
@@ -65,5 +66,6 @@ impl<T: Serialize> Serialize for Merge<T> {
 pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     reader: D,
 ) -> Result<Option<T>, D::Error> {
-    T::deserialize(reader).map(Some)
+    let value = Option::deserialize(reader)?;
+    value.map(Some).ok_or_else(|| D::Error::custom("it cannot be empty: give a value, or leave it out"))
 }

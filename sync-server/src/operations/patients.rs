@@ -157,14 +157,17 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<K
 
 /// One patient, and since when the patient is in care, or is not, where that is known.
 pub async fn show(person: &Person, id: PatientId) -> Answer<Permitted<(Known, Option<Timestamp>)>> {
-    let (permit, patient) = permitted(person, id).await?;
+    let (permit, patient, head) = looked_at(person, id).await?;
     viewed(person, patient.id, patient.facility_id, "patient").await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
     let related = related(person, &permit, &patient).await?;
+    person.app.shown.keep(person.actor().session, id, head);
     Ok((permit, (Known { patient, related }, since)))
 }
 
-/// Changes who or where a patient is, and parts whoever was said to be the same person as another.
+/// Changes who or where a patient is, and parts whoever was said to be the same person as another. Without a version
+/// that is expected, it goes by when the person last looked: what others wrote of the same field since is kept in a
+/// review.
 pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Answer<Permitted<Known>> {
     let mut given = Map::new();
     let mut give =
@@ -173,7 +176,7 @@ pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Ans
     give("name", asked.name.map(Value::from));
     give("date_of_birth", asked.date_of_birth.change().map(Value::from));
     give("room", asked.room.change().map(Value::from));
-    let (permit, before) = permitted(person, id).await?;
+    let (permit, before, head) = looked_at(person, id).await?;
     let today = today(person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
     let (read, _) = read.map_err(Refusal::invalid)?;
@@ -184,6 +187,7 @@ pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Ans
         date_of_birth: read.contains_key("date_of_birth").then(|| text(&read, "date_of_birth")),
         room: read.contains_key("room").then(|| text(&read, "room")),
         is_active: asked.is_active,
+        base_seq: person.app.shown.seen(person.actor().session, id),
     };
     let note = note(person, AuditAction::Update, "patient");
     let note = match before.replaced_by.filter(|_| patch.is_active == Some(true)) {
@@ -192,15 +196,18 @@ pub async fn update(person: &Person, id: PatientId, asked: UpdatePatient) -> Ans
     };
     let (noted, mrn) = (person.noting(note)?, patch.mrn.clone().unwrap_or_default());
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, patch).await).await?;
+    person.app.shown.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<Known>> {
-    let patch = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
-    let (permit, _) = permitted(person, id).await?;
+    let base_seq = person.app.shown.seen(person.actor().session, id);
+    let patch = PatientPatch { is_active: Some(false), base_seq, ..PatientPatch::default() };
+    let (permit, _, head) = looked_at(person, id).await?;
     let noted = person.noting(note(person, AuditAction::Delete, "patient"))?;
     let patient = noted.update_patient(id, patch).await?;
+    person.app.shown.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
@@ -244,6 +251,13 @@ async fn permitted(person: &Person, id: PatientId) -> Answer<Permitted<Patient>>
     let patient = person.registry()?.patient(id).await?;
     let permit = person.permit(patient.facility_id)?;
     Ok((permit, patient))
+}
+
+/// The same, as of a place in the feed: whoever is shown the patient has seen what stands up to there.
+async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatients>, Patient, u64)> {
+    let (permit, known) = permitted(person, id).await?;
+    let head = person.facility(known.facility_id)?.head(&permit).await?;
+    Ok((permit, person.registry()?.patient(id).await?, head))
 }
 
 /// The day that it is in a facility.

@@ -425,6 +425,8 @@ pub struct PatientPatch {
     pub room: Option<Option<String>>,
     /// Whether the patient is in care now.
     pub is_active: Option<bool>,
+    /// Up to which place in the feed whoever changes the patient has seen it; none where that is all there is.
+    pub base_seq: Option<u64>,
 }
 
 /// A device as an administrator sees it, its latest heartbeat included.
