@@ -48,9 +48,12 @@ fn in_words(problem: &Problem) -> String {
     OPTIONS.iter().fold(words, |words, (field, option)| words.replace(field, option))
 }
 
-/// What the API's fields that say that something is meant are called here.
-const OPTIONS: [(&str, &str); 2] =
-    [("`confirmed`", "`--confirmed`"), ("`over_capacity`", "`--over-capacity`")];
+/// What fields that the API's words name are called here.
+const OPTIONS: [(&str, &str); 3] = [
+    ("`confirmed`", "`--confirmed`"),
+    ("`over_capacity`", "`--over-capacity`"),
+    ("(`facility_id`)", "(`--facility`)"),
+];
 
 /// A client of one server.
 pub(super) struct Client {

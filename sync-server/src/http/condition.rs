@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use carepost_protocol::wire::problem::ProblemKind;
 use http::header::{ETAG, IF_MATCH};
-use http::{Extensions, HeaderMap, HeaderValue, Method, Uri};
+use http::{Extensions, HeaderMap, HeaderValue, Uri};
 use tower::ServiceExt as _;
 
 use crate::error::{Answer, Refusal};
@@ -41,12 +41,13 @@ pub async fn take(State(edited): State<Edited>, mut request: Request, next: Next
     if let Some(person) = request.extensions_mut().remove::<Person>() {
         request.extensions_mut().insert(person.expecting(expected));
     }
-    let (uri, extensions) = (request.uri().clone(), request.extensions().clone());
+    let Some(Some(shows)) = edited else { return next.run(request).await };
+    let asked = (request.uri().clone(), request.extensions().clone());
     let mut response = next.run(request).await;
     let changed = |refusal: &&Refusal| refusal.kind() == Some(ProblemKind::Changed);
     let refusal = response.extensions().get::<Refusal>().filter(changed).cloned();
-    if let (Some(refusal), Some(Some(shows))) = (refusal, edited) {
-        response.extensions_mut().insert(showing(refusal, shows, uri, extensions).await);
+    if let Some(refusal) = refusal {
+        response.extensions_mut().insert(showing(refusal, shows, asked).await);
     }
     response
 }
@@ -77,9 +78,9 @@ fn unreadable() -> Refusal {
 }
 
 /// The refusal with the thing as it is now, where whoever asks may see it.
-async fn showing(refusal: Refusal, shows: MethodRouter, uri: Uri, extensions: Extensions) -> Refusal {
+async fn showing(refusal: Refusal, shows: MethodRouter, (uri, extensions): (Uri, Extensions)) -> Refusal {
     let mut request = Request::new(Body::empty());
-    (*request.method_mut(), *request.uri_mut(), *request.extensions_mut()) = (Method::GET, uri, extensions);
+    (*request.uri_mut(), *request.extensions_mut()) = (uri, extensions);
     let Ok(shown) = shows.oneshot(request).await;
     let tag = shown.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
     let Some(version) = tag.and_then(|tag| tag.trim_matches('"').parse().ok()) else { return refusal };

@@ -13,7 +13,7 @@ use crate::http::openapi;
 use crate::http::parameters;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::ROUTES;
-use crate::store::{NewDevice, Once, Standing};
+use crate::store::NewDevice;
 
 const NOBODY: &str = "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42";
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -415,32 +415,6 @@ async fn a_request_with_a_key_is_done_once_and_answered_the_same_whatever_it_hol
     let third = json!({"username": "wanda", "role": "auditor"}).to_string();
     let told = office.ask_as(Some(&other), &Method::POST, "/api/v1/users", &key, third.as_bytes()).await;
     assert_eq!(told.status, 201, "{}", told.text);
-}
-
-#[tokio::test]
-async fn what_is_written_down_of_a_request_outlives_the_server_that_did_it_and_opens_to_its_key_alone() {
-    let office = Office::new().await;
-    let once = Once { id: [3; 16], request_sha256: [4; 32] };
-    let (system, registry) = (office.server.app.store.system(), &office.server.registry);
-    let carla =
-        registry.users(None).await.unwrap().into_iter().find(|user| user.username == "carla").unwrap();
-    let mut by = event();
-    by.user_id = Some(carla.id);
-    let create = |name: &str| {
-        let new = new_user(name, Role::Auditor, None, None);
-        registry.noting(by.clone()).once(Some(once)).create_user(new)
-    };
-    assert_eq!(system.standing_of(once, Some(carla.id)).await.unwrap(), Standing::New);
-    create("uma").await.unwrap();
-    // The server stopped before the answer was kept.
-    assert_eq!(system.standing_of(once, Some(carla.id)).await.unwrap(), Standing::Done(None));
-    let twice = create("vera").await.unwrap_err();
-    assert!(matches!(twice, crate::store::StoreError::Done), "{twice}");
-    assert!(!registry.users(None).await.unwrap().iter().any(|user| user.username == "vera"));
-    let another = Once { request_sha256: [5; 32], ..once };
-    assert_eq!(system.standing_of(another, Some(carla.id)).await.unwrap(), Standing::Another);
-    system.keep_answer(once, vec![7]).await.unwrap();
-    assert_eq!(system.standing_of(once, Some(carla.id)).await.unwrap(), Standing::Done(Some(vec![7])));
 }
 
 #[tokio::test]

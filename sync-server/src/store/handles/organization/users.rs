@@ -281,10 +281,9 @@ fn check_place(tx: &Tx<'_>, role: Role, facility: Option<FacilityId>) -> Result<
     }
     match facility {
         Some(id) => super::facilities::facility(tx, id).map(drop),
-        None if role.is_of_one_facility() => invalid(
-            "facility_id",
-            "this role needs a home facility: give one (on the command line --facility)",
-        ),
+        None if role.is_of_one_facility() => {
+            invalid("facility_id", "this role needs a home facility: give one (`facility_id`)")
+        }
         None => Ok(()),
     }
 }
