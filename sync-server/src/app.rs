@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use crate::clone_detection::CloneDetector;
 use crate::config::Config;
+use crate::http::once::UnderWay;
+use crate::pace::Pace;
 use crate::password::Passwords;
 use crate::quota::Quotas;
 use crate::rate_limit::RateLimiter;
 use crate::reads::Reads;
 use crate::refusals::Refusals;
+use crate::shown::Shown;
 use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::Certificate;
@@ -26,6 +29,12 @@ pub struct App {
     pub rate_limiter: Arc<RateLimiter>,
     /// What is under way, by whose it is.
     pub quotas: Arc<Quotas>,
+    /// The requests with keys that are under way.
+    pub under_way: Arc<UnderWay>,
+    /// How fast people ask.
+    pub pace: Arc<Pace>,
+    /// What of residents people have seen.
+    pub shown: Arc<Shown>,
     /// What was read, counted.
     pub reads: Arc<Reads>,
     /// What was refused, counted.

@@ -3,6 +3,7 @@
 //! before it where it is in one.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -92,6 +93,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Hours until a person has to sign in again.
     pub session_hours: u32,
+    /// How many requests a person may send in a minute.
+    pub requests_per_minute: NonZeroU32,
     /// Minutes after which a device without a sync is STALE.
     pub stale_after_minutes: u32,
     /// Hours after which a device without a sync is OUT_OF_SYNC.
@@ -191,6 +194,7 @@ impl Default for Config {
             max_connections: 4_096,
             trusted_proxies: Vec::new(),
             session_hours: 12,
+            requests_per_minute: NonZeroU32::MIN.saturating_add(5_999),
             stale_after_minutes: 15,
             out_of_sync_after_hours: 24,
             sync: Sync::default(),
@@ -234,6 +238,9 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 
 # Hours until a person has to sign in again, however busy.
 #session_hours = 12
+
+# How many requests a person, or a program in a person's name, may send in a minute, and as many at once.
+#requests_per_minute = 6000
 
 # When a device without a sync is STALE, and when it is OUT_OF_SYNC.
 #stale_after_minutes = 15

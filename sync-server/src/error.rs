@@ -6,11 +6,11 @@ use carepost_protocol::text::{TextError, line, name};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
-use http::StatusCode;
+use serde_json::Value;
 
 use crate::clock;
 use crate::password::PasswordError;
-use crate::store::StoreError;
+use crate::store::{StoreError, Version};
 
 /// Seconds after which a device comes again that began too many lives.
 const PATIENCE: u64 = 15 * 60;
@@ -20,6 +20,7 @@ const PATIENCE: u64 = 15 * 60;
 pub struct Refusal {
     problem: Box<Problem>,
     retry_after: Option<u64>,
+    version: Option<Version>,
 }
 
 /// What an operation comes to.
@@ -31,7 +32,7 @@ impl Refusal {
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let mut problem = Box::new(kind.because(detail));
         problem.problem_type = kind.uri();
-        Self { problem, retry_after: None }
+        Self { problem, retry_after: None, version: None }
     }
 
     /// There is no such thing, or it is another tenant's: both read alike.
@@ -89,6 +90,14 @@ impl Refusal {
         self
     }
 
+    /// The same refusal, with what the thing is now, and which version that is.
+    #[must_use]
+    pub fn showing(mut self, current: Option<Value>, version: Version) -> Self {
+        self.problem.current = current;
+        self.version = Some(version);
+        self
+    }
+
     /// The database's disk is full.
     #[must_use]
     pub fn full() -> Self {
@@ -116,16 +125,16 @@ impl Refusal {
         self.retry_after
     }
 
+    /// Which version the thing has now, where it was changed meanwhile.
+    #[must_use]
+    pub const fn version(&self) -> Option<Version> {
+        self.version
+    }
+
     /// The kind of problem.
     #[must_use]
     pub fn kind(&self) -> Option<ProblemKind> {
         self.problem.kind()
-    }
-
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
@@ -150,6 +159,12 @@ impl From<StoreError> for Refusal {
             // The field and no more: whose the value is may be out of the asker's sight.
             StoreError::Conflict(field) => Self::new(ProblemKind::Conflict, said)
                 .naming(FieldError { field: field.to_owned(), detail: "is taken".to_owned() }),
+            StoreError::Done => Self::new(ProblemKind::IdempotencyKeyInUse, said).retry_after(1),
+            StoreError::Changed(version) => Self::new(
+                ProblemKind::Changed,
+                "Somebody changed it since you looked; look at what it is now, and change that.",
+            )
+            .showing(None, version),
             StoreError::Admitted(_) => StoreError::Conflict("mrn").into(),
             StoreError::NotTheirs => Self::new(ProblemKind::Forbidden, said),
             StoreError::Invalid { field, detail } => Self::field(field, detail),
@@ -219,10 +234,7 @@ pub fn too_large() -> Refusal {
 /// The body is not of a type the endpoint takes.
 #[must_use]
 pub fn unsupported_media_type() -> Refusal {
-    Refusal::new(
-        ProblemKind::UnsupportedMediaType,
-        "Send the body as application/json (the sync endpoints also take Content-Encoding: zstd).",
-    )
+    Refusal::new(ProblemKind::UnsupportedMediaType, "Send the body as application/json.")
 }
 
 /// Collects what is wrong with a request, so that it is all said at once.

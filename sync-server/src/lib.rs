@@ -15,6 +15,7 @@ pub mod http;
 pub mod instance_lock;
 pub mod network;
 pub mod operations;
+pub mod pace;
 pub mod password;
 pub mod proposed_zone;
 pub mod quota;
@@ -23,6 +24,7 @@ pub mod reads;
 pub mod refusals;
 pub mod scope;
 pub mod setup;
+pub mod shown;
 pub mod stopping;
 pub mod store;
 pub mod text;
@@ -42,6 +44,7 @@ use app::App;
 use clone_detection::CloneDetector;
 use config::{Config, ConfigError};
 use instance_lock::{InstanceLock, InstanceLockError};
+use pace::Pace;
 use password::{PasswordError, Passwords};
 use quota::Quotas;
 use rate_limit::RateLimiter;
@@ -103,12 +106,16 @@ pub async fn serve(
     let store = open_store(&config).await?;
     store.keep(config.sync.keeping());
     let (stopping, stopped) = Stopping::channel();
+    let pace = Pace::new(config.requests_per_minute);
     let app = App {
         store: store.clone(),
         passwords: Passwords::new()?,
         config: Arc::new(config),
         rate_limiter: Arc::new(RateLimiter::default()),
         quotas: Arc::new(Quotas::default()),
+        under_way: Arc::default(),
+        pace: Arc::new(pace),
+        shown: Arc::default(),
         reads: Arc::new(Reads::default()),
         refusals: Arc::new(Refusals::default()),
         clone_detector: Arc::new(CloneDetector::default()),

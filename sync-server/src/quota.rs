@@ -456,7 +456,7 @@ mod tests {
         let first = quotas.turn(device(1), Kind::Push).await.unwrap();
         let _second = quotas.turn(device(1), Kind::Push).await.unwrap();
         let refused = quotas.turn(device(1), Kind::Push).await.unwrap_err();
-        assert_eq!((refused.kind(), refused.status().as_u16()), (Some(ProblemKind::OverQuota), 429));
+        assert_eq!((refused.kind(), refused.problem().status), (Some(ProblemKind::OverQuota), 429));
         let _stream = quotas.turn(device(1), Kind::Stream).await.unwrap();
         let _another = quotas.turn(device(2), Kind::Push).await.unwrap();
         let third = tokio::spawn({

@@ -1,6 +1,7 @@
 //! Problem documents (RFC 9457): every error of the API, in one form.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::workflow::FieldError;
 
@@ -37,6 +38,10 @@ pub struct Problem {
     /// than the device said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expects: Option<Expects>,
+    /// With `changed`: the thing as it is now, as the endpoint that shows it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub current: Option<Value>,
 }
 
 /// The numbers that a server expects next of one incarnation's lanes; none where it has all that the
@@ -122,26 +127,38 @@ problems! {
     /// It collides with what is there.
     Conflict = "conflict", 409, "Conflict",
         "Something with that name or number exists already in your organization.";
+    /// The first request with the key is under way, or was done and its answer is not known.
+    IdempotencyKeyInUse = "idempotency-key-in-use", 409, "The key is in use",
+        "Send the same request again as the Retry-After header says; without one, look at what is there.";
     /// The batch does not continue the device's chain.
     ChainBroken = "chain-broken", 409, "The batch does not continue the chain",
         "Send again from the number in next_n; with shared_n, go on under a new incarnation that forks there.";
     /// The cursor is of another epoch, or beyond the head.
     CursorRefused = "cursor-refused", 410, "The cursor is not served any more",
         "Pull again from the beginning. What waits in the outbox is not affected.";
+    /// The thing has another version than the change was made for.
+    Changed = "changed", 412, "Changed meanwhile",
+        "Look at current, which is what it is now, and send what you still want to change with the ETag header of this answer as If-Match.";
     /// The body is larger than the endpoint takes.
     TooLarge = "too-large", 413, "Body too large",
         "Send less at once; the limits are in the OpenAPI document.";
     /// The body has a type the endpoint does not take.
     UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type",
         "Send application/json.";
+    /// The body is packed in a way that the endpoint does not take.
+    UnsupportedEncoding = "unsupported-encoding", 415, "Unsupported content encoding",
+        "Send the body as it is, or packed once in a way that the Accept-Encoding header names.";
     /// A value breaks a rule.
     Invalid = "invalid", 422, "Invalid value",
         "Correct the fields named in errors and send the request again.";
+    /// Another request was done with the key.
+    IdempotencyKeyReused = "idempotency-key-reused", 422, "The key is another request's",
+        "Draw a new Idempotency-Key for each request that is meant, and use it again only to repeat that one.";
     /// Too many tries.
     TooManyTries = "too-many-tries", 429, "Too many tries",
         "Wait as long as the Retry-After header says.";
-    /// More at once, or in an hour, than a device may have.
-    OverQuota = "over-quota", 429, "More than this device may do at once",
+    /// More at once, in a minute or in an hour, than somebody may have.
+    OverQuota = "over-quota", 429, "More than may be done at once",
         "Wait as long as the Retry-After header says; what waits is not lost.";
     /// The server is broken or out of something.
     Internal = "internal", 500, "Something broke on the server",
@@ -178,6 +195,7 @@ impl ProblemKind {
             next_n: None,
             shared_n: None,
             expects: None,
+            current: None,
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Outp
         path.extend(value.map(|value| format!("&{key}={value}")));
     }
     let thing = client.get(&path).await?;
-    let facilities = client.get("/api/v1/facilities").await?;
+    let facilities = client.all("/api/v1/facilities").await?;
     let mut shown = thing.clone();
     for event in shown.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
         let zone = zone_of(&facilities, event.get("facility_id"));

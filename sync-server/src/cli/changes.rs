@@ -136,7 +136,7 @@ pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyho
     let mut words = show::table(&thing, REVIEW);
     // Nobody is looked up whom nobody is shown.
     if !json && !items(&thing).is_empty() {
-        let patients = client.get(&format!("/api/v1/patients?facility_id={id}")).await?;
+        let patients = client.all(&format!("/api/v1/patients?facility_id={id}")).await?;
         let rows: Vec<_> = items(&thing).iter().map(|review| row(review, items(&patients))).collect();
         words = show::table(&json!({ "items": rows }), REVIEW);
         words.push_str("\nDecide them at a kiosk of the facility, under \"Needs a look\".");

@@ -45,8 +45,15 @@ fn in_words(problem: &Problem) -> String {
     for error in &problem.errors {
         words.push_str(&format!("\n  {}: {}", error.field, error.detail));
     }
-    words
+    OPTIONS.iter().fold(words, |words, (field, option)| words.replace(field, option))
 }
+
+/// What fields that the API's words name are called here.
+const OPTIONS: [(&str, &str); 3] = [
+    ("`confirmed`", "`--confirmed`"),
+    ("`over_capacity`", "`--over-capacity`"),
+    ("(`facility_id`)", "(`--facility`)"),
+];
 
 /// A client of one server.
 pub(super) struct Client {
@@ -63,6 +70,9 @@ pub(super) struct Client {
 
 /// Where the server is while nobody has said so.
 const HERE: &str = "https://localhost:8443";
+
+/// How many items a page has of a list that is read whole: the most there are.
+const A_PAGE: usize = 1_000;
 
 /// A session as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -154,16 +164,21 @@ impl Client {
 
     /// A list with all its pages.
     pub(super) async fn all(&self, path: &str) -> anyhow::Result<Value> {
+        self.pages(path, &self.signed().await?).await
+    }
+
+    async fn pages(&self, path: &str, signed: &Signed) -> anyhow::Result<Value> {
         let mut items = Vec::new();
+        let path = format!("{path}{}limit={A_PAGE}", if path.contains('?') { '&' } else { '?' });
         let mut next = String::new();
         loop {
-            let mut page = self.get(&format!("{path}{next}")).await?;
+            let mut page = self.send(Method::GET, &format!("{path}{next}"), None, Some(signed)).await?;
             let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) else {
                 return Err(ClientError::Nonsense("a page without items".to_owned()).into());
             };
             items.extend(more);
             match page.get("next").and_then(Value::as_str) {
-                Some(place) => next = format!("{}page={place}", if path.contains('?') { '&' } else { '?' }),
+                Some(place) => next = format!("&page={place}"),
                 None => return Ok(json!({ "items": items })),
             }
         }
@@ -171,7 +186,7 @@ impl Client {
 
     /// A list with the name of each one's facility, in `facility`.
     pub(super) async fn with_facilities(&self, mut list: Value) -> anyhow::Result<Value> {
-        let facilities = self.get("/api/v1/facilities").await?;
+        let facilities = self.all("/api/v1/facilities").await?;
         for item in list.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
             let of = items(&facilities).iter().find(|it| it.get("id") == item.get("facility_id"));
             if let Some((of, item)) = of.zip(item.as_object_mut()) {
@@ -208,11 +223,15 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        self.send(method, path, body, Some(&self.signed().await?)).await
+    }
+
+    async fn signed(&self) -> anyhow::Result<Signed> {
         let mut signed = Signed { token: self.token()?, organization: None };
         if let Some(named) = &self.organization {
             signed.organization = Some(self.organization_id(named, &signed).await?);
         }
-        self.send(method, path, body, Some(&signed)).await
+        Ok(signed)
     }
 
     /// The organization that is meant, by its id; a name is looked up once.
@@ -221,8 +240,7 @@ impl Client {
             return Ok(slug.to_owned());
         }
         let found = self.organization_id.get_or_try_init(|| async {
-            let list = self.send(Method::GET, "/api/v1/organizations", None, Some(signed)).await?;
-            ORGANIZATION.id(&list, slug)
+            ORGANIZATION.id(&self.pages("/api/v1/organizations", signed).await?, slug)
         });
         found.await.cloned()
     }

@@ -153,7 +153,7 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Ou
         Device::Confirm { enrollment, number } => confirm(client, &enrollment.to_string(), &number).await?,
         Device::List { facility } => {
             let id = facility_id(client, &facility).await?;
-            client.get(&format!("/api/v1/facilities/{id}/devices")).await?
+            client.all(&format!("/api/v1/facilities/{id}/devices")).await?
         }
         Device::Show { device } => {
             let device = device_id(client, &device).await?;
@@ -207,7 +207,7 @@ async fn deactivate(
 async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw) -> anyhow::Result<Output> {
     let id = device_in(client, &device, |state| state == "REVOKED").await?;
     let known = client.get(&format!("/api/v1/devices/{id}")).await?;
-    let zone = zone_of(&client.get("/api/v1/facilities").await?, known.get("facility_id"));
+    let zone = zone_of(&client.all("/api/v1/facilities").await?, known.get("facility_id"));
     let since = since.within(&zone, clock::now())?;
     let said = zone.shown(since);
     let path = format!("/api/v1/devices/{id}/withdraw");

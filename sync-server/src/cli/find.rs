@@ -14,13 +14,13 @@ pub(super) async fn organization_id(client: &Client, name: &str) -> anyhow::Resu
 
 /// A facility by name or id.
 pub(super) async fn facility_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    id(name, async || FACILITY.id(&client.get("/api/v1/facilities").await?, name)).await
+    id(name, async || FACILITY.id(&client.all("/api/v1/facilities").await?, name)).await
 }
 
 /// A user by username, else by the name that people see; or by id.
 pub(super) async fn user_id(client: &Client, name: &str) -> anyhow::Result<String> {
     let look_up = async || {
-        let list = client.get("/api/v1/users").await?;
+        let list = client.all("/api/v1/users").await?;
         USER.id(&client.with_facilities(list).await?, name)
     };
     id(name, look_up).await
@@ -29,7 +29,7 @@ pub(super) async fn user_id(client: &Client, name: &str) -> anyhow::Result<Strin
 /// A patient by medical record number, else by name; or by id.
 pub(super) async fn patient_id(client: &Client, name: &str) -> anyhow::Result<String> {
     let look_up = async || {
-        let list = client.get("/api/v1/patients").await?;
+        let list = client.all("/api/v1/patients").await?;
         patient_of(&client.with_facilities(list).await?, name)
     };
     id(name, look_up).await
@@ -38,7 +38,7 @@ pub(super) async fn patient_id(client: &Client, name: &str) -> anyhow::Result<St
 /// A patient whose place another took, by medical record number, else by name; or by id.
 pub(super) async fn replaced_id(client: &Client, name: &str) -> anyhow::Result<String> {
     let look_up = async || {
-        let list = client.with_facilities(client.get("/api/v1/patients").await?).await?;
+        let list = client.with_facilities(client.all("/api/v1/patients").await?).await?;
         let mut found = PATIENT.named(items(&list), name);
         if found.iter().any(|patient| text(patient, "replaced_by").is_some()) {
             found.retain(|patient| text(patient, "replaced_by").is_some());
@@ -60,11 +60,11 @@ pub(super) async fn device_in(
     wanted: fn(&str) -> bool,
 ) -> anyhow::Result<String> {
     let look_up = async || {
-        let facilities = client.get("/api/v1/facilities").await?;
+        let facilities = client.all("/api/v1/facilities").await?;
         let mut devices = Vec::new();
         for facility in items(&facilities) {
             let id = facility.get("id").and_then(Value::as_str).context("a facility without id")?;
-            let list = client.get(&format!("/api/v1/facilities/{id}/devices")).await?;
+            let list = client.all(&format!("/api/v1/facilities/{id}/devices")).await?;
             devices.extend(items(&list).iter().cloned());
         }
         let devices = client.with_facilities(json!({ "items": devices })).await?;

@@ -153,7 +153,7 @@ async fn list(
     let asked = [("facility_id", facility.clone()), ("is_active", in_care.map(|it| it.to_string()))];
     let asked = asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
     let path = format!("/api/v1/patients?{}", asked.collect::<Vec<_>>().join("&"));
-    let thing = client.get(&path).await?;
+    let thing = client.all(&path).await?;
     if json {
         return Ok(Output::Thing(thing, LISTED));
     }
@@ -185,7 +185,7 @@ async fn with_same(client: &Client, mut shown: Value, facility: Option<&str>) ->
     }
     let others = if shown.get("items").is_some() {
         let of = facility.map_or_else(String::new, |id| format!("?facility_id={id}"));
-        client.get(&format!("/api/v1/patients{of}")).await?
+        client.all(&format!("/api/v1/patients{of}")).await?
     } else {
         // No more are read than are named. Whoever cannot be read is named by id: what was asked for is done.
         let mut others = Vec::new();

@@ -210,7 +210,7 @@ pub(super) struct CreateUser {
 
 pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Output> {
     match user {
-        User::List => Ok(Output::Thing(client.get("/api/v1/users").await?, COLUMNS)),
+        User::List => Ok(Output::Thing(client.all("/api/v1/users").await?, COLUMNS)),
         User::Create(new) => {
             let facility = match &new.facility {
                 Some(facility) => Some(facility_id(client, facility).await?),
@@ -318,7 +318,7 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Outpu
         }
         Badge::List { user } => {
             let id = user_id(client, &user).await?;
-            client.get(&format!("/api/v1/users/{id}/badges")).await?
+            client.all(&format!("/api/v1/users/{id}/badges")).await?
         }
     };
     Ok(Output::Thing(thing, BADGE))

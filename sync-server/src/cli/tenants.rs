@@ -70,7 +70,7 @@ pub(super) struct CreateOrg {
 
 pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Output> {
     match org {
-        Org::List => Ok(Output::Thing(client.get("/api/v1/organizations").await?, ORGANIZATION)),
+        Org::List => Ok(Output::Thing(client.all("/api/v1/organizations").await?, ORGANIZATION)),
         Org::Rename { organization, name } => {
             let path = format!("/api/v1/organizations/{}", organization_id(client, &organization).await?);
             Ok(Output::Thing(client.put(&path, &json!({"name": name})).await?, ORGANIZATION))
@@ -218,7 +218,7 @@ pub(super) struct CreateFacility {
 
 pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Output> {
     let thing = match facility {
-        Facility::List => client.get("/api/v1/facilities").await?,
+        Facility::List => client.all("/api/v1/facilities").await?,
         Facility::Show { facility } => {
             let id = facility_id(client, &facility).await?;
             return Ok(Output::Thing(client.get(&format!("/api/v1/facilities/{id}")).await?, &[]));
@@ -280,7 +280,7 @@ pub(super) enum Workflow {
 
 pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Result<Output> {
     let thing = match workflow {
-        Workflow::List => client.get("/api/v1/workflows").await?,
+        Workflow::List => client.all("/api/v1/workflows").await?,
         Workflow::Publish { file } => {
             let text = files::read_text(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let body: Value =

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::error::{Refusal, too_large, unsupported_media_type};
+use crate::http::encoding::Encoding;
 use crate::quota::{Asker, Share};
 
 /// The most bytes of a person's request.
@@ -77,15 +78,17 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     }
 }
 
-/// A JSON request of at most `limit` bytes.
+/// A JSON request of at most `limit` bytes, packed or not.
 ///
 /// # Errors
-/// As [`read`] and [`parse`]; `unsupported-media-type` when it does not say that it is JSON.
+/// As [`read`] and [`parse`]; `unsupported-media-type` when it does not say that it is JSON,
+/// `unsupported-encoding` when it is packed in another way than [`Encoding`] knows.
 pub async fn json<T: DeserializeOwned>(request: Request, app: &App, limit: usize) -> Result<T, Refusal> {
     must_be_json(request.headers())?;
+    let encoding = Encoding::of(request.headers())?;
     let mut share = app.quotas.share(Asker::of(request.extensions()));
     let bytes = read(request.into_body(), limit, &mut share).await?;
-    parse_known(&bytes)
+    parse_known(&encoding.unpack(bytes, limit, &mut share).await?)
 }
 
 /// None where nothing was sent.

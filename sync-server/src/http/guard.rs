@@ -185,6 +185,7 @@ async fn keep_refusal(
 async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<()> {
     let token = bearer(parts).ok_or_else(unauthenticated)?;
     let session = app.store.system().session(token::sha256(token)).await?.ok_or_else(unauthenticated)?;
+    app.pace.take(&session.actor)?;
     let claim = tenant::claimed(app, parts).await?;
     let person = Person::entering(app, session, client_of(parts), claim).await?;
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);

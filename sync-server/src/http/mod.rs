@@ -5,9 +5,13 @@
 
 pub mod api;
 pub mod body;
+pub mod condition;
+pub mod encoding;
 pub mod guard;
 pub mod listener;
+pub mod once;
 pub mod openapi;
+pub mod parameters;
 pub mod problem;
 pub mod route;
 pub mod routes;

@@ -5,6 +5,9 @@ use std::sync::LazyLock;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use carepost_protocol::wire::problem::MEDIA_TYPE;
+use http::Method;
+use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -12,6 +15,8 @@ use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
+use crate::http::route::{Listener, Route};
+use crate::http::routes::ROUTES;
 
 /// The document of the API for people, programs and devices.
 #[derive(OpenApi)]
@@ -44,12 +49,80 @@ use crate::http::api::{
 pub struct Document;
 
 /// The document as it is served: made once, and the same bytes for everybody.
-static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Document::openapi().to_json().unwrap_or_default().into());
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| DESCRIBED.to_string().into());
+/// The same, to be looked up in.
+static DESCRIBED: LazyLock<Value> = LazyLock::new(|| {
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    for route in ROUTES.iter().filter(|route| route.listener == Listener::People) {
+        let method = route.method.as_str().to_ascii_lowercase();
+        if let Some(operation) = document.pointer_mut(&pointer(&["paths", route.path, &method])) {
+            add_manners(route, operation);
+        }
+    }
+    document
+});
+
+/// What the document says of a route.
+#[must_use]
+pub fn described(route: &Route) -> &'static Value {
+    let method = route.method.as_str().to_ascii_lowercase();
+    DESCRIBED.pointer(&pointer(&["paths", route.path, &method])).unwrap_or(&Value::Null)
+}
 
 /// The OpenAPI document of this API.
 #[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "server", responses((status = 200, body = Object)))]
 pub async fn openapi() -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone())
+}
+
+/// Adds to an operation what all of its kind have.
+fn add_manners(route: &Route, operation: &mut Value) {
+    let mut headers = Vec::new();
+    if route.method == Method::POST {
+        let words = "Of 16 to 128 characters: the request is done once for it within 24 hours, and answered the same.";
+        headers.push(header("Idempotency-Key", words));
+    }
+    if route.edits().is_some() {
+        let words = "The ETag that the thing was shown with: what has another by now is not edited (412).";
+        headers.push(header("If-Match", words));
+    }
+    let parameters = operation.as_object_mut().map(|it| it.entry("parameters").or_insert_with(|| json!([])));
+    if let Some(Value::Array(parameters)) = parameters {
+        parameters.extend(headers);
+    }
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    if is_versioned(route) {
+        let tag = json!({"ETag": {"description": "The version of what can be edited", "schema": {"type": "string"}}});
+        for shown in ["200", "201"] {
+            if let Some(shown) = responses.get_mut(shown).and_then(Value::as_object_mut) {
+                shown.insert("headers".to_owned(), tag.clone());
+            }
+        }
+    }
+    if route.edits().is_some() {
+        let words = "It was changed meanwhile: `current` is what it is now, and the ETag header its version";
+        responses.insert("412".to_owned(), problem(words));
+    }
+    responses.insert("default".to_owned(), problem("Why it was not done, and what to do (RFC 9457)"));
+}
+
+fn header(name: &str, says: &str) -> Value {
+    json!({"name": name, "in": "header", "required": false, "description": says, "schema": {"type": "string"}})
+}
+
+fn problem(says: &str) -> Value {
+    let schema = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
+    json!({"description": says, "content": {MEDIA_TYPE: schema}})
+}
+
+/// Whether a route shows or edits what has a version.
+fn is_versioned(route: &Route) -> bool {
+    route.edits().is_some() || ROUTES.iter().any(|other| other.edits() == Some(route.path))
+}
+
+/// A JSON pointer of these keys.
+fn pointer(keys: &[&str]) -> String {
+    keys.iter().map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1"))).collect()
 }
 
 struct Security;

@@ -7,18 +7,20 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::id::RequestId;
 use carepost_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemKind};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock;
 use crate::error::{Refusal, too_large, unsupported_media_type};
+use crate::http::condition;
+use crate::http::encoding::TAKEN;
 
 /// The header that names a request in the server's logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = self.status().into_response();
+        let mut response = status(&self).into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -29,7 +31,7 @@ impl IntoResponse for Refusal {
 pub async fn finish(mut request: Request, next: Next) -> Response {
     let id = RequestId::new(clock::now(), clock::random());
     request.extensions_mut().insert(id);
-    let method = request.method().clone();
+    let (method, is_head) = (request.method().clone(), request.method() == Method::HEAD);
     // The path may hold ids but no names and no query; ids of people are not put in logs either.
     let route = request.extensions().get::<axum::extract::MatchedPath>().cloned();
     let started = std::time::Instant::now();
@@ -44,6 +46,9 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
         "request"
     );
     let mut response = render(response, id);
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, id);
@@ -81,7 +86,7 @@ fn render(mut response: Response, id: RequestId) -> Response {
     let kept = std::mem::take(response.headers_mut());
     let mut rendered = document(&of_framework(status), id);
     for (name, value) in &kept {
-        if name == http::header::ALLOW {
+        if name == ALLOW {
             rendered.headers_mut().insert(name.clone(), value.clone());
         }
     }
@@ -92,12 +97,23 @@ fn document(refusal: &Refusal, request: RequestId) -> Response {
     let problem = Problem { request_id: Some(request.to_string()), ..refusal.problem().clone() };
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = refusal.status();
+    *response.status_mut() = status(refusal);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     if let Some(seconds) = refusal.comes_back_in() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if let Some(tag) = refusal.version().and_then(condition::tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    if refusal.kind() == Some(ProblemKind::UnsupportedEncoding) {
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(TAKEN));
+    }
     response
+}
+
+/// The status that a refusal is answered with.
+fn status(refusal: &Refusal) -> StatusCode {
+    StatusCode::from_u16(refusal.problem().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn of_framework(status: StatusCode) -> Refusal {

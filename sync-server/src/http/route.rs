@@ -95,6 +95,12 @@ impl Parameter {
 }
 
 impl Route {
+    /// The methods that it answers: what can be got can be asked for without its body.
+    pub fn methods(&self) -> impl Iterator<Item = &str> {
+        let head = (self.method == http::Method::GET).then_some("HEAD");
+        std::iter::once(self.method.as_str()).chain(head)
+    }
+
     /// What stands in its path.
     #[must_use]
     pub fn parameters(&self) -> Vec<Parameter> {
@@ -108,6 +114,14 @@ impl Route {
         Parameter::ALL.into_iter().fold(self.path.to_owned(), |path, (kind, name)| {
             if path.contains(name) { path.replace(name, &fill(kind)) } else { path }
         })
+    }
+
+    /// The path of the thing that it edits, where it edits one: the edit may be bound to its version.
+    #[must_use]
+    pub fn edits(&self) -> Option<&'static str> {
+        let is_edit = matches!(self.method, http::Method::PUT | http::Method::DELETE);
+        let end = self.path.find('}').filter(|_| is_edit)?;
+        self.path.get(..=end)
     }
 
     /// What kind of thing it is about, for the audit log.

@@ -1,10 +1,14 @@
 //! ROUTES: the one table of endpoints. Both routers are built from it, so what is not in it is not
 //! served, and each row says who may call it.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use carepost_protocol::role::Action;
+use http::header::ALLOW;
+use http::{Method, StatusCode};
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -14,8 +18,11 @@ use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
+use crate::http::condition;
 use crate::http::guard::guard;
+use crate::http::once;
 use crate::http::openapi::openapi;
+use crate::http::parameters;
 use crate::http::problem::{finish, of_panic};
 use crate::http::route::{Authorization, Listener, Route};
 use crate::http::tenant::take_slug;
@@ -111,17 +118,20 @@ routes! {
 }
 
 /// The router of one listener: every route of it, under `/api/v1` and `/api` alike, with or without
-/// `/org/{slug}` before it.
+/// `/org/{slug}` before it. Of each path, OPTIONS tells the methods to anybody, as the API's description does.
 pub fn router(app: &App, listener: Listener) -> Router {
     let mut router = Router::new();
+    let mut methods: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for route in ROUTES.iter().filter(|route| route.listener == listener) {
         // Every method of the table is one that axum can filter by.
         let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
-        let guarded = (route.handler)(filter).route_layer(from_fn_with_state((app.clone(), route), guard));
-        if let Some(rest) = route.path.strip_prefix("/api/v1/") {
-            router = router.route(&format!("/api/{rest}"), guarded.clone());
-        }
-        router = router.route(route.path, guarded);
+        methods.entry(route.path).or_default().extend(route.methods());
+        router = with(router, route.path, guarded(app, route, (route.handler)(filter)));
+    }
+    for (path, methods) in methods {
+        let allow = format!("{}, OPTIONS", methods.join(", "));
+        let told = async move || (StatusCode::NO_CONTENT, [(ALLOW, allow)]);
+        router = with(router, path, on(MethodFilter::OPTIONS, told));
     }
     let router = router
         .fallback(async || Refusal::not_found())
@@ -130,4 +140,30 @@ pub fn router(app: &App, listener: Listener) -> Router {
         .layer(from_fn(finish));
     // The slug has to leave the path before the path is looked up.
     Router::new().fallback_service(router.map_request(take_slug))
+}
+
+/// What a handler stands behind. Devices have their own manners, which their wire protocol says.
+fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> MethodRouter<App> {
+    let polite = match route.listener {
+        Listener::Devices => handler,
+        Listener::People => {
+            let edited = route.edits().map(|thing| {
+                let shows = |it: &&Route| it.method == Method::GET && it.path == thing;
+                ROUTES.iter().find(shows).map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()))
+            });
+            let taken = parameters::taken(route);
+            handler
+                .route_layer(from_fn_with_state((app.clone(), route), once::take))
+                .route_layer(from_fn_with_state(edited, condition::take))
+                .route_layer(from_fn_with_state(taken, parameters::refuse_unknown))
+        }
+    };
+    polite.route_layer(from_fn_with_state((app.clone(), route), guard))
+}
+
+fn with(router: Router<App>, path: &str, served: MethodRouter<App>) -> Router<App> {
+    match path.strip_prefix("/api/v1/") {
+        Some(rest) => router.route(&format!("/api/{rest}"), served.clone()).route(path, served),
+        None => router.route(path, served),
+    }
 }

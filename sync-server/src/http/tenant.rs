@@ -8,9 +8,12 @@ use http::uri::{PathAndQuery, Uri};
 
 use crate::app::App;
 use crate::error::Answer;
-use crate::operations::person::{ORGANIZATION_HEADER, TenantClaim};
+use crate::operations::person::TenantClaim;
 use crate::store::Organization;
 use crate::text::line;
+
+/// The header that names an organization by its id.
+const ORGANIZATION_HEADER: &str = "x-organization-id";
 
 /// The slug that stood in the path.
 #[derive(Debug, Clone)]

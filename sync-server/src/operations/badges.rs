@@ -3,6 +3,7 @@
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{BadgeId, DeviceId, UserId};
 
+use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use super::users::may_touch;
 use crate::audit::Note;
@@ -10,9 +11,9 @@ use crate::card;
 use crate::error::{Answer, Refusal};
 use crate::store::Badge;
 
-/// A user's badges, latest first.
-pub async fn list(person: &Person, user: UserId) -> Answer<Vec<Badge>> {
-    Ok(person.registry()?.badges(user).await?)
+/// A user's badges, latest first, by pages.
+pub async fn list(person: &Person, user: UserId, which: &Which) -> Answer<Page<Badge>> {
+    which.of(person.registry()?.badges(user).await?, |it| Anchor::behind(it.id, ""), |_| true)
 }
 
 /// One badge.

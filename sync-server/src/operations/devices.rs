@@ -5,12 +5,14 @@ use carepost_protocol::device::{Deactivation, DeviceType};
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
 use carepost_protocol::role::ManagePatients;
+use carepost_protocol::text::sort_key;
 use carepost_protocol::time::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::merge::{Merge, given};
+use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use super::present;
 use crate::audit::Note;
 use crate::error::{Answer, Faults};
 use crate::store::{Deactivated, Device, DevicePatch, NewDevice, Withdrawal};
@@ -34,20 +36,20 @@ pub struct RegisterDevice {
     pub device_uuid: Option<DeviceUuid>,
 }
 
-/// What changes of a device; what is absent stays as it is.
+/// What changes of a device; what is absent stays as it is, what is null is removed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateDevice {
     /// Its name.
-    #[serde(default, alias = "deviceName")]
+    #[serde(default, alias = "deviceName", deserialize_with = "given")]
     pub device_name: Option<String>,
     /// What kind of device it is.
-    #[serde(default, alias = "deviceType")]
+    #[serde(default, alias = "deviceType", deserialize_with = "given")]
     pub device_type: Option<DeviceType>,
     /// How much of a resident it is sent; null is as the facility says. The device makes its copy anew.
-    #[serde(default, alias = "phiMode", deserialize_with = "present")]
+    #[serde(default, alias = "phiMode")]
     #[schema(value_type = Option<PhiMode>)]
-    pub phi_mode: Option<Option<PhiMode>>,
+    pub phi_mode: Merge<PhiMode>,
 }
 
 /// What of a deactivated device is taken out again.
@@ -61,9 +63,10 @@ pub struct WithdrawDevice {
     pub preview: bool,
 }
 
-/// A facility's devices, by name.
-pub async fn list(person: &Person, facility: FacilityId) -> Answer<Vec<Device>> {
-    Ok(person.registry()?.devices(facility).await?)
+/// A facility's devices, by name, by pages.
+pub async fn list(person: &Person, facility: FacilityId, which: &Which) -> Answer<Page<Device>> {
+    let found = person.registry()?.devices(facility).await?;
+    which.of(found, |it| Anchor::behind(it.id, &sort_key(&it.name)), |_| true)
 }
 
 /// Registers a device before it is seen; it enrolls with the token, which nobody keeps, or waits in the lobby as
@@ -93,8 +96,11 @@ pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> A
     let mut faults = Faults::default();
     faults.maybe_name("device_name", asked.device_name.as_mut(), 100);
     faults.check()?;
-    let patch =
-        DevicePatch { name: asked.device_name, device_type: asked.device_type, phi_mode: asked.phi_mode };
+    let patch = DevicePatch {
+        name: asked.device_name,
+        device_type: asked.device_type,
+        phi_mode: asked.phi_mode.change(),
+    };
     let mut note = note(person, AuditAction::Update);
     if let Some(name) = &patch.name {
         note = note.detail("device_name", name.as_str());

@@ -3,15 +3,17 @@
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{FacilityId, OrganizationId};
+use carepost_protocol::text::sort_key;
 use carepost_protocol::unit::Units;
 use carepost_protocol::zone::Zone;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::merge::{Merge, given};
 use super::organizations::{Address, json};
+use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use super::present;
 use crate::audit::Note;
 use crate::config::RECORD_DAYS;
 use crate::error::{Answer, Faults, Refusal};
@@ -66,45 +68,45 @@ pub struct CreateFacility {
 #[serde(deny_unknown_fields)]
 pub struct UpdateFacility {
     /// Its name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub name: Option<String>,
     /// What care it gives.
-    #[serde(default, alias = "facilityType")]
+    #[serde(default, alias = "facilityType", deserialize_with = "given")]
     pub facility_type: Option<FacilityType>,
     /// Licensed beds.
-    #[serde(default, alias = "licensedBeds", deserialize_with = "present")]
+    #[serde(default, alias = "licensedBeds")]
     #[schema(value_type = Option<u32>)]
-    pub licensed_beds: Option<Option<u32>>,
+    pub licensed_beds: Merge<u32>,
     /// How many residents it has.
-    #[serde(default, alias = "currentCensus")]
+    #[serde(default, alias = "currentCensus", deserialize_with = "given")]
     pub current_census: Option<u32>,
     /// There are more residents than licensed beds: it is so, and no slip.
     #[serde(default, alias = "overCapacity")]
     pub over_capacity: bool,
     /// Whom to call.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    pub phone: Option<Option<String>>,
+    pub phone: Merge<String>,
     /// How much of a resident its devices are sent. Those concerned make their copies anew.
-    #[serde(default, alias = "phiMode")]
+    #[serde(default, alias = "phiMode", deserialize_with = "given")]
     pub phi_mode: Option<PhiMode>,
     /// Whether its devices are sent anything only while they are encrypted.
-    #[serde(default, alias = "requireEncryption")]
+    #[serde(default, alias = "requireEncryption", deserialize_with = "given")]
     pub require_encryption: Option<bool>,
     /// For how many days records stay on its devices, 7 to 3650; null is as the server says.
-    #[serde(default, alias = "recordDays", deserialize_with = "present")]
+    #[serde(default, alias = "recordDays")]
     #[schema(value_type = Option<u32>)]
-    pub record_days: Option<Option<u32>>,
+    pub record_days: Merge<u32>,
     /// The IANA name of its time zone, which its devices show times in; null is each device's own.
-    #[serde(default, alias = "timeZone", deserialize_with = "present")]
+    #[serde(default, alias = "timeZone")]
     #[schema(value_type = Option<String>)]
-    pub time_zone: Option<Option<String>>,
+    pub time_zone: Merge<String>,
     /// Where it is.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<Address>)]
-    pub address: Option<Option<Address>>,
-    /// The measures that it charts in; what was charted before is shown in them too.
     #[serde(default)]
+    #[schema(value_type = Option<Address>)]
+    pub address: Merge<Address>,
+    /// The measures that it charts in; what was charted before is shown in them too.
+    #[serde(default, deserialize_with = "given")]
     pub units: Option<Units>,
 }
 
@@ -120,15 +122,16 @@ pub struct UpdateCensus {
     pub over_capacity: bool,
 }
 
-/// The facilities the asker sees, by name.
-pub async fn list(person: &Person) -> Answer<Vec<Facility>> {
-    Ok(person.registry()?.facilities().await?)
+/// The facilities the asker sees, by name, by pages.
+pub async fn list(person: &Person, which: &Which) -> Answer<Page<Facility>> {
+    let found = person.registry()?.facilities().await?;
+    which.of(found, |it| Anchor::behind(it.id, &sort_key(&it.name)), |_| true)
 }
 
 /// Adds a facility.
 pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> {
     let registry = person.registry_of(asked.organization_id).await?;
-    let noted = registry.noting(note(person, AuditAction::Create).into_event());
+    let noted = person.noting_in(&registry, note(person, AuditAction::Create));
     Ok(noted.create_facility(asked.try_into()?).await?)
 }
 
@@ -139,7 +142,7 @@ pub async fn show(person: &Person, id: FacilityId) -> Answer<Facility> {
 
 /// Changes a facility.
 pub async fn update(person: &Person, id: FacilityId, mut asked: UpdateFacility) -> Answer<Facility> {
-    let has_figures = asked.licensed_beds.is_some() || asked.current_census.is_some();
+    let has_figures = !asked.licensed_beds.is_absent() || asked.current_census.is_some();
     let before = if has_figures { Some(show(person, id).await?) } else { None };
     asked.check(before.as_ref())?;
     let note = asked.told(note(person, AuditAction::Update));
@@ -188,19 +191,18 @@ impl UpdateFacility {
     fn check(&mut self, before: Option<&Facility>) -> Answer<()> {
         let mut faults = Faults::default();
         faults.maybe_name("name", self.name.as_mut(), 200);
-        faults.maybe_text("phone", self.phone.as_mut().and_then(Option::as_mut), 50);
-        figures(&mut faults, self.licensed_beds.flatten(), self.current_census);
+        faults.maybe_text("phone", self.phone.value_mut(), 50);
+        figures(&mut faults, self.licensed_beds.value().copied(), self.current_census);
         if let Some(before) = before {
-            let beds = self.licensed_beds.unwrap_or(before.licensed_beds);
+            let beds = self.licensed_beds.clone().change().unwrap_or(before.licensed_beds);
             let census = self.current_census.unwrap_or(before.current_census);
             // What stands was said to be so.
             let is_news = (beds, census) != (before.licensed_beds, before.current_census);
             capacity(&mut faults, beds, census, self.over_capacity || !is_news);
         }
-        let is_good = self.record_days.flatten().is_none_or(|days| RECORD_DAYS.contains(&days));
+        let is_good = self.record_days.value().is_none_or(|days| RECORD_DAYS.contains(days));
         faults.unless(is_good, "record_days", "give 7 to 3650 days, or null");
-        let (zone, address) = (self.time_zone.as_mut(), self.address.as_mut());
-        place(&mut faults, zone.and_then(Option::as_mut), address.and_then(Option::as_mut));
+        place(&mut faults, self.time_zone.value_mut(), self.address.value_mut());
         faults.check()
     }
 
@@ -209,8 +211,8 @@ impl UpdateFacility {
         let details = [
             ("name", self.name.clone().map(Value::from)),
             ("require_encryption", self.require_encryption.map(Value::from)),
-            ("record_days", self.record_days.map(Value::from)),
-            ("time_zone", self.time_zone.clone().map(Value::from)),
+            ("record_days", self.record_days.clone().change().map(Value::from)),
+            ("time_zone", self.time_zone.clone().change().map(Value::from)),
             ("units", self.units.map(|units| Value::from(units.name()))),
         ];
         let details = details.into_iter().filter_map(|(key, value)| Some((key, value?)));
@@ -221,14 +223,14 @@ impl UpdateFacility {
         Ok(FacilityPatch {
             name: self.name,
             facility_type: self.facility_type,
-            licensed_beds: self.licensed_beds,
+            licensed_beds: self.licensed_beds.change(),
             current_census: self.current_census,
-            phone: self.phone,
+            phone: self.phone.change(),
             phi_mode: self.phi_mode,
             require_encryption: self.require_encryption,
-            record_days: self.record_days,
-            time_zone: self.time_zone,
-            address: self.address.map(json).transpose()?,
+            record_days: self.record_days.change(),
+            time_zone: self.time_zone.change(),
+            address: self.address.change().map(json).transpose()?,
             units: self.units,
         })
     }
@@ -244,7 +246,7 @@ fn capacity(faults: &mut Faults, beds: Option<u32>, census: u32, over_capacity: 
     if let Some(beds) = beds.filter(|beds| *beds > 0 && census > *beds && !over_capacity) {
         let words = format!(
             "{census} residents are more than {beds} licensed beds: correct one of them, or say that it is so \
-             (`over_capacity`; on the command line --over-capacity)"
+             (`over_capacity`)"
         );
         faults.unless(false, "current_census", &words);
     }

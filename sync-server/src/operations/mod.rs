@@ -11,6 +11,7 @@ pub mod changes;
 pub mod devices;
 pub mod enrollments;
 pub mod facilities;
+pub mod merge;
 pub mod organizations;
 pub mod paging;
 pub mod patients;
@@ -21,12 +22,5 @@ pub mod users;
 pub mod workflows;
 
 use carepost_protocol::role::{Permit, ReadPatients};
-use serde::{Deserialize, Deserializer};
-
 /// What only who may read patients gets to see, with the proof of that.
 pub type Permitted<T> = (Permit<ReadPatients>, T);
-
-/// Tells a field that is absent (it stays as it is) from one that is null (it is removed).
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(reader).map(Some)
-}

@@ -5,12 +5,15 @@ use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{OrganizationId, UserId};
 use carepost_protocol::role::Role;
+use carepost_protocol::text::sort_key;
 use carepost_protocol::workflow::FieldError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::merge::{Merge, given};
+use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::audit::Note;
 use crate::clock;
@@ -23,20 +26,25 @@ use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, Or
 #[serde(deny_unknown_fields)]
 pub struct Address {
     /// Street and number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub street: Option<String>,
+    #[serde(default, skip_serializing_if = "Merge::is_absent")]
+    #[schema(value_type = Option<String>)]
+    pub street: Merge<String>,
     /// City.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub city: Option<String>,
+    #[serde(default, skip_serializing_if = "Merge::is_absent")]
+    #[schema(value_type = Option<String>)]
+    pub city: Merge<String>,
     /// State.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    #[serde(default, skip_serializing_if = "Merge::is_absent")]
+    #[schema(value_type = Option<String>)]
+    pub state: Merge<String>,
     /// Postal code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zip: Option<String>,
+    #[serde(default, skip_serializing_if = "Merge::is_absent")]
+    #[schema(value_type = Option<String>)]
+    pub zip: Merge<String>,
     /// Country.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub country: Option<String>,
+    #[serde(default, skip_serializing_if = "Merge::is_absent")]
+    #[schema(value_type = Option<String>)]
+    pub country: Merge<String>,
 }
 
 impl Address {
@@ -49,7 +57,7 @@ impl Address {
             ("address.zip", &mut self.zip),
             ("address.country", &mut self.country),
         ] {
-            faults.maybe_text(field, line.as_mut(), 200);
+            faults.maybe_text(field, line.value_mut(), 200);
         }
     }
 }
@@ -59,11 +67,13 @@ impl Address {
 #[serde(deny_unknown_fields)]
 pub struct Contact {
     /// Telephone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phone: Option<String>,
+    #[serde(default, skip_serializing_if = "Merge::is_absent")]
+    #[schema(value_type = Option<String>)]
+    pub phone: Merge<String>,
     /// Mail address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
+    #[serde(default, skip_serializing_if = "Merge::is_absent")]
+    #[schema(value_type = Option<String>)]
+    pub email: Merge<String>,
 }
 
 /// A new organization, and its first administrator.
@@ -119,25 +129,34 @@ pub struct FirstAdmin {
     pub password: SecretString,
 }
 
-/// What changes of an organization; what is absent stays as it is.
+/// What changes of an organization; what is absent stays as it is, what is null is removed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateOrganization {
     /// Its name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub name: Option<String>,
     /// What kind of operator it is.
-    #[serde(default, rename = "type", alias = "organization_type", alias = "organizationType")]
+    #[serde(
+        default,
+        rename = "type",
+        alias = "organization_type",
+        alias = "organizationType",
+        deserialize_with = "given"
+    )]
     pub organization_type: Option<OrganizationType>,
     /// Its National Provider Identifier.
     #[serde(default)]
-    pub npi: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub npi: Merge<String>,
     /// Where it is.
     #[serde(default)]
-    pub address: Option<Address>,
+    #[schema(value_type = Option<Address>)]
+    pub address: Merge<Address>,
     /// Whom to reach.
     #[serde(default, alias = "contactInfo", alias = "contact_info")]
-    pub contact: Option<Contact>,
+    #[schema(value_type = Option<Contact>)]
+    pub contact: Merge<Contact>,
 }
 
 /// An organization that was just created, with what is shown only now.
@@ -154,12 +173,14 @@ pub struct Founded {
     pub password: Option<String>,
 }
 
-/// The organizations the asker sees: all for the platform's administrators, else the own one.
-pub async fn list(person: &Person) -> Answer<Vec<Organization>> {
-    if person.actor().role == Role::PlatformAdmin {
-        return Ok(person.app.store.system().organizations().await?);
-    }
-    Ok(vec![person.registry()?.organization().await?])
+/// The organizations the asker sees, by name, by pages: all for the platform's administrators, else the own one.
+pub async fn list(person: &Person, which: &Which) -> Answer<Page<Organization>> {
+    let found = if person.actor().role == Role::PlatformAdmin {
+        person.app.store.system().organizations().await?
+    } else {
+        vec![person.registry()?.organization().await?]
+    };
+    which.of(found, |it| Anchor::behind(it.id, &sort_key(&it.name)), |_| true)
 }
 
 /// Creates an organization, its first administrator and its recovery key in one step.
@@ -179,7 +200,7 @@ pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founde
         pin_verifier: None,
     };
     let note = note(person, AuditAction::Create).into_event();
-    let (organization, admin) = app.store.system().create_organization(new, admin, note).await?;
+    let (organization, admin) = person.system().create_organization(new, admin, note).await?;
     Ok(Founded { organization, recovery_key: identity.to_string(), admin, username, password })
 }
 
@@ -196,7 +217,7 @@ pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganizati
     if let Some(name) = &patch.name {
         note = note.detail("name", name.as_str());
     }
-    Ok(registry.noting(note.into_event()).update_organization(patch).await?)
+    Ok(person.noting_in(&registry, note).update_organization(patch).await?)
 }
 
 /// What is doubtful about an NPI, if anything. The check digit is Luhn's over the number with 80840 before it. A
@@ -219,14 +240,15 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
     fn try_from(mut asked: UpdateOrganization) -> Answer<Self> {
         let mut faults = Faults::default();
         faults.maybe_name("name", asked.name.as_mut(), 200);
-        faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
+        faults.unless(asked.npi.value().is_none_or(|npi| is_npi(npi)), "npi", NPI_RULE);
+        reach(&mut faults, asked.address.value_mut(), asked.contact.value_mut());
         faults.check()?;
         Ok(Self {
             name: asked.name,
             organization_type: asked.organization_type,
-            npi: asked.npi,
-            address: json(asked.address)?,
-            contact: json(asked.contact)?,
+            npi: asked.npi.change(),
+            address: asked.address.change().map(json).transpose()?,
+            contact: asked.contact.change().map(json).transpose()?,
         })
     }
 }
@@ -252,6 +274,7 @@ fn founding(
     let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
     faults.unless(is_slug(&slug), "slug", SLUG_RULE);
     faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
+    reach(&mut faults, asked.address.as_mut(), asked.contact.as_mut());
     let (mut admin, password) = asked.admin.map_or_else(chosen_admin, |admin| (admin, None));
     admin.check(&mut faults);
     faults.check()?;
@@ -273,6 +296,17 @@ fn chosen_admin() -> (FirstAdmin, Option<String>) {
     let secret = SecretString::from(password.clone());
     let username = "admin".to_owned();
     (FirstAdmin { username, display_name: None, email: None, password: secret }, Some(password))
+}
+
+/// Brings where an organization is, and whom to reach, into form.
+fn reach(faults: &mut Faults, address: Option<&mut Address>, contact: Option<&mut Contact>) {
+    if let Some(address) = address {
+        address.check(faults);
+    }
+    if let Some(Contact { phone, email }) = contact {
+        faults.maybe_text("contact.phone", phone.value_mut(), 50);
+        faults.maybe_text("contact.email", email.value_mut(), 254);
+    }
 }
 
 fn note(person: &Person, action: AuditAction) -> Note {

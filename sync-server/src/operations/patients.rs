@@ -9,6 +9,7 @@ use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient;
 use carepost_protocol::record::{MAX_REPLACED, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::text::name_key;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -17,13 +18,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::paging::Which;
+use super::Permitted;
+use super::merge::{Merge, given};
+use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use super::{Permitted, present};
 use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
-use crate::store::{ChartPlace, Listed, NewPatient, Patient, PatientPatch, Related, StoreError};
+use crate::store::{
+    ChartPlace, Listed, NewPatient, Patient, PatientPatch, Related, StoreError, Version, Versioned,
+};
 
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
@@ -56,23 +60,23 @@ pub struct CreatePatient {
 #[serde(deny_unknown_fields)]
 pub struct UpdatePatient {
     /// The medical record number.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
-    pub mrn: Option<Option<String>>,
-    /// The full name.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub mrn: Merge<String>,
+    /// The full name.
+    #[serde(default, deserialize_with = "given")]
     pub name: Option<String>,
     /// The day of birth.
-    #[serde(default, alias = "dateOfBirth", deserialize_with = "present")]
+    #[serde(default, alias = "dateOfBirth")]
     #[schema(value_type = Option<String>)]
-    pub date_of_birth: Option<Option<String>>,
+    pub date_of_birth: Merge<String>,
     /// The room.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    pub room: Option<Option<String>>,
+    pub room: Merge<String>,
     /// Whether the patient is in care now. True of one who was said to be the same person as another
     /// (`replaced_by`) parts them: both are persons of their own again.
-    #[serde(default, alias = "isActive")]
+    #[serde(default, alias = "isActive", deserialize_with = "given")]
     pub is_active: Option<bool>,
     /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child.
     #[serde(default)]
@@ -87,6 +91,12 @@ pub struct PatientAndRelated {
     pub related: Related,
 }
 
+impl Versioned for PatientAndRelated {
+    fn version(&self) -> Version {
+        self.patient.version()
+    }
+}
+
 /// Something charted, and whether it counts.
 pub struct Charted {
     /// The record.
@@ -95,25 +105,30 @@ pub struct Charted {
     pub struck_out_by: Option<RecordId>,
 }
 
-/// The patients the asker sees, by name: of one facility where one is given, and those who are in care, or those who
-/// are not, where that is.
+/// The patients the asker sees, by name, by pages: of one facility where one is given, and those who are in care, or
+/// those who are not, where that is.
 pub async fn list(
     person: &Person,
     facility: Option<FacilityId>,
     is_active: Option<bool>,
-) -> Answer<Permitted<Vec<PatientAndRelated>>> {
+    which: &Which,
+) -> Answer<Permitted<Page<PatientAndRelated>>> {
     let permit = person.permit_of_organization()?;
-    let mut patients = person.registry()?.patients(facility).await?;
+    let patients = person.registry()?.patients(facility).await?;
     let mut replaced = replaced(&patients);
-    patients.retain(|patient| is_active.is_none_or(|is_active| is_active == patient.is_active));
-    let named: Vec<_> = patients.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
+    let anchor = |patient: &Patient| {
+        Anchor::behind(patient.id, &format!("{} {}", name_key(&patient.name), patient.mrn))
+    };
+    let wanted = |patient: &Patient| is_active.is_none_or(|is_active| is_active == patient.is_active);
+    let Listed { items, next } = which.of(patients, anchor, wanted)?;
+    let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
     let note = note(person, AuditAction::View, "patient").facility(facility);
-    person.write(note.detail("count", patients.len()).detail("patients", named)).await?;
+    person.write(note.detail("count", items.len()).detail("patients", named)).await?;
     let known = |patient: Patient| {
         let replaces = replaced.remove(&patient.id).unwrap_or_default();
         PatientAndRelated { patient, related: Related { replaces, may_be: Vec::new() } }
     };
-    Ok((permit, patients.into_iter().map(known).collect()))
+    Ok((permit, Listed { items: items.into_iter().map(known).collect(), next }))
 }
 
 /// Admits a patient. One who may be another of the facility is admitted all the same: a review asks at its kiosks.
@@ -145,14 +160,17 @@ pub async fn show(
     person: &Person,
     id: PatientId,
 ) -> Answer<Permitted<(PatientAndRelated, Option<Timestamp>)>> {
-    let (permit, patient) = permitted(person, id).await?;
+    let (permit, patient, head) = looked_at(person, id).await?;
     viewed(person, patient.id, patient.facility_id, "patient").await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
     let related = related(person, &permit, &patient).await?;
+    person.app.shown.keep(person.actor().session, id, head);
     Ok((permit, (PatientAndRelated { patient, related }, since)))
 }
 
-/// Changes who or where a patient is, and parts whoever was said to be the same person as another.
+/// Changes who or where a patient is, and parts whoever was said to be the same person as another. Without a version
+/// that is expected, it goes by when the person last looked: what others wrote of the same field since is kept in a
+/// review.
 pub async fn update(
     person: &Person,
     id: PatientId,
@@ -161,11 +179,11 @@ pub async fn update(
     let mut given = Map::new();
     let mut give =
         |field: &str, value: Option<Value>| given.extend(value.map(|value| (field.to_owned(), value)));
-    give("mrn", asked.mrn.map(Value::from));
+    give("mrn", asked.mrn.change().map(Value::from));
     give("name", asked.name.map(Value::from));
-    give("date_of_birth", asked.date_of_birth.map(Value::from));
-    give("room", asked.room.map(Value::from));
-    let (permit, before) = permitted(person, id).await?;
+    give("date_of_birth", asked.date_of_birth.change().map(Value::from));
+    give("room", asked.room.change().map(Value::from));
+    let (permit, before, head) = looked_at(person, id).await?;
     let today = today(person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
     let (read, _) = read.map_err(Refusal::invalid)?;
@@ -176,6 +194,7 @@ pub async fn update(
         date_of_birth: read.contains_key("date_of_birth").then(|| text(&read, "date_of_birth")),
         room: read.contains_key("room").then(|| text(&read, "room")),
         is_active: asked.is_active,
+        base_seq: person.app.shown.seen(person.actor().session, id),
     };
     let note = note(person, AuditAction::Update, "patient");
     let note = match before.replaced_by.filter(|_| patch.is_active == Some(true)) {
@@ -184,15 +203,18 @@ pub async fn update(
     };
     let (noted, mrn) = (person.noting(note)?, patch.mrn.clone().unwrap_or_default());
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, patch).await).await?;
+    person.app.shown.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<PatientAndRelated>> {
-    let patch = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
-    let (permit, _) = permitted(person, id).await?;
+    let base_seq = person.app.shown.seen(person.actor().session, id);
+    let patch = PatientPatch { is_active: Some(false), base_seq, ..PatientPatch::default() };
+    let (permit, _, head) = looked_at(person, id).await?;
     let noted = person.noting(note(person, AuditAction::Delete, "patient"))?;
     let patient = noted.update_patient(id, patch).await?;
+    person.app.shown.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
@@ -238,6 +260,13 @@ async fn permitted(person: &Person, id: PatientId) -> Answer<Permitted<Patient>>
     Ok((permit, patient))
 }
 
+/// The same, as of a place in the feed: whoever is shown the patient has seen what stands up to there.
+async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatients>, Patient, u64)> {
+    let (permit, known) = permitted(person, id).await?;
+    let head = person.facility(known.facility_id)?.head(&permit).await?;
+    Ok((permit, person.registry()?.patient(id).await?, head))
+}
+
 /// The day that it is in a facility.
 async fn today(person: &Person, facility: FacilityId) -> Answer<Today> {
     let facility = person.registry()?.facility(facility).await?;
@@ -248,10 +277,7 @@ async fn today(person: &Person, facility: FacilityId) -> Answer<Today> {
 /// What is unlikely has to be meant.
 fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
     let asked = doubts.into_iter().filter(|doubt| !confirmed.contains(&doubt.field)).map(|doubt| {
-        let words = format!(
-            "{}, or say that it is right (`confirmed`; on the command line --confirmed)",
-            doubt.detail
-        );
+        let words = format!("{}, or say that it is right (`confirmed`)", doubt.detail);
         FieldError::new(doubt.field, words)
     });
     let asked: Vec<FieldError> = asked.collect();
@@ -308,7 +334,7 @@ async fn or_of_whom(person: &Person, mrn: &str, done: Result<Patient, StoreError
     } else {
         format!(
             "mrn {mrn} is of {name} (patient {id}), who was discharged; readmit that one (`carepost-server patient readmit \
-             {id}`, or PUT /api/v1/patients/{id} with is_active true), or give another number"
+             {id}`, or `is_active` true of it), or give another number"
         )
     };
     Err(Refusal::new(ProblemKind::Conflict, words).naming(FieldError::new("mrn", "is taken")))

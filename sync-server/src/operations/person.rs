@@ -10,10 +10,9 @@ use crate::error::{Answer, Refusal};
 use crate::password::Caller;
 use crate::refusals::Principal;
 use crate::scope::OrganizationScope;
-use crate::store::{FacilityStore, Noted, Organization, OrganizationStore, Session};
-
-/// The header that names an organization by its id.
-pub const ORGANIZATION_HEADER: &str = "x-organization-id";
+use crate::store::{
+    Expected, FacilityStore, Noted, Once, Organization, OrganizationStore, Session, SystemStore,
+};
 
 /// A signed-in person, and where the request is for.
 #[derive(Clone)]
@@ -25,6 +24,10 @@ pub struct Person {
     pub client: Client,
     /// The organization the request is for: the person's own, or the one a platform administrator named.
     tenant: Option<OrganizationId>,
+    /// What has to be as the person saw it.
+    expected: Expected,
+    /// What the request is known by, where it is to be done once.
+    once: Option<Once>,
 }
 
 /// Which organization a request says it is for, all its ways together.
@@ -44,7 +47,9 @@ impl Person {
     /// # Errors
     /// Another's organization reads like a missing one; the attempt is written down.
     pub async fn entering(app: &App, session: Session, client: Client, claim: TenantClaim) -> Answer<Self> {
-        let mut person = Self { app: app.clone(), tenant: session.actor.organization, session, client };
+        let tenant = session.actor.organization;
+        let mut person =
+            Self { app: app.clone(), tenant, session, client, expected: Expected::Any, once: None };
         let attempted = match claim {
             TenantClaim::Nothing => return Ok(person),
             TenantClaim::One(organization) if person.actor().role == Role::PlatformAdmin => {
@@ -57,6 +62,25 @@ impl Person {
         };
         person.crossed(&attempted).await?;
         Err(Refusal::not_found())
+    }
+
+    /// The same person, whose edit is only of what is as expected.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
+    }
+
+    /// The same person, whose request is done once.
+    #[must_use]
+    pub fn once(self, once: Once) -> Self {
+        Self { once: Some(once), ..self }
+    }
+
+    /// Whose request it is, with what rights and for which organization.
+    #[must_use]
+    pub fn principal(&self) -> String {
+        let Actor { user, role, facility, .. } = self.actor();
+        format!("{user} {role:?} {facility:?} {:?}", self.tenant)
     }
 
     /// Who asks.
@@ -130,7 +154,13 @@ impl Person {
     /// # Errors
     /// As [`Self::registry`].
     pub fn noting(&self, note: Note) -> Answer<Noted> {
-        Ok(self.registry()?.noting(note.into_event()))
+        Ok(self.noting_in(&self.registry()?, note))
+    }
+
+    /// The same, in an organization that the request names.
+    #[must_use]
+    pub fn noting_in(&self, registry: &OrganizationStore, note: Note) -> Noted {
+        registry.noting(note.into_event()).expecting(self.expected.clone()).once(self.once)
     }
 
     /// An audit event of this person's, to be completed and [written](Self::write) or to go
@@ -193,11 +223,18 @@ impl Person {
         Ok(app.refusals.keep(&app.store.system(), by, note).await?)
     }
 
+    /// What the platform itself does for the person.
+    pub(super) fn system(&self) -> SystemStore {
+        self.app.store.system().once(self.once)
+    }
+
     fn scope(&self) -> Answer<OrganizationScope> {
         if self.actor().role == Role::PlatformAdmin {
             let organization = self.tenant.ok_or_else(|| {
-                let say = "Say which organization is meant: send its id as X-Organization-ID.";
-                Refusal::field(ORGANIZATION_HEADER, say)
+                Refusal::field(
+                    "organization_id",
+                    "say which organization is meant, by its id (X-Organization-ID)",
+                )
             })?;
             return OrganizationScope::of_platform(self.actor(), organization).ok_or_else(Refusal::not_found);
         }

@@ -18,7 +18,7 @@ use crate::error::{Answer, Faults, Refusal};
 use crate::password::{Caller, MAX_SECRET_BYTES};
 use crate::rate_limit::Limit;
 use crate::refusals::Principal;
-use crate::store::{Credentials, Login, NewSession, Organization, StoreError};
+use crate::store::{Credentials, Login, NewSession, Once, Organization, StoreError};
 use crate::token;
 
 /// So many failures make a network suspect: each further one holds up the next from there for a while. It is
@@ -53,7 +53,15 @@ pub struct Begun {
 }
 
 /// Signs in: five failures in a row lock the name for half an hour, for the network they came from.
-pub async fn sign_in(app: &App, client: &Client, claim: TenantClaim, mut asked: SignIn) -> Answer<Begun> {
+///
+/// What `once` names is begun once.
+pub async fn sign_in(
+    app: &App,
+    client: &Client,
+    claim: TenantClaim,
+    once: Option<Once>,
+    mut asked: SignIn,
+) -> Answer<Begun> {
     let mut faults = Faults::default();
     faults.text("username", &mut asked.username, 100);
     faults.maybe_text("organization", asked.organization.as_mut(), 100);
@@ -63,7 +71,7 @@ pub async fn sign_in(app: &App, client: &Client, claim: TenantClaim, mut asked: 
     let place = place(app, claim, asked.organization).await?;
     let attempt = Attempt::new(app, client, &asked.username, place);
     let known = attempt.check(asked.password).await?;
-    attempt.begin(known).await
+    attempt.begin(known, once).await
 }
 
 /// Signs out.
@@ -154,7 +162,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn begin(&self, known: Credentials) -> Answer<Begun> {
+    async fn begin(&self, known: Credentials, once: Option<Once>) -> Answer<Begun> {
         let app = self.app;
         let token = token::draw("cps");
         let expires_at = clock::now().after(Duration::from_secs(u64::from(app.config.session_hours) * 3_600));
@@ -165,7 +173,8 @@ impl<'a> Attempt<'a> {
             expires_at,
         };
         let event = self.note(Some(&known)).into_event();
-        let session_id = match app.store.system().create_session(self.login.clone(), session, event).await {
+        let system = app.store.system().once(once);
+        let session_id = match system.create_session(self.login.clone(), session, event).await {
             // Others failed while this one waited for its turn.
             Err(StoreError::TooManyTries { until }) => {
                 return Err(self.refused(Some(&known), too_many(until)).await?);

@@ -4,12 +4,14 @@ use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::role::{Denied, Role};
+use carepost_protocol::text::name_key;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::merge::{Merge, given};
+use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use super::present;
 use crate::audit::Note;
 use crate::error::{Answer, Faults, Refusal};
 use crate::password::check_password;
@@ -48,37 +50,42 @@ pub struct CreateUser {
 #[serde(deny_unknown_fields)]
 pub struct UpdateUser {
     /// The name to sign in with, unique in the organization.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub username: Option<String>,
     /// The home facility.
-    #[serde(default, alias = "facilityId", deserialize_with = "present")]
+    #[serde(default, alias = "facilityId")]
     #[schema(value_type = Option<FacilityId>)]
-    pub facility_id: Option<Option<FacilityId>>,
+    pub facility_id: Merge<FacilityId>,
     /// The address.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    pub email: Option<Option<String>>,
+    pub email: Merge<String>,
     /// The name people see.
-    #[serde(default, alias = "displayName")]
+    #[serde(default, alias = "displayName", deserialize_with = "given")]
     pub display_name: Option<String>,
     /// What the user may do.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub role: Option<Role>,
     /// The employer's number for the user.
-    #[serde(default, alias = "employeeId", deserialize_with = "present")]
+    #[serde(default, alias = "employeeId")]
     #[schema(value_type = Option<String>)]
-    pub employee_id: Option<Option<String>>,
+    pub employee_id: Merge<String>,
     /// How long an idle session lasts, in minutes.
-    #[serde(default, alias = "sessionTimeoutMinutes")]
+    #[serde(default, alias = "sessionTimeoutMinutes", deserialize_with = "given")]
     pub session_timeout_minutes: Option<u32>,
     /// Whether the user may sign in at all (S1-73).
-    #[serde(default, alias = "isActive")]
+    #[serde(default, alias = "isActive", deserialize_with = "given")]
     pub is_active: Option<bool>,
 }
 
-/// The users the asker sees, by name.
-pub async fn list(person: &Person, facility: Option<FacilityId>) -> Answer<Vec<User>> {
-    Ok(person.registry()?.users(facility).await?)
+/// The users the asker sees, by name, by pages.
+pub async fn list(person: &Person, facility: Option<FacilityId>, which: &Which) -> Answer<Page<User>> {
+    let found = person.registry()?.users(facility).await?;
+    which.of(
+        found,
+        |it| Anchor::behind(it.id, &format!("{} {}", name_key(&it.display_name), it.username)),
+        |_| true,
+    )
 }
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.
@@ -158,18 +165,18 @@ impl TryFrom<UpdateUser> for UserPatch {
     fn try_from(mut asked: UpdateUser) -> Answer<Self> {
         let mut faults = Faults::default();
         faults.maybe_name("username", asked.username.as_mut(), 100);
-        faults.maybe_text("email", asked.email.as_mut().and_then(Option::as_mut), 200);
+        faults.maybe_text("email", asked.email.value_mut(), 200);
         faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
-        faults.maybe_text("employee_id", asked.employee_id.as_mut().and_then(Option::as_mut), 100);
+        faults.maybe_text("employee_id", asked.employee_id.value_mut(), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;
         Ok(Self {
             username: asked.username,
-            facility_id: asked.facility_id,
-            email: asked.email,
+            facility_id: asked.facility_id.change(),
+            email: asked.email.change(),
             display_name: asked.display_name,
             role: asked.role,
-            employee_id: asked.employee_id,
+            employee_id: asked.employee_id.change(),
             session_timeout_minutes: asked.session_timeout_minutes,
             is_active: asked.is_active,
         })

@@ -7,6 +7,7 @@ use carepost_protocol::workflow::{Field, Rule, Workflow, is_key};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, Refusal};
@@ -35,9 +36,9 @@ const fn yes() -> bool {
     true
 }
 
-/// The organization's workflows, each in its latest version.
-pub async fn list(person: &Person) -> Answer<Vec<Workflow>> {
-    Ok(person.registry()?.workflows().await?)
+/// The organization's workflows, each in its latest version, by label, by pages.
+pub async fn list(person: &Person, which: &Which) -> Answer<Page<Workflow>> {
+    which.of(person.registry()?.workflows().await?, |it| Anchor::behind(it.id, &it.label), |_| true)
 }
 
 /// Publishes a schema; every kiosk of the organization offers it from its next sync on.

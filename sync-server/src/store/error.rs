@@ -6,6 +6,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::Expects;
 
 use super::engine::{EngineError, EngineErrorKind};
+use super::version::Version;
 
 /// Why not, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,12 @@ pub enum StoreError {
     /// Something with that value is there already.
     #[error("{0} is taken already; {what}", what = instead(.0))]
     Conflict(&'static str),
+    /// It was done already, by the same request.
+    #[error("this request was done already; ask again for its answer")]
+    Done,
+    /// It is not as whoever changes it saw it: somebody changed it since.
+    #[error("it was changed meanwhile; look at what it is now, and change that")]
+    Changed(Version),
     /// The MRN is that of a patient of the scope.
     #[error("mrn is of patient {0}; give another number")]
     Admitted(PatientId),

@@ -12,7 +12,8 @@ pub struct Listed<T, P> {
 
 impl<T, P> Listed<T, P> {
     /// A page of `most` items, of which one more was read where there is more.
-    pub(super) fn of(mut items: Vec<T>, most: usize, place: impl FnOnce(&T) -> P) -> Self {
+    #[must_use]
+    pub fn of(mut items: Vec<T>, most: usize, place: impl FnOnce(&T) -> P) -> Self {
         let more = items.len() > most;
         items.truncate(most);
         Self { next: items.last().filter(|_| more).map(place), items }

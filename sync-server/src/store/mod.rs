@@ -15,11 +15,13 @@ mod handles;
 mod identities;
 mod listed;
 mod model;
+mod once;
 mod presence;
 mod rules;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod version;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +49,7 @@ pub use handles::system::SystemStore;
 pub use identities::DeviceIdentity;
 pub use listed::Listed;
 pub use model::*;
+pub use once::{Once, Standing};
 pub use presence::Keeping;
 pub use rules::audit::{AuditPlace, AuditQuery, Audited};
 pub use rules::budget::warning;
@@ -59,6 +62,7 @@ pub use rules::review::ReviewPlace;
 pub use rules::sign_in::{Login, unlock};
 pub use rules::view::View;
 pub use verify::{Fault, Missing, Verified, What, verify};
+pub use version::{Expected, Version, Versioned};
 
 /// The raw 256-bit key of the database file.
 #[derive(Clone)]

@@ -88,12 +88,12 @@ pub struct OrganizationPatch {
     pub name: Option<String>,
     /// What kind of operator it is.
     pub organization_type: Option<OrganizationType>,
-    /// Its National Provider Identifier.
-    pub npi: Option<String>,
-    /// Where it is.
-    pub address: Option<Value>,
-    /// Whom to reach.
-    pub contact: Option<Value>,
+    /// Its National Provider Identifier; `Some(None)` removes it.
+    pub npi: Option<Option<String>>,
+    /// What changes of where it is, member by member, those that are null being removed; `Some(None)` removes it.
+    pub address: Option<Option<Value>>,
+    /// What changes of whom to reach, likewise.
+    pub contact: Option<Option<Value>>,
 }
 
 /// A facility.
@@ -179,7 +179,7 @@ pub struct FacilityPatch {
     pub record_days: Option<Option<u32>>,
     /// The IANA name of its time zone; `Some(None)` removes it.
     pub time_zone: Option<Option<String>>,
-    /// Where it is; `Some(None)` removes it.
+    /// What changes of where it is, member by member, those that are null being removed; `Some(None)` removes it.
     pub address: Option<Option<Value>>,
     /// The measures that it charts in.
     pub units: Option<Units>,
@@ -425,6 +425,8 @@ pub struct PatientPatch {
     pub room: Option<Option<String>>,
     /// Whether the patient is in care now.
     pub is_active: Option<bool>,
+    /// Up to which place in the feed whoever changes the patient has seen it; none where that is all there is.
+    pub base_seq: Option<u64>,
 }
 
 /// A device as an administrator sees it, its latest heartbeat included.

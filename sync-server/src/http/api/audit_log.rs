@@ -11,12 +11,9 @@ use super::List;
 use crate::error::Answer;
 use crate::http::body::Params;
 use crate::operations::audit_log;
-use crate::operations::paging::{place, size};
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::store::{AuditQuery, Audited};
-
-/// How many events are answered unless more are asked for.
-const EVENTS: usize = 100;
 
 /// Which events: all that match every given part, the last received first.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -37,9 +34,9 @@ pub struct Search {
     since: Option<Timestamp>,
     /// Received before.
     until: Option<Timestamp>,
-    /// The next page, as the one before it says.
+    /// The next page: `next` of the one before, as it is.
     page: Option<String>,
-    /// At most so many; 1,000 at once.
+    /// At most so many; 200 unless given, 1,000 at most.
     limit: Option<usize>,
 }
 
@@ -77,6 +74,7 @@ pub async fn search_audit_events(
     person: Person,
     Params(search): Params<Search>,
 ) -> Answer<axum::Json<List<AuditEntry>>> {
+    let (after, limit) = Which { page: search.page, limit: search.limit }.read()?;
     let query = AuditQuery {
         patient: search.patient_id,
         user: search.user_id,
@@ -85,8 +83,8 @@ pub async fn search_audit_events(
         source: search.source,
         since: search.since,
         until: search.until,
-        after: place(search.page.as_deref())?,
-        limit: size(search.limit, EVENTS),
+        after,
+        limit,
     };
-    Ok(axum::Json(List::page(audit_log::search(&person, query).await?, AuditEntry::from)?))
+    List::page(audit_log::search(&person, query).await?, AuditEntry::from)
 }

@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 
 use super::List;
 use crate::error::Answer;
-use crate::http::body::{Id, Json};
+use crate::http::body::{Id, Json, Params};
 use crate::operations::badges;
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::store::Badge;
 
@@ -70,10 +71,14 @@ impl From<Badge> for BadgeView {
     }
 }
 
-/// A user's badges, latest first.
-#[utoipa::path(get, path = "/api/v1/users/{user_id}/badges", operation_id = "list_badges", tag = "badges", security(("session" = [])), params(("user_id" = UserId, Path)), responses((status = 200, body = List<BadgeView>)))]
-pub async fn list_badges(person: Person, Id(user): Id<UserId>) -> Answer<axum::Json<List<BadgeView>>> {
-    Ok(axum::Json(List::of(badges::list(&person, user).await?, BadgeView::from)))
+/// A user's badges, latest first, by pages.
+#[utoipa::path(get, path = "/api/v1/users/{user_id}/badges", operation_id = "list_badges", tag = "badges", security(("session" = [])), params(("user_id" = UserId, Path), Which), responses((status = 200, body = List<BadgeView>)))]
+pub async fn list_badges(
+    person: Person,
+    Id(user): Id<UserId>,
+    Params(which): Params<Which>,
+) -> Answer<axum::Json<List<BadgeView>>> {
+    List::page(badges::list(&person, user, &which).await?, BadgeView::from)
 }
 
 /// One badge.

@@ -182,7 +182,7 @@ pub async fn list_refused_changes(
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<ChangeView>>> {
     let (permit, found) = changes::refused(&person, facility, &which).await?;
-    Ok(axum::Json(List::page(found, |change| ChangeView::of(&permit, change))?))
+    List::page(found, |change| ChangeView::of(&permit, change))
 }
 
 /// The changes of a facility's devices that stand and that somebody should look at, latest first, by pages.
@@ -193,7 +193,7 @@ pub async fn list_flagged_changes(
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<ChangeView>>> {
     let (permit, found) = changes::flagged(&person, facility, &which).await?;
-    Ok(axum::Json(List::page(found, |change| ChangeView::of(&permit, change))?))
+    List::page(found, |change| ChangeView::of(&permit, change))
 }
 
 /// A refused change with its exact payload.

@@ -12,12 +12,13 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Shown};
 use crate::app::App;
 use crate::clock;
 use crate::error::Answer;
-use crate::http::body::{Id, Json};
+use crate::http::body::{Id, Json, Params};
 use crate::operations::devices::{self, RegisterDevice, UpdateDevice, WithdrawDevice};
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::store::{Deactivated, Device, Exposed, Stays, Withdrawal, warning};
 
@@ -188,15 +189,15 @@ pub struct RegisteredDevice {
     token: String,
 }
 
-/// A facility's devices, by name.
-#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/devices", operation_id = "list_devices", tag = "devices", security(("session" = [])), params(("facility_id" = FacilityId, Path)), responses((status = 200, body = List<DeviceView>)))]
+/// A facility's devices, by name, by pages.
+#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/devices", operation_id = "list_devices", tag = "devices", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<DeviceView>)))]
 pub async fn list_devices(
     State(app): State<App>,
     person: Person,
     Id(facility): Id<FacilityId>,
+    Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<DeviceView>>> {
-    let devices = devices::list(&person, facility).await?;
-    Ok(axum::Json(List::of(devices, |device| view(&app, device))))
+    List::page(devices::list(&person, facility, &which).await?, |device| view(&app, device))
 }
 
 /// Registers a device before it is seen; it enrolls with the token, or waits in the lobby as expected.
@@ -216,8 +217,8 @@ pub async fn show_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, devices::show(&person, id).await?)))
+) -> Answer<Shown<DeviceView>> {
+    Ok(Shown::of(devices::show(&person, id).await?, |it| view(&app, it)))
 }
 
 /// Changes a device.
@@ -227,8 +228,8 @@ pub async fn update_device(
     person: Person,
     Id(id): Id<DeviceId>,
     Json(asked): Json<UpdateDevice>,
-) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, devices::update(&person, id, asked).await?)))
+) -> Answer<Shown<DeviceView>> {
+    Ok(Shown::of(devices::update(&person, id, asked).await?, |it| view(&app, it)))
 }
 
 /// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
@@ -267,8 +268,8 @@ pub async fn release_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, devices::release(&person, id).await?)))
+) -> Answer<Shown<DeviceView>> {
+    Ok(Shown::of(devices::release(&person, id).await?, |it| view(&app, it)))
 }
 
 /// A device as of now.

@@ -9,11 +9,12 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Shown};
 use crate::app::App;
 use crate::error::Answer;
-use crate::http::body::{Id, Json};
+use crate::http::body::{Id, Json, Params};
 use crate::operations::facilities::{self, CreateFacility, UpdateCensus, UpdateFacility};
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::proposed_zone::{Proposal, proposed};
 use crate::store::{Facility, warning};
@@ -98,14 +99,14 @@ impl FacilityView {
     }
 }
 
-/// The facilities the asker sees, by name.
-#[utoipa::path(get, path = "/api/v1/facilities", operation_id = "list_facilities", tag = "facilities", security(("session" = [])), responses((status = 200, body = List<FacilityView>)))]
+/// The facilities the asker sees, by name, by pages.
+#[utoipa::path(get, path = "/api/v1/facilities", operation_id = "list_facilities", tag = "facilities", security(("session" = [])), params(Which), responses((status = 200, body = List<FacilityView>)))]
 pub async fn list_facilities(
     State(app): State<App>,
     person: Person,
+    Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<FacilityView>>> {
-    let found = facilities::list(&person).await?;
-    Ok(axum::Json(List::of(found, |facility| FacilityView::of(&app, facility))))
+    List::page(facilities::list(&person, &which).await?, |facility| FacilityView::of(&app, facility))
 }
 
 /// Adds a facility.
@@ -114,9 +115,9 @@ pub async fn create_facility(
     State(app): State<App>,
     person: Person,
     Json(asked): Json<CreateFacility>,
-) -> Answer<(StatusCode, axum::Json<FacilityView>)> {
+) -> Answer<(StatusCode, Shown<FacilityView>)> {
     let facility = facilities::create(&person, asked).await?;
-    Ok((StatusCode::CREATED, axum::Json(FacilityView::of(&app, facility))))
+    Ok((StatusCode::CREATED, Shown::of(facility, |it| FacilityView::of(&app, it))))
 }
 
 /// One facility.
@@ -125,8 +126,8 @@ pub async fn show_facility(
     State(app): State<App>,
     person: Person,
     Id(id): Id<FacilityId>,
-) -> Answer<axum::Json<FacilityView>> {
-    Ok(axum::Json(FacilityView::of(&app, facilities::show(&person, id).await?)))
+) -> Answer<Shown<FacilityView>> {
+    Ok(Shown::of(facilities::show(&person, id).await?, |it| FacilityView::of(&app, it)))
 }
 
 /// Changes a facility.
@@ -136,8 +137,8 @@ pub async fn update_facility(
     person: Person,
     Id(id): Id<FacilityId>,
     Json(asked): Json<UpdateFacility>,
-) -> Answer<axum::Json<FacilityView>> {
-    Ok(axum::Json(FacilityView::of(&app, facilities::update(&person, id, asked).await?)))
+) -> Answer<Shown<FacilityView>> {
+    Ok(Shown::of(facilities::update(&person, id, asked).await?, |it| FacilityView::of(&app, it)))
 }
 
 /// Reports how many residents a facility has.
@@ -147,8 +148,8 @@ pub async fn update_census(
     person: Person,
     Id(id): Id<FacilityId>,
     Json(asked): Json<UpdateCensus>,
-) -> Answer<axum::Json<FacilityView>> {
-    Ok(axum::Json(FacilityView::of(&app, facilities::update_census(&person, id, asked).await?)))
+) -> Answer<Shown<FacilityView>> {
+    Ok(Shown::of(facilities::update_census(&person, id, asked).await?, |it| FacilityView::of(&app, it)))
 }
 
 fn proposal(address: &serde_json::Value) -> Option<Proposal> {

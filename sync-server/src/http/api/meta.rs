@@ -10,7 +10,8 @@ use super::List;
 use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::http::body::Id;
+use crate::http::body::{Id, Params};
+use crate::operations::paging::{Anchor, Which};
 use crate::store::StoreError;
 
 /// How the server is.
@@ -77,10 +78,11 @@ fn explain(kind: ProblemKind) -> Explanation {
     Explanation { uri: kind.uri(), title: kind.title(), status: kind.status(), help: kind.help() }
 }
 
-/// Every kind of problem.
-#[utoipa::path(get, path = "/problems", operation_id = "list_problems", tag = "server", responses((status = 200, body = List<Explanation>)))]
-pub async fn list_problems() -> axum::Json<List<Explanation>> {
-    axum::Json(List::of(ProblemKind::ALL.to_vec(), explain))
+/// Every kind of problem, by status, by pages.
+#[utoipa::path(get, path = "/problems", operation_id = "list_problems", tag = "server", params(Which), responses((status = 200, body = List<Explanation>)))]
+pub async fn list_problems(Params(which): Params<Which>) -> Answer<axum::Json<List<Explanation>>> {
+    let anchor = |kind: &ProblemKind| Anchor::behind(kind.slug(), "");
+    List::page(which.of(ProblemKind::ALL.to_vec(), anchor, |_| true)?, explain)
 }
 
 /// One kind of problem.
@@ -99,6 +101,6 @@ mod tests {
         assert_eq!(disk(SCARCE).unwrap(), None);
         assert!(disk(SCARCE - 1).unwrap().is_some_and(|words| words.contains("1023 MiB left")));
         let full = disk(LOW - 1).unwrap_err();
-        assert_eq!((full.kind(), full.status().as_u16()), (Some(ProblemKind::Unavailable), 503));
+        assert_eq!((full.kind(), full.problem().status), (Some(ProblemKind::Unavailable), 503));
     }
 }

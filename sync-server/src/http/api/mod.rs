@@ -20,12 +20,31 @@ mod tests;
 pub mod users;
 pub mod workflows;
 
+use axum::response::{IntoResponse, Response};
+use http::header::ETAG;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::Answer;
+use crate::http::condition;
 use crate::operations::paging;
-use crate::store::Listed;
+use crate::store::{Listed, Version, Versioned};
+
+/// A thing, with its version as its ETag.
+pub struct Shown<T>(Version, T);
+
+impl<T> Shown<T> {
+    fn of<M: Versioned>(model: M, view: impl FnOnce(M) -> T) -> Self {
+        Self(model.version(), view(model))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Shown<T> {
+    fn into_response(self) -> Response {
+        let tag = condition::tag(self.0).map(|tag| [(ETAG, tag)]);
+        (tag, axum::Json(self.1)).into_response()
+    }
+}
 
 /// Several of a kind.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,13 +57,9 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    fn of<U>(items: Vec<U>, view: impl FnMut(U) -> T) -> Self {
-        Self { items: items.into_iter().map(view).collect(), next: None }
-    }
-
     /// A page of a list that says where the next one begins.
-    fn page<U, P: Serialize>(listed: Listed<U, P>, view: impl FnMut(U) -> T) -> Answer<Self> {
+    fn page<U, P: Serialize>(listed: Listed<U, P>, view: impl FnMut(U) -> T) -> Answer<axum::Json<Self>> {
         let next = listed.next.as_ref().map(paging::written).transpose()?;
-        Ok(Self { next, ..Self::of(listed.items, view) })
+        Ok(axum::Json(Self { items: listed.items.into_iter().map(view).collect(), next }))
     }
 }

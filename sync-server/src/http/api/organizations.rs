@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Shown};
 use crate::error::Answer;
-use crate::http::body::{Id, Json};
+use crate::http::body::{Id, Json, Params};
 use crate::operations::organizations::{
     self, Address, Contact, CreateOrganization, Founded, UpdateOrganization, npi_warning,
 };
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::store::{Organization, OrganizationType};
 
@@ -101,10 +102,13 @@ impl From<Founded> for CreatedOrganization {
     }
 }
 
-/// The organizations the asker sees: all for the platform's administrators, else the own one.
-#[utoipa::path(get, path = "/api/v1/organizations", operation_id = "list_organizations", tag = "organizations", security(("session" = [])), responses((status = 200, body = List<OrganizationView>)))]
-pub async fn list_organizations(person: Person) -> Answer<axum::Json<List<OrganizationView>>> {
-    Ok(axum::Json(List::of(organizations::list(&person).await?, OrganizationView::from)))
+/// The organizations the asker sees, by name, by pages: all for the platform's administrators, else the own one.
+#[utoipa::path(get, path = "/api/v1/organizations", operation_id = "list_organizations", tag = "organizations", security(("session" = [])), params(Which), responses((status = 200, body = List<OrganizationView>)))]
+pub async fn list_organizations(
+    person: Person,
+    Params(which): Params<Which>,
+) -> Answer<axum::Json<List<OrganizationView>>> {
+    List::page(organizations::list(&person, &which).await?, OrganizationView::from)
 }
 
 /// Creates an organization, its first administrator and its recovery key in one step.
@@ -121,8 +125,8 @@ pub async fn create_organization(
 pub async fn show_organization(
     person: Person,
     Id(id): Id<OrganizationId>,
-) -> Answer<axum::Json<OrganizationView>> {
-    Ok(axum::Json(organizations::show(&person, id).await?.into()))
+) -> Answer<Shown<OrganizationView>> {
+    Ok(Shown::of(organizations::show(&person, id).await?, OrganizationView::from))
 }
 
 /// Changes an organization.
@@ -131,6 +135,6 @@ pub async fn update_organization(
     person: Person,
     Id(id): Id<OrganizationId>,
     Json(asked): Json<UpdateOrganization>,
-) -> Answer<axum::Json<OrganizationView>> {
-    Ok(axum::Json(organizations::update(&person, id, asked).await?.into()))
+) -> Answer<Shown<OrganizationView>> {
+    Ok(Shown::of(organizations::update(&person, id, asked).await?, OrganizationView::from))
 }

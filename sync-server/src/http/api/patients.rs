@@ -10,7 +10,7 @@ use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::List;
+use super::{List, Shown};
 use crate::error::{Answer, Refusal};
 use crate::http::body::{Id, Json, Params};
 use crate::operations::paging::Which;
@@ -127,16 +127,21 @@ pub struct WhichPatients {
     facility_id: Option<FacilityId>,
     /// Those in care, or those who are not; all unless given.
     is_active: Option<bool>,
+    /// The next page: `next` of the one before, as it is.
+    page: Option<String>,
+    /// At most so many; 200 unless given, 1,000 at most.
+    limit: Option<usize>,
 }
 
-/// The patients the asker sees, by name.
+/// The patients the asker sees, by name, by pages.
 #[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
     person: Person,
-    Params(which): Params<WhichPatients>,
+    Params(WhichPatients { facility_id, is_active, page, limit }): Params<WhichPatients>,
 ) -> Answer<axum::Json<List<PatientView>>> {
-    let (permit, patients) = patients::list(&person, which.facility_id, which.is_active).await?;
-    Ok(axum::Json(List::of(patients, |known| PatientView::of(&permit, known))))
+    let which = Which { page, limit };
+    let (permit, found) = patients::list(&person, facility_id, is_active, &which).await?;
+    List::page(found, |known| PatientView::of(&permit, known))
 }
 
 /// Admits a patient. One who may be another of the facility is admitted all the same: `may_be` says who, and a review
@@ -145,16 +150,16 @@ pub async fn list_patients(
 pub async fn create_patient(
     person: Person,
     Json(asked): Json<CreatePatient>,
-) -> Answer<(StatusCode, axum::Json<PatientView>)> {
+) -> Answer<(StatusCode, Shown<PatientView>)> {
     let (permit, known) = patients::create(&person, asked).await?;
-    Ok((StatusCode::CREATED, axum::Json(PatientView::of(&permit, known))))
+    Ok((StatusCode::CREATED, Shown::of(known, |known| PatientView::of(&permit, known))))
 }
 
 /// One patient.
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}", operation_id = "show_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
-pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
+pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Shown<PatientView>> {
     let (permit, (known, is_active_since)) = patients::show(&person, id).await?;
-    Ok(axum::Json(PatientView { is_active_since, ..PatientView::of(&permit, known) }))
+    Ok(Shown::of(known, |known| PatientView { is_active_since, ..PatientView::of(&permit, known) }))
 }
 
 /// Changes who or where a patient is, and parts whoever was said to be the same person as another.
@@ -163,16 +168,16 @@ pub async fn update_patient(
     person: Person,
     Id(id): Id<PatientId>,
     Json(asked): Json<UpdatePatient>,
-) -> Answer<axum::Json<PatientView>> {
+) -> Answer<Shown<PatientView>> {
     let (permit, known) = patients::update(&person, id, asked).await?;
-    Ok(axum::Json(PatientView::of(&permit, known)))
+    Ok(Shown::of(known, |known| PatientView::of(&permit, known)))
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 #[utoipa::path(delete, path = "/api/v1/patients/{patient_id}", operation_id = "discharge_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
-pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<axum::Json<PatientView>> {
+pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Shown<PatientView>> {
     let (permit, known) = patients::discharge(&person, id).await?;
-    Ok(axum::Json(PatientView::of(&permit, known)))
+    Ok(Shown::of(known, |known| PatientView::of(&permit, known)))
 }
 
 /// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them. Of
@@ -185,7 +190,7 @@ pub async fn list_records(
 ) -> Answer<axum::Json<List<RecordView>>> {
     let records = patients::records(&person, id, &which).await?;
     let view = |Charted { record, struck_out_by }| RecordView { record, struck_out_by };
-    Ok(axum::Json(List::page(records, view)?))
+    List::page(records, view)
 }
 
 /// Strikes out what was charted in error: it stays, marked, and a correction at a kiosk puts it back. By the same

@@ -33,5 +33,5 @@ pub async fn list_reviews(
     Params(Openness { open, page, limit }): Params<Openness>,
 ) -> Answer<axum::Json<List<ReviewDocument>>> {
     let found = reviews::list(&person, facility, open, &Which { page, limit }).await?;
-    Ok(axum::Json(List::page(found, std::convert::identity)?))
+    List::page(found, std::convert::identity)
 }

@@ -20,8 +20,9 @@ use serde_json::json;
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::clock;
-use crate::error::{Answer, Refusal, too_large};
+use crate::error::{Answer, Refusal};
 use crate::http::body::{self, Id};
+use crate::http::encoding::unpack_zstd;
 use crate::http::guard::Device;
 use crate::quota::{Allowances, Asker, Charge, Kind, Share};
 use crate::rate_limit::Limit;
@@ -35,10 +36,6 @@ use crate::token;
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
 /// The most bytes of one that is not: the changes, and what a batch says besides.
 const MAX_PLAIN: usize = MAX_BYTES + 64 * 1024;
-/// What zstd needs to unpack.
-const DECODER: usize = 256 * 1024;
-/// What is unpacked on the spot.
-const SMALL: usize = 32 * 1024;
 /// What the smallest map of parsed JSON takes, and what any value does.
 const MAP: usize = 704;
 const VALUE: usize = 64;
@@ -77,7 +74,7 @@ pub async fn enroll(
     check_addresses(&mut request.mac_addresses)?;
     let answered = place(&app, &client, &key, request).await;
     if let Err(refusal) = &answered
-        && refusal.status().is_client_error()
+        && refusal.problem().status < 500
     {
         let note = Note::new(&client, AuditEventType::Device, AuditAction::Execute, "enrollment")
             .detail("why", refusal.problem().detail.clone());
@@ -159,7 +156,7 @@ pub async fn push(
     let mut share = app.quotas.share(Asker::of(request.extensions()));
     let bytes = match read(request, packed, &mut share).await {
         // That the server has no room for it costs the device nothing.
-        Err(refusal) if refusal.status().is_server_error() => return Err(refusal),
+        Err(refusal) if refusal.problem().status >= 500 => return Err(refusal),
         bytes => bytes,
     };
     let mut charge = app.quotas.charge(id, allowances);
@@ -183,7 +180,7 @@ async fn read(request: Request, packed: bool, share: &mut Share) -> Answer<Bytes
     let limit = if packed { MAX_COMPRESSED } else { MAX_PLAIN };
     let mut bytes = body::read(request.into_body(), limit, share).await?;
     if packed {
-        bytes = unpack(bytes, share).await?;
+        bytes = unpack_zstd(bytes, MAX_PLAIN, share).await?;
     }
     share.take(appetite(&bytes)).await?;
     Ok(bytes)
@@ -316,28 +313,6 @@ fn is_zstd(encoding: Option<&HeaderValue>) -> Answer<bool> {
             "Send the batch as it is, or with Content-Encoding: zstd.",
         )),
     }
-}
-
-/// Unpacks a batch, which is counted before there is room for it: as large as the frame says, or as a batch
-/// may be where it does not. It is unpacked into its place, without a window beside it.
-async fn unpack(packed: Bytes, share: &mut Share) -> Answer<Bytes> {
-    let broken = || {
-        let words = format!("The body is not one zstd frame of at most {MAX_PLAIN} bytes; send it again.");
-        Refusal::new(ProblemKind::Malformed, words)
-    };
-    let size = zstd::zstd_safe::get_frame_content_size(&packed).map_err(|_| broken())?;
-    let size = size.map_or(Ok(MAX_PLAIN), usize::try_from).map_err(|_| too_large())?;
-    if size > MAX_PLAIN {
-        return Err(too_large());
-    }
-    share.take(size + DECODER).await?;
-    let unpacked = move || zstd::bulk::decompress(&packed, size);
-    let plain = if size < SMALL {
-        unpacked()
-    } else {
-        tokio::task::spawn_blocking(unpacked).await.map_err(|fault| Refusal::internal(&fault))?
-    };
-    Ok(plain.map_err(|_| broken())?.into())
 }
 
 /// What a batch comes to in memory beside its text, at the most: `{"":0}` is six bytes, and a map of its own.

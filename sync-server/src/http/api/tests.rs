@@ -1,5 +1,6 @@
 //! Requests as the people's listener takes them, on a real store.
 
+mod manners;
 mod pushes;
 mod quarantine;
 
@@ -27,6 +28,7 @@ use crate::config::Config;
 use crate::http::listener::PeerAddress;
 use crate::http::route::Listener;
 use crate::http::routes::router;
+use crate::pace::Pace;
 use crate::password::{Caller, Passwords};
 use crate::rate_limit::RateLimiter;
 use crate::scope::OrganizationScope;
@@ -105,6 +107,9 @@ impl Server {
             config: Arc::new(Config::default()),
             rate_limiter: Arc::new(RateLimiter::default()),
             quotas: Arc::default(),
+            under_way: Arc::default(),
+            pace: Arc::new(Pace::new(Config::default().requests_per_minute)),
+            shown: Arc::default(),
             reads: Arc::default(),
             refusals: Arc::default(),
             clone_detector: Arc::default(),

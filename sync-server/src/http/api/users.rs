@@ -8,9 +8,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::List;
+use super::{List, Shown};
 use crate::error::Answer;
 use crate::http::body::{Id, Json, Params};
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::operations::users::{self, CreateUser, UpdateUser};
 use crate::store::User;
@@ -91,22 +92,26 @@ impl From<User> for UserView {
     }
 }
 
-/// Of which facility.
+/// Which users.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct OfFacility {
+pub struct WhichUsers {
     /// Only of this facility.
     facility_id: Option<FacilityId>,
+    /// The next page: `next` of the one before, as it is.
+    page: Option<String>,
+    /// At most so many; 200 unless given, 1,000 at most.
+    limit: Option<usize>,
 }
 
-/// The users the asker sees, by name.
-#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users", security(("session" = [])), params(OfFacility), responses((status = 200, body = List<UserView>)))]
+/// The users the asker sees, by name, by pages.
+#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users", security(("session" = [])), params(WhichUsers), responses((status = 200, body = List<UserView>)))]
 pub async fn list_users(
     person: Person,
-    Params(of): Params<OfFacility>,
+    Params(WhichUsers { facility_id, page, limit }): Params<WhichUsers>,
 ) -> Answer<axum::Json<List<UserView>>> {
-    Ok(axum::Json(List::of(users::list(&person, of.facility_id).await?, UserView::from)))
+    List::page(users::list(&person, facility_id, &Which { page, limit }).await?, UserView::from)
 }
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.
@@ -114,14 +119,14 @@ pub async fn list_users(
 pub async fn create_user(
     person: Person,
     Json(asked): Json<CreateUser>,
-) -> Answer<(StatusCode, axum::Json<UserView>)> {
-    Ok((StatusCode::CREATED, axum::Json(users::create(&person, asked).await?.into())))
+) -> Answer<(StatusCode, Shown<UserView>)> {
+    Ok((StatusCode::CREATED, Shown::of(users::create(&person, asked).await?, UserView::from)))
 }
 
 /// One user.
 #[utoipa::path(get, path = "/api/v1/users/{user_id}", operation_id = "show_user", tag = "users", security(("session" = [])), params(("user_id" = UserId, Path)), responses((status = 200, body = UserView)))]
-pub async fn show_user(person: Person, Id(id): Id<UserId>) -> Answer<axum::Json<UserView>> {
-    Ok(axum::Json(users::show(&person, id).await?.into()))
+pub async fn show_user(person: Person, Id(id): Id<UserId>) -> Answer<Shown<UserView>> {
+    Ok(Shown::of(users::show(&person, id).await?, UserView::from))
 }
 
 /// Changes a user. What was charted before is judged by what was so then.
@@ -130,8 +135,8 @@ pub async fn update_user(
     person: Person,
     Id(id): Id<UserId>,
     Json(asked): Json<UpdateUser>,
-) -> Answer<axum::Json<UserView>> {
-    Ok(axum::Json(users::update(&person, id, asked).await?.into()))
+) -> Answer<Shown<UserView>> {
+    Ok(Shown::of(users::update(&person, id, asked).await?, UserView::from))
 }
 
 /// Sets a user's PIN.

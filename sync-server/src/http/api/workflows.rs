@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 use super::List;
 use crate::error::Answer;
 use crate::http::body::{Id, Json, Params};
+use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::operations::workflows::{self, PublishWorkflow};
 
@@ -20,10 +21,13 @@ pub struct OfVersion {
     version: Option<u32>,
 }
 
-/// The organization's workflows, each in its latest version.
-#[utoipa::path(get, path = "/api/v1/workflows", operation_id = "list_workflows", tag = "workflows", security(("session" = [])), responses((status = 200, body = List<Workflow>)))]
-pub async fn list_workflows(person: Person) -> Answer<axum::Json<List<Workflow>>> {
-    Ok(axum::Json(List::of(workflows::list(&person).await?, std::convert::identity)))
+/// The organization's workflows, each in its latest version, by label, by pages.
+#[utoipa::path(get, path = "/api/v1/workflows", operation_id = "list_workflows", tag = "workflows", security(("session" = [])), params(Which), responses((status = 200, body = List<Workflow>)))]
+pub async fn list_workflows(
+    person: Person,
+    Params(which): Params<Which>,
+) -> Answer<axum::Json<List<Workflow>>> {
+    List::page(workflows::list(&person, &which).await?, std::convert::identity)
 }
 
 /// Publishes a schema; every kiosk of the organization offers it from its next sync on.

@@ -57,6 +57,7 @@ pub(super) const TABLES: &[Table] = &[
     Table("user_terms", Owner::Registry, &[Insert, Update], None),
     Table("sessions", Owner::Tenant, &[Delete], Some(&[Insert, Update, Delete])),
     Table("sign_ins", Owner::Tenant, &[Delete], Some(&[Insert, Update, Delete])),
+    Table("idempotency_keys", Owner::Tenant, &[Insert, Delete], Some(&[Insert, Update, Delete])),
     Table("badges", Owner::Registry, &[Insert, Update, Delete], None),
     Table("workflows", Owner::Tenant, &[Insert], None),
     Table("patients", Owner::Registry, &[Insert, Update], None),

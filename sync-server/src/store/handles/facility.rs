@@ -21,7 +21,7 @@ use crate::store::listed::Listed;
 use crate::store::rules::charted::{self, ChartPlace};
 use crate::store::rules::older::{self, OlderRequest};
 use crate::store::rules::page::{self, AgainRequest, PageRequest};
-use crate::store::rules::publish::count_on;
+use crate::store::rules::publish::{self, count_on};
 use crate::store::rules::push::{self, Batch, Taken};
 use crate::store::rules::{audit, patient};
 use crate::store::{DeviceIdentity, Page, Patient, Related, Store, StoreError};
@@ -156,6 +156,15 @@ impl FacilityStore {
             Ok(changed.or(patient.is_active.then_some(patient.created_at)))
         };
         self.store.read(Reach::Facility(self.scope), read).await
+    }
+
+    /// The end of the feed.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn head(&self, permit: &Permit<ReadPatients>) -> Result<u64> {
+        self.permitted(permit)?;
+        self.store.read(Reach::Facility(self.scope), |tx| Ok(publish::head(tx)?.seq)).await
     }
 
     /// As whom a patient was admitted besides, and who else the patient may be.

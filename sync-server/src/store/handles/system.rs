@@ -12,15 +12,15 @@ use carepost_protocol::text::{fold, sort_key};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 
-use super::organization::{insert_user, organization_columns, organization_row};
+use super::organization::{insert_user, merged, organization_columns, organization_row};
 use crate::scope::OrganizationScope;
 use crate::store::column::{count_at, id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
 use crate::store::engine::{Reach, Read, Row, Tx, params};
 use crate::store::rules::sign_in::{self, Login};
 use crate::store::rules::{audit, enrollment};
 use crate::store::{
-    Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Organization, PresentedKey, Session,
-    Store, StoreError, View,
+    Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Once, Organization, PresentedKey,
+    Session, Store, StoreError, View, once,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -34,11 +34,18 @@ const FULL_FOR: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct SystemStore {
     store: Store,
+    once: Option<Once>,
 }
 
 impl SystemStore {
     pub(in crate::store) fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, once: None }
+    }
+
+    /// The same, for a request that is to be done once: what is made by it says so with [`StoreError::Done`].
+    #[must_use]
+    pub fn once(self, once: Option<Once>) -> Self {
+        Self { once, ..self }
     }
 
     /// Whether the database answers, and no write has failed for want of room within a minute.
@@ -200,7 +207,12 @@ impl SystemStore {
         session: NewSession,
         event: AuditEvent,
     ) -> Result<SessionId> {
-        self.write(move |tx| create_session(tx, &login, &session, event)).await
+        let once = self.once;
+        self.write(move |tx| {
+            once::done(tx, once, Some(session.user))?;
+            create_session(tx, &login, &session, event)
+        })
+        .await
     }
 
     /// The session whose token has this hash, if it is valid now: neither ended, expired nor idle too
@@ -237,7 +249,7 @@ impl SystemStore {
     pub async fn organizations(&self) -> Result<Vec<Organization>> {
         let sql = concat!(organization_columns!(), "system_organizations");
         let mut found = self.read(move |tx| tx.all(sql, [], organization_row)).await?;
-        found.sort_by_cached_key(|organization| sort_key(&organization.name));
+        found.sort_by_cached_key(|organization| (sort_key(&organization.name), organization.id));
         Ok(found)
     }
 
@@ -271,7 +283,12 @@ impl SystemStore {
         admin: NewUser,
         event: AuditEvent,
     ) -> Result<(Organization, UserId)> {
-        self.write(move |tx| create_organization(tx, organization, &admin, event)).await
+        let once = self.once;
+        self.write(move |tx| {
+            once::done(tx, once, event.user_id)?;
+            create_organization(tx, organization, &admin, event)
+        })
+        .await
     }
 
     /// Creates a platform administrator.
@@ -324,14 +341,14 @@ impl SystemStore {
         self.write(move |tx| audit::append(tx, &events)).await
     }
 
-    async fn read<T: Send + 'static>(
+    pub(in crate::store) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.store.read(Reach::System, work).await
     }
 
-    async fn write<T: Send + 'static>(
+    pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -450,8 +467,8 @@ fn create_organization(
         slug: new.slug,
         organization_type: new.organization_type,
         npi: new.npi,
-        address: new.address,
-        contact: new.contact,
+        address: merged(None, Some(new.address)),
+        contact: merged(None, Some(new.contact)),
         recovery_recipient: new.recovery_recipient,
         created_at: now,
         updated_at: now,

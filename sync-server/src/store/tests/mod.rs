@@ -12,6 +12,7 @@ mod forks;
 mod judging;
 mod lobby;
 mod merging;
+mod once;
 mod registry;
 mod restoring;
 mod rewinds;

@@ -126,6 +126,7 @@ async fn without_its_filter_a_query_still_sees_one_tenant() {
         "system_devices",
         "system_sessions",
         "system_sign_ins",
+        "system_idempotency_keys",
         "system_organizations",
         "system_audit",
     ] {
@@ -245,7 +246,15 @@ async fn every_table_says_whose_its_rows_are_and_leads_to_the_organization() {
     assert_eq!(without(columns), ["organizations", "platform_admins"]);
     // Besides these: what is there before a tenant is known, and what the platform's own people do.
     let always = "SELECT name FROM pragma_table_info(?1) WHERE \"notnull\" = 1";
-    let later = ["audit", "enrollments", "organizations", "platform_admins", "sessions", "sign_ins"];
+    let later = [
+        "audit",
+        "enrollments",
+        "idempotency_keys",
+        "organizations",
+        "platform_admins",
+        "sessions",
+        "sign_ins",
+    ];
     assert_eq!(without(always), later);
     for table in ["patients", "devices", "badges"] {
         assert!(names(always, &format!("{BASE}{table}")).contains("facility_id"), "{table}");

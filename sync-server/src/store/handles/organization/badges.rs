@@ -33,7 +33,7 @@ impl OrganizationStore {
     pub async fn badges(&self, user: UserId) -> Result<Vec<Badge>> {
         self.read(move |tx| {
             super::users::user(tx, user)?;
-            let of_user = concat!(badge_columns!(), "WHERE user_id = ?1 ORDER BY created_at DESC");
+            let of_user = concat!(badge_columns!(), "WHERE user_id = ?1 ORDER BY created_at DESC, id DESC");
             tx.all(of_user, [user.as_bytes()], badge_row)
         })
         .await

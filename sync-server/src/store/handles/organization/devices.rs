@@ -49,7 +49,7 @@ impl OrganizationStore {
             found.into_iter().map(|device| looked_at(tx, device)).collect::<Result<Vec<_>>>()
         });
         let mut found = found.await?;
-        found.sort_by_cached_key(|device| sort_key(&device.name));
+        found.sort_by_cached_key(|device| (sort_key(&device.name), device.id));
         found.iter_mut().for_each(|device| self.store.inner.presence.lay_over(device));
         Ok(found)
     }
@@ -105,11 +105,12 @@ impl Noted {
     /// make its mirror anew.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
+    /// [`StoreError::NotFound`], [`StoreError::Changed`], [`StoreError::Conflict`] for the name.
     pub async fn update_device(self, id: DeviceId, patch: DevicePatch) -> Result<Device> {
-        let registry = self.registry.clone();
+        let (registry, expected) = (self.registry.clone(), self.expected.clone());
         let changed = self.write(move |tx| {
             let before = device(tx, id)?;
+            expected.check(&before)?;
             let is_another = |name: &&String| fold(name) != fold(&before.name);
             if let Some(name) = patch.name.as_ref().filter(is_another) {
                 enrollment::be_told_apart(tx, before.facility_id, name, Some(id))?;

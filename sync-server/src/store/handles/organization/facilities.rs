@@ -4,6 +4,7 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{DeviceId, FacilityId, OrganizationId, WorkflowId};
 use carepost_protocol::record::{Collection, FacilityDocument};
 use carepost_protocol::text::{fold, sort_key};
+use serde_json::{Map, Value};
 
 use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::{id_at, json, json_or_none_at, time_at, word, word_at};
@@ -50,7 +51,7 @@ impl OrganizationStore {
             found.into_iter().map(|facility| counted(tx, facility)).collect::<Result<Vec<_>>>()
         });
         let mut found = found.await?;
-        found.sort_by_cached_key(|facility| sort_key(&facility.name));
+        found.sort_by_cached_key(|facility| (sort_key(&facility.name), facility.id));
         Ok(found)
     }
 
@@ -67,19 +68,24 @@ impl Noted {
     /// Changes it.
     ///
     /// # Errors
-    /// When it could not be made durable.
+    /// [`StoreError::Changed`].
     pub async fn update_organization(self, patch: OrganizationPatch) -> Result<Organization> {
+        let expected = self.expected.clone();
         self.write(move |tx| {
+            let before = organization(tx)?;
+            expected.check(&before)?;
+            let address = merged(before.address, patch.address);
+            let contact = merged(before.contact, patch.contact);
             tx.execute(
                 "UPDATE organizations SET name = coalesce(?1, name),
-                    organization_type = coalesce(?2, organization_type), npi = coalesce(?3, npi),
-                    address = coalesce(?4, address), contact = coalesce(?5, contact), updated_at = ?6",
+                    organization_type = coalesce(?2, organization_type), npi = ?3, address = ?4, contact = ?5,
+                    updated_at = ?6",
                 params![
                     patch.name,
                     patch.organization_type.as_ref().map(word).transpose()?,
-                    patch.npi,
-                    patch.address.as_ref().map(json).transpose()?,
-                    patch.contact.as_ref().map(json).transpose()?,
+                    patch.npi.unwrap_or(before.npi),
+                    address.as_ref().map(json).transpose()?,
+                    contact.as_ref().map(json).transpose()?,
                     tx.now().as_millis(),
                 ],
             )?;
@@ -105,10 +111,12 @@ impl Noted {
     /// Changes one, and its document.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the name.
+    /// [`StoreError::NotFound`], [`StoreError::Changed`], [`StoreError::Conflict`] for the name.
     pub async fn update_facility(self, id: FacilityId, patch: FacilityPatch) -> Result<Facility> {
+        let expected = self.expected.clone();
         self.write(move |tx| {
             let mut changed = facility(tx, id)?;
+            expected.check(&changed)?;
             changed.name = patch.name.unwrap_or(changed.name);
             changed.facility_type = patch.facility_type.unwrap_or(changed.facility_type);
             changed.licensed_beds = patch.licensed_beds.unwrap_or(changed.licensed_beds);
@@ -124,7 +132,7 @@ impl Noted {
             }
             changed.record_days = patch.record_days.unwrap_or(changed.record_days);
             changed.time_zone = patch.time_zone.unwrap_or(changed.time_zone);
-            changed.address = patch.address.unwrap_or(changed.address);
+            changed.address = merged(changed.address, patch.address);
             changed.units = patch.units.unwrap_or(changed.units);
             changed.updated_at = tx.now();
             tx.execute(
@@ -178,6 +186,23 @@ pub(super) fn facility(tx: &Tx<'_>, id: FacilityId) -> Result<Facility> {
         .ok_or(StoreError::NotFound("facility"))
 }
 
+/// An object with what changes of it; nothing is left of one without members.
+pub(in crate::store) fn merged(before: Option<Value>, change: Option<Option<Value>>) -> Option<Value> {
+    let mut members = match before {
+        Some(Value::Object(members)) => members,
+        Some(_) | None => Map::new(),
+    };
+    match change {
+        None => {}
+        Some(Some(Value::Object(change))) => {
+            members.extend(change);
+            members.retain(|_, value| !value.is_null());
+        }
+        Some(_) => members.clear(),
+    }
+    (!members.is_empty()).then_some(Value::Object(members))
+}
+
 /// A facility with the count of its documents.
 fn counted(tx: &Tx<'_>, facility: Facility) -> Result<Facility> {
     let documents = tx.within_facility(facility.id, |tx| budget::documents(tx, View::Full))?;
@@ -198,7 +223,7 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
         require_encryption: new.require_encryption,
         record_days: None,
         time_zone: new.time_zone.clone(),
-        address: new.address.clone(),
+        address: merged(None, Some(new.address.clone())),
         units: new.units,
         documents: 0,
         created_at: now,

@@ -19,7 +19,8 @@ use crate::scope::OrganizationScope;
 use crate::store::engine::{Reach, Tx};
 use crate::store::rules::audit;
 use crate::store::{
-    AuditPlace, AuditQuery, Audited, Listed, Organization, OrganizationPatch, Store, StoreError,
+    AuditPlace, AuditQuery, Audited, Expected, Listed, Once, Organization, OrganizationPatch, Store,
+    StoreError, once,
 };
 
 pub(in crate::store) use badges::{
@@ -28,7 +29,7 @@ pub(in crate::store) use badges::{
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::{TOKEN_LIFE, is_refused_as_exposed};
 pub(in crate::store) use facilities::organization_columns;
-pub(in crate::store) use facilities::organization_row;
+pub(in crate::store) use facilities::{merged, organization_row};
 pub use records::Struck;
 pub(in crate::store) use users::{
     document as user_document, insert_user, publish_all as publish_users, withhold_expired_pins,
@@ -52,6 +53,8 @@ pub struct OrganizationStore {
 pub struct Noted {
     registry: OrganizationStore,
     event: AuditEvent,
+    expected: Expected,
+    once: Option<Once>,
 }
 
 /// What a change is about: it completes the change's audit event.
@@ -92,7 +95,7 @@ impl OrganizationStore {
     /// A change to the registry, with the event that says who made it.
     #[must_use]
     pub fn noting(&self, event: AuditEvent) -> Noted {
-        Noted { registry: self.clone(), event }
+        Noted { registry: self.clone(), event, expected: Expected::Any, once: None }
     }
 
     /// Writes audit events of what changed nothing, all under this organization, and under the scope's
@@ -115,15 +118,30 @@ impl OrganizationStore {
 }
 
 impl Noted {
+    /// The same, to be made only to what is as expected: what can be edited says so with [`StoreError::Changed`].
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
+    }
+
+    /// The same, for a request that is to be done once: what was done already says so with [`StoreError::Done`].
+    #[must_use]
+    pub fn once(self, once: Option<Once>) -> Self {
+        Self { once, ..self }
+    }
+
     async fn write<T: Subject + Send + 'static>(
         self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Self { registry, mut event } = self;
+        let Self { registry, mut event, expected: _, once } = self;
         let scope = registry.scope;
         let noted = move |tx: &Tx<'_>| {
             let done = work(tx)?;
             done.describe(&mut event);
+            if event.success {
+                once::done(tx, once, event.user_id)?;
+            }
             append(tx, scope, event)?;
             Ok(done)
         };

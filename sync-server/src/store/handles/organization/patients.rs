@@ -2,7 +2,7 @@
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, UserId};
-use carepost_protocol::merge::{Mark, Merged};
+use carepost_protocol::merge::{Conflict, Mark, Merged};
 use carepost_protocol::text::name_key;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject};
@@ -10,7 +10,7 @@ use crate::store::engine::Tx;
 use crate::store::rules::patient::{self, patient_columns, patient_row};
 use crate::store::rules::publish::FeedEnd;
 use crate::store::rules::review;
-use crate::store::{NewPatient, Patient, PatientPatch};
+use crate::store::{Expected, NewPatient, Patient, PatientPatch};
 
 impl OrganizationStore {
     /// Patients, by name; of one facility or of all that the scope reaches.
@@ -26,7 +26,7 @@ impl OrganizationStore {
                 }
                 None => tx.all(patient_columns!(), [], patient_row)?,
             };
-            found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone()));
+            found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone(), patient.id));
             Ok(found)
         })
         .await
@@ -79,15 +79,19 @@ impl Noted {
         .await
     }
 
-    /// Changes a patient. The office sees what it changes: its values stand, and those who had not seen
-    /// them yet meet them in the merge. One in care again is a person of their own again.
+    /// Changes a patient. The office's values stand, and those who had not seen them yet meet them in the merge;
+    /// what others wrote of the same field since [`PatientPatch::base_seq`] is kept in a review beside them. One in
+    /// care again is a person of their own again.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; for the mrn as [`Self::create_patient`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`]; for the mrn as [`Self::create_patient`].
     pub async fn update_patient(self, id: PatientId, patch: PatientPatch) -> Result<Patient> {
-        let by = self.event.user_id;
+        let (by, expected) = (self.event.user_id, self.expected.clone());
+        // What is as expected was seen.
+        let base = patch.base_seq.filter(|_| expected == Expected::Any);
         self.write(move |tx| {
             let before = find(tx, id)?;
+            expected.check(&before)?;
             let mut changed = before.clone();
             changed.mrn = patch.mrn.unwrap_or(changed.mrn);
             changed.name = patch.name.unwrap_or(changed.name);
@@ -113,7 +117,9 @@ impl Noted {
                 // The number is theirs again where it is nobody else's by now.
                 patient::unlink(tx, id)?;
             }
-            tx.within_facility(changed.facility_id, |tx| publish(tx, &before, &changed, &others, by))?;
+            tx.within_facility(changed.facility_id, |tx| {
+                publish(tx, (&before, &changed), &others, by, base)
+            })?;
             Ok(changed)
         })
         .await
@@ -144,10 +150,10 @@ pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
 /// and brings an open review of the same fields up to date.
 fn publish(
     tx: &Tx<'_>,
-    before: &Patient,
-    changed: &Patient,
+    (before, changed): (&Patient, &Patient),
     others: &[Patient],
     by: Option<UserId>,
+    base: Option<u64>,
 ) -> Result<()> {
     let mut feed = FeedEnd::open(tx)?;
     let known = patient::fields(tx, before)?;
@@ -159,6 +165,10 @@ fn publish(
         field.mark = Mark { seq, at: tx.now().max(had.mark.at), origin: None, by };
         patient::mark(tx, changed.id, key, &field.mark)?;
         merged.set.insert(key.clone(), field.clone());
+        if base.is_some_and(|base| had.mark.seq > base) && had.mark.by != by {
+            let (stands, other) = (field.clone(), had.clone());
+            merged.conflicts.push(Conflict { field: key.clone(), stands, other });
+        }
     }
     for patient in others.iter().chain([changed]) {
         patient::put(tx, &mut feed, patient)?;

@@ -43,7 +43,7 @@ impl OrganizationStore {
                 }
                 None => tx.all(user_columns!(), [], user_row)?,
             };
-            found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone()));
+            found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone(), user.id));
             Ok(found)
         })
         .await
@@ -84,20 +84,26 @@ impl Noted {
     /// Changes one; the change is kept, so that what was charted before is judged by what was so then.
     ///
     /// # Errors
-    /// As [`Self::create_user`].
+    /// As [`Self::create_user`]; [`StoreError::Changed`].
     pub async fn update_user(self, id: UserId, patch: UserPatch) -> Result<User> {
-        let by = self.event.user_id;
-        self.write(move |tx| update(tx, id, by, patch)).await
+        let (by, expected) = (self.event.user_id, self.expected.clone());
+        self.write(move |tx| {
+            expected.check(&user(tx, id)?)?;
+            update(tx, id, by, patch)
+        })
+        .await
     }
 
     /// Sets the password's verifier, forgets who failed and from where the user signed in, and ends the user's
     /// sessions.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`].
     pub async fn set_password(self, id: UserId, password_hash: String) -> Result<User> {
+        let expected = self.expected.clone();
         self.write(move |tx| {
             let found = user(tx, id)?;
+            expected.check(&found)?;
             let sql = "UPDATE users SET password_hash = ?2 WHERE id = ?1";
             tx.execute(sql, params![id.as_bytes(), password_hash])?;
             sign_in::forget(tx, &found.username)?;
@@ -110,10 +116,12 @@ impl Noted {
     /// Sets the PIN's verifier, or removes it.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`].
     pub async fn set_pin(self, id: UserId, pin_verifier: Option<String>) -> Result<User> {
+        let expected = self.expected.clone();
         self.write(move |tx| {
             let found = user(tx, id)?;
+            expected.check(&found)?;
             tx.execute(
                 "UPDATE users SET pin_verifier = ?2, pin_exposed_at = NULL, pin_answers = NULL,
                     pin_set_at = ?3 WHERE id = ?1",
@@ -273,10 +281,9 @@ fn check_place(tx: &Tx<'_>, role: Role, facility: Option<FacilityId>) -> Result<
     }
     match facility {
         Some(id) => super::facilities::facility(tx, id).map(drop),
-        None if role.is_of_one_facility() => invalid(
-            "facility_id",
-            "this role needs a home facility: give one (on the command line --facility)",
-        ),
+        None if role.is_of_one_facility() => {
+            invalid("facility_id", "this role needs a home facility: give one (`facility_id`)")
+        }
         None => Ok(()),
     }
 }

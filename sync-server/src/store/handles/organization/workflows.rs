@@ -14,7 +14,7 @@ use crate::store::rules::superseded::{self, latest_version};
 
 /// Id and body of the latest version of each workflow.
 pub(super) const LATEST: &str =
-    concat!("SELECT id, body FROM workflows AS w WHERE version = ", latest_version!(), " ORDER BY label");
+    concat!("SELECT id, body FROM workflows AS w WHERE version = ", latest_version!(), " ORDER BY label, id");
 
 impl OrganizationStore {
     /// The latest version of each workflow, by label.

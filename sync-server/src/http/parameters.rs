@@ -1,0 +1,42 @@
+//! The parameters in a URL: a route takes those that the API's description names, and refuses all others by name.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use carepost_protocol::workflow::FieldError;
+
+use super::openapi;
+use super::route::Route;
+use crate::error::{Answer, Refusal};
+
+/// The names of what a route takes in its query.
+#[must_use]
+pub fn taken(route: &Route) -> Arc<[String]> {
+    let described = openapi::described(route);
+    let all = described.pointer("/parameters").and_then(serde_json::Value::as_array);
+    let of_query = all.into_iter().flatten().filter(|it| it.get("in").is_some_and(|place| place == "query"));
+    of_query.filter_map(|it| Some(it.get("name")?.as_str()?.to_owned())).collect()
+}
+
+/// The layer of a route that takes no other parameters.
+pub async fn refuse_unknown(State(taken): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    match check(&taken, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn check(taken: &[String], request: &Request) -> Answer<()> {
+    let given = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
+        .map_err(|_| Refusal::field("query", "it cannot be read: escape it as URLs are"))?;
+    let unknown = given.0.into_iter().map(|(name, _)| name).filter(|name| !taken.contains(name));
+    let words = if taken.is_empty() {
+        "there is no such parameter; this endpoint takes none".to_owned()
+    } else {
+        format!("there is no such parameter; this endpoint takes {}", taken.join(", "))
+    };
+    let errors: Vec<_> = unknown.map(|field| FieldError { field, detail: words.clone() }).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid(errors)) }
+}

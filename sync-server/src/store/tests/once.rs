@@ -1,0 +1,46 @@
+//! Requests that are done once.
+
+use super::*;
+use crate::store::{Once, Standing};
+
+#[tokio::test]
+async fn what_was_asked_for_with_a_key_is_done_once_within_a_day_and_then_forgotten() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (system, registry) = (world.store.system(), world.store.organization(&tenant.organization));
+    let once = Once { id: [3; 16], request_sha256: [4; 32] };
+    let standing = |once| system.standing_of(once, Some(tenant.nurse));
+    let create = |name: &str| {
+        let noted = registry.noting(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
+        noted.once(Some(once)).create_user(new_user(name, Role::Auditor, None))
+    };
+    assert_eq!(standing(once).await.unwrap(), Standing::New);
+    create("uma").await.unwrap();
+    assert_eq!(standing(once).await.unwrap(), Standing::Done(None), "the server stopped before its answer");
+    let twice = create("vera").await.unwrap_err();
+    assert!(matches!(twice, StoreError::Done), "{twice}");
+    let named = |name: &'static str| {
+        let registry = registry.clone();
+        async move { registry.users(None).await.unwrap().iter().any(|user| user.username == name) }
+    };
+    assert_eq!((named("uma").await, named("vera").await), (true, false));
+    let other = Once { request_sha256: [5; 32], ..once };
+    assert_eq!(standing(other).await.unwrap(), Standing::Another);
+    system.keep_answer(once, vec![7]).await.unwrap();
+    assert_eq!(standing(once).await.unwrap(), Standing::Done(Some(vec![7])));
+    // What failed is not done.
+    let fails = Once { id: [6; 16], ..once };
+    let noted = registry.noting(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
+    assert!(noted.once(Some(fails)).create_user(new_user("uma", Role::Auditor, None)).await.is_err());
+    assert_eq!(standing(fails).await.unwrap(), Standing::New);
+
+    world.pass(24 * 3_600 + 1);
+    assert_eq!(standing(once).await.unwrap(), Standing::New);
+    create("vera").await.unwrap();
+    assert_eq!(standing(once).await.unwrap(), Standing::Done(None), "it is another request by now");
+    world.pass(24 * 3_600 + 1);
+    system.keep_answer(fails, vec![7]).await.unwrap();
+    let all = "SELECT count(id) FROM system_idempotency_keys";
+    let all = world.store.read(Reach::System, move |tx| tx.first(all, [], |row| column::count_at(row, 0)));
+    assert_eq!(all.await.unwrap(), Some(0), "what is over is forgotten when something is kept");
+}
