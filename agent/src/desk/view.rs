@@ -1,6 +1,6 @@
 //! What the desk shows: plain values that the kiosk renders into pages.
 
-mod form;
+pub(super) mod form;
 mod status;
 
 use std::time::Duration;
