@@ -9,6 +9,7 @@ use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Field;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::noted::Page;
@@ -18,11 +19,14 @@ use super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, another
 use super::ward::{Ward, storage};
 
 /// What becomes of what was typed about whoever was to be admitted, and is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum News {
     /// Nothing: all of it is known.
+    #[serde(rename = "1")]
     Nothing,
     /// What is new is a draft of an edit.
+    #[serde(rename = "news")]
     Edit,
     /// It is kept as it was: not all of it can be compared, or edited, on this device.
     Hidden,
