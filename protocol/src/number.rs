@@ -92,6 +92,14 @@ pub fn written(number: &Number) -> String {
     if decimals == GROUP { text + "0" } else { text }
 }
 
+/// The same number without a point that says nothing, as it is shown: 412, and not 412.0.
+#[must_use]
+pub fn plain(number: &Number) -> Number {
+    #[allow(clippy::cast_possible_truncation)] // it is whole and small
+    let whole = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() < 1e15).map(|it| it as i64);
+    whole.filter(|_| number.is_f64()).map_or_else(|| number.clone(), Number::from)
+}
+
 /// What is a number in a text, and what stands behind it.
 fn parted(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !is_part(c)).unwrap_or(text.len());

@@ -41,13 +41,10 @@ pub(super) async fn save(
             };
             return Ok(pages::to_resident(about, "saved", saved));
         }
-        Err(NotSaved::Refused(Refused::Storage(why))) => {
-            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(Refused::Storage(why).to_string()))
+        Err(NotSaved::Refused(Refused::Locked)) => return Ok(pages::to_start()),
+        Err(NotSaved::Refused(why)) => {
+            (page::status_of(&why), form::Returned::NotKept(page::capital(&why.to_string())))
         }
-        Err(NotSaved::Refused(why @ Refused::NoSuchVersion)) => {
-            (page::status_of(&why), form::Returned::NotKept(page::sentence(&why)))
-        }
-        Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
         Err(NotSaved::Doubts(doubts)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Doubts(doubts)),
         Err(NotSaved::Alike(known)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Alike(known)),

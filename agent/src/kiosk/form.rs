@@ -13,7 +13,7 @@ use super::field::{Control, FieldView};
 use super::page::{self, Shell, answer};
 use super::words::Weight;
 use crate::desk::view::{
-    CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, SEEN, Since, another_than, units_of,
+    CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, SEEN, Since, Typed, another_than, units_of,
 };
 
 #[derive(Template)]
@@ -34,18 +34,21 @@ struct RescuePage<'a> {
     answers: Vec<&'a (String, String)>,
     words: &'a str,
     /// Where the draft that keeps them is discarded.
-    discard: Option<&'a str>,
+    discard: Option<String>,
 }
 
-/// Answers that were neither saved nor can be shown in their form.
+/// Answers that were neither saved nor can be shown in their form; `kept` is the form of which they are a draft.
 pub(super) fn rescue(
     status: StatusCode,
     shell: Shell,
-    answers: &[(String, String)],
+    answers: &Typed,
     words: &str,
-    discard: Option<&str>,
+    kept: Option<&Form>,
 ) -> Response {
-    let answers = answers.iter().filter(|(key, _)| !CARRIED.contains(&key.as_str())).collect();
+    let is_typed = |key: &str| !CARRIED.contains(&key) && key != CONFIRMED;
+    let answers = answers.iter().filter(|(key, text)| is_typed(key) && !text.is_empty()).collect();
+    let discard = kept.map(|form| format!("{}/discard", path(form)));
+    let words = words.trim_end_matches('.');
     answer(status, &RescuePage { shell: shell.held(), answers, words, discard })
 }
 

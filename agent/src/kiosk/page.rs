@@ -221,6 +221,7 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         Refused::NotSent
         | Refused::NotShown
         | Refused::NoSuchVersion
+        | Refused::BegunInAnother
         | Refused::Struck
         | Refused::InCare(_)
         | Refused::NotInCare(_) => StatusCode::CONFLICT,

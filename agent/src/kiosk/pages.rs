@@ -15,7 +15,7 @@ use super::page::{self, Fault, Shell};
 use super::residents::{self, Saved};
 use super::{Kiosk, guard};
 use crate::desk::News;
-use crate::desk::view::{Form, Open, Refused, Screen, SessionKey, Shown, Who};
+use crate::desk::view::{Form, NotOpened, Open, Refused, Screen, SessionKey, Shown, Who};
 
 /// What the start page is asked for.
 #[derive(Deserialize)]
@@ -117,24 +117,12 @@ pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Resu
     let asked = (on.clone(), form.clone());
     let opened = kiosk.ask(move |desk| desk.form(&asked.0, &asked.1, &[])).await?;
     Ok(match opened {
-        Ok(form) => form::form(StatusCode::OK, shell, FormView::fresh(&form)),
-        Err(Refused::NoSuchVersion) => return begun(&kiosk, shell, (on, form)).await,
-        Err(why) => refused(&why),
-    })
-}
-
-/// What was typed into a form whose version is not here, to be read or discarded; why it is not opened, where nothing
-/// was.
-async fn begun(kiosk: &Kiosk, shell: Shell, (on, form): (SessionKey, Form)) -> Result<Response, Fault> {
-    let why = Refused::NoSuchVersion;
-    let discard = format!("{}/discard", form::path(&form));
-    let begun = kiosk.ask(move |desk| desk.begun(&on, &form)).await?;
-    Ok(match begun {
-        Ok(Some(typed)) => {
-            form::rescue(page::status_of(&why), shell, &typed, &page::sentence(&why), Some(&discard))
+        Ok(opened) => form::form(StatusCode::OK, shell, FormView::fresh(&opened)),
+        Err(NotOpened { why, typed: Some(typed) }) => {
+            let words = page::capital(&why.to_string());
+            form::rescue(page::status_of(&why), shell, &typed, &words, Some(&form))
         }
-        Ok(None) => refused(&why),
-        Err(other) => refused(&other),
+        Err(NotOpened { why, typed: None }) => refused(&why),
     })
 }
 
@@ -255,18 +243,11 @@ pub(super) async fn form_again(
             }
             form::form(status, shell, FormView::again(&form, returned))
         }
-        Err(Refused::Locked) => return to_draft(kiosk, sent).await,
+        Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.
-        Err(why) => {
-            let words = returned.words().unwrap_or_else(|| page::sentence(&why));
-            let kept = if why == Refused::NoSuchVersion {
-                let typed = sent.clone();
-                kiosk.ask(move |desk| desk.keep_draft(&typed.on, &typed.form, &typed.answers)).await?.ok()
-            } else {
-                None
-            };
-            let discard = kept.map(|_| format!("{}/discard", form::path(&sent.form)));
-            form::rescue(status, shell, &sent.answers, &words, discard.as_deref())
+        Err(NotOpened { why, typed }) => {
+            let words = returned.words().unwrap_or_else(|| page::capital(&why.to_string()));
+            form::rescue(status, shell, &sent.answers, &words, typed.map(|_| &sent.form))
         }
     })
 }
@@ -276,10 +257,13 @@ pub(super) async fn form_again(
 async fn to_draft(kiosk: &Kiosk, sent: Sent) -> Result<Response, Fault> {
     let Sent { on, form, answers, .. } = sent;
     let kept = kiosk.ask(move |desk| desk.keep_draft(&on, &form, &answers)).await?;
-    if let Err(why) = kept {
-        tracing::warn!(%why, "answers of a session that has left the screen are not kept");
-    }
-    Ok(to_start())
+    Ok(match kept {
+        Ok(_) => to_start(),
+        Err(why) => {
+            tracing::warn!(%why, "answers of a session that has left the screen are not kept");
+            page::refusal(page::status_of(&why), &format!("What you typed is not kept: {why}."))
+        }
+    })
 }
 
 pub(super) async fn nowhere() -> Response {
@@ -301,6 +285,7 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::NotSent
         | Refused::NotShown
         | Refused::NoSuchVersion
+        | Refused::BegunInAnother
         | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params}
 use serde::Serialize;
 
 use super::fork::present_id;
-use super::keep::{DraftOf, drop_draft};
+use super::keep::drop_saved;
 use super::lineage::Lineage;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
@@ -101,9 +101,7 @@ impl Outbox {
             },
         };
         self.link_audit(&transaction, &audit(saved.record))?;
-        if let Some(draft) = DraftOf::change(change) {
-            drop_draft(&transaction, change.actor, &draft)?;
-        }
+        drop_saved(&transaction, change)?;
         transaction.commit()?;
         Ok(saved)
     }

@@ -40,7 +40,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub use append::{Entry, Saved};
 pub use batch::{Batch, Sent, Shape};
 pub use fork::{Diverged, Forked};
-pub use keep::DraftOf;
+pub use keep::{DraftOf, VERSION, version_of};
 pub use refused::{Exported, Refused, RefusedChange};
 pub use resync::Resync;
 pub use show::{Counts, Listed, Pending, Position, Progress};

@@ -124,7 +124,7 @@ async fn hostile_names_and_labels_stay_words() {
             shell(&calm()),
             &[(evil.to_owned(), evil.to_owned())],
             evil,
-            Some(evil),
+            Some(&Form::Chart(resident(4, "", "").id, evil.to_owned())),
         ))
         .await,
         read(page::refusal(StatusCode::OK, evil)).await,

@@ -338,7 +338,7 @@ async fn what_anna_sends_never_becomes_bens() {
     let answers = [("pulse".to_owned(), "72".to_owned())];
     let saved = device.desk.save(&annas, &vitals(4), "t", &answers);
     assert_eq!(saved, Err(NotSaved::Refused(Refused::Locked)));
-    assert_eq!(device.desk.form(&annas, &vitals(4), &[]).unwrap_err(), Refused::Locked);
+    assert_eq!(device.desk.form(&annas, &vitals(4), &[]).unwrap_err().why, Refused::Locked);
     assert_eq!(
         device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap_err(),
         Refused::Locked
