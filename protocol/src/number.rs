@@ -346,6 +346,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_point_that_says_nothing_is_not_shown() {
+        for (stored, shown) in [("412.0", "412"), ("412", "412"), ("-0.5", "-0.5"), ("98.60", "98.6")] {
+            assert_eq!(plain(&stored.parse().unwrap()).to_string(), shown, "{stored}");
+        }
+    }
+
+    #[test]
     fn numbers_are_understood_as_people_write_them() {
         for (text, unit, is) in [
             ("98.6", None, "98.6"),

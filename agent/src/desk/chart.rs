@@ -134,16 +134,15 @@ impl Ward {
         token: &str,
         answers: &Typed,
     ) -> Result<Kept, NotSaved> {
-        let why = match self.saved(on, form, token, answers) {
+        let why = match self.try_save(on, form, token, answers) {
             Err(why) => why,
             saved => return saved,
         };
-        if let Some((user, kept)) = self.sent_again(on, token, answers) {
-            self.outbox.drop_draft(user, &form.draft()).map_err(storage)?;
+        if let Some(kept) = self.sent_again(on, form, token, answers) {
             return if self.is_open(on) { Ok(kept) } else { Err(why) };
         }
         let is_refused = matches!(&why, NotSaved::Refused(refused) if *refused != Refused::Locked);
-        let before = if is_refused { self.outbox.saved_as(token).map_err(storage)? } else { None };
+        let before = self.outbox.saved_as(token).ok().flatten().filter(|_| is_refused);
         // What was typed is not lost with the save, whatever refused it. Where the disk is full, the page still has it;
         // of what may be saved after all there is no draft, from which it would be saved twice.
         let is_uncertain = matches!(why, NotSaved::Uncertain(_));
@@ -157,7 +156,7 @@ impl Ward {
         }
     }
 
-    fn saved(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Result<Kept, NotSaved> {
+    fn try_save(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Result<Kept, NotSaved> {
         let page = Page::entry(form);
         let sheet = self.sheet(on, form, answers, Some(&page))?;
         self.still_stands(on, form, token)?;
@@ -181,11 +180,18 @@ impl Ward {
         Ok(kept)
     }
 
-    /// Whose, and what, was saved with just that token and those answers.
-    fn sent_again(&self, on: &SessionKey, token: &str, answers: &Typed) -> Option<(UserId, Kept)> {
+    /// What was saved with just that token and those answers. A draft of the same would be saved twice.
+    fn sent_again(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Option<Kept> {
         let last = lock(&self.last_save);
         let last = last.as_ref().filter(|last| on.names(last.session))?;
-        (last.token == token && last.answers == answers).then_some((last.user, last.kept))
+        let (user, kept) = (last.user, last.kept);
+        (last.token == token && last.answers == answers).then_some(())?;
+        let (zone, saved) = (self.time_here().zone, asked(None, answers));
+        let draft = self.draft(user, form).ok().flatten();
+        if draft.is_some_and(|draft| given(&draft, &zone) == given(&saved, &zone)) {
+            drop(self.outbox.drop_draft(user, &form.draft()));
+        }
+        Some(kept)
     }
 
     /// Appends a change with the audit event that it was made; the page says what it is.

@@ -400,6 +400,16 @@ impl Desk {
         self.ward()?.left_on(on)
     }
 
+    /// What a user began and has not saved, also where her role does not let her read a resident any more.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn unfinished(&self, on: &SessionKey) -> Result<Vec<Unfinished>, Refused> {
+        let ward = self.enrolled()?;
+        let actor = ward.actor(on).ok_or(Refused::Locked)?;
+        ward.unfinished(on, actor.user, None)
+    }
+
     /// Drops what was typed into a form and not saved. Until something is saved, the next is dropped or the
     /// session ends, it can be had back.
     ///

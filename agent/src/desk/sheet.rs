@@ -363,7 +363,7 @@ impl Ward {
             let known = self.resident_here(&read, patient).ok().flatten();
             known.map_or_else(|| "a resident who is not here any more".to_owned(), |it| it.document.name)
         });
-        (label.unwrap_or_else(|| "An entry".to_owned()), whose)
+        (label.unwrap_or_else(|| "an entry".to_owned()), whose)
     }
 
     /// A record that is to be corrected.

@@ -168,18 +168,6 @@ pub(super) fn pin_pad(shell: Shell, pad: PinPad) -> Response {
 }
 
 #[derive(Template)]
-#[template(path = "open_refusal.html")]
-struct OpenRefusal<'a> {
-    shell: Shell,
-    words: &'a str,
-}
-
-/// A refusal to somebody who is signed in and has no other page to go to.
-pub(super) fn open_refusal(shell: Shell, why: &Refused) -> Response {
-    answer(status_of(why), &OpenRefusal { shell, words: &sentence(why) })
-}
-
-#[derive(Template)]
 #[template(path = "bare.html")]
 struct BarePage {
     shell: Shell,

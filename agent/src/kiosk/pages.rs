@@ -56,14 +56,15 @@ pub(super) async fn start(
                 return Ok(left);
             }
             let who = query.who();
-            let asked = who.clone();
-            match kiosk.ask(move |desk| desk.residents(&on, &asked)).await? {
+            let asked = (on.clone(), who.clone());
+            match kiosk.ask(move |desk| desk.residents(&asked.0, &asked.1)).await? {
                 Ok(residents) => {
                     let letter = query.letter.and_then(|text| text.chars().next());
                     residents::residents(shell, residents, who, letter)
                 }
-                Err(refused @ (Refused::NotAllowed | Refused::Storage(_))) => {
-                    page::open_refusal(shell, &refused)
+                Err(why @ (Refused::NotAllowed | Refused::Storage(_))) => {
+                    let unfinished = kiosk.ask(move |desk| desk.unfinished(&on)).await?;
+                    residents::refused(shell, &why, unfinished.unwrap_or_default())
                 }
                 Err(why) => refused(&why),
             }

@@ -11,9 +11,11 @@ use carepost_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::form::{Person, path};
-use super::page::{Shell, answer};
+use super::page::{Shell, answer, sentence, status_of};
 use super::words::{self, Weight};
-use crate::desk::view::{Charted, Entry, Mark, Resident, ResidentPage, Residents, Shown, Unfinished, Who};
+use crate::desk::view::{
+    Charted, Entry, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
+};
 use crate::desk::{Answer, News};
 
 /// What was saved just before a page was opened, as its address says it.
@@ -74,6 +76,22 @@ impl UnfinishedView {
         let resident = unfinished.resident.filter(|_| says_whose);
         Self { path: path(&unfinished.form), name: unfinished.name, resident }
     }
+}
+
+#[derive(Template)]
+#[template(path = "open_refusal.html")]
+struct OpenRefusal<'a> {
+    shell: Shell,
+    words: &'a str,
+    unfinished: Vec<UnfinishedView>,
+    dropped: Option<UnfinishedView>,
+}
+
+/// Why no residents are shown to somebody who is signed in, and what she began before.
+pub(super) fn refused(shell: Shell, why: &Refused, unfinished: Vec<Unfinished>) -> Response {
+    let unfinished = unfinished.into_iter().map(|it| UnfinishedView::of(it, true)).collect();
+    let page = OpenRefusal { shell, words: &sentence(why), unfinished, dropped: None };
+    answer(status_of(why), &page)
 }
 
 /// A list longer than this offers the initials of last names, so that nobody scrolls through it.

@@ -33,6 +33,7 @@ mod leaving;
 mod measures;
 mod needs;
 mod older;
+mod refused;
 mod renewal;
 mod repeated;
 mod reviews;
@@ -172,6 +173,11 @@ impl Device {
         };
         let batch: PushBatch<'_> = serde_json::from_slice(&batch.body).unwrap();
         batch.changes.iter().map(|change| serde_json::from_str(change.get()).unwrap()).collect()
+    }
+
+    /// The key of the screen, as its pages carry it.
+    fn screen_key(&self) -> String {
+        super::super::page::screen_key(&self.desk.screen())
     }
 
     fn entries(&self) -> Vec<Change> {
