@@ -13,6 +13,8 @@ pub struct Thread {
     pub root: RecordId,
     /// What counts now, by id: the record itself, or the corrections that nobody has corrected.
     pub leaves: Vec<RecordId>,
+    /// What was corrected of it, each with its corrections: more than one where they stand side by side.
+    pub corrected: Vec<(RecordId, Vec<RecordId>)>,
 }
 
 /// How a set of records hangs together.
@@ -38,17 +40,20 @@ pub fn threads(records: impl IntoIterator<Item = (RecordId, Option<RecordId>)>) 
     let mut found = Threads::default();
     let mut reached = BTreeSet::new();
     for (root, _) in parents.iter().filter(|(_, amends)| amends.is_none()) {
-        let mut leaves = Vec::new();
+        let (mut leaves, mut corrected) = (Vec::new(), Vec::new());
         let mut open = vec![*root];
         while let Some(id) = open.pop() {
             reached.insert(id);
-            match children.get(&id) {
-                Some(amendments) => open.extend(amendments),
+            match children.remove(&id) {
+                Some(amendments) => {
+                    open.extend(&amendments);
+                    corrected.push((id, amendments));
+                }
                 None => leaves.push(id),
             }
         }
         leaves.sort_unstable();
-        found.threads.push(Thread { root: *root, leaves });
+        found.threads.push(Thread { root: *root, leaves, corrected });
     }
     found.held = parents.into_keys().filter(|id| !reached.contains(id)).collect();
     found
@@ -67,14 +72,19 @@ mod tests {
 
     fn check(records: &[(u8, Option<u8>)], expected: &[(u8, &[u8])], held: &[u8]) {
         let found = threads(records.iter().map(|(record, amends)| (id(*record), amends.map(id))));
-        let expected: Vec<Thread> = expected
+        let expected: Vec<(RecordId, Vec<RecordId>)> = expected
             .iter()
-            .map(|(root, leaves)| Thread {
-                root: id(*root),
-                leaves: leaves.iter().copied().map(id).collect(),
-            })
+            .map(|(root, leaves)| (id(*root), leaves.iter().copied().map(id).collect()))
             .collect();
-        assert_eq!(found.threads, expected);
+        for thread in &found.threads {
+            let corrected =
+                thread.corrected.iter().flat_map(|(of, by)| by.iter().map(move |by| (*by, Some(*of))));
+            let known = |link| records.iter().any(|(record, amends)| (id(*record), amends.map(id)) == link);
+            assert!(corrected.clone().all(known), "{thread:?}");
+        }
+        let found_threads: Vec<_> =
+            found.threads.into_iter().map(|thread| (thread.root, thread.leaves)).collect();
+        assert_eq!(found_threads, expected);
         assert_eq!(found.held, held.iter().copied().map(id).collect::<Vec<_>>());
     }
 

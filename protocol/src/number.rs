@@ -97,6 +97,14 @@ pub fn written(number: &Number) -> String {
     if decimals == GROUP { text + "0" } else { text }
 }
 
+/// The same number without a point that says nothing, as it is shown: 412, and not 412.0.
+#[must_use]
+pub fn plain(number: &Number) -> Number {
+    #[allow(clippy::cast_possible_truncation)] // it is whole and small
+    let whole = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() < 1e15).map(|it| it as i64);
+    whole.filter(|_| number.is_f64()).map_or_else(|| number.clone(), Number::from)
+}
+
 /// Whether one sign is a whole fraction, such as ½.
 fn is_fraction(c: char) -> bool {
     fold(c.encode_utf8(&mut [0; 4])).contains('⁄')
@@ -346,6 +354,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_point_that_says_nothing_is_not_shown() {
+        for (stored, shown) in [("412.0", "412"), ("412", "412"), ("-0.5", "-0.5"), ("98.60", "98.6")] {
+            assert_eq!(plain(&stored.parse().unwrap()).to_string(), shown, "{stored}");
+        }
+    }
 
     #[test]
     fn numbers_are_understood_as_people_write_them() {

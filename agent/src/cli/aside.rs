@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::doctor::{Finding, Verdict, finding};
+use super::finding::{Finding, Verdict, finding};
 use super::looked::Looked;
 use crate::config::Config;
 use crate::identity::vault;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FsWord, StatVfsMountFlags, statfs, statvfs};
 
-use super::doctor::{Finding, Verdict, finding};
+use super::finding::{Finding, Verdict, finding};
 use crate::config::{Config, Mode};
 use crate::mirror::RESERVE_MIB;
 

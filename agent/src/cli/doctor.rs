@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::aside::aside;
 use super::disk::disk;
+use super::finding::{Finding, Verdict, finding};
 use super::looked::Looked;
 use super::running::running;
 use super::status::REVOKED;
@@ -31,21 +32,6 @@ use crate::upstream::{Credentials, Upstream};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A clock that is off by more than this is named.
 const CLOCK_OFF: Duration = Duration::from_secs(120);
-
-/// What a check found.
-pub(super) struct Finding {
-    check: &'static str,
-    verdict: Verdict,
-    words: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Well,
-    /// It works, and somebody should know.
-    Mind,
-    Wrong,
-}
 
 /// Checks everything, and says what to do about what is wrong.
 pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
@@ -74,20 +60,6 @@ pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     }
     let wrong = findings.iter().any(|finding| finding.verdict == Verdict::Wrong);
     Ok(if wrong { Outcome::NeedsAttention } else { Outcome::Done })
-}
-
-impl Verdict {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Well => "ok",
-            Self::Mind => "note",
-            Self::Wrong => "WRONG",
-        }
-    }
-}
-
-pub(super) fn finding(check: &'static str, verdict: Verdict, words: impl Into<String>) -> Finding {
-    Finding { check, verdict, words: words.into() }
 }
 
 fn mode(config: &Config) -> Finding {

@@ -6,6 +6,7 @@ mod badge;
 mod disk;
 mod doctor;
 mod enroll;
+mod finding;
 mod looked;
 mod queue;
 mod running;

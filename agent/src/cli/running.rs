@@ -1,6 +1,6 @@
 //! What the running agent says of itself, for the doctor, who cannot look at what it has open.
 
-use super::doctor::{Finding, Verdict, finding};
+use super::finding::{Finding, Verdict, finding};
 use super::status::{ask, ills, text};
 use crate::config::Config;
 

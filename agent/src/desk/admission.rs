@@ -9,20 +9,24 @@ use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Field;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::noted::Page;
 use super::residents::{self, Asks, keep_present, set};
-use super::unfinished::{Typed, laid_over};
-use super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, another_than};
+use super::unfinished::laid_over;
+use super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed, another_than};
 use super::ward::{Ward, storage};
 
 /// What becomes of what was typed about whoever was to be admitted, and is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum News {
     /// Nothing: all of it is known.
+    #[serde(rename = "1")]
     Nothing,
     /// What is new is a draft of an edit.
+    #[serde(rename = "news")]
     Edit,
     /// It is kept as it was: not all of it can be compared, or edited, on this device.
     Hidden,
@@ -65,7 +69,7 @@ impl Ward {
         &self,
         permit: &Permit<ReadPatients>,
         mut alike: Vec<Known>,
-        answers: &[(String, String)],
+        answers: &Typed,
     ) -> Result<(), NotSaved> {
         alike.truncate(ASKED);
         let is_answered = |known: &Known| {
@@ -124,9 +128,8 @@ impl Ward {
             }
             sheet => sheet?,
         };
-        let (user, of) = (sheet.writer.actor().user, form.draft());
-        let now = self.clock.now();
-        let today = Today::of(Some(&self.time_here().zone), now);
+        let user = sheet.writer.actor().user;
+        let today = Today::of(Some(&self.time_here().zone), self.clock.now());
         let known = |key: &str| sheet.filled.get(key).and_then(Value::as_str).unwrap_or_default();
         let is_news = |key: &str, text: &str| match key {
             _ if text.trim().is_empty() => false,
@@ -143,9 +146,8 @@ impl Ward {
         });
         let news: Vec<(String, String)> = asked.cloned().collect();
         if !news.is_empty() {
-            let draft = self.draft(user, &form)?;
-            let edit = laid_over(draft.unwrap_or_else(|| sheet.answers.clone()), &news);
-            self.outbox.put_draft(user, of.patient(), &of.name(), &edit, now).map_err(storage)?;
+            let edit = laid_over(sheet.draft.unwrap_or(sheet.answers), &news);
+            self.keep_typed(user, &form, &edit)?;
         }
         let whole = residents::form(Asks::Admission, self.phi_mode());
         let is_hidden = |key: &str| !sheet.workflow.fields.iter().any(|field| field.key == key);

@@ -1,5 +1,6 @@
 //! Answers in words, with what whoever reads them has to see.
 
+use carepost_protocol::number::plain;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{FieldType, Workflow};
 use carepost_protocol::zone::Zone;
@@ -59,7 +60,8 @@ fn word(value: &Value, unit: Option<&str>) -> String {
         Value::Bool(true) => "Yes".to_owned(),
         Value::Bool(false) => "No".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Number(number) => plain(number).to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => value.to_string(),
     };
     match unit {
         Some(unit) => format!("{text} {unit}"),

@@ -43,8 +43,8 @@ impl Ward {
         let RefusedChange { n, record, change, reason } = refused;
         let resident = self.about(permit, change.collection, change.patient, record)?;
         let of_patients = change.collection == Collection::Patients;
-        let form = if of_patients {
-            Some(Rc::new(residents::whole()))
+        let (form, is_own) = if of_patients {
+            (Some(Rc::new(residents::whole())), true)
         } else {
             forms.of(change.workflow.as_deref().unwrap_or_default(), change.schema_version)?
         };
@@ -60,10 +60,7 @@ impl Ward {
             .filter(|target| *target != record || change.kind == ChangeKind::Patch)
             .find_map(|target| made.iter().find(|(id, _)| *id == target && *id != record));
         // A strike asks nothing of the version; what else was charted is asked in its own.
-        let is_asked = of_patients
-            || change.entered_in_error
-            || forms.has(change.workflow.as_deref().unwrap_or_default(), change.schema_version)?;
-        let has_form = is_asked
+        let has_form = (is_own || change.entered_in_error)
             && form.is_some()
             && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
         let nobody_here =
@@ -116,7 +113,7 @@ impl Ward {
 fn what(refused: &RefusedChange, forms: &Forms<'_>) -> Result<String, Refused> {
     let change = &refused.change;
     let key = change.workflow.clone().unwrap_or_default();
-    let label = forms.of(&key, change.schema_version)?.map_or(key, |form| form.label.clone());
+    let label = forms.of(&key, change.schema_version)?.0.map_or(key, |form| form.label.clone());
     Ok(match (change.collection, change.kind) {
         (Collection::Patients, ChangeKind::Create) => "Admission".to_owned(),
         (Collection::Patients, _) => "Edit of a resident".to_owned(),

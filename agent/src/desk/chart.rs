@@ -15,12 +15,12 @@ use carepost_protocol::zone::Zone;
 use super::lock;
 use super::noted::Page;
 use super::sheet::{Sheet, Writer, typed as as_typed};
-use super::unfinished::{Typed, asked, laid_over};
+use super::unfinished::{asked, laid_over};
 use super::view::{
-    CARRIED, CONFIRMED, Form, FormPage, Kept, NotSaved, OFFSET, Refused, SEEN, SessionKey, units_of,
+    CARRIED, Form, FormPage, Kept, NotOpened, NotSaved, OFFSET, Refused, SEEN, SessionKey, Typed, units_of,
 };
 use super::ward::{Ward, storage};
-use crate::outbox::{Entry, OutboxError, Saved};
+use crate::outbox::{Entry, OutboxError, Saved, version_of};
 
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
@@ -33,14 +33,26 @@ pub(super) struct OpenForm {
     user: UserId,
     pub(super) form: Form,
     asks: Vec<String>,
+    version: u32,
     /// When the screen locked over it, first.
     pub(super) locked: Option<Duration>,
 }
 
-/// Who types into a form, what it asks, and what it showed when it was opened.
+/// What was saved last: sent again because its answer was lost, it is asked and refused nothing any more. It is in
+/// memory alone, until its session ends.
+#[derive(Debug)]
+pub(super) struct LastSave {
+    pub(super) session: SessionId,
+    user: UserId,
+    token: String,
+    answers: Vec<(String, String)>,
+    kept: Kept,
+}
+
+/// Who types into a form, what it asks, where that is known here, and what it showed when it was opened.
 struct Typist {
     user: UserId,
-    asks: Vec<String>,
+    asks: Option<Vec<String>>,
     shown: Vec<(String, String)>,
 }
 
@@ -51,12 +63,16 @@ impl OpenForm {
 }
 
 impl Ward {
-    pub(super) fn form(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, Refused> {
+    pub(super) fn form(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, NotOpened> {
+        self.opened(on, form, sent).map_err(|why| NotOpened { why, typed: self.typed_into(on, form, sent) })
+    }
+
+    fn opened(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, Refused> {
         let page = Page::form(form);
-        let sheet = self.sheet(on, form, sent, Some(&page))?;
+        let mut sheet = self.sheet(on, form, sent, Some(&page))?;
         let since = self.since(on, form)?;
         let actor = *sheet.writer.actor();
-        let draft = self.draft(actor.user, form)?;
+        let draft = sheet.draft.take();
         if let Some(refused) = is_so_already(form, &sheet).filter(|_| draft.is_none()) {
             self.note(&actor, &page, false);
             return Err(refused);
@@ -68,6 +84,7 @@ impl Ward {
             user: actor.user,
             form: form.clone(),
             asks: asks(&sheet.workflow),
+            version: sheet.workflow.version,
             locked: None,
         };
         *lock(&self.form) = Some(shown);
@@ -105,7 +122,7 @@ impl Ward {
     fn as_shown(&self, draft: Vec<(String, String)>, sheet: &Sheet) -> Vec<(String, String)> {
         let seen = sheet.answers.iter().find(|(key, _)| key == SEEN);
         match seen.filter(|_| self.phi_mode() != PhiMode::Full) {
-            Some(seen) => laid_over(asked(&asks(&sheet.workflow), &draft), std::slice::from_ref(seen)),
+            Some(seen) => laid_over(asked(Some(&asks(&sheet.workflow)), &draft), std::slice::from_ref(seen)),
             None => draft,
         }
     }
@@ -115,40 +132,66 @@ impl Ward {
         on: &SessionKey,
         form: &Form,
         token: &str,
-        answers: &[(String, String)],
+        answers: &Typed,
     ) -> Result<Kept, NotSaved> {
-        let page = Page::entry(form);
-        let sheet = match self.sheet(on, form, answers, Some(&page)) {
-            Ok(sheet) => sheet,
-            Err(Refused::Locked) => {
-                // The screen locked under her hands: what she typed waits for her as a draft.
-                self.keep_draft(on, form, answers)?;
-                return Err(Refused::Locked.into());
-            }
-            Err(refused) => return Err(refused.into()),
+        let why = match self.try_save(on, form, token, answers) {
+            Err(why) => why,
+            saved => return saved,
         };
-        let stands = self.still_stands(on, form, token);
-        let appended = stands.and_then(|()| self.change(&sheet, answers, token)).and_then(|change| {
-            // Who sends again what may be saved is not asked about the resident that it made.
-            if change.collection == Collection::Patients && !self.outbox.is_saved(token).map_err(storage)? {
-                self.is_nobody_here(on, sheet.resident.as_ref(), &change, answers)?;
+        if let Some(kept) = self.sent_again(on, form, token, answers) {
+            return if self.is_open(on) { Ok(kept) } else { Err(why) };
+        }
+        let is_refused = matches!(&why, NotSaved::Refused(refused) if *refused != Refused::Locked);
+        let before = self.outbox.saved_as(token).ok().flatten().filter(|_| is_refused);
+        // What was typed is not lost with the save, whatever refused it. Where the disk is full, the page still has it;
+        // of what may be saved after all there is no draft, from which it would be saved twice.
+        let is_uncertain = matches!(why, NotSaved::Uncertain(_));
+        let kept = if is_uncertain { Ok(false) } else { self.keep_draft(on, form, answers) };
+        match (before, &why, kept) {
+            (Some(record), _, _) => {
+                Err(NotSaved::NotTaken(OutboxError::SavedDifferently { record }.to_string()))
             }
-            let entry = Entry { change: &change, token };
-            Ok((self.append(&sheet.writer, entry, &page)?, change))
-        });
-        let (saved, change) = appended.inspect_err(|error| {
-            // What was typed is not lost with the save. Where the disk is full, the page still has it; of what may
-            // be saved after all there is no draft, from which it would be saved twice.
-            if !matches!(error, NotSaved::Uncertain(_)) {
-                let _ = self.keep_draft(on, form, answers);
-            }
-        })?;
+            (None, NotSaved::Refused(_), Err(not_kept)) => Err(not_kept.into()),
+            (None, _, _) => Err(why),
+        }
+    }
+
+    fn try_save(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Result<Kept, NotSaved> {
+        let page = Page::entry(form);
+        let sheet = self.sheet(on, form, answers, Some(&page))?;
+        self.still_stands(on, form, token)?;
+        let change = self.change(&sheet, answers, token)?;
+        // Who sends again what may be saved is not asked about the resident that it made.
+        if change.collection == Collection::Patients
+            && self.outbox.saved_as(token).map_err(storage)?.is_none()
+        {
+            self.is_nobody_here(on, sheet.resident.as_ref(), &change, answers)?;
+        }
+        let saved = self.append(&sheet.writer, Entry { change: &change, token }, &page)?;
         lock(&self.form).take_if(|open| open.is(on, form));
-        self.forget_dropped(change.session);
+        let (session, user) = (change.session, change.actor);
+        self.forget(session);
         let about = sheet.resident.map_or_else(|| saved.record.into(), |resident| resident.id);
         let is_critical =
             |field: &Field| change.fields.get(&field.key).is_some_and(|it| field.is_critical(it));
-        Ok(Kept { about, is_critical: sheet.workflow.fields.iter().any(is_critical) })
+        let kept = Kept { about, is_critical: sheet.workflow.fields.iter().any(is_critical) };
+        let (token, answers) = (token.to_owned(), answers.to_vec());
+        *lock(&self.last_save) = Some(LastSave { session, user, token, answers, kept });
+        Ok(kept)
+    }
+
+    /// What was saved with just that token and those answers. A draft of the same would be saved twice.
+    fn sent_again(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Option<Kept> {
+        let last = lock(&self.last_save);
+        let last = last.as_ref().filter(|last| on.names(last.session))?;
+        let (user, kept) = (last.user, last.kept);
+        (last.token == token && last.answers == answers).then_some(())?;
+        let (zone, saved) = (self.time_here().zone, asked(None, answers));
+        let draft = self.draft(user, form).ok().flatten();
+        if draft.is_some_and(|draft| given(&draft, &zone) == given(&saved, &zone)) {
+            drop(self.outbox.drop_draft(user, &form.draft()));
+        }
+        Some(kept)
     }
 
     /// Appends a change with the audit event that it was made; the page says what it is.
@@ -204,41 +247,23 @@ impl Ward {
     }
 
     /// Keeps what was typed; whether there is anything that the form did not show.
-    pub(super) fn keep_draft(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-        answers: &[(String, String)],
-    ) -> Result<bool, Refused> {
+    pub(super) fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
         let zone = self.time_here().zone;
-        let (user, typed, is_typed) = match self.typist(on, form, answers) {
-            // What it asks is not known here: what was typed is kept as it is.
-            Err(Refused::NoSuchVersion) => {
-                let typed: Vec<_> = answers.iter().filter(|(key, _)| key != CONFIRMED).cloned().collect();
-                (self.charting(on)?.user, typed, true)
-            }
-            typist => {
-                let Typist { user, asks, shown } = typist?;
-                let typed = asked(&asks, answers);
-                // As it was opened: nothing is unfinished.
-                let is_typed = given(&typed, &zone) != given(&shown, &zone);
-                (user, typed, is_typed)
-            }
-        };
-        let of = form.draft();
-        let kept = if is_typed {
-            self.outbox.put_draft(user, of.patient(), &of.name(), &typed, self.clock.now())
-        } else {
-            self.outbox.drop_draft(user, &of)
-        };
-        kept.map(|()| is_typed).map_err(|error| {
-            let too_long = matches!(error, OutboxError::TooLarge { .. });
-            if too_long { Refused::TooLong } else { storage(error) }
-        })
+        let Typist { user, asks, shown } = self.typist(on, form, answers)?;
+        let typed = asked(asks.as_deref(), answers);
+        // As it was opened: nothing is unfinished.
+        let is_typed = given(&typed, &zone) != given(&shown, &zone);
+        if is_typed {
+            self.keep_typed(user, form, &typed)?;
+        } else if self.begun(user, form, answers)?.is_some() {
+            self.outbox.drop_draft(user, &form.draft()).map_err(storage)?;
+        }
+        Ok(is_typed)
     }
 
     /// Who types into a form, and what it asks: whoever's session the page was made for. While that is
-    /// open it may be any form about somebody who is here; afterwards only the one that was shown.
+    /// open it may be any form about somebody who is here. One that does not open here any more is whoever's began it,
+    /// or saw it last; after the session, only the one that was shown last is.
     fn typist(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<Typist, Refused> {
         match self.sheet(on, form, sent, None) {
             Ok(sheet) => {
@@ -247,22 +272,28 @@ impl Ward {
                     open.locked = None;
                 }
                 let (user, asks) = (sheet.writer.actor().user, asks(&sheet.workflow));
-                Ok(Typist { user, asks, shown: sheet.answers })
+                Ok(Typist { user, asks: Some(asks), shown: sheet.answers })
             }
-            Err(Refused::Locked) => self.late_typist(on, form).ok_or(Refused::Locked),
-            Err(refused) => Err(refused),
+            Err(why) => {
+                let is_hers = || why == Refused::NoSuchVersion || self.typed_into(on, form, sent).is_some();
+                let hers = || self.actor(on).filter(|_| is_hers()).map(|actor| actor.user);
+                let hers = || hers().map(|user| Typist { user, asks: None, shown: Vec::new() });
+                self.late_typist(on, form, sent).or_else(hers).ok_or(why)
+            }
         }
     }
 
-    /// To whom the form was shown, if its session left the screen only a moment ago; whoever is signed
+    /// To whom the form was shown, if its session is on the screen, or left it only a moment ago; whoever is signed
     /// in now.
-    fn late_typist(&self, on: &SessionKey, form: &Form) -> Option<Typist> {
+    fn late_typist(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Option<Typist> {
         let open = lock(&self.form);
         let open = open.as_ref().filter(|open| open.is(on, form))?;
         // The lock may be due and not yet have happened.
         let now = self.clock.monotonic();
         let late = now.saturating_sub(open.locked.unwrap_or(now));
-        let asks = open.asks.clone();
+        // An older page asked something else.
+        let is_it = version_of(sent).is_none_or(|version| version == open.version);
+        let asks = is_it.then(|| open.asks.clone());
         (late < LATE_DRAFT).then_some(Typist { user: open.user, asks, shown: Vec::new() })
     }
 }
@@ -279,7 +310,7 @@ fn is_so_already(form: &Form, sheet: &Sheet) -> Option<Refused> {
 
 /// The answers that somebody gave, in the order of their keys, as a page shows and a browser sends them: with times
 /// on the wall and one kind of line break. Not what the form carries along.
-fn given<'a>(answers: &'a [(String, String)], zone: &Zone) -> BTreeMap<&'a str, String> {
+fn given<'a>(answers: &'a Typed, zone: &Zone) -> BTreeMap<&'a str, String> {
     let given =
         answers.iter().filter(|(key, text)| !CARRIED.contains(&key.as_str()) && !text.trim().is_empty());
     let shown = |text: &str| {

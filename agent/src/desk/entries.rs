@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 
-use carepost_protocol::amend;
+use carepost_protocol::amend::{self, Thread};
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::{RecordDocument, ReviewDocument};
@@ -21,20 +21,19 @@ use crate::mirror::{self, first_and_last};
 use crate::outbox::{Pending, Progress};
 
 /// For whom entries are put into words.
-#[derive(Clone, Copy)]
 pub(super) struct Eyes<'a> {
-    pub(super) zone: &'a Zone,
-    pub(super) forms: &'a Forms<'a>,
+    zone: Zone,
+    forms: &'a Forms<'a>,
     /// Who may chart here; none where nothing can be corrected.
-    pub(super) charts: Option<&'a Actor>,
+    pub(super) charts: Option<Actor>,
     /// The measures of the facility.
-    pub(super) units: Units,
+    units: Units,
 }
 
 impl Eyes<'_> {
     /// Whether an entry of that workflow can be corrected: what was charted has to be here, or was struck out.
     fn may_correct(&self, key: &str, author: UserId, is_here: bool) -> bool {
-        let who = self.charts.zip(self.forms.latest(key));
+        let who = self.charts.as_ref().zip(self.forms.latest(key));
         is_here && who.is_some_and(|(actor, form)| form.lets_correct(actor.role, author == actor.user))
     }
 }
@@ -59,27 +58,27 @@ struct Found {
 }
 
 impl Ward {
-    /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with what waits in the
-    /// outbox laid over it, and whether nothing comes after but versions. The cursor is read first, then the
+    pub(super) fn eyes<'a>(&self, on: &SessionKey, forms: &'a Forms<'a>) -> Result<Eyes<'a>, Refused> {
+        let charts = self.may::<Chart>(on)?.map(|permit| *permit.actor());
+        Ok(Eyes { zone: self.time_here().zone, forms, charts, units: self.units() })
+    }
+
+    /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with
+    /// what waits in the outbox laid over it, and whether nothing comes after but versions. The cursor is read first, then the
     /// outbox, then the mirror: an entry that arrives in between is in both and dropped here by its id, and none
     /// is missing between its receipt and its return.
     pub(super) fn entries(
         &self,
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
-        forms: &Forms<'_>,
-        may_chart: bool,
+        eyes: &Eyes<'_>,
         shown: Shown,
     ) -> Result<(Vec<Charted>, bool), Refused> {
-        let zone = &self.time_here().zone;
-        let eyes = Eyes { zone, forms, charts: may_chart.then(|| permit.actor()), units: self.units() };
-        let now = self.clock.now();
         let (mut found, mut is_all) = (Found::default(), true);
         for id in whole {
             is_all &= self.find_entries(permit, *id, eyes, shown, &mut found)?;
         }
-        let looked = |forks: &[Fork]| self.looked_at(permit, forks);
-        Ok((put_together(found, now, shown.versions, looked)?, is_all))
+        Ok((self.put_together(permit, found, shown.versions)?, is_all))
     }
 
     /// What there is of one patient; whether nothing comes after it but versions.
@@ -87,7 +86,7 @@ impl Ward {
         &self,
         permit: &Permit<ReadPatients>,
         id: PatientId,
-        eyes: Eyes<'_>,
+        eyes: &Eyes<'_>,
         shown: Shown,
         found: &mut Found,
     ) -> Result<bool, Refused> {
@@ -132,16 +131,13 @@ impl Ward {
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
         records: Vec<RecordDocument>,
-        forms: &Forms<'_>,
-        may_chart: bool,
+        eyes: &Eyes<'_>,
     ) -> Result<Vec<Charted>, Refused> {
         let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
         let mut pending = Vec::new();
         for id in whole {
             pending.extend(self.outbox.pending(permit, *id, cursor).map_err(storage)?);
         }
-        let zone = &self.time_here().zone;
-        let eyes = Eyes { zone, forms, charts: may_chart.then(|| permit.actor()), units: self.units() };
         let mut versions = BTreeMap::new();
         for record in records {
             versions.insert(record.id, self.of_record(record, eyes)?);
@@ -152,13 +148,12 @@ impl Ward {
             }
         }
         // The server bounds its pages itself.
-        let looked = |forks: &[Fork]| self.looked_at(permit, forks);
-        put_together(Found { versions, ..Found::default() }, self.clock.now(), usize::MAX, looked)
+        self.put_together(permit, Found { versions, ..Found::default() }, usize::MAX)
     }
 
     /// A record as an entry.
-    pub(super) fn entry_of(&self, record: RecordDocument, eyes: Eyes<'_>) -> Result<Entry, Refused> {
-        let form = eyes.forms.of(&record.workflow, Some(record.schema_version))?;
+    pub(super) fn entry_of(&self, record: RecordDocument, eyes: &Eyes<'_>) -> Result<Entry, Refused> {
+        let (form, has_form) = eyes.forms.of(&record.workflow, Some(record.schema_version))?;
         let form = form.as_deref();
         let is_here = record.entered_in_error || !record.values.is_empty();
         Ok(Entry {
@@ -168,8 +163,8 @@ impl Ward {
             corrects: None,
             is_struck: record.entered_in_error,
             may_correct: eyes.may_correct(&record.workflow, record.recorded_by, is_here),
-            has_form: eyes.forms.has(&record.workflow, Some(record.schema_version))?,
-            answers: in_words(eyes.zone, form, &record.values, &record.confirmed, eyes.units),
+            has_form,
+            answers: in_words(&eyes.zone, form, &record.values, &record.confirmed, eyes.units),
             workflow: form.map_or(record.workflow, |form| form.label.clone()),
             reason: record.reason,
             author: self.name_of(record.recorded_by),
@@ -185,22 +180,71 @@ impl Ward {
         permit: &Permit<ReadPatients>,
         review: &ReviewDocument,
     ) -> Result<Vec<Entry>, Refused> {
-        let (forms, zone) = (self.forms()?, self.time_here().zone);
-        let chart = self.authorized::<Chart>(on).ok();
-        let charts = chart.as_ref().map(Permit::actor);
-        let eyes = Eyes { zone: &zone, forms: &forms, charts, units: self.units() };
+        let forms = self.forms()?;
+        let eyes = self.eyes(on, &forms)?;
         let mut versions = Vec::new();
         for id in [review.record].iter().chain(&review.others) {
             let Some(record) = self.mirror.record(permit, *id).map_err(storage)? else { continue };
             let form = Form::Correct(record.patient_id, *id);
-            let mut entry = self.entry_of(record, eyes)?;
+            let mut entry = self.entry_of(record, &eyes)?;
             entry.may_correct &= self.since(on, &form)?.is_none();
             versions.push(entry);
         }
         Ok(versions)
     }
 
-    fn of_record(&self, record: RecordDocument, eyes: Eyes<'_>) -> Result<Version, Refused> {
+    /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
+    /// `most` that count, or do not any more, the first and the last are shown.
+    fn put_together(
+        &self,
+        permit: &Permit<ReadPatients>,
+        found: Found,
+        most: usize,
+    ) -> Result<Vec<Charted>, Refused> {
+        let now = self.clock.now();
+        let Found { mut versions, came, cut } = found;
+        let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
+        tell_what_they_correct(&mut versions, &links);
+        let found = amend::threads(links);
+        let alone =
+            found.held.into_iter().map(|id| Thread { root: id, leaves: vec![id], corrected: Vec::new() });
+        let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
+        for Thread { root, leaves, corrected } in found.threads.into_iter().chain(alone) {
+            let (ids, mut forks): (Vec<RecordId>, Vec<Fork>) =
+                corrected.into_iter().map(|fork| (fork.0, fork)).unzip();
+            forks.retain(|(_, side_by_side)| side_by_side.len() > 1);
+            let beside = match beside(&leaves, &forks, &versions) {
+                Some((standing, beside)) => {
+                    let looked = self.looked_at(permit, &forks)?;
+                    // Whoever looked at a correction beside what strikes out has let the one that stands be.
+                    (standing > 1 || looked.is_none()).then_some(Beside { looked, ..beside })
+                }
+                None => None,
+            };
+            let mut left_out = 0;
+            let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
+                let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
+                let all = taken.len();
+                let mut known: Vec<Entry> = taken.into_iter().filter_map(|version| version.entry).collect();
+                known.sort_by_key(|entry| (entry.recorded_at, entry.record));
+                let shown = first_and_last(known, most);
+                left_out += all - shown.len();
+                shown
+            };
+            let counts = take(leaves);
+            let mut earlier = take(ids);
+            earlier.reverse();
+            let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
+            let at = came.get(&root).copied().unwrap_or(made).min(now);
+            let is_cut = cut.contains(&root);
+            let one = Charted { counts, earlier, left_out, is_cut, beside };
+            charted.push((at, !came.contains_key(&root), one));
+        }
+        charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
+        Ok(charted.into_iter().map(|(_, _, charted)| charted).collect())
+    }
+
+    fn of_record(&self, record: RecordDocument, eyes: &Eyes<'_>) -> Result<Version, Refused> {
         let (amends, by) = (record.amends, Some(record.recorded_by));
         Ok(Version { amends, by, entry: Some(self.entry_of(record, eyes)?) })
     }
@@ -210,7 +254,7 @@ impl Ward {
         &self,
         versions: &mut BTreeMap<RecordId, Version>,
         waiting: Pending,
-        eyes: Eyes<'_>,
+        eyes: &Eyes<'_>,
     ) -> Result<(), Refused> {
         if let Place::Vacant(place) = versions.entry(waiting.record) {
             place.insert(self.of_pending(waiting, eyes)?);
@@ -218,10 +262,10 @@ impl Ward {
         Ok(())
     }
 
-    fn of_pending(&self, waiting: Pending, eyes: Eyes<'_>) -> Result<Version, Refused> {
+    fn of_pending(&self, waiting: Pending, eyes: &Eyes<'_>) -> Result<Version, Refused> {
         let Pending { record, change, progress, .. } = waiting;
         let key = change.workflow.unwrap_or_default();
-        let form = eyes.forms.of(&key, change.schema_version)?;
+        let (form, has_form) = eyes.forms.of(&key, change.schema_version)?;
         let form = form.as_deref();
         let is_correction = change.kind == ChangeKind::Amend;
         let refused = matches!(progress, Progress::Wedged(_));
@@ -232,8 +276,8 @@ impl Ward {
             corrects: None,
             is_struck: change.entered_in_error,
             may_correct: !refused && eyes.may_correct(&key, change.actor, true),
-            has_form: eyes.forms.has(&key, change.schema_version)?,
-            answers: in_words(eyes.zone, form, &change.fields, &change.confirmed, eyes.units),
+            has_form,
+            answers: in_words(&eyes.zone, form, &change.fields, &change.confirmed, eyes.units),
             workflow: form.map_or(key, |form| form.label.clone()),
             reason: change.reason,
             author: self.name_of(change.actor),
@@ -261,109 +305,25 @@ fn corrects(waiting: &Pending, versions: &BTreeMap<RecordId, Version>) -> bool {
     of_these && waiting.change.kind == ChangeKind::Amend
 }
 
-/// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
-/// `most` that count, or do not any more, the first and the last are shown. `looked` says who looked at corrections
-/// that stand side by side, and when.
-fn put_together(
-    found: Found,
-    now: Timestamp,
-    most: usize,
-    looked: impl Fn(&[Fork]) -> Result<Option<(String, Timestamp)>, Refused>,
-) -> Result<Vec<Charted>, Refused> {
-    let Found { mut versions, came, cut } = found;
-    let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
-    tell_what_they_correct(&mut versions, &links);
-    let corrections = Corrections::of(&links);
-    let found = amend::threads(links);
-    let threads = found.threads.into_iter();
-    let threads = threads.map(|thread| (thread.root, thread.leaves, corrections.corrected(thread.root)));
-    let alone = found.held.into_iter().map(|id| (id, vec![id], Vec::new()));
-    let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
-    for (root, leaves, corrected) in threads.chain(alone) {
-        let beside = match corrections.beside(&leaves, &versions) {
-            Some((standing, beside)) => {
-                let forks: Vec<Fork> = corrected.iter().filter_map(|id| corrections.fork(*id)).collect();
-                let looked = looked(&forks)?;
-                // Whoever looked at a correction beside what strikes out has let the one that stands be.
-                (standing > 1 || looked.is_none()).then_some(Beside { looked, ..beside })
-            }
-            None => None,
-        };
-        let mut left_out = 0;
-        let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
-            let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
-            let all = taken.len();
-            let mut known: Vec<Entry> = taken.into_iter().filter_map(|version| version.entry).collect();
-            known.sort_by_key(|entry| (entry.recorded_at, entry.record));
-            let shown = first_and_last(known, most);
-            left_out += all - shown.len();
-            shown
-        };
-        let counts = take(leaves);
-        let mut earlier = take(corrected);
-        earlier.reverse();
-        let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
-        let at = came.get(&root).copied().unwrap_or(made).min(now);
-        let is_cut = cut.contains(&root);
-        charted.push((at, !came.contains_key(&root), Charted { counts, earlier, left_out, is_cut, beside }));
-    }
-    charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
-    Ok(charted.into_iter().map(|(_, _, charted)| charted).collect())
-}
-
-/// What corrects what, both ways.
-#[derive(Default)]
-struct Corrections {
-    of: BTreeMap<RecordId, Vec<RecordId>>,
-    corrects: BTreeMap<RecordId, RecordId>,
-}
-
-impl Corrections {
-    fn of(links: &[(RecordId, Option<RecordId>)]) -> Self {
-        let mut found = Self::default();
-        for (id, amends) in links {
-            if let Some(before) = amends {
-                found.of.entry(*before).or_default().push(*id);
-                found.corrects.insert(*id, *before);
-            }
-        }
-        found
-    }
-
-    /// A record, where it was corrected more than once side by side.
-    fn fork(&self, id: RecordId) -> Option<Fork> {
-        self.of.get(&id).filter(|of_it| of_it.len() > 1).map(|of_it| (id, of_it.clone()))
-    }
-
-    /// What was corrected of an entry.
-    fn corrected(&self, root: RecordId) -> Vec<RecordId> {
-        let (mut corrected, mut open) = (Vec::new(), vec![root]);
-        while let Some(id) = open.pop() {
-            if let Some(of_it) = self.of.get(&id) {
-                corrected.push(id);
-                open.extend(of_it);
-            }
-        }
-        corrected
-    }
-
-    /// How many versions of an entry stand, and by whom they are, with who struck it out beside them; none where there
-    /// is nothing to decide: one stands, or all was struck out.
-    fn beside(&self, leaves: &[RecordId], versions: &BTreeMap<RecordId, Version>) -> Option<(usize, Beside)> {
-        let entry = |id: &RecordId| versions.get(id)?.entry.as_ref();
-        let (mut struck, standing): (Vec<RecordId>, Vec<RecordId>) =
-            leaves.iter().copied().partition(|id| entry(id).is_some_and(|entry| entry.is_struck));
-        // What strikes out the only version is no question.
-        struck.retain(|id| self.corrects.get(id).is_some_and(|before| self.fork(*before).is_some()));
-        let names = |ids: &[RecordId]| -> Vec<String> {
-            let by: BTreeSet<String> =
-                ids.iter().filter_map(entry).map(|entry| entry.author.clone()).collect();
-            by.into_iter().collect()
-        };
-        let beside = Beside { by: names(&standing), struck_by: names(&struck), looked: None };
-        let is_open = !standing.is_empty() && standing.len() + struck.len() > 1;
-        is_open.then_some((standing.len(), beside))
-    }
+/// How many versions of an entry stand, and by whom they are, with who struck it out beside them; none where there is
+/// nothing to decide: one stands, or all was struck out.
+fn beside(
+    leaves: &[RecordId],
+    forks: &[Fork],
+    versions: &BTreeMap<RecordId, Version>,
+) -> Option<(usize, Beside)> {
+    let entry = |id: &RecordId| versions.get(id)?.entry.as_ref();
+    let (mut struck, standing): (Vec<RecordId>, Vec<RecordId>) =
+        leaves.iter().copied().partition(|id| entry(id).is_some_and(|entry| entry.is_struck));
+    // What strikes out the only version is no question.
+    struck.retain(|id| forks.iter().any(|(_, side_by_side)| side_by_side.contains(id)));
+    let names = |ids: &[RecordId]| -> Vec<String> {
+        let by: BTreeSet<String> = ids.iter().filter_map(entry).map(|entry| entry.author.clone()).collect();
+        by.into_iter().collect()
+    };
+    let beside = Beside { by: names(&standing), struck_by: names(&struck), looked: None };
+    let is_open = !standing.is_empty() && standing.len() + struck.len() > 1;
+    is_open.then_some((standing.len(), beside))
 }
 
 /// Whose entry each correction is of, where that is somebody else's; what strikes one out shows what it struck.

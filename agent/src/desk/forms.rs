@@ -5,11 +5,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use carepost_protocol::id::UserId;
 use carepost_protocol::workflow::Workflow;
 
-use super::unfinished::Typed;
-use super::view::{Form, Refused, version_of};
+use super::view::Refused;
 use super::ward::{Ward, storage};
 use crate::mirror::Mirror;
 
@@ -36,23 +34,29 @@ impl Forms<'_> {
         self.latest.iter().find(|form| form.key == key)
     }
 
-    /// What an entry is read by: the version that it was charted in. Where this device does not have that, the latest
-    /// tells what was asked, but neither the unit of a value nor whether it is critical.
-    pub(super) fn of(&self, key: &str, version: Option<u32>) -> Result<Option<Rc<Workflow>>, Refused> {
-        let known = version.map(|version| self.version(key, version)).transpose()?.flatten();
+    /// What an entry is read by, and whether that is the version that it was charted in. Where this device does not
+    /// have it, the latest tells what was asked, but neither the unit of a value nor whether it is critical.
+    pub(super) fn of(
+        &self,
+        key: &str,
+        version: Option<u32>,
+    ) -> Result<(Option<Rc<Workflow>>, bool), Refused> {
+        let own = version.map(|version| self.version(key, version)).transpose()?.flatten();
+        let is_own = own.is_some();
         let in_its_place = || self.latest(key).map(|latest| Rc::new(without_measures(latest)));
-        Ok(known.or_else(in_its_place))
+        Ok((own.or_else(in_its_place), is_own))
     }
 
     /// What is asked in a version. No other takes its place: what was typed or charted may mean something else there.
-    pub(super) fn asked_in(&self, key: &str, version: u32) -> Result<Workflow, Refused> {
-        self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
-        self.version(key, version)?.map(Rc::unwrap_or_clone).ok_or(Refused::NoSuchVersion)
-    }
-
-    /// Whether that version is here.
-    pub(super) fn has(&self, key: &str, version: Option<u32>) -> Result<bool, Refused> {
-        Ok(version.map(|version| self.version(key, version)).transpose()?.flatten().is_some())
+    /// Nothing new is begun but in the latest, while that is offered.
+    pub(super) fn asked_in(&self, key: &str, version: Option<u32>) -> Result<Workflow, Refused> {
+        let latest = self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
+        let asked = match version {
+            Some(version) => self.version(key, version)?.ok_or(Refused::NoSuchVersion)?,
+            None if latest.enabled => Rc::clone(latest),
+            None => return Err(Refused::NoSuchWorkflow),
+        };
+        Ok(Rc::unwrap_or_clone(asked))
     }
 
     /// What a strike asks in: the latest by the number of another. It asks nothing of what was charted, so that it
@@ -62,7 +66,7 @@ impl Forms<'_> {
         Ok(Workflow { version, ..Workflow::clone(latest) })
     }
 
-    fn version(&self, key: &str, version: u32) -> Result<Option<Rc<Workflow>>, Refused> {
+    pub(super) fn version(&self, key: &str, version: u32) -> Result<Option<Rc<Workflow>>, Refused> {
         if let Some(latest) = self.latest(key).filter(|latest| latest.version == version) {
             return Ok(Some(Rc::clone(latest)));
         }
@@ -80,28 +84,6 @@ impl Ward {
     pub(super) fn forms(&self) -> Result<Forms<'_>, Refused> {
         let latest = self.mirror.workflows().map_err(storage)?.into_iter().map(Rc::new).collect();
         Ok(Forms { mirror: &self.mirror, latest, superseded: RefCell::default() })
-    }
-
-    /// The version in which an entry is charted: the one in which its page or its draft was begun, or, of a refused
-    /// one, in which it was `charted`. A new one is begun in the latest, while that is offered.
-    pub(super) fn version_for(
-        &self,
-        user: UserId,
-        form: &Form,
-        key: &str,
-        sent: &Typed,
-        charted: Option<u32>,
-    ) -> Result<Workflow, Refused> {
-        let version = match version_of(sent) {
-            None => self.draft(user, form)?.as_deref().and_then(version_of).or(charted),
-            said => said,
-        };
-        let forms = self.forms()?;
-        if let Some(version) = version {
-            return forms.asked_in(key, version);
-        }
-        let offered = forms.latest(key).filter(|latest| latest.enabled);
-        offered.cloned().map(Rc::unwrap_or_clone).ok_or(Refused::NoSuchWorkflow)
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::residents;
 use super::sheet::{Makes, Seen, Sheet, typed as as_typed};
 use super::times::settled;
-use super::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, units_of};
+use super::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, Typed, units_of};
 use super::ward::{Ward, storage};
 use crate::outbox::Entry;
 
@@ -31,20 +31,18 @@ const REPEATED: &str = "_again";
 
 impl Ward {
     /// The change that a filled-in form makes; the token names the form.
-    pub(super) fn change(
-        &self,
-        sheet: &Sheet,
-        answers: &[(String, String)],
-        token: &str,
-    ) -> Result<Change, NotSaved> {
+    pub(super) fn change(&self, sheet: &Sheet, answers: &Typed, token: &str) -> Result<Change, NotSaved> {
         let Makes { kind, collection, record, supersedes, strikes, lives_here: _, differs } = sheet.makes;
         let (recorded_at, clock_quality) = self.clock.stamp();
         let (read, base_seq) = sheet.read(&self.time_here().zone, answers, (recorded_at, clock_quality))?;
-        let Answers { values: mut fields, mut doubts } = read;
+        let Answers { values: mut fields, doubts } = read;
         let reason = reason(&mut fields)?;
-        if differs && fields == sheet.filled {
+        if differs && sheet.leaves_all(&fields) {
             return Err(nothing_changed());
         }
+        // What was confirmed once is: only what was changed is asked about.
+        let (left, mut doubts): (Vec<_>, Vec<_>) =
+            doubts.into_iter().partition(|doubt| sheet.leaves(&fields, &doubt.field));
         let charts = collection == Collection::Records;
         let actor = sheet.writer.actor();
         let mut change = Change {
@@ -71,6 +69,7 @@ impl Ward {
         }
         doubts.extend(sheet.is_about_somebody_gone());
         change.confirmed = confirmed(answers, doubts)?;
+        change.confirmed.extend(left.into_iter().map(|doubt| doubt.field));
         Ok(change)
     }
 
@@ -104,7 +103,7 @@ impl Sheet {
     fn read(
         &self,
         zone: &Zone,
-        answers: &[(String, String)],
+        answers: &Typed,
         (now, quality): (Timestamp, ClockQuality),
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let (units, today) = (units_of(answers), Today::of(Some(zone), now));
@@ -127,7 +126,7 @@ impl Sheet {
     /// at again: a value of before that would be taken no more stands in nobody's way.
     fn edited(
         &self,
-        answers: &[(String, String)],
+        answers: &Typed,
         typed: &[(&str, &str)],
         today: Today,
     ) -> Result<(Answers, Option<u64>), NotSaved> {
@@ -215,7 +214,7 @@ fn resident(
 }
 
 /// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.
-fn confirmed(answers: &[(String, String)], doubts: Vec<FieldError>) -> Result<Vec<String>, NotSaved> {
+fn confirmed(answers: &Typed, doubts: Vec<FieldError>) -> Result<Vec<String>, NotSaved> {
     let is_confirmed =
         |doubt: &FieldError| answers.iter().any(|(key, text)| key == CONFIRMED && *text == doubt.to_string());
     if doubts.iter().all(is_confirmed) {

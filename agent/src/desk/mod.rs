@@ -49,8 +49,8 @@ pub use answer::Answer;
 pub use older::{Asked, Question};
 pub use view::{
     Attention, CopyTrouble, EnrollStep, Enrolling, Entry, Form, FormPage, Join, Kept, Link, Locked, Mark,
-    Missed, NotSaved, OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review, Screen,
-    Sending, SessionKey, Shown, StatusLine, SyncView, Unfinished, Who,
+    Missed, NotOpened, NotSaved, OlderPage, Open, Part, PinPad, Refused, ResidentPage, Residents, Review,
+    Screen, Sending, SessionKey, Shown, StatusLine, SyncView, Typed, Unfinished, Who,
 };
 pub use ward::{Ward, WardParts};
 
@@ -363,8 +363,8 @@ impl Desk {
     /// was sent.
     ///
     /// # Errors
-    /// See [`Refused`].
-    pub fn form(&self, on: &SessionKey, form: &Form, sent: &[(String, String)]) -> Result<FormPage, Refused> {
+    /// See [`NotOpened`].
+    pub fn form(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, NotOpened> {
         self.enrolled()?.form(on, form, sent)
     }
 
@@ -372,13 +372,7 @@ impl Desk {
     ///
     /// # Errors
     /// See [`NotSaved`]; nothing of the entry is kept then but its draft.
-    pub fn save(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-        token: &str,
-        answers: &[(String, String)],
-    ) -> Result<Kept, NotSaved> {
+    pub fn save(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Result<Kept, NotSaved> {
         let saved = self.enrolled()?.save(on, form, token, answers);
         self.changed();
         saved
@@ -393,7 +387,7 @@ impl Desk {
         &self,
         on: &SessionKey,
         resident: PatientId,
-        answers: &[(String, String)],
+        answers: &Typed,
     ) -> Result<News, Refused> {
         self.enrolled()?.is_known_as(on, resident, answers)
     }
@@ -403,12 +397,7 @@ impl Desk {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn keep_draft(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-        answers: &[(String, String)],
-    ) -> Result<bool, Refused> {
+    pub fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
         self.enrolled()?.keep_draft(on, form, answers)
     }
 
@@ -418,12 +407,14 @@ impl Desk {
         self.ward()?.left_on(on)
     }
 
-    /// What was typed into a form for an entry and not saved, also where the form cannot be opened.
+    /// What a user began and has not saved, also where her role does not let her read a resident any more.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn begun(&self, on: &SessionKey, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
-        self.enrolled()?.begun(on, form)
+    pub fn unfinished(&self, on: &SessionKey) -> Result<Vec<Unfinished>, Refused> {
+        let ward = self.enrolled()?;
+        let actor = ward.actor(on).ok_or(Refused::Locked)?;
+        ward.unfinished(on, actor.user, None)
     }
 
     /// Drops what was typed into a form and not saved. Until something is saved, the next is dropped or the
@@ -431,12 +422,7 @@ impl Desk {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn drop_draft(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-        typed: &[(String, String)],
-    ) -> Result<(), Refused> {
+    pub fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
         self.enrolled()?.drop_draft(on, form, typed)
     }
 
@@ -482,7 +468,7 @@ impl Desk {
         on: &SessionKey,
         id: ReviewId,
         token: &str,
-        answers: &[(String, String)],
+        answers: &Typed,
     ) -> Result<Option<PatientId>, NotSaved> {
         let closed = self.enrolled()?.close_review(on, id, token, answers);
         self.changed();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::{PatientDocument, RecordDocument};
-use carepost_protocol::role::{Chart, Permit, ReadPatients};
+use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use tokio::sync::{Notify, oneshot};
 
@@ -130,7 +130,7 @@ impl Ward {
             }
         };
         let forms = self.forms()?;
-        let may_chart = self.authorized::<Chart>(on).is_ok();
+        let eyes = self.eyes(on, &forms)?;
         let mut records = found.records;
         let whole = resident.chart();
         records.retain(|record| whole.contains(&record.patient_id));
@@ -139,7 +139,7 @@ impl Ward {
             // The screen locked before the page was kept, so nobody will say so any more.
             self.forget_older();
         }
-        let entries = self.older_entries(&permit, &whole, records, &forms, may_chart)?;
+        let entries = self.older_entries(&permit, &whole, records, &eyes)?;
         self.note(permit.actor(), &page, true);
         Ok(OlderPage { resident, entries, next: found.next, missed: None })
     }

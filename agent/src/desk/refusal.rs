@@ -62,6 +62,12 @@ pub enum Refused {
          next sync, or use another device. A saved entry can be struck out and charted anew"
     )]
     NoSuchVersion,
+    /// What was typed would take the place of what was begun in another version of its form.
+    #[error(
+        "you have begun this in another version of its form too, and that is kept: save it or discard it first, so that \
+         neither takes the other's place"
+    )]
+    BegunInAnother,
     /// What was typed is more than an entry can hold.
     #[error("this is more than one entry can hold; shorten the longest answer")]
     TooLong,

@@ -38,7 +38,7 @@ impl Ward {
         let (mut residents, mut discharged): (Vec<Resident>, Vec<Resident>) =
             known.into_iter().partition(|resident| resident.document.is_active);
         let complete = complete && self.is_loaded(Collection::Patients);
-        let may_admit = self.authorized::<ManagePatients>(on).is_ok();
+        let may_admit = self.may::<ManagePatients>(on)?.is_some();
         discharged.retain(|_| may_admit);
         // What waits here is the latest.
         discharged.sort_by_key(|resident| resident.mark.is_none());
@@ -253,7 +253,7 @@ pub(super) enum Asks {
 }
 
 impl Asks {
-    const fn label(self) -> &'static str {
+    pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Admission => "Admit a resident",
             Self::Edit => "Edit resident",

@@ -18,7 +18,8 @@ use super::noted::Page;
 use super::residents::{self, REPLACED, REPLACED_BY};
 use super::sheet::Writer;
 use super::view::{
-    BASE, Disputed, Join, Known, NotSaved, Part, Question, Refused, Review, Saved, SessionKey, initials,
+    BASE, Disputed, Join, Known, NotSaved, Part, Question, Refused, Review, Saved, SessionKey, Typed,
+    initials,
 };
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, Pending, Progress};
@@ -203,7 +204,7 @@ impl Ward {
         on: &SessionKey,
         id: ReviewId,
         token: &str,
-        answers: &[(String, String)],
+        answers: &Typed,
     ) -> Result<Option<PatientId>, NotSaved> {
         let page = Page::REVIEWS;
         let read = self.permit::<ReadPatients>(on, &page)?;
@@ -263,7 +264,7 @@ impl Ward {
         read: &Permit<ReadPatients>,
         patient: PatientId,
         chosen: &Map<String, Value>,
-        answers: &[(String, String)],
+        answers: &Typed,
     ) -> Result<(), NotSaved> {
         let (Some(mrn), Some(resident)) = (chosen.get("mrn"), self.resident_here(read, patient)?) else {
             return Ok(());

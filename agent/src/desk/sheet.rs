@@ -1,11 +1,13 @@
 //! What each form asks, and what it shows when it is opened; `made` is what it makes when it is saved.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
+use carepost_protocol::number::plain;
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
@@ -16,10 +18,9 @@ use serde_json::{Map, Value};
 
 use super::noted::Page;
 use super::residents::{self, Asks};
-use super::unfinished::Typed;
-use super::view::{Form, REASON, Refused, SEEN, SessionKey, UNITS};
+use super::view::{Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS};
 use super::ward::{Ward, storage};
-use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved};
+use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved, version_of};
 
 /// The permit that a form's change needs.
 pub(super) enum Writer {
@@ -73,6 +74,8 @@ pub(super) struct Sheet {
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub(super) author: Option<String>,
+    /// What the user typed into it before and has not saved.
+    pub(super) draft: Option<Vec<(String, String)>>,
     /// Whether an entry is about somebody who was discharged.
     pub(super) is_discharged: bool,
     /// Whether what it makes can be corrected here: the version of the form that it was charted in is here.
@@ -113,6 +116,17 @@ pub(super) struct Seen {
 }
 
 impl Form {
+    /// What it asks about a resident, where it is about that.
+    const fn asks(&self) -> Option<Asks> {
+        match self {
+            Self::Admit => Some(Asks::Admission),
+            Self::Edit(_) => Some(Asks::Edit),
+            Self::Discharge(_) => Some(Asks::Discharge),
+            Self::Readmit(_) => Some(Asks::Readmission),
+            Self::Chart(_, _) | Self::Correct(_, _) | Self::Strike(_, _) | Self::Again(_) => None,
+        }
+    }
+
     /// Its drafts.
     pub(super) fn draft(&self) -> DraftOf {
         match self {
@@ -139,7 +153,10 @@ impl Ward {
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
         let read = self.asked::<ReadPatients>(on, page)?;
-        let sheet = self.blank(on, &read, (form, sent), page)?;
+        // What its page or its draft was begun in, it is charted in.
+        let draft = self.begun(read.actor().user, form, sent)?;
+        let version = version_of(sent).or_else(|| draft.as_deref().and_then(version_of));
+        let sheet = Sheet { draft, ..self.blank(on, &read, (form, version), page)? };
         let gone = sheet.resident.as_ref().filter(|resident| !resident.is_active);
         let Some(id) = gone.filter(|_| sheet.makes.collection == Collection::Records).map(|gone| gone.id)
         else {
@@ -154,14 +171,14 @@ impl Ward {
         &self,
         on: &SessionKey,
         read: &Permit<ReadPatients>,
-        (form, sent): (&Form, &Typed),
+        (form, version): (&Form, Option<u32>),
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
         match form {
             Form::Chart(patient, key) => {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, *patient, page)?;
-                let workflow = self.version_for(writer.actor().user, form, key, sent, None)?;
+                let workflow = self.forms()?.asked_in(key, version)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
                 Ok(Sheet::new(writer, Some(resident), workflow, makes).filled(Map::new(), self.units()))
             }
@@ -178,7 +195,7 @@ impl Ward {
             }
             Form::Discharge(patient) => self.moves(on, read, *patient, Asks::Discharge, page),
             Form::Readmit(patient) => self.moves(on, read, *patient, Asks::Readmission, page),
-            Form::Again(n) => self.again(on, read, (*n, sent), page),
+            Form::Again(n) => self.again(on, read, (*n, version), page),
         }
     }
 
@@ -220,10 +237,11 @@ impl Ward {
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
         let makes = Makes { strikes, differs, ..makes };
         let author = (!is_own).then(|| self.name_of(author));
-        let has_form = forms.has(&workflow, Some(version))?;
+        let own = forms.version(&workflow, version)?;
+        let has_form = own.is_some();
         let asked =
-            if strikes { forms.struck_in(&workflow, version) } else { forms.asked_in(&workflow, version) };
-        let form = with_reason(asked?, strikes);
+            if strikes { Some(forms.struck_in(&workflow, version)?) } else { own.map(Rc::unwrap_or_clone) };
+        let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes);
         let sheet = Sheet { author, has_form, ..Sheet::new(writer, Some(resident), form, makes) };
         Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
     }
@@ -271,7 +289,7 @@ impl Ward {
         &self,
         on: &SessionKey,
         read: &Permit<ReadPatients>,
-        (n, sent): (u64, &Typed),
+        (n, version): (u64, Option<u32>),
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
         let refused = self.outbox.refused(read, n).map_err(|error| {
@@ -286,12 +304,10 @@ impl Ward {
             (Collection::Records, ChangeKind::Create | ChangeKind::Amend, Some(patient)) => {
                 let writer = Writer::Chart(self.asked(on, page)?);
                 let resident = self.find(read, patient, page)?;
-                let (user, key) = (writer.actor().user, change.workflow.unwrap_or_default());
-                let charted = change.schema_version;
-                let strikes = charted.filter(|_| change.entered_in_error);
-                let mut form = match strikes {
+                let (key, charted) = (change.workflow.unwrap_or_default(), change.schema_version);
+                let mut form = match charted.filter(|_| change.entered_in_error) {
                     Some(version) => self.forms()?.struck_in(&key, version)?,
-                    None => self.version_for(user, &Form::Again(n), &key, sent, charted)?,
+                    None => self.forms()?.asked_in(&key, version.or(charted))?,
                 };
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
                 if change.kind == ChangeKind::Amend {
@@ -327,29 +343,27 @@ impl Ward {
         Ok(sheet)
     }
 
-    /// What a form of which the version is not here is called in its latest one, and about whom it is.
-    pub(super) fn named_by_latest(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-    ) -> Result<(String, Option<String>), Refused> {
-        let read = self.asked::<ReadPatients>(on, None)?;
-        let (patient, key) = match form {
-            Form::Chart(patient, key) => (*patient, key.clone()),
-            Form::Correct(patient, record) | Form::Strike(patient, record) => {
-                (*patient, self.charted(&read, *patient, *record)?.workflow)
+    /// What a form that does not open here is called, and about whom it is, as far as that can be told.
+    pub(super) fn called(&self, on: &SessionKey, form: &Form) -> (String, Option<String>) {
+        let read = self.authorized::<ReadPatients>(on).ok();
+        let (patient, key) = match (form, &read) {
+            (Form::Chart(patient, key), _) => (Some(*patient), Some(key.clone())),
+            (Form::Correct(patient, record) | Form::Strike(patient, record), Some(read)) => {
+                (Some(*patient), self.charted(read, *patient, *record).ok().map(|known| known.workflow))
             }
-            Form::Again(n) => {
-                let change = self.outbox.refused(&read, *n).map_err(storage)?.change;
-                (change.patient.ok_or(Refused::NoSuchResident)?, change.workflow.unwrap_or_default())
+            (Form::Again(n), Some(read)) => {
+                let change = self.outbox.refused(read, *n).ok().map(|refused| refused.change);
+                (change.as_ref().and_then(|it| it.patient), change.and_then(|it| it.workflow))
             }
-            Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => {
-                return Err(Refused::NoSuchVersion);
-            }
+            (_, _) => (Some(form.draft().patient()).filter(|_| *form != Form::Admit), None),
         };
-        let forms = self.forms()?;
-        let label = forms.latest(&key).ok_or(Refused::NoSuchWorkflow)?.label.clone();
-        Ok((label, Some(self.find(&read, patient, None)?.name)))
+        let latest = |key: String| Some(self.forms().ok()?.latest(&key)?.label.clone());
+        let label = form.asks().map(|asks| asks.label().to_owned()).or_else(|| key.and_then(latest));
+        let whose = read.zip(patient).map(|(read, patient)| {
+            let known = self.resident_here(&read, patient).ok().flatten();
+            known.map_or_else(|| "a resident who is not here any more".to_owned(), |it| it.document.name)
+        });
+        (label.unwrap_or_else(|| "an entry".to_owned()), whose)
     }
 
     /// A record that is to be corrected.
@@ -422,6 +436,7 @@ impl Sheet {
             refusal: None,
             faults: Vec::new(),
             author: None,
+            draft: None,
             is_discharged: false,
             has_form: true,
             makes,
@@ -435,6 +450,19 @@ impl Sheet {
             answers.push((UNITS.to_owned(), units.name().to_owned()));
         }
         Self { answers, filled: values, ..self }
+    }
+
+    /// Whether an answer was left as it was filled in, and so was what it is held against.
+    pub(super) fn leaves(&self, fields: &Map<String, Value>, key: &str) -> bool {
+        let against = self.workflow.rules.iter().filter(|rule| rule.greater == key);
+        let mut keys = [key].into_iter().chain(against.map(|rule| rule.lesser.as_str()));
+        self.filled.contains_key(key) && keys.all(|key| is_same(fields.get(key), self.filled.get(key)))
+    }
+
+    /// Whether all answers were.
+    pub(super) fn leaves_all(&self, fields: &Map<String, Value>) -> bool {
+        let mut keys = fields.keys().chain(self.filled.keys());
+        keys.all(|key| is_same(fields.get(key), self.filled.get(key)))
     }
 
     /// What an answer means: the value that was filled in, where it was left as it was shown.
@@ -455,6 +483,14 @@ fn with_reason(workflow: Workflow, strikes: bool) -> Workflow {
         if strikes { (Vec::new(), Vec::new()) } else { (workflow.fields, workflow.rules) };
     fields.push(reason);
     Workflow { fields, rules, ..workflow }
+}
+
+/// Whether two values are one: 98 is 98.0.
+fn is_same(one: Option<&Value>, other: Option<&Value>) -> bool {
+    match (one, other) {
+        (Some(Value::Number(one)), Some(Value::Number(other))) => plain(one) == plain(other),
+        (one, other) => one == other,
+    }
 }
 
 /// Values as somebody would type them into the form, who charts in `units`.

@@ -14,7 +14,7 @@ use crate::outbox::Progress;
 impl Ward {
     /// Refuses a correction of what this device knows to be corrected; one that is saved already is let through.
     pub(super) fn still_stands(&self, on: &SessionKey, form: &Form, token: &str) -> Result<(), NotSaved> {
-        if self.since(on, form)?.is_none() || self.outbox.is_saved(token).map_err(storage)? {
+        if self.since(on, form)?.is_none() || self.outbox.saved_as(token).map_err(storage)?.is_some() {
             return Ok(());
         }
         Err(NotSaved::CorrectedSince)

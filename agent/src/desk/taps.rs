@@ -232,7 +232,7 @@ impl Ward {
                 }
                 SessionEffect::SessionEnded { session, user, .. } => {
                     self.leave_form(session, user);
-                    self.forget_dropped(session);
+                    self.forget(session);
                     self.forget_older();
                 }
                 SessionEffect::Audit(note) => audit.push(self.noted(note, tap)),

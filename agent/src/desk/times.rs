@@ -6,7 +6,7 @@ use carepost_protocol::workflow::{FieldError, FieldType, Workflow};
 use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
-use super::view::OFFSET;
+use super::view::form::OFFSET;
 
 /// The zone in which times are shown and read here.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,19 +2,15 @@
 //! dropped, which can be undone.
 
 use carepost_protocol::id::{PatientId, SessionId, UserId};
-use carepost_protocol::role::{Actor, Chart};
 
 use super::chart::asks;
 use super::lock;
-use super::view::{Form, Refused, SessionKey, Unfinished};
+use super::view::{CONFIRMED, Form, Refused, SessionKey, Typed, Unfinished};
 use super::ward::{Ward, storage};
-use crate::outbox::DraftOf;
+use crate::outbox::{DraftOf, OutboxError, version_of};
 
 /// The most that a page lists: the latest.
 const LISTED: usize = 20;
-
-/// Answers as they were typed, by the key of what was asked.
-pub(super) type Typed = [(String, String)];
 
 /// The form that was on the screen when it locked: whose session, and which.
 pub(super) type Left = (SessionId, Form);
@@ -45,6 +41,39 @@ impl From<DraftOf> for Form {
 }
 
 impl Ward {
+    /// What a user typed into a form, in the version of what was sent, and has not saved.
+    pub(super) fn begun(
+        &self,
+        user: UserId,
+        form: &Form,
+        sent: &Typed,
+    ) -> Result<Option<Vec<(String, String)>>, Refused> {
+        Ok(self.draft(user, form)?.filter(|draft| !are_of_two_versions(draft, sent)))
+    }
+
+    /// The same, of whoever's session that is, while it is open.
+    pub(super) fn typed_into(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        sent: &Typed,
+    ) -> Option<Vec<(String, String)>> {
+        self.begun(self.actor(on)?.user, form, sent).ok().flatten()
+    }
+
+    /// Keeps what a user typed into a form: not in the place of what was begun in another version of it.
+    pub(super) fn keep_typed(&self, user: UserId, form: &Form, typed: &Typed) -> Result<(), Refused> {
+        if self.draft(user, form)?.is_some_and(|draft| are_of_two_versions(&draft, typed)) {
+            return Err(Refused::BegunInAnother);
+        }
+        let of = form.draft();
+        let kept = self.outbox.put_draft(user, of.patient(), &of.name(), typed, self.clock.now());
+        kept.map_err(|error| {
+            let too_long = matches!(error, OutboxError::TooLarge { .. });
+            if too_long { Refused::TooLong } else { storage(error) }
+        })
+    }
+
     /// What a user typed into a form and has not saved.
     pub(super) fn draft(&self, user: UserId, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
         let of = form.draft();
@@ -70,13 +99,13 @@ impl Ward {
         }
         let (session, form) = left.remove(&user)?;
         drop(left);
-        let is_typed = || self.draft(user, &form).is_ok_and(|draft| draft.is_some());
-        let opens = (on.names(session) || is_typed()) && self.sheet(on, &form, &[], None).is_ok();
-        opens.then_some(form)
+        // Where it does not open any more, it says so, and shows what was typed.
+        let is_typed = self.draft(user, &form).is_ok_and(|draft| draft.is_some());
+        let leads = is_typed || (on.names(session) && self.sheet(on, &form, &[], None).is_ok());
+        leads.then_some(form)
     }
 
-    /// The forms that a user began and has not saved, about one resident or all; those that they may not open
-    /// here any more are left out.
+    /// The forms that a user began and has not saved, about one resident or all.
     pub(super) fn unfinished(
         &self,
         on: &SessionKey,
@@ -95,8 +124,8 @@ impl Ward {
     fn named(&self, on: &SessionKey, form: Form, sent: &Typed) -> Option<Unfinished> {
         let (label, resident) = match self.sheet(on, &form, sent, None) {
             Ok(sheet) => (sheet.workflow.label, sheet.resident.map(|resident| resident.name)),
-            Err(Refused::NoSuchVersion) => self.named_by_latest(on, &form).ok()?,
-            Err(_) => return None,
+            Err(Refused::Locked) => return None,
+            Err(_) => self.called(on, &form),
         };
         let name = match &form {
             Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
@@ -107,29 +136,20 @@ impl Ward {
         Some(Unfinished { form, name, resident })
     }
 
-    /// What was typed into a form for an entry, also where the form cannot be opened.
-    pub(super) fn begun(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-    ) -> Result<Option<Vec<(String, String)>>, Refused> {
-        self.draft(self.charting(on)?.user, form)
-    }
-
-    pub(super) fn charting(&self, on: &SessionKey) -> Result<Actor, Refused> {
-        self.authorized::<Chart>(on).map(|permit| *permit.actor()).map_err(|(refused, _)| refused)
-    }
-
     /// Drops what was typed into a form: what was sent along, or what is kept.
     pub(super) fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
-        let (actor, asks) = match self.sheet(on, form, typed, None) {
-            Ok(sheet) => (*sheet.writer.actor(), asks(&sheet.workflow)),
-            Err(Refused::NoSuchVersion) => (self.charting(on)?, Vec::new()),
-            Err(refused) => return Err(refused),
+        let actor = self.actor(on).ok_or(Refused::Locked)?;
+        let kept = self.begun(actor.user, form, typed)?;
+        let asks = match self.sheet(on, form, typed, None) {
+            Ok(sheet) => Some(asks(&sheet.workflow)),
+            Err(why) if kept.is_none() => return Err(why),
+            Err(_) => None,
         };
-        let typed = asked(&asks, typed);
-        let answers = if typed.is_empty() { self.draft(actor.user, form)? } else { Some(typed) };
-        self.outbox.drop_draft(actor.user, &form.draft()).map_err(storage)?;
+        if kept.is_some() {
+            self.outbox.drop_draft(actor.user, &form.draft()).map_err(storage)?;
+        }
+        let typed = asked(asks.as_deref(), typed);
+        let answers = if typed.is_empty() { kept } else { Some(typed) };
         let (session, user) = (actor.session, actor.user);
         let dropped = answers.map(|answers| Dropped { session, user, form: form.clone(), answers });
         *lock(&self.dropped) = dropped;
@@ -151,26 +171,30 @@ impl Ward {
         let Some(dropped) = slot.take_if(|it| on.names(it.session) && it.form == *form) else {
             return Ok(());
         };
-        let of = form.draft();
-        let kept =
-            self.outbox.put_draft(dropped.user, of.patient(), &of.name(), &dropped.answers, self.clock.now());
-        kept.map_err(|error| {
-            *slot = Some(dropped);
-            storage(error)
-        })
+        let kept = self.keep_typed(dropped.user, form, &dropped.answers);
+        kept.inspect_err(|_| *slot = Some(dropped))
     }
 
-    /// What was dropped in a session that is over, or has saved something since, is gone.
-    pub(super) fn forget_dropped(&self, session: SessionId) {
+    /// What was dropped in a session that is over, or has saved something since, is gone, and so is what was saved
+    /// before.
+    pub(super) fn forget(&self, session: SessionId) {
         drop(lock(&self.dropped).take_if(|dropped| dropped.session == session));
+        drop(lock(&self.last_save).take_if(|last| last.session == session));
     }
 }
 
 /// The last answer to each question that a form asks: only what is asked is kept, so that nothing grows without
-/// bound, and as in a save the last answer counts.
-pub(super) fn asked(asks: &[String], answers: &Typed) -> Vec<(String, String)> {
+/// bound, and as in a save the last answer counts. Where it is not known here what is asked, all that was typed.
+pub(super) fn asked(asks: Option<&[String]>, answers: &Typed) -> Vec<(String, String)> {
+    let Some(asks) = asks else {
+        return answers.iter().filter(|(key, _)| key != CONFIRMED).cloned().collect();
+    };
     let answer = |field: &String| answers.iter().rfind(|(name, _)| name == field).cloned();
     asks.iter().filter_map(answer).collect()
+}
+
+fn are_of_two_versions(one: &Typed, other: &Typed) -> bool {
+    version_of(one).zip(version_of(other)).is_some_and(|(one, other)| one != other)
 }
 
 /// Answers with others in the place of some.

@@ -1,6 +1,6 @@
 //! What the desk shows: plain values that the kiosk renders into pages.
 
-mod form;
+pub(super) mod form;
 mod status;
 
 use std::time::Duration;
@@ -19,8 +19,8 @@ use ring::digest;
 use super::answer::Answer;
 pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
-    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, OFFSET, REASON, SEEN, Since, UNITS,
-    another_than, units_of, version_of,
+    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SEEN, Since,
+    Typed, UNITS, another_than, units_of,
 };
 pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
 

@@ -12,13 +12,13 @@ use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{Collection, PatientDocument};
-use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
+use carepost_protocol::role::{Act, Actor, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::Grant;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
-use super::chart::OpenForm;
+use super::chart::{LastSave, OpenForm};
 use super::noted::{LastRead, Page, Unsaved};
 use super::older::Older;
 use super::taps::Tap;
@@ -55,6 +55,7 @@ pub struct Ward {
     /// By user: the form that was on the screen when it locked.
     pub(super) left: Mutex<BTreeMap<UserId, Left>>,
     pub(super) dropped: Mutex<Option<Dropped>>,
+    pub(super) last_save: Mutex<Option<LastSave>>,
     /// The last page that was written down as read, or as refused.
     pub(super) last_read: Mutex<Option<LastRead>>,
     /// Wakes the sync: something was saved.
@@ -106,6 +107,7 @@ impl Ward {
             form: Mutex::new(None),
             left: Mutex::new(BTreeMap::new()),
             dropped: Mutex::new(None),
+            last_save: Mutex::new(None),
             last_read: Mutex::new(None),
             saved: Notify::new(),
             unsaved: Mutex::new(Unsaved::default()),
@@ -243,11 +245,11 @@ impl Ward {
         let id = resident.document.id;
         let whole = resident.document.chart();
         let forms = self.forms()?;
-        let may_chart = self.authorized::<Chart>(on).is_ok();
-        let (entries, is_all) = self.entries(&permit, &whole, &forms, may_chart, shown)?;
+        let eyes = self.eyes(on, &forms)?;
+        let (entries, is_all) = self.entries(&permit, &whole, &eyes, shown)?;
         let complete = complete && self.is_loaded(Collection::Records);
         self.note(permit.actor(), &page, true);
-        let may_edit = self.authorized::<ManagePatients>(on).is_ok();
+        let may_edit = self.may::<ManagePatients>(on)?.is_some();
         let ended = may_edit && !resident.document.is_active;
         let readmission = ended.then(|| self.sheet(on, &Form::Readmit(id), &[], None)).transpose()?;
         let older_before = self.mirror.archived_before().map_err(storage)?;
@@ -258,7 +260,7 @@ impl Ward {
             also: replaced?.into_iter().flatten().map(|resident| resident.document).collect(),
             resident,
             may_edit,
-            workflows: if may_chart { forms.offered() } else { Vec::new() },
+            workflows: if eyes.charts.is_some() { forms.offered() } else { Vec::new() },
             entries,
             complete,
             more_entries,
@@ -285,7 +287,12 @@ impl Ward {
 
     /// Whether that session is the one that is open.
     pub(super) fn is_open(&self, on: &SessionKey) -> bool {
-        lock(&self.session).actor(self.clock.monotonic()).is_some_and(|actor| on.names(actor.session))
+        self.actor(on).is_some()
+    }
+
+    /// Whoever's session that is, while it is open.
+    pub(super) fn actor(&self, on: &SessionKey) -> Option<Actor> {
+        lock(&self.session).actor(self.clock.monotonic()).filter(|actor| on.names(actor.session))
     }
 
     /// A permit of the session that a page was made for; none once another is open. That and whether
@@ -300,6 +307,14 @@ impl Ward {
             NoPermit::NoSession => (Refused::Locked, None),
             NoPermit::Denied(_) => (Refused::NotAllowed, Some(actor)),
         })
+    }
+
+    /// As [`Ward::authorized`], for what is only offered to whoever may: none where the role does not allow it.
+    pub(super) fn may<A: Act>(&self, on: &SessionKey) -> Result<Option<Permit<A>>, Refused> {
+        match self.authorized(on) {
+            Err((Refused::NotAllowed, _)) => Ok(None),
+            permit => permit.map(Some).map_err(|(refused, _)| refused),
+        }
     }
 
     /// As [`Ward::authorized`]; that a role does not allow it is written down.

@@ -10,9 +10,9 @@ use carepost_protocol::pin;
 use secrecy::SecretString;
 
 use super::page::{self, Fault};
-use super::pages::{self, JOINED, Sent, Which};
+use super::pages::{self, Sent, Which};
+use super::residents::Saved;
 use super::{Kiosk, form, looks};
-use crate::desk::News;
 use crate::desk::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
 /// The answers of a form in the order they were sent.
@@ -34,21 +34,17 @@ pub(super) async fn save(
         kiosk.ask(move |desk| desk.save(&asked.on, &asked.form, &asked.token, &asked.answers)).await?;
     let (status, not_saved) = match saved {
         Ok(Kept { about, is_critical }) => {
-            let is_discharge = matches!(sent.form, Form::Discharge(_));
-            let how = match (is_critical, is_discharge) {
-                (true, _) => pages::CRITICAL,
-                (false, true) => pages::DISCHARGED,
-                (false, false) => "1",
+            let saved = match (is_critical, &sent.form) {
+                (true, _) => Saved::Critical,
+                (false, Form::Discharge(_)) => Saved::Discharged,
+                (false, _) => Saved::Entry,
             };
-            return Ok(Redirect::to(&format!("/residents/{about}?saved={how}")).into_response());
+            return Ok(pages::to_resident(about, "saved", saved));
         }
-        Err(NotSaved::Refused(Refused::Storage(why))) => {
-            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(Refused::Storage(why).to_string()))
+        Err(NotSaved::Refused(Refused::Locked)) => return Ok(pages::to_start()),
+        Err(NotSaved::Refused(why)) => {
+            (page::status_of(&why), form::Returned::NotKept(page::capital(&why.to_string())))
         }
-        Err(NotSaved::Refused(why @ Refused::NoSuchVersion)) => {
-            (page::status_of(&why), form::Returned::NotKept(page::sentence(&why)))
-        }
-        Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
         Err(NotSaved::Doubts(doubts)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Doubts(doubts)),
         Err(NotSaved::Alike(known)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Alike(known)),
@@ -93,14 +89,7 @@ pub(super) async fn is_known(
     let Ok(id) = id.parse::<PatientId>() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     Ok(match kiosk.ask(move |desk| desk.is_known_as(&on, id, &sent)).await? {
-        Ok(news) => {
-            let news = match news {
-                News::Nothing => "1",
-                News::Edit => pages::NEWS,
-                News::Hidden => pages::HIDDEN,
-            };
-            Redirect::to(&format!("/residents/{id}?known={news}")).into_response()
-        }
+        Ok(news) => pages::to_resident(id, "known", news),
         Err(why) => pages::refused(&why),
     })
 }
@@ -141,7 +130,7 @@ pub(super) async fn close_review(
     let asked = (on.clone(), token.clone(), sent.clone());
     let closed = kiosk.ask(move |desk| desk.close_review(&asked.0, id, &asked.1, &asked.2)).await?;
     let (status, words) = match closed {
-        Ok(Some(one)) => return Ok(Redirect::to(&format!("/residents/{one}?saved={JOINED}")).into_response()),
+        Ok(Some(one)) => return Ok(pages::to_resident(one, "saved", Saved::Joined)),
         Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults) | NotSaved::Doubts(faults)) => {

@@ -8,7 +8,8 @@ use carepost_protocol::record::PatientDocument;
 use carepost_protocol::time::Timestamp;
 
 use super::form::{Alike, Person};
-use super::page::{EntryView, Shell, answer, capital};
+use super::page::{Shell, answer, capital};
+use super::residents::EntryView;
 use super::words::Weight;
 use crate::desk::Answer;
 use crate::desk::view::{Attention, Disputed, Join, Known, Mark, Part, Question, Review, Todo};

@@ -6,6 +6,7 @@
 
 mod acts;
 mod events;
+mod field;
 mod form;
 mod guard;
 mod looks;
@@ -13,6 +14,7 @@ mod older;
 mod owner;
 mod page;
 mod pages;
+mod residents;
 mod serve;
 pub mod start;
 mod status;

@@ -9,8 +9,9 @@ use carepost_protocol::day;
 use carepost_protocol::wire::older::{OlderPlace, OlderQuery};
 
 use super::Kiosk;
-use super::page::{ChartedView, Fault, Shell, answer, capital};
+use super::page::{Fault, Shell, answer, capital};
 use super::pages::{open_shell, refused, to_start};
+use super::residents::ChartedView;
 use super::words::Weight;
 use crate::desk::view::{Mark, OlderPage, Refused};
 

@@ -6,13 +6,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use carepost_protocol::id::{PatientId, RecordId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::form::{self, FormView, Returned};
 use super::looks;
 use super::page::{self, Fault, Shell};
+use super::residents::{self, Saved};
 use super::{Kiosk, guard};
-use crate::desk::view::{Form, Open, Refused, Screen, SessionKey, Shown, Who};
+use crate::desk::News;
+use crate::desk::view::{Form, NotOpened, Open, Refused, Screen, SessionKey, Shown, Who};
 
 /// What the start page is asked for.
 #[derive(Deserialize)]
@@ -53,14 +56,15 @@ pub(super) async fn start(
                 return Ok(left);
             }
             let who = query.who();
-            let asked = who.clone();
-            match kiosk.ask(move |desk| desk.residents(&on, &asked)).await? {
+            let asked = (on.clone(), who.clone());
+            match kiosk.ask(move |desk| desk.residents(&asked.0, &asked.1)).await? {
                 Ok(residents) => {
                     let letter = query.letter.and_then(|text| text.chars().next());
-                    page::residents(shell, residents, who, letter)
+                    residents::residents(shell, residents, who, letter)
                 }
-                Err(refused @ (Refused::NotAllowed | Refused::Storage(_))) => {
-                    page::open_refusal(shell, &refused)
+                Err(why @ (Refused::NotAllowed | Refused::Storage(_))) => {
+                    let unfinished = kiosk.ask(move |desk| desk.unfinished(&on)).await?;
+                    residents::refused(shell, &why, unfinished.unwrap_or_default())
                 }
                 Err(why) => refused(&why),
             }
@@ -83,26 +87,12 @@ pub(super) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
     Ok(page::bare(shell(&kiosk).await?.0))
 }
 
-/// How a resident's page is asked for after a discharge.
-pub(super) const DISCHARGED: &str = "discharged";
-
-/// How a page is asked for after a critical value was saved.
-pub(super) const CRITICAL: &str = "critical";
-
-/// How a page is asked for after two turned out to be one person.
-pub(super) const JOINED: &str = "joined";
-
-/// How a resident's page is asked for when whoever was to be admitted is known, and something about them is new.
-pub(super) const NEWS: &str = "news";
-/// The same where what was typed is kept as it was, because not all of it is shown on this device.
-pub(super) const HIDDEN: &str = "hidden";
-
 /// What a page is asked for after something was saved, and which part of what it lists.
 #[derive(Default, Deserialize)]
 pub(super) struct SavedQuery {
-    saved: Option<String>,
+    saved: Option<Saved>,
     /// Set where nobody was admitted, because this resident is known.
-    known: Option<String>,
+    known: Option<News>,
     /// After how many entries, how many are shown, and how many versions of each.
     after: Option<usize>,
     entries: Option<usize>,
@@ -118,7 +108,7 @@ pub(super) async fn resident(
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
     let shown = Shown::of(query.after, query.entries, query.versions);
     Ok(match kiosk.ask(move |desk| desk.resident(&on, id, shown)).await? {
-        Ok(resident) => page::resident(shell, resident, query.saved.as_deref(), query.known.as_deref()),
+        Ok(resident) => residents::resident(shell, resident, query.saved, query.known),
         Err(why) => refused(&why),
     })
 }
@@ -128,24 +118,12 @@ pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Resu
     let asked = (on.clone(), form.clone());
     let opened = kiosk.ask(move |desk| desk.form(&asked.0, &asked.1, &[])).await?;
     Ok(match opened {
-        Ok(form) => page::form(StatusCode::OK, shell, FormView::fresh(&form)),
-        Err(Refused::NoSuchVersion) => return begun(&kiosk, shell, (on, form)).await,
-        Err(why) => refused(&why),
-    })
-}
-
-/// What was typed into a form whose version is not here, to be read or discarded; why it is not opened, where nothing
-/// was.
-async fn begun(kiosk: &Kiosk, shell: Shell, (on, form): (SessionKey, Form)) -> Result<Response, Fault> {
-    let why = Refused::NoSuchVersion;
-    let discard = format!("{}/discard", form::path(&form));
-    let begun = kiosk.ask(move |desk| desk.begun(&on, &form)).await?;
-    Ok(match begun {
-        Ok(Some(typed)) => {
-            page::rescue(page::status_of(&why), shell, &typed, &page::sentence(&why), Some(&discard))
+        Ok(opened) => form::form(StatusCode::OK, shell, FormView::fresh(&opened)),
+        Err(NotOpened { why, typed: Some(typed) }) => {
+            let words = page::capital(&why.to_string());
+            form::rescue(page::status_of(&why), shell, &typed, &words, Some(&form))
         }
-        Ok(None) => refused(&why),
-        Err(other) => refused(&other),
+        Err(NotOpened { why, typed: None }) => refused(&why),
     })
 }
 
@@ -264,20 +242,13 @@ pub(super) async fn form_again(
             if !sent.token.is_empty() {
                 form.token = sent.token;
             }
-            page::form(status, shell, FormView::again(&form, returned))
+            form::form(status, shell, FormView::again(&form, returned))
         }
-        Err(Refused::Locked) => return to_draft(kiosk, sent).await,
+        Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.
-        Err(why) => {
-            let words = returned.words().unwrap_or_else(|| page::sentence(&why));
-            let kept = if why == Refused::NoSuchVersion {
-                let typed = sent.clone();
-                kiosk.ask(move |desk| desk.keep_draft(&typed.on, &typed.form, &typed.answers)).await?.ok()
-            } else {
-                None
-            };
-            let discard = kept.map(|_| format!("{}/discard", form::path(&sent.form)));
-            page::rescue(status, shell, &sent.answers, &words, discard.as_deref())
+        Err(NotOpened { why, typed }) => {
+            let words = returned.words().unwrap_or_else(|| page::capital(&why.to_string()));
+            form::rescue(status, shell, &sent.answers, &words, typed.map(|_| &sent.form))
         }
     })
 }
@@ -287,10 +258,13 @@ pub(super) async fn form_again(
 async fn to_draft(kiosk: &Kiosk, sent: Sent) -> Result<Response, Fault> {
     let Sent { on, form, answers, .. } = sent;
     let kept = kiosk.ask(move |desk| desk.keep_draft(&on, &form, &answers)).await?;
-    if let Err(why) = kept {
-        tracing::warn!(%why, "answers of a session that has left the screen are not kept");
-    }
-    Ok(to_start())
+    Ok(match kept {
+        Ok(_) => to_start(),
+        Err(why) => {
+            tracing::warn!(%why, "answers of a session that has left the screen are not kept");
+            page::refusal(page::status_of(&why), &format!("What you typed is not kept: {why}."))
+        }
+    })
 }
 
 pub(super) async fn nowhere() -> Response {
@@ -312,6 +286,7 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::NotSent
         | Refused::NotShown
         | Refused::NoSuchVersion
+        | Refused::BegunInAnother
         | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong
@@ -329,6 +304,12 @@ pub(super) async fn script() -> impl IntoResponse {
 
 pub(super) async fn icon() -> impl IntoResponse {
     ([(CONTENT_TYPE, "image/svg+xml")], include_bytes!("assets/icon.svg").as_slice())
+}
+
+/// Sends to a resident's page, which says what was done.
+pub(super) fn to_resident(id: PatientId, done: &str, what: impl Serialize) -> Response {
+    let what = json!(what);
+    Redirect::to(&format!("/residents/{id}?{done}={}", what.as_str().unwrap_or_default())).into_response()
 }
 
 /// Sends a page that has become another screen's back to the start.

@@ -10,7 +10,7 @@ use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
 use serde::Serialize;
 
-use super::drafts::{DraftOf, drop_draft};
+use super::drafts::drop_saved;
 use super::fork::present_id;
 use super::lineage::Lineage;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
@@ -101,9 +101,7 @@ impl Outbox {
             },
         };
         self.link_audit(&transaction, &audit(saved.record))?;
-        if let Some(draft) = DraftOf::change(change) {
-            drop_draft(&transaction, change.actor, &draft)?;
-        }
+        drop_saved(&transaction, change)?;
         transaction.commit()?;
         Ok(saved)
     }

@@ -111,9 +111,18 @@ impl DraftOf {
     }
 }
 
+/// The answer in which a form, and a draft of it, says which version of its workflow it is.
+pub const VERSION: &str = "_version";
+
+/// The version of the form that has these answers, where they say it.
+#[must_use]
+pub fn version_of(answers: &[(String, String)]) -> Option<u32> {
+    answers.iter().find(|(key, _)| key == VERSION).and_then(|(_, text)| text.parse().ok())
+}
+
 impl Outbox {
     /// Keeps the unsaved answers of a form ([`DraftOf`] names forms), field key and text as typed, for the user who typed them.
-    /// The next save of that form by that user discards them.
+    /// The next save of that form by that user discards them, unless they are of another version of it.
     ///
     /// No permit is asked: what was typed is kept also when the screen has locked meanwhile, and the
     /// caller knows to whom the form was shown.
@@ -151,13 +160,7 @@ impl Outbox {
         patient: PatientId,
         workflow: &str,
     ) -> Result<Option<Vec<(String, String)>>, OutboxError> {
-        let body: Option<Vec<u8>> = self
-            .lock()
-            .prepare_cached("SELECT body FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
-            .query_row(params![user.as_bytes(), patient.as_bytes(), workflow], |row| row.get(0))
-            .optional()?;
-        let answers = body.map(|body| serde_json::from_slice(&body)).transpose();
-        answers.map_err(|_| OutboxError::NotUnderstood("a draft"))
+        draft(&self.lock(), user, patient, workflow)
     }
 
     /// The forms that a user has unsaved answers of, about one resident or all: the latest, at most so many.
@@ -194,6 +197,32 @@ impl Outbox {
         let connection = self.lock_to_settle()?;
         drop_draft(&connection, user, of)
     }
+}
+
+fn draft(
+    connection: &Connection,
+    user: UserId,
+    patient: PatientId,
+    workflow: &str,
+) -> Result<Option<Vec<(String, String)>>, OutboxError> {
+    let body: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT body FROM drafts WHERE user = ? AND patient = ? AND workflow = ?")?
+        .query_row(params![user.as_bytes(), patient.as_bytes(), workflow], |row| row.get(0))
+        .optional()?;
+    let answers = body.map(|body| serde_json::from_slice(&body)).transpose();
+    answers.map_err(|_| OutboxError::NotUnderstood("a draft"))
+}
+
+/// Removes the draft that a change was made from. What was begun in another version of its form is no part of it,
+/// and stays.
+pub(super) fn drop_saved(connection: &Connection, change: &Change) -> Result<(), OutboxError> {
+    let Some(of) = DraftOf::change(change) else { return Ok(()) };
+    let kept = draft(connection, change.actor, of.patient(), &of.name()).ok().flatten();
+    let begun_in = kept.as_deref().and_then(version_of);
+    if begun_in.zip(change.schema_version).is_some_and(|(begun, saved)| begun != saved) {
+        return Ok(());
+    }
+    drop_draft(connection, change.actor, &of)
 }
 
 pub(super) fn drop_draft(connection: &Connection, user: UserId, of: &DraftOf) -> Result<(), OutboxError> {

@@ -40,7 +40,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 pub use append::{Entry, Saved};
 pub use batch::{Batch, Sent, Shape};
-pub use drafts::DraftOf;
+pub use drafts::{DraftOf, VERSION, version_of};
 pub use fork::{Diverged, Forked};
 pub use queries::{Counts, Listed, Pending, Position, Progress};
 pub use refused::{Exported, Refused, RefusedChange};

@@ -7,7 +7,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::ChangeName;
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::append::Entry;
 use super::batch::{first_queued, kept_before};
@@ -126,13 +126,15 @@ impl Outbox {
         laid_over(&self.lock(), sql, params![collection.name(), schema::ACKED, signed(mirror_seq)])
     }
 
-    /// Whether the form of that token was saved.
+    /// What the form of that token was saved as, if it was.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn is_saved(&self, token: &str) -> Result<bool, OutboxError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM entries WHERE form = ?)";
-        Ok(self.lock().prepare_cached(sql)?.query_row([token], |row| row.get(0))?)
+    pub fn saved_as(&self, token: &str) -> Result<Option<RecordId>, OutboxError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT record FROM entries WHERE form = ?")?;
+        let record: Option<[u8; 16]> = statement.query_row([token], |row| row.get(0)).optional()?;
+        Ok(record.map(RecordId::from_bytes))
     }
 
     /// How many entries equal a new one: made since then by the same person with the same form about the same

@@ -4,7 +4,7 @@
 use serde_json::{Number, Value};
 
 use super::{Field, FieldError, FieldType};
-use crate::number::{NumberError, number, written};
+use crate::number::{NumberError, number, plain, written};
 use crate::unit::{Unit, Units};
 
 impl Field {
@@ -40,9 +40,10 @@ impl Field {
     /// A stored value as it is shown to a facility that charts in `units`.
     #[must_use]
     pub fn shown(&self, value: &Value, units: Units) -> Value {
-        let number = value.as_f64().filter(|_| self.elsewhere(units).is_some());
-        let shown = number.and_then(|stored| plain(self.number_shown(stored, units)));
-        shown.map_or_else(|| value.clone(), Value::Number)
+        let Value::Number(number) = value else { return value.clone() };
+        let there = number.as_f64().filter(|_| self.elsewhere(units).is_some());
+        let there = there.and_then(|stored| Number::from_f64(self.number_shown(stored, units)));
+        Value::Number(plain(there.as_ref().unwrap_or(number)))
     }
 
     pub(super) fn number_shown(&self, stored: f64, units: Units) -> f64 {
@@ -83,16 +84,6 @@ impl Field {
         let read = read.parse().ok().map(|read| if given == stored { read } else { stored.stored(read) });
         read.and_then(Number::from_f64)
             .ok_or_else(|| self.number_fault(&NumberError::NotANumber, Some(units)))
-    }
-}
-
-/// A number without a point that says nothing.
-fn plain(number: f64) -> Option<Number> {
-    #[allow(clippy::cast_possible_truncation)] // it is whole and small
-    if number.fract() == 0.0 && number.abs() < 1e15 {
-        Some(Number::from(number as i64))
-    } else {
-        Number::from_f64(number)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use carepost_protocol::number::plain;
 use serde_json::Value;
 
 use crate::text::acts;
@@ -49,7 +50,8 @@ fn word(value: &Value) -> String {
         Value::Null => String::new(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Number(number) => plain(number).to_string(),
+        Value::Array(_) | Value::Object(_) => value.to_string(),
     };
     // A device that waits chooses its own host name: it must not add a line to the list.
     text.chars().filter(|c| !acts(*c)).collect()

@@ -8,6 +8,12 @@ use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{FieldError, Workflow};
 use carepost_protocol::zone::Zone;
 
+use crate::desk::refusal::Refused;
+use crate::outbox::VERSION;
+
+/// Answers as they were typed, by the key of what was asked.
+pub type Typed = [(String, String)];
+
 /// The answer in which a form carries what it showed when it was opened, so that only what was changed
 /// is an edit.
 pub const SEEN: &str = "_seen";
@@ -35,24 +41,14 @@ pub const UNITS: &str = "_units";
 
 /// The measures in which the form was shown that has these answers.
 #[must_use]
-pub fn units_of(answers: &[(String, String)]) -> Units {
+pub fn units_of(answers: &Typed) -> Units {
     let said = answers.iter().find(|(key, _)| key == UNITS);
     let known = said.and_then(|(_, text)| Units::ALL.into_iter().find(|units| units.name() == text));
     known.unwrap_or_default()
 }
 
-/// The answer in which a form says which version of its workflow it is: what was typed there, or waits as a draft, is
-/// saved in that one.
-const VERSION: &str = "_version";
-
 /// The answers that a form carries along, and nobody typed.
 pub const CARRIED: [&str; 3] = [SEEN, UNITS, VERSION];
-
-/// The version of the form that has these answers, where they say it.
-#[must_use]
-pub fn version_of(answers: &[(String, String)]) -> Option<u32> {
-    answers.iter().find(|(key, _)| key == VERSION).and_then(|(_, text)| text.parse().ok())
-}
 
 /// Which form is shown, or was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +102,22 @@ pub struct FormPage {
     pub zone: Zone,
     /// How much of a resident is sent here.
     pub sent: PhiMode,
+}
+
+/// Why a form is not opened. What its typist had typed into it is kept until she discards it, whatever became of the
+/// form, of whom it is about or of her role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotOpened {
+    /// Why.
+    pub why: Refused,
+    /// What is kept of it, as typed.
+    pub typed: Option<Vec<(String, String)>>,
+}
+
+impl From<Refused> for NotOpened {
+    fn from(why: Refused) -> Self {
+        Self { why, typed: None }
+    }
 }
 
 /// The last correction of an entry.

@@ -3,9 +3,10 @@
 use carepost_protocol::id::ReviewId;
 use carepost_protocol::workflow::FieldError;
 
-use super::super::form::{FormView, Returned};
+use super::super::form::{self, FormView, Returned};
 use super::super::looks;
 use super::super::page::{self, Shell};
+use super::super::residents as of_residents;
 use super::*;
 use crate::desk::view::{Attention, Beside, Disputed, Known, Question, Review, Saved, Todo, Unfinished, Who};
 
@@ -22,7 +23,7 @@ fn here(document: PatientDocument) -> Resident {
 }
 
 async fn form(view: FormView) -> String {
-    read(page::form(StatusCode::OK, shell(&calm()), view)).await
+    read(form::form(StatusCode::OK, shell(&calm()), view)).await
 }
 
 #[tokio::test]
@@ -103,7 +104,7 @@ async fn hostile_names_and_labels_stay_words() {
             false,
         ))
         .await,
-        read(page::resident(shell(&status), page, Some("1"), None)).await,
+        read(of_residents::resident(shell(&status), page, Some(of_residents::Saved::Entry), None)).await,
         form(FormView::again(&asked, Returned::Faults(faults))).await,
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
         form(FormView::again(&asked, Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))])))
@@ -116,14 +117,14 @@ async fn hostile_names_and_labels_stay_words() {
             &[Known::beside(&person, resident(9, evil, evil))],
         ))
         .await,
-        read(page::residents(shell(&calm()), list, Who::Found(evil.to_owned()), None)).await,
+        read(of_residents::residents(shell(&calm()), list, Who::Found(evil.to_owned()), None)).await,
         read(page::locked(Shell::new(1, &screen, &calm()), lock)).await,
-        read(page::rescue(
+        read(form::rescue(
             StatusCode::OK,
             shell(&calm()),
             &[(evil.to_owned(), evil.to_owned())],
             evil,
-            Some(evil),
+            Some(&Form::Chart(resident(4, "", "").id, evil.to_owned())),
         ))
         .await,
         read(page::refusal(StatusCode::OK, evil)).await,
@@ -231,12 +232,12 @@ async fn a_pin_pad_asks_for_one_try_of_one_person() {
 
 #[tokio::test]
 async fn two_smiths_are_told_apart_and_a_long_list_has_letters() {
-    let html = read(page::residents(shell(&calm()), residents(), Who::Here, None)).await;
+    let html = read(of_residents::residents(shell(&calm()), residents(), Who::Here, None)).await;
     assert_eq!(html.matches("2 named Smith").count(), 2);
     assert!(!html.contains("class=\"letters\""), "five residents need no letters");
     let mut many = residents();
     many.residents.extend((20..40).map(|n| here(resident(n, "Nowak, Ewa", "200"))));
-    let html = read(page::residents(shell(&calm()), many, Who::Here, Some('n'))).await;
+    let html = read(of_residents::residents(shell(&calm()), many, Who::Here, Some('n'))).await;
     assert!(
         html.contains("Last names with S") && !html.contains("Mary Smith") && html.contains("Nowak, Ewa")
     );
@@ -245,17 +246,23 @@ async fn two_smiths_are_told_apart_and_a_long_list_has_letters() {
 #[tokio::test]
 async fn a_list_that_is_still_loading_never_says_none() {
     let none = Residents { residents: Vec::new(), may_admit: false, complete: false, ..residents() };
-    let html = read(page::residents(shell(&calm()), none, Who::Here, None)).await;
+    let html = read(of_residents::residents(shell(&calm()), none, Who::Here, None)).await;
     assert!(html.contains("Still loading") && !html.contains("no residents"), "{html}");
     let page =
         ResidentPage { entries: Vec::new(), workflows: Vec::new(), complete: false, ..resident_page() };
-    let html = read(page::resident(shell(&calm()), page, None, None)).await;
+    let html = read(of_residents::resident(shell(&calm()), page, None, None)).await;
     assert!(html.contains("Still loading") && !html.contains("Nothing has been charted"), "{html}");
 }
 
 #[tokio::test]
 async fn marks_say_how_far_an_entry_has_come() {
-    let html = read(page::resident(shell(&offline()), resident_page(), Some("1"), None)).await;
+    let html = read(of_residents::resident(
+        shell(&offline()),
+        resident_page(),
+        Some(of_residents::Saved::Entry),
+        None,
+    ))
+    .await;
     for words in [
         "Internet down since",
         "12 entries waiting, oldest 4 min.",

@@ -33,6 +33,7 @@ mod leaving;
 mod measures;
 mod needs;
 mod older;
+mod refused;
 mod renewal;
 mod repeated;
 mod reviews;
@@ -172,6 +173,11 @@ impl Device {
         };
         let batch: PushBatch<'_> = serde_json::from_slice(&batch.body).unwrap();
         batch.changes.iter().map(|change| serde_json::from_str(change.get()).unwrap()).collect()
+    }
+
+    /// The key of the screen, as its pages carry it.
+    fn screen_key(&self) -> String {
+        super::super::page::screen_key(&self.desk.screen())
     }
 
     fn entries(&self) -> Vec<Change> {
@@ -338,7 +344,7 @@ async fn what_anna_sends_never_becomes_bens() {
     let answers = [("pulse".to_owned(), "72".to_owned())];
     let saved = device.desk.save(&annas, &vitals(4), "t", &answers);
     assert_eq!(saved, Err(NotSaved::Refused(Refused::Locked)));
-    assert_eq!(device.desk.form(&annas, &vitals(4), &[]).unwrap_err(), Refused::Locked);
+    assert_eq!(device.desk.form(&annas, &vitals(4), &[]).unwrap_err().why, Refused::Locked);
     assert_eq!(
         device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap_err(),
         Refused::Locked

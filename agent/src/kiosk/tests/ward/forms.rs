@@ -329,6 +329,71 @@ async fn what_was_begun_in_a_version_that_is_not_here_is_kept_until_it_comes_or_
 }
 
 #[tokio::test]
+async fn what_is_saved_is_not_refused_when_it_is_sent_again_after_its_version_has_gone() {
+    let device = Device::of_first();
+    let sheet = device.form(4).await;
+    device.takes(&sheet, GLUCOSE).await;
+    device.publishes(103, &second(), &[]);
+    // Its answer was lost, and the browser sends it again.
+    device.takes(&sheet, GLUCOSE).await;
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(!page.contains("Not finished"), "nothing is left from which it would be saved twice: {page}");
+    // What differs was not saved, and is not lost.
+    let other = device.send(&sheet, &GLUCOSE.replace("412", "388")).await;
+    assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for words in ["This form was saved before with other values", "<dd>388</dd>", "kept here until"] {
+        assert!(other.body.contains(words), "{words} is missing in {}", other.body);
+    }
+    assert_eq!(device.entries().len(), 1);
+}
+
+#[tokio::test]
+async fn an_older_page_does_not_take_the_place_of_what_was_begun_in_a_newer_one() {
+    for is_here in [true, false] {
+        let device = Device::of_first();
+        let older = device.form(4).await;
+        device.publishes(103, &second(), &if is_here { vec![first()] } else { Vec::new() });
+        let newer = device.form(4).await;
+        assert_eq!(device.keep(&newer, "pulse=91&mood=calm").await.status, StatusCode::NO_CONTENT);
+        let refused = device.keep(&older, GLUCOSE).await;
+        assert_eq!(refused.status, StatusCode::CONFLICT);
+        assert!(refused.body.contains("begun this in another version"), "{}", refused.body);
+        assert_eq!(device.keep(&older, "pulse=").await.status, StatusCode::RESET_CONTENT);
+        let screen = format!("_screen={}&_version=1", older.screen);
+        post(&device.pages, &format!("{}/discard", older.path), &screen).await;
+        let sent = device.send(&older, GLUCOSE).await;
+        if is_here {
+            assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.body);
+            assert_eq!(device.last(), (Some(1), Some(json!(412))));
+        } else {
+            assert_eq!(sent.status, StatusCode::CONFLICT);
+            for words in ["<dd>412</dd>", "begun this in another version", "Copy it to paper"] {
+                assert!(sent.body.contains(words), "{words} is missing in {}", sent.body);
+            }
+            assert!(!sent.body.contains("/discard"), "that would discard the other: {}", sent.body);
+        }
+        let begun = device.form(4).await;
+        assert_eq!((field(&begun.html, "mood"), begun.version.as_str()), ("calm", "2"));
+        device.takes(&begun, &format!("{ANSWERS}&mood=calm")).await;
+        assert_eq!(device.last(), (Some(2), None));
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_back_is_led_to_what_she_typed_though_its_version_has_gone() {
+    let device = Device::of_first();
+    let sheet = device.form(4).await;
+    device.keep(&sheet, GLUCOSE).await;
+    device.publishes(103, &second(), &[]);
+    device.desk.lock();
+    device.tap(ANNA);
+    let back = open(&device.pages, "/").await;
+    assert_eq!(back.header("location"), chart(4));
+    let page = open(&device.pages, &chart(4)).await;
+    assert!(page.body.contains("<dd>412</dd>") && page.body.contains("another version"), "{}", page.body);
+}
+
+#[tokio::test]
 async fn a_refused_entry_waits_for_its_version() {
     let device = Device::of_first();
     device.takes(&device.form(4).await, GLUCOSE).await;
