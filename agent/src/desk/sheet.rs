@@ -98,8 +98,8 @@ pub(super) struct Makes {
 }
 
 /// A record as it was charted, here or on its way.
-struct Known {
-    workflow: String,
+pub(super) struct Known {
+    pub(super) workflow: String,
     version: u32,
     values: Map<String, Value>,
     author: UserId,
@@ -116,17 +116,6 @@ pub(super) struct Seen {
 }
 
 impl Form {
-    /// What it asks about a resident, where it is about that.
-    const fn asks(&self) -> Option<Asks> {
-        match self {
-            Self::Admit => Some(Asks::Admission),
-            Self::Edit(_) => Some(Asks::Edit),
-            Self::Discharge(_) => Some(Asks::Discharge),
-            Self::Readmit(_) => Some(Asks::Readmission),
-            Self::Chart(_, _) | Self::Correct(_, _) | Self::Strike(_, _) | Self::Again(_) => None,
-        }
-    }
-
     /// Its drafts.
     pub(super) fn draft(&self) -> DraftOf {
         match self {
@@ -343,31 +332,8 @@ impl Ward {
         Ok(sheet)
     }
 
-    /// What a form that does not open here is called, and about whom it is, as far as that can be told.
-    pub(super) fn called(&self, on: &SessionKey, form: &Form) -> (String, Option<String>) {
-        let read = self.authorized::<ReadPatients>(on).ok();
-        let (patient, key) = match (form, &read) {
-            (Form::Chart(patient, key), _) => (Some(*patient), Some(key.clone())),
-            (Form::Correct(patient, record) | Form::Strike(patient, record), Some(read)) => {
-                (Some(*patient), self.charted(read, *patient, *record).ok().map(|known| known.workflow))
-            }
-            (Form::Again(n), Some(read)) => {
-                let change = self.outbox.refused(read, *n).ok().map(|refused| refused.change);
-                (change.as_ref().and_then(|it| it.patient), change.and_then(|it| it.workflow))
-            }
-            (_, _) => (Some(form.draft().patient()).filter(|_| *form != Form::Admit), None),
-        };
-        let latest = |key: String| Some(self.forms().ok()?.latest(&key)?.label.clone());
-        let label = form.asks().map(|asks| asks.label().to_owned()).or_else(|| key.and_then(latest));
-        let whose = read.zip(patient).map(|(read, patient)| {
-            let known = self.resident_here(&read, patient).ok().flatten();
-            known.map_or_else(|| "a resident who is not here any more".to_owned(), |it| it.document.name)
-        });
-        (label.unwrap_or_else(|| "an entry".to_owned()), whose)
-    }
-
     /// A record that is to be corrected.
-    fn charted(
+    pub(super) fn charted(
         &self,
         read: &Permit<ReadPatients>,
         patient: PatientId,

@@ -2,9 +2,11 @@
 //! dropped, which can be undone.
 
 use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::role::ReadPatients;
 
 use super::chart::asks;
 use super::lock;
+use super::residents::Asks;
 use super::view::{CONFIRMED, Form, Refused, SessionKey, Typed, Unfinished};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
@@ -36,6 +38,19 @@ impl From<DraftOf> for Form {
             DraftOf::Discharge(patient) => Self::Discharge(patient),
             DraftOf::Readmission(patient) => Self::Readmit(patient),
             DraftOf::Refused(n) => Self::Again(n),
+        }
+    }
+}
+
+impl Form {
+    /// What it asks about a resident, where it is about that.
+    const fn asks(&self) -> Option<Asks> {
+        match self {
+            Self::Admit => Some(Asks::Admission),
+            Self::Edit(_) => Some(Asks::Edit),
+            Self::Discharge(_) => Some(Asks::Discharge),
+            Self::Readmit(_) => Some(Asks::Readmission),
+            Self::Chart(_, _) | Self::Correct(_, _) | Self::Strike(_, _) | Self::Again(_) => None,
         }
     }
 }
@@ -134,6 +149,29 @@ impl Ward {
             Form::Again(_) => format!("{label}, refused by the server"),
         };
         Some(Unfinished { form, name, resident })
+    }
+
+    /// What a form that does not open here is called, and about whom it is, as far as that can be told.
+    fn called(&self, on: &SessionKey, form: &Form) -> (String, Option<String>) {
+        let read = self.authorized::<ReadPatients>(on).ok();
+        let (patient, key) = match (form, &read) {
+            (Form::Chart(patient, key), _) => (Some(*patient), Some(key.clone())),
+            (Form::Correct(patient, record) | Form::Strike(patient, record), Some(read)) => {
+                (Some(*patient), self.charted(read, *patient, *record).ok().map(|known| known.workflow))
+            }
+            (Form::Again(n), Some(read)) => {
+                let change = self.outbox.refused(read, *n).ok().map(|refused| refused.change);
+                (change.as_ref().and_then(|it| it.patient), change.and_then(|it| it.workflow))
+            }
+            (_, _) => (Some(form.draft().patient()).filter(|_| *form != Form::Admit), None),
+        };
+        let latest = |key: String| Some(self.forms().ok()?.latest(&key)?.label.clone());
+        let label = form.asks().map(|asks| asks.label().to_owned()).or_else(|| key.and_then(latest));
+        let whose = read.zip(patient).map(|(read, patient)| {
+            let known = self.resident_here(&read, patient).ok().flatten();
+            known.map_or_else(|| "a resident who is not here any more".to_owned(), |it| it.document.name)
+        });
+        (label.unwrap_or_else(|| "an entry".to_owned()), whose)
     }
 
     /// Drops what was typed into a form: what was sent along, or what is kept.

@@ -39,7 +39,7 @@ pub(super) async fn save(
                 (false, Form::Discharge(_)) => Saved::Discharged,
                 (false, _) => Saved::Entry,
             };
-            return Ok(pages::to_resident(about, "saved", saved));
+            return Ok(pages::to_resident(about, "saved", &saved));
         }
         Err(NotSaved::Refused(Refused::Locked)) => return Ok(pages::to_start()),
         Err(NotSaved::Refused(why)) => {
@@ -89,7 +89,7 @@ pub(super) async fn is_known(
     let Ok(id) = id.parse::<PatientId>() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     Ok(match kiosk.ask(move |desk| desk.is_known_as(&on, id, &sent)).await? {
-        Ok(news) => pages::to_resident(id, "known", news),
+        Ok(news) => pages::to_resident(id, "known", &news),
         Err(why) => pages::refused(&why),
     })
 }
@@ -130,7 +130,7 @@ pub(super) async fn close_review(
     let asked = (on.clone(), token.clone(), sent.clone());
     let closed = kiosk.ask(move |desk| desk.close_review(&asked.0, id, &asked.1, &asked.2)).await?;
     let (status, words) = match closed {
-        Ok(Some(one)) => return Ok(pages::to_resident(one, "saved", Saved::Joined)),
+        Ok(Some(one)) => return Ok(pages::to_resident(one, "saved", &Saved::Joined)),
         Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
         Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
         Err(NotSaved::Answers(faults) | NotSaved::Doubts(faults)) => {

@@ -307,7 +307,7 @@ pub(super) async fn icon() -> impl IntoResponse {
 }
 
 /// Sends to a resident's page, which says what was done.
-pub(super) fn to_resident(id: PatientId, done: &str, what: impl Serialize) -> Response {
+pub(super) fn to_resident(id: PatientId, done: &str, what: &impl Serialize) -> Response {
     let what = json!(what);
     Redirect::to(&format!("/residents/{id}?{done}={}", what.as_str().unwrap_or_default())).into_response()
 }
