@@ -53,9 +53,8 @@ async fn set_device(world: &World, tenant: &Tenant, kiosk: &Kiosk, patch: Device
 async fn charted(world: &World, tenant: &Tenant, kiosk: &mut Kiosk) {
     let registry = world.store.organization(&tenant.organization);
     let mut known = new_patient(tenant.facility.facility(), "MRN-77");
-    known.name = "Grace Brewster Invented".to_owned();
-    known.date_of_birth = Some("1931-02-03".to_owned());
-    known.room = Some("12B".to_owned());
+    let said = json!({"name": "Grace Brewster Invented", "date_of_birth": "1931-02-03", "room": "12B"});
+    known.fields.extend(object(said));
     registry.noting(event(world)).create_patient(known).await.unwrap();
     let change = kiosk.vitals(tenant, 173, world.now());
     let receipt = world.push(kiosk, &[change]).await.unwrap();
