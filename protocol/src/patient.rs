@@ -101,6 +101,20 @@ pub static FIELDS: &[Field] = &[
         set: |resident, value| resident.mrn = text(value).unwrap_or_default(),
     },
     Field {
+        key: "medicare",
+        label: "Medicare number",
+        short: "Medicare",
+        what: "The Medicare Beneficiary Identifier, such as 1EG4-TE5-MK73",
+        field_type: FieldType::String,
+        missing: None,
+        modes: &[PhiMode::Full],
+        most: 50,
+        form: |text, _| medicare(&text),
+        is_known: is_same_text,
+        get: |resident| Value::from(resident.medicare.as_deref()),
+        set: |resident, value| resident.medicare = text(value),
+    },
+    Field {
         key: "is_active",
         label: "Lives here",
         short: "In care",
@@ -244,6 +258,28 @@ pub fn is_no_mrn(text: &str) -> bool {
     !text.trim().is_empty() && (said.chars().all(|c| c == 'x') || WORDS.contains(&said.as_str()))
 }
 
+/// A Medicare Beneficiary Identifier as CMS writes it: eleven letters and digits, in upper case and with its dashes.
+/// Dashes and blanks may be typed or not. No letter is taken for another: S, L, O, I, B and Z are in none.
+fn medicare(text: &str) -> Result<String, String> {
+    const SHAPE: [fn(char) -> bool; 11] = {
+        const FIRST: fn(char) -> bool = |c| matches!(c, '1'..='9');
+        const N: fn(char) -> bool = |c| c.is_ascii_digit();
+        const A: fn(char) -> bool =
+            |c| c.is_ascii_uppercase() && !matches!(c, 'S' | 'L' | 'O' | 'I' | 'B' | 'Z');
+        const AN: fn(char) -> bool = |c| N(c) || A(c);
+        [FIRST, A, AN, N, A, AN, N, A, A, N, N]
+    };
+    let signs: Vec<char> = fold(text).to_uppercase().chars().filter(|c| !matches!(c, '-' | ' ')).collect();
+    if signs.len() != SHAPE.len() || !SHAPE.iter().zip(&signs).all(|(is_one, sign)| is_one(*sign)) {
+        return Err(format!(
+            "“{text}” is no Medicare number: it has 11 letters and digits, such as 1EG4-TE5-MK73, and none of the letters \
+             S, L, O, I, B and Z. Read it off the card, or leave it empty where there is none or it is not known"
+        ));
+    }
+    let part = |at: std::ops::Range<usize>| signs.get(at).unwrap_or_default().iter().collect::<String>();
+    Ok([part(0..4), part(4..7), part(7..11)].join("-"))
+}
+
 fn no_mrn(text: &str) -> String {
     format!("“{text}” is no number: leave it empty where there is none or it is not known")
 }
@@ -384,6 +420,44 @@ mod tests {
         assert_eq!(sent(PhiMode::Full).count(), FIELDS.len());
         assert_eq!(sent(PhiMode::Minimal).collect::<Vec<_>>(), ["room", "is_active"]);
         assert_eq!(sent(PhiMode::Free).collect::<Vec<_>>(), ["is_active"]);
+    }
+
+    #[test]
+    fn a_medicare_number_is_read_with_dashes_or_without_and_is_stored_as_on_the_card() {
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
+        let read = |typed: &str| read(json!({"medicare": typed}).as_object().unwrap(), today);
+        for typed in
+            ["1EG4-TE5-MK73", "1eg4te5mk73", " 1EG4 TE5 MK73 ", "1EG4–TE5–MK73", "１ＥＧ４ＴＥ５ＭＫ７３"]
+        {
+            assert_eq!(read(typed).unwrap().0["medicare"], "1EG4-TE5-MK73", "{typed}");
+        }
+        for none in ["", " "] {
+            assert_eq!(read(none).unwrap().0["medicare"], Value::Null);
+        }
+        for wrong in [
+            "1EG4-TE5-MK7",
+            "1EG4-TE5-MK733",
+            "0EG4-TE5-MK73",
+            "EEG4-TE5-MK73",
+            "11G4-TE5-MK73",
+            "1EGA-TE5-MK73",
+            "1EG4-1E5-MK73",
+            "1EG4-TEE-MK73",
+            "1EG4-TE5-1K73",
+            "1EG4-TE5-M173",
+            "1EG4-TE5-MKA3",
+            "1EG4-TE5-MK7A",
+            "1SG4-TE5-MK73",
+            "1EL4-TE5-MK73",
+            "1EG4-OE5-MK73",
+            "1EG4-TI5-MK73",
+            "1EG4-TE5-BK73",
+            "1EG4-TE5-MZ73",
+            "n/a",
+        ] {
+            let wrong = read(wrong).unwrap_err();
+            assert!(wrong[0].detail.contains("such as 1EG4-TE5-MK73"), "{wrong:?}");
+        }
     }
 
     #[test]

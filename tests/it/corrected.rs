@@ -265,7 +265,10 @@ async fn what_a_device_is_not_sent_cannot_be_corrected_on_it() -> Result<()> {
     let edit = format!("{path}/edit");
     hall.page_says(
         &edit,
-        &["Not shown on this device, and left as they are: Name, Date of birth, MRN", "Room"],
+        &[
+            "Not shown on this device, and left as they are: Name, Date of birth, MRN, Medicare number",
+            "Room",
+        ],
     )
     .await?;
     assert!(!hall.get(&edit).await?.html.contains(r#"name="mrn""#));

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::publish::FeedEnd;
 use super::review::{self, About};
-use crate::store::column::{count, count_at, id_at, id_or_none_at, json, limit, time_at};
+use crate::store::column::{count, count_at, id_at, id_or_none_at, json, json_at, limit, time_at};
 use crate::store::engine::{Read, Row, Tx, params};
 use crate::store::{Patient, StoreError};
 
@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 macro_rules! patient_columns {
     () => {
-        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at, replaced_by FROM patients "
+        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at, replaced_by, fields FROM patients "
     };
 }
 pub(in crate::store) use patient_columns;
@@ -34,7 +34,7 @@ pub(in crate::store) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patien
 
 /// A resident from the columns of [`patient_columns`].
 pub(in crate::store) fn patient_row(row: &Row<'_>) -> Read<Patient> {
-    Ok(Patient {
+    let mut patient = Patient {
         facility_id: id_at(row, 1)?,
         created_at: time_at(row, 7)?,
         document: PatientDocument {
@@ -46,7 +46,17 @@ pub(in crate::store) fn patient_row(row: &Row<'_>) -> Read<Patient> {
             replaced_by: id_or_none_at(row, 8)?,
             ..PatientDocument::new(id_at(row, 0)?)
         },
-    })
+    };
+    patient.set_all(&json_at(row, 9)?);
+    Ok(patient)
+}
+
+/// What of a resident is in no column of its own.
+fn others(patient: &Patient) -> Result<String> {
+    const COLUMNS: [&str; 5] = ["mrn", "name", "date_of_birth", "room", "is_active"];
+    let mut values = patient.values();
+    values.retain(|key, value| !COLUMNS.contains(&key.as_str()) && !value.is_null());
+    json(&values)
 }
 
 /// Writes a new row. Without a link to another resident, the MRN has to be nobody else's.
@@ -57,7 +67,7 @@ pub(in crate::store) fn insert(
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
-            duplicate_of, mrn_key, name_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            duplicate_of, mrn_key, name_key, fields) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             patient.id.as_bytes(),
             patient.facility_id.as_bytes(),
@@ -70,6 +80,7 @@ pub(in crate::store) fn insert(
             duplicate_of.map(|id| *id.as_bytes()),
             mrn_key(&patient.mrn),
             words_key(&patient.name),
+            others(patient)?,
         ],
     )
     .map(drop)
@@ -79,7 +90,7 @@ pub(in crate::store) fn insert(
 /// another.
 pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     tx.execute(
-        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
+        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8, fields = ?9,
             mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND NOT ?6 THEN '' ELSE ?7 END WHERE id = ?1",
         params![
             patient.id.as_bytes(),
@@ -90,6 +101,7 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             patient.is_active,
             mrn_key(&patient.mrn),
             words_key(&patient.name),
+            others(patient)?,
         ],
     )
     .map(drop)

@@ -93,6 +93,40 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
 }
 
 #[tokio::test]
+async fn a_field_that_is_in_no_column_of_its_own_is_kept_merged_and_mirrored_as_the_others() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let registry = world.store.organization(&tenant.organization);
+    let number = async || registry.patient(tenant.patient).await.unwrap().document.medicare;
+    let saw = head(&world, &tenant).await;
+    world.pass(3600);
+    let at = |minutes: i64| world.now().plus_millis(minutes * 60_000);
+    let edit = |kiosk: &Kiosk, medicare: Value, at| {
+        kiosk.edit(&tenant, tenant.patient, saw, json!({"medicare": medicare}), at)
+    };
+    let wrong = edit(&hall, json!("1EG4"), at(-9));
+    let refused = (Verdict::Rejected, Some(RejectionCode::BreaksSchema));
+    assert_eq!(verdicts(&world.push(&mut hall, &[wrong]).await.unwrap()), [refused]);
+    let one = edit(&hall, json!("1eg4te5mk73"), at(-9));
+    assert_eq!(verdicts(&world.push(&mut hall, &[one]).await.unwrap()), [(Verdict::Applied, None)]);
+    assert_eq!(number().await.as_deref(), Some("1EG4-TE5-MK73"));
+    let other = edit(&ward, json!("1EG4-TE5-MK72"), at(-5));
+    assert_eq!(verdicts(&world.push(&mut ward, &[other]).await.unwrap()), [(Verdict::Merged, None)]);
+    let reviews = open_reviews(&world, &tenant).await;
+    assert_eq!(reviews[0].fields[0].field, "medicare");
+    assert_eq!(values(&reviews[0]), told(&[("1EG4-TE5-MK73", false), ("1EG4-TE5-MK72", true)]));
+    let moved = object(json!({"room": "30"}));
+    registry.noting(event(&world)).update_patient(tenant.patient, moved).await.unwrap();
+    assert_eq!(number().await.as_deref(), Some("1EG4-TE5-MK72"), "a save of others leaves it");
+    let page = world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap();
+    assert!(String::from_utf8(page.lines).unwrap().contains(r#""medicare":"1EG4-TE5-MK72""#));
+    let none = object(json!({"medicare": null}));
+    registry.noting(event(&world)).update_patient(tenant.patient, none).await.unwrap();
+    assert_eq!(number().await, None);
+}
+
+#[tokio::test]
 async fn who_claims_to_have_seen_what_is_not_there_yet_has_seen_nothing_also_when_it_is_judged_again() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
