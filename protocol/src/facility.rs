@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::patient;
+
 /// What kind of care a facility gives (S1-08 to S1-12; clinics and hospitals besides).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -52,11 +54,7 @@ impl PhiMode {
     /// Whether a field of a resident's is sent as it is, so that it can be read and edited there.
     #[must_use]
     pub fn shows(self, field: &str) -> bool {
-        match self {
-            Self::Full => true,
-            Self::Minimal => matches!(field, "room" | "is_active"),
-            Self::Free => field == "is_active",
-        }
+        self == Self::Full || patient::field(field).is_some_and(|field| field.is_sent(self))
     }
 }
 

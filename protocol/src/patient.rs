@@ -1,22 +1,205 @@
-//! A resident's fields: what each may be, and the one form in which it is stored. A kiosk, the office and the
-//! server's judge read them here and nowhere else.
+//! A resident's fields: the one list of what each is called, may be, is compared by and shown to, and of the one form
+//! in which it is stored. A kiosk, the office, the server's judge and its views go by the list, so that a field is
+//! added here and in [`PatientDocument`], and nowhere else.
+
+mod alike;
+
+pub use alike::{has_same_number, is_found, may_be_one, mrn_key, words, words_key};
 
 use serde_json::{Map, Value};
 
 use crate::day::{self, Today, birthday};
+use crate::facility::PhiMode;
 use crate::id::PatientId;
 use crate::record::PatientDocument;
-use crate::text::{self, Sought, family_name, fold, line, plain};
-use crate::workflow::FieldError;
+use crate::text::{self, fold, line};
+use crate::workflow::{FieldError, FieldType};
+
+/// A field of a resident.
+pub struct Field {
+    /// Its name in documents, changes and requests.
+    pub key: &'static str,
+    /// What a form calls it.
+    pub label: &'static str,
+    /// What it is called beside its value.
+    pub short: &'static str,
+    /// What it is, for whoever writes a request or a command.
+    pub what: &'static str,
+    /// Whether it is a text, which forms ask for, or a fact that is decided otherwise.
+    pub field_type: FieldType,
+    /// What to do without one; none where there may be none.
+    pub missing: Option<&'static str>,
+    /// The devices that are sent it as it is, by their mode; the others read and edit none.
+    modes: &'static [PhiMode],
+    /// The longest text, in characters.
+    most: usize,
+    /// The one form of a text that is not blank; in words what is wrong with it.
+    form: fn(String, Today) -> Result<String, String>,
+    /// Whether a text says no more than is known: both in their one form.
+    is_known: fn(&str, &str) -> bool,
+    get: fn(&PatientDocument) -> Value,
+    set: fn(&mut PatientDocument, &Value),
+}
+
+/// Every field, in the order in which forms ask for them. Each is merged by itself ([`crate::merge`]).
+pub static FIELDS: &[Field] = &[
+    Field {
+        key: "name",
+        label: "Name",
+        short: "Name",
+        what: "The full name",
+        field_type: FieldType::String,
+        missing: Some(NO_NAME),
+        modes: &[PhiMode::Full],
+        most: MAX_NAME,
+        form: |name, _| text::name(&name, MAX_NAME).map_err(|error| error.to_string()),
+        is_known: |given, known| words(given) == words(known),
+        get: |resident| Value::from(resident.name.as_str()),
+        set: |resident, value| resident.name = text(value).unwrap_or_default(),
+    },
+    Field {
+        key: "room",
+        label: "Room",
+        short: "Room",
+        what: "The room",
+        field_type: FieldType::String,
+        missing: None,
+        modes: &[PhiMode::Full, PhiMode::Minimal],
+        most: 20,
+        form: as_it_is,
+        is_known: is_same_text,
+        get: |resident| Value::from(resident.room.as_deref()),
+        set: |resident, value| resident.room = text(value),
+    },
+    Field {
+        key: BORN,
+        label: "Date of birth",
+        short: "Born",
+        what: "The day of birth: 1941-03-15 or 03/15/1941",
+        field_type: FieldType::String,
+        missing: None,
+        modes: &[PhiMode::Full],
+        most: 200,
+        form: |text, today| birthday(&text, today),
+        // The year alone says no more than the day.
+        is_known: |given, known| known.starts_with(given),
+        get: |resident| Value::from(resident.date_of_birth.as_deref()),
+        set: |resident, value| resident.date_of_birth = text(value),
+    },
+    Field {
+        key: "mrn",
+        label: "MRN",
+        short: "MRN",
+        what: "The medical record number, unique in the organization (S0-17); empty where there is none",
+        field_type: FieldType::String,
+        missing: None,
+        modes: &[PhiMode::Full],
+        most: 50,
+        form: |mrn, _| if is_no_mrn(&mrn) { Err(no_mrn(&mrn)) } else { Ok(mrn) },
+        is_known: |given, known| mrn_key(given) == mrn_key(known),
+        get: |resident| Value::from(resident.mrn.as_str()),
+        set: |resident, value| resident.mrn = text(value).unwrap_or_default(),
+    },
+    Field {
+        key: "medicare",
+        label: "Medicare number",
+        short: "Medicare",
+        what: "The Medicare Beneficiary Identifier, such as 1EG4-TE5-MK73",
+        field_type: FieldType::String,
+        missing: None,
+        modes: &[PhiMode::Full],
+        most: 50,
+        form: |text, _| medicare(&text),
+        is_known: is_same_text,
+        get: |resident| Value::from(resident.medicare.as_deref()),
+        set: |resident, value| resident.medicare = text(value),
+    },
+    Field {
+        key: "is_active",
+        label: "Lives here",
+        short: "In care",
+        what: "Whether the patient is in care now",
+        field_type: FieldType::Boolean,
+        missing: None,
+        modes: &[PhiMode::Full, PhiMode::Minimal, PhiMode::Free],
+        most: 0,
+        form: as_it_is,
+        is_known: is_same_text,
+        get: |resident| Value::from(resident.is_active),
+        set: |resident, value| resident.is_active = value.as_bool().unwrap_or(resident.is_active),
+    },
+];
 
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 200;
-/// What to do without one.
+/// The key of the day of birth.
+const BORN: &str = "date_of_birth";
+/// What to do without a name.
 const NO_NAME: &str = "give the name, as people know it";
-/// The longest medical record number, in characters.
-pub const MAX_MRN: usize = 50;
-/// The longest room, in characters.
-pub const MAX_ROOM: usize = 20;
+
+/// The field of that key, where this build knows one.
+#[must_use]
+pub fn field(key: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|field| field.key == key)
+}
+
+impl Field {
+    /// Whether forms, the office and its commands ask for it.
+    #[must_use]
+    pub const fn is_asked(&self) -> bool {
+        matches!(self.field_type, FieldType::String)
+    }
+
+    /// Whether devices of that mode are sent it as it is.
+    #[must_use]
+    pub fn is_sent(&self, mode: PhiMode) -> bool {
+        self.modes.contains(&mode)
+    }
+
+    /// What a resident has of it.
+    #[must_use]
+    pub fn of(&self, resident: &PatientDocument) -> Value {
+        (self.get)(resident)
+    }
+
+    /// A text of it as people read it: a birthday as in the United States.
+    #[must_use]
+    pub fn read_as(&self, text: &str) -> String {
+        if self.key == BORN { day::shown(text) } else { text.to_owned() }
+    }
+
+    /// The same of what a resident has; none where there is none, or it is no text.
+    #[must_use]
+    pub fn shown(&self, resident: &PatientDocument) -> Option<String> {
+        let text = text(&self.of(resident)).filter(|text| !text.is_empty())?;
+        Some(self.read_as(&text))
+    }
+
+    /// Whether what was typed says more than what is known.
+    #[must_use]
+    pub fn is_news(&self, typed: &str, known: &str, today: Today) -> bool {
+        let form = |text: &str| (self.form)(text.to_owned(), today).unwrap_or_else(|_| text.to_owned());
+        !typed.trim().is_empty() && !(self.is_known)(&form(typed), &form(known))
+    }
+
+    /// A value in the one form in which it is stored; what is null or blank is what a resident has who has none.
+    fn read(&self, value: &Value, today: Today) -> Result<Value, String> {
+        let text = match (self.field_type, value) {
+            (FieldType::Boolean, Value::Bool(_)) => return Ok(value.clone()),
+            (FieldType::Boolean, _) => return Err("give true or false".to_owned()),
+            (_, Value::Null) => String::new(),
+            (_, Value::String(text)) => line(text, self.most).map_err(|error| error.to_string())?,
+            (_, Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                return Err("give a text".to_owned());
+            }
+        };
+        match self.missing {
+            _ if !text.is_empty() => (self.form)(text, today).map(Value::String),
+            Some(words) => Err(words.to_owned()),
+            None => Ok(self.of(&PatientDocument::new(PatientId::from_bytes([0; 16])))),
+        }
+    }
+}
 
 /// The fields that this build knows, each in the one form in which it is stored, and whether there were
 /// others. What is null or blank is removed, where there may be none.
@@ -26,13 +209,20 @@ pub const MAX_ROOM: usize = 20;
 pub fn read(given: &Map<String, Value>, today: Today) -> Result<(Map<String, Value>, bool), Vec<FieldError>> {
     let (mut known, mut others, mut errors) = (Map::new(), false, Vec::new());
     for (field, value) in given {
-        match read_one(field, value, today) {
+        match self::field(field).map(|known| known.read(value, today)) {
             Some(Ok(value)) => drop(known.insert(field.clone(), value)),
             Some(Err(detail)) => errors.push(FieldError::new(field, detail)),
             None => others = true,
         }
     }
     if errors.is_empty() { Ok((known, others)) } else { Err(errors) }
+}
+
+/// What everybody has, and these fields of somebody new do not say.
+#[must_use]
+pub fn missing(fields: &Map<String, Value>) -> Vec<FieldError> {
+    let missing = FIELDS.iter().filter(|field| !fields.contains_key(field.key));
+    missing.filter_map(|field| Some(FieldError::new(field.key, field.missing?))).collect()
 }
 
 /// As [`read`], of an edit: a value that the resident has already is taken as it is, though it would be taken no
@@ -55,43 +245,9 @@ pub fn read_edit(
 /// What is unlikely about fields that were read, where it is news: to be asked about, and never refused.
 #[must_use]
 pub fn doubts(read: &Map<String, Value>, had: &Map<String, Value>, today: Today) -> Vec<FieldError> {
-    const BORN: &str = "date_of_birth";
     let news = read.get(BORN).filter(|born| had.get(BORN) != Some(*born)).and_then(Value::as_str);
     let words = news.and_then(|born| day::unlikely_birthday(born, today));
     words.map(|words| FieldError::new(BORN, words)).into_iter().collect()
-}
-
-/// One field; none when this build does not know it.
-fn read_one(field: &str, value: &Value, today: Today) -> Option<Result<Value, String>> {
-    let text = |most: usize| match value {
-        Value::Null => Ok(String::new()),
-        Value::String(text) => line(text, most).map_err(|error| error.to_string()),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            Err("give a text".to_owned())
-        }
-    };
-    let or_null = |text: String| if text.is_empty() { Value::Null } else { Value::String(text) };
-    Some(match field {
-        "name" => text(MAX_NAME).and_then(|given| match text::name(&given, MAX_NAME) {
-            Ok(name) if name.is_empty() => Err(NO_NAME.to_owned()),
-            read => read.map(Value::String).map_err(|error| error.to_string()),
-        }),
-        "mrn" => text(MAX_MRN).and_then(|mrn| {
-            if is_no_mrn(&mrn) {
-                Err(format!("“{mrn}” is no number: leave it empty where there is none or it is not known"))
-            } else {
-                Ok(Value::String(mrn))
-            }
-        }),
-        "room" => text(MAX_ROOM).map(or_null),
-        "date_of_birth" => text(MAX_NAME).and_then(|text| match text.as_str() {
-            "" => Ok(Value::Null),
-            text => birthday(text, today).map(Value::String),
-        }),
-        "is_active" if value.is_boolean() => Ok(value.clone()),
-        "is_active" => Err("give true or false".to_owned()),
-        _ => return None,
-    })
 }
 
 /// Whether a text says that there is no medical record number, or none yet: "n/a", "unknown", "-", "TBD", "xx". It
@@ -104,108 +260,43 @@ pub fn is_no_mrn(text: &str) -> bool {
     !text.trim().is_empty() && (said.chars().all(|c| c == 'x') || WORDS.contains(&said.as_str()))
 }
 
-/// What a medical record number is compared by: as [`fold`], and blanks and hyphens together are one hyphen. "RS 1",
-/// "RS-1" and "RS -1" are one. Empty where there is nothing else, or what [is no number](is_no_mrn).
-#[must_use]
-pub fn mrn_key(mrn: &str) -> String {
-    if is_no_mrn(mrn) {
-        return String::new();
-    }
-    let folded = fold(mrn);
-    folded.split([' ', '-']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
-}
-
-/// What a name is compared by: its [`words`], so that neither accents nor their order count. Empty where it has none.
-#[must_use]
-pub fn words_key(name: &str) -> String {
-    words(name).join(" ")
-}
-
-/// Whether two may be one person: by the number; by the name, where the birthdays do not contradict each other;
-/// or by a birthday that both have to the day, with the room, the family's name or a name that is one slip of the
-/// pen apart. Names are compared as they are found, without accents and in any order.
-#[must_use]
-pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
-    if has_same_number(one, other) {
-        return true;
-    }
-    let born = one.date_of_birth.as_deref().zip(other.date_of_birth.as_deref());
-    let names = (words(&one.name), words(&other.name));
-    if names.0 == names.1 {
-        return born.is_none_or(|(one, other)| day::may_be_one(one, other));
-    }
-    let has_same_room = || {
-        let rooms = one.room.as_deref().zip(other.room.as_deref());
-        rooms.is_some_and(|(one, other)| fold(one) == fold(other))
+/// A Medicare Beneficiary Identifier as CMS writes it: eleven letters and digits, in upper case and with its dashes.
+/// Dashes and blanks may be typed or not. No letter is taken for another: S, L, O, I, B and Z are in none.
+fn medicare(text: &str) -> Result<String, String> {
+    const SHAPE: [fn(char) -> bool; 11] = {
+        const FIRST: fn(char) -> bool = |c| matches!(c, '1'..='9');
+        const N: fn(char) -> bool = |c| c.is_ascii_digit();
+        const A: fn(char) -> bool =
+            |c| c.is_ascii_uppercase() && !matches!(c, 'S' | 'L' | 'O' | 'I' | 'B' | 'Z');
+        const AN: fn(char) -> bool = |c| N(c) || A(c);
+        [FIRST, A, AN, N, A, AN, N, A, A, N, N]
     };
-    let is_same_day = born.is_some_and(|(one, other)| one == other && one.len() == DAY.len());
-    let is_one_family = || words(&family_name(&one.name)) == words(&family_name(&other.name));
-    is_same_day && (has_same_room() || is_one_family() || is_a_slip_apart(&names.0, &names.1))
-}
-
-/// Whether two have one medical record number, which is one person's.
-#[must_use]
-pub fn has_same_number(one: &PatientDocument, other: &PatientDocument) -> bool {
-    let key = mrn_key(&one.mrn);
-    !key.is_empty() && key == mrn_key(&other.mrn)
-}
-
-/// Whether two names are the same but for a slip in one of their words.
-fn is_a_slip_apart(one: &[String], other: &[String]) -> bool {
-    let mut rest: Vec<&String> = other.iter().collect();
-    let mut own: Vec<&String> = one.iter().collect();
-    own.retain(|word| match rest.iter().position(|it| it == word) {
-        Some(at) => {
-            rest.swap_remove(at);
-            false
-        }
-        None => true,
-    });
-    matches!((&own[..], &rest[..]), ([one], [other]) if is_a_slip(one, other))
-}
-
-/// Whether one word is another with a letter that is different, missing or too many, or with two that changed places.
-/// What tells "Unknown 1" from "Unknown 2" is no slip.
-fn is_a_slip(one: &str, other: &str) -> bool {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    if !one.iter().chain(&other).all(|c| c.is_alphabetic()) {
-        return false;
+    let signs: Vec<char> = fold(text).to_uppercase().chars().filter(|c| !matches!(c, '-' | ' ')).collect();
+    if signs.len() != SHAPE.len() || !SHAPE.iter().zip(&signs).all(|(is_one, sign)| is_one(*sign)) {
+        return Err(format!(
+            "“{text}” is no Medicare number: it has 11 letters and digits, such as 1EG4-TE5-MK73, and none of the letters \
+             S, L, O, I, B and Z. Read it off the card, or leave it empty where there is none or it is not known"
+        ));
     }
-    let same = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
-    let rest = |word: &[char]| word.get(same..).unwrap_or_default().to_vec();
-    let (mut one, mut other) = (rest(&one), rest(&other));
-    while one.last().is_some() && one.last() == other.last() {
-        one.pop();
-        other.pop();
-    }
-    match (&one[..], &other[..]) {
-        ([_], [_] | []) | ([], [_]) => true,
-        ([a, b], [c, d]) => (a, b) == (d, c),
-        _ => false,
-    }
+    let part = |at: std::ops::Range<usize>| signs.get(at).unwrap_or_default().iter().collect::<String>();
+    Ok([part(0..4), part(4..7), part(7..11)].join("-"))
 }
 
-/// Whether somebody is found by name, room or number.
-#[must_use]
-pub fn is_found(resident: &PatientDocument, sought: &Sought) -> bool {
-    sought.finds(&[&resident.name, resident.room.as_deref().unwrap_or_default(), &resident.mrn])
+fn no_mrn(text: &str) -> String {
+    format!("“{text}” is no number: leave it empty where there is none or it is not known")
 }
 
-/// The words that a name is compared by, in no order of its own.
-#[must_use]
-pub fn words(name: &str) -> Vec<String> {
-    let plain = plain(name);
-    let mut words: Vec<String> = plain
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect();
-    words.sort_unstable();
-    words
+fn as_it_is(text: String, _: Today) -> Result<String, String> {
+    Ok(text)
 }
 
-/// A birthday that is known to the day.
-const DAY: &str = "1941-03-15";
+fn is_same_text(given: &str, known: &str) -> bool {
+    fold(given) == fold(known)
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
 
 impl PatientDocument {
     /// Under which patients the chart of this person is kept: this one, and whose place it took.
@@ -214,17 +305,22 @@ impl PatientDocument {
         [self.id].into_iter().chain(self.replaces.iter().copied()).collect()
     }
 
+    /// All fields, by key, as they are stored.
+    #[must_use]
+    pub fn values(&self) -> Map<String, Value> {
+        FIELDS.iter().map(|field| (field.key.to_owned(), field.of(self))).collect()
+    }
+
     /// Sets one field to a value that [`read`] gave; fields that this build does not know are left.
-    pub fn set(&mut self, field: &str, value: &Value) {
-        let text = value.as_str().map(str::to_owned);
-        match field {
-            "name" => self.name = text.unwrap_or_default(),
-            "mrn" => self.mrn = text.unwrap_or_default(),
-            "date_of_birth" => self.date_of_birth = text,
-            "room" => self.room = text,
-            "is_active" => self.is_active = value.as_bool().unwrap_or(self.is_active),
-            _ => {}
+    pub fn set(&mut self, key: &str, value: &Value) {
+        if let Some(field) = field(key) {
+            (field.set)(self, value);
         }
+    }
+
+    /// Sets each of these fields.
+    pub fn set_all(&mut self, values: &Map<String, Value>) {
+        values.iter().for_each(|(key, value)| self.set(key, value));
     }
 }
 
@@ -279,79 +375,6 @@ mod tests {
         }
     }
 
-    fn person(name: &str, born: &str, room: &str, mrn: &str) -> PatientDocument {
-        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        PatientDocument {
-            mrn: mrn.to_owned(),
-            name: name.to_owned(),
-            date_of_birth: some(born),
-            room: some(room),
-            ..PatientDocument::new(PatientId::from_bytes([0; 16]))
-        }
-    }
-
-    #[test]
-    fn who_may_be_one_person_is_known_by_number_name_or_birthday() {
-        let ada = person("Ada Smith", "1941-03-15", "12", "RS-1");
-        for (name, born, room, mrn) in [
-            ("Ada Smith", "1941-03-15", "", ""),
-            ("smith, ADA", "", "30", ""),
-            ("Áda Smith", "1941", "", ""),
-            ("Somebody Else", "1950-01-01", "", "rs-1"),
-            ("Somebody Else", "1950-01-01", "", "RS–1"),
-            ("Somebody Else", "1950-01-01", "", "ＲＳ １"),
-            ("Somebody Else", "1950-01-01", "", "RS - ١"),
-            ("Somebody Else", "1950-01-01", "", "RS- 1"),
-            ("Somebody Else", "1950-01-01", "", "RS -1"),
-            ("Somebody Else", "1950-01-01", "", "-RS--1"),
-            ("Adelaide Jones", "1941-03-15", "12", ""),
-            ("Adelaide Smith", "1941-03-15", "", ""),
-            ("Ada Smyth", "1941-03-15", "", ""),
-            ("Ada Smit", "1941-03-15", "", ""),
-            ("Ada Smiths", "1941-03-15", "", ""),
-            ("Smtih, Ada", "1941-03-15", "", ""),
-            ("Áda Smíhh", "1941-03-15", "", ""),
-        ] {
-            let other = person(name, born, room, mrn);
-            assert!(may_be_one(&ada, &other) && may_be_one(&other, &ada), "{other:?}");
-        }
-        for (name, born, room, mrn) in [
-            ("Ada Smith", "1950-01-01", "12", ""),
-            ("Ada Smithson", "", "12", ""),
-            ("Adelaide Jones", "1941-03-15", "13", "RS-2"),
-            ("Adelaide Smith", "1941", "12", ""),
-            ("Ada Smyth", "1941-03-16", "12", ""),
-            ("Ada Smyth", "", "12", ""),
-            ("Ida Smyth", "1941-03-15", "", ""),
-            ("Ada Smthi", "1941-03-15", "", ""),
-            ("", "", "", ""),
-        ] {
-            assert!(!may_be_one(&ada, &person(name, born, room, mrn)), "{name} {born} {room} {mrn}");
-        }
-        // Day and month changed round, of one name.
-        let bea = person("Bea Smith", "1941-03-04", "", "");
-        assert!(may_be_one(&bea, &person("Smith, Bea", "1941-04-03", "", "")));
-        assert!(!may_be_one(&bea, &person("Bea Smyth", "1941-04-03", "", "")));
-        let unknown = |n: u8| person(&format!("Unknown {n}"), "1941-03-04", "", "");
-        assert!(!may_be_one(&unknown(1), &unknown(2)), "a number that counts is no slip");
-        // What is nothing but signs is no number.
-        assert!(!has_same_number(&person("Ada", "", "", "-"), &person("Bea", "", "", "– -")));
-    }
-
-    #[test]
-    fn somebody_is_found_by_name_room_and_number_in_any_order() {
-        let joao = person("João Peter O’Brien-Łuk", "1941-03-15", "12 B", "RS-0042");
-        for asked in
-            ["joao", "OBRIEN", "o'brien", "luk jo", "obr pet", "12b", "12 b", "rs-0042", "RS0042", "12 joao"]
-        {
-            assert!(is_found(&joao, &Sought::new(asked)), "{asked}");
-        }
-        for asked in ["rien", "joao smith", "13", "042", "peter 13"] {
-            assert!(!is_found(&joao, &Sought::new(asked)), "{asked}");
-        }
-        assert!(words(" -,. ").is_empty());
-    }
-
     #[test]
     fn an_unlikely_birthday_is_asked_about_where_it_is_news() {
         let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
@@ -374,5 +397,100 @@ mod tests {
         assert_eq!(edit(moved.clone()), Ok((moved.as_object().unwrap().clone(), false)));
         let wrong = edit(json!({"date_of_birth": "1067-10-14"})).unwrap_err();
         assert_eq!(wrong[0].field, "date_of_birth");
+    }
+
+    #[test]
+    fn every_field_is_kept_by_its_key_and_sent_as_its_mode_says() {
+        let none = PatientDocument::new(PatientId::from_bytes([0; 16]));
+        let mut resident = none.clone();
+        let values: Map<String, Value> = FIELDS
+            .iter()
+            .map(|field| {
+                (field.key, if field.is_asked() { Value::from(field.key) } else { Value::from(false) })
+            })
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        resident.set_all(&values);
+        resident.set("shoe_size", &json!(9));
+        assert_eq!(resident.values(), values, "no two share a place");
+        let written = serde_json::to_value(&resident).unwrap();
+        for field in FIELDS {
+            assert_eq!(written[field.key], values[field.key], "a document calls it the same");
+        }
+        let sent =
+            |mode: PhiMode| FIELDS.iter().filter(move |field| field.is_sent(mode)).map(|field| field.key);
+        assert_eq!(sent(PhiMode::Full).count(), FIELDS.len());
+        assert_eq!(sent(PhiMode::Minimal).collect::<Vec<_>>(), ["room", "is_active"]);
+        assert_eq!(sent(PhiMode::Free).collect::<Vec<_>>(), ["is_active"]);
+    }
+
+    #[test]
+    fn a_medicare_number_is_read_with_dashes_or_without_and_is_stored_as_on_the_card() {
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
+        let read = |typed: &str| read(json!({"medicare": typed}).as_object().unwrap(), today);
+        for typed in
+            ["1EG4-TE5-MK73", "1eg4te5mk73", " 1EG4 TE5 MK73 ", "1EG4–TE5–MK73", "１ＥＧ４ＴＥ５ＭＫ７３"]
+        {
+            assert_eq!(read(typed).unwrap().0["medicare"], "1EG4-TE5-MK73", "{typed}");
+        }
+        for none in ["", " "] {
+            assert_eq!(read(none).unwrap().0["medicare"], Value::Null);
+        }
+        for wrong in [
+            "1EG4-TE5-MK7",
+            "1EG4-TE5-MK733",
+            "0EG4-TE5-MK73",
+            "EEG4-TE5-MK73",
+            "11G4-TE5-MK73",
+            "1EGA-TE5-MK73",
+            "1EG4-1E5-MK73",
+            "1EG4-TEE-MK73",
+            "1EG4-TE5-1K73",
+            "1EG4-TE5-M173",
+            "1EG4-TE5-MKA3",
+            "1EG4-TE5-MK7A",
+            "1SG4-TE5-MK73",
+            "1EL4-TE5-MK73",
+            "1EG4-OE5-MK73",
+            "1EG4-TI5-MK73",
+            "1EG4-TE5-BK73",
+            "1EG4-TE5-MZ73",
+            "n/a",
+        ] {
+            let wrong = read(wrong).unwrap_err();
+            assert!(wrong[0].detail.contains("such as 1EG4-TE5-MK73"), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_admitted_without_a_name() {
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
+        let read = |given: Value| read(given.as_object().unwrap(), today).unwrap().0;
+        assert_eq!(missing(&read(json!({"name": "Ada Example"}))), []);
+        assert_eq!(missing(&read(json!({"mrn": "RS-1"}))), [FieldError::new("name", NO_NAME)]);
+    }
+
+    #[test]
+    fn what_says_no_more_than_is_known_is_no_news() {
+        let today = Today::of(None, "2026-11-28T12:00:00Z".parse().unwrap());
+        for (key, typed, known) in [
+            ("name", "smith, MARY", "Mary Smith"),
+            ("room", " 12 B", "12 b"),
+            ("date_of_birth", "3/1934", "03/05/1934"),
+            ("date_of_birth", "1934", "1934-03-05"),
+            ("mrn", "gy 0004", "GY-0004"),
+            ("mrn", "n/a", ""),
+            ("room", " ", "12"),
+        ] {
+            assert!(!field(key).unwrap().is_news(typed, known, today), "{typed}");
+        }
+        for (key, typed, known) in [
+            ("name", "Mary Jones", "Mary Smith"),
+            ("date_of_birth", "03/05/1934", "1934"),
+            ("date_of_birth", "March", "03/05/1934"),
+            ("mrn", "GY-0004", ""),
+        ] {
+            assert!(field(key).unwrap().is_news(typed, known, today), "{typed}");
+        }
     }
 }

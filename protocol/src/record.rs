@@ -186,6 +186,9 @@ pub struct PatientDocument {
     /// The room, where there are rooms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<String>,
+    /// The Medicare Beneficiary Identifier, such as `1EG4-TE5-MK73`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medicare: Option<String>,
     /// Whether the patient is in care now.
     pub is_active: bool,
     /// The patient who is the same person and took this one's place, which is in care no more then.
@@ -210,6 +213,7 @@ impl PatientDocument {
             name: String::new(),
             date_of_birth: None,
             room: None,
+            medicare: None,
             is_active: true,
             replaced_by: None,
             replaces: Vec::new(),

@@ -263,7 +263,14 @@ async fn what_a_device_is_not_sent_cannot_be_corrected_on_it() -> Result<()> {
     hall.page_says(&path, &["What was charted is not shown on this device"]).await?;
     hall.page_says("/reviews", &["What needs a look is not shown on this device"]).await?;
     let edit = format!("{path}/edit");
-    hall.page_says(&edit, &["Name, date of birth and MRN are not shown on this device", "Room"]).await?;
+    hall.page_says(
+        &edit,
+        &[
+            "Not shown on this device, and left as they are: Name, Date of birth, MRN, Medicare number",
+            "Room",
+        ],
+    )
+    .await?;
     assert!(!hall.get(&edit).await?.html.contains(r#"name="mrn""#));
     assert_eq!(scene.facility.records(id).await?.len(), 1);
     Ok(())

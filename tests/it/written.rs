@@ -166,6 +166,21 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
         (&ada.body["mrn"], &ada.body["name"], &ada.body["date_of_birth"]),
         (&json!("RS-1"), &json!("Ada Example"), &json!("1944-02-29"))
     );
+    let hers = format!("{patients}/{}", ada.body["id"].as_str().context("an id")?);
+    assert_eq!(ada.body["medicare"], Value::Null);
+    assert_eq!(admin.put(&hers, &json!({"medicare": "1eg4te5mk73"})).await?["medicare"], "1EG4-TE5-MK73");
+    assert_eq!(admin.put(&hers, &json!({"is_active": true})).await?["medicare"], "1EG4-TE5-MK73");
+    assert_eq!(admin.put(&hers, &json!({"medicare": null})).await?["medicare"], Value::Null);
+    let twice = json!({"date_of_birth": "1944", "dateOfBirth": "1945"});
+    for (body, field) in [
+        (json!({"medicare": "1EG4"}), "medicare"),
+        (json!({"shoe_size": 9}), "shoe_size"),
+        (json!({"name": null}), "name"),
+        (twice, "date_of_birth"),
+    ] {
+        let refused = admin.call(Method::PUT, &hers, Some(&body)).await?;
+        assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (422, &json!(field)), "{body}");
+    }
     for same in ["RS-1", "RS-1 ", "RS-1\u{a0}", "rs-1", "ＲＳ－１", "RS–1", "rs 1"] {
         let taken = admit(same, "Somebody Else", Value::Null).await?;
         assert_eq!(taken.status, 409, "{same:?}: {}", taken.text);

@@ -2,18 +2,17 @@
 //! admitting anybody; and whose number another has, asked before an edit gives it to somebody.
 
 use carepost_protocol::change::{Change, ChangeKind};
-use carepost_protocol::day::{Today, birthday};
+use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::{has_same_number, may_be_one, mrn_key, words};
+use carepost_protocol::patient::{self, has_same_number, may_be_one};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
-use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Field;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::noted::Page;
-use super::residents::{self, Asks, keep_present, set};
+use super::residents::{self, Asks, keep_present};
 use super::unfinished::laid_over;
 use super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed, another_than};
 use super::ward::{Ward, storage};
@@ -49,12 +48,12 @@ impl Ward {
         let alike = match (change.kind, edited) {
             (ChangeKind::Patch, Some(edited)) if change.fields.contains_key("mrn") => {
                 let mut edited = edited.clone();
-                set(&mut edited, &change.fields);
+                edited.set_all(&change.fields);
                 self.with_the_number_of(&permit, &edited)?
             }
             (ChangeKind::Create, _) if change.supersedes.is_none() => {
                 let mut admitted = PatientDocument::new(PatientId::from_bytes([0; 16]));
-                set(&mut admitted, &change.fields);
+                admitted.set_all(&change.fields);
                 self.known_as(&permit, &admitted, may_be_one)?
             }
             (ChangeKind::Create | ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete, _) => {
@@ -131,15 +130,8 @@ impl Ward {
         let user = sheet.writer.actor().user;
         let today = Today::of(Some(&self.time_here().zone), self.clock.now());
         let known = |key: &str| sheet.filled.get(key).and_then(Value::as_str).unwrap_or_default();
-        let is_news = |key: &str, text: &str| match key {
-            _ if text.trim().is_empty() => false,
-            "name" => words(text) != words(known(key)),
-            "date_of_birth" => {
-                let known = birthday(known(key), today).unwrap_or_default();
-                birthday(text, today).map_or(true, |born| !known.starts_with(&born))
-            }
-            "mrn" => mrn_key(text) != mrn_key(known(key)),
-            _ => fold(text) != fold(known(key)),
+        let is_news = |key: &str, text: &str| {
+            patient::field(key).is_some_and(|field| field.is_news(text, known(key), today))
         };
         let asked = sheet.workflow.fields.iter().filter_map(|field| {
             answers.iter().rfind(|(key, _)| *key == field.key).filter(|(key, text)| is_news(key, text))

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::change::ChangeKind;
-use carepost_protocol::day;
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, WorkflowId};
-use carepost_protocol::patient::is_found;
+use carepost_protocol::patient::{self, FIELDS, is_found};
 use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::text::Sought;
-use carepost_protocol::workflow::{Field, FieldType, Workflow};
+use carepost_protocol::workflow::{Field, Workflow};
 use serde_json::{Map, Value};
 
 use super::noted::Page;
@@ -168,12 +167,12 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
         match (edit.change.kind, known) {
             (ChangeKind::Create, None) => {
                 let mut document = PatientDocument::new(id);
-                set(&mut document, &edit.change.fields);
+                document.set_all(&edit.change.fields);
                 residents.push(Resident { document, mark: Some(mark) });
             }
             (ChangeKind::Patch, Some(known)) => {
                 if !refused {
-                    set(&mut known.document, &edit.change.fields);
+                    known.document.set_all(&edit.change.fields);
                 }
                 if !matches!(known.mark, Some(Mark::NeedsAttention(_))) {
                     known.mark = Some(mark);
@@ -182,12 +181,6 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
             // The mirror has the admission already, or the server keeps the resident from this device.
             (ChangeKind::Create | ChangeKind::Patch | ChangeKind::Amend | ChangeKind::Delete, _) => {}
         }
-    }
-}
-
-pub(super) fn set(document: &mut PatientDocument, fields: &Map<String, Value>) {
-    for (key, value) in fields {
-        document.set(key, value);
     }
 }
 
@@ -230,15 +223,6 @@ pub(super) fn keep_present(residents: &mut Vec<Resident>, holds: impl Fn(&Patien
     residents.retain(|resident| kept.contains(&resident.document.id));
 }
 
-/// What a resident's field is called, and how it is asked for.
-const FIELDS: [(&str, &str, FieldType); 5] = [
-    ("name", "Name", FieldType::String),
-    ("room", "Room", FieldType::String),
-    ("date_of_birth", "Date of birth", FieldType::String),
-    ("mrn", "MRN", FieldType::String),
-    ("is_active", "Lives here", FieldType::Boolean),
-];
-
 /// What a form about a resident asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asks {
@@ -262,11 +246,11 @@ impl Asks {
         }
     }
 
-    const fn fields(self) -> &'static [&'static str] {
+    fn asks(self, field: &patient::Field) -> bool {
         match self {
-            Self::Admission | Self::Edit => &["name", "room", "date_of_birth", "mrn"],
-            Self::Discharge => &[],
-            Self::Readmission => &["room"],
+            Self::Admission | Self::Edit => field.is_asked(),
+            Self::Discharge => false,
+            Self::Readmission => field.key == "room",
         }
     }
 
@@ -282,21 +266,20 @@ impl Asks {
 
 /// What people call a resident's field.
 pub(super) fn label(key: &str) -> String {
-    let known = FIELDS.iter().find(|(name, _, _)| *name == key);
-    known.map_or_else(|| key.to_owned(), |(_, label, _)| (*label).to_owned())
+    patient::field(key).map_or(key, |field| field.label).to_owned()
 }
 
 /// A form about a resident on a device that is sent so much of one: it asks nothing that is there and not sent.
 pub(super) fn form(asks: Asks, sent: PhiMode) -> Workflow {
     let is_known = asks != Asks::Admission;
-    form_of(asks.label(), |key| asks.fields().contains(&key) && (!is_known || sent.shows(key)))
+    form_of(asks.label(), |field| asks.asks(field) && (!is_known || field.is_sent(sent)))
 }
 
 /// The form of an edit that was refused: what it changed was typed here.
 pub(super) fn form_again(changed: &Map<String, Value>, sent: PhiMode) -> Workflow {
     let asks = Asks::Edit;
-    form_of(asks.label(), |key| {
-        asks.fields().contains(&key) && (sent.shows(key) || changed.contains_key(key))
+    form_of(asks.label(), |field| {
+        asks.asks(field) && (field.is_sent(sent) || changed.contains_key(field.key))
     })
 }
 
@@ -305,12 +288,12 @@ pub(super) fn whole() -> Workflow {
     form_of(Asks::Edit.label(), |_| true)
 }
 
-fn form_of(label: &str, asks: impl Fn(&str) -> bool) -> Workflow {
-    let asked = FIELDS.iter().filter(|(key, _, _)| asks(key));
-    let fields = asked.zip(1..).map(|((key, label, field_type), order)| Field {
-        required: *key == "name",
+fn form_of(label: &str, asks: impl Fn(&patient::Field) -> bool) -> Workflow {
+    let asked = FIELDS.iter().filter(|field| asks(field));
+    let fields = asked.zip(1..).map(|(field, order)| Field {
+        required: field.missing.is_some(),
         display_order: order,
-        ..Field::new(key, label, *field_type)
+        ..Field::new(field.key, field.label, field.field_type)
     });
     Workflow {
         id: WorkflowId::from_bytes([0; 16]),
@@ -326,23 +309,19 @@ fn form_of(label: &str, asks: impl Fn(&str) -> bool) -> Workflow {
 
 /// A resident's values by field, as they are stored, as far as they are sent.
 pub(super) fn values(resident: &PatientDocument, sent: PhiMode) -> Map<String, Value> {
-    let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map_or(Value::Null, Value::from);
-    let values = [
-        ("name", text(Some(&resident.name))),
-        ("room", text(resident.room.as_deref())),
-        ("date_of_birth", text(resident.date_of_birth.as_deref())),
-        ("mrn", text(Some(&resident.mrn))),
-        ("is_active", Value::from(resident.is_active)),
-    ];
-    let sent = values.into_iter().filter(|(key, _)| sent.shows(key));
-    sent.map(|(key, value)| (key.to_owned(), value)).collect()
+    let sent = FIELDS.iter().filter(|field| field.is_sent(sent));
+    let value = |field: &patient::Field| match field.of(resident) {
+        Value::String(text) if text.is_empty() => Value::Null,
+        value => value,
+    };
+    sent.map(|field| (field.key.to_owned(), value(field))).collect()
 }
 
-/// The same as pages show them: a birthday as it is read in the United States.
+/// The same as pages show them.
 pub(super) fn shown(values: &Map<String, Value>) -> Map<String, Value> {
-    let mut shown = values.clone();
-    if let Some(Value::String(born)) = shown.get_mut("date_of_birth") {
-        *born = day::shown(born);
-    }
-    shown
+    let shown = |(key, value): (&String, &Value)| {
+        let as_read = patient::field(key).zip(value.as_str()).map(|(field, text)| field.read_as(text));
+        (key.clone(), as_read.map_or_else(|| value.clone(), Value::from))
+    };
+    values.iter().map(shown).collect()
 }

@@ -6,6 +6,7 @@ use axum::response::Response;
 use carepost_protocol::day;
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
+use carepost_protocol::patient::FIELDS;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{FieldError, FieldType};
 
@@ -258,19 +259,20 @@ pub(super) struct Person {
     pub(super) name: String,
     pub(super) room: Option<String>,
     pub(super) born: Option<String>,
-    pub(super) mrn: Option<String>,
+    /// The other fields that are asked for: what each is called, and the text, where there is one.
+    pub(super) numbers: Vec<(&'static str, Option<String>)>,
     pub(super) is_active: bool,
 }
 
 impl From<&PatientDocument> for Person {
     fn from(resident: &PatientDocument) -> Self {
-        let mrn = Some(resident.mrn.clone());
-        let born = resident.date_of_birth.as_deref().map(day::shown);
+        const PLACED: [&str; 3] = ["name", "room", "date_of_birth"];
+        let others = FIELDS.iter().filter(|field| field.is_asked() && !PLACED.contains(&field.key));
         Self {
             name: resident.name.clone(),
             room: resident.room.clone(),
-            born,
-            mrn: mrn.filter(|mrn| !mrn.is_empty()),
+            born: resident.date_of_birth.as_deref().map(day::shown),
+            numbers: others.map(|field| (field.short, field.shown(resident))).collect(),
             is_active: resident.is_active,
         }
     }
@@ -349,11 +351,18 @@ fn explained(form: &FormPage) -> Option<String> {
              look on one that does first. If two are one person, that is asked there once the server has both"
                 .to_owned(),
         ),
-        (Form::Edit(_), None) if form.workflow.fields.iter().all(|field| field.key != "name") => Some(
-            "Name, date of birth and MRN are not shown on this device, and stay as they are. Change them on one that \
-             shows them, or ask the office"
-                .to_owned(),
-        ),
-        (Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Again(_), None) => None,
+        (Form::Edit(_), None) => {
+            let is_asked = |key: &str| form.workflow.fields.iter().any(|field| field.key == key);
+            let hidden = FIELDS.iter().filter(|field| field.is_asked() && !is_asked(field.key));
+            let labels: Vec<&str> = hidden.map(|field| field.label).collect();
+            (!labels.is_empty()).then(|| {
+                format!(
+                    "Not shown on this device, and left as they are: {}. Change them on one that shows them, or ask \
+                     the office",
+                    labels.join(", ")
+                )
+            })
+        }
+        (Form::Chart(_, _) | Form::Admit | Form::Again(_), None) => None,
     }
 }

@@ -168,13 +168,18 @@ struct JoinPage {
 pub(super) fn join(shell: Shell, join: &Join) -> Response {
     let (last, other) = (Person::from(&join.last), Person::from(&join.other));
     let row = |label, of: fn(&Person) -> String| Beside { label, last: of(&last), other: of(&other) };
-    let rows = vec![
+    let mut rows = vec![
         row("Name", |person| person.name.clone()),
         row("Born", |person| known(person.born.as_deref())),
-        row("MRN", |person| known(person.mrn.as_deref())),
         row("Room", |person| person.room.clone().unwrap_or_else(|| "None".to_owned())),
         row("In care", |person| if person.is_active { "Yes" } else { "Discharged" }.to_owned()),
     ];
+    let numbers = last.numbers.iter().zip(&other.numbers).map(|((label, last), (_, other))| Beside {
+        label,
+        last: known(last.as_deref()),
+        other: known(other.as_deref()),
+    });
+    rows.splice(2..2, numbers);
     let page = JoinPage {
         shell: shell.held(),
         id: join.review.id.to_string(),

@@ -5,10 +5,10 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use carepost_protocol::day;
 use carepost_protocol::wire::older::{OlderPlace, OlderQuery};
 
 use super::Kiosk;
+use super::form::Person;
 use super::page::{Fault, Shell, answer, capital};
 use super::pages::{open_shell, refused, to_start};
 use super::residents::ChartedView;
@@ -20,10 +20,7 @@ use crate::desk::view::{Mark, OlderPage, Refused};
 struct OlderTemplate {
     shell: Shell,
     id: String,
-    name: String,
-    room: Option<String>,
-    born: Option<String>,
-    mrn: Option<String>,
+    person: Person,
     entries: Vec<ChartedView>,
     /// Why nothing is shown.
     missed: Option<String>,
@@ -51,18 +48,14 @@ pub(super) async fn show(
 }
 
 fn older(shell: Shell, page: OlderPage, at: Option<OlderPlace>) -> Response {
-    let document = page.resident;
-    let id = document.id.to_string();
+    let id = page.resident.id.to_string();
     let page = OlderTemplate {
         // It is not drawn again for every change: each time the server would be asked.
         shell: shell.held(),
         here: address(&id, at),
         next: page.next.map(|next| address(&id, Some(next))),
         id,
-        name: document.name,
-        room: document.room,
-        born: document.date_of_birth.as_deref().map(day::shown),
-        mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
+        person: Person::from(&page.resident),
         entries: page.entries.into_iter().map(|charted| ChartedView::of(charted, None)).collect(),
         missed: page.missed.map(|why| capital(&why.to_string()) + "."),
     };

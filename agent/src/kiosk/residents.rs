@@ -260,11 +260,7 @@ impl ChartedView {
 struct ResidentTemplate {
     shell: Shell,
     id: String,
-    name: String,
-    room: Option<String>,
-    born: Option<String>,
-    mrn: Option<String>,
-    is_active: bool,
+    person: Person,
     /// As whom the same person was admitted besides.
     also: Vec<Person>,
     may_edit: bool,
@@ -303,11 +299,7 @@ pub(super) fn resident(
     let page = ResidentTemplate {
         shell,
         id: document.id.to_string(),
-        name: document.name,
-        room: document.room,
-        born: document.date_of_birth.as_deref().map(day::shown),
-        mrn: Some(document.mrn).filter(|mrn| !mrn.is_empty()),
-        is_active: document.is_active,
+        person: Person::from(&document),
         also: page.also.iter().map(Person::from).collect(),
         may_edit: page.may_edit,
         readmission: page.readmission,

@@ -1,8 +1,9 @@
 //! Patients: admitting, listing, discharging, readmitting, and parting two who were taken for one person.
 
 use anyhow::bail;
-use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use carepost_protocol::patient::{FIELDS, Field};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::confirm::Confirm;
@@ -10,8 +11,8 @@ use super::find::{facility_id, patient_id, replaced_id};
 use super::names::{PATIENT, items, text};
 use super::{Output, show};
 
-const ONE: &[&str] = &["mrn", "name", "date_of_birth", "room", "is_active", "id", SAME];
-const LISTED: &[&str] = &["mrn", "name", "date_of_birth", "room", "facility", "status", "id", SAME];
+/// The columns of a list, besides the fields.
+const LISTED: &[&str] = &["facility", "status", "id", SAME];
 /// Who is the same person, by name and number.
 const SAME: &str = "same_person_as";
 
@@ -71,21 +72,51 @@ pub(super) enum Patient {
 pub(super) struct CreatePatient {
     /// The full name.
     name: String,
-    /// The medical record number, where there is one.
-    #[arg(long)]
-    mrn: Option<String>,
     /// The facility, by name or id.
     #[arg(long)]
     facility: String,
-    /// The room.
-    #[arg(long)]
-    room: Option<String>,
-    /// The day of birth: 1941-03-15 or 03/15/1941.
-    #[arg(long)]
-    born: Option<String>,
+    #[command(flatten)]
+    fields: Fields,
     /// What is asked about as unlikely, such as the day of birth of a child, is right.
     #[arg(long)]
     confirmed: bool,
+}
+
+/// A patient's fields but the name: an option each.
+#[derive(Debug)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn asked() -> impl Iterator<Item = &'static Field> {
+        FIELDS.iter().filter(|field| field.is_asked() && field.key != "name")
+    }
+}
+
+impl Args for Fields {
+    fn augment_args(command: Command) -> Command {
+        Self::asked().fold(command, |command, field| {
+            let long = if field.key == "date_of_birth" { "born" } else { field.key };
+            command.arg(Arg::new(field.key).long(long).value_name(field.short).help(field.what))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Fields {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |field: &Field| {
+            Some((field.key.to_owned(), Value::from(matches.get_one::<String>(field.key)?.as_str())))
+        };
+        Ok(Self(Self::asked().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> anyhow::Result<Output> {
@@ -96,9 +127,11 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
         Patient::Create(new) => {
             let facility = facility_id(client, &new.facility).await?;
             let confirmed: &[&str] = if new.confirmed { &["date_of_birth"] } else { &[] };
-            let body = json!({"facility_id": facility, "mrn": new.mrn, "name": new.name, "room": new.room,
-                "date_of_birth": new.born, "confirmed": confirmed});
-            client.post("/api/v1/patients", &body).await?
+            let mut body = new.fields.0;
+            body.insert("name".to_owned(), new.name.into());
+            body.insert("facility_id".to_owned(), facility.into());
+            body.insert("confirmed".to_owned(), json!(confirmed));
+            client.post("/api/v1/patients", &Value::from(body)).await?
         }
         Patient::Show { patient } => client.get(&path(&patient_id(client, &patient).await?)).await?,
         Patient::Discharge { patient, confirm } => {
@@ -130,9 +163,16 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
         }
     };
     let shown = if json { thing.clone() } else { with_same(client, thing.clone(), None).await? };
-    let mut words = show::table(&shown, ONE);
+    let mut words = show::table(&shown, &columns(&["is_active", "id", SAME]));
     words.extend(asked(&thing));
     Ok(Output::Found { whole: true, thing, words })
+}
+
+/// The fields, the number by which people are told apart first, and these.
+fn columns(others: &[&'static str]) -> Vec<&'static str> {
+    let mut fields: Vec<&Field> = FIELDS.iter().filter(|field| field.is_asked()).collect();
+    fields.sort_by_key(|field| field.key != "mrn");
+    fields.into_iter().map(|field| field.key).chain(others.iter().copied()).collect()
 }
 
 fn path(id: &str) -> String {
@@ -155,7 +195,7 @@ async fn list(
     let path = format!("/api/v1/patients?{}", asked.collect::<Vec<_>>().join("&"));
     let thing = client.all(&path).await?;
     if json {
-        return Ok(Output::Thing(thing, LISTED));
+        return Ok(Output::Thing(thing, &[]));
     }
     let shown = client.with_facilities(thing.clone()).await?;
     let mut shown = with_same(client, shown, facility.as_deref()).await?;
@@ -165,7 +205,7 @@ async fn list(
             item.insert("status".to_owned(), status.into());
         }
     }
-    let words = show::table(&shown, LISTED);
+    let words = show::table(&shown, &columns(LISTED));
     Ok(Output::Found { whole: true, thing, words })
 }
 

@@ -6,7 +6,7 @@ use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
-use carepost_protocol::patient;
+use carepost_protocol::patient::{self, FIELDS, Field};
 use carepost_protocol::record::{MAX_REPLACED, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::text::name_key;
@@ -14,42 +14,55 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
 use carepost_protocol::zone::Zone;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::Permitted;
-use super::merge::{Merge, given};
+use super::merge::given;
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
-use crate::store::{
-    ChartPlace, Listed, NewPatient, Patient, PatientPatch, Related, StoreError, Version, Versioned,
-};
+use crate::store::{ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned};
 
+/// The field that a discharge and a readmission set.
+const IS_ACTIVE: &str = "is_active";
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
 
-/// A new patient.
+/// The fields of a patient, by key: those of [`patient::FIELDS`] that are asked for, and nothing else.
+#[derive(Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Fields(pub Map<String, Value>);
+
+impl PartialSchema for Fields {
+    fn schema() -> RefOr<Schema> {
+        let text = SchemaType::from_iter([Type::String, Type::Null]);
+        let property = |field: &Field| {
+            ObjectBuilder::new().schema_type(text.clone()).description(Some(format!("{}.", field.what)))
+        };
+        let asked = FIELDS.iter().filter(|field| field.is_asked());
+        let object =
+            asked.fold(ObjectBuilder::new(), |object, field| object.property(field.key, property(field)));
+        object.into()
+    }
+}
+
+impl ToSchema for Fields {}
+
+/// A new patient. The `name` has to be given, the other fields where they are known.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct CreatePatient {
     /// The facility.
     #[serde(alias = "facilityId")]
     pub facility_id: FacilityId,
-    /// The medical record number, unique in the organization (S0-17); absent or empty where there is none.
-    #[serde(default)]
-    pub mrn: Option<String>,
-    /// The full name.
-    pub name: String,
-    /// The day of birth: `YYYY-MM-DD` or `MM/DD/YYYY`.
-    #[serde(default, alias = "dateOfBirth")]
-    pub date_of_birth: Option<String>,
-    /// The room.
-    #[serde(default)]
-    pub room: Option<String>,
+    /// The fields.
+    #[serde(flatten)]
+    pub fields: Fields,
     /// The fields whose values are unlikely and right, such as the `date_of_birth` of a child.
     #[serde(default)]
     pub confirmed: Vec<String>,
@@ -57,23 +70,10 @@ pub struct CreatePatient {
 
 /// What changes of a patient; what is absent stays as it is, what is null is removed.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct UpdatePatient {
-    /// The medical record number.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub mrn: Merge<String>,
-    /// The full name.
-    #[serde(default, deserialize_with = "given")]
-    pub name: Option<String>,
-    /// The day of birth.
-    #[serde(default, alias = "dateOfBirth")]
-    #[schema(value_type = Option<String>)]
-    pub date_of_birth: Merge<String>,
-    /// The room.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub room: Merge<String>,
+    /// The fields.
+    #[serde(flatten)]
+    pub fields: Fields,
     /// Whether the patient is in care now. True of one who was said to be the same person as another
     /// (`replaced_by`) parts them: both are persons of their own again.
     #[serde(default, alias = "isActive", deserialize_with = "given")]
@@ -134,23 +134,15 @@ pub async fn list(
 /// Admits a patient. One who may be another of the facility is admitted all the same: a review asks at its kiosks.
 pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<PatientAndRelated>> {
     let permit = person.permit(asked.facility_id)?;
-    let given = Map::from_iter([
-        ("mrn".to_owned(), Value::from(asked.mrn)),
-        ("name".to_owned(), Value::from(asked.name)),
-        ("date_of_birth".to_owned(), Value::from(asked.date_of_birth)),
-        ("room".to_owned(), Value::from(asked.room)),
-    ]);
+    let mut given = asked.fields.known()?;
+    // What is missing is told with all else that is wrong.
+    given.extend(patient::missing(&given).into_iter().map(|fault| (fault.field, Value::Null)));
     let today = today(person, asked.facility_id).await?;
-    let (read, _) = patient::read(&given, today).map_err(Refusal::invalid)?;
-    is_meant(patient::doubts(&read, &Map::new(), today), &asked.confirmed)?;
-    let new = NewPatient {
-        facility_id: asked.facility_id,
-        mrn: text(&read, "mrn").unwrap_or_default(),
-        name: text(&read, "name").unwrap_or_default(),
-        date_of_birth: text(&read, "date_of_birth"),
-        room: text(&read, "room"),
-    };
-    let (noted, mrn) = (person.noting(note(person, AuditAction::Create, "patient"))?, new.mrn.clone());
+    let (fields, _) = patient::read(&given, today).map_err(Refusal::invalid)?;
+    is_meant(patient::doubts(&fields, &Map::new(), today), &asked.confirmed)?;
+    let mrn = mrn(&fields);
+    let new = NewPatient { facility_id: asked.facility_id, fields };
+    let noted = person.noting(note(person, AuditAction::Create, "patient"))?;
     let patient = or_of_whom(person, &mrn, noted.create_patient(new).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -176,44 +168,32 @@ pub async fn update(
     id: PatientId,
     asked: UpdatePatient,
 ) -> Answer<Permitted<PatientAndRelated>> {
-    let mut given = Map::new();
-    let mut give =
-        |field: &str, value: Option<Value>| given.extend(value.map(|value| (field.to_owned(), value)));
-    give("mrn", asked.mrn.change().map(Value::from));
-    give("name", asked.name.map(Value::from));
-    give("date_of_birth", asked.date_of_birth.change().map(Value::from));
-    give("room", asked.room.change().map(Value::from));
+    let given = asked.fields.known()?;
+    let seen = person.app.shown.seen(person.actor().session, id);
     let (permit, before, head) = looked_at(person, id).await?;
     let today = today(person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
-    let (read, _) = read.map_err(Refusal::invalid)?;
-    is_meant(patient::doubts(&read, &before.values(), today), &asked.confirmed)?;
-    let patch = PatientPatch {
-        mrn: read.get("mrn").and_then(Value::as_str).map(str::to_owned),
-        name: text(&read, "name"),
-        date_of_birth: read.contains_key("date_of_birth").then(|| text(&read, "date_of_birth")),
-        room: read.contains_key("room").then(|| text(&read, "room")),
-        is_active: asked.is_active,
-        base_seq: person.app.shown.seen(person.actor().session, id),
-    };
+    let (mut fields, _) = read.map_err(Refusal::invalid)?;
+    is_meant(patient::doubts(&fields, &before.values(), today), &asked.confirmed)?;
+    fields.extend(asked.is_active.map(|is_active| (IS_ACTIVE.to_owned(), Value::from(is_active))));
     let note = note(person, AuditAction::Update, "patient");
-    let note = match before.replaced_by.filter(|_| patch.is_active == Some(true)) {
+    let note = match before.replaced_by.filter(|_| asked.is_active == Some(true)) {
         Some(other) => note.detail("parted_from", other.to_string()),
         None => note,
     };
-    let (noted, mrn) = (person.noting(note)?, patch.mrn.clone().unwrap_or_default());
-    let patient = or_of_whom(person, &mrn, noted.update_patient(id, patch).await).await?;
+    let (noted, mrn) = (person.noting(note)?.seen_to(seen), mrn(&fields));
+    let patient = or_of_whom(person, &mrn, noted.update_patient(id, fields).await).await?;
     person.app.shown.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<PatientAndRelated>> {
-    let base_seq = person.app.shown.seen(person.actor().session, id);
-    let patch = PatientPatch { is_active: Some(false), base_seq, ..PatientPatch::default() };
+    let fields = Map::from_iter([(IS_ACTIVE.to_owned(), Value::from(false))]);
+    let seen = person.app.shown.seen(person.actor().session, id);
     let (permit, _, head) = looked_at(person, id).await?;
-    let noted = person.noting(note(person, AuditAction::Delete, "patient"))?;
-    let patient = noted.update_patient(id, patch).await?;
+    let noted = person.noting(note(person, AuditAction::Delete, "patient"))?.seen_to(seen);
+    let patient = noted.update_patient(id, fields).await?;
     person.app.shown.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
@@ -251,6 +231,34 @@ pub async fn strike(
     let permit = person.permit::<ManagePatients>(patient.facility_id)?;
     let noted = person.noting(note(person, AuditAction::Update, "record"))?;
     Ok(noted.strike_record(&permit, id, record, reason).await?.record)
+}
+
+impl Fields {
+    /// Each by the key that documents have, whichever of both spellings it was given in.
+    fn known(self) -> Answer<Map<String, Value>> {
+        let mut known = Map::new();
+        for (given, value) in self.0 {
+            let field = FIELDS.iter().filter(|field| field.is_asked());
+            let Some(field) = field.into_iter().find(|field| is_spelled(field.key, &given)) else {
+                return Err(Refusal::field(&given, "there is no such field; check how it is spelled"));
+            };
+            if known.insert(field.key.to_owned(), value).is_some() {
+                return Err(Refusal::field(&given, "it is given twice; give it once"));
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// Whether a key was given: as `date_of_birth`, or as `dateOfBirth`.
+fn is_spelled(key: &str, given: &str) -> bool {
+    let mut words = key.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    let camel = words.fold(first, |camel, word| {
+        let (initial, rest) = word.split_at(word.len().min(1));
+        camel + &initial.to_ascii_uppercase() + rest
+    });
+    [key, &camel].contains(&given)
 }
 
 /// A patient in the asker's scope.
@@ -328,8 +336,8 @@ async fn or_of_whom(person: &Person, mrn: &str, done: Result<Patient, StoreError
     let StoreError::Admitted(id) = fault else { return Err(fault.into()) };
     let Ok((_, holder)) = permitted(person, id).await else { return Err(fault.into()) };
     viewed(person, id, holder.facility_id, "patient").await?;
-    let Patient { name, is_active, .. } = holder;
-    let words = if is_active {
+    let name = &holder.name;
+    let words = if holder.is_active {
         format!("mrn {mrn} is of {name} (patient {id}), who is in care; give another number")
     } else {
         format!(
@@ -340,8 +348,9 @@ async fn or_of_whom(person: &Person, mrn: &str, done: Result<Patient, StoreError
     Err(Refusal::new(ProblemKind::Conflict, words).naming(FieldError::new("mrn", "is taken")))
 }
 
-fn text(read: &Map<String, Value>, field: &str) -> Option<String> {
-    read.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+/// The MRN among fields that were read; empty where there is none.
+fn mrn(fields: &Map<String, Value>) -> String {
+    fields.get("mrn").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn note(person: &Person, action: AuditAction, what: &str) -> Note {

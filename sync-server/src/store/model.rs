@@ -1,12 +1,14 @@
 //! What the store takes and gives: one type for each kind of thing, with no tenant to choose in it.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use carepost_protocol::device::{Deactivation, DeviceState, DeviceType, SyncFacts};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{
     AssignmentId, BadgeId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, PatientId, UserId,
 };
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
@@ -350,41 +352,27 @@ pub struct Badge {
     pub issued_by: Option<String>,
 }
 
-/// A patient.
+/// A patient: what devices mirror, and where the row belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patient {
-    /// The patient.
-    pub id: PatientId,
     /// The facility.
     pub facility_id: FacilityId,
-    /// The medical record number, unique in the organization.
-    pub mrn: String,
-    /// The full name.
-    pub name: String,
-    /// The day of birth, `YYYY-MM-DD`.
-    pub date_of_birth: Option<String>,
-    /// The room.
-    pub room: Option<String>,
-    /// Whether the patient is in care now.
-    pub is_active: bool,
-    /// The patient who is the same person and took this one's place.
-    pub replaced_by: Option<PatientId>,
     /// When the row was created.
     pub created_at: Timestamp,
+    /// The fields, and who took the patient's place; whose place the patient took is not read with it.
+    pub document: PatientDocument,
 }
 
-impl Patient {
-    /// What can be edited, by field, as it is stored.
-    #[must_use]
-    pub fn values(&self) -> Map<String, Value> {
-        let values = [
-            ("name", Value::from(self.name.as_str())),
-            ("mrn", Value::from(self.mrn.as_str())),
-            ("date_of_birth", Value::from(self.date_of_birth.as_deref())),
-            ("room", Value::from(self.room.as_deref())),
-            ("is_active", Value::from(self.is_active)),
-        ];
-        values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+impl Deref for Patient {
+    type Target = PatientDocument;
+    fn deref(&self) -> &PatientDocument {
+        &self.document
+    }
+}
+
+impl DerefMut for Patient {
+    fn deref_mut(&mut self) -> &mut PatientDocument {
+        &mut self.document
     }
 }
 
@@ -398,35 +386,12 @@ pub struct Related {
 }
 
 /// A new patient.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewPatient {
     /// The facility.
     pub facility_id: FacilityId,
-    /// The medical record number.
-    pub mrn: String,
-    /// The full name.
-    pub name: String,
-    /// The day of birth, `YYYY-MM-DD`.
-    pub date_of_birth: Option<String>,
-    /// The room.
-    pub room: Option<String>,
-}
-
-/// What changes of a patient; what is none stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PatientPatch {
-    /// The medical record number.
-    pub mrn: Option<String>,
-    /// The full name.
-    pub name: Option<String>,
-    /// The day of birth; `Some(None)` removes it.
-    pub date_of_birth: Option<Option<String>>,
-    /// The room; `Some(None)` removes it.
-    pub room: Option<Option<String>>,
-    /// Whether the patient is in care now.
-    pub is_active: Option<bool>,
-    /// Up to which place in the feed whoever changes the patient has seen it; none where that is all there is.
-    pub base_seq: Option<u64>,
+    /// The fields, as [`carepost_protocol::patient::read`] gave them.
+    pub fields: Map<String, Value>,
 }
 
 /// A device as an administrator sees it, its latest heartbeat included.

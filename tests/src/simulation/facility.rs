@@ -363,13 +363,9 @@ fn user(username: &str, role: Role, facility_id: Option<FacilityId>) -> NewUser 
 }
 
 fn patient(facility_id: FacilityId, mrn: &str, bed: u8) -> NewPatient {
-    NewPatient {
-        facility_id,
-        mrn: mrn.to_owned(),
-        name: format!("Ada Example {bed}"),
-        date_of_birth: None,
-        room: Some(format!("{bed}")),
-    }
+    let fields = [("mrn", mrn.to_owned()), ("name", format!("Ada Example {bed}")), ("room", bed.to_string())];
+    let fields = fields.into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect();
+    NewPatient { facility_id, fields }
 }
 
 fn vitals() -> Workflow {

@@ -2,6 +2,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
+use carepost_protocol::patient::FIELDS;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
@@ -14,7 +15,7 @@ use super::{List, Shown};
 use crate::error::{Answer, Refusal};
 use crate::http::body::{Id, Json, Params};
 use crate::operations::paging::Which;
-use crate::operations::patients::{self, Charted, CreatePatient, PatientAndRelated, UpdatePatient};
+use crate::operations::patients::{self, Charted, CreatePatient, Fields, PatientAndRelated, UpdatePatient};
 use crate::operations::person::Person;
 use crate::store::Patient;
 
@@ -59,14 +60,9 @@ pub struct PatientView {
     id: PatientId,
     /// The facility.
     facility_id: FacilityId,
-    /// The medical record number.
-    mrn: String,
-    /// The full name.
-    name: String,
-    /// The day of birth, `YYYY-MM-DD`.
-    date_of_birth: Option<String>,
-    /// The room.
-    room: Option<String>,
+    /// The fields, null where nothing is known; a day of birth as `YYYY-MM-DD`.
+    #[serde(flatten)]
+    fields: Fields,
     /// Whether the patient is in care now.
     is_active: bool,
     /// Since when that is so, where it is known; with one patient only.
@@ -100,14 +96,12 @@ pub struct Another {
 impl PatientView {
     /// Only who may read patients gets to see one.
     fn of(_: &Permit<ReadPatients>, PatientAndRelated { patient: it, related }: PatientAndRelated) -> Self {
-        let another = |it: Patient| Another { id: it.id, mrn: it.mrn, name: it.name };
+        let another = |it: Patient| Another { id: it.id, mrn: it.mrn.clone(), name: it.name.clone() };
+        let asked = FIELDS.iter().filter(|field| field.is_asked());
         Self {
             id: it.id,
             facility_id: it.facility_id,
-            mrn: it.mrn,
-            name: it.name,
-            date_of_birth: it.date_of_birth,
-            room: it.room,
+            fields: Fields(asked.map(|field| (field.key.to_owned(), field.of(&it))).collect()),
             is_active: it.is_active,
             is_active_since: None,
             replaced_by: it.replaced_by,

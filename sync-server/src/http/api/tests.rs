@@ -18,7 +18,7 @@ use carepost_protocol::unit::Units;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 
 use crate::app::App;
@@ -49,6 +49,10 @@ struct Server {
     organization: OrganizationId,
     registry: OrganizationStore,
     _directory: tempfile::TempDir,
+}
+
+fn object(fields: Value) -> Map<String, Value> {
+    fields.as_object().unwrap().clone()
 }
 
 fn event() -> AuditEvent {
@@ -262,11 +266,8 @@ async fn the_same_read_again_and_again_is_one_event_and_a_count() {
     let nurse = server.user("nina", Role::Rn, facility).await;
     let new = |mrn: &str| NewPatient {
         facility_id: facility,
-        mrn: mrn.to_owned(),
         // Nobody of whom a review asks whether they are one person: the one is then shown with the other.
-        name: format!("Ada {mrn}"),
-        date_of_birth: None,
-        room: None,
+        fields: object(json!({"mrn": mrn, "name": format!("Ada {mrn}")})),
     };
     let token = server.token(nurse).await;
     let mut ids = Vec::new();
@@ -334,13 +335,8 @@ async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_movi
     let server = Server::new().await;
     let facility = server.facility().await;
     let token = server.token(server.user("nina", Role::Rn, facility).await).await;
-    let new = NewPatient {
-        facility_id: facility,
-        mrn: "MRN-1".to_owned(),
-        name: "Ada Example".to_owned(),
-        date_of_birth: Some("1066-10-14".to_owned()),
-        room: None,
-    };
+    let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example", "date_of_birth": "1066-10-14"}));
+    let new = NewPatient { facility_id: facility, fields };
     let id = server.registry.noting(event()).create_patient(new).await.unwrap().id;
     for (born, status) in [("1066-10-14", StatusCode::OK), ("1067-10-14", StatusCode::UNPROCESSABLE_ENTITY)] {
         let body = json!({"date_of_birth": born, "room": "12"}).to_string();
@@ -393,13 +389,8 @@ async fn a_list_of_patients_names_them_in_the_audit_log() {
     let token = server.token(nurse).await;
     let mut made = Vec::new();
     for n in 0..3 {
-        let new = NewPatient {
-            facility_id: facility,
-            mrn: format!("MRN-{n}"),
-            name: format!("Ada {n} Example"),
-            date_of_birth: None,
-            room: None,
-        };
+        let fields = object(json!({"mrn": format!("MRN-{n}"), "name": format!("Ada {n} Example")}));
+        let new = NewPatient { facility_id: facility, fields };
         made.push(server.registry.noting(event()).create_patient(new).await.unwrap().id.to_string());
     }
     let request = Request::get("/api/v1/patients").header("authorization", format!("Bearer {token}"));

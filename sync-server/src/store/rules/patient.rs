@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::publish::FeedEnd;
 use super::review::{self, About};
-use crate::store::column::{count, count_at, id_at, id_or_none_at, json, limit, time_at};
+use crate::store::column::{count, count_at, id_at, id_or_none_at, json, json_at, limit, time_at};
 use crate::store::engine::{Read, Row, Tx, params};
 use crate::store::{Patient, StoreError};
 
@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 macro_rules! patient_columns {
     () => {
-        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at, replaced_by FROM patients "
+        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at, replaced_by, fields FROM patients "
     };
 }
 pub(in crate::store) use patient_columns;
@@ -34,17 +34,29 @@ pub(in crate::store) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patien
 
 /// A resident from the columns of [`patient_columns`].
 pub(in crate::store) fn patient_row(row: &Row<'_>) -> Read<Patient> {
-    Ok(Patient {
-        id: id_at(row, 0)?,
+    let mut patient = Patient {
         facility_id: id_at(row, 1)?,
-        mrn: row.get(2)?,
-        name: row.get(3)?,
-        date_of_birth: row.get(4)?,
-        room: row.get(5)?,
-        is_active: row.get(6)?,
         created_at: time_at(row, 7)?,
-        replaced_by: id_or_none_at(row, 8)?,
-    })
+        document: PatientDocument {
+            mrn: row.get(2)?,
+            name: row.get(3)?,
+            date_of_birth: row.get(4)?,
+            room: row.get(5)?,
+            is_active: row.get(6)?,
+            replaced_by: id_or_none_at(row, 8)?,
+            ..PatientDocument::new(id_at(row, 0)?)
+        },
+    };
+    patient.set_all(&json_at(row, 9)?);
+    Ok(patient)
+}
+
+/// What of a resident is in no column of its own.
+fn others(patient: &Patient) -> Result<String> {
+    const COLUMNS: [&str; 5] = ["mrn", "name", "date_of_birth", "room", "is_active"];
+    let mut values = patient.values();
+    values.retain(|key, value| !COLUMNS.contains(&key.as_str()) && !value.is_null());
+    json(&values)
 }
 
 /// Writes a new row. Without a link to another resident, the MRN has to be nobody else's.
@@ -55,7 +67,7 @@ pub(in crate::store) fn insert(
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
-            duplicate_of, mrn_key, name_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            duplicate_of, mrn_key, name_key, fields) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             patient.id.as_bytes(),
             patient.facility_id.as_bytes(),
@@ -68,6 +80,7 @@ pub(in crate::store) fn insert(
             duplicate_of.map(|id| *id.as_bytes()),
             mrn_key(&patient.mrn),
             words_key(&patient.name),
+            others(patient)?,
         ],
     )
     .map(drop)
@@ -77,7 +90,7 @@ pub(in crate::store) fn insert(
 /// another.
 pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     tx.execute(
-        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
+        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8, fields = ?9,
             mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND NOT ?6 THEN '' ELSE ?7 END WHERE id = ?1",
         params![
             patient.id.as_bytes(),
@@ -88,6 +101,7 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             patient.is_active,
             mrn_key(&patient.mrn),
             words_key(&patient.name),
+            others(patient)?,
         ],
     )
     .map(drop)
@@ -132,7 +146,7 @@ const OVER: &str = "UPDATE patients SET duplicate_of = ?3
 
 /// Puts the resident's document at the end of the feed.
 pub(in crate::store) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, patient: &Patient) -> Result<u64> {
-    let body = json(&PatientDocument { replaces: replaced(tx, patient.id)?, ..document(patient) })?;
+    let body = json(&PatientDocument { replaces: replaced(tx, patient.id)?, ..patient.document.clone() })?;
     feed.put(tx, Collection::Patients, patient.id.as_bytes(), Some(patient.id), Some(&body))
 }
 
@@ -222,28 +236,6 @@ pub(in crate::store) fn mark(tx: &Tx<'_>, id: PatientId, field: &str, mark: &Mar
     .map(drop)
 }
 
-/// Sets one field to a value that was read ([`carepost_protocol::patient::read`]).
-pub(in crate::store) fn set(patient: &mut Patient, field: &str, value: &Value) {
-    let mut document = document(patient);
-    document.set(field, value);
-    let PatientDocument { mrn, name, date_of_birth, room, is_active, .. } = document;
-    (patient.mrn, patient.name, patient.date_of_birth) = (mrn, name, date_of_birth);
-    (patient.room, patient.is_active) = (room, is_active);
-}
-
-fn document(patient: &Patient) -> PatientDocument {
-    PatientDocument {
-        id: patient.id,
-        mrn: patient.mrn.clone(),
-        name: patient.name.clone(),
-        date_of_birth: patient.date_of_birth.clone(),
-        room: patient.room.clone(),
-        is_active: patient.is_active,
-        replaced_by: patient.replaced_by,
-        replaces: Vec::new(),
-    }
-}
-
 /// Those who have a resident's MRN, each with when they were admitted, and who took their place: the first
 /// [`MAX_COUNTED`].
 pub(in crate::store) const OF_MRN: &str = "SELECT created_at, id, replaced_by FROM patients
@@ -280,11 +272,11 @@ pub(in crate::store) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<Pat
     let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
     let key = params![facility, words_key(&admitted.name), id, count(MAX_COUNTED), admitted.date_of_birth];
     found.extend(tx.all(OF_NAME, key, admitted_row)?);
-    let (own, born) = (document(admitted), admitted.date_of_birth.as_deref());
+    let born = admitted.date_of_birth.as_deref();
     for day in born.into_iter().map(str::to_owned).chain(born.and_then(day::turned)) {
         let key = params![facility, day, id, count(MAX_COUNTED)];
         let born_then = tx.all(OF_DAY, key, patient_row)?.into_iter();
-        let alike = born_then.filter(|other| may_be_one(&own, &document(other)));
+        let alike = born_then.filter(|other| may_be_one(admitted, other));
         found.extend(alike.map(|other| (other.created_at, other.id, other.replaced_by)));
     }
     in_order(tx, admitted, found)

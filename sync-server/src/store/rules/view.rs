@@ -7,6 +7,7 @@ use carepost_protocol::device::DeviceType;
 use carepost_protocol::digest::Element;
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, FacilityId, PatientId};
+use carepost_protocol::patient::FIELDS;
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -93,11 +94,11 @@ impl View {
     ) -> Result<Cow<'a, str>, StoreError> {
         let mode = match self {
             Self::Full | Self::BadgeReader => return Ok(Cow::Borrowed(body)),
-            Self::Minimal => initials_and_room,
-            Self::Free => case_number,
+            Self::Minimal => PhiMode::Minimal,
+            Self::Free => PhiMode::Free,
         };
         match collection {
-            Collection::Patients => json(&mode(read(body)?)).map(Cow::Owned),
+            Collection::Patients => json(&sent(mode, read(body)?)).map(Cow::Owned),
             Collection::Records => {
                 let mut record: RecordDocument = read(body)?;
                 record.values.clear();
@@ -138,34 +139,23 @@ struct Written<'a> {
     recorded_at: &'a RawValue,
 }
 
-/// Written out in full: what a document gains one day is not shown before somebody has decided so.
-fn initials_and_room(patient: PatientDocument) -> PatientDocument {
-    let initials = patient.name.split_whitespace().filter_map(|word| word.chars().next());
-    let initials: String = initials.flat_map(|letter| letter.to_uppercase().chain(['.'])).collect();
-    PatientDocument {
-        id: patient.id,
-        mrn: String::new(),
-        name: initials,
-        date_of_birth: None,
-        room: patient.room,
-        is_active: patient.is_active,
-        replaced_by: patient.replaced_by,
-        replaces: patient.replaces,
+/// A resident as devices of that mode are sent them: nothing but the fields whose list says so.
+fn sent(mode: PhiMode, patient: PatientDocument) -> PatientDocument {
+    let name = if mode == PhiMode::Minimal { initials(&patient.name) } else { case_number(&patient) };
+    let mut sent = PatientDocument { name, ..PatientDocument::new(patient.id) };
+    for field in FIELDS.iter().filter(|field| field.is_sent(mode)) {
+        sent.set(field.key, &field.of(&patient));
     }
+    PatientDocument { replaced_by: patient.replaced_by, replaces: patient.replaces, ..sent }
 }
 
-fn case_number(patient: PatientDocument) -> PatientDocument {
-    let name = if patient.mrn.is_empty() { without_number(patient.id) } else { patient.mrn };
-    PatientDocument {
-        id: patient.id,
-        mrn: String::new(),
-        name,
-        date_of_birth: None,
-        room: None,
-        is_active: patient.is_active,
-        replaced_by: patient.replaced_by,
-        replaces: patient.replaces,
-    }
+fn initials(name: &str) -> String {
+    let initials = name.split_whitespace().filter_map(|word| word.chars().next());
+    initials.flat_map(|letter| letter.to_uppercase().chain(['.'])).collect()
+}
+
+fn case_number(patient: &PatientDocument) -> String {
+    if patient.mrn.is_empty() { without_number(patient.id) } else { patient.mrn.clone() }
 }
 
 /// Two residents who have no number yet must not look the same: the end of an id is random.

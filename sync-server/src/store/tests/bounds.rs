@@ -76,7 +76,7 @@ async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
 
     // The office sets another: it stands, and so it is in the review, after the first ten.
     let registry = world.store.organization(&tenant.organization);
-    let patch = PatientPatch { room: Some(Some("office".to_owned())), ..PatientPatch::default() };
+    let patch = object(json!({"room": "office"}));
     registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
     let [review] = &reviews(&world, &tenant).await[..] else { panic!("it is open still") };
     assert_eq!(review.fields[0].values.len(), MAX_REVIEWED + 1);

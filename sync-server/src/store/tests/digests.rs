@@ -70,12 +70,12 @@ async fn write_something(world: &World, tenant: &Tenant, kiosk: &mut Kiosk, pati
     match which % 8 {
         0 => {
             let mut new = new_patient(tenant.facility.facility(), &format!("D-{}", patients.len()));
-            new.name = format!("Ada Number {what}");
-            new.date_of_birth = Some("1931-02-03".to_owned());
+            let name = format!("Ada Number {what}");
+            new.fields.extend(object(json!({"name": name, "date_of_birth": "1931-02-03"})));
             patients.push(registry.create_patient(new).await.unwrap().id);
         }
         1 => {
-            let room = PatientPatch { room: Some(Some(format!("{what}"))), ..PatientPatch::default() };
+            let room = object(json!({"room": format!("{what}")}));
             registry.update_patient(patient, room).await.unwrap();
         }
         2 => drop(registry.issue_badge(tenant.nurse, &[4, 1, 2, what % 4]).await),
@@ -167,7 +167,7 @@ async fn a_feed_from_before_there_were_digests_is_counted_when_the_first_device_
     let forget = |tx: &Tx<'_>| tx.execute("UPDATE feeds SET digested = 0", []);
     world.store.write(reach, forget).await.unwrap();
     let registry = world.store.organization(&tenant.organization);
-    let room = PatientPatch { room: Some(Some("7".to_owned())), ..PatientPatch::default() };
+    let room = object(json!({"room": "7"}));
     // Nobody counts: what the table says is wrong from now on.
     registry.noting(event(&world)).update_patient(tenant.patient, room).await.unwrap();
     let mut copy = Copy::default();

@@ -20,7 +20,7 @@ pub(super) async fn head(world: &World, tenant: &Tenant) -> u64 {
 }
 
 async fn room(world: &World, tenant: &Tenant) -> Option<String> {
-    world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap().room
+    world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap().document.room
 }
 
 /// The values of a review's first field, with whether each stands.
@@ -61,11 +61,11 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
     assert_eq!(values(&reviews[0]), told(&[("10", false), ("11", false), ("22", true)]));
 
     // The office sets it without looking at the review, which stays and says so.
-    let patch = PatientPatch { room: Some(Some("30".to_owned())), ..PatientPatch::default() };
+    let patch = object(json!({"room": "30"}));
     let registry = world.store.organization(&tenant.organization);
     registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
     let before = head(&world, &tenant).await;
-    let unrelated = PatientPatch { name: Some("Ada Sample".to_owned()), ..PatientPatch::default() };
+    let unrelated = object(json!({"name": "Ada Sample"}));
     registry.noting(event(&world)).update_patient(tenant.patient, unrelated).await.unwrap();
     assert_eq!(head(&world, &tenant).await, before + 1, "a field that nobody disputes does not touch it");
     let reviews = open_reviews(&world, &tenant).await;
@@ -93,6 +93,40 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
 }
 
 #[tokio::test]
+async fn a_field_that_is_in_no_column_of_its_own_is_kept_merged_and_mirrored_as_the_others() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let registry = world.store.organization(&tenant.organization);
+    let number = async || registry.patient(tenant.patient).await.unwrap().document.medicare;
+    let saw = head(&world, &tenant).await;
+    world.pass(3600);
+    let at = |minutes: i64| world.now().plus_millis(minutes * 60_000);
+    let edit = |kiosk: &Kiosk, medicare: Value, at| {
+        kiosk.edit(&tenant, tenant.patient, saw, json!({"medicare": medicare}), at)
+    };
+    let wrong = edit(&hall, json!("1EG4"), at(-9));
+    let refused = (Verdict::Rejected, Some(RejectionCode::BreaksSchema));
+    assert_eq!(verdicts(&world.push(&mut hall, &[wrong]).await.unwrap()), [refused]);
+    let one = edit(&hall, json!("1eg4te5mk73"), at(-9));
+    assert_eq!(verdicts(&world.push(&mut hall, &[one]).await.unwrap()), [(Verdict::Applied, None)]);
+    assert_eq!(number().await.as_deref(), Some("1EG4-TE5-MK73"));
+    let other = edit(&ward, json!("1EG4-TE5-MK72"), at(-5));
+    assert_eq!(verdicts(&world.push(&mut ward, &[other]).await.unwrap()), [(Verdict::Merged, None)]);
+    let reviews = open_reviews(&world, &tenant).await;
+    assert_eq!(reviews[0].fields[0].field, "medicare");
+    assert_eq!(values(&reviews[0]), told(&[("1EG4-TE5-MK73", false), ("1EG4-TE5-MK72", true)]));
+    let moved = object(json!({"room": "30"}));
+    registry.noting(event(&world)).update_patient(tenant.patient, moved).await.unwrap();
+    assert_eq!(number().await.as_deref(), Some("1EG4-TE5-MK72"), "a save of others leaves it");
+    let page = world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap();
+    assert!(String::from_utf8(page.lines).unwrap().contains(r#""medicare":"1EG4-TE5-MK72""#));
+    let none = object(json!({"medicare": null}));
+    registry.noting(event(&world)).update_patient(tenant.patient, none).await.unwrap();
+    assert_eq!(number().await, None);
+}
+
+#[tokio::test]
 async fn who_claims_to_have_seen_what_is_not_there_yet_has_seen_nothing_also_when_it_is_judged_again() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
@@ -105,7 +139,7 @@ async fn who_claims_to_have_seen_what_is_not_there_yet_has_seen_nothing_also_whe
     let receipt = world.push(&mut ward, &[early]).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Rejected, Some(RejectionCode::UnknownTarget))]);
     world.push(&mut hall, &[bea]).await.unwrap();
-    let patch = PatientPatch { room: Some(Some("20".to_owned())), ..PatientPatch::default() };
+    let patch = object(json!({"room": "20"}));
     let registry = world.store.organization(&tenant.organization);
     registry.noting(event(&world)).update_patient(made, patch).await.unwrap();
     assert_eq!(head(&world, &tenant).await, saw + 2);
@@ -163,7 +197,7 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
     assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [merged]);
     assert_eq!(open_reviews(&world, &tenant).await, reviews);
     // The office gives the second her own number, which is unique from then on.
-    let patch = |mrn: &str| PatientPatch { mrn: Some(mrn.to_owned()), ..PatientPatch::default() };
+    let patch = |mrn: &str| object(json!({"mrn": mrn}));
     let second = PatientId::from(ward.made(1, now));
     registry.noting(event(&world)).update_patient(second, patch("MRN-8")).await.unwrap();
     let decided = hall.decision(&tenant, reviews[0].id, 99, two(), now);
@@ -250,7 +284,7 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     assert_eq!(verdicts(&world.push(&mut hall, &[older]).await.unwrap()), [(Verdict::Applied, None)]);
     assert_eq!(patient(made).await.replaced_by, one);
     // They were two after all: the office says so.
-    let back = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    let back = object(json!({"is_active": true}));
     registry.noting(event(&world)).update_patient(second.into(), back).await.unwrap();
     assert_eq!(patient(second).await.replaced_by, None);
     let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
@@ -293,7 +327,7 @@ async fn whoever_is_parted_takes_along_whose_place_they_had_taken() {
     let (_, [first, second, third]) = three_who_became_one(&world, &tenant).await;
     let replaces = async |id| document(&world, &tenant, id).await.replaces;
     assert_eq!(replaces(third).await, [first.into(), second.into()]);
-    let back = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    let back = object(json!({"is_active": true}));
     let registry = world.store.organization(&tenant.organization);
     registry.noting(event(&world)).update_patient(first.into(), back.clone()).await.unwrap();
     assert_eq!((replaces(third).await, replaces(first).await), (vec![], vec![second.into()]));
@@ -311,7 +345,7 @@ async fn a_number_of_somebody_whose_place_she_took_can_be_hers() {
     let registry = world.store.organization(&tenant.organization);
     let change =
         async |id: RecordId, patch| registry.noting(event(&world)).update_patient(id.into(), patch).await;
-    let numbered = |mrn: &str| PatientPatch { mrn: Some(mrn.to_owned()), ..PatientPatch::default() };
+    let numbered = |mrn: &str| object(json!({"mrn": mrn}));
     let taken = change(tenant.patient.into(), numbered("GY-1")).await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == third.into()), "nobody else's: {taken:?}");
     assert_eq!(change(third, numbered("gy-1")).await.unwrap().mrn, "gy-1");
@@ -321,7 +355,7 @@ async fn a_number_of_somebody_whose_place_she_took_can_be_hers() {
         "still nobody else's: {taken:?}"
     );
     // Whoever is a person of their own again has what nobody else has.
-    let back = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    let back = object(json!({"is_active": true}));
     change(second, back.clone()).await.unwrap();
     let taken = change(third, numbered("GY-2")).await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == second.into()), "{taken:?}");
@@ -368,9 +402,9 @@ async fn a_number_that_two_who_are_one_had_stays_nobody_elses_when_the_office_ed
     let joined = hall.decision(&tenant, review, 99, says, now);
     assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
     let registry = world.store.organization(&tenant.organization);
-    let moved = PatientPatch { room: Some(Some("9".to_owned())), ..PatientPatch::default() };
+    let moved = object(json!({"room": "9"}));
     registry.noting(event(&world)).update_patient(second.into(), moved).await.unwrap();
-    let numbered = PatientPatch { mrn: Some("GY-1".to_owned()), ..PatientPatch::default() };
+    let numbered = object(json!({"mrn": "GY-1"}));
     let taken = registry.noting(event(&world)).update_patient(tenant.patient, numbered).await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == second.into()), "{taken:?}");
 }
@@ -409,7 +443,7 @@ async fn who_was_merged_away_is_recognized_as_whoever_they_are_now() {
     let tenant = world.tenant("alpha").await;
     let (mut hall, [_, _, third]) = three_who_became_one(&world, &tenant).await;
     let registry = world.store.organization(&tenant.organization);
-    let named = PatientPatch { name: Some("Bea Married".to_owned()), ..PatientPatch::default() };
+    let named = object(json!({"name": "Bea Married"}));
     registry.noting(event(&world)).update_patient(third.into(), named).await.unwrap();
     let now = world.now();
     let numbered = hall.admission(&tenant, json!({"name": "B. E.", "mrn": "GY-2"}), now);
@@ -436,7 +470,7 @@ async fn who_is_readmitted_by_somebody_who_missed_the_join_is_in_care_as_whoever
     let now = world.now();
     let patient = async |id: RecordId| {
         let found = world.store.organization(&tenant.organization).patient(id.into()).await.unwrap();
-        (found.is_active, found.room)
+        (found.is_active, found.document.room)
     };
     let saw = head(&world, &tenant).await;
     world.pass(3_600);
@@ -477,7 +511,7 @@ async fn the_office_is_told_who_may_be_readmitted_under_the_number_of_somebody_m
         matches!(taken, Err(StoreError::Admitted(id)) if id == third.into()),
         "she is in care: {taken:?}"
     );
-    let leaves = PatientPatch { is_active: Some(false), ..PatientPatch::default() };
+    let leaves = object(json!({"is_active": false}));
     registry.noting(event(&world)).update_patient(third.into(), leaves).await.unwrap();
     let taken = admitted().await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == third.into()), "{taken:?}");
@@ -489,7 +523,8 @@ async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
     let hilltop = registry.noting(event(&world)).create_facility(new_facility("Hilltop")).await.unwrap().id;
-    let secret = NewPatient { name: "Zoe Hidden".into(), ..new_patient(hilltop, "MRN-9") };
+    let mut secret = new_patient(hilltop, "MRN-9");
+    secret.fields.extend(object(json!({"name": "Zoe Hidden"})));
     registry.noting(event(&world)).create_patient(secret).await.unwrap();
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let (now, saw) = (world.now(), head(&world, &tenant).await);
@@ -615,7 +650,7 @@ async fn whatever_the_order_of_arrival_the_same_values_stand() {
             });
             edits.push(own.collect());
         }
-        let told = |it: Patient| (it.name, it.room, it.mrn, it.date_of_birth, it.is_active);
+        let told = |it: Patient| it.values();
         let first = told(play(&edits, &mut dice).await);
         for _ in 0..3 {
             assert_eq!(told(play(&edits, &mut dice).await), first, "seed {seed}: {edits:?}");

@@ -48,7 +48,7 @@ use carepost_protocol::wire::push::{PushBatch, PushReceipt, RejectionCode, Verdi
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::handles::organization;
 use super::rules::{
@@ -434,13 +434,11 @@ fn new_user(username: &str, role: Role, facility_id: Option<FacilityId>) -> NewU
 }
 
 fn new_patient(facility_id: FacilityId, mrn: &str) -> NewPatient {
-    NewPatient {
-        facility_id,
-        mrn: mrn.to_owned(),
-        name: format!("Ada {mrn}"),
-        date_of_birth: None,
-        room: None,
-    }
+    NewPatient { facility_id, fields: object(json!({"mrn": mrn, "name": format!("Ada {mrn}")})) }
+}
+
+fn object(fields: Value) -> Map<String, Value> {
+    fields.as_object().unwrap().clone()
 }
 
 fn vitals(min: f64) -> Workflow {

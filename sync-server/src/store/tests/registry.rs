@@ -481,7 +481,7 @@ async fn a_change_and_its_audit_event_are_written_together_or_not_at_all() {
     large.details.insert("text".to_owned(), "x".repeat(4_000_000).into());
     let unseen = registry.noting(large).create_patient(new_patient(facility, "MRN-3")).await;
     assert!(matches!(unseen, Err(StoreError::Full)), "{unseen:?}");
-    let mrns = registry.patients(None).await.unwrap().into_iter().map(|patient| patient.mrn);
+    let mrns = registry.patients(None).await.unwrap().into_iter().map(|patient| patient.document.mrn);
     assert_eq!(mrns.collect::<Vec<_>>(), ["MRN-1", "MRN-2"]);
 }
 

@@ -328,7 +328,7 @@ async fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
     let mut kept = 1;
     let refused = loop {
         let mut new = new_patient(tenant.facility.facility(), &format!("P-{kept}"));
-        new.name = "Ada ".repeat(400);
+        new.fields.extend(object(json!({"name": "Ada ".repeat(400)})));
         match registry.noting(event(&world)).create_patient(new).await {
             Ok(_) => kept += 1,
             Err(error) => break error,

@@ -53,9 +53,9 @@ async fn set_device(world: &World, tenant: &Tenant, kiosk: &Kiosk, patch: Device
 async fn charted(world: &World, tenant: &Tenant, kiosk: &mut Kiosk) {
     let registry = world.store.organization(&tenant.organization);
     let mut known = new_patient(tenant.facility.facility(), "MRN-77");
-    known.name = "Grace Brewster Invented".to_owned();
-    known.date_of_birth = Some("1931-02-03".to_owned());
-    known.room = Some("12B".to_owned());
+    let said = json!({"name": "Grace Brewster Invented", "date_of_birth": "1931-02-03", "room": "12B",
+        "medicare": "1EG4-TE5-MK73"});
+    known.fields.extend(object(said));
     registry.noting(event(world)).create_patient(known).await.unwrap();
     let change = kiosk.vitals(tenant, 173, world.now());
     let receipt = world.push(kiosk, &[change]).await.unwrap();
@@ -70,19 +70,21 @@ async fn a_mode_strips_on_the_server_what_it_hides() {
     charted(&world, &tenant, &mut kiosk).await;
     let told = |page: &Page| String::from_utf8(page.lines.clone()).unwrap();
     let full = told(&ask(&world, &kiosk, None).await.unwrap());
-    let hidden = ["Grace Brewster Invented", "1931-02-03", "12B", "MRN-77", "173"];
+    let hidden = ["Grace Brewster Invented", "1931-02-03", "12B", "MRN-77", "173", "1EG4"];
     // The control: it is all there to be hidden.
     assert!(hidden.iter().all(|word| full.contains(word)), "{full}");
 
     set_mode(&world, &tenant, PhiMode::Minimal).await;
     let minimal = told(&ask(&world, &kiosk, None).await.unwrap());
     assert!(minimal.contains(r#""name":"G.B.I.""#) && minimal.contains(r#""room":"12B""#), "{minimal}");
-    assert!(["Brewster", "1931-02-03", "MRN-77", "173"].iter().all(|word| !minimal.contains(word)));
+    assert!(["Brewster", "1931-02-03", "MRN-77", "173", "1EG4"].iter().all(|word| !minimal.contains(word)));
 
     set_mode(&world, &tenant, PhiMode::Free).await;
     let free = told(&ask(&world, &kiosk, None).await.unwrap());
     assert!(free.contains(r#""mrn":"","name":"MRN-77""#), "{free}");
-    assert!(["Brewster", "G.B.I.", "1931-02-03", "12B", "173"].iter().all(|word| !free.contains(word)));
+    assert!(
+        ["Brewster", "G.B.I.", "1931-02-03", "12B", "173", "1EG4"].iter().all(|word| !free.contains(word))
+    );
     assert_eq!(lines(&ask(&world, &kiosk, None).await.unwrap()).len(), documents_in(&full));
 
     let reader = DevicePatch { device_type: Some(DeviceType::BadgeReader), ..DevicePatch::default() };

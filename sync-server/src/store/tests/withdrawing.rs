@@ -220,13 +220,13 @@ async fn whom_a_thief_admitted_holds_nobodys_number_and_is_nobodys_namesake() {
     let admitted = noted.create_patient(new_patient(facility, "R-77")).await;
     let real = admitted.unwrap().id;
     // What is set of whoever was withdrawn gives nothing back.
-    let moved = PatientPatch { room: Some(Some("9".to_owned())), ..PatientPatch::default() };
+    let moved = object(json!({"room": "9"}));
     registry.noting(event(&world)).update_patient(fake, moved).await.unwrap();
     let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
     assert!(open.is_empty(), "{open:?}");
     // One who is real is in care again, and found again; the number is another's by now, so somebody has to look.
-    let readmit = PatientPatch { is_active: Some(true), ..PatientPatch::default() };
+    let readmit = object(json!({"is_active": true}));
     registry.noting(event(&world)).update_patient(fake, readmit).await.unwrap();
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
     let [review] = &open[..] else { panic!("one review is open: {open:?}") };

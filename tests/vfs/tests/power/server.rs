@@ -115,13 +115,9 @@ pub async fn found(
     };
     let facility = registry.noting(event()).create_facility(facility).await?.id;
     let nurse = registry.noting(event()).create_user(user("nina", Role::Rn, Some(facility))).await?.id;
-    let patient = NewPatient {
-        facility_id: facility,
-        mrn: "M1".to_owned(),
-        name: "Ada Example".to_owned(),
-        date_of_birth: None,
-        room: None,
-    };
+    let fields = [("mrn", "M1"), ("name", "Ada Example")];
+    let fields = fields.into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect();
+    let patient = NewPatient { facility_id: facility, fields };
     let patient = registry.noting(event()).create_patient(patient).await?.id;
     registry.noting(event()).publish_workflow(vitals()).await?;
     Ok((scope, scope.enter(facility).unwrap(), nurse, patient))

@@ -230,6 +230,13 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
     assert_eq!(Value::from(entries[0].fields.clone()), fields);
     let list = device.shown("/").await;
     assert!(list.contains("Nora New") && list.contains("Saved here"), "{list}");
+    let sheet = device.sheet("/admit").await;
+    let wrong = device.send(&sheet, "name=Olga+New&medicare=1EG4TE5").await;
+    assert!(wrong.body.contains("is no Medicare number"), "{}", wrong.body);
+    let saved = device.send(&sheet, "name=Olga+New&medicare=1eg4te5mk73").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    let admitted = device.entries().pop().unwrap().fields;
+    assert_eq!(Value::from(admitted), json!({"name": "Olga New", "medicare": "1EG4-TE5-MK73"}));
     let page = saved.header("location").split('?').next().unwrap().to_owned();
     let vitals = device.sheet(&format!("{page}/chart/vitals")).await;
     assert_eq!(device.send(&vitals, ANSWERS).await.status, StatusCode::SEE_OTHER);

@@ -42,7 +42,12 @@ async fn what_a_device_is_not_sent_is_not_on_the_form_and_is_never_taken_out_by_
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(4));
     let form = device.page(&path).await.body;
-    assert!(form.contains("Name, date of birth and MRN are not shown on this device"), "{form}");
+    assert!(
+        form.contains(
+            "Not shown on this device, and left as they are: Name, Date of birth, MRN, Medicare number"
+        ),
+        "{form}"
+    );
     for key in ["name", "date_of_birth", "mrn"] {
         assert!(!form.contains(&format!(r#"name="{key}""#)), "{key} is on {form}");
     }

@@ -275,13 +275,8 @@ async fn every_edit_may_be_bound_to_a_version_and_what_is_another_is_shown_and_n
         token_sha256: [1; 32],
     };
     let device = registry.noting(event()).expect_device(new).await.unwrap().id;
-    let new = NewPatient {
-        facility_id: office.facility,
-        mrn: "MRN-1".to_owned(),
-        name: "Ada Example".to_owned(),
-        date_of_birth: None,
-        room: None,
-    };
+    let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example"}));
+    let new = NewPatient { facility_id: office.facility, fields };
     let patient = registry.noting(event()).create_patient(new).await.unwrap().id;
     let own = |kind: Parameter| match kind {
         Parameter::Organization => office.server.organization.to_string(),
@@ -326,13 +321,8 @@ async fn every_edit_may_be_bound_to_a_version_and_what_is_another_is_shown_and_n
 #[tokio::test]
 async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     let office = Office::new().await;
-    let new = NewPatient {
-        facility_id: office.facility,
-        mrn: "MRN-1".to_owned(),
-        name: "Ada Example".to_owned(),
-        date_of_birth: None,
-        room: Some("10".to_owned()),
-    };
+    let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example", "room": "10"}));
+    let new = NewPatient { facility_id: office.facility, fields };
     let ada = office.server.registry.noting(event()).create_patient(new).await.unwrap().id;
     let path = format!("/api/v1/patients/{ada}");
     let reviews = format!("/api/v1/facilities/{}/reviews?open=true", office.facility);

@@ -225,13 +225,8 @@ async fn older_records_are_not_sent_to_a_device_that_is_not_encrypted_where_that
     let server = Server::new().await;
     let kiosk = Kiosk::new(&server).await;
     let facility = server.registry.device(kiosk.device).await.unwrap().facility_id;
-    let new = NewPatient {
-        facility_id: facility,
-        mrn: "MRN-1".to_owned(),
-        name: "Ada Example".to_owned(),
-        date_of_birth: None,
-        room: None,
-    };
+    let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example"}));
+    let new = NewPatient { facility_id: facility, fields };
     let patient = server.registry.noting(event()).create_patient(new).await.unwrap().id;
     let process = Process(1, 0);
     let path = format!("/api/v1/sync/patients/{patient}/older-records");

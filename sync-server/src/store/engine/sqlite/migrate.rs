@@ -24,7 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("signs", include_str!("migrations/V8__signs.sql")),
     ("badges", include_str!("migrations/V9__badges.sql")),
     ("persons", include_str!("migrations/V10__persons.sql")),
-    ("once", include_str!("migrations/V11__once.sql")),
+    ("once_and_fields", include_str!("migrations/V11__once_and_fields.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.

@@ -54,6 +54,7 @@ pub struct Noted {
     registry: OrganizationStore,
     event: AuditEvent,
     expected: Expected,
+    base_seq: Option<u64>,
     once: Option<Once>,
 }
 
@@ -95,7 +96,7 @@ impl OrganizationStore {
     /// A change to the registry, with the event that says who made it.
     #[must_use]
     pub fn noting(&self, event: AuditEvent) -> Noted {
-        Noted { registry: self.clone(), event, expected: Expected::Any, once: None }
+        Noted { registry: self.clone(), event, expected: Expected::Any, base_seq: None, once: None }
     }
 
     /// Writes audit events of what changed nothing, all under this organization, and under the scope's
@@ -124,6 +125,13 @@ impl Noted {
         Self { expected, ..self }
     }
 
+    /// The same, by somebody who saw the patient whom it changes as of this place in the feed; none where the patient
+    /// as it stands is what was seen.
+    #[must_use]
+    pub fn seen_to(self, base_seq: Option<u64>) -> Self {
+        Self { base_seq, ..self }
+    }
+
     /// The same, for a request that is to be done once: what was done already says so with [`StoreError::Done`].
     #[must_use]
     pub fn once(self, once: Option<Once>) -> Self {
@@ -134,7 +142,7 @@ impl Noted {
         self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Self { registry, mut event, expected: _, once } = self;
+        let Self { registry, mut event, expected: _, base_seq: _, once } = self;
         let scope = registry.scope;
         let noted = move |tx: &Tx<'_>| {
             let done = work(tx)?;

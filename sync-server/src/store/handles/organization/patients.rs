@@ -3,14 +3,16 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Conflict, Mark, Merged};
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::text::name_key;
+use serde_json::{Map, Value};
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject};
 use crate::store::engine::Tx;
 use crate::store::rules::patient::{self, patient_columns, patient_row};
 use crate::store::rules::publish::FeedEnd;
 use crate::store::rules::review;
-use crate::store::{Expected, NewPatient, Patient, PatientPatch};
+use crate::store::{Expected, NewPatient, Patient};
 
 impl OrganizationStore {
     /// Patients, by name; of one facility or of all that the scope reaches.
@@ -52,17 +54,12 @@ impl Noted {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
             let now = tx.now();
-            let admitted = Patient {
-                id: PatientId::new(now, tx.random()?),
+            let mut admitted = Patient {
                 facility_id: new.facility_id,
-                mrn: new.mrn,
-                name: new.name,
-                date_of_birth: new.date_of_birth,
-                room: new.room,
-                is_active: true,
-                replaced_by: None,
                 created_at: now,
+                document: PatientDocument::new(PatientId::new(now, tx.random()?)),
             };
+            admitted.set_all(&new.fields);
             tx.savepoint(|tx| patient::insert(tx, &admitted, None))
                 .or_else(|error| of_whom(tx, &admitted, error))?;
             tx.within_facility(admitted.facility_id, |tx| {
@@ -79,27 +76,25 @@ impl Noted {
         .await
     }
 
-    /// Changes a patient. The office's values stand, and those who had not seen them yet meet them in the merge;
-    /// what others wrote of the same field since [`PatientPatch::base_seq`] is kept in a review beside them. One in
-    /// care again is a person of their own again.
+    /// Sets these fields of a patient, as [`carepost_protocol::patient::read_edit`] gave them. The office's values
+    /// stand, and those who had not seen them yet meet them in the merge; what others wrote of the same field since
+    /// the patient was [seen](Self::seen_to) is kept in a review beside them. One in care again is a person of their
+    /// own again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Changed`]; for the mrn as [`Self::create_patient`].
-    pub async fn update_patient(self, id: PatientId, patch: PatientPatch) -> Result<Patient> {
+    pub async fn update_patient(self, id: PatientId, fields: Map<String, Value>) -> Result<Patient> {
         let (by, expected) = (self.event.user_id, self.expected.clone());
         // What is as expected was seen.
-        let base = patch.base_seq.filter(|_| expected == Expected::Any);
+        let base = self.base_seq.filter(|_| expected == Expected::Any);
         self.write(move |tx| {
             let before = find(tx, id)?;
             expected.check(&before)?;
             let mut changed = before.clone();
-            changed.mrn = patch.mrn.unwrap_or(changed.mrn);
-            changed.name = patch.name.unwrap_or(changed.name);
-            changed.date_of_birth = patch.date_of_birth.unwrap_or(changed.date_of_birth);
-            changed.room = patch.room.unwrap_or(changed.room);
-            changed.is_active = patch.is_active.unwrap_or(changed.is_active);
+            changed.set_all(&fields);
+            let readmits = fields.get("is_active") == Some(&Value::Bool(true));
             let mut others = Vec::new();
-            if patch.is_active == Some(true) && before.replaced_by.is_some() {
+            if readmits && before.replaced_by.is_some() {
                 others = patient::successors(tx, &before)?;
                 patient::part(tx, id)?;
                 changed.replaced_by = None;
@@ -113,7 +108,7 @@ impl Noted {
                 });
                 linked.or_else(|error| of_whom(tx, &changed, error))?;
             }
-            if patch.is_active == Some(true) {
+            if readmits {
                 // The number is theirs again where it is nobody else's by now.
                 patient::unlink(tx, id)?;
             }

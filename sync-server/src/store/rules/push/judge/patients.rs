@@ -4,7 +4,8 @@ use carepost_protocol::change::{Change, Origin, Verdict};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::merge::{Edit, Mark, counted_at, merge};
-use carepost_protocol::patient::{MAX_NAME, is_no_mrn};
+use carepost_protocol::patient::{self as protocol, MAX_NAME, is_no_mrn};
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::Action;
 use carepost_protocol::text::{self, TextError};
 use carepost_protocol::time::Timestamp;
@@ -39,27 +40,19 @@ impl Judge {
         let is_odd = signs.is_some() || is_doubtful(change, &fields, &Map::new(), today);
         flags.raise(is_odd, "implausible");
         fields.extend(signs.map(|name| ("name".to_owned(), name)));
-        if !fields.contains_key("name") {
-            let detail = "give a name of 1 to 200 characters".to_owned();
-            return Err(breaks(vec![FieldError { field: "name".to_owned(), detail }]));
+        let missing = protocol::missing(&fields);
+        if !missing.is_empty() {
+            return Err(breaks(missing));
         }
         let record = change
             .document(self.place.incarnation, n)
             .ok_or_else(|| unknown("it does not name the resident it takes the place of"))?;
         let mut admitted = Patient {
-            id: record.into(),
             facility_id: tx.facility_scope()?.facility(),
-            mrn: String::new(),
-            name: String::new(),
-            date_of_birth: None,
-            room: None,
-            is_active: true,
-            replaced_by: None,
             created_at: self.received,
+            document: PatientDocument::new(record.into()),
         };
-        for (field, value) in &fields {
-            patient::set(&mut admitted, field, value);
-        }
+        admitted.set_all(&fields);
         let alike = patient::alike(tx, &admitted)?;
         let insert = |tx: &Tx<'_>, of| tx.savepoint(|tx| patient::insert(tx, &admitted, of));
         // Who only looks like somebody has a number of their own: the review alone asks about that.
@@ -148,7 +141,7 @@ impl Judge {
         let merged = merge(&document, &Edit { fields: &fields, base_seq, mark, chain: &chain });
         let (had, was_active) = (edited.mrn.clone(), edited.is_active);
         for (key, field) in &merged.set {
-            patient::set(&mut edited, key, &field.value);
+            edited.set(key, &field.value);
             patient::mark(tx, edited.id, key, &field.mark)?;
             document.insert(key.clone(), field.clone());
         }
@@ -198,7 +191,7 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
 
 /// The fields that this build knows; others are kept in the payload alone.
 fn read(given: &Map<String, Value>, today: Today, flags: &mut Flags) -> Weighed<Map<String, Value>> {
-    let (fields, others) = carepost_protocol::patient::read(&numbered(given), today).map_err(breaks)?;
+    let (fields, others) = protocol::read(&numbered(given), today).map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
 }
@@ -210,7 +203,7 @@ pub(super) fn read_edit(
     today: Today,
     flags: &mut Flags,
 ) -> Weighed<Map<String, Value>> {
-    let read = carepost_protocol::patient::read_edit(&numbered(given), &found.values(), today);
+    let read = protocol::read_edit(&numbered(given), &found.values(), today);
     let (fields, others) = read.map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
@@ -241,7 +234,7 @@ fn without_signs(given: &Map<String, Value>) -> (Map<String, Value>, Option<Valu
 
 /// Whether something is unlikely that nobody confirmed. It is kept: it may be true.
 fn is_doubtful(change: &Change, read: &Map<String, Value>, had: &Map<String, Value>, today: Today) -> bool {
-    let doubts = carepost_protocol::patient::doubts(read, had, today);
+    let doubts = protocol::doubts(read, had, today);
     doubts.iter().any(|doubt| !change.confirmed.contains(&doubt.field))
 }
 

@@ -122,14 +122,15 @@ impl Judge {
             // Somebody said so before.
             return Ok(());
         }
-        let (goes, stays) = if goes.is_active && !stays.is_active { (stays, goes) } else { (goes, stays) };
+        let (mut goes, stays) =
+            if goes.is_active && !stays.is_active { (stays, goes) } else { (goes, stays) };
         let both = patient::replaced(tx, goes.id)?.len() + patient::replaced(tx, stays.id)?.len();
         if both >= MAX_REPLACED {
             let detail = format!("one person was admitted more than {MAX_REPLACED} times; ask the office");
             return Err(reject(RejectionCode::Unsupported, detail).into());
         }
         patient::replace(tx, goes.id, stays.id)?;
-        let goes = Patient { replaced_by: Some(stays.id), is_active: false, ..goes };
+        (goes.replaced_by, goes.is_active) = (Some(stays.id), false);
         for patient in [goes, stays] {
             patient::put(tx, &mut self.feed, &patient)?;
         }

@@ -9,3 +9,5 @@ CREATE TABLE base_idempotency_keys (
 ) STRICT;
 CREATE INDEX idempotency_keys_by_user ON base_idempotency_keys (user_id, created_at);
 CREATE INDEX idempotency_keys_by_age ON base_idempotency_keys (created_at);
+-- A resident's fields that nothing is looked up by, as JSON by key (protocol::patient): one more needs no column.
+ALTER TABLE base_patients ADD COLUMN fields TEXT NOT NULL DEFAULT '{}';
