@@ -8,16 +8,18 @@ use carepost_protocol::id::{BadgeId, FacilityId, OrganizationId, UserId};
 use carepost_protocol::record::Collection;
 
 use super::StoreError;
-use super::column::id_at;
-use super::engine::{Reach, Read, Row, Tx, Value, params};
+use super::engine::{Reach, ToValue, Tx, Value, params};
 use super::handles::organization::{publish_badges, publish_users, rekey_badges, remove_badge};
 use super::rules::publish::put;
 use crate::scope::OrganizationScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+/// What one holds.
+type Column = Value<'static>;
+
 /// Rows by their ids, each with its columns in the order of its table's `select`.
-type Rows = BTreeMap<[u8; 16], Vec<Value>>;
+type Rows = BTreeMap<[u8; 16], Vec<Column>>;
 
 /// What a database knows of who may do what.
 #[derive(Debug, Default)]
@@ -191,8 +193,7 @@ impl Known {
     pub(super) fn read(tx: &Tx<'_>) -> Result<Self> {
         let organizations = "SELECT id, name FROM system_organizations";
         let (admins, sign_ins, organizations) = tx.within(Reach::System, |tx| {
-            let read = |row: &Row<'_>| Ok((id_at(row, 0)?, row.get::<String>(1)?));
-            Ok((ADMINS.rows(tx)?, SIGN_INS.rows(tx)?, tx.all(organizations, [], read)?))
+            Ok((ADMINS.rows(tx)?, SIGN_INS.rows(tx)?, tx.all(organizations, params![])?))
         })?;
         let read = |(id, name)| Ok((id, Registry::read(tx, id, name)?));
         let organizations = organizations.into_iter().map(read).collect::<Result<_>>()?;
@@ -205,7 +206,7 @@ impl Known {
         let mut said = Vec::new();
         tx.within(Reach::System, |tx| {
             ADMINS.take_over(tx, &self.admins, &before.admins, &mut said)?;
-            tx.execute("DELETE FROM system_sign_ins", [])?;
+            tx.execute("DELETE FROM system_sign_ins", params![])?;
             SIGN_INS.take_over(tx, &self.sign_ins, &Rows::new(), &mut said)
         })?;
         for (id, registry) in &mut self.organizations {
@@ -257,7 +258,7 @@ impl Registry {
         BADGES.take_over(tx, &self.badges, &ours.badges, said)?;
         apart.into_iter().try_for_each(|facility| rekey_badges(tx, facility).map(drop))?;
         // Nobody has the token of a device that was never let in any more.
-        let expected = |row: &[Value]| row.get(KEY) == Some(&Value::Null);
+        let expected = |row: &[Column]| row.get(KEY) == Some(&Value::Null);
         let gone = self.devices.extract_if(.., |id, row| !ours.devices.contains_key(id) && expected(row));
         said.extend(gone.map(|(_, row)| format!("device {}: register it again", name(&row))));
         DEVICES.take_over(tx, &self.devices, &ours.devices, said)?;
@@ -310,23 +311,24 @@ impl Registry {
 
 impl Table {
     fn rows(&self, tx: &Tx<'_>) -> Result<Rows> {
-        let read = |row: &Row<'_>| {
-            let columns = (0..row.len()).map(|at| row.get(at));
-            Ok((row.get(0)?, columns.collect::<Read<Vec<Value>>>()?))
+        let rows: Vec<Vec<Column>> = tx.all(self.select, params![])?;
+        let named = |row: Vec<Column>| {
+            let id = blob(row.first()).try_into().map_err(|_| StoreError::Unreadable("ids"))?;
+            Ok((id, row))
         };
-        Ok(tx.all(self.select, [], read)?.into_iter().collect())
+        rows.into_iter().map(named).collect()
     }
 
     fn take_over(&self, tx: &Tx<'_>, theirs: &Rows, ours: &Rows, said: &mut Vec<String>) -> Result<()> {
         for (id, row) in theirs {
             let known = ours.contains_key(id);
             let sql = if known { self.update } else { self.insert };
-            match tx.savepoint(|tx| tx.execute(sql, row.as_slice())) {
+            match tx.savepoint(|tx| tx.execute(sql, &placed(row))) {
                 Ok(_) if known || self.told.is_empty() => {}
                 Ok(_) => said.push(format!("{} {}: new since, and switched off", self.word, name(row))),
                 Err(fault) if fault.is_constraint() => {
                     if known && !self.off.is_empty() {
-                        tx.execute(self.off, [id])?;
+                        tx.execute(self.off, params![id])?;
                     }
                     if !self.told.is_empty() {
                         said.push(format!("{} {}: the backup has no place for it", self.word, name(row)));
@@ -364,18 +366,23 @@ fn end(tx: &Tx<'_>) -> Result<()> {
             AND users.facility_id IS user_terms.facility_id)";
     let assignments = "UPDATE assignments SET until_at = ?1 WHERE until_at IS NULL AND device_id NOT IN (
         SELECT id FROM devices WHERE state IN ('ACTIVE', 'QUARANTINED'))";
-    tx.execute(terms, params![tx.now().as_millis()])?;
-    tx.execute(assignments, params![tx.now().as_millis()]).map(drop)
+    tx.execute(terms, params![tx.now()])?;
+    tx.execute(assignments, params![tx.now()]).map(drop)
 }
 
 const fn reach(organization: OrganizationId) -> Reach {
     Reach::Organization(OrganizationScope::of_operator(organization))
 }
 
-fn name(row: &[Value]) -> &str {
+fn name(row: &[Column]) -> &str {
     if let Some(Value::Text(name)) = row.get(1) { name } else { "without a name" }
 }
 
-fn blob(value: Option<&Value>) -> &[u8] {
+/// A row's columns, each for the placeholder of its place.
+fn placed(row: &[Column]) -> Vec<&dyn ToValue> {
+    row.iter().map(|value| value as &dyn ToValue).collect()
+}
+
+fn blob(value: Option<&Column>) -> &[u8] {
     if let Some(Value::Blob(bytes)) = value { bytes } else { &[] }
 }

@@ -16,6 +16,7 @@ mod identities;
 mod listed;
 mod model;
 mod presence;
+mod row;
 mod rules;
 #[cfg(test)]
 mod tests;

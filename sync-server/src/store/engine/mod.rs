@@ -7,6 +7,7 @@
 
 mod error;
 mod readers;
+mod row;
 mod sqlite;
 mod tables;
 mod value;
@@ -28,11 +29,12 @@ use writer::Writer;
 
 pub use error::EngineError;
 pub(super) use error::EngineErrorKind;
+pub(super) use row::{Columns, FromRow};
 #[cfg(test)]
 pub(super) use sqlite::without_walls;
 pub(super) use sqlite::{Row, copy, settle};
 pub(super) use tables::Reach;
-pub(super) use value::{Params, ToValue, Value, params};
+pub(super) use value::{FromValue, Params, ToValue, Value, params};
 
 /// What reading a row gives.
 pub(super) type Read<T> = Result<T, EngineError>;
@@ -200,7 +202,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Runs a statement; gives how many rows were written.
-    pub(super) fn execute(&self, sql: &'static str, params: impl Params) -> Result<u64, StoreError> {
+    pub(super) fn execute(&self, sql: &'static str, params: Params<'_>) -> Result<u64, StoreError> {
         if tables::writes_identities(sql) {
             self.identities_moved.set(true);
         }
@@ -208,30 +210,38 @@ impl<'a> Tx<'a> {
     }
 
     /// The first row, if there is one.
-    pub(super) fn first<T>(
+    pub(super) fn first<T: for<'r> FromRow<'r>>(
         &self,
         sql: &'static str,
-        params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> Read<T>,
+        params: Params<'_>,
     ) -> Result<Option<T>, StoreError> {
-        let (mut read, mut found) = (Some(read), None);
+        let mut found = None;
         self.each(sql, params, |row| {
-            found = read.take().map(|read| read(row)).transpose()?;
+            found = Some(row.read()?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Whether there is a row.
+    pub(super) fn exists(&self, sql: &'static str, params: Params<'_>) -> Result<bool, StoreError> {
+        let mut found = false;
+        self.each(sql, params, |_| {
+            found = true;
             Ok(ControlFlow::Break(()))
         })?;
         Ok(found)
     }
 
     /// Every row.
-    pub(super) fn all<T>(
+    pub(super) fn all<T: for<'r> FromRow<'r>>(
         &self,
         sql: &'static str,
-        params: impl Params,
-        mut read: impl FnMut(&Row<'_>) -> Read<T>,
+        params: Params<'_>,
     ) -> Result<Vec<T>, StoreError> {
         let mut found = Vec::new();
         self.each(sql, params, |row| {
-            found.push(read(row)?);
+            found.push(row.read()?);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)
@@ -241,7 +251,7 @@ impl<'a> Tx<'a> {
     pub(super) fn each(
         &self,
         sql: &'static str,
-        params: impl Params,
+        params: Params<'_>,
         each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
         self.connection.query(sql, params, each)
@@ -308,15 +318,15 @@ impl<'a> Tx<'a> {
         part: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let events = self.events.borrow().len();
-        self.execute(begin, [])?;
+        self.execute(begin, params![])?;
         let done = part(self);
         // Some failures end the whole transaction; then there is nothing to go back to.
         if done.is_err() && self.connection.in_transaction() {
-            self.execute(undo, [])?;
+            self.execute(undo, params![])?;
             self.events.borrow_mut().truncate(events);
         }
         if self.connection.in_transaction() {
-            self.execute(end, [])?;
+            self.execute(end, params![])?;
         }
         done
     }

@@ -97,7 +97,7 @@ mod tests {
         for sql in [
             "UPDATE devices SET state = 'REVOKED'",
             "INSERT INTO devices (id) VALUES (?1)",
-            "INSERT OR REPLACE INTO assignments (id) VALUES (?1)",
+            "INSERT INTO assignments (id) VALUES (?1)",
             "DELETE FROM system_devices WHERE id = ?1",
             "UPDATE facilities\n    SET phi_mode = ?2",
         ] {

@@ -11,7 +11,7 @@ use carepost_protocol::workflow::Workflow;
 
 use super::publish::FeedEnd;
 use crate::store::StoreError;
-use crate::store::column::{id_at, json, json_at};
+use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 
 /// How many of each workflow the feeds have: the latest, so that nobody fills a kiosk by publishing on and on. An agent
@@ -42,7 +42,7 @@ impl Superseded {
         if let Some(gone) = self.gone {
             let sql =
                 "SELECT 1 FROM documents WHERE collection = 'workflows' AND id = ?1 AND body IS NOT NULL";
-            if tx.first(sql, [gone.as_bytes()], |row| row.get::<i64>(0))?.is_some() {
+            if tx.exists(sql, params![gone])? {
                 feed.put(tx, Collection::Workflows, gone.as_bytes(), None, None)?;
             }
         }
@@ -58,7 +58,7 @@ impl Superseded {
 pub(in crate::store) fn bring(tx: &Tx<'_>) -> Result<bool, StoreError> {
     let wanted = wanted(tx)?;
     let sql = "SELECT id FROM documents WHERE collection = 'workflows' AND id > ?1 AND body IS NOT NULL";
-    let held: Vec<WorkflowId> = tx.all(sql, [WorkflowId::LAST.as_bytes()], |row| id_at(row, 0))?;
+    let held: Vec<WorkflowId> = tx.all(sql, params![WorkflowId::LAST])?;
     let held: BTreeSet<WorkflowId> = held.into_iter().collect();
     let mut feed = FeedEnd::open(tx)?;
     let mut moved = 0;
@@ -71,7 +71,7 @@ pub(in crate::store) fn bring(tx: &Tx<'_>) -> Result<bool, StoreError> {
             break;
         }
         let sql = "SELECT body FROM workflows WHERE key = ?1 AND version = ?2";
-        let form: Option<Workflow> = tx.first(sql, params![key, version], |row| json_at(row, 0))?;
+        let form: Option<Workflow> = tx.first(sql, params![key, version])?;
         let Some(body) = form.map(body).transpose()?.flatten() else { continue };
         feed.put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))?;
         moved += 1;
@@ -91,7 +91,7 @@ fn body(form: Workflow) -> Result<Option<String>, StoreError> {
 fn wanted(tx: &Tx<'_>) -> Result<BTreeMap<WorkflowId, (String, u32)>, StoreError> {
     let sql = "SELECT key, version FROM workflows AS w
         WHERE (SELECT max(version) FROM workflows WHERE key = w.key) - version BETWEEN 1 AND ?1";
-    let found = tx.all(sql, [KEPT], |row| Ok((row.get::<String>(0)?, row.get::<u32>(1)?)))?;
+    let found = tx.all::<(String, u32)>(sql, params![KEPT])?;
     Ok(found
         .into_iter()
         .map(|(key, version)| (WorkflowId::of_version(&key, version), (key, version)))

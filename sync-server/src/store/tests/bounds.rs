@@ -24,9 +24,7 @@ async fn reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
 /// How many bytes the facility's feed has, and its largest document.
 async fn sizes(world: &World, tenant: &Tenant) -> (u64, u64) {
     let sql = "SELECT sum(length(body)), max(length(body)) FROM documents";
-    let read = move |tx: &Tx<'_>| {
-        tx.first(sql, [], |row| Ok((column::count_at(row, 0)?, column::count_at(row, 1)?)))
-    };
+    let read = move |tx: &Tx<'_>| tx.first::<(u64, u64)>(sql, params![]);
     world.store.read(Reach::Facility(tenant.facility), read).await.unwrap().unwrap()
 }
 
@@ -182,7 +180,7 @@ async fn goes_by(world: &World, reach: Reach, index: &str, sql: &str) {
 async fn plan(world: &World, reach: Reach, sql: &str) -> Vec<String> {
     let sql = (1..=9).fold(sql.to_owned(), |sql, n| sql.replace(&format!("?{n}"), "7"));
     let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
-    let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<String>(3)));
+    let plan = world.store.read(reach, move |tx| steps(tx, explain));
     plan.await.unwrap()
 }
 
@@ -269,10 +267,10 @@ async fn a_review_from_before_there_were_bounds_can_be_closed() {
     let (id, body) = (review.id, serde_json::to_string(&grown).unwrap());
     assert!(body.len() > 200_000);
     let older = move |tx: &Tx<'_>| {
-        tx.execute("DELETE FROM documents WHERE id = ?1", [id.as_bytes()])?;
+        tx.execute("DELETE FROM documents WHERE id = ?1", params![id])?;
         let sql =
             "INSERT INTO documents (seq, collection, id, body) SELECT seq, 'reviews', ?1, ?2 FROM feeds";
-        tx.execute(sql, params![id.as_bytes(), body])
+        tx.execute(sql, params![id, body])
     };
     world.store.write(Reach::Facility(tenant.facility), older).await.unwrap();
     let seen = hall.decision(&tenant, id, u64::MAX / 8, json!({}), world.now());
@@ -370,7 +368,7 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
     push_all(&world, &mut kiosk, &changes).await;
     let promoted = move |tx: &Tx<'_>| {
         let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
-        tx.execute(sql, [carl.as_bytes()])
+        tx.execute(sql, params![carl])
     };
     world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
     let noted = registry.noting(AuditEvent { resource_type: "change".into(), ..event(&world) });
@@ -410,7 +408,7 @@ async fn what_two_lives_gave_one_number_follows_in_one_portion() {
     second.push(&world, &kiosk, 251..=251).await.unwrap();
     let promoted = move |tx: &Tx<'_>| {
         let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
-        tx.execute(sql, [carl.as_bytes()])
+        tx.execute(sql, params![carl])
     };
     world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
     let retried = registry.noting(event(&world)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
@@ -461,7 +459,7 @@ async fn a_view_is_counted_while_others_write() {
         let counted = world.store.write(reach, move |tx| {
             publish::count_on(tx, View::Minimal)?;
             let sql = "SELECT digested, counted_to FROM feeds";
-            tx.first(sql, [], |row| Ok((column::count_at(row, 0)?, column::count_at(row, 1)?)))
+            tx.first::<(u64, u64)>(sql, params![])
         });
         let (digested, to) = counted.await.unwrap().unwrap();
         portions += 1;
@@ -478,16 +476,8 @@ async fn a_view_is_counted_while_others_write() {
     let compared = world.store.read(reach, |tx| {
         let mut whole = std::collections::BTreeMap::<_, Digest>::new();
         let sql = "SELECT collection, id, seq, body FROM documents WHERE body IS NOT NULL";
-        let rows = tx.all(sql, [], |row| {
-            Ok((
-                row.get::<String>(0)?,
-                row.get::<[u8; 16]>(1)?,
-                column::count_at(row, 2)?,
-                row.get::<String>(3)?,
-            ))
-        })?;
-        for (name, id, seq, body) in rows {
-            let collection = Collection::from_name(&name).unwrap();
+        let rows: Vec<(Collection, [u8; 16], u64, String)> = tx.all(sql, params![])?;
+        for (collection, id, seq, body) in rows {
             if let Some(element) = View::Minimal.element(collection, &id, seq, &body)? {
                 whole.entry(collection).or_default().add(element);
             }

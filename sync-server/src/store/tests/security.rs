@@ -30,14 +30,14 @@ pub(super) const BASE: &str = concat!("ba", "se_");
 
 async fn refused(world: &World, reach: Reach, sql: String) -> String {
     let sql: &'static str = sql.leak();
-    let outcome = world.store.write(reach, move |tx| tx.execute(sql, []).map(drop)).await;
+    let outcome = world.store.write(reach, move |tx| tx.execute(sql, params![]).map(drop)).await;
     let Err(error) = outcome else { panic!("the engine took: {sql}") };
     error.to_string()
 }
 
 async fn count(world: &World, reach: Reach, view: &str) -> u64 {
     let sql: &'static str = format!("SELECT count(*) FROM {view}").leak();
-    let counted = world.store.read(reach, move |tx| tx.first(sql, [], |row| column::count_at(row, 0)));
+    let counted = world.store.read(reach, move |tx| tx.first::<u64>(sql, params![]));
     counted.await.unwrap().unwrap()
 }
 
@@ -90,7 +90,7 @@ async fn base_tables_and_the_schema_cannot_be_touched() {
             assert!(denied, "{sql}: {error}");
         }
         // VACUUM is refused where it would copy the database: it needs ATTACH, and no transaction.
-        let copied = world.store.write(reach, |tx| tx.execute("VACUUM INTO 'copy.db'", [])).await;
+        let copied = world.store.write(reach, |tx| tx.execute("VACUUM INTO 'copy.db'", params![])).await;
         assert!(copied.is_err());
     }
 }
@@ -146,9 +146,8 @@ async fn nothing_can_be_written_into_another_tenant() {
     let organization = beta.organization.organization();
     let insert = "INSERT INTO patients (organization_id, id, facility_id, mrn, name, is_active, created_at)
         VALUES (?1, ?2, ?3, 'X', 'Eve Example', 1, 0)";
-    let outcome = world.store.write(reach, move |tx| {
-        tx.execute(insert, params![organization.as_bytes(), [1_u8; 16], theirs.as_bytes()])
-    });
+    let outcome =
+        world.store.write(reach, move |tx| tx.execute(insert, params![organization, [1_u8; 16], theirs]));
     let error = outcome.await.unwrap_err().to_string();
     assert!(error.contains("FOREIGN KEY"), "{error}");
 
@@ -156,7 +155,7 @@ async fn nothing_can_be_written_into_another_tenant() {
     let outcome = world.store.write(reach, move |tx| {
         let update = "UPDATE patients SET name = 'Eve' WHERE id = ?1";
         let delete = "DELETE FROM badges WHERE organization_id = ?1";
-        Ok((tx.execute(update, [id.as_bytes()])?, tx.execute(delete, [organization.as_bytes()])?))
+        Ok((tx.execute(update, params![id])?, tx.execute(delete, params![organization])?))
     });
     assert_eq!(outcome.await.unwrap(), (0, 0));
     let limited = administrator(alpha.organization.organization(), Some(alpha.facility.facility()));
@@ -173,7 +172,7 @@ async fn nothing_can_be_written_into_another_tenant() {
     assert!(matches!(refused, Err(StoreError::NotFound("facility"))), "{refused:?}");
     let outcome = world.store.write(Reach::Organization(limited), move |tx| {
         let update = "UPDATE patients SET facility_id = ?1";
-        tx.execute(update, [other.id.as_bytes()])
+        tx.execute(update, params![other.id])
     });
     assert!(outcome.await.unwrap_err().to_string().contains("outside the scope"));
     assert_eq!(limited.enter(other.id), None);
@@ -217,7 +216,7 @@ async fn reads_go_by_the_tenants_keys() {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}")
             .replace("SELECT name FROM users", "SELECT id FROM users")
             .leak();
-        let plan = world.store.read(reach, move |tx| tx.all(explain, [], |row| row.get::<String>(3)));
+        let plan = world.store.read(reach, move |tx| steps(tx, explain));
         for step in plan.await.unwrap() {
             assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");
         }
@@ -271,7 +270,8 @@ async fn the_audit_log_is_append_only_even_without_the_walls() {
     let tenant = world.tenant("alpha").await;
     world.store.facility(&tenant.facility).audit(vec![event(&world)]).await.unwrap();
     for sql in ["DELETE FROM audit", "UPDATE audit SET success = 0"] {
-        let outcome = world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, []));
+        let outcome =
+            world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, params![]));
         assert!(outcome.await.unwrap_err().to_string().contains("because it is a view"), "{sql}");
     }
     world.store.close();

@@ -150,8 +150,7 @@ async fn what_is_counted_is_bounded() {
 /// How many places are known to be users', and how many counts of failures there are.
 async fn kept(world: &World) -> (u64, u64) {
     let sql = "SELECT count(good_at), count(*) - count(good_at) FROM system_sign_ins WHERE length(id) = 16";
-    let read =
-        |tx: &Tx<'_>| tx.first(sql, [], |row| Ok((column::count_at(row, 0)?, column::count_at(row, 1)?)));
+    let read = |tx: &Tx<'_>| tx.first::<(u64, u64)>(sql, params![]);
     world.store.read(Reach::System, read).await.unwrap().unwrap()
 }
 

@@ -7,7 +7,7 @@ use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Workflow;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
-use crate::store::column::{id_at, json, json_at};
+use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::rules::publish::put;
 use crate::store::rules::superseded::Superseded;
@@ -22,7 +22,11 @@ impl OrganizationStore {
     /// # Errors
     /// When the database fails.
     pub async fn workflows(&self) -> Result<Vec<Workflow>> {
-        self.read(|tx| tx.all(LATEST, [], |row| json_at(row, 1))).await
+        self.read(|tx| {
+            let latest = tx.all::<(WorkflowId, Workflow)>(LATEST, params![])?;
+            Ok(latest.into_iter().map(|(_, workflow)| workflow).collect())
+        })
+        .await
     }
 
     /// A version of a workflow; none asks for the latest.
@@ -36,7 +40,6 @@ impl OrganizationStore {
                 Some(version) => tx.first(
                     "SELECT body FROM workflows WHERE key = ?1 AND version = ?2",
                     params![key, version],
-                    |row| json_at(row, 0),
                 )?,
                 None => latest(tx, &key)?,
             };
@@ -71,7 +74,7 @@ impl Subject for Workflow {
 
 pub(super) fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
     let sql = "SELECT body FROM workflows WHERE key = ?1 ORDER BY version DESC LIMIT 1";
-    tx.first(sql, [key], |row| json_at(row, 0))
+    tx.first(sql, params![key])
 }
 
 /// Kiosks offer forms by their labels, and people tell a form's fields apart by theirs: no two that are offered read
@@ -88,8 +91,7 @@ fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) ->
     }
     let others = "SELECT key, label FROM workflows AS w WHERE key <> ?1 AND version =
         (SELECT max(version) FROM workflows WHERE key = w.key)";
-    let others: Vec<(String, String)> =
-        tx.all(others, [workflow.key.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let others: Vec<(String, String)> = tx.all(others, params![workflow.key.as_str()])?;
     for (key, _) in others.iter().filter(|(_, other)| fold(other) == label) {
         if latest(tx, key)?.is_some_and(|other| other.enabled) {
             return Err(StoreError::Conflict("label"));
@@ -118,19 +120,12 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     let body = json(&workflow)?;
     tx.execute(
         "INSERT INTO workflows (key, version, id, label, body, published_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![
-            workflow.key,
-            workflow.version,
-            workflow.id.as_bytes(),
-            workflow.label,
-            body,
-            tx.now().as_millis(),
-        ],
+        params![workflow.key, workflow.version, workflow.id, workflow.label, body, tx.now(),],
     )?;
     // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
     // facilities, at the rare word of the organization's own administrator.
     let superseded = before.map(Superseded::of).transpose()?;
-    let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))?;
+    let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", params![])?;
     for facility in facilities {
         tx.within_facility(facility, |tx| {
             // Before what takes its place: a device that hears no more than half of this has it all the same.
