@@ -224,8 +224,8 @@ const OPEN_QUESTIONS: [&str; 5] = [
 /// or ended since must not begin anew. Nor do tokens, though a backup from before they ran out says so.
 fn forget_visits(tx: &Tx<'_>) -> std::result::Result<(), StoreError> {
     for scope in facilities(tx)? {
-        let sql = "UPDATE devices SET token_expires_at = min(token_expires_at, created_at + ?1)
-            WHERE token_sha256 IS NOT NULL";
+        let sql = "UPDATE devices SET token_expires_at = created_at + ?1
+            WHERE token_sha256 IS NOT NULL AND token_expires_at > created_at + ?1";
         let life = i64::try_from(TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
         tx.within(Reach::Facility(scope), |tx| tx.execute(sql, params![life]))?;
     }

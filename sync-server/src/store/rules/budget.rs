@@ -10,7 +10,7 @@ const WARNS_AT: u64 = 80;
 /// How many documents the feed of the facility whose scope this is has in a view; none in one that no
 /// device had yet.
 pub(in crate::store) fn documents(tx: &Tx<'_>, view: View) -> Result<u64, StoreError> {
-    let sql = "SELECT coalesce(sum(count), 0) FROM digests WHERE view = ?1";
+    let sql = "SELECT CAST(coalesce(sum(count), 0) AS BIGINT) FROM digests WHERE view = ?1";
     Ok(tx.first::<u64>(sql, params![view.name()])?.unwrap_or(0))
 }
 

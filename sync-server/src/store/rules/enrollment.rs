@@ -158,7 +158,7 @@ row! {
         device_type = "d.device_type",
         badge_key = "f.badge_key" by hexadecimal,
         recovery_recipient = "o.recovery_recipient",
-        server_time = "?2",
+        server_time = "CAST(?2 AS BIGINT)",
     }
 }
 
@@ -340,7 +340,7 @@ pub(in crate::store) fn be_told_apart(
     own: Option<DeviceId>,
 ) -> Result<()> {
     let others = "SELECT name FROM devices
-        WHERE facility_id = ?1 AND id IS NOT ?2 AND state NOT IN ('RETIRED', 'REVOKED')";
+        WHERE facility_id = ?1 AND id IS DISTINCT FROM ?2 AND state NOT IN ('RETIRED', 'REVOKED')";
     let own = own.map(|id| *id.as_bytes());
     let others: Vec<String> = tx.all(others, params![facility, own])?;
     let is_taken = others.iter().any(|other| fold(other) == fold(name));

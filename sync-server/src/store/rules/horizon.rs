@@ -17,7 +17,7 @@ pub(in crate::store) fn purge(tx: &Tx<'_>, before: Timestamp) -> Result<u32, Sto
         tx.execute("DELETE FROM documents WHERE seq = ?1", params![*seq])?;
     }
     if let Some(last) = seqs.iter().max() {
-        tx.execute("UPDATE feeds SET horizon = max(horizon, ?1)", params![*last])?;
+        tx.execute("UPDATE feeds SET horizon = ?1 WHERE horizon < ?1", params![*last])?;
     }
     Ok(u32::try_from(seqs.len()).unwrap_or(BATCH))
 }

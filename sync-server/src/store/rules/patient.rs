@@ -57,7 +57,7 @@ pub(in crate::store) fn insert(
 pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     tx.execute(
         "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
-            mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND NOT ?6 THEN '' ELSE ?7 END WHERE id = ?1",
+            mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND ?6 = 0 THEN '' ELSE ?7 END WHERE id = ?1",
         params![
             patient.id,
             patient.mrn,
@@ -238,7 +238,7 @@ pub(in crate::store) const OF_MRN: &str = "SELECT created_at, id, replaced_by FR
 /// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
 pub(in crate::store) const OF_NAME: &str = "SELECT created_at, id, replaced_by FROM
         (SELECT created_at, id, date_of_birth, replaced_by FROM patients
-            WHERE facility_id = ?1 AND name_key = ?2 AND name_key <> '' ORDER BY created_at, id LIMIT ?4)
+            WHERE facility_id = ?1 AND name_key = ?2 AND name_key <> '' ORDER BY created_at, id LIMIT ?4) AS namesakes
     WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
         OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
 

@@ -39,18 +39,16 @@ pub enum ReviewPlace {
 }
 
 /// Those in the feed, latest first: all, or the open or closed ones. By an index of its own.
-pub(in crate::store) const LISTED: &str =
-    "SELECT d.body, d.seq FROM documents d CROSS JOIN reviews r ON r.id = d.id
-    WHERE d.collection = 'reviews' AND d.seq < ?3 AND d.body IS NOT NULL
+pub(in crate::store) const LISTED: &str = "SELECT d.body, d.seq FROM documents d CROSS JOIN reviews r
+    WHERE r.id = d.id AND d.collection = 'reviews' AND d.seq < ?3 AND d.body IS NOT NULL
         AND (?1 IS NULL OR r.is_open = ?1)
     ORDER BY d.seq DESC LIMIT ?2";
 /// Those that have left it, latest first.
 const ARCHIVED: &str =
     "SELECT archived, id FROM reviews WHERE archived IS NOT NULL AND id < ?2 ORDER BY id DESC LIMIT ?1";
 /// Those in the feed that were closed before a moment, or at a time that has not come: the oldest first.
-pub(in crate::store) const CLOSED: &str =
-    "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r ON r.id = d.id
-    WHERE d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND r.is_open = 0
+pub(in crate::store) const CLOSED: &str = "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r
+    WHERE r.id = d.id AND d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND r.is_open = 0
         AND (d.written_at < ?1 OR d.written_at > ?2)
     ORDER BY d.seq LIMIT ?3";
 

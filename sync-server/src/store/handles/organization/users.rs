@@ -173,7 +173,7 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     keep_an_administrator(tx, by, &before, &after)?;
     tx.execute(
         "UPDATE users SET facility_id = ?2, email = ?3,
-            email_key = CASE WHEN email IS ?3 THEN email_key ELSE ?4 END, display_name = ?5, role = ?6,
+            email_key = CASE WHEN email IS NOT DISTINCT FROM ?3 THEN email_key ELSE ?4 END, display_name = ?5, role = ?6,
             employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9, username = ?10,
             username_key = CASE WHEN username = ?10 THEN username_key ELSE ?11 END WHERE id = ?1",
         params![
@@ -227,7 +227,7 @@ fn keep_an_administrator(tx: &Tx<'_>, by: Option<UserId>, before: &User, after: 
         return Ok(());
     }
     let others =
-        "SELECT 1 FROM users WHERE role = ?1 AND is_active AND password_hash IS NOT NULL AND id <> ?2";
+        "SELECT 1 FROM users WHERE role = ?1 AND is_active = 1 AND password_hash IS NOT NULL AND id <> ?2";
     if tx.exists(others, params![Role::OrgAdmin, before.id])? {
         return Ok(());
     }

@@ -99,7 +99,7 @@ pub(in crate::store) const OLDEST_OF_NETWORK: &str = "SELECT key_sha256 FROM sys
 /// counted from the newest of its network.
 const CROWD: &str = "SELECT key_sha256 FROM (SELECT key_sha256, expires_at,
         row_number() OVER (PARTITION BY network ORDER BY expires_at DESC) AS place
-        FROM system_enrollments WHERE organization_id IS NULL)
+        FROM system_enrollments WHERE organization_id IS NULL) AS waiting
     ORDER BY place DESC, expires_at LIMIT ?1";
 
 /// Forgets who has not asked for long. When the lobby is full all the same, the one leaves whose code ran out

@@ -154,8 +154,7 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
 /// whether it is the first.
 fn make_room(tx: &Tx<'_>, device: DeviceId) -> Result<bool> {
     let day_ago = tx.now().before(DAY);
-    let lives =
-        "SELECT count(*), coalesce(sum(first_seen_at > ?2), 0) FROM incarnations WHERE device_id = ?1";
+    let lives = "SELECT count(*), count(CASE WHEN first_seen_at > ?2 THEN 1 END) FROM incarnations WHERE device_id = ?1";
     let counted = tx.first::<(u64, u64)>(lives, params![device, day_ago])?;
     let (all, today) = counted.unwrap_or_default();
     if today >= MOST_A_DAY || all >= MOST {
