@@ -119,7 +119,7 @@ pub fn backup(path: &Path, key: &DatabaseKey, ambient: &Ambient, to: &Path) -> R
     }
     engine::beside(path, key, ambient, move |tx| {
         let details = object!({"chains": chains, "bytes": bytes});
-        tx.within(Reach::System, |tx| audit::noticed(tx, AuditEventType::Sync, "backup", None, details))
+        audit::noticed(tx, AuditEventType::Sync, "backup", None, details)
     })?;
     Ok(Copied { bytes, chains })
 }
@@ -229,20 +229,16 @@ fn forget_visits(tx: &Tx<'_>) -> std::result::Result<(), StoreError> {
         let life = i64::try_from(TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
         tx.within(Reach::Facility(scope), |tx| tx.execute(sql, params![life]))?;
     }
-    tx.within(Reach::System, |tx| {
-        tx.execute("DELETE FROM system_sessions", params![])?;
-        tx.execute("DELETE FROM system_enrollments", params![]).map(drop)
-    })
+    tx.execute("DELETE FROM system_sessions", params![])?;
+    tx.execute("DELETE FROM system_enrollments", params![]).map(drop)
 }
 
-/// Every facility, with its organization.
+/// Every facility, with its organization. System reach.
 pub(super) fn facilities(tx: &Tx<'_>) -> std::result::Result<Vec<FacilityScope>, StoreError> {
     let sql = "SELECT organization_id, id FROM system_facilities ORDER BY organization_id, id";
-    tx.within(Reach::System, |tx| {
-        let facilities = tx.all::<(OrganizationId, FacilityId)>(sql, params![])?;
-        let scope = |(organization, facility)| FacilityScope::of_operator(organization, facility);
-        Ok(facilities.into_iter().map(scope).collect())
-    })
+    let facilities = tx.all::<(OrganizationId, FacilityId)>(sql, params![])?;
+    let scope = |(organization, facility)| FacilityScope::of_operator(organization, facility);
+    Ok(facilities.into_iter().map(scope).collect())
 }
 
 fn held(tx: &Tx<'_>) -> std::result::Result<Vec<(FacilityScope, Held)>, StoreError> {

@@ -226,12 +226,11 @@ const ASSIGNMENTS: Table = Table {
 };
 
 impl Known {
-    /// What the database at hand knows.
+    /// What the database at hand knows. System reach.
     pub(super) fn read(tx: &Tx<'_>) -> Result<Self> {
         let organizations = "SELECT id, name FROM system_organizations";
-        let (admins, sign_ins, organizations) = tx.within(Reach::System, |tx| {
-            Ok((ADMINS.rows(tx)?, SIGN_INS.rows(tx)?, tx.all(organizations, params![])?))
-        })?;
+        let (admins, sign_ins) = (ADMINS.rows(tx)?, SIGN_INS.rows(tx)?);
+        let organizations = tx.all::<(OrganizationId, String)>(organizations, params![])?;
         let read = |(id, name)| Ok((id, Registry::read(tx, id, name)?));
         let organizations = organizations.into_iter().map(read).collect::<Result<_>>()?;
         Ok(Self { admins, sign_ins, organizations })
@@ -241,11 +240,9 @@ impl Known {
     pub(super) fn carry_over(mut self, tx: &Tx<'_>) -> Result<Vec<String>> {
         let before = Self::read(tx)?;
         let mut said = Vec::new();
-        tx.within(Reach::System, |tx| {
-            ADMINS.take_over(tx, &self.admins, &before.admins, &mut said)?;
-            tx.execute("DELETE FROM system_sign_ins", params![])?;
-            SIGN_INS.take_over(tx, &self.sign_ins, &Rows::new(), &mut said)
-        })?;
+        ADMINS.take_over(tx, &self.admins, &before.admins, &mut said)?;
+        tx.execute("DELETE FROM system_sign_ins", params![])?;
+        SIGN_INS.take_over(tx, &self.sign_ins, &Rows::new(), &mut said)?;
         for (id, registry) in &mut self.organizations {
             match before.organizations.get(id) {
                 Some(ours) => tx.within(reach(*id), |tx| registry.carry_over(tx, ours, &mut said))?,
@@ -437,4 +434,18 @@ fn placed(row: &[Column]) -> Vec<&dyn ToValue> {
 
 fn blob(value: Option<&Column>) -> &[u8] {
     if let Some(Value::Blob(bytes)) = value { bytes } else { &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_read() {
+        for table in [ADMINS, SIGN_INS, FACILITIES, USERS, TERMS, BADGES, DEVICES, ASSIGNMENTS] {
+            for (column, _) in table.told {
+                assert!(table.place(column).is_some(), "{}: {column}", table.word);
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod cache;
 mod carried;
 mod column;
 mod commits;
+mod crossing;
 mod engine;
 mod error;
 mod handles;

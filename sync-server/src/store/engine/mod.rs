@@ -21,6 +21,7 @@ use std::time::Duration;
 use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::time::Timestamp;
 
+use super::crossing::Crossing;
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::scope::FacilityScope;
 use readers::Readers;
@@ -45,6 +46,14 @@ pub(super) struct Engine {
     writer: Writer,
     readers: Readers,
 }
+
+/// What only this module makes, for commands on a file: their work reaches what no scope does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OperatorKey(());
+
+/// The reach of such a command, for tests.
+#[cfg(test)]
+pub(super) const SYSTEM: Reach = Reach::System(Crossing::Operator(OperatorKey(())));
 
 /// What a piece of work announces of what it wrote.
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +145,7 @@ impl Engine {
     }
 }
 
-/// Runs work in one transaction on a file that a running server may have open as well.
+/// Runs work across scopes in one transaction on a file that a running server may have open as well.
 ///
 /// # Errors
 /// As [`Engine::open`]; [`StoreError::Older`] for a file that has to be migrated first.
@@ -185,6 +194,7 @@ fn alone<T>(
 ) -> Result<T, StoreError> {
     let connection = Source::new(path, key, ambient, purpose).open()?;
     begin(&connection)?;
+    connection.enter(Reach::System(Crossing::Operator(OperatorKey(()))));
     let done = work(&Tx::new(&connection, ambient));
     if done.is_ok() {
         connection.commit()?
@@ -257,8 +267,7 @@ impl<'a> Tx<'a> {
         self.connection.query(sql, params, each)
     }
 
-    /// Runs a part under another reach: a facility of the organization, or the system on behalf of
-    /// `system.rs` and `enrollment.rs`.
+    /// Runs a part under another reach.
     pub(super) fn within<T>(
         &self,
         reach: Reach,
@@ -280,7 +289,7 @@ impl<'a> Tx<'a> {
         let scope = match self.reach() {
             Reach::Organization(scope) => scope.enter(facility),
             Reach::Facility(scope) => (scope.facility() == facility).then_some(scope),
-            Reach::Nothing | Reach::System => None,
+            Reach::Nothing | Reach::System(_) => None,
         };
         self.within(Reach::Facility(scope.ok_or(StoreError::NotFound("facility"))?), part)
     }
@@ -294,7 +303,9 @@ impl<'a> Tx<'a> {
     pub(super) fn facility_scope(&self) -> Result<FacilityScope, StoreError> {
         match self.reach() {
             Reach::Facility(scope) => Ok(scope),
-            Reach::Organization(_) | Reach::Nothing | Reach::System => Err(StoreError::NotFound("facility")),
+            Reach::Organization(_) | Reach::Nothing | Reach::System(_) => {
+                Err(StoreError::NotFound("facility"))
+            }
         }
     }
 

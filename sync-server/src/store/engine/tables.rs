@@ -2,6 +2,7 @@
 //! made from.
 
 use crate::scope::{FacilityScope, OrganizationScope};
+use crate::store::crossing::Crossing;
 
 /// Whose rows the statements of a connection reach just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(in crate::store) enum Reach {
     /// One organization's, or one facility's registry rows.
     Organization(OrganizationScope),
     /// All: through the `system_*` views, which are empty otherwise.
-    System,
+    System(Crossing),
 }
 
 /// Which column of a table says whose a row is.

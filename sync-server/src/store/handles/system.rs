@@ -14,6 +14,7 @@ use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 
 use super::organization::insert_user;
 use crate::scope::OrganizationScope;
+use crate::store::crossing::Crossing;
 use crate::store::engine::{Reach, Tx, params};
 use crate::store::row::{Stored, Whole, insert, select, sql};
 use crate::store::rules::sign_in::{self, Login};
@@ -29,6 +30,12 @@ type Result<T> = std::result::Result<T, StoreError>;
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// For how long a write that failed for want of room speaks against the database's health.
 const FULL_FOR: Duration = Duration::from_secs(60);
+
+/// What only this file makes: see [`Crossing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct SystemKey(());
+
+const SYSTEM: Reach = Reach::System(Crossing::System(SystemKey(())));
 
 /// Work across scopes.
 #[derive(Debug, Clone)]
@@ -306,14 +313,14 @@ impl SystemStore {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.store.read(Reach::System, work).await
+        self.store.read(SYSTEM, work).await
     }
 
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.store.write(Reach::System, work).await
+        self.store.write(SYSTEM, work).await
     }
 }
 

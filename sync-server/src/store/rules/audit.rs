@@ -167,7 +167,7 @@ pub(in crate::store) fn noticed(
     let (organization_id, facility_id) = match tx.reach() {
         Reach::Facility(scope) => (Some(scope.organization()), Some(scope.facility())),
         Reach::Organization(scope) => (Some(scope.organization()), scope.limit()),
-        Reach::Nothing | Reach::System => (None, None),
+        Reach::Nothing | Reach::System(_) => (None, None),
     };
     let mut told = Map::from_iter([("what".to_owned(), Value::from(what))]);
     if let Value::Object(details) = details {
@@ -205,7 +205,7 @@ pub(in crate::store) fn append_one(
 ) -> Result<(), StoreError> {
     let source = if received.is_some() { AuditSource::Device } else { AuditSource::Server };
     let sql = match tx.reach() {
-        Reach::System => append!("system_audit"),
+        Reach::System(_) => append!("system_audit"),
         Reach::Facility(_) | Reach::Organization(_) | Reach::Nothing => append!("audit"),
     };
     let (now, origin) = (tx.now(), received.map(|it| it.origin));

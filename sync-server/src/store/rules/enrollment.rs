@@ -20,6 +20,7 @@ use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, User
 
 use crate::scope::OrganizationScope;
 use crate::store::column::json;
+use crate::store::crossing::Crossing;
 use crate::store::engine::{Reach, Tx, params};
 use crate::store::row::{Stored, row, select, sql};
 use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
@@ -28,6 +29,12 @@ use lobby::{CODE_LIFE, Lobby};
 pub(in crate::store) use lobby::{MAX_OF_NETWORK, MAX_WAITING, OF_NETWORK, OLDEST_OF_NETWORK};
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// What only this file makes: see [`Crossing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct LobbyKey(());
+
+const LOBBY: Reach = Reach::System(Crossing::Lobby(LobbyKey(())));
 
 /// How many wrong tries are taken.
 const MAX_TRIES: u32 = 5;
@@ -268,7 +275,7 @@ pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Re
         tx.first::<FacilityId>("SELECT id FROM facilities WHERE id = ?1", params![claim.facility_id])?;
     let facility = facility.ok_or(StoreError::NotFound("facility"))?;
     let [drawn] = tx.random::<1>()?;
-    let row = tx.within(Reach::System, |tx| {
+    let row = tx.within(LOBBY, |tx| {
         let found = lobby::by_code(tx, code)?;
         let free = |row: &Lobby| {
             row.expires_at > tx.now() && row.organization.is_none_or(|owner| owner == scope.organization())
@@ -312,7 +319,7 @@ pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> 
     if number.trim() != expected {
         let tries = row.tries.saturating_add(1);
         let row = Lobby { tries, ..row };
-        tx.within(Reach::System, |tx| {
+        tx.within(LOBBY, |tx| {
             let row = if tries >= MAX_TRIES { lobby::anew(tx, row)? } else { row };
             lobby::write(tx, &row)
         })?;
@@ -384,7 +391,7 @@ pub(in crate::store) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<De
     if let (Some(uuid), Some(_)) = (device.device_uuid, &device.key_sha256) {
         let sql = "SELECT 1 FROM system_enrollments WHERE device_uuid = ?1 AND expires_at > ?2
             AND (organization_id IS NULL OR organization_id = ?3)";
-        device.possible_clone = tx.within(Reach::System, |tx| {
+        device.possible_clone = tx.within(LOBBY, |tx| {
             let owner = scope.organization();
             let params = params![uuid, tx.now(), owner];
             Ok(tx.exists(sql, params)?)

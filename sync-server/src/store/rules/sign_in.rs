@@ -256,9 +256,7 @@ pub fn unlock(
     username: &str,
     by: serde_json::Value,
 ) -> Result<u64> {
-    engine::beside(path, key, ambient, |tx| {
-        tx.within(Reach::System, |tx| unlock_within(tx, organization, username, by))
-    })
+    engine::beside(path, key, ambient, |tx| unlock_within(tx, organization, username, by))
 }
 
 fn unlock_within(

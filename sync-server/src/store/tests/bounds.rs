@@ -153,11 +153,11 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
         goes_by(&world, reach, "documents_of_reviews", sql).await;
     }
     for sql in [sign_in::BEYOND, sign_in::OLDEST] {
-        goes_by(&world, Reach::System, "sign_ins_by_failure", sql).await;
+        goes_by(&world, engine::SYSTEM, "sign_ins_by_failure", sql).await;
     }
-    goes_by(&world, Reach::System, "sign_ins_by_good", sign_in::GOOD).await;
+    goes_by(&world, engine::SYSTEM, "sign_ins_by_good", sign_in::GOOD).await;
     for sql in [enrollment::OF_NETWORK, enrollment::OLDEST_OF_NETWORK] {
-        goes_by(&world, Reach::System, "enrollments_by_network", sql).await;
+        goes_by(&world, engine::SYSTEM, "enrollments_by_network", sql).await;
     }
     for (index, sql) in audit::FOUND_BY {
         let plan = plan(&world, Reach::Organization(tenant.organization), sql).await;

@@ -233,7 +233,7 @@ async fn a_claimed_device_that_says_it_is_another_starts_anew() {
 /// later than the one before.
 async fn crowd(world: &World, count: u64, networks: u64) {
     let begin = world.now().plus_millis(600_000);
-    let crowd = world.store.write(Reach::System, move |tx| {
+    let crowd = world.store.write(engine::SYSTEM, move |tx| {
         for n in 0..count {
             let hash = PayloadHash::of(&n.to_be_bytes());
             tx.execute(

@@ -45,7 +45,8 @@ async fn count(world: &World, reach: Reach, view: &str) -> u64 {
 async fn base_tables_and_the_schema_cannot_be_touched() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    for reach in [Reach::Facility(tenant.facility), Reach::Organization(tenant.organization), Reach::System] {
+    for reach in [Reach::Facility(tenant.facility), Reach::Organization(tenant.organization), engine::SYSTEM]
+    {
         for name in VIEWS.iter().chain(&["platform_admins"]) {
             for sql in [
                 format!("SELECT * FROM {BASE}{name}"),
@@ -108,7 +109,7 @@ async fn without_its_filter_a_query_still_sees_one_tenant() {
         let here = count(&world, Reach::Facility(alpha.facility), view).await;
         assert!(here > 0, "the test put nothing into {view}");
         assert_eq!(count(&world, Reach::Nothing, view).await, 0, "{view} with no scope");
-        assert_eq!(count(&world, Reach::System, view).await, 0, "{view} is no system view");
+        assert_eq!(count(&world, engine::SYSTEM, view).await, 0, "{view} is no system view");
     }
     for view in ["documents", "changes", "feeds", "incarnations", "chain_heads"] {
         let mixed = beta.organization.enter(alpha.facility.facility()).unwrap();
@@ -209,9 +210,9 @@ async fn reads_go_by_the_tenants_keys() {
             Reach::Organization(tenant.organization),
             "SELECT id FROM audit WHERE patient_id = x'00' AND timestamp > 5",
         ),
-        (Reach::System, "SELECT id FROM system_devices WHERE key_sha256 = x'00'"),
-        (Reach::System, "SELECT id FROM system_sessions WHERE token_sha256 = x'00'"),
-        (Reach::System, "SELECT id FROM system_enrollments WHERE user_code = 'A'"),
+        (engine::SYSTEM, "SELECT id FROM system_devices WHERE key_sha256 = x'00'"),
+        (engine::SYSTEM, "SELECT id FROM system_sessions WHERE token_sha256 = x'00'"),
+        (engine::SYSTEM, "SELECT id FROM system_enrollments WHERE user_code = 'A'"),
     ] {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}")
             .replace("SELECT name FROM users", "SELECT id FROM users")
