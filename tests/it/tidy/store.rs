@@ -211,7 +211,8 @@ fn of_one_engine(sql: &str) -> impl Iterator<Item = &'static str> {
             !sql[..*start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.')
         })
     };
-    let of_two = |word: &'static str| beside(word).any(|(start, _)| has_two_parts(&sql[start + word.len()..]));
+    let of_two =
+        |word: &'static str| beside(word).any(|(start, _)| has_two_parts(&sql[start + word.len()..]));
     let compares = |word: &'static str| {
         beside(word).any(|(start, _)| {
             let next = sql[start + word.len()..].trim_start();

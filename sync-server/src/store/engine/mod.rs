@@ -35,6 +35,8 @@ pub(super) use row::{Columns, FromRow};
 pub(super) use sqlite::without_walls;
 pub(super) use sqlite::{Row, copy, settle};
 pub(super) use tables::Reach;
+#[cfg(test)]
+pub(super) use tables::{names as tables, scoped};
 pub(super) use value::{FromValue, Params, ToValue, Value, params};
 
 /// What reading a row gives.

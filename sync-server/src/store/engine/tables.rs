@@ -78,20 +78,43 @@ pub(super) const TABLES: &[Table] = &[
     Table("audit", Owner::Registry, &[Insert], Some(&[Insert])),
 ];
 
-/// The tables that a device's identity is read from, as statements name them.
-const READ_FROM: [&str; 6] =
-    ["devices", "assignments", "facilities", "system_devices", "system_assignments", "system_facilities"];
+/// All of them, for tests.
+#[cfg(test)]
+pub(in crate::store) fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|Table(name, ..)| *name)
+}
+
+/// Those that scopes have a view of, for tests.
+#[cfg(test)]
+pub(in crate::store) fn scoped() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().filter(|Table(_, owner, ..)| *owner != Owner::Nobody).map(|Table(name, ..)| *name)
+}
+
+/// The tables that a device's identity is read from.
+const READ_FROM: [&str; 3] = ["devices", "assignments", "facilities"];
 
 /// Whether a statement writes to what identities are read from.
 pub(super) fn writes_identities(sql: &str) -> bool {
     let mut words = sql.split_ascii_whitespace();
     let writes = words.next().is_some_and(|verb| matches!(verb, "INSERT" | "UPDATE" | "DELETE"));
-    writes && words.take(4).any(|word| READ_FROM.contains(&word))
+    writes && words.take(4).any(|word| READ_FROM.contains(&word.strip_prefix("system_").unwrap_or(word)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::DeviceIdentity;
+    use crate::store::row::Stored;
+
+    #[test]
+    fn what_identities_are_read_from_is_what_their_statement_names() {
+        for name in names() {
+            let view = format!("system_{name}");
+            let is_named = DeviceIdentity::COLUMNS.split_ascii_whitespace().any(|word| word == view);
+            // Their statement is one of devices.
+            assert_eq!(READ_FROM.contains(&name), is_named || name == "devices", "{name}");
+        }
+    }
 
     #[test]
     fn what_writes_to_devices_is_told_from_what_does_not() {
