@@ -12,6 +12,8 @@ mod forks;
 mod judging;
 mod lobby;
 mod merging;
+mod persons;
+mod portions;
 mod registry;
 mod restoring;
 mod rewinds;
