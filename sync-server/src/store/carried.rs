@@ -129,9 +129,9 @@ const USERS: Table = Table {
         facility_id, role, is_active, password_hash, pin_verifier, pin_exposed_at, pin_answers,
         pin_set_at, session_timeout_minutes,
     },
-    update: "UPDATE users SET facility_id = ?9, role = ?10, is_active = CASE WHEN ?11 = 1 THEN is_active ELSE 0 END,
-            password_hash = ?12,
-            pin_verifier = ?13, pin_exposed_at = ?14, pin_answers = ?15, pin_set_at = ?16,
+    update: "UPDATE users SET facility_id = ?9, role = ?10,
+            is_active = CASE WHEN ?11 = 1 THEN is_active ELSE 0 END,
+            password_hash = ?12, pin_verifier = ?13, pin_exposed_at = ?14, pin_answers = ?15, pin_set_at = ?16,
             session_timeout_minutes = CASE WHEN ?17 < session_timeout_minutes THEN ?17
                 ELSE session_timeout_minutes END WHERE id = ?1",
     insert: "INSERT INTO users (id, username, username_key, email, email_key, display_name, employee_id,
@@ -155,7 +155,8 @@ const TERMS: Table = Table {
         "user_terms":
         id, user_id, facility_id, role, from_at, until_at,
     },
-    update: "UPDATE user_terms SET until_at = CASE WHEN until_at IS NULL OR ?6 < until_at THEN ?6 ELSE until_at END
+    update: "UPDATE user_terms
+            SET until_at = CASE WHEN until_at IS NULL OR ?6 < until_at THEN ?6 ELSE until_at END
             WHERE id = ?1 AND user_id = ?2",
     insert: "INSERT INTO user_terms (id, user_id, facility_id, role, from_at, until_at)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -170,7 +171,8 @@ const BADGES: Table = Table {
         id, username = "(SELECT username FROM users WHERE users.id = badges.user_id)", user_id,
         facility_id, created_at, is_active, lookup, issued_by,
     },
-    update: "UPDATE badges SET is_active = CASE WHEN ?6 = 1 THEN is_active ELSE 0 END, lookup = ?7, issued_by = ?8 WHERE id = ?1",
+    update: "UPDATE badges SET is_active = CASE WHEN ?6 = 1 THEN is_active ELSE 0 END, lookup = ?7,
+            issued_by = ?8 WHERE id = ?1",
     insert: "INSERT INTO badges (id, user_id, facility_id, created_at, is_active, lookup, issued_by)
             VALUES (?1, ?3, ?4, ?5, 0, ?7, ?8)",
     off: "UPDATE badges SET is_active = 0 WHERE id = ?1",
@@ -197,7 +199,8 @@ const DEVICES: Table = Table {
             key_sha256 = coalesce(key_sha256, ?9), public_key = coalesce(public_key, ?10),
             quarantine = coalesce(?12, quarantine,
                 CASE WHEN state <> 'ACTIVE' AND ?5 = 'ACTIVE' THEN 'restored' END),
-            deactivation = CASE WHEN deactivation = 'lost' THEN deactivation ELSE coalesce(?13, deactivation) END,
+            deactivation = CASE WHEN deactivation = 'lost' THEN deactivation
+                ELSE coalesce(?13, deactivation) END,
             phi_mode = CASE
                 WHEN ?14 = 'free' OR (?14 = 'minimal' AND coalesce(phi_mode,
                     (SELECT phi_mode FROM facilities AS f WHERE f.id = devices.facility_id)) = 'full')
@@ -208,7 +211,12 @@ const DEVICES: Table = Table {
             cursor_refused) VALUES (?1, ?2, ?3, ?4, CASE WHEN ?5 = 'ACTIVE' THEN 'QUARANTINED' ELSE ?5 END,
             ?6, ?7, ?9, ?10, ?11, coalesce(?12, 'restored'), ?13, ?14, 0, 0, 0)",
     off: "UPDATE devices SET state = 'QUARANTINED', quarantine = 'restored' WHERE id = ?1 AND state = 'ACTIVE'",
-    told: &[("state", "now "), ("token_sha256", "its token was used"), ("device_type", "now a "), ("phi_mode", "is sent ")],
+    told: &[
+        ("state", "now "),
+        ("token_sha256", "its token was used"),
+        ("device_type", "now a "),
+        ("phi_mode", "is sent "),
+    ],
 };
 
 const ASSIGNMENTS: Table = Table {
@@ -217,7 +225,8 @@ const ASSIGNMENTS: Table = Table {
         "assignments":
         id, facility_id, device_id, from_at, until_at,
     },
-    update: "UPDATE assignments SET until_at = CASE WHEN until_at IS NULL OR ?5 < until_at THEN ?5 ELSE until_at END
+    update: "UPDATE assignments
+            SET until_at = CASE WHEN until_at IS NULL OR ?5 < until_at THEN ?5 ELSE until_at END
             WHERE id = ?1",
     insert: "INSERT INTO assignments (id, facility_id, device_id, from_at, until_at)
             VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -89,7 +89,8 @@ macro_rules! words {
     )*};
 }
 words!(AuditAction AuditEventType AuditSource ChangeKind ClockQuality Collection Deactivation DeviceState);
-words!(DeviceType FacilityType Lane OrganizationType PhiMode ReaderState ReviewKind Role Settlement Units Verdict);
+words!(DeviceType FacilityType Lane OrganizationType PhiMode ReaderState ReviewKind Role Settlement);
+words!(Units Verdict);
 
 /// What is stored as JSON.
 macro_rules! parts {

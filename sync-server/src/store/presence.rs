@@ -437,7 +437,8 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
     tx.execute(
         "UPDATE devices SET cursor_refused = coalesce(?2, cursor_refused),
             mirror_began_at = coalesce(?3, mirror_began_at),
-            last_sync = CASE WHEN ?4 + view_changes = ?5 AND coalesce(last_sync, 0) < ?6 THEN ?6 ELSE last_sync END
+            last_sync = CASE WHEN ?4 + view_changes = ?5 AND coalesce(last_sync, 0) < ?6 THEN ?6
+                ELSE last_sync END
             WHERE id = ?1",
         params![
             device,
@@ -446,7 +447,8 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
             head.epoch,
             synced.map(|(epoch, _)| epoch),
             synced.map(|(_, until)| until),
-        ])?;
+        ],
+    )?;
     Ok(())
 }
 

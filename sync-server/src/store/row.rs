@@ -195,6 +195,7 @@ pub(super) const fn text(bytes: &[u8]) -> &str {
 pub(super) const fn placeholders(columns: usize) -> &'static str {
     let all = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
                ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32";
+    assert!(columns <= 32, "a row has more columns than there are placeholders here");
     let (mut end, mut commas, mut left) = (0, 0, all.as_bytes());
     while let Some((byte, rest)) = left.split_first() {
         if *byte == b',' {

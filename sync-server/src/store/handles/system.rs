@@ -284,7 +284,7 @@ impl SystemStore {
                 "INSERT INTO system_platform_admins (id, username, username_key, display_name, password_hash,
                     session_timeout_minutes, is_active, created_at)
                     VALUES (?1, ?2, ?3, ?4, ?5, 30, 1, ?6)",
-                params![id, username, fold(&username), display_name, password_hash, tx.now(),],
+                params![id, username, fold(&username), display_name, password_hash, tx.now()],
             )?;
             Ok(id)
         })
@@ -340,7 +340,7 @@ fn create_session(
     tx.execute(
         "INSERT INTO system_sessions (token_sha256, id, organization_id, user_id, created_at, expires_at,
             last_activity_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
-        params![session.token_sha256, id, session.organization, session.user, now, session.expires_at,],
+        params![session.token_sha256, id, session.organization, session.user, now, session.expires_at],
     )?;
     event.resource_id = Some(id.to_string());
     event.session_id = Some(id);

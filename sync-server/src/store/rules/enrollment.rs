@@ -379,7 +379,7 @@ fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId
     tx.execute(
         "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses, waiting,
             wedged, cursor_refused, created_at) VALUES (?1, ?2, ?3, ?4, 'PENDING', ?5, '[]', 0, 0, 0, ?6)",
-        params![id, facility, name, device_type, row.device_uuid, tx.now(),],
+        params![id, facility, name, device_type, row.device_uuid, tx.now()],
     )?;
     Ok(id)
 }

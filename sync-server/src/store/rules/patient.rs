@@ -67,7 +67,8 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             patient.is_active,
             mrn_key(&patient.mrn),
             words_key(&patient.name),
-        ])
+        ],
+    )
     .map(drop)
 }
 

@@ -78,7 +78,7 @@ impl FeedEnd {
         tx.execute(
             "INSERT INTO documents (seq, collection, id, patient_id, body, written_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![seq, collection.name(), id, patient, body, self.now,],
+            params![seq, collection.name(), id, patient, body, self.now],
         )?;
         if let Some(body) = body {
             self.step(collection, id, seq, body, true)?;

@@ -188,7 +188,7 @@ fn issue(
     tx.execute(
         "INSERT INTO badges (id, facility_id, user_id, lookup, is_active, created_at, issued_by)
             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)",
-        params![badge.id, facility, user, lookup, now, by,],
+        params![badge.id, facility, user, lookup, now, by],
     )?;
     publish(tx, &badge, lookup)?;
     Ok(badge)

@@ -128,7 +128,8 @@ impl Noted {
                     id,
                     DeviceState::Revoked,
                     before.deactivation.filter(|was| *was == Deactivation::Lost).unwrap_or(why),
-                ])?;
+                ],
+            )?;
             tx.execute(
                 "UPDATE assignments SET until_at = ?2 WHERE device_id = ?1 AND until_at IS NULL",
                 params![id, tx.now()])?;

@@ -129,7 +129,8 @@ impl Noted {
                     changed.time_zone,
                     changed.address,
                     changed.units,
-                ])?;
+                ],
+            )?;
             publish(tx, &changed)?;
             counted(tx, changed)
         })

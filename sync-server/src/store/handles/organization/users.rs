@@ -173,7 +173,8 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     keep_an_administrator(tx, by, &before, &after)?;
     tx.execute(
         "UPDATE users SET facility_id = ?2, email = ?3,
-            email_key = CASE WHEN email IS NOT DISTINCT FROM ?3 THEN email_key ELSE ?4 END, display_name = ?5, role = ?6,
+            email_key = CASE WHEN email IS NOT DISTINCT FROM ?3 THEN email_key ELSE ?4 END,
+            display_name = ?5, role = ?6,
             employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9, username = ?10,
             username_key = CASE WHEN username = ?10 THEN username_key ELSE ?11 END WHERE id = ?1",
         params![
@@ -247,7 +248,7 @@ fn leave(tx: &Tx<'_>, id: UserId, facility: Option<FacilityId>) -> Result<()> {
 fn begin_term(tx: &Tx<'_>, user: UserId, role: Role, facility: Option<FacilityId>) -> Result<()> {
     tx.execute(
         "INSERT INTO user_terms (user_id, id, facility_id, role, from_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![user, tx.random::<16>()?, facility, role, tx.now(),],
+        params![user, tx.random::<16>()?, facility, role, tx.now()],
     )
     .map(drop)
 }

@@ -471,7 +471,8 @@ const BY_OFFICE: &str = "SELECT 1 FROM office_corrections WHERE target_id = ?1";
 const IS_KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM documents
         WHERE patient_id = ?1 AND collection = 'records' AND body IS NOT NULL AND seq > 0)
     OR EXISTS (SELECT 1 FROM archive WHERE patient_id = ?1 AND withdrawn = 0)
-    OR EXISTS (SELECT 1 FROM marks WHERE collection = 'patients' AND record_id = ?1 AND device_id IS DISTINCT FROM ?2)
+    OR EXISTS (SELECT 1 FROM marks WHERE collection = 'patients' AND record_id = ?1
+        AND device_id IS DISTINCT FROM ?2)
     OR EXISTS (SELECT 1 FROM patients WHERE id = ?1 AND replaced_by IS NOT NULL)
     OR EXISTS (SELECT 1 FROM patients p WHERE p.replaced_by = ?1)";
 

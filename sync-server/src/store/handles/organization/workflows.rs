@@ -120,7 +120,7 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     let body = json(&workflow)?;
     tx.execute(
         "INSERT INTO workflows (key, version, id, label, body, published_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![workflow.key, workflow.version, workflow.id, workflow.label, body, tx.now(),],
+        params![workflow.key, workflow.version, workflow.id, workflow.label, body, tx.now()],
     )?;
     // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
     // facilities, at the rare word of the organization's own administrator.

@@ -179,6 +179,7 @@ pub(super) fn write(tx: &Tx<'_>, row: &Lobby) -> Result<()> {
             row.device_type,
             row.number,
             row.tries,
-        ])
+        ],
+    )
     .map(drop)
 }

@@ -56,7 +56,7 @@ impl Chain {
         tx.execute(
             "INSERT INTO gaps (device_id, incarnation_id, lane, from_n, to_n, link, noted_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![batch.device, batch.incarnation, batch.lane.name(), from, to, batch.previous, tx.now(),],
+            params![batch.device, batch.incarnation, batch.lane.name(), from, to, batch.previous, tx.now()],
         )?;
         let details = object!({"incarnation": batch.incarnation, "lane": batch.lane, "from": from, "to": to});
         audit::noticed(tx, AuditEventType::Sync, "chain_gap", Some(batch.device), details)?;

@@ -146,7 +146,8 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
             batch.parent.map(|fork| fork.audit),
             batch.boot,
             tx.now(),
-        ])?;
+        ],
+    )?;
     if is_first && batch.parent.is_none() { Ok(()) } else { note_rollback(tx, batch) }
 }
 

@@ -82,7 +82,8 @@ impl Judge {
                 change.and_then(|change| change.supersedes),
                 stands.and_then(|stands| stands.flags.words()),
                 change.and_then(target_of),
-            ])
+            ],
+        )
         .map(drop)
     }
 
