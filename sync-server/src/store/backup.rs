@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 use carepost_host::files;
 use carepost_protocol::audit::AuditEventType;
-use carepost_protocol::id::{DeviceId, IncarnationId};
+use carepost_protocol::change::Lane;
+use carepost_protocol::id::{DeviceId, FacilityId, IncarnationId, OrganizationId};
 use serde_json::json as object;
 
 use super::carried::AccessState;
-use super::column::{count, count_at, id_at};
 use super::engine::{self, Reach, Tx, params};
 use super::handles::organization::TOKEN_LIFE;
+use super::row::{row, select};
 use super::rules::{audit, standing};
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::scope::FacilityScope;
@@ -83,13 +84,14 @@ struct Replaced {
 /// How many chains are marked in one commit.
 const MARKED_AT_ONCE: usize = 1_000;
 
-/// A device's lane, as far as a copy holds it.
-struct Held {
-    scope: FacilityScope,
-    device: DeviceId,
-    incarnation: IncarnationId,
-    lane: String,
-    last_n: u64,
+row! {
+    /// A device's lane, as far as a copy holds it.
+    struct Held {
+        device: DeviceId = "device_id",
+        incarnation: IncarnationId = "incarnation_id",
+        lane: Lane,
+        last_n: u64 = "next_n - 1",
+    }
 }
 
 /// Copies the database at `path` to a file, which is replaced when it is there, reads the copy from end to
@@ -117,7 +119,7 @@ pub fn backup(path: &Path, key: &DatabaseKey, ambient: &Ambient, to: &Path) -> R
     }
     engine::beside(path, key, ambient, move |tx| {
         let details = object!({"chains": chains, "bytes": bytes});
-        tx.within(Reach::System, |tx| audit::noticed(tx, AuditEventType::Sync, "backup", None, details))
+        audit::noticed(tx, AuditEventType::Sync, "backup", None, details)
     })?;
     Ok(Copied { bytes, chains })
 }
@@ -188,10 +190,10 @@ fn doubt(tx: &Tx<'_>, why: &str) -> std::result::Result<Vec<String>, StoreError>
     for scope in facilities(tx)? {
         tx.within(Reach::Facility(scope), |tx| {
             let active = "SELECT id, name FROM devices WHERE state = 'ACTIVE' ORDER BY name";
-            let active = tx.all(active, [], |row| Ok((id_at::<DeviceId>(row, 0)?, row.get::<String>(1)?)))?;
+            let active = tx.all::<(DeviceId, String)>(active, params![])?;
             for (id, name) in active {
                 let sql = "UPDATE devices SET state = 'QUARANTINED', quarantine = 'restored' WHERE id = ?1";
-                tx.execute(sql, [id.as_bytes()])?;
+                tx.execute(sql, params![id])?;
                 let details = object!({"reason": "restored"});
                 audit::noticed(tx, AuditEventType::Device, "device_quarantined", Some(id), details)?;
                 unknown.push(format!(
@@ -199,7 +201,7 @@ fn doubt(tx: &Tx<'_>, why: &str) -> std::result::Result<Vec<String>, StoreError>
                      is sent nothing. `device release` it once somebody has seen it where it belongs."
                 ));
             }
-            tx.execute("UPDATE devices SET token_sha256 = NULL WHERE token_sha256 IS NOT NULL", []).map(drop)
+            tx.execute("UPDATE devices SET token_sha256 = NULL WHERE token_sha256 IS NOT NULL", params![]).map(drop)
         })?;
     }
     unknown.extend(OPEN_QUESTIONS.map(str::to_owned));
@@ -222,48 +224,40 @@ const OPEN_QUESTIONS: [&str; 5] = [
 /// or ended since must not begin anew. Nor do tokens, though a backup from before they ran out says so.
 fn forget_visits(tx: &Tx<'_>) -> std::result::Result<(), StoreError> {
     for scope in facilities(tx)? {
-        let sql = "UPDATE devices SET token_expires_at = min(token_expires_at, created_at + ?1)
-            WHERE token_sha256 IS NOT NULL";
+        let sql = "UPDATE devices SET token_expires_at = created_at + ?1
+            WHERE token_sha256 IS NOT NULL AND token_expires_at > created_at + ?1";
         let life = i64::try_from(TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
-        tx.within(Reach::Facility(scope), |tx| tx.execute(sql, [life]))?;
+        tx.within(Reach::Facility(scope), |tx| tx.execute(sql, params![life]))?;
     }
-    tx.within(Reach::System, |tx| {
-        tx.execute("DELETE FROM system_sessions", [])?;
-        tx.execute("DELETE FROM system_enrollments", []).map(drop)
-    })
+    tx.execute("DELETE FROM system_sessions", params![])?;
+    tx.execute("DELETE FROM system_enrollments", params![]).map(drop)
 }
 
-/// Every facility, with its organization.
+/// Every facility, with its organization. System reach.
 pub(super) fn facilities(tx: &Tx<'_>) -> std::result::Result<Vec<FacilityScope>, StoreError> {
     let sql = "SELECT organization_id, id FROM system_facilities ORDER BY organization_id, id";
-    tx.within(Reach::System, |tx| {
-        tx.all(sql, [], |row| Ok(FacilityScope::of_operator(id_at(row, 0)?, id_at(row, 1)?)))
-    })
+    let facilities = tx.all::<(OrganizationId, FacilityId)>(sql, params![])?;
+    let scope = |(organization, facility)| FacilityScope::of_operator(organization, facility);
+    Ok(facilities.into_iter().map(scope).collect())
 }
 
-fn held(tx: &Tx<'_>) -> std::result::Result<Vec<Held>, StoreError> {
-    let sql = "SELECT device_id, incarnation_id, lane, next_n FROM chain_heads WHERE next_n > 1";
+fn held(tx: &Tx<'_>) -> std::result::Result<Vec<(FacilityScope, Held)>, StoreError> {
+    let sql = select!(Held, "chain_heads WHERE next_n > 1");
     let mut all = Vec::new();
     for scope in facilities(tx)? {
-        let of_facility = tx.within(Reach::Facility(scope), |tx| {
-            tx.all(sql, [], |row| {
-                let last_n = count_at(row, 3)?.saturating_sub(1);
-                let (device, incarnation) = (id_at(row, 0)?, id_at(row, 1)?);
-                Ok(Held { scope, device, incarnation, lane: row.get(2)?, last_n })
-            })
-        })?;
-        all.extend(of_facility);
+        let of_facility: Vec<Held> = tx.within(Reach::Facility(scope), |tx| tx.all(sql, params![]))?;
+        all.extend(of_facility.into_iter().map(|held| (scope, held)));
     }
     Ok(all)
 }
 
-fn mark(tx: &Tx<'_>, held: &Held) -> std::result::Result<(), StoreError> {
+fn mark(tx: &Tx<'_>, (scope, held): &(FacilityScope, Held)) -> std::result::Result<(), StoreError> {
     // A database that was put back meanwhile may end before what the copy holds.
     let sql = "UPDATE chain_heads SET durable_n = ?4
         WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND next_n > ?4
             AND coalesce(durable_n, 0) < ?4";
-    let key = params![held.device.as_bytes(), held.incarnation.as_bytes(), held.lane, count(held.last_n)];
-    tx.within(Reach::Facility(held.scope), |tx| tx.execute(sql, key)).map(drop)
+    let key = params![held.device, held.incarnation, held.lane, held.last_n];
+    tx.within(Reach::Facility(*scope), |tx| tx.execute(sql, key)).map(drop)
 }
 
 /// What is put back is in the backup, so it is durable to its end.
@@ -271,11 +265,11 @@ fn raise_all(tx: &Tx<'_>, knows_the_rest: bool) -> std::result::Result<usize, St
     let facilities = facilities(tx)?;
     for scope in &facilities {
         tx.within(Reach::Facility(*scope), |tx| {
-            let epoch = tx.first("SELECT epoch FROM feeds", [], |row| count_at(row, 0))?;
+            let epoch = tx.first::<u64>("SELECT epoch FROM feeds", params![])?;
             let epoch = standing::raised(epoch.ok_or(StoreError::NotFound("facility"))?, tx.now());
             let raise = "UPDATE feeds SET epoch = ?1, raised_at = ?2";
-            tx.execute(raise, params![count(epoch), tx.now().as_millis()])?;
-            tx.execute("UPDATE chain_heads SET durable_n = next_n - 1 WHERE next_n > 1", [])?;
+            tx.execute(raise, params![epoch, tx.now()])?;
+            tx.execute("UPDATE chain_heads SET durable_n = next_n - 1 WHERE next_n > 1", params![])?;
             let details = object!({"epoch": epoch, "replaced_was_read": knows_the_rest});
             audit::noticed(tx, AuditEventType::Sync, "server_restored", None, details)
         })?;

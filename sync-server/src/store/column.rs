@@ -1,87 +1,143 @@
-//! How what the store holds is written in columns: ids as bytes, moments as milliseconds, words as on
-//! the wire.
+//! How what the store holds is written in columns: ids as bytes, moments as milliseconds, words as on the wire,
+//! and what has parts as JSON.
 
-use carepost_protocol::id::DeviceUuid;
-use carepost_protocol::time::Timestamp;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use std::borrow::Cow;
 
-use super::StoreError;
-use super::engine::{EngineError, Read, Row};
+use carepost_protocol::audit::{AuditAction, AuditEventType, AuditSource};
+use carepost_protocol::change::{ChangeKind, Lane, Link, PayloadHash, Verdict};
+use carepost_protocol::device::{Deactivation, DeviceState, DeviceType};
+use carepost_protocol::facility::{FacilityType, PhiMode};
+use carepost_protocol::id::{
+    AssignmentId, AuditId, BadgeId, BootId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, IncarnationId,
+    OrganizationId, PatientId, RecordId, ReviewId, SessionId, UserId, WorkflowId,
+};
+use carepost_protocol::record::{Collection, RecordDocument, ReviewDocument, ReviewKind};
+use carepost_protocol::role::Role;
+use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::unit::Units;
+use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, Settlement, SteppedOver};
+use carepost_protocol::wire::push::Rejection;
+use carepost_protocol::workflow::Workflow;
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Serialize};
+use serde_json::Map;
 
-/// A column's word for a value of a closed set.
-pub(super) fn word<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    match serde_json::to_value(value) {
-        Ok(Value::String(word)) => Ok(word),
-        _ => Err(StoreError::Unreadable("a word")),
-    }
-}
+use super::engine::{EngineError, FromValue, Read, ToValue, Value};
+use super::{OrganizationType, StoreError};
 
-/// A column's text for a value that is stored as JSON.
+/// The text of what is stored as JSON.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|_| StoreError::Unreadable("JSON"))
 }
 
-/// The value that a word stands for.
-pub(super) fn word_at<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> Read<T> {
-    let text: String = row.get(at)?;
-    serde_json::from_value(Value::String(text)).map_err(|error| EngineError::column(at, error))
+/// What is flagged, as it is stored: between commas.
+pub(super) fn flags(flags: Option<&str>) -> Vec<String> {
+    flags.iter().flat_map(|flags| flags.split(',')).map(str::to_owned).collect()
 }
 
-/// As [`word_at`], where there may be none.
-pub(super) fn word_or_none_at<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> Read<Option<T>> {
-    row.get::<Option<&str>>(at)?.map(|_| word_at(row, at)).transpose()
+impl ToValue for Timestamp {
+    fn to_value(&self) -> Read<Value<'_>> {
+        Ok(Value::Integer(self.as_millis()))
+    }
 }
 
-/// The value that a column's JSON stands for.
-pub(super) fn json_at<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> Read<T> {
-    let text = row.get::<&str>(at)?;
-    serde_json::from_str(text).map_err(|error| EngineError::column(at, error))
+impl FromValue<'_> for Timestamp {
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        i64::from_value(value).map(Self::from_millis)
+    }
 }
 
-/// As [`json_at`], where there may be none.
-pub(super) fn json_or_none_at<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> Read<Option<T>> {
-    row.get::<Option<&str>>(at)?.map(|_| json_at(row, at)).transpose()
+/// Bytes, as many as the type has.
+macro_rules! bytes {
+    ($($type:ty)*) => {$(
+        impl ToValue for $type {
+            fn to_value(&self) -> Read<Value<'_>> {
+                Ok(Value::Blob(Cow::Borrowed(self.as_bytes())))
+            }
+        }
+
+        impl FromValue<'_> for $type {
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                FromValue::from_value(value).map(<$type>::from_bytes)
+            }
+        }
+    )*};
+}
+bytes!(AssignmentId AuditId BadgeId BootId DeviceId DeviceUuid EnrollmentId FacilityId IncarnationId);
+bytes!(OrganizationId PatientId RecordId ReviewId SessionId UserId WorkflowId Link PayloadHash);
+
+/// Words of a closed set.
+macro_rules! words {
+    ($($type:ty)*) => {$(
+        impl ToValue for $type {
+            fn to_value(&self) -> Read<Value<'_>> {
+                match serde_json::to_value(self) {
+                    Ok(serde_json::Value::String(word)) => Ok(Value::Text(Cow::Owned(word))),
+                    _ => Err(EngineError::unwritable::<Self>()),
+                }
+            }
+        }
+
+        impl FromValue<'_> for $type {
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                let Value::Text(word) = value else { return None };
+                let word: serde::de::value::CowStrDeserializer<'_, serde::de::value::Error> =
+                    word.into_deserializer();
+                Self::deserialize(word).ok()
+            }
+        }
+    )*};
+}
+words!(AuditAction AuditEventType AuditSource ChangeKind ClockQuality Collection Deactivation DeviceState);
+words!(DeviceType FacilityType Lane OrganizationType PhiMode ReaderState ReviewKind Role Settlement);
+words!(Units Verdict);
+
+/// What is stored as JSON.
+macro_rules! parts {
+    ($($type:ty),* $(,)?) => {$(
+        impl ToValue for $type {
+            fn to_value(&self) -> Read<Value<'_>> {
+                let text = serde_json::to_string(self).map_err(|_| EngineError::unwritable::<Self>())?;
+                Ok(Value::Text(Cow::Owned(text)))
+            }
+        }
+
+        impl FromValue<'_> for $type {
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                let Value::Text(text) = value else { return None };
+                serde_json::from_str(&text).ok()
+            }
+        }
+    )*};
+}
+parts!(
+    Encryption,
+    RecordDocument,
+    Rejection,
+    ReviewDocument,
+    Vec<SteppedOver>,
+    Vec<String>,
+    Workflow,
+    serde_json::Value
+);
+
+/// An object, which is left out where nothing is in it.
+impl ToValue for Map<String, serde_json::Value> {
+    fn to_value(&self) -> Read<Value<'_>> {
+        if self.is_empty() {
+            return Ok(Value::Null);
+        }
+        let text = serde_json::to_string(self).map_err(|_| EngineError::unwritable::<Self>())?;
+        Ok(Value::Text(Cow::Owned(text)))
+    }
 }
 
-/// An id.
-pub(super) fn id_at<T: for<'a> TryFrom<&'a [u8]>>(row: &Row<'_>, at: usize) -> Read<T> {
-    let bytes = row.get::<&[u8]>(at)?;
-    T::try_from(bytes).map_err(|_| EngineError::column(at, "it is no id"))
-}
-
-/// As [`id_at`], where there may be none.
-pub(super) fn id_or_none_at<T: for<'a> TryFrom<&'a [u8]>>(row: &Row<'_>, at: usize) -> Read<Option<T>> {
-    row.get::<Option<&[u8]>>(at)?.map(|_| id_at(row, at)).transpose()
-}
-
-/// A hardware UUID, where there may be none.
-pub(super) fn uuid_at(row: &Row<'_>, at: usize) -> Read<Option<DeviceUuid>> {
-    Ok(row.get::<Option<[u8; 16]>>(at)?.map(DeviceUuid::from_bytes))
-}
-
-/// A moment.
-pub(super) fn time_at(row: &Row<'_>, at: usize) -> Read<Timestamp> {
-    row.get(at).map(Timestamp::from_millis)
-}
-
-/// As [`time_at`], where there may be none.
-pub(super) fn time_or_none_at(row: &Row<'_>, at: usize) -> Read<Option<Timestamp>> {
-    Ok(row.get::<Option<i64>>(at)?.map(Timestamp::from_millis))
-}
-
-/// A count. What is counted here never comes near 2^63.
-pub(super) fn count_at(row: &Row<'_>, at: usize) -> Read<u64> {
-    Ok(u64::try_from(row.get::<i64>(at)?).unwrap_or(0))
-}
-
-/// A count as a column takes it.
-pub(super) fn count(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// How many rows are asked for at the most.
-pub(super) fn limit(rows: usize) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
+impl FromValue<'_> for Map<String, serde_json::Value> {
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        match value {
+            Value::Null => Some(Self::new()),
+            Value::Text(text) => serde_json::from_str(&text).ok(),
+            Value::Integer(_) | Value::Blob(_) => None,
+        }
+    }
 }

@@ -3,7 +3,9 @@
 //!
 //! They are forgotten whole when a commit wrote to a table that an identity is read from.
 
-use carepost_protocol::device::DeviceState;
+use crate::store::row::row;
+use carepost_protocol::device::{DeviceState, DeviceType};
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
 
@@ -11,20 +13,32 @@ use super::cache::Cache;
 use super::rules::view::View;
 use crate::scope::FacilityScope;
 
-/// A device whose key was looked up: what a request over mutual TLS is authenticated as. Only the
-/// store makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceIdentity {
-    pub(super) device: DeviceId,
-    pub(super) organization: OrganizationId,
-    pub(super) facility: FacilityId,
-    pub(super) assignment: Option<AssignmentId>,
-    pub(super) state: DeviceState,
-    pub(super) public_key: Vec<u8>,
-    pub(super) view: View,
-    pub(super) view_changes: u64,
-    pub(super) mirror_began: Option<Timestamp>,
-    pub(super) require_encryption: bool,
+row! {
+    /// A device whose key was looked up: what a request over mutual TLS is authenticated as. Only the
+    /// store makes one.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct DeviceIdentity {
+        pub(super) device: DeviceId = "d.id",
+        pub(super) organization: OrganizationId = "d.organization_id",
+        pub(super) facility: FacilityId = "d.facility_id",
+        pub(super) assignment: Option<AssignmentId>
+            = "(SELECT id FROM system_assignments
+                WHERE organization_id = d.organization_id AND device_id = d.id AND until_at IS NULL)",
+        pub(super) state: DeviceState = "d.state",
+        pub(super) public_key: Vec<u8> = "d.public_key",
+        pub(super) view: View
+            = "d.device_type, coalesce(d.phi_mode, (SELECT phi_mode FROM system_facilities
+                WHERE organization_id = d.organization_id AND id = d.facility_id))" by view,
+        pub(super) view_changes: u64 = "d.view_changes",
+        pub(super) mirror_began: Option<Timestamp> = "d.mirror_began_at",
+        pub(super) require_encryption: bool
+            = "(SELECT require_encryption FROM system_facilities
+                WHERE organization_id = d.organization_id AND id = d.facility_id)",
+    }
+}
+
+fn view((device_type, phi_mode): (DeviceType, PhiMode)) -> View {
+    View::of(device_type, phi_mode)
 }
 
 impl DeviceIdentity {

@@ -9,6 +9,7 @@ mod cache;
 mod carried;
 mod column;
 mod commits;
+mod crossing;
 mod engine;
 mod error;
 mod handles;
@@ -17,6 +18,7 @@ mod listed;
 mod model;
 mod once;
 mod presence;
+mod row;
 mod rules;
 #[cfg(test)]
 mod tests;

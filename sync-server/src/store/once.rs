@@ -6,7 +6,6 @@ use std::time::Duration;
 use carepost_protocol::id::UserId;
 
 use super::StoreError;
-use super::column::count_at;
 use super::engine::{Reach, Tx, params};
 use super::handles::system::SystemStore;
 
@@ -46,11 +45,10 @@ impl SystemStore {
     /// When the database fails.
     pub async fn standing_of(&self, once: Once, user: Option<UserId>) -> Result<Standing, StoreError> {
         self.read(move |tx| {
-            let since = tx.now().before(KEPT).as_millis();
+            let since = tx.now().before(KEPT);
             let known = "SELECT request_sha256, answer FROM system_idempotency_keys
                 WHERE id = ?1 AND created_at > ?2";
-            let row = |row: &super::engine::Row<'_>| Ok((row.get::<[u8; 32]>(0)?, row.get(1)?));
-            match tx.first(known, params![once.id, since], row)? {
+            match tx.first::<([u8; 32], Option<Vec<u8>>)>(known, params![once.id, since])? {
                 Some((request, answer)) if request == once.request_sha256 => {
                     return Ok(Standing::Done(answer));
                 }
@@ -59,7 +57,7 @@ impl SystemStore {
             }
             let Some(user) = user else { return Ok(Standing::New) };
             let all = "SELECT count(id) FROM system_idempotency_keys WHERE user_id = ?1 AND created_at > ?2";
-            let all = tx.first(all, params![user.as_bytes(), since], |row| count_at(row, 0))?;
+            let all = tx.first::<u64>(all, params![user, since])?;
             Ok(if all.is_some_and(|all| all >= MOST) { Standing::Full } else { Standing::New })
         })
         .await
@@ -74,7 +72,7 @@ impl SystemStore {
             let over =
                 "DELETE FROM system_idempotency_keys WHERE id IN (SELECT id FROM system_idempotency_keys
                 WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
-            tx.execute(over, params![tx.now().before(KEPT).as_millis(), FORGOTTEN_AT_ONCE])?;
+            tx.execute(over, params![tx.now().before(KEPT), FORGOTTEN_AT_ONCE])?;
             let kept = "UPDATE system_idempotency_keys SET answer = ?2 WHERE id = ?1";
             tx.execute(kept, params![once.id, sealed]).map(drop)
         })
@@ -89,7 +87,7 @@ impl SystemStore {
 pub(super) fn done(tx: &Tx<'_>, once: Option<Once>, user: Option<UserId>) -> Result<(), StoreError> {
     let (Some(once), Some(user)) = (once, user) else { return Ok(()) };
     let [over, known, insert] = match tx.reach() {
-        Reach::System => [
+        Reach::System(_) => [
             "DELETE FROM system_idempotency_keys WHERE id = ?1 AND created_at <= ?2",
             "SELECT 1 FROM system_idempotency_keys WHERE id = ?1",
             "INSERT INTO system_idempotency_keys (id, user_id, request_sha256, created_at)
@@ -102,10 +100,9 @@ pub(super) fn done(tx: &Tx<'_>, once: Option<Once>, user: Option<UserId>) -> Res
         ],
     };
     let now = tx.now();
-    tx.execute(over, params![once.id, now.before(KEPT).as_millis()])?;
-    if tx.first(known, [once.id], |_| Ok(()))?.is_some() {
+    tx.execute(over, params![once.id, now.before(KEPT)])?;
+    if tx.exists(known, params![once.id])? {
         return Err(StoreError::Done);
     }
-    let row = params![once.id, user.as_bytes(), once.request_sha256, now.as_millis()];
-    tx.execute(insert, row).map(drop)
+    tx.execute(insert, params![once.id, user, once.request_sha256, now]).map(drop)
 }

@@ -16,9 +16,10 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, UnknownTap};
 use carepost_protocol::wire::pull::Cursor;
 
-use super::column::{count, json, word};
+use super::column::json;
 use super::engine::{Engine, Reach, Tx, params};
-use super::handles::organization::{is_refused_as_exposed, withhold_expired_pins};
+use super::handles::organization::withhold_expired_pins;
+use super::model::is_refused_as_exposed;
 use super::rules::publish::head;
 use super::rules::{archive, budget, horizon, patient, superseded};
 use super::{Ambient, Device, StoreError, View};
@@ -411,22 +412,22 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
                 stepped_over = ?17, cannot_save = ?18
                 WHERE id = ?1",
             params![
-                device.as_bytes(),
+                device,
                 beat.agent_version,
                 json(&beat.mac_addresses)?,
-                at.as_millis(),
-                oldest_waiting(beat, *at).map(Timestamp::as_millis),
-                count(beat.queue.care.saturating_add(beat.queue.audit)),
-                count(beat.queue.wedged),
-                beat.cursor.map(|cursor| count(cursor.epoch)),
-                beat.cursor.map(|cursor| count(cursor.seq)),
-                word(&beat.reader)?,
+                at,
+                oldest_waiting(beat, *at),
+                beat.queue.care.saturating_add(beat.queue.audit),
+                beat.queue.wedged,
+                beat.cursor.map(|cursor| cursor.epoch),
+                beat.cursor.map(|cursor| cursor.seq),
+                beat.reader,
                 beat.encrypted,
                 clock_skew(beat, *at),
                 json(&beat.mirror.differs)?,
-                count(beat.mirror.refetches),
-                beat.no_progress.map(count),
-                beat.encryption.as_ref().map(json).transpose()?,
+                beat.mirror.refetches,
+                beat.no_progress,
+                beat.encryption,
                 json(&beat.mirror.stepped_over)?,
                 beat.cannot_save,
             ],
@@ -436,15 +437,16 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
     tx.execute(
         "UPDATE devices SET cursor_refused = coalesce(?2, cursor_refused),
             mirror_began_at = coalesce(?3, mirror_began_at),
-            last_sync = CASE WHEN ?4 + view_changes = ?5 THEN max(coalesce(last_sync, 0), ?6) ELSE last_sync END
+            last_sync = CASE WHEN ?4 + view_changes = ?5 AND coalesce(last_sync, 0) < ?6 THEN ?6
+                ELSE last_sync END
             WHERE id = ?1",
         params![
-            device.as_bytes(),
+            device,
             heard.cursor_refused,
-            heard.mirror_began.map(Timestamp::as_millis),
-            count(head.epoch),
-            synced.map(|(epoch, _)| count(epoch)),
-            synced.map(|(_, until)| until.as_millis()),
+            heard.mirror_began,
+            head.epoch,
+            synced.map(|(epoch, _)| epoch),
+            synced.map(|(_, until)| until),
         ],
     )?;
     Ok(())

@@ -11,8 +11,8 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde::Serialize;
 
 use super::backup::facilities;
-use super::column::{count_at, id_at};
-use super::engine::{self, Reach, Row, Tx};
+use super::engine::{self, Reach, Tx, params};
+use super::row::{Stored, row, sql};
 use super::rules::push::{Strand, fork_of, link_at};
 use super::{Ambient, DatabaseKey, StoreError};
 
@@ -127,29 +127,30 @@ pub fn verify(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Verif
     })
 }
 
-/// A chain's end, as the device signed it.
-struct Head {
-    next_n: u64,
-    link: Link,
-    signature: Vec<u8>,
-    /// The number that the signature is of, while a batch is taken in portions; none is the last.
-    signed_n: Option<u64>,
+row! {
+    /// A chain's end, as the device signed it.
+    struct Head {
+        next_n: u64,
+        link: Link = "head",
+        signature: Vec<u8>,
+        /// The number that the signature is of, while a batch is taken in portions; none is the last.
+        signed_n: Option<u64>,
+    }
 }
 
-type Heads = HashMap<(DeviceId, IncarnationId, &'static str), Head>;
+type Heads = HashMap<(DeviceId, IncarnationId, Lane), Head>;
 
 fn verify_facility(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
     let keys: HashMap<DeviceId, Option<Vec<u8>>> = tx
-        .all("SELECT id, public_key FROM devices", [], |row| Ok((id_at(row, 0)?, row.get(1)?)))?
+        .all::<(DeviceId, Option<Vec<u8>>)>("SELECT id, public_key FROM devices", params![])?
         .into_iter()
         .collect();
     let heads = heads(tx)?;
     let known = "SELECT device_id, id FROM incarnations ORDER BY device_id, first_seen_at, id";
-    let known: Vec<(DeviceId, IncarnationId)> =
-        tx.all(known, [], |row| Ok((id_at(row, 0)?, id_at(row, 1)?)))?;
+    let known: Vec<(DeviceId, IncarnationId)> = tx.all(known, params![])?;
     for (device, incarnation) in known {
         for lane in Lane::ALL {
-            let head = heads.get(&(device, incarnation, lane.name()));
+            let head = heads.get(&(device, incarnation, lane));
             let public = keys.get(&device).and_then(Option::as_deref);
             let mut walk = Walk { strand: Strand { device, incarnation, lane }, found };
             walk.run(tx, head, public)?;
@@ -159,18 +160,12 @@ fn verify_facility(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
 }
 
 fn heads(tx: &Tx<'_>) -> Result<Heads> {
-    let sql = "SELECT device_id, incarnation_id, lane, next_n, head, signature, signed_n FROM chain_heads";
-    let rows = tx.all(sql, [], |row| {
-        let lane: String = row.get(2)?;
-        let lane = Lane::ALL.into_iter().find(|known| known.name() == lane);
-        let link = Link::from_bytes(row.get(4)?);
-        let signed_n: Option<i64> = row.get(6)?;
-        let signed_n = signed_n.and_then(|n| u64::try_from(n).ok());
-        let head = Head { next_n: count_at(row, 3)?, link, signature: row.get(5)?, signed_n };
-        let (device, incarnation) = (id_at(row, 0)?, id_at(row, 1)?);
-        Ok(lane.map(|lane| ((device, incarnation, lane.name()), head)))
-    })?;
-    Ok(rows.into_iter().flatten().collect())
+    let sql = sql!("SELECT device_id, incarnation_id, lane, ", Head::COLUMNS, " FROM chain_heads");
+    let heads: Vec<(DeviceId, IncarnationId, Lane, Head)> = tx.all(sql, params![])?;
+    Ok(heads
+        .into_iter()
+        .map(|(device, incarnation, lane, head)| ((device, incarnation, lane), head))
+        .collect())
 }
 
 /// Rows under an incarnation that the device does not have.
@@ -178,13 +173,9 @@ fn orphans(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
     let sql = "SELECT device_id, incarnation_id, lane, min(n) FROM changes AS c
         WHERE NOT EXISTS (SELECT 1 FROM incarnations AS i WHERE i.device_id = c.device_id AND i.id = c.incarnation_id)
         GROUP BY device_id, incarnation_id, lane";
-    let rows = tx.all(sql, [], |row| {
-        let lane: String = row.get(2)?;
-        let lane = if lane == Lane::Audit.name() { Lane::Audit } else { Lane::Care };
-        let strand = Strand { device: id_at(row, 0)?, incarnation: id_at(row, 1)?, lane };
-        Ok((strand, count_at(row, 3)?))
-    })?;
-    for (strand, n) in rows {
+    let rows: Vec<(DeviceId, IncarnationId, Lane, u64)> = tx.all(sql, params![])?;
+    for (device, incarnation, lane, n) in rows {
+        let strand = Strand { device, incarnation, lane };
         Walk { strand, found }.fault(n, What::UnknownIncarnation);
     }
     Ok(())
@@ -212,9 +203,9 @@ impl Walk<'_> {
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 ORDER BY n";
         let mut any = false;
         let strand = self.strand;
-        tx.each(sql, strand.key(), |row| {
+        tx.each(sql, &strand.key(), |row| {
             any = true;
-            let n = count_at(row, 0)?;
+            let (n, payload, hash, stored): (_, Option<&[u8]>, _, _) = row.read()?;
             if n <= fork {
                 self.fault(n, What::BelowFork);
                 return Ok(ControlFlow::Continue(()));
@@ -225,7 +216,7 @@ impl Walk<'_> {
                 place = Place { next_n: missing.to + 1, link: Some(link) };
                 self.found.gaps.push(missing);
             }
-            self.step(row, n, &mut place)?;
+            self.step(n, payload, hash, stored, &mut place);
             Ok(ControlFlow::Continue(()))
         })?;
         if any || head.is_some() {
@@ -235,15 +226,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn step(&mut self, row: &Row<'_>, n: u64, place: &mut Place) -> Result<()> {
+    fn step(&mut self, n: u64, payload: Option<&[u8]>, hash: PayloadHash, link: Link, place: &mut Place) {
         self.found.entries += 1;
-        let hash = PayloadHash::from_bytes(row.get(2)?);
-        match row.get::<Option<&[u8]>>(1)? {
+        match payload {
             Some(payload) if PayloadHash::of(payload) != hash => self.fault(n, What::Payload),
             Some(_) => {}
             None => self.found.without_payload += 1,
         }
-        let link = Link::from_bytes(row.get(3)?);
         if n != place.next_n {
             self.fault(n, What::Missing);
         } else if place.link.is_none_or(|before| before.next(n, &hash) != link) {
@@ -251,7 +240,6 @@ impl Walk<'_> {
         }
         // From here on by what is stored, so that one fault is told once.
         *place = Place { next_n: n + 1, link: Some(link) };
-        Ok(())
     }
 
     fn end(&mut self, tx: &Tx<'_>, place: &Place, head: Option<&Head>, public: Option<&[u8]>) -> Result<()> {
@@ -282,10 +270,9 @@ impl Walk<'_> {
         let Strand { device, incarnation, lane } = self.strand;
         let sql = "SELECT from_n, to_n, link FROM gaps
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 ORDER BY from_n";
-        tx.all(sql, self.strand.key(), |row| {
-            let (from, to) = (count_at(row, 0)?, count_at(row, 1)?);
-            Ok((Missing { device, incarnation, lane, from, to }, Link::from_bytes(row.get(2)?)))
-        })
+        let gaps: Vec<(u64, u64, Link)> = tx.all(sql, &self.strand.key())?;
+        let missing = |(from, to, link)| (Missing { device, incarnation, lane, from, to }, link);
+        Ok(gaps.into_iter().map(missing).collect())
     }
 
     fn fault(&mut self, n: u64, what: What) {

@@ -1,4 +1,5 @@
-//! Rules about the stores: migrations without gaps, base tables behind their views.
+//! Rules about the stores: migrations without gaps, base tables behind their views, statements that every engine
+//! understands.
 
 use super::tree::{self, File, has_word};
 use super::{assert_found, assert_kept};
@@ -13,6 +14,40 @@ const BASE: &str = "base_";
 /// The files beside the migrations that define the scoped views, and so name base tables.
 const VIEW_DEFINITIONS: &[&str] = &["views.rs", "views.sql"];
 
+/// The server's store, and its rooms whose statements one engine understands.
+const SERVER_STORE: &str = "sync-server/src/store/";
+const OF_ONE_ENGINE: &[&str] = &["sync-server/src/store/engine/", "sync-server/src/store/tests/"];
+
+/// What SQLite understands in a statement and PostgreSQL does not, or otherwise.
+const OF_SQLITE_ALONE: &[&str] = &[
+    "ATTACH",
+    "AUTOINCREMENT",
+    "COLLATE",
+    "EXPLAIN",
+    "GLOB",
+    "INDEXED BY",
+    "INSERT OR",
+    "LIKE",
+    "PRAGMA",
+    "UPDATE OR",
+    "VACUUM",
+    "datetime",
+    "group_concat",
+    "ifnull",
+    "iif",
+    "instr",
+    "json_each",
+    "json_extract",
+    "julianday",
+    "last_insert_rowid",
+    "rowid",
+    "sqlite_master",
+    "sqlite_schema",
+    "strftime",
+    "typeof",
+    "unixepoch",
+];
+
 #[test]
 fn migrations_have_no_gaps() {
     assert_kept(&migration_gaps(&tree::project()));
@@ -21,6 +56,34 @@ fn migrations_have_no_gaps() {
 #[test]
 fn base_tables_are_reached_through_views_only() {
     assert_kept(&base_tables_named(&tree::project()));
+}
+
+#[test]
+fn statements_are_said_as_every_engine_understands_them() {
+    assert_kept(&dialects(&tree::project()));
+}
+
+#[test]
+fn a_planted_dialect_is_found() {
+    let planted = |path: &str, sql: &str| {
+        let line = format!("let quote = '\"'; // max(a, b)\nlet sql =\n    \"{sql}\";\n");
+        dialects(&[File::planted(&format!("{SERVER_STORE}{path}"), &line)])
+    };
+    let rule = |sql: &str| planted("rules/page.rs", sql);
+    for word in OF_SQLITE_ALONE {
+        assert_found(&rule(&format!("SELECT 1 FROM feeds WHERE {word} (seq)")), word);
+    }
+    assert_found(&rule("UPDATE feeds SET horizon = max(coalesce(horizon, 0), ?1)"), "page.rs:3: max");
+    assert_found(&rule("UPDATE feeds\n SET horizon = min(?1, horizon)"), "page.rs:3: min");
+    assert_found(&rule("SELECT 1 FROM users WHERE email IS ?1"), "IS");
+    assert_found(&rule("SELECT 1 FROM users WHERE email IS NOT ?1"), "IS NOT");
+    assert_found(&rule("SELECT 1 FROM users AS u, badges AS b WHERE u.facility_id IS b.facility_id"), "IS");
+    assert_found(&rule("SELECT 1 FROM documents d CROSS JOIN reviews r ON r.id = d.id"), "CROSS JOIN");
+    assert_kept(&rule(
+        "SELECT max(n), min(n) FROM changes WHERE n IS NOT NULL AND seq IS NULL AND id IS NOT DISTINCT FROM ?1",
+    ));
+    assert_kept(&rule("SELECT 1 FROM documents d CROSS JOIN reviews r WHERE r.id = d.id"));
+    assert_kept(&planted("engine/sqlite/copy.rs", "PRAGMA integrity_check"));
 }
 
 #[test]
@@ -119,4 +182,100 @@ fn base_tables(migration: &str) -> impl Iterator<Item = &str> {
         let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         rest[..end].starts_with(BASE).then_some(&rest[..end])
     })
+}
+
+/// What statements of the server's store say in the words of one engine.
+fn dialects(files: &[File]) -> Vec<String> {
+    let of_store = |file: &&File| {
+        file.is("rs")
+            && file.path.starts_with(SERVER_STORE)
+            && !OF_ONE_ENGINE.iter().any(|room| file.path.starts_with(room))
+    };
+    let mut breaches = Vec::new();
+    for file in files.iter().filter(of_store) {
+        for (number, text) in texts(&file.text) {
+            let words = OF_SQLITE_ALONE.iter().copied().filter(|word| has_word(text, word));
+            let said = words.chain(of_one_engine(text));
+            breaches.extend(said.map(|word| {
+                format!("{}:{number}: {word} is SQLite's own: say it as PostgreSQL does too", file.path)
+            }));
+        }
+    }
+    breaches
+}
+
+/// What is of one engine by what stands beside it.
+fn of_one_engine(sql: &str) -> impl Iterator<Item = &'static str> {
+    let beside = |word: &'static str| {
+        sql.match_indices(word).filter(|(start, _)| {
+            !sql[..*start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.')
+        })
+    };
+    let of_two =
+        |word: &'static str| beside(word).any(|(start, _)| has_two_parts(&sql[start + word.len()..]));
+    let compares = |word: &'static str| {
+        beside(word).any(|(start, _)| {
+            let next = sql[start + word.len()..].trim_start();
+            !["NULL", "NOT", "DISTINCT"].iter().any(|known| next.starts_with(known))
+        })
+    };
+    let is_crossed = beside("CROSS JOIN ").any(|(start, _)| {
+        let joined = &sql[start..];
+        let end = joined.find("WHERE").unwrap_or(joined.len());
+        has_word(&joined[..end], "ON")
+    });
+    let found = [
+        ("max", of_two("max(")),
+        ("min", of_two("min(")),
+        ("IS NOT", compares("IS NOT ")),
+        ("IS", compares("IS ")),
+        ("CROSS JOIN", is_crossed),
+    ];
+    found.into_iter().filter_map(|(word, is_said)| is_said.then_some(word))
+}
+
+/// Whether more than one part stands before the parenthesis that closes.
+fn has_two_parts(rest: &str) -> bool {
+    let mut depth = 0;
+    for c in rest.chars() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 0 => return false,
+            ')' => depth -= 1,
+            ',' if depth == 0 => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The texts between quotes in a source, each with the line that it begins on.
+fn texts(source: &str) -> Vec<(usize, &str)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(next) = source[at..].find(['"', '/', '\'']).map(|next| at + next) {
+        let rest = &source[next..];
+        if rest.starts_with("//") {
+            at = next + rest.find('\n').unwrap_or(rest.len());
+        } else if rest.starts_with("'\"'") {
+            at = next + 3;
+        } else if rest.starts_with('"') {
+            let end = text_end(rest);
+            found.push((source[..next].matches('\n').count() + 1, &rest[1..end]));
+            at = (next + end + 1).min(source.len());
+        } else {
+            at = next + 1;
+        }
+    }
+    found
+}
+
+/// Where the quote stands that ends a text which begins with one.
+fn text_end(text: &str) -> usize {
+    let mut is_escaped = true;
+    let end = text.char_indices().find(|(_, c)| {
+        let ends = *c == '"' && !is_escaped;
+        is_escaped = *c == '\\' && !is_escaped;
+        ends
+    });
+    end.map_or(text.len(), |(at, _)| at)
 }

@@ -28,6 +28,12 @@ impl EngineError {
         Self { kind, detail: detail.to_string() }
     }
 
+    /// A value that no column can hold.
+    pub(in crate::store) fn unwritable<T>() -> Self {
+        let name = std::any::type_name::<T>();
+        Self::new(EngineErrorKind::Other, format!("a {name} cannot be written in a column: report this"))
+    }
+
     /// A column that does not hold what it should.
     pub(in crate::store) fn column(at: usize, detail: impl std::fmt::Display) -> Self {
         Self::new(EngineErrorKind::Other, format!("column {at} of a row cannot be read: {detail}"))

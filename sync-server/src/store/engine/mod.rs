@@ -7,6 +7,7 @@
 
 mod error;
 mod readers;
+mod row;
 mod sqlite;
 mod tables;
 mod value;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::time::Timestamp;
 
+use super::crossing::Crossing;
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::scope::FacilityScope;
 use readers::Readers;
@@ -28,11 +30,14 @@ use writer::Writer;
 
 pub use error::EngineError;
 pub(super) use error::EngineErrorKind;
+pub(super) use row::{Columns, FromRow};
 #[cfg(test)]
 pub(super) use sqlite::without_walls;
 pub(super) use sqlite::{Row, copy, settle};
 pub(super) use tables::Reach;
-pub(super) use value::{Params, ToValue, Value, params};
+#[cfg(test)]
+pub(super) use tables::{names as tables, scoped};
+pub(super) use value::{FromValue, Params, ToValue, Value, params};
 
 /// What reading a row gives.
 pub(super) type Read<T> = Result<T, EngineError>;
@@ -43,6 +48,14 @@ pub(super) struct Engine {
     writer: Writer,
     readers: Readers,
 }
+
+/// What only this module makes, for commands on a file: their work reaches what no scope does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OperatorKey(());
+
+/// The reach of such a command, for tests.
+#[cfg(test)]
+pub(super) const SYSTEM: Reach = Reach::System(Crossing::Operator(OperatorKey(())));
 
 /// What a piece of work announces of what it wrote.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +147,7 @@ impl Engine {
     }
 }
 
-/// Runs work in one transaction on a file that a running server may have open as well.
+/// Runs work across scopes in one transaction on a file that a running server may have open as well.
 ///
 /// # Errors
 /// As [`Engine::open`]; [`StoreError::Older`] for a file that has to be migrated first.
@@ -183,6 +196,7 @@ fn alone<T>(
 ) -> Result<T, StoreError> {
     let connection = Source::new(path, key, ambient, purpose).open()?;
     begin(&connection)?;
+    connection.enter(Reach::System(Crossing::Operator(OperatorKey(()))));
     let done = work(&Tx::new(&connection, ambient));
     if done.is_ok() {
         connection.commit()?
@@ -200,7 +214,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Runs a statement; gives how many rows were written.
-    pub(super) fn execute(&self, sql: &'static str, params: impl Params) -> Result<u64, StoreError> {
+    pub(super) fn execute(&self, sql: &'static str, params: Params<'_>) -> Result<u64, StoreError> {
         if tables::writes_identities(sql) {
             self.identities_moved.set(true);
         }
@@ -208,30 +222,38 @@ impl<'a> Tx<'a> {
     }
 
     /// The first row, if there is one.
-    pub(super) fn first<T>(
+    pub(super) fn first<T: for<'r> FromRow<'r>>(
         &self,
         sql: &'static str,
-        params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> Read<T>,
+        params: Params<'_>,
     ) -> Result<Option<T>, StoreError> {
-        let (mut read, mut found) = (Some(read), None);
+        let mut found = None;
         self.each(sql, params, |row| {
-            found = read.take().map(|read| read(row)).transpose()?;
+            found = Some(row.read()?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Whether there is a row.
+    pub(super) fn exists(&self, sql: &'static str, params: Params<'_>) -> Result<bool, StoreError> {
+        let mut found = false;
+        self.each(sql, params, |_| {
+            found = true;
             Ok(ControlFlow::Break(()))
         })?;
         Ok(found)
     }
 
     /// Every row.
-    pub(super) fn all<T>(
+    pub(super) fn all<T: for<'r> FromRow<'r>>(
         &self,
         sql: &'static str,
-        params: impl Params,
-        mut read: impl FnMut(&Row<'_>) -> Read<T>,
+        params: Params<'_>,
     ) -> Result<Vec<T>, StoreError> {
         let mut found = Vec::new();
         self.each(sql, params, |row| {
-            found.push(read(row)?);
+            found.push(row.read()?);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)
@@ -241,14 +263,13 @@ impl<'a> Tx<'a> {
     pub(super) fn each(
         &self,
         sql: &'static str,
-        params: impl Params,
+        params: Params<'_>,
         each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
         self.connection.query(sql, params, each)
     }
 
-    /// Runs a part under another reach: a facility of the organization, or the system on behalf of
-    /// `system.rs` and `enrollment.rs`.
+    /// Runs a part under another reach.
     pub(super) fn within<T>(
         &self,
         reach: Reach,
@@ -270,7 +291,7 @@ impl<'a> Tx<'a> {
         let scope = match self.reach() {
             Reach::Organization(scope) => scope.enter(facility),
             Reach::Facility(scope) => (scope.facility() == facility).then_some(scope),
-            Reach::Nothing | Reach::System => None,
+            Reach::Nothing | Reach::System(_) => None,
         };
         self.within(Reach::Facility(scope.ok_or(StoreError::NotFound("facility"))?), part)
     }
@@ -284,7 +305,9 @@ impl<'a> Tx<'a> {
     pub(super) fn facility_scope(&self) -> Result<FacilityScope, StoreError> {
         match self.reach() {
             Reach::Facility(scope) => Ok(scope),
-            Reach::Organization(_) | Reach::Nothing | Reach::System => Err(StoreError::NotFound("facility")),
+            Reach::Organization(_) | Reach::Nothing | Reach::System(_) => {
+                Err(StoreError::NotFound("facility"))
+            }
         }
     }
 
@@ -322,15 +345,15 @@ impl<'a> Tx<'a> {
         part: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let events = self.events.borrow().len();
-        self.execute(begin, [])?;
+        self.execute(begin, params![])?;
         let done = part(self);
         // Some failures end the whole transaction; then there is nothing to go back to.
         if done.is_err() && self.connection.in_transaction() {
-            self.execute(undo, [])?;
+            self.execute(undo, params![])?;
             self.events.borrow_mut().truncate(events);
         }
         if self.connection.in_transaction() {
-            self.execute(end, [])?;
+            self.execute(end, params![])?;
         }
         done
     }

@@ -2,6 +2,7 @@
 //! made from.
 
 use crate::scope::{FacilityScope, OrganizationScope};
+use crate::store::crossing::Crossing;
 
 /// Whose rows the statements of a connection reach just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(in crate::store) enum Reach {
     /// One organization's, or one facility's registry rows.
     Organization(OrganizationScope),
     /// All: through the `system_*` views, which are empty otherwise.
-    System,
+    System(Crossing),
 }
 
 /// Which column of a table says whose a row is.
@@ -78,27 +79,50 @@ pub(super) const TABLES: &[Table] = &[
     Table("audit", Owner::Registry, &[Insert], Some(&[Insert])),
 ];
 
-/// The tables that a device's identity is read from, as statements name them.
-const READ_FROM: [&str; 6] =
-    ["devices", "assignments", "facilities", "system_devices", "system_assignments", "system_facilities"];
+/// All of them, for tests.
+#[cfg(test)]
+pub(in crate::store) fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|Table(name, ..)| *name)
+}
+
+/// Those that scopes have a view of, for tests.
+#[cfg(test)]
+pub(in crate::store) fn scoped() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().filter(|Table(_, owner, ..)| *owner != Owner::Nobody).map(|Table(name, ..)| *name)
+}
+
+/// The tables that a device's identity is read from.
+const READ_FROM: [&str; 3] = ["devices", "assignments", "facilities"];
 
 /// Whether a statement writes to what identities are read from.
 pub(super) fn writes_identities(sql: &str) -> bool {
     let mut words = sql.split_ascii_whitespace();
     let writes = words.next().is_some_and(|verb| matches!(verb, "INSERT" | "UPDATE" | "DELETE"));
-    writes && words.take(4).any(|word| READ_FROM.contains(&word))
+    writes && words.take(4).any(|word| READ_FROM.contains(&word.strip_prefix("system_").unwrap_or(word)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::DeviceIdentity;
+    use crate::store::row::Stored;
+
+    #[test]
+    fn what_identities_are_read_from_is_what_their_statement_names() {
+        for name in names() {
+            let view = format!("system_{name}");
+            let is_named = DeviceIdentity::COLUMNS.split_ascii_whitespace().any(|word| word == view);
+            // Their statement is one of devices.
+            assert_eq!(READ_FROM.contains(&name), is_named || name == "devices", "{name}");
+        }
+    }
 
     #[test]
     fn what_writes_to_devices_is_told_from_what_does_not() {
         for sql in [
             "UPDATE devices SET state = 'REVOKED'",
             "INSERT INTO devices (id) VALUES (?1)",
-            "INSERT OR REPLACE INTO assignments (id) VALUES (?1)",
+            "INSERT INTO assignments (id) VALUES (?1)",
             "DELETE FROM system_devices WHERE id = ?1",
             "UPDATE facilities\n    SET phi_mode = ?2",
         ] {

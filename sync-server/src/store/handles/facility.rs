@@ -15,8 +15,7 @@ use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
 
 use crate::scope::FacilityScope;
-use crate::store::column::json_or_none_at;
-use crate::store::engine::{Reach, Tx};
+use crate::store::engine::{Reach, Tx, params};
 use crate::store::listed::Listed;
 use crate::store::rules::charted::{self, ChartPlace};
 use crate::store::rules::older::{self, OlderRequest};
@@ -219,7 +218,7 @@ impl FacilityStore {
             Some(said) => said,
             None => {
                 let sql = "SELECT encryption FROM devices WHERE id = ?1";
-                let read = move |tx: &Tx<'_>| tx.first(sql, [id.as_bytes()], |row| json_or_none_at(row, 0));
+                let read = move |tx: &Tx<'_>| tx.first::<Option<_>>(sql, params![id]);
                 self.store.read(Reach::Facility(self.scope), read).await?.flatten()
             }
         };

@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{OrganizationId, SessionId, UserId};
-use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::role::Actor;
 use carepost_protocol::text::{fold, sort_key};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 
-use super::organization::{insert_user, merged, organization_columns, organization_row};
+use super::organization::{insert_user, merged};
 use crate::scope::OrganizationScope;
-use crate::store::column::{count_at, id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
-use crate::store::engine::{Reach, Read, Row, Tx, params};
+use crate::store::crossing::Crossing;
+use crate::store::engine::{Reach, Tx, params};
+use crate::store::row::{Stored, Whole, insert, select, sql};
 use crate::store::rules::sign_in::{self, Login};
 use crate::store::rules::{audit, enrollment};
 use crate::store::{
     Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Once, Organization, PresentedKey,
-    Session, Store, StoreError, View, once,
+    Session, Store, StoreError, once,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -29,6 +30,12 @@ type Result<T> = std::result::Result<T, StoreError>;
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// For how long a write that failed for want of room speaks against the database's health.
 const FULL_FOR: Duration = Duration::from_secs(60);
+
+/// What only this file makes: see [`Crossing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct SystemKey(());
+
+const SYSTEM: Reach = Reach::System(Crossing::System(SystemKey(())));
 
 /// Work across scopes.
 #[derive(Debug, Clone)]
@@ -56,7 +63,7 @@ impl SystemStore {
         if self.store.inner.fullness.within(FULL_FOR, self.store.now()) {
             return Err(StoreError::Full);
         }
-        self.read(|tx| tx.first("SELECT 1", [], |_| Ok(())).map(drop)).await
+        self.read(|tx| tx.exists("SELECT 1", params![]).map(drop)).await
     }
 
     /// The device that holds this key (SHA-256 of its SPKI), whatever its state.
@@ -64,34 +71,14 @@ impl SystemStore {
     /// # Errors
     /// When the database fails.
     pub async fn device_by_key(&self, key_sha256: [u8; 32]) -> Result<Option<DeviceIdentity>> {
-        let sql = "SELECT d.id, d.organization_id, d.facility_id, d.state, d.public_key,
-                (SELECT id FROM system_assignments
-                    WHERE organization_id = d.organization_id AND device_id = d.id AND until_at IS NULL),
-                d.device_type, coalesce(d.phi_mode, (SELECT phi_mode FROM system_facilities
-                    WHERE organization_id = d.organization_id AND id = d.facility_id)), d.view_changes,
-                d.mirror_began_at, (SELECT require_encryption FROM system_facilities
-                    WHERE organization_id = d.organization_id AND id = d.facility_id)
-            FROM system_devices AS d WHERE d.key_sha256 = ?1";
         let identities = &self.store.inner.identities;
         let generation = match identities.find(&key_sha256) {
             Ok(known) => return Ok(Some(known)),
             Err(generation) => generation,
         };
         let found = self.read(move |tx| {
-            tx.first(sql, [key_sha256], |row| {
-                Ok(DeviceIdentity {
-                    device: id_at(row, 0)?,
-                    organization: id_at(row, 1)?,
-                    facility: id_at(row, 2)?,
-                    state: word_at(row, 3)?,
-                    public_key: row.get(4)?,
-                    assignment: id_or_none_at(row, 5)?,
-                    view: View::of(word_at(row, 6)?, word_at(row, 7)?),
-                    view_changes: count_at(row, 8)?,
-                    mirror_began: time_or_none_at(row, 9)?,
-                    require_encryption: row.get(10)?,
-                })
-            })
+            let sql = select!(DeviceIdentity, "system_devices AS d WHERE d.key_sha256 = ?1");
+            tx.first::<DeviceIdentity>(sql, params![key_sha256])
         });
         let found = found.await?;
         if let Some(identity) = &found {
@@ -152,11 +139,12 @@ impl SystemStore {
     /// When the database fails.
     pub async fn credentials(&self, slug: &str, username: &str) -> Result<Option<Credentials>> {
         let (slug, username) = (slug.to_owned(), fold(username));
-        let sql = "SELECT u.id, u.organization_id, u.facility_id, u.role, u.display_name, u.password_hash,
-                u.is_active, u.session_timeout_minutes
-            FROM system_organizations AS o JOIN system_users AS u ON u.organization_id = o.id
-            WHERE o.slug = ?1 AND u.username_key = ?2";
-        self.read(move |tx| tx.first(sql, params![slug, username], credentials_row)).await
+        let sql = select!(
+            Credentials,
+            "system_organizations AS o JOIN system_users AS u ON u.organization_id = o.id
+            WHERE o.slug = ?1 AND u.username_key = ?2"
+        );
+        self.read(move |tx| tx.first(sql, params![slug, username])).await
     }
 
     /// What is needed to check the sign-in of a platform administrator.
@@ -165,10 +153,14 @@ impl SystemStore {
     /// When the database fails.
     pub async fn platform_credentials(&self, username: &str) -> Result<Option<Credentials>> {
         let username = fold(username);
-        let sql = "SELECT id, NULL, NULL, 'platform_admin', display_name, password_hash, is_active,
-                session_timeout_minutes
-            FROM system_platform_admins WHERE username_key = ?1";
-        self.read(move |tx| tx.first(sql, [username], credentials_row)).await
+        let sql = select!(
+            Credentials,
+            "(SELECT id, NULL AS organization_id, NULL AS facility_id, 'platform_admin' AS role, display_name,
+                password_hash, is_active, session_timeout_minutes, username_key
+                FROM system_platform_admins) AS u
+            WHERE u.username_key = ?1"
+        );
+        self.read(move |tx| tx.first(sql, params![username])).await
     }
 
     /// Until when nobody may sign in under that name from there.
@@ -236,7 +228,7 @@ impl SystemStore {
     /// When it could not be made durable.
     pub async fn end_session(&self, session: SessionId, event: AuditEvent) -> Result<()> {
         self.write(move |tx| {
-            tx.execute("DELETE FROM system_sessions WHERE id = ?1", [session.as_bytes()])?;
+            tx.execute("DELETE FROM system_sessions WHERE id = ?1", params![session])?;
             audit::append(tx, &[event])
         })
         .await
@@ -247,8 +239,8 @@ impl SystemStore {
     /// # Errors
     /// When the database fails.
     pub async fn organizations(&self) -> Result<Vec<Organization>> {
-        let sql = concat!(organization_columns!(), "system_organizations");
-        let mut found = self.read(move |tx| tx.all(sql, [], organization_row)).await?;
+        let sql = select!(Organization, "system_organizations");
+        let mut found = self.read(move |tx| tx.all::<Organization>(sql, params![])).await?;
         found.sort_by_cached_key(|organization| (sort_key(&organization.name), organization.id));
         Ok(found)
     }
@@ -258,8 +250,8 @@ impl SystemStore {
     /// # Errors
     /// When the database fails.
     pub async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>> {
-        let sql = concat!(organization_columns!(), "system_organizations WHERE id = ?1");
-        self.read(move |tx| tx.first(sql, [id.as_bytes()], organization_row)).await
+        let sql = select!(Organization, "system_organizations WHERE id = ?1");
+        self.read(move |tx| tx.first(sql, params![id])).await
     }
 
     /// One organization, by slug.
@@ -268,8 +260,8 @@ impl SystemStore {
     /// When the database fails.
     pub async fn organization_by_slug(&self, slug: &str) -> Result<Option<Organization>> {
         let slug = slug.to_owned();
-        let sql = concat!(organization_columns!(), "system_organizations WHERE slug = ?1");
-        self.read(move |tx| tx.first(sql, [slug], organization_row)).await
+        let sql = select!(Organization, "system_organizations WHERE slug = ?1");
+        self.read(move |tx| tx.first(sql, params![slug])).await
     }
 
     /// Creates an organization and its first administrator, and writes it down, in one step.
@@ -309,14 +301,7 @@ impl SystemStore {
                 "INSERT INTO system_platform_admins (id, username, username_key, display_name, password_hash,
                     session_timeout_minutes, is_active, created_at)
                     VALUES (?1, ?2, ?3, ?4, ?5, 30, 1, ?6)",
-                params![
-                    id.as_bytes(),
-                    username,
-                    fold(&username),
-                    display_name,
-                    password_hash,
-                    tx.now().as_millis(),
-                ],
+                params![id, username, fold(&username), display_name, password_hash, tx.now()],
             )?;
             Ok(id)
         })
@@ -329,7 +314,7 @@ impl SystemStore {
     /// When the database fails.
     pub async fn platform_admins(&self) -> Result<u64> {
         let sql = "SELECT count(*) FROM system_platform_admins";
-        self.read(move |tx| Ok(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0))).await
+        self.read(move |tx| Ok(tx.first::<u64>(sql, params![])?.unwrap_or(0))).await
     }
 
     /// Writes audit events of which no scope is known, such as a refused sign-in: each under the
@@ -345,28 +330,15 @@ impl SystemStore {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.store.read(Reach::System, work).await
+        self.store.read(SYSTEM, work).await
     }
 
     pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.store.write(Reach::System, work).await
+        self.store.write(SYSTEM, work).await
     }
-}
-
-fn credentials_row(row: &Row<'_>) -> Read<Credentials> {
-    Ok(Credentials {
-        user: id_at(row, 0)?,
-        organization: id_or_none_at(row, 1)?,
-        facility: id_or_none_at(row, 2)?,
-        role: word_at(row, 3)?,
-        display_name: row.get(4)?,
-        password_hash: row.get(5)?,
-        is_active: row.get(6)?,
-        session_timeout_minutes: row.get(7)?,
-    })
 }
 
 fn create_session(
@@ -380,19 +352,12 @@ fn create_session(
     }
     sign_in::succeeded(tx, login)?;
     let (now, id) = (tx.now(), SessionId::new(tx.now(), tx.random()?));
-    tx.execute("DELETE FROM system_sessions WHERE expires_at <= ?1", [now.as_millis()])?;
+    tx.execute("DELETE FROM system_sessions WHERE expires_at <= ?1", params![now])?;
     active(tx, session.organization, session.user)?;
     tx.execute(
         "INSERT INTO system_sessions (token_sha256, id, organization_id, user_id, created_at, expires_at,
             last_activity_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
-        params![
-            session.token_sha256,
-            id.as_bytes(),
-            session.organization.map(|id| *id.as_bytes()),
-            session.user.as_bytes(),
-            now.as_millis(),
-            session.expires_at.as_millis(),
-        ],
+        params![session.token_sha256, id, session.organization, session.user, now, session.expires_at],
     )?;
     event.resource_id = Some(id.to_string());
     event.session_id = Some(id);
@@ -407,44 +372,29 @@ fn active(tx: &Tx<'_>, organization: Option<OrganizationId>, user: UserId) -> Re
         None => "UPDATE system_platform_admins SET last_activity_at = ?3 WHERE ?1 IS NOT NULL AND id = ?2",
     };
     let tenant = organization.map_or([0; 16], |id| *id.as_bytes());
-    tx.execute(sql, params![tenant, user.as_bytes(), tx.now().as_millis()]).map(drop)
+    tx.execute(sql, params![tenant, user, tx.now()]).map(drop)
 }
 
 /// The session, and whether its activity should be written.
 fn find_session(tx: &Tx<'_>, token_sha256: &[u8; 32]) -> Result<Option<(Session, bool)>> {
-    let sql = "SELECT s.id, s.user_id, s.organization_id, s.created_at, s.expires_at, s.last_activity_at,
-            u.facility_id, coalesce(u.role, 'platform_admin'), coalesce(u.username, p.username),
-            coalesce(u.display_name, p.display_name),
-            coalesce(u.session_timeout_minutes, p.session_timeout_minutes), coalesce(u.is_active, p.is_active, 0)
+    let sql = sql!(
+        "SELECT ",
+        Session::COLUMNS,
+        ", s.last_activity_at, coalesce(u.session_timeout_minutes, p.session_timeout_minutes)
         FROM system_sessions AS s
         LEFT JOIN system_users AS u ON u.organization_id = s.organization_id AND u.id = s.user_id
         LEFT JOIN system_platform_admins AS p ON s.organization_id IS NULL AND p.id = s.user_id
-        WHERE s.token_sha256 = ?1";
-    let now = tx.now();
-    let found = tx.first(sql, [token_sha256], |row| {
-        if !row.get::<bool>(11)? {
-            return Ok(None);
-        }
-        let idle = Duration::from_secs(60 * count_at(row, 10)?);
-        let unused = now.since(time_at(row, 5)?);
-        let role: Role = word_at(row, 7)?;
-        let session = Session {
-            actor: Actor {
-                session: id_at(row, 0)?,
-                user: id_at(row, 1)?,
-                organization: id_or_none_at(row, 2)?,
-                facility: id_or_none_at(row, 6)?,
-                role,
-            },
-            username: row.get(8)?,
-            display_name: row.get(9)?,
-            created_at: time_at(row, 3)?,
-            expires_at: time_at(row, 4)?,
-        };
-        let valid = now < session.expires_at && unused < idle;
-        Ok(valid.then_some((session, unused >= TOUCH_EVERY.min(idle / 4))))
-    })?;
-    Ok(found.flatten())
+        WHERE s.token_sha256 = ?1 AND coalesce(u.is_active, p.is_active, 0) = 1"
+    );
+    let Some((session, last_activity, minutes)): Option<(Session, Timestamp, u32)> =
+        tx.first(sql, params![token_sha256])?
+    else {
+        return Ok(None);
+    };
+    let (now, idle) = (tx.now(), Duration::from_secs(60 * u64::from(minutes)));
+    let unused = now.since(last_activity);
+    let valid = now < session.expires_at && unused < idle;
+    Ok(valid.then_some((session, unused >= TOUCH_EVERY.min(idle / 4))))
 }
 
 fn touch_session(tx: &Tx<'_>, token_sha256: &[u8; 32], actor: &Actor) -> Result<()> {
@@ -473,21 +423,7 @@ fn create_organization(
         created_at: now,
         updated_at: now,
     };
-    tx.execute(
-        "INSERT INTO system_organizations (id, slug, name, organization_type, npi, address, contact,
-            recovery_recipient, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
-        params![
-            organization.id.as_bytes(),
-            organization.slug,
-            organization.name,
-            word(&organization.organization_type)?,
-            organization.npi,
-            organization.address.as_ref().map(json).transpose()?,
-            organization.contact.as_ref().map(json).transpose()?,
-            organization.recovery_recipient,
-            now.as_millis(),
-        ],
-    )?;
+    tx.execute(insert!(Organization, "system_organizations"), &organization.values())?;
     let scope = Reach::Organization(OrganizationScope::of_founding(organization.id));
     let admin = tx.within(scope, |tx| insert_user(tx, admin))?;
     event.organization_id = Some(organization.id);

@@ -21,8 +21,9 @@ use carepost_protocol::time::Timestamp;
 use super::publish::FeedEnd;
 use super::{charted, review};
 use crate::store::StoreError;
-use crate::store::column::{count, count_at, id_at, json, limit, time_at};
-use crate::store::engine::{Read, Row, Tx, params};
+use crate::store::column::json;
+use crate::store::engine::{Tx, params};
+use crate::store::row::{row, select};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -35,29 +36,33 @@ const PORTION_BYTES: usize = 1024 * 1024;
 const LONGEST: usize = 32;
 const DAY: i64 = 24 * 3_600_000;
 
-/// A record in the feed.
-#[derive(Debug, Clone)]
-struct Held {
-    id: RecordId,
-    patient: PatientId,
-    seq: u64,
-    body: String,
-    came: Timestamp,
-    /// Something corrects it, or was to.
-    is_corrected: bool,
+row! {
+    /// A record in the feed.
+    #[derive(Debug, Clone)]
+    struct Held {
+        id: RecordId = "d.id",
+        patient: PatientId = "d.patient_id",
+        seq: u64 = "d.seq",
+        body: String = "d.body",
+        came: Timestamp = "d.written_at",
+        /// Something corrects it, or was to.
+        is_corrected: bool
+            = "EXISTS (SELECT 1 FROM changes c WHERE c.target_id = d.id)
+                OR EXISTS (SELECT 1 FROM office_corrections o WHERE o.target_id = d.id)",
+    }
 }
 
-macro_rules! held_columns {
-    () => {
-        "SELECT d.id, d.patient_id, d.seq, d.body, d.written_at,
-            EXISTS (SELECT 1 FROM changes c WHERE c.target_id = d.id)
-                OR EXISTS (SELECT 1 FROM office_corrections o WHERE o.target_id = d.id)
-            FROM documents d WHERE d.collection = 'records' AND d.body IS NOT NULL "
+macro_rules! held {
+    ($which:literal) => {
+        select!(
+            Held,
+            concat!("documents d WHERE d.collection = 'records' AND d.body IS NOT NULL AND ", $which)
+        )
     };
 }
 
 /// The oldest records of the feed, after what has left it: so that no portion walks again what is not records.
-pub(in crate::store) const OLDEST: &str = concat!(held_columns!(), "AND d.seq > ?1 ORDER BY d.seq LIMIT ?2");
+pub(in crate::store) const OLDEST: &str = held!("d.seq > ?1 ORDER BY d.seq LIMIT ?2");
 
 /// Takes the oldest records out of the feed of the facility whose scope this is, when they came longer ago
 /// than the facility says, or else `days`, and closed reviews: at most `portion` of each. Says whether there
@@ -95,7 +100,7 @@ pub(in crate::store) fn archive(tx: &Tx<'_>, days: u32, portion: usize) -> Resul
     }
     let place = feed.pass();
     feed.close(tx)?;
-    let mark = params![count(through), before.as_millis(), count(place)];
+    let mark = params![through, before, place];
     tx.execute("UPDATE feeds SET archived = ?1, archived_before = ?2, archived_seq = ?3", mark)?;
     Ok(more || closed)
 }
@@ -109,19 +114,17 @@ pub(in crate::store) fn bring_back(
     of: PatientId,
 ) -> Result<Option<PatientId>> {
     let sql = "SELECT patient_id, thread_id FROM archive WHERE id = ?1";
-    let found = tx.first(sql, [record.as_bytes()], |row| Ok((id_at(row, 0)?, id_at(row, 1)?)))?;
+    let found: Option<(PatientId, RecordId)> = tx.first(sql, params![record])?;
     let Some((patient, thread)) = found else { return Ok(None) };
     if patient != of {
         return Ok(Some(patient));
     }
-    let thread: RecordId = thread;
     let sql =
         "SELECT id, body FROM archive WHERE thread_id = ?1 ORDER BY id <> thread_id, made_at, id LIMIT ?2";
-    let read = |row: &Row<'_>| Ok((id_at::<RecordId>(row, 0)?, row.get::<String>(1)?));
-    let members = tx.all(sql, params![thread.as_bytes(), limit(LONGEST + 1)], read)?;
+    let members: Vec<(RecordId, String)> = tx.all(sql, params![thread, LONGEST + 1])?;
     if members.len() <= LONGEST {
         for (id, body) in members {
-            tx.execute("DELETE FROM archive WHERE id = ?1", [id.as_bytes()])?;
+            tx.execute("DELETE FROM archive WHERE id = ?1", params![id])?;
             feed.add(tx, Collection::Records, id.as_bytes(), Some(patient), Some(&body))?;
         }
     }
@@ -144,7 +147,7 @@ pub(in crate::store) fn withdraw(
         }
         None => record.recorded_at.min(tx.now()),
     };
-    tx.execute("DELETE FROM archive WHERE id = ?1", [id])?;
+    tx.execute("DELETE FROM archive WHERE id = ?1", params![id])?;
     keep(tx, record, record.id, made_at, &json(record)?, true)?;
     keep(tx, strikes, record.id, strikes.recorded_at, &json(strikes)?, true)
 }
@@ -162,14 +165,14 @@ fn keep(
     tx.execute(
         "INSERT INTO archive (id, patient_id, thread_id, made_at, body, withdrawn)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![id, patient, thread.as_bytes(), made_at.as_millis(), body, withdrawn],
+        params![id, patient, thread, made_at, body, withdrawn],
     )
     .map(drop)
 }
 
 /// Since when what came is in the window.
 fn opens(tx: &Tx<'_>, days: u32) -> Result<Timestamp> {
-    let own = tx.first("SELECT record_days FROM facilities", [], |row| row.get::<Option<u32>>(0))?;
+    let own = tx.first::<Option<u32>>("SELECT record_days FROM facilities", params![])?;
     Ok(tx.now().plus_millis(-DAY * i64::from(own.flatten().unwrap_or(days))))
 }
 
@@ -180,10 +183,10 @@ fn is_old(tx: &Tx<'_>, came: Timestamp, before: Timestamp) -> bool {
 
 /// The oldest records of the feed, as far as they are old, and whether there may be more.
 fn due(tx: &Tx<'_>, before: Timestamp, portion: usize) -> Result<(Vec<Held>, bool)> {
-    let archived = tx.first("SELECT archived FROM feeds", [], |row| row.get::<i64>(0))?.unwrap_or(0);
+    let archived = tx.first::<i64>("SELECT archived FROM feeds", params![])?.unwrap_or(0);
     let (mut due, mut bytes, mut all_old) = (Vec::new(), 0, true);
-    tx.each(OLDEST, params![archived, limit(portion)], |row| {
-        let record = held_row(row)?;
+    tx.each(OLDEST, params![archived, portion], |row| {
+        let record: Held = row.read()?;
         all_old = is_old(tx, record.came, before);
         if !all_old {
             return Ok(ControlFlow::Break(()));
@@ -202,7 +205,7 @@ fn put_away(tx: &Tx<'_>, feed: &mut FeedEnd, record: &Held) -> Result<()> {
     let thread = match document.amends {
         Some(parent) => {
             let sql = "SELECT thread_id FROM archive WHERE id = ?1 AND withdrawn = 0";
-            tx.first(sql, [parent.as_bytes()], |row| id_at::<RecordId>(row, 0))?
+            tx.first::<RecordId>(sql, params![parent])?
         }
         None => None,
     };
@@ -234,7 +237,7 @@ impl Thread {
                     WHERE kind = 'amendments' AND collection = 'records' AND record_id = ?1 AND is_open = 1)
                 OR EXISTS (SELECT 1 FROM changes
                     WHERE target_id = ?1 AND verdict = 'rejected' AND settlement IS NULL)";
-            if tx.first(sql, [member.id.as_bytes()], |row| row.get(0))? == Some(true) {
+            if tx.first(sql, params![member.id])? == Some(true) {
                 return Ok(true);
             }
         }
@@ -286,18 +289,7 @@ fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
 }
 
 fn held(tx: &Tx<'_>, id: RecordId) -> Result<Option<Held>> {
-    tx.first(concat!(held_columns!(), "AND d.id = ?1"), [id.as_bytes()], held_row)
-}
-
-fn held_row(row: &Row<'_>) -> Read<Held> {
-    Ok(Held {
-        id: id_at(row, 0)?,
-        patient: id_at(row, 1)?,
-        seq: count_at(row, 2)?,
-        body: row.get(3)?,
-        came: time_at(row, 4)?,
-        is_corrected: row.get(5)?,
-    })
+    tx.first(held!("d.id = ?1"), params![id])
 }
 
 impl Held {

@@ -8,34 +8,59 @@ use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::store::StoreError;
-use crate::store::column::{
-    count, id_at, id_or_none_at, json, json_or_none_at, limit, time_at, time_or_none_at, word, word_at,
-};
-use crate::store::engine::{Reach, Read, Row, Tx, params};
+use crate::store::column::flags;
+use crate::store::engine::{Reach, Tx, params};
 use crate::store::listed::Listed;
+use crate::store::row::{Stored, Whole, placeholders, row, sql};
 
-macro_rules! columns {
-    () => {
-        "(organization_id, id, facility_id, timestamp, clock_quality, event_type, action, success,
-            resource_type, resource_id, device_id, user_id, session_id, patient_id, username, endpoint,
-            ip_address, user_agent, details, received_at, origin_incarnation, origin_n, source, flags,
-            claimed_at)"
-    };
+row! {
+    impl AuditEvent {
+        organization_id,
+        id,
+        facility_id,
+        timestamp,
+        clock_quality,
+        event_type,
+        action,
+        success,
+        resource_type,
+        resource_id,
+        device_id,
+        user_id,
+        session_id,
+        patient_id,
+        username,
+        endpoint,
+        ip_address,
+        user_agent,
+        details,
+    } whole
 }
-macro_rules! values {
-    () => {
-        "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24, ?25)"
+
+/// The statement that appends an event with what the server notes of it.
+macro_rules! append {
+    ($into:literal) => {
+        sql!(
+            "INSERT INTO ",
+            $into,
+            " (",
+            AuditEvent::COLUMNS,
+            ", received_at, origin_incarnation, origin_n, source, flags, claimed_at) VALUES (",
+            placeholders(AuditEvent::COUNT + 6),
+            ")"
+        )
     };
 }
 macro_rules! search {
     ($first:literal) => {
-        concat!(
-            "SELECT organization_id, id, facility_id, timestamp, clock_quality, event_type, action, success,
-                resource_type, resource_id, device_id, user_id, session_id, patient_id, username, endpoint,
-                ip_address, user_agent, details, source, received_at, claimed_at, flags, origin_incarnation,
-                origin_n
-             FROM audit WHERE ", $first, " AND received_at >= ?1 AND received_at < ?2
+        sql!(
+            "SELECT ",
+            AuditEvent::COLUMNS,
+            ", ",
+            Notes::COLUMNS,
+            " FROM audit WHERE ",
+            $first,
+            " AND received_at >= ?1 AND received_at < ?2
                 AND (?3 IS NULL OR patient_id = ?3) AND (?4 IS NULL OR user_id = ?4)
                 AND (?5 IS NULL OR device_id = ?5) AND (?6 IS NULL OR session_id = ?6)
                 AND (?8 IS NULL OR source = ?8) AND (?9 IS NULL OR (received_at, id) < (?9, ?10))
@@ -61,7 +86,27 @@ pub struct Audited {
     pub origin: Option<ChangeName>,
 }
 
+row! {
+    /// What the log keeps beside an event: see [`Audited`].
+    struct Notes {
+        source: AuditSource,
+        received_at: Timestamp,
+        claimed_at: Option<Timestamp>,
+        flags: Vec<String> = "flags" by flags,
+        origin: Option<ChangeName> = "origin_incarnation, origin_n" by change_name,
+    }
+}
+
+fn change_name((incarnation, n): (Option<IncarnationId>, Option<u64>)) -> Option<ChangeName> {
+    incarnation.zip(n).map(|(incarnation, n)| ChangeName { incarnation, n })
+}
+
 impl Audited {
+    fn of((event, notes): (AuditEvent, Notes)) -> Self {
+        let Notes { source, received_at, claimed_at, flags, origin } = notes;
+        Self { event, source, received_at, claimed_at, flags, origin }
+    }
+
     /// Its place in the log.
     #[must_use]
     pub const fn place(&self) -> AuditPlace {
@@ -122,7 +167,7 @@ pub(in crate::store) fn noticed(
     let (organization_id, facility_id) = match tx.reach() {
         Reach::Facility(scope) => (Some(scope.organization()), Some(scope.facility())),
         Reach::Organization(scope) => (Some(scope.organization()), scope.limit()),
-        Reach::Nothing | Reach::System => (None, None),
+        Reach::Nothing | Reach::System(_) => (None, None),
     };
     let mut told = Map::from_iter([("what".to_owned(), Value::from(what))]);
     if let Value::Object(details) = details {
@@ -160,43 +205,21 @@ pub(in crate::store) fn append_one(
 ) -> Result<(), StoreError> {
     let source = if received.is_some() { AuditSource::Device } else { AuditSource::Server };
     let sql = match tx.reach() {
-        Reach::System => concat!("INSERT INTO system_audit ", columns!(), " VALUES ", values!()),
-        Reach::Facility(_) | Reach::Organization(_) | Reach::Nothing => {
-            concat!("INSERT INTO audit ", columns!(), " VALUES ", values!())
-        }
+        Reach::System(_) => append!("system_audit"),
+        Reach::Facility(_) | Reach::Organization(_) | Reach::Nothing => append!("audit"),
     };
-    let details = if event.details.is_empty() { None } else { Some(json(&event.details)?) };
-    tx.execute(
-        sql,
-        params![
-            event.organization_id.map(|id| *id.as_bytes()),
-            event.id.as_bytes(),
-            event.facility_id.map(|id| *id.as_bytes()),
-            event.timestamp.as_millis(),
-            word(&event.clock_quality)?,
-            word(&event.event_type)?,
-            word(&event.action)?,
-            event.success,
-            event.resource_type,
-            event.resource_id,
-            event.device_id.map(|id| *id.as_bytes()),
-            event.user_id.map(|id| *id.as_bytes()),
-            event.session_id.map(|id| *id.as_bytes()),
-            event.patient_id.map(|id| *id.as_bytes()),
-            event.username,
-            event.endpoint,
-            event.ip_address,
-            event.user_agent,
-            details,
-            tx.now().as_millis(),
-            received.map(|it| *it.origin.0.as_bytes()),
-            received.map(|it| count(it.origin.1)),
-            word(&source)?,
-            received.and_then(|it| it.flags.as_deref()),
-            received.and_then(|it| it.claimed_at).map(Timestamp::as_millis),
-        ],
-    )?;
-    Ok(())
+    let (now, origin) = (tx.now(), received.map(|it| it.origin));
+    let notes = params![
+        now,
+        origin.map(|(incarnation, _)| incarnation),
+        origin.map(|(_, n)| n),
+        source,
+        received.and_then(|it| it.flags.as_deref()),
+        received.and_then(|it| it.claimed_at),
+    ];
+    let mut values = event.values();
+    values.extend(notes);
+    tx.execute(sql, &values).map(drop)
 }
 
 /// Which index each part leads by.
@@ -226,64 +249,27 @@ pub(in crate::store) fn find(
     } else if query.source.is_some() {
         search!("source = ?8")
     } else {
-        search!("1")
+        search!("1 = 1")
     };
     let millis = |moment: Option<Timestamp>| moment.map(Timestamp::as_millis);
     // Said twice, so that the index begins where the page does.
     let until = query.after.map(|(at, _)| at.as_millis() + 1);
     let until = until.into_iter().chain(millis(query.until)).min();
-    let found = tx.all(
+    let found: Vec<(AuditEvent, Notes)> = tx.all(
         sql,
         params![
-            query.since.map_or(i64::MIN, |since| since.as_millis()),
+            query.since.map_or(i64::MIN, Timestamp::as_millis),
             until.unwrap_or(i64::MAX),
-            query.patient.map(|id| *id.as_bytes()),
-            query.user.map(|id| *id.as_bytes()),
-            query.device.map(|id| *id.as_bytes()),
-            query.session.map(|id| *id.as_bytes()),
-            limit(query.limit + 1),
-            query.source.as_ref().map(word).transpose()?,
-            millis(query.after.map(|(at, _)| at)),
-            query.after.map(|(_, id)| *id.as_bytes()),
+            query.patient,
+            query.user,
+            query.device,
+            query.session,
+            query.limit + 1,
+            query.source,
+            query.after.map(|(at, _)| at),
+            query.after.map(|(_, id)| id),
         ],
-        audited_row,
     )?;
+    let found = found.into_iter().map(Audited::of).collect();
     Ok(Listed::of(found, query.limit, Audited::place))
-}
-
-fn audited_row(row: &Row<'_>) -> Read<Audited> {
-    let (incarnation, n) = (id_or_none_at(row, 23)?, row.get::<Option<i64>>(24)?);
-    let flags: Option<String> = row.get(22)?;
-    Ok(Audited {
-        event: event_row(row)?,
-        source: word_at(row, 19)?,
-        received_at: time_at(row, 20)?,
-        claimed_at: time_or_none_at(row, 21)?,
-        flags: flags.iter().flat_map(|flags| flags.split(',')).map(ToOwned::to_owned).collect(),
-        origin: incarnation.zip(n).map(|(incarnation, n)| ChangeName { incarnation, n: n.unsigned_abs() }),
-    })
-}
-
-fn event_row(row: &Row<'_>) -> Read<AuditEvent> {
-    Ok(AuditEvent {
-        organization_id: id_or_none_at(row, 0)?,
-        id: id_at(row, 1)?,
-        facility_id: id_or_none_at(row, 2)?,
-        timestamp: time_at(row, 3)?,
-        clock_quality: word_at(row, 4)?,
-        event_type: word_at(row, 5)?,
-        action: word_at(row, 6)?,
-        success: row.get(7)?,
-        resource_type: row.get(8)?,
-        resource_id: row.get(9)?,
-        device_id: id_or_none_at(row, 10)?,
-        user_id: id_or_none_at(row, 11)?,
-        session_id: id_or_none_at(row, 12)?,
-        patient_id: id_or_none_at(row, 13)?,
-        username: row.get(14)?,
-        endpoint: row.get(15)?,
-        ip_address: row.get(16)?,
-        user_agent: row.get(17)?,
-        details: json_or_none_at(row, 18)?.unwrap_or_default(),
-    })
 }

@@ -2,8 +2,7 @@
 
 use super::view::View;
 use crate::store::StoreError;
-use crate::store::column::count_at;
-use crate::store::engine::Tx;
+use crate::store::engine::{Tx, params};
 
 /// From so many hundredths of the most on, a warning is given.
 const WARNS_AT: u64 = 80;
@@ -11,8 +10,8 @@ const WARNS_AT: u64 = 80;
 /// How many documents the feed of the facility whose scope this is has in a view; none in one that no
 /// device had yet.
 pub(in crate::store) fn documents(tx: &Tx<'_>, view: View) -> Result<u64, StoreError> {
-    let sql = "SELECT coalesce(sum(count), 0) FROM digests WHERE view = ?1";
-    Ok(tx.first(sql, [view.name()], |row| count_at(row, 0))?.unwrap_or(0))
+    let sql = "SELECT CAST(coalesce(sum(count), 0) AS BIGINT) FROM digests WHERE view = ?1";
+    Ok(tx.first::<u64>(sql, params![view.name()])?.unwrap_or(0))
 }
 
 /// What to say of a device that has to hold so many documents, and may hold so many; none while there is

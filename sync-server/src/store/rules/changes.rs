@@ -12,60 +12,61 @@ use super::charted::stands;
 use super::review;
 use super::review::ReviewPlace;
 use crate::store::StoreError;
-use crate::store::column::{
-    count, count_at, id_at, id_or_none_at, json_or_none_at, limit, time_at, time_or_none_at, word_or_none_at,
-};
-use crate::store::engine::{Reach, Read, Row, Tx, params};
+use crate::store::column::flags;
+use crate::store::engine::{Reach, Tx, params};
 use crate::store::handles::facility::FacilityStore;
 use crate::store::listed::Listed;
+use crate::store::row::{Stored, row, sql};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// A care change as the server keeps it. What it could not read of it is none.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KeptChange {
-    /// The device that made it.
-    pub device: DeviceId,
-    /// In which life of its outbox.
-    pub incarnation: IncarnationId,
-    /// Its number there.
-    pub n: u64,
-    /// What it does.
-    pub kind: Option<ChangeKind>,
-    /// To a document of which collection.
-    pub collection: Option<Collection>,
-    /// Which document.
-    pub record: Option<RecordId>,
-    /// Whom it is about.
-    pub patient: Option<PatientId>,
-    /// Who made it.
-    pub actor: Option<UserId>,
-    /// Which form was answered.
-    pub workflow: Option<String>,
-    /// When it was made, on the device's clock.
-    pub recorded_at: Option<Timestamp>,
-    /// How far that clock could be believed.
-    pub clock_quality: Option<ClockQuality>,
-    /// When it came, on the server's clock.
-    pub received_at: Timestamp,
-    /// Why it was refused.
-    pub reason: Option<Rejection>,
-    /// What somebody should look at, though it stands.
-    pub flags: Vec<String>,
-    /// The number of the refused change whose place it takes.
-    pub supersedes: Option<u64>,
-    /// Its place in the facility's feed, where it entered it.
-    pub seq: Option<u64>,
-    /// How it was settled.
-    pub settlement: Option<Settlement>,
-    /// When it was settled.
-    pub settled_at: Option<Timestamp>,
-    /// By whom.
-    pub settled_by: Option<UserId>,
-    /// Why it was discarded.
-    pub settled_reason: Option<String>,
-    /// The hash of its exact bytes.
-    pub sha256: PayloadHash,
+row! {
+    /// A care change as the server keeps it. What it could not read of it is none.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct KeptChange {
+        /// The device that made it.
+        pub device: DeviceId = "device_id",
+        /// In which life of its outbox.
+        pub incarnation: IncarnationId = "incarnation_id",
+        /// Its number there.
+        pub n: u64,
+        /// What it does.
+        pub kind: Option<ChangeKind>,
+        /// To a document of which collection.
+        pub collection: Option<Collection>,
+        /// Which document.
+        pub record: Option<RecordId> = "record_id",
+        /// Whom it is about.
+        pub patient: Option<PatientId> = "patient_id",
+        /// Who made it.
+        pub actor: Option<UserId> = "actor_id",
+        /// Which form was answered.
+        pub workflow: Option<String>,
+        /// When it was made, on the device's clock.
+        pub recorded_at: Option<Timestamp>,
+        /// How far that clock could be believed.
+        pub clock_quality: Option<ClockQuality>,
+        /// When it came, on the server's clock.
+        pub received_at: Timestamp,
+        /// Why it was refused.
+        pub reason: Option<Rejection>,
+        /// What somebody should look at, though it stands.
+        pub flags: Vec<String> = "review" by flags,
+        /// The number of the refused change whose place it takes.
+        pub supersedes: Option<u64>,
+        /// Its place in the facility's feed, where it entered it.
+        pub seq: Option<u64> = "coalesce(settled_seq, seq)",
+        /// How it was settled.
+        pub settlement: Option<Settlement>,
+        /// When it was settled.
+        pub settled_at: Option<Timestamp>,
+        /// By whom.
+        pub settled_by: Option<UserId>,
+        /// Why it was discarded.
+        pub settled_reason: Option<String>,
+        /// The hash of its exact bytes.
+        pub sha256: PayloadHash = "payload_sha256",
+    }
 }
 
 /// A place among changes: when one came, and its name. Those of one batch came at one moment.
@@ -77,17 +78,14 @@ macro_rules! after_place {
             ORDER BY received_at DESC, device_id DESC, incarnation_id DESC, n DESC LIMIT ?5"
     };
 }
-macro_rules! kept_columns {
-    () => {
-        "SELECT device_id, incarnation_id, n, kind, collection, record_id, patient_id, actor_id, workflow,
-            recorded_at, clock_quality, received_at, reason, review, supersedes, coalesce(settled_seq, seq),
-            settlement, settled_at, settled_by, settled_reason, payload_sha256 FROM changes WHERE lane = 'care' "
+macro_rules! kept {
+    ($($which:expr),+) => {
+        sql!("SELECT ", KeptChange::COLUMNS, " FROM changes WHERE lane = 'care'", $($which),+)
     };
 }
 
 /// By an index of its own: what was withdrawn is nothing to look at.
-pub(in crate::store) const FLAGGED: &str =
-    concat!(kept_columns!(), "AND review IS NOT NULL AND ", stands!(), after_place!());
+pub(in crate::store) const FLAGGED: &str = kept!(" AND review IS NOT NULL AND ", stands!(), after_place!());
 
 impl FacilityStore {
     /// Changes that were refused and are not settled, latest first: at most so many after a place.
@@ -100,7 +98,7 @@ impl FacilityStore {
         after: Option<ChangePlace>,
         most: usize,
     ) -> Result<Listed<KeptChange, ChangePlace>> {
-        let sql = concat!(kept_columns!(), "AND verdict = 'rejected' AND settlement IS NULL", after_place!());
+        let sql = kept!(" AND verdict = 'rejected' AND settlement IS NULL", after_place!());
         self.list(permit, sql, after, most).await
     }
 
@@ -133,8 +131,8 @@ impl FacilityStore {
                 let kept = refused_change(tx, device, name)?;
                 let sql = "SELECT payload FROM changes
                     WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
-                let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
-                let payload: Option<Vec<u8>> = tx.first(sql, key, |row| row.get(0))?.flatten();
+                let key = params![device, name.incarnation, name.n];
+                let payload: Option<Vec<u8>> = tx.first(sql, key)?.flatten();
                 // A PIN's verifier is nobody's to look at.
                 let shown = kept.collection != Some(Collection::Users);
                 Ok((kept, payload.filter(|_| shown)))
@@ -172,12 +170,9 @@ impl FacilityStore {
                     AND incarnation_id = ?2 AND lane = 'care' AND n = ?3 AND settlement IS NOT NULL";
                 let mut settled = Vec::new();
                 for change in names {
-                    let key = params![device.as_bytes(), change.incarnation.as_bytes(), count(change.n)];
-                    let found = tx.first(sql, key, |row| {
-                        let seq: Option<i64> = row.get(1)?;
-                        Ok((word_or_none_at(row, 0)?, seq.and_then(|seq| u64::try_from(seq).ok())))
-                    })?;
-                    if let Some((Some(settlement), seq)) = found {
+                    let key = params![device, change.incarnation, change.n];
+                    let found: Option<(Settlement, Option<u64>)> = tx.first(sql, key)?;
+                    if let Some((settlement, seq)) = found {
                         settled.push(SettledChange { change, settlement, seq });
                     }
                 }
@@ -196,13 +191,14 @@ impl FacilityStore {
         self.permitted(permit)?;
         self.store
             .read(Reach::Facility(self.scope), move |tx| {
-                let at = after.map_or(i64::MAX, |(at, ..)| at.as_millis());
-                let (device, incarnation) = after
-                    .map_or(([0; 16], [0; 16]), |(_, device, incarnation, _)| {
-                        (*device.as_bytes(), *incarnation.as_bytes())
-                    });
-                let n = after.map_or(0, |(.., n)| count(n));
-                let found = tx.all(sql, params![at, device, incarnation, n, limit(most + 1)], kept_row)?;
+                let end = (
+                    Timestamp::from_millis(i64::MAX),
+                    DeviceId::from_bytes([0; 16]),
+                    IncarnationId::from_bytes([0; 16]),
+                    0,
+                );
+                let (at, device, incarnation, n) = after.unwrap_or(end);
+                let found: Vec<KeptChange> = tx.all(sql, params![at, device, incarnation, n, most + 1])?;
                 Ok(Listed::of(found, most, |it| (it.received_at, it.device, it.incarnation, it.n)))
             })
             .await
@@ -223,38 +219,7 @@ pub(in crate::store) fn refused_change(
     device: DeviceId,
     name: ChangeName,
 ) -> Result<KeptChange> {
-    let sql = concat!(
-        kept_columns!(),
-        "AND device_id = ?1 AND incarnation_id = ?2 AND n = ?3 AND verdict = 'rejected'"
-    );
-    let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
-    tx.first(sql, key, kept_row)?.ok_or(StoreError::NotFound("refused change"))
-}
-
-fn kept_row(row: &Row<'_>) -> Read<KeptChange> {
-    let flags: Option<String> = row.get(13)?;
-    let number = |at| row.get::<Option<i64>>(at).map(|n| n.and_then(|n| u64::try_from(n).ok()));
-    Ok(KeptChange {
-        device: id_at(row, 0)?,
-        incarnation: id_at(row, 1)?,
-        n: count_at(row, 2)?,
-        kind: word_or_none_at(row, 3)?,
-        collection: word_or_none_at(row, 4)?,
-        record: id_or_none_at(row, 5)?,
-        patient: id_or_none_at(row, 6)?,
-        actor: id_or_none_at(row, 7)?,
-        workflow: row.get(8)?,
-        recorded_at: time_or_none_at(row, 9)?,
-        clock_quality: word_or_none_at(row, 10)?,
-        received_at: time_at(row, 11)?,
-        reason: json_or_none_at(row, 12)?,
-        flags: flags.map(|flags| flags.split(',').map(str::to_owned).collect()).unwrap_or_default(),
-        supersedes: number(14)?,
-        seq: number(15)?,
-        settlement: word_or_none_at(row, 16)?,
-        settled_at: time_or_none_at(row, 17)?,
-        settled_by: id_or_none_at(row, 18)?,
-        settled_reason: row.get(19)?,
-        sha256: PayloadHash::from_bytes(row.get(20)?),
-    })
+    let sql = kept!(" AND device_id = ?1 AND incarnation_id = ?2 AND n = ?3 AND verdict = 'rejected'");
+    let key = params![device, name.incarnation, name.n];
+    tx.first(sql, key)?.ok_or(StoreError::NotFound("refused change"))
 }

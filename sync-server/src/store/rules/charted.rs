@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::patient;
 use crate::store::StoreError;
-use crate::store::column::{count, count_at, id_at, json_at, limit, time_at};
 use crate::store::engine::{Tx, params};
 use crate::store::listed::Listed;
 
@@ -55,8 +54,8 @@ pub(in crate::store) fn page(
             break;
         }
         let body: Option<String> = match place {
-            ChartPlace::Feed(seq) => tx.first(OF_FEED, [count(seq)], |row| row.get(0))?,
-            ChartPlace::Archive(_, id) => tx.first(OF_ARCHIVE, [id.as_bytes()], |row| row.get(0))?,
+            ChartPlace::Feed(seq) => tx.first(OF_FEED, params![seq])?,
+            ChartPlace::Archive(_, id) => tx.first(OF_ARCHIVE, params![id])?,
         };
         let body = body.ok_or(StoreError::Unreadable("records"))?;
         bytes += body.len();
@@ -80,16 +79,16 @@ fn places(
     if !matches!(after, Some(ChartPlace::Archive(..))) {
         let before = if let Some(ChartPlace::Feed(seq)) = after { seq } else { u64::MAX };
         for of in whose {
-            let key = params![of.as_bytes(), count(before), limit(most)];
-            held.extend(tx.all(HELD, key, |row| count_at(row, 0))?);
+            let key = params![of, before, most];
+            held.extend(tx.all::<u64>(HELD, key)?);
         }
     }
     if held.len() < most {
         let end = (Timestamp::from_millis(i64::MAX), RecordId::from_bytes([0xff; 16]));
         let (made, id) = if let Some(ChartPlace::Archive(made, id)) = after { (made, id) } else { end };
         for of in whose {
-            let key = params![of.as_bytes(), made.as_millis(), id.as_bytes(), limit(most)];
-            archived.extend(tx.all(ARCHIVED, key, |row| Ok((time_at(row, 0)?, id_at(row, 1)?)))?);
+            let key = params![of, made, id, most];
+            archived.extend(tx.all::<(Timestamp, _)>(ARCHIVED, key)?);
         }
     }
     held.sort_unstable_by_key(|seq| Reverse(*seq));
@@ -119,17 +118,15 @@ pub(in crate::store) const CORRECTIONS: &str = concat!(
 
 /// One record, whether devices still hold it or not.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: RecordId) -> Result<Option<RecordDocument>> {
-    tx.first(RECORD, [id.as_bytes()], |row| json_at(row, 0))
+    tx.first(RECORD, params![id])
 }
 
 /// The corrections of one record, the office's first, which is made only where there is none yet: about as many
 /// as asked for.
 pub(in crate::store) fn corrections(tx: &Tx<'_>, record: RecordId, most: usize) -> Result<Vec<RecordId>> {
     let of_office = "SELECT record_id FROM office_corrections WHERE target_id = ?1";
-    let mut found: Vec<RecordId> = tx.all(of_office, [record.as_bytes()], |row| id_at(row, 0))?;
-    found.extend(
-        tx.all(CORRECTIONS, params![record.as_bytes(), limit(most)], |row| id_at::<RecordId>(row, 0))?,
-    );
+    let mut found: Vec<RecordId> = tx.all(of_office, params![record])?;
+    found.extend(tx.all::<RecordId>(CORRECTIONS, params![record, most])?);
     Ok(found)
 }
 

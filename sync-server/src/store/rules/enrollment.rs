@@ -19,14 +19,22 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, UserCode};
 
 use crate::scope::OrganizationScope;
-use crate::store::column::{id_at, json, time_or_none_at, uuid_at, word, word_at};
+use crate::store::column::json;
+use crate::store::crossing::Crossing;
 use crate::store::engine::{Reach, Tx, params};
+use crate::store::row::{Stored, row, select, sql};
 use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
 use lobby::{CODE_LIFE, Lobby};
 #[cfg(test)]
 pub(in crate::store) use lobby::{MAX_OF_NETWORK, MAX_WAITING, OF_NETWORK, OLDEST_OF_NETWORK};
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// What only this file makes: see [`Crossing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct LobbyKey(());
+
+const LOBBY: Reach = Reach::System(Crossing::Lobby(LobbyKey(())));
 
 /// How many wrong tries are taken.
 const MAX_TRIES: u32 = 5;
@@ -86,7 +94,7 @@ pub(in crate::store) fn standing(
 pub(in crate::store) fn knows(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<bool> {
     let sql = "SELECT 1 FROM system_devices WHERE key_sha256 = ?1
         UNION ALL SELECT 1 FROM system_enrollments WHERE key_sha256 = ?1";
-    Ok(tx.first(sql, [key_sha256], |row| row.get::<i64>(0))?.is_some())
+    Ok(tx.exists(sql, params![key_sha256])?)
 }
 
 /// Lets a device into the lobby, or in at once with the token of an expected device. System reach.
@@ -127,8 +135,7 @@ fn response(tx: &Tx<'_>, row: &Lobby) -> Result<EnrollResponse> {
     {
         let facility_name = tx.first(
             "SELECT name FROM system_facilities WHERE organization_id = ?1 AND id = ?2",
-            params![organization.as_bytes(), facility.as_bytes()],
-            |row| row.get(0),
+            params![organization, facility],
         )?;
         return Ok(EnrollResponse::Confirming {
             enrollment_id: row.id,
@@ -147,60 +154,61 @@ fn response(tx: &Tx<'_>, row: &Lobby) -> Result<EnrollResponse> {
     })
 }
 
+row! {
+    impl Grant {
+        device_id = "d.id",
+        assignment_id = "a.id",
+        organization_id = "d.organization_id",
+        facility_id = "d.facility_id",
+        facility_name = "f.name",
+        device_name = "d.name",
+        device_type = "d.device_type",
+        badge_key = "f.badge_key" by hexadecimal,
+        recovery_recipient = "o.recovery_recipient",
+        server_time = "CAST(?2 AS BIGINT)",
+    }
+}
+
+fn hexadecimal(key: [u8; 32]) -> String {
+    hex(&key)
+}
+
 /// Everything a device needs to work, when its key is an ACTIVE device's.
 fn grant_of(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<Option<Grant>> {
-    let sql = "SELECT d.state, d.id, a.id, d.organization_id, d.facility_id, f.name, d.name, d.device_type,
-            f.badge_key, o.recovery_recipient
-        FROM system_devices AS d
+    let state = "SELECT state FROM system_devices WHERE key_sha256 = ?1";
+    match tx.first(state, params![key_sha256])? {
+        None => return Ok(None),
+        Some(DeviceState::Active) => {}
+        Some(_) => return Err(StoreError::DeviceRevoked),
+    }
+    let sql = select!(
+        Grant,
+        "system_devices AS d
         JOIN system_organizations AS o ON o.id = d.organization_id
         JOIN system_facilities AS f ON f.organization_id = d.organization_id AND f.id = d.facility_id
         LEFT JOIN system_assignments AS a
             ON a.organization_id = d.organization_id AND a.device_id = d.id AND a.until_at IS NULL
-        WHERE d.key_sha256 = ?1";
-    let server_time = tx.now();
-    let found = tx.first(sql, [key_sha256], |row| {
-        if word_at::<DeviceState>(row, 0)? != DeviceState::Active {
-            return Ok(None);
-        }
-        let key: [u8; 32] = row.get(8)?;
-        Ok(Some(Grant {
-            device_id: id_at(row, 1)?,
-            assignment_id: id_at(row, 2)?,
-            organization_id: id_at(row, 3)?,
-            facility_id: id_at(row, 4)?,
-            facility_name: row.get(5)?,
-            device_name: row.get(6)?,
-            device_type: word_at(row, 7)?,
-            badge_key: hex(&key),
-            recovery_recipient: row.get(9)?,
-            server_time,
-        }))
-    })?;
-    match found {
-        Some(None) => Err(StoreError::DeviceRevoked),
-        Some(Some(grant)) => Ok(Some(grant)),
-        None => Ok(None),
-    }
+        WHERE d.key_sha256 = ?1"
+    );
+    tx.first(sql, params![key_sha256, tx.now()])
 }
 
-/// The device that is expected with this one-time token.
-pub(in crate::store) struct Expected {
-    organization: OrganizationId,
-    facility: FacilityId,
-    device: DeviceId,
-    uuid: Option<DeviceUuid>,
+row! {
+    /// The device that is expected with this one-time token.
+    pub(in crate::store) struct Expected {
+        organization: OrganizationId = "organization_id",
+        facility: FacilityId = "facility_id",
+        device: DeviceId = "id",
+        uuid: Option<DeviceUuid> = "device_uuid",
+    }
 }
 
 /// Who is expected with this token, if it is one that stands. System reach.
 pub(in crate::store) fn expected(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Expected> {
     let invalid = |detail: String| StoreError::Invalid { field: "token", detail };
-    let sql = "SELECT organization_id, facility_id, id, device_uuid, token_expires_at FROM system_devices
-        WHERE token_sha256 = ?1";
-    let found = tx.first(sql, [token], |row| {
-        let (organization, facility) = (id_at(row, 0)?, id_at(row, 1)?);
-        let expected = Expected { organization, facility, device: id_at(row, 2)?, uuid: uuid_at(row, 3)? };
-        Ok((expected, time_or_none_at(row, 4)?))
-    })?;
+    let sql =
+        sql!("SELECT ", Expected::COLUMNS, ", token_expires_at FROM system_devices WHERE token_sha256 = ?1");
+    let found: Option<(Expected, Option<Timestamp>)> = tx.first(sql, params![token])?;
     let unknown = || invalid("this token is unknown or was used already; ask for another".to_owned());
     let (expected, until) = found.ok_or_else(unknown)?;
     match until {
@@ -248,8 +256,8 @@ fn activate(tx: &Tx<'_>, newcomer: &Newcomer<'_>, device: DeviceId, facility: Fa
         "UPDATE devices SET state = 'ACTIVE', device_uuid = ?2, mac_addresses = ?3, key_sha256 = ?4,
             public_key = ?5, agent_version = ?6, token_sha256 = NULL, token_expires_at = NULL WHERE id = ?1",
         params![
-            device.as_bytes(),
-            newcomer.device_uuid.as_bytes(),
+            device,
+            newcomer.device_uuid,
             json(&newcomer.mac_addresses)?,
             newcomer.key_sha256,
             newcomer.public_key,
@@ -264,12 +272,10 @@ fn activate(tx: &Tx<'_>, newcomer: &Newcomer<'_>, device: DeviceId, facility: Fa
 pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiting> {
     let Reach::Organization(scope) = tx.reach() else { return Err(StoreError::NotFound("facility")) };
     let facility =
-        tx.first("SELECT id FROM facilities WHERE id = ?1", [claim.facility_id.as_bytes()], |row| {
-            id_at::<FacilityId>(row, 0)
-        })?;
+        tx.first::<FacilityId>("SELECT id FROM facilities WHERE id = ?1", params![claim.facility_id])?;
     let facility = facility.ok_or(StoreError::NotFound("facility"))?;
     let [drawn] = tx.random::<1>()?;
-    let row = tx.within(Reach::System, |tx| {
+    let row = tx.within(LOBBY, |tx| {
         let found = lobby::by_code(tx, code)?;
         let free = |row: &Lobby| {
             row.expires_at > tx.now() && row.organization.is_none_or(|owner| owner == scope.organization())
@@ -313,7 +319,7 @@ pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> 
     if number.trim() != expected {
         let tries = row.tries.saturating_add(1);
         let row = Lobby { tries, ..row };
-        tx.within(Reach::System, |tx| {
+        tx.within(LOBBY, |tx| {
             let row = if tries >= MAX_TRIES { lobby::anew(tx, row)? } else { row };
             lobby::write(tx, &row)
         })?;
@@ -328,7 +334,7 @@ pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> 
         agent_version: &row.agent_version,
     };
     activate(tx, &newcomer, device, facility)?;
-    tx.execute("DELETE FROM enrollments WHERE id = ?1", [id.as_bytes()])?;
+    tx.execute("DELETE FROM enrollments WHERE id = ?1", params![id])?;
     Ok(Some(device))
 }
 
@@ -341,9 +347,9 @@ pub(in crate::store) fn be_told_apart(
     own: Option<DeviceId>,
 ) -> Result<()> {
     let others = "SELECT name FROM devices
-        WHERE facility_id = ?1 AND id IS NOT ?2 AND state <> 'REVOKED'";
+        WHERE facility_id = ?1 AND id IS DISTINCT FROM ?2 AND state <> 'REVOKED'";
     let own = own.map(|id| *id.as_bytes());
-    let others: Vec<String> = tx.all(others, params![facility.as_bytes(), own], |row| row.get(0))?;
+    let others: Vec<String> = tx.all(others, params![facility, own])?;
     let is_taken = others.iter().any(|other| fold(other) == fold(name));
     if is_taken { Err(StoreError::Conflict("device_name")) } else { Ok(()) }
 }
@@ -352,7 +358,7 @@ pub(in crate::store) fn be_told_apart(
 fn on_hardware(tx: &Tx<'_>, hardware: DeviceUuid) -> Result<Option<(DeviceId, bool)>> {
     let sql = "SELECT id, key_sha256 IS NOT NULL FROM devices
         WHERE device_uuid = ?1 AND state <> 'REVOKED'";
-    tx.first(sql, [hardware.as_bytes()], |row| Ok((id_at(row, 0)?, row.get(1)?)))
+    tx.first(sql, params![hardware])
 }
 
 /// The device's row: the one that expected this hardware, else a new one.
@@ -365,7 +371,7 @@ fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId
     if let Some((id, false)) = known {
         tx.execute(
             "UPDATE devices SET facility_id = ?2, name = ?3, device_type = ?4 WHERE id = ?1",
-            params![id.as_bytes(), facility.as_bytes(), name, word(device_type)?],
+            params![id, facility, name, device_type],
         )?;
         return Ok(id);
     }
@@ -373,14 +379,7 @@ fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId
     tx.execute(
         "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses, waiting,
             wedged, cursor_refused, created_at) VALUES (?1, ?2, ?3, ?4, 'PENDING', ?5, '[]', 0, 0, 0, ?6)",
-        params![
-            id.as_bytes(),
-            facility.as_bytes(),
-            name,
-            word(device_type)?,
-            row.device_uuid.as_bytes(),
-            tx.now().as_millis(),
-        ],
+        params![id, facility, name, device_type, row.device_uuid, tx.now()],
     )?;
     Ok(id)
 }
@@ -392,10 +391,10 @@ pub(in crate::store) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<De
     if let (Some(uuid), Some(_)) = (device.device_uuid, &device.key_sha256) {
         let sql = "SELECT 1 FROM system_enrollments WHERE device_uuid = ?1 AND expires_at > ?2
             AND (organization_id IS NULL OR organization_id = ?3)";
-        device.possible_clone = tx.within(Reach::System, |tx| {
+        device.possible_clone = tx.within(LOBBY, |tx| {
             let owner = scope.organization();
-            let params = params![uuid.as_bytes(), tx.now().as_millis(), owner.as_bytes()];
-            Ok(tx.first(sql, params, |_| Ok(()))?.is_some())
+            let params = params![uuid, tx.now(), owner];
+            Ok(tx.exists(sql, params)?)
         })?;
     }
     Ok(device)
@@ -406,7 +405,7 @@ fn assign(tx: &Tx<'_>, device: DeviceId, facility: FacilityId) -> Result<Assignm
     let id = AssignmentId::new(tx.now(), tx.random()?);
     tx.execute(
         "INSERT INTO assignments (id, facility_id, device_id, from_at) VALUES (?1, ?2, ?3, ?4)",
-        params![id.as_bytes(), facility.as_bytes(), device.as_bytes(), tx.now().as_millis()],
+        params![id, facility, device, tx.now()],
     )?;
     Ok(id)
 }

@@ -10,8 +10,7 @@ use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use super::patient;
 use super::view::View;
 use crate::store::StoreError;
-use crate::store::column::{id_at, limit, time_at};
-use crate::store::engine::{Row, Tx, params};
+use crate::store::engine::{Tx, params};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -40,9 +39,8 @@ pub(in crate::store) const THREADS: &str =
 
 /// The next page of a patient's archived records, each with what corrects it; and of those who are the same person.
 pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
-    let whose = [asked.patient.as_bytes()];
-    let known = tx.first("SELECT 1 FROM patients WHERE id = ?1", whose, |row| row.get::<i64>(0))?;
-    if known.is_none() || !asked.view.shows(Collection::Records) {
+    let is_known = tx.exists("SELECT 1 FROM patients WHERE id = ?1", params![asked.patient])?;
+    if !is_known || !asked.view.shows(Collection::Records) {
         return Err(StoreError::NotFound("patient"));
     }
     let beginning = OlderPlace {
@@ -63,7 +61,7 @@ pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderR
             break;
         }
         last = Some(place);
-        let body: Option<String> = tx.first(BODY, [place.before_record.as_bytes()], |row| row.get(0))?;
+        let body: Option<String> = tx.first(BODY, params![place.before_record])?;
         bytes += put(asked.view, &mut page, &body.ok_or(StoreError::Unreadable("archive"))?)?;
         for (nth, body) in corrections(tx, place.before_record)?.into_iter().enumerate() {
             // The latest always: nothing that was corrected is shown as what counts.
@@ -80,10 +78,9 @@ const BODY: &str = "SELECT body FROM archive WHERE id = ?1";
 
 /// The next places at which a thread of a patient begins: one more than a page has.
 fn threads(tx: &Tx<'_>, of: PatientId, after: OlderPlace) -> Result<Vec<OlderPlace>> {
-    let (made, id) = (after.before.as_millis(), after.before_record);
-    tx.all(THREADS, params![of.as_bytes(), made, id.as_bytes(), limit(PAGE + 1)], |row| {
-        Ok(OlderPlace { before: time_at(row, 1)?, before_record: id_at(row, 0)? })
-    })
+    let key = params![of, after.before, after.before_record, PAGE + 1];
+    let places: Vec<(RecordId, Timestamp)> = tx.all(THREADS, key)?;
+    Ok(places.into_iter().map(|(before_record, before)| OlderPlace { before, before_record }).collect())
 }
 
 /// Adds a record as the view shows it; says how many bytes it has.
@@ -96,7 +93,7 @@ fn put(view: View, page: &mut OlderRecords, body: &str) -> Result<usize> {
 
 /// The latest of what corrects a record.
 fn corrections(tx: &Tx<'_>, thread: RecordId) -> Result<Vec<String>> {
-    tx.all(CORRECTIONS_OF, params![thread.as_bytes(), limit(CORRECTIONS)], |row: &Row<'_>| row.get(0))
+    tx.all(CORRECTIONS_OF, params![thread, CORRECTIONS])
 }
 
 pub(in crate::store) const CORRECTIONS_OF: &str =

@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use carepost_protocol::record::Collection;
+use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Archived, Cursor, PageEnd};
 
 use super::publish::digests;
 use super::standing::Prover;
 use super::view::View;
-use crate::store::column::{count, count_at, json, limit, time_at};
-use crate::store::engine::{Params, Row, Tx, params};
+use crate::store::column::json;
+use crate::store::engine::{Params, Tx, params};
+use crate::store::row::{row, select};
 use crate::store::{Page, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -54,31 +56,32 @@ pub struct AgainRequest {
     pub view_changes: u64,
 }
 
-/// Where a feed ends, and what was purged, counted and archived of it.
-struct Head {
-    cursor: Cursor,
-    digested: u64,
-    horizon: u64,
-    archived: Option<Archived>,
-    /// The place that the latest archiving took.
-    archived_seq: u64,
+row! {
+    /// Where a feed ends, and what was purged, counted and archived of it.
+    struct Head {
+        cursor: Cursor = "epoch, seq" by cursor,
+        digested: u64,
+        horizon: u64,
+        archived: Option<Archived> = "archived, archived_before" by archived,
+        /// The place that the latest archiving took.
+        archived_seq: u64,
+    }
+}
+
+fn cursor((epoch, seq): (u64, u64)) -> Cursor {
+    Cursor { epoch, seq }
+}
+
+fn archived((through, before): (u64, Timestamp)) -> Option<Archived> {
+    (through > 0).then_some(Archived { through, before })
 }
 
 impl Head {
     fn read(tx: &Tx<'_>, view_changes: u64) -> Result<Self> {
-        let sql = "SELECT epoch, seq, digested, horizon, archived, archived_before, archived_seq FROM feeds";
-        let found = tx.first(sql, [], |row| {
-            let epoch = count_at(row, 0)?.saturating_add(view_changes);
-            let mark = Archived { through: count_at(row, 4)?, before: time_at(row, 5)? };
-            Ok(Self {
-                cursor: Cursor { epoch, seq: count_at(row, 1)? },
-                digested: count_at(row, 2)?,
-                horizon: count_at(row, 3)?,
-                archived: (mark.through > 0).then_some(mark),
-                archived_seq: count_at(row, 6)?,
-            })
-        })?;
-        found.ok_or(StoreError::NotFound("facility"))
+        let found: Option<Self> = tx.first(select!(Head, "feeds"), params![])?;
+        let mut head = found.ok_or(StoreError::NotFound("facility"))?;
+        head.cursor.epoch = head.cursor.epoch.saturating_add(view_changes);
+        Ok(head)
     }
 
     /// The end of a view's page at `cursor`, with the proof of it: of the feed's own epoch, for a view may change.
@@ -125,8 +128,7 @@ pub(in crate::store) fn read(tx: &Tx<'_>, asked: &PageRequest, prover: &Prover) 
     }
     let mut lines = Lines::new(asked.view);
     let sql = "SELECT collection, id, seq, body FROM documents WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-    let (last, full) =
-        lines.fill(tx, sql, params![count(after.seq), limit(asked.limit)], after.seq, asked.limit)?;
+    let (last, full) = lines.fill(tx, sql, params![after.seq, asked.limit], after.seq, asked.limit)?;
     let seq = if full { last } else { head.cursor.seq };
     let mut end = head.end(tx, (asked.view, asked.view_changes), Cursor { seq, ..head.cursor }, prover)?;
     if end.reaches_head() {
@@ -157,8 +159,7 @@ pub(in crate::store) fn read_again(
     let sql =
         "SELECT collection, id, seq, body FROM documents WHERE seq > ?1 AND seq <= ?2 AND body IS NOT NULL
             AND collection IN (?3, ?4, ?5, ?6, ?7, ?8, ?9) ORDER BY seq LIMIT ?10";
-    let (after, until) = (count(asked.after), count(asked.cursor.seq));
-    let params = params![after, until, a, b, c, d, e, f, g, limit(asked.limit)];
+    let params = params![asked.after, asked.cursor.seq, a, b, c, d, e, f, g, asked.limit];
     let (last, full) = lines.fill(tx, sql, params, asked.after, asked.limit)?;
     let mut end = head.end(tx, (asked.view, asked.view_changes), asked.cursor, prover)?;
     end.archived = head.archived.filter(|_| end.reaches_head());
@@ -186,14 +187,15 @@ impl Lines {
         &mut self,
         tx: &Tx<'_>,
         sql: &'static str,
-        params: impl Params,
+        params: Params<'_>,
         after: u64,
         limit: usize,
     ) -> Result<(u64, bool)> {
         let (mut read, mut last, mut full) = (0, after, limit == 0);
         tx.each(sql, params, |row| {
-            last = count_at(row, 2)?;
-            self.write(row, last)?;
+            let (collection, id, seq, body) = row.read()?;
+            self.write(collection, id, seq, body)?;
+            last = seq;
             read += 1;
             full = read >= limit || self.text.len() >= PAGE_BYTES;
             Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -203,17 +205,16 @@ impl Lines {
 
     /// A document's line, as [`carepost_protocol::wire::pull::Line`] writes it: the body goes as the view
     /// has it, in the full view without being read.
-    fn write(&mut self, row: &Row<'_>, seq: u64) -> Result<()> {
+    fn write(&mut self, name: &str, id: [u8; 16], seq: u64, body: Option<&str>) -> Result<()> {
         let unreadable = || StoreError::Unreadable("documents");
-        let name = row.get::<&str>(0)?;
         let collection = Collection::from_name(name).ok_or_else(unreadable)?;
         if !self.view.shows(collection) {
             return Ok(());
         }
         self.moved.insert(collection);
-        let id = uuid::Uuid::from_bytes(row.get(1)?);
+        let id = uuid::Uuid::from_bytes(id);
         let lines = &mut self.text;
-        let written = match row.get::<Option<&str>>(3)? {
+        let written = match body {
             Some(body) => {
                 let body = self.view.body(collection, body)?;
                 writeln!(lines, r#"{{"collection":"{name}","id":"{id}","seq":{seq},"body":{body}}}"#)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use carepost_protocol::change::Origin;
 use carepost_protocol::day;
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{DeviceId, IncarnationId, PatientId};
 use carepost_protocol::merge::{Field, Mark};
 use carepost_protocol::patient::{may_be_one, mrn_key, words_key};
 use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
@@ -14,41 +14,16 @@ use serde_json::Value;
 
 use super::publish::FeedEnd;
 use super::review::{self, About};
-use crate::store::column::{count, count_at, id_at, id_or_none_at, json, json_at, limit, time_at};
-use crate::store::engine::{Read, Row, Tx, params};
+use crate::store::column::json;
+use crate::store::engine::{Tx, params};
+use crate::store::row::{Stored, row, select, sql};
 use crate::store::{Patient, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-macro_rules! patient_columns {
-    () => {
-        "SELECT id, facility_id, mrn, name, date_of_birth, room, is_active, created_at, replaced_by, fields FROM patients "
-    };
-}
-pub(in crate::store) use patient_columns;
-
 /// One resident of the scope.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
-    tx.first(concat!(patient_columns!(), "WHERE id = ?1"), [id.as_bytes()], patient_row)
-}
-
-/// A resident from the columns of [`patient_columns`].
-pub(in crate::store) fn patient_row(row: &Row<'_>) -> Read<Patient> {
-    let mut patient = Patient {
-        facility_id: id_at(row, 1)?,
-        created_at: time_at(row, 7)?,
-        document: PatientDocument {
-            mrn: row.get(2)?,
-            name: row.get(3)?,
-            date_of_birth: row.get(4)?,
-            room: row.get(5)?,
-            is_active: row.get(6)?,
-            replaced_by: id_or_none_at(row, 8)?,
-            ..PatientDocument::new(id_at(row, 0)?)
-        },
-    };
-    patient.set_all(&json_at(row, 9)?);
-    Ok(patient)
+    tx.first(select!(Patient, "patients WHERE id = ?1"), params![id])
 }
 
 /// What of a resident is in no column of its own.
@@ -69,15 +44,15 @@ pub(in crate::store) fn insert(
         "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
             duplicate_of, mrn_key, name_key, fields) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
-            patient.id.as_bytes(),
-            patient.facility_id.as_bytes(),
+            patient.id,
+            patient.facility_id,
             patient.mrn,
             patient.name,
             patient.date_of_birth,
             patient.room,
             patient.is_active,
-            patient.created_at.as_millis(),
-            duplicate_of.map(|id| *id.as_bytes()),
+            patient.created_at,
+            duplicate_of,
             mrn_key(&patient.mrn),
             words_key(&patient.name),
             others(patient)?,
@@ -90,10 +65,10 @@ pub(in crate::store) fn insert(
 /// another.
 pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     tx.execute(
-        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8, fields = ?9,
-            mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND NOT ?6 THEN '' ELSE ?7 END WHERE id = ?1",
+        "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
+            fields = ?9, mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND ?6 = 0 THEN '' ELSE ?7 END WHERE id = ?1",
         params![
-            patient.id.as_bytes(),
+            patient.id,
             patient.mrn,
             patient.name,
             patient.date_of_birth,
@@ -111,7 +86,7 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
 /// another facility; without a link the MRN has to be nobody else's.
 pub(in crate::store) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<PatientId>) -> Result<()> {
     let sql = "UPDATE patients SET duplicate_of = ?2 WHERE id = ?1";
-    tx.execute(sql, params![id.as_bytes(), duplicate_of.map(|id| *id.as_bytes())]).map(drop)
+    tx.execute(sql, params![id, duplicate_of]).map(drop)
 }
 
 /// Discharges somebody whom nobody admitted: they have nobody's MRN, and are nobody's namesake until their row is
@@ -119,7 +94,7 @@ pub(in crate::store) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<Pa
 pub(in crate::store) fn withdraw(tx: &Tx<'_>, id: PatientId) -> Result<()> {
     let sql =
         "UPDATE patients SET is_active = 0, duplicate_of = ?1, mrn_key = '', name_key = '' WHERE id = ?1";
-    tx.execute(sql, [id.as_bytes()]).map(drop)
+    tx.execute(sql, params![id]).map(drop)
 }
 
 /// Links a resident to nobody any more; to itself where the MRN is somebody else's too.
@@ -136,7 +111,7 @@ pub(in crate::store) fn unlink(tx: &Tx<'_>, id: PatientId) -> Result<()> {
 /// [`StoreError::Conflict`] where somebody else has it.
 pub(in crate::store) fn take_over_mrn(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     for earlier in replaced(tx, patient.id)? {
-        tx.execute(OVER, params![earlier.as_bytes(), mrn_key(&patient.mrn), patient.id.as_bytes()])?;
+        tx.execute(OVER, params![earlier, mrn_key(&patient.mrn), patient.id])?;
     }
     save(tx, patient)
 }
@@ -155,8 +130,8 @@ pub(in crate::store) fn replaced(tx: &Tx<'_>, id: PatientId) -> Result<Vec<Patie
     let sql = "SELECT id FROM patients WHERE replaced_by = ?1 ORDER BY id LIMIT ?2";
     let (mut whole, mut looked) = (vec![id], 0);
     while let Some(of) = whole.get(looked).copied() {
-        let room = limit((MAX_REPLACED + 1).saturating_sub(whole.len()));
-        whole.extend(tx.all(sql, params![of.as_bytes(), room], |row| id_at::<PatientId>(row, 0))?);
+        let room = (MAX_REPLACED + 1).saturating_sub(whole.len());
+        whole.extend(tx.all::<PatientId>(sql, params![of, room])?);
         looked += 1;
     }
     Ok(whole.split_off(1))
@@ -182,22 +157,22 @@ pub(in crate::store) fn present(tx: &Tx<'_>, id: PatientId) -> Result<Option<Pat
 /// Puts a resident in another's place: the one is in care no more; what was charted about them stays theirs, and is
 /// shown with the other's. Whose place the one had taken stays with them, so that [`part`] takes all of it back.
 pub(in crate::store) fn replace(tx: &Tx<'_>, goes: PatientId, stays: PatientId) -> Result<()> {
-    let key = params![goes.as_bytes(), stays.as_bytes()];
+    let key = params![goes, stays];
     tx.execute("UPDATE patients SET replaced_by = ?2, is_active = 0 WHERE id = ?1", key).map(drop)
 }
 
 /// Takes back that another took a resident's place.
 pub(in crate::store) fn part(tx: &Tx<'_>, id: PatientId) -> Result<()> {
-    tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", [id.as_bytes()]).map(drop)
+    tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", params![id]).map(drop)
 }
 
 /// The resident's fields with who wrote each last. What nobody has edited since the admission counts as
 /// seen by everybody.
 pub(in crate::store) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMap<String, Field>> {
-    let marks = "SELECT field, seq, at, user_id, device_id, incarnation_id, n FROM marks
-        WHERE collection = 'patients' AND record_id = ?1";
-    let marks: BTreeMap<String, Mark> =
-        tx.all(marks, [patient.id.as_bytes()], mark_row)?.into_iter().collect();
+    let marks =
+        sql!("SELECT field, ", Mark::COLUMNS, " FROM marks WHERE collection = 'patients' AND record_id = ?1");
+    let marks = tx.all::<(String, Mark)>(marks, params![patient.id])?;
+    let marks: BTreeMap<String, Mark> = marks.into_iter().collect();
     let unmarked = Mark { seq: 0, at: Timestamp::EPOCH, origin: None, by: None };
     let field = |(key, value): (String, Value)| {
         let mark = marks.get(&key).copied().unwrap_or(unmarked);
@@ -206,31 +181,38 @@ pub(in crate::store) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMa
     Ok(patient.values().into_iter().map(field).collect())
 }
 
-fn mark_row(row: &Row<'_>) -> Read<(String, Mark)> {
-    let origin = match (id_or_none_at(row, 4)?, id_or_none_at(row, 5)?) {
-        (Some(device), Some(incarnation)) => Some(Origin { device, incarnation, n: count_at(row, 6)? }),
-        (Some(_) | None, Some(_) | None) => None,
-    };
-    let mark = Mark { seq: count_at(row, 1)?, at: time_at(row, 2)?, origin, by: id_or_none_at(row, 3)? };
-    Ok((row.get(0)?, mark))
+row! {
+    impl Mark {
+        seq,
+        at,
+        origin = "device_id, incarnation_id, n" by origin,
+        by = "user_id",
+    }
+}
+
+fn origin(
+    (device, incarnation, n): (Option<DeviceId>, Option<IncarnationId>, Option<u64>),
+) -> Option<Origin> {
+    let ((device, incarnation), n) = device.zip(incarnation).zip(n)?;
+    Some(Origin { device, incarnation, n })
 }
 
 /// Writes down who wrote a field last.
 pub(in crate::store) fn mark(tx: &Tx<'_>, id: PatientId, field: &str, mark: &Mark) -> Result<()> {
-    let key = params![id.as_bytes(), field];
+    let key = params![id, field];
     tx.execute("DELETE FROM marks WHERE collection = 'patients' AND record_id = ?1 AND field = ?2", key)?;
     tx.execute(
         "INSERT INTO marks (collection, record_id, field, seq, at, user_id, device_id, incarnation_id, n)
             VALUES ('patients', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
-            id.as_bytes(),
+            id,
             field,
-            count(mark.seq),
-            mark.at.as_millis(),
-            mark.by.map(|id| *id.as_bytes()),
-            mark.origin.map(|origin| *origin.device.as_bytes()),
-            mark.origin.map(|origin| *origin.incarnation.as_bytes()),
-            mark.origin.map(|origin| count(origin.n)),
+            mark.seq,
+            mark.at,
+            mark.by,
+            mark.origin.map(|origin| origin.device),
+            mark.origin.map(|origin| origin.incarnation),
+            mark.origin.map(|origin| origin.n),
         ],
     )
     .map(drop)
@@ -245,14 +227,14 @@ pub(in crate::store) const OF_MRN: &str = "SELECT created_at, id, replaced_by FR
 /// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
 pub(in crate::store) const OF_NAME: &str = "SELECT created_at, id, replaced_by FROM
         (SELECT created_at, id, date_of_birth, replaced_by FROM patients
-            WHERE facility_id = ?1 AND name_key = ?2 AND name_key <> '' ORDER BY created_at, id LIMIT ?4)
+            WHERE facility_id = ?1 AND name_key = ?2 AND name_key <> '' ORDER BY created_at, id LIMIT ?4) AS namesakes
     WHERE id <> ?3 AND (date_of_birth IS NULL OR ?5 IS NULL
         OR substr(date_of_birth, 1, length(?5)) = ?5 OR substr(?5, 1, length(date_of_birth)) = date_of_birth)";
 
 /// Those who were born on a day: the first [`MAX_COUNTED`] of them.
-pub(in crate::store) const OF_DAY: &str = concat!(
-    patient_columns!(),
-    "WHERE facility_id = ?1 AND date_of_birth = ?2 AND id <> ?3 AND name_key <> '' ORDER BY created_at, id LIMIT ?4"
+pub(in crate::store) const OF_DAY: &str = select!(
+    Patient,
+    "patients WHERE facility_id = ?1 AND date_of_birth = ?2 AND id <> ?3 AND name_key <> '' ORDER BY created_at, id LIMIT ?4"
 );
 
 /// Whether somebody has a number whose place nobody took.
@@ -270,12 +252,12 @@ type Admitted = (Timestamp, PatientId, Option<PatientId>);
 pub(in crate::store) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
     let mut found = numbered(tx, admitted)?;
     let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
-    let key = params![facility, words_key(&admitted.name), id, count(MAX_COUNTED), admitted.date_of_birth];
-    found.extend(tx.all(OF_NAME, key, admitted_row)?);
+    let key = params![facility, words_key(&admitted.name), id, MAX_COUNTED, admitted.date_of_birth];
+    found.extend(tx.all::<Admitted>(OF_NAME, key)?);
     let born = admitted.date_of_birth.as_deref();
     for day in born.into_iter().map(str::to_owned).chain(born.and_then(day::turned)) {
-        let key = params![facility, day, id, count(MAX_COUNTED)];
-        let born_then = tx.all(OF_DAY, key, patient_row)?.into_iter();
+        let key = params![facility, day, id, MAX_COUNTED];
+        let born_then = tx.all::<Patient>(OF_DAY, key)?.into_iter();
         let alike = born_then.filter(|other| may_be_one(admitted, other));
         found.extend(alike.map(|other| (other.created_at, other.id, other.replaced_by)));
     }
@@ -289,8 +271,8 @@ pub(in crate::store) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientI
 
 /// Whether another resident of the facility has the same MRN, of those whose place nobody took.
 pub(in crate::store) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<bool> {
-    let key = params![of.facility_id.as_bytes(), mrn_key(&of.mrn), of.id.as_bytes()];
-    Ok(tx.first(HELD, key, |row| row.get::<i64>(0))?.is_some())
+    let key = params![of.facility_id, mrn_key(&of.mrn), of.id];
+    Ok(tx.exists(HELD, key)?)
 }
 
 /// Who in the scope has a resident's MRN, which nobody else in the organization may have; of somebody whose place
@@ -298,7 +280,7 @@ pub(in crate::store) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<boo
 pub(in crate::store) fn holder(tx: &Tx<'_>, of: &Patient) -> Result<Option<Patient>> {
     let sql =
         "SELECT id FROM patients WHERE mrn_key = ?1 AND mrn_key <> '' AND duplicate_of IS NULL AND id <> ?2";
-    let holder = tx.first(sql, params![mrn_key(&of.mrn), of.id.as_bytes()], |row| id_at(row, 0))?;
+    let holder = tx.first(sql, params![mrn_key(&of.mrn), of.id])?;
     Ok(holder.map(|id| present(tx, id)).transpose()?.flatten())
 }
 
@@ -306,8 +288,7 @@ pub(in crate::store) fn holder(tx: &Tx<'_>, of: &Patient) -> Result<Option<Patie
 /// so many. Says whether there may be more.
 pub(in crate::store) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bool> {
     let facility = tx.facility_scope()?.facility();
-    let unasked: Vec<PatientId> =
-        tx.all(UNASKED, params![facility.as_bytes(), limit(most)], |row| id_at(row, 0))?;
+    let unasked: Vec<PatientId> = tx.all(UNASKED, params![facility, most])?;
     if unasked.is_empty() {
         return Ok(false);
     }
@@ -324,7 +305,7 @@ pub(in crate::store) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bo
         if !others.is_empty() {
             pair(tx, &mut feed, *id, &others)?;
         }
-        tx.execute("UPDATE patients SET unasked = NULL WHERE id = ?1", [id.as_bytes()])?;
+        tx.execute("UPDATE patients SET unasked = NULL WHERE id = ?1", params![id])?;
     }
     feed.close(tx)?;
     Ok(unasked.len() >= most)
@@ -353,12 +334,8 @@ fn duplicates(id: PatientId) -> About {
 }
 
 fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
-    let key = params![of.facility_id.as_bytes(), mrn_key(&of.mrn), of.id.as_bytes(), count(MAX_COUNTED)];
-    tx.all(OF_MRN, key, admitted_row)
-}
-
-fn admitted_row(row: &Row<'_>) -> Read<Admitted> {
-    Ok((time_at(row, 0)?, id_at(row, 1)?, id_or_none_at(row, 2)?))
+    let key = params![of.facility_id, mrn_key(&of.mrn), of.id, MAX_COUNTED];
+    tx.all(OF_MRN, key)
 }
 
 fn in_order(tx: &Tx<'_>, of: &Patient, found: Vec<Admitted>) -> Result<Vec<PatientId>> {

@@ -15,8 +15,8 @@ use carepost_protocol::wire::pull::Cursor;
 
 use super::view::View;
 use crate::store::StoreError;
-use crate::store::column::{count, count_at};
-use crate::store::engine::{Row, Tx, params};
+use crate::store::engine::{Tx, params};
+use crate::store::row::{row, select};
 
 /// The end of one facility's feed, while a transaction adds to it.
 pub(in crate::store) struct FeedEnd {
@@ -42,7 +42,7 @@ impl FeedEnd {
     /// Makes the feed of a new facility.
     pub(in crate::store) fn create(tx: &Tx<'_>) -> Result<(), StoreError> {
         let sql = "INSERT INTO feeds (epoch, seq, digested) VALUES (1, 0, ?1)";
-        tx.execute(sql, [count(View::Full.bit())]).map(drop)
+        tx.execute(sql, params![View::Full.bit()]).map(drop)
     }
 
     /// The end of the feed of the facility whose scope this is.
@@ -78,14 +78,7 @@ impl FeedEnd {
         tx.execute(
             "INSERT INTO documents (seq, collection, id, patient_id, body, written_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                count(seq),
-                collection.name(),
-                id,
-                patient.map(|id| *id.as_bytes()),
-                body,
-                self.now.as_millis(),
-            ],
+            params![seq, collection.name(), id, patient, body, self.now],
         )?;
         if let Some(body) = body {
             self.step(collection, id, seq, body, true)?;
@@ -106,9 +99,9 @@ impl FeedEnd {
         body: Option<&str>,
     ) -> Result<u64, StoreError> {
         let sql = "SELECT seq, body FROM documents WHERE collection = ?1 AND id = ?2";
-        let read = |row: &Row<'_>| Ok((count_at(row, 0)?, row.get::<Option<String>>(1)?));
-        if let Some((seq, old)) = tx.first(sql, params![collection.name(), id], read)? {
-            tx.execute("DELETE FROM documents WHERE seq = ?1", [count(seq)])?;
+        let known: Option<(u64, Option<String>)> = tx.first(sql, params![collection.name(), id])?;
+        if let Some((seq, old)) = known {
+            tx.execute("DELETE FROM documents WHERE seq = ?1", params![seq])?;
             if let Some(old) = old {
                 self.step(collection, id, seq, &old, false)?;
             }
@@ -126,7 +119,7 @@ impl FeedEnd {
         seq: u64,
         body: &str,
     ) -> Result<(), StoreError> {
-        tx.execute("DELETE FROM documents WHERE seq = ?1", [count(seq)])?;
+        tx.execute("DELETE FROM documents WHERE seq = ?1", params![seq])?;
         self.step(collection, id, seq, body, false)
     }
 
@@ -162,7 +155,7 @@ impl FeedEnd {
     pub(in crate::store) fn close(self, tx: &Tx<'_>) -> Result<(), StoreError> {
         if self.moved {
             self.write_digests(tx)?;
-            tx.execute("UPDATE feeds SET seq = ?1", [count(self.seq)])?;
+            tx.execute("UPDATE feeds SET seq = ?1", params![self.seq])?;
             let facility = tx.facility_scope()?.facility();
             tx.moved(facility, self.seq);
             if self.of_staff {
@@ -226,17 +219,17 @@ pub(in crate::store) fn put(
 
 /// The end of the feed of the facility whose scope this is, in the feed's own epoch.
 pub(in crate::store) fn head(tx: &Tx<'_>) -> Result<Cursor, StoreError> {
-    let read = |row: &Row<'_>| Ok(Cursor { epoch: count_at(row, 0)?, seq: count_at(row, 1)? });
-    tx.first("SELECT epoch, seq FROM feeds", [], read)?.ok_or(StoreError::NotFound("facility"))
+    let head = tx.first::<(u64, u64)>("SELECT epoch, seq FROM feeds", params![])?;
+    let (epoch, seq) = head.ok_or(StoreError::NotFound("facility"))?;
+    Ok(Cursor { epoch, seq })
 }
 
 /// What the collections of a view come to; one that never had a document is left out.
 pub(in crate::store) fn digests(tx: &Tx<'_>, view: View) -> Result<BTreeMap<Collection, Digest>, StoreError> {
     let mut found = BTreeMap::new();
-    tx.each("SELECT collection, count, sum FROM digests WHERE view = ?1", [view.name()], |row| {
-        let name = row.get::<&str>(0)?;
-        let collection = Collection::from_name(name).ok_or(StoreError::Unreadable("digests"))?;
-        found.insert(collection, Digest::from_parts(count_at(row, 1)?, row.get(2)?));
+    tx.each("SELECT collection, count, sum FROM digests WHERE view = ?1", params![view.name()], |row| {
+        let (collection, count, sum) = row.read()?;
+        found.insert(collection, Digest::from_parts(count, sum));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(found)
@@ -259,15 +252,16 @@ pub(in crate::store) fn count_on(tx: &Tx<'_>, wanted: View) -> Result<(), StoreE
     if counting.view.is_none() {
         known.values_mut().for_each(|digest| *digest = Digest::default());
     }
-    let mut to = counting.view.map_or(0, |_| counting.to);
+    let from = counting.view.map_or(0, |_| counting.to);
+    let mut to = from;
     let mut all = true;
     let sql = "SELECT collection, id, seq, body FROM documents WHERE seq > ?1 AND body IS NOT NULL
         ORDER BY seq LIMIT ?2";
     let mut left = COUNTED_AT_ONCE;
-    tx.each(sql, params![count(to), COUNTED_AT_ONCE], |row| {
-        let collection = Collection::from_name(row.get(0)?).ok_or(StoreError::Unreadable("documents"))?;
-        to = count_at(row, 2)?;
-        if let Some(element) = view.element(collection, &row.get(1)?, to, row.get(3)?)? {
+    tx.each(sql, params![from, COUNTED_AT_ONCE], |row| {
+        let (collection, id, seq, body) = row.read()?;
+        to = seq;
+        if let Some(element) = view.element(collection, &id, seq, body)? {
             known.entry(collection).or_default().add(element);
         }
         left = left.saturating_sub(1);
@@ -280,25 +274,26 @@ pub(in crate::store) fn count_on(tx: &Tx<'_>, wanted: View) -> Result<(), StoreE
     let (digested, bit) =
         if all { (counting.digested | view.bit(), 0) } else { (counting.digested, view.bit()) };
     let sql = "UPDATE feeds SET digested = ?1, counting = ?2, counted_to = ?3";
-    tx.execute(sql, params![count(digested), count(bit), count(to)]).map(drop)
+    tx.execute(sql, params![digested, bit, to]).map(drop)
 }
 
-/// Which views are counted, and how far the one is that is being counted.
-struct Counting {
-    seq: u64,
-    digested: u64,
-    view: Option<View>,
-    to: u64,
+row! {
+    /// Which views are counted, and how far the one is that is being counted.
+    struct Counting {
+        seq: u64,
+        digested: u64,
+        view: Option<View> = "counting" by view_of_bit,
+        to: u64 = "counted_to",
+    }
+}
+
+fn view_of_bit(bit: u64) -> Option<View> {
+    View::ALL.into_iter().find(|view| view.bit() == bit)
 }
 
 impl Counting {
     fn read(tx: &Tx<'_>) -> Result<Self, StoreError> {
-        let found = tx.first("SELECT seq, digested, counting, counted_to FROM feeds", [], |row| {
-            let bit = count_at(row, 2)?;
-            let view = View::ALL.into_iter().find(|view| view.bit() == bit);
-            Ok(Self { seq: count_at(row, 0)?, digested: count_at(row, 1)?, view, to: count_at(row, 3)? })
-        })?;
-        found.ok_or(StoreError::NotFound("facility"))
+        tx.first(select!(Counting, "feeds"), params![])?.ok_or(StoreError::NotFound("facility"))
     }
 
     /// Whether a view's digests move with a document that went, or came.
@@ -320,6 +315,6 @@ fn write_digest(
     } else {
         "INSERT INTO digests (view, collection, count, sum) VALUES (?1, ?2, ?3, ?4)"
     };
-    let values = params![view.name(), collection.name(), count(digest.count), digest.sum_bytes()];
+    let values = params![view.name(), collection.name(), digest.count, digest.sum_bytes()];
     tx.execute(sql, values).map(drop)
 }

@@ -25,7 +25,7 @@ impl FacilityStore {
             .write(Reach::Facility(self.scope), move |tx| {
                 let sql = "UPDATE devices SET state = 'QUARANTINED', quarantine = ?2
                     WHERE id = ?1 AND state = 'ACTIVE'";
-                if tx.execute(sql, params![id.as_bytes(), reason])? == 0 {
+                if tx.execute(sql, params![id, reason])? == 0 {
                     return Ok(());
                 }
                 tx.refused(id);

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::publish::FeedEnd;
 use crate::store::StoreError;
-use crate::store::column::{count, count_at, id_at, json, json_at, limit, word};
-use crate::store::engine::{Row, Tx, params};
+use crate::store::column::json;
+use crate::store::engine::{Tx, params};
 use crate::store::listed::Listed;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -39,18 +39,16 @@ pub enum ReviewPlace {
 }
 
 /// Those in the feed, latest first: all, or the open or closed ones. By an index of its own.
-pub(in crate::store) const LISTED: &str =
-    "SELECT d.body, d.seq FROM documents d CROSS JOIN reviews r ON r.id = d.id
-    WHERE d.collection = 'reviews' AND d.seq < ?3 AND d.body IS NOT NULL
+pub(in crate::store) const LISTED: &str = "SELECT d.body, d.seq FROM documents d CROSS JOIN reviews r
+    WHERE r.id = d.id AND d.collection = 'reviews' AND d.seq < ?3 AND d.body IS NOT NULL
         AND (?1 IS NULL OR r.is_open = ?1)
     ORDER BY d.seq DESC LIMIT ?2";
 /// Those that have left it, latest first.
 const ARCHIVED: &str =
     "SELECT archived, id FROM reviews WHERE archived IS NOT NULL AND id < ?2 ORDER BY id DESC LIMIT ?1";
 /// Those in the feed that were closed before a moment, or at a time that has not come: the oldest first.
-pub(in crate::store) const CLOSED: &str =
-    "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r ON r.id = d.id
-    WHERE d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND r.is_open = 0
+pub(in crate::store) const CLOSED: &str = "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r
+    WHERE r.id = d.id AND d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND r.is_open = 0
         AND (d.written_at < ?1 OR d.written_at > ?2)
     ORDER BY d.seq LIMIT ?3";
 
@@ -66,12 +64,12 @@ pub(in crate::store) fn list(
         Some(ReviewPlace::Feed(seq)) => (seq, ReviewId::from_bytes([0xff; 16])),
         Some(ReviewPlace::Archive(id)) => (0, id),
     };
-    let held = |row: &Row<'_>| Ok((ReviewPlace::Feed(count_at(row, 1)?), json_at(row, 0)?));
-    let mut found = tx.all(LISTED, params![open, limit(most + 1), count(seq)], held)?;
+    let held: Vec<(ReviewDocument, u64)> = tx.all(LISTED, params![open, most + 1, seq])?;
+    let mut found: Vec<_> = held.into_iter().map(|(review, seq)| (ReviewPlace::Feed(seq), review)).collect();
     if open != Some(true) {
-        let room = limit((most + 1).saturating_sub(found.len()));
-        let archived = |row: &Row<'_>| Ok((ReviewPlace::Archive(id_at(row, 1)?), json_at(row, 0)?));
-        found.extend(tx.all(ARCHIVED, params![room, id.as_bytes()], archived)?);
+        let room = (most + 1).saturating_sub(found.len());
+        let archived: Vec<(ReviewDocument, ReviewId)> = tx.all(ARCHIVED, params![room, id])?;
+        found.extend(archived.into_iter().map(|(review, id)| (ReviewPlace::Archive(id), review)));
     }
     let Listed { items, next } = Listed::of(found, most, |(place, _)| *place);
     Ok(Listed { items: items.into_iter().map(|(_, review)| review).collect(), next })
@@ -85,12 +83,12 @@ pub(in crate::store) fn archive(
     after: Timestamp,
     portion: usize,
 ) -> Result<bool> {
-    let closed = params![before.as_millis(), after.as_millis(), limit(portion)];
-    let closed: Vec<(ReviewId, String)> = tx.all(CLOSED, closed, |row| Ok((id_at(row, 0)?, row.get(1)?)))?;
+    let closed = params![before, after, portion];
+    let closed: Vec<(ReviewId, String)> = tx.all(CLOSED, closed)?;
     let mut feed = FeedEnd::open(tx)?;
     for (id, body) in &closed {
         feed.put(tx, Collection::Reviews, id.as_bytes(), None, None)?;
-        tx.execute("UPDATE reviews SET archived = ?2 WHERE id = ?1", params![id.as_bytes(), body])?;
+        tx.execute("UPDATE reviews SET archived = ?2 WHERE id = ?1", params![id, body])?;
     }
     feed.close(tx)?;
     Ok(closed.len() >= portion)
@@ -103,14 +101,14 @@ pub(in crate::store) fn withdraw(tx: &Tx<'_>, feed: &mut FeedEnd, about: About, 
     review.resolved = Some(Resolved { by, at: tx.now() });
     feed.put(tx, Collection::Reviews, id.as_bytes(), None, None)?;
     let sql = "UPDATE reviews SET is_open = 0, archived = ?2 WHERE id = ?1";
-    tx.execute(sql, params![id.as_bytes(), json(&review)?]).map(drop)
+    tx.execute(sql, params![id, review]).map(drop)
 }
 
 /// One review, open or closed, within its bounds: one from before may have outgrown them.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: ReviewId) -> Result<Option<ReviewDocument>> {
     let sql = "SELECT body FROM documents WHERE collection = 'reviews' AND id = ?1 AND body IS NOT NULL
         UNION ALL SELECT archived FROM reviews WHERE id = ?1 AND archived IS NOT NULL";
-    let mut found: Option<ReviewDocument> = tx.first(sql, [id.as_bytes()], |row| json_at(row, 0))?;
+    let mut found: Option<ReviewDocument> = tx.first(sql, params![id])?;
     if let Some(review) = &mut found {
         review.bound();
     }
@@ -180,21 +178,19 @@ pub(in crate::store) fn dispute(
 /// Writes a review, closed when it says who closed it. One that had left the feed is in it again.
 pub(in crate::store) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, review: &ReviewDocument) -> Result<()> {
     let is_open = review.resolved.is_none();
-    let known =
-        tx.first("SELECT 1 FROM reviews WHERE id = ?1", [review.id.as_bytes()], |row| row.get::<i64>(0))?;
-    if known.is_some() {
+    if tx.exists("SELECT 1 FROM reviews WHERE id = ?1", params![review.id])? {
         let sql = "UPDATE reviews SET is_open = ?2, archived = NULL WHERE id = ?1";
-        tx.execute(sql, params![review.id.as_bytes(), is_open])?;
+        tx.execute(sql, params![review.id, is_open])?;
     } else {
         tx.execute(
             "INSERT INTO reviews (id, kind, collection, record_id, patient_id, is_open)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
-                review.id.as_bytes(),
-                word(&review.kind)?,
+                review.id,
+                review.kind,
                 review.collection.name(),
-                review.record.as_bytes(),
-                review.patient_id.as_bytes(),
+                review.record,
+                review.patient_id,
                 is_open,
             ],
         )?;
@@ -230,8 +226,8 @@ fn open(tx: &Tx<'_>, about: About, patient: PatientId) -> Result<ReviewDocument>
 
 fn open_id(tx: &Tx<'_>, about: About) -> Result<Option<ReviewId>> {
     let sql = "SELECT id FROM reviews WHERE kind = ?1 AND collection = ?2 AND record_id = ?3 AND is_open = 1";
-    let key = params![word(&about.kind)?, about.collection.name(), about.record.as_bytes()];
-    tx.first(sql, key, |row| id_at(row, 0))
+    let key = params![about.kind, about.collection.name(), about.record];
+    tx.first(sql, key)
 }
 
 fn saved(field: &Field) -> SavedValue {

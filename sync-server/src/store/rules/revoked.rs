@@ -10,8 +10,7 @@ use serde::Deserialize;
 
 use super::publish::head;
 use crate::store::cache::Cache;
-use crate::store::column::{count, count_at, json_or_none_at};
-use crate::store::engine::{Reach, Read, Row, Tx, params};
+use crate::store::engine::{FromValue, Reach, Tx, Value, params};
 use crate::store::{DeviceIdentity, FacilityStore, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -74,23 +73,38 @@ pub(in crate::store) const SINCE: [&str; 2] = [
 fn last_move(tx: &Tx<'_>) -> Result<Cursor> {
     let mut last = Cursor { seq: 0, ..head(tx)? };
     for sql in LAST {
-        last.seq = last.seq.max(tx.first(sql, [], |row| count_at(row, 0))?.unwrap_or(0));
+        last.seq = last.seq.max(tx.first::<u64>(sql, params![])?.unwrap_or(0));
     }
     Ok(last)
 }
 
 /// What a document of staff or a badge says, by its place in the feed.
-type FeedRow = (u64, [u8; 16], bool);
+type FeedRow = (u64, [u8; 16], Option<Standing>);
+
+/// What every document of staff and badges says. One who left the facility, or a badge that was taken off it, has
+/// none any more.
+#[derive(Deserialize)]
+struct Standing {
+    is_active: bool,
+}
+
+impl FromValue<'_> for Standing {
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        serde_json::from_str(&String::from_value(value)?).ok()
+    }
+}
 
 fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
     let mut revoked = Revoked { users: Vec::new(), badges: Vec::new(), through: head(tx)?, more: false };
     let mut rows = Vec::new();
     for (collection, sql) in [Collection::Users, Collection::Badges].into_iter().zip(SINCE) {
-        let of_one: Vec<FeedRow> = tx.all(sql, params![count(since), LOOKED_AT], feed_row)?;
+        let of_one: Vec<FeedRow> = tx.all(sql, params![since, LOOKED_AT])?;
         if let Some((last, ..)) = of_one.last().filter(|_| of_one.len() >= LOOKED_AT as usize) {
             (revoked.through.seq, revoked.more) = (revoked.through.seq.min(*last), true);
         }
-        rows.extend(of_one.into_iter().map(|(seq, id, is_active)| (seq, collection, id, is_active)));
+        rows.extend(of_one.into_iter().map(|(seq, id, standing)| {
+            (seq, collection, id, standing.is_some_and(|standing| standing.is_active))
+        }));
     }
     rows.retain(|(seq, _, _, is_active)| !is_active && *seq <= revoked.through.seq);
     rows.sort_unstable();
@@ -105,15 +119,4 @@ fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
         }
     }
     Ok(revoked)
-}
-
-fn feed_row(row: &Row<'_>) -> Read<FeedRow> {
-    /// What every document of staff and badges says.
-    #[derive(Deserialize)]
-    struct Standing {
-        is_active: bool,
-    }
-    // One who left the facility, or a badge that was taken off it, has no document any more.
-    let standing: Option<Standing> = json_or_none_at(row, 2)?;
-    Ok((count_at(row, 0)?, row.get(1)?, standing.is_some_and(|standing| standing.is_active)))
 }

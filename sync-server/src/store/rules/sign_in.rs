@@ -8,15 +8,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
-use carepost_protocol::id::OrganizationId;
+use carepost_protocol::id::{OrganizationId, UserId};
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use serde_json::json as object;
 
 use super::audit;
 use crate::scope::OrganizationScope;
-use crate::store::column::{count_at, id_at, id_or_none_at, time_at, time_or_none_at};
-use crate::store::engine::{self, Reach, Row, Tx, params};
+use crate::store::engine::{self, Reach, Tx, params};
+use crate::store::row::{row, select};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -78,14 +78,16 @@ impl Login {
     }
 }
 
-/// One count of failures.
-struct Failures {
-    counted: u32,
-    /// The last of them; of those from anywhere, the first.
-    at: Timestamp,
-    locked_until: Option<Timestamp>,
-    /// When somebody signed in from there.
-    good_at: Option<Timestamp>,
+row! {
+    /// One count of failures.
+    struct Failures {
+        counted: u32 = "failures",
+        /// The last of them; of those from anywhere, the first.
+        at: Timestamp = "failed_at",
+        locked_until: Option<Timestamp>,
+        /// When somebody signed in from there.
+        good_at: Option<Timestamp>,
+    }
 }
 
 impl Failures {
@@ -104,7 +106,7 @@ pub(in crate::store) const GOOD: &str =
 /// reach, as all of this.
 pub(in crate::store) fn known_to(tx: &Tx<'_>, login: &Login) -> Result<Option<Option<OrganizationId>>> {
     let since = tx.now().before(KNOWN).as_millis();
-    tx.first(GOOD, params![login.network, since], |row| id_or_none_at(row, 0))
+    tx.first::<Option<_>>(GOOD, params![login.network, since])
 }
 
 /// Until when nobody may sign in under that name from there.
@@ -163,7 +165,7 @@ fn count(
             locked_until = coalesce(?6, locked_until)
         WHERE place = ?1 AND name = ?2 AND network = ?3";
     let lock = until.map(Timestamp::as_millis);
-    let row = params![login.place, login.name, network, kept, at.as_millis(), lock];
+    let row = params![login.place, login.name, network, kept, at, lock];
     if tx.execute(changed, row)? == 0 {
         insert(tx, login, network, (kept, at, until), None)?;
     }
@@ -175,7 +177,7 @@ pub(in crate::store) fn succeeded(tx: &Tx<'_>, login: &Login) -> Result<()> {
     let now = tx.now();
     let changed = "UPDATE system_sign_ins SET failures = 0, locked_until = NULL, good_at = ?4
         WHERE place = ?1 AND name = ?2 AND network = ?3";
-    if tx.execute(changed, params![login.place, login.name, login.network, now.as_millis()])? == 0 {
+    if tx.execute(changed, params![login.place, login.name, login.network, now])? == 0 {
         insert(tx, login, &login.network, (0, now, None), Some(now))?;
     }
     let too_many = "DELETE FROM system_sign_ins WHERE place = ?1 AND name = ?2 AND good_at < (
@@ -199,11 +201,11 @@ fn insert(
             login.name,
             network,
             tx.random::<16>()?,
-            login.organization.map(|id| *id.as_bytes()),
+            login.organization,
             failures,
-            at.as_millis(),
-            until.map(Timestamp::as_millis),
-            good_at.map(Timestamp::as_millis),
+            at,
+            until,
+            good_at,
         ],
     )
     .map(drop)
@@ -225,10 +227,9 @@ fn make_room(tx: &Tx<'_>) -> Result<()> {
         return Ok(());
     }
     let (now, hour_ago) = (tx.now().as_millis(), tx.now().before(HOUR).as_millis());
-    let beyond = tx.first(BEYOND, params![hour_ago, MOST], |row| row.get::<i64>(0))?.unwrap_or(i64::MIN);
+    let beyond = tx.first::<i64>(BEYOND, params![hour_ago, MOST])?.unwrap_or(i64::MIN);
     let oldest = params![hour_ago.max(beyond.saturating_add(1)), beyond, now, FORGOTTEN];
-    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    let oldest: Vec<(String, String, String)> = tx.all(OLDEST, oldest, read)?;
+    let oldest: Vec<(String, String, String)> = tx.all(OLDEST, oldest)?;
     for (place, name, network) in oldest {
         let sql = "DELETE FROM system_sign_ins WHERE place = ?1 AND name = ?2 AND network = ?3";
         tx.execute(sql, params![place, name, network])?;
@@ -237,16 +238,8 @@ fn make_room(tx: &Tx<'_>) -> Result<()> {
 }
 
 fn failures(tx: &Tx<'_>, login: &Login, network: &str) -> Result<Option<Failures>> {
-    let sql = "SELECT failures, failed_at, locked_until, good_at FROM system_sign_ins
-        WHERE place = ?1 AND name = ?2 AND network = ?3";
-    tx.first(sql, params![login.place, login.name, network], |row| {
-        Ok(Failures {
-            counted: row.get(0)?,
-            at: time_at(row, 1)?,
-            locked_until: time_or_none_at(row, 2)?,
-            good_at: time_or_none_at(row, 3)?,
-        })
-    })
+    let sql = select!(Failures, "system_sign_ins WHERE place = ?1 AND name = ?2 AND network = ?3");
+    tx.first(sql, params![login.place, login.name, network])
 }
 
 /// Lets a user, or a platform administrator, sign in again at once from everywhere, whoever was locked by how
@@ -263,9 +256,7 @@ pub fn unlock(
     username: &str,
     by: serde_json::Value,
 ) -> Result<u64> {
-    engine::beside(path, key, ambient, |tx| {
-        tx.within(Reach::System, |tx| unlock_within(tx, organization, username, by))
-    })
+    engine::beside(path, key, ambient, |tx| unlock_within(tx, organization, username, by))
 }
 
 fn unlock_within(
@@ -278,25 +269,24 @@ fn unlock_within(
     let (login, user) = match organization {
         None => {
             let sql = "SELECT id FROM system_platform_admins WHERE username_key = ?1";
-            let user = tx.first(sql, [fold(username)], |row| row.get::<[u8; 16]>(0))?;
+            let user: Option<UserId> = tx.first(sql, params![fold(username)])?;
             (Login::of_platform(username, everywhere), user)
         }
         Some(named) => {
             let id = named.parse::<OrganizationId>().ok().map(|id| *id.as_bytes());
             let sql = "SELECT id FROM system_organizations WHERE slug = ?1 OR id = ?2";
-            let organization = tx.first(sql, params![named, id], |row| id_at::<OrganizationId>(row, 0))?;
+            let organization = tx.first::<OrganizationId>(sql, params![named, id])?;
             let organization = organization.ok_or(StoreError::NotFound("organization"))?;
             let sql = "SELECT id FROM system_users WHERE organization_id = ?1 AND username_key = ?2";
-            let key = params![organization.as_bytes(), fold(username)];
-            let user = tx.first(sql, key, |row| row.get::<[u8; 16]>(0))?;
+            let key = params![organization, fold(username)];
+            let user: Option<UserId> = tx.first(sql, key)?;
             (Login::of_organization(organization, username, everywhere), user)
         }
     };
     let user = user.ok_or(StoreError::NotFound("user"))?;
-    let user = carepost_protocol::id::UserId::from_bytes(user);
     let locks = "SELECT count(*) FROM system_sign_ins WHERE place = ?1 AND name = ?2 AND locked_until > ?3";
-    let key = params![login.place, login.name, tx.now().as_millis()];
-    let locks = tx.first(locks, key, |row| count_at(row, 0))?.unwrap_or(0);
+    let key = params![login.place, login.name, tx.now()];
+    let locks = tx.first::<u64>(locks, key)?.unwrap_or(0);
     let forget =
         "UPDATE system_sign_ins SET failures = 0, locked_until = NULL WHERE place = ?1 AND name = ?2";
     tx.execute(forget, params![login.place, login.name])?;
@@ -313,5 +303,5 @@ fn unlock_within(
 
 /// Forgets who failed, and from where somebody signed in: the password is another. Organization reach.
 pub(in crate::store) fn forget(tx: &Tx<'_>, username: &str) -> Result<()> {
-    tx.execute("DELETE FROM sign_ins WHERE name = ?1", [fold(username)]).map(drop)
+    tx.execute("DELETE FROM sign_ins WHERE name = ?1", params![fold(username)]).map(drop)
 }

@@ -19,7 +19,6 @@ use serde_json::json as object;
 
 use super::audit;
 use super::push::{Strand, expects};
-use crate::store::column::{count, count_at, time_or_none_at};
 use crate::store::engine::{Reach, Tx, params};
 use crate::store::{DatabaseKey, DeviceIdentity, FacilityStore, StoreError};
 
@@ -118,11 +117,10 @@ impl Found {
 
 impl Feed {
     fn read(tx: &Tx<'_>) -> Result<Self> {
-        let found = tx.first("SELECT epoch, seq, raised_at FROM feeds", [], |row| {
-            let head = Cursor { epoch: count_at(row, 0)?, seq: count_at(row, 1)? };
-            Ok(Self { head, raised_at: time_or_none_at(row, 2)? })
-        })?;
-        found.ok_or(StoreError::NotFound("facility"))
+        let sql = "SELECT epoch, seq, raised_at FROM feeds";
+        let found = tx.first::<(u64, u64, Option<Timestamp>)>(sql, params![])?;
+        let (epoch, seq, raised_at) = found.ok_or(StoreError::NotFound("facility"))?;
+        Ok(Self { head: Cursor { epoch, seq }, raised_at })
     }
 }
 
@@ -149,10 +147,7 @@ fn raise(tx: &Tx<'_>, device: DeviceId, standing: &Standing) -> Result<Expects> 
     if found.may_be_raised(tx.now()) {
         let from = found.feed.head;
         let epoch = raised(from.epoch, tx.now());
-        tx.execute(
-            "UPDATE feeds SET epoch = ?1, raised_at = ?2",
-            params![count(epoch), tx.now().as_millis()],
-        )?;
+        tx.execute("UPDATE feeds SET epoch = ?1, raised_at = ?2", params![epoch, tx.now()])?;
         let details = object!({
             "epoch": epoch,
             "head": from.seq,

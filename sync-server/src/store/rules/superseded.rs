@@ -11,7 +11,7 @@ use carepost_protocol::workflow::Workflow;
 
 use super::publish::FeedEnd;
 use crate::store::StoreError;
-use crate::store::column::{id_at, json, json_at};
+use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 
 /// How many of each workflow the feeds have: the latest, so that nobody fills a kiosk by publishing on and on. An agent
@@ -33,7 +33,7 @@ pub(in crate::store) use latest_version;
 pub(in crate::store) fn bring(tx: &Tx<'_>) -> Result<bool, StoreError> {
     let wanted = wanted(tx)?;
     let sql = "SELECT id FROM documents WHERE collection = 'workflows' AND id > ?1 AND body IS NOT NULL";
-    let held: Vec<WorkflowId> = tx.all(sql, [WorkflowId::LAST.as_bytes()], |row| id_at(row, 0))?;
+    let held: Vec<WorkflowId> = tx.all(sql, params![WorkflowId::LAST])?;
     let held: BTreeSet<WorkflowId> = held.into_iter().collect();
     let mut feed = FeedEnd::open(tx)?;
     let mut moved = 0;
@@ -46,7 +46,7 @@ pub(in crate::store) fn bring(tx: &Tx<'_>) -> Result<bool, StoreError> {
             break;
         }
         let sql = "SELECT body FROM workflows WHERE key = ?1 AND version = ?2";
-        let form: Option<Workflow> = tx.first(sql, params![key, version], |row| json_at(row, 0))?;
+        let form: Option<Workflow> = tx.first(sql, params![key, version])?;
         let Some(body) = form.map(body).transpose()?.flatten() else { continue };
         feed.put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))?;
         moved += 1;
@@ -69,7 +69,7 @@ fn wanted(tx: &Tx<'_>) -> Result<BTreeMap<WorkflowId, (String, u32)>, StoreError
         latest_version!(),
         " - version BETWEEN 1 AND ?1"
     );
-    let found = tx.all(sql, [KEPT], |row| Ok((row.get::<String>(0)?, row.get::<u32>(1)?)))?;
+    let found = tx.all::<(String, u32)>(sql, params![KEPT])?;
     Ok(found
         .into_iter()
         .map(|(key, version)| (WorkflowId::of_version(&key, version), (key, version)))

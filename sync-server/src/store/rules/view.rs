@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::store::StoreError;
-use crate::store::column::{id_at, json};
-use crate::store::engine::Tx;
+use crate::store::column::json;
+use crate::store::engine::{Tx, params};
 
 /// A way to see a feed. Whoever changes what one sends gives it a new name and a new bit: digests that
 /// were counted for the old bytes are then counted anew.
@@ -172,7 +172,7 @@ fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, StoreError> {
 pub(in crate::store) fn facility_changed(tx: &Tx<'_>, facility: FacilityId) -> Result<(), StoreError> {
     let concerned = "SELECT id FROM devices
         WHERE facility_id = ?1 AND phi_mode IS NULL AND device_type <> 'BADGE_READER'";
-    let devices: Vec<DeviceId> = tx.all(concerned, [facility.as_bytes()], |row| id_at(row, 0))?;
+    let devices: Vec<DeviceId> = tx.all(concerned, params![facility])?;
     devices.into_iter().try_for_each(|device| changed(tx, device))
 }
 
@@ -180,7 +180,7 @@ pub(in crate::store) fn facility_changed(tx: &Tx<'_>, facility: FacilityId) -> R
 /// makes its mirror anew, and its streams end.
 pub(in crate::store) fn changed(tx: &Tx<'_>, device: DeviceId) -> Result<(), StoreError> {
     let sql = "UPDATE devices SET view_changes = view_changes + 1 WHERE id = ?1";
-    tx.execute(sql, [device.as_bytes()])?;
+    tx.execute(sql, params![device])?;
     tx.refused(device);
     Ok(())
 }

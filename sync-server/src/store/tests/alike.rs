@@ -96,7 +96,7 @@ async fn whose_number_it_is_does_not_hang_on_how_many_have_had_it() {
         let by = *tenant.patient.as_bytes();
         let write = move |tx: &Tx<'_>| {
             let sql = "UPDATE patients SET replaced_by = ?2 WHERE id = ?1";
-            of.iter().try_for_each(|id| tx.execute(sql, params![id.as_bytes(), by]).map(drop))
+            of.iter().try_for_each(|id| tx.execute(sql, params![id, by]).map(drop))
         };
         world.store.write(reach, write).await.unwrap();
     };
@@ -123,7 +123,7 @@ async fn residents_of_one_number_from_before_get_a_review_each_pair_once() {
             review::withdraw(tx, &mut feed, about, UserId::new(Timestamp::EPOCH, [9; 10]))?;
         }
         for id in &marked[1..] {
-            tx.execute("UPDATE patients SET unasked = 1 WHERE id = ?1", [id.as_bytes()])?;
+            tx.execute("UPDATE patients SET unasked = 1 WHERE id = ?1", params![id])?;
         }
         feed.close(tx)
     };

@@ -10,7 +10,7 @@ use carepost_protocol::wire::pull::Archived;
 use super::merging::head;
 use super::stolen::documents as documents_of;
 use super::*;
-use crate::store::engine::{self, Row, params};
+use crate::store::engine::params;
 
 const DAY: i64 = 24 * 3_600;
 
@@ -468,18 +468,15 @@ async fn a_correction_is_shown_with_what_it_corrects_however_full_the_page_is() 
     world.archive(&tenant).await;
     let grow = move |tx: &Tx<'_>| {
         let sql = "SELECT patient_id, thread_id, made_at, body FROM archive WHERE id = ?1";
-        let read = |row: &Row<'_>| {
-            let (patient, thread): ([u8; 16], [u8; 16]) = (row.get(0)?, row.get(1)?);
-            Ok((patient, thread, row.get::<i64>(2)?, row.get::<String>(3)?))
-        };
         for (id, most) in [(large, 256 * 1024 - 400), (wrong, 1_000)] {
-            let (patient, thread, made_at, body) = tx.first(sql, [id.as_bytes()], read)?.unwrap();
+            let (patient, thread, made_at, body): (PatientId, RecordId, Timestamp, String) =
+                tx.first(sql, params![id])?.unwrap();
             let note = format!("\"values\":{{\"note\":\"{}\",", "x".repeat(most - body.len()));
             let body = body.replace("\"values\":{", &note);
-            tx.execute("DELETE FROM archive WHERE id = ?1", [id.as_bytes()])?;
+            tx.execute("DELETE FROM archive WHERE id = ?1", params![id])?;
             tx.execute(
                 "INSERT INTO archive (id, patient_id, thread_id, made_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![id.as_bytes(), patient, thread, made_at, body],
+                params![id, patient, thread, made_at, body],
             )?;
         }
         Ok(())
@@ -501,12 +498,8 @@ async fn archiving_and_reading_a_chart_look_at_no_other_documents() {
         ("archive_by_patient", charted::ARCHIVED),
     ] {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
-        let plan = move |tx: &Tx<'_>| {
-            let placeholders = (1..).take_while(|n| explain.contains(&format!("?{n}"))).count();
-            let nothing = vec![engine::Value::Null; placeholders];
-            tx.all(explain, nothing.as_slice(), |row| row.get::<String>(3))
-        };
-        let steps = world.store.read(Reach::Facility(tenant.facility), plan).await.unwrap();
+        let steps =
+            world.store.read(Reach::Facility(tenant.facility), move |tx| steps(tx, explain)).await.unwrap();
         assert!(steps.iter().any(|step| step.contains(index)), "{sql}: {steps:?}");
         for step in steps {
             assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");

@@ -1,5 +1,6 @@
 //! What the server says that a copy should come to is what the lines it sends come to.
 
+use crate::store::engine::params;
 use std::collections::BTreeMap;
 
 use carepost_protocol::digest::{Digest, Element};
@@ -96,7 +97,7 @@ async fn write_something(world: &World, tenant: &Tenant, kiosk: &mut Kiosk, pati
         6 if kiosk.sent > 0 => {
             let any = i64::try_from(u64::from(what) % kiosk.sent + 1).unwrap();
             let sql = "SELECT record_id FROM changes WHERE n = ?1 AND verdict <> 'rejected'";
-            let read = move |tx: &Tx<'_>| tx.first(sql, [any], |row| column::id_at::<RecordId>(row, 0));
+            let read = move |tx: &Tx<'_>| tx.first::<RecordId>(sql, params![any]);
             let Some(record) = world.store.read(Reach::Facility(tenant.facility), read).await.unwrap() else {
                 return;
             };
@@ -164,7 +165,7 @@ async fn a_feed_from_before_there_were_digests_is_counted_when_the_first_device_
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let reach = Reach::Facility(tenant.facility);
-    let forget = |tx: &Tx<'_>| tx.execute("UPDATE feeds SET digested = 0", []);
+    let forget = |tx: &Tx<'_>| tx.execute("UPDATE feeds SET digested = 0", params![]);
     world.store.write(reach, forget).await.unwrap();
     let registry = world.store.organization(&tenant.organization);
     let room = object(json!({"room": "7"}));

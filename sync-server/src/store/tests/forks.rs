@@ -1,5 +1,6 @@
 //! Devices whose outbox and the server's history part: forks, gaps, and changes kept unread.
 
+use crate::store::engine::params;
 use carepost_protocol::change::Verdict;
 use carepost_protocol::wire::push::{Fork, Gap, MAX_CHANGE_BYTES, Opaque, RejectionCode};
 
@@ -241,9 +242,7 @@ async fn a_change_that_breaks_what_is_on_the_way_is_kept_unread_and_the_chain_go
     assert_eq!(verdicts(&book.push(&world, &kiosk, 2..=2).await.unwrap()), [(2, 1, Verdict::Rejected)]);
     assert_eq!(pulses(&world, &tenant).await, [70, 73]);
     let kept = world.store.read(Reach::Facility(tenant.facility), |tx| {
-        tx.all("SELECT n, length(payload) FROM changes ORDER BY n", [], |row| {
-            Ok((column::count_at(row, 0)?, row.get::<Option<i64>>(1)?.is_some()))
-        })
+        tx.all::<(u64, bool)>("SELECT n, payload IS NOT NULL FROM changes ORDER BY n", params![])
     });
     assert_eq!(kept.await.unwrap(), [(1, true), (2, true), (3, false), (4, true)]);
 }
@@ -255,8 +254,8 @@ async fn a_refused_change_that_was_settled_since_is_answered_as_it_stands() {
     let receipt = book.push(&world, &kiosk, 2..=3).await.unwrap();
     assert_eq!(verdicts(&receipt), [(2, 1, Verdict::Rejected), (3, 1, Verdict::Rejected)]);
     let settled = world.store.write(Reach::Facility(tenant.facility), |tx| {
-        tx.execute("UPDATE changes SET settlement = 'applied', settled_seq = 77 WHERE n = 2", [])?;
-        tx.execute("UPDATE changes SET settlement = 'discarded' WHERE n = 3", []).map(drop)
+        tx.execute("UPDATE changes SET settlement = 'applied', settled_seq = 77 WHERE n = 2", params![])?;
+        tx.execute("UPDATE changes SET settlement = 'discarded' WHERE n = 3", params![]).map(drop)
     });
     settled.await.unwrap();
     let again = book.push(&world, &kiosk, 2..=3).await.unwrap();
@@ -269,7 +268,7 @@ async fn a_receipt_says_how_far_a_backup_holds_the_lane_across_forks() {
     let Scene { world, tenant, kiosk, mut book } = scene(&[70, 71, 72]).await;
     assert_eq!(book.probe(&world, &kiosk).await.unwrap().durable_through, None);
     let marked = world.store.write(Reach::Facility(tenant.facility), |tx| {
-        tx.execute("UPDATE chain_heads SET durable_n = 3", []).map(drop)
+        tx.execute("UPDATE chain_heads SET durable_n = 3", params![]).map(drop)
     });
     marked.await.unwrap();
     book.chart(&world, &kiosk, &tenant, &[73]);

@@ -1,5 +1,6 @@
 //! What the server makes of a change: a story for each verdict, and what becomes of refused ones.
 
+use crate::store::engine::params;
 use carepost_protocol::record::ReviewKind;
 use carepost_protocol::wire::heartbeat::{SettledChange, Settlement};
 use carepost_protocol::zone::Zone;
@@ -351,7 +352,7 @@ async fn what_depends_on_a_refused_change_waits_with_it_and_stands_with_it() {
         .store
         .write(Reach::Facility(tenant.facility), move |tx| {
             let sql = "UPDATE user_terms SET from_at = 0 WHERE user_id = ?1 AND role = 'rn'";
-            tx.execute(sql, [carl.as_bytes()])
+            tx.execute(sql, params![carl])
         })
         .await
         .unwrap();
@@ -474,7 +475,7 @@ async fn what_the_server_could_not_read_is_kept_and_stands_once_it_can() {
     world
         .store
         .write(Reach::Facility(tenant.facility), move |tx| {
-            tx.execute("UPDATE changes SET payload = ?1 WHERE n = 1", [readable])
+            tx.execute("UPDATE changes SET payload = ?1 WHERE n = 1", params![readable])
         })
         .await
         .unwrap();

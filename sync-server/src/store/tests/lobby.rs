@@ -233,7 +233,7 @@ async fn a_claimed_device_that_says_it_is_another_starts_anew() {
 /// later than the one before.
 async fn crowd(world: &World, count: u64, networks: u64) {
     let begin = world.now().plus_millis(600_000);
-    let crowd = world.store.write(Reach::System, move |tx| {
+    let crowd = world.store.write(engine::SYSTEM, move |tx| {
         for n in 0..count {
             let hash = PayloadHash::of(&n.to_be_bytes());
             tx.execute(
@@ -241,10 +241,10 @@ async fn crowd(world: &World, count: u64, networks: u64) {
                     hostname, agent_version, user_code, expires_at, network, tries)
                     VALUES (?1, ?2, x'04', ?2, '[]', '', '', ?3, ?4, ?5, 0)",
                 params![
-                    hash.as_bytes(),
-                    EnrollmentId::new(Timestamp::EPOCH, hash.as_bytes()[..10].try_into().unwrap()).as_bytes(),
+                    hash,
+                    EnrollmentId::new(Timestamp::EPOCH, hash.as_bytes()[..10].try_into().unwrap()),
                     n.to_string(),
-                    begin.plus_millis(i64::try_from(n).unwrap()).as_millis(),
+                    begin.plus_millis(i64::try_from(n).unwrap()),
                     format!("crowd {}", n % networks),
                 ],
             )?;

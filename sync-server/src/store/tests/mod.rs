@@ -13,6 +13,8 @@ mod judging;
 mod lobby;
 mod merging;
 mod once;
+mod persons;
+mod portions;
 mod registry;
 mod restoring;
 mod rewinds;
@@ -497,4 +499,12 @@ fn may_read(tenant: &Tenant) -> Permit<ReadPatients> {
         facility: Some(facility),
     };
     authorize(&actor, Resource::Facility(organization, facility)).unwrap()
+}
+
+/// The steps that the engine takes for a statement, whatever is asked for.
+fn steps(tx: &Tx<'_>, explain: &'static str) -> Result<Vec<String>, StoreError> {
+    let placeholders = (1..).take_while(|n| explain.contains(&format!("?{n}"))).count();
+    let nothing = vec![&engine::Value::Null as &dyn engine::ToValue; placeholders];
+    let steps = tx.all::<(i64, i64, i64, String)>(explain, &nothing)?;
+    Ok(steps.into_iter().map(|(.., step)| step).collect())
 }

@@ -1,6 +1,7 @@
 //! Requests that are done once.
 
 use super::*;
+use crate::store::engine::params;
 use crate::store::{Once, Standing};
 
 #[tokio::test]
@@ -41,6 +42,6 @@ async fn what_was_asked_for_with_a_key_is_done_once_within_a_day_and_then_forgot
     world.pass(24 * 3_600 + 1);
     system.keep_answer(fails, vec![7]).await.unwrap();
     let all = "SELECT count(id) FROM system_idempotency_keys";
-    let all = world.store.read(Reach::System, move |tx| tx.first(all, [], |row| column::count_at(row, 0)));
+    let all = world.store.read(engine::SYSTEM, move |tx| tx.first::<u64>(all, params![]));
     assert_eq!(all.await.unwrap(), Some(0), "what is over is forgotten when something is kept");
 }

@@ -50,9 +50,9 @@ async fn what_reads_the_same_since_an_upgrade_can_be_changed_in_all_else() {
     let omar = registry.noting(event(&world)).create_user(omar).await.unwrap().id;
     let collide = move |tx: &Tx<'_>| {
         let facility = "UPDATE facilities SET name = 'RIVERSIDE', name_key = 'riverside 2' WHERE id = ?1";
-        tx.execute(facility, [second.as_bytes()])?;
+        tx.execute(facility, params![second])?;
         let user = "UPDATE users SET email = 'NINA@example.test', email_key = 'another' WHERE id = ?1";
-        tx.execute(user, [omar.as_bytes()])
+        tx.execute(user, params![omar])
     };
     world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
 
@@ -216,7 +216,7 @@ async fn a_user_gets_another_name_to_sign_in_with() {
     // Whose name an upgrade found to read as another's is nobody at the server, until there is another name.
     let collide = move |tx: &Tx<'_>| {
         let sql = "UPDATE users SET username = 'Nina', username_key = 'n1na' WHERE id = ?1";
-        tx.execute(sql, [omar.as_bytes()])
+        tx.execute(sql, params![omar])
     };
     world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
     assert_eq!(known("nina").await, Some(tenant.nurse));
@@ -279,9 +279,8 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     expect(4, hillside, "Hall kiosk").await.unwrap();
     // Two that read the same since before this was asked: all but the name can be changed, and the name to another.
-    let collide = move |tx: &Tx<'_>| {
-        tx.execute("UPDATE devices SET name = 'HALL KIOSK' WHERE id = ?1", [den.as_bytes()])
-    };
+    let collide =
+        move |tx: &Tx<'_>| tx.execute("UPDATE devices SET name = 'HALL KIOSK' WHERE id = ?1", params![den]);
     world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
     let tablet = DevicePatch { device_type: Some(DeviceType::Tablet), ..DevicePatch::default() };
     registry.noting(event(&world)).update_device(den, tablet).await.unwrap();
@@ -314,7 +313,7 @@ async fn two_forms_that_are_offered_do_not_read_the_same() {
     let collide = move |tx: &Tx<'_>| {
         let sql = "INSERT INTO workflows (key, version, id, label, body, published_at)
             VALUES ('vitals', 3, ?1, 'Vitals', ?2, 0)";
-        tx.execute(sql, params![both.id.as_bytes(), body])
+        tx.execute(sql, params![both.id, body])
     };
     world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
     assert_eq!(registry.noting(event(&world)).publish_workflow(vitals(30.0)).await.unwrap().version, 4);
@@ -344,7 +343,7 @@ async fn two_fields_of_a_form_do_not_read_the_same_unless_they_did_before() {
     let keep = move |tx: &Tx<'_>| {
         let sql = "INSERT INTO workflows (key, version, id, label, body, published_at)
             VALUES ('vitals', 2, ?1, 'Vitals', ?2, 0)";
-        tx.execute(sql, params![before.id.as_bytes(), body])
+        tx.execute(sql, params![before.id, body])
     };
     world.store.write(Reach::Organization(tenant.organization), keep).await.unwrap();
     publish(Workflow { enabled: false, ..with(1, &["Later", "later"]) }).await.unwrap();

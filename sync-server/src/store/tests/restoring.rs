@@ -1,6 +1,7 @@
 //! A restore forgets nothing that was taken from anybody since the backup, and where it cannot know, it takes
 //! what costs no charting.
 
+use crate::store::engine::params;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::{BadgeDocument, UserDocument};
 
@@ -286,7 +287,7 @@ async fn a_restore_gives_no_token_more_than_the_three_days_that_it_had() {
     let mut scene = scene().await;
     let lent = |tx: &Tx<'_>| {
         let later = tx.now().plus_millis(30 * 24 * 3_600_000).as_millis();
-        tx.execute("UPDATE devices SET token_expires_at = ?1 WHERE token_sha256 IS NOT NULL", [later])
+        tx.execute("UPDATE devices SET token_expires_at = ?1 WHERE token_sha256 IS NOT NULL", params![later])
     };
     scene.world.store.write(Reach::Facility(scene.tenant.facility), lent).await.unwrap();
     backup(&scene.world.file("server.db"), &key(), &scene.world.ambient, &scene.world.file("copy.db"))

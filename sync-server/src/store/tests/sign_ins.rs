@@ -150,9 +150,8 @@ async fn what_is_counted_is_bounded() {
 /// How many places are known to be users', and how many counts of failures there are.
 async fn kept(world: &World) -> (u64, u64) {
     let sql = "SELECT count(good_at), count(*) - count(good_at) FROM system_sign_ins WHERE length(id) = 16";
-    let read =
-        |tx: &Tx<'_>| tx.first(sql, [], |row| Ok((column::count_at(row, 0)?, column::count_at(row, 1)?)));
-    world.store.read(Reach::System, read).await.unwrap().unwrap()
+    let read = |tx: &Tx<'_>| tx.first::<(u64, u64)>(sql, params![]);
+    world.store.read(engine::SYSTEM, read).await.unwrap().unwrap()
 }
 
 /// The attack: a name of its own for each failure. What a failure costs is bounded, however many there were.
@@ -171,7 +170,7 @@ async fn room_for_failures_is_made_some_at_a_time() {
         }
         Ok(())
     };
-    world.store.write(Reach::System, flood).await.unwrap();
+    world.store.write(engine::SYSTEM, flood).await.unwrap();
     world.pass(60);
     let mut held = before;
     for n in 0.. {

@@ -1,6 +1,7 @@
 //! A device is stolen: what it held of its facility is worth nothing from then on, and nobody has to tap a
 //! badge for that.
 
+use crate::store::engine::params;
 use std::time::{Duration, Instant};
 
 use carepost_protocol::hex::unhex;
@@ -310,7 +311,7 @@ async fn a_choice_that_is_settled_later_leaves_no_verifier_behind() {
     // Her role begins too late for all of them.
     let terms = |from: i64| {
         let sql = "UPDATE user_terms SET from_at = ?1";
-        world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, [from]))
+        world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, params![from]))
     };
     terms(i64::MAX).await.unwrap();
     let choices = ["b25l", "dHdv", "dGhyZWU"].map(|salt| hall.choice(&tenant, exposed, salt, world.now()));
@@ -325,9 +326,7 @@ async fn a_choice_that_is_settled_later_leaves_no_verifier_behind() {
     assert_eq!(nurse(&world, &tenant).await.pin_verifier, Some(verifier("b25l")));
     noting().discard_change(device, hall.named(2), "she chose another".to_owned()).await.unwrap();
     let kept = "SELECT n FROM changes WHERE payload IS NOT NULL ORDER BY n";
-    let kept = world
-        .store
-        .read(Reach::Facility(tenant.facility), move |tx| tx.all(kept, [], |row| column::count_at(row, 0)));
+    let kept = world.store.read(Reach::Facility(tenant.facility), move |tx| tx.all::<u64>(kept, params![]));
     assert_eq!(kept.await.unwrap(), [3], "what may still be judged again is kept for that");
     assert!(world.verified().is_whole(), "{:?}", world.verified());
 }

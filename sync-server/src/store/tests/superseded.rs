@@ -6,7 +6,7 @@ use super::judging::{APPLIED, flags, refused};
 use super::stolen::documents as documents_of;
 use super::withdrawing::may_manage;
 use super::*;
-use crate::store::engine::Row;
+use crate::store::engine::params;
 use crate::store::rules::publish::FeedEnd;
 use crate::store::rules::superseded;
 
@@ -51,7 +51,7 @@ async fn every_feed_has_the_superseded_versions_before_the_latest_and_offers_non
     let sql = "SELECT body FROM documents WHERE collection = 'workflows' AND id = ?1";
     let find = move |tx: &Tx<'_>| {
         let id = WorkflowId::of_version("vitals", 2);
-        tx.first(sql, [id.as_bytes()], |row| row.get::<String>(0))
+        tx.first::<String>(sql, params![id])
     };
     let found = world.store.read(Reach::Facility(tenant.facility), find).await.unwrap().unwrap();
     let published = world.store.organization(&tenant.organization).workflow("vitals", Some(2)).await.unwrap();
@@ -89,10 +89,9 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
     world.publish(&tenant, vitals(25.0)).await;
     let leave_out = |tx: &Tx<'_>| {
         let sql = "SELECT id, seq, body FROM documents WHERE collection = 'workflows' AND id > ?1";
-        let read = |row: &Row<'_>| Ok((row.get::<[u8; 16]>(0)?, row.get::<i64>(1)?, row.get::<String>(2)?));
-        let (id, seq, body) = tx.first(sql, [WorkflowId::LAST.as_bytes()], read)?.unwrap();
+        let (id, seq, body): ([u8; 16], u64, String) = tx.first(sql, params![WorkflowId::LAST])?.unwrap();
         let mut feed = FeedEnd::open(tx)?;
-        feed.take_out(tx, Collection::Workflows, &id, seq.try_into().unwrap(), &body)?;
+        feed.take_out(tx, Collection::Workflows, &id, seq, &body)?;
         feed.pass();
         feed.close(tx)
     };

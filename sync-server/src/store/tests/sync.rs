@@ -232,8 +232,7 @@ async fn a_night_charted_by_an_absurd_clock_is_taken_and_flagged() {
 /// What is to be reviewed of each change's authority, in their order.
 async fn reviews(world: &World, tenant: &Tenant) -> Vec<Option<&'static str>> {
     let words = ["clock_unset", "clock_unsure", "clock_ahead", "authority_ended_since"];
-    let read =
-        |tx: &Tx<'_>| tx.all("SELECT review FROM changes ORDER BY n", [], |row| row.get::<Option<String>>(0));
+    let read = |tx: &Tx<'_>| tx.all::<Option<String>>("SELECT review FROM changes ORDER BY n", params![]);
     let reach = Reach::Facility(tenant.facility);
     let found = world.store.write(reach, read).await.unwrap();
     let named = |flags: String| words.into_iter().find(|word| flags.split(',').any(|flag| flag == *word));
@@ -273,7 +272,7 @@ async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
     // All are sent before any is awaited, so that they meet in one group.
     let work = (0..9_u8).map(|n| {
         world.store.write(reach, move |tx| {
-            tx.execute(insert, params![[n; 16], facility.as_bytes(), format!("G-{n}")])?;
+            tx.execute(insert, params![[n; 16], facility, format!("G-{n}")])?;
             match n % 3 {
                 0 => Ok(()),
                 1 => Err(StoreError::NotFound("nothing")),

@@ -1,5 +1,6 @@
 //! What a lost device sent is taken out again.
 
+use crate::store::engine::params;
 use std::time::Duration;
 
 use carepost_protocol::role::ManagePatients;
@@ -137,7 +138,7 @@ async fn archive_all(world: &World, tenant: &Tenant) {
 async fn document(world: &World, tenant: &Tenant, id: PatientId) -> Option<String> {
     let read = move |tx: &Tx<'_>| {
         let sql = "SELECT body FROM documents WHERE collection = 'patients' AND id = ?1";
-        tx.first(sql, [id.as_bytes()], |row| row.get(0))
+        tx.first(sql, params![id])
     };
     world.store.read(Reach::Facility(tenant.facility), read).await.unwrap().flatten()
 }

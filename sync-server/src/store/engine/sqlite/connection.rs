@@ -12,7 +12,7 @@ use super::migrate::{check_version, migrate};
 use super::security::{ReachCell, build, guard};
 use crate::store::engine::error::EngineError;
 use crate::store::engine::tables::Reach;
-use crate::store::engine::value::Params;
+use crate::store::engine::value::{Params, params};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
 /// What a connection is for.
@@ -80,22 +80,22 @@ impl Source {
 impl Connection {
     /// Begins a transaction that writes, or waits until no other does.
     pub(in crate::store::engine) fn begin(&self) -> Result<(), EngineError> {
-        self.execute("BEGIN IMMEDIATE", []).map(drop)
+        self.execute("BEGIN IMMEDIATE", params![]).map(drop)
     }
 
     /// Begins one that sees one state of the database.
     pub(in crate::store::engine) fn begin_reading(&self) -> Result<(), EngineError> {
-        self.execute("BEGIN", []).map(drop)
+        self.execute("BEGIN", params![]).map(drop)
     }
 
     /// Makes a transaction durable.
     pub(in crate::store::engine) fn commit(&self) -> Result<(), EngineError> {
-        self.execute("COMMIT", []).map(drop)
+        self.execute("COMMIT", params![]).map(drop)
     }
 
     /// Undoes a transaction, if it is not undone already: a failure of the disk ends it.
     pub(in crate::store::engine) fn roll_back(&self) -> Result<(), EngineError> {
-        if self.in_transaction() { self.execute("ROLLBACK", []).map(drop) } else { Ok(()) }
+        if self.in_transaction() { self.execute("ROLLBACK", params![]).map(drop) } else { Ok(()) }
     }
 
     /// Whether a transaction is under way. Some failures (a full disk, say) make SQLite give it up.
@@ -118,7 +118,7 @@ impl Connection {
     pub(in crate::store::engine) fn execute(
         &self,
         sql: &'static str,
-        params: impl Params,
+        params: Params<'_>,
     ) -> Result<u64, EngineError> {
         let before = self.raw.total_changes();
         self.bound(sql, params)?.raw_execute()?;
@@ -129,7 +129,7 @@ impl Connection {
     pub(in crate::store::engine) fn query<E: From<EngineError>>(
         &self,
         sql: &'static str,
-        params: impl Params,
+        params: Params<'_>,
         mut each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         let mut statement = self.bound(sql, params)?;
@@ -142,19 +142,17 @@ impl Connection {
         Ok(())
     }
 
-    fn bound(&self, sql: &'static str, params: impl Params) -> Result<CachedStatement<'_>, EngineError> {
+    fn bound(&self, sql: &'static str, params: Params<'_>) -> Result<CachedStatement<'_>, EngineError> {
         let mut statement = self.raw.prepare_cached(sql)?;
-        let mut at = 0;
-        params.each(|value| {
-            at += 1;
-            Ok(statement.raw_bind_parameter(at, value)?)
-        })?;
+        for (at, value) in (1..).zip(params) {
+            statement.raw_bind_parameter(at, value.to_value()?)?;
+        }
         // One that is left out would be NULL, without a word.
         let expected = statement.parameter_count();
-        if at == expected {
+        if params.len() == expected {
             Ok(statement)
         } else {
-            Err(rusqlite::Error::InvalidParameterCount(at, expected).into())
+            Err(rusqlite::Error::InvalidParameterCount(params.len(), expected).into())
         }
     }
 

@@ -278,14 +278,14 @@ fn scope_functions(connection: &Connection, reach: &ReachCell) -> Result<(), Sto
         Ok(match cell.get() {
             Reach::Facility(scope) => Some(scope.organization().as_bytes().to_vec()),
             Reach::Organization(scope) => Some(scope.organization().as_bytes().to_vec()),
-            Reach::Nothing | Reach::System => None,
+            Reach::Nothing | Reach::System(_) => None,
         })
     })?;
     let cell = reach.clone();
     connection.create_scalar_function("scope_facility", 0, flags, move |_| {
         Ok(match cell.get() {
             Reach::Facility(scope) => Some(scope.facility().as_bytes().to_vec()),
-            Reach::Organization(_) | Reach::Nothing | Reach::System => None,
+            Reach::Organization(_) | Reach::Nothing | Reach::System(_) => None,
         })
     })?;
     let cell = reach.clone();
@@ -293,10 +293,12 @@ fn scope_functions(connection: &Connection, reach: &ReachCell) -> Result<(), Sto
         Ok(match cell.get() {
             Reach::Facility(scope) => Some(scope.facility().as_bytes().to_vec()),
             Reach::Organization(scope) => scope.limit().map(|limit| limit.as_bytes().to_vec()),
-            Reach::Nothing | Reach::System => None,
+            Reach::Nothing | Reach::System(_) => None,
         })
     })?;
     let cell = reach.clone();
-    connection.create_scalar_function("scope_system", 0, flags, move |_| Ok(cell.get() == Reach::System))?;
+    connection.create_scalar_function("scope_system", 0, flags, move |_| {
+        Ok(matches!(cell.get(), Reach::System(_)))
+    })?;
     Ok(())
 }

@@ -14,14 +14,15 @@ use zeroize::Zeroizing;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::Badge;
-use crate::store::column::{id_at, json, time_at};
-use crate::store::engine::{Read, Row, params};
+use crate::store::column::json;
+use crate::store::engine::params;
+use crate::store::row::{Stored, select, sql};
 use crate::store::rules::publish::{FeedEnd, put};
 
-macro_rules! badge_columns {
-    () => {
-        "SELECT id, user_id, facility_id, is_active, created_at, lookup,
-            (SELECT username FROM users WHERE users.id = badges.issued_by) FROM badges "
+/// A badge, and what readers know it by.
+macro_rules! with_lookup {
+    ($from:literal) => {
+        sql!("SELECT ", Badge::COLUMNS, ", lookup FROM ", $from)
     };
 }
 
@@ -33,8 +34,8 @@ impl OrganizationStore {
     pub async fn badges(&self, user: UserId) -> Result<Vec<Badge>> {
         self.read(move |tx| {
             super::users::user(tx, user)?;
-            let of_user = concat!(badge_columns!(), "WHERE user_id = ?1 ORDER BY created_at DESC, id DESC");
-            tx.all(of_user, [user.as_bytes()], badge_row)
+            let of_user = select!(Badge, "badges WHERE user_id = ?1 ORDER BY created_at DESC, id DESC");
+            tx.all(of_user, params![user])
         })
         .await
     }
@@ -110,7 +111,7 @@ impl Noted {
             let (mut badge, lookup) = badge(tx, id)?;
             if badge.is_active {
                 badge.is_active = false;
-                tx.execute("UPDATE badges SET is_active = 0 WHERE id = ?1", [id.as_bytes()])?;
+                tx.execute("UPDATE badges SET is_active = 0 WHERE id = ?1", params![id])?;
                 publish(tx, &badge, &lookup)?;
             }
             Ok(badge)
@@ -130,9 +131,7 @@ impl Subject for Badge {
 
 /// A badge, and what readers know it by.
 fn badge(tx: &Tx<'_>, id: BadgeId) -> Result<(Badge, String)> {
-    let by_id = concat!(badge_columns!(), "WHERE id = ?1");
-    let read = |row: &Row<'_>| Ok((badge_row(row)?, row.get::<String>(5)?));
-    tx.first(by_id, [id.as_bytes()], read)?.ok_or(StoreError::NotFound("badge"))
+    tx.first(with_lookup!("badges WHERE id = ?1"), params![id])?.ok_or(StoreError::NotFound("badge"))
 }
 
 fn invalid(field: &'static str, detail: &str) -> StoreError {
@@ -152,10 +151,9 @@ fn issue(
     lookup: &str,
     by: Option<UserId>,
 ) -> Result<Badge> {
-    let holder = tx.first(
-        concat!(badge_columns!(), "WHERE facility_id = ?1 AND lookup = ?2"),
-        params![facility.as_bytes(), lookup],
-        badge_row,
+    let holder = tx.first::<Badge>(
+        select!(Badge, "badges WHERE facility_id = ?1 AND lookup = ?2"),
+        params![facility, lookup],
     )?;
     match holder {
         Some(badge) if badge.is_active => return Err(StoreError::Conflict("badge")),
@@ -163,8 +161,7 @@ fn issue(
         None => {}
     }
     let now = tx.now();
-    let name =
-        by.map(|by| tx.first("SELECT username FROM users WHERE id = ?1", [by.as_bytes()], |row| row.get(0)));
+    let name = by.map(|by| tx.first("SELECT username FROM users WHERE id = ?1", params![by]));
     let badge = Badge {
         id: BadgeId::new(now, tx.random()?),
         user_id: user,
@@ -177,14 +174,7 @@ fn issue(
     tx.execute(
         "INSERT INTO badges (id, facility_id, user_id, lookup, is_active, created_at, issued_by)
             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)",
-        params![
-            badge.id.as_bytes(),
-            facility.as_bytes(),
-            user.as_bytes(),
-            lookup,
-            now.as_millis(),
-            by.map(|by| *by.as_bytes()),
-        ],
+        params![badge.id, facility, user, lookup, now, by],
     )?;
     publish(tx, &badge, lookup)?;
     Ok(badge)
@@ -192,8 +182,8 @@ fn issue(
 
 /// Takes every badge of a user out of the registry and off the devices.
 pub(super) fn remove_all(tx: &Tx<'_>, user: UserId) -> Result<()> {
-    let of_user = concat!(badge_columns!(), "WHERE user_id = ?1");
-    tx.all(of_user, [user.as_bytes()], badge_row)?.iter().try_for_each(|badge| remove(tx, badge))
+    let of_user = select!(Badge, "badges WHERE user_id = ?1");
+    tx.all::<Badge>(of_user, params![user])?.iter().try_for_each(|badge| remove(tx, badge))
 }
 
 /// Takes one badge out likewise.
@@ -202,7 +192,7 @@ pub(in crate::store) fn remove_by_id(tx: &Tx<'_>, id: BadgeId) -> Result<()> {
 }
 
 fn remove(tx: &Tx<'_>, badge: &Badge) -> Result<()> {
-    tx.execute("DELETE FROM badges WHERE id = ?1", [badge.id.as_bytes()])?;
+    tx.execute("DELETE FROM badges WHERE id = ?1", params![badge.id])?;
     tx.within_facility(badge.facility_id, |tx| put(tx, Collection::Badges, badge.id.as_bytes(), None, None))
 }
 
@@ -230,11 +220,11 @@ pub(in crate::store) fn rekey(tx: &Tx<'_>, facility: FacilityId) -> Result<u64> 
     keys.layers.push(layer.clone());
     let layers = Zeroizing::new(keys.layers.iter().flat_map(|key| **key).collect::<Vec<u8>>());
     let sql = "UPDATE facilities SET badge_layers = ?2 WHERE id = ?1";
-    tx.execute(sql, params![facility.as_bytes(), *layers])?;
+    tx.execute(sql, params![facility, *layers])?;
     let badges = of_facility(tx, facility)?;
     for (badge, lookup) in &badges {
         let sql = "UPDATE badges SET lookup = ?2 WHERE id = ?1";
-        tx.execute(sql, params![badge.id.as_bytes(), lay_over(&layer, lookup)])?;
+        tx.execute(sql, params![badge.id, lay_over(&layer, lookup)])?;
     }
     publish_all(tx, facility)?;
     Ok(u64::try_from(badges.len()).unwrap_or(u64::MAX))
@@ -258,13 +248,12 @@ pub(in crate::store) fn publish_all(tx: &Tx<'_>, facility: FacilityId) -> Result
 }
 
 fn of_facility(tx: &Tx<'_>, facility: FacilityId) -> Result<Vec<(Badge, String)>> {
-    let sql = concat!(badge_columns!(), "WHERE facility_id = ?1");
-    tx.all(sql, [facility.as_bytes()], |row| Ok((badge_row(row)?, row.get(5)?)))
+    tx.all(with_lookup!("badges WHERE facility_id = ?1"), params![facility])
 }
 
 fn keys(tx: &Tx<'_>, facility: FacilityId) -> Result<BadgeKeys> {
     let sql = "SELECT badge_key, badge_layers FROM facilities WHERE id = ?1";
-    let found = tx.first(sql, [facility.as_bytes()], |row| Ok((row.get(0)?, row.get::<Vec<u8>>(1)?)))?;
+    let found = tx.first::<(_, Vec<u8>)>(sql, params![facility])?;
     let (first, layers) = found.ok_or(StoreError::NotFound("facility"))?;
     let layers = Zeroizing::new(layers);
     let layers = layers.chunks(32).map(|key| key.try_into().map(Zeroizing::new));
@@ -303,16 +292,4 @@ impl BadgeKeys {
 fn lay_over(key: &[u8; 32], text: &str) -> String {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
     hex(ring::hmac::sign(&key, text.as_bytes()).as_ref())
-}
-
-fn badge_row(row: &Row<'_>) -> Read<Badge> {
-    Ok(Badge {
-        id: id_at(row, 0)?,
-        user_id: id_at(row, 1)?,
-        facility_id: id_at(row, 2)?,
-        card: UnknownTap::masked(row.get(5)?),
-        is_active: row.get(3)?,
-        created_at: time_at(row, 4)?,
-        issued_by: row.get(6)?,
-    })
 }

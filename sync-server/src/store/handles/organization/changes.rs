@@ -1,12 +1,12 @@
 //! Refused changes that an administrator settles.
 
+use crate::store::engine::params;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 
 use super::{Noted, Result, StoreError, Subject, Tx};
 use crate::clock;
-use crate::store::column::id_at;
 use crate::store::rules::changes::{self, KeptChange};
 use crate::store::rules::push::{self, Followed};
 
@@ -87,7 +87,7 @@ impl Noted {
 
 fn facility_of(tx: &Tx<'_>, device: DeviceId) -> Result<FacilityId> {
     let sql = "SELECT facility_id FROM devices WHERE id = ?1";
-    tx.first(sql, [device.as_bytes()], |row| id_at(row, 0))?.ok_or(StoreError::NotFound("device"))
+    tx.first(sql, params![device])?.ok_or(StoreError::NotFound("device"))
 }
 
 impl Subject for Reconsidered {

@@ -1,36 +1,18 @@
 //! The organization itself, and its facilities.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{DeviceId, FacilityId, OrganizationId, WorkflowId};
+use carepost_protocol::id::{DeviceId, FacilityId, WorkflowId};
 use carepost_protocol::record::{Collection, FacilityDocument};
 use carepost_protocol::text::{fold, sort_key};
 use serde_json::{Map, Value};
 
 use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
-use crate::store::column::{id_at, json, json_or_none_at, time_at, word, word_at};
-use crate::store::engine::{Read, Row, params};
+use crate::store::column::json;
+use crate::store::engine::params;
+use crate::store::row::select;
 use crate::store::rules::publish::{FeedEnd, put};
 use crate::store::rules::{budget, superseded, view};
 use crate::store::{Facility, FacilityPatch, NewFacility, View};
-
-/// The columns that [`organization_row`] reads.
-macro_rules! organization_columns {
-    () => {
-        "SELECT id, name, slug, organization_type, npi, address, contact, recovery_recipient, created_at,
-            updated_at FROM "
-    };
-}
-pub(in crate::store) use organization_columns;
-
-/// The organization whose scope it is.
-const ORGANIZATION: &str = concat!(organization_columns!(), "organizations");
-
-macro_rules! facility_columns {
-    () => {
-        "SELECT id, organization_id, name, facility_type, licensed_beds, current_census, phone, phi_mode,
-            created_at, updated_at, require_encryption, record_days, time_zone, address, units FROM facilities "
-    };
-}
 
 impl OrganizationStore {
     /// The organization itself.
@@ -47,7 +29,7 @@ impl OrganizationStore {
     /// When the database fails.
     pub async fn facilities(&self) -> Result<Vec<Facility>> {
         let found = self.read(|tx| {
-            let found = tx.all(facility_columns!(), [], facility_row)?;
+            let found = tx.all(select!(Facility, "facilities"), params![])?;
             found.into_iter().map(|facility| counted(tx, facility)).collect::<Result<Vec<_>>>()
         });
         let mut found = found.await?;
@@ -82,16 +64,16 @@ impl Noted {
                     updated_at = ?6",
                 params![
                     patch.name,
-                    patch.organization_type.as_ref().map(word).transpose()?,
+                    patch.organization_type,
                     patch.npi.unwrap_or(before.npi),
-                    address.as_ref().map(json).transpose()?,
-                    contact.as_ref().map(json).transpose()?,
-                    tx.now().as_millis(),
+                    address,
+                    contact,
+                    tx.now(),
                 ],
             )?;
             if patch.name.is_some() {
                 // Kiosks show it on their locked screen.
-                for id in tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))? {
+                for id in tx.all("SELECT id FROM facilities", params![])? {
                     publish(tx, &facility(tx, id)?)?;
                 }
             }
@@ -141,20 +123,20 @@ impl Noted {
                     name_key = CASE WHEN name = ?2 THEN name_key ELSE ?11 END, time_zone = ?12, address = ?13,
                     units = ?14 WHERE id = ?1",
                 params![
-                    id.as_bytes(),
+                    id,
                     changed.name,
-                    word(&changed.facility_type)?,
+                    changed.facility_type,
                     changed.licensed_beds,
                     changed.current_census,
                     changed.phone,
-                    word(&changed.phi_mode)?,
-                    changed.updated_at.as_millis(),
+                    changed.phi_mode,
+                    changed.updated_at,
                     changed.require_encryption,
                     changed.record_days,
                     fold(&changed.name),
                     changed.time_zone,
-                    changed.address.as_ref().map(json).transpose()?,
-                    word(&changed.units)?,
+                    changed.address,
+                    changed.units,
                 ],
             )?;
             publish(tx, &changed)?;
@@ -178,11 +160,11 @@ impl Subject for Facility {
 }
 
 fn organization(tx: &Tx<'_>) -> Result<Organization> {
-    tx.first(ORGANIZATION, [], organization_row)?.ok_or(StoreError::NotFound("organization"))
+    tx.first(select!(Organization, "organizations"), params![])?.ok_or(StoreError::NotFound("organization"))
 }
 
 pub(super) fn facility(tx: &Tx<'_>, id: FacilityId) -> Result<Facility> {
-    tx.first(concat!(facility_columns!(), "WHERE id = ?1"), [id.as_bytes()], facility_row)?
+    tx.first(select!(Facility, "facilities WHERE id = ?1"), params![id])?
         .ok_or(StoreError::NotFound("facility"))
 }
 
@@ -234,26 +216,25 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             phi_mode, created_at, updated_at, require_encryption, name_key, time_zone, address, units)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
-            facility.id.as_bytes(),
+            facility.id,
             facility.name,
-            word(&facility.facility_type)?,
+            facility.facility_type,
             facility.licensed_beds,
             facility.current_census,
             facility.phone,
             tx.random::<32>()?,
-            word(&facility.phi_mode)?,
-            now.as_millis(),
+            facility.phi_mode,
+            now,
             facility.require_encryption,
             fold(&facility.name),
             facility.time_zone,
-            facility.address.as_ref().map(json).transpose()?,
-            word(&facility.units)?,
+            facility.address,
+            facility.units,
         ],
     )?;
     tx.within_facility(facility.id, FeedEnd::create)?;
     publish(tx, &facility)?;
-    let workflows = tx
-        .all(super::workflows::LATEST, [], |row| Ok((id_at::<WorkflowId>(row, 0)?, row.get::<String>(1)?)))?;
+    let workflows: Vec<(WorkflowId, String)> = tx.all(super::workflows::LATEST, params![])?;
     for (id, body) in workflows {
         tx.within_facility(facility.id, |tx| {
             put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
@@ -281,46 +262,10 @@ fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
     })
 }
 
-pub(in crate::store) fn organization_row(row: &Row<'_>) -> Read<Organization> {
-    Ok(Organization {
-        id: id_at::<OrganizationId>(row, 0)?,
-        name: row.get(1)?,
-        slug: row.get(2)?,
-        organization_type: word_at(row, 3)?,
-        npi: row.get(4)?,
-        address: json_or_none_at(row, 5)?,
-        contact: json_or_none_at(row, 6)?,
-        recovery_recipient: row.get(7)?,
-        created_at: time_at(row, 8)?,
-        updated_at: time_at(row, 9)?,
-    })
-}
-
-fn facility_row(row: &Row<'_>) -> Read<Facility> {
-    Ok(Facility {
-        id: id_at(row, 0)?,
-        organization_id: id_at(row, 1)?,
-        name: row.get(2)?,
-        facility_type: word_at(row, 3)?,
-        licensed_beds: row.get(4)?,
-        current_census: row.get(5)?,
-        phone: row.get(6)?,
-        phi_mode: word_at(row, 7)?,
-        created_at: time_at(row, 8)?,
-        updated_at: time_at(row, 9)?,
-        require_encryption: row.get(10)?,
-        record_days: row.get(11)?,
-        time_zone: row.get(12)?,
-        address: json_or_none_at(row, 13)?,
-        units: word_at(row, 14)?,
-        documents: 0,
-    })
-}
-
 /// The facility demands encryption from now on: its devices come again, and say what they have.
 fn encryption_demanded(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
     let devices = "SELECT id FROM devices WHERE facility_id = ?1";
-    let devices: Vec<DeviceId> = tx.all(devices, [facility.as_bytes()], |row| id_at(row, 0))?;
+    let devices: Vec<DeviceId> = tx.all(devices, params![facility])?;
     devices.into_iter().for_each(|device| tx.refused(device));
     Ok(())
 }

@@ -27,9 +27,8 @@ pub(in crate::store) use badges::{
     publish_all as publish_badges, rekey as rekey_badges, remove_by_id as remove_badge,
 };
 pub use changes::Reconsidered;
-pub(in crate::store) use devices::{TOKEN_LIFE, is_refused_as_exposed};
-pub(in crate::store) use facilities::organization_columns;
-pub(in crate::store) use facilities::{merged, organization_row};
+pub(in crate::store) use devices::TOKEN_LIFE;
+pub(in crate::store) use facilities::merged;
 pub use records::Struck;
 pub(in crate::store) use users::{
     document as user_document, insert_user, publish_all as publish_users, withhold_expired_pins,

@@ -8,8 +8,9 @@ use carepost_protocol::text::name_key;
 use serde_json::{Map, Value};
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject};
-use crate::store::engine::Tx;
-use crate::store::rules::patient::{self, patient_columns, patient_row};
+use crate::store::engine::{Tx, params};
+use crate::store::row::select;
+use crate::store::rules::patient;
 use crate::store::rules::publish::FeedEnd;
 use crate::store::rules::review;
 use crate::store::{Expected, NewPatient, Patient};
@@ -23,10 +24,10 @@ impl OrganizationStore {
         self.read(move |tx| {
             let mut found = match facility {
                 Some(id) => {
-                    let sql = concat!(patient_columns!(), "WHERE facility_id = ?1");
-                    tx.all(sql, [id.as_bytes()], patient_row)?
+                    let sql = select!(Patient, "patients WHERE facility_id = ?1");
+                    tx.all(sql, params![id])?
                 }
-                None => tx.all(patient_columns!(), [], patient_row)?,
+                None => tx.all::<Patient>(select!(Patient, "patients"), params![])?,
             };
             found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone(), patient.id));
             Ok(found)

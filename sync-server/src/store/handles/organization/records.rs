@@ -111,7 +111,7 @@ pub(super) fn strikes(
         ..struck
     };
     let sql = "INSERT INTO office_corrections (target_id, record_id) VALUES (?1, ?2)";
-    tx.execute(sql, params![struck.id.as_bytes(), record.id.as_bytes()])?;
+    tx.execute(sql, params![struck.id, record.id])?;
     Ok(record)
 }
 

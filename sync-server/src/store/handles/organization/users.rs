@@ -11,23 +11,15 @@ use carepost_protocol::text::{fold, name_key};
 use carepost_protocol::time::Timestamp;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
-use crate::store::column::{id_at, id_or_none_at, json, time_at, time_or_none_at, word, word_at};
-use crate::store::engine::{Read, Row, params};
+use crate::store::column::json;
+use crate::store::engine::params;
+use crate::store::row::select;
 use crate::store::rules::publish::{FeedEnd, put};
 use crate::store::rules::sign_in;
 use crate::store::{NewUser, User, UserPatch};
 
 /// What a username must be.
 const USERNAME_RULE: &str = "give 1 to 100 characters without blanks";
-
-macro_rules! user_columns {
-    () => {
-        "SELECT id, facility_id, username, email, display_name, role, employee_id, session_timeout_minutes,
-            is_active, pin_verifier IS NOT NULL, password_hash IS NOT NULL, last_activity_at,
-            (SELECT max(locked_until) FROM sign_ins WHERE name = users.username_key), created_at,
-            pin_exposed_at FROM users "
-    };
-}
 
 impl OrganizationStore {
     /// Users, by name; of one facility or of all that the scope reaches.
@@ -38,10 +30,10 @@ impl OrganizationStore {
         self.read(move |tx| {
             let mut found = match facility {
                 Some(id) => {
-                    let sql = concat!(user_columns!(), "WHERE facility_id = ?1");
-                    tx.all(sql, [id.as_bytes()], user_row)?
+                    let sql = select!(User, "users WHERE facility_id = ?1");
+                    tx.all(sql, params![id])?
                 }
-                None => tx.all(user_columns!(), [], user_row)?,
+                None => tx.all::<User>(select!(User, "users"), params![])?,
             };
             found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone(), user.id));
             Ok(found)
@@ -63,7 +55,7 @@ impl OrganizationStore {
     /// When the database fails.
     pub async fn exposed_pin(&self, id: UserId) -> Result<Option<String>> {
         let sql = "SELECT pin_verifier FROM users WHERE id = ?1 AND pin_exposed_at IS NOT NULL";
-        self.read(move |tx| Ok(tx.first(sql, [id.as_bytes()], |row| row.get(0))?.flatten())).await
+        self.read(move |tx| Ok(tx.first(sql, params![id])?.flatten())).await
     }
 }
 
@@ -105,9 +97,9 @@ impl Noted {
             let found = user(tx, id)?;
             expected.check(&found)?;
             let sql = "UPDATE users SET password_hash = ?2 WHERE id = ?1";
-            tx.execute(sql, params![id.as_bytes(), password_hash])?;
+            tx.execute(sql, params![id, password_hash])?;
             sign_in::forget(tx, &found.username)?;
-            tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()])?;
+            tx.execute("DELETE FROM sessions WHERE user_id = ?1", params![id])?;
             Ok(found)
         })
         .await
@@ -125,7 +117,7 @@ impl Noted {
             tx.execute(
                 "UPDATE users SET pin_verifier = ?2, pin_exposed_at = NULL, pin_answers = NULL,
                     pin_set_at = ?3 WHERE id = ?1",
-                params![id.as_bytes(), pin_verifier, tx.now().as_millis()],
+                params![id, pin_verifier, tx.now()],
             )?;
             publish(tx, id)?;
             Ok(found)
@@ -151,19 +143,19 @@ pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId
             employee_id, password_hash, pin_verifier, session_timeout_minutes, is_active, created_at)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13)",
         params![
-            id.as_bytes(),
-            new.facility_id.map(|id| *id.as_bytes()),
+            id,
+            new.facility_id,
             new.username,
             fold(&new.username),
             new.email,
             new.email.as_deref().map(fold),
             new.display_name,
-            word(&new.role)?,
+            new.role,
             new.employee_id,
             new.password_hash,
             new.pin_verifier,
             new.session_timeout_minutes,
-            now.as_millis(),
+            now,
         ],
     )?;
     begin_term(tx, id, new.role, new.facility_id)?;
@@ -189,16 +181,17 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     keep_an_administrator(tx, by, &before, &after)?;
     tx.execute(
         "UPDATE users SET facility_id = ?2, email = ?3,
-            email_key = CASE WHEN email IS ?3 THEN email_key ELSE ?4 END, display_name = ?5, role = ?6,
+            email_key = CASE WHEN email IS NOT DISTINCT FROM ?3 THEN email_key ELSE ?4 END,
+            display_name = ?5, role = ?6,
             employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9, username = ?10,
             username_key = CASE WHEN username = ?10 THEN username_key ELSE ?11 END WHERE id = ?1",
         params![
-            id.as_bytes(),
-            after.facility_id.map(|id| *id.as_bytes()),
+            id,
+            after.facility_id,
             after.email,
             after.email.as_deref().map(fold),
             after.display_name,
-            word(&after.role)?,
+            after.role,
             after.employee_id,
             after.session_timeout_minutes,
             after.is_active,
@@ -209,13 +202,13 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     let standing = |user: &User| (user.role, user.facility_id, user.is_active);
     if standing(&before) != standing(&after) {
         let ended = "UPDATE user_terms SET until_at = ?2 WHERE user_id = ?1 AND until_at IS NULL";
-        tx.execute(ended, params![id.as_bytes(), tx.now().as_millis()])?;
+        tx.execute(ended, params![id, tx.now()])?;
         if after.is_active {
             begin_term(tx, id, after.role, after.facility_id)?;
         }
     }
     if !after.is_active {
-        tx.execute("DELETE FROM sessions WHERE user_id = ?1", [id.as_bytes()])?;
+        tx.execute("DELETE FROM sessions WHERE user_id = ?1", params![id])?;
     }
     if before.facility_id != after.facility_id {
         leave(tx, id, before.facility_id)?;
@@ -236,15 +229,15 @@ fn check_username(username: &str) -> Result<()> {
 fn keep_an_administrator(tx: &Tx<'_>, by: Option<UserId>, before: &User, after: &User) -> Result<()> {
     let administers = |user: &User| user.is_active && user.role == Role::OrgAdmin;
     let own = match by {
-        Some(by) => tx.first("SELECT 1 FROM users WHERE id = ?1", [by.as_bytes()], |_| Ok(()))?.is_some(),
+        Some(by) => tx.exists("SELECT 1 FROM users WHERE id = ?1", params![by])?,
         None => false,
     };
     if !own || !administers(before) || administers(after) {
         return Ok(());
     }
     let others =
-        "SELECT 1 FROM users WHERE role = ?1 AND is_active AND password_hash IS NOT NULL AND id <> ?2";
-    if tx.first(others, params![word(&Role::OrgAdmin)?, before.id.as_bytes()], |_| Ok(()))?.is_some() {
+        "SELECT 1 FROM users WHERE role = ?1 AND is_active = 1 AND password_hash IS NOT NULL AND id <> ?2";
+    if tx.exists(others, params![Role::OrgAdmin, before.id])? {
         return Ok(());
     }
     let field = if after.is_active { "role" } else { "is_active" };
@@ -263,13 +256,7 @@ fn leave(tx: &Tx<'_>, id: UserId, facility: Option<FacilityId>) -> Result<()> {
 fn begin_term(tx: &Tx<'_>, user: UserId, role: Role, facility: Option<FacilityId>) -> Result<()> {
     tx.execute(
         "INSERT INTO user_terms (user_id, id, facility_id, role, from_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![
-            user.as_bytes(),
-            tx.random::<16>()?,
-            facility.map(|id| *id.as_bytes()),
-            word(&role)?,
-            tx.now().as_millis(),
-        ],
+        params![user, tx.random::<16>()?, facility, role, tx.now()],
     )
     .map(drop)
 }
@@ -295,10 +282,10 @@ pub(super) fn expose_pins(tx: &Tx<'_>, facility: FacilityId, since: Option<Times
         AND (facility_id = ?1 OR id IN (SELECT user_id FROM user_terms
             WHERE facility_id = ?1 AND until_at > ?2))";
     let since = since.map_or(0, Timestamp::as_millis);
-    let held: Vec<UserId> = tx.all(held, params![facility.as_bytes(), since], |row| id_at(row, 0))?;
+    let held: Vec<UserId> = tx.all(held, params![facility, since])?;
     for id in &held {
         let sql = "UPDATE users SET pin_exposed_at = ?2 WHERE id = ?1";
-        tx.execute(sql, params![id.as_bytes(), tx.now().as_millis()])?;
+        tx.execute(sql, params![id, tx.now()])?;
     }
     publish_all(tx, &held)?;
     Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
@@ -334,8 +321,7 @@ pub(in crate::store) fn withhold_expired_pins(tx: &Tx<'_>) -> Result<()> {
         "SELECT u.id, d.body FROM users u JOIN documents d ON d.collection = 'users' AND d.id = u.id
         WHERE u.pin_exposed_at <= ?1 AND u.pin_verifier IS NOT NULL";
     let since = tx.now().before(pin::EXPOSED_FOR).as_millis();
-    let exposed: Vec<(UserId, Option<String>)> =
-        tx.all(exposed, [since], |row| Ok((id_at(row, 0)?, row.get(1)?)))?;
+    let exposed: Vec<(UserId, Option<String>)> = tx.all(exposed, params![since])?;
     let mut feed = FeedEnd::open(tx)?;
     for (id, sent) in exposed {
         let (_, body) = document(tx, id)?;
@@ -350,15 +336,14 @@ pub(in crate::store) fn withhold_expired_pins(tx: &Tx<'_>) -> Result<()> {
 /// sent: an agent that does not know what exposed means would go by it for ever.
 pub(in crate::store) fn document(tx: &Tx<'_>, id: UserId) -> Result<(Option<FacilityId>, String)> {
     let user = user(tx, id)?;
-    let pin_verifier = tx
-        .first("SELECT pin_verifier FROM users WHERE id = ?1", [id.as_bytes()], |row| row.get(0))?
-        .flatten();
+    let pin_verifier =
+        tx.first::<Option<String>>("SELECT pin_verifier FROM users WHERE id = ?1", params![id])?.flatten();
     let expired = user.pin_exposed_at.is_some_and(|exposed| pin::is_expired(exposed, tx.now()));
     let document = UserDocument {
         id,
         display_name: user.display_name,
         role: user.role,
-        pin_verifier: pin_verifier.filter(|_: &String| !expired),
+        pin_verifier: pin_verifier.filter(|_| !expired),
         pin_exposed_at: user.pin_exposed_at,
         session_timeout_minutes: user.session_timeout_minutes,
         is_active: user.is_active,
@@ -367,26 +352,5 @@ pub(in crate::store) fn document(tx: &Tx<'_>, id: UserId) -> Result<(Option<Faci
 }
 
 pub(super) fn user(tx: &Tx<'_>, id: UserId) -> Result<User> {
-    tx.first(concat!(user_columns!(), "WHERE id = ?1"), [id.as_bytes()], user_row)?
-        .ok_or(StoreError::NotFound("user"))
-}
-
-fn user_row(row: &Row<'_>) -> Read<User> {
-    Ok(User {
-        id: id_at(row, 0)?,
-        facility_id: id_or_none_at(row, 1)?,
-        username: row.get(2)?,
-        email: row.get(3)?,
-        display_name: row.get(4)?,
-        role: word_at(row, 5)?,
-        employee_id: row.get(6)?,
-        session_timeout_minutes: row.get(7)?,
-        is_active: row.get(8)?,
-        has_pin: row.get(9)?,
-        has_password: row.get(10)?,
-        last_activity_at: time_or_none_at(row, 11)?,
-        locked_until: time_or_none_at(row, 12)?,
-        created_at: time_at(row, 13)?,
-        pin_exposed_at: time_or_none_at(row, 14)?,
-    })
+    tx.first(select!(User, "users WHERE id = ?1"), params![id])?.ok_or(StoreError::NotFound("user"))
 }

@@ -22,8 +22,8 @@ use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::clock;
 use crate::scope::OrganizationScope;
 use crate::store::Device;
-use crate::store::column::{count, count_at, id_at, id_or_none_at, limit, time_at, word};
-use crate::store::engine::{Row, params};
+use crate::store::engine::params;
+use crate::store::row::{Stored, row, sql};
 use crate::store::rules::charted::{self, stands};
 use crate::store::rules::publish::FeedEnd;
 use crate::store::rules::review::{self, About};
@@ -140,24 +140,27 @@ struct Place {
 
 const FROM_THE_LATEST: Place = Place { life: 0, before: u64::MAX };
 
-/// A change of the device.
-struct Sent {
-    life: IncarnationId,
-    n: u64,
-    kind: String,
-    collection: String,
-    document: Option<RecordId>,
-    /// What it corrects.
-    target: Option<RecordId>,
-    /// Its place in the feed.
-    seq: u64,
-    received: Timestamp,
-    /// None of what was refused and is not settled.
-    stands: Option<bool>,
+row! {
+    /// A change of the device.
+    struct Sent {
+        life: IncarnationId = "incarnation_id",
+        n: u64,
+        kind: Option<String>,
+        collection: Option<String>,
+        document: Option<RecordId> = "record_id",
+        /// What it corrects.
+        target: Option<RecordId> = "target_id",
+        /// Its place in the feed.
+        seq: Option<u64> = "coalesce(settled_seq, seq)",
+        received: Timestamp = "received_at",
+    }
 }
 
-const SENT: &str = concat!(
-    "SELECT n, kind, collection, record_id, target_id, coalesce(settled_seq, seq), received_at, ",
+/// Each with whether it stands: none of what was refused and is not settled.
+const SENT: &str = sql!(
+    "SELECT ",
+    Sent::COLUMNS,
+    ", ",
     stands!(),
     " FROM changes WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n < ?3
     ORDER BY n DESC LIMIT ?4"
@@ -178,16 +181,12 @@ impl OrganizationStore {
                     stands!(),
                     " GROUP BY kind, collection"
                 );
-                let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, count_at(row, 2)?));
                 let mut found = Withdrawal::default();
-                for (kind, collection, sent) in
-                    tx.all(sql, params![id.as_bytes(), since.as_millis()], read)?
-                {
-                    let (kind, collection): (String, String) = (kind, collection);
+                let key = params![id, since];
+                for (kind, collection, sent) in tx.all::<(String, String, u64)>(sql, key)? {
                     *found.of(Deed::of(&kind, &collection)) += sent;
                 }
-                let key = params![id.as_bytes(), since.as_millis()];
-                found.refused = tx.first(REFUSED, key, |row| count_at(row, 0))?.unwrap_or(0);
+                found.refused = tx.first::<u64>(REFUSED, key)?.unwrap_or(0);
                 Ok(found)
             })
         })
@@ -311,20 +310,20 @@ fn portion(tx: &Tx<'_>, actor: &Actor, id: DeviceId, since: Timestamp, mut place
             of: BTreeMap::new(),
         };
         let sql = "SELECT id FROM incarnations WHERE device_id = ?1 ORDER BY first_seen_at DESC, id DESC";
-        let lives: Vec<IncarnationId> = tx.all(sql, [id.as_bytes()], |row| id_at(row, 0))?;
+        let lives: Vec<IncarnationId> = tx.all(sql, params![id])?;
         let mut spent = false;
         while let Some(life) = lives.get(place.life).copied().filter(|_| !spent) {
             let sent = sent(tx, id, life, place.before)?;
             // What a life sent came in its order: before this there is nothing later.
-            if sent.iter().all(|change| change.received < since) {
+            if sent.iter().all(|(change, _)| change.received < since) {
                 place = Place { life: place.life + 1, before: u64::MAX };
                 spent = tx.is_spent();
                 continue;
             }
-            for change in sent {
+            for (change, stands) in sent {
                 place.before = change.n;
                 if change.received >= since {
-                    taking.take_out(tx, &change)?;
+                    taking.take_out(tx, &change, stands)?;
                 }
                 spent = tx.is_spent() || taking.done.taken_out() >= PORTION;
                 if spent {
@@ -338,21 +337,13 @@ fn portion(tx: &Tx<'_>, actor: &Actor, id: DeviceId, since: Timestamp, mut place
     })
 }
 
-fn sent(tx: &Tx<'_>, device: DeviceId, life: IncarnationId, before: u64) -> Result<Vec<Sent>> {
-    let key = params![device.as_bytes(), life.as_bytes(), count(before), limit(LOOKED_AT)];
-    tx.all(SENT, key, |row| {
-        Ok(Sent {
-            life,
-            n: count_at(row, 0)?,
-            kind: row.get::<Option<String>>(1)?.unwrap_or_default(),
-            collection: row.get::<Option<String>>(2)?.unwrap_or_default(),
-            document: id_or_none_at(row, 3)?,
-            target: id_or_none_at(row, 4)?,
-            seq: row.get::<Option<i64>>(5)?.map_or(0, i64::unsigned_abs),
-            received: time_at(row, 6)?,
-            stands: row.get(7)?,
-        })
-    })
+fn sent(
+    tx: &Tx<'_>,
+    device: DeviceId,
+    life: IncarnationId,
+    before: u64,
+) -> Result<Vec<(Sent, Option<bool>)>> {
+    tx.all(SENT, params![device, life, before, LOOKED_AT])
 }
 
 /// What is needed to take something out.
@@ -366,8 +357,8 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    fn take_out(&mut self, tx: &Tx<'_>, change: &Sent) -> Result<()> {
-        match change.stands {
+    fn take_out(&mut self, tx: &Tx<'_>, change: &Sent, stands: Option<bool>) -> Result<()> {
+        match stands {
             Some(true) => {}
             Some(false) => return Ok(()),
             None => {
@@ -376,7 +367,10 @@ impl Taking<'_> {
             }
         }
         let Some(document) = change.document else { return Ok(()) };
-        let deed = Deed::of(&change.kind, &change.collection);
+        let deed = Deed::of(
+            change.kind.as_deref().unwrap_or_default(),
+            change.collection.as_deref().unwrap_or_default(),
+        );
         let (is_out, may_be) = match deed {
             Deed::Entry => (self.strike(tx, change, document)?, true),
             Deed::Admission => (self.discharge(tx, change, document.into())?, true),
@@ -391,9 +385,9 @@ impl Taking<'_> {
 
     /// Strikes out an entry, unless somebody corrected it since: that is what counts then.
     fn strike(&mut self, tx: &Tx<'_>, change: &Sent, id: RecordId) -> Result<bool> {
-        let key = params![id.as_bytes(), self.device.as_bytes(), count(change.seq)];
-        let by_device = tx.first(CORRECTED, key, |row| row.get::<i64>(0))?.is_some();
-        if by_device || tx.first(BY_OFFICE, [id.as_bytes()], |row| row.get::<i64>(0))?.is_some() {
+        let key = params![id, self.device, change.seq.unwrap_or(0)];
+        let by_device = tx.exists(CORRECTED, key)?;
+        if by_device || tx.exists(BY_OFFICE, params![id])? {
             return Ok(false);
         }
         let Some(record) = charted::find(tx, id)? else { return Ok(false) };
@@ -415,8 +409,7 @@ impl Taking<'_> {
     /// Discharges a resident, unless others know them: charted about them, edited them, or said that they are
     /// another one's person.
     fn discharge(&mut self, tx: &Tx<'_>, change: &Sent, id: PatientId) -> Result<bool> {
-        let key = params![id.as_bytes(), self.device.as_bytes()];
-        let is_known = tx.first(IS_KNOWN, key, |row| row.get(0))? == Some(true);
+        let is_known = tx.first(IS_KNOWN, params![id, self.device])? == Some(true);
         if is_known || patient::find(tx, id)?.is_none() {
             return Ok(false);
         }
@@ -448,12 +441,12 @@ impl Taking<'_> {
                 payload = CASE WHEN collection = 'users' THEN NULL ELSE payload END
                 WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3",
             params![
-                self.device.as_bytes(),
-                change.life.as_bytes(),
-                count(change.n),
-                word(&Settlement::Discarded)?,
-                tx.now().as_millis(),
-                self.actor.user.as_bytes(),
+                self.device,
+                change.life,
+                change.n,
+                Settlement::Discarded,
+                tx.now(),
+                self.actor.user,
                 self.reason,
             ],
         )
@@ -478,7 +471,8 @@ const BY_OFFICE: &str = "SELECT 1 FROM office_corrections WHERE target_id = ?1";
 const IS_KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM documents
         WHERE patient_id = ?1 AND collection = 'records' AND body IS NOT NULL AND seq > 0)
     OR EXISTS (SELECT 1 FROM archive WHERE patient_id = ?1 AND withdrawn = 0)
-    OR EXISTS (SELECT 1 FROM marks WHERE collection = 'patients' AND record_id = ?1 AND device_id IS NOT ?2)
+    OR EXISTS (SELECT 1 FROM marks WHERE collection = 'patients' AND record_id = ?1
+        AND device_id IS DISTINCT FROM ?2)
     OR EXISTS (SELECT 1 FROM patients WHERE id = ?1 AND replaced_by IS NOT NULL)
     OR EXISTS (SELECT 1 FROM patients p WHERE p.replaced_by = ?1)";
 

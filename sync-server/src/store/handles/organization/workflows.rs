@@ -7,7 +7,7 @@ use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Workflow;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
-use crate::store::column::{id_at, json, json_at};
+use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::rules::publish::put;
 use crate::store::rules::superseded::{self, latest_version};
@@ -22,7 +22,11 @@ impl OrganizationStore {
     /// # Errors
     /// When the database fails.
     pub async fn workflows(&self) -> Result<Vec<Workflow>> {
-        self.read(|tx| tx.all(LATEST, [], |row| json_at(row, 1))).await
+        self.read(|tx| {
+            let latest = tx.all::<(WorkflowId, Workflow)>(LATEST, params![])?;
+            Ok(latest.into_iter().map(|(_, workflow)| workflow).collect())
+        })
+        .await
     }
 
     /// A version of a workflow; none asks for the latest.
@@ -36,7 +40,6 @@ impl OrganizationStore {
                 Some(version) => tx.first(
                     "SELECT body FROM workflows WHERE key = ?1 AND version = ?2",
                     params![key, version],
-                    |row| json_at(row, 0),
                 )?,
                 None => latest(tx, &key)?,
             };
@@ -71,7 +74,7 @@ impl Subject for Workflow {
 
 pub(super) fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
     let sql = "SELECT body FROM workflows WHERE key = ?1 ORDER BY version DESC LIMIT 1";
-    tx.first(sql, [key], |row| json_at(row, 0))
+    tx.first(sql, params![key])
 }
 
 /// Kiosks offer forms by their labels, and people tell a form's fields apart by theirs: no two that are offered read
@@ -86,10 +89,10 @@ fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) ->
     if !workflow.enabled || before.is_some_and(|before| before.enabled && fold(&before.label) == label) {
         return Ok(());
     }
-    let forms: Vec<Workflow> = tx.all(LATEST, [], |row| json_at(row, 1))?;
+    let forms = tx.all::<(WorkflowId, Workflow)>(LATEST, params![])?;
     let is_taken =
         |other: &Workflow| other.key != workflow.key && other.enabled && fold(&other.label) == label;
-    if forms.iter().any(is_taken) { Err(StoreError::Conflict("label")) } else { Ok(()) }
+    if forms.iter().any(|(_, other)| is_taken(other)) { Err(StoreError::Conflict("label")) } else { Ok(()) }
 }
 
 fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
@@ -112,18 +115,11 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     let body = json(&workflow)?;
     tx.execute(
         "INSERT INTO workflows (key, version, id, label, body, published_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![
-            workflow.key,
-            workflow.version,
-            workflow.id.as_bytes(),
-            workflow.label,
-            body,
-            tx.now().as_millis(),
-        ],
+        params![workflow.key, workflow.version, workflow.id, workflow.label, body, tx.now()],
     )?;
     // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
     // facilities, at the rare word of the organization's own administrator.
-    let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", [], |row| id_at(row, 0))?;
+    let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", params![])?;
     for facility in facilities {
         tx.within_facility(facility, |tx| {
             // Before what takes its place: a device that hears no more than half of this has it all the same.

@@ -7,8 +7,9 @@ use carepost_protocol::id::{DeviceUuid, EnrollmentId, FacilityId, OrganizationId
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, UserCode};
 
-use crate::store::column::{count_at, id_at, id_or_none_at, json, json_at, time_at, word, word_or_none_at};
-use crate::store::engine::{Read, Row, Tx, params};
+use crate::store::column::json;
+use crate::store::engine::{Tx, params};
+use crate::store::row::{Whole, insert, row, select};
 use crate::store::{PresentedKey, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -25,47 +26,41 @@ const LEAVE_AT_ONCE: u32 = 100;
 /// How long a device that asks no more is remembered after its code ran out.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// A row of the lobby.
-pub(super) struct Lobby {
-    pub(super) id: EnrollmentId,
-    pub(super) key_sha256: [u8; 32],
-    pub(super) public_key: Vec<u8>,
-    pub(super) device_uuid: DeviceUuid,
-    pub(super) mac_addresses: Vec<String>,
-    pub(super) hostname: String,
-    pub(super) agent_version: String,
-    pub(super) user_code: String,
-    pub(super) expires_at: Timestamp,
-    pub(super) organization: Option<OrganizationId>,
-    pub(super) facility: Option<FacilityId>,
-    pub(super) name: Option<String>,
-    pub(super) device_type: Option<DeviceType>,
-    pub(super) number: Option<String>,
-    pub(super) tries: u32,
-}
-
-macro_rules! lobby_columns {
-    ($view:literal) => {
-        concat!(
-            "SELECT id, key_sha256, public_key, device_uuid, mac_addresses, hostname, agent_version, user_code,
-                expires_at, organization_id, facility_id, name, device_type, number, tries FROM ", $view, " "
-        )
-    };
+row! {
+    /// A row of the lobby.
+    pub(super) struct Lobby {
+        pub(super) id: EnrollmentId,
+        pub(super) key_sha256: [u8; 32],
+        pub(super) public_key: Vec<u8>,
+        pub(super) device_uuid: DeviceUuid,
+        pub(super) mac_addresses: Vec<String>,
+        pub(super) hostname: String,
+        pub(super) agent_version: String,
+        pub(super) user_code: String,
+        pub(super) expires_at: Timestamp,
+        pub(super) network: String,
+        pub(super) organization: Option<OrganizationId> = "organization_id",
+        pub(super) facility: Option<FacilityId> = "facility_id",
+        pub(super) name: Option<String>,
+        pub(super) device_type: Option<DeviceType>,
+        pub(super) number: Option<String>,
+        pub(super) tries: u32,
+    } whole
 }
 
 /// Whoever waits with that key. System reach.
 pub(super) fn by_key(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<Option<Lobby>> {
-    tx.first(concat!(lobby_columns!("system_enrollments"), "WHERE key_sha256 = ?1"), [key_sha256], read)
+    tx.first(select!(Lobby, "system_enrollments WHERE key_sha256 = ?1"), params![key_sha256])
 }
 
 /// Whoever shows that code. System reach.
 pub(super) fn by_code(tx: &Tx<'_>, code: &UserCode) -> Result<Option<Lobby>> {
-    tx.first(concat!(lobby_columns!("system_enrollments"), "WHERE user_code = ?1"), [code.as_str()], read)
+    tx.first(select!(Lobby, "system_enrollments WHERE user_code = ?1"), params![code.as_str()])
 }
 
 /// Whoever the organization has claimed under that id. Organization reach.
 pub(super) fn by_id(tx: &Tx<'_>, id: EnrollmentId) -> Result<Option<Lobby>> {
-    tx.first(concat!(lobby_columns!("enrollments"), "WHERE id = ?1"), [id.as_bytes()], read)
+    tx.first(select!(Lobby, "enrollments WHERE id = ?1"), params![id])
 }
 
 /// Lets a key in that nobody knows. System reach.
@@ -81,6 +76,7 @@ pub(super) fn enter(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest) ->
         agent_version: request.agent_version.clone(),
         user_code: new_code(tx)?,
         expires_at: tx.now().after(CODE_LIFE),
+        network: key.network.clone(),
         organization: None,
         facility: None,
         name: None,
@@ -88,23 +84,7 @@ pub(super) fn enter(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest) ->
         number: None,
         tries: 0,
     };
-    tx.execute(
-        "INSERT INTO system_enrollments (key_sha256, id, public_key, device_uuid, mac_addresses, hostname,
-            agent_version, user_code, expires_at, network, tries)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0)",
-        params![
-            row.key_sha256,
-            row.id.as_bytes(),
-            row.public_key,
-            row.device_uuid.as_bytes(),
-            json(&row.mac_addresses)?,
-            row.hostname,
-            row.agent_version,
-            row.user_code,
-            row.expires_at.as_millis(),
-            key.network,
-        ],
-    )?;
+    tx.execute(insert!(Lobby, "system_enrollments"), &row.values())?;
     Ok(row)
 }
 
@@ -119,7 +99,7 @@ pub(in crate::store) const OLDEST_OF_NETWORK: &str = "SELECT key_sha256 FROM sys
 /// counted from the newest of its network.
 const CROWD: &str = "SELECT key_sha256 FROM (SELECT key_sha256, expires_at,
         row_number() OVER (PARTITION BY network ORDER BY expires_at DESC) AS place
-        FROM system_enrollments WHERE organization_id IS NULL)
+        FROM system_enrollments WHERE organization_id IS NULL) AS waiting
     ORDER BY place DESC, expires_at LIMIT ?1";
 
 /// Forgets who has not asked for long. When the lobby is full all the same, the one leaves whose code ran out
@@ -128,22 +108,21 @@ const CROWD: &str = "SELECT key_sha256 FROM (SELECT key_sha256, expires_at,
 /// Whose code was typed stays.
 fn make_room(tx: &Tx<'_>, network: &str) -> Result<()> {
     let forgotten = tx.now().before(FORGET_AFTER);
-    tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", [forgotten.as_millis()])?;
-    let key = |row: &Row<'_>| row.get::<[u8; 32]>(0);
-    let of_network = tx.first(OF_NETWORK, [network], |row| count_at(row, 0))?;
+    tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", params![forgotten])?;
+    let of_network = tx.first::<u64>(OF_NETWORK, params![network])?;
     if of_network.unwrap_or(0) >= MAX_OF_NETWORK {
-        let oldest = tx.first(OLDEST_OF_NETWORK, [network], key)?;
+        let oldest: Option<[u8; 32]> = tx.first(OLDEST_OF_NETWORK, params![network])?;
         return oldest.map_or(Ok(()), |oldest| leave(tx, &oldest));
     }
-    let waiting = tx.first("SELECT count(*) FROM system_enrollments", [], |row| count_at(row, 0))?;
+    let waiting = tx.first::<u64>("SELECT count(*) FROM system_enrollments", params![])?;
     if waiting.unwrap_or(0) < MAX_WAITING {
         return Ok(());
     }
     let lapsed =
         "SELECT key_sha256 FROM system_enrollments WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 1";
-    let mut leaving: Vec<_> = tx.first(lapsed, [tx.now().as_millis()], key)?.into_iter().collect();
+    let mut leaving: Vec<[u8; 32]> = tx.first(lapsed, params![tx.now()])?.into_iter().collect();
     if leaving.is_empty() {
-        leaving = tx.all(CROWD, [LEAVE_AT_ONCE], key)?;
+        leaving = tx.all(CROWD, params![LEAVE_AT_ONCE])?;
     }
     if leaving.is_empty() {
         return Err(StoreError::TooManyTries { until: tx.now().after(CODE_LIFE) });
@@ -152,7 +131,7 @@ fn make_room(tx: &Tx<'_>, network: &str) -> Result<()> {
 }
 
 pub(super) fn leave(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<()> {
-    tx.execute("DELETE FROM system_enrollments WHERE key_sha256 = ?1", [key_sha256]).map(drop)
+    tx.execute("DELETE FROM system_enrollments WHERE key_sha256 = ?1", params![key_sha256]).map(drop)
 }
 
 /// Back to waiting, under a new code and nobody's claim.
@@ -174,9 +153,7 @@ fn new_code(tx: &Tx<'_>) -> Result<String> {
     loop {
         let Some(code) = UserCode::new(&tx.random()?) else { continue };
         let taken =
-            tx.first("SELECT 1 FROM system_enrollments WHERE user_code = ?1", [code.as_str()], |row| {
-                row.get::<i64>(0)
-            })?;
+            tx.first::<i64>("SELECT 1 FROM system_enrollments WHERE user_code = ?1", params![code.as_str()])?;
         if taken.is_none() {
             return Ok(code.as_str().to_owned());
         }
@@ -190,39 +167,19 @@ pub(super) fn write(tx: &Tx<'_>, row: &Lobby) -> Result<()> {
             device_type = ?11, number = ?12, tries = ?13 WHERE key_sha256 = ?1",
         params![
             row.key_sha256,
-            row.device_uuid.as_bytes(),
+            row.device_uuid,
             json(&row.mac_addresses)?,
             row.hostname,
             row.agent_version,
             row.user_code,
-            row.expires_at.as_millis(),
-            row.organization.map(|id| *id.as_bytes()),
-            row.facility.map(|id| *id.as_bytes()),
+            row.expires_at,
+            row.organization,
+            row.facility,
             row.name,
-            row.device_type.as_ref().map(word).transpose()?,
+            row.device_type,
             row.number,
             row.tries,
         ],
     )
     .map(drop)
-}
-
-fn read(row: &Row<'_>) -> Read<Lobby> {
-    Ok(Lobby {
-        id: id_at(row, 0)?,
-        key_sha256: row.get(1)?,
-        public_key: row.get(2)?,
-        device_uuid: DeviceUuid::from_bytes(row.get(3)?),
-        mac_addresses: json_at(row, 4)?,
-        hostname: row.get(5)?,
-        agent_version: row.get(6)?,
-        user_code: row.get(7)?,
-        expires_at: time_at(row, 8)?,
-        organization: id_or_none_at(row, 9)?,
-        facility: id_or_none_at(row, 10)?,
-        name: row.get(11)?,
-        device_type: word_or_none_at(row, 12)?,
-        number: row.get(13)?,
-        tries: row.get(14)?,
-    })
 }

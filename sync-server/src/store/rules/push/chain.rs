@@ -2,14 +2,14 @@
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::change::{Link, Verdict};
+use carepost_protocol::wire::heartbeat::Settlement;
 use carepost_protocol::wire::push::{Gap, Rejection, VerdictRun, append};
 use serde_json::json as object;
 
 use super::lineage::{self, Strand};
 use super::{Batch, Result};
 use crate::store::StoreError;
-use crate::store::column::{count, count_at, json_or_none_at, word_at};
-use crate::store::engine::{Read, Tx, params};
+use crate::store::engine::{Tx, params};
 use crate::store::rules::audit;
 
 /// Where a device's chain ends on the server.
@@ -35,14 +35,8 @@ impl Chain {
         let strand = Strand { device: batch.device, incarnation: batch.incarnation, lane: batch.lane };
         let sql = "SELECT next_n, head, durable_n FROM chain_heads
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3";
-        let found = tx.first(sql, strand.key(), |row| {
-            let durable: Option<i64> = row.get(2)?;
-            let durable = durable.map(|n| u64::try_from(n).unwrap_or(0));
-            let head = Some(Link::from_bytes(row.get(1)?));
-            Ok(Self { next_n: count_at(row, 0)?, strand, head, durable, is_new: false })
-        })?;
-        if let Some(chain) = found {
-            return Ok(chain);
+        if let Some((next_n, head, durable)) = tx.first(sql, &strand.key())? {
+            return Ok(Self { next_n, strand, head: Some(head), durable, is_new: false });
         }
         lineage::enter(tx, batch)?;
         let fork = lineage::fork_of(tx, strand)?;
@@ -62,15 +56,7 @@ impl Chain {
         tx.execute(
             "INSERT INTO gaps (device_id, incarnation_id, lane, from_n, to_n, link, noted_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                batch.device.as_bytes(),
-                batch.incarnation.as_bytes(),
-                batch.lane.name(),
-                count(from),
-                count(to),
-                batch.previous.as_bytes(),
-                tx.now().as_millis(),
-            ],
+            params![batch.device, batch.incarnation, batch.lane.name(), from, to, batch.previous, tx.now()],
         )?;
         let details = object!({"incarnation": batch.incarnation, "lane": batch.lane, "from": from, "to": to});
         audit::noticed(tx, AuditEventType::Sync, "chain_gap", Some(batch.device), details)?;
@@ -115,25 +101,21 @@ impl Chain {
     }
 
     fn stored(&self, tx: &Tx<'_>, n: u64) -> Result<Option<Stored>> {
-        let sql = "SELECT link, verdict, seq, reason, coalesce(settlement, ''), settled_seq FROM changes
+        let sql = "SELECT link, verdict, seq, reason, settlement, settled_seq FROM changes
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND n = ?4";
-        let (device, incarnation, lane) = self.strand.key();
-        tx.first(sql, params![device, incarnation, lane, count(n)], |row| {
-            let link = Link::from_bytes(row.get(0)?);
-            let at = |column| -> Read<Option<u64>> {
-                let seq: Option<i64> = row.get(column)?;
-                Ok(seq.map(|seq| u64::try_from(seq).unwrap_or(0)))
-            };
-            let settlement: String = row.get(4)?;
-            let refused = word_at::<Verdict>(row, 1)? == Verdict::Rejected;
+        let Strand { device, incarnation, lane } = self.strand;
+        let found: Option<(Link, Verdict, Option<u64>, Option<Rejection>, Option<Settlement>, Option<u64>)> =
+            tx.first(sql, params![device, incarnation, lane, n])?;
+        Ok(found.map(|(link, verdict, seq, reason, settlement, settled_seq)| {
+            let refused = verdict == Verdict::Rejected;
             // One that was refused and judged again since stands now.
-            Ok(if refused && settlement == "applied" {
-                Stored { link, verdict: Verdict::Duplicate, seq: at(5)?, reason: None }
+            if refused && settlement == Some(Settlement::Applied) {
+                Stored { link, verdict: Verdict::Duplicate, seq: settled_seq, reason: None }
             } else {
                 let verdict = if refused { Verdict::Rejected } else { Verdict::Duplicate };
-                Stored { link, verdict, seq: at(2)?, reason: json_or_none_at(row, 3)? }
-            })
-        })
+                Stored { link, verdict, seq, reason }
+            }
+        }))
     }
 
     /// Moves the chain's end behind the first `taken` entries of a batch. The device signed the last of a
@@ -163,12 +145,12 @@ impl Chain {
         tx.execute(
             sql,
             params![
-                batch.device.as_bytes(),
-                batch.incarnation.as_bytes(),
+                batch.device,
+                batch.incarnation,
                 batch.lane.name(),
-                count(next_n),
-                head.link.as_bytes(),
-                tx.now().as_millis(),
+                next_n,
+                head.link,
+                tx.now(),
                 batch.signature,
             ],
         )
@@ -192,7 +174,6 @@ pub(in crate::store) fn expects(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
         return lineage::expected(tx, strand);
     }
     let sql = "SELECT coalesce(max(next_n), 1) FROM chain_heads WHERE device_id = ?1 AND lane = ?2";
-    let furthest =
-        tx.first(sql, params![strand.device.as_bytes(), strand.lane.name()], |row| count_at(row, 0))?;
+    let furthest = tx.first::<u64>(sql, params![strand.device, strand.lane.name()])?;
     Ok(furthest.unwrap_or(1))
 }

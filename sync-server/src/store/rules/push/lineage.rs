@@ -11,8 +11,7 @@ use serde_json::json as object;
 
 use super::{Batch, Result};
 use crate::store::StoreError;
-use crate::store::column::{count, count_at, id_or_none_at};
-use crate::store::engine::{Tx, params};
+use crate::store::engine::{ToValue, Tx, params};
 use crate::store::rules::audit;
 
 /// The most lives of a device's outbox that may begin within a day. A card that loses writes at each power cut
@@ -32,8 +31,8 @@ pub(in crate::store) struct Strand {
 
 impl Strand {
     /// How a statement finds it: device, incarnation, lane.
-    pub(in crate::store) const fn key(&self) -> (&[u8; 16], &[u8; 16], &'static str) {
-        (self.device.as_bytes(), self.incarnation.as_bytes(), self.lane.name())
+    pub(in crate::store) fn key(&self) -> [&dyn ToValue; 3] {
+        [&self.device, &self.incarnation, &self.lane]
     }
 
     const fn of(self, incarnation: IncarnationId) -> Self {
@@ -54,14 +53,15 @@ pub(super) struct Parent {
 pub(super) fn origin(tx: &Tx<'_>, strand: Strand) -> Result<Option<Option<Parent>>> {
     let sql = "SELECT parent_id, coalesce(fork_care, 0), coalesce(fork_audit, 0) FROM incarnations
         WHERE device_id = ?1 AND id = ?2";
-    tx.first(sql, params![strand.device.as_bytes(), strand.incarnation.as_bytes()], |row| {
+    let found: Option<(Option<IncarnationId>, u64, u64)> =
+        tx.first(sql, params![strand.device, strand.incarnation])?;
+    Ok(found.map(|(parent, care, audit)| {
         let shared = match strand.lane {
-            Lane::Care => count_at(row, 1)?,
-            Lane::Audit => count_at(row, 2)?,
+            Lane::Care => care,
+            Lane::Audit => audit,
         };
-        let parent: Option<IncarnationId> = id_or_none_at(row, 0)?;
-        Ok(parent.map(|incarnation| Parent { incarnation, shared }))
-    })
+        parent.map(|incarnation| Parent { incarnation, shared })
+    }))
 }
 
 /// The last number that a strand shares with its parent; 0 where it shares nothing.
@@ -75,7 +75,7 @@ pub(super) fn expected(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
     let head = "SELECT next_n FROM chain_heads WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3";
     let (mut at, mut most) = (strand, u64::MAX);
     loop {
-        if let Some(next_n) = tx.first(head, at.key(), |row| count_at(row, 0))? {
+        if let Some(next_n) = tx.first::<u64>(head, &at.key())? {
             return Ok(next_n.min(most));
         }
         let Some(Some(parent)) = origin(tx, at)? else { return Ok(1) };
@@ -98,16 +98,15 @@ pub(in crate::store) fn link_at(tx: &Tx<'_>, strand: Strand, n: u64) -> Result<O
     if n == 0 {
         return Ok(Some(Link::genesis(at.device, at.incarnation, at.lane)));
     }
-    let (device, incarnation, lane) = at.key();
-    let key = params![device, incarnation, lane, count(n)];
+    let key = params![at.device, at.incarnation, at.lane, n];
     let kept =
         "SELECT link FROM changes WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND n = ?4";
-    if let Some(link) = tx.first(kept, key, |row| row.get(0).map(Link::from_bytes))? {
+    if let Some(link) = tx.first(kept, key)? {
         return Ok(Some(link));
     }
     let passed =
         "SELECT link FROM gaps WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND to_n = ?4";
-    tx.first(passed, key, |row| row.get(0).map(Link::from_bytes))
+    tx.first(passed, key)
 }
 
 /// The last number that a verified backup holds, by the strand or the parents that it shares it with.
@@ -115,9 +114,9 @@ pub(super) fn durable(tx: &Tx<'_>, strand: Strand) -> Result<Option<u64>> {
     let sql = "SELECT durable_n FROM chain_heads WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3";
     let (mut at, mut most) = (strand, u64::MAX);
     loop {
-        let durable = tx.first(sql, at.key(), |row| row.get::<Option<i64>>(0))?.flatten();
+        let durable = tx.first::<Option<u64>>(sql, &at.key())?.flatten();
         if let Some(durable) = durable {
-            return Ok(Some(u64::try_from(durable).unwrap_or(0).min(most)));
+            return Ok(Some(durable.min(most)));
         }
         let Some(Some(parent)) = origin(tx, at)? else { return Ok(None) };
         most = most.min(parent.shared);
@@ -140,13 +139,13 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
         "INSERT INTO incarnations (device_id, id, parent_id, fork_care, fork_audit, first_boot, first_seen_at)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
-            batch.device.as_bytes(),
-            batch.incarnation.as_bytes(),
-            batch.parent.map(|fork| *fork.incarnation.as_bytes()),
-            batch.parent.map(|fork| count(fork.care)),
-            batch.parent.map(|fork| count(fork.audit)),
-            batch.boot.map(|boot| *boot.as_bytes()),
-            tx.now().as_millis(),
+            batch.device,
+            batch.incarnation,
+            batch.parent.map(|fork| fork.incarnation),
+            batch.parent.map(|fork| fork.care),
+            batch.parent.map(|fork| fork.audit),
+            batch.boot,
+            tx.now(),
         ],
     )?;
     if is_first && batch.parent.is_none() { Ok(()) } else { note_rollback(tx, batch) }
@@ -156,11 +155,8 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
 /// whether it is the first.
 fn make_room(tx: &Tx<'_>, device: DeviceId) -> Result<bool> {
     let day_ago = tx.now().before(DAY);
-    let lives =
-        "SELECT count(*), coalesce(sum(first_seen_at > ?2), 0) FROM incarnations WHERE device_id = ?1";
-    let counted = tx.first(lives, params![device.as_bytes(), day_ago.as_millis()], |row| {
-        Ok((count_at(row, 0)?, count_at(row, 1)?))
-    })?;
+    let lives = "SELECT count(*), count(CASE WHEN first_seen_at > ?2 THEN 1 END) FROM incarnations WHERE device_id = ?1";
+    let counted = tx.first::<(u64, u64)>(lives, params![device, day_ago])?;
     let (all, today) = counted.unwrap_or_default();
     if today >= MOST_A_DAY || all >= MOST {
         return Err(StoreError::TooManyLives { all, today });
@@ -182,10 +178,7 @@ fn check_descent(tx: &Tx<'_>, strand: Strand, fork: &Fork) -> Result<()> {
 }
 
 fn note_rollback(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
-    tx.execute(
-        "UPDATE devices SET rolled_back_at = ?2 WHERE id = ?1",
-        params![batch.device.as_bytes(), tx.now().as_millis()],
-    )?;
+    tx.execute("UPDATE devices SET rolled_back_at = ?2 WHERE id = ?1", params![batch.device, tx.now()])?;
     let fork = batch.parent;
     let details = object!({
         "incarnation": batch.incarnation,

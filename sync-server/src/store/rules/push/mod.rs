@@ -223,7 +223,7 @@ pub(in crate::store) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<Taken> {
     // A device that two claim to be goes on pushing: nothing that anybody charted may be lost to that.
     let live =
         "SELECT 1 FROM devices WHERE id = ?1 AND state IN ('ACTIVE', 'QUARANTINED') AND public_key = ?2";
-    if tx.first(live, params![batch.device.as_bytes(), batch.key], |row| row.get::<i64>(0))?.is_none() {
+    if tx.first::<i64>(live, params![batch.device, batch.key])?.is_none() {
         return Err(StoreError::DeviceRevoked);
     }
     let mut chain = Chain::open(tx, &batch)?;

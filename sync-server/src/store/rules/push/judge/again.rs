@@ -1,7 +1,7 @@
 //! Refused changes, judged again as of when they were made, or discarded.
 
 use carepost_protocol::change::{Change, Lane, Verdict};
-use carepost_protocol::id::{DeviceId, UserId};
+use carepost_protocol::id::{DeviceId, IncarnationId, UserId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
@@ -10,8 +10,8 @@ use super::super::{Content, Result, read, reject};
 use super::keeping::Settling;
 use super::{Judge, Place};
 use crate::store::StoreError;
-use crate::store::column::{count, count_at, id_at, json, json_or_none_at, time_at, word_at};
 use crate::store::engine::{Tx, params};
+use crate::store::row::{Stored, row, sql};
 
 /// How many changes one transaction judges again because what they depend on stands now, and those that other
 /// lives gave the last one's number; fewer when it has had its time.
@@ -26,11 +26,13 @@ pub(in crate::store) struct Followed {
     pub(in crate::store) on: Option<u64>,
 }
 
-struct Kept {
-    payload: Option<Vec<u8>>,
-    received: Timestamp,
-    /// What its author had seen, as it was believed when the change came.
-    seen: Option<u64>,
+row! {
+    struct Kept {
+        payload: Option<Vec<u8>>,
+        received: Timestamp = "received_at",
+        /// What its author had seen, as it was believed when the change came.
+        seen: Option<u64> = "base_seq",
+    }
 }
 
 /// Judges a refused change again. Says whether it stands now: then those that had been refused because it
@@ -121,8 +123,7 @@ fn again(
     if let Some(rejection) = &refused {
         let sql = "UPDATE changes SET reason = ?4
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
-        let (device, incarnation) = (device.as_bytes(), name.incarnation.as_bytes());
-        tx.execute(sql, params![device, incarnation, count(name.n), json(rejection)?])?;
+        tx.execute(sql, params![device, name.incarnation, name.n, rejection])?;
     }
     judge.feed.close(tx)?;
     Ok(refused)
@@ -145,22 +146,22 @@ fn place(device: DeviceId, name: ChangeName) -> Place {
 }
 
 fn kept(tx: &Tx<'_>, device: DeviceId, name: ChangeName) -> Result<Kept> {
-    let sql = "SELECT payload, received_at, verdict, settlement IS NULL, base_seq FROM changes
-        WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
-    let key = params![device.as_bytes(), name.incarnation.as_bytes(), count(name.n)];
-    let found = tx.first(sql, key, |row| {
-        let seen: Option<i64> = row.get(4)?;
-        let seen = seen.map(|seq| u64::try_from(seq).unwrap_or(0));
-        let kept = Kept { payload: row.get(0)?, received: time_at(row, 1)?, seen };
-        Ok((kept, word_at::<Verdict>(row, 2)? == Verdict::Rejected, row.get::<bool>(3)?))
-    })?;
-    match found {
-        Some((kept, true, true)) => Ok(kept),
-        Some((_, true, false)) => Err(StoreError::Invalid {
+    let sql = sql!(
+        "SELECT ",
+        Kept::COLUMNS,
+        ", verdict, settlement IS NULL FROM changes
+        WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3"
+    );
+    let key = params![device, name.incarnation, name.n];
+    match tx.first::<(Kept, Verdict, bool)>(sql, key)? {
+        Some((kept, Verdict::Rejected, true)) => Ok(kept),
+        Some((_, Verdict::Rejected, false)) => Err(StoreError::Invalid {
             field: "n",
             detail: "this change is settled already; there is nothing left to do about it".to_owned(),
         }),
-        Some((_, false, _)) | None => Err(StoreError::NotFound("refused change")),
+        Some((_, Verdict::Applied | Verdict::Duplicate | Verdict::Merged, _)) | None => {
+            Err(StoreError::NotFound("refused change"))
+        }
     }
 }
 
@@ -174,10 +175,10 @@ pub(super) const WAITING: &str = "SELECT incarnation_id, n, reason FROM changes
 
 /// What the device made later and was refused, in order.
 fn waiting(tx: &Tx<'_>, device: DeviceId, after: u64) -> Result<Vec<(ChangeName, Option<Rejection>)>> {
-    tx.all(WAITING, params![device.as_bytes(), count(after), FOLLOWING], |row| {
-        let name = ChangeName { incarnation: id_at(row, 0)?, n: count_at(row, 1)? };
-        Ok((name, json_or_none_at(row, 2)?))
-    })
+    let waiting: Vec<(IncarnationId, u64, Option<Rejection>)> =
+        tx.all(WAITING, params![device, after, FOLLOWING])?;
+    let named = |(incarnation, n, reason)| (ChangeName { incarnation, n }, reason);
+    Ok(waiting.into_iter().map(named).collect())
 }
 
 /// Whether it was refused for what it is about.

@@ -12,7 +12,7 @@ use super::super::Result;
 use super::authority::terms_of;
 use super::{Flags, Judge};
 use crate::store::column::json;
-use crate::store::engine::Tx;
+use crate::store::engine::{Tx, params};
 use crate::store::rules::audit::{self, Received};
 use crate::text::line;
 
@@ -77,8 +77,7 @@ impl Judge {
     fn program(&mut self, tx: &Tx<'_>) -> Result<String> {
         if self.program.is_none() {
             let sql = "SELECT agent_version FROM devices WHERE id = ?1";
-            let version =
-                tx.first(sql, [self.place.device.as_bytes()], |row| row.get::<Option<String>>(0))?;
+            let version = tx.first::<Option<String>>(sql, params![self.place.device])?;
             let version = version.flatten().unwrap_or_else(|| "unknown".to_owned());
             self.program = Some(format!("carepost-agent/{}", bounded(&version)));
         }

@@ -12,17 +12,19 @@ use carepost_protocol::wire::push::RejectionCode;
 
 use super::super::{Result, reject};
 use super::{Flags, Judge, Weighed};
-use crate::store::column::{time_at, time_or_none_at, word_at};
-use crate::store::engine::Tx;
+use crate::store::engine::{Tx, params};
+use crate::store::row::{row, select};
 
 /// No session is this long; one that seems so began by another clock than it went on by.
 const LONGEST_SESSION: Duration = Duration::from_secs(24 * 3600);
 
-/// A time in which a user held a role in this facility.
-pub(super) struct Term {
-    role: Role,
-    from: Timestamp,
-    until: Option<Timestamp>,
+row! {
+    /// A time in which a user held a role in this facility.
+    pub(super) struct Term {
+        role: Role,
+        from: Timestamp = "from_at",
+        until: Option<Timestamp> = "until_at",
+    }
 }
 
 impl Judge {
@@ -85,8 +87,5 @@ fn session_began(change: &Change) -> Timestamp {
 }
 
 pub(super) fn terms_of(tx: &Tx<'_>, user: UserId) -> Result<Vec<Term>> {
-    let sql = "SELECT role, from_at, until_at FROM user_terms WHERE user_id = ?1";
-    tx.all(sql, [user.as_bytes()], |row| {
-        Ok(Term { role: word_at(row, 0)?, from: time_at(row, 1)?, until: time_or_none_at(row, 2)? })
-    })
+    tx.all(select!(Term, "user_terms WHERE user_id = ?1"), params![user])
 }

@@ -9,7 +9,6 @@ use carepost_protocol::wire::push::{Rejection, RejectionCode};
 
 use super::super::{Content, Entry, Result, reject};
 use super::{Fault, Judge, Place, Stands, Weighed};
-use crate::store::column::{count, count_at, id_or_none_at, json, word};
 use crate::store::engine::{Tx, params};
 
 /// The most changes that are settled because another took their place.
@@ -46,7 +45,6 @@ impl Judge {
         let record = stands
             .map(|stands| stands.record)
             .or_else(|| change.and_then(|change| change.document(self.place.incarnation, n)));
-        let quality = change.map(|change| word(&change.clock_quality)).transpose()?;
         // The exact bytes, of audit events too: they prove the columns of the audit log, and keep what
         // a newer agent said that this server does not understand.
         let payload = entry.payload.as_deref().filter(|_| !is_kept_elsewhere(change, stands));
@@ -58,30 +56,30 @@ impl Judge {
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
                     ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
             params![
-                self.place.device.as_bytes(),
-                self.place.incarnation.as_bytes(),
+                self.place.device,
+                self.place.incarnation,
                 self.place.lane.name(),
-                count(n),
-                change.map(|change| *change.assignment.as_bytes()),
+                n,
+                change.map(|change| change.assignment),
                 payload,
-                entry.hash.as_bytes(),
-                entry.link.as_bytes(),
+                entry.hash,
+                entry.link,
                 verdict.name(),
-                reason.map(json).transpose()?,
-                stands.map(|stands| count(stands.seq)),
+                reason,
+                stands.map(|stands| stands.seq),
                 change.map(|change| change.collection.name()),
-                record.map(|id| *id.as_bytes()),
+                record,
                 patient_of(change, stands, record),
-                change.map(|change| *change.actor.as_bytes()),
-                change.map(|change| *change.session.as_bytes()),
+                change.map(|change| change.actor),
+                change.map(|change| change.session),
                 change.map(|change| change.kind.name()),
-                change.map(|change| change.recorded_at.as_millis()),
-                quality,
-                self.received.as_millis(),
+                change.map(|change| change.recorded_at),
+                change.map(|change| change.clock_quality),
+                self.received,
                 change.and_then(|change| change.schema_version),
                 change.and_then(|change| change.workflow.as_deref()),
-                change.and_then(|change| self.seen(change)).map(count),
-                change.and_then(|change| change.supersedes).map(count),
+                change.and_then(|change| self.seen(change)),
+                change.and_then(|change| change.supersedes),
                 stands.and_then(|stands| stands.flags.words()),
                 change.and_then(target_of),
             ],
@@ -101,23 +99,23 @@ impl Judge {
                 target_id = ?19
                 WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND n = ?4",
             params![
-                self.place.device.as_bytes(),
-                self.place.incarnation.as_bytes(),
+                self.place.device,
+                self.place.incarnation,
                 self.place.lane.name(),
-                count(n),
-                change.assignment.as_bytes(),
+                n,
+                change.assignment,
                 change.collection.name(),
-                record.map(|id| *id.as_bytes()),
+                record,
                 patient_of(Some(change), stands, record),
-                change.actor.as_bytes(),
-                change.session.as_bytes(),
+                change.actor,
+                change.session,
                 change.kind.name(),
-                change.recorded_at.as_millis(),
-                word(&change.clock_quality)?,
+                change.recorded_at,
+                change.clock_quality,
                 change.schema_version,
                 change.workflow,
-                self.seen(change).map(count),
-                change.supersedes.map(count),
+                self.seen(change),
+                change.supersedes,
                 stands.and_then(|stands| stands.flags.words()),
                 target_of(change),
             ],
@@ -133,8 +131,8 @@ impl Judge {
         let incarnation = life.ok_or_else(|| refuse(no_such))?;
         let sql = "SELECT actor_id, record_id FROM changes WHERE device_id = ?1 AND incarnation_id = ?2
             AND lane = 'care' AND n = ?3 AND verdict = 'rejected' AND settlement IS NULL";
-        let key = params![self.place.device.as_bytes(), incarnation.as_bytes(), count(older)];
-        let found = tx.first(sql, key, |row| Ok((id_or_none_at(row, 0)?, id_or_none_at(row, 1)?)))?;
+        let key = params![self.place.device, incarnation, older];
+        let found = tx.first::<(Option<_>, Option<_>)>(sql, key)?;
         let settled = "what it takes the place of was not refused, or is settled already; chart it anew";
         let (actor, record): (Option<UserId>, Option<RecordId>) = found.ok_or_else(|| refuse(settled))?;
         if actor.is_some_and(|actor| actor != change.actor) {
@@ -179,8 +177,8 @@ impl Judge {
             }
             let sql = "SELECT supersedes FROM changes WHERE device_id = ?1 AND incarnation_id = ?2
                 AND lane = 'care' AND n = ?3 AND supersedes IS NOT NULL";
-            let key = params![self.place.device.as_bytes(), incarnation.as_bytes(), count(n)];
-            let Some(older) = tx.first(sql, key, |row| count_at(row, 0))?.filter(|older| *older < n) else {
+            let key = params![self.place.device, incarnation, n];
+            let Some(older) = tx.first::<u64>(sql, key)?.filter(|older| *older < n) else {
                 return Ok(());
             };
             let Some(life) = self.life_of(tx, older)? else { return Ok(()) };
@@ -205,8 +203,8 @@ impl Judge {
             let sql = "SELECT parent_id, fork_care FROM incarnations
                 WHERE device_id = ?1 AND id = ?2 AND parent_id IS NOT NULL AND fork_care IS NOT NULL";
             while let Some((child, last)) = lives.last().copied() {
-                let key = params![self.place.device.as_bytes(), child.as_bytes()];
-                let parent = tx.first(sql, key, |row| Ok((id_or_none_at(row, 0)?, count_at(row, 1)?)))?;
+                let key = params![self.place.device, child];
+                let parent = tx.first::<(Option<_>, u64)>(sql, key)?;
                 match parent {
                     Some((Some(parent), fork)) if !lives.iter().any(|(life, _)| *life == parent) => {
                         lives.push((parent, last.min(fork)));
@@ -229,13 +227,13 @@ fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Set
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3
                 AND verdict = 'rejected' AND settlement IS NULL",
         params![
-            place.device.as_bytes(),
-            place.incarnation.as_bytes(),
-            count(n),
-            word(&how)?,
-            settling.seq.map(count),
-            tx.now().as_millis(),
-            settling.by.map(|id| *id.as_bytes()),
+            place.device,
+            place.incarnation,
+            n,
+            how,
+            settling.seq,
+            tx.now(),
+            settling.by,
             settling.reason,
         ],
     )?;

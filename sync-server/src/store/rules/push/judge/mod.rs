@@ -261,8 +261,8 @@ impl Judge {
             return Ok(*known);
         }
         let sql = "SELECT 1 FROM assignments WHERE id = ?1 AND device_id = ?2";
-        let key = params![id.as_bytes(), self.place.device.as_bytes()];
-        let own = tx.first(sql, key, |row| row.get::<i64>(0))?.is_some();
+        let key = params![id, self.place.device];
+        let own = tx.exists(sql, key)?;
         self.assignments.insert(id, own);
         Ok(own)
     }
@@ -272,7 +272,7 @@ impl Judge {
             return Ok(*known);
         }
         let sql = "SELECT 1 FROM patients WHERE id = ?1";
-        let known = tx.first(sql, [id.as_bytes()], |row| row.get::<i64>(0))?.is_some();
+        let known = tx.exists(sql, params![id])?;
         if known {
             self.patients.insert(id, true);
         }
@@ -290,8 +290,8 @@ impl Judge {
 
     /// Whether a refused change of this device would have made that document.
     fn was_refused(&self, tx: &Tx<'_>, target: RecordId) -> Result<bool> {
-        let key = params![target.as_bytes(), self.place.device.as_bytes()];
-        Ok(tx.first(WAS_REFUSED, key, |row| row.get::<i64>(0))?.is_some())
+        let key = params![target, self.place.device];
+        Ok(tx.exists(WAS_REFUSED, key)?)
     }
 }
 

@@ -16,7 +16,6 @@ use serde_json::{Map, Value};
 
 use super::super::Result;
 use super::{Flags, Judge, Stands, Weighed, unknown};
-use crate::store::column::{count, time_at};
 use crate::store::engine::{Tx, params};
 use crate::store::rules::patient;
 use crate::store::rules::review;
@@ -164,15 +163,14 @@ impl Judge {
     /// The day that it was in the facility when the changes came.
     pub(super) fn today(&self, tx: &Tx<'_>) -> Result<Today> {
         let sql = "SELECT time_zone FROM facilities WHERE id = ?1";
-        let key = [*tx.facility_scope()?.facility().as_bytes()];
-        let zone: Option<String> = tx.first(sql, key, |row| row.get(0))?.flatten();
+        let zone: Option<String> = tx.first(sql, params![tx.facility_scope()?.facility()])?.flatten();
         Ok(Today::of(zone.as_deref().and_then(Zone::named).as_ref(), self.received))
     }
 
     /// When the version that an edit was made against came to the server: a function of what its author
     /// had seen, and not of what came since.
     fn version_came_at(&self, tx: &Tx<'_>, edited: &Patient, seq: u64) -> Result<Timestamp> {
-        let came = tx.first(CAME_AT, params![edited.id.as_bytes(), count(seq)], |row| time_at(row, 0))?;
+        let came = tx.first::<Timestamp>(CAME_AT, params![edited.id, seq])?;
         Ok(came.unwrap_or(edited.created_at))
     }
 

@@ -10,15 +10,17 @@ use carepost_protocol::wire::push::RejectionCode;
 
 use super::super::{Result, reject};
 use super::{Judge, Stands, Weighed, unknown};
-use crate::store::column::{time_or_none_at, word_at};
-use crate::store::engine::{Read, Row, Tx, params};
+use crate::store::engine::{Tx, params};
 use crate::store::handles::organization::user_document;
+use crate::store::row::{row, select};
 
-/// How a user's PIN stands.
-struct Standing {
-    exposed: Option<Timestamp>,
-    answers: Option<Timestamp>,
-    set: Option<Timestamp>,
+row! {
+    /// How a user's PIN stands.
+    struct Standing {
+        exposed: Option<Timestamp> = "pin_exposed_at",
+        answers: Option<Timestamp> = "pin_answers",
+        set: Option<Timestamp> = "pin_set_at",
+    }
 }
 
 impl Judge {
@@ -43,12 +45,7 @@ impl Judge {
             tx.execute(
                 "UPDATE users SET pin_verifier = ?2, pin_exposed_at = NULL, pin_answers = ?3, pin_set_at = ?4
                     WHERE id = ?1",
-                params![
-                    change.actor.as_bytes(),
-                    chosen.pin_verifier,
-                    chosen.exposed_at.as_millis(),
-                    made.as_millis()
-                ],
+                params![change.actor, chosen.pin_verifier, chosen.exposed_at, made],
             )?;
             let (_, body) = user_document(tx, change.actor)?;
             self.feed.put(tx, Collection::Users, change.actor.as_bytes(), None, Some(&body))?;
@@ -60,23 +57,14 @@ impl Judge {
     /// is somebody's who should not have it, so neither sets a PIN.
     fn may_answer(&self, tx: &Tx<'_>, change: &Change, exposure: Timestamp, made: Timestamp) -> Result<bool> {
         let state = "SELECT state FROM devices WHERE id = ?1";
-        let device = self.place.device.as_bytes();
-        let state = tx.first(state, [device], |row| word_at::<DeviceState>(row, 0))?;
+        let state = tx.first::<DeviceState>(state, params![self.place.device])?;
         // A user who has left is another facility's, and not in this scope.
-        let sql = "SELECT pin_exposed_at, pin_answers, pin_set_at FROM users WHERE id = ?1 AND is_active";
-        let user = tx.first(sql, [change.actor.as_bytes()], standing)?;
+        let sql = select!(Standing, "users WHERE id = ?1 AND is_active = 1");
+        let user = tx.first::<Standing>(sql, params![change.actor])?;
         let (Some(DeviceState::Active), Some(user)) = (state, user) else { return Ok(false) };
         Ok(match user.exposed {
             Some(exposed) => exposed == exposure,
             None => user.answers == Some(exposure) && user.set < Some(made),
         })
     }
-}
-
-fn standing(row: &Row<'_>) -> Read<Standing> {
-    Ok(Standing {
-        exposed: time_or_none_at(row, 0)?,
-        answers: time_or_none_at(row, 1)?,
-        set: time_or_none_at(row, 2)?,
-    })
 }

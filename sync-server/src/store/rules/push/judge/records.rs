@@ -11,15 +11,19 @@ use serde_json::{Map, Value};
 
 use super::super::Result;
 use super::{Flags, Judge, Stands, Weighed, unknown};
-use crate::store::column::{id_at, json, json_at};
+use crate::store::column::json;
 use crate::store::engine::{Tx, params};
+use crate::store::row::{row, select};
 use crate::store::rules::review::{self, About};
 use crate::store::rules::{archive, charted, patient};
 
-/// A version of a workflow, and the latest one.
-pub(super) struct Form {
-    workflow: Workflow,
-    latest: Workflow,
+row! {
+    /// A version of a workflow, and the latest one.
+    pub(super) struct Form {
+        workflow: Workflow = "body",
+        latest: Workflow
+            = "(SELECT body FROM workflows WHERE key = form.key ORDER BY version DESC LIMIT 1)",
+    }
 }
 
 /// Answers as they are kept; none of what strikes a record out.
@@ -83,7 +87,7 @@ impl Judge {
     /// shown with them. Says whether it did.
     fn put_back(&mut self, tx: &Tx<'_>, id: PatientId) -> Result<bool> {
         let sql = "SELECT 1 FROM documents WHERE collection = 'patients' AND id = ?1 AND body IS NOT NULL";
-        if tx.first(sql, [id.as_bytes()], |row| row.get::<i64>(0))?.is_some() {
+        if tx.exists(sql, params![id])? {
             return Ok(false);
         }
         let Some(found) = patient::find(tx, id)? else { return Ok(false) };
@@ -134,7 +138,7 @@ impl Judge {
         let target = change.record.ok_or_else(|| unknown("it names no record to correct; chart it anew"))?;
         let sql =
             "SELECT patient_id FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL";
-        let mut about = tx.first(sql, [target.as_bytes()], |row| id_at::<PatientId>(row, 0))?;
+        let mut about = tx.first::<PatientId>(sql, params![target])?;
         if about.is_none() {
             about = archive::bring_back(tx, &mut self.feed, target, patient)?;
         }
@@ -167,11 +171,8 @@ impl Judge {
     fn form(&mut self, tx: &Tx<'_>, key: &str, version: u32) -> Result<Option<&Form>> {
         let name = (key.to_owned(), version);
         if !self.workflows.contains_key(&name) {
-            let sql = "SELECT body, (SELECT body FROM workflows WHERE key = ?1 ORDER BY version DESC LIMIT 1)
-                FROM workflows WHERE key = ?1 AND version = ?2";
-            let found = tx.first(sql, params![key, version], |row| {
-                Ok(Form { workflow: json_at(row, 0)?, latest: json_at(row, 1)? })
-            })?;
+            let sql = select!(Form, "workflows AS form WHERE key = ?1 AND version = ?2");
+            let found = tx.first(sql, params![key, version])?;
             self.workflows.insert(name.clone(), found);
         }
         Ok(self.workflows.get(&name).and_then(Option::as_ref))

@@ -13,8 +13,7 @@ use super::super::reject;
 use super::patients::{breaks, read_edit};
 use super::{Flags, Judge, Stands, Weighed, unknown};
 use crate::store::Patient;
-use crate::store::column::count_at;
-use crate::store::engine::Tx;
+use crate::store::engine::{Tx, params};
 use crate::store::rules::{patient, review};
 
 impl Judge {
@@ -53,7 +52,7 @@ impl Judge {
     /// Whether whoever closes a review of corrections saw all of it: none came since.
     fn has_seen(&self, tx: &Tx<'_>, change: &Change, review: ReviewId) -> Weighed<bool> {
         let sql = "SELECT seq FROM documents WHERE collection = 'reviews' AND id = ?1";
-        let came = tx.first(sql, [review.as_bytes()], |row| count_at(row, 0))?;
+        let came = tx.first::<u64>(sql, params![review])?;
         Ok(came.zip(self.seen(change)).is_some_and(|(came, seen)| came <= seen))
     }
 

@@ -1,0 +1,196 @@
+//! Users, how they sign in, and their badges.
+
+use std::fmt;
+
+use carepost_protocol::id::{BadgeId, FacilityId, OrganizationId, SessionId, UserId};
+use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::heartbeat::UnknownTap;
+
+use crate::store::row::row;
+
+row! {
+    /// A user, without the secrets.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct User {
+        /// The user.
+        pub id: UserId,
+        /// The home facility.
+        pub facility_id: Option<FacilityId>,
+        /// The name to sign in with, unique in the organization whatever its case.
+        pub username: String,
+        /// The address, unique in the organization whatever its case.
+        pub email: Option<String>,
+        /// The name people see.
+        pub display_name: String,
+        /// What the user may do.
+        pub role: Role,
+        /// The employer's number for the user (S1-67).
+        pub employee_id: Option<String>,
+        /// How long an idle session lasts, in minutes.
+        pub session_timeout_minutes: u32,
+        /// Whether the user may sign in at all.
+        pub is_active: bool,
+        /// Whether a PIN is set.
+        pub has_pin: bool = "pin_verifier IS NOT NULL",
+        /// Since when a thief may know it.
+        pub pin_exposed_at: Option<Timestamp>,
+        /// Whether a password is set.
+        pub has_password: bool = "password_hash IS NOT NULL",
+        /// When the user last did something with the server.
+        pub last_activity_at: Option<Timestamp>,
+        /// Until when sign-in is locked.
+        pub locked_until: Option<Timestamp> = "(SELECT max(locked_until) FROM sign_ins WHERE name = users.username_key)",
+        /// When the user was created.
+        pub created_at: Timestamp,
+    }
+}
+
+/// A new user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewUser {
+    /// The home facility; a role that acts within one facility needs one.
+    pub facility_id: Option<FacilityId>,
+    /// The name to sign in with.
+    pub username: String,
+    /// The address.
+    pub email: Option<String>,
+    /// The name people see.
+    pub display_name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The employer's number for the user.
+    pub employee_id: Option<String>,
+    /// How long an idle session lasts, in minutes.
+    pub session_timeout_minutes: u32,
+    /// The password's verifier, an Argon2id PHC string.
+    pub password_hash: Option<String>,
+    /// The PIN's verifier, an Argon2id PHC string.
+    pub pin_verifier: Option<String>,
+}
+
+impl fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewUser")
+            .field("username", &self.username)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an administrator changes of a user; what is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserPatch {
+    /// The name to sign in with.
+    pub username: Option<String>,
+    /// The home facility; `Some(None)` removes it.
+    pub facility_id: Option<Option<FacilityId>>,
+    /// The address; `Some(None)` removes it.
+    pub email: Option<Option<String>>,
+    /// The name people see.
+    pub display_name: Option<String>,
+    /// What the user may do.
+    pub role: Option<Role>,
+    /// The employer's number; `Some(None)` removes it.
+    pub employee_id: Option<Option<String>>,
+    /// How long an idle session lasts, in minutes.
+    pub session_timeout_minutes: Option<u32>,
+    /// Whether the user may sign in at all.
+    pub is_active: Option<bool>,
+}
+
+row! {
+    /// What is needed to check a sign-in.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct Credentials {
+        /// The user.
+        pub user: UserId = "u.id",
+        /// The organization; none for the platform's administrators.
+        pub organization: Option<OrganizationId> = "u.organization_id",
+        /// The home facility.
+        pub facility: Option<FacilityId> = "u.facility_id",
+        /// What the user may do.
+        pub role: Role = "u.role",
+        /// The name people see.
+        pub display_name: String = "u.display_name",
+        /// The password's verifier; none when no password is set: then nobody signs in with one.
+        pub password_hash: Option<String> = "u.password_hash",
+        /// Whether the user may sign in at all.
+        pub is_active: bool = "u.is_active",
+        /// How long an idle session lasts, in minutes.
+        pub session_timeout_minutes: u32 = "u.session_timeout_minutes",
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+row! {
+    /// A signed-in user's session with the server, valid now.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Session {
+        /// Who: as the user's row says now, not as it said at sign-in.
+        pub actor: Actor
+            = "s.id, s.user_id, s.organization_id, u.facility_id, coalesce(u.role, 'platform_admin')" by actor,
+        /// The name to sign in with.
+        pub username: String = "coalesce(u.username, p.username)",
+        /// The name people see.
+        pub display_name: String = "coalesce(u.display_name, p.display_name)",
+        /// When it began.
+        pub created_at: Timestamp = "s.created_at",
+        /// When it ends whatever happens.
+        pub expires_at: Timestamp = "s.expires_at",
+    }
+}
+
+fn actor(
+    (session, user, organization, facility, role): (
+        SessionId,
+        UserId,
+        Option<OrganizationId>,
+        Option<FacilityId>,
+        Role,
+    ),
+) -> Actor {
+    Actor { session, user, organization, facility, role }
+}
+
+/// A session to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewSession {
+    /// Who signed in.
+    pub user: UserId,
+    /// The user's organization; none for the platform's administrators.
+    pub organization: Option<OrganizationId>,
+    /// SHA-256 of the token that the client holds.
+    pub token_sha256: [u8; 32],
+    /// When it ends whatever happens.
+    pub expires_at: Timestamp,
+}
+
+row! {
+    /// A badge.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Badge {
+        /// The badge.
+        pub id: BadgeId,
+        /// Whose it is.
+        pub user_id: UserId,
+        /// The facility whose readers know it.
+        pub facility_id: FacilityId,
+        /// Which card it is, as the audit log masks it.
+        pub card: String = "lookup" by UnknownTap::masked,
+        /// Whether it still opens anything.
+        pub is_active: bool,
+        /// When it was issued.
+        pub created_at: Timestamp,
+        /// The username of who issued it, where that is a user in the scope and since it is kept.
+        pub issued_by: Option<String> = "(SELECT username FROM users WHERE users.id = badges.issued_by)",
+    }
+}

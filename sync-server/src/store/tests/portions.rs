@@ -1,0 +1,214 @@
+//! Work that could take long is done in portions, each a commit that is whole by itself: others write in between.
+
+use carepost_protocol::digest::Digest;
+use carepost_protocol::wire::heartbeat::Settlement;
+
+use super::book::Book;
+use super::bounds::push_all;
+use super::*;
+use crate::feed::Wake;
+use crate::store::engine::params;
+
+/// A batch is taken in portions. Whoever breaks off after one of them finds the chain whole, and goes on.
+#[tokio::test]
+async fn a_batch_that_breaks_off_between_two_portions_is_taken_up_where_it_was_left() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    for round in 0..2_u64 {
+        let changes: Vec<Change> = (0..900).map(|_| kiosk.vitals(&tenant, 70, world.now())).collect();
+        let sent = kiosk.batch(&changes);
+        let batch = sent.check(&kiosk.identity);
+        let reach = Reach::Facility(tenant.facility);
+        let taken = world.store.write(reach, move |tx| push::apply(tx, batch)).await.unwrap();
+        let push::Taken { receipt, rest, documents } = taken;
+        let taken = receipt.next_n - 1 - round * 900;
+        assert!(rest.is_some() && taken > 0 && taken < 900 && documents == taken, "{taken}: {documents}");
+        // The server stops here.
+        drop(rest);
+        assert!(world.verified().is_whole(), "{:?}", world.verified());
+
+        let receipt = sent.send(&world, &tenant.facility, &kiosk.identity).await.unwrap();
+        let again = verdicts(&receipt);
+        let known = again.iter().filter(|(verdict, _)| *verdict == Verdict::Duplicate).count();
+        assert_eq!((known as u64, again.len(), receipt.verdicts.len()), (taken, 900, 2), "each once");
+        assert_eq!(receipt.next_n, (round + 1) * 900 + 1);
+        assert!(world.verified().is_whole(), "{:?}", world.verified());
+        (kiosk.sent, kiosk.head) = (kiosk.sent + 900, sent.head);
+    }
+    let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
+    assert_eq!(store.records(&permit, tenant.patient, None, 10_000).await.unwrap().items.len(), 1_800);
+}
+
+/// Each look at the clock costs a millisecond here, so that a group's time is over after some forty changes.
+#[tokio::test]
+async fn another_organizations_push_is_answered_while_a_long_one_goes_on() {
+    let world = World::ticking();
+    let (loud, quiet) = (world.tenant("loud").await, world.tenant("quiet").await);
+    let mut flood = world.kiosk(&loud, 1).await;
+    let mut kiosk = world.kiosk(&quiet, 2).await;
+    let now = world.now();
+    let many: Vec<Change> =
+        (0..1_000).map(|_| flood.admission(&loud, json!({"name": "Bea Example"}), now)).collect();
+    let mut moved = world.store.feeds().listen(loud.facility.facility(), flood.identity.device());
+    let one = kiosk.vitals(&quiet, 70, now);
+    let (flooded, answered) = tokio::join!(
+        async {
+            let receipt = world.push(&mut flood, &many).await.unwrap();
+            (verdicts(&receipt).len(), std::time::Instant::now())
+        },
+        async {
+            // The first portion is durable.
+            assert_eq!(moved.wake().await, Wake::Moved);
+            let receipt = world.push(&mut kiosk, &[one]).await.unwrap();
+            assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
+            std::time::Instant::now()
+        }
+    );
+    assert_eq!(flooded.0, 1_000);
+    assert!(answered < flooded.1, "the quiet one waited for all of the flood");
+}
+
+/// What had depended on a refused change is judged again in portions, each with an event of its own.
+#[tokio::test]
+async fn many_that_depended_on_a_refused_change_follow_in_portions() {
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let facility = Some(tenant.facility.facility());
+    let carl = registry
+        .noting(event(&world))
+        .create_user(new_user("carl", Role::Family, facility))
+        .await
+        .unwrap()
+        .id;
+    let now = world.now();
+    let bea = PatientId::from(kiosk.made(1, now));
+    let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let mut changes = vec![Change { actor: carl, ..admission }];
+    changes.extend((0..400).map(|_| Change { patient: Some(bea), ..kiosk.vitals(&tenant, 72, now) }));
+    push_all(&world, &mut kiosk, &changes).await;
+    let promoted = move |tx: &Tx<'_>| {
+        let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
+        tx.execute(sql, params![carl])
+    };
+    world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
+    let noted = registry.noting(AuditEvent { resource_type: "change".into(), ..event(&world) });
+    let again = noted.retry_change(kiosk.identity.device(), kiosk.named(1)).await.unwrap();
+    assert_eq!((again.change.settlement, again.followed), (Some(Settlement::Applied), 400));
+    let told =
+        registry.audit_events(AuditQuery { limit: 1_000, ..AuditQuery::default() }).await.unwrap().items;
+    let followed: Vec<u64> =
+        told.iter().filter_map(|event| event.event.details.get("followed").and_then(Value::as_u64)).collect();
+    assert!(followed.len() > 5, "{followed:?}");
+    assert_eq!(followed.iter().sum::<u64>(), 400);
+}
+
+/// A portion ends with a number. Two lives of a device may have given it to different entries.
+#[tokio::test]
+async fn what_two_lives_gave_one_number_follows_in_one_portion() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let facility = Some(tenant.facility.facility());
+    let registry = world.store.organization(&tenant.organization);
+    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Family, facility)).await;
+    let carl = carl.unwrap().id;
+    let now = world.now();
+    let bea = PatientId::from(kiosk.made(1, now));
+    let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let entry = Change { patient: Some(bea), ..kiosk.vitals(&tenant, 72, now) };
+    let mut first = Book::new(&kiosk, Lane::Care);
+    first.write(&Change { actor: carl, ..admission });
+    // Of those that wait, the first portion ends with number 251.
+    for _ in 0..250 {
+        first.write(&entry);
+    }
+    first.push(&world, &kiosk, 1..=251).await.unwrap();
+    let mut second = first.forked(20, 250, 0);
+    second.write(&entry);
+    second.push(&world, &kiosk, 251..=251).await.unwrap();
+    let promoted = move |tx: &Tx<'_>| {
+        let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
+        tx.execute(sql, params![carl])
+    };
+    world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
+    let retried = registry.noting(event(&world)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
+    assert_eq!(retried.unwrap().followed, 251);
+}
+
+/// A refused change is settled once: the walk ends at one that is settled.
+#[tokio::test]
+async fn a_chain_of_corrections_that_is_settled_is_not_walked_again() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    // 1 is refused; 2 to 1,500 each try to correct the one before, and are refused.
+    let wrong = |n: u64| Change {
+        supersedes: (n > 1).then_some(n - 1),
+        record: (n > 1).then(|| kiosk.made(1, now)),
+        ..kiosk.vitals(&tenant, 1, now)
+    };
+    let changes: Vec<Change> = (1..=1_500).map(wrong).collect();
+    let right = Change { supersedes: Some(1_500), ..wrong(2) };
+    let right = Change { fields: json!({"pulse": 70}).as_object().unwrap().clone(), ..right };
+    let found = push_all(&world, &mut kiosk, &changes).await;
+    assert!(found.iter().all(|verdict| *verdict == Verdict::Rejected));
+    assert_eq!(push_all(&world, &mut kiosk, &[right]).await, [Verdict::Applied]);
+    let left = world
+        .store
+        .facility(&tenant.facility)
+        .refused_changes(&may_read(&tenant), None, 1_000)
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(left.len(), 500, "a thousand are settled with it, and the rest waits for a person");
+}
+
+/// A view is counted in portions, and writes that come in between are in it.
+#[tokio::test]
+async fn a_view_is_counted_while_others_write() {
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let many: Vec<Change> = (0..300).map(|_| kiosk.vitals(&tenant, 70, now)).collect();
+    push_all(&world, &mut kiosk, &many).await;
+    let reach = Reach::Facility(tenant.facility);
+    let mut portions = 0;
+    loop {
+        let counted = world.store.write(reach, move |tx| {
+            publish::count_on(tx, View::Minimal)?;
+            let sql = "SELECT digested, counted_to FROM feeds";
+            tx.first::<(u64, u64)>(sql, params![])
+        });
+        let (digested, to) = counted.await.unwrap().unwrap();
+        portions += 1;
+        if digested & View::Minimal.bit() != 0 {
+            break;
+        }
+        assert!(to > 0);
+        // One who is counted already moves to the end, and something new comes.
+        let edit = kiosk.edit(&tenant, tenant.patient, 99_999, json!({"room": format!("{to}")}), now);
+        let new = kiosk.vitals(&tenant, 71, now);
+        world.push(&mut kiosk, &[edit, new]).await.unwrap();
+    }
+    assert!(portions > 3, "{portions}");
+    let compared = world.store.read(reach, |tx| {
+        let mut whole = std::collections::BTreeMap::<_, Digest>::new();
+        let sql = "SELECT collection, id, seq, body FROM documents WHERE body IS NOT NULL";
+        let rows: Vec<(Collection, [u8; 16], u64, String)> = tx.all(sql, params![])?;
+        for (collection, id, seq, body) in rows {
+            if let Some(element) = View::Minimal.element(collection, &id, seq, &body)? {
+                whole.entry(collection).or_default().add(element);
+            }
+        }
+        let mut counted = publish::digests(tx, View::Minimal)?;
+        counted.retain(|_, digest| digest.count > 0);
+        Ok((whole, counted))
+    });
+    let (whole, counted) = compared.await.unwrap();
+    assert_eq!(whole, counted);
+}
