@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use carepost_host::files;
 use carepost_protocol::audit::AuditEventType;
-use carepost_protocol::change::Lane;
 use carepost_protocol::id::{DeviceId, FacilityId, IncarnationId, OrganizationId};
 use serde_json::json as object;
 
@@ -89,7 +88,7 @@ row! {
     struct Held {
         device: DeviceId = "device_id",
         incarnation: IncarnationId = "incarnation_id",
-        lane: Lane,
+        lane: String,
         last_n: u64 = "next_n - 1",
     }
 }

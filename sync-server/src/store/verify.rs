@@ -161,11 +161,13 @@ fn verify_facility(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
 
 fn heads(tx: &Tx<'_>) -> Result<Heads> {
     let sql = sql!("SELECT device_id, incarnation_id, lane, ", Head::COLUMNS, " FROM chain_heads");
-    let heads: Vec<(DeviceId, IncarnationId, Lane, Head)> = tx.all(sql, params![])?;
-    Ok(heads
-        .into_iter()
-        .map(|(device, incarnation, lane, head)| ((device, incarnation, lane), head))
-        .collect())
+    let heads: Vec<(DeviceId, IncarnationId, String, Head)> = tx.all(sql, params![])?;
+    // Of a lane that there is not, nothing can be recomputed: its rows are missing in the one that they were of.
+    let known = |(device, incarnation, name, head): (_, _, String, _)| {
+        let lane = Lane::ALL.into_iter().find(|lane| lane.name() == name)?;
+        Some(((device, incarnation, lane), head))
+    };
+    Ok(heads.into_iter().filter_map(known).collect())
 }
 
 /// Rows under an incarnation that the device does not have.
@@ -173,8 +175,9 @@ fn orphans(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
     let sql = "SELECT device_id, incarnation_id, lane, min(n) FROM changes AS c
         WHERE NOT EXISTS (SELECT 1 FROM incarnations AS i WHERE i.device_id = c.device_id AND i.id = c.incarnation_id)
         GROUP BY device_id, incarnation_id, lane";
-    let rows: Vec<(DeviceId, IncarnationId, Lane, u64)> = tx.all(sql, params![])?;
+    let rows: Vec<(DeviceId, IncarnationId, String, u64)> = tx.all(sql, params![])?;
     for (device, incarnation, lane, n) in rows {
+        let lane = if lane == Lane::Audit.name() { Lane::Audit } else { Lane::Care };
         let strand = Strand { device, incarnation, lane };
         Walk { strand, found }.fault(n, What::UnknownIncarnation);
     }

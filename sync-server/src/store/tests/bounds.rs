@@ -167,7 +167,10 @@ async fn goes_by(world: &World, reach: Reach, index: &str, sql: &str) {
     let plan = plan(world, reach, sql).await;
     assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
     let walks = |step: &String| {
-        let is_table = !step.contains("subquery") && !step.contains("CONSTANT ROW");
+        // What another part of the statement gives is no table.
+        let is_part =
+            step.strip_prefix("SCAN ").is_some_and(|name| plan.contains(&format!("CO-ROUTINE {name}")));
+        let is_table = !is_part && !step.contains("subquery") && !step.contains("CONSTANT ROW");
         step.contains("TEMP B-TREE") || (step.starts_with("SCAN") && is_table)
     };
     assert!(!plan.iter().any(walks), "{sql}: {plan:?}");
