@@ -123,7 +123,7 @@ fn known(standing: Standing) -> Answer<Option<Vec<u8>>> {
         Standing::Done(Some(sealed)) => Ok(Some(sealed)),
         Standing::Done(None) => Err(Refusal::new(
             ProblemKind::IdempotencyKeyInUse,
-            "This was done, and the server stopped before it could keep the answer: look at what is there.",
+            "This was done, and the answer could not be kept: look at what is there.",
         )),
         Standing::Another => Err(Refusal::new(
             ProblemKind::IdempotencyKeyReused,

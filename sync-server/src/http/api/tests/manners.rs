@@ -330,7 +330,10 @@ async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     let others = |room: &str| {
         let body = json!({"room": room}).to_string();
         let (office, other, path) = (&office, &other, &path);
-        async move { office.ask_as(Some(other), &Method::PUT, path, &[], body.as_bytes()).await.status }
+        async move {
+            office.ask_as(Some(other), &Method::GET, path, &[], b"").await;
+            office.ask_as(Some(other), &Method::PUT, path, &[], body.as_bytes()).await.status
+        }
     };
     // Another field, and what was seen: nothing to look at.
     assert_eq!(office.get(&path).await.body["room"], "10");
