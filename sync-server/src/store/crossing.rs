@@ -1,8 +1,8 @@
-//! Who reaches across scopes. Each has a key that nobody else can make: its field is private to the one file.
+//! Who reaches across scopes. Each has a key that nobody else can make: its maker is private to the one module.
 
-use super::engine::OperatorKey;
-use super::handles::system::SystemKey;
-use super::rules::enrollment::LobbyKey;
+use super::engine::operator::OperatorKey;
+use super::handles::system::key::SystemKey;
+use super::rules::enrollment::key::LobbyKey;
 
 /// On whose behalf statements reach what no scope does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

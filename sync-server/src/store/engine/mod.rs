@@ -6,6 +6,7 @@
 //! group's commit is durable. Work that fails or breaks off is rolled back alone.
 
 mod error;
+pub(super) mod operator;
 mod readers;
 mod row;
 mod sqlite;
@@ -49,13 +50,12 @@ pub(super) struct Engine {
     readers: Readers,
 }
 
-/// What only this module makes, for commands on a file: their work reaches what no scope does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct OperatorKey(());
+/// The reach of an operator's command on a file.
+const OPERATOR: Reach = Reach::System(Crossing::Operator(operator::KEY));
 
-/// The reach of such a command, for tests.
+/// What reaches every row, for tests.
 #[cfg(test)]
-pub(super) const SYSTEM: Reach = Reach::System(Crossing::Operator(OperatorKey(())));
+pub(super) const SYSTEM: Reach = OPERATOR;
 
 /// What a piece of work announces of what it wrote.
 #[derive(Debug, Clone, Copy)]
@@ -196,7 +196,7 @@ fn alone<T>(
 ) -> Result<T, StoreError> {
     let connection = Source::new(path, key, ambient, purpose).open()?;
     begin(&connection)?;
-    connection.enter(Reach::System(Crossing::Operator(OperatorKey(()))));
+    connection.enter(OPERATOR);
     let done = work(&Tx::new(&connection, ambient));
     if done.is_ok() {
         connection.commit()?

@@ -3,6 +3,8 @@
 //! What is here runs before anybody is known (a key, a name, a token, a code is looked up), or is the
 //! platform's own (organizations). [`crate::store::rules::enrollment`] holds the steps of the lobby.
 
+pub(in crate::store) mod key;
+
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
@@ -31,11 +33,7 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// For how long a write that failed for want of room speaks against the database's health.
 const FULL_FOR: Duration = Duration::from_secs(60);
 
-/// What only this file makes: see [`Crossing`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct SystemKey(());
-
-const SYSTEM: Reach = Reach::System(Crossing::System(SystemKey(())));
+const SYSTEM: Reach = Reach::System(Crossing::System(key::KEY));
 
 /// Work across scopes.
 #[derive(Debug, Clone)]

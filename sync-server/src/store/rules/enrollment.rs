@@ -4,6 +4,7 @@
 //! row of the lobby by the code typed, and takes it into the administrator's tenant. Each step is
 //! idempotent, and each is one transaction: power loss in the middle resumes.
 
+pub(in crate::store) mod key;
 mod lobby;
 
 use std::collections::HashMap;
@@ -30,11 +31,7 @@ pub(in crate::store) use lobby::{MAX_OF_NETWORK, MAX_WAITING, OF_NETWORK, OLDEST
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// What only this file makes: see [`Crossing`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct LobbyKey(());
-
-const LOBBY: Reach = Reach::System(Crossing::Lobby(LobbyKey(())));
+const LOBBY: Reach = Reach::System(Crossing::Lobby(key::KEY));
 
 /// How many wrong tries are taken.
 const MAX_TRIES: u32 = 5;
