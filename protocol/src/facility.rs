@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::patient;
-
 /// What kind of care a facility gives (S1-08 to S1-12; clinics and hospitals besides).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -49,12 +47,6 @@ impl PhiMode {
             Self::Minimal => "minimal",
             Self::Free => "free",
         }
-    }
-
-    /// Whether a field of a resident's is sent as it is, so that it can be read and edited there.
-    #[must_use]
-    pub fn shows(self, field: &str) -> bool {
-        self == Self::Full || patient::field(field).is_some_and(|field| field.is_sent(self))
     }
 }
 

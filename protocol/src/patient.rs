@@ -298,6 +298,14 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
+impl PhiMode {
+    /// Whether a field of a resident's is sent as it is, so that it can be read and edited there.
+    #[must_use]
+    pub fn shows(self, key: &str) -> bool {
+        self == Self::Full || field(key).is_some_and(|field| field.is_sent(self))
+    }
+}
+
 impl PatientDocument {
     /// Under which patients the chart of this person is kept: this one, and whose place it took.
     #[must_use]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::clone_detection::CloneDetector;
 use crate::config::Config;
-use crate::http::once::UnderWay;
+use crate::in_progress::InProgress;
 use crate::pace::Pace;
 use crate::password::Passwords;
 use crate::quota::Quotas;
@@ -29,8 +29,8 @@ pub struct App {
     pub rate_limiter: Arc<RateLimiter>,
     /// What is under way, by whose it is.
     pub quotas: Arc<Quotas>,
-    /// The requests with keys that are under way.
-    pub under_way: Arc<UnderWay>,
+    /// Requests with an idempotency key that are in progress.
+    pub idempotent_in_progress: Arc<InProgress>,
     /// How fast people ask.
     pub pace: Arc<Pace>,
     /// What of residents people have seen.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod error;
 pub mod feed;
 pub mod http;
+pub mod in_progress;
 pub mod instance_lock;
 pub mod network;
 pub mod operations;
@@ -113,7 +114,7 @@ pub async fn serve(
         config: Arc::new(config),
         rate_limiter: Arc::new(RateLimiter::default()),
         quotas: Arc::new(Quotas::default()),
-        under_way: Arc::default(),
+        idempotent_in_progress: Arc::default(),
         pace: Arc::new(pace),
         shown: Arc::default(),
         reads: Arc::new(Reads::default()),

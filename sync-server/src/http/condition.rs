@@ -29,7 +29,7 @@ pub fn tag(version: Version) -> Option<HeaderValue> {
 }
 
 /// The layer of a route that binds an edit to the version that its request names.
-pub async fn take(State(edited): State<Edited>, mut request: Request, next: Next) -> Response {
+pub async fn layer(State(edited): State<Edited>, mut request: Request, next: Next) -> Response {
     let expected = match (expected(request.headers()), &edited) {
         (Err(refusal), _) => return refusal.into_response(),
         (Ok(Some(_)), None) => {

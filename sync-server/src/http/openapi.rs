@@ -1,7 +1,8 @@
 //! The OpenAPI document (3.1), put together from the handlers' annotations.
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -16,7 +17,6 @@ use crate::http::api::{
     reviews, sessions, stream, sync, users, workflows,
 };
 use crate::http::route::{Listener, Route};
-use crate::http::routes::ROUTES;
 
 /// The document of the API for people, programs and devices.
 #[derive(OpenApi)]
@@ -48,35 +48,41 @@ use crate::http::routes::ROUTES;
 )]
 pub struct Document;
 
-/// The document as it is served: made once, and the same bytes for everybody.
-static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| DESCRIBED.to_string().into());
-/// The same, to be looked up in.
-static DESCRIBED: LazyLock<Value> = LazyLock::new(|| {
-    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
-    for route in ROUTES.iter().filter(|route| route.listener == Listener::People) {
-        let method = route.method.as_str().to_ascii_lowercase();
-        if let Some(operation) = document.pointer_mut(&pointer(&["paths", route.path, &method])) {
-            add_manners(route, operation);
-        }
-    }
-    document
-});
+/// The document, with what all routes of a kind have alike: made once, and the same bytes for everybody.
+#[derive(Clone)]
+pub struct Description {
+    document: Arc<Value>,
+    served: Bytes,
+}
 
-/// What the document says of a route.
-#[must_use]
-pub fn described(route: &Route) -> &'static Value {
-    let method = route.method.as_str().to_ascii_lowercase();
-    DESCRIBED.pointer(&pointer(&["paths", route.path, &method])).unwrap_or(&Value::Null)
+impl Description {
+    /// What the document says of these routes.
+    #[must_use]
+    pub fn of(routes: &[Route]) -> Self {
+        let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+        for route in routes.iter().filter(|route| route.listener == Listener::People) {
+            if let Some(operation) = document.pointer_mut(&pointer(route)) {
+                add_manners(route, routes, operation);
+            }
+        }
+        Self { served: document.to_string().into(), document: Arc::new(document) }
+    }
+
+    /// What it says of one.
+    #[must_use]
+    pub fn operation(&self, route: &Route) -> &Value {
+        self.document.pointer(&pointer(route)).unwrap_or(&Value::Null)
+    }
 }
 
 /// The OpenAPI document of this API.
 #[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "server", responses((status = 200, body = Object)))]
-pub async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone())
+pub async fn openapi(Extension(described): Extension<Description>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], described.served)
 }
 
 /// Adds to an operation what all of its kind have.
-fn add_manners(route: &Route, operation: &mut Value) {
+fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
     let mut headers = Vec::new();
     if route.method == Method::POST {
         let words = "Of 16 to 128 characters: the request is done once for it within 24 hours, and answered the same.";
@@ -91,7 +97,7 @@ fn add_manners(route: &Route, operation: &mut Value) {
         parameters.extend(headers);
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
-    if is_versioned(route) {
+    if route.edits().is_some() || routes.iter().any(|other| other.edits() == Some(route.path)) {
         let tag = json!({"ETag": {"description": "The version of what can be edited", "schema": {"type": "string"}}});
         for shown in ["200", "201"] {
             if let Some(shown) = responses.get_mut(shown).and_then(Value::as_object_mut) {
@@ -115,14 +121,11 @@ fn problem(says: &str) -> Value {
     json!({"description": says, "content": {MEDIA_TYPE: schema}})
 }
 
-/// Whether a route shows or edits what has a version.
-fn is_versioned(route: &Route) -> bool {
-    route.edits().is_some() || ROUTES.iter().any(|other| other.edits() == Some(route.path))
-}
-
-/// A JSON pointer of these keys.
-fn pointer(keys: &[&str]) -> String {
-    keys.iter().map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1"))).collect()
+/// Where the document has a route.
+fn pointer(route: &Route) -> String {
+    let method = route.method.as_str().to_ascii_lowercase();
+    let keys = ["paths", route.path, &method].map(|key| key.replace('~', "~0").replace('/', "~1"));
+    format!("/{}", keys.join("/"))
 }
 
 struct Security;

@@ -7,21 +7,20 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::workflow::FieldError;
 
-use super::openapi;
+use super::openapi::Description;
 use super::route::Route;
 use crate::error::{Answer, Refusal};
 
 /// The names of what a route takes in its query.
 #[must_use]
-pub fn taken(route: &Route) -> Arc<[String]> {
-    let described = openapi::described(route);
-    let all = described.pointer("/parameters").and_then(serde_json::Value::as_array);
+pub fn taken(described: &Description, route: &Route) -> Arc<[String]> {
+    let all = described.operation(route).pointer("/parameters").and_then(serde_json::Value::as_array);
     let of_query = all.into_iter().flatten().filter(|it| it.get("in").is_some_and(|place| place == "query"));
     of_query.filter_map(|it| Some(it.get("name")?.as_str()?.to_owned())).collect()
 }
 
 /// The layer of a route that takes no other parameters.
-pub async fn refuse_unknown(State(taken): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+pub async fn layer(State(taken): State<Arc<[String]>>, request: Request, next: Next) -> Response {
     match check(&taken, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Extension, Router};
 use carepost_protocol::role::Action;
 use http::header::ALLOW;
 use http::{Method, StatusCode};
@@ -20,8 +20,8 @@ use crate::http::api::{
 };
 use crate::http::condition;
 use crate::http::guard::guard;
-use crate::http::once;
-use crate::http::openapi::openapi;
+use crate::http::idempotency;
+use crate::http::openapi::{Description, openapi};
 use crate::http::parameters;
 use crate::http::problem::{finish, of_panic};
 use crate::http::route::{Authorization, Listener, Route};
@@ -122,11 +122,12 @@ routes! {
 pub fn router(app: &App, listener: Listener) -> Router {
     let mut router = Router::new();
     let mut methods: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let described = Description::of(ROUTES);
     for route in ROUTES.iter().filter(|route| route.listener == listener) {
         // Every method of the table is one that axum can filter by.
         let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
         methods.entry(route.path).or_default().extend(route.methods());
-        router = with(router, route.path, guarded(app, route, (route.handler)(filter)));
+        router = with(router, route.path, guarded(app, &described, route, (route.handler)(filter)));
     }
     for (path, methods) in methods {
         let allow = format!("{}, OPTIONS", methods.join(", "));
@@ -136,6 +137,7 @@ pub fn router(app: &App, listener: Listener) -> Router {
     let router = router
         .fallback(async || Refusal::not_found())
         .with_state(app.clone())
+        .layer(Extension(described))
         .layer(CatchPanicLayer::custom(of_panic))
         .layer(from_fn(finish));
     // The slug has to leave the path before the path is looked up.
@@ -143,7 +145,12 @@ pub fn router(app: &App, listener: Listener) -> Router {
 }
 
 /// What a handler stands behind. Devices have their own manners, which their wire protocol says.
-fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> MethodRouter<App> {
+fn guarded(
+    app: &App,
+    described: &Description,
+    route: &'static Route,
+    handler: MethodRouter<App>,
+) -> MethodRouter<App> {
     let polite = match route.listener {
         Listener::Devices => handler,
         Listener::People => {
@@ -151,11 +158,11 @@ fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> Meth
                 let shows = |it: &&Route| it.method == Method::GET && it.path == thing;
                 ROUTES.iter().find(shows).map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()))
             });
-            let taken = parameters::taken(route);
+            let taken = parameters::taken(described, route);
             handler
-                .route_layer(from_fn_with_state((app.clone(), route), once::take))
-                .route_layer(from_fn_with_state(edited, condition::take))
-                .route_layer(from_fn_with_state(taken, parameters::refuse_unknown))
+                .route_layer(from_fn_with_state((app.clone(), route), idempotency::layer))
+                .route_layer(from_fn_with_state(edited, condition::layer))
+                .route_layer(from_fn_with_state(taken, parameters::layer))
         }
     };
     polite.route_layer(from_fn_with_state((app.clone(), route), guard))

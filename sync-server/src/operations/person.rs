@@ -11,7 +11,7 @@ use crate::password::Caller;
 use crate::refusals::Principal;
 use crate::scope::OrganizationScope;
 use crate::store::{
-    Expected, FacilityStore, Noted, Once, Organization, OrganizationStore, Session, SystemStore,
+    Expected, FacilityStore, IdempotentRequest, Noted, Organization, OrganizationStore, Session, SystemStore,
 };
 
 /// A signed-in person, and where the request is for.
@@ -27,7 +27,7 @@ pub struct Person {
     /// What has to be as the person saw it.
     expected: Expected,
     /// What the request is known by, where it is to be done once.
-    once: Option<Once>,
+    idempotent: Option<IdempotentRequest>,
 }
 
 /// Which organization a request says it is for, all its ways together.
@@ -49,7 +49,7 @@ impl Person {
     pub async fn entering(app: &App, session: Session, client: Client, claim: TenantClaim) -> Answer<Self> {
         let tenant = session.actor.organization;
         let mut person =
-            Self { app: app.clone(), tenant, session, client, expected: Expected::Any, once: None };
+            Self { app: app.clone(), tenant, session, client, expected: Expected::Any, idempotent: None };
         let attempted = match claim {
             TenantClaim::Nothing => return Ok(person),
             TenantClaim::One(organization) if person.actor().role == Role::PlatformAdmin => {
@@ -72,8 +72,8 @@ impl Person {
 
     /// The same person, whose request is done once.
     #[must_use]
-    pub fn once(self, once: Once) -> Self {
-        Self { once: Some(once), ..self }
+    pub fn idempotent(self, request: IdempotentRequest) -> Self {
+        Self { idempotent: Some(request), ..self }
     }
 
     /// Whose request it is, with what rights and for which organization.
@@ -160,7 +160,7 @@ impl Person {
     /// The same, in an organization that the request names.
     #[must_use]
     pub fn noting_in(&self, registry: &OrganizationStore, note: Note) -> Noted {
-        registry.noting(note.into_event()).expecting(self.expected.clone()).once(self.once)
+        registry.noting(note.into_event()).expecting(self.expected.clone()).idempotent(self.idempotent)
     }
 
     /// An audit event of this person's, to be completed and [written](Self::write) or to go
@@ -225,7 +225,7 @@ impl Person {
 
     /// What the platform itself does for the person.
     pub(super) fn system(&self) -> SystemStore {
-        self.app.store.system().once(self.once)
+        self.app.store.system().idempotent(self.idempotent)
     }
 
     fn scope(&self) -> Answer<OrganizationScope> {

@@ -18,7 +18,7 @@ use crate::error::{Answer, Faults, Refusal};
 use crate::password::{Caller, MAX_SECRET_BYTES};
 use crate::rate_limit::Limit;
 use crate::refusals::Principal;
-use crate::store::{Credentials, Login, NewSession, Once, Organization, StoreError};
+use crate::store::{Credentials, IdempotentRequest, Login, NewSession, Organization, StoreError};
 use crate::token;
 
 /// So many failures make a network suspect: each further one holds up the next from there for a while. It is
@@ -54,12 +54,12 @@ pub struct Begun {
 
 /// Signs in: five failures in a row lock the name for half an hour, for the network they came from.
 ///
-/// What `once` names is begun once.
+/// What `request` names is begun once.
 pub async fn sign_in(
     app: &App,
     client: &Client,
     claim: TenantClaim,
-    once: Option<Once>,
+    request: Option<IdempotentRequest>,
     mut asked: SignIn,
 ) -> Answer<Begun> {
     let mut faults = Faults::default();
@@ -71,7 +71,7 @@ pub async fn sign_in(
     let place = place(app, claim, asked.organization).await?;
     let attempt = Attempt::new(app, client, &asked.username, place);
     let known = attempt.check(asked.password).await?;
-    attempt.begin(known, once).await
+    attempt.begin(known, request).await
 }
 
 /// Signs out.
@@ -162,7 +162,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn begin(&self, known: Credentials, once: Option<Once>) -> Answer<Begun> {
+    async fn begin(&self, known: Credentials, request: Option<IdempotentRequest>) -> Answer<Begun> {
         let app = self.app;
         let token = token::draw("cps");
         let expires_at = clock::now().after(Duration::from_secs(u64::from(app.config.session_hours) * 3_600));
@@ -173,7 +173,7 @@ impl<'a> Attempt<'a> {
             expires_at,
         };
         let event = self.note(Some(&known)).into_event();
-        let system = app.store.system().once(once);
+        let system = app.store.system().idempotent(request);
         let session_id = match system.create_session(self.login.clone(), session, event).await {
             // Others failed while this one waited for its turn.
             Err(StoreError::TooManyTries { until }) => {

@@ -15,7 +15,7 @@ use crate::http::body;
 use crate::http::tenant;
 use crate::operations::person::Person;
 use crate::operations::sessions::{self, Begun, SignIn};
-use crate::store::Once;
+use crate::store::IdempotentRequest;
 
 /// The most bytes of a sign-in: two names and a password at their longest, written in JSON at its longest.
 const MAX_SIGN_IN: usize = 4 * 1024;
@@ -65,9 +65,10 @@ pub async fn sign_in(
     request: Request,
 ) -> Answer<(StatusCode, axum::Json<SignedIn>)> {
     let (parts, content) = request.into_parts();
-    let (claim, once) = (tenant::claimed(&app, &parts).await?, parts.extensions.get::<Once>().copied());
+    let (claim, request) =
+        (tenant::claimed(&app, &parts).await?, parts.extensions.get::<IdempotentRequest>().copied());
     let asked = body::json(Request::from_parts(parts, content), &app, MAX_SIGN_IN).await?;
-    let begun = sessions::sign_in(&app, &client, claim, once, asked).await?;
+    let begun = sessions::sign_in(&app, &client, claim, request, asked).await?;
     Ok((StatusCode::CREATED, axum::Json(begun.into())))
 }
 

@@ -111,7 +111,7 @@ impl Server {
             config: Arc::new(Config::default()),
             rate_limiter: Arc::new(RateLimiter::default()),
             quotas: Arc::default(),
-            under_way: Arc::default(),
+            idempotent_in_progress: Arc::default(),
             pace: Arc::new(Pace::new(Config::default().requests_per_minute)),
             shown: Arc::default(),
             reads: Arc::default(),

@@ -20,10 +20,10 @@ use crate::store::crossing::Crossing;
 use crate::store::engine::{Reach, Tx, params};
 use crate::store::row::{Stored, Whole, insert, select, sql};
 use crate::store::rules::sign_in::{self, Login};
-use crate::store::rules::{audit, enrollment};
+use crate::store::rules::{audit, enrollment, idempotency};
 use crate::store::{
-    Credentials, DeviceIdentity, NewOrganization, NewSession, NewUser, Once, Organization, PresentedKey,
-    Session, Store, StoreError, once,
+    Credentials, DeviceIdentity, IdempotencyState, IdempotentRequest, NewOrganization, NewSession, NewUser,
+    Organization, PresentedKey, Session, Store, StoreError,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -39,18 +39,38 @@ const SYSTEM: Reach = Reach::System(Crossing::System(key::KEY));
 #[derive(Debug, Clone)]
 pub struct SystemStore {
     store: Store,
-    once: Option<Once>,
+    idempotent: Option<IdempotentRequest>,
 }
 
 impl SystemStore {
     pub(in crate::store) fn new(store: Store) -> Self {
-        Self { store, once: None }
+        Self { store, idempotent: None }
     }
 
     /// The same, for a request that is to be done once: what is made by it says so with [`StoreError::Done`].
     #[must_use]
-    pub fn once(self, once: Option<Once>) -> Self {
-        Self { once, ..self }
+    pub fn idempotent(self, idempotent: Option<IdempotentRequest>) -> Self {
+        Self { idempotent, ..self }
+    }
+
+    /// What is known of a request that is to be done once, of a user where that is known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn idempotency_state(
+        &self,
+        request: IdempotentRequest,
+        user: Option<UserId>,
+    ) -> Result<IdempotencyState> {
+        self.read(move |tx| idempotency::state(tx, request, user)).await
+    }
+
+    /// Keeps the answer of a request that was done, where it wrote anything.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn keep_answer(&self, request: IdempotentRequest, sealed: Vec<u8>) -> Result<()> {
+        self.write(move |tx| idempotency::keep_answer(tx, request, sealed)).await
     }
 
     /// Whether the database answers, and no write has failed for want of room within a minute.
@@ -197,9 +217,9 @@ impl SystemStore {
         session: NewSession,
         event: AuditEvent,
     ) -> Result<SessionId> {
-        let once = self.once;
+        let idempotent = self.idempotent;
         self.write(move |tx| {
-            once::done(tx, once, Some(session.user))?;
+            idempotency::record(tx, idempotent, Some(session.user))?;
             create_session(tx, &login, &session, event)
         })
         .await
@@ -273,9 +293,9 @@ impl SystemStore {
         admin: NewUser,
         event: AuditEvent,
     ) -> Result<(Organization, UserId)> {
-        let once = self.once;
+        let idempotent = self.idempotent;
         self.write(move |tx| {
-            once::done(tx, once, event.user_id)?;
+            idempotency::record(tx, idempotent, event.user_id)?;
             create_organization(tx, organization, &admin, event)
         })
         .await

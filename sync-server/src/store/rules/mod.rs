@@ -8,6 +8,7 @@ pub(super) mod changes;
 pub(super) mod charted;
 pub(super) mod enrollment;
 pub(super) mod horizon;
+pub(super) mod idempotency;
 pub(super) mod older;
 pub(super) mod page;
 pub(super) mod patient;

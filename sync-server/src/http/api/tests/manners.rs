@@ -9,7 +9,7 @@ use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG,
 use http::{HeaderMap, HeaderName, Method};
 
 use super::*;
-use crate::http::openapi;
+use crate::http::openapi::Description;
 use crate::http::parameters;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::ROUTES;
@@ -143,8 +143,8 @@ async fn every_route_refuses_a_parameter_that_it_does_not_know_and_answers_head_
 
 #[tokio::test]
 async fn a_body_is_taken_packed_by_gzip_and_zstd_and_no_other() {
-    let office = Office::new().await;
-    for route in allowed().filter(|route| openapi::described(route).get("requestBody").is_some()) {
+    let (office, described) = (Office::new().await, Description::of(ROUTES));
+    for route in allowed().filter(|route| described.operation(route).get("requestBody").is_some()) {
         for encoding in ["br", "gzip, zstd"] {
             let told =
                 office.ask(&route.method, &nowhere(route), &[(CONTENT_ENCODING, encoding)], b"{}").await;
@@ -178,9 +178,9 @@ async fn a_body_is_taken_packed_by_gzip_and_zstd_and_no_other() {
 
 #[tokio::test]
 async fn every_list_is_read_by_pages_each_item_once() {
-    let office = Office::new().await;
+    let (office, described) = (Office::new().await, Description::of(ROUTES));
     for route in routes().filter(|route| is_list(route)) {
-        let taken = parameters::taken(route);
+        let taken = parameters::taken(&described, route);
         for name in ["page", "limit"] {
             assert!(taken.iter().any(|it| it == name), "{} takes no {name}", route.operation);
         }
@@ -412,8 +412,9 @@ async fn a_request_with_a_key_is_done_once_and_answered_the_same_whatever_it_hol
 
 #[tokio::test]
 async fn the_description_of_the_api_tells_its_manners() {
+    let description = Description::of(ROUTES);
     for route in routes() {
-        let described = openapi::described(route);
+        let described = description.operation(route);
         let named = |name: &str| {
             described["parameters"].as_array().into_iter().flatten().any(|it| it["name"] == name)
         };

@@ -17,10 +17,10 @@ use carepost_protocol::audit::AuditEvent;
 
 use crate::scope::OrganizationScope;
 use crate::store::engine::{Reach, Tx};
-use crate::store::rules::audit;
+use crate::store::rules::{audit, idempotency};
 use crate::store::{
-    AuditPlace, AuditQuery, Audited, Expected, Listed, Once, Organization, OrganizationPatch, Store,
-    StoreError, once,
+    AuditPlace, AuditQuery, Audited, Expected, IdempotentRequest, Listed, Organization, OrganizationPatch,
+    Store, StoreError,
 };
 
 pub(in crate::store) use badges::{
@@ -54,7 +54,7 @@ pub struct Noted {
     event: AuditEvent,
     expected: Expected,
     base_seq: Option<u64>,
-    once: Option<Once>,
+    idempotent: Option<IdempotentRequest>,
 }
 
 /// What a change is about: it completes the change's audit event.
@@ -95,7 +95,7 @@ impl OrganizationStore {
     /// A change to the registry, with the event that says who made it.
     #[must_use]
     pub fn noting(&self, event: AuditEvent) -> Noted {
-        Noted { registry: self.clone(), event, expected: Expected::Any, base_seq: None, once: None }
+        Noted { registry: self.clone(), event, expected: Expected::Any, base_seq: None, idempotent: None }
     }
 
     /// Writes audit events of what changed nothing, all under this organization, and under the scope's
@@ -133,21 +133,21 @@ impl Noted {
 
     /// The same, for a request that is to be done once: what was done already says so with [`StoreError::Done`].
     #[must_use]
-    pub fn once(self, once: Option<Once>) -> Self {
-        Self { once, ..self }
+    pub fn idempotent(self, idempotent: Option<IdempotentRequest>) -> Self {
+        Self { idempotent, ..self }
     }
 
     async fn write<T: Subject + Send + 'static>(
         self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Self { registry, mut event, expected: _, base_seq: _, once } = self;
+        let Self { registry, mut event, expected: _, base_seq: _, idempotent } = self;
         let scope = registry.scope;
         let noted = move |tx: &Tx<'_>| {
             let done = work(tx)?;
             done.describe(&mut event);
             if event.success {
-                once::done(tx, once, event.user_id)?;
+                idempotency::record(tx, idempotent, event.user_id)?;
             }
             append(tx, scope, event)?;
             Ok(done)

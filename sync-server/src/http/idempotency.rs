@@ -1,11 +1,8 @@
 //! `Idempotency-Key`: a POST that comes again with its key is not done again, and is answered as it was.
 //!
-//! Which requests were done is written in the transactions that do them ([`crate::store::Once`]). An answer may hold a
+//! Which requests were done is written in the transactions that do them ([`IdempotentRequest`]). An answer may hold a
 //! token or a recovery key, which the server does not keep: it is sealed with the client's own key, of which the server
 //! keeps a hash alone.
-
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -25,9 +22,10 @@ use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::http::body::{self, MAX_JSON};
 use crate::http::route::Route;
+use crate::in_progress::InProgress;
 use crate::operations::person::Person;
 use crate::quota::Asker;
-use crate::store::{Once, Standing};
+use crate::store::{IdempotencyState, IdempotentRequest};
 
 /// The header that names a request.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -38,19 +36,9 @@ const LENGTH: std::ops::RangeInclusive<usize> = 16..=128;
 /// The largest answer that is kept.
 const MOST: usize = 1024 * 1024;
 
-/// The requests with keys that are under way.
-#[derive(Debug, Default)]
-pub struct UnderWay(Mutex<HashSet<[u8; 16]>>);
-
-/// A request with a key, until it is answered.
-struct Begun {
-    all: Arc<UnderWay>,
-    id: [u8; 16],
-}
-
 /// A request that is to be done once, and what seals its answer.
 struct Asked {
-    once: Once,
+    request: IdempotentRequest,
     seal: Zeroizing<[u8; 32]>,
 }
 
@@ -63,7 +51,7 @@ struct Kept {
 }
 
 /// The layer of a route that is done once for a key.
-pub async fn take(
+pub async fn layer(
     State((app, route)): State<(App, &'static Route)>,
     request: Request,
     next: Next,
@@ -83,9 +71,9 @@ async fn once(app: App, route: &'static Route, request: Request, next: Next) -> 
     drop(share);
     let person = parts.extensions.remove::<Person>();
     let asked = Asked::of(person.as_ref(), &key, parts.uri.path(), &bytes);
-    let begun = UnderWay::begin(&app.under_way, asked.once.id)?;
+    let begun = InProgress::begin(&app.idempotent_in_progress, asked.request.id)?;
     let by = person.as_ref().map(|person| person.actor().user);
-    if let Some(sealed) = known(app.store.system().standing_of(asked.once, by).await?)? {
+    if let Some(sealed) = known(app.store.system().idempotency_state(asked.request, by).await?)? {
         if let Some(person) = &person {
             let note = person.note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource());
             person.write(note.detail("what", "repeated")).await?;
@@ -93,8 +81,8 @@ async fn once(app: App, route: &'static Route, request: Request, next: Next) -> 
         return asked.open(sealed);
     }
     match person {
-        Some(person) => drop(parts.extensions.insert(person.once(asked.once))),
-        None => drop(parts.extensions.insert(asked.once)),
+        Some(person) => drop(parts.extensions.insert(person.idempotent(asked.request))),
+        None => drop(parts.extensions.insert(asked.request)),
     }
     let request = Request::from_parts(parts, Body::from(bytes));
     // It goes on to its end when the client hangs up, which is when it is asked again.
@@ -117,38 +105,22 @@ fn key(headers: &HeaderMap) -> Answer<Option<Zeroizing<String>>> {
 }
 
 /// The answer that was given, sealed; none where the request is new.
-fn known(standing: Standing) -> Answer<Option<Vec<u8>>> {
-    match standing {
-        Standing::New => Ok(None),
-        Standing::Done(Some(sealed)) => Ok(Some(sealed)),
-        Standing::Done(None) => Err(Refusal::new(
+fn known(state: IdempotencyState) -> Answer<Option<Vec<u8>>> {
+    match state {
+        IdempotencyState::New => Ok(None),
+        IdempotencyState::Done(Some(sealed)) => Ok(Some(sealed)),
+        IdempotencyState::Done(None) => Err(Refusal::new(
             ProblemKind::IdempotencyKeyInUse,
             "This was done, and the answer could not be kept: look at what is there.",
         )),
-        Standing::Another => Err(Refusal::new(
+        IdempotencyState::Reused => Err(Refusal::new(
             ProblemKind::IdempotencyKeyReused,
             "Another request was done with this key; draw a new one for each that is meant.",
         )),
-        Standing::Full => {
+        IdempotencyState::Full => {
             let words = "You sent too many requests with keys within a day; send them without, or wait.";
             Err(Refusal::new(ProblemKind::OverQuota, words).retry_after(3_600))
         }
-    }
-}
-
-impl UnderWay {
-    fn begin(all: &Arc<Self>, id: [u8; 16]) -> Answer<Begun> {
-        if all.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-            return Ok(Begun { all: Arc::clone(all), id });
-        }
-        let words = "The first request with this key is under way; send it again when that is answered.";
-        Err(Refusal::new(ProblemKind::IdempotencyKeyInUse, words).retry_after(1))
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
@@ -165,7 +137,7 @@ impl Asked {
         let request = Zeroizing::new([path.as_bytes(), b"\0", bytes].concat());
         let request_sha256 = *PayloadHash::of(&request).as_bytes();
         let seal = Zeroizing::new(hash("carepost idempotency answer"));
-        Self { once: Once { id, request_sha256 }, seal }
+        Self { request: IdempotentRequest { id, request_sha256 }, seal }
     }
 
     /// Keeps the answer of what was done. Where it cannot be kept it is given all the same: asked again, the server
@@ -178,7 +150,7 @@ impl Asked {
         let bytes = to_bytes(content, MOST).await.map_err(|fault| Refusal::internal(&fault))?;
         let sealed = self.sealed(parts.status, parts.headers.get(ETAG), &bytes);
         let kept = match sealed {
-            Some(sealed) => app.store.system().keep_answer(self.once, sealed).await,
+            Some(sealed) => app.store.system().keep_answer(self.request, sealed).await,
             None => Ok(()),
         };
         if let Err(fault) = kept {
