@@ -15,7 +15,7 @@ pub const SPACING: Duration = Duration::from_secs(5);
 pub enum HeartbeatEvent {
     /// The agent started as, or became, an enrolled device.
     Started,
-    /// Something worth telling: the reader left, a change wedged, somebody signed in.
+    /// Something worth telling: the reader left, a change rejected, somebody signed in.
     Changed,
     /// The heartbeat that was sent was answered, or failed.
     Done,

@@ -6,7 +6,7 @@
 //!
 //! 1. [`session`]: who is signed in at the screen, and the only maker of permits on a device.
 //! 2. [`enrollment`]: how a device comes to be let in.
-//! 3. [`outbox`]: the life of a change, until the server's receipt and after.
+//! 3. [`outbox`]: what becomes of a change, until the server's receipt and after.
 //! 4. [`sync`]: when to push, and how to hold the live stream.
 //! 5. [`heartbeat`], [`backoff`], [`clock`]: when to say "I live", how long to wait, what time it is.
 

@@ -18,7 +18,7 @@ pub enum Fate {
     /// The server has it for good.
     Acknowledged,
     /// The server refused it: it stays in the chain and needs a person.
-    Wedged,
+    Rejected,
 }
 
 impl Fate {
@@ -27,7 +27,7 @@ impl Fate {
     pub const fn of(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Applied | Verdict::Duplicate | Verdict::Merged => Self::Acknowledged,
-            Verdict::Rejected => Self::Wedged,
+            Verdict::Rejected => Self::Rejected,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::time::{ClockQuality, Timestamp};
 pub struct Origin {
     /// The device that made it.
     pub device: DeviceId,
-    /// The life of its outbox.
+    /// The incarnation of its outbox.
     pub incarnation: IncarnationId,
     /// Its number in its lane, counted from 1.
     pub n: u64,
@@ -132,7 +132,7 @@ pub struct Change {
     pub recorded_at: Timestamp,
     /// How far that clock could be believed.
     pub clock_quality: ClockQuality,
-    /// The number of the refused change of the same chain that this one takes the place of.
+    /// The number of the rejected change of the same chain that this one takes the place of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<u64>,
 }

@@ -88,7 +88,7 @@ pub struct SyncFacts {
     /// When the oldest change still waiting on the device was made.
     pub oldest_waiting: Option<Timestamp>,
     /// Changes the server refused, which a person must look at.
-    pub wedged: u64,
+    pub rejected: u64,
     /// The device's cursor is one the server no longer serves.
     pub cursor_refused: bool,
     /// A collection of the device's mirror was found to differ and is not mended yet.
@@ -120,7 +120,7 @@ pub enum SyncReason {
     CannotSave,
     /// No sync has succeeded yet.
     NeverSynced,
-    /// The server refused changes, which a person must look at.
+    /// The server rejected changes, which a person must look at.
     RefusedChanges,
     /// The device's cursor is one the server no longer serves.
     CursorRefused,
@@ -191,7 +191,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
         (facts.last_sync.is_none(), SyncReason::NeverSynced),
         (facts.quarantined, SyncReason::Quarantined),
         (facts.not_encrypted, SyncReason::NotEncrypted),
-        (facts.wedged > 0, SyncReason::RefusedChanges),
+        (facts.rejected > 0, SyncReason::RefusedChanges),
         (facts.cursor_refused, SyncReason::CursorRefused),
         (facts.copy_trouble, SyncReason::CopyTrouble),
         (facts.mirror_differs, SyncReason::MirrorDiffers),
@@ -229,12 +229,12 @@ mod tests {
         let synced = SyncFacts { last_sync: Some(at(0)), ..SyncFacts::default() };
         let status = |facts: SyncFacts, now| sync_status(&facts, at(now), &thresholds);
         assert_eq!(status(SyncFacts::default(), 0), SyncStatus::NeverSynced);
-        assert_eq!(status(SyncFacts { wedged: 1, ..SyncFacts::default() }, 0), SyncStatus::NeverSynced);
+        assert_eq!(status(SyncFacts { rejected: 1, ..SyncFacts::default() }, 0), SyncStatus::NeverSynced);
         assert_eq!(status(synced, 900), SyncStatus::Synced);
         assert_eq!(status(synced, 901), SyncStatus::Stale);
         assert_eq!(status(synced, 86_400), SyncStatus::Stale);
         assert_eq!(status(synced, 86_401), SyncStatus::OutOfSync);
-        assert_eq!(status(SyncFacts { wedged: 1, ..synced }, 1), SyncStatus::OutOfSync);
+        assert_eq!(status(SyncFacts { rejected: 1, ..synced }, 1), SyncStatus::OutOfSync);
         for broken in [
             SyncFacts { cursor_refused: true, ..synced },
             SyncFacts { mirror_differs: true, ..synced },
@@ -251,7 +251,7 @@ mod tests {
         let waiting = SyncFacts { last_sync: Some(at(950)), oldest_waiting: Some(at(0)), ..synced };
         assert_eq!(status(waiting, 951), SyncStatus::Stale);
         assert_eq!(status(SyncFacts { oldest_waiting: Some(at(60)), ..waiting }, 951), SyncStatus::Synced);
-        let broken = SyncFacts { wedged: 2, mirror_differs: true, ..waiting };
+        let broken = SyncFacts { rejected: 2, mirror_differs: true, ..waiting };
         assert_eq!(
             sync_reasons(&broken, at(951), &thresholds),
             [SyncReason::RefusedChanges, SyncReason::MirrorDiffers, SyncReason::OldChangesWaiting]

@@ -80,7 +80,7 @@ ids! {
     DeviceId;
     /// A device's binding to a facility; every change carries the one it was made under.
     AssignmentId;
-    /// One life of a device's outbox: it starts anew when history may have forked.
+    /// An incarnation of a device's outbox: another begins when history may have forked.
     IncarnationId;
     /// One run of the agent's process.
     BootId;

@@ -100,7 +100,7 @@ pub struct Edit<'a> {
     /// Its own mark: where it comes from, who made it, when it counts as made, and the place in the feed
     /// of the version it makes.
     pub mark: Mark,
-    /// The lives of the device's outbox that make up its chain: each with the last number that belongs
+    /// The incarnations of the device's outbox that make up its chain: each with the last number that belongs
     /// to it.
     pub chain: &'a [(IncarnationId, u64)],
 }
@@ -160,7 +160,10 @@ pub fn merge(document: &BTreeMap<String, Field>, edit: &Edit<'_>) -> Merged {
 fn is_current(mark: &Mark, edit: &Edit<'_>) -> bool {
     let earlier_of_the_same_chain = |origin: Origin| {
         edit.mark.origin.is_some_and(|own| own.device == origin.device)
-            && edit.chain.iter().any(|(life, last)| *life == origin.incarnation && origin.n <= *last)
+            && edit
+                .chain
+                .iter()
+                .any(|(incarnation, last)| *incarnation == origin.incarnation && origin.n <= *last)
     };
     mark.seq <= edit.base_seq || mark.origin.is_some_and(earlier_of_the_same_chain)
 }

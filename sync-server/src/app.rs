@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::clone_detection::CloneDetector;
 use crate::config::Config;
 use crate::in_progress::InProgress;
-use crate::pace::Pace;
+use crate::last_seen::LastSeen;
 use crate::password::Passwords;
 use crate::quota::Quotas;
 use crate::rate_limit::RateLimiter;
-use crate::reads::Reads;
-use crate::refusals::Refusals;
-use crate::shown::Shown;
+use crate::read_log::ReadLog;
+use crate::refusal_log::RefusalLog;
+use crate::request_rate::RequestRate;
 use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::Certificate;
@@ -32,13 +32,13 @@ pub struct App {
     /// Requests with an idempotency key that are in progress.
     pub idempotent_in_progress: Arc<InProgress>,
     /// How fast people ask.
-    pub pace: Arc<Pace>,
+    pub request_rate: Arc<RequestRate>,
     /// What of residents people have seen.
-    pub shown: Arc<Shown>,
+    pub last_seen: Arc<LastSeen>,
     /// What was read, counted.
-    pub reads: Arc<Reads>,
+    pub read_log: Arc<ReadLog>,
     /// What was refused, counted.
-    pub refusals: Arc<Refusals>,
+    pub refusal_log: Arc<RefusalLog>,
     /// Who speaks as each device.
     pub clone_detector: Arc<CloneDetector>,
     /// What the listeners show.

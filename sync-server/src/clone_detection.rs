@@ -1,5 +1,5 @@
 //! Clone detection: tells a device that is there twice by what each request says of its sender, the process and the
-//! life of its outbox.
+//! incarnation of its outbox.
 //!
 //! A device is one process at a time, and that process has one outbox, whose incarnations come one after
 //! another. A new process supersedes the one before it, a new incarnation the one before it. One that was
@@ -31,7 +31,7 @@ const MAX_DEVICES: usize = 65_536;
 pub struct Sighting {
     /// The process.
     pub boot: BootId,
-    /// The life of its outbox, where the request carries the one of the moment.
+    /// The incarnation of its outbox, where the request carries the one of the moment.
     pub incarnation: Option<IncarnationId>,
     /// When the connection began.
     pub connected: Instant,
@@ -55,7 +55,7 @@ impl Evidence {
                 "Two processes speak as this device in turns: its files were copied to a second machine."
             }
             Self::Incarnations => {
-                "One process speaks for two lives of its outbox in turns: the running machine was copied."
+                "One process speaks for two incarnations of its outbox in turns: the running machine was copied."
             }
         }
     }
@@ -115,7 +115,7 @@ impl History {
         }
         if self.processes.current != sighting.boot {
             self.processes.supersede(sighting.boot, now);
-            // An older life of the outbox under a new process is a device that was put back, not a copy.
+            // An older incarnation of the outbox under a new process is a device that was put back, not a copy.
             self.incarnations = None;
         }
         let incarnation = sighting.incarnation?;
@@ -177,7 +177,7 @@ mod tests {
         BootId::new(Timestamp::EPOCH, [n; 10])
     }
 
-    fn life(n: u8) -> Option<IncarnationId> {
+    fn incarnation(n: u8) -> Option<IncarnationId> {
         Some(IncarnationId::new(Timestamp::EPOCH, [n; 10]))
     }
 
@@ -269,34 +269,34 @@ mod tests {
     #[test]
     fn a_heartbeat_on_its_way_while_the_outbox_forked_is_late_and_no_copy() {
         let scene = Scene::new();
-        assert_eq!(scene.hear(10, 1, 0, life(1)), None);
-        assert_eq!(scene.hear(20, 1, 0, life(2)), None, "forked");
-        assert_eq!(scene.hear(20, 1, 0, life(1)), None, "the heartbeat from before");
-        assert_eq!(scene.hear(21, 1, 21, life(1)), None, "and one over a connection of its own");
+        assert_eq!(scene.hear(10, 1, 0, incarnation(1)), None);
+        assert_eq!(scene.hear(20, 1, 0, incarnation(2)), None, "forked");
+        assert_eq!(scene.hear(20, 1, 0, incarnation(1)), None, "the heartbeat from before");
+        assert_eq!(scene.hear(21, 1, 21, incarnation(1)), None, "and one over a connection of its own");
         for beat in (80..1_000).step_by(60) {
-            assert_eq!(scene.hear(beat, 1, 0, life(2)), None);
+            assert_eq!(scene.hear(beat, 1, 0, incarnation(2)), None);
         }
     }
 
     #[test]
     fn a_copied_machine_speaks_for_two_lives_under_one_process_and_is_found() {
         let scene = Scene::new();
-        assert_eq!(scene.hear(10, 1, 0, life(1)), None);
-        assert_eq!(scene.hear(20, 1, 15, life(2)), None, "the copy forked");
-        assert_eq!(scene.hear(70, 1, 0, life(1)), None);
-        assert_eq!(scene.hear(130, 1, 0, life(1)), None);
-        assert_eq!(scene.hear(190, 1, 0, life(1)), Some(Evidence::Incarnations));
-        assert_eq!(scene.process(190, 1, 0), None, "a push says nothing of lives");
+        assert_eq!(scene.hear(10, 1, 0, incarnation(1)), None);
+        assert_eq!(scene.hear(20, 1, 15, incarnation(2)), None, "the copy forked");
+        assert_eq!(scene.hear(70, 1, 0, incarnation(1)), None);
+        assert_eq!(scene.hear(130, 1, 0, incarnation(1)), None);
+        assert_eq!(scene.hear(190, 1, 0, incarnation(1)), Some(Evidence::Incarnations));
+        assert_eq!(scene.process(190, 1, 0), None, "a push says nothing of incarnations");
     }
 
     #[test]
     fn a_device_put_back_speaks_for_its_older_life_under_a_new_process() {
         let scene = Scene::new();
-        assert_eq!(scene.hear(10, 1, 0, life(1)), None);
-        assert_eq!(scene.hear(20, 1, 0, life(2)), None);
-        assert_eq!(scene.hear(500, 2, 490, life(1)), None, "the card lost the fork");
-        assert_eq!(scene.hear(900, 2, 490, life(1)), None);
-        assert_eq!(scene.hear(910, 2, 490, life(3)), None, "it forked again");
+        assert_eq!(scene.hear(10, 1, 0, incarnation(1)), None);
+        assert_eq!(scene.hear(20, 1, 0, incarnation(2)), None);
+        assert_eq!(scene.hear(500, 2, 490, incarnation(1)), None, "the card lost the fork");
+        assert_eq!(scene.hear(900, 2, 490, incarnation(1)), None);
+        assert_eq!(scene.hear(910, 2, 490, incarnation(3)), None, "it forked again");
     }
 
     #[test]
@@ -326,12 +326,12 @@ mod tests {
         speak(MAX_DEVICES, 2);
         assert_eq!(scene.detector.locked().len(), MAX_DEVICES);
         for n in 0..=255 {
-            scene.hear(u64::from(n) + 10, n, 10, life(n));
-            scene.hear(u64::from(n) + 10, 255, 10, life(n));
+            scene.hear(u64::from(n) + 10, n, 10, incarnation(n));
+            scene.hear(u64::from(n) + 10, 255, 10, incarnation(n));
         }
         let devices = scene.detector.locked();
         let history = &devices[&device(1)];
-        let lives = history.incarnations.as_ref().unwrap();
-        assert!(history.processes.older.len() <= MAX_OLDER && lives.older.len() <= MAX_OLDER);
+        let incarnations = history.incarnations.as_ref().unwrap();
+        assert!(history.processes.older.len() <= MAX_OLDER && incarnations.older.len() <= MAX_OLDER);
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::quota::{Allowance, Allowances, MADE_BY_ONE};
-use crate::store::Keeping;
+use crate::store::Retention;
 
 /// For how many days records may stay on devices: at least as long as somebody is away for a week.
 pub const RECORD_DAYS: RangeInclusive<u32> = 7..=3_650;
@@ -175,9 +175,9 @@ impl Sync {
 
     /// For how long things stay in the feeds.
     #[must_use]
-    pub fn keeping(&self) -> Keeping {
+    pub fn retention(&self) -> Retention {
         let (record_days, most_documents) = (self.record_days, self.max_documents);
-        Keeping { tombstones: self.tombstones_kept(), record_days, most_documents }
+        Retention { tombstones: self.tombstones_kept(), record_days, most_documents }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::password::PasswordError;
 use crate::store::{StoreError, Version};
 
-/// Seconds after which a device comes again that began too many lives.
+/// Seconds after which a device comes again that began too many incarnations.
 const PATIENCE: u64 = 15 * 60;
 
 /// Why a request was not done.
@@ -170,7 +170,7 @@ impl From<StoreError> for Refusal {
             StoreError::Invalid { field, detail } => Self::field(field, detail),
             StoreError::WrongCode => Self::new(ProblemKind::Invalid, said),
             StoreError::TooManyTries { until } => Self::too_many_tries("Too many wrong tries", until),
-            StoreError::TooManyLives { .. } => {
+            StoreError::TooManyIncarnations { .. } => {
                 Self::new(ProblemKind::TooManyTries, said).retry_after(PATIENCE)
             }
             StoreError::ChainBroken { next_n, shared_n } => {
@@ -239,9 +239,9 @@ pub fn unsupported_media_type() -> Refusal {
 
 /// Collects what is wrong with a request, so that it is all said at once.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<FieldError>);
+pub struct FieldErrors(Vec<FieldError>);
 
-impl Faults {
+impl FieldErrors {
     /// Notes a field as wrong unless `good`.
     pub fn unless(&mut self, good: bool, field: &str, detail: &str) {
         if !good {

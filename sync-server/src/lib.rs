@@ -14,18 +14,18 @@ pub mod feed;
 pub mod http;
 pub mod in_progress;
 pub mod instance_lock;
+pub mod last_seen;
 pub mod network;
 pub mod operations;
-pub mod pace;
 pub mod password;
 pub mod proposed_zone;
 pub mod quota;
 pub mod rate_limit;
-pub mod reads;
-pub mod refusals;
+pub mod read_log;
+pub mod refusal_log;
+pub mod request_rate;
 pub mod scope;
 pub mod setup;
-pub mod shown;
 pub mod stopping;
 pub mod store;
 pub mod text;
@@ -45,12 +45,12 @@ use app::App;
 use clone_detection::CloneDetector;
 use config::{Config, ConfigError};
 use instance_lock::{InstanceLock, InstanceLockError};
-use pace::Pace;
 use password::{PasswordError, Passwords};
 use quota::Quotas;
 use rate_limit::RateLimiter;
-use reads::Reads;
-use refusals::Refusals;
+use read_log::ReadLog;
+use refusal_log::RefusalLog;
+use request_rate::RequestRate;
 use stopping::Stopping;
 use store::{Ambient, DatabaseKey, Store, StoreError};
 use tls::{Tls, TlsError};
@@ -105,9 +105,9 @@ pub async fn serve(
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Signal)?;
     let lock = InstanceLock::acquire(&config.state_dir)?;
     let store = open_store(&config).await?;
-    store.keep(config.sync.keeping());
+    store.retain(config.sync.retention());
     let (stopping, stopped) = Stopping::channel();
-    let pace = Pace::new(config.requests_per_minute);
+    let request_rate = RequestRate::new(config.requests_per_minute);
     let app = App {
         store: store.clone(),
         passwords: Passwords::new()?,
@@ -115,10 +115,10 @@ pub async fn serve(
         rate_limiter: Arc::new(RateLimiter::default()),
         quotas: Arc::new(Quotas::default()),
         idempotent_in_progress: Arc::default(),
-        pace: Arc::new(pace),
-        shown: Arc::default(),
-        reads: Arc::new(Reads::default()),
-        refusals: Arc::new(Refusals::default()),
+        request_rate: Arc::new(request_rate),
+        last_seen: Arc::default(),
+        read_log: Arc::new(ReadLog::default()),
+        refusal_log: Arc::new(RefusalLog::default()),
         clone_detector: Arc::new(CloneDetector::default()),
         certificate: Arc::clone(&tls.certificate),
         stopping: stopped.clone(),
@@ -140,8 +140,8 @@ pub async fn serve(
             tracing::error!(%fault, "a listener broke");
         }
     }
-    app.refusals.tell_all(&app.store.system()).await;
-    app.reads.tell(&app.store.system(), true).await;
+    app.refusal_log.tell_all(&app.store.system()).await;
+    app.read_log.tell(&app.store.system(), true).await;
     tokio::task::spawn_blocking(move || store.close()).await?;
     drop(lock);
     Ok(())
@@ -157,8 +157,8 @@ async fn tell_until(app: App, mut stopping: Stopping) {
             () = stopping.wait() => return,
             () = tokio::time::sleep(TELL_EVERY) => {}
         }
-        app.refusals.tell_over(&app.store.system()).await;
-        app.reads.tell(&app.store.system(), false).await;
+        app.refusal_log.tell_over(&app.store.system()).await;
+        app.read_log.tell(&app.store.system(), false).await;
     }
 }
 

@@ -406,7 +406,7 @@ async fn a_device_that_forks_without_end_waits_and_shows() -> Result<()> {
             let batch = chain.batch(&[change(&format!("life {taken}"))?])?;
             let answer = wire.send(Method::POST, "/api/v1/sync/push", &JSON, batch.into_bytes()).await?;
             if answer.status != 200 {
-                break (first.context("not one life was taken")?, answer);
+                break (first.context("not one incarnation was taken")?, answer);
             }
             taken += 1;
             first.get_or_insert(chain);
@@ -416,7 +416,7 @@ async fn a_device_that_forks_without_end_waits_and_shows() -> Result<()> {
     assert_eq!((refused.status, &refused.body["type"]), (429, &json!("/problems/too-many-tries")));
     assert!(refused.body["detail"].as_str().unwrap_or_default().contains("replace its card"), "{refused:?}");
     assert_eq!(refused.headers["retry-after"], "900");
-    // A life that it leads is pushed on.
+    // The incarnation at hand is pushed on.
     let batch = first.batch(&[change("goes on")?])?;
     let answer = wire.send(Method::POST, "/api/v1/sync/push", &JSON, batch.into_bytes()).await?;
     assert_eq!(answer.body["verdicts"][0]["verdict"], "applied", "{}", answer.text);

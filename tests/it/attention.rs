@@ -1,4 +1,4 @@
-//! What needs somebody: a refused change, from the device to whoever settles it and back.
+//! What needs somebody: a rejected change, from the device to whoever settles it and back.
 
 use anyhow::{Context as _, Result};
 use carepost_protocol::change::Lane;
@@ -55,13 +55,13 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     let numbers: Vec<_> = listed.iter().filter_map(|change| change["n"].as_u64()).collect();
     assert_eq!(numbers, [2, 1]);
     assert!(listed[1]["detail"].as_str().context("a reason")?.contains("never published"), "{listed:?}");
-    let (id, life) = (device.grant.device_id.to_string(), chain.incarnation.to_string());
-    let name = |n: &'static str| [id.as_str(), life.as_str(), n];
+    let (id, incarnation) = (device.grant.device_id.to_string(), chain.incarnation.to_string());
+    let name = |n: &'static str| [id.as_str(), incarnation.as_str(), n];
     let (code, shown, error) =
         terminal.types(&[&["change", "show"], &name("1")[..], &["--json"]].concat()).await?;
     assert_eq!(code, 0, "{error}");
     assert_eq!(serde_json::from_str::<Value>(&shown)?["reason"]["code"], "unknown_target");
-    let path = format!("/api/v1/devices/{id}/refused-changes/{life}/1");
+    let path = format!("/api/v1/devices/{id}/refused-changes/{incarnation}/1");
     let exported = organization.admin.call(Method::GET, &path, None).await?;
     assert!(exported.text.contains(&format!("\"payload\":{}", entries[0])), "{}", exported.text);
 

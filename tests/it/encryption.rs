@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use carepost_agent::upstream::{PageStream, UpstreamError};
 use carepost_protocol::wire::heartbeat::{Encryption, Exposed, Exposure, Heartbeat, QueueState};
 use carepost_protocol::wire::problem::ProblemKind;
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 use carepost_tests::children::until;
 use carepost_tests::device::Device;
 use carepost_tests::fixture::residents;
@@ -123,19 +123,19 @@ async fn an_agent_that_does_not_say_is_refused_and_a_stream_ends_with_the_heartb
     let scene = Scene::new(1).await?;
     let port = scene.server.devices.port();
     let hall = Device::enroll(&scene.folder_of("hall"), &scene.server, port, &scene.facility, "hall").await?;
-    let encrypted = Standing { encrypted: Some(true), ..Standing::default() };
+    let encrypted = SyncPosition { encrypted: Some(true), ..SyncPosition::default() };
     let ends = async |mut stream: PageStream| {
         tokio::time::timeout(PATIENCE, async { while let Ok(Some(_)) = stream.next().await {} })
             .await
             .context("the stream goes on")
     };
     // That it is demanded ends the streams that there are: their devices come again and say what they have.
-    let open = hall.upstream.live(&Standing::default()).await?;
+    let open = hall.upstream.live(&SyncPosition::default()).await?;
     demand(&scene, true).await?;
     ends(open).await?;
     for said in [None, Some(false)] {
-        let standing = Standing { encrypted: said, ..Standing::default() };
-        match hall.upstream.live(&standing).await {
+        let position = SyncPosition { encrypted: said, ..SyncPosition::default() };
+        match hall.upstream.live(&position).await {
             Err(UpstreamError::Refused(problem, _)) => {
                 assert_eq!(problem.kind(), Some(ProblemKind::NotEncrypted), "{said:?}");
             }
@@ -166,7 +166,7 @@ async fn an_agent_that_does_not_say_is_refused_and_a_stream_ends_with_the_heartb
     assert!(beat(Some(Encryption { exposed: vec![exposure] })).await?.must_encrypt);
     ends(open).await?;
     demand(&scene, false).await?;
-    hall.upstream.live(&Standing::default()).await?;
+    hall.upstream.live(&SyncPosition::default()).await?;
     Ok(())
 }
 

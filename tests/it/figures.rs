@@ -121,7 +121,7 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     assert_eq!(states(&shown), ("ACTIVE", "STALE", true));
     assert!(text(&shown, "sync_reason")?.contains("oldest entry waits 16 minutes"), "{shown}");
 
-    // A change that the server refuses is wedged on the device, which says so.
+    // A change that the server refuses is rejected on the device, which says so.
     let nora = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
     let patient = facility.admit(&residents("RS", 1, true)).await?.remove(0);
     let nurse = device.nurse(nora.id.parse()?);
@@ -130,8 +130,8 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     device.save(&nurse, &bad)?;
     device.push_all().await?;
     let counts = device.outbox.counts()?;
-    assert_eq!(counts.wedged, 1);
-    beat(QueueState { wedged: counts.wedged, ..QueueState::default() }).await?;
+    assert_eq!(counts.rejected, 1);
+    beat(QueueState { rejected: counts.rejected, ..QueueState::default() }).await?;
     let shown = facility.device("Tablet").await?;
     assert_eq!((states(&shown), &shown["wedged"]), (("ACTIVE", "OUT_OF_SYNC", true), &json!(1)));
     assert_eq!(shown["sync_reason"], "1 entry was refused and needs attention.");

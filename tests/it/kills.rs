@@ -90,7 +90,7 @@ async fn a_server_killed_again_and_again_under_load_loses_nothing_that_it_acknow
     killed.and(from_a).and(from_b).and(from_c)?;
     for device in [&a, &b, &c] {
         let counts = device.outbox.counts()?;
-        assert_eq!((counts.care, counts.wedged), (0, 0));
+        assert_eq!((counts.care, counts.rejected), (0, 0));
     }
     all_there(&a, &ledger).await
 }

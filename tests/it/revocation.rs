@@ -10,7 +10,7 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::wire::problem::ProblemKind;
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 use carepost_tests::children::until;
 use carepost_tests::device::Device;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
@@ -122,7 +122,7 @@ async fn the_key_of_a_deactivated_device_is_refused_on_every_call_and_its_stream
     until("refusals", PATIENCE, || async {
         let refused = [
             is_revoked(tablet.upstream.push(&batch.body).await.map(drop)),
-            is_revoked(tablet.upstream.live(&Standing::default()).await.map(drop)),
+            is_revoked(tablet.upstream.live(&SyncPosition::default()).await.map(drop)),
             is_revoked(tablet.upstream.heartbeat(tablet.grant.device_id, &beat).await.map(drop)),
         ];
         anyhow::ensure!(refused == [true; 3], "{refused:?}");
@@ -154,7 +154,7 @@ fn heartbeat(device: &Device) -> carepost_protocol::wire::heartbeat::Heartbeat {
         queue: carepost_protocol::wire::heartbeat::QueueState {
             care: 1,
             audit: 0,
-            wedged: 0,
+            rejected: 0,
             oldest_age: None,
         },
         cursor: None,

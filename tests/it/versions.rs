@@ -226,7 +226,7 @@ async fn an_agent_that_knows_no_window_is_equal_once_it_has_fetched_its_records_
 /// Pulls as an agent that does not read how far records have left the feed.
 async fn unaware(device: &Device) -> Result<()> {
     loop {
-        let mut stream = device.upstream.live(&device.mirror.beginning()?.standing()).await?;
+        let mut stream = device.upstream.live(&device.mirror.beginning()?.sync_position()).await?;
         loop {
             let StreamEvent::Page(mut page) = stream.next().await?.context("the stream ended")? else {
                 continue;

@@ -96,7 +96,7 @@ async fn a_device_that_differs_and_stands_still_says_why_it_is_out_of_sync() -> 
     let port = scene.server.devices.port();
     let hall = Device::enroll(&scene.folder_of("hall"), &scene.server, port, &scene.facility, "hall").await?;
     let _stream = hall.pull_all(&hall.mirror).await?;
-    let beat = hall.heartbeat(QueueState { wedged: 2, ..QueueState::default() });
+    let beat = hall.heartbeat(QueueState { rejected: 2, ..QueueState::default() });
     let mut ill = Heartbeat { no_progress: Some(720), ..beat };
     ill.mirror = MirrorState { differs: vec!["records".to_owned()], refetches: 1, ..MirrorState::default() };
     hall.upstream.heartbeat(hall.grant.device_id, &ill).await?;

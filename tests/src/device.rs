@@ -19,7 +19,7 @@ use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
 use serde_json::{Map, Value, json};
 
@@ -225,7 +225,7 @@ impl Device {
     /// # Errors
     /// When the stream breaks.
     pub async fn each_note(&self, mut see: impl FnMut(&str)) -> Result<()> {
-        let mut stream = self.upstream.live(&Standing::at(None)).await?;
+        let mut stream = self.upstream.live(&SyncPosition::at(None)).await?;
         loop {
             let StreamEvent::Page(page) = stream.next().await?.context("the stream ended")? else { continue };
             for line in page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -255,7 +255,7 @@ impl Device {
     /// # Errors
     /// When the stream breaks.
     pub async fn pull_all(&self, mirror: &Arc<Mirror>) -> Result<PageStream> {
-        let mut stream = self.upstream.live(&mirror.beginning()?.standing()).await?;
+        let mut stream = self.upstream.live(&mirror.beginning()?.sync_position()).await?;
         let mut applying: Option<tokio::task::JoinHandle<Result<()>>> = None;
         loop {
             let event = stream.next().await?.context("the stream ended before the head")?;
@@ -283,7 +283,7 @@ impl Device {
 /// A chain that a test writes by hand.
 #[derive(Clone)]
 pub struct Chain {
-    /// The life of the outbox it claims to be of.
+    /// The incarnation of the outbox it claims to be of.
     pub incarnation: IncarnationId,
     /// The number of its next change.
     pub next_n: u64,

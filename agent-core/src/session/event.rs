@@ -7,7 +7,7 @@ use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
 
-use super::guard::{PinMark, Throttle};
+use super::pin_lockout::{PinMark, Throttle};
 use super::renewal::NewPin;
 use super::taps::{CardKey, Presented};
 

@@ -21,7 +21,7 @@
 //! - Idle times run on monotonic time, so that a clock jump neither locks a screen nor keeps it open.
 
 mod event;
-mod guard;
+mod pin_lockout;
 mod renewal;
 mod taps;
 #[cfg(test)]
@@ -37,8 +37,8 @@ use carepost_protocol::role::{self, Act, Actor, Denied, Permit, Resource};
 use carepost_protocol::time::Timestamp;
 
 pub use event::{AuditNote, Feedback, Member, Reason, SessionEffect, SessionEvent, SessionPolicy};
-use guard::PinGuard;
-pub use guard::{DEVICE_FAILURES, DEVICE_PAUSE, DEVICE_WINDOW, PinMark, Throttle};
+use pin_lockout::PinLockout;
+pub use pin_lockout::{DEVICE_FAILURES, DEVICE_PAUSE, DEVICE_WINDOW, PinMark, Throttle};
 pub use renewal::NewPin;
 use taps::{Asks, Taps};
 pub use taps::{CardKey, Presented};
@@ -66,7 +66,7 @@ pub struct SessionMachine {
     notice: Option<(Notice, Duration)>,
     taps: Taps,
     grace: BTreeMap<UserId, (PinMark, Duration)>,
-    guard: PinGuard,
+    pin_lockout: PinLockout,
     attempts: u64,
     checking: Option<(u64, UserId)>,
 }
@@ -129,7 +129,7 @@ impl SessionMachine {
     /// A locked screen on a device of this facility.
     #[must_use]
     pub fn new(policy: SessionPolicy, (organization, facility): (OrganizationId, FacilityId)) -> Self {
-        let guard = PinGuard::new(policy.max_failures, policy.lockout);
+        let pin_lockout = PinLockout::new(policy.max_failures, policy.lockout);
         let taps = Taps::new(policy.same_badge_quiet);
         Self {
             policy,
@@ -139,7 +139,7 @@ impl SessionMachine {
             notice: None,
             taps,
             grace: BTreeMap::new(),
-            guard,
+            pin_lockout,
             attempts: 0,
             checking: None,
         }

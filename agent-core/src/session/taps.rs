@@ -6,7 +6,7 @@ use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::pin;
 
-use super::guard::Throttle;
+use super::pin_lockout::Throttle;
 use super::{
     Effects, Feedback, Member, Moment, Notice, PinPad, Reason, Screen, Session, SessionEffect,
     SessionMachine, audit,
@@ -170,7 +170,7 @@ impl SessionMachine {
 
     /// Why a member's badge opens nothing at this moment.
     fn why_not(&mut self, member: &Member, throttle: &Throttle, at: Moment) -> Option<(Notice, Reason)> {
-        if let Some(rest) = self.guard.locked_for(member.user, throttle, at.now, at.monotonic) {
+        if let Some(rest) = self.pin_lockout.locked_for(member.user, throttle, at.now, at.monotonic) {
             return Some((Notice::LockedOut { until: at.now.after(rest) }, Reason::LockedOut));
         }
         // Nor is it sent any more then.
@@ -183,7 +183,7 @@ impl SessionMachine {
         if self.in_grace(member, at.monotonic) {
             return None;
         }
-        let rest = self.guard.pauses_for(at.monotonic)?;
+        let rest = self.pin_lockout.pauses_for(at.monotonic)?;
         Some((Notice::DevicePaused { until: at.now.after(rest) }, Reason::DevicePaused))
     }
 
@@ -267,7 +267,7 @@ impl SessionMachine {
         if !correct {
             return self.wrong_pin(attempt, user, throttle, at, out);
         }
-        if let Some(rest) = self.guard.locked_for(user, throttle, at.now, at.monotonic) {
+        if let Some(rest) = self.pin_lockout.locked_for(user, throttle, at.now, at.monotonic) {
             self.drop_pad(attempt);
             self.show(Notice::LockedOut { until: at.now.after(rest) }, at.monotonic);
             return audit(out, AuditEventType::Login, false, Some(user), None, Reason::LockedOut);
@@ -291,17 +291,17 @@ impl SessionMachine {
     }
 
     fn wrong_pin(&mut self, attempt: u64, user: UserId, throttle: &Throttle, at: Moment, out: &mut Effects) {
-        let throttle = self.guard.wrong(user, throttle, at.now, at.monotonic);
+        let throttle = self.pin_lockout.wrong(user, throttle, at.now, at.monotonic);
         out.push(SessionEffect::KeepThrottle { user, throttle });
         audit(out, AuditEventType::Login, false, Some(user), None, Reason::WrongPin);
-        let locked = self.guard.locked_for(user, &throttle, at.now, at.monotonic);
+        let locked = self.pin_lockout.locked_for(user, &throttle, at.now, at.monotonic);
         if let Some(rest) = locked {
             self.grace.remove(&user);
             self.drop_pad(attempt);
             self.show(Notice::LockedOut { until: at.now.after(rest) }, at.monotonic);
             return audit(out, AuditEventType::Login, false, Some(user), None, Reason::LockedOut);
         }
-        if let Some(rest) = self.guard.pauses_for(at.monotonic) {
+        if let Some(rest) = self.pin_lockout.pauses_for(at.monotonic) {
             self.drop_pad(attempt);
             self.show(Notice::DevicePaused { until: at.now.after(rest) }, at.monotonic);
             return audit(out, AuditEventType::Login, false, Some(user), None, Reason::DevicePaused);

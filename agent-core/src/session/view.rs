@@ -133,7 +133,7 @@ impl SessionMachine {
                     Asks::New(_) => Asked::New,
                     Asks::Repeat(_) => Asked::Repeat,
                 },
-                tries_left: self.guard.tries_left(pad.failures),
+                tries_left: self.pin_lockout.tries_left(pad.failures),
                 checking: self.checking.is_some(),
                 notice,
             },

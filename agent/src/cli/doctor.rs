@@ -11,11 +11,11 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Exposure, MirrorState, ReaderState};
 use serde_json::json;
 
-use super::aside::aside;
 use super::disk::disk;
 use super::finding::{Finding, Verdict, finding};
-use super::looked::Looked;
-use super::running::running;
+use super::running_agent::running_agent;
+use super::set_aside::set_aside;
+use super::state_copy::StateCopy;
 use super::status::REVOKED;
 use super::{Outcome, say};
 use crate::badge::{BadgeEvent, pcsc};
@@ -39,7 +39,7 @@ pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let mut findings = vec![mode(config), hardware(config), seal(), page(config), disk(config)];
     let (found, clock) = at_rest(config, &runtime);
     findings.extend(found);
-    findings.extend(aside(config));
+    findings.extend(set_aside(config));
     // A running agent holds the floor: then the device's clock has to do.
     let clock = clock.unwrap_or_else(|| Arc::new(Clock::new(None)));
     let (found, server_time) = runtime.block_on(server(config, &clock));
@@ -153,9 +153,9 @@ fn at_rest(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>,
     }
     if vault::is_held(place) {
         let held = finding("state", Verdict::Well, "in use by the running agent, which says of itself:");
-        return ([held, running(config)].into_iter().chain(encryption(config, place)).collect(), None);
+        return ([held, running_agent(config)].into_iter().chain(encryption(config, place)).collect(), None);
     }
-    match Looked::at(place) {
+    match StateCopy::at(place) {
         Ok(copy) => {
             let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
             let (mut found, clock) = state(&looked, runtime);
@@ -204,9 +204,9 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
                     };
                     let words = format!(
                         "both open; mirror {state}; {} entries wait, {} need attention",
-                        counts.care, counts.wedged
+                        counts.care, counts.rejected
                     );
-                    let wrong = counts.wedged > 0 || !differs.is_empty() || !over.is_empty();
+                    let wrong = counts.rejected > 0 || !differs.is_empty() || !over.is_empty();
                     finding("files", if wrong { Verdict::Wrong } else { Verdict::Well }, words)
                 }
                 Err(error) => finding("files", Verdict::Wrong, format!("{error:#}")),

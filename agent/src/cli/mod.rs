@@ -1,15 +1,15 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not enrolled, 4 offline, 5 needs
 //! attention.
 
-mod aside;
 mod badge;
 mod disk;
 mod doctor;
 mod enroll;
 mod finding;
-mod looked;
 mod queue;
-mod running;
+mod running_agent;
+mod set_aside;
+mod state_copy;
 mod status;
 
 use std::io::{ErrorKind, Write as _};

@@ -33,7 +33,7 @@ pub(super) enum Queue {
         #[arg(long)]
         json: bool,
     },
-    /// Have refused entries tried again, as they are: after somebody mended what they were refused for.
+    /// Have rejected entries tried again, as they are: after somebody mended what they were refused for.
     Retry(Which),
     /// Take entries out of the system, exactly as they are sent. This is health data.
     Export {
@@ -50,7 +50,7 @@ pub(super) struct Which {
     /// Their numbers, as `queue list` gives them.
     #[arg(required_unless_present = "all", value_name = "NUMBER")]
     numbers: Vec<u64>,
-    /// Every refused entry.
+    /// Every rejected entry.
     #[arg(long, conflicts_with = "numbers")]
     all: bool,
 }
@@ -60,7 +60,7 @@ impl Which {
         if !self.all {
             return Ok(self.numbers);
         }
-        let refused = outbox.wedged(usize::MAX)?.into_iter();
+        let refused = outbox.rejected_entries(usize::MAX)?.into_iter();
         Ok(refused.filter(|refused| refused.lane == Lane::Care).map(|refused| refused.name.n).collect())
     }
 }
@@ -100,13 +100,13 @@ fn list(outbox: &Outbox, most: usize, json: bool) -> anyhow::Result<Outcome> {
                 })
             })
             .collect();
-        let (waiting, audit, refused) = (counts.care, counts.audit, counts.wedged);
+        let (waiting, audit, refused) = (counts.care, counts.audit, counts.rejected);
         let whole = json!({ "waiting": waiting, "audit": audit, "refused": refused, "entries": entries });
         say(&whole.to_string());
     } else {
         say(&format!(
             "{} wait, {} need attention; {} audit events wait",
-            counts.care, counts.wedged, counts.audit
+            counts.care, counts.rejected, counts.audit
         ));
         let named = entries.len();
         for entry in entries {
@@ -118,14 +118,14 @@ fn list(outbox: &Outbox, most: usize, json: bool) -> anyhow::Result<Outcome> {
             say(&format!("No more than {most} are named: give --most for more"));
         }
     }
-    Ok(if counts.wedged > 0 { Outcome::NeedsAttention } else { Outcome::Done })
+    Ok(if counts.rejected > 0 { Outcome::NeedsAttention } else { Outcome::Done })
 }
 
 fn in_words(progress: &Progress) -> (&'static str, Option<&str>) {
     match progress {
         Progress::Queued => ("waiting", None),
         Progress::Acknowledged => ("sent", None),
-        Progress::Wedged(reason) => ("refused", Some(reason)),
+        Progress::Rejected(reason) => ("refused", Some(reason)),
     }
 }
 

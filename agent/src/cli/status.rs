@@ -48,13 +48,13 @@ pub(super) fn ills(status: &Value) -> Vec<String> {
     if text(status, "state") == "REVOKED" {
         return [Some(REVOKED.to_owned()), cannot_save].into_iter().flatten().collect();
     }
-    let wedged = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
+    let rejected = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
     let found = [
         cannot_save,
         said("copy_trouble").map(ToOwned::to_owned),
         said("token_refused").map(token_refused),
         said("link_trouble").map(ToOwned::to_owned),
-        (wedged > 0).then(|| format!("{wedged} entries need attention (`carepost-agent queue list`)")),
+        (rejected > 0).then(|| format!("{rejected} entries need attention (`carepost-agent queue list`)")),
         is("quarantined").then(|| "quarantined: an administrator has to release it".to_owned()),
         is("must_encrypt").then(|| "not encrypted, which its facility requires: it receives nothing until it is (`carepost-agent doctor` says what to do)".to_owned()),
         has("no_progress_seconds").then(|| "nothing moves, though the server is reached".to_owned()),

@@ -39,7 +39,7 @@ use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, Resource};
-use carepost_protocol::wire::pull::{Cursor, Standing};
+use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use tokio::sync::Notify;
 
 pub use apply::Applied;
@@ -171,13 +171,13 @@ pub struct Beginning {
 impl Beginning {
     /// As the server is asked for it.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub fn sync_position(&self) -> SyncPosition {
         let names: Vec<&str> = self.refetch.iter().map(|collection| collection.name()).collect();
-        Standing {
+        SyncPosition {
             // Whoever begins at the beginning gets everything.
             refetch: (!names.is_empty() && self.cursor.is_some()).then(|| names.join(",")),
             proof: self.proof.clone(),
-            ..Standing::at(self.cursor)
+            ..SyncPosition::at(self.cursor)
         }
     }
 }

@@ -27,15 +27,15 @@ pub enum DraftOf {
     Discharge(PatientId),
     /// A readmission.
     Readmission(PatientId),
-    /// A refused change of the care lane, by its number, corrected.
-    Refused(u64),
+    /// A rejected change of the care lane, by its number, corrected.
+    Rejected(u64),
 }
 
 impl DraftOf {
     /// The draft that a change was made from, if it has one.
     pub(super) fn change(change: &Change) -> Option<Self> {
         if let Some(n) = change.supersedes {
-            return Some(Self::Refused(n));
+            return Some(Self::Rejected(n));
         }
         match (change.collection, change.kind) {
             (Collection::Patients, ChangeKind::Create) => Some(Self::Admission),
@@ -75,7 +75,7 @@ impl DraftOf {
             | Self::Resident(patient)
             | Self::Discharge(patient)
             | Self::Readmission(patient) => *patient,
-            Self::Admission | Self::Refused(_) => PatientId::from_bytes([0; 16]),
+            Self::Admission | Self::Rejected(_) => PatientId::from_bytes([0; 16]),
         }
     }
 
@@ -90,7 +90,7 @@ impl DraftOf {
             Self::Resident(_) => "@resident".to_owned(),
             Self::Discharge(_) => "@discharge".to_owned(),
             Self::Readmission(_) => "@readmission".to_owned(),
-            Self::Refused(n) => format!("@{n}"),
+            Self::Rejected(n) => format!("@{n}"),
         }
     }
 
@@ -104,7 +104,7 @@ impl DraftOf {
             "readmission" => Self::Readmission(patient),
             _ => match (name.strip_prefix("error "), name.parse()) {
                 (Some(record), _) => Self::Strike(patient, record.parse().ok()?),
-                (None, Ok(n)) => Self::Refused(n),
+                (None, Ok(n)) => Self::Rejected(n),
                 (None, Err(_)) => Self::Correction(patient, name.parse().ok()?),
             },
         })

@@ -17,7 +17,7 @@ mod lineage;
 mod prune;
 mod queries;
 mod quota;
-mod refused;
+mod rejected;
 mod resync;
 mod schema;
 mod settle;
@@ -43,7 +43,7 @@ pub use batch::{Batch, Sent, Shape};
 pub use drafts::{DraftOf, VERSION, version_of};
 pub use fork::{Diverged, Forked};
 pub use queries::{Counts, Listed, Pending, Position, Progress};
-pub use refused::{Exported, Refused, RefusedChange};
+pub use rejected::{Exported, RejectedChange, RejectedEntry};
 pub use resync::Resync;
 
 use lineage::Lineage;
@@ -107,7 +107,7 @@ pub enum OutboxError {
     },
     /// The entry is not one that was refused and waits for a person.
     #[error("entry {n} is not a refused one that waits for a decision: look at the list again")]
-    NotRefused {
+    NotRejected {
         /// Its number.
         n: u64,
     },

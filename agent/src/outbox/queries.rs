@@ -12,10 +12,10 @@ use rusqlite::{Connection, OptionalExtension as _, Params, params};
 use super::append::Entry;
 use super::batch::{first_queued, kept_before};
 use super::lineage::Lineage;
-use super::refused::in_words;
+use super::rejected::in_words;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
-/// Refused entries are counted up to here; a server that refuses more is broken.
+/// Rejected entries are counted up to here; a server that refuses more is broken.
 const COUNTED: i64 = 10_000;
 
 /// Where an entry stands.
@@ -26,7 +26,7 @@ pub enum Progress {
     /// The server has it; it is on its way back into the mirror.
     Acknowledged,
     /// The server refused it, for this reason: it needs a person.
-    Wedged(String),
+    Rejected(String),
 }
 
 /// An entry about a resident that the mirror does not show yet.
@@ -61,7 +61,7 @@ pub struct Counts {
     /// Audit events that the server has not acknowledged.
     pub audit: u64,
     /// Entries of both lanes that the server refused and nobody has settled, at most 10,000.
-    pub wedged: u64,
+    pub rejected: u64,
     /// When the oldest waiting care change was made.
     pub oldest: Option<Timestamp>,
 }
@@ -90,7 +90,7 @@ pub struct Position {
 
 impl Outbox {
     /// The entries about a resident to be laid over the mirror, oldest first: all that wait or are
-    /// wedged, and those the server has acknowledged at a `seq` beyond `mirror_seq`, or at none. Read the
+    /// rejected, and those the server has acknowledged at a `seq` beyond `mirror_seq`, or at none. Read the
     /// mirror's cursor first, then this, then the mirror's records: so no entry is missing between its
     /// receipt and its pull, and one that arrives in between is in both, under the same record id.
     ///
@@ -181,7 +181,7 @@ impl Outbox {
     pub fn counts(&self) -> Result<Counts, OutboxError> {
         let connection = self.lock();
         let lineage = self.lineage(&connection)?;
-        let wedged: i64 = connection
+        let rejected: i64 = connection
             .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM entries WHERE state = 2 LIMIT ?)")?
             .query_row([COUNTED], |row| row.get(0))?;
         let oldest = match first_queued(&connection, Lane::Care)? {
@@ -195,7 +195,7 @@ impl Outbox {
         Ok(Counts {
             care: self.queued(&connection, &lineage, Lane::Care)?,
             audit: self.queued(&connection, &lineage, Lane::Audit)?,
-            wedged: unsigned(wedged),
+            rejected: unsigned(rejected),
             oldest: oldest.map(Timestamp::from_millis),
         })
     }
@@ -229,12 +229,12 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be read.
     pub fn list(&self, most: usize) -> Result<Vec<Listed>, OutboxError> {
-        let wedged = self.wedged(most)?.into_iter().filter(|refused| refused.lane == Lane::Care);
-        let mut listed: Vec<Listed> = wedged
+        let rejected = self.rejected_entries(most)?.into_iter().filter(|refused| refused.lane == Lane::Care);
+        let mut listed: Vec<Listed> = rejected
             .map(|refused| Listed {
                 name: refused.name,
                 made_at: refused.made_at,
-                progress: Progress::Wedged(refused.reason),
+                progress: Progress::Rejected(refused.reason),
             })
             .collect();
         let connection = self.lock();
@@ -300,7 +300,7 @@ fn laid_over(
             change: change.map_err(|_| OutboxError::NotUnderstood("a saved change"))?,
             progress: match row.get::<_, i64>(3)? {
                 schema::QUEUED => Progress::Queued,
-                schema::WEDGED => Progress::Wedged(in_words(row, 4)?.1),
+                schema::REJECTED => Progress::Rejected(in_words(row, 4)?.1),
                 _ => Progress::Acknowledged,
             },
         });

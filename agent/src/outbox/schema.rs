@@ -5,7 +5,7 @@ use carepost_protocol::change::Lane;
 /// The numbered migrations.
 ///
 /// `entries` is the chain of both lanes: what was made, exactly as it is sent, with its link and the
-/// device's signature over it. `queued` and `wedged` are found without looking at what is settled.
+/// device's signature over it. `queued` and `rejected` are found without looking at what is settled.
 /// `form` is the token of the form an entry was saved from: the same form is never saved twice.
 ///
 /// Since the second: `follows` leads to the incarnation before, whose entries end with `after_care` and
@@ -110,7 +110,7 @@ pub(super) const QUEUED: i64 = 0;
 /// The server has it, or somebody settled that it was refused.
 pub(super) const ACKED: i64 = 1;
 /// The server refused it: it needs a person.
-pub(super) const WEDGED: i64 = 2;
+pub(super) const REJECTED: i64 = 2;
 
 /// Another change took the place of a refused one.
 pub(super) const SUPERSEDED: &str = "superseded";

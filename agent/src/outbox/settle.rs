@@ -1,4 +1,4 @@
-//! Settlement: receipts, and what became of refused entries. What the server says of an entry never changes it.
+//! Settlement: receipts, and what became of rejected entries. What the server says of an entry never changes it.
 
 use carepost_agent_core::outbox::{BadReceipt, Fate, covers};
 use carepost_protocol::change::Lane;
@@ -30,12 +30,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes what has become of refused changes that a heartbeat named. What is not refused here, or
+    /// Takes what has become of rejected changes that a heartbeat named. What is not refused here, or
     /// not known, is passed over.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn settle_refused(&self, settled: &[SettledChange], now: Timestamp) -> Result<usize, OutboxError> {
+    pub fn settle_rejected(&self, settled: &[SettledChange], now: Timestamp) -> Result<usize, OutboxError> {
         let mut connection = self.lock_to_settle()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let lineage = self.lineage(&transaction)?;
@@ -104,9 +104,9 @@ fn mark(
 ) -> Result<(), OutboxError> {
     let (state, reason) = match Fate::of(run.verdict) {
         Fate::Acknowledged => (schema::ACKED, None),
-        Fate::Wedged => {
+        Fate::Rejected => {
             let reason = run.reason.as_ref().map(serde_json::to_string).transpose();
-            (schema::WEDGED, reason.map_err(|_| OutboxError::NotUnderstood("a refusal"))?)
+            (schema::REJECTED, reason.map_err(|_| OutboxError::NotUnderstood("a refusal"))?)
         }
     };
     let marked = connection

@@ -1,7 +1,7 @@
 mod crash;
 mod fork;
 mod large;
-mod refused;
+mod rejected;
 mod rewind;
 
 use std::path::PathBuf;
@@ -286,13 +286,13 @@ fn a_refused_change_is_wedged_and_holds_up_nothing() {
         run(3, 1, Verdict::Merged, Some(11)),
     ];
     outbox.settle(&care(&outbox).sent, &receipt(verdicts)).unwrap();
-    let wedged = outbox.wedged(10).unwrap();
-    assert_eq!(wedged.len(), 1);
-    assert_eq!((wedged[0].name.n, wedged[0].made_at), (2, at(2)));
-    assert_eq!(wedged[0].reason, "The pulse is missing.");
+    let rejected = outbox.rejected_entries(10).unwrap();
+    assert_eq!(rejected.len(), 1);
+    assert_eq!((rejected[0].name.n, rejected[0].made_at), (2, at(2)));
+    assert_eq!(rejected[0].reason, "The pulse is missing.");
     let counts = outbox.counts().unwrap();
-    assert_eq!((counts.care, counts.wedged, counts.oldest), (0, 1, None));
-    assert_eq!(shown(&outbox, 11), [(2, Progress::Wedged("The pulse is missing.".into()))]);
+    assert_eq!((counts.care, counts.rejected, counts.oldest), (0, 1, None));
+    assert_eq!(shown(&outbox, 11), [(2, Progress::Rejected("The pulse is missing.".into()))]);
     save(&outbox, &change(9, "d"), "next form").unwrap();
     assert_eq!(care(&outbox).sent.first_n, 4);
 }
@@ -357,7 +357,7 @@ fn only_what_is_seen_and_a_week_old_is_pruned() {
     assert_eq!(outbox.prune(9, at(61 + WEEK)).unwrap(), 0, "the mirror has not seen them");
     // The last one stays: the next entry links to it.
     assert_eq!(outbox.prune(12, at(61 + WEEK)).unwrap(), 2);
-    assert_eq!(outbox.wedged(10).unwrap().len(), 1);
+    assert_eq!(outbox.rejected_entries(10).unwrap().len(), 1);
     assert_eq!(save(&outbox, &change(9, "e"), "next form").unwrap().n, 5);
     verify(&kiosk, &serde_json::from_slice(&care(&outbox).body).unwrap());
 }
@@ -471,7 +471,7 @@ fn counts_say_what_waits_and_since_when() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
     save_some(&outbox, 3);
-    let expected = Counts { care: 3, audit: 3, wedged: 0, oldest: Some(at(1)) };
+    let expected = Counts { care: 3, audit: 3, rejected: 0, oldest: Some(at(1)) };
     assert_eq!(outbox.counts().unwrap(), expected);
 }
 

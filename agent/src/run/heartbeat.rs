@@ -90,7 +90,7 @@ impl Beats {
         if let Some(revoked) = reply.revoked {
             self.revoke(revoked).await;
         }
-        self.settle_refused(reply.settled).await;
+        self.settle_rejected(reply.settled).await;
     }
 
     /// What the server revoked ends here at once, whatever the feed is held up by.
@@ -106,19 +106,19 @@ impl Beats {
         }
     }
 
-    /// Takes what has become of the refused entries that the answer named.
-    async fn settle_refused(&self, settled: Vec<SettledChange>) {
+    /// Takes what has become of the rejected entries that the answer named.
+    async fn settle_rejected(&self, settled: Vec<SettledChange>) {
         if settled.is_empty() {
             return;
         }
         let (ward, now) = (Arc::clone(&self.shared.ward), self.shared.clock().now());
         let counted = spawn_blocking(move || {
-            let count = ward.outbox().settle_refused(&settled, now)?;
+            let count = ward.outbox().settle_rejected(&settled, now)?;
             tracing::info!(count, "refused entries were settled");
             ward.outbox().counts()
         });
         match counted.await {
-            Ok(Ok(counts)) => self.shared.report(Report::Wedged(counts.wedged)).await,
+            Ok(Ok(counts)) => self.shared.report(Report::Rejected(counts.rejected)).await,
             Ok(Err(error)) => tracing::error!(%error, "that refused entries were settled was not kept"),
             Err(error) => tracing::error!(%error, "settling refused entries broke"),
         }
@@ -148,7 +148,7 @@ fn describe(
     let said = of_outbox(state, desk, ward.outbox())?;
     let sync = desk.sync();
     Ok(Heartbeat {
-        queue: QueueState { wedged: said.queue.wedged + sync.stuck, ..said.queue },
+        queue: QueueState { rejected: said.queue.rejected + sync.stuck, ..said.queue },
         cursor: ward.mirror().cursor().context("where the mirror stands cannot be read")?,
         active_user: ward.active_user(),
         mirror: ward.mirror().agreement().context("how the mirror agrees cannot be read")?,
@@ -168,7 +168,7 @@ fn describe(
 pub(super) fn of_outbox(state: &StateDir, desk: &Desk, outbox: &Outbox) -> anyhow::Result<Heartbeat> {
     let clock = &state.clock;
     let counts = outbox.counts().context("what waits cannot be counted")?;
-    let refused = outbox.wedged(MAX_REFUSED).context("what was refused cannot be read")?;
+    let refused = outbox.rejected_entries(MAX_REFUSED).context("what was refused cannot be read")?;
     let encryption = measured(state, desk);
     Ok(Heartbeat {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -183,7 +183,7 @@ pub(super) fn of_outbox(state: &StateDir, desk: &Desk, outbox: &Outbox) -> anyho
         queue: QueueState {
             care: counts.care,
             audit: counts.audit,
-            wedged: counts.wedged,
+            rejected: counts.rejected,
             oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
         },
         cursor: None,

@@ -16,7 +16,7 @@ use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 use carepost_protocol::wire::push::PushReceipt;
 use carepost_protocol::wire::{BOOT_HEADER, VERSION, VERSION_HEADER};
 use reqwest::header::{
@@ -275,9 +275,9 @@ impl Upstream {
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub async fn live(&self, standing: &Standing) -> Result<PageStream, UpstreamError> {
+    pub async fn live(&self, position: &SyncPosition) -> Result<PageStream, UpstreamError> {
         let request =
-            self.http.get(self.asking("api/v1/sync/live", standing)?).header(ACCEPT_ENCODING, "zstd");
+            self.http.get(self.asking("api/v1/sync/live", position)?).header(ACCEPT_ENCODING, "zstd");
         let answer = accept(self.send(request).await?).await?;
         PageStream::new(answer)
     }

@@ -21,7 +21,7 @@ fn device(n: u8) -> DeviceId {
     DeviceId::new(Timestamp::EPOCH, [n; 10])
 }
 
-fn life(n: u8) -> IncarnationId {
+fn incarnation(n: u8) -> IncarnationId {
     IncarnationId::new(Timestamp::EPOCH, [n; 10])
 }
 
@@ -39,12 +39,13 @@ fn arrive(saved: &[Saved]) -> (BTreeMap<String, Field>, Vec<Conflict>) {
     let mut document = first();
     let mut conflicts = Vec::new();
     for (seq, saved) in (2..).zip(saved) {
-        let origin = Origin { device: device(saved.device), incarnation: life(saved.device), n: saved.n };
+        let origin =
+            Origin { device: device(saved.device), incarnation: incarnation(saved.device), n: saved.n };
         let edit = Edit {
             fields: &saved.fields,
             base_seq: 1,
             mark: Mark { seq, at: at(saved.at), origin: Some(origin), by: None },
-            chain: &[(life(saved.device), saved.n)],
+            chain: &[(incarnation(saved.device), saved.n)],
         };
         let merged = merge(&document, &edit);
         document.extend(merged.set.clone());
@@ -163,7 +164,7 @@ fn whoever_saw_the_last_version_simply_sets_it() {
     let mark = Mark { seq: 9, at: at(50), origin: None, by: None };
     let document = BTreeMap::from([("room".to_owned(), Field { value: json!("12"), mark })]);
     let fields = json!({"room": "14"}).as_object().unwrap().clone();
-    let origin = Origin { device: device(1), incarnation: life(1), n: 1 };
+    let origin = Origin { device: device(1), incarnation: incarnation(1), n: 1 };
     let own = Mark { seq: 10, at: at(40), origin: Some(origin), by: None };
     let edit = |base_seq| Edit { fields: &fields, base_seq, mark: own, chain: &[] };
     let merged = merge(&document, &edit(9));
@@ -177,13 +178,14 @@ fn after_a_fork_the_shared_past_is_still_the_devices_own() {
     let mark = |n| Mark {
         seq: 9,
         at: at(50),
-        origin: Some(Origin { device: device(1), incarnation: life(1), n }),
+        origin: Some(Origin { device: device(1), incarnation: incarnation(1), n }),
         by: None,
     };
     let fields = json!({"room": "14"}).as_object().unwrap().clone();
-    let origin = Origin { device: device(1), incarnation: life(2), n: 8 };
+    let origin = Origin { device: device(1), incarnation: incarnation(2), n: 8 };
     let own = Mark { seq: 10, at: at(60), origin: Some(origin), by: None };
-    let edit = Edit { fields: &fields, base_seq: 1, mark: own, chain: &[(life(2), 8), (life(1), 7)] };
+    let edit =
+        Edit { fields: &fields, base_seq: 1, mark: own, chain: &[(incarnation(2), 8), (incarnation(1), 7)] };
     for (n, conflicts) in [(7, 0), (8, 1)] {
         let document = BTreeMap::from([("room".to_owned(), Field { value: json!("12"), mark: mark(n) })]);
         assert_eq!(merge(&document, &edit).conflicts.len(), conflicts, "{n}");

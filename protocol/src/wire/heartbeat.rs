@@ -31,7 +31,7 @@ pub struct Heartbeat {
     pub encryption: Option<Encryption>,
     /// The state of its badge reader.
     pub reader: ReaderState,
-    /// The life of its outbox.
+    /// The incarnation of its outbox.
     pub incarnation: IncarnationId,
     /// What waits on it.
     pub queue: QueueState,
@@ -89,7 +89,7 @@ impl UnknownTap {
     }
 }
 
-/// The most refused changes that a heartbeat names.
+/// The most rejected changes that a heartbeat names.
 pub const MAX_REFUSED: usize = 100;
 
 /// What of a device rests in the clear, or could be read by others.
@@ -237,7 +237,7 @@ impl StepReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeName {
-    /// In which life of its outbox it was made.
+    /// In which incarnation of its outbox it was made.
     pub incarnation: IncarnationId,
     /// Its number there.
     pub n: u64,
@@ -267,8 +267,9 @@ pub struct QueueState {
     pub care: u64,
     /// Audit events not yet acknowledged.
     pub audit: u64,
-    /// Refused changes that need a person.
-    pub wedged: u64,
+    /// Rejected changes that need a person.
+    #[serde(rename = "wedged")]
+    pub rejected: u64,
     /// How many seconds the oldest waiting care change has waited: an age, so that the device's
     /// clock does not matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -283,7 +284,7 @@ pub struct HeartbeatReply {
     pub server_time: Timestamp,
     /// Where the device stands.
     pub state: DeviceState,
-    /// What has become of refused changes that the heartbeat named. One that a newer server settled in a
+    /// What has become of rejected changes that the heartbeat named. One that a newer server settled in a
     /// way that this build does not know is passed over: it still waits for whoever understands it.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known")]
     pub settled: Vec<SettledChange>,
@@ -326,7 +327,7 @@ pub struct Revocation<T> {
     pub seq: u64,
 }
 
-/// What has become of a refused change.
+/// What has become of a rejected change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SettledChange {
@@ -355,7 +356,7 @@ fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SettledChange
     Ok(told.into_iter().filter_map(known).collect())
 }
 
-/// How a refused change was settled.
+/// How a rejected change was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,7 @@
 //! the page's end with the cursor to resume from. `pull` ends at the head of the feed; `live` stays
 //! open, sends each page as it is committed and a keep-alive when nothing happens.
 //!
-//! The query says where the device stands ([`Standing`]). With `refetch` the stream begins with the
+//! The query says where the device stands ([`SyncPosition`]). With `refetch` the stream begins with the
 //! named collections, whole, up to the cursor; then it goes on from there.
 
 use std::borrow::Cow;
@@ -38,14 +38,14 @@ pub struct Cursor {
 
 /// The query of `pull` and `live`: where the device stands. Without `epoch` and `seq` it has nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Standing {
+pub struct SyncPosition {
     /// The cursor's epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// The cursor's place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// The life of its outbox.
+    /// The incarnation of its outbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<IncarnationId>,
     /// The last number of that incarnation's care lane that the server has acknowledged.
@@ -65,7 +65,7 @@ pub struct Standing {
     pub refetch: Option<String>,
 }
 
-impl Standing {
+impl SyncPosition {
     /// Where a mirror stands, and nothing of the outbox.
     #[must_use]
     pub fn at(cursor: Option<Cursor>) -> Self {

@@ -25,9 +25,9 @@ pub const MAX_CHANGE_BYTES: usize = 256 * 1024;
 pub struct PushBatch<'a> {
     /// Which chain.
     pub lane: Lane,
-    /// Which life of the device's outbox.
+    /// Which incarnation of the device's outbox.
     pub incarnation: IncarnationId,
-    /// Where that life forked from an earlier one.
+    /// Where that incarnation forked from an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Fork>,
     /// The number of the first change.
@@ -152,7 +152,7 @@ pub enum RejectionCode {
     Unsupported,
     /// It is about something that an earlier change would have made, and that one was refused.
     DependsOnRefused,
-    /// It says that it takes the place of another, which is not a refused change of its own actor in the
+    /// It says that it takes the place of another, which is not a rejected change of its own actor in the
     /// same chain, or has been settled since.
     NotSuperseding,
     /// What it would make is more than a document may have ([`crate::record::MAX_DOCUMENT_BYTES`]).

@@ -9,7 +9,7 @@ use super::heartbeat::{
 };
 use super::older::{OlderPlace, OlderQuery, OlderRecords};
 use super::problem::{Expects, Problem, ProblemKind};
-use super::pull::{Archived, Cursor, KeepAlive, Line, PageEnd, Standing};
+use super::pull::{Archived, Cursor, KeepAlive, Line, PageEnd, SyncPosition};
 use super::push::{Fork, Gap, Opaque, PushBatch, PushReceipt, Rejection, RejectionCode, append};
 use crate::audit::{AuditAction, AuditEvent, AuditEventType};
 use crate::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
@@ -129,7 +129,7 @@ fn snapshot_heartbeat() {
         }),
         reader: ReaderState::ServiceDown,
         incarnation: id!(IncarnationId, 2),
-        queue: QueueState { care: 12, audit: 40, wedged: 1, oldest_age: Some(240) },
+        queue: QueueState { care: 12, audit: 40, rejected: 1, oldest_age: Some(240) },
         cursor: Some(Cursor { epoch: 1, seq: 99 }),
         active_user: Some(id!(UserId, 3)),
         mirror: MirrorState {
@@ -243,7 +243,7 @@ fn snapshot_pull() {
         Line { keep_alive: Some(KeepAlive { server_time: at() }), ..Line::default() },
     ];
     insta::assert_json_snapshot!(lines);
-    insta::assert_json_snapshot!(Standing {
+    insta::assert_json_snapshot!(SyncPosition {
         epoch: Some(1),
         seq: Some(8),
         incarnation: Some(id!(IncarnationId, 2)),
@@ -358,10 +358,10 @@ fn readers_ignore_fields_they_do_not_know() {
 
 #[test]
 fn what_a_newer_server_answers_besides_does_not_hide_the_rest() {
-    let life = name().incarnation;
+    let incarnation = name().incarnation;
     let reply = json!({"server_time": at(), "state": "ACTIVE", "weather": ["rain"], "settled": [
-        {"incarnation": life, "n": 6, "settlement": "archived", "shelf": 9},
-        {"incarnation": life, "n": 7, "settlement": "applied", "seq": 120, "shelf": {}},
+        {"incarnation": incarnation, "n": 6, "settlement": "archived", "shelf": 9},
+        {"incarnation": incarnation, "n": 7, "settlement": "applied", "seq": 120, "shelf": {}},
         {"batch": [1, 2]},
     ]});
     let reply: HeartbeatReply = serde_json::from_str(&reply.to_string()).unwrap();

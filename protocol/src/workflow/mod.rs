@@ -167,7 +167,7 @@ impl Workflow {
     /// # Errors
     /// Every fault found, each with the path of the field it is in.
     pub fn check(&mut self) -> Result<(), Vec<FieldError>> {
-        let mut faults = Faults(Vec::new());
+        let mut faults = FieldErrors(Vec::new());
         faults.unless(is_key(&self.key), "key", KEY_RULE);
         faults.text("label", &mut self.label);
         let count = self.fields.len();
@@ -247,7 +247,7 @@ impl Field {
         matches!(self.field_type, FieldType::Date | FieldType::Datetime)
     }
 
-    fn check(&mut self, path: &str, faults: &mut Faults) {
+    fn check(&mut self, path: &str, faults: &mut FieldErrors) {
         let of = |part: &str| format!("{path}.{part}");
         faults.unless(is_key(&self.key), &of("key"), KEY_RULE);
         faults.text(&of("label"), &mut self.label);
@@ -321,9 +321,9 @@ pub fn is_key(text: &str) -> bool {
 }
 
 /// What is wrong with a schema.
-struct Faults(Vec<FieldError>);
+struct FieldErrors(Vec<FieldError>);
 
-impl Faults {
+impl FieldErrors {
     fn unless(&mut self, good: bool, path: &str, detail: &str) {
         if !good {
             self.0.push(FieldError::new(path, detail));

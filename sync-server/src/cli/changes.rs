@@ -30,7 +30,7 @@ const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolve
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {
-    /// List a facility's refused changes that wait for somebody.
+    /// List a facility's rejected changes that wait for somebody.
     #[command(after_help = "Example:\n  carepost-server change list Riverside --flagged")]
     List {
         /// The facility, by name or id.
@@ -39,11 +39,11 @@ pub(super) enum Change {
         #[arg(long)]
         flagged: bool,
     },
-    /// Show a refused change with its exact payload.
+    /// Show a rejected change with its exact payload.
     Show(Name),
-    /// Judge a refused change again, as of when it was made; what depended on it follows.
+    /// Judge a rejected change again, as of when it was made; what depended on it follows.
     Retry(Name),
-    /// Settle a refused change for good: it will not stand.
+    /// Settle a rejected change for good: it will not stand.
     #[command(
         after_help = "Example:\n  carepost-server change discard DEVICE INCARNATION 17 --reason \"entered for a drill\""
     )]
@@ -76,7 +76,7 @@ pub(super) enum Review {
 pub(super) struct Name {
     /// The device, by name or id.
     device: String,
-    /// The life of its outbox.
+    /// The incarnation of its outbox.
     incarnation: IncarnationId,
     /// The change's number.
     #[arg(value_parser = whole)]

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::http::body::{self, MAX_JSON};
+use crate::http::extract::{self, MAX_JSON};
 use crate::http::route::Route;
 use crate::in_progress::InProgress;
 use crate::operations::person::Person;
@@ -67,7 +67,7 @@ async fn once(app: App, route: &'static Route, request: Request, next: Next) -> 
     }
     let (mut parts, content) = request.into_parts();
     let mut share = app.quotas.share(Asker::of(&parts.extensions));
-    let bytes = body::read(content, MAX_JSON, &mut share).await?;
+    let bytes = extract::read(content, MAX_JSON, &mut share).await?;
     drop(share);
     let person = parts.extensions.remove::<Person>();
     let asked = Asked::of(person.as_ref(), &key, parts.uri.path(), &bytes);

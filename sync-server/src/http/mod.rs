@@ -4,10 +4,10 @@
 //! [`crate::operations`]; what devices ask for (`api::sync`, `api::stream`, `api::older`) is done here.
 
 pub mod api;
-pub mod body;
+pub mod authentication;
 pub mod condition;
 pub mod encoding;
-pub mod guard;
+pub mod extract;
 pub mod idempotency;
 pub mod listener;
 pub mod openapi;

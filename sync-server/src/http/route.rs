@@ -66,7 +66,7 @@ pub enum Parameter {
     Patient,
     /// A record's id.
     Record,
-    /// The id of a life of a device's outbox.
+    /// The id of an incarnation of a device's outbox.
     Incarnation,
     /// The number of a change.
     Number,

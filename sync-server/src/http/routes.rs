@@ -18,8 +18,8 @@ use crate::http::api::{
     audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
     reviews, sessions, stream, sync, users, workflows,
 };
+use crate::http::authentication::authenticate;
 use crate::http::condition;
-use crate::http::guard::guard;
 use crate::http::idempotency;
 use crate::http::openapi::{Description, openapi};
 use crate::http::parameters;
@@ -165,7 +165,7 @@ fn guarded(
                 .route_layer(from_fn_with_state(taken, parameters::layer))
         }
     };
-    polite.route_layer(from_fn_with_state((app.clone(), route), guard))
+    polite.route_layer(from_fn_with_state((app.clone(), route), authenticate))
 }
 
 fn with(router: Router<App>, path: &str, served: MethodRouter<App>) -> Router<App> {

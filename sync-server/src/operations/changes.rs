@@ -1,4 +1,4 @@
-//! What devices sent that somebody has to look at: refused changes and those that stand with a flag.
+//! What devices sent that somebody has to look at: rejected changes and those that stand with a flag.
 
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{DeviceId, FacilityId};
@@ -9,7 +9,7 @@ use super::Permitted;
 use super::paging::Which;
 use super::person::Person;
 use crate::audit::Note;
-use crate::error::{Answer, Faults};
+use crate::error::{Answer, FieldErrors};
 use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
 
 /// Changes, by pages.
@@ -33,7 +33,7 @@ pub async fn flagged(person: &Person, facility: FacilityId, which: &Which) -> An
     Ok((permit, found))
 }
 
-/// A refused change, and its exact payload where the server got it.
+/// A rejected change, and its exact payload where the server got it.
 pub async fn export(
     person: &Person,
     device: DeviceId,
@@ -50,7 +50,7 @@ pub async fn export(
     Ok((permit, (change, payload)))
 }
 
-/// Judges a refused change again, as of when it was made: the server may be newer, or somebody may have
+/// Judges a rejected change again, as of when it was made: the server may be newer, or somebody may have
 /// put right what was wrong. What was refused because it depended on it follows.
 pub async fn retry(person: &Person, device: DeviceId, name: ChangeName) -> Answer<Permitted<Reconsidered>> {
     let (permit, facility) = permitted(person, device).await?;
@@ -58,14 +58,14 @@ pub async fn retry(person: &Person, device: DeviceId, name: ChangeName) -> Answe
     Ok((permit, noted.retry_change(device, name).await?))
 }
 
-/// Settles a refused change for good, and says why: it will not stand.
+/// Settles a rejected change for good, and says why: it will not stand.
 pub async fn discard(
     person: &Person,
     device: DeviceId,
     name: ChangeName,
     mut reason: String,
 ) -> Answer<Permitted<Reconsidered>> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     faults.text("reason", &mut reason, 500);
     faults.check()?;
     let (permit, facility) = permitted(person, device).await?;

@@ -14,7 +14,7 @@ use super::merge::{Merge, given};
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::audit::Note;
-use crate::error::{Answer, Faults};
+use crate::error::{Answer, FieldErrors};
 use crate::store::{Deactivated, Device, DevicePatch, NewDevice, Withdrawal};
 use crate::token;
 
@@ -72,7 +72,7 @@ pub async fn list(person: &Person, facility: FacilityId, which: &Which) -> Answe
 /// Registers a device before it is seen; it enrolls with the token, which nobody keeps, or waits in the lobby as
 /// expected.
 pub async fn register(person: &Person, mut asked: RegisterDevice) -> Answer<(Device, String)> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     faults.name("device_name", &mut asked.device_name, 100);
     faults.check()?;
     let token = token::draw("cpd");
@@ -93,7 +93,7 @@ pub async fn show(person: &Person, id: DeviceId) -> Answer<Device> {
 
 /// Changes a device.
 pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> Answer<Device> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     faults.maybe_name("device_name", asked.device_name.as_mut(), 100);
     faults.check()?;
     let patch = DevicePatch {

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::person::Person;
 use crate::audit::Note;
 use crate::clock;
-use crate::error::{Answer, Faults, Refusal};
+use crate::error::{Answer, FieldErrors, Refusal};
 use crate::rate_limit::Limit;
 use crate::store::{Claim, Device, StoreError, Waiting};
 
@@ -39,7 +39,7 @@ pub struct ApproveEnrollment {
 
 /// Enters a device's code for it.
 pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Waiting> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     faults.name("device_name", &mut asked.device_name, 100);
     faults.check()?;
     let network = person.client.network().map(|it| format!("code {it}")).unwrap_or_default();

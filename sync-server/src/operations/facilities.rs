@@ -16,7 +16,7 @@ use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::audit::Note;
 use crate::config::RECORD_DAYS;
-use crate::error::{Answer, Faults, Refusal};
+use crate::error::{Answer, FieldErrors, Refusal};
 use crate::store::{Facility, FacilityPatch, NewFacility};
 
 /// The most beds and residents that are believed.
@@ -151,7 +151,7 @@ pub async fn update(person: &Person, id: FacilityId, mut asked: UpdateFacility) 
 
 /// Reports how many residents a facility has.
 pub async fn update_census(person: &Person, id: FacilityId, asked: UpdateCensus) -> Answer<Facility> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     figures(&mut faults, None, Some(asked.current_census));
     let before = show(person, id).await?;
     let is_news = asked.current_census != before.current_census;
@@ -164,7 +164,7 @@ pub async fn update_census(person: &Person, id: FacilityId, asked: UpdateCensus)
 impl TryFrom<CreateFacility> for NewFacility {
     type Error = Refusal;
     fn try_from(mut asked: CreateFacility) -> Answer<Self> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         faults.name("name", &mut asked.name, 200);
         faults.maybe_text("phone", asked.phone.as_mut(), 50);
         figures(&mut faults, asked.licensed_beds, Some(asked.current_census));
@@ -189,7 +189,7 @@ impl TryFrom<CreateFacility> for NewFacility {
 impl UpdateFacility {
     /// Finds all that is wrong; its figures beside those of before, where any of them is given.
     fn check(&mut self, before: Option<&Facility>) -> Answer<()> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         faults.maybe_name("name", self.name.as_mut(), 200);
         faults.maybe_text("phone", self.phone.value_mut(), 50);
         figures(&mut faults, self.licensed_beds.value().copied(), self.current_census);
@@ -236,13 +236,13 @@ impl UpdateFacility {
     }
 }
 
-fn figures(faults: &mut Faults, beds: Option<u32>, census: Option<u32>) {
+fn figures(faults: &mut FieldErrors, beds: Option<u32>, census: Option<u32>) {
     faults.unless(beds.is_none_or(|beds| beds <= MOST_BEDS), "licensed_beds", "give at most 100000");
     faults.unless(census.is_none_or(|census| census <= MOST_BEDS), "current_census", "give at most 100000");
 }
 
 /// More residents than beds are asked about once: it happens, and it is what a slip looks like.
-fn capacity(faults: &mut Faults, beds: Option<u32>, census: u32, over_capacity: bool) {
+fn capacity(faults: &mut FieldErrors, beds: Option<u32>, census: u32, over_capacity: bool) {
     if let Some(beds) = beds.filter(|beds| *beds > 0 && census > *beds && !over_capacity) {
         let words = format!(
             "{census} residents are more than {beds} licensed beds: correct one of them, or say that it is so \
@@ -253,7 +253,7 @@ fn capacity(faults: &mut Faults, beds: Option<u32>, census: u32, over_capacity: 
 }
 
 /// Brings a zone's name into the spelling of the IANA, and an address's lines into form.
-fn place(faults: &mut Faults, zone: Option<&mut String>, address: Option<&mut Address>) {
+fn place(faults: &mut FieldErrors, zone: Option<&mut String>, address: Option<&mut Address>) {
     if let Some(zone) = zone {
         match Zone::named(zone.trim()) {
             Some(known) => *zone = known.name().unwrap_or("UTC").to_owned(),

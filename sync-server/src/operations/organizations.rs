@@ -17,7 +17,7 @@ use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::audit::Note;
 use crate::clock;
-use crate::error::{Answer, Faults, Refusal};
+use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
 use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType};
 
@@ -49,7 +49,7 @@ pub struct Address {
 
 impl Address {
     /// Brings its lines into the form in which they are stored.
-    pub(super) fn check(&mut self, faults: &mut Faults) {
+    pub(super) fn check(&mut self, faults: &mut FieldErrors) {
         for (field, line) in [
             ("address.street", &mut self.street),
             ("address.city", &mut self.city),
@@ -238,7 +238,7 @@ pub fn npi_warning(npi: &str) -> Option<FieldError> {
 impl TryFrom<UpdateOrganization> for OrganizationPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateOrganization) -> Answer<Self> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         faults.maybe_name("name", asked.name.as_mut(), 200);
         faults.unless(asked.npi.value().is_none_or(|npi| is_npi(npi)), "npi", NPI_RULE);
         reach(&mut faults, asked.address.value_mut(), asked.contact.value_mut());
@@ -254,7 +254,7 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
 }
 
 impl FirstAdmin {
-    fn check(&mut self, faults: &mut Faults) {
+    fn check(&mut self, faults: &mut FieldErrors) {
         faults.name("admin.username", &mut self.username, 100);
         faults.maybe_name("admin.display_name", self.display_name.as_mut(), 200);
         faults.maybe_text("admin.email", self.email.as_mut(), 254);
@@ -269,7 +269,7 @@ fn founding(
     mut asked: CreateOrganization,
     identity: &Identity,
 ) -> Answer<(NewOrganization, FirstAdmin, Option<String>)> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     faults.name("name", &mut asked.name, 200);
     let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
     faults.unless(is_slug(&slug), "slug", SLUG_RULE);
@@ -299,7 +299,7 @@ fn chosen_admin() -> (FirstAdmin, Option<String>) {
 }
 
 /// Brings where an organization is, and whom to reach, into form.
-fn reach(faults: &mut Faults, address: Option<&mut Address>, contact: Option<&mut Contact>) {
+fn reach(faults: &mut FieldErrors, address: Option<&mut Address>, contact: Option<&mut Contact>) {
     if let Some(address) = address {
         address.check(faults);
     }

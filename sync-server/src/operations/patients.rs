@@ -26,7 +26,7 @@ use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::audit::Note;
 use crate::clock;
-use crate::error::{Answer, Faults, Refusal};
+use crate::error::{Answer, FieldErrors, Refusal};
 use crate::store::{ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned};
 
 /// The field that a discharge and a readmission set.
@@ -156,7 +156,7 @@ pub async fn show(
     viewed(person, patient.id, patient.facility_id, "patient").await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
     let related = related(person, &permit, &patient).await?;
-    person.app.shown.keep(person.actor().session, id, head);
+    person.app.last_seen.keep(person.actor().session, id, head);
     Ok((permit, (PatientAndRelated { patient, related }, since)))
 }
 
@@ -169,7 +169,7 @@ pub async fn update(
     asked: UpdatePatient,
 ) -> Answer<Permitted<PatientAndRelated>> {
     let given = asked.fields.known()?;
-    let seen = person.app.shown.seen(person.actor().session, id);
+    let seen = person.app.last_seen.seen(person.actor().session, id);
     let (permit, before, head) = looked_at(person, id).await?;
     let today = today(person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
@@ -183,18 +183,18 @@ pub async fn update(
     };
     let (noted, mrn) = (person.noting(note)?.seen_to(seen), mrn(&fields));
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, fields).await).await?;
-    person.app.shown.keep(person.actor().session, id, head);
+    person.app.last_seen.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<PatientAndRelated>> {
     let fields = Map::from_iter([(IS_ACTIVE.to_owned(), Value::from(false))]);
-    let seen = person.app.shown.seen(person.actor().session, id);
+    let seen = person.app.last_seen.seen(person.actor().session, id);
     let (permit, _, head) = looked_at(person, id).await?;
     let noted = person.noting(note(person, AuditAction::Delete, "patient"))?.seen_to(seen);
     let patient = noted.update_patient(id, fields).await?;
-    person.app.shown.keep(person.actor().session, id, head);
+    person.app.last_seen.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
@@ -224,7 +224,7 @@ pub async fn strike(
     record: RecordId,
     mut reason: String,
 ) -> Answer<RecordDocument> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     faults.text("reason", &mut reason, MAX_REASON);
     faults.check()?;
     let patient = person.registry()?.patient(id).await?;

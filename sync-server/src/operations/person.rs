@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
 use crate::password::Caller;
-use crate::refusals::Principal;
+use crate::refusal_log::Principal;
 use crate::scope::OrganizationScope;
 use crate::store::{
     Expected, FacilityStore, IdempotentRequest, Noted, Organization, OrganizationStore, Session, SystemStore,
@@ -187,7 +187,7 @@ impl Person {
     /// # Errors
     /// As [`Self::write`]; then nothing is written.
     pub async fn write_all(&self, notes: Vec<Note>) -> Answer<()> {
-        let (by, reads) = (self.actor().user, &self.app.reads);
+        let (by, reads) = (self.actor().user, &self.app.read_log);
         let mut new = Vec::new();
         for event in notes.into_iter().map(Note::into_event) {
             if event.action != AuditAction::View || reads.is_new(by, &event, event.timestamp)? {
@@ -220,7 +220,7 @@ impl Person {
         let limit = self.scope().ok().and_then(|scope| scope.limit());
         let note = if limit.is_some() { note.facility(limit) } else { note };
         let (app, by) = (&self.app, Principal::User(self.actor().user));
-        Ok(app.refusals.keep(&app.store.system(), by, note).await?)
+        Ok(app.refusal_log.keep(&app.store.system(), by, note).await?)
     }
 
     /// What the platform itself does for the person.

@@ -14,10 +14,10 @@ use super::person::{Person, TenantClaim};
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::clock;
-use crate::error::{Answer, Faults, Refusal};
+use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::{Caller, MAX_SECRET_BYTES};
 use crate::rate_limit::Limit;
-use crate::refusals::Principal;
+use crate::refusal_log::Principal;
 use crate::store::{Credentials, IdempotentRequest, Login, NewSession, Organization, StoreError};
 use crate::token;
 
@@ -62,7 +62,7 @@ pub async fn sign_in(
     request: Option<IdempotentRequest>,
     mut asked: SignIn,
 ) -> Answer<Begun> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     faults.text("username", &mut asked.username, 100);
     faults.maybe_text("organization", asked.organization.as_mut(), 100);
     let length = asked.password.expose_secret().len();
@@ -188,7 +188,7 @@ impl<'a> Attempt<'a> {
     async fn refused(&self, known: Option<&Credentials>, why: Refusal) -> Answer<Refusal> {
         let app = self.app;
         let by = Principal::Stranger(self.client.network(), Some(self.login.name().to_owned()));
-        app.refusals.keep(&app.store.system(), by, self.note(known)).await?;
+        app.refusal_log.keep(&app.store.system(), by, self.note(known)).await?;
         Ok(why)
     }
 

@@ -13,7 +13,7 @@ use super::merge::{Merge, given};
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::audit::Note;
-use crate::error::{Answer, Faults, Refusal};
+use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
 use crate::store::{NewUser, User, UserPatch};
 
@@ -139,7 +139,7 @@ pub async fn set_password(person: &Person, id: UserId, password: SecretString) -
 impl TryFrom<CreateUser> for NewUser {
     type Error = Refusal;
     fn try_from(mut asked: CreateUser) -> Answer<Self> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         faults.name("username", &mut asked.username, 100);
         faults.maybe_text("email", asked.email.as_mut(), 200);
         faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
@@ -163,7 +163,7 @@ impl TryFrom<CreateUser> for NewUser {
 impl TryFrom<UpdateUser> for UserPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateUser) -> Answer<Self> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         faults.maybe_name("username", asked.username.as_mut(), 100);
         faults.maybe_text("email", asked.email.value_mut(), 200);
         faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
@@ -183,7 +183,7 @@ impl TryFrom<UpdateUser> for UserPatch {
     }
 }
 
-fn timeout(faults: &mut Faults, minutes: Option<u32>) {
+fn timeout(faults: &mut FieldErrors, minutes: Option<u32>) {
     let good = minutes.is_none_or(|minutes| (1..=12 * 60).contains(&minutes));
     faults.unless(good, "session_timeout_minutes", "give 1 to 720 minutes");
 }

@@ -15,10 +15,10 @@ use carepost_protocol::id::{DeviceId, FacilityId, IncarnationId, OrganizationId}
 use serde_json::json as object;
 
 use super::carried::AccessState;
-use super::engine::{self, Reach, Tx, params};
+use super::engine::{self, AccessScope, Tx, params};
 use super::handles::organization::TOKEN_LIFE;
 use super::row::{row, select};
-use super::rules::{audit, standing};
+use super::rules::{audit, sync_position};
 use super::{Ambient, DatabaseKey, StoreError};
 use crate::scope::FacilityScope;
 
@@ -187,7 +187,7 @@ fn learn_from_copy(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<
 fn doubt(tx: &Tx<'_>, why: &str) -> std::result::Result<Vec<String>, StoreError> {
     let mut unknown = vec![format!("What was changed since the backup was taken is not known: {why}.")];
     for scope in facilities(tx)? {
-        tx.within(Reach::Facility(scope), |tx| {
+        tx.within(AccessScope::Facility(scope), |tx| {
             let active = "SELECT id, name FROM devices WHERE state = 'ACTIVE' ORDER BY name";
             let active = tx.all::<(DeviceId, String)>(active, params![])?;
             for (id, name) in active {
@@ -225,14 +225,14 @@ fn forget_visits(tx: &Tx<'_>) -> std::result::Result<(), StoreError> {
     for scope in facilities(tx)? {
         let sql = "UPDATE devices SET token_expires_at = created_at + ?1
             WHERE token_sha256 IS NOT NULL AND token_expires_at > created_at + ?1";
-        let life = i64::try_from(TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
-        tx.within(Reach::Facility(scope), |tx| tx.execute(sql, params![life]))?;
+        let valid_for = i64::try_from(TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
+        tx.within(AccessScope::Facility(scope), |tx| tx.execute(sql, params![valid_for]))?;
     }
     tx.execute("DELETE FROM system_sessions", params![])?;
     tx.execute("DELETE FROM system_enrollments", params![]).map(drop)
 }
 
-/// Every facility, with its organization. System reach.
+/// Every facility, with its organization. System access.
 pub(super) fn facilities(tx: &Tx<'_>) -> std::result::Result<Vec<FacilityScope>, StoreError> {
     let sql = "SELECT organization_id, id FROM system_facilities ORDER BY organization_id, id";
     let facilities = tx.all::<(OrganizationId, FacilityId)>(sql, params![])?;
@@ -244,7 +244,7 @@ fn held(tx: &Tx<'_>) -> std::result::Result<Vec<(FacilityScope, Held)>, StoreErr
     let sql = select!(Held, "chain_heads WHERE next_n > 1");
     let mut all = Vec::new();
     for scope in facilities(tx)? {
-        let of_facility: Vec<Held> = tx.within(Reach::Facility(scope), |tx| tx.all(sql, params![]))?;
+        let of_facility: Vec<Held> = tx.within(AccessScope::Facility(scope), |tx| tx.all(sql, params![]))?;
         all.extend(of_facility.into_iter().map(|held| (scope, held)));
     }
     Ok(all)
@@ -256,16 +256,16 @@ fn mark(tx: &Tx<'_>, (scope, held): &(FacilityScope, Held)) -> std::result::Resu
         WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND next_n > ?4
             AND coalesce(durable_n, 0) < ?4";
     let key = params![held.device, held.incarnation, held.lane, held.last_n];
-    tx.within(Reach::Facility(*scope), |tx| tx.execute(sql, key)).map(drop)
+    tx.within(AccessScope::Facility(*scope), |tx| tx.execute(sql, key)).map(drop)
 }
 
 /// What is put back is in the backup, so it is durable to its end.
 fn raise_all(tx: &Tx<'_>, knows_the_rest: bool) -> std::result::Result<usize, StoreError> {
     let facilities = facilities(tx)?;
     for scope in &facilities {
-        tx.within(Reach::Facility(*scope), |tx| {
+        tx.within(AccessScope::Facility(*scope), |tx| {
             let epoch = tx.first::<u64>("SELECT epoch FROM feeds", params![])?;
-            let epoch = standing::raised(epoch.ok_or(StoreError::NotFound("facility"))?, tx.now());
+            let epoch = sync_position::raised(epoch.ok_or(StoreError::NotFound("facility"))?, tx.now());
             let raise = "UPDATE feeds SET epoch = ?1, raised_at = ?2";
             tx.execute(raise, params![epoch, tx.now()])?;
             tx.execute("UPDATE chain_heads SET durable_n = next_n - 1 WHERE next_n > 1", params![])?;

@@ -10,10 +10,10 @@ use carepost_protocol::id::{BadgeId, FacilityId, OrganizationId, UserId};
 use carepost_protocol::record::Collection;
 
 use super::StoreError;
-use super::engine::{Reach, ToValue, Tx, Value, params};
+use super::engine::{AccessScope, ToValue, Tx, Value, params};
 use super::handles::organization::{publish_badges, publish_users, rekey_badges, remove_badge};
 use super::row::{columns, sql};
-use super::rules::publish::put;
+use super::rules::feed_writer::put;
 use crate::scope::OrganizationScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -240,7 +240,7 @@ const ASSIGNMENTS: Table = Table {
 };
 
 impl AccessState {
-    /// What the database at hand knows. System reach.
+    /// What the database at hand knows. System access.
     pub(super) fn read(tx: &Tx<'_>) -> Result<Self> {
         let organizations = "SELECT id, name FROM system_organizations";
         let (admins, sign_ins) = (ADMINS.rows(tx)?, SIGN_INS.rows(tx)?);
@@ -259,7 +259,7 @@ impl AccessState {
         SIGN_INS.take_over(tx, &self.sign_ins, &Rows::new(), &mut said)?;
         for (id, registry) in &mut self.organizations {
             match before.organizations.get(id) {
-                Some(ours) => tx.within(reach(*id), |tx| registry.carry_over(tx, ours, &mut said))?,
+                Some(ours) => tx.within(access(*id), |tx| registry.carry_over(tx, ours, &mut said))?,
                 None => said.push(format!("organization {}: the backup does not have it", registry.name)),
             }
         }
@@ -267,7 +267,7 @@ impl AccessState {
         ADMINS.tell(&before.admins, &after.admins, &mut said);
         for (id, ours) in &before.organizations {
             let Some(after) = after.organizations.get(id) else { continue };
-            tx.within(reach(*id), |tx| after.publish(tx, ours))?;
+            tx.within(access(*id), |tx| after.publish(tx, ours))?;
             FACILITIES.tell(&ours.facilities, &after.facilities, &mut said);
             USERS.tell(&ours.users, &after.users, &mut said);
             BADGES.tell(&ours.badges, &after.badges, &mut said);
@@ -279,7 +279,7 @@ impl AccessState {
 
 impl Registry {
     fn read(tx: &Tx<'_>, id: OrganizationId, name: String) -> Result<Self> {
-        tx.within(reach(id), |tx| {
+        tx.within(access(id), |tx| {
             Ok(Self {
                 name,
                 facilities: FACILITIES.rows(tx)?,
@@ -463,8 +463,8 @@ fn end(tx: &Tx<'_>) -> Result<()> {
     tx.execute(assignments, params![tx.now()]).map(drop)
 }
 
-const fn reach(organization: OrganizationId) -> Reach {
-    Reach::Organization(OrganizationScope::of_operator(organization))
+const fn access(organization: OrganizationId) -> AccessScope {
+    AccessScope::Organization(OrganizationScope::of_operator(organization))
 }
 
 fn name(row: &[Column]) -> &str {

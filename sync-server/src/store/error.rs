@@ -68,8 +68,8 @@ pub enum StoreError {
         "this device went on from an older state of itself {today} times within a day, {all} times in all: replace \
          its card or disk, and enroll it anew. What it has not sent stays on it, and is tried again"
     )]
-    TooManyLives {
-        /// How many lives of its outbox the server knows.
+    TooManyIncarnations {
+        /// How many incarnations of its outbox the server knows.
         all: u64,
         /// How many of them began within a day.
         today: u64,

@@ -34,12 +34,12 @@ use zeroize::Zeroizing;
 use crate::feed::Feeds;
 use crate::scope::{FacilityScope, OrganizationScope};
 use commits::{CommitListener, Fullness};
-use engine::{Engine, Reach, Tx};
+use engine::{AccessScope, Engine, Tx};
 use identities::Identities;
 use presence::Presence;
 use rules::enrollment;
 use rules::revoked::StaffMoves;
-use rules::standing::Prover;
+use rules::sync_position::Prover;
 
 pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use engine::EngineError;
@@ -50,7 +50,7 @@ pub use handles::system::SystemStore;
 pub use identities::DeviceIdentity;
 pub use listed::Listed;
 pub use model::*;
-pub use presence::Keeping;
+pub use presence::Retention;
 pub use rules::audit::{AuditPlace, AuditQuery, Audited};
 pub use rules::budget::warning;
 pub use rules::changes::{ChangePlace, KeptChange};
@@ -207,8 +207,8 @@ impl Store {
     }
 
     /// Says for how long things stay in the feeds, from the next time they are looked after on.
-    pub fn keep(&self, keeping: Keeping) {
-        self.inner.presence.keep(keeping);
+    pub fn retain(&self, retention: Retention) {
+        self.inner.presence.retain(retention);
     }
 
     /// Where live streams listen.
@@ -225,18 +225,18 @@ impl Store {
 
     async fn read<T: Send + 'static>(
         &self,
-        reach: Reach,
+        access: AccessScope,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.inner.engine.read(reach, work).await
+        self.inner.engine.read(access, work).await
     }
 
     async fn write<T: Send + 'static>(
         &self,
-        reach: Reach,
+        access: AccessScope,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.inner.engine.write(reach, work).await
+        self.inner.engine.write(access, work).await
     }
 
     fn now(&self) -> Timestamp {

@@ -17,10 +17,10 @@ use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, UnknownTap};
 use carepost_protocol::wire::pull::Cursor;
 
 use super::column::json;
-use super::engine::{Engine, Reach, Tx, params};
+use super::engine::{AccessScope, Engine, Tx, params};
 use super::handles::organization::withhold_expired_pins;
 use super::model::is_refused_as_exposed;
-use super::rules::publish::head;
+use super::rules::feed_writer::head;
 use super::rules::{archive, budget, horizon, patient, superseded};
 use super::{Ambient, Device, StoreError, View};
 use crate::clock;
@@ -46,7 +46,7 @@ const MAX_WORDS: usize = 200;
 
 /// For how long things stay in the feeds, and how much devices hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keeping {
+pub struct Retention {
     /// How long tombstones are kept.
     pub tombstones: Duration,
     /// For how many days records stay, where a facility does not say otherwise.
@@ -55,7 +55,7 @@ pub struct Keeping {
     pub most_documents: u64,
 }
 
-impl Default for Keeping {
+impl Default for Retention {
     fn default() -> Self {
         let tombstones = Duration::from_secs(90 * 24 * 3_600);
         Self { tombstones, record_days: 90, most_documents: 250_000 }
@@ -68,7 +68,7 @@ pub(super) struct Presence {
     state: Mutex<State>,
     stirred: Condvar,
     ambient: Ambient,
-    keeping: Mutex<Keeping>,
+    retention: Mutex<Retention>,
 }
 
 #[derive(Debug, Default)]
@@ -94,12 +94,12 @@ struct Heard {
 
 impl Presence {
     pub(super) fn new(ambient: Ambient) -> Self {
-        let keeping = Mutex::default();
-        Self { state: Mutex::default(), stirred: Condvar::new(), ambient, keeping }
+        let retention = Mutex::default();
+        Self { state: Mutex::default(), stirred: Condvar::new(), ambient, retention }
     }
 
-    pub(super) fn keep(&self, keeping: Keeping) {
-        *self.keeping.lock().unwrap_or_else(PoisonError::into_inner) = keeping;
+    pub(super) fn retain(&self, retention: Retention) {
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
     pub(super) fn beat(&self, scope: FacilityScope, device: DeviceId, beat: &Heartbeat, now: Timestamp) {
@@ -172,7 +172,7 @@ impl Presence {
         if let Some((beat, at)) = heard.beat {
             device.last_seen = Some(at);
             device.sync.oldest_waiting = oldest_waiting(&beat, at);
-            device.sync.wedged = beat.queue.wedged;
+            device.sync.rejected = beat.queue.rejected;
             device.waiting = beat.queue.care.saturating_add(beat.queue.audit);
             device.clock_skew_ms = Some(clock_skew(&beat, at));
             device.agent_version = Some(beat.agent_version);
@@ -246,7 +246,7 @@ impl Presence {
         let mut news = news.into_iter().peekable();
         while news.peek().is_some() {
             let some: Vec<_> = news.by_ref().take(WRITTEN_AT_ONCE).collect();
-            let written = engine.write_blocking(Reach::Nothing, move |tx| write_some(tx, some));
+            let written = engine.write_blocking(AccessScope::Nothing, move |tx| write_some(tx, some));
             let mut state = self.locked();
             match written {
                 Ok(Written { heads, devices, at }) => {
@@ -268,8 +268,8 @@ impl Presence {
 
     fn purge(&self, engine: &Engine, heard: &HashSet<FacilityScope>) {
         let now = self.ambient.now();
-        let keeping = *self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = now.before(keeping.tombstones);
+        let retention = *self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = now.before(retention.tombstones);
         for scope in heard {
             let last = self.locked().purged.get(scope).copied();
             if last.is_some_and(|last| !clock::is_over(last, PURGE_EVERY, now)) {
@@ -278,7 +278,9 @@ impl Presence {
             self.locked().purged.insert(*scope, now);
             // A full batch means that there is more; whoever waits for the writer comes in between.
             loop {
-                match engine.write_blocking(Reach::Facility(*scope), move |tx| horizon::purge(tx, before)) {
+                match engine
+                    .write_blocking(AccessScope::Facility(*scope), move |tx| horizon::purge(tx, before))
+                {
                     Ok(horizon::BATCH) if !self.locked().closed => {}
                     Ok(_) => break,
                     Err(error) => {
@@ -287,7 +289,7 @@ impl Presence {
                     }
                 }
             }
-            if let Err(error) = engine.write_blocking(Reach::Facility(*scope), withhold_expired_pins) {
+            if let Err(error) = engine.write_blocking(AccessScope::Facility(*scope), withhold_expired_pins) {
                 tracing::warn!(%error, "PINs that were exposed for too long are still sent; tomorrow again");
             }
             self.portions(engine, *scope, "residents with another's number are not asked about", |tx| {
@@ -296,18 +298,18 @@ impl Presence {
             // Those that were superseded under a server that left them out.
             let undone = "earlier versions of forms are not in the feed yet";
             self.portions(engine, *scope, undone, superseded::bring);
-            self.archive(engine, *scope, keeping);
+            self.archive(engine, *scope, retention);
         }
     }
 
-    fn archive(&self, engine: &Engine, scope: FacilityScope, keeping: Keeping) {
+    fn archive(&self, engine: &Engine, scope: FacilityScope, retention: Retention) {
         self.portions(engine, scope, "old records could not be archived", move |tx| {
-            archive::archive(tx, keeping.record_days, archive::PORTION)
+            archive::archive(tx, retention.record_days, archive::PORTION)
         });
         let count = |tx: &Tx<'_>| budget::documents(tx, View::Full);
-        match engine.write_blocking(Reach::Facility(scope), count) {
+        match engine.write_blocking(AccessScope::Facility(scope), count) {
             Ok(documents) => {
-                if let Some(words) = budget::warning(documents, keeping.most_documents) {
+                if let Some(words) = budget::warning(documents, retention.most_documents) {
                     tracing::warn!(facility = %scope.facility(), "{words}");
                 }
             }
@@ -324,7 +326,7 @@ impl Presence {
         portion: impl Fn(&Tx<'_>) -> Result<bool, StoreError> + Copy + Send + 'static,
     ) {
         loop {
-            match engine.write_blocking(Reach::Facility(scope), portion) {
+            match engine.write_blocking(AccessScope::Facility(scope), portion) {
                 Ok(true) if !self.locked().closed => {}
                 Ok(_) => break,
                 Err(error) => {
@@ -392,7 +394,7 @@ struct Written {
 fn write_some(tx: &Tx<'_>, some: Vec<(DeviceId, Heard)>) -> Result<Written, StoreError> {
     let mut heads = HashMap::new();
     for (device, heard) in &some {
-        tx.within(Reach::Facility(heard.scope), |tx| {
+        tx.within(AccessScope::Facility(heard.scope), |tx| {
             let head = match heads.entry(heard.scope) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(unknown) => *unknown.insert(head(tx)?),
@@ -418,7 +420,7 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
                 at,
                 oldest_waiting(beat, *at),
                 beat.queue.care.saturating_add(beat.queue.audit),
-                beat.queue.wedged,
+                beat.queue.rejected,
                 beat.cursor.map(|cursor| cursor.epoch),
                 beat.cursor.map(|cursor| cursor.seq),
                 beat.reader,

@@ -11,9 +11,9 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde::Serialize;
 
 use super::backup::facilities;
-use super::engine::{self, Reach, Tx, params};
+use super::engine::{self, AccessScope, Tx, params};
 use super::row::{Stored, row, sql};
-use super::rules::push::{Strand, fork_of, link_at};
+use super::rules::push::{Chain, fork_of, link_at};
 use super::{Ambient, DatabaseKey, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -51,7 +51,7 @@ impl Verified {
 pub struct Missing {
     /// Whose.
     pub device: DeviceId,
-    /// In which life of its outbox.
+    /// In which incarnation of its outbox.
     pub incarnation: IncarnationId,
     /// In which lane.
     pub lane: Lane,
@@ -66,7 +66,7 @@ pub struct Missing {
 pub struct Fault {
     /// Whose chain.
     pub device: DeviceId,
-    /// In which life of its outbox.
+    /// In which incarnation of its outbox.
     pub incarnation: IncarnationId,
     /// In which lane.
     pub lane: Lane,
@@ -121,7 +121,7 @@ pub fn verify(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Verif
     engine::observed(path, key, ambient, |tx| {
         let mut found = Verified::default();
         for scope in facilities(tx)? {
-            tx.within(Reach::Facility(scope), |tx| verify_facility(tx, &mut found))?;
+            tx.within(AccessScope::Facility(scope), |tx| verify_facility(tx, &mut found))?;
         }
         Ok(found)
     })
@@ -152,7 +152,7 @@ fn verify_facility(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
         for lane in Lane::ALL {
             let head = heads.get(&(device, incarnation, lane));
             let public = keys.get(&device).and_then(Option::as_deref);
-            let mut walk = Walk { strand: Strand { device, incarnation, lane }, found };
+            let mut walk = Walk { chain: Chain { device, incarnation, lane }, found };
             walk.run(tx, head, public)?;
         }
     }
@@ -178,15 +178,15 @@ fn orphans(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
     let rows: Vec<(DeviceId, IncarnationId, String, u64)> = tx.all(sql, params![])?;
     for (device, incarnation, lane, n) in rows {
         let lane = if lane == Lane::Audit.name() { Lane::Audit } else { Lane::Care };
-        let strand = Strand { device, incarnation, lane };
-        Walk { strand, found }.fault(n, What::UnknownIncarnation);
+        let chain = Chain { device, incarnation, lane };
+        Walk { chain, found }.fault(n, What::UnknownIncarnation);
     }
     Ok(())
 }
 
 /// One chain, from its start to its head.
 struct Walk<'a> {
-    strand: Strand,
+    chain: Chain,
     found: &'a mut Verified,
 }
 
@@ -199,14 +199,14 @@ struct Place {
 
 impl Walk<'_> {
     fn run(&mut self, tx: &Tx<'_>, head: Option<&Head>, public: Option<&[u8]>) -> Result<()> {
-        let fork = fork_of(tx, self.strand)?;
-        let mut place = Place { next_n: fork + 1, link: link_at(tx, self.strand, fork)? };
+        let fork = fork_of(tx, self.chain)?;
+        let mut place = Place { next_n: fork + 1, link: link_at(tx, self.chain, fork)? };
         let mut gaps = self.gaps(tx)?.into_iter().peekable();
         let sql = "SELECT n, payload, payload_sha256, link FROM changes
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 ORDER BY n";
         let mut any = false;
-        let strand = self.strand;
-        tx.each(sql, &strand.key(), |row| {
+        let chain = self.chain;
+        tx.each(sql, &chain.key(), |row| {
             any = true;
             let (n, payload, hash, stored): (_, Option<&[u8]>, _, _) = row.read()?;
             if n <= fork {
@@ -257,7 +257,7 @@ impl Walk<'_> {
             None => Some(head.link),
             // The server or the device broke off within the chain's first batch: nothing is signed yet.
             Some(0) => return Ok(()),
-            Some(n) => link_at(tx, self.strand, n)?,
+            Some(n) => link_at(tx, self.chain, n)?,
         };
         let is_signed = public.zip(signed).is_some_and(|(key, link)| {
             let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key);
@@ -270,16 +270,16 @@ impl Walk<'_> {
     }
 
     fn gaps(&self, tx: &Tx<'_>) -> Result<Vec<(Missing, Link)>> {
-        let Strand { device, incarnation, lane } = self.strand;
+        let Chain { device, incarnation, lane } = self.chain;
         let sql = "SELECT from_n, to_n, link FROM gaps
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 ORDER BY from_n";
-        let gaps: Vec<(u64, u64, Link)> = tx.all(sql, &self.strand.key())?;
+        let gaps: Vec<(u64, u64, Link)> = tx.all(sql, &self.chain.key())?;
         let missing = |(from, to, link)| (Missing { device, incarnation, lane, from, to }, link);
         Ok(gaps.into_iter().map(missing).collect())
     }
 
     fn fault(&mut self, n: u64, what: What) {
-        let Strand { device, incarnation, lane } = self.strand;
+        let Chain { device, incarnation, lane } = self.chain;
         self.found.fault_count += 1;
         if self.found.faults.len() < MOST_FAULTS {
             self.found.faults.push(Fault { device, incarnation, lane, n, what });

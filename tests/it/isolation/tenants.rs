@@ -182,7 +182,7 @@ async fn waiting(server: &Server, facility: &Facility) -> Result<(String, String
     Ok((code, text(&approved, "enrollment_id")?))
 }
 
-/// A device's first change, refused for its form, and one that stands: the life of the outbox that they are of.
+/// A device's first change, refused for its form, and one that stands: the incarnation of the outbox that they are of.
 async fn changes(
     server: &Server,
     device: &Device,

@@ -42,10 +42,10 @@ pub(super) fn look(story: &mut Story) -> Result<Vec<String>> {
             }
         }
         let refused = device.made.iter().filter(|made| made.due == Due::Never).count();
-        let wedged =
-            device.live.as_ref().map_or(Ok(0), |live| live.outbox.counts().map(|counts| counts.wedged))?;
-        if !device.forked && usize::try_from(wedged)? != refused {
-            found.push(format!("device {at} has {wedged} refused entries, not {refused}"));
+        let rejected =
+            device.live.as_ref().map_or(Ok(0), |live| live.outbox.counts().map(|counts| counts.rejected))?;
+        if !device.forked && usize::try_from(rejected)? != refused {
+            found.push(format!("device {at} has {rejected} refused entries, not {refused}"));
         }
         found.extend(compare(at, device, &feeds[device.place()])?);
     }

@@ -17,7 +17,7 @@ use carepost_protocol::id::{AuditId, SessionId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Chart, ManagePatients, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::wire::pull::{Cursor, Standing};
+use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
@@ -60,7 +60,7 @@ pub(super) struct Device {
     /// Counts its starts: what was sent by an earlier one concerns nobody.
     pub(super) boot: u64,
     pub(super) live: Option<Live>,
-    /// Whether its past is another's too: what it holds of refused entries says nothing.
+    /// Whether its past is another's too: what it holds of rejected entries says nothing.
     pub(super) forked: bool,
     place: Place,
     folder: PathBuf,
@@ -86,13 +86,13 @@ pub(super) struct Live {
 
 impl Live {
     /// Where it stands, as it tells the server when it asks for a stream.
-    pub(super) fn standing(&self) -> Result<Standing> {
+    pub(super) fn sync_position(&self) -> Result<SyncPosition> {
         let position = self.outbox.position()?;
-        Ok(Standing {
+        Ok(SyncPosition {
             incarnation: Some(position.incarnation),
             care: position.care,
             audit: position.audit,
-            ..self.mirror.beginning()?.standing()
+            ..self.mirror.beginning()?.sync_position()
         })
     }
 }

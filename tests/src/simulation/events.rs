@@ -63,11 +63,11 @@ impl Story {
                 Ok(())
             }
             Event::PushAnswered { push, answer } => self.push_answered(push, answer),
-            Event::StreamAsked { at, boot, stream, cursor, standing } => {
-                let again = self.server.again(cursor, &standing, PAGE);
+            Event::StreamAsked { at, boot, stream, cursor, position } => {
+                let again = self.server.again(cursor, &position, PAGE);
                 let arrives = self.now;
                 *self.queue.stream(at) = Some(Open { boot, stream, cursor, again, begins: true, arrives });
-                match self.server.standing(&self.devices[at].enrolled, &standing) {
+                match self.server.sync_position(&self.devices[at].enrolled, &position) {
                     Ok(()) => {
                         self.send_down(at, Brought::Opened);
                         self.pump(at);
@@ -225,15 +225,15 @@ impl Story {
                 let Some(live) = &mut self.devices[at].live else { return Ok(()) };
                 live.stream = Some(stream);
                 live.inbox.clear();
-                let standing = Box::new(live.standing()?);
-                let cursor = standing.epoch.zip(standing.seq).map(|(epoch, seq)| Cursor { epoch, seq });
+                let position = Box::new(live.sync_position()?);
+                let cursor = position.epoch.zip(position.seq).map(|(epoch, seq)| Cursor { epoch, seq });
                 self.note(&format!(
                     "device {at} asks for a stream from {cursor:?}, again {:?}",
-                    standing.refetch
+                    position.refetch
                 ));
                 match self.way(at) {
                     Some(way) => {
-                        let asked = Event::StreamAsked { at, boot, stream, cursor, standing };
+                        let asked = Event::StreamAsked { at, boot, stream, cursor, position };
                         self.queue.add(self.now + way, asked);
                     }
                     None => {

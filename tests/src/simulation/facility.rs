@@ -20,7 +20,7 @@ use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
-use carepost_protocol::wire::pull::{Cursor, Standing};
+use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::error::Refusal;
@@ -150,9 +150,9 @@ impl Server {
     }
 
     /// Holds where a device stands against what is known here.
-    pub(super) fn standing(&self, from: &Enrolled, standing: &Standing) -> Result<(), Trouble> {
+    pub(super) fn sync_position(&self, from: &Enrolled, position: &SyncPosition) -> Result<(), Trouble> {
         let facility = self.store.facility(&self.places[from.place].scope);
-        let stands = self.runtime.block_on(facility.standing(&from.identity, standing));
+        let stands = self.runtime.block_on(facility.check_sync_position(&from.identity, position));
         stands.map_err(|error| trouble(&Refusal::from(error)))
     }
 
@@ -175,10 +175,10 @@ impl Server {
     pub(super) fn again(
         &self,
         cursor: Option<Cursor>,
-        standing: &Standing,
+        position: &SyncPosition,
         limit: usize,
     ) -> Option<AgainRequest> {
-        let names = standing.refetch.as_deref()?.split(',');
+        let names = position.refetch.as_deref()?.split(',');
         let collections = names.filter_map(Collection::from_name).collect();
         Some(AgainRequest {
             collections,

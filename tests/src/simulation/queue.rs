@@ -9,7 +9,7 @@ use anyhow::Result;
 use carepost_agent::outbox::Sent;
 use carepost_agent_core::sync::{StreamId, Trouble};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::pull::{Cursor, Standing};
+use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use carepost_protocol::wire::push::PushReceipt;
 use carepost_server::store::{AgainRequest, Page};
 
@@ -40,7 +40,13 @@ pub(super) enum Event {
     /// The device hears of its push, or gives it up.
     PushAnswered { push: Push, answer: Result<PushReceipt, Trouble> },
     /// The request for a live stream reaches the server.
-    StreamAsked { at: usize, boot: u64, stream: StreamId, cursor: Option<Cursor>, standing: Box<Standing> },
+    StreamAsked {
+        at: usize,
+        boot: u64,
+        stream: StreamId,
+        cursor: Option<Cursor>,
+        position: Box<SyncPosition>,
+    },
     /// The server has time for a stream.
     StreamPumped { at: usize, boot: u64, stream: StreamId },
     /// The server says on a stream that it lives.

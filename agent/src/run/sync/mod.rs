@@ -101,7 +101,7 @@ impl Sync {
         let ward = Arc::clone(&self.shared.ward);
         let found = spawn_blocking(move || anyhow::Ok((ward.mirror().cursor()?, ward.outbox().counts()?)));
         let (cursor, counts) = found.await??;
-        self.status.begin(counts.wedged);
+        self.status.begin(counts.rejected);
         self.engine(SyncEvent::Started { cursor });
         for lane in Lane::ALL {
             if counts.waiting(lane) > 0 {
@@ -148,14 +148,14 @@ impl Sync {
                 self.engine(SyncEvent::PageReceived(stream));
             }
             Report::Applied { cursor, end } => self.applied(cursor, &end),
-            Report::Wedged(wedged) => {
-                self.status.wedged(wedged);
+            Report::Rejected(rejected) => {
+                self.status.rejected(rejected);
                 self.shared.desk.changed();
             }
             Report::OutboxChanged => {
                 tracing::info!("another process wrote into the outbox");
                 self.saved();
-                self.look_for_wedged();
+                self.look_for_rejected();
             }
             Report::NetworkChanged => {
                 tracing::debug!("the network changed");
@@ -175,7 +175,7 @@ impl Sync {
             self.status.sending(self.lanes.acknowledged(acknowledged));
         }
         self.engine(SyncEvent::Pushed { lane: sent.lane, left: counts.waiting(sent.lane), level: *level });
-        self.status.wedged(counts.wedged);
+        self.status.rejected(counts.rejected);
         self.retry_unsaved();
         if sent.lane == Lane::Care {
             self.shared.desk.changed();
@@ -233,12 +233,12 @@ impl Sync {
         }
     }
 
-    fn look_for_wedged(&mut self) {
+    fn look_for_rejected(&mut self) {
         let shared = self.shared.clone();
         self.tasks.spawn(async move {
             let ward = Arc::clone(&shared.ward);
             if let Ok(Ok(counts)) = spawn_blocking(move || ward.outbox().counts()).await {
-                shared.report(Report::Wedged(counts.wedged)).await;
+                shared.report(Report::Rejected(counts.rejected)).await;
             }
         });
     }

@@ -27,7 +27,7 @@ pub(in crate::run) enum Report {
     /// The server lives.
     KeepAlive { stream: StreamId, server_time: Timestamp },
     /// How many entries need a person, after some of them were settled.
-    Wedged(u64),
+    Rejected(u64),
     /// Another process wrote into the outbox.
     OutboxChanged,
     /// The network of this device changed.

@@ -19,7 +19,7 @@ pub(super) struct Status {
     /// What the kiosk was told last.
     view: SyncView,
     /// How many entries need a person.
-    wedged: u64,
+    rejected: u64,
     told: Told,
     /// What was wrong when the server was last told soon: that it is held, stands still, or copies nothing.
     ill: (Option<Hold>, bool, bool),
@@ -53,7 +53,7 @@ impl Status {
             told: Told::of(&shared),
             shared,
             view: SyncView::default(),
-            wedged: 0,
+            rejected: 0,
             ill: Default::default(),
             still_since: watch::Sender::new(None),
         }
@@ -65,16 +65,16 @@ impl Status {
     }
 
     /// So many entries need a person already.
-    pub(super) const fn begin(&mut self, wedged: u64) {
-        self.wedged = wedged;
+    pub(super) const fn begin(&mut self, rejected: u64) {
+        self.rejected = rejected;
     }
 
     /// So many entries need a person now.
-    pub(super) fn wedged(&mut self, wedged: u64) {
-        if wedged > self.wedged {
-            tracing::warn!(wedged, "the server refused entries: they need attention");
+    pub(super) fn rejected(&mut self, rejected: u64) {
+        if rejected > self.rejected {
+            tracing::warn!(rejected, "the server refused entries: they need attention");
         }
-        if std::mem::replace(&mut self.wedged, wedged) != wedged {
+        if std::mem::replace(&mut self.rejected, rejected) != rejected {
             self.shared.news.notify_one();
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use carepost_agent_core::sync::{StreamId, SyncEvent, Trouble};
 use carepost_protocol::wire::problem::ProblemKind;
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
@@ -36,7 +36,7 @@ impl Stream {
         let (shared, refetch) = (self.shared.clone(), std::mem::take(&mut self.refetch));
         self.task = Some(tasks.spawn(async move {
             let Shared { state, desk, ward, .. } = shared.clone();
-            let stands = move || standing(&ward, refetch, measured(&state, &desk).is_complete());
+            let stands = move || sync_position(&ward, refetch, measured(&state, &desk).is_complete());
             shared.report(read(&shared, stream, stands).await).await;
         }));
     }
@@ -106,17 +106,17 @@ async fn forget_cursor(shared: &Shared) {
 
 /// Where the device stands. The mirror itself says so: it may have been made anew since the engine heard
 /// of it. With `refetch` everything is pulled again.
-fn standing(ward: &Ward, refetch: bool, encrypted: bool) -> anyhow::Result<Standing> {
+fn sync_position(ward: &Ward, refetch: bool, encrypted: bool) -> anyhow::Result<SyncPosition> {
     if refetch {
         ward.refetch()?;
     }
     let position = ward.outbox().position()?;
-    Ok(Standing {
+    Ok(SyncPosition {
         incarnation: Some(position.incarnation),
         care: position.care,
         audit: position.audit,
         encrypted: Some(encrypted),
-        ..ward.mirror().beginning()?.standing()
+        ..ward.mirror().beginning()?.sync_position()
     })
 }
 
@@ -124,7 +124,7 @@ fn standing(ward: &Ward, refetch: bool, encrypted: bool) -> anyhow::Result<Stand
 async fn read(
     shared: &Shared,
     stream: StreamId,
-    stands: impl FnOnce() -> anyhow::Result<Standing> + Send + 'static,
+    stands: impl FnOnce() -> anyhow::Result<SyncPosition> + Send + 'static,
 ) -> Report {
     let failed = |error: &UpstreamError| {
         tracing::info!(%error, "the live stream ended");
@@ -137,15 +137,15 @@ async fn read(
         Report::Sync(event)
     };
     let local = || Report::Sync(SyncEvent::StreamFailed(stream, Trouble::Local));
-    let standing = match spawn_blocking(stands).await {
-        Ok(Ok(standing)) => standing,
+    let position = match spawn_blocking(stands).await {
+        Ok(Ok(position)) => position,
         Ok(Err(error)) => {
             tracing::error!(error = format!("{error:#}"), "where this device stands cannot be read");
             return local();
         }
         Err(_) => return local(),
     };
-    let mut pages = match shared.upstream.live(&standing).await {
+    let mut pages = match shared.upstream.live(&position).await {
         Ok(pages) => pages,
         Err(error) => return failed(&error),
     };

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::List;
 use crate::error::Answer;
-use crate::http::body::Params;
+use crate::http::extract::Params;
 use crate::operations::audit_log;
 use crate::operations::paging::Which;
 use crate::operations::person::Person;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::List;
 use crate::error::Answer;
-use crate::http::body::{Id, Json, Params};
+use crate::http::extract::{Id, Json, Params};
 use crate::operations::badges;
 use crate::operations::paging::Which;
 use crate::operations::person::Person;

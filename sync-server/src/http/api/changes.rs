@@ -1,4 +1,4 @@
-//! What devices sent that somebody has to look at: refused changes and those that stand with a flag.
+//! What devices sent that somebody has to look at: rejected changes and those that stand with a flag.
 
 use axum::extract::{FromRequestParts, Path};
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::List;
 use crate::error::{Answer, Refusal};
-use crate::http::body::{Id, Json, Params};
+use crate::http::extract::{Id, Json, Params};
 use crate::operations::changes;
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -28,7 +28,7 @@ use crate::store::{KeptChange, Reconsidered};
 pub struct ChangeView {
     /// The device that made it.
     device_id: DeviceId,
-    /// In which life of its outbox.
+    /// In which incarnation of its outbox.
     incarnation_id: IncarnationId,
     /// Its number there.
     n: u64,
@@ -67,7 +67,7 @@ pub struct ChangeView {
     /// What somebody should look at, though it stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     flags: Vec<String>,
-    /// The number of the refused change whose place it takes.
+    /// The number of the rejected change whose place it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     supersedes: Option<u64>,
     /// Its place in the facility's feed, where it entered it.
@@ -89,7 +89,7 @@ pub struct ChangeView {
     sha256: PayloadHash,
 }
 
-/// A refused change with its payload, for looking at and for keeping.
+/// A rejected change with its payload, for looking at and for keeping.
 #[derive(Serialize, ToSchema)]
 pub struct ExportedChange {
     /// What is known of it.
@@ -104,7 +104,7 @@ pub struct ExportedChange {
     payload_base64: Option<String>,
 }
 
-/// What came of judging a refused change again.
+/// What came of judging a rejected change again.
 #[derive(Serialize, ToSchema)]
 pub struct ReconsideredChange {
     /// The change as it is now.
@@ -196,7 +196,7 @@ pub async fn list_flagged_changes(
     List::page(found, |change| ChangeView::of(&permit, change))
 }
 
-/// A refused change with its exact payload.
+/// A rejected change with its exact payload.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}", operation_id = "export_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ExportedChange)))]
 pub async fn export_refused_change(
     person: Person,
@@ -212,7 +212,7 @@ pub async fn export_refused_change(
     Ok(axum::Json(ExportedChange { change, payload: raw, payload_base64: base64 }))
 }
 
-/// Judges a refused change again, as of when it was made: the server may be newer, or somebody may have
+/// Judges a rejected change again, as of when it was made: the server may be newer, or somebody may have
 /// put right what was wrong. What was refused because it depended on it follows.
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/retry", operation_id = "retry_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ReconsideredChange)))]
 pub async fn retry_refused_change(
@@ -223,7 +223,7 @@ pub async fn retry_refused_change(
     Ok(reconsidered(&permit, done))
 }
 
-/// Settles a refused change for good: it will not stand.
+/// Settles a rejected change for good: it will not stand.
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/discard", operation_id = "discard_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), request_body = DiscardChange, responses((status = 200, body = ReconsideredChange)))]
 pub async fn discard_refused_change(
     person: Person,

@@ -16,7 +16,7 @@ use super::{List, Shown};
 use crate::app::App;
 use crate::clock;
 use crate::error::Answer;
-use crate::http::body::{Id, Json, Params};
+use crate::http::extract::{Id, Json, Params};
 use crate::operations::devices::{self, RegisterDevice, UpdateDevice, WithdrawDevice};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -108,7 +108,8 @@ pub struct DeviceView {
     /// Changes that wait on the device, as of its last heartbeat.
     waiting: u64,
     /// Changes the server refused, which a person must look at.
-    wedged: u64,
+    #[serde(rename = "wedged")]
+    rejected: u64,
     /// Why it cannot save what is charted on it, in its own words.
     cannot_save: Option<String>,
     /// Why its copy does not go on, in its own words.
@@ -286,7 +287,7 @@ pub(super) fn view(app: &App, it: Device) -> DeviceView {
         unusual_since,
         sync_reasons: reasons,
         last_sync: it.sync.last_sync,
-        wedged: it.sync.wedged,
+        rejected: it.sync.rejected,
         id: it.id,
         facility_id: it.facility_id,
         device_name: it.name,
@@ -353,11 +354,11 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
             device.cannot_save.as_deref().unwrap_or_default()
         ),
         SyncReason::NeverSynced => "No sync has succeeded yet.".to_owned(),
-        SyncReason::RefusedChanges if device.sync.wedged == 1 => {
+        SyncReason::RefusedChanges if device.sync.rejected == 1 => {
             "1 entry was refused and needs attention.".to_owned()
         }
         SyncReason::RefusedChanges => {
-            format!("{} entries were refused and need attention.", device.sync.wedged)
+            format!("{} entries were refused and need attention.", device.sync.rejected)
         }
         SyncReason::CursorRefused => {
             "Its copy is of another past of this server and is fetched anew.".to_owned()

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::devices::{DeviceView, view};
 use crate::app::App;
 use crate::error::Answer;
-use crate::http::body::{Id, Json};
+use crate::http::extract::{Id, Json};
 use crate::operations::enrollments::{self, ApproveEnrollment};
 use crate::operations::person::Person;
 

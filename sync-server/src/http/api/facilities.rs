@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{List, Shown};
 use crate::app::App;
 use crate::error::Answer;
-use crate::http::body::{Id, Json, Params};
+use crate::http::extract::{Id, Json, Params};
 use crate::operations::facilities::{self, CreateFacility, UpdateCensus, UpdateFacility};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;

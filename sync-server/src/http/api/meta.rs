@@ -10,7 +10,7 @@ use super::List;
 use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::http::body::{Id, Params};
+use crate::http::extract::{Id, Params};
 use crate::operations::paging::{Anchor, Which};
 use crate::store::StoreError;
 

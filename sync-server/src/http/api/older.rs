@@ -12,8 +12,8 @@ use super::stream::not_encrypted;
 use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::error::{Answer, Refusal};
-use crate::http::body::{Id, Params};
-use crate::http::guard::Device;
+use crate::http::authentication::Device;
+use crate::http::extract::{Id, Params};
 use crate::rate_limit::Limit;
 use crate::store::OlderRequest;
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{List, Shown};
 use crate::error::Answer;
-use crate::http::body::{Id, Json, Params};
+use crate::http::extract::{Id, Json, Params};
 use crate::operations::organizations::{
     self, Address, Contact, CreateOrganization, Founded, UpdateOrganization, npi_warning,
 };

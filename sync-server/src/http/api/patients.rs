@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{List, Shown};
 use crate::error::{Answer, Refusal};
-use crate::http::body::{Id, Json, Params};
+use crate::http::extract::{Id, Json, Params};
 use crate::operations::paging::Which;
 use crate::operations::patients::{self, Charted, CreatePatient, Fields, PatientAndRelated, UpdatePatient};
 use crate::operations::person::Person;

@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use super::List;
 use crate::error::Answer;
-use crate::http::body::{Id, Params};
+use crate::http::extract::{Id, Params};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::operations::reviews;

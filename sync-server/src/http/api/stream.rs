@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS, Standing};
+use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS, SyncPosition};
 use futures_util::stream;
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -20,8 +20,8 @@ use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::feed::{Listener, Wake};
-use crate::http::body::Params;
-use crate::http::guard::Device;
+use crate::http::authentication::Device;
+use crate::http::extract::Params;
 use crate::quota::{Kind, Turn};
 use crate::store::{AgainRequest, Page, PageRequest, StoreError};
 
@@ -37,7 +37,7 @@ const SMALL: usize = 32 * 1024;
 #[utoipa::path(get, path = "/api/v1/sync/pull", operation_id = "pull", tag = "sync",
     params(("epoch" = Option<u64>, Query, description = "The cursor's epoch; without epoch and seq, from the beginning"),
         ("seq" = Option<u64>, Query, description = "The cursor's place"),
-        ("incarnation" = Option<String>, Query, description = "The life of the device's outbox"),
+        ("incarnation" = Option<String>, Query, description = "The incarnation of the device's outbox"),
         ("care" = Option<u64>, Query, description = "The last number of its care lane that was acknowledged"),
         ("audit" = Option<u64>, Query, description = "The last number of its audit lane that was acknowledged"),
         ("proof" = Option<String>, Query, description = "The proof that came with the cursor"),
@@ -47,10 +47,10 @@ const SMALL: usize = 32 * 1024;
 pub async fn pull(
     State(app): State<App>,
     device: Device,
-    Params(standing): Params<Standing>,
+    Params(position): Params<SyncPosition>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    open(&app, device, standing, &headers, Until::Head).await
+    open(&app, device, position, &headers, Until::Head).await
 }
 
 /// Sends the pages from where the device stands and stays open: each page as it is committed, and a
@@ -64,10 +64,10 @@ pub async fn pull(
 pub async fn live(
     State(app): State<App>,
     device: Device,
-    Params(standing): Params<Standing>,
+    Params(position): Params<SyncPosition>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    open(&app, device, standing, &headers, Until::Closed).await
+    open(&app, device, position, &headers, Until::Closed).await
 }
 
 /// When a stream ends by itself.
@@ -93,13 +93,13 @@ struct Pages {
 async fn open(
     app: &App,
     device: Device,
-    standing: Standing,
+    position: SyncPosition,
     headers: &HeaderMap,
     until: Until,
 ) -> Answer<Response> {
     let zstd =
         headers.get(ACCEPT_ENCODING).is_some_and(|value| value.as_bytes().windows(4).any(|it| it == b"zstd"));
-    let mut pages = Pages::begin(app, device, &standing, until, zstd).await?;
+    let mut pages = Pages::begin(app, device, &position, until, zstd).await?;
     // The first page is read before anything is answered, so that a cursor that is not served any more
     // is a problem document and not a broken stream.
     let first = pages.page().await?;
@@ -125,18 +125,18 @@ impl Pages {
     async fn begin(
         app: &App,
         mut device: Device,
-        standing: &Standing,
+        position: &SyncPosition,
         until: Until,
         zstd: bool,
     ) -> Answer<Self> {
-        let cursor = match (standing.epoch, standing.seq) {
+        let cursor = match (position.epoch, position.seq) {
             (None, None) => None,
             (Some(epoch), Some(seq)) => Some(Cursor { epoch, seq }),
             (Some(_), None) | (None, Some(_)) => {
                 return Err(Refusal::field("seq", "give epoch and seq together, or neither"));
             }
         };
-        let again = collections(standing.refetch.as_deref().unwrap_or_default());
+        let again = collections(position.refetch.as_deref().unwrap_or_default());
         // Listen first and read after: then no commit falls between the two, and no change of what the
         // device may see.
         let (feeds, facility) = (app.store.feeds(), device.identity.facility());
@@ -145,9 +145,9 @@ impl Pages {
             Until::Head => feeds.listen(facility, device.identity.device()),
         };
         let turn = app.quotas.turn(device.identity.device(), Kind::Stream).await?;
-        device.speaks_for(app, standing.incarnation).await?;
+        device.speaks_for(app, position.incarnation).await?;
         device.may_still_read(app).await?;
-        if device.identity.require_encryption() && standing.encrypted != Some(true) {
+        if device.identity.require_encryption() && position.encrypted != Some(true) {
             return Err(not_encrypted());
         }
         // Without a cursor everything is sent anyway.
@@ -162,7 +162,7 @@ impl Pages {
         let packer = Packer { zstd, catching_up: None };
         let app = app.clone();
         let pages = Self { app, device, listener, cursor, again, at_head: false, until, packer, _turn: turn };
-        let stands = pages.device.facility.standing(&pages.device.identity, standing).await;
+        let stands = pages.device.facility.check_sync_position(&pages.device.identity, position).await;
         stands.map_err(|fault| pages.refusal(fault))?;
         match cursor {
             Some(cursor) => pages.check_horizon(cursor).await?,

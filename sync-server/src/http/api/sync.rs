@@ -21,12 +21,12 @@ use crate::app::App;
 use crate::audit::{Client, Note};
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::http::body::{self, Id};
+use crate::http::authentication::Device;
 use crate::http::encoding::unpack_zstd;
-use crate::http::guard::Device;
+use crate::http::extract::{self, Id};
 use crate::quota::{Allowances, Asker, Charge, Kind, Share};
 use crate::rate_limit::Limit;
-use crate::refusals::Principal;
+use crate::refusal_log::Principal;
 use crate::store::{Batch, DeviceIdentity, PresentedKey};
 use crate::text::is_line;
 use crate::tls::PeerKey;
@@ -79,7 +79,7 @@ pub async fn enroll(
         let note = Note::new(&client, AuditEventType::Device, AuditAction::Execute, "enrollment")
             .detail("why", refusal.problem().detail.clone());
         let by = Principal::Stranger(client.network(), None);
-        app.refusals.keep(&app.store.system(), by, note).await?;
+        app.refusal_log.keep(&app.store.system(), by, note).await?;
     }
     answered.map(axum::Json)
 }
@@ -90,8 +90,8 @@ async fn place(app: &App, client: &Client, key: &PeerKey, request: EnrollRequest
     let network = client.network().map(|network| network.to_string()).unwrap_or_default();
     let presented = PresentedKey { sha256: *key.sha256(), point: key.point().to_vec(), network };
     let token = request.token.as_deref().map(token::sha256);
-    if let Some(standing) = system.standing(presented.clone(), request.clone(), token).await? {
-        return Ok(standing);
+    if let Some(state) = system.enrollment_state(presented.clone(), request.clone(), token).await? {
+        return Ok(state);
     }
     // A token is worth more than a place in the lobby.
     if token.is_none() {
@@ -148,7 +148,7 @@ pub async fn push(
     device: Device,
     request: Request,
 ) -> Answer<axum::Json<PushReceipt>> {
-    body::must_be_json(request.headers())?;
+    extract::must_be_json(request.headers())?;
     let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
     let (id, allowances) = (device.identity.device(), app.config.sync.allowances());
     let turn = app.quotas.turn(id, Kind::Push).await?;
@@ -178,7 +178,7 @@ pub async fn push(
 /// The bytes of a batch as it is.
 async fn read(request: Request, packed: bool, share: &mut Share) -> Answer<Bytes> {
     let limit = if packed { MAX_COMPRESSED } else { MAX_PLAIN };
-    let mut bytes = body::read(request.into_body(), limit, share).await?;
+    let mut bytes = extract::read(request.into_body(), limit, share).await?;
     if packed {
         bytes = unpack_zstd(bytes, MAX_PLAIN, share).await?;
     }
@@ -216,7 +216,7 @@ fn check(
     boot: Option<BootId>,
     charge: &mut Charge,
 ) -> Answer<Batch> {
-    let batch: PushBatch<'_> = serde_json::from_slice(bytes).map_err(|fault| body::malformed(&fault))?;
+    let batch: PushBatch<'_> = serde_json::from_slice(bytes).map_err(|fault| extract::malformed(&fault))?;
     let changes = batch.changes.len() as u64;
     if batch.lane == Lane::Care
         && let Err(refusal) = charge.reserve(changes, Instant::now())
@@ -276,10 +276,10 @@ pub struct Tolerant<T>(T);
 impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<App> for Tolerant<T> {
     type Rejection = Refusal;
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        body::must_be_json(request.headers())?;
+        extract::must_be_json(request.headers())?;
         let mut share = app.quotas.share(Asker::of(request.extensions()));
-        let bytes = body::read(request.into_body(), body::MAX_JSON, &mut share).await?;
-        body::parse(&bytes).map(Self)
+        let bytes = extract::read(request.into_body(), extract::MAX_JSON, &mut share).await?;
+        extract::parse(&bytes).map(Self)
     }
 }
 

@@ -28,9 +28,9 @@ use crate::config::Config;
 use crate::http::listener::PeerAddress;
 use crate::http::route::Listener;
 use crate::http::routes::router;
-use crate::pace::Pace;
 use crate::password::{Caller, Passwords};
 use crate::rate_limit::RateLimiter;
+use crate::request_rate::RequestRate;
 use crate::scope::OrganizationScope;
 use crate::stopping::Stopping;
 use crate::store::{
@@ -112,10 +112,10 @@ impl Server {
             rate_limiter: Arc::new(RateLimiter::default()),
             quotas: Arc::default(),
             idempotent_in_progress: Arc::default(),
-            pace: Arc::new(Pace::new(Config::default().requests_per_minute)),
-            shown: Arc::default(),
-            reads: Arc::default(),
-            refusals: Arc::default(),
+            request_rate: Arc::new(RequestRate::new(Config::default().requests_per_minute)),
+            last_seen: Arc::default(),
+            read_log: Arc::default(),
+            refusal_log: Arc::default(),
             clone_detector: Arc::default(),
             certificate: Tls::load(&files[0], &files[1]).unwrap().certificate,
             stopping: Stopping::channel().1,
@@ -251,7 +251,7 @@ async fn known_and_unknown_names_lock_alike_and_are_written_once_and_counted() {
         let events = about(server.events(AuditEventType::Login).await);
         assert_eq!(events.len(), 1 + locks, "the first, and that somebody's name was locked: {events:?}");
         assert!(events.iter().all(|event| !event.success), "filed under the organization: {events:?}");
-        server.app.refusals.tell_all(&server.app.store.system()).await;
+        server.app.refusal_log.tell_all(&server.app.store.system()).await;
         let events = about(server.events(AuditEventType::Login).await);
         let counts: Vec<_> = events.iter().filter_map(|event| event.details.get("count")).collect();
         assert_eq!(counts, [8], "the other eight: {events:?}");
@@ -285,7 +285,7 @@ async fn the_same_read_again_and_again_is_one_event_and_a_count() {
     let mut whose: Vec<_> = seen.iter().filter_map(|event| event.patient_id).collect();
     whose.sort();
     assert_eq!(whose, ids, "each resident once: {} events", seen.len());
-    server.app.reads.tell(&server.app.store.system(), true).await;
+    server.app.read_log.tell(&server.app.store.system(), true).await;
     let seen = server.events(AuditEventType::PhiAccess).await;
     let counts: Vec<_> = seen.iter().filter_map(|event| event.details.get("count")).collect();
     assert_eq!(counts, [38]);
@@ -372,10 +372,10 @@ async fn what_is_done_is_answered_as_done_where_the_looks_at_who_is_named_cannot
     for n in 0.. {
         let view =
             Note::new(&client, AuditEventType::PhiAccess, AuditAction::View, "patient").on(n).into_event();
-        if server.app.reads.is_new(nurse, &view, clock::now()).is_err() {
+        if server.app.read_log.is_new(nurse, &view, clock::now()).is_err() {
             break;
         }
-        server.app.reads.written(nurse, &view);
+        server.app.read_log.written(nurse, &view);
     }
     assert_eq!((admit().await, looks().await), (0, 2), "nobody is named, and no look is told");
     assert_eq!(server.registry.patients(Some(facility)).await.unwrap().len(), 4);

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{List, Shown};
 use crate::error::Answer;
-use crate::http::body::{Id, Json, Params};
+use crate::http::extract::{Id, Json, Params};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::operations::users::{self, CreateUser, UpdateUser};

@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use super::List;
 use crate::error::Answer;
-use crate::http::body::{Id, Json, Params};
+use crate::http::extract::{Id, Json, Params};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::operations::workflows::{self, PublishWorkflow};

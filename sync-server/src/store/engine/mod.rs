@@ -1,7 +1,7 @@
 //! The database engine: one thread writes and commits for all who wait, several read. SQLite's own is in
 //! `sqlite/`; nothing outside of this folder knows which engine it is.
 //!
-//! Work arrives as closures over a [`Tx`]. It runs under the reach it was sent with, the writer's in a
+//! Work arrives as closures over a [`Tx`]. It runs under the access scope it was sent with, the writer's in a
 //! savepoint of its own (the first of a group in the transaction itself), and is answered only when the
 //! group's commit is durable. Work that fails or breaks off is rolled back alone.
 
@@ -35,7 +35,7 @@ pub(super) use row::{Columns, FromRow};
 #[cfg(test)]
 pub(super) use sqlite::without_walls;
 pub(super) use sqlite::{Row, copy, settle};
-pub(super) use tables::Reach;
+pub(super) use tables::AccessScope;
 #[cfg(test)]
 pub(super) use tables::{names as tables, scoped};
 pub(super) use value::{FromValue, Params, ToValue, Value, params};
@@ -50,12 +50,12 @@ pub(super) struct Engine {
     readers: Readers,
 }
 
-/// The reach of an operator's command on a file.
-const OPERATOR: Reach = Reach::System(Crossing::Operator(operator::KEY));
+/// The access scope of an operator's command on a file.
+const OPERATOR: AccessScope = AccessScope::System(Crossing::Operator(operator::KEY));
 
 /// What reaches every row, for tests.
 #[cfg(test)]
-pub(super) const SYSTEM: Reach = OPERATOR;
+pub(super) const SYSTEM: AccessScope = OPERATOR;
 
 /// What a piece of work announces of what it wrote.
 #[derive(Debug, Clone, Copy)]
@@ -113,30 +113,30 @@ impl Engine {
     }
 
     /// Runs work on a reader, in a transaction that sees one state of the database.
-    pub(super) async fn read<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    pub(super) async fn read<T, F>(&self, access: AccessScope, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.readers.run(reach, work).await
+        self.readers.run(access, work).await
     }
 
     /// Runs work on the writer; the answer comes when it is durable.
-    pub(super) async fn write<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    pub(super) async fn write<T, F>(&self, access: AccessScope, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.run(reach, work).await
+        self.writer.run(access, work).await
     }
 
     /// As [`Self::write`], for a thread that may block.
-    pub(super) fn write_blocking<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    pub(super) fn write_blocking<T, F>(&self, access: AccessScope, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.run_blocking(reach, work)
+        self.writer.run_blocking(access, work)
     }
 
     /// Finishes what waits, then stops. Blocks. The writer is the last to close, and folds the WAL: the
@@ -269,14 +269,14 @@ impl<'a> Tx<'a> {
         self.connection.query(sql, params, each)
     }
 
-    /// Runs a part under another reach.
+    /// Runs a part under another access scope.
     pub(super) fn within<T>(
         &self,
-        reach: Reach,
+        access: AccessScope,
         part: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let before = self.reach();
-        self.connection.enter(reach);
+        let before = self.access();
+        self.connection.enter(access);
         let done = part(self);
         self.connection.enter(before);
         done
@@ -288,24 +288,24 @@ impl<'a> Tx<'a> {
         facility: FacilityId,
         part: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let scope = match self.reach() {
-            Reach::Organization(scope) => scope.enter(facility),
-            Reach::Facility(scope) => (scope.facility() == facility).then_some(scope),
-            Reach::Nothing | Reach::System(_) => None,
+        let scope = match self.access() {
+            AccessScope::Organization(scope) => scope.enter(facility),
+            AccessScope::Facility(scope) => (scope.facility() == facility).then_some(scope),
+            AccessScope::Nothing | AccessScope::System(_) => None,
         };
-        self.within(Reach::Facility(scope.ok_or(StoreError::NotFound("facility"))?), part)
+        self.within(AccessScope::Facility(scope.ok_or(StoreError::NotFound("facility"))?), part)
     }
 
     /// Whose rows this reaches.
-    pub(super) fn reach(&self) -> Reach {
-        self.connection.reach()
+    pub(super) fn access(&self) -> AccessScope {
+        self.connection.access()
     }
 
     /// The facility whose scope this is.
     pub(super) fn facility_scope(&self) -> Result<FacilityScope, StoreError> {
-        match self.reach() {
-            Reach::Facility(scope) => Ok(scope),
-            Reach::Organization(_) | Reach::Nothing | Reach::System(_) => {
+        match self.access() {
+            AccessScope::Facility(scope) => Ok(scope),
+            AccessScope::Organization(_) | AccessScope::Nothing | AccessScope::System(_) => {
                 Err(StoreError::NotFound("facility"))
             }
         }

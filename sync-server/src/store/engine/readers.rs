@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Connection, Purpose, Reach, Source, Tx};
+use super::{AccessScope, Connection, Purpose, Source, Tx};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
 /// How many pieces of work may wait; who comes later waits to be let in.
@@ -43,7 +43,7 @@ impl Readers {
         Ok(Self { sender, threads: Mutex::new(threads) })
     }
 
-    pub(super) async fn run<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    pub(super) async fn run<T, F>(&self, access: AccessScope, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -54,7 +54,7 @@ impl Readers {
             if reply.is_closed() {
                 return false;
             }
-            let work = || tx.within(reach, |tx| one_state(tx, work));
+            let work = || tx.within(access, |tx| one_state(tx, work));
             let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StoreError::Broken));
             let gave_up = outcome.as_ref().err().is_some_and(StoreError::is_unreadable);
             let _ = reply.send(outcome);
@@ -85,7 +85,7 @@ fn read_all(queue: &Queue, mut connection: Connection, source: &Source) {
         let Some(Some(job)) = job else { return };
         gave_up = gave_up && !source.revive(&mut connection);
         gave_up |= job(&Tx::new(&connection, &source.ambient));
-        connection.enter(Reach::Nothing);
+        connection.enter(AccessScope::Nothing);
         // If the work broke off in the middle.
         let _ = connection.roll_back();
     }

@@ -6,7 +6,7 @@ use crate::store::crossing::Crossing;
 
 /// Whose rows the statements of a connection reach just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Reach {
+pub(in crate::store) enum AccessScope {
     /// Nobody's.
     Nothing,
     /// One facility's.

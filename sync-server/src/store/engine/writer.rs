@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Committed, Connection, OnCommit, Reach, Source, Tx};
+use super::{AccessScope, Committed, Connection, OnCommit, Source, Tx};
 use crate::store::StoreError;
 
 /// How many pieces of work may wait; who comes later waits to be let in.
@@ -39,7 +39,7 @@ trait Job: Send {
 }
 
 struct Pending<T, F> {
-    reach: Reach,
+    access: AccessScope,
     work: Option<F>,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -55,7 +55,7 @@ where
         // Everything the work may leave half-done is rolled back.
         let guarded =
             |tx: &Tx<'_>| catch_unwind(AssertUnwindSafe(|| work(tx))).unwrap_or(Err(StoreError::Broken));
-        let reached = |tx: &Tx<'_>| tx.within(self.reach, guarded);
+        let reached = |tx: &Tx<'_>| tx.within(self.access, guarded);
         self.outcome = Some(if is_first { tx.first_job(reached) } else { tx.job(reached) });
     }
 
@@ -87,22 +87,22 @@ impl Writer {
         Ok(Self { sender, thread: Mutex::new(Some(thread)) })
     }
 
-    pub(super) async fn run<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    pub(super) async fn run<T, F>(&self, access: AccessScope, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let (message, answer) = pending(reach, work);
+        let (message, answer) = pending(access, work);
         self.sender.send(message).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    pub(super) fn run_blocking<T, F>(&self, reach: Reach, work: F) -> Result<T, StoreError>
+    pub(super) fn run_blocking<T, F>(&self, access: AccessScope, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let (message, answer) = pending(reach, work);
+        let (message, answer) = pending(access, work);
         self.sender.blocking_send(message).map_err(|_| StoreError::Closed)?;
         answer.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
@@ -119,13 +119,13 @@ impl Writer {
     }
 }
 
-fn pending<T, F>(reach: Reach, work: F) -> (Message, oneshot::Receiver<Result<T, StoreError>>)
+fn pending<T, F>(access: AccessScope, work: F) -> (Message, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
     F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Message::Work(Box::new(Pending { reach, work: Some(work), outcome: None, reply })), answer)
+    (Message::Work(Box::new(Pending { access, work: Some(work), outcome: None, reply })), answer)
 }
 
 fn write_groups(

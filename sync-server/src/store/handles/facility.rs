@@ -15,12 +15,12 @@ use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
 
 use crate::scope::FacilityScope;
-use crate::store::engine::{Reach, Tx, params};
+use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::listed::Listed;
 use crate::store::rules::charted::{self, ChartPlace};
+use crate::store::rules::feed_writer::{self, count_on};
 use crate::store::rules::older::{self, OlderRequest};
 use crate::store::rules::page::{self, AgainRequest, PageRequest};
-use crate::store::rules::publish::{self, count_on};
 use crate::store::rules::push::{self, Batch, Taken};
 use crate::store::rules::{audit, patient};
 use crate::store::{DeviceIdentity, Page, Patient, Related, Store, StoreError};
@@ -47,12 +47,12 @@ impl FacilityStore {
     /// # Errors
     /// [`StoreError::ChainBroken`], [`StoreError::DeviceRevoked`].
     pub async fn push(&self, batch: Batch, made: &mut u64) -> Result<PushReceipt> {
-        let reach = Reach::Facility(self.scope);
+        let access = AccessScope::Facility(self.scope);
         let Taken { mut receipt, documents, mut rest } =
-            self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+            self.store.write(access, move |tx| push::apply(tx, batch)).await?;
         *made += documents;
         while let Some(batch) = rest {
-            let next = self.store.write(reach, move |tx| push::apply(tx, batch)).await?;
+            let next = self.store.write(access, move |tx| push::apply(tx, batch)).await?;
             *made += next.documents;
             receipt.go_on(next.receipt);
             rest = next.rest;
@@ -70,7 +70,7 @@ impl FacilityStore {
         if device.mirror_began.is_some_and(|began| now.since(began) < kept) {
             return Ok(());
         }
-        self.store.read(Reach::Facility(self.scope), move |tx| page::check_horizon(tx, cursor)).await
+        self.store.read(AccessScope::Facility(self.scope), move |tx| page::check_horizon(tx, cursor)).await
     }
 
     /// Notes that a device begins its mirror. In memory, as [`Self::heartbeat`].
@@ -85,7 +85,7 @@ impl FacilityStore {
     pub async fn page_again(&self, asked: AgainRequest) -> Result<(Page, u64)> {
         let prover = Arc::clone(&self.store.inner.prover);
         let again = move |tx: &Tx<'_>| page::read_again(tx, &asked, &prover);
-        self.store.read(Reach::Facility(self.scope), again).await
+        self.store.read(AccessScope::Facility(self.scope), again).await
     }
 
     /// The next page of the feed: at most `limit` documents and about 4 MiB.
@@ -93,14 +93,14 @@ impl FacilityStore {
     /// # Errors
     /// [`StoreError::CursorRefused`], [`StoreError::OverBudget`].
     pub async fn page(&self, asked: PageRequest) -> Result<Page> {
-        let reach = Reach::Facility(self.scope);
+        let access = AccessScope::Facility(self.scope);
         loop {
             let prover = Arc::clone(&self.store.inner.prover);
-            let read = self.store.read(reach, move |tx| page::read(tx, &asked, &prover));
+            let read = self.store.read(access, move |tx| page::read(tx, &asked, &prover));
             if let Some(page) = read.await? {
                 return Ok(page);
             }
-            self.store.write(reach, move |tx| count_on(tx, asked.view)).await?;
+            self.store.write(access, move |tx| count_on(tx, asked.view)).await?;
         }
     }
 
@@ -134,7 +134,7 @@ impl FacilityStore {
             return Err(StoreError::NotFound("patient"));
         }
         let read = move |tx: &Tx<'_>| charted::page(tx, patient, after, most);
-        self.store.read(Reach::Facility(self.scope), read).await
+        self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
     /// Since when a patient is in care, or is not, where that is known.
@@ -154,7 +154,7 @@ impl FacilityStore {
                 changed.filter(|mark| mark.seq > 0 && patient.replaced_by.is_none()).map(|mark| mark.at);
             Ok(changed.or(patient.is_active.then_some(patient.created_at)))
         };
-        self.store.read(Reach::Facility(self.scope), read).await
+        self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
     /// The end of the feed.
@@ -163,7 +163,7 @@ impl FacilityStore {
     /// As [`Self::records`].
     pub async fn head(&self, permit: &Permit<ReadPatients>) -> Result<u64> {
         self.permitted(permit)?;
-        self.store.read(Reach::Facility(self.scope), |tx| Ok(publish::head(tx)?.seq)).await
+        self.store.read(AccessScope::Facility(self.scope), |tx| Ok(feed_writer::head(tx)?.seq)).await
     }
 
     /// As whom a patient was admitted besides, and who else the patient may be.
@@ -179,7 +179,7 @@ impl FacilityStore {
             may_be.retain(|other| other.id != patient);
             Ok(Related { replaces: patient::replaced(tx, patient)?, may_be })
         };
-        self.store.read(Reach::Facility(self.scope), read).await
+        self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
     /// Which of these records are struck out, and by which.
@@ -197,7 +197,7 @@ impl FacilityStore {
             let struck = struck.collect::<Result<Vec<_>>>()?.into_iter();
             Ok(struck.filter_map(|(id, by)| Some((id, by?))).collect())
         };
-        self.store.read(Reach::Facility(self.scope), read).await
+        self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
     /// A page of a patient's records that have left the feed, as a view shows them.
@@ -205,7 +205,7 @@ impl FacilityStore {
     /// # Errors
     /// [`StoreError::NotFound`] when the facility has no such patient, or the view shows none.
     pub async fn older_records(&self, asked: OlderRequest) -> Result<OlderRecords> {
-        self.store.read(Reach::Facility(self.scope), move |tx| older::page(tx, &asked)).await
+        self.store.read(AccessScope::Facility(self.scope), move |tx| older::page(tx, &asked)).await
     }
 
     /// Whether the device said, in its latest heartbeat, that all that rests on it is encrypted.
@@ -219,7 +219,7 @@ impl FacilityStore {
             None => {
                 let sql = "SELECT encryption FROM devices WHERE id = ?1";
                 let read = move |tx: &Tx<'_>| tx.first::<Option<_>>(sql, params![id]);
-                self.store.read(Reach::Facility(self.scope), read).await?.flatten()
+                self.store.read(AccessScope::Facility(self.scope), read).await?.flatten()
             }
         };
         Ok(said.as_ref().is_some_and(Encryption::is_complete))
@@ -234,6 +234,6 @@ impl FacilityStore {
             event.organization_id = Some(self.scope.organization());
             event.facility_id = Some(self.scope.facility());
         }
-        self.store.write(Reach::Facility(self.scope), move |tx| audit::append(tx, &events)).await
+        self.store.write(AccessScope::Facility(self.scope), move |tx| audit::append(tx, &events)).await
     }
 }

@@ -17,7 +17,7 @@ use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use super::organization::{insert_user, merged};
 use crate::scope::OrganizationScope;
 use crate::store::crossing::Crossing;
-use crate::store::engine::{Reach, Tx, params};
+use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::row::{Stored, Whole, insert, select, sql};
 use crate::store::rules::sign_in::{self, Login};
 use crate::store::rules::{audit, enrollment, idempotency};
@@ -33,7 +33,7 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// For how long a write that failed for want of room speaks against the database's health.
 const FULL_FOR: Duration = Duration::from_secs(60);
 
-const SYSTEM: Reach = Reach::System(Crossing::System(key::KEY));
+const SYSTEM: AccessScope = AccessScope::System(Crossing::System(key::KEY));
 
 /// Work across scopes.
 #[derive(Debug, Clone)]
@@ -118,8 +118,8 @@ impl SystemStore {
         request: EnrollRequest,
         token_sha256: Option<[u8; 32]>,
     ) -> Result<EnrollResponse> {
-        match self.standing(key.clone(), request.clone(), token_sha256).await? {
-            Some(standing) => Ok(standing),
+        match self.enrollment_state(key.clone(), request.clone(), token_sha256).await? {
+            Some(state) => Ok(state),
             None => self.write(move |tx| enrollment::enroll(tx, &key, &request, token_sha256.as_ref())).await,
         }
     }
@@ -128,13 +128,13 @@ impl SystemStore {
     ///
     /// # Errors
     /// As [`Self::enroll`].
-    pub async fn standing(
+    pub async fn enrollment_state(
         &self,
         key: PresentedKey,
         request: EnrollRequest,
         token_sha256: Option<[u8; 32]>,
     ) -> Result<Option<EnrollResponse>> {
-        self.read(move |tx| match (enrollment::standing(tx, &key, &request)?, token_sha256) {
+        self.read(move |tx| match (enrollment::state(tx, &key, &request)?, token_sha256) {
             (Some(active @ EnrollResponse::Active { .. }), _) => Ok(Some(active)),
             // Tried here, so that who makes tokens up keeps nobody from writing.
             (_, Some(token)) => enrollment::expected(tx, &token).map(|_| None),
@@ -442,7 +442,7 @@ fn create_organization(
         updated_at: now,
     };
     tx.execute(insert!(Organization, "system_organizations"), &organization.values())?;
-    let scope = Reach::Organization(OrganizationScope::of_founding(organization.id));
+    let scope = AccessScope::Organization(OrganizationScope::of_founding(organization.id));
     let admin = tx.within(scope, |tx| insert_user(tx, admin))?;
     event.organization_id = Some(organization.id);
     event.resource_id = Some(organization.id.to_string());

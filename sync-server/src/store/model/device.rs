@@ -109,14 +109,14 @@ type Facts = (
     (DeviceState, Option<Encryption>, bool),
 );
 
-fn sync_facts((synced, copy, standing): Facts) -> SyncFacts {
-    let (last_sync, oldest_waiting, wedged, cursor_refused) = synced;
+fn sync_facts((synced, copy, encrypted): Facts) -> SyncFacts {
+    let (last_sync, oldest_waiting, rejected, cursor_refused) = synced;
     let (differs, stepped_over, no_progress, cannot_save) = copy;
-    let (state, encryption, is_required) = standing;
+    let (state, encryption, is_required) = encrypted;
     SyncFacts {
         last_sync,
         oldest_waiting,
-        wedged,
+        rejected,
         cursor_refused,
         mirror_differs: !differs.is_empty(),
         stepped_over: !stepped_over.is_empty(),

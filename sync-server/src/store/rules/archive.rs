@@ -18,7 +18,7 @@ use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::time::Timestamp;
 
-use super::publish::FeedEnd;
+use super::feed_writer::FeedEnd;
 use super::{charted, review};
 use crate::store::StoreError;
 use crate::store::column::json;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::clock;
 use crate::store::StoreError;
 use crate::store::column::flags;
-use crate::store::engine::{Reach, Tx, params};
+use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::listed::Listed;
 use crate::store::row::{Stored, Whole, placeholders, row, sql};
 
@@ -150,7 +150,7 @@ pub(in crate::store) struct Received {
     pub(in crate::store) claimed_at: Option<Timestamp>,
 }
 
-/// Appends events made by the server, under the reach's tenant; the system's, under the one they name.
+/// Appends events made by the server, under the scope's tenant; the system's, under the one they name.
 pub(in crate::store) fn append(tx: &Tx<'_>, events: &[AuditEvent]) -> Result<(), StoreError> {
     events.iter().try_for_each(|event| append_one(tx, event, None))
 }
@@ -164,10 +164,10 @@ pub(in crate::store) fn noticed(
     device: Option<DeviceId>,
     details: Value,
 ) -> Result<(), StoreError> {
-    let (organization_id, facility_id) = match tx.reach() {
-        Reach::Facility(scope) => (Some(scope.organization()), Some(scope.facility())),
-        Reach::Organization(scope) => (Some(scope.organization()), scope.limit()),
-        Reach::Nothing | Reach::System(_) => (None, None),
+    let (organization_id, facility_id) = match tx.access() {
+        AccessScope::Facility(scope) => (Some(scope.organization()), Some(scope.facility())),
+        AccessScope::Organization(scope) => (Some(scope.organization()), scope.limit()),
+        AccessScope::Nothing | AccessScope::System(_) => (None, None),
     };
     let mut told = Map::from_iter([("what".to_owned(), Value::from(what))]);
     if let Value::Object(details) = details {
@@ -204,9 +204,9 @@ pub(in crate::store) fn append_one(
     received: Option<&Received>,
 ) -> Result<(), StoreError> {
     let source = if received.is_some() { AuditSource::Device } else { AuditSource::Server };
-    let sql = match tx.reach() {
-        Reach::System(_) => append!("system_audit"),
-        Reach::Facility(_) | Reach::Organization(_) | Reach::Nothing => append!("audit"),
+    let sql = match tx.access() {
+        AccessScope::System(_) => append!("system_audit"),
+        AccessScope::Facility(_) | AccessScope::Organization(_) | AccessScope::Nothing => append!("audit"),
     };
     let (now, origin) = (tx.now(), received.map(|it| it.origin));
     let notes = params![

@@ -13,7 +13,7 @@ use super::review;
 use super::review::ReviewPlace;
 use crate::store::StoreError;
 use crate::store::column::flags;
-use crate::store::engine::{Reach, Tx, params};
+use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::handles::facility::FacilityStore;
 use crate::store::listed::Listed;
 use crate::store::row::{Stored, row, sql};
@@ -26,7 +26,7 @@ row! {
     pub struct KeptChange {
         /// The device that made it.
         pub device: DeviceId = "device_id",
-        /// In which life of its outbox.
+        /// In which incarnation of its outbox.
         pub incarnation: IncarnationId = "incarnation_id",
         /// Its number there.
         pub n: u64,
@@ -52,7 +52,7 @@ row! {
         pub reason: Option<Rejection>,
         /// What somebody should look at, though it stands.
         pub flags: Vec<String> = "review" by flags,
-        /// The number of the refused change whose place it takes.
+        /// The number of the rejected change whose place it takes.
         pub supersedes: Option<u64>,
         /// Its place in the facility's feed, where it entered it.
         pub seq: Option<u64> = "coalesce(settled_seq, seq)",
@@ -127,7 +127,7 @@ impl FacilityStore {
     ) -> Result<(KeptChange, Option<Vec<u8>>)> {
         self.permitted(permit)?;
         self.store
-            .read(Reach::Facility(self.scope), move |tx| {
+            .read(AccessScope::Facility(self.scope), move |tx| {
                 let kept = refused_change(tx, device, name)?;
                 let sql = "SELECT payload FROM changes
                     WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
@@ -152,10 +152,12 @@ impl FacilityStore {
         most: usize,
     ) -> Result<Listed<ReviewDocument, ReviewPlace>> {
         self.permitted(permit)?;
-        self.store.read(Reach::Facility(self.scope), move |tx| review::list(tx, open, after, most)).await
+        self.store
+            .read(AccessScope::Facility(self.scope), move |tx| review::list(tx, open, after, most))
+            .await
     }
 
-    /// What has become of refused changes of a device, of those that are settled.
+    /// What has become of rejected changes of a device, of those that are settled.
     ///
     /// # Errors
     /// When the database fails.
@@ -165,7 +167,7 @@ impl FacilityStore {
         }
         names.truncate(MAX_REFUSED);
         self.store
-            .read(Reach::Facility(self.scope), move |tx| {
+            .read(AccessScope::Facility(self.scope), move |tx| {
                 let sql = "SELECT settlement, settled_seq FROM changes WHERE device_id = ?1
                     AND incarnation_id = ?2 AND lane = 'care' AND n = ?3 AND settlement IS NOT NULL";
                 let mut settled = Vec::new();
@@ -190,7 +192,7 @@ impl FacilityStore {
     ) -> Result<Listed<KeptChange, ChangePlace>> {
         self.permitted(permit)?;
         self.store
-            .read(Reach::Facility(self.scope), move |tx| {
+            .read(AccessScope::Facility(self.scope), move |tx| {
                 let end = (
                     Timestamp::from_millis(i64::MAX),
                     DeviceId::from_bytes([0; 16]),

@@ -22,7 +22,7 @@ use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant, User
 use crate::scope::OrganizationScope;
 use crate::store::column::json;
 use crate::store::crossing::Crossing;
-use crate::store::engine::{Reach, Tx, params};
+use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::row::{Stored, row, select, sql};
 use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
 use lobby::{CODE_LIFE, Lobby};
@@ -31,7 +31,7 @@ pub(in crate::store) use lobby::{MAX_OF_NETWORK, MAX_WAITING, OF_NETWORK, OLDEST
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-const LOBBY: Reach = Reach::System(Crossing::Lobby(key::KEY));
+const LOBBY: AccessScope = AccessScope::System(Crossing::Lobby(key::KEY));
 
 /// How many wrong tries are taken.
 const MAX_TRIES: u32 = 5;
@@ -68,8 +68,8 @@ impl CodeAttempts {
     }
 }
 
-/// Where a device's enrollment stands, if nothing has to be written to say so. System reach.
-pub(in crate::store) fn standing(
+/// Where a device's enrollment stands, if nothing has to be written to say so. System access.
+pub(in crate::store) fn state(
     tx: &Tx<'_>,
     key: &PresentedKey,
     request: &EnrollRequest,
@@ -87,14 +87,14 @@ pub(in crate::store) fn standing(
     response(tx, &row).map(Some)
 }
 
-/// Whether a key is known already: as a device's, or in the lobby. System reach.
+/// Whether a key is known already: as a device's, or in the lobby. System access.
 pub(in crate::store) fn knows(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<bool> {
     let sql = "SELECT 1 FROM system_devices WHERE key_sha256 = ?1
         UNION ALL SELECT 1 FROM system_enrollments WHERE key_sha256 = ?1";
     Ok(tx.exists(sql, params![key_sha256])?)
 }
 
-/// Lets a device into the lobby, or in at once with the token of an expected device. System reach.
+/// Lets a device into the lobby, or in at once with the token of an expected device. System access.
 pub(in crate::store) fn enroll(
     tx: &Tx<'_>,
     key: &PresentedKey,
@@ -200,7 +200,7 @@ row! {
     }
 }
 
-/// Who is expected with this token, if it is one that stands. System reach.
+/// Who is expected with this token, if it is one that stands. System access.
 pub(in crate::store) fn expected(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Expected> {
     let invalid = |detail: String| StoreError::Invalid { field: "token", detail };
     let sql =
@@ -234,7 +234,7 @@ fn redeem(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest, token: &[u8;
         mac_addresses: &request.mac_addresses,
         agent_version: &request.agent_version,
     };
-    tx.within(Reach::Organization(scope), |tx| activate(tx, &newcomer, device, facility))?;
+    tx.within(AccessScope::Organization(scope), |tx| activate(tx, &newcomer, device, facility))?;
     lobby::leave(tx, &key.sha256)
 }
 
@@ -265,9 +265,9 @@ fn activate(tx: &Tx<'_>, newcomer: &Newcomer<'_>, device: DeviceId, facility: Fa
 }
 
 /// Takes the device that shows this code into the scope's tenant, and says what the scope knows of its
-/// hardware. Organization reach.
+/// hardware. Organization access.
 pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Result<Waiting> {
-    let Reach::Organization(scope) = tx.reach() else { return Err(StoreError::NotFound("facility")) };
+    let AccessScope::Organization(scope) = tx.access() else { return Err(StoreError::NotFound("facility")) };
     let facility =
         tx.first::<FacilityId>("SELECT id FROM facilities WHERE id = ?1", params![claim.facility_id])?;
     let facility = facility.ok_or(StoreError::NotFound("facility"))?;
@@ -306,7 +306,7 @@ pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Re
 }
 
 /// Enrolls a claimed device when the number is the one it shows; none when it is another. Organization
-/// reach.
+/// access.
 pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> Result<Option<DeviceId>> {
     let row = lobby::by_id(tx, id)?.filter(|row| row.expires_at > tx.now());
     let row = row.ok_or(StoreError::NotFound("waiting device"))?;
@@ -382,9 +382,9 @@ fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId
 }
 
 /// Says of a device whether another key that claims its hardware waits in the lobby: claimed by nobody
-/// yet, or by the device's own organization. Organization reach.
+/// yet, or by the device's own organization. Organization access.
 pub(in crate::store) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<Device> {
-    let Reach::Organization(scope) = tx.reach() else { return Err(StoreError::NotFound("device")) };
+    let AccessScope::Organization(scope) = tx.access() else { return Err(StoreError::NotFound("device")) };
     if let (Some(uuid), Some(_)) = (device.device_uuid, &device.key_sha256) {
         let sql = "SELECT 1 FROM system_enrollments WHERE device_uuid = ?1 AND expires_at > ?2
             AND (organization_id IS NULL OR organization_id = ?3)";

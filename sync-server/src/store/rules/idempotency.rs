@@ -6,7 +6,7 @@ use std::time::Duration;
 use carepost_protocol::id::UserId;
 
 use crate::store::StoreError;
-use crate::store::engine::{Reach, Tx, params};
+use crate::store::engine::{AccessScope, Tx, params};
 
 /// For how long a request is known.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
@@ -37,7 +37,7 @@ pub enum IdempotencyState {
     Full,
 }
 
-/// What is known of a request, of a user where that is known. System reach.
+/// What is known of a request, of a user where that is known. System access.
 pub(in crate::store) fn state(
     tx: &Tx<'_>,
     request: IdempotentRequest,
@@ -57,7 +57,7 @@ pub(in crate::store) fn state(
     Ok(if all.is_some_and(|all| all >= MOST) { IdempotencyState::Full } else { IdempotencyState::New })
 }
 
-/// Keeps the answer of a request that was done, where it wrote anything. System reach.
+/// Keeps the answer of a request that was done, where it wrote anything. System access.
 pub(in crate::store) fn keep_answer(
     tx: &Tx<'_>,
     request: IdempotentRequest,
@@ -80,14 +80,14 @@ pub(in crate::store) fn record(
     user: Option<UserId>,
 ) -> Result<(), StoreError> {
     let (Some(request), Some(user)) = (request, user) else { return Ok(()) };
-    let [over, known, insert] = match tx.reach() {
-        Reach::System(_) => [
+    let [over, known, insert] = match tx.access() {
+        AccessScope::System(_) => [
             "DELETE FROM system_idempotency_keys WHERE id = ?1 AND created_at <= ?2",
             "SELECT 1 FROM system_idempotency_keys WHERE id = ?1",
             "INSERT INTO system_idempotency_keys (id, user_id, request_sha256, created_at)
                 VALUES (?1, ?2, ?3, ?4)",
         ],
-        Reach::Facility(_) | Reach::Organization(_) | Reach::Nothing => [
+        AccessScope::Facility(_) | AccessScope::Organization(_) | AccessScope::Nothing => [
             "DELETE FROM idempotency_keys WHERE id = ?1 AND created_at <= ?2",
             "SELECT 1 FROM idempotency_keys WHERE id = ?1",
             "INSERT INTO idempotency_keys (id, user_id, request_sha256, created_at) VALUES (?1, ?2, ?3, ?4)",

@@ -8,8 +8,8 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Archived, Cursor, PageEnd};
 
-use super::publish::digests;
-use super::standing::Prover;
+use super::feed_writer::digests;
+use super::sync_position::Prover;
 use super::view::View;
 use crate::store::column::json;
 use crate::store::engine::{Params, Tx, params};

@@ -12,7 +12,7 @@ use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDo
 use carepost_protocol::time::Timestamp;
 use serde_json::Value;
 
-use super::publish::FeedEnd;
+use super::feed_writer::FeedEnd;
 use super::review::{self, About};
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};

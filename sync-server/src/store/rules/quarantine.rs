@@ -5,7 +5,7 @@ use carepost_protocol::device::DeviceState;
 use serde_json::json as object;
 
 use super::audit;
-use crate::store::engine::{Reach, params};
+use crate::store::engine::{AccessScope, params};
 use crate::store::{DeviceIdentity, FacilityStore, StoreError};
 
 impl FacilityStore {
@@ -22,7 +22,7 @@ impl FacilityStore {
     ) -> Result<(), StoreError> {
         let id = device.device();
         self.store
-            .write(Reach::Facility(self.scope), move |tx| {
+            .write(AccessScope::Facility(self.scope), move |tx| {
                 let sql = "UPDATE devices SET state = 'QUARANTINED', quarantine = ?2
                     WHERE id = ?1 AND state = 'ACTIVE'";
                 if tx.execute(sql, params![id, reason])? == 0 {

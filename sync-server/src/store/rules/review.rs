@@ -13,7 +13,7 @@ use carepost_protocol::record::{
 use carepost_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::publish::FeedEnd;
+use super::feed_writer::FeedEnd;
 use crate::store::StoreError;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};

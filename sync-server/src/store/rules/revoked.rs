@@ -8,9 +8,9 @@ use carepost_protocol::wire::heartbeat::{Heartbeat, MAX_REVOKED, Revocation, Rev
 use carepost_protocol::wire::pull::Cursor;
 use serde::Deserialize;
 
-use super::publish::head;
+use super::feed_writer::head;
 use crate::store::cache::Cache;
-use crate::store::engine::{FromValue, Reach, Tx, Value, params};
+use crate::store::engine::{AccessScope, FromValue, Tx, Value, params};
 use crate::store::{DeviceIdentity, FacilityStore, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -32,7 +32,7 @@ impl FacilityStore {
         let last = match moves.find(&facility) {
             Ok(last) => last,
             Err(generation) => {
-                let last = self.store.read(Reach::Facility(self.scope), last_move).await?;
+                let last = self.store.read(AccessScope::Facility(self.scope), last_move).await?;
                 moves.keep(facility, &last, generation);
                 last
             }
@@ -53,7 +53,7 @@ impl FacilityStore {
             return Ok(None);
         }
         let mut revoked =
-            self.store.read(Reach::Facility(self.scope), move |tx| revoked_since(tx, since)).await?;
+            self.store.read(AccessScope::Facility(self.scope), move |tx| revoked_since(tx, since)).await?;
         revoked.through.epoch = revoked.through.epoch.saturating_add(view_changes);
         Ok(Some(revoked))
     }
@@ -79,16 +79,16 @@ fn last_move(tx: &Tx<'_>) -> Result<Cursor> {
 }
 
 /// What a document of staff or a badge says, by its place in the feed.
-type FeedRow = (u64, [u8; 16], Option<Standing>);
+type FeedRow = (u64, [u8; 16], Option<Active>);
 
 /// What every document of staff and badges says. One who left the facility, or a badge that was taken off it, has
 /// none any more.
 #[derive(Deserialize)]
-struct Standing {
+struct Active {
     is_active: bool,
 }
 
-impl FromValue<'_> for Standing {
+impl FromValue<'_> for Active {
     fn from_value(value: Value<'_>) -> Option<Self> {
         serde_json::from_str(&String::from_value(value)?).ok()
     }

@@ -15,7 +15,7 @@ use serde_json::json as object;
 
 use super::audit;
 use crate::scope::OrganizationScope;
-use crate::store::engine::{self, Reach, Tx, params};
+use crate::store::engine::{self, AccessScope, Tx, params};
 use crate::store::row::{row, select};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
@@ -103,7 +103,7 @@ pub(in crate::store) const GOOD: &str =
 
 /// Whose the login's network is known to be, none of the platform's: of those who signed in from there of late, under
 /// whatever name, the one whose sign-in is longest ago, so that who comes to a network makes it nobody else's. System
-/// reach, as all of this.
+/// access, as all of this.
 pub(in crate::store) fn known_to(tx: &Tx<'_>, login: &Login) -> Result<Option<Option<OrganizationId>>> {
     let since = tx.now().before(KNOWN).as_millis();
     tx.first::<Option<_>>(GOOD, params![login.network, since])
@@ -294,14 +294,14 @@ fn unlock_within(
     let noted = |tx: &Tx<'_>| audit::noticed(tx, AuditEventType::Login, "unlock", None, details);
     match login.organization {
         Some(organization) => {
-            tx.within(Reach::Organization(OrganizationScope::of_founding(organization)), noted)?;
+            tx.within(AccessScope::Organization(OrganizationScope::of_founding(organization)), noted)?;
         }
         None => noted(tx)?,
     }
     Ok(locks)
 }
 
-/// Forgets who failed, and from where somebody signed in: the password is another. Organization reach.
+/// Forgets who failed, and from where somebody signed in: the password is another. Organization access.
 pub(in crate::store) fn forget(tx: &Tx<'_>, username: &str) -> Result<()> {
     tx.execute("DELETE FROM sign_ins WHERE name = ?1", params![fold(username)]).map(drop)
 }

@@ -9,7 +9,7 @@ use carepost_protocol::id::WorkflowId;
 use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::workflow::Workflow;
 
-use super::publish::FeedEnd;
+use super::feed_writer::FeedEnd;
 use crate::store::StoreError;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};

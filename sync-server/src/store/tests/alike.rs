@@ -4,7 +4,7 @@ use carepost_protocol::record::{MAX_COUNTED, ReviewDocument, ReviewKind};
 
 use super::*;
 use crate::store::engine::params;
-use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::review::About;
 
 const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
@@ -87,10 +87,10 @@ async fn whose_number_it_is_does_not_hang_on_how_many_have_had_it() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let ids = of_one_number(&world, &tenant, MAX_COUNTED + 2).await;
-    let reach = Reach::Facility(tenant.facility);
+    let access = AccessScope::Facility(tenant.facility);
     let is_anothers = async |id: PatientId| {
         let read = move |tx: &Tx<'_>| patient::is_anothers_mrn(tx, &patient::find(tx, id)?.unwrap());
-        world.store.read(reach, read).await.unwrap()
+        world.store.read(access, read).await.unwrap()
     };
     let take_the_place = async |of: Vec<PatientId>| {
         let by = *tenant.patient.as_bytes();
@@ -98,7 +98,7 @@ async fn whose_number_it_is_does_not_hang_on_how_many_have_had_it() {
             let sql = "UPDATE patients SET replaced_by = ?2 WHERE id = ?1";
             of.iter().try_for_each(|id| tx.execute(sql, params![id, by]).map(drop))
         };
-        world.store.write(reach, write).await.unwrap();
+        world.store.write(access, write).await.unwrap();
     };
     let [most @ .., one, last] = &ids[..] else { panic!("{ids:?}") };
     take_the_place(most.to_vec()).await;
@@ -112,7 +112,7 @@ async fn residents_of_one_number_from_before_get_a_review_each_pair_once() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let ids = of_one_number(&world, &tenant, 3).await;
-    let reach = Reach::Facility(tenant.facility);
+    let access = AccessScope::Facility(tenant.facility);
     // As a server of before left them: without a review, and marked by the update.
     let marked = ids.clone();
     let before = move |tx: &Tx<'_>| {
@@ -127,10 +127,10 @@ async fn residents_of_one_number_from_before_get_a_review_each_pair_once() {
         }
         feed.close(tx)
     };
-    world.store.write(reach, before).await.unwrap();
+    world.store.write(access, before).await.unwrap();
     assert_eq!(open_reviews(&world, &tenant).await, []);
     let mut portions = 0;
-    while world.store.write(reach, |tx| patient::ask_about_numbers(tx, 1)).await.unwrap() {
+    while world.store.write(access, |tx| patient::ask_about_numbers(tx, 1)).await.unwrap() {
         portions += 1;
     }
     assert_eq!(portions, 2, "portion by portion");
@@ -141,7 +141,7 @@ async fn residents_of_one_number_from_before_get_a_review_each_pair_once() {
     assert_eq!(asked, [(ids[2], whole(&ids[..1])), (ids[1], whole(&[ids[0], ids[2]]))]);
     let head = async || world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head;
     let before = head().await;
-    assert!(!world.store.write(reach, |tx| patient::ask_about_numbers(tx, 1)).await.unwrap());
+    assert!(!world.store.write(access, |tx| patient::ask_about_numbers(tx, 1)).await.unwrap());
     assert_eq!(head().await, before, "asked once");
 }
 

@@ -19,7 +19,7 @@ impl World {
     async fn archive(&self, tenant: &Tenant) -> usize {
         for portion in 1.. {
             let job = |tx: &Tx<'_>| archive::archive(tx, 90, 2);
-            if !self.store.write(Reach::Facility(tenant.facility), job).await.unwrap() {
+            if !self.store.write(AccessScope::Facility(tenant.facility), job).await.unwrap() {
                 return portion;
             }
         }
@@ -302,7 +302,7 @@ async fn a_correction_that_came_first_does_not_leave_first() {
     world.pass(91 * DAY);
     loop {
         let job = |tx: &Tx<'_>| archive::archive(tx, 90, 1);
-        let more = world.store.write(Reach::Facility(tenant.facility), job).await.unwrap();
+        let more = world.store.write(AccessScope::Facility(tenant.facility), job).await.unwrap();
         let (records, _) = world.feed(&tenant).await;
         assert!(!records.contains(&root) || records.contains(&correction), "{records:?}");
         if !more {
@@ -413,7 +413,7 @@ async fn older_records_of_two_who_are_one_person_come_as_one_chart() {
     assert_eq!(world.older(&tenant, View::Full, None).await.records.len(), 15);
     let stays = tenant.patient;
     let join = move |tx: &Tx<'_>| patient::replace(tx, bea, stays);
-    world.store.write(Reach::Facility(tenant.facility), join).await.unwrap();
+    world.store.write(AccessScope::Facility(tenant.facility), join).await.unwrap();
     let first = world.older(&tenant, View::Full, None).await;
     let rest = world.older(&tenant, View::Full, first.next).await;
     assert_eq!((first.records.len(), rest.next), (20, None));
@@ -481,7 +481,7 @@ async fn a_correction_is_shown_with_what_it_corrects_however_full_the_page_is() 
         }
         Ok(())
     };
-    world.store.write(Reach::Facility(tenant.facility), grow).await.unwrap();
+    world.store.write(AccessScope::Facility(tenant.facility), grow).await.unwrap();
     let shown = world.older(&tenant, View::Full, None).await.records;
     assert_eq!(ids(&shown), [large, wrong, right]);
 }
@@ -498,8 +498,11 @@ async fn archiving_and_reading_a_chart_look_at_no_other_documents() {
         ("archive_by_patient", charted::ARCHIVED),
     ] {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
-        let steps =
-            world.store.read(Reach::Facility(tenant.facility), move |tx| steps(tx, explain)).await.unwrap();
+        let steps = world
+            .store
+            .read(AccessScope::Facility(tenant.facility), move |tx| steps(tx, explain))
+            .await
+            .unwrap();
         assert!(steps.iter().any(|step| step.contains(index)), "{sql}: {steps:?}");
         for step in steps {
             assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");

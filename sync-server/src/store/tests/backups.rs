@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 
 use super::book::{Book, noticed, pulses};
 use super::*;
@@ -111,14 +111,14 @@ async fn a_server_put_back_asks_devices_for_what_it_lost_and_gets_it() {
     let facility = world.store.facility(&tenant.facility);
     let head = facility.page(after(None, 2_000)).await.unwrap().end.cursor;
     assert!(head.epoch > before.epoch, "{head:?}");
-    let standing = Standing {
+    let position = SyncPosition {
         epoch: Some(before.epoch),
         seq: Some(before.seq + 2),
         incarnation: Some(book.incarnation),
         care: Some(5),
-        ..Standing::default()
+        ..SyncPosition::default()
     };
-    let refused = facility.standing(&kiosk.identity, &standing).await;
+    let refused = facility.check_sync_position(&kiosk.identity, &position).await;
     let Err(StoreError::CursorRefused { expects: Some(expects) }) = refused else { panic!("{refused:?}") };
     assert_eq!((expects.care, expects.audit), (Some(4), None));
     let still = facility.page(after(None, 2_000)).await.unwrap().end.cursor;

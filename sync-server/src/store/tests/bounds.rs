@@ -22,7 +22,7 @@ async fn reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
 async fn sizes(world: &World, tenant: &Tenant) -> (u64, u64) {
     let sql = "SELECT sum(length(body)), max(length(body)) FROM documents";
     let read = move |tx: &Tx<'_>| tx.first::<(u64, u64)>(sql, params![]);
-    world.store.read(Reach::Facility(tenant.facility), read).await.unwrap().unwrap()
+    world.store.read(AccessScope::Facility(tenant.facility), read).await.unwrap().unwrap()
 }
 
 pub(super) async fn push_all(world: &World, kiosk: &mut Kiosk, changes: &[Change]) -> Vec<Verdict> {
@@ -140,14 +140,14 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     let tenant = world.tenant("alpha").await;
     let of_staff = revoked::LAST.into_iter().chain(revoked::SINCE);
     let of_staff = ["documents_of_users", "documents_of_badges"].into_iter().cycle().zip(of_staff);
-    let reach = Reach::Facility(tenant.facility);
+    let access = AccessScope::Facility(tenant.facility);
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff).chain(organization::WITHDRAWN_BY) {
-        goes_by(&world, reach, index, sql).await;
+        goes_by(&world, access, index, sql).await;
     }
-    let flagged = plan(&world, reach, changes::FLAGGED).await;
+    let flagged = plan(&world, access, changes::FLAGGED).await;
     assert!(flagged.iter().any(|step| step.contains("changes_flagged")), "{flagged:?}");
     for sql in [review::LISTED, review::CLOSED] {
-        goes_by(&world, reach, "documents_of_reviews", sql).await;
+        goes_by(&world, access, "documents_of_reviews", sql).await;
     }
     for sql in [sign_in::BEYOND, sign_in::OLDEST] {
         goes_by(&world, engine::SYSTEM, "sign_ins_by_failure", sql).await;
@@ -157,14 +157,14 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
         goes_by(&world, engine::SYSTEM, "enrollments_by_network", sql).await;
     }
     for (index, sql) in audit::FOUND_BY {
-        let plan = plan(&world, Reach::Organization(tenant.organization), sql).await;
+        let plan = plan(&world, AccessScope::Organization(tenant.organization), sql).await;
         assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
     }
 }
 
 /// The statement finds its rows by that index, in its order, and walks nothing.
-async fn goes_by(world: &World, reach: Reach, index: &str, sql: &str) {
-    let plan = plan(world, reach, sql).await;
+async fn goes_by(world: &World, access: AccessScope, index: &str, sql: &str) {
+    let plan = plan(world, access, sql).await;
     assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
     let walks = |step: &String| {
         // What another part of the statement gives is no table.
@@ -177,10 +177,10 @@ async fn goes_by(world: &World, reach: Reach, index: &str, sql: &str) {
 }
 
 /// How a statement goes about it, whatever is asked for.
-async fn plan(world: &World, reach: Reach, sql: &str) -> Vec<String> {
+async fn plan(world: &World, access: AccessScope, sql: &str) -> Vec<String> {
     let sql = (1..=9).fold(sql.to_owned(), |sql, n| sql.replace(&format!("?{n}"), "7"));
     let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
-    let plan = world.store.read(reach, move |tx| steps(tx, explain));
+    let plan = world.store.read(access, move |tx| steps(tx, explain));
     plan.await.unwrap()
 }
 
@@ -272,7 +272,7 @@ async fn a_review_from_before_there_were_bounds_can_be_closed() {
             "INSERT INTO documents (seq, collection, id, body) SELECT seq, 'reviews', ?1, ?2 FROM feeds";
         tx.execute(sql, params![id, body])
     };
-    world.store.write(Reach::Facility(tenant.facility), older).await.unwrap();
+    world.store.write(AccessScope::Facility(tenant.facility), older).await.unwrap();
     let seen = hall.decision(&tenant, id, u64::MAX / 8, json!({}), world.now());
     let receipt = world.push(&mut hall, &[seen]).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
@@ -409,7 +409,7 @@ async fn nothing_is_read_for_who_has_hung_up() {
                 let _ = gate.lock().unwrap().recv();
                 Ok(())
             };
-            store.read(Reach::Nothing, waits).await
+            store.read(AccessScope::Nothing, waits).await
         }));
     }
     for _ in 0..readers {
@@ -418,7 +418,7 @@ async fn nothing_is_read_for_who_has_hung_up() {
     let read = Arc::new(AtomicU64::new(0));
     let ask = || {
         let read = Arc::clone(&read);
-        world.store.read(Reach::Nothing, move |_: &Tx<'_>| {
+        world.store.read(AccessScope::Nothing, move |_: &Tx<'_>| {
             read.fetch_add(1, Ordering::SeqCst);
             Ok(())
         })

@@ -91,14 +91,15 @@ async fn write_something(world: &World, tenant: &Tenant, kiosk: &mut Kiosk, pati
             world.pass(i64::from(what % 100) * 24 * 3_600);
             let portion = |tx: &Tx<'_>| archive::archive(tx, 30, 4);
             for _ in 0..what % 4 {
-                world.store.write(Reach::Facility(tenant.facility), portion).await.unwrap();
+                world.store.write(AccessScope::Facility(tenant.facility), portion).await.unwrap();
             }
         }
         6 if kiosk.sent > 0 => {
             let any = i64::try_from(u64::from(what) % kiosk.sent + 1).unwrap();
             let sql = "SELECT record_id FROM changes WHERE n = ?1 AND verdict <> 'rejected'";
             let read = move |tx: &Tx<'_>| tx.first::<RecordId>(sql, params![any]);
-            let Some(record) = world.store.read(Reach::Facility(tenant.facility), read).await.unwrap() else {
+            let Some(record) = world.store.read(AccessScope::Facility(tenant.facility), read).await.unwrap()
+            else {
                 return;
             };
             world.push(kiosk, &[kiosk.correction(tenant, record, 70, world.now())]).await.unwrap();
@@ -164,9 +165,9 @@ async fn a_planted_difference_shows_in_the_digest_of_its_collection_alone() {
 async fn a_feed_from_before_there_were_digests_is_counted_when_the_first_device_comes() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    let reach = Reach::Facility(tenant.facility);
+    let access = AccessScope::Facility(tenant.facility);
     let forget = |tx: &Tx<'_>| tx.execute("UPDATE feeds SET digested = 0", params![]);
-    world.store.write(reach, forget).await.unwrap();
+    world.store.write(access, forget).await.unwrap();
     let registry = world.store.organization(&tenant.organization);
     let room = object(json!({"room": "7"}));
     // Nobody counts: what the table says is wrong from now on.

@@ -99,7 +99,7 @@ async fn the_other_lane_of_a_fork_starts_where_it_was_shared_or_at_the_beginning
 #[tokio::test]
 async fn a_fork_whose_parent_the_server_lost_asks_for_the_parents_entries_first() {
     let Scene { world, tenant, kiosk, mut book } = scene(&[70, 71]).await;
-    // The device and an earlier life of this server shared four.
+    // The device and this server, before it was put back, shared four.
     book.chart(&world, &kiosk, &tenant, &[72, 73]);
     let mut child = book.forked(20, 4, 0);
     child.chart(&world, &kiosk, &tenant, &[80]);
@@ -241,7 +241,7 @@ async fn a_change_that_breaks_what_is_on_the_way_is_kept_unread_and_the_chain_go
     // Sent in the open after all: the server has it, as it took it.
     assert_eq!(verdicts(&book.push(&world, &kiosk, 2..=2).await.unwrap()), [(2, 1, Verdict::Rejected)]);
     assert_eq!(pulses(&world, &tenant).await, [70, 73]);
-    let kept = world.store.read(Reach::Facility(tenant.facility), |tx| {
+    let kept = world.store.read(AccessScope::Facility(tenant.facility), |tx| {
         tx.all::<(u64, bool)>("SELECT n, payload IS NOT NULL FROM changes ORDER BY n", params![])
     });
     assert_eq!(kept.await.unwrap(), [(1, true), (2, true), (3, false), (4, true)]);
@@ -253,7 +253,7 @@ async fn a_refused_change_that_was_settled_since_is_answered_as_it_stands() {
     book.chart(&world, &kiosk, &tenant, &[1, 2]);
     let receipt = book.push(&world, &kiosk, 2..=3).await.unwrap();
     assert_eq!(verdicts(&receipt), [(2, 1, Verdict::Rejected), (3, 1, Verdict::Rejected)]);
-    let settled = world.store.write(Reach::Facility(tenant.facility), |tx| {
+    let settled = world.store.write(AccessScope::Facility(tenant.facility), |tx| {
         tx.execute("UPDATE changes SET settlement = 'applied', settled_seq = 77 WHERE n = 2", params![])?;
         tx.execute("UPDATE changes SET settlement = 'discarded' WHERE n = 3", params![]).map(drop)
     });
@@ -267,7 +267,7 @@ async fn a_refused_change_that_was_settled_since_is_answered_as_it_stands() {
 async fn a_receipt_says_how_far_a_backup_holds_the_lane_across_forks() {
     let Scene { world, tenant, kiosk, mut book } = scene(&[70, 71, 72]).await;
     assert_eq!(book.probe(&world, &kiosk).await.unwrap().durable_through, None);
-    let marked = world.store.write(Reach::Facility(tenant.facility), |tx| {
+    let marked = world.store.write(AccessScope::Facility(tenant.facility), |tx| {
         tx.execute("UPDATE chain_heads SET durable_n = 3", params![]).map(drop)
     });
     marked.await.unwrap();
@@ -293,9 +293,9 @@ async fn a_device_that_forks_without_end_waits_and_what_it_charted_is_taken_in_t
         }
     };
     let (waits, fault) = refused;
-    assert!(matches!(fault, StoreError::TooManyLives { all: 24, today: 24 }), "{fault}");
+    assert!(matches!(fault, StoreError::TooManyIncarnations { all: 24, today: 24 }), "{fault}");
     assert!(fault.to_string().contains("replace its card"), "{fault}");
-    // The life that it leads goes on meanwhile, and others are none of this.
+    // The incarnation at hand goes on meanwhile, and others are none of this.
     last.chart(&world, &kiosk, &tenant, &[99]);
     last.push(&world, &kiosk, last.last()..=last.last()).await.unwrap();
     world.pass(24 * 3_600);

@@ -350,7 +350,7 @@ async fn what_depends_on_a_refused_change_waits_with_it_and_stands_with_it() {
     );
     world
         .store
-        .write(Reach::Facility(tenant.facility), move |tx| {
+        .write(AccessScope::Facility(tenant.facility), move |tx| {
             let sql = "UPDATE user_terms SET from_at = 0 WHERE user_id = ?1 AND role = 'rn'";
             tx.execute(sql, params![carl])
         })
@@ -474,7 +474,7 @@ async fn what_the_server_could_not_read_is_kept_and_stands_once_it_can() {
     let readable = serde_json::to_vec(&admission).unwrap();
     world
         .store
-        .write(Reach::Facility(tenant.facility), move |tx| {
+        .write(AccessScope::Facility(tenant.facility), move |tx| {
             tx.execute("UPDATE changes SET payload = ?1 WHERE n = 1", params![readable])
         })
         .await

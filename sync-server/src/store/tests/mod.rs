@@ -54,7 +54,7 @@ use serde_json::{Map, Value, json};
 
 use super::handles::organization;
 use super::rules::{
-    archive, audit, budget, changes, charted, enrollment, older, patient, publish, push, review, revoked,
+    archive, audit, budget, changes, charted, enrollment, feed_writer, older, patient, push, review, revoked,
     sign_in,
 };
 use super::*;

@@ -19,8 +19,8 @@ async fn a_batch_that_breaks_off_between_two_portions_is_taken_up_where_it_was_l
         let changes: Vec<Change> = (0..900).map(|_| kiosk.vitals(&tenant, 70, world.now())).collect();
         let sent = kiosk.batch(&changes);
         let batch = sent.check(&kiosk.identity);
-        let reach = Reach::Facility(tenant.facility);
-        let taken = world.store.write(reach, move |tx| push::apply(tx, batch)).await.unwrap();
+        let access = AccessScope::Facility(tenant.facility);
+        let taken = world.store.write(access, move |tx| push::apply(tx, batch)).await.unwrap();
         let push::Taken { receipt, rest, documents } = taken;
         let taken = receipt.next_n - 1 - round * 900;
         assert!(rest.is_some() && taken > 0 && taken < 900 && documents == taken, "{taken}: {documents}");
@@ -69,7 +69,7 @@ async fn another_organizations_push_is_answered_while_a_long_one_goes_on() {
     assert!(answered < flooded.1, "the quiet one waited for all of the flood");
 }
 
-/// What had depended on a refused change is judged again in portions, each with an event of its own.
+/// What had depended on a rejected change is judged again in portions, each with an event of its own.
 #[tokio::test]
 async fn many_that_depended_on_a_refused_change_follow_in_portions() {
     let world = World::ticking();
@@ -93,7 +93,7 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
         let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
         tx.execute(sql, params![carl])
     };
-    world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
+    world.store.write(AccessScope::Organization(tenant.organization), promoted).await.unwrap();
     let noted = registry.noting(AuditEvent { resource_type: "change".into(), ..event(&world) });
     let again = noted.retry_change(kiosk.identity.device(), kiosk.named(1)).await.unwrap();
     assert_eq!((again.change.settlement, again.followed), (Some(Settlement::Applied), 400));
@@ -105,7 +105,7 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
     assert_eq!(followed.iter().sum::<u64>(), 400);
 }
 
-/// A portion ends with a number. Two lives of a device may have given it to different entries.
+/// A portion ends with a number. Two incarnations of a device may have given it to different entries.
 #[tokio::test]
 async fn what_two_lives_gave_one_number_follows_in_one_portion() {
     let world = World::new();
@@ -133,12 +133,12 @@ async fn what_two_lives_gave_one_number_follows_in_one_portion() {
         let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
         tx.execute(sql, params![carl])
     };
-    world.store.write(Reach::Organization(tenant.organization), promoted).await.unwrap();
+    world.store.write(AccessScope::Organization(tenant.organization), promoted).await.unwrap();
     let retried = registry.noting(event(&world)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
     assert_eq!(retried.unwrap().followed, 251);
 }
 
-/// A refused change is settled once: the walk ends at one that is settled.
+/// A rejected change is settled once: the walk ends at one that is settled.
 #[tokio::test]
 async fn a_chain_of_corrections_that_is_settled_is_not_walked_again() {
     let world = World::new();
@@ -176,11 +176,11 @@ async fn a_view_is_counted_while_others_write() {
     let now = world.now();
     let many: Vec<Change> = (0..300).map(|_| kiosk.vitals(&tenant, 70, now)).collect();
     push_all(&world, &mut kiosk, &many).await;
-    let reach = Reach::Facility(tenant.facility);
+    let access = AccessScope::Facility(tenant.facility);
     let mut portions = 0;
     loop {
-        let counted = world.store.write(reach, move |tx| {
-            publish::count_on(tx, View::Minimal)?;
+        let counted = world.store.write(access, move |tx| {
+            feed_writer::count_on(tx, View::Minimal)?;
             let sql = "SELECT digested, counted_to FROM feeds";
             tx.first::<(u64, u64)>(sql, params![])
         });
@@ -196,7 +196,7 @@ async fn a_view_is_counted_while_others_write() {
         world.push(&mut kiosk, &[edit, new]).await.unwrap();
     }
     assert!(portions > 3, "{portions}");
-    let compared = world.store.read(reach, |tx| {
+    let compared = world.store.read(access, |tx| {
         let mut whole = std::collections::BTreeMap::<_, Digest>::new();
         let sql = "SELECT collection, id, seq, body FROM documents WHERE body IS NOT NULL";
         let rows: Vec<(Collection, [u8; 16], u64, String)> = tx.all(sql, params![])?;
@@ -205,7 +205,7 @@ async fn a_view_is_counted_while_others_write() {
                 whole.entry(collection).or_default().add(element);
             }
         }
-        let mut counted = publish::digests(tx, View::Minimal)?;
+        let mut counted = feed_writer::digests(tx, View::Minimal)?;
         counted.retain(|_, digest| digest.count > 0);
         Ok((whole, counted))
     });

@@ -54,7 +54,7 @@ async fn what_reads_the_same_since_an_upgrade_can_be_changed_in_all_else() {
         let user = "UPDATE users SET email = 'NINA@example.test', email_key = 'another' WHERE id = ?1";
         tx.execute(user, params![omar])
     };
-    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
 
     let census = FacilityPatch { current_census: Some(7), ..FacilityPatch::default() };
     let changed = registry.noting(event(&world)).update_facility(second, census).await.unwrap();
@@ -218,7 +218,7 @@ async fn a_user_gets_another_name_to_sign_in_with() {
         let sql = "UPDATE users SET username = 'Nina', username_key = 'n1na' WHERE id = ?1";
         tx.execute(sql, params![omar])
     };
-    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
     assert_eq!(known("nina").await, Some(tenant.nurse));
     let longer = UserPatch { session_timeout_minutes: Some(45), ..UserPatch::default() };
     registry.noting(event(&world)).update_user(omar, longer).await.unwrap();
@@ -281,7 +281,7 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     // Two that read the same since before this was asked: all but the name can be changed, and the name to another.
     let collide =
         move |tx: &Tx<'_>| tx.execute("UPDATE devices SET name = 'HALL KIOSK' WHERE id = ?1", params![den]);
-    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
     let tablet = DevicePatch { device_type: Some(DeviceType::Tablet), ..DevicePatch::default() };
     registry.noting(event(&world)).update_device(den, tablet).await.unwrap();
     rename(den, "Den kiosk").await.unwrap();
@@ -315,7 +315,7 @@ async fn two_forms_that_are_offered_do_not_read_the_same() {
             VALUES ('vitals', 3, ?1, 'Vitals', ?2, 0)";
         tx.execute(sql, params![both.id, body])
     };
-    world.store.write(Reach::Organization(tenant.organization), collide).await.unwrap();
+    world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
     assert_eq!(registry.noting(event(&world)).publish_workflow(vitals(30.0)).await.unwrap().version, 4);
     publish("signs", "Signs", true).await.unwrap();
     let taken = publish("signs", "vitals", true).await;
@@ -345,7 +345,7 @@ async fn two_fields_of_a_form_do_not_read_the_same_unless_they_did_before() {
             VALUES ('vitals', 2, ?1, 'Vitals', ?2, 0)";
         tx.execute(sql, params![before.id, body])
     };
-    world.store.write(Reach::Organization(tenant.organization), keep).await.unwrap();
+    world.store.write(AccessScope::Organization(tenant.organization), keep).await.unwrap();
     publish(Workflow { enabled: false, ..with(1, &["Later", "later"]) }).await.unwrap();
     let refused = publish(with(1, &["Later", "later", "Last", "last"])).await;
     assert!(matches!(refused, Err(StoreError::Invalid { field: "fields", .. })), "{refused:?}");
@@ -409,7 +409,7 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     let device = kiosk.identity.device();
     let beat = Heartbeat {
         encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3"); 40] }),
-        queue: QueueState { care: 3, audit: 4, wedged: 1, oldest_age: Some(240) },
+        queue: QueueState { care: 3, audit: 4, rejected: 1, oldest_age: Some(240) },
         mirror: MirrorState {
             differs: vec!["patients".into(), "x".repeat(65), "users\u{9b}2J".into()],
             refetches: 2,
@@ -426,7 +426,7 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     let exposed = fresh.encryption.clone().unwrap().exposed;
     assert_eq!((exposed.len(), &exposed[0]), (32, &exposure("/dev/sda3")));
     assert_eq!((fresh.encrypted, fresh.sync.not_encrypted), (Some(false), false), "nobody demands it");
-    assert_eq!((fresh.waiting, fresh.sync.wedged, fresh.clock_skew_ms), (7, 1, Some(1_500)));
+    assert_eq!((fresh.waiting, fresh.sync.rejected, fresh.clock_skew_ms), (7, 1, Some(1_500)));
     assert_eq!(fresh.sync.oldest_waiting, Some(world.now().plus_millis(-240_000)));
     assert_eq!((fresh.differs.as_slice(), fresh.refetches), (&["patients".to_owned()][..], 2));
     assert_eq!(

@@ -289,7 +289,7 @@ async fn a_restore_gives_no_token_more_than_the_three_days_that_it_had() {
         let later = tx.now().plus_millis(30 * 24 * 3_600_000).as_millis();
         tx.execute("UPDATE devices SET token_expires_at = ?1 WHERE token_sha256 IS NOT NULL", params![later])
     };
-    scene.world.store.write(Reach::Facility(scene.tenant.facility), lent).await.unwrap();
+    scene.world.store.write(AccessScope::Facility(scene.tenant.facility), lent).await.unwrap();
     backup(&scene.world.file("server.db"), &key(), &scene.world.ambient, &scene.world.file("copy.db"))
         .unwrap();
     // The scene has taken an hour.

@@ -22,16 +22,16 @@ const EMPTY: &[&str] = &[
 /// The prefix of base tables, written so that the search for it finds only who may name it.
 pub(super) const BASE: &str = concat!("ba", "se_");
 
-async fn refused(world: &World, reach: Reach, sql: String) -> String {
+async fn refused(world: &World, access: AccessScope, sql: String) -> String {
     let sql: &'static str = sql.leak();
-    let outcome = world.store.write(reach, move |tx| tx.execute(sql, params![]).map(drop)).await;
+    let outcome = world.store.write(access, move |tx| tx.execute(sql, params![]).map(drop)).await;
     let Err(error) = outcome else { panic!("the engine took: {sql}") };
     error.to_string()
 }
 
-async fn count(world: &World, reach: Reach, view: &str) -> u64 {
+async fn count(world: &World, access: AccessScope, view: &str) -> u64 {
     let sql: &'static str = format!("SELECT count(*) FROM {view}").leak();
-    let counted = world.store.read(reach, move |tx| tx.first::<u64>(sql, params![]));
+    let counted = world.store.read(access, move |tx| tx.first::<u64>(sql, params![]));
     counted.await.unwrap().unwrap()
 }
 
@@ -39,8 +39,11 @@ async fn count(world: &World, reach: Reach, view: &str) -> u64 {
 async fn base_tables_and_the_schema_cannot_be_touched() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    for reach in [Reach::Facility(tenant.facility), Reach::Organization(tenant.organization), engine::SYSTEM]
-    {
+    for access in [
+        AccessScope::Facility(tenant.facility),
+        AccessScope::Organization(tenant.organization),
+        engine::SYSTEM,
+    ] {
         for name in engine::tables() {
             for sql in [
                 format!("SELECT * FROM {BASE}{name}"),
@@ -54,7 +57,7 @@ async fn base_tables_and_the_schema_cannot_be_touched() {
                 format!("INSERT INTO {BASE}{name} DEFAULT VALUES"),
                 format!("UPDATE {BASE}{name} SET rowid = 1"),
             ] {
-                let error = refused(&world, reach, sql.clone()).await;
+                let error = refused(&world, access, sql.clone()).await;
                 let denied = error.contains("prohibited") || error.contains("not authorized");
                 assert!(denied || error.contains("no such column"), "{sql}: {error}");
             }
@@ -80,12 +83,12 @@ async fn base_tables_and_the_schema_cannot_be_touched() {
             "SELECT sqlcipher_export('other')",
             "SELECT load_extension('other')",
         ] {
-            let error = refused(&world, reach, sql.to_owned()).await;
+            let error = refused(&world, access, sql.to_owned()).await;
             let denied = error.contains("prohibited") || error.contains("not authorized");
             assert!(denied, "{sql}: {error}");
         }
         // VACUUM is refused where it would copy the database: it needs ATTACH, and no transaction.
-        let copied = world.store.write(reach, |tx| tx.execute("VACUUM INTO 'copy.db'", params![])).await;
+        let copied = world.store.write(access, |tx| tx.execute("VACUUM INTO 'copy.db'", params![])).await;
         assert!(copied.is_err());
     }
 }
@@ -100,22 +103,26 @@ async fn without_its_filter_a_query_still_sees_one_tenant() {
     let events = world.store.facility(&alpha.facility);
     events.audit(vec![event(&world)]).await.unwrap();
     for view in engine::scoped() {
-        let here = count(&world, Reach::Facility(alpha.facility), view).await;
+        let here = count(&world, AccessScope::Facility(alpha.facility), view).await;
         assert_eq!(here == 0, EMPTY.contains(&view), "{view} has {here} rows");
-        assert_eq!(count(&world, Reach::Nothing, view).await, 0, "{view} with no scope");
+        assert_eq!(count(&world, AccessScope::Nothing, view).await, 0, "{view} with no scope");
         assert_eq!(count(&world, engine::SYSTEM, view).await, 0, "{view} is no system view");
     }
     for view in ["documents", "changes", "feeds", "incarnations", "chain_heads"] {
         let mixed = beta.organization.enter(alpha.facility.facility()).unwrap();
-        assert_eq!(count(&world, Reach::Facility(mixed), view).await, 0, "{view} of another organization");
         assert_eq!(
-            count(&world, Reach::Organization(alpha.organization), view).await,
+            count(&world, AccessScope::Facility(mixed), view).await,
+            0,
+            "{view} of another organization"
+        );
+        assert_eq!(
+            count(&world, AccessScope::Organization(alpha.organization), view).await,
             0,
             "{view} needs a facility"
         );
     }
-    assert_eq!(count(&world, Reach::Facility(beta.facility), "devices").await, 0);
-    assert_eq!(count(&world, Reach::Facility(beta.facility), "patients").await, 1);
+    assert_eq!(count(&world, AccessScope::Facility(beta.facility), "devices").await, 0);
+    assert_eq!(count(&world, AccessScope::Facility(beta.facility), "patients").await, 1);
     for view in [
         "system_users",
         "system_devices",
@@ -126,7 +133,7 @@ async fn without_its_filter_a_query_still_sees_one_tenant() {
         "system_audit",
     ] {
         assert_eq!(
-            count(&world, Reach::Organization(alpha.organization), view).await,
+            count(&world, AccessScope::Organization(alpha.organization), view).await,
             0,
             "{view} in a scope"
         );
@@ -138,17 +145,17 @@ async fn nothing_can_be_written_into_another_tenant() {
     let world = World::new();
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
     let theirs = beta.facility.facility();
-    let reach = Reach::Organization(alpha.organization);
+    let access = AccessScope::Organization(alpha.organization);
     let organization = beta.organization.organization();
     let insert = "INSERT INTO patients (organization_id, id, facility_id, mrn, name, is_active, created_at)
         VALUES (?1, ?2, ?3, 'X', 'Eve Example', 1, 0)";
     let outcome =
-        world.store.write(reach, move |tx| tx.execute(insert, params![organization, [1_u8; 16], theirs]));
+        world.store.write(access, move |tx| tx.execute(insert, params![organization, [1_u8; 16], theirs]));
     let error = outcome.await.unwrap_err().to_string();
     assert!(error.contains("FOREIGN KEY"), "{error}");
 
     let id = beta.patient;
-    let outcome = world.store.write(reach, move |tx| {
+    let outcome = world.store.write(access, move |tx| {
         let update = "UPDATE patients SET name = 'Eve' WHERE id = ?1";
         let delete = "DELETE FROM badges WHERE organization_id = ?1";
         Ok((tx.execute(update, params![id])?, tx.execute(delete, params![organization])?))
@@ -166,7 +173,7 @@ async fn nothing_can_be_written_into_another_tenant() {
     assert_eq!(registry.facilities().await.unwrap().len(), 1);
     let refused = registry.noting(event(&world)).create_patient(new_patient(other.id, "MRN-9")).await;
     assert!(matches!(refused, Err(StoreError::NotFound("facility"))), "{refused:?}");
-    let outcome = world.store.write(Reach::Organization(limited), move |tx| {
+    let outcome = world.store.write(AccessScope::Organization(limited), move |tx| {
         let update = "UPDATE patients SET facility_id = ?1";
         tx.execute(update, params![other.id])
     });
@@ -178,31 +185,40 @@ async fn nothing_can_be_written_into_another_tenant() {
 async fn reads_go_by_the_tenants_keys() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    for (reach, sql) in [
-        (Reach::Facility(tenant.facility), "SELECT body FROM documents WHERE seq > 5 ORDER BY seq LIMIT 10"),
+    for (access, sql) in [
         (
-            Reach::Facility(tenant.facility),
+            AccessScope::Facility(tenant.facility),
+            "SELECT body FROM documents WHERE seq > 5 ORDER BY seq LIMIT 10",
+        ),
+        (
+            AccessScope::Facility(tenant.facility),
             "SELECT body FROM documents WHERE collection = 'users' AND id = x'00'",
         ),
         (
-            Reach::Facility(tenant.facility),
+            AccessScope::Facility(tenant.facility),
             "SELECT link FROM changes WHERE device_id = x'00' AND incarnation_id = x'00' AND lane = 'care' AND n = 4",
         ),
         (
-            Reach::Facility(tenant.facility),
+            AccessScope::Facility(tenant.facility),
             "SELECT body FROM documents WHERE patient_id = x'00' AND collection = 'records' AND body IS NOT NULL ORDER BY seq DESC LIMIT 3",
         ),
-        (Reach::Organization(tenant.organization), "SELECT name FROM facilities"),
-        (Reach::Organization(tenant.organization), "SELECT name FROM patients WHERE id = x'00'"),
-        (Reach::Organization(tenant.organization), "SELECT name FROM patients WHERE facility_id = x'00'"),
-        (Reach::Organization(tenant.organization), "SELECT name FROM users WHERE facility_id = x'00'"),
-        (Reach::Organization(tenant.organization), "SELECT name FROM devices WHERE facility_id = x'00'"),
+        (AccessScope::Organization(tenant.organization), "SELECT name FROM facilities"),
+        (AccessScope::Organization(tenant.organization), "SELECT name FROM patients WHERE id = x'00'"),
         (
-            Reach::Organization(tenant.organization),
+            AccessScope::Organization(tenant.organization),
+            "SELECT name FROM patients WHERE facility_id = x'00'",
+        ),
+        (AccessScope::Organization(tenant.organization), "SELECT name FROM users WHERE facility_id = x'00'"),
+        (
+            AccessScope::Organization(tenant.organization),
+            "SELECT name FROM devices WHERE facility_id = x'00'",
+        ),
+        (
+            AccessScope::Organization(tenant.organization),
             "SELECT id FROM badges WHERE facility_id = x'00' AND lookup = 'a'",
         ),
         (
-            Reach::Organization(tenant.organization),
+            AccessScope::Organization(tenant.organization),
             "SELECT id FROM audit WHERE patient_id = x'00' AND timestamp > 5",
         ),
         (engine::SYSTEM, "SELECT id FROM system_devices WHERE key_sha256 = x'00'"),
@@ -212,7 +228,7 @@ async fn reads_go_by_the_tenants_keys() {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}")
             .replace("SELECT name FROM users", "SELECT id FROM users")
             .leak();
-        let plan = world.store.read(reach, move |tx| steps(tx, explain));
+        let plan = world.store.read(access, move |tx| steps(tx, explain));
         for step in plan.await.unwrap() {
             assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{sql}: {step}");
         }
@@ -275,7 +291,7 @@ async fn the_audit_log_is_append_only_even_without_the_walls() {
     world.store.facility(&tenant.facility).audit(vec![event(&world)]).await.unwrap();
     for sql in ["DELETE FROM audit", "UPDATE audit SET success = 0"] {
         let outcome =
-            world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, params![]));
+            world.store.write(AccessScope::Facility(tenant.facility), move |tx| tx.execute(sql, params![]));
         assert!(outcome.await.unwrap_err().to_string().contains("because it is a view"), "{sql}");
     }
     world.store.close();

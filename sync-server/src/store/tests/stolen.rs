@@ -203,8 +203,8 @@ async fn a_pin_that_was_exposed_for_seven_days_is_sent_to_no_device() {
     let head =
         async || world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end.head;
     let daily = async || {
-        let reach = Reach::Facility(tenant.facility);
-        world.store.write(reach, organization::withhold_expired_pins).await.unwrap();
+        let access = AccessScope::Facility(tenant.facility);
+        world.store.write(access, organization::withhold_expired_pins).await.unwrap();
         let user = nurse(&world, &tenant).await;
         assert_eq!(user.pin_exposed_at, Some(exposed));
         user.pin_verifier
@@ -245,7 +245,7 @@ async fn the_later_of_two_choices_stands_in_any_order_and_a_device_may_do_no_mor
     // Nothing is exposed: a device sets no PIN.
     let change = hall.choice(&tenant, world.now(), "dGhpZWY", world.now());
     let receipt = world.push(&mut hall, &[change]).await.unwrap();
-    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)], "in good faith, perhaps: nobody is wedged");
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)], "in good faith, perhaps: nobody is refused");
     assert_eq!(pin().await, verifier("b2xk"), "and yet nothing came of it");
     world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
     let exposed = world.now();
@@ -311,7 +311,7 @@ async fn a_choice_that_is_settled_later_leaves_no_verifier_behind() {
     // Her role begins too late for all of them.
     let terms = |from: i64| {
         let sql = "UPDATE user_terms SET from_at = ?1";
-        world.store.write(Reach::Facility(tenant.facility), move |tx| tx.execute(sql, params![from]))
+        world.store.write(AccessScope::Facility(tenant.facility), move |tx| tx.execute(sql, params![from]))
     };
     terms(i64::MAX).await.unwrap();
     let choices = ["b25l", "dHdv", "dGhyZWU"].map(|salt| hall.choice(&tenant, exposed, salt, world.now()));
@@ -326,7 +326,8 @@ async fn a_choice_that_is_settled_later_leaves_no_verifier_behind() {
     assert_eq!(nurse(&world, &tenant).await.pin_verifier, Some(verifier("b25l")));
     noting().discard_change(device, hall.named(2), "she chose another".to_owned()).await.unwrap();
     let kept = "SELECT n FROM changes WHERE payload IS NOT NULL ORDER BY n";
-    let kept = world.store.read(Reach::Facility(tenant.facility), move |tx| tx.all::<u64>(kept, params![]));
+    let kept =
+        world.store.read(AccessScope::Facility(tenant.facility), move |tx| tx.all::<u64>(kept, params![]));
     assert_eq!(kept.await.unwrap(), [3], "what may still be judged again is kept for that");
     assert!(world.verified().is_whole(), "{:?}", world.verified());
 }

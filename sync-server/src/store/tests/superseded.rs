@@ -7,7 +7,7 @@ use super::stolen::documents as documents_of;
 use super::withdrawing::may_manage;
 use super::*;
 use crate::store::engine::params;
-use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::superseded;
 
 impl World {
@@ -53,7 +53,7 @@ async fn every_feed_has_the_superseded_versions_before_the_latest_and_offers_non
         let id = WorkflowId::of_version("vitals", 2);
         tx.first::<String>(sql, params![id])
     };
-    let found = world.store.read(Reach::Facility(tenant.facility), find).await.unwrap().unwrap();
+    let found = world.store.read(AccessScope::Facility(tenant.facility), find).await.unwrap().unwrap();
     let published = world.store.organization(&tenant.organization).workflow("vitals", Some(2)).await.unwrap();
     assert_eq!(serde_json::from_str::<Workflow>(&found).unwrap(), Workflow { enabled: false, ..published });
 }
@@ -95,7 +95,7 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
         feed.pass();
         feed.close(tx)
     };
-    world.store.write(Reach::Facility(tenant.facility), leave_out).await.unwrap();
+    world.store.write(AccessScope::Facility(tenant.facility), leave_out).await.unwrap();
     assert_eq!(world.forms(&tenant.facility).await, [(2, true)]);
     let kiosk = world.kiosk(&tenant, 1).await;
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -107,10 +107,10 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
     assert_eq!(world.forms(&tenant.facility).await, [(2, true), (1, false)]);
     let end = async || world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end;
     let before = end().await.cursor;
-    world.store.write(Reach::Facility(tenant.facility), superseded::bring).await.unwrap();
+    world.store.write(AccessScope::Facility(tenant.facility), superseded::bring).await.unwrap();
     assert_eq!(end().await.cursor, before, "nothing moves");
     // What is published next brings what is missing too.
-    world.store.write(Reach::Facility(tenant.facility), leave_out).await.unwrap();
+    world.store.write(AccessScope::Facility(tenant.facility), leave_out).await.unwrap();
     world.publish(&tenant, vitals(30.0)).await;
     let mut forms = world.forms(&tenant.facility).await;
     forms.sort_unstable();

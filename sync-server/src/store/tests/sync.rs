@@ -233,8 +233,8 @@ async fn a_night_charted_by_an_absurd_clock_is_taken_and_flagged() {
 async fn reviews(world: &World, tenant: &Tenant) -> Vec<Option<&'static str>> {
     let words = ["clock_unset", "clock_unsure", "clock_ahead", "authority_ended_since"];
     let read = |tx: &Tx<'_>| tx.all::<Option<String>>("SELECT review FROM changes ORDER BY n", params![]);
-    let reach = Reach::Facility(tenant.facility);
-    let found = world.store.write(reach, read).await.unwrap();
+    let access = AccessScope::Facility(tenant.facility);
+    let found = world.store.write(access, read).await.unwrap();
     let named = |flags: String| words.into_iter().find(|word| flags.split(',').any(|flag| flag == *word));
     found.into_iter().map(|flags| flags.and_then(named)).collect()
 }
@@ -266,12 +266,12 @@ async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let facility = tenant.facility.facility();
-    let reach = Reach::Organization(tenant.organization);
+    let access = AccessScope::Organization(tenant.organization);
     let insert = "INSERT INTO patients (id, facility_id, mrn, name, is_active, created_at)
         VALUES (?1, ?2, ?3, 'Bea Example', 1, 0)";
     // All are sent before any is awaited, so that they meet in one group.
     let work = (0..9_u8).map(|n| {
-        world.store.write(reach, move |tx| {
+        world.store.write(access, move |tx| {
             tx.execute(insert, params![[n; 16], facility, format!("G-{n}")])?;
             match n % 3 {
                 0 => Ok(()),

@@ -31,8 +31,8 @@ async fn deactivate(world: &World, tenant: &Tenant, kiosk: &Kiosk) {
 }
 
 async fn documents(world: &World, tenant: &Tenant) -> u64 {
-    let reach = Reach::Facility(tenant.facility);
-    world.store.read(reach, |tx| budget::documents(tx, View::Full)).await.unwrap()
+    let access = AccessScope::Facility(tenant.facility);
+    world.store.read(access, |tx| budget::documents(tx, View::Full)).await.unwrap()
 }
 
 #[tokio::test]
@@ -130,8 +130,8 @@ async fn older(world: &World, tenant: &Tenant) -> Vec<RecordId> {
 }
 
 async fn archive_all(world: &World, tenant: &Tenant) {
-    let reach = Reach::Facility(tenant.facility);
-    while world.store.write(reach, |tx| archive::archive(tx, 90, 100)).await.unwrap() {}
+    let access = AccessScope::Facility(tenant.facility);
+    while world.store.write(access, |tx| archive::archive(tx, 90, 100)).await.unwrap() {}
 }
 
 /// A resident's document, where devices have it.
@@ -140,7 +140,7 @@ async fn document(world: &World, tenant: &Tenant, id: PatientId) -> Option<Strin
         let sql = "SELECT body FROM documents WHERE collection = 'patients' AND id = ?1";
         tx.first(sql, params![id])
     };
-    world.store.read(Reach::Facility(tenant.facility), read).await.unwrap().flatten()
+    world.store.read(AccessScope::Facility(tenant.facility), read).await.unwrap().flatten()
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use carepost_protocol::id::{DeviceUuid, IncarnationId};
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState};
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 use carepost_server::http::listener::{Door, serve};
 use carepost_server::stopping::Stopping;
 use carepost_server::tls::Tls;
@@ -175,7 +175,7 @@ impl Light {
 
     /// Opens its live stream and reads to the head.
     async fn listen(&self) -> Result<PageStream> {
-        let mut stream = self.upstream.live(&Standing::default()).await?;
+        let mut stream = self.upstream.live(&SyncPosition::default()).await?;
         loop {
             let event = stream.next().await?.context("the stream ended before the head")?;
             if matches!(event, StreamEvent::Page(page) if page.end.reaches_head()) {

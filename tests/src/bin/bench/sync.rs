@@ -8,7 +8,7 @@ use carepost_agent::mirror::Asked;
 use carepost_agent::upstream::StreamEvent;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::role::Actor;
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 use carepost_tests::appetite::cpu_seconds;
 use carepost_tests::device::{Device, open_mirror};
 use carepost_tests::fixture::{Random, residents, vitals};
@@ -80,7 +80,7 @@ impl Scene {
     }
 
     async fn weigh_corpus(&mut self, figures: &mut Figures) -> Result<()> {
-        let mut stream = self.archive.b.upstream.live(&Standing::default()).await?;
+        let mut stream = self.archive.b.upstream.live(&SyncPosition::default()).await?;
         while self.bodies.len() < RECORDS {
             let Some(StreamEvent::Page(page)) = stream.next().await? else { continue };
             for line in page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use carepost_agent::upstream::StreamEvent;
 use carepost_protocol::id::RecordId;
 use carepost_protocol::record::Collection;
-use carepost_protocol::wire::pull::Standing;
+use carepost_protocol::wire::pull::SyncPosition;
 use carepost_tests::device::Device;
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,7 +26,8 @@ struct Line<'a> {
 
 /// The facility's live documents, pulled from the beginning.
 pub(crate) async fn feed(looker: &Device) -> Result<Documents> {
-    let (mut stream, mut documents) = (looker.upstream.live(&Standing::at(None)).await?, Documents::new());
+    let (mut stream, mut documents) =
+        (looker.upstream.live(&SyncPosition::at(None)).await?, Documents::new());
     loop {
         let StreamEvent::Page(page) = stream.next().await?.context("the stream ended")? else { continue };
         for line in page.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

@@ -21,7 +21,7 @@ struct Sync<'a> {
     device: &'a Device,
     place: PathBuf,
     outbox: Option<Outbox>,
-    /// The outbox's life since it was first opened.
+    /// What the outbox did since it was first opened.
     incarnation: Option<IncarnationId>,
     mirror: Option<Mirror>,
     pages: &'a [Step],

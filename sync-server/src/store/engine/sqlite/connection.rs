@@ -9,9 +9,9 @@ use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
 
 use super::Row;
 use super::migrate::{check_version, migrate};
-use super::security::{ReachCell, build, guard};
+use super::security::{AccessCell, build, guard};
 use crate::store::engine::error::EngineError;
-use crate::store::engine::tables::Reach;
+use crate::store::engine::tables::AccessScope;
 use crate::store::engine::value::{Params, params};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
@@ -38,7 +38,7 @@ pub(in crate::store::engine) struct Source {
 /// One connection, and whose rows its statements reach just now.
 pub(in crate::store::engine) struct Connection {
     raw: rusqlite::Connection,
-    reach: ReachCell,
+    access: AccessCell,
 }
 
 impl Source {
@@ -55,9 +55,9 @@ impl Source {
 
     /// Opens, checks the key, migrates when it is the writer's, and secures.
     pub(in crate::store::engine) fn open(&self) -> Result<Connection, StoreError> {
-        let reach = ReachCell::nothing();
-        let raw = open(&self.path, &self.key, &self.ambient, self.purpose, &reach)?;
-        Ok(Connection { raw, reach })
+        let access = AccessCell::nothing();
+        let raw = open(&self.path, &self.key, &self.ambient, self.purpose, &access)?;
+        Ok(Connection { raw, access })
     }
 
     /// Opens the file anew in place of a connection that was given up, and says whether it did. Where it
@@ -104,13 +104,13 @@ impl Connection {
     }
 
     /// Whose rows statements reach.
-    pub(in crate::store::engine) fn reach(&self) -> Reach {
-        self.reach.get()
+    pub(in crate::store::engine) fn access(&self) -> AccessScope {
+        self.access.get()
     }
 
     /// Lets statements reach those rows, and no others, from now on.
-    pub(in crate::store::engine) fn enter(&self, reach: Reach) {
-        self.reach.set(reach);
+    pub(in crate::store::engine) fn enter(&self, access: AccessScope) {
+        self.access.set(access);
     }
 
     /// Runs a statement, prepared once; gives how many rows were written, those of triggers included,
@@ -191,7 +191,7 @@ fn open(
     key: &DatabaseKey,
     ambient: &Ambient,
     purpose: Purpose,
-    reach: &ReachCell,
+    access: &AccessCell,
 ) -> Result<rusqlite::Connection, StoreError> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if matches!(purpose, Purpose::Write { .. }) {
@@ -228,7 +228,7 @@ fn open(
         Purpose::Read => {}
     }
     connection.set_prepared_statement_cache_capacity(256);
-    let known = build(&connection, ambient, reach)?;
+    let known = build(&connection, ambient, access)?;
     if purpose == Purpose::Read {
         connection.execute_batch("PRAGMA query_only = ON")?;
     }

@@ -18,24 +18,24 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::store::engine::tables::Write::{self, Delete, Insert, Update};
-use crate::store::engine::tables::{Owner, Reach, TABLES, Table};
+use crate::store::engine::tables::{AccessScope, Owner, TABLES, Table};
 use crate::store::{Ambient, StoreError};
 
-/// The reach of one connection, shared with its SQL functions.
+/// The access scope of one connection, shared with its SQL functions.
 #[derive(Debug, Clone)]
-pub(super) struct ReachCell(Arc<Mutex<Reach>>);
+pub(super) struct AccessCell(Arc<Mutex<AccessScope>>);
 
-impl ReachCell {
+impl AccessCell {
     pub(super) fn nothing() -> Self {
-        Self(Arc::new(Mutex::new(Reach::Nothing)))
+        Self(Arc::new(Mutex::new(AccessScope::Nothing)))
     }
 
-    pub(super) fn get(&self) -> Reach {
+    pub(super) fn get(&self) -> AccessScope {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set(&self, reach: Reach) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reach;
+    pub(super) fn set(&self, access: AccessScope) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = access;
     }
 }
 
@@ -55,14 +55,14 @@ const FUNCTIONS: &[&str] = &[
     "row_number",
 ];
 
-/// Gives a fresh connection its views and triggers, bound to `reach`. They protect nothing until
+/// Gives a fresh connection its views and triggers, bound to `access`. They protect nothing until
 /// [`guard`] is called with the names it gives.
 pub(super) fn build(
     connection: &Connection,
     ambient: &Ambient,
-    reach: &ReachCell,
+    access: &AccessCell,
 ) -> Result<OwnNames, StoreError> {
-    scope_functions(connection, reach)?;
+    scope_functions(connection, access)?;
     let mut names = Names { ambient, own: OwnNames::default() };
     for Table(name, owner, writes, system) in TABLES {
         let columns = columns(connection, name)?;
@@ -269,36 +269,36 @@ fn columns(connection: &Connection, table: &str) -> Result<Vec<Column>, StoreErr
     Ok(columns.collect::<Result<_, _>>()?)
 }
 
-fn scope_functions(connection: &Connection, reach: &ReachCell) -> Result<(), StoreError> {
-    // The reach changes between statements, never within one, which is all that SQLite makes of
+fn scope_functions(connection: &Connection, access: &AccessCell) -> Result<(), StoreError> {
+    // The access scope changes between statements, never within one, which is all that SQLite makes of
     // "deterministic": it calls the function once for each run of a statement.
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    let cell = reach.clone();
+    let cell = access.clone();
     connection.create_scalar_function("scope_organization", 0, flags, move |_| {
         Ok(match cell.get() {
-            Reach::Facility(scope) => Some(scope.organization().as_bytes().to_vec()),
-            Reach::Organization(scope) => Some(scope.organization().as_bytes().to_vec()),
-            Reach::Nothing | Reach::System(_) => None,
+            AccessScope::Facility(scope) => Some(scope.organization().as_bytes().to_vec()),
+            AccessScope::Organization(scope) => Some(scope.organization().as_bytes().to_vec()),
+            AccessScope::Nothing | AccessScope::System(_) => None,
         })
     })?;
-    let cell = reach.clone();
+    let cell = access.clone();
     connection.create_scalar_function("scope_facility", 0, flags, move |_| {
         Ok(match cell.get() {
-            Reach::Facility(scope) => Some(scope.facility().as_bytes().to_vec()),
-            Reach::Organization(_) | Reach::Nothing | Reach::System(_) => None,
+            AccessScope::Facility(scope) => Some(scope.facility().as_bytes().to_vec()),
+            AccessScope::Organization(_) | AccessScope::Nothing | AccessScope::System(_) => None,
         })
     })?;
-    let cell = reach.clone();
+    let cell = access.clone();
     connection.create_scalar_function("scope_limit", 0, flags, move |_| {
         Ok(match cell.get() {
-            Reach::Facility(scope) => Some(scope.facility().as_bytes().to_vec()),
-            Reach::Organization(scope) => scope.limit().map(|limit| limit.as_bytes().to_vec()),
-            Reach::Nothing | Reach::System(_) => None,
+            AccessScope::Facility(scope) => Some(scope.facility().as_bytes().to_vec()),
+            AccessScope::Organization(scope) => scope.limit().map(|limit| limit.as_bytes().to_vec()),
+            AccessScope::Nothing | AccessScope::System(_) => None,
         })
     })?;
-    let cell = reach.clone();
+    let cell = access.clone();
     connection.create_scalar_function("scope_system", 0, flags, move |_| {
-        Ok(matches!(cell.get(), Reach::System(_)))
+        Ok(matches!(cell.get(), AccessScope::System(_)))
     })?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::store::Badge;
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::row::{Stored, select, sql};
-use crate::store::rules::publish::{FeedEnd, put};
+use crate::store::rules::feed_writer::{FeedEnd, put};
 
 /// A badge, and what readers know it by.
 macro_rules! with_lookup {

@@ -1,4 +1,4 @@
-//! Refused changes that an administrator settles.
+//! Rejected changes that an administrator settles.
 
 use crate::store::engine::params;
 use carepost_protocol::audit::AuditEvent;
@@ -10,7 +10,7 @@ use crate::clock;
 use crate::store::rules::changes::{self, KeptChange};
 use crate::store::rules::push::{self, Followed};
 
-/// What came of looking at a refused change again.
+/// What came of looking at a rejected change again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reconsidered {
     /// The change as it is now.
@@ -22,7 +22,7 @@ pub struct Reconsidered {
 }
 
 impl Noted {
-    /// Judges a refused change again, as of when it was made; when it stands now, those that had been
+    /// Judges a rejected change again, as of when it was made; when it stands now, those that had been
     /// refused because it did not are judged again too, in order: in portions, each a commit of its own with
     /// an event of its own, so that others write in between. Where that breaks off, those that are left
     /// still wait, and are tried again by themselves.
@@ -62,7 +62,7 @@ impl Noted {
         Ok(done)
     }
 
-    /// Settles a refused change for good: it will not stand, for the reason given.
+    /// Settles a rejected change for good: it will not stand, for the reason given.
     ///
     /// # Errors
     /// As [`Self::retry_change`].

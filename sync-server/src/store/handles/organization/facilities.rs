@@ -10,7 +10,7 @@ use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, S
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::row::select;
-use crate::store::rules::publish::{FeedEnd, put};
+use crate::store::rules::feed_writer::{FeedEnd, put};
 use crate::store::rules::{budget, superseded, view};
 use crate::store::{Facility, FacilityPatch, NewFacility, View};
 

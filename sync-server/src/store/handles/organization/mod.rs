@@ -16,7 +16,7 @@ mod workflows;
 use carepost_protocol::audit::AuditEvent;
 
 use crate::scope::OrganizationScope;
-use crate::store::engine::{Reach, Tx};
+use crate::store::engine::{AccessScope, Tx};
 use crate::store::rules::{audit, idempotency};
 use crate::store::{
     AuditPlace, AuditQuery, Audited, Expected, IdempotentRequest, Listed, Organization, OrganizationPatch,
@@ -82,14 +82,14 @@ impl OrganizationStore {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.store.read(Reach::Organization(self.scope), work).await
+        self.store.read(AccessScope::Organization(self.scope), work).await
     }
 
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.store.write(Reach::Organization(self.scope), work).await
+        self.store.write(AccessScope::Organization(self.scope), work).await
     }
 
     /// A change to the registry, with the event that says who made it.

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject};
 use crate::store::engine::{Tx, params};
 use crate::store::row::select;
+use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::patient;
-use crate::store::rules::publish::FeedEnd;
 use crate::store::rules::review;
 use crate::store::{Expected, NewPatient, Patient};
 

@@ -10,7 +10,7 @@ use serde_json::Map;
 use super::{Noted, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
 use crate::store::engine::params;
-use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::{archive, charted, patient as patients};
 
 /// What strikes out another record, and where.

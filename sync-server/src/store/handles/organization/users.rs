@@ -14,7 +14,7 @@ use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::row::select;
-use crate::store::rules::publish::{FeedEnd, put};
+use crate::store::rules::feed_writer::{FeedEnd, put};
 use crate::store::rules::sign_in;
 use crate::store::{NewUser, User, UserPatch};
 

@@ -25,7 +25,7 @@ use crate::store::Device;
 use crate::store::engine::params;
 use crate::store::row::{Stored, row, sql};
 use crate::store::rules::charted::{self, stands};
-use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::review::{self, About};
 use crate::store::rules::{archive, patient};
 
@@ -131,19 +131,19 @@ struct Portion {
     on: Option<Place>,
 }
 
-/// A place in what a device sent, from the latest on: in which of its lives, and before which number.
+/// A place in what a device sent, from the latest on: in which of its incarnations, and before which number.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    life: usize,
+    incarnation: usize,
     before: u64,
 }
 
-const FROM_THE_LATEST: Place = Place { life: 0, before: u64::MAX };
+const FROM_THE_LATEST: Place = Place { incarnation: 0, before: u64::MAX };
 
 row! {
     /// A change of the device.
     struct Sent {
-        life: IncarnationId = "incarnation_id",
+        incarnation: IncarnationId = "incarnation_id",
         n: u64,
         kind: Option<String>,
         collection: Option<String>,
@@ -310,13 +310,13 @@ fn portion(tx: &Tx<'_>, actor: &Actor, id: DeviceId, since: Timestamp, mut place
             of: BTreeMap::new(),
         };
         let sql = "SELECT id FROM incarnations WHERE device_id = ?1 ORDER BY first_seen_at DESC, id DESC";
-        let lives: Vec<IncarnationId> = tx.all(sql, params![id])?;
+        let incarnations: Vec<IncarnationId> = tx.all(sql, params![id])?;
         let mut spent = false;
-        while let Some(life) = lives.get(place.life).copied().filter(|_| !spent) {
-            let sent = sent(tx, id, life, place.before)?;
-            // What a life sent came in its order: before this there is nothing later.
+        while let Some(incarnation) = incarnations.get(place.incarnation).copied().filter(|_| !spent) {
+            let sent = sent(tx, id, incarnation, place.before)?;
+            // What an incarnation sent came in its order: before this there is nothing later.
             if sent.iter().all(|(change, _)| change.received < since) {
-                place = Place { life: place.life + 1, before: u64::MAX };
+                place = Place { incarnation: place.incarnation + 1, before: u64::MAX };
                 spent = tx.is_spent();
                 continue;
             }
@@ -340,10 +340,10 @@ fn portion(tx: &Tx<'_>, actor: &Actor, id: DeviceId, since: Timestamp, mut place
 fn sent(
     tx: &Tx<'_>,
     device: DeviceId,
-    life: IncarnationId,
+    incarnation: IncarnationId,
     before: u64,
 ) -> Result<Vec<(Sent, Option<bool>)>> {
-    tx.all(SENT, params![device, life, before, LOOKED_AT])
+    tx.all(SENT, params![device, incarnation, before, LOOKED_AT])
 }
 
 /// What is needed to take something out.
@@ -442,7 +442,7 @@ impl Taking<'_> {
                 WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3",
             params![
                 self.device,
-                change.life,
+                change.incarnation,
                 change.n,
                 Settlement::Discarded,
                 tx.now(),

@@ -9,7 +9,7 @@ use carepost_protocol::workflow::Workflow;
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
 use crate::store::engine::params;
-use crate::store::rules::publish::put;
+use crate::store::rules::feed_writer::put;
 use crate::store::rules::superseded::{self, latest_version};
 
 /// Id and body of the latest version of each workflow.

@@ -48,22 +48,22 @@ row! {
     } whole
 }
 
-/// Whoever waits with that key. System reach.
+/// Whoever waits with that key. System access.
 pub(super) fn by_key(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<Option<Lobby>> {
     tx.first(select!(Lobby, "system_enrollments WHERE key_sha256 = ?1"), params![key_sha256])
 }
 
-/// Whoever shows that code. System reach.
+/// Whoever shows that code. System access.
 pub(super) fn by_code(tx: &Tx<'_>, code: &UserCode) -> Result<Option<Lobby>> {
     tx.first(select!(Lobby, "system_enrollments WHERE user_code = ?1"), params![code.as_str()])
 }
 
-/// Whoever the organization has claimed under that id. Organization reach.
+/// Whoever the organization has claimed under that id. Organization access.
 pub(super) fn by_id(tx: &Tx<'_>, id: EnrollmentId) -> Result<Option<Lobby>> {
     tx.first(select!(Lobby, "enrollments WHERE id = ?1"), params![id])
 }
 
-/// Lets a key in that nobody knows. System reach.
+/// Lets a key in that nobody knows. System access.
 pub(super) fn enter(tx: &Tx<'_>, key: &PresentedKey, request: &EnrollRequest) -> Result<Lobby> {
     make_room(tx, &key.network)?;
     let row = Lobby {

@@ -6,16 +6,16 @@ use carepost_protocol::wire::heartbeat::Settlement;
 use carepost_protocol::wire::push::{Gap, Rejection, VerdictRun, append};
 use serde_json::json as object;
 
-use super::lineage::{self, Strand};
+use super::lineage::{self, Chain};
 use super::{Batch, Result};
 use crate::store::StoreError;
 use crate::store::engine::{Tx, params};
 use crate::store::rules::audit;
 
 /// Where a device's chain ends on the server.
-pub(super) struct Chain {
+pub(super) struct ChainEnd {
     pub(super) next_n: u64,
-    strand: Strand,
+    chain: Chain,
     /// None where the server does not have the history that the chain leaves.
     head: Option<Link>,
     durable: Option<u64>,
@@ -30,23 +30,23 @@ struct Stored {
     reason: Option<Rejection>,
 }
 
-impl Chain {
+impl ChainEnd {
     pub(super) fn open(tx: &Tx<'_>, batch: &Batch) -> Result<Self> {
-        let strand = Strand { device: batch.device, incarnation: batch.incarnation, lane: batch.lane };
+        let chain = Chain { device: batch.device, incarnation: batch.incarnation, lane: batch.lane };
         let sql = "SELECT next_n, head, durable_n FROM chain_heads
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3";
-        if let Some((next_n, head, durable)) = tx.first(sql, &strand.key())? {
-            return Ok(Self { next_n, strand, head: Some(head), durable, is_new: false });
+        if let Some((next_n, head, durable)) = tx.first(sql, &chain.key())? {
+            return Ok(Self { next_n, chain, head: Some(head), durable, is_new: false });
         }
         lineage::enter(tx, batch)?;
-        let fork = lineage::fork_of(tx, strand)?;
+        let fork = lineage::fork_of(tx, chain)?;
         if batch.first_n <= fork {
             let detail = "what is shared with the parent is sent under the parent".to_owned();
             return Err(StoreError::Invalid { field: "first_n", detail });
         }
-        let next_n = lineage::expected(tx, strand)?;
-        let head = lineage::link_at(tx, strand, next_n.saturating_sub(1))?;
-        Ok(Self { next_n, strand, head, durable: None, is_new: true })
+        let next_n = lineage::expected(tx, chain)?;
+        let head = lineage::link_at(tx, chain, next_n.saturating_sub(1))?;
+        Ok(Self { next_n, chain, head, durable: None, is_new: true })
     }
 
     /// Passes over numbers that nobody holds any more, and writes them down.
@@ -79,7 +79,7 @@ impl Chain {
         }
         let before = batch.first_n.saturating_sub(1);
         let repeats = batch.first_n < next_n;
-        let previous = if repeats { lineage::link_at(tx, self.strand, before)? } else { self.head };
+        let previous = if repeats { lineage::link_at(tx, self.chain, before)? } else { self.head };
         if previous != Some(batch.previous) {
             return Err(other_history(0));
         }
@@ -103,7 +103,7 @@ impl Chain {
     fn stored(&self, tx: &Tx<'_>, n: u64) -> Result<Option<Stored>> {
         let sql = "SELECT link, verdict, seq, reason, settlement, settled_seq FROM changes
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND n = ?4";
-        let Strand { device, incarnation, lane } = self.strand;
+        let Chain { device, incarnation, lane } = self.chain;
         let found: Option<(Link, Verdict, Option<u64>, Option<Rejection>, Option<Settlement>, Option<u64>)> =
             tx.first(sql, params![device, incarnation, lane, n])?;
         Ok(found.map(|(link, verdict, seq, reason, settlement, settled_seq)| {
@@ -162,18 +162,18 @@ impl Chain {
     pub(super) fn durable_through(&self, tx: &Tx<'_>) -> Result<Option<u64>> {
         match self.durable {
             Some(durable) => Ok(Some(durable)),
-            None => lineage::durable(tx, self.strand),
+            None => lineage::durable(tx, self.chain),
         }
     }
 }
 
 /// What the server expects next in a lane of a device's incarnation. One that it does not know may have
 /// left any other of the device: then the furthest of all.
-pub(in crate::store) fn expects(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
-    if lineage::origin(tx, strand)?.is_some() {
-        return lineage::expected(tx, strand);
+pub(in crate::store) fn expects(tx: &Tx<'_>, chain: Chain) -> Result<u64> {
+    if lineage::origin(tx, chain)?.is_some() {
+        return lineage::expected(tx, chain);
     }
     let sql = "SELECT coalesce(max(next_n), 1) FROM chain_heads WHERE device_id = ?1 AND lane = ?2";
-    let furthest = tx.first::<u64>(sql, params![strand.device, strand.lane.name()])?;
+    let furthest = tx.first::<u64>(sql, params![chain.device, chain.lane.name()])?;
     Ok(furthest.unwrap_or(1))
 }

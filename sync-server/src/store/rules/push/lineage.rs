@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::engine::{ToValue, Tx, params};
 use crate::store::rules::audit;
 
-/// The most lives of a device's outbox that may begin within a day. A card that loses writes at each power cut
+/// The most incarnations of a device's outbox that may begin within a day. A card that loses writes at each power cut
 /// begins one each time, and somebody has to come before it does so once an hour.
 const MOST_A_DAY: u64 = 24;
 /// The most that there may be of one device.
@@ -23,13 +23,13 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// One lane of one incarnation of a device.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Strand {
+pub(in crate::store) struct Chain {
     pub(in crate::store) device: DeviceId,
     pub(in crate::store) incarnation: IncarnationId,
     pub(in crate::store) lane: Lane,
 }
 
-impl Strand {
+impl Chain {
     /// How a statement finds it: device, incarnation, lane.
     pub(in crate::store) fn key(&self) -> [&dyn ToValue; 3] {
         [&self.device, &self.incarnation, &self.lane]
@@ -40,7 +40,7 @@ impl Strand {
     }
 }
 
-/// Where a strand left another.
+/// Where a chain left another.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parent {
     pub(super) incarnation: IncarnationId,
@@ -50,13 +50,13 @@ pub(super) struct Parent {
 
 /// Where an incarnation comes from: none inside for one that began by itself, none outside for one that
 /// the server does not know.
-pub(super) fn origin(tx: &Tx<'_>, strand: Strand) -> Result<Option<Option<Parent>>> {
+pub(super) fn origin(tx: &Tx<'_>, chain: Chain) -> Result<Option<Option<Parent>>> {
     let sql = "SELECT parent_id, coalesce(fork_care, 0), coalesce(fork_audit, 0) FROM incarnations
         WHERE device_id = ?1 AND id = ?2";
     let found: Option<(Option<IncarnationId>, u64, u64)> =
-        tx.first(sql, params![strand.device, strand.incarnation])?;
+        tx.first(sql, params![chain.device, chain.incarnation])?;
     Ok(found.map(|(parent, care, audit)| {
-        let shared = match strand.lane {
+        let shared = match chain.lane {
             Lane::Care => care,
             Lane::Audit => audit,
         };
@@ -64,16 +64,16 @@ pub(super) fn origin(tx: &Tx<'_>, strand: Strand) -> Result<Option<Option<Parent
     }))
 }
 
-/// The last number that a strand shares with its parent; 0 where it shares nothing.
-pub(in crate::store) fn fork_of(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
-    Ok(origin(tx, strand)?.flatten().map_or(0, |parent| parent.shared))
+/// The last number that a chain shares with its parent; 0 where it shares nothing.
+pub(in crate::store) fn fork_of(tx: &Tx<'_>, chain: Chain) -> Result<u64> {
+    Ok(origin(tx, chain)?.flatten().map_or(0, |parent| parent.shared))
 }
 
-/// The number that the server expects next: after what it has of the strand, and where it has nothing,
+/// The number that the server expects next: after what it has of the chain, and where it has nothing,
 /// after what it has of the parents, as far as they are shared.
-pub(super) fn expected(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
+pub(super) fn expected(tx: &Tx<'_>, chain: Chain) -> Result<u64> {
     let head = "SELECT next_n FROM chain_heads WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3";
-    let (mut at, mut most) = (strand, u64::MAX);
+    let (mut at, mut most) = (chain, u64::MAX);
     loop {
         if let Some(next_n) = tx.first::<u64>(head, &at.key())? {
             return Ok(next_n.min(most));
@@ -86,8 +86,8 @@ pub(super) fn expected(tx: &Tx<'_>, strand: Strand) -> Result<u64> {
 
 /// The link at a number; none where the server does not have it. At 0 it is the genesis of the incarnation
 /// that all began with.
-pub(in crate::store) fn link_at(tx: &Tx<'_>, strand: Strand, n: u64) -> Result<Option<Link>> {
-    let mut at = strand;
+pub(in crate::store) fn link_at(tx: &Tx<'_>, chain: Chain, n: u64) -> Result<Option<Link>> {
+    let mut at = chain;
     loop {
         match origin(tx, at)? {
             Some(Some(parent)) if n <= parent.shared => at = at.of(parent.incarnation),
@@ -109,10 +109,10 @@ pub(in crate::store) fn link_at(tx: &Tx<'_>, strand: Strand, n: u64) -> Result<O
     tx.first(passed, key)
 }
 
-/// The last number that a verified backup holds, by the strand or the parents that it shares it with.
-pub(super) fn durable(tx: &Tx<'_>, strand: Strand) -> Result<Option<u64>> {
+/// The last number that a verified backup holds, by the chain or the parents that it shares it with.
+pub(super) fn durable(tx: &Tx<'_>, chain: Chain) -> Result<Option<u64>> {
     let sql = "SELECT durable_n FROM chain_heads WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3";
-    let (mut at, mut most) = (strand, u64::MAX);
+    let (mut at, mut most) = (chain, u64::MAX);
     loop {
         let durable = tx.first::<Option<u64>>(sql, &at.key())?.flatten();
         if let Some(durable) = durable {
@@ -127,12 +127,12 @@ pub(super) fn durable(tx: &Tx<'_>, strand: Strand) -> Result<Option<u64>> {
 /// Makes the batch's incarnation known. One that is not the device's first tells that the device was put
 /// back to an older state, or lost its last writes.
 pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
-    let strand = Strand { device: batch.device, incarnation: batch.incarnation, lane: batch.lane };
-    if origin(tx, strand)?.is_some() {
+    let chain = Chain { device: batch.device, incarnation: batch.incarnation, lane: batch.lane };
+    if origin(tx, chain)?.is_some() {
         return Ok(());
     }
     if let Some(fork) = &batch.parent {
-        check_descent(tx, strand, fork)?;
+        check_descent(tx, chain, fork)?;
     }
     let is_first = make_room(tx, batch.device)?;
     tx.execute(
@@ -151,24 +151,24 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
     if is_first && batch.parent.is_none() { Ok(()) } else { note_rollback(tx, batch) }
 }
 
-/// Refuses one more life of an outbox that begins too many: each costs a walk for every batch after it. Says
+/// Refuses one more incarnation of an outbox that begins too many: each costs a walk for every batch after it. Says
 /// whether it is the first.
 fn make_room(tx: &Tx<'_>, device: DeviceId) -> Result<bool> {
     let day_ago = tx.now().before(DAY);
-    let lives = "SELECT count(*), count(CASE WHEN first_seen_at > ?2 THEN 1 END) FROM incarnations WHERE device_id = ?1";
-    let counted = tx.first::<(u64, u64)>(lives, params![device, day_ago])?;
+    let incarnations = "SELECT count(*), count(CASE WHEN first_seen_at > ?2 THEN 1 END) FROM incarnations WHERE device_id = ?1";
+    let counted = tx.first::<(u64, u64)>(incarnations, params![device, day_ago])?;
     let (all, today) = counted.unwrap_or_default();
     if today >= MOST_A_DAY || all >= MOST {
-        return Err(StoreError::TooManyLives { all, today });
+        return Err(StoreError::TooManyIncarnations { all, today });
     }
     Ok(all == 0)
 }
 
 /// An incarnation is not its own forebear: every walk up ends.
-fn check_descent(tx: &Tx<'_>, strand: Strand, fork: &Fork) -> Result<()> {
-    let mut at = strand.of(fork.incarnation);
+fn check_descent(tx: &Tx<'_>, chain: Chain, fork: &Fork) -> Result<()> {
+    let mut at = chain.of(fork.incarnation);
     loop {
-        if at.incarnation == strand.incarnation {
+        if at.incarnation == chain.incarnation {
             let detail = "an incarnation does not descend from itself".to_owned();
             return Err(StoreError::Invalid { field: "parent", detail });
         }

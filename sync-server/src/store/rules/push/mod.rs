@@ -17,14 +17,14 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use crate::store::engine::{Tx, params};
 use crate::store::{DeviceIdentity, StoreError};
-use chain::Chain;
+use chain::ChainEnd;
 use judge::Judge;
 
 pub(in crate::store) use chain::expects;
 #[cfg(test)]
 pub(in crate::store) use judge::LOOK_UPS;
 pub(in crate::store) use judge::{Followed, discard, follow, retry};
-pub(in crate::store) use lineage::{Strand, fork_of, link_at};
+pub(in crate::store) use lineage::{Chain, fork_of, link_at};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -226,7 +226,7 @@ pub(in crate::store) fn apply(tx: &Tx<'_>, batch: Batch) -> Result<Taken> {
     if tx.first::<i64>(live, params![batch.device, batch.key])?.is_none() {
         return Err(StoreError::DeviceRevoked);
     }
-    let mut chain = Chain::open(tx, &batch)?;
+    let mut chain = ChainEnd::open(tx, &batch)?;
     chain.pass_gap(tx, &batch)?;
     let mut verdicts = Vec::new();
     let known = chain.overlap(tx, &batch, &mut verdicts)?;

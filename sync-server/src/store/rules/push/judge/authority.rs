@@ -11,7 +11,7 @@ use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::push::RejectionCode;
 
 use super::super::{Result, reject};
-use super::{Flags, Judge, Weighed};
+use super::{Flags, Judge, Judged};
 use crate::store::engine::{Tx, params};
 use crate::store::row::{row, select};
 
@@ -31,7 +31,7 @@ impl Judge {
     /// What to flag, when the actor had authority. It is that of the session when it began: a device that
     /// is offline honours it until the session ends, and so does the server. A clock that was not
     /// compared, or was set within the session, cannot say when, so having had authority ever has to do.
-    pub(super) fn authority(&mut self, tx: &Tx<'_>, change: &Change, action: Action) -> Weighed<Flags> {
+    pub(super) fn authority(&mut self, tx: &Tx<'_>, change: &Change, action: Action) -> Judged<Flags> {
         let terms = match self.terms.entry(change.actor) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(unknown) => unknown.insert(terms_of(tx, change.actor)?),

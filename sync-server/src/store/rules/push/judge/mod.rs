@@ -3,13 +3,13 @@
 //! A change is weighed in a savepoint of its own: what is refused leaves nothing behind, and does not
 //! hold up what comes after it.
 
-mod again;
 mod audited;
 mod authority;
-mod keeping;
 mod patients;
+mod persist;
 mod pins;
 mod records;
+mod retry;
 mod reviews;
 
 use std::collections::HashMap;
@@ -23,11 +23,11 @@ use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use super::{Batch, Content, Entry, Result, reject};
 use crate::store::StoreError;
 use crate::store::engine::{Tx, params};
-use crate::store::rules::publish::FeedEnd;
+use crate::store::rules::feed_writer::FeedEnd;
 use authority::Term;
 use records::Form;
 
-pub(in crate::store) use again::{Followed, discard, follow, retry};
+pub(in crate::store) use retry::{Followed, discard, follow, retry};
 
 pub(super) type Judgement = (Verdict, Option<u64>, Option<Rejection>);
 
@@ -44,7 +44,7 @@ pub(super) struct Judge {
     patients: HashMap<PatientId, bool>,
     terms: HashMap<UserId, Vec<Term>>,
     workflows: HashMap<(String, u32), Option<Form>>,
-    lives: Option<Vec<(IncarnationId, u64)>>,
+    incarnations: Option<Vec<(IncarnationId, u64)>>,
     /// The program that the device runs, as the audit log names it.
     program: Option<String>,
 }
@@ -58,7 +58,7 @@ struct Place {
 }
 
 /// A change that stands.
-struct Stands {
+struct Standing {
     verdict: Verdict,
     seq: u64,
     record: RecordId,
@@ -116,10 +116,10 @@ pub(in crate::store) const LOOK_UPS: [(&str, &str); 9] = [
     ("patients_numbered", crate::store::rules::patient::HELD),
     ("patients_unasked", crate::store::rules::patient::UNASKED),
     ("changes_correcting", crate::store::rules::charted::CORRECTIONS),
-    ("changes_waiting", again::WAITING),
+    ("changes_waiting", retry::WAITING),
 ];
 
-type Weighed<T = Stands> = std::result::Result<T, Fault>;
+type Judged<T = Standing> = std::result::Result<T, Fault>;
 
 fn unknown(detail: &str) -> Fault {
     Fault::Refused(reject(RejectionCode::UnknownTarget, detail))
@@ -143,7 +143,7 @@ impl Judge {
             patients: HashMap::new(),
             terms: HashMap::new(),
             workflows: HashMap::new(),
-            lives: None,
+            incarnations: None,
             program: None,
         })
     }
@@ -188,7 +188,7 @@ impl Judge {
         tx: &Tx<'_>,
         n: u64,
         change: &Change,
-    ) -> Result<std::result::Result<Stands, Rejection>> {
+    ) -> Result<std::result::Result<Standing, Rejection>> {
         let before = self.feed.seq();
         let mut refused = None;
         let done = tx.savepoint(|tx| {
@@ -218,15 +218,14 @@ impl Judge {
         Ok(Err(rejection))
     }
 
-    fn apply(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+    fn apply(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Judged {
         if !self.is_own_assignment(tx, change.assignment)? {
             let detail =
                 "it was made under an assignment that is not this device's; an administrator has to look";
             return Err(reject(RejectionCode::WrongAssignment, detail).into());
         }
         let older = change.supersedes.map(|older| self.superseded(tx, n, older, change)).transpose()?;
-        let unsupported =
-            |detail: &str| -> Weighed { Err(reject(RejectionCode::Unsupported, detail).into()) };
+        let unsupported = |detail: &str| -> Judged { Err(reject(RejectionCode::Unsupported, detail).into()) };
         let stands = match (change.kind, change.collection) {
             (ChangeKind::Create | ChangeKind::Amend, Collection::Records) => self.chart(tx, n, change),
             (ChangeKind::Create, Collection::Patients) => self.admit(tx, n, change),
@@ -288,7 +287,7 @@ impl Judge {
         Ok(reject(RejectionCode::DependsOnRefused, detail).into())
     }
 
-    /// Whether a refused change of this device would have made that document.
+    /// Whether a rejected change of this device would have made that document.
     fn was_refused(&self, tx: &Tx<'_>, target: RecordId) -> Result<bool> {
         let key = params![target, self.place.device];
         Ok(tx.exists(WAS_REFUSED, key)?)

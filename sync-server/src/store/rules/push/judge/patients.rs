@@ -15,7 +15,7 @@ use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
 use super::super::Result;
-use super::{Flags, Judge, Stands, Weighed, unknown};
+use super::{Flags, Judge, Judged, Standing, unknown};
 use crate::store::engine::{Tx, params};
 use crate::store::rules::patient;
 use crate::store::rules::review;
@@ -31,7 +31,7 @@ pub(super) struct Edited {
 
 impl Judge {
     /// A new resident. One who may be another resident again is admitted all the same.
-    pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+    pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Judged {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
         let today = self.today(tx)?;
         let (given, signs) = without_signs(&change.fields);
@@ -66,11 +66,11 @@ impl Judge {
         }
         let seq = patient::put(tx, &mut self.feed, &admitted)?;
         let verdict = self.pair(tx, admitted.id, &alike)?;
-        Ok(Stands { verdict, seq, record, patient: Some(admitted.id), flags })
+        Ok(Standing { verdict, seq, record, patient: Some(admitted.id), flags })
     }
 
     /// Sets fields of a resident.
-    pub(super) fn edit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+    pub(super) fn edit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Judged {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
         let record = change.record.ok_or_else(|| unknown("it names no resident; enter it anew"))?;
         let Some(found) = patient::find(tx, record.into())? else {
@@ -81,7 +81,7 @@ impl Judge {
         let fields = read_edit(&change.fields, &found, today, &mut flags)?;
         flags.raise(is_doubtful(change, &fields, &found.values(), today), "implausible");
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
-        Ok(Stands { verdict, seq, record, patient: Some(record.into()), flags })
+        Ok(Standing { verdict, seq, record, patient: Some(record.into()), flags })
     }
 
     /// Merges fields that were read into a resident, and keeps what is in dispute. Who readmits somebody whose place
@@ -94,7 +94,7 @@ impl Judge {
         edited: Patient,
         mut fields: Map<String, Value>,
         flags: &mut Flags,
-    ) -> Weighed<Edited> {
+    ) -> Judged<Edited> {
         let present = patient::successors(tx, &edited)?.pop();
         let readmits = fields.get("is_active") == Some(&Value::Bool(true));
         let Some(present) = present.filter(|_| readmits) else {
@@ -121,9 +121,9 @@ impl Judge {
         mut edited: Patient,
         mut fields: Map<String, Value>,
         flags: &mut Flags,
-    ) -> Weighed<Edited> {
+    ) -> Judged<Edited> {
         let mut document = patient::fields(tx, &edited)?;
-        let chain = self.lives(tx)?.to_vec();
+        let chain = self.incarnations(tx)?.to_vec();
         // One that is judged again does not undo what its own device has set since.
         fields.retain(|key, _| {
             let origin = document.get(key).and_then(|field| field.mark.origin);
@@ -188,7 +188,7 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
     WHERE record_id = ?1 AND collection = 'patients' AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
 
 /// The fields that this build knows; others are kept in the payload alone.
-fn read(given: &Map<String, Value>, today: Today, flags: &mut Flags) -> Weighed<Map<String, Value>> {
+fn read(given: &Map<String, Value>, today: Today, flags: &mut Flags) -> Judged<Map<String, Value>> {
     let (fields, others) = protocol::read(&numbered(given), today).map_err(breaks)?;
     flags.raise(others, "unknown_fields");
     Ok(fields)
@@ -200,7 +200,7 @@ pub(super) fn read_edit(
     found: &Patient,
     today: Today,
     flags: &mut Flags,
-) -> Weighed<Map<String, Value>> {
+) -> Judged<Map<String, Value>> {
     let read = protocol::read_edit(&numbered(given), &found.values(), today);
     let (fields, others) = read.map_err(breaks)?;
     flags.raise(others, "unknown_fields");

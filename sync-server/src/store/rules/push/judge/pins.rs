@@ -9,14 +9,14 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::RejectionCode;
 
 use super::super::{Result, reject};
-use super::{Judge, Stands, Weighed, unknown};
+use super::{Judge, Judged, Standing, unknown};
 use crate::store::engine::{Tx, params};
 use crate::store::handles::organization::user_document;
 use crate::store::row::{row, select};
 
 row! {
     /// How a user's PIN stands.
-    struct Standing {
+    struct PinState {
         exposed: Option<Timestamp> = "pin_exposed_at",
         answers: Option<Timestamp> = "pin_answers",
         set: Option<Timestamp> = "pin_set_at",
@@ -27,7 +27,7 @@ impl Judge {
     /// Sets the PIN that somebody chose for herself. A device may do no more than answer an exposure: of two
     /// answers to one the later stands, and what answers none changes nothing. That is no refusal: she chose
     /// it in good faith, and where her PIN is still exposed she is asked again.
-    pub(super) fn choose_pin(&mut self, tx: &Tx<'_>, change: &Change) -> Weighed {
+    pub(super) fn choose_pin(&mut self, tx: &Tx<'_>, change: &Change) -> Judged {
         let mut flags = self.authority(tx, change, Action::ChoosePin)?;
         let record =
             change.record.ok_or_else(|| unknown("it names nobody; ask the office to set the PIN"))?;
@@ -50,7 +50,7 @@ impl Judge {
             let (_, body) = user_document(tx, change.actor)?;
             self.feed.put(tx, Collection::Users, change.actor.as_bytes(), None, Some(&body))?;
         }
-        Ok(Stands { verdict: Verdict::Applied, seq: self.feed.seq(), record, patient: None, flags })
+        Ok(Standing { verdict: Verdict::Applied, seq: self.feed.seq(), record, patient: None, flags })
     }
 
     /// Whether the change answers an exposure that nothing later has answered. One of two copies of a device
@@ -59,8 +59,8 @@ impl Judge {
         let state = "SELECT state FROM devices WHERE id = ?1";
         let state = tx.first::<DeviceState>(state, params![self.place.device])?;
         // A user who has left is another facility's, and not in this scope.
-        let sql = select!(Standing, "users WHERE id = ?1 AND is_active = 1");
-        let user = tx.first::<Standing>(sql, params![change.actor])?;
+        let sql = select!(PinState, "users WHERE id = ?1 AND is_active = 1");
+        let user = tx.first::<PinState>(sql, params![change.actor])?;
         let (Some(DeviceState::Active), Some(user)) = (state, user) else { return Ok(false) };
         Ok(match user.exposed {
             Some(exposed) => exposed == exposure,

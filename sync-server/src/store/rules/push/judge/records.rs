@@ -10,7 +10,7 @@ use carepost_protocol::workflow::{FieldError, Workflow};
 use serde_json::{Map, Value};
 
 use super::super::Result;
-use super::{Flags, Judge, Stands, Weighed, unknown};
+use super::{Flags, Judge, Judged, Standing, unknown};
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{row, select};
@@ -35,7 +35,7 @@ struct Kept {
 
 impl Judge {
     /// A new record, or a correction: a record of its own.
-    pub(super) fn chart(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+    pub(super) fn chart(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Judged {
         let mut flags = self.authority(tx, change, Action::Chart)?;
         let patient = change.patient.ok_or_else(|| unknown("it names no patient; chart it anew"))?;
         if !self.is_known_patient(tx, patient)? {
@@ -80,7 +80,7 @@ impl Judge {
                 verdict = Verdict::Merged;
             }
         }
-        Ok(Stands { verdict, seq, record, patient: Some(patient), flags })
+        Ok(Standing { verdict, seq, record, patient: Some(patient), flags })
     }
 
     /// Puts a resident back whom devices no longer have, because they were withdrawn: what is charted about somebody is
@@ -98,7 +98,7 @@ impl Judge {
 
     /// Holds the answers to the form they were given in. What is unlikely and was not confirmed is kept and
     /// flagged: it may be true.
-    fn answers(&mut self, tx: &Tx<'_>, change: &Change, flags: &mut Flags) -> Weighed<Kept> {
+    fn answers(&mut self, tx: &Tx<'_>, change: &Change, flags: &mut Flags) -> Judged<Kept> {
         let (Some(key), Some(version)) = (&change.workflow, change.schema_version) else {
             return Err(unknown("it names no workflow and version; chart it anew"));
         };
@@ -134,7 +134,7 @@ impl Judge {
         change: &Change,
         patient: PatientId,
         flags: &mut Flags,
-    ) -> Weighed<RecordId> {
+    ) -> Judged<RecordId> {
         let target = change.record.ok_or_else(|| unknown("it names no record to correct; chart it anew"))?;
         let sql =
             "SELECT patient_id FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL";
@@ -180,7 +180,7 @@ impl Judge {
 }
 
 /// Why a record is corrected; none where nothing can be read.
-fn read_reason(given: &str) -> Weighed<Option<String>> {
+fn read_reason(given: &str) -> Judged<Option<String>> {
     let read = line(given, MAX_REASON).map_err(|error| Rejection {
         code: RejectionCode::BreaksSchema,
         detail: "its reason cannot be taken; write it anew".to_owned(),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::reject;
 use super::patients::{breaks, read_edit};
-use super::{Flags, Judge, Stands, Weighed, unknown};
+use super::{Flags, Judge, Judged, Standing, unknown};
 use crate::store::Patient;
 use crate::store::engine::{Tx, params};
 use crate::store::rules::{patient, review};
@@ -19,7 +19,7 @@ use crate::store::rules::{patient, review};
 impl Judge {
     /// Closes a review: sets the values that were chosen, or says whether two are one person. When
     /// somebody has meanwhile saved what the chooser had not seen, it stays open with all of it.
-    pub(super) fn resolve(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Weighed {
+    pub(super) fn resolve(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Judged {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
         let record = change.record.ok_or_else(|| unknown("it names no review; look at it again"))?;
         let known = review::find(tx, record.into())?;
@@ -46,11 +46,11 @@ impl Judge {
             closed.resolved = closed.resolved.or(Some(resolved));
             review::put(tx, &mut self.feed, &closed)?;
         }
-        Ok(Stands { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
+        Ok(Standing { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
     }
 
     /// Whether whoever closes a review of corrections saw all of it: none came since.
-    fn has_seen(&self, tx: &Tx<'_>, change: &Change, review: ReviewId) -> Weighed<bool> {
+    fn has_seen(&self, tx: &Tx<'_>, change: &Change, review: ReviewId) -> Judged<bool> {
         let sql = "SELECT seq FROM documents WHERE collection = 'reviews' AND id = ?1";
         let came = tx.first::<u64>(sql, params![review])?;
         Ok(came.zip(self.seen(change)).is_some_and(|(came, seen)| came <= seen))
@@ -64,7 +64,7 @@ impl Judge {
         change: &Change,
         known: &ReviewDocument,
         flags: &mut Flags,
-    ) -> Weighed<(Verdict, bool)> {
+    ) -> Judged<(Verdict, bool)> {
         if change.fields.is_empty() {
             // What stands is right.
             return Ok((Verdict::Applied, true));
@@ -84,7 +84,7 @@ impl Judge {
     /// Two who are one person become one; two who are not are linked no longer. Whether that settles it: one number
     /// is one person's, so as long as another of the facility has it somebody has to look. Whoever was replaced is no
     /// other.
-    fn same_person(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<bool> {
+    fn same_person(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Judged<bool> {
         match change.fields.get("same_person") {
             Some(Value::Bool(true)) => self.join(tx, change, known).map(|()| true),
             Some(Value::Bool(false)) => {
@@ -104,10 +104,10 @@ impl Judge {
 
     /// Of two who are one person, the one in care stays, or the one whom whoever decided chose; by whoever did not
     /// say, the one who was there first.
-    fn join(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Weighed<()> {
+    fn join(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Judged<()> {
         let asked: Vec<RecordId> = [known.record].into_iter().chain(known.others.iter().copied()).collect();
         let not_asked = || unknown("it does not name two whom the review asks about; look again");
-        let named = |field: &str| -> Weighed<Option<RecordId>> {
+        let named = |field: &str| -> Judged<Option<RecordId>> {
             let Some(value) = change.fields.get(field) else { return Ok(None) };
             let id: Option<RecordId> = value.as_str().and_then(|id| id.parse().ok());
             Ok(Some(id.filter(|id| asked.contains(id)).ok_or_else(not_asked)?))
@@ -138,6 +138,6 @@ impl Judge {
 }
 
 /// A resident, or the last who took the resident's place.
-fn present(tx: &Tx<'_>, id: PatientId) -> Weighed<Patient> {
+fn present(tx: &Tx<'_>, id: PatientId) -> Judged<Patient> {
     patient::present(tx, id)?.ok_or_else(|| unknown("the facility has no such resident; look again"))
 }

@@ -1,4 +1,4 @@
-//! Refused entries. Each needs a person, who corrects it, has it tried again, takes it out of the system, or discards
+//! Rejected entries. Each needs a person, who corrects it, has it tried again, takes it out of the system, or discards
 //! it at the server.
 
 use carepost_protocol::audit::AuditEvent;
@@ -15,7 +15,7 @@ use super::{Outbox, OutboxError, schema, signed, unsigned};
 
 /// An entry that the server refused and nobody has settled. It names nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RejectedEntry {
     /// In which lane.
     pub lane: Lane,
     /// Its name.
@@ -49,9 +49,9 @@ impl std::fmt::Debug for Exported {
     }
 }
 
-/// A refused care change with what it says: health data.
+/// A rejected care change with what it says: health data.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RefusedChange {
+pub struct RejectedChange {
     /// Its number in the care lane.
     pub n: u64,
     /// The document it is about, or would have made.
@@ -68,7 +68,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn wedged(&self, most: usize) -> Result<Vec<Refused>, OutboxError> {
+    pub fn rejected_entries(&self, most: usize) -> Result<Vec<RejectedEntry>, OutboxError> {
         let connection = self.lock();
         let lineage = self.lineage(&connection)?;
         let mut statement = connection.prepare_cached(
@@ -81,7 +81,7 @@ impl Outbox {
             while let Some(row) = rows.next()? {
                 let n = unsigned(row.get(0)?);
                 let (code, reason) = in_words(row, 2)?;
-                refused.push(Refused {
+                refused.push(RejectedEntry {
                     lane,
                     name: ChangeName { incarnation: lineage.of(lane, n)?.0.id, n },
                     made_at: Timestamp::from_millis(row.get(1)?),
@@ -93,32 +93,32 @@ impl Outbox {
         Ok(refused)
     }
 
-    /// A refused care change, to be read and corrected.
+    /// A rejected care change, to be read and corrected.
     ///
     /// # Errors
     /// [`OutboxError::NotPermitted`] when the permit is for another place, [`OutboxError::NotRefused`] when
     /// it does not wait for a person.
-    pub fn refused(&self, permit: &Permit<ReadPatients>, n: u64) -> Result<RefusedChange, OutboxError> {
+    pub fn rejected(&self, permit: &Permit<ReadPatients>, n: u64) -> Result<RejectedChange, OutboxError> {
         self.permitted(permit)?;
-        let mut found = refused_from(&self.lock(), n, 1)?;
-        found.pop().filter(|refused| refused.n == n).ok_or(OutboxError::NotRefused { n })
+        let mut found = rejected_from(&self.lock(), n, 1)?;
+        found.pop().filter(|refused| refused.n == n).ok_or(OutboxError::NotRejected { n })
     }
 
-    /// The refused care changes that nobody has settled, oldest first, at most so many, to be read and
+    /// The rejected care changes that nobody has settled, oldest first, at most so many, to be read and
     /// corrected.
     ///
     /// # Errors
     /// [`OutboxError::NotPermitted`] when the permit is for another place.
-    pub fn all_refused(
+    pub fn all_rejected(
         &self,
         permit: &Permit<ReadPatients>,
         most: usize,
-    ) -> Result<Vec<RefusedChange>, OutboxError> {
+    ) -> Result<Vec<RejectedChange>, OutboxError> {
         self.permitted(permit)?;
-        refused_from(&self.lock(), 0, most)
+        rejected_from(&self.lock(), 0, most)
     }
 
-    /// Has a refused care change tried again: appends the same change, which takes its place. `audit` is
+    /// Has a rejected care change tried again: appends the same change, which takes its place. `audit` is
     /// asked for the audit events that go with it, in the same durable transaction.
     ///
     /// # Errors
@@ -215,12 +215,12 @@ fn read_refused(connection: &Connection, n: u64) -> Result<(Change, RecordId), O
         .prepare_cached("SELECT payload, record FROM entries WHERE lane = 0 AND n = ? AND state = 2")?
         .query_row([signed(n)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (payload, record) = found.ok_or(OutboxError::NotRefused { n })?;
+    let (payload, record) = found.ok_or(OutboxError::NotRejected { n })?;
     let change = serde_json::from_slice(&payload);
     Ok((change.map_err(|_| OutboxError::NotUnderstood("a refused change"))?, RecordId::from_bytes(record)))
 }
 
-fn refused_from(connection: &Connection, n: u64, most: usize) -> Result<Vec<RefusedChange>, OutboxError> {
+fn rejected_from(connection: &Connection, n: u64, most: usize) -> Result<Vec<RejectedChange>, OutboxError> {
     let mut statement = connection.prepare_cached(
         "SELECT n, record, payload, reason FROM entries WHERE lane = 0 AND state = 2 AND n >= ? ORDER BY n LIMIT ?",
     )?;
@@ -229,7 +229,7 @@ fn refused_from(connection: &Connection, n: u64, most: usize) -> Result<Vec<Refu
     while let Some(row) = rows.next()? {
         let payload = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
         let change = serde_json::from_slice(payload);
-        refused.push(RefusedChange {
+        refused.push(RejectedChange {
             n: unsigned(row.get(0)?),
             record: RecordId::from_bytes(row.get(1)?),
             change: change.map_err(|_| OutboxError::NotUnderstood("a refused change"))?,

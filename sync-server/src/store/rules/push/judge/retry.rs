@@ -1,4 +1,4 @@
-//! Refused changes, judged again as of when they were made, or discarded.
+//! Rejected changes, judged again as of when they were made, or discarded.
 
 use carepost_protocol::change::{Change, Lane, Verdict};
 use carepost_protocol::id::{DeviceId, IncarnationId, UserId};
@@ -7,14 +7,14 @@ use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 
 use super::super::{Content, Result, read, reject};
-use super::keeping::Settling;
+use super::persist::Settling;
 use super::{Judge, Place};
 use crate::store::StoreError;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{Stored, row, sql};
 
-/// How many changes one transaction judges again because what they depend on stands now, and those that other
-/// lives gave the last one's number; fewer when it has had its time.
+/// How many changes one transaction judges again because what they depend on stands now, and those to which other
+/// incarnations gave the last one's number; fewer when it has had its time.
 const FOLLOWING: u32 = 250;
 
 /// What came of judging again what had depended on a change.
@@ -35,7 +35,7 @@ row! {
     }
 }
 
-/// Judges a refused change again. Says whether it stands now: then those that had been refused because it
+/// Judges a rejected change again. Says whether it stands now: then those that had been refused because it
 /// did not are judged again too ([`follow`]).
 pub(in crate::store) fn retry(
     tx: &Tx<'_>,
@@ -58,7 +58,7 @@ pub(in crate::store) fn follow(
     let waiting = waiting(tx, device, after)?;
     let more = u32::try_from(waiting.len()).unwrap_or(FOLLOWING) >= FOLLOWING;
     for (name, reason) in waiting {
-        // What two lives of the device gave one number is not parted.
+        // What two incarnations of the device gave one number is not parted.
         if followed.on.is_some_and(|n| n != name.n) && tx.is_spent() {
             return Ok(followed);
         }
@@ -78,7 +78,7 @@ pub(in crate::store) fn follow(
     Ok(Followed { on: followed.on.filter(|_| more), ..followed })
 }
 
-/// Settles a refused change for good: it will not stand.
+/// Settles a rejected change for good: it will not stand.
 pub(in crate::store) fn discard(
     tx: &Tx<'_>,
     device: DeviceId,

@@ -5,7 +5,7 @@ use super::status::{ask, ills, text};
 use crate::config::Config;
 
 /// Asks the agent that has the state directory.
-pub(super) fn running(config: &Config) -> Finding {
+pub(super) fn running_agent(config: &Config) -> Finding {
     let status = match ask(config) {
         Ok(status) => status,
         Err(error) => {

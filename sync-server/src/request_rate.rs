@@ -15,9 +15,9 @@ const MOST: usize = 10_000;
 
 /// Who asked how much of late, by tenant and person; none is the platform's.
 #[derive(Debug)]
-pub struct Pace(DefaultKeyedRateLimiter<(Option<OrganizationId>, UserId)>);
+pub struct RequestRate(DefaultKeyedRateLimiter<(Option<OrganizationId>, UserId)>);
 
-impl Pace {
+impl RequestRate {
     /// One that lets each ask so often in a minute.
     #[must_use]
     pub fn new(per_minute: NonZeroU32) -> Self {
@@ -57,7 +57,7 @@ mod tests {
             organization: None,
             facility: None,
         };
-        let pace = Pace::new(NonZeroU32::MIN.saturating_add(1));
+        let pace = RequestRate::new(NonZeroU32::MIN.saturating_add(1));
         pace.take(&actor(1)).unwrap();
         pace.take(&actor(1)).unwrap();
         let refused = pace.take(&actor(1)).unwrap_err();

@@ -11,9 +11,9 @@ use carepost_protocol::hex::hex;
 use crate::clock::Clock;
 
 /// Removed when it is dropped. It opens on this device alone, like what it is a copy of.
-pub(super) struct Looked(PathBuf);
+pub(super) struct StateCopy(PathBuf);
 
-impl Looked {
+impl StateCopy {
     /// Copies a directory that no agent has open.
     pub(super) fn at(directory: &Path) -> io::Result<Self> {
         let name = format!("carepost-doctor-{}", hex(&Clock::new(None).random::<8>()));
@@ -34,7 +34,7 @@ impl Looked {
     }
 }
 
-impl Drop for Looked {
+impl Drop for StateCopy {
     fn drop(&mut self) {
         // What stays opens nowhere else, and goes with the next start of the machine.
         let _ = std::fs::remove_dir_all(&self.0);

@@ -13,7 +13,7 @@ const MOST: usize = 10_000;
 
 /// What was shown since the server started.
 #[derive(Debug, Default)]
-pub struct Shown(Mutex<Kept>);
+pub struct LastSeen(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -28,7 +28,7 @@ struct Look {
     count: usize,
 }
 
-impl Shown {
+impl LastSeen {
     /// A resident is shown, as of a place in the feed.
     pub fn keep(&self, session: SessionId, patient: PatientId, seq: u64) {
         let mut kept = self.kept();
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_latest_looks_are_known_and_no_more_than_so_many() {
-        let shown = Shown::default();
+        let shown = LastSeen::default();
         let session = SessionId::new(Timestamp::EPOCH, [1; 10]);
         let patient = |n: usize| PatientId::new(Timestamp::from_millis(i64::try_from(n).unwrap()), [2; 10]);
         for n in 0..3 * MOST {

@@ -72,7 +72,7 @@ impl Throttle {
 }
 
 #[derive(Debug)]
-pub(super) struct PinGuard {
+pub(super) struct PinLockout {
     max_failures: u32,
     lockout: Duration,
     /// Lock-outs this run has met: the persisted time that names each, and its end on monotonic time.
@@ -81,7 +81,7 @@ pub(super) struct PinGuard {
     recent: VecDeque<Duration>,
 }
 
-impl PinGuard {
+impl PinLockout {
     pub(super) const fn new(max_failures: u32, lockout: Duration) -> Self {
         Self { max_failures, lockout, met: BTreeMap::new(), recent: VecDeque::new() }
     }

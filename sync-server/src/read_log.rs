@@ -33,7 +33,7 @@ const COUNTS: usize = 10_000;
 
 /// What people read on one server since it started.
 #[derive(Debug, Default)]
-pub struct Reads(Mutex<Kept>);
+pub struct ReadLog(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -53,7 +53,7 @@ struct Seen {
     again: HashMap<[u8; 32], (AuditEvent, u64)>,
 }
 
-impl Reads {
+impl ReadLog {
     /// Whether the event of a read has to be written before anything is shown; it is counted otherwise. Then
     /// [`Self::written`] says that it was.
     ///
@@ -181,7 +181,7 @@ mod tests {
     }
 
     /// Whether it had to be written, and was.
-    fn reads(of: &Reads, by: u8, what: &str, second: i64) -> bool {
+    fn reads(of: &ReadLog, by: u8, what: &str, second: i64) -> bool {
         let is_new = of.is_new(user(by), &view(what), at(second)).unwrap();
         if is_new {
             of.written(user(by), &view(what));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn each_thing_is_written_once_in_ten_minutes_for_each_person_and_the_rest_is_counted() {
-        let kept = Reads::default();
+        let kept = ReadLog::default();
         let new = |by, of: &str, second| reads(&kept, by, of, second);
         assert!(new(1, "a", 0) && new(1, "b", 1) && new(2, "a", 1), "everybody's and each");
         for second in 2..502 {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_another_session_read_again_is_told_apart() {
-        let kept = Reads::default();
+        let kept = ReadLog::default();
         let of = |session: u8| AuditEvent {
             session_id: Some(SessionId::new(Timestamp::EPOCH, [session; 10])),
             ..view("a")
@@ -234,7 +234,7 @@ mod tests {
         let key = crate::store::DatabaseKey::new([7; 32]);
         let store = crate::store::Store::open(&folder.path().join("server.db"), &key, ambient).unwrap();
         store.close();
-        let kept = Reads::default();
+        let kept = ReadLog::default();
         assert!(reads(&kept, 1, "a", 0) && !reads(&kept, 1, "a", 1));
         kept.tell(&store.system(), true).await;
         assert_eq!(kept.over(at(2), false).len(), 1);
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn where_the_clock_was_set_back_what_is_read_is_written_anew() {
-        let kept = Reads::default();
+        let kept = ReadLog::default();
         assert!(reads(&kept, 1, "a", 4_000) && !reads(&kept, 1, "a", 4_001));
         assert!(reads(&kept, 1, "a", 0), "by that clock it was not read yet");
         assert_eq!(kept.over(at(0), false).len(), 1, "and what was counted is told");
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_written_is_new_again_and_nobody_reads_without_end() {
-        let kept = Reads::default();
+        let kept = ReadLog::default();
         assert!(kept.is_new(user(1), &view("0"), at(0)).unwrap(), "and that was not written");
         for n in 0..MOST {
             assert!(reads(&kept, 1, &n.to_string(), 0));
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_of_all_people_is_bounded_and_what_is_beyond_is_written_each_time() {
-        let kept = Reads::default();
+        let kept = ReadLog::default();
         for person in 0..11 {
             for n in 0..MOST {
                 assert!(reads(&kept, person, &n.to_string(), 0), "{person} {n}");
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn counts_are_bounded_also_while_none_can_be_written() {
-        let kept = Reads::default();
+        let kept = ReadLog::default();
         let by = |n: usize| AuditEvent { user_agent: Some(n.to_string()), ..view("a") };
         let read = |person: u8, n: usize, second: i64| {
             let is_new = kept.is_new(user(person), &by(n), at(second)).unwrap();

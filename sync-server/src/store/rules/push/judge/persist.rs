@@ -8,19 +8,19 @@ use carepost_protocol::wire::heartbeat::Settlement;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 
 use super::super::{Content, Entry, Result, reject};
-use super::{Fault, Judge, Place, Stands, Weighed};
+use super::{Fault, Judge, Judged, Place, Standing};
 use crate::store::engine::{Tx, params};
 
 /// The most changes that are settled because another took their place.
 const MOST_SETTLED: usize = 1_000;
 
-/// A refused change that another takes the place of.
+/// A rejected change that another takes the place of.
 pub(super) struct Older {
     incarnation: IncarnationId,
     n: u64,
 }
 
-/// How, why and by whom a refused change is settled.
+/// How, why and by whom a rejected change is settled.
 pub(super) struct Settling<'a> {
     pub(super) how: Settlement,
     pub(super) seq: Option<u64>,
@@ -36,7 +36,7 @@ impl Judge {
         entry: &Entry,
         verdict: Verdict,
         reason: Option<&Rejection>,
-        stands: Option<&Stands>,
+        stands: Option<&Standing>,
     ) -> Result<()> {
         let change = match &entry.content {
             Content::Care(change) => Some(&**change),
@@ -87,9 +87,15 @@ impl Judge {
         .map(drop)
     }
 
-    /// Writes what is known of a refused change now: what the server could not read before, it may
+    /// Writes what is known of a rejected change now: what the server could not read before, it may
     /// understand since.
-    pub(super) fn reread(&self, tx: &Tx<'_>, n: u64, change: &Change, stands: Option<&Stands>) -> Result<()> {
+    pub(super) fn reread(
+        &self,
+        tx: &Tx<'_>,
+        n: u64,
+        change: &Change,
+        stands: Option<&Standing>,
+    ) -> Result<()> {
         let record =
             stands.map(|stands| stands.record).or_else(|| change.document(self.place.incarnation, n));
         tx.execute(
@@ -123,12 +129,12 @@ impl Judge {
         .map(drop)
     }
 
-    /// The refused change that `n` takes the place of, when it may.
-    pub(super) fn superseded(&mut self, tx: &Tx<'_>, n: u64, older: u64, change: &Change) -> Weighed<Older> {
+    /// The rejected change that `n` takes the place of, when it may.
+    pub(super) fn superseded(&mut self, tx: &Tx<'_>, n: u64, older: u64, change: &Change) -> Judged<Older> {
         let refuse = |detail: &str| Fault::from(reject(RejectionCode::NotSuperseding, detail));
-        let life = self.life_of(tx, older)?.filter(|_| older < n);
+        let made_by = self.incarnation_of(tx, older)?.filter(|_| older < n);
         let no_such = "it takes the place of a change that this device never made; chart it anew";
-        let incarnation = life.ok_or_else(|| refuse(no_such))?;
+        let incarnation = made_by.ok_or_else(|| refuse(no_such))?;
         let sql = "SELECT actor_id, record_id FROM changes WHERE device_id = ?1 AND incarnation_id = ?2
             AND lane = 'care' AND n = ?3 AND verdict = 'rejected' AND settlement IS NULL";
         let key = params![self.place.device, incarnation, older];
@@ -159,7 +165,7 @@ impl Judge {
         self.settle(tx, older.incarnation, older.n, &settling)
     }
 
-    /// Settles a refused change, and the refused ones whose place it had taken, up to [`MOST_SETTLED`]: an
+    /// Settles a rejected change, and the refused ones whose place it had taken, up to [`MOST_SETTLED`]: an
     /// honest device makes a handful of tries. It ends at one that is settled already, because all before
     /// it are.
     pub(super) fn settle(
@@ -181,8 +187,8 @@ impl Judge {
             let Some(older) = tx.first::<u64>(sql, key)?.filter(|older| *older < n) else {
                 return Ok(());
             };
-            let Some(life) = self.life_of(tx, older)? else { return Ok(()) };
-            (incarnation, n) = (life, older);
+            let Some(made_by) = self.incarnation_of(tx, older)? else { return Ok(()) };
+            (incarnation, n) = (made_by, older);
             if how == Settlement::Applied {
                 how = Settlement::Superseded;
             }
@@ -191,30 +197,32 @@ impl Judge {
     }
 
     /// The incarnation that made a number of this chain.
-    fn life_of(&mut self, tx: &Tx<'_>, n: u64) -> Result<Option<IncarnationId>> {
-        let lives = self.lives(tx)?;
-        Ok(lives.iter().rev().find(|(_, last)| n <= *last).map(|(life, _)| *life))
+    fn incarnation_of(&mut self, tx: &Tx<'_>, n: u64) -> Result<Option<IncarnationId>> {
+        let incarnations = self.incarnations(tx)?;
+        Ok(incarnations.iter().rev().find(|(_, last)| n <= *last).map(|(incarnation, _)| *incarnation))
     }
 
     /// The incarnations that make up this chain, latest first, each with its last number.
-    pub(super) fn lives(&mut self, tx: &Tx<'_>) -> Result<&[(IncarnationId, u64)]> {
-        if self.lives.is_none() {
-            let mut lives = vec![(self.place.incarnation, u64::MAX)];
+    pub(super) fn incarnations(&mut self, tx: &Tx<'_>) -> Result<&[(IncarnationId, u64)]> {
+        if self.incarnations.is_none() {
+            let mut incarnations = vec![(self.place.incarnation, u64::MAX)];
             let sql = "SELECT parent_id, fork_care FROM incarnations
                 WHERE device_id = ?1 AND id = ?2 AND parent_id IS NOT NULL AND fork_care IS NOT NULL";
-            while let Some((child, last)) = lives.last().copied() {
+            while let Some((child, last)) = incarnations.last().copied() {
                 let key = params![self.place.device, child];
                 let parent = tx.first::<(Option<_>, u64)>(sql, key)?;
                 match parent {
-                    Some((Some(parent), fork)) if !lives.iter().any(|(life, _)| *life == parent) => {
-                        lives.push((parent, last.min(fork)));
+                    Some((Some(parent), fork))
+                        if !incarnations.iter().any(|(incarnation, _)| *incarnation == parent) =>
+                    {
+                        incarnations.push((parent, last.min(fork)));
                     }
                     Some(_) | None => break,
                 }
             }
-            self.lives = Some(lives);
+            self.incarnations = Some(incarnations);
         }
-        Ok(self.lives.as_deref().unwrap_or_default())
+        Ok(self.incarnations.as_deref().unwrap_or_default())
     }
 }
 
@@ -241,7 +249,7 @@ fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Set
 }
 
 /// A verifier that stands is the user's; here it would outlive the PIN.
-fn is_kept_elsewhere(change: Option<&Change>, stands: Option<&Stands>) -> bool {
+fn is_kept_elsewhere(change: Option<&Change>, stands: Option<&Standing>) -> bool {
     stands.is_some() && change.is_some_and(|change| change.collection == Collection::Users)
 }
 
@@ -265,7 +273,7 @@ fn takes_the_place(
 
 fn patient_of(
     change: Option<&Change>,
-    stands: Option<&Stands>,
+    stands: Option<&Standing>,
     record: Option<RecordId>,
 ) -> Option<[u8; 16]> {
     let stated = stands.and_then(|stands| stands.patient).or(change.and_then(|change| change.patient));

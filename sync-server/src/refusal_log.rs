@@ -92,7 +92,7 @@ pub struct Told {
 
 /// The refusals of one server since it started.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<Kept>);
+pub struct RefusalLog(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -100,7 +100,7 @@ struct Kept {
     strangers: HashMap<Key, Counted>,
 }
 
-impl Refusals {
+impl RefusalLog {
     /// Writes a refusal down, or counts it.
     ///
     /// # Errors
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_first_is_told_at_once_and_the_others_are_counted_to_the_last() {
-        let refusals = Refusals::default();
+        let refusals = RefusalLog::default();
         assert_eq!(refusals.note(user(1), event("a"), at(0)).len(), 1);
         for n in 0..999 {
             assert!(refusals.note(user(1), event(&format!("id {}", n % 3)), at(1)).is_empty());
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_next_after_ten_minutes_is_told_with_the_count_of_those_before() {
-        let refusals = Refusals::default();
+        let refusals = RefusalLog::default();
         for second in [0, 1, 2] {
             refusals.note(user(1), event("a"), at(second));
         }
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn where_the_clock_was_set_back_the_next_is_told_at_once() {
-        let refusals = Refusals::default();
+        let refusals = RefusalLog::default();
         for second in [4_000, 4_001] {
             refusals.note(user(1), event("a"), at(second));
         }
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_written_is_told_later() {
-        let refusals = Refusals::default();
+        let refusals = RefusalLog::default();
         let first = refusals.note(user(1), event("a"), at(0));
         refusals.note(user(1), event("a"), at(1));
         refusals.take_back(first);
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn memory_and_rows_are_bounded_and_no_count_is_lost() {
-        let refusals = Refusals::default();
+        let refusals = RefusalLog::default();
         let mut rows = 0;
         // A network that tries names, networks without end, and somebody known meanwhile.
         for n in 0..500 {
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn while_nothing_can_be_written_what_is_kept_is_bounded_and_no_count_is_lost() {
-        let refusals = Refusals::default();
+        let refusals = RefusalLog::default();
         let mut come = 0_u32;
         let mut flood = |second: i64| {
             for _ in 0..3_000 {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use super::finding::{Finding, Verdict, finding};
-use super::looked::Looked;
+use super::state_copy::StateCopy;
 use crate::config::Config;
 use crate::identity::vault;
 use crate::run::StateDir;
 
 /// What was not sent, directory by directory. Copies are looked at.
-pub(super) fn aside(config: &Config) -> Vec<Finding> {
+pub(super) fn set_aside(config: &Config) -> Vec<Finding> {
     let found = vault::aside(&config.state_dir).into_iter();
     found
         .map(|place| match unsent(config, &place) {
@@ -40,10 +40,10 @@ pub(super) fn aside(config: &Config) -> Vec<Finding> {
 
 /// The entries and the audit events that the server has not.
 fn unsent(config: &Config, place: &Path) -> anyhow::Result<(u64, u64)> {
-    let copy = Looked::at(place)?;
+    let copy = StateCopy::at(place)?;
     let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
     let Some(opened) = StateDir::beside(&looked)? else { return Ok((0, 0)) };
     let Some(grant) = opened.vault.grant()? else { return Ok((0, 0)) };
     let counts = opened.outbox(&grant, &looked)?.counts()?;
-    Ok((counts.care + counts.wedged, counts.audit))
+    Ok((counts.care + counts.rejected, counts.audit))
 }

@@ -1,5 +1,5 @@
 //! Where a device says that it stands, held against what the server has. A device that knows more than the
-//! server was told so by an earlier life of it: the server was put back to an older state of itself.
+//! server was told so before it was put back to an older state of itself.
 //!
 //! Anybody can say a number. Only a cursor that comes with the server's own proof of it costs more than the
 //! copy of whoever brings it.
@@ -13,13 +13,13 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::Expects;
-use carepost_protocol::wire::pull::{Cursor, Standing};
+use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use ring::hmac;
 use serde_json::json as object;
 
 use super::audit;
-use super::push::{Strand, expects};
-use crate::store::engine::{Reach, Tx, params};
+use super::push::{Chain, expects};
+use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::{DatabaseKey, DeviceIdentity, FacilityStore, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -77,15 +77,15 @@ impl FacilityStore {
     ///
     /// # Errors
     /// [`StoreError::CursorRefused`], with what the server expects of the chains in which it has less.
-    pub async fn standing(&self, device: &DeviceIdentity, standing: &Standing) -> Result<()> {
-        let (reach, view_changes) = (Reach::Facility(self.scope), device.view_changes());
+    pub async fn check_sync_position(&self, device: &DeviceIdentity, position: &SyncPosition) -> Result<()> {
+        let (access, view_changes) = (AccessScope::Facility(self.scope), device.view_changes());
         let device = device.device();
         // What a device is told is the feed's epoch and the changes of its view together.
-        let epoch = standing.epoch.map(|epoch| epoch.saturating_sub(view_changes));
-        let standing = &Standing { epoch, ..standing.clone() };
-        let cursor = epoch.zip(standing.seq).map(|(epoch, seq)| Cursor { epoch, seq });
-        let asked = standing.clone();
-        let found = self.store.read(reach, move |tx| find(tx, device, &asked)).await?;
+        let epoch = position.epoch.map(|epoch| epoch.saturating_sub(view_changes));
+        let position = &SyncPosition { epoch, ..position.clone() };
+        let cursor = epoch.zip(position.seq).map(|(epoch, seq)| Cursor { epoch, seq });
+        let asked = position.clone();
+        let found = self.store.read(access, move |tx| find(tx, device, &asked)).await?;
         if !found.ahead && found.expects == Expects::default() {
             if let Some(Cursor { epoch, seq }) = cursor {
                 let told = Cursor { epoch: epoch.saturating_add(view_changes), seq };
@@ -94,12 +94,12 @@ impl FacilityStore {
             return Ok(());
         }
         let (prover, facility) = (&self.store.inner.prover, self.scope.facility());
-        let proof = standing.proof.as_deref();
+        let proof = position.proof.as_deref();
         let is_proven =
             cursor.zip(proof).is_some_and(|(cursor, proof)| prover.holds(facility, cursor, proof));
         let expects = if is_proven && found.may_be_raised(self.store.now()) {
-            let asked = standing.clone();
-            self.store.write(reach, move |tx| raise(tx, device, &asked)).await?
+            let asked = position.clone();
+            self.store.write(access, move |tx| raise(tx, device, &asked)).await?
         } else {
             found.expects
         };
@@ -124,26 +124,26 @@ impl Feed {
     }
 }
 
-fn find(tx: &Tx<'_>, device: DeviceId, standing: &Standing) -> Result<Found> {
+fn find(tx: &Tx<'_>, device: DeviceId, position: &SyncPosition) -> Result<Found> {
     let feed = Feed::read(tx)?;
     let mut missing = Expects::default();
-    if let Some(incarnation) = standing.incarnation {
+    if let Some(incarnation) = position.incarnation {
         let less = |lane, acknowledged: Option<u64>| -> Result<Option<u64>> {
             let Some(acknowledged) = acknowledged.filter(|n| *n > 0) else { return Ok(None) };
-            let next_n = expects(tx, Strand { device, incarnation, lane })?;
+            let next_n = expects(tx, Chain { device, incarnation, lane })?;
             Ok((next_n <= acknowledged).then_some(next_n))
         };
-        missing.care = less(Lane::Care, standing.care)?;
-        missing.audit = less(Lane::Audit, standing.audit)?;
+        missing.care = less(Lane::Care, position.care)?;
+        missing.audit = less(Lane::Audit, position.audit)?;
     }
-    let cursor = standing.epoch.zip(standing.seq);
+    let cursor = position.epoch.zip(position.seq);
     let ahead = cursor.is_some_and(|(epoch, seq)| epoch == feed.head.epoch && seq > feed.head.seq);
     Ok(Found { feed, expects: missing, ahead })
 }
 
 /// Looks again, now that nothing else writes: of two that come together, one raises.
-fn raise(tx: &Tx<'_>, device: DeviceId, standing: &Standing) -> Result<Expects> {
-    let found = find(tx, device, standing)?;
+fn raise(tx: &Tx<'_>, device: DeviceId, position: &SyncPosition) -> Result<Expects> {
+    let found = find(tx, device, position)?;
     if found.may_be_raised(tx.now()) {
         let from = found.feed.head;
         let epoch = raised(from.epoch, tx.now());
@@ -151,7 +151,7 @@ fn raise(tx: &Tx<'_>, device: DeviceId, standing: &Standing) -> Result<Expects> 
         let details = object!({
             "epoch": epoch,
             "head": from.seq,
-            "cursor": standing.seq.filter(|_| standing.epoch == Some(from.epoch)),
+            "cursor": position.seq.filter(|_| position.epoch == Some(from.epoch)),
             "care": found.expects.care,
             "audit": found.expects.audit,
         });

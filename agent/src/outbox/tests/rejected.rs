@@ -1,4 +1,4 @@
-//! What becomes of refused entries.
+//! What becomes of rejected entries.
 
 use carepost_protocol::wire::heartbeat::{ChangeName, SettledChange, Settlement};
 
@@ -28,18 +28,18 @@ fn a_correction_takes_the_place_of_what_was_refused() {
     let kiosk = Kiosk::new();
     let outbox = one_refused(&kiosk);
     let record = RecordId::of_create(outbox.incarnation(), 2, at(2));
-    assert_eq!(outbox.refused(&permit::<ReadPatients>(HERE), 2).unwrap().change, change(2, "a"));
+    assert_eq!(outbox.rejected(&permit::<ReadPatients>(HERE), 2).unwrap().change, change(2, "a"));
     let corrected = Change { supersedes: Some(2), ..change(20, "corrected") };
     let saved = save(&outbox, &corrected, "correction").unwrap();
     assert_eq!((saved.n, saved.record), (4, record), "the record that the refused one would have made");
     assert_eq!(save(&outbox, &corrected, "correction").unwrap(), saved, "a second press");
-    assert_eq!((outbox.wedged(10).unwrap().len(), outbox.counts().unwrap().wedged), (0, 0));
+    assert_eq!((outbox.rejected_entries(10).unwrap().len(), outbox.counts().unwrap().rejected), (0, 0));
     assert_eq!(shown(&outbox, 11), [(4, Progress::Queued)], "and the refused one is not shown beside it");
     let sent = last_change(&outbox);
     assert_eq!((sent.supersedes, sent.record), (Some(2), Some(record)));
-    assert!(matches!(save(&outbox, &corrected, "again"), Err(OutboxError::NotRefused { n: 2 })));
+    assert!(matches!(save(&outbox, &corrected, "again"), Err(OutboxError::NotRejected { n: 2 })));
     drop(outbox);
-    assert_eq!(kiosk.open().counts().unwrap().wedged, 0);
+    assert_eq!(kiosk.open().counts().unwrap().rejected, 0);
 }
 
 #[test]
@@ -59,14 +59,14 @@ fn only_its_own_actor_corrects_an_entry() {
     let corrected = Change { supersedes: Some(2), actor: other, ..change(20, "not mine") };
     let entry = Entry { change: &corrected, token: "other" };
     assert!(matches!(outbox.append(&permit, entry, |_| vec![]), Err(OutboxError::NotItsActor)));
-    assert_eq!(outbox.wedged(10).unwrap().len(), 1);
+    assert_eq!(outbox.rejected_entries(10).unwrap().len(), 1);
 }
 
 #[test]
 fn a_retry_is_the_same_change_once_more() {
     let kiosk = Kiosk::new();
     let outbox = one_refused(&kiosk);
-    assert!(matches!(outbox.retry(1, |_, _| vec![]), Err(OutboxError::NotRefused { n: 1 })));
+    assert!(matches!(outbox.retry(1, |_, _| vec![]), Err(OutboxError::NotRejected { n: 1 })));
     let before = outbox.counts().unwrap().audit;
     let saved = outbox.retry(2, |patient, _| {
         assert_eq!(patient, Some(PATIENT));
@@ -79,7 +79,7 @@ fn a_retry_is_the_same_change_once_more() {
     assert_eq!(Change { supersedes: None, record: None, ..again }, change(2, "a"));
     // Refused once more, it is the newer one that waits for a person.
     outbox.settle(&care(&outbox).sent, &receipt(vec![run(4, 1, Verdict::Rejected, None)])).unwrap();
-    let refused = outbox.wedged(10).unwrap();
+    let refused = outbox.rejected_entries(10).unwrap();
     assert_eq!(refused.iter().map(|refused| refused.name.n).collect::<Vec<_>>(), [4]);
     assert_eq!(outbox.retry(4, |_, _| vec![]).unwrap().record, record, "the same record still");
 }
@@ -100,10 +100,10 @@ fn an_administrators_word_settles_what_was_refused() {
             SettledChange { change: name(outbox.incarnation(), 77), settlement, seq },
             SettledChange { change: name(outbox.incarnation(), 3), settlement, seq },
         ];
-        assert_eq!(outbox.settle_refused(&settled, at(70)).unwrap(), 0, "not refused ones of ours");
+        assert_eq!(outbox.settle_rejected(&settled, at(70)).unwrap(), 0, "not refused ones of ours");
         let ours = [SettledChange { change: name(outbox.incarnation(), 2), settlement, seq }];
-        assert_eq!(outbox.settle_refused(&ours, at(70)).unwrap(), 1);
-        assert_eq!(outbox.counts().unwrap().wedged, 0);
+        assert_eq!(outbox.settle_rejected(&ours, at(70)).unwrap(), 1);
+        assert_eq!(outbox.counts().unwrap().rejected, 0);
         assert_eq!(shown(&outbox, 49), left, "{settlement:?}");
         assert_eq!(shown(&outbox, 50), []);
     }
@@ -121,7 +121,7 @@ fn a_settled_refusal_stays_settled_when_a_rewound_server_refuses_it_again() {
         run(3, 2, Verdict::Applied, Some(11)),
     ];
     outbox.settle(&care(&outbox).sent, &receipt(verdicts)).unwrap();
-    assert_eq!(outbox.wedged(10).unwrap(), []);
+    assert_eq!(outbox.rejected_entries(10).unwrap(), []);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn the_list_names_what_needs_a_person_first() {
     save(&outbox, &change(30, "waits"), "waits").unwrap();
     let listed: Vec<_> = outbox.list(10).unwrap().into_iter().map(|it| (it.name.n, it.progress)).collect();
     let why = "The pulse is missing.".to_owned();
-    assert_eq!(listed, [(2, Progress::Wedged(why)), (4, Progress::Queued)]);
+    assert_eq!(listed, [(2, Progress::Rejected(why)), (4, Progress::Queued)]);
     assert_eq!(outbox.list(1).unwrap().len(), 1);
 }
 
@@ -204,7 +204,7 @@ fn a_refusal_for_a_reason_of_a_newer_server_is_one_like_any_other() {
     ]});
     let receipt: PushReceipt = serde_json::from_value(receipt).unwrap();
     outbox.settle(&care(&outbox).sent, &receipt).unwrap();
-    let why = Progress::Wedged("The form was withdrawn.".into());
+    let why = Progress::Rejected("The form was withdrawn.".into());
     assert_eq!(shown(&outbox, 9), [(1, why), (2, Progress::Acknowledged)]);
-    assert_eq!(outbox.counts().unwrap().wedged, 1);
+    assert_eq!(outbox.counts().unwrap().rejected, 1);
 }

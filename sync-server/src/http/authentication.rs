@@ -26,7 +26,7 @@ use crate::http::route::{Authorization, Route};
 use crate::http::tenant;
 use crate::operations::person::Person;
 use crate::quota::Asker;
-use crate::refusals::Principal;
+use crate::refusal_log::Principal;
 use crate::store::{DeviceIdentity, FacilityStore};
 use crate::text::line;
 use crate::tls::PeerKey;
@@ -48,7 +48,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Notes who speaks as the device, and for which life of its outbox where the request carries the one of
+    /// Notes who speaks as the device, and for which incarnation of its outbox where the request carries the one of
     /// the moment. When that tells of a second copy, the device is quarantined from here on.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl<S: Sync> FromRequestParts<S> for Client {
 }
 
 /// The layer of every route.
-pub async fn guard(
+pub async fn authenticate(
     State((app, route)): State<(App, &'static Route)>,
     params: RawPathParams,
     request: Request,
@@ -185,7 +185,7 @@ async fn keep_refusal(
 async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<()> {
     let token = bearer(parts).ok_or_else(unauthenticated)?;
     let session = app.store.system().session(token::sha256(token)).await?.ok_or_else(unauthenticated)?;
-    app.pace.take(&session.actor)?;
+    app.request_rate.take(&session.actor)?;
     let claim = tenant::claimed(app, parts).await?;
     let person = Person::entering(app, session, client_of(parts), claim).await?;
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
@@ -266,7 +266,7 @@ async fn keep_device_refusal(
         }
         None => (Principal::Stranger(client.network(), None), note),
     };
-    Ok(app.refusals.keep(&app.store.system(), by, note).await?)
+    Ok(app.refusal_log.keep(&app.store.system(), by, note).await?)
 }
 
 /// Who speaks, as the request's head says, in one word and no more.
