@@ -14,14 +14,14 @@ use super::noted::Page;
 use super::residents;
 use super::view::{Attention, Part, Refused, SessionKey, Todo, initials};
 use super::ward::{Ward, storage};
-use crate::outbox::RefusedChange;
+use crate::outbox::RejectedChange;
 
 impl Ward {
     pub(super) fn attention(&self, on: &SessionKey, after: usize) -> Result<Part<Attention>, Refused> {
         let page = Page::ATTENTION;
         let permit = self.permit::<ReadPatients>(on, &page)?;
         let forms = self.forms()?;
-        let refused = self.outbox.all_refused(&permit, usize::MAX).map_err(storage)?;
+        let refused = self.outbox.all_rejected(&permit, usize::MAX).map_err(storage)?;
         let made = refused.iter().map(|refused| Ok((refused.record, what(refused, &forms)?)));
         let made = made.collect::<Result<Vec<(RecordId, String)>, Refused>>()?;
         let Part { items, next } = Part::of(refused, after);
@@ -35,12 +35,12 @@ impl Ward {
     fn one(
         &self,
         permit: &Permit<ReadPatients>,
-        refused: RefusedChange,
+        refused: RejectedChange,
         forms: &Forms<'_>,
         made: &[(RecordId, String)],
     ) -> Result<Attention, Refused> {
         let what = what(&refused, forms)?;
-        let RefusedChange { n, record, change, reason } = refused;
+        let RejectedChange { n, record, change, reason } = refused;
         let resident = self.about(permit, change.collection, change.patient, record)?;
         let of_patients = change.collection == Collection::Patients;
         let (form, is_own) = if of_patients {
@@ -110,7 +110,7 @@ impl Ward {
 }
 
 /// What a change is, in words.
-fn what(refused: &RefusedChange, forms: &Forms<'_>) -> Result<String, Refused> {
+fn what(refused: &RejectedChange, forms: &Forms<'_>) -> Result<String, Refused> {
     let change = &refused.change;
     let key = change.workflow.clone().unwrap_or_default();
     let label = forms.of(&key, change.schema_version)?.0.map_or(key, |form| form.label.clone());

@@ -217,7 +217,7 @@ impl Ward {
                 | OutboxError::NotAToken
                 | OutboxError::TooLarge { .. }
                 | OutboxError::NotKept { .. }
-                | OutboxError::NotRefused { .. }
+                | OutboxError::NotRejected { .. }
                 | OutboxError::NotItsActor
                 | OutboxError::NotPermitted),
             ) => {

@@ -268,7 +268,7 @@ impl Ward {
         let (form, has_form) = eyes.forms.of(&key, change.schema_version)?;
         let form = form.as_deref();
         let is_correction = change.kind == ChangeKind::Amend;
-        let refused = matches!(progress, Progress::Wedged(_));
+        let refused = matches!(progress, Progress::Rejected(_));
         let entry = Entry {
             record,
             patient: change.patient.unwrap_or(PatientId::from_bytes([0; 16])),
@@ -285,7 +285,7 @@ impl Ward {
             mark: match progress {
                 Progress::Queued => Mark::SavedHere,
                 Progress::Acknowledged => Mark::Sent,
-                Progress::Wedged(reason) => Mark::NeedsAttention(reason),
+                Progress::Rejected(reason) => Mark::NeedsAttention(reason),
             },
         };
         // A refused correction corrects nothing.

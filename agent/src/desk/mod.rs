@@ -127,7 +127,7 @@ impl Desk {
             link,
             waiting: 0,
             oldest_waiting: None,
-            wedged: 0,
+            rejected: 0,
             reviews: 0,
             loading: false,
             differs: Vec::new(),
@@ -146,7 +146,7 @@ impl Desk {
             Standing::Revoked { trouble } => status.storage_trouble = trouble,
             Standing::Enrolling(_) => {}
         }
-        status.wedged += status.sync.stuck;
+        status.rejected += status.sync.stuck;
         status
     }
 

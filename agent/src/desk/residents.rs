@@ -110,7 +110,7 @@ impl Ward {
             let named = |field| edit.change.fields.get(field)?.as_str()?.parse().ok();
             let (Some(goes), Some(stays)) = (named(REPLACED), named(REPLACED_BY)) else { continue };
             let (goes, stays) = (self.who_now(permit, goes, &joined)?, self.who_now(permit, stays, &joined)?);
-            if matches!(edit.progress, Progress::Wedged(_)) || goes == stays {
+            if matches!(edit.progress, Progress::Rejected(_)) || goes == stays {
                 continue;
             }
             let known = self.mirror.resident(permit, goes).map_err(storage)?;
@@ -157,11 +157,11 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
     for edit in edits {
         let id: PatientId = edit.record.into();
         let at = residents.iter().position(|resident| resident.document.id == id);
-        let refused = matches!(edit.progress, Progress::Wedged(_));
+        let refused = matches!(edit.progress, Progress::Rejected(_));
         let mark = match edit.progress {
             Progress::Queued => Mark::SavedHere,
             Progress::Acknowledged => Mark::Sent,
-            Progress::Wedged(why) => Mark::NeedsAttention(why),
+            Progress::Rejected(why) => Mark::NeedsAttention(why),
         };
         let known = at.and_then(|at| residents.get_mut(at));
         match (edit.change.kind, known) {

@@ -67,7 +67,7 @@ impl Ward {
     /// The decisions about reviews that were made here and wait for the server.
     fn decided_here(&self, read: &Permit<ReadPatients>) -> Result<Vec<Pending>, Refused> {
         let mut edits = self.edits(read, Collection::Reviews)?;
-        edits.retain(|edit| !matches!(edit.progress, Progress::Wedged(_)));
+        edits.retain(|edit| !matches!(edit.progress, Progress::Rejected(_)));
         Ok(edits)
     }
 
@@ -210,7 +210,7 @@ impl Ward {
         let read = self.permit::<ReadPatients>(on, &page)?;
         let permit = self.permit::<ManagePatients>(on, &page)?;
         let refused = self.edits(&read, Collection::Reviews)?.into_iter().find(|edit| {
-            matches!(edit.progress, Progress::Wedged(_))
+            matches!(edit.progress, Progress::Rejected(_))
                 && edit.record == id.into()
                 && edit.change.actor == permit.actor().user
         });

@@ -20,7 +20,7 @@ use super::noted::Page;
 use super::residents::{self, Asks};
 use super::view::{Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS};
 use super::ward::{Ward, storage};
-use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved, version_of};
+use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RejectedChange, Saved, version_of};
 
 /// The permit that a form's change needs.
 pub(super) enum Writer {
@@ -126,7 +126,7 @@ impl Form {
             Self::Edit(patient) => DraftOf::Resident(*patient),
             Self::Discharge(patient) => DraftOf::Discharge(*patient),
             Self::Readmit(patient) => DraftOf::Readmission(*patient),
-            Self::Again(n) => DraftOf::Refused(*n),
+            Self::Again(n) => DraftOf::Rejected(*n),
         }
     }
 }
@@ -273,7 +273,7 @@ impl Ward {
         Ok(sheet)
     }
 
-    /// The form of a refused change, filled in with what was saved.
+    /// The form of a rejected change, filled in with what was saved.
     fn again(
         &self,
         on: &SessionKey,
@@ -281,14 +281,14 @@ impl Ward {
         (n, version): (u64, Option<u32>),
         page: Option<&Page>,
     ) -> Result<Sheet, Refused> {
-        let refused = self.outbox.refused(read, n).map_err(|error| {
-            let is_gone = matches!(error, OutboxError::NotRefused { .. });
-            if is_gone { Refused::NotRefused } else { storage(error) }
+        let refused = self.outbox.rejected(read, n).map_err(|error| {
+            let is_gone = matches!(error, OutboxError::NotRejected { .. });
+            if is_gone { Refused::NotRejected } else { storage(error) }
         })?;
         if refused.change.actor != read.actor().user {
             return Err(Refused::NotYours);
         }
-        let RefusedChange { change, reason, .. } = refused;
+        let RejectedChange { change, reason, .. } = refused;
         let mut sheet = match (change.collection, change.kind, change.patient) {
             (Collection::Records, ChangeKind::Create | ChangeKind::Amend, Some(patient)) => {
                 let writer = Writer::Chart(self.asked(on, page)?);

@@ -32,7 +32,7 @@ impl Ward {
         for waiting in pending {
             let corrects = waiting.change.record.is_some_and(|of| versions.contains(&of))
                 && waiting.change.kind == ChangeKind::Amend
-                && !matches!(waiting.progress, Progress::Wedged(_));
+                && !matches!(waiting.progress, Progress::Rejected(_));
             if corrects && versions.insert(waiting.record) {
                 last = Some(waiting);
             }

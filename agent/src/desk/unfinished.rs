@@ -37,7 +37,7 @@ impl From<DraftOf> for Form {
             DraftOf::Resident(patient) => Self::Edit(patient),
             DraftOf::Discharge(patient) => Self::Discharge(patient),
             DraftOf::Readmission(patient) => Self::Readmit(patient),
-            DraftOf::Refused(n) => Self::Again(n),
+            DraftOf::Rejected(n) => Self::Again(n),
         }
     }
 }
@@ -160,7 +160,7 @@ impl Ward {
                 (Some(*patient), self.charted(read, *patient, *record).ok().map(|known| known.workflow))
             }
             (Form::Again(n), Some(read)) => {
-                let change = self.outbox.refused(read, *n).ok().map(|refused| refused.change);
+                let change = self.outbox.rejected(read, *n).ok().map(|refused| refused.change);
                 (change.as_ref().and_then(|it| it.patient), change.and_then(|it| it.workflow))
             }
             (_, _) => (Some(form.draft().patient()).filter(|_| *form != Form::Admit), None),

@@ -196,7 +196,7 @@ impl Ward {
         match self.outbox.counts() {
             Ok(counts) => {
                 status.waiting = counts.care;
-                status.wedged = counts.wedged;
+                status.rejected = counts.rejected;
                 status.oldest_waiting = counts.oldest.map(|made| now.since(made));
             }
             Err(error) => status.storage_trouble = Some(error.to_string()),

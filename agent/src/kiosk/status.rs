@@ -37,7 +37,8 @@ pub(super) struct Status {
     waiting: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_waiting_seconds: Option<u64>,
-    wedged: u64,
+    #[serde(rename = "wedged")]
+    rejected: u64,
     loading: bool,
     /// The collections whose copy differs from the server's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -116,7 +117,7 @@ pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, sup
         clock_quality,
         waiting: line.waiting,
         oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),
-        wedged: line.wedged,
+        rejected: line.rejected,
         loading: line.loading,
         differs: line.differs,
         stepped_over: line.stepped_over,

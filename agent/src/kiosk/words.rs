@@ -97,7 +97,7 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
     } else {
         needs(line.reviews, "needs a look")
     };
-    let attention = needs(line.wedged, "needs attention");
+    let attention = needs(line.rejected, "needs attention");
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));

@@ -22,7 +22,7 @@ pub struct StatusLine {
     /// How long the oldest of them has waited.
     pub oldest_waiting: Option<Duration>,
     /// Entries that the server refused and a person must look at.
-    pub wedged: u64,
+    pub rejected: u64,
     /// Reviews that are open, for whoever is signed in and may close them, as far as they are counted.
     pub reviews: u64,
     /// The first copy of the facility's data is still on its way.

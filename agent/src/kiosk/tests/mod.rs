@@ -122,7 +122,7 @@ fn calm() -> StatusLine {
         link: Link::Online,
         waiting: 0,
         oldest_waiting: None,
-        wedged: 0,
+        rejected: 0,
         reviews: 0,
         loading: false,
         differs: Vec::new(),

@@ -11,7 +11,7 @@ fn calm() -> StatusLine {
         link: Link::Online,
         waiting: 0,
         oldest_waiting: None,
-        wedged: 0,
+        rejected: 0,
         reviews: 0,
         loading: false,
         differs: Vec::new(),
@@ -83,11 +83,11 @@ fn every_state_has_its_sentence() {
             ],
         ),
         (
-            StatusLine { wedged: 1, ..calm() },
+            StatusLine { rejected: 1, ..calm() },
             &["1 entry needs attention. Tell your charge nurse.", "Connected. Everything is sent."],
         ),
         (
-            StatusLine { wedged: 3, ..calm() },
+            StatusLine { rejected: 3, ..calm() },
             &["3 entries need attention. Tell your charge nurse.", "Connected. Everything is sent."],
         ),
         (
