@@ -1,4 +1,4 @@
-//! What time it is, as far as a device can know.
+//! The device's clock: what time it is, as far as a device can know.
 //!
 //! Only the server's time is believed. Once it has been heard in this run, time is that moment carried
 //! on by monotonic time, whatever the device's own clock does. Before that it is the device's clock, if

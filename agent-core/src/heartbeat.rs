@@ -1,5 +1,5 @@
-//! When to say "I live" (S1-50): every minute, give or take a tenth, and soon after something worth
-//! telling. Heartbeats wait behind nothing: a week of changes to push delays none of them.
+//! The heartbeat timer (S1-50): a device says how it is every minute, give or take a tenth, and soon after something
+//! worth telling. Heartbeats wait behind nothing: a week of changes to push delays none of them.
 
 use std::time::Duration;
 

@@ -10,6 +10,8 @@
 //! 4. [`sync`]: when to push, and how to hold the live stream.
 //! 5. [`heartbeat`], [`backoff`], [`clock`]: when to say "I live", how long to wait, what time it is.
 
+#![warn(missing_docs)]
+
 pub mod backoff;
 pub mod clock;
 pub mod enrollment;

@@ -1,4 +1,4 @@
-//! What a server's receipt does to the changes that were sent, and how long an acknowledged one is kept.
+//! Receipts: what one does to the changes that were sent, and how long an acknowledged one is kept.
 //!
 //! Changes of a lane are numbered from 1 without gaps and sent in that order. The outbox file holds them
 //! and how each stands; what is sent and not acknowledged simply still waits there, and the server

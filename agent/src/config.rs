@@ -203,7 +203,6 @@ pub enum ConfigError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// The key.
         key: &'static str,
         /// What is wrong and what to write instead.
         detail: &'static str,

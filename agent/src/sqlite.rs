@@ -1,5 +1,4 @@
-//! Opening the device's two encrypted files: SQLCipher with a raw key, and settings that leave no
-//! plaintext behind.
+//! Encrypted files, the device's two: SQLCipher with a raw key, and settings that leave no plaintext behind.
 //!
 //! Every setting is here, so that no file of the agent is opened in any other way.
 
@@ -65,7 +64,6 @@ pub enum Durability {
 pub struct Opening<'a> {
     /// Where it is.
     pub path: &'a Path,
-    /// Its key.
     pub key: &'a FileKey,
     /// What a commit promises.
     pub durability: Durability,

@@ -1,4 +1,4 @@
-//! Files that people and their programs write, and those that are nobody else's.
+//! Files: those that people and their programs write, and those that are nobody else's.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result};

@@ -1,4 +1,4 @@
-//! The log.
+//! The log: one line an event on standard error, with its level and its fields.
 
 use std::os::unix::fs::MetadataExt as _;
 

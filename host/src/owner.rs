@@ -1,4 +1,4 @@
-//! As whom a program that root started goes on.
+//! Dropping privileges: as whom a program that root started goes on.
 
 use std::io::Error;
 use std::os::unix::fs::MetadataExt as _;

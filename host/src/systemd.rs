@@ -1,4 +1,4 @@
-//! What systemd is told of the program that it started; without systemd, nobody is.
+//! Notifications to systemd, of the program that it started; without systemd, nobody is.
 
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 

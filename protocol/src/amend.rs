@@ -1,6 +1,6 @@
-//! Corrections: a charted record is never edited. An amendment stands beside the record it corrects,
-//! and may be corrected itself, so that records and amendments form trees. What counts is each tree's
-//! leaves: one, unless two people corrected the same record without seeing each other's correction.
+//! Amendments: a charted record is never edited. An amendment stands beside the record it corrects, and may be
+//! corrected itself, so that records and amendments form trees. What counts is each tree's leaves: one, unless two
+//! people corrected the same record without seeing each other's correction.
 
 use std::collections::{BTreeMap, BTreeSet};
 

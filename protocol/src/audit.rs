@@ -1,4 +1,4 @@
-//! What is written down about who did what (S0-22 to S0-24, S4-45 to S4-51).
+//! Audit events: what is written down about who did what (S0-22 to S0-24, S4-45 to S4-51).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! What a device made, its place in the device's chain, and the server's verdict.
+//! Changes: what a device made, its place in the device's chain, and the server's verdict.
 //!
 //! A change's identity is its [`Origin`]. A device's changes form one chain in each [`Lane`] of each
 //! incarnation: every link hashes the one before it, the change's number and the exact bytes of the

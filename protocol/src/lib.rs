@@ -21,6 +21,8 @@
 //!
 //! [`hex`] is for whoever writes bytes as text, [`uid`] for whoever reads cards.
 
+#![warn(missing_docs)]
+
 pub mod amend;
 pub mod audit;
 pub mod change;

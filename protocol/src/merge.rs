@@ -1,4 +1,4 @@
-//! How edits of one document come together that were made side by side.
+//! Merging: how edits of one document come together that were made side by side.
 //!
 //! By class of data: charting is append-only and never conflicts ([`crate::amend`] is how it is
 //! corrected); what the office alone may change comes from the server alone; the rest is *editable*, and

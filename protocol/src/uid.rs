@@ -1,4 +1,4 @@
-//! A card's UID: which may be a badge. What reads cards and what issues them as badges refuse the same.
+//! Card UIDs: which may be a badge. What reads cards and what issues them as badges refuse the same.
 
 use std::ops::RangeInclusive;
 

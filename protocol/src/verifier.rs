@@ -1,4 +1,5 @@
-//! What a password or a PIN is checked against: Argon2id, over memory that the system gets back after each hash.
+//! Verifiers: what a password or a PIN is checked against, Argon2id, over memory that the system gets back after each
+//! hash.
 
 pub use argon2::password_hash::Error;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};

@@ -1,4 +1,4 @@
-//! What every handler and every operation can reach.
+//! Application state: the parts of a running server, which every handler and every operation is given.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the server writes down about who asked for what (S4-45 to S4-51).
+//! Audit events: what the server writes down about who asked for what (S4-45 to S4-51).
 
 use std::net::IpAddr;
 
@@ -133,7 +133,6 @@ impl Note {
         self
     }
 
-    /// The event.
     #[must_use]
     pub fn into_event(self) -> AuditEvent {
         self.0

@@ -1,4 +1,4 @@
-//! Why something is not done, as a problem document (RFC 9457) says it, whatever it is answered with.
+//! Refusals: why something is not done, as a problem document (RFC 9457) says it, whatever it is answered with.
 
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Denied;

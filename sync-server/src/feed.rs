@@ -1,4 +1,5 @@
-//! Wakes live streams: when a facility's feed has moved, and when a device's streams have to end.
+//! Feed notifications: they wake live streams, when a facility's feed has moved, and when a device's streams have to
+//! end.
 //!
 //! Nothing is queued here. A listener sees the latest state and reads the pages itself, so a slow
 //! stream costs one number, and announcing to nobody costs a look into a map.

@@ -1,6 +1,6 @@
-//! Up to where in a facility's feed somebody has seen a resident: as of the last time that the resident was shown alone,
-//! in a session. It is what an edit goes by that names no version: what others wrote of the same field since is not
-//! overwritten unseen, but kept in a review, as between devices.
+//! Last-seen versions: up to where in a facility's feed somebody has seen a resident, as of the last time that the
+//! resident was shown alone, in a session. It is what an edit goes by that names no version: what others wrote of the
+//! same field since is not overwritten unseen, but kept in a review, as between devices.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

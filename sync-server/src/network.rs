@@ -1,4 +1,4 @@
-//! What addresses count as, wherever they are counted.
+//! Networks: what an address counts as, wherever addresses are counted.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! Which time zone a facility is probably in, by its address: proposed, and never set.
+//! The proposed time zone: the one that a facility is probably in, by its address; proposed, and never set.
 
 use carepost_protocol::text::fold;
 

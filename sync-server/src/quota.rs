@@ -1,4 +1,4 @@
-//! What one may have of the server: of its memory and its attention at once, and of its disk in an hour.
+//! Quotas: what one may have of the server, of its memory and its attention at once, and of its disk in an hour.
 //!
 //! Nothing is lost by it: whoever asks for more is told when to come again. Bytes are counted before they
 //! are held, by whose they are, so that no device takes what its organization needs, and no organization

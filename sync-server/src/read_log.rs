@@ -1,4 +1,5 @@
-//! What people read, written down once in ten minutes: whoever reads the same again and again must not fill the disk.
+//! The read log: what people read is written down once in ten minutes, for whoever reads the same again and again
+//! must not fill the disk.
 //!
 //! What somebody sees is an event before it is shown: whose records, through which endpoint, in which session. The
 //! same again within ten minutes is counted, and one event for each endpoint and session tells how often, when that

@@ -1,4 +1,5 @@
-//! What was refused, written down once and counted: whoever tries on must not fill the disk.
+//! The refusal log: what was refused is written down once and then counted, for whoever tries on must not fill the
+//! disk.
 //!
 //! The first refusal of somebody at an endpoint is an event at once. Those that follow within ten minutes
 //! are counted, and told by one event when that time is over, or when the server stops. Only a crash loses

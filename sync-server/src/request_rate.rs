@@ -1,4 +1,4 @@
-//! How fast a person may ask: so many requests in a minute, and as many at once. Devices have their quotas.
+//! The request rate: a person may ask so many times in a minute, and as many at once. Devices have their quotas.
 
 use std::num::NonZeroU32;
 

@@ -1,4 +1,4 @@
-//! The only maker of scopes.
+//! Scopes, and their only maker.
 //!
 //! A scope says whose rows a piece of work may touch. It is made from an authenticated principal and
 //! from nothing else; the store's handles take one and then no tenant argument at all, and the
@@ -65,7 +65,6 @@ impl OrganizationScope {
         within.then_some(FacilityScope { organization: self.organization, facility })
     }
 
-    /// The organization.
     #[must_use]
     pub const fn organization(&self) -> OrganizationId {
         self.organization
@@ -95,13 +94,11 @@ impl FacilityScope {
         Self { organization, facility }
     }
 
-    /// The organization.
     #[must_use]
     pub const fn organization(&self) -> OrganizationId {
         self.organization
     }
 
-    /// The facility.
     #[must_use]
     pub const fn facility(&self) -> FacilityId {
         self.facility

@@ -1,4 +1,5 @@
-//! `carepost-server init`: what a server needs before it can serve. Nothing that exists is overwritten.
+//! Set-up, `carepost-server init`: it makes what a server needs before it can serve. Nothing that exists is
+//! overwritten.
 
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

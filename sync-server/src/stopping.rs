@@ -1,4 +1,4 @@
-//! The word that the server stops.
+//! Shutdown: the word that the server stops.
 
 use tokio::sync::watch;
 

@@ -1,4 +1,5 @@
-//! What others say of themselves, as it goes into logs, tables and terminals: one line, of so many characters.
+//! Log lines: what others say of themselves, as it goes into logs, tables and terminals: one line, of so many
+//! characters.
 
 /// Whether a character is not read but acts: on the terminal, on the line it is in, or on the order of what is around.
 #[must_use]

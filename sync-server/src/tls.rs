@@ -1,4 +1,4 @@
-//! TLS 1.3 for both listeners, and whose key a device spoke with.
+//! TLS 1.3: the settings of both listeners, and whose key a device spoke with.
 //!
 //! A device's key is its identity: its certificate is self-signed, and nothing in it is believed but
 //! the key. The handshake proves that the peer holds that key; whether the key is a device's, and

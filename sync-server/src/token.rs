@@ -1,4 +1,4 @@
-//! Tokens that open something: drawn here and shown once; the store keeps what they hash to.
+//! Tokens: drawn here and shown once; the store keeps what they hash to.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

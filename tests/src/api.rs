@@ -24,7 +24,6 @@ pub struct Api {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Its headers.
     pub headers: HeaderMap,
     /// The body as it came.
     pub text: String,

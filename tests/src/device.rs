@@ -36,9 +36,7 @@ pub struct Device {
     pub mirror: Arc<Mirror>,
     /// What exists nowhere else.
     pub outbox: Arc<Outbox>,
-    /// Its clock.
     pub clock: Arc<Clock>,
-    /// Its key.
     pub key: Arc<DeviceKey>,
     /// The process that it is.
     pub boot: BootId,

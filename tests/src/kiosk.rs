@@ -360,7 +360,6 @@ impl Sockets {
         Ok(Self::Short(short.with_context(|| format!("no folder for sockets in {}", home.display()))?))
     }
 
-    /// The folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         match self {

@@ -16,9 +16,7 @@ use crate::world::{Facility, Nurse, PASSWORD, Server};
 pub struct Scene {
     /// Everything it writes is here.
     pub folder: TempDir,
-    /// The server.
     pub server: Server,
-    /// The facility.
     pub facility: Facility,
     /// A nurse of it.
     pub nora: Nurse,

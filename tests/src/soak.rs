@@ -55,7 +55,6 @@ pub struct Appetite {
     pub seconds: f64,
     /// The agent's processor time meanwhile, seconds.
     pub agent_cpu: f64,
-    /// The server's.
     pub server_cpu: f64,
     /// The most of the agent that was in memory, MiB.
     pub agent_peak: f64,

@@ -48,7 +48,6 @@ pub struct Site {
 /// An organization with its first administrator signed in.
 #[derive(Debug, Clone)]
 pub struct Organization {
-    /// Its id.
     pub id: String,
     /// Its name in addresses.
     pub slug: String,
@@ -58,12 +57,9 @@ pub struct Organization {
     pub admin: Api,
 }
 
-/// A facility.
 #[derive(Debug, Clone)]
 pub struct Facility {
-    /// Its id.
     pub id: String,
-    /// Its name.
     pub name: String,
     /// The organization that runs it.
     pub organization: Organization,

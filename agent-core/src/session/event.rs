@@ -1,4 +1,4 @@
-//! The session machine's facts, events and effects.
+//! The session machine's interface: its facts, events and effects.
 
 use std::time::Duration;
 

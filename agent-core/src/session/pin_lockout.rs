@@ -1,4 +1,4 @@
-//! What guessing PINs costs: a lock-out for each user, a pause for the device.
+//! The PIN lock-out: guessing costs a lock-out for each user, a pause for the device.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A new PIN in the place of one that a thief may know: right after the old one was given, typed twice.
+//! PIN renewal: a new PIN in the place of one that a thief may know: right after the old one was given, typed twice.
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{SessionId, UserId};

@@ -1,4 +1,4 @@
-//! What the screen shows.
+//! The session's view: what the screen shows.
 
 use std::time::Duration;
 

@@ -43,7 +43,6 @@ pub enum BadgeEvent {
     Unreadable {
         /// The reader's name.
         reader: String,
-        /// Why.
         why: Unreadable,
     },
     /// The readers' state changed.

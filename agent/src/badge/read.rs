@@ -1,4 +1,4 @@
-//! Reading one badge to show what it is: `carepost-agent badge read`.
+//! Reading one badge, to show what it is: `carepost-agent badge read`.
 
 use std::time::Duration;
 

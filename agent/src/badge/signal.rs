@@ -1,4 +1,4 @@
-//! Light and sound, in the ACR122U's command, which several readers understand.
+//! Reader signals: light and sound, in the ACR122U's command, which several readers understand.
 
 use super::Feedback;
 

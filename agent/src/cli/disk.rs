@@ -1,4 +1,4 @@
-//! What the agent's files lie on: whether it keeps them, has room for more, and is not at its end.
+//! The disk check: what the agent's files lie on, whether it keeps them, has room for more, and is not at its end.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,4 @@
-//! What a check of the doctor's found.
+//! Findings: what a check of the doctor's found.
 
 /// What a check found.
 pub(super) struct Finding {

@@ -1,4 +1,4 @@
-//! What the running agent says of itself, for the doctor, who cannot look at what it has open.
+//! The check of a running agent: what it says of itself, for the doctor, who cannot look at what it has open.
 
 use super::finding::{Finding, Verdict, finding};
 use super::status::{ask, ills, text};

@@ -1,4 +1,4 @@
-//! What was made under a key that was refused for good, and set aside when the device enrolled anew.
+//! Outboxes set aside: what was made under a key that was refused for good, before the device enrolled anew.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A copy of the state directory, for whoever merely looks: opening makes what is missing and mends what is
+//! A copy of the state directory, for commands that only look: opening makes what is missing and mends what is
 //! damaged, and that is for the agent to do.
 
 use std::fs::DirBuilder;

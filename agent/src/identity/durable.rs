@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all, whatever happens to the power.
+//! Durable files: each is there whole or not at all, whatever happens to the power.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What of this device rests in the clear, or could be read by others (S1-26): measured on the real files,
+//! Exposure: what of this device rests in the clear, or could be read by others (S1-26): measured on the real files,
 //! the swap and the directory. What cannot be measured counts as exposed.
 
 use std::collections::BTreeSet;

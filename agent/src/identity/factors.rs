@@ -1,4 +1,4 @@
-//! What the hardware says of itself: the device's UUID (S1-24) and its MAC addresses (S1-25).
+//! Hardware factors: what the hardware says of itself, the device's UUID (S1-24) and its MAC addresses (S1-25).
 //!
 //! A label, and an ingredient of the sealing key; never proof of identity.
 

@@ -1,4 +1,4 @@
-//! Who this device is: its hardware label, its key, and how its secrets rest on its disk.
+//! The device's identity: its hardware label, its key, and how its secrets rest on its disk.
 //!
 //! The key is the identity; the hardware UUID is a label that anybody can copy. Read [`factors`],
 //! [`key`], [`seal`], then [`vault`], which puts them together in the state directory. `exposure` measures how

@@ -1,4 +1,4 @@
-//! The state directory: the device's secrets, sealed, each file written whole or not at all.
+//! The vault: the state directory with the device's secrets, sealed, each file written whole or not at all.
 //!
 //! | file | holds |
 //! |---|---|
@@ -48,10 +48,7 @@ const COOKIE: &str = "kiosk.cookie";
 pub enum VaultError {
     /// Another agent runs on it.
     #[error("{directory}: another carepost-agent runs on this directory; stop that one first")]
-    InUse {
-        /// The directory.
-        directory: PathBuf,
-    },
+    InUse { directory: PathBuf },
     /// Sealing or opening failed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -179,7 +176,6 @@ impl Vault {
         &self.directory
     }
 
-    /// The device's key.
     #[must_use]
     pub fn device_key(&self) -> &Arc<DeviceKey> {
         &self.device_key

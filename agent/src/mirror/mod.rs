@@ -111,7 +111,6 @@ pub enum MirrorError {
     /// A row is not what its collection holds.
     #[error("a document of {collection} cannot be read: {source}; refetch the mirror")]
     NotUnderstood {
-        /// The collection.
         collection: &'static str,
         /// Why.
         source: serde_json::Error,
@@ -138,7 +137,6 @@ impl From<rusqlite::Error> for MirrorError {
 pub struct MirrorOpening<'a> {
     /// Where the file is.
     pub path: &'a Path,
-    /// Its key.
     pub key: &'a FileKey,
     /// The facility, with its organization.
     pub facility: (OrganizationId, FacilityId),

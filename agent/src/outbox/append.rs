@@ -21,7 +21,6 @@ const MAX_TOKEN_BYTES: usize = 64;
 /// A change to be saved.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// The change.
     pub change: &'a Change,
     /// Names the opened form it comes from, drawn at random by the page that shows the form: a second
     /// press, or a repeat after an unclear error, does not save it twice.

@@ -19,13 +19,10 @@ pub enum DraftOf {
     Correction(PatientId, RecordId),
     /// Why a record about a resident is struck out.
     Strike(PatientId, RecordId),
-    /// An admission.
     Admission,
     /// An edit of a resident.
     Resident(PatientId),
-    /// A discharge.
     Discharge(PatientId),
-    /// A readmission.
     Readmission(PatientId),
     /// A rejected change of the care lane, by its number, corrected.
     Rejected(u64),

@@ -138,11 +138,8 @@ impl From<rusqlite::Error> for OutboxError {
 /// Under which registration entries are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binding {
-    /// The device.
     pub device: DeviceId,
-    /// Its organization.
     pub organization: OrganizationId,
-    /// Its facility.
     pub facility: FacilityId,
     /// Its binding to the facility.
     pub assignment: AssignmentId,
@@ -153,7 +150,6 @@ pub struct Binding {
 pub struct OutboxOpening<'a> {
     /// Where the file is.
     pub path: &'a Path,
-    /// Its key.
     pub key: &'a FileKey,
     /// The registration it belongs to.
     pub binding: Binding,

@@ -45,7 +45,6 @@ pub struct Pending {
 /// An entry of the care lane that the server has not taken for good. It names nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
     pub name: ChangeName,
     /// When it was made.
     pub made_at: Timestamp,

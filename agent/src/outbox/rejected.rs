@@ -18,7 +18,6 @@ use super::{Outbox, OutboxError, schema, signed, unsigned};
 pub struct RejectedEntry {
     /// In which lane.
     pub lane: Lane,
-    /// Its name.
     pub name: ChangeName,
     /// When it was made.
     pub made_at: Timestamp,
@@ -31,7 +30,6 @@ pub struct RejectedEntry {
 /// An entry as it is taken out of the system. It is health data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Exported {
-    /// Its name.
     pub name: ChangeName,
     /// When it was made.
     pub made_at: Timestamp,
@@ -56,7 +54,6 @@ pub struct RejectedChange {
     pub n: u64,
     /// The document it is about, or would have made.
     pub record: RecordId,
-    /// The change.
     pub change: Change,
     /// Why it was refused.
     pub reason: Rejection,

@@ -1,4 +1,4 @@
-//! HTTPS to the sync-server, with the device's key as the client certificate.
+//! The upstream: HTTPS to the sync-server, with the device's key as the client certificate.
 //!
 //! What goes wrong is told apart by what follows from it: only [`UpstreamError::Transport`] may mean
 //! "offline"; a refusal comes with the server's problem document; anything else is a broken peer.

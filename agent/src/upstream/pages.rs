@@ -1,4 +1,4 @@
-//! A stream of NDJSON lines, zstd-compressed, cut into pages.
+//! The page stream: NDJSON lines, zstd-compressed, cut into pages.
 //!
 //! A document whose line is longer than any may be is stepped over: its bytes go by, hashed and not kept,
 //! and the page names it.
@@ -51,7 +51,6 @@ pub struct Page {
 pub struct Oversized {
     /// The name of its collection.
     pub collection: String,
-    /// Its id.
     pub id: RecordId,
     /// Its place in the feed.
     pub seq: u64,
@@ -61,7 +60,6 @@ pub struct Oversized {
     pub element: Option<Element>,
 }
 
-/// A stream of pages.
 pub struct PageStream {
     answer: Response,
     cutter: Cutter,

@@ -1,4 +1,4 @@
-//! Whether the server is to be trusted, on a device whose clock may be wrong.
+//! Certificate trust: whether the server is to be trusted, on a device whose clock may be wrong.
 //!
 //! Names, signatures, chains and purposes are WebPKI's to check, always. Only the moment at which a
 //! certificate's dates are judged is ours. A stopped clock would refuse a certificate that was renewed

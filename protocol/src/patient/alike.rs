@@ -1,4 +1,4 @@
-//! Who may be whom: how residents' names and numbers are compared, and found.
+//! Patient matching: how residents' names and numbers are compared, and found.
 
 use super::is_no_mrn;
 use crate::day;

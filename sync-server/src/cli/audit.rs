@@ -1,4 +1,4 @@
-//! The audit log, read.
+//! `carepost-server audit`: the audit log, searched and verified.
 
 use carepost_protocol::id::SessionId;
 use carepost_protocol::time::Timestamp;

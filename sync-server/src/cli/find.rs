@@ -1,4 +1,4 @@
-//! The ids of things, each given as such or by a name.
+//! Resolving names: the ids of things, each given as such or by a name.
 
 use anyhow::Context as _;
 use carepost_protocol::record::MAX_REPLACED;

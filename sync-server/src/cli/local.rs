@@ -1,4 +1,4 @@
-//! What happens on the server's own machine.
+//! Local commands: what happens on the server's own machine, without the API.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

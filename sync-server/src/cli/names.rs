@@ -1,4 +1,5 @@
-//! Which thing a name means, compared as everywhere; and what there is to choose from where it means none, or several.
+//! Name matching: which thing a name means, compared as everywhere; and what there is to choose from where it means
+//! none, or several.
 
 use anyhow::{Context as _, bail};
 use carepost_protocol::patient::mrn_key;

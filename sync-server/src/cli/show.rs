@@ -1,4 +1,4 @@
-//! What people see: tables, and one value a line for a single thing.
+//! Output: tables, and one value a line for a single thing.
 
 use std::io::Write as _;
 

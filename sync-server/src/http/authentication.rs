@@ -1,4 +1,5 @@
-//! Who asks, and whether they may: decided before a handler runs, by what ROUTES says of the route.
+//! Authentication and authorization: who asks, and whether they may, decided before a handler runs, by what ROUTES
+//! says of the route.
 
 use std::convert::Infallible;
 use std::time::Instant;
@@ -38,9 +39,7 @@ const MAX_AGENT: usize = 200;
 /// A device whose key was looked up, and whose state allows the route.
 #[derive(Clone)]
 pub struct Device {
-    /// The device.
     pub identity: DeviceIdentity,
-    /// The store of its facility.
     pub facility: FacilityStore,
     /// The key it spoke with.
     pub key: PeerKey,

@@ -1,5 +1,5 @@
-//! What a body may be packed in: `Content-Encoding` is gzip, zstd or identity, one of them. It is unpacked into
-//! memory that was counted before, and no further than the endpoint's limit.
+//! Content encoding: `Content-Encoding` is gzip, zstd or identity, one of them. It is unpacked into memory that was
+//! counted before, and no further than the endpoint's limit.
 
 use std::io::Read as _;
 

@@ -1,5 +1,5 @@
-//! What comes in: bounded, counted before it is held, read in bounded time, and refused by name where it
-//! is not what it should be.
+//! Extractors: what comes in is bounded, counted before it is held, read in bounded time, and refused by name where
+//! it is not what it should be.
 
 use std::str::FromStr;
 use std::time::Duration;

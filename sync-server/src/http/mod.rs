@@ -1,4 +1,4 @@
-//! What is served over HTTP: the listeners, who asks, and the one table of endpoints.
+//! HTTP: the listeners, authentication, and the one table of endpoints.
 //!
 //! Read [`routes`] first: it says what is served, and to whom. What people ask for is done by
 //! [`crate::operations`]; what devices ask for (`api::sync`, `api::stream`, `api::older`) is done here.

@@ -1,4 +1,4 @@
-//! The parameters in a URL: a route takes those that the API's description names, and refuses all others by name.
+//! Query parameters: a route takes those that the API's description names, and refuses all others by name.
 
 use std::sync::Arc;
 

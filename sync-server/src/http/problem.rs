@@ -1,5 +1,6 @@
-//! Refusals as HTTP answers them. A handler returns a [`Refusal`]; the outermost layer renders it together with the
-//! request's id, and turns what the framework refuses by itself (404, 405, 413, 415, panics) into the same form.
+//! Problem documents: refusals as HTTP answers them. A handler returns a [`Refusal`]; the outermost layer renders it
+//! together with the request's id, and turns what the framework refuses by itself (404, 405, 413, 415, panics) into
+//! the same form.
 
 use axum::body::Body;
 use axum::extract::Request;

@@ -1,4 +1,4 @@
-//! What a row of the table of endpoints says of one: where it is, and who may call it.
+//! Routes: what the table of endpoints says of one, where it is and who may call it.
 
 use axum::routing::{MethodFilter, MethodRouter};
 use carepost_protocol::role::Action;
@@ -33,7 +33,6 @@ pub enum Listener {
 
 /// An endpoint.
 pub struct Route {
-    /// The method.
     pub method: http::Method,
     /// The path, with the names of what stands in it.
     pub path: &'static str,
@@ -70,7 +69,6 @@ pub enum Parameter {
     Incarnation,
     /// The number of a change.
     Number,
-    /// A workflow's key.
     WorkflowKey,
     /// The name of a kind of problem.
     Problem,

@@ -1,4 +1,4 @@
-//! Which organization a request says it is for: by subdomain (S3-16), by header (S3-32), by path
+//! Tenant resolution: which organization a request says it is for, by subdomain (S3-16), by header (S3-32), by path
 //! (S3-33). What is said grants nothing: it must agree with whoever asks.
 
 use axum::extract::Request;

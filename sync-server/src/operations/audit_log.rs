@@ -1,4 +1,4 @@
-//! The audit log, read.
+//! Searching the audit log.
 
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 

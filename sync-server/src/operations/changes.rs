@@ -1,4 +1,5 @@
-//! What devices sent that somebody has to look at: rejected changes and those that stand with a flag.
+//! Rejected and flagged changes: what devices sent that somebody has to look at, those that do not stand and those
+//! that stand with a flag.
 
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::{DeviceId, FacilityId};

@@ -1,5 +1,5 @@
-//! What an edit says of a field (RFC 7396): what is absent stays as it is, what is null is removed where it may be
-//! and refused where it may not, and an object is merged member by member.
+//! Merge patches (RFC 7396): what an edit says of a field, what is absent stays as it is, what is null is removed
+//! where it may be and refused where it may not, and an object is merged member by member.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

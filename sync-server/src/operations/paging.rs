@@ -1,4 +1,4 @@
-//! Lists that are read by pages.
+//! Paging: lists are read by pages.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,4 @@
-//! Who asks, once authenticated: the one way from an operation to the store.
+//! The person who asks, once authenticated: the one way from an operation to the store.
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, OrganizationId};

@@ -1,5 +1,5 @@
-//! Turns at hashing. Whoever asks waits in a lane, which has one turn at a time; lanes are served in turn within
-//! their kind, and so are the kinds: however many come of one, others wait for one of them.
+//! Fair queueing of hashes. Whoever asks waits in a lane, which has one turn at a time; lanes are served in turn
+//! within their kind, and so are the kinds: however many come of one, others wait for one of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

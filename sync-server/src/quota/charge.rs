@@ -1,4 +1,5 @@
-//! What a push costs its device, and the room that it has before it is taken.
+//! The charge of a push: what it costs its device's quota. It is reserved before the push is taken, and settled when
+//! it is done.
 
 use std::mem;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ pub struct Charge {
     allowances: Allowances,
     /// What it was given of the documents before it was taken.
     reserved: u64,
-    /// Its changes.
     pub changes: u64,
     /// The documents that it made.
     pub documents: u64,

@@ -1,5 +1,5 @@
-//! What was read, kept until something is written that it was read from. What is kept is forgotten by a
-//! commit before anybody hears of it: who was told that a device is deactivated finds it refused.
+//! The read cache: what was read is kept until something is written that it was read from. What is kept is forgotten
+//! by a commit before anybody hears of it: who was told that a device is deactivated finds it refused.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,5 +1,5 @@
-//! What a database that was put back must not forget: who may do less than it knows, as the database that it
-//! replaces says. Only towards safer: nothing that was switched off, on either side, works afterwards, and
+//! Carrying over: what a database that was put back must not forget, who may do less than it knows, as the database
+//! that it replaces says. Only towards safer: nothing that was switched off, on either side, works afterwards, and
 //! what exists in the replaced one alone is taken over switched off. Users and devices have the names that they were
 //! given there: by the old ones nobody knows them any more.
 

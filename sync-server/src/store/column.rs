@@ -1,5 +1,5 @@
-//! How what the store holds is written in columns: ids as bytes, moments as milliseconds, words as on the wire,
-//! and what has parts as JSON.
+//! Column types: how what the store holds is written in columns, ids as bytes, moments as milliseconds, words as on
+//! the wire, and what has parts as JSON.
 
 use std::borrow::Cow;
 

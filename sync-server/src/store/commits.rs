@@ -1,4 +1,5 @@
-//! Who hears of a commit: what is remembered outside of the database is forgotten, live streams are woken.
+//! The commit listener: at each commit what is remembered outside of the database is forgotten, live streams are
+//! woken.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Who reaches across scopes. Each has a key that nobody else can make: its maker is private to the one module.
+//! Crossings: who reaches across scopes. Each has a key that nobody else can make: its maker is private to the one
+//! module.
 
 use super::engine::operator::OperatorKey;
 use super::handles::system::key::SystemKey;

@@ -1,4 +1,4 @@
-//! What the store answers when it cannot do what was asked.
+//! Store errors: what the store answers when it cannot do what was asked.
 
 use carepost_protocol::id::PatientId;
 use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};

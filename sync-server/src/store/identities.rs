@@ -1,5 +1,5 @@
-//! Devices by their keys, as they were last read: every request of a device asks whose key it is, and a
-//! heartbeat costs little else.
+//! The identity cache: devices by their keys, as they were last read; every request of a device asks whose key it is,
+//! and a heartbeat costs little else.
 //!
 //! They are forgotten whole when a commit wrote to a table that an identity is read from.
 
@@ -48,13 +48,11 @@ impl DeviceIdentity {
         FacilityScope::of_device(self.state, self.organization, self.facility)
     }
 
-    /// The device.
     #[must_use]
     pub const fn device(&self) -> DeviceId {
         self.device
     }
 
-    /// The organization.
     #[must_use]
     pub const fn organization(&self) -> OrganizationId {
         self.organization

@@ -1,4 +1,4 @@
-//! Lists that are read by pages.
+//! A page of a list.
 
 /// A page of a list, and after which place the next one begins: the order is total, so that each item is on
 /// one page however many share a moment.

@@ -1,4 +1,4 @@
-//! The server's truth: one encrypted SQLite file, one writer that commits in groups, many readers.
+//! The store: the server's truth in one encrypted SQLite file, one writer that commits in groups, many readers.
 //!
 //! Three handles reach it. [`FacilityStore`] and [`OrganizationStore`] work within a scope and take no
 //! tenant argument; [`SystemStore`] is for what no scope can do, and its methods are listed in one

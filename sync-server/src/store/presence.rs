@@ -1,7 +1,7 @@
-//! The latest heartbeats: kept in memory, written in batches about once a second. `last_seen` needs
-//! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread
-//! that writes them also looks once a day after the feeds of facilities whose devices are heard: old
-//! tombstones are purged, old records archived, and superseded versions of forms brought in where they are not there.
+//! Presence: the latest heartbeats are kept in memory and written in batches about once a second. `last_seen` needs
+//! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread that writes
+//! them also looks once a day after the feeds of facilities whose devices are heard: old tombstones are purged, old
+//! records archived, and superseded versions of forms brought in where they are not there.
 
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;

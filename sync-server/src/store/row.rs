@@ -1,4 +1,4 @@
-//! Types of rows: each lists its columns once, and what is selected, read and inserted is made from that list.
+//! Row types: each lists its columns once, and what is selected, read and inserted is made from that list.
 //!
 //! ```text
 //! row! {

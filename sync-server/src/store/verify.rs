@@ -1,5 +1,5 @@
-//! Every device's chains, recomputed from what is stored: whoever edits, drops, swaps or cuts off rows
-//! behind the server's back cannot make the links fit, nor sign a head that does.
+//! Verification: every device's chains are recomputed from what is stored: whoever edits, drops, swaps or cuts off
+//! rows behind the server's back cannot make the links fit, nor sign a head that does.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

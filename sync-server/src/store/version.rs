@@ -1,5 +1,5 @@
-//! Which state of a thing somebody saw who changes it: checked in the transaction of the change, so that nobody's
-//! change is lost unseen.
+//! Optimistic concurrency: a version says which state of a thing somebody saw who changes it, and is checked in the
+//! transaction of the change, so that nobody's change is lost unseen.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,6 @@ pub struct Version([u8; 16]);
 
 /// What somebody may edit.
 pub trait Versioned {
-    /// Its version.
     fn version(&self) -> Version;
 }
 

@@ -1,4 +1,4 @@
-//! The server's certificate and its key, as their files have them: a renewed pair is shown without a restart.
+//! The server's certificate and its key, reloaded when their files change: a renewed pair is shown without a restart.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

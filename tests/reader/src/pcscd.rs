@@ -80,7 +80,6 @@ impl Pcscd {
         self.directory.join("pcscd.comm")
     }
 
-    /// Its readers.
     pub fn readers(&self) -> Vec<Reader> {
         (0..self.readers).map(|index| self.reader(index)).collect()
     }

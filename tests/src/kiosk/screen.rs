@@ -15,7 +15,6 @@ pub struct Page {
     pub status: u16,
     /// Where a redirect leads.
     pub location: Option<String>,
-    /// The HTML.
     pub html: String,
 }
 

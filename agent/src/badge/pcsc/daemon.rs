@@ -1,4 +1,4 @@
-//! The thread that watches the daemon and its list of readers.
+//! The daemon watch: the thread that watches the daemon and its list of readers.
 
 use std::io;
 use std::thread;

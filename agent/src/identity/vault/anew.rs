@@ -1,4 +1,4 @@
-//! A device whose key was refused for good begins again: what exists nowhere else is set aside with all that
+//! Enrolling anew: where a device's key was refused for good, what exists nowhere else is set aside with all that
 //! opens it, and what the server can give again goes.
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! The way up: a task for each push and each fork, and how far a long queue is.
+//! Push scheduling: a task for each push and each fork, and how far a long queue is.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The way down: the live stream, and a task for each of its pages.
+//! The live stream's driver: the stream, and a task for each of its pages.
 
 use std::sync::Arc;
 

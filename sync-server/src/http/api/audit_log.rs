@@ -1,4 +1,4 @@
-//! The audit log, read.
+//! The endpoint that searches the audit log.
 
 use carepost_protocol::audit::{AuditEvent, AuditSource};
 use carepost_protocol::id::{DeviceId, PatientId, SessionId, UserId};

@@ -1,4 +1,4 @@
-//! The server about itself: its health, its API, its problems.
+//! The server's endpoints about itself: its health, its API, its problems.
 
 use axum::extract::State;
 use carepost_host::files;

@@ -1,4 +1,4 @@
-//! What devices ask for beyond their mirrors: records that have left the feed.
+//! Older records: what devices ask for beyond their mirrors, which has left the feed.
 
 use std::time::Duration;
 

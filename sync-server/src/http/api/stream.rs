@@ -1,4 +1,4 @@
-//! What goes down to devices: the pages of their facility's feed, up to its head or for as long as the
+//! Pull and live: what goes down to devices, the pages of their facility's feed, up to its head or for as long as the
 //! connection lives.
 
 use std::io::Write as _;

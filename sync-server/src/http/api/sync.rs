@@ -1,4 +1,4 @@
-//! What devices ask: to be let in, to be heard, and to push.
+//! Enrollment, heartbeat and push: what devices send.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! Who has a place. Connections are counted by whom they are of, and where there are too many the oldest
-//! of whoever has the most makes room: a flood pushes out itself. Where nobody has more than others, it is a
-//! room's to say whether the oldest of all does.
+//! Connection limits. Connections are counted by whom they are of, and where there are too many the oldest of whoever
+//! has the most makes room: a flood pushes out itself. Where nobody has more than others, it is a room's to say
+//! whether the oldest of all does.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! An answer moves, or it ends: what waits for its peer is not waited for without end.
+//! The write timeout: an answer moves, or it ends. Nobody waits for a peer without end.
 //!
 //! Whoever asks for something and does not take it costs what was made for it. HTTP asks a body for its
 //! next piece only when there is room for it, so that a body cannot notice by itself that nobody takes

@@ -1,4 +1,4 @@
-//! What an engine answers when it fails, told apart by what the store makes of it.
+//! Engine errors: what an engine answers when it fails, told apart by what the store makes of it.
 
 /// A failure, and what the engine itself says of it.
 #[derive(Debug, thiserror::Error)]

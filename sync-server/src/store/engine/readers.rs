@@ -1,4 +1,4 @@
-//! The threads that read, each with a connection of its own.
+//! The reader pool: the threads that read, each with a connection of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is read from a row: one column after the other, so that nobody counts them.
+//! Reading rows: one column after the other, so that nobody counts them.
 
 use super::Read;
 use super::error::EngineError;

@@ -1,5 +1,5 @@
-//! The tables, whose their rows are, and what each scope may write of them: the list that every engine's walls are
-//! made from.
+//! The table list: whose the rows of each table are, and what each scope may write of them. Every engine's walls are
+//! made from it.
 
 use crate::scope::{FacilityScope, OrganizationScope};
 use crate::store::crossing::Crossing;

@@ -1,4 +1,4 @@
-//! What goes into a statement and comes out of a row, in no engine's own types.
+//! Values: what goes into a statement and comes out of a row, in no engine's own types.
 
 use std::borrow::Cow;
 

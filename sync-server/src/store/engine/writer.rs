@@ -1,5 +1,5 @@
-//! The one thread that writes. Whatever waits when it comes round is committed together: one fsync
-//! for all of them.
+//! The group-commit writer: the one thread that writes. Whatever waits when it comes round is committed together: one
+//! fsync for all of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Who reaches what: each handle is made for a scope, and its methods take no tenant.
+//! Scoped handles: each is made for a scope, and its methods take no tenant.
 
 pub(super) mod facility;
 pub(super) mod organization;

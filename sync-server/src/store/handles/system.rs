@@ -1,4 +1,4 @@
-//! What no scope can do: the whole list of the server's cross-tenant work. It may only shrink.
+//! The system store: what no scope can do, the whole list of the server's cross-tenant work. It may only shrink.
 //!
 //! What is here runs before anybody is known (a key, a name, a token, a code is looked up), or is the
 //! platform's own (organizations). [`crate::store::rules::enrollment`] holds the steps of the lobby.

@@ -1,4 +1,4 @@
-//! What the store takes and gives: one type for each kind of thing, with no tenant to choose in it.
+//! The model: what the store takes and gives, one type for each kind of thing, with no tenant to choose in it.
 
 mod device;
 mod organization;

@@ -13,7 +13,6 @@ row! {
     /// A patient: what devices mirror, and where the row belongs.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Patient {
-        /// The facility.
         pub facility_id: FacilityId,
         /// When the row was created.
         pub created_at: Timestamp,
@@ -64,10 +63,8 @@ pub struct Related {
     pub may_be: Vec<Patient>,
 }
 
-/// A new patient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewPatient {
-    /// The facility.
     pub facility_id: FacilityId,
     /// The fields, as [`carepost_protocol::patient::read`] gave them.
     pub fields: Map<String, Value>,

@@ -13,7 +13,6 @@ row! {
     /// A user, without the secrets.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct User {
-        /// The user.
         pub id: UserId,
         /// The home facility.
         pub facility_id: Option<FacilityId>,
@@ -46,7 +45,6 @@ row! {
     }
 }
 
-/// A new user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewUser {
     /// The home facility; a role that acts within one facility needs one.
@@ -103,7 +101,6 @@ row! {
     /// What is needed to check a sign-in.
     #[derive(Clone, PartialEq, Eq)]
     pub struct Credentials {
-        /// The user.
         pub user: UserId = "u.id",
         /// The organization; none for the platform's administrators.
         pub organization: Option<OrganizationId> = "u.organization_id",
@@ -175,10 +172,8 @@ pub struct NewSession {
 }
 
 row! {
-    /// A badge.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Badge {
-        /// The badge.
         pub id: BadgeId,
         /// Whose it is.
         pub user_id: UserId,

@@ -1,5 +1,4 @@
-//! The window of the mirrors: records that came to the server longer ago leave the feed, and their chart
-//! stays here.
+//! The mirrors' window: records that came to the server longer ago leave the feed, and their chart stays here.
 //!
 //! A record's age counts from when the server took it. That is the order of the feed, so one number, the
 //! last `seq` that left, says which records a device has to drop, and no clock of a device has a say in it:

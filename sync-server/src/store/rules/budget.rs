@@ -1,4 +1,4 @@
-//! How much a device has to hold, said long before it is refused as too much.
+//! The document budget: how much a device has to hold is said long before it is refused as too much.
 
 use super::view::View;
 use crate::store::StoreError;

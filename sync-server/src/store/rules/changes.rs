@@ -1,4 +1,4 @@
-//! What devices sent that somebody has to look at: refused and flagged changes, and reviews.
+//! Lists of what devices sent that somebody has to look at: rejected and flagged changes, and reviews.
 
 use carepost_protocol::change::{ChangeKind, PayloadHash};
 use carepost_protocol::id::{DeviceId, IncarnationId, PatientId, RecordId, UserId};

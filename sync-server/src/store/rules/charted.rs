@@ -1,5 +1,5 @@
-//! A patient's whole chart, by pages: the records of the feed, and then those that have left it; and what corrects
-//! what in it.
+//! The chart: all of a patient's, by pages, the records of the feed, and then those that have left it; and what
+//! corrects what in it.
 
 use std::cmp::Reverse;
 

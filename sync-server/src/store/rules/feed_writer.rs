@@ -1,4 +1,4 @@
-//! Writes documents into a facility's feed, in the transaction that changes what they are about.
+//! The feed writer: writes documents into a facility's feed, in the transaction that changes what they are about.
 //!
 //! Each write moves the digests of the views that are counted: a facility's full view from its first
 //! document, another from when the first device came that has it. The sums are kept in memory and

@@ -1,4 +1,4 @@
-//! Forgets tombstones that are old enough, and remembers up to where.
+//! The tombstone horizon: tombstones that are old enough are forgotten, and up to where is remembered.
 
 use carepost_protocol::time::Timestamp;
 

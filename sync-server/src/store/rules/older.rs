@@ -1,4 +1,4 @@
-//! Reads what has left the feed.
+//! Older records: reads what has left the feed.
 
 use std::cmp::Reverse;
 

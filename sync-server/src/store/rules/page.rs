@@ -1,4 +1,4 @@
-//! Reads a facility's feed, page by page, as a view shows it.
+//! The feed reader: reads a facility's feed, page by page, as a view shows it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

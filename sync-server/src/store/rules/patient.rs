@@ -1,5 +1,5 @@
-//! A resident as both devices and the office admit and edit one: the row, its document, who wrote which
-//! field last, and who may be the same person.
+//! Residents, as both devices and the office admit and edit one: the row, its document, who wrote which field last,
+//! and who may be the same person.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Devices that are there twice: both may push, neither is sent anything.
+//! Quarantine: of devices that are there twice both may push, neither is sent anything.
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::device::DeviceState;

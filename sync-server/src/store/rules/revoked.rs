@@ -1,6 +1,6 @@
-//! Who and what may sign nobody in any more: told with a heartbeat's answer, so that no feed can hold it
-//! up. Where each facility's staff and badges last changed is kept in memory, and a device that knows as
-//! much costs one look at it.
+//! Revocations: who and what may sign nobody in any more is told with a heartbeat's answer, so that no feed can hold
+//! it up. Where each facility's staff and badges last changed is kept in memory, and a device that knows as much
+//! costs one look at it.
 
 use carepost_protocol::id::{BadgeId, FacilityId, UserId};
 use carepost_protocol::record::Collection;

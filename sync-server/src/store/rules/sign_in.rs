@@ -1,5 +1,5 @@
-//! Who may try to sign in from where: failures are counted by name and network, whether anybody has the name
-//! or not, so that a lock neither tells which names there are nor keeps somebody out whom others attack.
+//! The sign-in lock: failures are counted by name and network, whether anybody has the name or not, so that a lock
+//! neither tells which names there are nor keeps somebody out whom others attack.
 //!
 //! Five failures in a row lock a name for the network they came from (S0-49). Who guesses from many networks
 //! is stopped by the count of all: it locks the name everywhere but where its owner signed in of late.

@@ -1,7 +1,7 @@
-//! Versions of workflows whose place a later one took. An entry is read and corrected by the version that it was
-//! charted in, so the feeds have them too, each as a document of its own beside the workflow's, which is the latest.
-//! There they are not enabled: nobody begins an entry in them, and an agent that looks for no such documents passes
-//! them over.
+//! Superseded versions of workflows: those whose place a later one took. An entry is read and corrected by the
+//! version that it was charted in, so the feeds have them too, each as a document of its own beside the workflow's,
+//! which is the latest. There they are not enabled: nobody begins an entry in them, and an agent that looks for no
+//! such documents passes them over.
 
 use std::collections::{BTreeMap, BTreeSet};
 

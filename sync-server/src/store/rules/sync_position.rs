@@ -1,5 +1,5 @@
-//! Where a device says that it stands, held against what the server has. A device that knows more than the
-//! server was told so before it was put back to an older state of itself.
+//! The sync position: where a device says that it stands, held against what the server has. A device that knows more
+//! than the server was told so before it was put back to an older state of itself.
 //!
 //! Anybody can say a number. Only a cursor that comes with the server's own proof of it costs more than the
 //! copy of whoever brings it.

@@ -1,5 +1,5 @@
-//! What of a facility's feed a device is sent: by what kind of device it is, and how much of a resident
-//! it may show.
+//! Views: what of a facility's feed a device is sent, by what kind of device it is, and how much of a resident it may
+//! show.
 
 use std::borrow::Cow;
 

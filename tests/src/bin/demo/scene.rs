@@ -63,7 +63,6 @@ pub(crate) struct Post {
     pub(crate) key: &'static str,
     /// Where it hangs.
     pub(crate) place: Place,
-    /// The kiosk.
     pub(crate) kiosk: Kiosk,
 }
 
@@ -72,7 +71,6 @@ pub(crate) struct Post {
 pub(crate) struct Scene {
     /// The kiosks; before the server, so that they stop first.
     pub(crate) posts: Vec<Post>,
-    /// The server.
     pub(crate) server: Server,
     /// The facilities.
     pub(crate) sites: Vec<Site>,

@@ -1,4 +1,4 @@
-//! One connection to the encrypted file.
+//! Connections to the encrypted file.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! What the office strikes out of a chart: as on a kiosk, by a record of its own, beside what it strikes out.
+//! The office's corrections: what it strikes out of a chart, as on a kiosk, by a record of its own, beside what it
+//! strikes out.
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};

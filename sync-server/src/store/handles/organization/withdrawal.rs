@@ -1,6 +1,6 @@
-//! What a lost device sent is taken out again, from the latest on: what it charted is struck out and leaves the
-//! devices, whom it admitted is discharged and leaves them too. Nothing is deleted, and what others said since about
-//! the same stays with what they said it of.
+//! Withdrawal: what a lost device sent is taken out again, from the latest on: what it charted is struck out and
+//! leaves the devices, whom it admitted is discharged and leaves them too. Nothing is deleted, and what others said
+//! since about the same stays with what they said it of.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! How a device's incarnations descend from one another. Numbers go on through a fork: each lane's entries
-//! up to the fork are the parent's, those after it the child's own.
+//! The lineage: how a device's incarnations descend from one another. Numbers go on through a fork: each lane's
+//! entries up to the fork are the parent's, those after it the child's own.
 
 use std::time::Duration;
 

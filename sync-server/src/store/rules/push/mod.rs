@@ -1,4 +1,4 @@
-//! Takes what devices push: checks the chain, judges each change, keeps all of it.
+//! Push: takes what devices push, checks the chain, judges each change, keeps all of it.
 
 mod chain;
 mod judge;

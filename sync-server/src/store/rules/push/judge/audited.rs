@@ -1,5 +1,5 @@
-//! What a device wrote down, as the audit log takes it. Whose device it is comes from its key, and what it runs
-//! from what the server knows; all else is its word, bounded, and flagged where it cannot be so.
+//! The audit lane: what a device wrote down, as the audit log takes it. Whose device it is comes from its key, and
+//! what it runs from what the server knows; all else is its word, bounded, and flagged where it cannot be so.
 
 use std::net::IpAddr;
 

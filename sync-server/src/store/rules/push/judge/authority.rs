@@ -1,4 +1,4 @@
-//! Whether whoever made a change might do so when it was made.
+//! Authorization of changes: whether whoever made one might do so when it was made.
 
 use std::collections::hash_map;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Judges each change of a batch as of when it was made, and keeps it with its verdict.
+//! The judge: judges each change of a batch as of when it was made, and keeps it with its verdict.
 //!
 //! A change is weighed in a savepoint of its own: what is refused leaves nothing behind, and does not
 //! hold up what comes after it.

@@ -1,4 +1,4 @@
-//! Keeps changes with their verdicts, and settles refused ones.
+//! Persistence: changes are kept with their verdicts, and rejected ones settled.
 
 use carepost_protocol::change::{Change, ChangeKind, Lane, Verdict};
 use carepost_protocol::id::{IncarnationId, RecordId, UserId};
