@@ -1,11 +1,12 @@
 //! A card's UID as people give it: in hexadecimal. What is printed on cards is mostly something else, and is
 //! explained: the same digits make two UIDs or more, so nobody guesses between them.
 
-use carepost_protocol::uid::{is_blank, is_random};
+use carepost_protocol::uid::{UidError, check};
 use zeroize::Zeroizing;
 
-/// How many bytes a UID has: ISO 14443-3 knows 4, 7 and 10, ISO 15693 knows 8.
-pub const LENGTHS: [usize; 4] = [4, 7, 8, 10];
+/// How many bytes a UID of a usual card has (ISO 14443-3: 4, 7 and 10; ISO 15693: 8). One with others is typed with a slip
+/// more often than meant, and is issued by a tap.
+const USUAL: [usize; 4] = [4, 7, 8, 10];
 
 /// A UID out of hexadecimal digits, of either case; a colon, a dash or a blank may stand between bytes.
 ///
@@ -14,14 +15,11 @@ pub const LENGTHS: [usize; 4] = [4, 7, 8, 10];
 pub fn read(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let bytes = bytes(text);
     match bytes.as_deref().map(Vec::as_slice) {
-        Some(uid) if is_random(uid) => {
-            Err("this card shows another number at each tap, so it cannot be a badge: use another card"
-                .to_owned())
-        }
-        Some(uid) if LENGTHS.contains(&uid.len()) && is_blank(uid) => Err(format!(
-            "00 or FF in every byte is no card's UID: the card is empty, or the reader failed. Read it again, or {TAP}"
-        )),
-        Some(uid) if LENGTHS.contains(&uid.len()) => Ok(Zeroizing::new(uid.to_vec())),
+        Some(uid) if USUAL.contains(&uid.len()) => match check(uid) {
+            Ok(()) => Ok(Zeroizing::new(uid.to_vec())),
+            Err(random @ UidError::Random) => Err(random.to_string()),
+            Err(fault) => Err(format!("{fault}, or {TAP}")),
+        },
         Some(uid) => Err(printed(text).unwrap_or_else(|| {
             format!(
                 "a card's UID has 4, 7, 8 or 10 bytes, and this has {}: read it again, or {TAP}",

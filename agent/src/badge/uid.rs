@@ -3,7 +3,7 @@
 use std::fmt;
 
 use carepost_protocol::hex::{hex, unhex};
-use carepost_protocol::uid;
+use carepost_protocol::uid::{self, UidError};
 use ring::hmac;
 use zeroize::Zeroizing;
 
@@ -21,9 +21,10 @@ pub struct NotAUid;
 impl Uid {
     /// From the card's bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Uid, NotAUid> {
-        match bytes.len() {
-            4..=10 if !uid::is_blank(bytes) => Ok(Uid(Zeroizing::new(bytes.to_vec()))),
-            _ => Err(NotAUid),
+        match uid::check(bytes) {
+            // Whoever presents it is told why it is no badge.
+            Ok(()) | Err(UidError::Random) => Ok(Uid(Zeroizing::new(bytes.to_vec()))),
+            Err(UidError::Length | UidError::Blank) => Err(NotAUid),
         }
     }
 
@@ -54,7 +55,7 @@ impl Uid {
     /// Whether the card makes a new UID up at each tap (ISO 14443-3: 4 bytes, the first 08), so that it can
     /// be nobody's badge. REQUIREMENTS P-13.
     pub fn is_random(&self) -> bool {
-        uid::is_random(&self.0)
+        uid::check(&self.0) == Err(UidError::Random)
     }
 
     /// First and last byte, enough to tell a reader that turns the bytes around (P-12): `04..F6`.

@@ -8,12 +8,11 @@ use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, Collection};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::uid::{is_blank, is_random};
+use carepost_protocol::uid;
 use carepost_protocol::wire::heartbeat::{TAP_LASTS, UnknownTap};
 use zeroize::Zeroizing;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
-use crate::card::LENGTHS;
 use crate::store::Badge;
 use crate::store::column::{id_at, json, time_at};
 use crate::store::engine::{Read, Row, params};
@@ -60,7 +59,7 @@ impl Noted {
     pub async fn issue_badge(self, user: UserId, uid: &[u8]) -> Result<Badge> {
         let (uid, by) = (Zeroizing::new(uid.to_vec()), self.event.user_id);
         self.write(move |tx| {
-            check(&uid)?;
+            uid::check(&uid).map_err(|fault| invalid("uid", &fault.to_string()))?;
             let facility = home_of(tx, user)?;
             let lookup = keys(tx, facility)?.lookup(&uid);
             issue(tx, (user, facility), &lookup, by)
@@ -145,19 +144,6 @@ fn home_of(tx: &Tx<'_>, user: UserId) -> Result<FacilityId> {
     facility.ok_or_else(|| {
         invalid("user_id", "this user has no home facility whose readers would know the badge")
     })
-}
-
-fn check(uid: &[u8]) -> Result<()> {
-    if !LENGTHS.contains(&uid.len()) {
-        return Err(invalid("uid", "a card's id has 4, 7, 8 or 10 bytes: give it as hexadecimal digits"));
-    }
-    if is_random(uid) {
-        return Err(invalid("uid", "this card draws a new id for each tap, so nobody could be known by it"));
-    }
-    if is_blank(uid) {
-        return Err(invalid("uid", "00 or FF in every byte is no card's id: read it again"));
-    }
-    Ok(())
 }
 
 fn issue(
