@@ -7,6 +7,7 @@ use carepost_agent_core::session::{
     Throttle,
 };
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
+use carepost_protocol::badge::{self, Uid};
 use carepost_protocol::id::UserId;
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
@@ -17,7 +18,7 @@ use serde_json::Value;
 
 use super::lock;
 use super::ward::Ward;
-use crate::badge::{self, BadgeEvent, Feedback, Uid, Unreadable};
+use crate::badge::{BadgeEvent, Feedback, Unreadable};
 use crate::mirror::MirrorError;
 
 /// What the audit log is told of a tap besides what the session made of it.
