@@ -253,15 +253,11 @@ impl Ward {
     }
 
     fn noted(&self, note: AuditNote, tap: Option<&Tap<'_>>) -> AuditEvent {
-        let mut event = self.event(note.event_type, note.success, note.user, note.session);
-        event.details.insert("reason".to_owned(), note.reason.name().into());
-        if let Some(Tap { reader, card }) = tap {
-            event.details.insert("reader".to_owned(), (*reader).into());
-            if let Some(card) = card {
-                event.details.insert("badge".to_owned(), card.as_str().into());
-            }
-        }
-        event
+        let event = self.event(note.event_type, note.success, note.user, note.session);
+        let event = event.detail("reason", note.reason.name());
+        let Some(Tap { reader, card }) = tap else { return event };
+        let event = event.detail("reader", *reader);
+        if let Some(card) = card { event.detail("badge", card.as_str()) } else { event }
     }
 }
 

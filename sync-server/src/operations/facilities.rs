@@ -1,6 +1,6 @@
 //! Facilities (S1-41 to S1-45).
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::unit::Units;
@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use super::organizations::{Address, json};
 use super::person::Person;
 use super::present;
-use crate::audit::Note;
 use crate::config::RECORD_DAYS;
 use crate::error::{Answer, Faults, Refusal};
 use crate::store::{Facility, FacilityPatch, NewFacility};
@@ -128,7 +127,7 @@ pub async fn list(person: &Person) -> Answer<Vec<Facility>> {
 /// Adds a facility.
 pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> {
     let registry = person.registry_of(asked.organization_id).await?;
-    let noted = registry.noting(note(person, AuditAction::Create).into_event());
+    let noted = registry.noting(note(person, AuditAction::Create));
     Ok(noted.create_facility(asked.try_into()?).await?)
 }
 
@@ -205,7 +204,7 @@ impl UpdateFacility {
     }
 
     /// What of it the audit log tells.
-    fn told(&self, note: Note) -> Note {
+    fn told(&self, note: AuditEvent) -> AuditEvent {
         let details = [
             ("require_encryption", self.require_encryption.map(Value::from)),
             ("record_days", self.record_days.map(Value::from)),
@@ -265,6 +264,6 @@ fn place(faults: &mut Faults, zone: Option<&mut String>, address: Option<&mut Ad
 const ZONE_RULE: &str =
     "this server knows no such time zone: give its IANA name, such as America/Chicago or America/New_York";
 
-fn note(person: &Person, action: AuditAction) -> Note {
+fn note(person: &Person, action: AuditAction) -> AuditEvent {
     person.note(AuditEventType::ApiAccess, action, "facility")
 }

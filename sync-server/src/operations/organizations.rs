@@ -1,7 +1,7 @@
 //! Organizations (S1-37 to S1-40, S3-44).
 
 use age::x25519::Identity;
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{OrganizationId, UserId};
 use carepost_protocol::role::Role;
@@ -12,7 +12,6 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::person::Person;
-use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
 use crate::password::check_password;
@@ -178,7 +177,7 @@ pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founde
         password_hash: Some(app.passwords.hash(person.caller(), admin.password).await?),
         pin_verifier: None,
     };
-    let note = note(person, AuditAction::Create).into_event();
+    let note = note(person, AuditAction::Create);
     let (organization, admin) = app.store.system().create_organization(new, admin, note).await?;
     Ok(Founded { organization, recovery_key: identity.to_string(), admin, username, password })
 }
@@ -191,7 +190,7 @@ pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
 /// Changes an organization.
 pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
     let registry = person.registry_of(Some(id)).await?;
-    let noted = registry.noting(note(person, AuditAction::Update).into_event());
+    let noted = registry.noting(note(person, AuditAction::Update));
     Ok(noted.update_organization(asked.try_into()?).await?)
 }
 
@@ -271,7 +270,7 @@ fn chosen_admin() -> (FirstAdmin, Option<String>) {
     (FirstAdmin { username, display_name: None, email: None, password: secret }, Some(password))
 }
 
-fn note(person: &Person, action: AuditAction) -> Note {
+fn note(person: &Person, action: AuditAction) -> AuditEvent {
     person.note(AuditEventType::ApiAccess, action, "organization")
 }
 

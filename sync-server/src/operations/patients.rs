@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
@@ -22,7 +22,6 @@ use utoipa::{PartialSchema, ToSchema};
 use super::Permitted;
 use super::paging::Which;
 use super::person::Person;
-use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, Faults, Refusal};
 use crate::store::{ChartPlace, Listed, NewPatient, Patient, Related, StoreError};
@@ -318,7 +317,7 @@ fn mrn(fields: &Map<String, Value>) -> String {
     fields.get("mrn").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn note(person: &Person, action: AuditAction, what: &str) -> Note {
+fn note(person: &Person, action: AuditAction, what: &str) -> AuditEvent {
     person.note(AuditEventType::PhiAccess, action, what)
 }
 

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::audit::{Client, Note};
+use crate::audit::Client;
 use crate::clock;
 use crate::config::Config;
 use crate::http::listener::PeerAddress;
@@ -55,7 +55,7 @@ fn object(fields: Value) -> Map<String, Value> {
 
 fn event() -> AuditEvent {
     let client = Client { ip: None, user_agent: None, endpoint: String::new() };
-    Note::new(&client, AuditEventType::ApiAccess, AuditAction::Create, "fixture").into_event()
+    client.event(AuditEventType::ApiAccess, AuditAction::Create, "fixture")
 }
 
 fn new_user(username: &str, role: Role, facility: Option<FacilityId>, password: Option<String>) -> NewUser {
