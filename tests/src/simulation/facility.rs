@@ -384,25 +384,12 @@ fn vitals() -> Workflow {
 }
 
 fn event(number: u8) -> AuditEvent {
-    AuditEvent {
-        id: AuditId::new(Timestamp::from_millis(START), [number; 10]),
-        timestamp: Timestamp::from_millis(START),
-        clock_quality: ClockQuality::Synced,
-        event_type: AuditEventType::ApiAccess,
-        action: AuditAction::Create,
-        success: true,
-        resource_type: "story".into(),
-        resource_id: None,
-        organization_id: None,
-        facility_id: None,
-        device_id: None,
-        user_id: None,
-        session_id: None,
-        patient_id: None,
-        username: None,
-        endpoint: None,
-        ip_address: None,
-        user_agent: None,
-        details: serde_json::Map::new(),
-    }
+    let stamp = (Timestamp::from_millis(START), ClockQuality::Synced);
+    AuditEvent::new(
+        AuditId::new(stamp.0, [number; 10]),
+        stamp,
+        AuditEventType::ApiAccess,
+        AuditAction::Create,
+        "story",
+    )
 }

@@ -383,27 +383,12 @@ fn administrator(organization: OrganizationId, limit: Option<FacilityId>) -> Org
 
 /// Invented; each has an id of its own.
 fn event(world: &World) -> AuditEvent {
-    AuditEvent {
-        id: AuditId::new(world.now(), world.ambient.random().unwrap()),
-        timestamp: world.now(),
-        clock_quality: ClockQuality::Synced,
-        event_type: AuditEventType::PhiAccess,
-        action: AuditAction::View,
-        success: true,
-        resource_type: "patient".into(),
-        resource_id: None,
-        organization_id: None,
-        facility_id: None,
-        device_id: None,
-        user_id: Some(UserId::new(world.now(), [5; 10])),
-        session_id: None,
-        patient_id: None,
-        username: None,
-        endpoint: Some("/api/v1/patients".into()),
-        ip_address: None,
-        user_agent: None,
-        details: json!({"count": 1}).as_object().unwrap().clone(),
-    }
+    let (now, random) = (world.now(), world.ambient.random().unwrap());
+    let (id, stamp) = (AuditId::new(now, random), (now, ClockQuality::Synced));
+    let event = AuditEvent::new(id, stamp, AuditEventType::PhiAccess, AuditAction::View, "patient")
+        .by(UserId::new(now, [5; 10]), None)
+        .detail("count", 1);
+    AuditEvent { endpoint: Some("/api/v1/patients".into()), ..event }
 }
 
 fn new_facility(name: &str) -> NewFacility {
