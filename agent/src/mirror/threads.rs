@@ -1,5 +1,9 @@
-//! A resident's records, put together with their corrections. What it costs follows from what is asked for, not from
-//! how much there is.
+//! Threads: a resident's records, put together with their corrections. What it costs follows from what is asked for, not
+//! from how much there is.
+//!
+//! Records and corrections are one index (patient, what it corrects, time): those that begin an entry correct nothing
+//! and stand together, newest last; corrections stand with what they correct, so that a first copy keeps no second
+//! index. A correction whose record is not here is marked when it comes, or by a trigger when its record goes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

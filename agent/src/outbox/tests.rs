@@ -258,7 +258,7 @@ fn an_entry_never_blinks_between_receipt_and_pull() {
 }
 
 #[test]
-fn a_refused_change_is_wedged_and_holds_up_nothing() {
+fn a_rejected_change_waits_and_holds_up_nothing() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
     save_some(&outbox, 3);

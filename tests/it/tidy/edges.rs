@@ -74,6 +74,11 @@ const ROOMS: &[(&str, Option<&str>, &[&str])] = &[
     ("sync-server/src/", Some("sync-server/src/store/engine/sqlite/"), &["rusqlite::"]),
     ("sync-server/src/operations/", None, &["axum::", "http::"]),
     ("sync-server/src/store/", None, &["axum::", "http::", "operations::"]),
+    (
+        "sync-server/src/store/engine/",
+        None,
+        &["handles::", "rules::", "model::", "column::", "commits::", "feed::"],
+    ),
 ];
 
 #[test]
@@ -148,6 +153,10 @@ fn a_planted_import_is_found() {
     assert_kept(&planted("sync-server/src/store/engine/sqlite/row.rs", "rusqlite::Row"));
     assert_found(&planted("sync-server/src/operations/users.rs", "use http::StatusCode;"), "http::");
     assert_found(&planted("sync-server/src/store/rules/page.rs", "crate::operations::users"), "operations::");
+    assert_found(
+        &planted("sync-server/src/store/engine/tables.rs", "use crate::store::rules::page;"),
+        "rules::",
+    );
     assert_kept(&planted("sync-server/src/http/api/users.rs", "use crate::operations::users;"));
     assert_kept(&planted("agent/src/kiosk/pages.rs", "// crate::upstream::Upstream fetches"));
     assert_kept(&planted("agent/src/desk/mod.rs", "use crate::mirror::Mirror;"));

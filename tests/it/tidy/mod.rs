@@ -5,6 +5,7 @@
 
 mod documents;
 mod edges;
+mod glossary;
 mod sources;
 mod store;
 mod tree;
