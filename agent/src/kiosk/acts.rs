@@ -13,7 +13,8 @@ use super::page::{self, Fault};
 use super::pages::{self, Sent, Which};
 use super::residents::Saved;
 use super::{Kiosk, form, looks};
-use crate::desk::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
+use crate::device::Device;
+use crate::workspace::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
 /// The answers of a form in the order they were sent.
 type Answers = Vec<(String, String)>;
@@ -30,8 +31,10 @@ pub(super) async fn save(
     let (shown_on, token) = (take(&mut sent, SCREEN), take(&mut sent, TOKEN));
     let sent = Sent { on: SessionKey::sent(shown_on), token, form, answers: sent };
     let asked = sent.clone();
-    let saved =
-        kiosk.ask(move |desk| desk.save(&asked.on, &asked.form, &asked.token, &asked.answers)).await?;
+    let saved = kiosk
+        .work(move |workspace| workspace.forms().save(&asked.on, &asked.form, &asked.token, &asked.answers));
+    let saved = saved.await?;
+    kiosk.device.changed();
     let (status, not_saved) = match saved {
         Ok(Kept { about, is_critical }) => {
             let saved = match (is_critical, &sent.form) {
@@ -69,7 +72,8 @@ pub(super) async fn keep_draft(
 ) -> Result<Response, Fault> {
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     take(&mut sent, TOKEN);
-    let (kept, screen) = kiosk.ask(move |desk| (desk.keep_draft(&on, &form, &sent), desk.screen())).await?;
+    let kept = kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &sent)).await?;
+    let screen = kiosk.ask(Device::screen).await?;
     Ok(match kept {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
         Ok(false) => StatusCode::RESET_CONTENT.into_response(),
@@ -88,7 +92,7 @@ pub(super) async fn is_known(
 ) -> Result<Response, Fault> {
     let Ok(id) = id.parse::<PatientId>() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
     let on = SessionKey::sent(take(&mut sent, SCREEN));
-    Ok(match kiosk.ask(move |desk| desk.is_known_as(&on, id, &sent)).await? {
+    Ok(match kiosk.work(move |workspace| workspace.forms().is_known_as(&on, id, &sent)).await? {
         Ok(news) => pages::to_resident(id, "known", &news),
         Err(why) => pages::refused(&why),
     })
@@ -103,7 +107,7 @@ pub(super) async fn discard(
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     take(&mut sent, TOKEN);
     let back = form::about(&form);
-    let dropped = kiosk.ask(move |desk| desk.drop_draft(&on, &form, &sent)).await?;
+    let dropped = kiosk.work(move |workspace| workspace.forms().drop_draft(&on, &form, &sent)).await?;
     Ok(dropped.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&back).into_response()))
 }
 
@@ -115,7 +119,7 @@ pub(super) async fn undo_discard(
 ) -> Result<Response, Fault> {
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     let path = form::path(&form);
-    let undone = kiosk.ask(move |desk| desk.undo_drop(&on, &form)).await?;
+    let undone = kiosk.work(move |workspace| workspace.forms().undo_drop(&on, &form)).await?;
     Ok(undone.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&path).into_response()))
 }
 
@@ -128,7 +132,9 @@ pub(super) async fn close_review(
     let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchReview)) };
     let (on, token) = (SessionKey::sent(take(&mut sent, SCREEN)), take(&mut sent, TOKEN));
     let asked = (on.clone(), token.clone(), sent.clone());
-    let closed = kiosk.ask(move |desk| desk.close_review(&asked.0, id, &asked.1, &asked.2)).await?;
+    let closed =
+        kiosk.work(move |workspace| workspace.forms().close_review(&asked.0, id, &asked.1, &asked.2)).await?;
+    kiosk.device.changed();
     let (status, words) = match closed {
         Ok(Some(one)) => return Ok(pages::to_resident(one, "saved", &Saved::Joined)),
         Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
@@ -164,34 +170,34 @@ pub(super) async fn enter_pin(
     FormData(sent): FormData<Pin>,
 ) -> Result<Redirect, Fault> {
     let pin = SecretString::from(pin::typed(&sent.pin));
-    kiosk.ask(move |desk| desk.enter_pin(sent.attempt, pin)).await?;
+    kiosk.ask(move |device| device.enter_pin(sent.attempt, pin)).await?;
     Ok(Redirect::to("/"))
 }
 
 pub(super) async fn cancel_pin(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
-    kiosk.ask(crate::desk::Desk::cancel_pin).await?;
+    kiosk.ask(Device::cancel_pin).await?;
     Ok(Redirect::to("/"))
 }
 
 pub(super) async fn lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
-    kiosk.ask(crate::desk::Desk::lock).await?;
+    kiosk.ask(Device::lock).await?;
     Ok(Redirect::to("/"))
 }
 
 pub(super) async fn undo_lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
-    kiosk.ask(crate::desk::Desk::undo_lock).await?;
+    kiosk.ask(Device::undo_lock).await?;
     Ok(Redirect::to("/"))
 }
 
 /// A revoked device enrolls anew. Whoever presses that can do no harm: an administrator has to let the device
 /// in, and what was charted on it is set aside.
 pub(super) async fn enroll_anew(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
-    kiosk.ask(crate::desk::Desk::enroll_anew).await?;
+    kiosk.ask(Device::enroll_anew).await?;
     Ok(Redirect::to("/"))
 }
 
 pub(super) async fn touch(State(kiosk): State<Kiosk>) -> Result<StatusCode, Fault> {
-    kiosk.ask(crate::desk::Desk::touched).await?;
+    kiosk.ask(Device::touched).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

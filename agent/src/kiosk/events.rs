@@ -30,16 +30,16 @@ pub(super) async fn listen(State(kiosk): State<Kiosk>) -> Response {
         let words = "Too many kiosk pages are open on this device. Close the others.";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
-    let changes = kiosk.desk.changes();
+    let changes = kiosk.device.changes();
     let news =
         stream::unfold((kiosk, changes, place, true), |(kiosk, mut changes, place, first)| async move {
             if !first && let Ok(Err(_)) = timeout(BEAT, changes.changed()).await {
-                // The desk is gone: the page goes blank when the stream ends.
+                // The device is gone: the page goes blank when the stream ends.
                 return None;
             }
             let bump = *changes.borrow_and_update();
             // Without an answer the stream ends, and the page goes blank.
-            let screen = kiosk.ask(crate::desk::Desk::screen).await.ok()?;
+            let screen = kiosk.ask(crate::device::Device::screen).await.ok()?;
             let news = News { screen: page::screen_key(&screen), bump };
             let event = Event::default().json_data(news).ok()?;
             Some((Ok::<_, Infallible>(event), (kiosk, changes, place, false)))

@@ -4,7 +4,7 @@ use carepost_protocol::day::parse_datetime;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
-use crate::desk::view::{FormPage, OFFSET};
+use crate::workspace::view::{FormPage, OFFSET};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;

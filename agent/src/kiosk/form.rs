@@ -13,7 +13,7 @@ use carepost_protocol::workflow::{FieldError, FieldType};
 use super::field::{Control, FieldView};
 use super::page::{self, Shell, answer};
 use super::words::Weight;
-use crate::desk::view::{
+use crate::workspace::view::{
     CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, SEEN, Since, Typed, another_than, units_of,
 };
 

@@ -11,8 +11,8 @@ use super::form::{Alike, Person};
 use super::page::{Shell, answer, capital};
 use super::residents::EntryView;
 use super::words::Weight;
-use crate::desk::Answer;
-use crate::desk::view::{Attention, Disputed, Join, Known, Mark, Part, Question, Review, Todo};
+use crate::workspace::Answer;
+use crate::workspace::view::{Attention, Disputed, Join, Known, Mark, Part, Question, Review, Todo};
 
 /// A refused change as it is listed.
 struct AttentionView {

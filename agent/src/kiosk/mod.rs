@@ -31,7 +31,9 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
-use crate::desk::Desk;
+use crate::device::Device;
+use crate::workspace::Workspace;
+use crate::workspace::view::Refused;
 
 pub use guard::{Doorway, KioskConfig, MAX_BODY};
 pub use owner::Owner;
@@ -44,13 +46,13 @@ const STREAMS: usize = 16;
 /// What every page is made from.
 #[derive(Clone)]
 struct Kiosk {
-    desk: Arc<Desk>,
+    device: Arc<Device>,
     streams: Arc<Semaphore>,
 }
 
-/// The kiosk's pages over a desk.
-pub fn router(desk: Arc<Desk>, config: KioskConfig) -> Router {
-    let kiosk = Kiosk { desk, streams: Arc::new(Semaphore::new(STREAMS)) };
+/// The kiosk's pages of a device.
+pub fn router(device: Arc<Device>, config: KioskConfig) -> Router {
+    let kiosk = Kiosk { device, streams: Arc::new(Semaphore::new(STREAMS)) };
     Router::new()
         .route("/", get(pages::start))
         .route("/status", get(pages::status))
@@ -100,20 +102,32 @@ fn of_form(path: &str) -> Router<Kiosk> {
 async fn notice_touch(State(kiosk): State<Kiosk>, request: Request, next: Next) -> Response {
     if guard::is_touch(request.headers()) {
         // What failed is logged; the request is answered all the same.
-        drop(kiosk.ask(Desk::touched).await);
+        drop(kiosk.ask(Device::touched).await);
     }
     next.run(request).await
 }
 
 impl Kiosk {
-    /// Asks the desk for something that may touch files, off the threads that serve pages.
+    /// Asks the workspace for something; where there is none, nobody is signed in.
+    async fn work<T, E>(
+        &self,
+        question: impl FnOnce(&Workspace) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, page::Fault>
+    where
+        T: Send + 'static,
+        E: From<Refused> + Send + 'static,
+    {
+        self.ask(|device| question(&*device.workspace().ok_or(Refused::Locked)?)).await
+    }
+
+    /// Asks the device for something that may touch files, off the threads that serve pages.
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Desk) -> T + Send + 'static,
+        question: impl FnOnce(&Device) -> T + Send + 'static,
     ) -> Result<T, page::Fault> {
-        let desk = Arc::clone(&self.desk);
-        tokio::task::spawn_blocking(move || question(&desk)).await.map_err(|error| {
-            tracing::error!(%error, "the desk did not answer the kiosk");
+        let device = Arc::clone(&self.device);
+        tokio::task::spawn_blocking(move || question(&device)).await.map_err(|error| {
+            tracing::error!(%error, "the device did not answer the kiosk");
             page::Fault
         })
     }

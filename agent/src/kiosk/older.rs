@@ -13,7 +13,7 @@ use super::page::{Fault, Shell, answer, capital};
 use super::pages::{open_shell, refused, to_start};
 use super::residents::ChartedView;
 use super::words::Weight;
-use crate::desk::view::{Mark, OlderPage, Refused};
+use crate::workspace::view::{Mark, OlderPage, Refused};
 
 #[derive(Template)]
 #[template(path = "older.html")]
@@ -37,11 +37,11 @@ pub(super) async fn show(
     let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
     let asker = on.clone();
-    let answer = match kiosk.ask(move |desk| desk.ask_older(&asker, id, query.place())).await? {
+    let answer = match kiosk.ask(move |device| device.ask_older(&asker, id, query.place())).await? {
         Ok(asked) => asked.answer().await,
         Err(why) => return Ok(refused(&why)),
     };
-    Ok(match kiosk.ask(move |desk| desk.older(&on, id, answer)).await? {
+    Ok(match kiosk.work(move |workspace| workspace.older(&on, id, answer)).await? {
         Ok(page) => older(shell, page, query.place()),
         Err(why) => refused(&why),
     })

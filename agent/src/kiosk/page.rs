@@ -10,7 +10,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::Zone;
 
 use super::words::{self, Moment, Sentence, Weight};
-use crate::desk::view::{
+use crate::workspace::view::{
     EnrollStep, Enrolling, Locked, Open, PinPad, Refused, Screen, SessionKey, StatusLine,
 };
 

@@ -14,8 +14,8 @@ use super::looks;
 use super::page::{self, Fault, Shell};
 use super::residents::{self, Saved};
 use super::{Kiosk, guard};
-use crate::desk::News;
-use crate::desk::view::{Form, NotOpened, Open, Refused, Screen, SessionKey, Shown, Who};
+use crate::workspace::News;
+use crate::workspace::view::{Form, NotOpened, Open, Refused, Screen, SessionKey, Shown, Who};
 
 /// What the start page is asked for.
 #[derive(Deserialize)]
@@ -57,13 +57,14 @@ pub(super) async fn start(
             }
             let who = query.who();
             let asked = (on.clone(), who.clone());
-            match kiosk.ask(move |desk| desk.residents(&asked.0, &asked.1)).await? {
+            match kiosk.work(move |workspace| workspace.residents(&asked.0, &asked.1)).await? {
                 Ok(residents) => {
                     let letter = query.letter.and_then(|text| text.chars().next());
                     residents::residents(shell, residents, who, letter)
                 }
                 Err(why @ (Refused::NotAllowed | Refused::Storage(_))) => {
-                    let unfinished = kiosk.ask(move |desk| desk.unfinished(&on)).await?;
+                    let unfinished =
+                        kiosk.work(move |workspace| workspace.forms().unfinished(&on, None)).await?;
                     residents::refused(shell, &why, unfinished.unwrap_or_default())
                 }
                 Err(why) => refused(&why),
@@ -78,7 +79,7 @@ async fn left_on(kiosk: &Kiosk, headers: &HeaderMap, on: &SessionKey) -> Result<
         return Ok(None);
     }
     let on = on.clone();
-    let left = kiosk.ask(move |desk| desk.left_on(&on)).await?;
+    let left = kiosk.ask(move |device| device.workspace()?.forms().left_on(&on)).await?;
     Ok(left.map(|form| Redirect::to(&form::path(&form)).into_response()))
 }
 
@@ -107,7 +108,7 @@ pub(super) async fn resident(
     let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchResident)) };
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
     let shown = Shown::of(query.after, query.entries, query.versions);
-    Ok(match kiosk.ask(move |desk| desk.resident(&on, id, shown)).await? {
+    Ok(match kiosk.work(move |workspace| workspace.resident(&on, id, shown)).await? {
         Ok(resident) => residents::resident(shell, resident, query.saved, query.known),
         Err(why) => refused(&why),
     })
@@ -116,7 +117,7 @@ pub(super) async fn resident(
 pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Result<Response, Fault> {
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
     let asked = (on.clone(), form.clone());
-    let opened = kiosk.ask(move |desk| desk.form(&asked.0, &asked.1, &[])).await?;
+    let opened = kiosk.work(move |workspace| workspace.forms().open(&asked.0, &asked.1, &[])).await?;
     Ok(match opened {
         Ok(opened) => form::form(StatusCode::OK, shell, FormView::fresh(&opened)),
         Err(NotOpened { why, typed: Some(typed) }) => {
@@ -133,7 +134,7 @@ pub(super) async fn attention(
     Query(query): Query<SavedQuery>,
 ) -> Result<Response, Fault> {
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.attention(&on, query.after.unwrap_or(0))).await? {
+    Ok(match kiosk.work(move |workspace| workspace.attention(&on, query.after.unwrap_or(0))).await? {
         Ok(part) => looks::attention(shell, part),
         Err(why) => refused(&why),
     })
@@ -163,7 +164,7 @@ pub(super) async fn join(
 ) -> Result<Response, Fault> {
     let (Ok(id), Ok(other)) = (id.parse(), other.parse()) else { return Ok(refused(&Refused::NoSuchReview)) };
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.join(&on, id, other)).await? {
+    Ok(match kiosk.work(move |workspace| workspace.join(&on, id, other)).await? {
         Ok(join) => looks::join(shell, &join),
         Err(why) => refused(&why),
     })
@@ -177,7 +178,7 @@ async fn show_reviews(
 ) -> Result<Response, Fault> {
     let (saved, after) = (query.saved.is_some(), query.after.unwrap_or(0));
     let Some((shell, on)) = open_shell(kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.ask(move |desk| desk.reviews(&on, after)).await? {
+    Ok(match kiosk.work(move |workspace| workspace.reviews(&on, after)).await? {
         Ok(reviews) => looks::reviews(status, shell, reviews, not_saved, saved),
         Err(why) => refused(&why),
     })
@@ -235,7 +236,8 @@ pub(super) async fn form_again(
     let shell = open_shell(kiosk).await?.filter(|(_, on)| *on == sent.on);
     let Some((shell, _)) = shell else { return to_draft(kiosk, sent).await };
     let asked = sent.clone();
-    let form = kiosk.ask(move |desk| desk.form(&asked.on, &asked.form, &asked.answers)).await?;
+    let form =
+        kiosk.work(move |workspace| workspace.forms().open(&asked.on, &asked.form, &asked.answers)).await?;
     Ok(match form {
         Ok(mut form) => {
             form.answers = sent.answers;
@@ -257,7 +259,7 @@ pub(super) async fn form_again(
 /// typed it, and nobody else sees it.
 async fn to_draft(kiosk: &Kiosk, sent: Sent) -> Result<Response, Fault> {
     let Sent { on, form, answers, .. } = sent;
-    let kept = kiosk.ask(move |desk| desk.keep_draft(&on, &form, &answers)).await?;
+    let kept = kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &answers)).await?;
     Ok(match kept {
         Ok(_) => to_start(),
         Err(why) => {
@@ -320,10 +322,10 @@ pub(super) fn to_start() -> Response {
 /// The bump is read before the screen, so that a change in between is seen as one.
 async fn shell(kiosk: &Kiosk) -> Result<(Shell, Screen), Fault> {
     kiosk
-        .ask(|desk| {
-            let bump = *desk.changes().borrow();
-            let screen = desk.screen();
-            (Shell::new(bump, &screen, &desk.status()), screen)
+        .ask(|device| {
+            let bump = *device.changes().borrow();
+            let screen = device.screen();
+            (Shell::new(bump, &screen, &device.status()), screen)
         })
         .await
 }

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::form::{Person, path};
 use super::page::{Shell, answer, sentence, status_of};
 use super::words::{self, Weight};
-use crate::desk::view::{
+use crate::workspace::view::{
     Charted, Entry, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
 };
-use crate::desk::{Answer, News};
+use crate::workspace::{Answer, News};
 
 /// What was saved just before a page was opened, as its address says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

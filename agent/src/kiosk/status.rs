@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Kiosk;
 use super::words::{call, copy_trouble, not_trusted, time_zone};
-use crate::desk::{EnrollStep, Enrolling, Link, Screen, Sending};
+use crate::workspace::view::{EnrollStep, Enrolling, Link, Screen, Sending};
 use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
@@ -79,7 +79,7 @@ pub(super) struct Status {
 
 pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, super::page::Fault> {
     let (screen, line, clock_quality) =
-        kiosk.ask(|desk| (desk.screen(), desk.status(), desk.clock_quality())).await?;
+        kiosk.ask(|device| (device.screen(), device.status(), device.clock_quality())).await?;
     let (state, pairing_code, token_refused) = match screen {
         Screen::Enrolling(Enrolling { step: EnrollStep::Code { code, .. }, token_refused, .. }) => {
             (DeviceState::Pending, Some(code), token_refused)

@@ -9,9 +9,9 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::zone::{WallClock, Zone};
 
-use crate::desk::times::{TimeHere, Whose};
-use crate::desk::view::{Link, Sending, StatusLine};
-use crate::desk::{CopyTrouble, REVIEWS_COUNTED};
+use crate::workspace::REVIEWS_COUNTED;
+use crate::workspace::times::{TimeHere, Whose};
+use crate::workspace::view::{CopyTrouble, Link, Sending, StatusLine};
 
 /// How much a sentence of the status line matters; each has its own icon and word beside its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

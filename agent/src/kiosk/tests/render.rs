@@ -8,7 +8,9 @@ use super::super::looks;
 use super::super::page::{self, Shell};
 use super::super::residents as of_residents;
 use super::*;
-use crate::desk::view::{Attention, Beside, Disputed, Known, Question, Review, Saved, Todo, Unfinished, Who};
+use crate::workspace::view::{
+    Attention, Beside, Disputed, Known, Question, Review, Saved, Todo, Unfinished, Who,
+};
 
 async fn read(response: axum::response::Response) -> String {
     String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()

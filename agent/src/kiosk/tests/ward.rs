@@ -20,11 +20,13 @@ use super::super::router;
 use super::*;
 use crate::badge::{self, BadgeEvent, Uid};
 use crate::clock::Clock;
-use crate::desk::{Desk, NotSaved, Refused, SessionKey, Standing, Ward, WardParts, Who};
+use crate::device;
 use crate::identity::DeviceKey;
 use crate::mirror::{DEFAULT_CACHE_KIB, Mirror, MirrorOpening, Page};
 use crate::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use crate::sqlite::FileKey;
+use crate::workspace::view::{NotSaved, Refused, SessionKey, Who};
+use crate::workspace::{Workspace, WorkspaceParts};
 
 mod admission;
 mod finding;
@@ -55,8 +57,8 @@ const STRANGER: u8 = 99;
 /// A device in a facility with three people and the residents of [`residents`].
 struct Device {
     directory: tempfile::TempDir,
-    desk: Arc<Desk>,
-    ward: Arc<Ward>,
+    agent: Arc<device::Device>,
+    workspace: Arc<Workspace>,
     pages: Router,
 }
 
@@ -119,7 +121,7 @@ impl Device {
             now: clock.now(),
         })
         .unwrap();
-        let ward = Arc::new(Ward::new(WardParts {
+        let workspace = Arc::new(Workspace::new(WorkspaceParts {
             grant,
             badge_key: BADGE_KEY.into(),
             mirror: Arc::new(mirror),
@@ -127,25 +129,26 @@ impl Device {
             policy: SessionPolicy { same_badge_quiet: Duration::ZERO, ..SessionPolicy::default() },
             clock: Arc::clone(&clock),
         }));
-        let desk = Arc::new(Desk::new(Standing::Enrolled(Arc::clone(&ward)), ReaderState::Ready, clock));
-        let pages = router(Arc::clone(&desk), config());
-        Self { directory, desk, ward, pages }
+        let enrolled = device::State::Enrolled(Arc::clone(&workspace));
+        let agent = Arc::new(device::Device::new(enrolled, ReaderState::Ready, clock));
+        let pages = router(Arc::clone(&agent), config());
+        Self { directory, agent, workspace, pages }
     }
 
     fn tap(&self, who: u8) {
         let presented = BadgeEvent::Presented { reader: "reader".into(), uid: uid(who), atr: vec![] };
         for event in [presented, BadgeEvent::Removed { reader: "reader".into() }] {
-            let _ = self.desk.on_badge(&event);
+            let _ = self.agent.on_badge(&event);
         }
     }
 
     /// Taps, types the PIN where it is asked for, and is in.
     fn sign_in(&self, who: u8) -> SessionKey {
         self.tap(who);
-        if let Screen::PinPad(pad) = self.desk.screen() {
-            self.desk.enter_pin(pad.attempt, PIN.into());
+        if let Screen::PinPad(pad) = self.agent.screen() {
+            self.agent.enter_pin(pad.attempt, PIN.into());
         }
-        let Screen::Open(open) = self.desk.screen() else { panic!("{:?}", self.desk.screen()) };
+        let Screen::Open(open) = self.agent.screen() else { panic!("{:?}", self.agent.screen()) };
         assert_eq!(open.display_name, name(who));
         SessionKey::of(open.session)
     }
@@ -166,8 +169,11 @@ impl Device {
     }
 
     fn lane<T: serde::de::DeserializeOwned>(&self, lane: Lane) -> Vec<T> {
-        let Some(batch) =
-            self.ward.outbox().batch(lane, Shape::Plain { changes: 10_000, bytes: 100_000_000 }).unwrap()
+        let Some(batch) = self
+            .workspace
+            .outbox()
+            .batch(lane, Shape::Plain { changes: 10_000, bytes: 100_000_000 })
+            .unwrap()
         else {
             return Vec::new();
         };
@@ -177,7 +183,7 @@ impl Device {
 
     /// The key of the screen, as its pages carry it.
     fn screen_key(&self) -> String {
-        super::super::page::screen_key(&self.desk.screen())
+        super::super::page::screen_key(&self.agent.screen())
     }
 
     fn entries(&self) -> Vec<Change> {
@@ -307,11 +313,11 @@ async fn a_pin_in_the_digits_of_any_keyboard_is_the_same_pin() {
     for nought in ['０', '٠', '०'] {
         let device = Device::new();
         device.tap(ANNA);
-        let Screen::PinPad(pad) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
+        let Screen::PinPad(pad) = device.agent.screen() else { panic!("{:?}", device.agent.screen()) };
         let digit = |c| char::from_u32(u32::from(c) - u32::from('0') + u32::from(nought)).unwrap();
         let typed: String = PIN.chars().map(digit).collect();
         post(&device.pages, "/pin", &format!("attempt={}&pin={typed}", pad.attempt)).await;
-        assert!(matches!(device.desk.screen(), Screen::Open(_)), "{typed}: {:?}", device.desk.screen());
+        assert!(matches!(device.agent.screen(), Screen::Open(_)), "{typed}: {:?}", device.agent.screen());
     }
 }
 
@@ -320,12 +326,12 @@ async fn what_cannot_be_a_pin_is_said_and_never_counts_as_a_wrong_one() {
     let device = Device::new();
     device.tap(ANNA);
     for typed in ["", "48291", "48291a", "abcdef", "4829134829134", "%00", "482913+482913"] {
-        let Screen::PinPad(pad) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
+        let Screen::PinPad(pad) = device.agent.screen() else { panic!("{:?}", device.agent.screen()) };
         post(&device.pages, "/pin", &format!("attempt={}&pin={typed}", pad.attempt)).await;
         let page = open(&device.pages, "/").await.body;
         assert!(page.contains("A PIN has 6 to 12 digits") && !page.contains("wrong"), "{typed}: {page}");
     }
-    let Screen::PinPad(pad) = device.desk.screen() else { panic!("{:?}", device.desk.screen()) };
+    let Screen::PinPad(pad) = device.agent.screen() else { panic!("{:?}", device.agent.screen()) };
     post(&device.pages, "/pin", &format!("attempt={}&pin=111111", pad.attempt)).await;
     let page = open(&device.pages, "/").await.body;
     assert!(page.contains("That PIN is wrong"), "a guess is one, however simple: {page}");
@@ -340,16 +346,16 @@ async fn what_anna_sends_never_becomes_bens() {
     device.sign_in(BEN);
     let answer = device.send(&sheet, ANSWERS).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/"));
-    // Nor when the tap falls between the pages' look at the screen and the desk's.
+    // Nor when the tap falls between the pages' look at the screen and the workspace's.
     let answers = [("pulse".to_owned(), "72".to_owned())];
-    let saved = device.desk.save(&annas, &vitals(4), "t", &answers);
+    let saved = device.workspace.forms().save(&annas, &vitals(4), "t", &answers);
     assert_eq!(saved, Err(NotSaved::Refused(Refused::Locked)));
-    assert_eq!(device.desk.form(&annas, &vitals(4), &[]).unwrap_err().why, Refused::Locked);
+    assert_eq!(device.workspace.forms().open(&annas, &vitals(4), &[]).unwrap_err().why, Refused::Locked);
     assert_eq!(
-        device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap_err(),
+        device.workspace.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap_err(),
         Refused::Locked
     );
-    assert_eq!(device.desk.residents(&annas, &Who::Here).unwrap_err(), Refused::Locked);
+    assert_eq!(device.workspace.residents(&annas, &Who::Here).unwrap_err(), Refused::Locked);
     assert_eq!(device.entries(), []);
 }
 
@@ -381,7 +387,7 @@ async fn what_was_typed_is_kept_when_the_screen_locks() {
     let device = Device::new();
     device.sign_in(ANNA);
     let sheet = device.form(4).await;
-    device.desk.lock();
+    device.agent.lock();
     assert_eq!(device.keep(&sheet, "pulse=91").await.status, StatusCode::NO_CONTENT);
     let other = Sheet { path: chart(2), ..sheet };
     assert_eq!(device.keep(&other, "pulse=91").await.status, StatusCode::UNAUTHORIZED);
@@ -393,8 +399,8 @@ async fn what_was_typed_long_after_the_lock_is_nobodys() {
         let device = Device::new();
         device.sign_in(ANNA);
         let sheet = device.form(4).await;
-        device.desk.lock();
-        device.ward.form_locked_earlier(Duration::from_secs(seconds));
+        device.agent.lock();
+        device.workspace.forms().locked_earlier(Duration::from_secs(seconds));
         // Ben's sign-in ends Anna's session; the time runs from the first lock on.
         device.sign_in(BEN);
         assert_eq!(device.keep(&sheet, "pulse=91").await.status, status, "{seconds} s later");
@@ -407,15 +413,15 @@ async fn a_draft_is_one_answer_to_each_question_about_somebody_who_is_here() {
     let annas = device.sign_in(ANNA);
     let sheet = device.form(4).await;
     assert_eq!(device.keep(&sheet, "pulse=90&pulse=91&made_up=1").await.status, StatusCode::NO_CONTENT);
-    let kept = device.ward.outbox().draft(UserId::from_bytes([ANNA; 16]), patient(4), "vitals").unwrap();
+    let kept = device.workspace.outbox().draft(UserId::from_bytes([ANNA; 16]), patient(4), "vitals").unwrap();
     let answers = [("pulse", "91"), ("_version", "1")].map(|(key, text)| (key.to_owned(), text.to_owned()));
     assert_eq!(kept, Some(answers.to_vec()));
     let nobody = Sheet { path: chart(77), ..sheet };
     assert_eq!(device.keep(&nobody, "pulse=90").await.status, StatusCode::NOT_FOUND);
     let long = [("notes".to_owned(), "x".repeat(300_000))];
-    assert_eq!(device.desk.keep_draft(&annas, &vitals(4), &long), Err(Refused::TooLong));
+    assert_eq!(device.workspace.forms().keep_draft(&annas, &vitals(4), &long), Err(Refused::TooLong));
     let auditors = device.sign_in(AUDITOR);
-    assert_eq!(device.desk.keep_draft(&auditors, &vitals(4), &[]), Err(Refused::NotAllowed));
+    assert_eq!(device.workspace.forms().keep_draft(&auditors, &vitals(4), &[]), Err(Refused::NotAllowed));
 }
 
 #[tokio::test]
@@ -434,7 +440,7 @@ async fn an_unclear_save_is_repeated_and_never_doubled() {
     assert!(other.body.contains("This form was saved before with other values"), "{}", other.body);
     assert!(other.body.contains(r#"value="73""#), "what was typed stays");
     assert_eq!(device.entries().len(), 1);
-    assert_eq!(device.desk.status().storage_trouble, None, "the device is well");
+    assert_eq!(device.agent.status().storage_trouble, None, "the device is well");
 }
 
 #[tokio::test]
@@ -447,13 +453,17 @@ async fn trouble_with_the_disk_goes_with_the_first_write_that_works() {
     assert_eq!(answer.status, StatusCode::INSUFFICIENT_STORAGE);
     assert!(answer.body.contains("This device cannot save"), "{}", answer.body);
     assert_eq!(Sheet::of(&sheet.path, answer.body).token, sheet.token);
-    assert!(!device.ward.retry_unsaved(), "still broken");
-    assert!(device.desk.status().storage_trouble.is_some());
-    assert_eq!(device.ward.trouble(), device.desk.status().storage_trouble, "the server hears the same");
+    assert!(!device.workspace.retry_unsaved(), "still broken");
+    assert!(device.agent.status().storage_trouble.is_some());
+    assert_eq!(
+        device.workspace.trouble(),
+        device.agent.status().storage_trouble,
+        "the server hears the same"
+    );
     device.break_disk(false);
-    assert!(device.ward.retry_unsaved());
-    assert_eq!((device.desk.status().storage_trouble, device.ward.trouble()), (None, None));
-    assert!(!device.ward.retry_unsaved(), "nothing waits any more");
+    assert!(device.workspace.retry_unsaved());
+    assert_eq!((device.agent.status().storage_trouble, device.workspace.trouble()), (None, None));
+    assert!(!device.workspace.retry_unsaved(), "nothing waits any more");
     assert!(device.accesses().contains(&(AuditAction::Create, false, None)), "{:?}", device.accesses());
     assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
     assert_eq!(device.entries().len(), 1);
@@ -465,11 +475,11 @@ async fn how_many_audit_events_were_lost_is_written_down_once() {
     let annas = device.sign_in(ANNA);
     device.break_disk(true);
     for n in [1, 2].into_iter().cycle().take(1_007) {
-        device.desk.resident(&annas, patient(n), Shown::of(None, None, None)).unwrap();
+        device.workspace.resident(&annas, patient(n), Shown::of(None, None, None)).unwrap();
     }
     device.break_disk(false);
-    assert!(device.ward.retry_unsaved());
-    device.desk.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap();
+    assert!(device.workspace.retry_unsaved());
+    device.workspace.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap();
     let events: Vec<AuditEvent> = device.lane(Lane::Audit);
     let lost: Vec<_> = events.iter().filter_map(|event| event.details.get("lost")).collect();
     assert_eq!(lost, [&json!(7)]);
@@ -508,7 +518,7 @@ async fn the_audit_event_of_an_entry_names_its_record() {
     let sheet = device.form(4).await;
     device.send(&sheet, ANSWERS).await;
     let entries = device.entries();
-    let incarnation: IncarnationId = device.ward.outbox().incarnation();
+    let incarnation: IncarnationId = device.workspace.outbox().incarnation();
     let record = RecordId::of_create(incarnation, 1, entries[0].recorded_at).to_string();
     assert_eq!(device.accesses().last(), Some(&(AuditAction::Create, true, Some(record))));
     let events: Vec<AuditEvent> = device.lane(Lane::Audit);

@@ -4,7 +4,7 @@ use carepost_protocol::facility::PhiMode;
 use carepost_protocol::wire::heartbeat::{Exposed, Exposure, StepReason};
 
 use super::*;
-use crate::desk::SyncView;
+use crate::workspace::view::SyncView;
 
 fn calm() -> StatusLine {
     StatusLine {

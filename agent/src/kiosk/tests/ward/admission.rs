@@ -84,7 +84,7 @@ async fn who_was_discharged_is_asked_about_too() {
     let gone = PatientDocument { is_active: false, ..resident(4, "Mary Smith", "104") };
     put(&mut page, Collection::Patients, gone.id, &gone);
     let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
-    device.ward.mirror().apply(&page, &end).unwrap();
+    device.workspace.mirror().apply(&page, &end).unwrap();
     device.sign_in(ANNA);
     let sheet = admission(&device).await;
     let asked = device.send(&sheet, "name=Mary+Smith").await;
@@ -213,7 +213,7 @@ async fn an_unlikely_birthday_is_asked_about_and_saved_as_confirmed_and_one_answ
     let device = Device::new();
     device.sign_in(ANNA);
     let sheet = admission(&device).await;
-    let year: u16 = device.desk.clock().now().to_string()[..4].parse().unwrap();
+    let year: u16 = device.agent.clock().now().to_string()[..4].parse().unwrap();
     let child = format!("01/01/{}", year - 3);
     let born = format!("name=Mary+Smith&mrn=GY-0004&date_of_birth={child}");
     let first = device.send(&sheet, &born).await;

@@ -55,7 +55,7 @@ async fn a_name_and_a_room_are_found_apart_and_run_together_whatever_sign_is_in_
         put(&mut page, Collection::Patients, resident(n, name, room).id, &resident(n, name, room));
     }
     let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
-    device.ward.mirror().apply(&page, &end).unwrap();
+    device.workspace.mirror().apply(&page, &end).unwrap();
     device.sign_in(ANNA);
     let (sean, pat, claire, anne) = ("Sean O’Dwyer", "Pat O&#39;Brien", "Claire d´Été", "Anne–Marie Obrien");
     for (asked, found) in [
@@ -93,7 +93,7 @@ async fn who_was_discharged_is_found_and_listed_for_whoever_may_readmit_them() {
         put(&mut page, Collection::Patients, gone.id, &gone);
     }
     let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
-    device.ward.mirror().apply(&page, &end).unwrap();
+    device.workspace.mirror().apply(&page, &end).unwrap();
     device.sign_in(ANNA);
     let list = open(&device.pages, "/").await.body;
     assert!(!list.contains("Mary Smith") && list.contains(r#"href="/?discharged=1""#), "{list}");
@@ -117,7 +117,7 @@ async fn who_was_merged_away_is_found_by_their_own_name_and_number_as_whoever_th
         put(&mut page, Collection::Patients, resident.id, &resident);
     }
     let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
-    device.ward.mirror().apply(&page, &end).unwrap();
+    device.workspace.mirror().apply(&page, &end).unwrap();
     device.sign_in(ANNA);
     for asked in ["mary", "gy-0004", "smith", "john"] {
         assert_eq!(

@@ -63,7 +63,7 @@ impl Device {
         }
         put(&mut page, Collection::Workflows, latest.id, latest);
         let end = PageEnd::new(Cursor { epoch: 1, seq }, seq, Timestamp::EPOCH);
-        self.ward.mirror().apply(&page, &end).unwrap();
+        self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
     async fn takes(&self, sheet: &Sheet, answers: &str) -> Answer {
@@ -203,7 +203,7 @@ async fn a_draft_is_opened_and_saved_in_the_version_that_it_was_begun_in() {
         assert_eq!(device.keep(&sheet, "pulse=78").await.status, StatusCode::NO_CONTENT);
         device.publishes(103, &latest, &superseded);
         // The last words are typed after that, and after the screen has locked.
-        device.desk.lock();
+        device.agent.lock();
         assert_eq!(device.keep(&sheet, GLUCOSE).await.status, StatusCode::NO_CONTENT);
         device.sign_in(BEN);
         device.sign_in(ANNA);
@@ -237,7 +237,7 @@ async fn a_draft_that_did_not_ask_everything_leaves_the_rest_as_it_was_charted()
     let typed = typed.map(|answer| answer.split_once('=').unwrap());
     let typed = typed.map(|(key, text)| (key.to_owned(), text.to_owned()));
     let name = format!("@{}", charted().id);
-    device.ward.outbox().put_draft(by(ANNA), patient(4), &name, &typed, Timestamp::EPOCH).unwrap();
+    device.workspace.outbox().put_draft(by(ANNA), patient(4), &name, &typed, Timestamp::EPOCH).unwrap();
     device.publishes(103, &second(), &[first()]);
     let sheet = device.sheet(&of("correct")).await;
     assert_eq!((field(&sheet.html, "pulse"), field(&sheet.html, "glucose")), ("78", "412"));
@@ -385,7 +385,7 @@ async fn whoever_comes_back_is_led_to_what_she_typed_though_its_version_has_gone
     let sheet = device.form(4).await;
     device.keep(&sheet, GLUCOSE).await;
     device.publishes(103, &second(), &[]);
-    device.desk.lock();
+    device.agent.lock();
     device.tap(ANNA);
     let back = open(&device.pages, "/").await;
     assert_eq!(back.header("location"), chart(4));

@@ -24,7 +24,7 @@ impl Device {
         let mut page = Page::default();
         put(&mut page, Collection::Facilities, FACILITY, &facility);
         let end = PageEnd::new(Cursor { epoch: 1, seq }, seq, Timestamp::EPOCH);
-        self.ward.mirror().apply(&page, &end).unwrap();
+        self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
     /// Saves a form, as its page sends it.

@@ -13,7 +13,7 @@ impl Device {
     /// The server answers everything that waits: the named numbers are refused so.
     pub(super) fn settle(&self, refused: &[(u64, RejectionCode)]) {
         let shape = Shape::Plain { changes: 1_000, bytes: 1_000_000 };
-        let batch = self.ward.outbox().batch(Lane::Care, shape).unwrap().unwrap();
+        let batch = self.workspace.outbox().batch(Lane::Care, shape).unwrap().unwrap();
         let sent: PushBatch<'_> = serde_json::from_slice(&batch.body).unwrap();
         let last = sent.first_n + sent.changes.len() as u64 - 1;
         let run = |n| {
@@ -36,7 +36,7 @@ impl Device {
             durable_through: None,
             server_time: Timestamp::EPOCH,
         };
-        self.ward.outbox().settle(&batch.sent, &receipt).unwrap();
+        self.workspace.outbox().settle(&batch.sent, &receipt).unwrap();
     }
 
     pub(super) fn bring(
@@ -49,7 +49,7 @@ impl Device {
         let mut page = Page::default();
         put(&mut page, collection, id, body);
         let end = PageEnd::new(Cursor { epoch: 1, seq }, seq, Timestamp::EPOCH);
-        self.ward.mirror().apply(&page, &end).unwrap();
+        self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
     pub(super) async fn sheet(&self, path: &str) -> Sheet {
@@ -136,7 +136,7 @@ async fn a_refused_entry_is_corrected_by_whoever_made_it() {
     assert!(!device.shown("/attention").await.contains("Vital signs"), "nothing is left to do");
     assert_eq!(open(&device.pages, "/attention/1").await.status, StatusCode::NOT_FOUND);
     assert!(device.accesses().contains(&(AuditAction::View, true, None)), "reading it is written down");
-    device.desk.lock();
+    device.agent.lock();
     let locked = open(&device.pages, "/attention").await;
     assert_eq!(locked.header("location"), "/", "nobody reads it on a locked screen");
 }

@@ -7,7 +7,7 @@ use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use carepost_protocol::wire::pull::Archived;
 
 use super::*;
-use crate::desk::Missed;
+use crate::workspace::view::Missed;
 
 const MADE: &str = "2026-01-20T08:00:00Z";
 
@@ -42,14 +42,14 @@ impl Device {
     fn archived(&self) {
         let mut end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
         end.archived = Some(Archived { through: 90, before: at("2026-01-31T10:00:00Z") });
-        self.ward.mirror().apply(&Page::default(), &end).unwrap();
+        self.workspace.mirror().apply(&Page::default(), &end).unwrap();
     }
 
     /// Opens a page of older entries while the server answers that.
     async fn older(&self, path: &str, answer: Result<OlderRecords, Missed>) -> (Answer, Option<OlderPlace>) {
-        self.desk.set_link(true, Timestamp::EPOCH);
+        self.agent.set_link(true, Timestamp::EPOCH);
         let server = async {
-            let question = self.ward.until_asked().await;
+            let question = self.workspace.until_asked().await;
             assert_eq!(question.patient, patient(4));
             let after = question.after;
             question.answer(answer);
@@ -84,7 +84,7 @@ async fn all_that_the_device_has_comes_before_what_only_the_server_has() {
     }
     let mut end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, at("2026-05-01T14:10:00Z"));
     end.archived = Some(Archived { through: 0, before: at("2026-01-31T10:00:00Z") });
-    device.ward.mirror().apply(&page, &end).unwrap();
+    device.workspace.mirror().apply(&page, &end).unwrap();
     let path = format!("/residents/{}", patient(4));
     let first = open(&device.pages, &path).await.body;
     assert!(first.contains("110 bpm") && !first.contains("109 bpm"), "{first}");
@@ -115,7 +115,7 @@ async fn older_entries_are_asked_of_the_server_page_by_page_and_written_down_as_
     assert_eq!(device.accesses(), [read]);
     // What the server sent is in no file, and what is somebody else's is not shown.
     assert_eq!(
-        device.ward.mirror().version(Collection::Records, RecordId::from_bytes([40; 16])).unwrap(),
+        device.workspace.mirror().version(Collection::Records, RecordId::from_bytes([40; 16])).unwrap(),
         None
     );
     let stranger = OlderRecords { records: vec![record(50, 2, 199, None)], next: None };
@@ -156,10 +156,10 @@ async fn an_older_entry_can_be_corrected_from_the_page_that_shows_it() {
 async fn what_the_server_showed_goes_with_the_session_the_lock_and_the_copy() {
     type Leaving = (&'static str, fn(&Device));
     let leaves: [Leaving; 4] = [
-        ("the lock", |device| device.desk.lock()),
+        ("the lock", |device| device.agent.lock()),
         ("the own badge", |device| device.tap(ANNA)),
         ("another's session", |device| drop(device.sign_in(BEN))),
-        ("a copy that begins anew", |device| device.ward.refetch().unwrap()),
+        ("a copy that begins anew", |device| device.workspace.refetch().unwrap()),
     ];
     let path = format!("/residents/{}/correct/{}", patient(4), RecordId::from_bytes([40; 16]));
     for (what, leave) in leaves {
@@ -169,7 +169,7 @@ async fn what_the_server_showed_goes_with_the_session_the_lock_and_the_copy() {
         device.older(&older(), Ok(found)).await;
         assert_eq!(open(&device.pages, &path).await.status, StatusCode::OK);
         leave(&device);
-        if !matches!(device.desk.screen(), Screen::Open(_)) {
+        if !matches!(device.agent.screen(), Screen::Open(_)) {
             device.sign_in(ANNA);
         }
         assert_eq!(open(&device.pages, &path).await.status, StatusCode::NOT_FOUND, "it outlasts {what}");
@@ -186,7 +186,7 @@ async fn what_the_server_does_not_say_is_said_in_words() {
     };
     let page = open(&device.pages, &older()).await;
     says(&page, "The server is not reached now.");
-    device.desk.set_link(true, Timestamp::EPOCH);
+    device.agent.set_link(true, Timestamp::EPOCH);
     // Nobody answers: the page does not wait for long, and no question is kept.
     let page = open(&device.pages, &older()).await;
     says(&page, "The server has not answered in time.");
@@ -199,18 +199,18 @@ async fn what_the_server_does_not_say_is_said_in_words() {
 async fn who_may_not_read_here_is_not_shown_what_came_meanwhile() {
     let device = Device::new();
     let annas = device.sign_in(ANNA);
-    device.desk.set_link(true, Timestamp::EPOCH);
-    let asked = device.desk.ask_older(&annas, patient(4), None).unwrap();
-    let question = device.ward.until_asked().await;
+    device.agent.set_link(true, Timestamp::EPOCH);
+    let asked = device.agent.ask_older(&annas, patient(4), None).unwrap();
+    let question = device.workspace.until_asked().await;
     let bens = device.sign_in(BEN);
     question.answer(Ok(OlderRecords { records: vec![record(40, 4, 91, None)], next: None }));
     let answer = asked.answer().await;
-    assert_eq!(device.desk.older(&annas, patient(4), answer).unwrap_err(), Refused::Locked);
-    assert_eq!(device.desk.ask_older(&annas, patient(4), None).unwrap_err(), Refused::Locked);
-    let nobody = device.desk.ask_older(&bens, PatientId::from_bytes([9; 16]), None);
+    assert_eq!(device.workspace.older(&annas, patient(4), answer).unwrap_err(), Refused::Locked);
+    assert_eq!(device.agent.ask_older(&annas, patient(4), None).unwrap_err(), Refused::Locked);
+    let nobody = device.agent.ask_older(&bens, PatientId::from_bytes([9; 16]), None);
     assert_eq!(nobody.unwrap_err(), Refused::NoSuchResident);
     // No more than a few wait at a time.
-    let asked: Vec<_> = (0..5).map(|_| device.desk.ask_older(&bens, patient(4), None).unwrap()).collect();
+    let asked: Vec<_> = (0..5).map(|_| device.agent.ask_older(&bens, patient(4), None).unwrap()).collect();
     let last = asked.into_iter().last().unwrap();
     assert_eq!(last.answer().await, Err(Missed::TooLate));
 }

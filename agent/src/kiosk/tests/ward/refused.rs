@@ -8,9 +8,9 @@ use super::*;
 impl Device {
     /// The office gives somebody who is at the screen another role.
     fn becomes(&self, seq: u64, who: u8, role: Role) {
-        let known = self.ward.mirror().user(by(who)).unwrap().unwrap();
+        let known = self.workspace.mirror().user(by(who)).unwrap().unwrap();
         self.bring(seq, Collection::Users, known.id, &UserDocument { role, ..known });
-        self.ward.members_changed();
+        self.workspace.members_changed();
     }
 
     /// The server takes a resident from this device.
@@ -25,7 +25,7 @@ impl Device {
         };
         page.push(&line).unwrap();
         let end = PageEnd::new(Cursor { epoch: 1, seq }, seq, Timestamp::EPOCH);
-        self.ward.mirror().apply(&page, &end).unwrap();
+        self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
     async fn discard(&self, sheet: &Sheet) -> Answer {
@@ -83,7 +83,7 @@ async fn what_was_typed_about_a_resident_who_is_here_no_more_is_its_typists_alon
     assert_eq!(refused.status, StatusCode::NOT_FOUND);
     let shown = ["<dd>72</dd>", "There is no such resident here", "kept here until you discard it"];
     says(&refused.body, &shown);
-    device.desk.lock();
+    device.agent.lock();
     device.tap(ANNA);
     assert_eq!(open(&device.pages, "/").await.header("location"), chart(4), "she is led back to it");
     says(&open(&device.pages, &chart(4)).await.body, &shown);
@@ -127,7 +127,7 @@ async fn a_correction_is_asked_about_what_it_changes_alone() {
     charted.values.insert("temperature".into(), json!(112.0));
     charted.confirmed = vec!["temperature".into()];
     device.bring(102, Collection::Records, charted.id, &charted);
-    let clock = device.desk.clock();
+    let clock = device.agent.clock();
     let _floor = clock.compared(at("2026-06-28T14:42:00Z"), clock.monotonic());
     device.sign_in(ANNA);
     let path = format!("/residents/{}/correct/{}", patient(4), charted.id);

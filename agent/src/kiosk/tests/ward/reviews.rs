@@ -60,7 +60,7 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     );
     assert_eq!(Value::from(change.fields), json!({"room": "104"}));
     assert!(device.shown("/reviews").await.contains("Nothing needs a look now"));
-    assert_eq!(device.desk.status().reviews, 0);
+    assert_eq!(device.agent.status().reviews, 0);
     device.sign_in(AUDITOR);
     assert_eq!(open(&device.pages, "/reviews").await.status, StatusCode::FORBIDDEN);
 }
@@ -180,7 +180,7 @@ async fn what_two_struck_out_is_over_and_a_correction_beside_a_strike_stands_onc
     let mut changed = Page::default();
     put_version(&mut changed, 112, Collection::Reviews, review.id, &corrections(44, 31, &[32, 33, 34]));
     let end = PageEnd::new(Cursor { epoch: 1, seq: 112 }, 112, Timestamp::EPOCH);
-    device.ward.mirror().apply(&changed, &end).unwrap();
+    device.workspace.mirror().apply(&changed, &end).unwrap();
     let shown = device.shown(&page).await;
     assert!(shown.contains(both) && !shown.contains("has looked at it"), "{shown}");
 }
@@ -357,7 +357,7 @@ async fn what_an_earlier_join_brought_stays_while_a_later_one_waits() {
     device.sign_in(ANNA);
     for (review, stays) in [(&first, 2), (&then, 1)] {
         let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
-        let base = device.ward.mirror().version(Collection::Reviews, review.id.into()).unwrap().unwrap();
+        let base = device.workspace.mirror().version(Collection::Reviews, review.id.into()).unwrap().unwrap();
         device.send(&sheet, &format!("_base={base}&same_person={}", patient(stays))).await;
         let shown = device.shown(&format!("/residents/{}", patient(stays))).await;
         for words in ["<b>Mary Smith</b>", "<b>Maria Ortega</b>", "72 bpm"] {

@@ -27,7 +27,7 @@ impl Device {
         put(&mut page, Collection::Records, charted.id, &charted);
         let cursor = Cursor { epoch: 1, seq: 101 };
         let end = PageEnd { phi_mode: Some(sent), ..PageEnd::new(cursor, 101, Timestamp::EPOCH) };
-        self.ward.mirror().apply(&page, &end).unwrap();
+        self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
     async fn page(&self, path: &str) -> Answer {

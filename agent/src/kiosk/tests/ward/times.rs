@@ -24,7 +24,7 @@ impl Device {
         let mut page = Page::default();
         put(&mut page, Collection::Facilities, FACILITY, &facility);
         let end = PageEnd::new(Cursor { epoch: 1, seq }, seq, at("2026-05-01T14:10:00Z"));
-        self.ward.mirror().apply(&page, &end).unwrap();
+        self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
     async fn answer(&self, time: &str, said: &str) -> Answer {
@@ -95,7 +95,7 @@ async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_
 async fn an_unlikely_time_is_asked_about_and_saved_as_confirmed() {
     let device = Device::new();
     device.stand_in(Some("America/Chicago"), 101);
-    let clock = device.desk.clock();
+    let clock = device.agent.clock();
     let _floor = clock.compared(at("2026-11-28T14:42:00Z"), clock.monotonic());
     device.sign_in(ANNA);
     for (typed, words) in [
@@ -135,7 +135,9 @@ async fn all_that_is_wrong_with_a_form_is_said_at_once() {
     let on = device.sign_in(ANNA);
     let answers = [("taken_at", "2026-03-08T02:30"), ("pulse", "fast"), ("position", "Sitting")];
     let answers = answers.map(|(key, text)| (key.to_owned(), text.to_owned()));
-    let Err(NotSaved::Answers(faults)) = device.desk.save(&on, &vitals(4), "t", &answers) else { panic!() };
+    let Err(NotSaved::Answers(faults)) = device.workspace.forms().save(&on, &vitals(4), "t", &answers) else {
+        panic!()
+    };
     let fields: Vec<_> = faults.iter().map(|FieldError { field, .. }| field.as_str()).collect();
     assert_eq!(fields, ["pulse", "taken_at"]);
 }
@@ -164,7 +166,7 @@ async fn a_time_that_comes_twice_is_corrected_and_resumed_as_it_was_said() {
 #[tokio::test]
 async fn until_a_zone_is_set_and_known_the_devices_own_counts_and_pages_say_so() {
     let device = Device::new();
-    let status = || device.desk.status().time;
+    let status = || device.agent.status().time;
     assert_eq!(status().whose, Whose::Coming, "its document has not come");
     let own = status().zone;
     device.stand_in(None, 101);
@@ -205,7 +207,7 @@ async fn moments_are_shown_as_the_facilitys_wall_shows_them() {
         put(&mut page, Collection::Records, id, &body);
     }
     let end = PageEnd::new(Cursor { epoch: 1, seq: 102 }, 102, at("2026-11-02T00:00:00Z"));
-    device.ward.mirror().apply(&page, &end).unwrap();
+    device.workspace.mirror().apply(&page, &end).unwrap();
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     for part in [
         r#"<time datetime="2026-05-02T03:30:00.000Z">2026-05-01 22:30 CDT</time>"#,
@@ -223,7 +225,7 @@ async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
     device.sign_in(ANNA);
     // Where the day begins, and where it ends a day later: what is today here is tomorrow there, always.
     let (first, last) = ("Pacific/Kiritimati", "Etc/GMT+12");
-    let born = Zone::named(first).unwrap().clock(device.desk.clock().now()).day;
+    let born = Zone::named(first).unwrap().clock(device.agent.clock().now()).day;
     let sheet = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
     let answers = format!("name=Nora+New&date_of_birth={born}");
     device.stand_in(Some(last), 101);

@@ -17,7 +17,7 @@ impl Device {
 
     /// Presses a button of a page that only says for which session it was made.
     async fn press(&self, path: &str) -> Answer {
-        let Screen::Open(opened) = self.desk.screen() else { panic!("nobody is signed in") };
+        let Screen::Open(opened) = self.agent.screen() else { panic!("nobody is signed in") };
         post(&self.pages, path, &format!("_screen={}", SessionKey::of(opened.session).as_str())).await
     }
 }
@@ -34,7 +34,7 @@ async fn whoever_comes_back_is_on_the_form_that_was_left() {
     let sheet = device.form(4).await;
     assert_eq!(device.keep(&sheet, "pulse=91").await.status, StatusCode::NO_CONTENT);
     device.tap(ANNA);
-    device.desk.undo_lock();
+    device.agent.undo_lock();
     // What a script fetches to see what changed is nobody's coming back.
     let fetched = send(
         &device.pages,
@@ -46,7 +46,7 @@ async fn whoever_comes_back_is_on_the_form_that_was_left() {
     assert_eq!(fetched.await.status, StatusCode::OK);
     assert_eq!(lands_on(&device).await, chart(4), "the lock was undone");
     assert!(device.form(4).await.html.contains(r#"value="91""#));
-    device.desk.lock();
+    device.agent.lock();
     device.tap(ANNA);
     assert_eq!(lands_on(&device).await, chart(4), "her own tap");
     assert_eq!(lands_on(&device).await, "", "told once: from the form she goes where she likes");
@@ -58,7 +58,7 @@ async fn whoever_comes_back_is_on_the_form_that_was_left() {
     assert_eq!(lands_on(&device).await, chart(4), "somebody was in between");
     device.form(4).await;
     device.page_of(4).await;
-    device.desk.lock();
+    device.agent.lock();
     device.tap(ANNA);
     assert_eq!(lands_on(&device).await, "", "she had left the form herself");
 }
@@ -68,7 +68,7 @@ async fn an_untouched_form_is_come_back_to_in_the_same_session_only() {
     let device = Device::new();
     device.sign_in(ANNA);
     device.form(4).await;
-    device.desk.lock();
+    device.agent.lock();
     device.tap(ANNA);
     assert_eq!(lands_on(&device).await, chart(4));
     device.form(4).await;

@@ -33,7 +33,7 @@ impl Device {
                 put(&mut page, Collection::Records, record.id, record);
             }
             let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, at("2026-05-01T14:10:00Z"));
-            self.ward.mirror().apply(&page, &end).unwrap();
+            self.workspace.mirror().apply(&page, &end).unwrap();
         }
     }
 }

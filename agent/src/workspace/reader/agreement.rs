@@ -1,18 +1,18 @@
-//! How the mirror agrees with the server: written down, and shown.
+//! The mirror's agreement with the server: what it found is written into the audit trail, and shown.
 
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::SteppedOver;
 use serde_json::Value;
 
-use super::ward::Ward;
+use super::Reader;
 use crate::mirror::{Finding, FoundBy, Untold};
 
-impl Ward {
+impl Reader {
     /// Writes down what the mirror found: that a collection differs from the server's, that it is proven
     /// equal again, or that the file was damaged and made anew. Says whether there was anything. Call it
     /// from a blocking thread whenever the mirror has news.
-    pub fn tell_of_mirror(&self) -> bool {
+    pub(crate) fn tell_of_mirror(&self) -> bool {
         let findings = self.mirror.untold().unwrap_or_else(|error| {
             tracing::error!(%error, "the mirror does not say what it found");
             Vec::new()
@@ -20,7 +20,7 @@ impl Ward {
         let mut events: Vec<AuditEvent> = findings.iter().map(|finding| self.mirror_event(finding)).collect();
         if self.mirror.take_set_aside() {
             tracing::error!("the mirror turned out damaged: it was set aside and is pulled afresh");
-            let mut event = self.event(AuditEventType::Sync, false, None, None);
+            let mut event = self.trail.event(AuditEventType::Sync, false, None, None);
             "mirror".clone_into(&mut event.resource_type);
             event.details.insert("reason".to_owned(), "mirror_set_aside".into());
             events.push(event);
@@ -31,7 +31,7 @@ impl Ward {
         });
         events.extend(steps.iter().map(|step| self.step_event(step)));
         let some = !events.is_empty();
-        self.append_audit(events);
+        self.trail.append(events);
         // Written, or waiting in memory to be: either way it is not to be told twice.
         if !findings.is_empty()
             && let Err(error) = self.mirror.told(&findings)
@@ -104,7 +104,7 @@ impl Ward {
             resource_type: "collection".to_owned(),
             resource_id: Some(collection.to_owned()),
             details: details.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
-            ..self.event(AuditEventType::Sync, success, None, None)
+            ..self.trail.event(AuditEventType::Sync, success, None, None)
         }
     }
 

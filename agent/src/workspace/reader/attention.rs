@@ -8,27 +8,29 @@ use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::push::RejectionCode;
 
-use super::answer::in_words;
-use super::forms::Forms;
-use super::noted::Page;
-use super::residents;
-use super::view::{Attention, Part, Refused, SessionKey, Todo, initials};
-use super::ward::{Ward, storage};
+use super::super::answer::in_words;
+use super::super::audit_trail::Access;
+use super::super::resident_form;
+use super::super::view::{Attention, Part, Refused, Todo, initials};
+use super::workflows::Workflows;
+use super::{Reader, storage};
 use crate::outbox::RefusedChange;
 
-impl Ward {
-    pub(super) fn attention(&self, on: &SessionKey, after: usize) -> Result<Part<Attention>, Refused> {
-        let page = Page::ATTENTION;
-        let permit = self.permit::<ReadPatients>(on, &page)?;
-        let forms = self.forms()?;
-        let refused = self.outbox.all_refused(&permit, usize::MAX).map_err(storage)?;
-        let made = refused.iter().map(|refused| Ok((refused.record, what(refused, &forms)?)));
+impl Reader {
+    pub(crate) fn attention(
+        &self,
+        permit: &Permit<ReadPatients>,
+        after: usize,
+    ) -> Result<Part<Attention>, Refused> {
+        let workflows = self.workflows()?;
+        let refused = self.outbox.all_refused(permit, usize::MAX).map_err(storage)?;
+        let made = refused.iter().map(|refused| Ok((refused.record, what(refused, &workflows)?)));
         let made = made.collect::<Result<Vec<(RecordId, String)>, Refused>>()?;
         let Part { items, next } = Part::of(refused, after);
         let attention: Result<Vec<_>, Refused> =
-            items.into_iter().map(|refused| self.one(&permit, refused, &forms, &made)).collect();
+            items.into_iter().map(|refused| self.one(permit, refused, &workflows, &made)).collect();
         let items = attention?;
-        self.note(permit.actor(), &page, true);
+        self.trail.accessed(permit.actor(), &Access::ATTENTION, true);
         Ok(Part { items, next })
     }
 
@@ -36,17 +38,17 @@ impl Ward {
         &self,
         permit: &Permit<ReadPatients>,
         refused: RefusedChange,
-        forms: &Forms<'_>,
+        workflows: &Workflows<'_>,
         made: &[(RecordId, String)],
     ) -> Result<Attention, Refused> {
-        let what = what(&refused, forms)?;
+        let what = what(&refused, workflows)?;
         let RefusedChange { n, record, change, reason } = refused;
         let resident = self.about(permit, change.collection, change.patient, record)?;
         let of_patients = change.collection == Collection::Patients;
         let (form, is_own) = if of_patients {
-            (Some(Rc::new(residents::whole())), true)
+            (Some(Rc::new(resident_form::whole())), true)
         } else {
-            forms.of(change.workflow.as_deref().unwrap_or_default(), change.schema_version)?
+            workflows.of(change.workflow.as_deref().unwrap_or_default(), change.schema_version)?
         };
         let named = |key: &str| {
             let field = form.iter().flat_map(|form| &form.fields).find(|field| field.key == key);
@@ -87,7 +89,7 @@ impl Ward {
                 Vec::new()
             } else {
                 let zone = &self.time_here().zone;
-                let fields = if of_patients { residents::shown(&change.fields) } else { change.fields };
+                let fields = if of_patients { resident_form::shown(&change.fields) } else { change.fields };
                 in_words(zone, form.as_deref(), &fields, &change.confirmed, self.units())
             },
             why,
@@ -110,10 +112,10 @@ impl Ward {
 }
 
 /// What a change is, in words.
-fn what(refused: &RefusedChange, forms: &Forms<'_>) -> Result<String, Refused> {
+fn what(refused: &RefusedChange, workflows: &Workflows<'_>) -> Result<String, Refused> {
     let change = &refused.change;
     let key = change.workflow.clone().unwrap_or_default();
-    let label = forms.of(&key, change.schema_version)?.0.map_or(key, |form| form.label.clone());
+    let label = workflows.of(&key, change.schema_version)?.0.map_or(key, |form| form.label.clone());
     Ok(match (change.collection, change.kind) {
         (Collection::Patients, ChangeKind::Create) => "Admission".to_owned(),
         (Collection::Patients, _) => "Edit of a resident".to_owned(),

@@ -8,8 +8,8 @@ use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{FieldError, Workflow};
 use carepost_protocol::zone::Zone;
 
-use crate::desk::refusal::Refused;
 use crate::outbox::VERSION;
+use crate::workspace::refusal::Refused;
 
 /// Answers as they were typed, by the key of what was asked.
 pub type Typed = [(String, String)];

@@ -8,24 +8,25 @@ use carepost_protocol::amend::{self, Thread};
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::{RecordDocument, ReviewDocument};
-use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients};
+use carepost_protocol::role::{Actor, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::zone::Zone;
 
-use super::answer::in_words;
-use super::forms::Forms;
-use super::view::{Beside, Charted, Entry, Form, Mark, Refused, SessionKey, Shown};
-use super::ward::{Ward, storage};
+use super::super::answer::in_words;
+use super::super::permits::Permits;
+use super::super::view::{Beside, Charted, Entry, Form, Mark, Refused, Shown};
+use super::workflows::Workflows;
+use super::{Reader, storage};
 use crate::mirror::{self, first_and_last};
 use crate::outbox::{Pending, Progress};
 
 /// For whom entries are put into words.
 pub(super) struct Eyes<'a> {
     zone: Zone,
-    forms: &'a Forms<'a>,
+    workflows: &'a Workflows<'a>,
     /// Who may chart here; none where nothing can be corrected.
-    pub(super) charts: Option<Actor>,
+    charts: Option<Actor>,
     /// The measures of the facility.
     units: Units,
 }
@@ -33,7 +34,7 @@ pub(super) struct Eyes<'a> {
 impl Eyes<'_> {
     /// Whether an entry of that workflow can be corrected: what was charted has to be here, or was struck out.
     fn may_correct(&self, key: &str, author: UserId, is_here: bool) -> bool {
-        let who = self.charts.as_ref().zip(self.forms.latest(key));
+        let who = self.charts.as_ref().zip(self.workflows.latest(key));
         is_here && who.is_some_and(|(actor, form)| form.lets_correct(actor.role, author == actor.user))
     }
 }
@@ -57,10 +58,10 @@ struct Found {
     cut: BTreeSet<RecordId>,
 }
 
-impl Ward {
-    pub(super) fn eyes<'a>(&self, on: &SessionKey, forms: &'a Forms<'a>) -> Result<Eyes<'a>, Refused> {
-        let charts = self.may::<Chart>(on)?.map(|permit| *permit.actor());
-        Ok(Eyes { zone: self.time_here().zone, forms, charts, units: self.units() })
+impl Reader {
+    pub(super) fn eyes<'a>(&self, permits: &Permits, workflows: &'a Workflows<'a>) -> Eyes<'a> {
+        let charts = permits.chart.map(|permit| *permit.actor());
+        Eyes { zone: self.time_here().zone, workflows, charts, units: self.units() }
     }
 
     /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with
@@ -91,7 +92,7 @@ impl Ward {
         found: &mut Found,
     ) -> Result<bool, Refused> {
         let Found { versions, came, cut } = found;
-        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
+        let cursor = self.seq().map_err(storage)?;
         let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
         let Shown { after, entries, versions: most } = shown;
         let asked = mirror::Asked { after, most: entries.saturating_add(1), versions: most };
@@ -133,7 +134,7 @@ impl Ward {
         records: Vec<RecordDocument>,
         eyes: &Eyes<'_>,
     ) -> Result<Vec<Charted>, Refused> {
-        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
+        let cursor = self.seq().map_err(storage)?;
         let mut pending = Vec::new();
         for id in whole {
             pending.extend(self.outbox.pending(permit, *id, cursor).map_err(storage)?);
@@ -153,7 +154,7 @@ impl Ward {
 
     /// A record as an entry.
     pub(super) fn entry_of(&self, record: RecordDocument, eyes: &Eyes<'_>) -> Result<Entry, Refused> {
-        let (form, has_form) = eyes.forms.of(&record.workflow, Some(record.schema_version))?;
+        let (form, has_form) = eyes.workflows.of(&record.workflow, Some(record.schema_version))?;
         let form = form.as_deref();
         let is_here = record.entered_in_error || !record.values.is_empty();
         Ok(Entry {
@@ -176,18 +177,17 @@ impl Ward {
     /// The versions of an entry that a review shows beside each other. What of them stands can be corrected.
     pub(super) fn versions_of(
         &self,
-        on: &SessionKey,
-        permit: &Permit<ReadPatients>,
+        permits: &Permits,
         review: &ReviewDocument,
     ) -> Result<Vec<Entry>, Refused> {
-        let forms = self.forms()?;
-        let eyes = self.eyes(on, &forms)?;
+        let (workflows, permit) = (self.workflows()?, &permits.read);
+        let eyes = self.eyes(permits, &workflows);
         let mut versions = Vec::new();
         for id in [review.record].iter().chain(&review.others) {
             let Some(record) = self.mirror.record(permit, *id).map_err(storage)? else { continue };
             let form = Form::Correct(record.patient_id, *id);
             let mut entry = self.entry_of(record, &eyes)?;
-            entry.may_correct &= self.since(on, &form)?.is_none();
+            entry.may_correct &= self.corrected_since(permit, &form)?.is_none();
             versions.push(entry);
         }
         Ok(versions)
@@ -265,7 +265,7 @@ impl Ward {
     fn of_pending(&self, waiting: Pending, eyes: &Eyes<'_>) -> Result<Version, Refused> {
         let Pending { record, change, progress, .. } = waiting;
         let key = change.workflow.unwrap_or_default();
-        let (form, has_form) = eyes.forms.of(&key, change.schema_version)?;
+        let (form, has_form) = eyes.workflows.of(&key, change.schema_version)?;
         let form = form.as_deref();
         let is_correction = change.kind == ChangeKind::Amend;
         let refused = matches!(progress, Progress::Wedged(_));
@@ -291,11 +291,6 @@ impl Ward {
         // A refused correction corrects nothing.
         let amends = change.record.filter(|_| is_correction && !refused);
         Ok(Version { amends, by: Some(change.actor), entry: Some(entry) })
-    }
-
-    pub(super) fn name_of(&self, user: UserId) -> String {
-        let known = self.mirror.user(user).ok().flatten();
-        known.map_or_else(|| "Somebody not of this facility".to_owned(), |user| user.display_name)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Forms: what can be charted, and the versions that entries were charted in. An entry is read, corrected and struck
+//! Workflows: the forms that can be charted, and the versions that entries were charted in. An entry is read, corrected and struck
 //! out by its own, and what was begun in one goes on in it, whatever became of the form since.
 
 use std::cell::RefCell;
@@ -7,36 +7,36 @@ use std::rc::Rc;
 
 use carepost_protocol::workflow::Workflow;
 
-use super::view::Refused;
-use super::ward::{Ward, storage};
+use super::super::view::Refused;
+use super::{Reader, storage};
 use crate::mirror::Mirror;
 
 /// Versions that were asked for, by key and number; none where this device does not have it.
 type Found = BTreeMap<(String, u32), Option<Rc<Workflow>>>;
 
-/// The forms as they are while one page is made.
-pub(super) struct Forms<'a> {
+/// The workflows as they are while one page is made.
+pub(crate) struct Workflows<'a> {
     mirror: &'a Mirror,
     /// Each in its latest version, offered or not.
     latest: Vec<Rc<Workflow>>,
     superseded: RefCell<Found>,
 }
 
-impl Forms<'_> {
+impl Workflows<'_> {
     /// What can be charted, in the order of its labels.
-    pub(super) fn offered(self) -> Vec<Workflow> {
+    pub(crate) fn offered(self) -> Vec<Workflow> {
         let offered = self.latest.into_iter().filter(|form| form.enabled);
         offered.map(Rc::unwrap_or_clone).collect()
     }
 
     /// The latest version, offered or not: it says who may correct entries of every version.
-    pub(super) fn latest(&self, key: &str) -> Option<&Rc<Workflow>> {
+    pub(crate) fn latest(&self, key: &str) -> Option<&Rc<Workflow>> {
         self.latest.iter().find(|form| form.key == key)
     }
 
     /// What an entry is read by, and whether that is the version that it was charted in. Where this device does not
     /// have it, the latest tells what was asked, but neither the unit of a value nor whether it is critical.
-    pub(super) fn of(
+    pub(crate) fn of(
         &self,
         key: &str,
         version: Option<u32>,
@@ -49,7 +49,7 @@ impl Forms<'_> {
 
     /// What is asked in a version. No other takes its place: what was typed or charted may mean something else there.
     /// Nothing new is begun but in the latest, while that is offered.
-    pub(super) fn asked_in(&self, key: &str, version: Option<u32>) -> Result<Workflow, Refused> {
+    pub(crate) fn asked_in(&self, key: &str, version: Option<u32>) -> Result<Workflow, Refused> {
         let latest = self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
         let asked = match version {
             Some(version) => self.version(key, version)?.ok_or(Refused::NoSuchVersion)?,
@@ -61,12 +61,12 @@ impl Forms<'_> {
 
     /// What a strike asks in: the latest by the number of another. It asks nothing of what was charted, so that it
     /// needs no more of that version than its number.
-    pub(super) fn struck_in(&self, key: &str, version: u32) -> Result<Workflow, Refused> {
+    pub(crate) fn struck_in(&self, key: &str, version: u32) -> Result<Workflow, Refused> {
         let latest = self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
         Ok(Workflow { version, ..Workflow::clone(latest) })
     }
 
-    pub(super) fn version(&self, key: &str, version: u32) -> Result<Option<Rc<Workflow>>, Refused> {
+    pub(crate) fn version(&self, key: &str, version: u32) -> Result<Option<Rc<Workflow>>, Refused> {
         if let Some(latest) = self.latest(key).filter(|latest| latest.version == version) {
             return Ok(Some(Rc::clone(latest)));
         }
@@ -80,10 +80,10 @@ impl Forms<'_> {
     }
 }
 
-impl Ward {
-    pub(super) fn forms(&self) -> Result<Forms<'_>, Refused> {
+impl Reader {
+    pub(crate) fn workflows(&self) -> Result<Workflows<'_>, Refused> {
         let latest = self.mirror.workflows().map_err(storage)?.into_iter().map(Rc::new).collect();
-        Ok(Forms { mirror: &self.mirror, latest, superseded: RefCell::default() })
+        Ok(Workflows { mirror: &self.mirror, latest, superseded: RefCell::default() })
     }
 }
 

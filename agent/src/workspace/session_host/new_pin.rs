@@ -1,4 +1,4 @@
-//! Choosing a new PIN. It is hashed here, and only its verifier leaves the device: as a change, which the
+//! A new PIN, chosen by its owner. It is hashed here, and only its verifier leaves the device: as a change, which the
 //! other kiosks get by way of the server. Until it has come back, this one goes by what waits.
 
 use carepost_agent_core::session::{NewPin, PinMark, SessionEvent};
@@ -12,8 +12,8 @@ use carepost_protocol::role::{ChoosePin, Permit};
 use carepost_protocol::verifier::{is_secret, of_secret};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::lock;
-use super::ward::Ward;
+use super::super::lock;
+use super::{Outcome, PinCheck, SessionHost};
 use crate::mirror::MirrorError;
 use crate::outbox::Entry;
 
@@ -22,15 +22,14 @@ const SAME_AS_BEFORE: &str = "it is your old PIN; choose a different one";
 const NOT_THE_SAME: &str = "the two did not match; start over";
 const NOT_KEPT: &str = "this device could not keep it; try again, or use another device";
 
-impl Ward {
+impl SessionHost {
     /// A member of staff, with the PIN that she chose here and that is on its way.
     pub(super) fn staff(&self, id: UserId) -> Result<Option<UserDocument>, MirrorError> {
-        let cursor = self.mirror.cursor()?.map_or(0, |cursor| cursor.seq);
-        let chosen = self.outbox.chosen_pin(id, cursor).unwrap_or_else(|error| {
+        let chosen = self.reader.outbox.chosen_pin(id, self.reader.seq()?).unwrap_or_else(|error| {
             tracing::error!(%error, "whether a PIN was chosen here cannot be read");
             None
         });
-        let known = self.mirror.user(id)?;
+        let known = self.reader.mirror.user(id)?;
         Ok(known.map(|user| match chosen {
             Some(chosen) if user.pin_exposed_at == Some(chosen.exposed_at) => {
                 UserDocument { pin_verifier: Some(chosen.pin_verifier), pin_exposed_at: None, ..user }
@@ -40,15 +39,16 @@ impl Ward {
     }
 
     /// Whether what was typed may be her new PIN. Its verifier is held until it was typed once more.
-    pub(super) fn check_new_pin(&self, attempt: u64, user: UserId, typed: &SecretString) {
+    pub(super) fn check_new_pin(&self, check: &PinCheck, typed: &SecretString) -> Outcome {
+        let PinCheck { attempt, user, .. } = *check;
         let outcome = match self.fit(user, typed) {
             Ok(chosen) => {
-                *lock(&self.chosen) = Some((user, chosen));
+                lock(&self.state).chosen = Some((user, chosen));
                 NewPin::Fit
             }
             Err(why) => NewPin::Refused(why),
         };
-        self.session_on(SessionEvent::NewPinChecked { attempt, user, outcome });
+        self.on(SessionEvent::NewPinChecked { attempt, user, outcome })
     }
 
     fn fit(&self, user: UserId, typed: &SecretString) -> Result<ChosenPin, &'static str> {
@@ -58,7 +58,7 @@ impl Ward {
             return Err(SAME_AS_BEFORE);
         }
         let exposed_at = known.pin_exposed_at.ok_or(NOT_KEPT)?;
-        let made = of_secret(typed.expose_secret(), self.clock.random());
+        let made = of_secret(typed.expose_secret(), self.reader.clock.random());
         made.map(|pin_verifier| ChosenPin { pin_verifier, exposed_at }).map_err(|error| {
             tracing::error!(%error, "a PIN could not be hashed");
             NOT_KEPT
@@ -66,8 +66,9 @@ impl Ward {
     }
 
     /// Keeps it durably, when it was the same again.
-    pub(super) fn keep_new_pin(&self, attempt: u64, user: UserId, typed: &SecretString) {
-        let held = lock(&self.chosen).take().filter(|(whose, _)| *whose == user);
+    pub(super) fn keep_new_pin(&self, check: &PinCheck, typed: &SecretString) -> Outcome {
+        let PinCheck { attempt, user, .. } = *check;
+        let held = lock(&self.state).chosen.take().filter(|(whose, _)| *whose == user);
         let outcome = match held {
             Some((_, chosen)) if is_secret(&chosen.pin_verifier, typed.expose_secret()) == Ok(true) => {
                 match self.keep(attempt, user, &chosen) {
@@ -80,28 +81,26 @@ impl Ward {
             }
             Some(_) | None => NewPin::Refused(NOT_THE_SAME),
         };
-        self.session_on(SessionEvent::NewPinChecked { attempt, user, outcome });
+        self.on(SessionEvent::NewPinChecked { attempt, user, outcome })
     }
 
     fn keep(&self, attempt: u64, user: UserId, chosen: &ChosenPin) -> anyhow::Result<()> {
         let exposed = self.staff(user)?.and_then(|user| user.pin_exposed_at);
         anyhow::ensure!(exposed == Some(chosen.exposed_at), "her PIN was replaced meanwhile");
-        let permit = lock(&self.session).choosing(attempt)?;
+        let permit = lock(&self.state).machine.choosing(attempt)?;
         let change = self.choice(&permit, chosen);
-        let token = hex(&self.clock.random::<16>());
+        let token = hex(&self.reader.clock.random::<16>());
         let entry = Entry { change: &change, token: &token };
-        self.with_room(|| self.outbox.append(&permit, entry, |_| vec![self.noted_choice(&permit)]))?;
-        self.saved.notify_one();
-        Ok(())
+        Ok(self.reader.trail.append_choice(&permit, entry, || self.choice_event(&permit))?)
     }
 
     fn choice(&self, permit: &Permit<ChoosePin>, chosen: &ChosenPin) -> Change {
         let actor = permit.actor();
-        let (recorded_at, clock_quality) = self.clock.stamp();
+        let (recorded_at, clock_quality) = self.reader.clock.stamp();
         Change {
             actor: actor.user,
             session: actor.session,
-            assignment: self.grant.assignment_id,
+            assignment: self.reader.trail.grant().assignment_id,
             kind: ChangeKind::Patch,
             collection: Collection::Users,
             record: Some(RecordId::from_bytes(*actor.user.as_bytes())),
@@ -119,13 +118,13 @@ impl Ward {
         }
     }
 
-    fn noted_choice(&self, permit: &Permit<ChoosePin>) -> AuditEvent {
+    fn choice_event(&self, permit: &Permit<ChoosePin>) -> AuditEvent {
         let actor = permit.actor();
         AuditEvent {
             action: AuditAction::Update,
             resource_type: "pin".to_owned(),
             resource_id: Some(actor.user.to_string()),
-            ..self.event(AuditEventType::Login, true, Some(actor.user), Some(actor.session))
+            ..self.reader.trail.event(AuditEventType::Login, true, Some(actor.user), Some(actor.session))
         }
     }
 }

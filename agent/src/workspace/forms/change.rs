@@ -1,4 +1,4 @@
-//! What a filled-in form makes: its answers read into the change that is saved, with what is doubtful about them.
+//! The change that a filled-in form makes: its answers as they are stored, with what is doubtful about them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use carepost_protocol::workflow::{Answers, FieldError};
 use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
-use super::residents;
-use super::sheet::{Makes, Seen, Sheet, typed as as_typed};
-use super::times::settled;
-use super::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, Typed, units_of};
-use super::ward::{Ward, storage};
+use super::super::reader::storage;
+use super::super::resident_form;
+use super::super::times::settled;
+use super::super::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, Typed, units_of};
+use super::Forms;
+use super::prepare::{Makes, Prepared, Seen, typed as as_typed};
 use crate::outbox::Entry;
 
 /// Equal entries within this time are looked at.
@@ -29,33 +30,39 @@ const EQUAL: usize = 2;
 /// What a doubt is about that is about no field: the keys of fields begin with a letter.
 const REPEATED: &str = "_again";
 
-impl Ward {
+impl Forms {
     /// The change that a filled-in form makes; the token names the form.
-    pub(super) fn change(&self, sheet: &Sheet, answers: &Typed, token: &str) -> Result<Change, NotSaved> {
-        let Makes { kind, collection, record, supersedes, strikes, lives_here: _, differs } = sheet.makes;
-        let (recorded_at, clock_quality) = self.clock.stamp();
-        let (read, base_seq) = sheet.read(&self.time_here().zone, answers, (recorded_at, clock_quality))?;
+    pub(super) fn change(
+        &self,
+        prepared: &Prepared,
+        answers: &Typed,
+        token: &str,
+    ) -> Result<Change, NotSaved> {
+        let Makes { kind, collection, record, supersedes, strikes, lives_here: _, differs } = prepared.makes;
+        let (recorded_at, clock_quality) = self.reader.clock.stamp();
+        let (read, base_seq) =
+            prepared.read(&self.reader.time_here().zone, answers, (recorded_at, clock_quality))?;
         let Answers { values: mut fields, doubts } = read;
         let reason = reason(&mut fields)?;
-        if differs && sheet.leaves_all(&fields) {
+        if differs && prepared.leaves_all(&fields) {
             return Err(nothing_changed());
         }
         // What was confirmed once is: only what was changed is asked about.
         let (left, mut doubts): (Vec<_>, Vec<_>) =
-            doubts.into_iter().partition(|doubt| sheet.leaves(&fields, &doubt.field));
+            doubts.into_iter().partition(|doubt| prepared.leaves(&fields, &doubt.field));
         let charts = collection == Collection::Records;
-        let actor = sheet.writer.actor();
+        let actor = prepared.writer.actor();
         let mut change = Change {
             actor: actor.user,
             session: actor.session,
-            assignment: self.grant.assignment_id,
+            assignment: self.reader.trail.grant().assignment_id,
             kind,
             collection,
             record,
             base_seq,
-            patient: sheet.resident.as_ref().map(|resident| resident.id),
-            workflow: charts.then(|| sheet.workflow.key.clone()),
-            schema_version: charts.then_some(sheet.workflow.version),
+            patient: prepared.resident.as_ref().map(|resident| resident.id),
+            workflow: charts.then(|| prepared.workflow.key.clone()),
+            schema_version: charts.then_some(prepared.workflow.version),
             fields,
             confirmed: Vec::new(),
             reason,
@@ -65,18 +72,18 @@ impl Ward {
             supersedes,
         };
         if charts && kind == ChangeKind::Create {
-            doubts.extend(self.repeated(sheet, Entry { change: &change, token })?);
+            doubts.extend(self.repeated(prepared, Entry { change: &change, token })?);
         }
-        doubts.extend(sheet.is_about_somebody_gone());
+        doubts.extend(prepared.is_about_somebody_gone());
         change.confirmed = confirmed(answers, doubts)?;
         change.confirmed.extend(left.into_iter().map(|doubt| doubt.field));
         Ok(change)
     }
 
     /// Whether the same was saved again and again just now.
-    fn repeated(&self, sheet: &Sheet, entry: Entry<'_>) -> Result<Option<FieldError>, NotSaved> {
+    fn repeated(&self, prepared: &Prepared, entry: Entry<'_>) -> Result<Option<FieldError>, NotSaved> {
         let since = entry.change.recorded_at.before(AGAIN);
-        let equal = sheet.writer.equal_since(&self.outbox, entry, since).map_err(storage)?;
+        let equal = prepared.writer.equal_since(&self.reader.outbox, entry, since).map_err(storage)?;
         let doubt = || {
             let words = format!(
                 "the same entry is already saved {equal} times in the last minute. Save it again only if it happened again"
@@ -87,7 +94,7 @@ impl Ward {
     }
 }
 
-impl Sheet {
+impl Prepared {
     /// That an entry is about somebody who was discharged: the form says it when it is opened, or the save asks.
     pub(super) fn is_about_somebody_gone(&self) -> Option<FieldError> {
         let gone = self.resident.as_ref().filter(|_| self.is_discharged)?;
@@ -134,7 +141,7 @@ impl Sheet {
         let seen = answers.iter().find(|(key, _)| key == SEEN);
         let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
         let seen = seen.ok_or_else(not_whole)?;
-        let shown = as_typed(&self.workflow, &residents::shown(&seen.values), Units::default());
+        let shown = as_typed(&self.workflow, &resident_form::shown(&seen.values), Units::default());
         let was =
             |key: &str| shown.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
         let (mut given, mut faults) = (Map::new(), Vec::new());

@@ -1,26 +1,27 @@
-//! What each form asks, and what it shows when it is opened; `made` is what it makes when it is saved.
+//! Form preparation: what each form asks and is filled in with, for whoever may fill it in; `change` is what it makes.
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::number::plain;
 use carepost_protocol::record::{Collection, PatientDocument, RecordDocument};
-use carepost_protocol::role::{Act, Actor, Chart, ManagePatients, Permit, ReadPatients};
+use carepost_protocol::role::{Actor, Chart, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::noted::Page;
-use super::residents::{self, Asks};
-use super::view::{Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS};
-use super::ward::{Ward, storage};
-use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, Saved, version_of};
+use super::super::audit_trail::Access;
+use super::super::permits::Permits;
+use super::super::reader::storage;
+use super::super::resident_form::{self, Asks};
+use super::super::view::{Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS};
+use super::Forms;
+use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RefusedChange, version_of};
 
 /// The permit that a form's change needs.
 pub(super) enum Writer {
@@ -33,18 +34,6 @@ impl Writer {
         match self {
             Self::Chart(permit) => permit.actor(),
             Self::Manage(permit) => permit.actor(),
-        }
-    }
-
-    pub(super) fn append(
-        &self,
-        outbox: &Outbox,
-        entry: Entry<'_>,
-        audit: impl FnOnce(RecordId) -> Vec<AuditEvent>,
-    ) -> Result<Saved, OutboxError> {
-        match self {
-            Self::Chart(permit) => outbox.append(permit, entry, audit),
-            Self::Manage(permit) => outbox.append(permit, entry, audit),
         }
     }
 
@@ -62,7 +51,8 @@ impl Writer {
 }
 
 /// A form that somebody may fill in.
-pub(super) struct Sheet {
+pub(super) struct Prepared {
+    pub(super) read: Permit<ReadPatients>,
     pub(super) writer: Writer,
     pub(super) resident: Option<PatientDocument>,
     pub(super) workflow: Workflow,
@@ -81,6 +71,12 @@ pub(super) struct Sheet {
     /// Whether what it makes can be corrected here: the version of the form that it was charted in is here.
     pub(super) has_form: bool,
     pub(super) makes: Makes,
+}
+
+/// Who asks for a form, and what a refusal of it is written down as.
+struct Asker<'a> {
+    permits: Permits,
+    access: Option<&'a Access>,
 }
 
 /// What a form makes.
@@ -131,84 +127,78 @@ impl Form {
     }
 }
 
-impl Ward {
-    /// A form for the session that a page was made for, with what was sent of it already; `page` is what a refusal is
-    /// written down as.
-    pub(super) fn sheet(
+impl Forms {
+    /// A form for the session that a page was made for, with what was sent of it already; `access` is what a refusal
+    /// is written down as.
+    pub(super) fn prepare(
         &self,
         on: &SessionKey,
         form: &Form,
         sent: &Typed,
-        page: Option<&Page>,
-    ) -> Result<Sheet, Refused> {
-        let read = self.asked::<ReadPatients>(on, page)?;
+        access: Option<&Access>,
+    ) -> Result<Prepared, Refused> {
+        let asker = Asker { permits: self.session.permits(on, access)?, access };
         // What its page or its draft was begun in, it is charted in.
-        let draft = self.begun(read.actor().user, form, sent)?;
+        let draft = self.begun(asker.permits.actor().user, form, sent)?;
         let version = version_of(sent).or_else(|| draft.as_deref().and_then(version_of));
-        let sheet = Sheet { draft, ..self.blank(on, &read, (form, version), page)? };
-        let gone = sheet.resident.as_ref().filter(|resident| !resident.is_active);
-        let Some(id) = gone.filter(|_| sheet.makes.collection == Collection::Records).map(|gone| gone.id)
+        let prepared = Prepared { draft, ..self.blank(&asker, form, version)? };
+        let gone = prepared.resident.as_ref().filter(|resident| !resident.is_active);
+        let Some(id) = gone.filter(|_| prepared.makes.collection == Collection::Records).map(|gone| gone.id)
         else {
-            return Ok(sheet);
+            return Ok(prepared);
         };
         // Whoever took somebody's place may well be here.
-        let is_here = self.resident_now(&read, id)?.is_some_and(|now| now.document.is_active);
-        Ok(Sheet { is_discharged: !is_here, ..sheet })
+        let now = self.reader.resident_now(&prepared.read, id)?;
+        Ok(Prepared { is_discharged: now.is_none_or(|now| !now.document.is_active), ..prepared })
     }
 
-    fn blank(
-        &self,
-        on: &SessionKey,
-        read: &Permit<ReadPatients>,
-        (form, version): (&Form, Option<u32>),
-        page: Option<&Page>,
-    ) -> Result<Sheet, Refused> {
+    fn blank(&self, asker: &Asker<'_>, form: &Form, version: Option<u32>) -> Result<Prepared, Refused> {
         match form {
             Form::Chart(patient, key) => {
-                let writer = Writer::Chart(self.asked(on, page)?);
-                let resident = self.find(read, *patient, page)?;
-                let workflow = self.forms()?.asked_in(key, version)?;
+                let writer = self.charts(asker)?;
+                let resident = self.about(asker, *patient)?;
+                let workflow = self.reader.workflows()?.asked_in(key, version)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
-                Ok(Sheet::new(writer, Some(resident), workflow, makes).filled(Map::new(), self.units()))
+                let prepared = Prepared::new(asker, writer, Some(resident), workflow, makes);
+                Ok(prepared.filled(Map::new(), self.reader.units()))
             }
-            Form::Correct(patient, record) => self.amend(on, read, (*patient, *record), false, page),
-            Form::Strike(patient, record) => self.amend(on, read, (*patient, *record), true, page),
+            Form::Correct(patient, record) => self.amend(asker, *patient, *record, false),
+            Form::Strike(patient, record) => self.amend(asker, *patient, *record, true),
             Form::Admit => {
-                let writer = Writer::Manage(self.asked(on, page)?);
+                let writer = self.manages(asker)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Patients, None);
-                Ok(Sheet::new(writer, None, residents::form(Asks::Admission, self.phi_mode()), makes))
+                let workflow = resident_form::form(Asks::Admission, self.reader.phi_mode());
+                Ok(Prepared::new(asker, writer, None, workflow, makes))
             }
             Form::Edit(patient) => {
-                let sheet = self.edit(on, read, *patient, page, |sent| residents::form(Asks::Edit, sent))?;
-                if sheet.workflow.fields.is_empty() { Err(Refused::NotShown) } else { Ok(sheet) }
+                let prepared = self.edit(asker, *patient, |sent| resident_form::form(Asks::Edit, sent))?;
+                if prepared.workflow.fields.is_empty() { Err(Refused::NotShown) } else { Ok(prepared) }
             }
-            Form::Discharge(patient) => self.moves(on, read, *patient, Asks::Discharge, page),
-            Form::Readmit(patient) => self.moves(on, read, *patient, Asks::Readmission, page),
-            Form::Again(n) => self.again(on, read, (*n, version), page),
+            Form::Discharge(patient) => self.moves(asker, *patient, Asks::Discharge),
+            Form::Readmit(patient) => self.moves(asker, *patient, Asks::Readmission),
+            Form::Again(n) => self.again(asker, *n, version),
         }
     }
 
     /// The form of a correction, or of why an entry is struck out.
     fn amend(
         &self,
-        on: &SessionKey,
-        read: &Permit<ReadPatients>,
-        (patient, record): (PatientId, RecordId),
+        asker: &Asker<'_>,
+        patient: PatientId,
+        record: RecordId,
         strikes: bool,
-        page: Option<&Page>,
-    ) -> Result<Sheet, Refused> {
-        let writer = Writer::Chart(self.asked(on, page)?);
-        let resident = self.find(read, patient, page)?;
+    ) -> Result<Prepared, Refused> {
+        let writer = self.charts(asker)?;
+        let resident = self.about(asker, patient)?;
+        let read = &asker.permits.read;
         let known = self.charted(read, patient, record)?;
-        let forms = self.forms()?;
+        let forms = self.reader.workflows()?;
         let latest = forms.latest(&known.workflow).ok_or(Refused::NoSuchWorkflow)?;
         let actor = writer.actor();
         let (author, is_struck) = (known.author, known.is_struck);
         let is_own = author == actor.user;
         if !latest.lets_correct(actor.role, is_own) {
-            if let Some(page) = page {
-                self.note(actor, page, false);
-            }
+            self.reader.trail.refused(actor, asker.access);
             return Err(Refused::NotTheirs);
         }
         if strikes && is_struck {
@@ -225,63 +215,51 @@ impl Ward {
         }
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
         let makes = Makes { strikes, differs, ..makes };
-        let author = (!is_own).then(|| self.name_of(author));
+        let author = (!is_own).then(|| self.reader.name_of(author));
         let own = forms.version(&workflow, version)?;
         let has_form = own.is_some();
         let asked =
             if strikes { Some(forms.struck_in(&workflow, version)?) } else { own.map(Rc::unwrap_or_clone) };
         let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes);
-        let sheet = Sheet { author, has_form, ..Sheet::new(writer, Some(resident), form, makes) };
-        Ok(if strikes { sheet } else { sheet.filled(values, self.units()) })
+        let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
+        let prepared = Prepared { author, has_form, ..prepared };
+        Ok(if strikes { prepared } else { prepared.filled(values, self.reader.units()) })
     }
 
     /// A discharge, or a readmission.
-    fn moves(
-        &self,
-        on: &SessionKey,
-        read: &Permit<ReadPatients>,
-        patient: PatientId,
-        asks: Asks,
-        page: Option<&Page>,
-    ) -> Result<Sheet, Refused> {
-        let mut sheet = self.edit(on, read, patient, page, |sent| residents::form(asks, sent))?;
-        sheet.makes.lives_here = asks.lives_here();
-        Ok(sheet)
+    fn moves(&self, asker: &Asker<'_>, patient: PatientId, asks: Asks) -> Result<Prepared, Refused> {
+        let mut prepared = self.edit(asker, patient, |sent| resident_form::form(asks, sent))?;
+        prepared.makes.lives_here = asks.lives_here();
+        Ok(prepared)
     }
 
     fn edit(
         &self,
-        on: &SessionKey,
-        read: &Permit<ReadPatients>,
+        asker: &Asker<'_>,
         patient: PatientId,
-        page: Option<&Page>,
         form: impl FnOnce(PhiMode) -> Workflow,
-    ) -> Result<Sheet, Refused> {
-        let writer = Writer::Manage(self.asked(on, page)?);
+    ) -> Result<Prepared, Refused> {
+        let writer = self.manages(asker)?;
         // The version first: that of an older one only leads to a review.
-        let base = self.mirror.version(Collection::Patients, patient.into()).map_err(storage)?;
-        let resident = self.find(read, patient, page)?;
+        let base = self.reader.mirror.version(Collection::Patients, patient.into()).map_err(storage)?;
+        let resident = self.about(asker, patient)?;
         // Whoever was admitted here and has not come back from the server is known here as admitted.
-        let sent = base.map_or(PhiMode::Full, |_| self.phi_mode());
+        let sent = base.map_or(PhiMode::Full, |_| self.reader.phi_mode());
         let workflow = form(sent);
-        let seen = Seen { base, values: residents::values(&resident, sent) };
+        let seen = Seen { base, values: resident_form::values(&resident, sent) };
         let carried = (SEEN.to_owned(), serde_json::to_string(&seen).map_err(storage)?);
         let makes = Makes::new(ChangeKind::Patch, Collection::Patients, Some(patient.into()));
-        let shown = residents::shown(&seen.values);
-        let mut sheet = Sheet::new(writer, Some(resident), workflow, makes).filled(shown, Units::default());
-        sheet.answers.push(carried);
-        Ok(sheet)
+        let shown = resident_form::shown(&seen.values);
+        let prepared = Prepared::new(asker, writer, Some(resident), workflow, makes);
+        let mut prepared = prepared.filled(shown, Units::default());
+        prepared.answers.push(carried);
+        Ok(prepared)
     }
 
     /// The form of a refused change, filled in with what was saved.
-    fn again(
-        &self,
-        on: &SessionKey,
-        read: &Permit<ReadPatients>,
-        (n, version): (u64, Option<u32>),
-        page: Option<&Page>,
-    ) -> Result<Sheet, Refused> {
-        let refused = self.outbox.refused(read, n).map_err(|error| {
+    fn again(&self, asker: &Asker<'_>, n: u64, version: Option<u32>) -> Result<Prepared, Refused> {
+        let read = &asker.permits.read;
+        let refused = self.reader.outbox.refused(read, n).map_err(|error| {
             let is_gone = matches!(error, OutboxError::NotRefused { .. });
             if is_gone { Refused::NotRefused } else { storage(error) }
         })?;
@@ -289,47 +267,48 @@ impl Ward {
             return Err(Refused::NotYours);
         }
         let RefusedChange { change, reason, .. } = refused;
-        let mut sheet = match (change.collection, change.kind, change.patient) {
+        let mut prepared = match (change.collection, change.kind, change.patient) {
             (Collection::Records, ChangeKind::Create | ChangeKind::Amend, Some(patient)) => {
-                let writer = Writer::Chart(self.asked(on, page)?);
-                let resident = self.find(read, patient, page)?;
+                let writer = self.charts(asker)?;
+                let resident = self.about(asker, patient)?;
                 let (key, charted) = (change.workflow.unwrap_or_default(), change.schema_version);
                 let mut form = match charted.filter(|_| change.entered_in_error) {
-                    Some(version) => self.forms()?.struck_in(&key, version)?,
-                    None => self.forms()?.asked_in(&key, version.or(charted))?,
+                    Some(version) => self.reader.workflows()?.struck_in(&key, version)?,
+                    None => self.reader.workflows()?.asked_in(&key, version.or(charted))?,
                 };
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
                     form = with_reason(form, makes.strikes);
                 }
-                let sheet = Sheet::new(writer, Some(resident), form, makes);
-                let mut sheet = sheet.filled(change.fields, self.units());
-                sheet.answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
-                sheet
+                let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
+                let mut prepared = prepared.filled(change.fields, self.reader.units());
+                prepared.answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
+                prepared
             }
             (Collection::Patients, ChangeKind::Create, _) => {
-                let writer = Writer::Manage(self.asked(on, page)?);
+                let writer = self.manages(asker)?;
                 let makes = Makes::new(change.kind, Collection::Patients, change.record);
-                let form = residents::form(Asks::Admission, self.phi_mode());
-                let sheet = Sheet::new(writer, None, form, makes);
-                sheet.filled(residents::shown(&change.fields), Units::default())
+                let form = resident_form::form(Asks::Admission, self.reader.phi_mode());
+                let prepared = Prepared::new(asker, writer, None, form, makes);
+                prepared.filled(resident_form::shown(&change.fields), Units::default())
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
-                let form = |sent| residents::form_again(&change.fields, sent);
-                let mut sheet = self.edit(on, read, patient, page, form)?;
-                sheet.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
-                let wanted = typed(&sheet.workflow, &residents::shown(&change.fields), Units::default());
-                sheet.answers.retain(|(key, _)| !change.fields.contains_key(key));
-                sheet.answers.extend(wanted);
-                sheet
+                let form = |sent| resident_form::form_again(&change.fields, sent);
+                let mut prepared = self.edit(asker, patient, form)?;
+                prepared.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
+                let wanted =
+                    typed(&prepared.workflow, &resident_form::shown(&change.fields), Units::default());
+                prepared.answers.retain(|(key, _)| !change.fields.contains_key(key));
+                prepared.answers.extend(wanted);
+                prepared
             }
             (_, _, _) => return Err(Refused::NotAllowed),
         };
-        sheet.makes.supersedes = Some(n);
-        sheet.refusal = Some(reason.detail);
-        sheet.faults = reason.errors;
-        Ok(sheet)
+        prepared.makes.supersedes = Some(n);
+        prepared.refusal = Some(reason.detail);
+        prepared.faults = reason.errors;
+        Ok(prepared)
     }
 
     /// A record that is to be corrected.
@@ -340,9 +319,9 @@ impl Ward {
         id: RecordId,
     ) -> Result<Known, Refused> {
         // The outbox first: what arrives in between is in both.
-        let pending = self.outbox.pending(read, patient, 0).map_err(storage)?;
-        let mirrored = self.mirror.record(read, id).map_err(storage)?;
-        if let Some(known) = mirrored.or_else(|| self.older_record(id)) {
+        let pending = self.reader.outbox.pending(read, patient, 0).map_err(storage)?;
+        let mirrored = self.reader.mirror.record(read, id).map_err(storage)?;
+        if let Some(known) = mirrored.or_else(|| self.reader.older_record(id)) {
             let its = known.patient_id == patient;
             return its.then(|| Known::from(known)).ok_or(Refused::NoSuchRecord);
         }
@@ -350,12 +329,20 @@ impl Ward {
         Ok(waits.ok_or(Refused::NoSuchRecord)?.change.into())
     }
 
-    /// A permit; a refusal is written down when there is something to write it down as.
-    fn asked<A: Act>(&self, on: &SessionKey, page: Option<&Page>) -> Result<Permit<A>, Refused> {
-        match page {
-            Some(page) => self.permit(on, page),
-            None => self.authorized(on).map_err(|(refused, _)| refused),
-        }
+    fn charts(&self, Asker { permits, access }: &Asker<'_>) -> Result<Writer, Refused> {
+        self.reader.trail.demand(permits.chart, permits.actor(), *access).map(Writer::Chart)
+    }
+
+    fn manages(&self, Asker { permits, access }: &Asker<'_>) -> Result<Writer, Refused> {
+        self.reader.trail.demand(permits.manage, permits.actor(), *access).map(Writer::Manage)
+    }
+
+    fn about(
+        &self,
+        Asker { permits, access }: &Asker<'_>,
+        patient: PatientId,
+    ) -> Result<PatientDocument, Refused> {
+        self.reader.find(&permits.read, patient, *access)
     }
 }
 
@@ -391,9 +378,16 @@ impl From<Change> for Known {
     }
 }
 
-impl Sheet {
-    fn new(writer: Writer, resident: Option<PatientDocument>, workflow: Workflow, makes: Makes) -> Self {
+impl Prepared {
+    fn new(
+        asker: &Asker<'_>,
+        writer: Writer,
+        resident: Option<PatientDocument>,
+        workflow: Workflow,
+        makes: Makes,
+    ) -> Self {
         Self {
+            read: asker.permits.read,
             writer,
             resident,
             workflow,

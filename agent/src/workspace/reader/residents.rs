@@ -1,34 +1,33 @@
-//! Residents: what waits here laid over what the server has, and the form that admits and edits them.
+//! Residents: what waits here laid over what the server has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::change::ChangeKind;
-use carepost_protocol::facility::PhiMode;
-use carepost_protocol::id::{PatientId, WorkflowId};
-use carepost_protocol::patient::{self, FIELDS, is_found};
+use carepost_protocol::id::PatientId;
+use carepost_protocol::patient::is_found;
 use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
-use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::text::Sought;
-use carepost_protocol::workflow::{Field, Workflow};
-use serde_json::{Map, Value};
 
-use super::noted::Page;
-use super::view::{Mark, Refused, Resident, Residents, SessionKey, Who};
-use super::ward::{Ward, storage};
+use super::super::audit_trail::Access;
+use super::super::permits::Permits;
+use super::super::resident_form::{REPLACED, REPLACED_BY};
+use super::super::view::{Mark, Refused, Resident, Residents, Who};
+use super::{Reader, storage};
 use crate::mirror::by_room_then_name;
 use crate::outbox::{Pending, Progress};
 
 /// How many of those who were found or discharged are shown.
 const SHOWN: usize = 50;
 
-impl Ward {
-    pub(super) fn residents(&self, on: &SessionKey, who: &Who) -> Result<Residents, Refused> {
-        let page = Page::RESIDENTS;
-        let permit = self.permit::<ReadPatients>(on, &page)?;
+impl Reader {
+    /// The list of residents, but for what its reader began.
+    pub(crate) fn residents(&self, permits: &Permits, who: &Who) -> Result<Residents, Refused> {
+        let permit = &permits.read;
         // Whether it is complete is asked first, because a page that arrives in between only adds, and
         // again, because a damaged mirror may have been made anew.
         let complete = self.is_loaded(Collection::Patients);
-        let mut known = self.all_residents(&permit)?;
+        let mut known = self.all_residents(permit)?;
         let sought = match who {
             Who::Here | Who::Discharged => None,
             Who::Found(typed) => Some(Sought::new(typed)),
@@ -37,7 +36,7 @@ impl Ward {
         let (mut residents, mut discharged): (Vec<Resident>, Vec<Resident>) =
             known.into_iter().partition(|resident| resident.document.is_active);
         let complete = complete && self.is_loaded(Collection::Patients);
-        let may_admit = self.may::<ManagePatients>(on)?.is_some();
+        let may_admit = permits.manage.is_some();
         discharged.retain(|_| may_admit);
         // What waits here is the latest.
         discharged.sort_by_key(|resident| resident.mark.is_none());
@@ -47,13 +46,12 @@ impl Ward {
             Who::Found(_) => {}
         }
         residents.sort_by_cached_key(|resident| by_room_then_name(&resident.document));
-        self.note(permit.actor(), &page, true);
+        self.trail.accessed(permit.actor(), &Access::RESIDENTS, true);
         let most = if *who == Who::Here { usize::MAX } else { SHOWN };
         let more = residents.len() > most || discharged.len() > most;
         residents.truncate(most);
         discharged.truncate(most);
-        let unfinished = self.unfinished(on, permit.actor().user, None)?;
-        let dropped = self.dropped(on, None);
+        let (unfinished, dropped) = (Vec::new(), None);
         Ok(Residents { residents, discharged, more, may_admit, complete, unfinished, dropped })
     }
 
@@ -70,7 +68,7 @@ impl Ward {
     }
 
     /// A resident, or whoever is the same person and took the resident's place.
-    pub(super) fn resident_now(
+    pub(crate) fn resident_now(
         &self,
         permit: &Permit<ReadPatients>,
         id: PatientId,
@@ -123,7 +121,7 @@ impl Ward {
     }
 
     /// A resident, in care or not, as the device knows them.
-    pub(super) fn resident_here(
+    pub(crate) fn resident_here(
         &self,
         permit: &Permit<ReadPatients>,
         id: PatientId,
@@ -139,15 +137,14 @@ impl Ward {
         Ok(known.pop())
     }
 
-    /// What waits of residents or reviews. It is read before the mirror, and the mirror's cursor before
-    /// it: what arrives in between is in both.
-    pub(super) fn edits(
+    /// What waits of residents or reviews.
+    pub(crate) fn edits(
         &self,
         permit: &Permit<ReadPatients>,
         collection: Collection,
     ) -> Result<Vec<Pending>, Refused> {
-        let cursor = self.mirror.cursor().map_err(storage)?.map_or(0, |cursor| cursor.seq);
-        self.outbox.edits(permit, collection, cursor).map_err(storage)
+        let seq = self.seq().map_err(storage)?;
+        self.outbox.edits(permit, collection, seq).map_err(storage)
     }
 }
 
@@ -184,11 +181,6 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
     }
 }
 
-/// What a decision that two are one person says: who goes, and who stays.
-pub(super) const REPLACED: &str = "replaced";
-/// See [`REPLACED`].
-pub(super) const REPLACED_BY: &str = "replaced_by";
-
 /// Two who were said here to be one person.
 struct Joined {
     goes: PatientId,
@@ -221,107 +213,4 @@ pub(super) fn keep_present(residents: &mut Vec<Resident>, holds: impl Fn(&Patien
     let held = residents.iter().map(|resident| &resident.document).filter(|resident| holds(resident));
     let kept: BTreeSet<PatientId> = held.map(|resident| present(resident.id)).collect();
     residents.retain(|resident| kept.contains(&resident.document.id));
-}
-
-/// What a form about a resident asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asks {
-    /// All about somebody new.
-    Admission,
-    /// The same of somebody who is known.
-    Edit,
-    /// Nothing: that it is so is all there is to say.
-    Discharge,
-    /// Where the resident lives from now on.
-    Readmission,
-}
-
-impl Asks {
-    pub(super) const fn label(self) -> &'static str {
-        match self {
-            Self::Admission => "Admit a resident",
-            Self::Edit => "Edit resident",
-            Self::Discharge => "Discharge",
-            Self::Readmission => "Readmit",
-        }
-    }
-
-    fn asks(self, field: &patient::Field) -> bool {
-        match self {
-            Self::Admission | Self::Edit => field.is_asked(),
-            Self::Discharge => false,
-            Self::Readmission => field.key == "room",
-        }
-    }
-
-    /// Whether the resident lives here from then on, where the form is about that.
-    pub(super) const fn lives_here(self) -> Option<bool> {
-        match self {
-            Self::Admission | Self::Edit => None,
-            Self::Discharge => Some(false),
-            Self::Readmission => Some(true),
-        }
-    }
-}
-
-/// What people call a resident's field.
-pub(super) fn label(key: &str) -> String {
-    patient::field(key).map_or(key, |field| field.label).to_owned()
-}
-
-/// A form about a resident on a device that is sent so much of one: it asks nothing that is there and not sent.
-pub(super) fn form(asks: Asks, sent: PhiMode) -> Workflow {
-    let is_known = asks != Asks::Admission;
-    form_of(asks.label(), |field| asks.asks(field) && (!is_known || field.is_sent(sent)))
-}
-
-/// The form of an edit that was refused: what it changed was typed here.
-pub(super) fn form_again(changed: &Map<String, Value>, sent: PhiMode) -> Workflow {
-    let asks = Asks::Edit;
-    form_of(asks.label(), |field| {
-        asks.asks(field) && (field.is_sent(sent) || changed.contains_key(field.key))
-    })
-}
-
-/// All that is known of a resident, as a form: what puts it into words.
-pub(super) fn whole() -> Workflow {
-    form_of(Asks::Edit.label(), |_| true)
-}
-
-fn form_of(label: &str, asks: impl Fn(&patient::Field) -> bool) -> Workflow {
-    let asked = FIELDS.iter().filter(|field| asks(field));
-    let fields = asked.zip(1..).map(|(field, order)| Field {
-        required: field.missing.is_some(),
-        display_order: order,
-        ..Field::new(field.key, field.label, field.field_type)
-    });
-    Workflow {
-        id: WorkflowId::from_bytes([0; 16]),
-        key: "resident".to_owned(),
-        label: label.to_owned(),
-        version: 1,
-        enabled: true,
-        fields: fields.collect(),
-        rules: Vec::new(),
-        corrected_by: Vec::new(),
-    }
-}
-
-/// A resident's values by field, as they are stored, as far as they are sent.
-pub(super) fn values(resident: &PatientDocument, sent: PhiMode) -> Map<String, Value> {
-    let sent = FIELDS.iter().filter(|field| field.is_sent(sent));
-    let value = |field: &patient::Field| match field.of(resident) {
-        Value::String(text) if text.is_empty() => Value::Null,
-        value => value,
-    };
-    sent.map(|field| (field.key.to_owned(), value(field))).collect()
-}
-
-/// The same as pages show them.
-pub(super) fn shown(values: &Map<String, Value>) -> Map<String, Value> {
-    let shown = |(key, value): (&String, &Value)| {
-        let as_read = patient::field(key).zip(value.as_str()).map(|(field, text)| field.read_as(text));
-        (key.clone(), as_read.map_or_else(|| value.clone(), Value::from))
-    };
-    values.iter().map(shown).collect()
 }

@@ -9,8 +9,8 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::wire::push::MAX_CHANGES;
 
-use crate::desk::times::TimeHere;
 use crate::mirror::RESERVE_MIB;
+use crate::workspace::times::TimeHere;
 
 /// What the line at the top of every screen says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,10 +11,11 @@ use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use tokio::sync::{Notify, oneshot};
 
-use super::lock;
-use super::noted::Page;
-use super::view::{Missed, OlderPage, Refused, SessionKey};
-use super::ward::Ward;
+use super::super::audit_trail::Access;
+use super::super::lock;
+use super::super::permits::Permits;
+use super::super::view::{Missed, OlderPage, Refused};
+use super::Reader;
 use crate::mirror::MirrorError;
 
 /// How long a page waits for the server.
@@ -27,10 +28,15 @@ type Answer = Result<OlderRecords, Missed>;
 /// The questions that wait for the server, and what it answered last.
 #[derive(Debug, Default)]
 pub(super) struct Older {
-    questions: Mutex<VecDeque<Question>>,
+    state: Mutex<State>,
     asked: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    questions: VecDeque<Question>,
     /// The page that was shown last: what is on it can be corrected, until its session leaves the screen.
-    shown: Mutex<Vec<RecordDocument>>,
+    shown: Vec<RecordDocument>,
 }
 
 /// A question for the server.
@@ -62,7 +68,7 @@ impl Question {
 
 impl Asked {
     /// One that is not even asked.
-    pub(super) const fn not(why: Missed) -> Self {
+    pub(crate) const fn not(why: Missed) -> Self {
         Self(Err(why))
     }
 
@@ -79,11 +85,11 @@ impl Asked {
     }
 }
 
-impl Ward {
+impl Reader {
     /// Waits until somebody asks for older entries, and still waits for the answer. One task may.
-    pub async fn until_asked(&self) -> Question {
+    pub(crate) async fn until_asked(&self) -> Question {
         loop {
-            let next = lock(&self.older.questions).pop_front();
+            let next = lock(&self.older.state).questions.pop_front();
             match next {
                 Some(question) if question.answer.is_closed() => {}
                 Some(question) => return question,
@@ -92,85 +98,79 @@ impl Ward {
         }
     }
 
-    pub(super) fn ask_older(
+    pub(crate) fn ask_older(
         &self,
-        on: &SessionKey,
+        permits: &Permits,
         patient: PatientId,
         after: Option<OlderPlace>,
     ) -> Result<Asked, Refused> {
-        let page = Page::older(patient);
-        let permit = self.permit::<ReadPatients>(on, &page)?;
-        let patient = self.whose(&permit, patient, &page)?.id;
-        let mut questions = lock(&self.older.questions);
+        let patient = self.whose(&permits.read, patient)?.id;
+        let mut state = lock(&self.older.state);
+        let questions = &mut state.questions;
         questions.retain(|question| !question.answer.is_closed());
         if questions.len() >= QUEUE {
             return Ok(Asked::not(Missed::TooLate));
         }
         let (answer, answered) = oneshot::channel();
         questions.push_back(Question { patient, after, answer });
-        drop(questions);
+        drop(state);
         self.older.asked.notify_one();
         Ok(Asked(Ok(answered)))
     }
 
-    /// The page of an answer, for the session that asked: it may have left the screen meanwhile.
-    pub(super) fn older(
+    /// The page of an answer. `is_open` says whether the session that asked is still on the screen.
+    pub(crate) fn older(
         &self,
-        on: &SessionKey,
+        permits: &Permits,
         patient: PatientId,
         answer: Answer,
+        is_open: impl FnOnce() -> bool,
     ) -> Result<OlderPage, Refused> {
-        let page = Page::older(patient);
-        let permit = self.permit::<ReadPatients>(on, &page)?;
-        let resident = self.whose(&permit, patient, &page)?;
+        let permit = &permits.read;
+        let resident = self.whose(permit, patient)?;
         let found = match answer {
             Ok(found) => found,
             Err(why) => {
                 return Ok(OlderPage { resident, entries: Vec::new(), next: None, missed: Some(why) });
             }
         };
-        let forms = self.forms()?;
-        let eyes = self.eyes(on, &forms)?;
+        let workflows = self.workflows()?;
+        let eyes = self.eyes(permits, &workflows);
         let mut records = found.records;
         let whole = resident.chart();
         records.retain(|record| whole.contains(&record.patient_id));
-        lock(&self.older.shown).clone_from(&records);
-        if !self.is_open(on) {
+        lock(&self.older.state).shown.clone_from(&records);
+        if !is_open() {
             // The screen locked before the page was kept, so nobody will say so any more.
             self.forget_older();
         }
-        let entries = self.older_entries(&permit, &whole, records, &eyes)?;
-        self.note(permit.actor(), &page, true);
+        let entries = self.older_entries(permit, &whole, records, &eyes)?;
+        self.trail.accessed(permit.actor(), &Access::older(patient), true);
         Ok(OlderPage { resident, entries, next: found.next, missed: None })
     }
 
     /// Whose chart is asked for: whoever took the resident's place.
-    fn whose(
-        &self,
-        permit: &Permit<ReadPatients>,
-        patient: PatientId,
-        page: &Page,
-    ) -> Result<PatientDocument, Refused> {
-        let asked = self.find(permit, patient, Some(page))?;
+    fn whose(&self, permit: &Permit<ReadPatients>, patient: PatientId) -> Result<PatientDocument, Refused> {
+        let asked = self.find(permit, patient, Some(&Access::older(patient)))?;
         Ok(self.resident_now(permit, asked.id)?.map_or(asked, |resident| resident.document))
     }
 
     /// What the server answered was for that session's eyes, and as the device might see it then.
-    pub(super) fn forget_older(&self) {
-        drop(std::mem::take(&mut *lock(&self.older.shown)));
+    pub(crate) fn forget_older(&self) {
+        lock(&self.older.state).shown.clear();
     }
 
     /// Has everything pulled again: what this device may see may have changed.
     ///
     /// # Errors
     /// When the mirror's file cannot be written.
-    pub fn refetch(&self) -> Result<(), MirrorError> {
+    pub(crate) fn refetch(&self) -> Result<(), MirrorError> {
         self.forget_older();
         self.mirror.refetch()
     }
 
     /// An older record that was shown last.
-    pub(super) fn older_record(&self, id: RecordId) -> Option<RecordDocument> {
-        lock(&self.older.shown).iter().find(|record| record.id == id).cloned()
+    pub(crate) fn older_record(&self, id: RecordId) -> Option<RecordDocument> {
+        lock(&self.older.state).shown.iter().find(|record| record.id == id).cloned()
     }
 }
