@@ -1,26 +1,15 @@
-//! The kiosk's pages: rendered here, on loopback only, from what the desk says.
+//! The kiosk's pages, on loopback only: handlers ask the workspace, and renderers show what it says.
 //!
-//! [`guard`](KioskConfig) stands before every page; `pages` shows, `acts` takes what people do, `events`
-//! tells an open page that something changed. No page but that of older entries waits for the network: the
-//! desk answers all.
+//! [`guard`](KioskConfig) stands before every page. No page but that of older entries waits for the network.
 
-mod acts;
-mod events;
-mod field;
-mod form;
 mod guard;
-mod looks;
-mod older;
+mod handlers;
 mod owner;
-mod page;
-mod pages;
-mod residents;
+mod renderers;
 mod serve;
 pub mod start;
-mod status;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::sync::Arc;
 
@@ -34,11 +23,13 @@ use tokio::sync::Semaphore;
 use crate::device::Device;
 use crate::workspace::Workspace;
 use crate::workspace::view::Refused;
+use handlers::{actions, events, older, pages, status};
+use renderers::shell::Fault;
 
 pub use guard::{Doorway, KioskConfig, MAX_BODY};
 pub use owner::Owner;
+pub use renderers::words::not_trusted;
 pub use serve::{Limits, NotServed, serve};
-pub use words::not_trusted;
 
 /// How many pages may listen for changes at once; a kiosk has one, a workstation a few tabs.
 const STREAMS: usize = 16;
@@ -66,18 +57,18 @@ pub fn router(device: Arc<Device>, config: KioskConfig) -> Router {
         .merge(of_form("/residents/{id}/discharge"))
         .merge(of_form("/residents/{id}/readmit"))
         .merge(of_form("/admit"))
-        .route("/admit/known/{id}", post(acts::is_known))
+        .route("/admit/known/{id}", post(actions::is_known))
         .route("/attention", get(pages::attention))
         .merge(of_form("/attention/{n}"))
         .route("/reviews", get(pages::reviews))
-        .route("/reviews/{id}", post(acts::close_review))
+        .route("/reviews/{id}", post(actions::close_review))
         .route("/reviews/{id}/same/{other}", get(pages::join))
-        .route("/pin", post(acts::enter_pin))
-        .route("/pin/cancel", post(acts::cancel_pin))
-        .route("/lock", post(acts::lock))
-        .route("/lock/undo", post(acts::undo_lock))
-        .route("/touch", post(acts::touch))
-        .route("/enroll", post(acts::enroll_anew))
+        .route("/pin", post(actions::enter_pin))
+        .route("/pin/cancel", post(actions::cancel_pin))
+        .route("/lock", post(actions::lock))
+        .route("/lock/undo", post(actions::undo_lock))
+        .route("/touch", post(actions::touch))
+        .route("/enroll", post(actions::enroll_anew))
         .route("/events", get(events::listen))
         .route("/assets/kiosk.css", get(pages::style))
         .route("/assets/kiosk.js", get(pages::script))
@@ -92,10 +83,10 @@ pub fn router(device: Arc<Device>, config: KioskConfig) -> Router {
 /// A form, and what becomes of what is typed into it.
 fn of_form(path: &str) -> Router<Kiosk> {
     Router::new()
-        .route(path, get(pages::form).post(acts::save))
-        .route(&format!("{path}/draft"), post(acts::keep_draft))
-        .route(&format!("{path}/discard"), post(acts::discard))
-        .route(&format!("{path}/undo"), post(acts::undo_discard))
+        .route(path, get(pages::form).post(actions::save))
+        .route(&format!("{path}/draft"), post(actions::keep_draft))
+        .route(&format!("{path}/discard"), post(actions::discard))
+        .route(&format!("{path}/undo"), post(actions::undo_discard))
 }
 
 /// A person who follows a link or sends a form is there, also where the script does not run.
@@ -112,7 +103,7 @@ impl Kiosk {
     async fn work<T, E>(
         &self,
         question: impl FnOnce(&Workspace) -> Result<T, E> + Send + 'static,
-    ) -> Result<Result<T, E>, page::Fault>
+    ) -> Result<Result<T, E>, Fault>
     where
         T: Send + 'static,
         E: From<Refused> + Send + 'static,
@@ -124,11 +115,11 @@ impl Kiosk {
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Device) -> T + Send + 'static,
-    ) -> Result<T, page::Fault> {
+    ) -> Result<T, Fault> {
         let device = Arc::clone(&self.device);
         tokio::task::spawn_blocking(move || question(&device)).await.map_err(|error| {
             tracing::error!(%error, "the device did not answer the kiosk");
-            page::Fault
+            Fault
         })
     }
 }

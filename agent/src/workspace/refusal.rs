@@ -5,6 +5,8 @@ use carepost_protocol::patient::has_same_number;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::FieldError;
 
+use super::view::another_than;
+
 /// Why something is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -124,6 +126,12 @@ impl Known {
     #[must_use]
     pub fn beside(asked: &PatientDocument, resident: PatientDocument) -> Self {
         Self { has_same_number: has_same_number(asked, &resident), resident }
+    }
+
+    /// What is confirmed by saying that they are two.
+    #[must_use]
+    pub fn another(&self) -> String {
+        another_than(self.resident.id)
     }
 }
 

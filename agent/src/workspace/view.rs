@@ -1,4 +1,4 @@
-//! What the desk shows: plain values that the kiosk renders into pages.
+//! View types: what the workspace shows, as plain values that the kiosk renders into pages.
 
 pub(super) mod form;
 mod status;
@@ -385,6 +385,14 @@ pub struct Entry {
     pub mark: Mark,
 }
 
+impl Entry {
+    /// Whether one of its answers is critical, and it is not struck out.
+    #[must_use]
+    pub fn is_critical(&self) -> bool {
+        !self.is_struck && self.answers.iter().any(|answer| answer.is_critical)
+    }
+}
+
 /// How far an entry has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {
@@ -449,6 +457,17 @@ pub struct Review {
     pub question: Question,
     /// How many more there are than the question names.
     pub more: u64,
+}
+
+impl Review {
+    /// Who has one number, of those whom it asks about: nobody where nobody has.
+    #[must_use]
+    pub fn of_one_number(&self) -> Vec<&PatientDocument> {
+        let Question::Duplicate(others) = &self.question else { return Vec::new() };
+        let mut numbered = others.iter().filter(|known| known.has_same_number).peekable();
+        let last = self.resident.as_ref().filter(|_| numbered.peek().is_some());
+        last.into_iter().chain(numbered.map(|known| &known.resident)).collect()
+    }
 }
 
 /// Whether two residents are one person.

@@ -3,10 +3,10 @@
 use carepost_protocol::id::ReviewId;
 use carepost_protocol::workflow::FieldError;
 
-use super::super::form::{self, FormView, Returned};
-use super::super::looks;
-use super::super::page::{self, Shell};
-use super::super::residents as of_residents;
+use super::super::renderers::form::{self, FormView, Returned};
+use super::super::renderers::residents as of_residents;
+use super::super::renderers::reviews;
+use super::super::renderers::shell::{self as page, Shell};
 use super::*;
 use crate::workspace::view::{
     Attention, Beside, Disputed, Known, Question, Review, Saved, Todo, Unfinished, Who,
@@ -97,8 +97,8 @@ async fn hostile_names_and_labels_stay_words() {
         review(Question::Unknown),
     ];
     for html in [
-        read(looks::attention(shell(&status), Part::of(attention, 0))).await,
-        read(looks::reviews(
+        read(reviews::attention(shell(&status), Part::of(attention, 0))).await,
+        read(reviews::reviews(
             StatusCode::OK,
             shell(&calm()),
             Part::of(reviews, 0),
@@ -111,12 +111,12 @@ async fn hostile_names_and_labels_stay_words() {
         form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
         form(FormView::again(&asked, Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))])))
             .await,
-        read(looks::number(
+        read(reviews::number(
             shell(&calm()),
             ReviewId::from_bytes([7; 16]),
             evil.to_owned(),
             vec![(evil.to_owned(), evil.to_owned())],
-            &[Known::beside(&person, resident(9, evil, evil))],
+            vec![Known::beside(&person, resident(9, evil, evil))],
         ))
         .await,
         read(of_residents::residents(shell(&calm()), list, Who::Found(evil.to_owned()), None)).await,

@@ -183,7 +183,7 @@ impl Device {
 
     /// The key of the screen, as its pages carry it.
     fn screen_key(&self) -> String {
-        super::super::page::screen_key(&self.agent.screen())
+        super::super::renderers::shell::screen_key(&self.agent.screen())
     }
 
     fn entries(&self) -> Vec<Change> {

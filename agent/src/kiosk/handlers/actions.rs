@@ -1,5 +1,4 @@
-//! What people do on the pages. Each form carries the key of the screen it was shown on, so that
-//! nothing is done under a name that is no longer the one on the screen.
+//! What people do on the pages.
 
 use axum::Form as FormData;
 use axum::extract::{Path, State};
@@ -9,10 +8,11 @@ use carepost_protocol::id::PatientId;
 use carepost_protocol::pin;
 use secrecy::SecretString;
 
-use super::page::{self, Fault};
-use super::pages::{self, Sent, Which};
-use super::residents::Saved;
-use super::{Kiosk, form, looks};
+use super::super::Kiosk;
+use super::super::renderers::residents::Saved;
+use super::super::renderers::shell::{self as page, Fault};
+use super::super::renderers::{form, reviews};
+use super::{FormOf, Sent, form_again, open_shell, pages, refused, to_resident, to_start};
 use crate::device::Device;
 use crate::workspace::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
@@ -23,9 +23,9 @@ type Answers = Vec<(String, String)>;
 const SCREEN: &str = "_screen";
 const TOKEN: &str = "_token";
 
-pub(super) async fn save(
+pub(crate) async fn save(
     State(kiosk): State<Kiosk>,
-    Which(form): Which,
+    FormOf(form): FormOf,
     FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
     let (shown_on, token) = (take(&mut sent, SCREEN), take(&mut sent, TOKEN));
@@ -42,9 +42,9 @@ pub(super) async fn save(
                 (false, Form::Discharge(_)) => Saved::Discharged,
                 (false, _) => Saved::Entry,
             };
-            return Ok(pages::to_resident(about, "saved", &saved));
+            return Ok(to_resident(about, "saved", &saved));
         }
-        Err(NotSaved::Refused(Refused::Locked)) => return Ok(pages::to_start()),
+        Err(NotSaved::Refused(Refused::Locked)) => return Ok(to_start()),
         Err(NotSaved::Refused(why)) => {
             (page::status_of(&why), form::Returned::NotKept(page::capital(&why.to_string())))
         }
@@ -62,12 +62,12 @@ pub(super) async fn save(
             (StatusCode::INSUFFICIENT_STORAGE, form::Returned::Uncertain(error.to_string()))
         }
     };
-    pages::form_again(&kiosk, sent, status, not_saved).await
+    form_again(&kiosk, sent, status, not_saved).await
 }
 
-pub(super) async fn keep_draft(
+pub(crate) async fn keep_draft(
     State(kiosk): State<Kiosk>,
-    Which(form): Which,
+    FormOf(form): FormOf,
     FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
     let on = SessionKey::sent(take(&mut sent, SCREEN));
@@ -85,68 +85,68 @@ pub(super) async fn keep_draft(
 }
 
 /// Whoever was to be admitted is known.
-pub(super) async fn is_known(
+pub(crate) async fn is_known(
     State(kiosk): State<Kiosk>,
     Path(id): Path<String>,
     FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
-    let Ok(id) = id.parse::<PatientId>() else { return Ok(pages::refused(&Refused::NoSuchResident)) };
+    let Ok(id) = id.parse::<PatientId>() else { return Ok(refused(&Refused::NoSuchResident)) };
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     Ok(match kiosk.work(move |workspace| workspace.forms().is_known_as(&on, id, &sent)).await? {
-        Ok(news) => pages::to_resident(id, "known", &news),
-        Err(why) => pages::refused(&why),
+        Ok(news) => to_resident(id, "known", &news),
+        Err(why) => refused(&why),
     })
 }
 
 /// Drops what was typed into a form; the page that it leads to offers to undo that.
-pub(super) async fn discard(
+pub(crate) async fn discard(
     State(kiosk): State<Kiosk>,
-    Which(form): Which,
+    FormOf(form): FormOf,
     FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     take(&mut sent, TOKEN);
-    let back = form::about(&form);
+    let back = form.back();
     let dropped = kiosk.work(move |workspace| workspace.forms().drop_draft(&on, &form, &sent)).await?;
-    Ok(dropped.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&back).into_response()))
+    Ok(dropped.map_or_else(|why| refused(&why), |()| Redirect::to(&back).into_response()))
 }
 
 /// Puts back what was dropped.
-pub(super) async fn undo_discard(
+pub(crate) async fn undo_discard(
     State(kiosk): State<Kiosk>,
-    Which(form): Which,
+    FormOf(form): FormOf,
     FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
     let on = SessionKey::sent(take(&mut sent, SCREEN));
-    let path = form::path(&form);
+    let path = form.path();
     let undone = kiosk.work(move |workspace| workspace.forms().undo_drop(&on, &form)).await?;
-    Ok(undone.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&path).into_response()))
+    Ok(undone.map_or_else(|why| refused(&why), |()| Redirect::to(&path).into_response()))
 }
 
 /// Closes a review.
-pub(super) async fn close_review(
+pub(crate) async fn close_review(
     State(kiosk): State<Kiosk>,
     Path(id): Path<String>,
     FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
-    let Ok(id) = id.parse() else { return Ok(pages::refused(&Refused::NoSuchReview)) };
+    let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchReview)) };
     let (on, token) = (SessionKey::sent(take(&mut sent, SCREEN)), take(&mut sent, TOKEN));
     let asked = (on.clone(), token.clone(), sent.clone());
     let closed =
         kiosk.work(move |workspace| workspace.forms().close_review(&asked.0, id, &asked.1, &asked.2)).await?;
     kiosk.device.changed();
     let (status, words) = match closed {
-        Ok(Some(one)) => return Ok(pages::to_resident(one, "saved", &Saved::Joined)),
+        Ok(Some(one)) => return Ok(to_resident(one, "saved", &Saved::Joined)),
         Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
-        Err(NotSaved::Refused(refused)) => return Ok(pages::refused(&refused)),
+        Err(NotSaved::Refused(why)) => return Ok(refused(&why)),
         Err(NotSaved::Answers(faults) | NotSaved::Doubts(faults)) => {
             let words: Vec<String> = faults.into_iter().map(|fault| page::capital(&fault.detail)).collect();
             (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
         }
         Err(NotSaved::Alike(known)) => {
-            let shell = pages::open_shell(&kiosk).await?.filter(|(_, open)| *open == on);
-            let asks = |(shell, _)| looks::number(shell, id, token, sent, &known);
-            return Ok(shell.map_or_else(pages::to_start, asks));
+            let shell = open_shell(&kiosk).await?.filter(|(_, open)| *open == on);
+            let asks = |(shell, _)| reviews::number(shell, id, token, sent, known);
+            return Ok(shell.map_or_else(to_start, asks));
         }
         Err(error @ (NotSaved::NotTaken(_) | NotSaved::CorrectedSince)) => {
             (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&error.to_string()))
@@ -160,12 +160,12 @@ pub(super) async fn close_review(
 
 /// What the PIN pad sends.
 #[derive(serde::Deserialize)]
-pub(super) struct Pin {
+pub(crate) struct Pin {
     attempt: u64,
     pin: String,
 }
 
-pub(super) async fn enter_pin(
+pub(crate) async fn enter_pin(
     State(kiosk): State<Kiosk>,
     FormData(sent): FormData<Pin>,
 ) -> Result<Redirect, Fault> {
@@ -174,29 +174,29 @@ pub(super) async fn enter_pin(
     Ok(Redirect::to("/"))
 }
 
-pub(super) async fn cancel_pin(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+pub(crate) async fn cancel_pin(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
     kiosk.ask(Device::cancel_pin).await?;
     Ok(Redirect::to("/"))
 }
 
-pub(super) async fn lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+pub(crate) async fn lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
     kiosk.ask(Device::lock).await?;
     Ok(Redirect::to("/"))
 }
 
-pub(super) async fn undo_lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+pub(crate) async fn undo_lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
     kiosk.ask(Device::undo_lock).await?;
     Ok(Redirect::to("/"))
 }
 
 /// A revoked device enrolls anew. Whoever presses that can do no harm: an administrator has to let the device
 /// in, and what was charted on it is set aside.
-pub(super) async fn enroll_anew(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+pub(crate) async fn enroll_anew(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
     kiosk.ask(Device::enroll_anew).await?;
     Ok(Redirect::to("/"))
 }
 
-pub(super) async fn touch(State(kiosk): State<Kiosk>) -> Result<StatusCode, Fault> {
+pub(crate) async fn touch(State(kiosk): State<Kiosk>) -> Result<StatusCode, Fault> {
     kiosk.ask(Device::touched).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,22 +6,20 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 use carepost_protocol::day;
+use carepost_protocol::id::PatientId;
 use carepost_protocol::text::{family_name, fold, initials_of_family};
-use carepost_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::form::{Person, path};
-use super::page::{Shell, answer, sentence, status_of};
+use super::form::Person;
+use super::shell::{Shell, answer, sentence, status_of};
 use super::words::{self, Weight};
-use crate::workspace::view::{
-    Charted, Entry, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
-};
-use crate::workspace::{Answer, News};
+use crate::workspace::News;
+use crate::workspace::view::{Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who};
 
 /// What was saved just before a page was opened, as its address says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Saved {
+pub(crate) enum Saved {
     #[serde(rename = "1")]
     Entry,
     /// An entry with a critical value.
@@ -59,23 +57,8 @@ struct ResidentsPage {
     total: usize,
     may_admit: bool,
     complete: bool,
-    unfinished: Vec<UnfinishedView>,
-    dropped: Option<UnfinishedView>,
-}
-
-/// A form that was begun, as it is listed.
-struct UnfinishedView {
-    path: String,
-    name: String,
-    resident: Option<String>,
-}
-
-impl UnfinishedView {
-    /// On the resident's own page the name is not said again.
-    fn of(unfinished: Unfinished, says_whose: bool) -> Self {
-        let resident = unfinished.resident.filter(|_| says_whose);
-        Self { path: path(&unfinished.form), name: unfinished.name, resident }
-    }
+    unfinished: Vec<Unfinished>,
+    dropped: Option<Unfinished>,
 }
 
 #[derive(Template)]
@@ -83,13 +66,12 @@ impl UnfinishedView {
 struct OpenRefusal<'a> {
     shell: Shell,
     words: &'a str,
-    unfinished: Vec<UnfinishedView>,
-    dropped: Option<UnfinishedView>,
+    unfinished: Vec<Unfinished>,
+    dropped: Option<Unfinished>,
 }
 
 /// Why no residents are shown to somebody who is signed in, and what she began before.
-pub(super) fn refused(shell: Shell, why: &Refused, unfinished: Vec<Unfinished>) -> Response {
-    let unfinished = unfinished.into_iter().map(|it| UnfinishedView::of(it, true)).collect();
+pub(crate) fn refused(shell: Shell, why: &Refused, unfinished: Vec<Unfinished>) -> Response {
     let page = OpenRefusal { shell, words: &sentence(why), unfinished, dropped: None };
     answer(status_of(why), &page)
 }
@@ -99,7 +81,7 @@ const SHORT_LIST: usize = 12;
 /// A list shows no more than this at once; the rest is found by its initial, or by name, room or MRN.
 const LONG_LIST: usize = 500;
 
-pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Option<char>) -> Response {
+pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Option<char>) -> Response {
     let total = residents.residents.len();
     let families: Vec<Family> =
         residents.residents.iter().map(|resident| Family::of(&resident.document.name)).collect();
@@ -113,8 +95,7 @@ pub(super) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     let mut named: HashMap<&str, usize> = HashMap::new();
     families.iter().for_each(|family| *named.entry(&family.key).or_default() += 1);
     let (may_admit, complete) = (residents.may_admit, residents.complete);
-    let unfinished = residents.unfinished.into_iter().map(|it| UnfinishedView::of(it, true)).collect();
-    let dropped = residents.dropped.map(|it| UnfinishedView::of(it, true));
+    let (unfinished, dropped) = (residents.unfinished, residents.dropped);
     let mut cards: Vec<Card> = residents
         .residents
         .into_iter()
@@ -177,146 +158,45 @@ impl Family {
     }
 }
 
-/// A version of an entry as it is listed.
-pub(super) struct EntryView {
-    pub(super) record: String,
-    pub(super) patient: String,
-    pub(super) workflow: String,
-    pub(super) author: String,
-    pub(super) at: Timestamp,
-    pub(super) answers: Vec<Answer>,
-    pub(super) mark: Mark,
-    pub(super) is_correction: bool,
-    /// Whose entry it corrects.
-    pub(super) corrects: Option<String>,
-    pub(super) reason: Option<String>,
-    pub(super) is_critical: bool,
-    pub(super) is_struck: bool,
-    pub(super) may_correct: bool,
-    pub(super) has_form: bool,
-}
-
-impl From<Entry> for EntryView {
-    fn from(entry: Entry) -> Self {
-        Self {
-            record: entry.record.to_string(),
-            patient: entry.patient.to_string(),
-            workflow: entry.workflow,
-            author: entry.author,
-            at: entry.recorded_at,
-            corrects: entry.corrects,
-            reason: entry.reason,
-            is_critical: !entry.is_struck && entry.answers.iter().any(|answer| answer.is_critical),
-            is_struck: entry.is_struck,
-            answers: entry.answers,
-            mark: entry.mark,
-            is_correction: entry.is_correction,
-            may_correct: entry.may_correct,
-            has_form: entry.has_form,
-        }
-    }
-}
-
-/// An entry with its corrections as it is listed.
-pub(super) struct ChartedView {
-    pub(super) counts: Vec<EntryView>,
-    pub(super) earlier: Vec<EntryView>,
-    /// How many versions are left out.
-    pub(super) left_out: usize,
-    /// There are more corrections than are looked at.
-    pub(super) is_cut: bool,
-    /// That somebody has to decide what stands.
-    pub(super) beside: Option<BesideView>,
-    /// Where there are more of them.
-    pub(super) more: Option<String>,
-}
-
-/// Who corrected one entry side by side, and struck it out, and who looked at it last, and when.
-pub(super) struct BesideView {
-    pub(super) by: String,
-    pub(super) struck_by: String,
-    pub(super) looked: Option<(String, Timestamp)>,
-}
-
-impl ChartedView {
-    pub(super) fn of(charted: Charted, more: Option<&String>) -> Self {
-        Self {
-            left_out: charted.left_out,
-            is_cut: charted.is_cut,
-            beside: charted.beside.map(|it| BesideView {
-                by: it.by.join(", "),
-                struck_by: it.struck_by.join(", "),
-                looked: it.looked,
-            }),
-            more: more.cloned(),
-            counts: charted.counts.into_iter().map(EntryView::from).collect(),
-            earlier: charted.earlier.into_iter().map(EntryView::from).collect(),
-        }
-    }
-}
-
 #[derive(Template)]
 #[template(path = "resident.html")]
 struct ResidentTemplate {
     shell: Shell,
-    id: String,
+    id: PatientId,
     person: Person,
-    /// As whom the same person was admitted besides.
-    also: Vec<Person>,
-    may_edit: bool,
-    /// What takes a discharge back: the token of a form, and its answers.
-    readmission: Option<(String, Vec<(String, String)>)>,
-    /// How far the last edit here has come.
-    mark: Option<Mark>,
-    /// Keys and labels of what can be charted.
-    forms: Vec<(String, String)>,
-    entries: Vec<ChartedView>,
-    complete: bool,
-    /// Where there are more entries.
+    page: ResidentPage,
+    /// Where there are more entries, and more versions of each.
     more_entries: Option<String>,
+    more_versions: Option<String>,
     /// Before which day entries are on the server alone.
     older_before: Option<String>,
     saved: Option<Saved>,
     /// Set where nobody was admitted, because this resident is known: what became of what is new about them.
     known: Option<&'static str>,
-    unfinished: Vec<UnfinishedView>,
-    dropped: Option<UnfinishedView>,
 }
 
-pub(super) fn resident(
+pub(crate) fn resident(
     shell: Shell,
-    page: ResidentPage,
+    mut page: ResidentPage,
     saved: Option<Saved>,
     known: Option<News>,
 ) -> Response {
-    let Resident { document, mark } = page.resident;
-    let id = document.id;
+    let id = page.resident.document.id;
     let address = |Shown { after, entries, versions }| {
         format!("/residents/{id}?after={after}&entries={entries}&versions={versions}")
     };
-    let more_versions = page.more_versions.map(address);
-    let older_before = page.older_before.map(|at| words::date(at, &shell.zone));
+    // On the resident's own page the name is not said again.
+    page.unfinished.iter_mut().chain(&mut page.dropped).for_each(|begun| begun.resident = None);
     let page = ResidentTemplate {
-        shell,
-        id: document.id.to_string(),
-        person: Person::from(&document),
-        also: page.also.iter().map(Person::from).collect(),
-        may_edit: page.may_edit,
-        readmission: page.readmission,
-        mark,
-        forms: page.workflows.into_iter().map(|workflow| (workflow.key, workflow.label)).collect(),
-        entries: page
-            .entries
-            .into_iter()
-            .map(|charted| ChartedView::of(charted, more_versions.as_ref()))
-            .collect(),
-        complete: page.complete,
+        id,
+        person: Person::of(&page.resident.document),
         more_entries: page.more_entries.map(address),
-        older_before,
+        more_versions: page.more_versions.map(address),
+        older_before: page.older_before.map(|at| words::date(at, &shell.zone)),
         saved,
         known: known.map(news),
-        unfinished: page.unfinished.into_iter().map(|it| UnfinishedView::of(it, false)).collect(),
-        dropped: page.dropped.map(|it| UnfinishedView::of(it, false)),
+        shell,
+        page,
     };
     answer(StatusCode::OK, &page)
 }

@@ -1,4 +1,4 @@
-//! What every page has around it, the pages of a screen on which nobody is signed in, and refusals.
+//! The shell: what every page has around it, the pages of a screen on which nobody is signed in, and refusals.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -14,8 +14,8 @@ use crate::workspace::view::{
     EnrollStep, Enrolling, Locked, Open, PinPad, Refused, Screen, SessionKey, StatusLine,
 };
 
-/// The desk stopped in the middle of an answer; what it had made durable stands.
-pub(super) struct Fault;
+/// The device stopped in the middle of an answer; what it had made durable stands.
+pub(crate) struct Fault;
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
@@ -26,7 +26,7 @@ impl IntoResponse for Fault {
 }
 
 /// Names a screen, so that a page notices when it has become another's. Says nothing about who it is.
-pub(super) fn screen_key(screen: &Screen) -> String {
+pub(crate) fn screen_key(screen: &Screen) -> String {
     match screen {
         Screen::Enrolling(_) => "enrolling".to_owned(),
         Screen::Unopened => "unopened".to_owned(),
@@ -38,26 +38,26 @@ pub(super) fn screen_key(screen: &Screen) -> String {
 }
 
 /// What every page has around it.
-pub(super) struct Shell {
-    pub(super) key: String,
-    pub(super) bump: u64,
-    pub(super) status: Vec<Sentence>,
-    pub(super) who: Option<Open>,
+pub(crate) struct Shell {
+    pub(crate) key: String,
+    pub(crate) bump: u64,
+    pub(crate) status: Vec<Sentence>,
+    pub(crate) who: Option<Open>,
     /// Seconds until the screen locks, while it warns.
-    pub(super) locks_in: Option<u64>,
+    pub(crate) locks_in: Option<u64>,
     /// Whether the page's own part may be replaced while somebody looks at it.
-    pub(super) live: bool,
+    pub(crate) live: bool,
     /// How often a page without a script asks again, in seconds.
-    pub(super) again: Option<u32>,
+    pub(crate) again: Option<u32>,
     /// In which zone its times are.
-    pub(super) zone: Zone,
+    pub(crate) zone: Zone,
     /// How much of a resident is sent here.
     sent: PhiMode,
 }
 
 impl Shell {
     /// The shell of a screen that changes by itself.
-    pub(super) fn new(bump: u64, screen: &Screen, status: &StatusLine) -> Self {
+    pub(crate) fn new(bump: u64, screen: &Screen, status: &StatusLine) -> Self {
         let zone = status.time.zone.clone();
         let (sentences, who) = match screen {
             // Where there is no facility, or none can be read, nothing is charted and nothing sent.
@@ -77,17 +77,17 @@ impl Shell {
     }
 
     /// Whether all that is known of residents is sent here; else what is not on a page is not none.
-    pub(super) fn shows_all(&self) -> bool {
+    pub(crate) fn shows_all(&self) -> bool {
         self.sent == PhiMode::Full
     }
 
     /// Whether anything can be edited of what is known of residents.
-    pub(super) fn shows_rooms(&self) -> bool {
+    pub(crate) fn shows_rooms(&self) -> bool {
         self.sent.shows("room")
     }
 
     /// What residents are found by.
-    pub(super) const fn found_by(&self) -> &'static str {
+    pub(crate) const fn found_by(&self) -> &'static str {
         match self.sent {
             PhiMode::Full => "name, room or MRN",
             PhiMode::Minimal => "initials or room",
@@ -96,17 +96,17 @@ impl Shell {
     }
 
     /// The same, to stand alone.
-    pub(super) fn find_hint(&self) -> String {
+    pub(crate) fn find_hint(&self) -> String {
         capital(self.found_by())
     }
 
     /// The shell of a page that must keep what is typed into it.
-    pub(super) fn held(self) -> Self {
+    pub(crate) fn held(self) -> Self {
         Self { live: false, again: None, ..self }
     }
 
     /// A time as this page shows it.
-    pub(super) fn time(&self, at: &Timestamp) -> Moment {
+    pub(crate) fn time(&self, at: &Timestamp) -> Moment {
         Moment::new(*at, &self.zone)
     }
 }
@@ -118,7 +118,7 @@ struct EnrollingPage<'a> {
     enrolling: &'a Enrolling,
 }
 
-pub(super) fn enrolling(shell: Shell, enrolling: &Enrolling) -> Response {
+pub(crate) fn enrolling(shell: Shell, enrolling: &Enrolling) -> Response {
     answer(StatusCode::OK, &EnrollingPage { shell, enrolling })
 }
 
@@ -128,7 +128,7 @@ struct UnopenedPage {
     shell: Shell,
 }
 
-pub(super) fn unopened(shell: Shell) -> Response {
+pub(crate) fn unopened(shell: Shell) -> Response {
     answer(StatusCode::OK, &UnopenedPage { shell })
 }
 
@@ -138,7 +138,7 @@ struct RevokedPage {
     shell: Shell,
 }
 
-pub(super) fn revoked(shell: Shell) -> Response {
+pub(crate) fn revoked(shell: Shell) -> Response {
     answer(StatusCode::OK, &RevokedPage { shell })
 }
 
@@ -149,7 +149,7 @@ struct LockedPage {
     locked: Locked,
 }
 
-pub(super) fn locked(shell: Shell, locked: Locked) -> Response {
+pub(crate) fn locked(shell: Shell, locked: Locked) -> Response {
     let again = Some(if locked.undo.is_some() { 2 } else { 5 });
     answer(StatusCode::OK, &LockedPage { shell: Shell { again, ..shell }, locked })
 }
@@ -161,7 +161,7 @@ struct PinPage {
     pad: PinPad,
 }
 
-pub(super) fn pin_pad(shell: Shell, pad: PinPad) -> Response {
+pub(crate) fn pin_pad(shell: Shell, pad: PinPad) -> Response {
     // While a PIN is checked the page asks again; while one is typed nothing may disturb it.
     let shell = if pad.checking { Shell { again: Some(1), ..shell } } else { shell.held() };
     answer(StatusCode::OK, &PinPage { shell, pad })
@@ -174,7 +174,7 @@ struct BarePage {
 }
 
 /// The shell alone, for pages that keep what is typed into them.
-pub(super) fn bare(shell: Shell) -> Response {
+pub(crate) fn bare(shell: Shell) -> Response {
     answer(StatusCode::OK, &BarePage { shell: shell.held() })
 }
 
@@ -187,17 +187,17 @@ struct RefusalPage<'a> {
 }
 
 /// A refusal that shows nothing of what the kiosk knows.
-pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
+pub(crate) fn refusal(status: StatusCode, words: &str) -> Response {
     answer(status, &RefusalPage { words, resident: None })
 }
 
 /// A refusal that a resident's page explains.
-pub(super) fn refusal_about(why: &Refused, resident: PatientId) -> Response {
+pub(crate) fn refusal_about(why: &Refused, resident: PatientId) -> Response {
     answer(status_of(why), &RefusalPage { words: &sentence(why), resident: Some(resident) })
 }
 
 /// The status of a refusal.
-pub(super) const fn status_of(why: &Refused) -> StatusCode {
+pub(crate) const fn status_of(why: &Refused) -> StatusCode {
     match why {
         Refused::Locked => StatusCode::UNAUTHORIZED,
         Refused::NotAllowed | Refused::NotYours | Refused::NotTheirs => StatusCode::FORBIDDEN,
@@ -219,18 +219,18 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
 }
 
 /// A refusal as a sentence.
-pub(super) fn sentence(why: &Refused) -> String {
+pub(crate) fn sentence(why: &Refused) -> String {
     format!("{}.", capital(&why.to_string()).trim_end_matches('.'))
 }
 
 /// The same words, to begin a sentence with.
-pub(super) fn capital(words: &str) -> String {
+pub(crate) fn capital(words: &str) -> String {
     let mut letters = words.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     first + letters.as_str()
 }
 
-pub(super) fn answer(status: StatusCode, page: &impl Template) -> Response {
+pub(crate) fn answer(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {

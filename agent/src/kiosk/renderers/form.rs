@@ -5,16 +5,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use carepost_protocol::day;
 use carepost_protocol::facility::PhiMode;
-use carepost_protocol::id::PatientId;
 use carepost_protocol::patient::FIELDS;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{FieldError, FieldType};
 
 use super::field::{Control, FieldView};
-use super::page::{self, Shell, answer};
+use super::shell::{self as page, Shell, answer};
 use super::words::Weight;
 use crate::workspace::view::{
-    CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, SEEN, Since, Typed, another_than, units_of,
+    CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, SEEN, Since, Typed, units_of,
 };
 
 #[derive(Template)]
@@ -24,7 +23,7 @@ struct FormTemplate {
     form: FormView,
 }
 
-pub(super) fn form(status: StatusCode, shell: Shell, form: FormView) -> Response {
+pub(crate) fn form(status: StatusCode, shell: Shell, form: FormView) -> Response {
     answer(status, &FormTemplate { shell: shell.held(), form })
 }
 
@@ -39,7 +38,7 @@ struct RescuePage<'a> {
 }
 
 /// Answers that were neither saved nor can be shown in their form; `kept` is the form of which they are a draft.
-pub(super) fn rescue(
+pub(crate) fn rescue(
     status: StatusCode,
     shell: Shell,
     answers: &Typed,
@@ -48,13 +47,13 @@ pub(super) fn rescue(
 ) -> Response {
     let is_typed = |key: &str| !CARRIED.contains(&key) && key != CONFIRMED;
     let answers = answers.iter().filter(|(key, text)| is_typed(key) && !text.is_empty()).collect();
-    let discard = kept.map(|form| format!("{}/discard", path(form)));
+    let discard = kept.map(|form| format!("{}/discard", form.path()));
     let words = words.trim_end_matches('.');
     answer(status, &RescuePage { shell: shell.held(), answers, words, discard })
 }
 
 /// What stood in the way of saving.
-pub(super) enum Returned {
+pub(crate) enum Returned {
     /// These answers are wrong.
     Faults(Vec<FieldError>),
     /// These answers are unlikely: whether to save them as they are.
@@ -71,7 +70,7 @@ pub(super) enum Returned {
 
 impl Returned {
     /// Why nothing was kept, unless it is for the answers.
-    pub(super) fn words(&self) -> Option<String> {
+    pub(crate) fn words(&self) -> Option<String> {
         match self {
             Self::Faults(_) | Self::Doubts(_) | Self::Alike(_) | Self::CorrectedSince => None,
             Self::NotKept(words) | Self::Uncertain(words) => Some(words.clone()),
@@ -80,73 +79,55 @@ impl Returned {
 }
 
 /// A form as the page shows it.
-pub(super) struct FormView {
+pub(crate) struct FormView {
     /// Where it is sent to.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Where "back" leads.
-    pub(super) back: String,
-    pub(super) person: Option<Person>,
-    pub(super) label: String,
+    pub(crate) back: String,
+    pub(crate) person: Option<Person>,
+    pub(crate) label: String,
     /// What the button that saves it says.
-    pub(super) save: String,
+    pub(crate) save: String,
     /// What is corrected here, and why, in words.
-    pub(super) about: Option<String>,
+    pub(crate) about: Option<String>,
     /// What it showed when it was opened, for a form that only sends what was changed.
-    pub(super) seen: Option<String>,
+    pub(crate) seen: Option<String>,
     /// The measures it is shown in, unless they are its own.
-    pub(super) units: Option<&'static str>,
+    pub(crate) units: Option<&'static str>,
     /// Which version of its workflow it is.
-    pub(super) version: u32,
-    pub(super) token: String,
-    pub(super) from_draft: bool,
+    pub(crate) version: u32,
+    pub(crate) token: String,
+    pub(crate) from_draft: bool,
     /// Whether something is kept of it that can be dropped.
-    pub(super) is_kept: bool,
-    pub(super) fields: Vec<FieldView>,
+    pub(crate) is_kept: bool,
+    pub(crate) fields: Vec<FieldView>,
     /// Faults of no field that is shown.
-    pub(super) loose: Vec<String>,
-    pub(super) not_kept: Option<String>,
+    pub(crate) loose: Vec<String>,
+    pub(crate) not_kept: Option<String>,
     /// That it is not certain whether it was saved, and what to do.
-    pub(super) uncertain: Option<String>,
+    pub(crate) uncertain: Option<String>,
     /// What is doubtful about the answers, as it is sent back to confirm it, and in words, unless it was confirmed.
-    pub(super) doubts: Vec<(String, Option<String>)>,
-    /// Who may be the same person: what says so, what is confirmed by saying otherwise, and who it is.
-    pub(super) alike: Vec<Alike>,
+    pub(crate) doubts: Vec<(String, Option<String>)>,
+    /// Who may be the same person.
+    pub(crate) alike: Vec<Known>,
     /// What was confirmed before about something else than is asked now: one answer does not take back another.
-    pub(super) confirmed: Vec<String>,
+    pub(crate) confirmed: Vec<String>,
     /// Whether somebody new is admitted.
-    pub(super) admits: bool,
+    pub(crate) admits: bool,
     /// What is confirmed where the form says that the resident was discharged.
-    pub(super) discharged: Option<String>,
+    pub(crate) discharged: Option<String>,
     /// What became of the entry since, which keeps this from being saved.
-    pub(super) since: Option<Since>,
-}
-
-/// Somebody who may be the person that is admitted, or whose number somebody is given.
-pub(super) struct Alike {
-    pub(super) id: PatientId,
-    /// What says that it is another.
-    pub(super) another: String,
-    pub(super) person: Person,
-    /// Whether the number that was typed is this person's own, and not that of somebody whose place they took.
-    pub(super) is_own_number: bool,
-}
-
-impl From<&Known> for Alike {
-    fn from(known: &Known) -> Self {
-        let Known { resident, has_same_number: is_own_number } = known;
-        let (id, person) = (resident.id, Person::from(resident));
-        Self { id, another: another_than(id), person, is_own_number: *is_own_number }
-    }
+    pub(crate) since: Option<Since>,
 }
 
 impl FormView {
     /// A form to fill in.
-    pub(super) fn fresh(form: &FormPage) -> Self {
+    pub(crate) fn fresh(form: &FormPage) -> Self {
         Self::with(form, if form.from_draft { &[] } else { &form.faults }, None)
     }
 
     /// A form that comes back with its answers as they were typed.
-    pub(super) fn again(form: &FormPage, returned: Returned) -> Self {
+    pub(crate) fn again(form: &FormPage, returned: Returned) -> Self {
         match returned {
             Returned::Faults(faults) => Self { from_draft: false, ..Self::with(form, &faults, None) },
             Returned::Doubts(doubts) => {
@@ -162,8 +143,7 @@ impl FormView {
                 Self { from_draft: false, doubts: asked.collect(), discharged, ..again }.confirming(form)
             }
             Returned::Alike(known) => {
-                let alike = known.iter().map(Alike::from).collect();
-                Self { from_draft: false, alike, ..Self::with(form, &[], None) }.confirming(form)
+                Self { from_draft: false, alike: known, ..Self::with(form, &[], None) }.confirming(form)
             }
             Returned::CorrectedSince => Self { from_draft: false, ..Self::with(form, &[], None) },
             Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
@@ -177,7 +157,7 @@ impl FormView {
     fn confirming(self, form: &FormPage) -> Self {
         let asks = |text: &str| {
             self.doubts.iter().any(|(doubt, _)| doubt == text)
-                || self.alike.iter().any(|known| known.another == text)
+                || self.alike.iter().any(|known| known.another() == *text)
                 || self.discharged.as_deref() == Some(text)
         };
         let said = form.answers.iter().filter(|(key, text)| key == CONFIRMED && !asks(text));
@@ -206,9 +186,9 @@ impl FormView {
         }
         let seen = form.answers.iter().find(|(key, _)| key == SEEN).map(|(_, text)| text.clone());
         Self {
-            path: path(&form.form),
-            back: if let Form::Again(_) = form.form { "/attention".to_owned() } else { about(&form.form) },
-            person: form.resident.as_ref().map(Person::from),
+            path: form.form.path(),
+            back: if let Form::Again(_) = form.form { "/attention".to_owned() } else { form.form.back() },
+            person: form.resident.as_ref().map(Person::of),
             label: form.workflow.label.clone(),
             save: match (&form.form, &form.resident) {
                 (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),
@@ -236,7 +216,7 @@ impl FormView {
     }
 
     /// What the button says that is pressed when it is none of those who are known, or the number is right.
-    pub(super) const fn another(&self) -> &'static str {
+    pub(crate) const fn another(&self) -> &'static str {
         match (self.admits, self.alike.len()) {
             (true, 0 | 1) => "Different person: admit",
             (true, _) => "None of these: admit",
@@ -245,27 +225,27 @@ impl FormView {
     }
 
     /// Whether one of those who are known has the number that was typed as their own.
-    pub(super) fn is_a_number_of_theirs(&self) -> bool {
-        self.alike.iter().any(|known| known.is_own_number)
+    pub(crate) fn is_a_number_of_theirs(&self) -> bool {
+        self.alike.iter().any(|known| known.has_same_number)
     }
 
-    pub(super) fn faulty(&self) -> usize {
+    pub(crate) fn faulty(&self) -> usize {
         self.fields.iter().filter(|field| field.fault.is_some()).count() + self.loose.len()
     }
 }
 
 /// Whom a page is about.
-pub(super) struct Person {
-    pub(super) name: String,
-    pub(super) room: Option<String>,
-    pub(super) born: Option<String>,
+pub(crate) struct Person {
+    pub(crate) name: String,
+    pub(crate) room: Option<String>,
+    pub(crate) born: Option<String>,
     /// The other fields that are asked for: what each is called, and the text, where there is one.
-    pub(super) numbers: Vec<(&'static str, Option<String>)>,
-    pub(super) is_active: bool,
+    pub(crate) numbers: Vec<(&'static str, Option<String>)>,
+    pub(crate) is_active: bool,
 }
 
-impl From<&PatientDocument> for Person {
-    fn from(resident: &PatientDocument) -> Self {
+impl Person {
+    pub(crate) fn of(resident: &PatientDocument) -> Self {
         const PLACED: [&str; 3] = ["name", "room", "date_of_birth"];
         let others = FIELDS.iter().filter(|field| field.is_asked() && !PLACED.contains(&field.key));
         Self {
@@ -278,40 +258,42 @@ impl From<&PatientDocument> for Person {
     }
 }
 
-/// The page of whom a form is about; the residents where that is nobody in particular.
-pub(super) fn about(form: &Form) -> String {
-    match form {
-        Form::Chart(id, _)
-        | Form::Correct(id, _)
-        | Form::Strike(id, _)
-        | Form::Edit(id)
-        | Form::Discharge(id)
-        | Form::Readmit(id) => format!("/residents/{id}"),
-        Form::Admit | Form::Again(_) => "/".to_owned(),
-    }
-}
-
-/// A form's path.
-pub(super) fn path(form: &Form) -> String {
-    match form {
-        Form::Chart(id, workflow) => {
-            // Keys are letters, digits and underscores; whatever else one were stays within its segment.
-            let segment: String = workflow
-                .bytes()
-                .map(|byte| match byte {
-                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
-                    _ => format!("%{byte:02X}"),
-                })
-                .collect();
-            format!("/residents/{id}/chart/{segment}")
+impl Form {
+    /// The page of whom it is about; the residents where that is nobody in particular.
+    pub(crate) fn back(&self) -> String {
+        match self {
+            Self::Chart(id, _)
+            | Self::Correct(id, _)
+            | Self::Strike(id, _)
+            | Self::Edit(id)
+            | Self::Discharge(id)
+            | Self::Readmit(id) => format!("/residents/{id}"),
+            Self::Admit | Self::Again(_) => "/".to_owned(),
         }
-        Form::Correct(id, record) => format!("/residents/{id}/correct/{record}"),
-        Form::Strike(id, record) => format!("/residents/{id}/strike/{record}"),
-        Form::Admit => "/admit".to_owned(),
-        Form::Edit(id) => format!("/residents/{id}/edit"),
-        Form::Discharge(id) => format!("/residents/{id}/discharge"),
-        Form::Readmit(id) => format!("/residents/{id}/readmit"),
-        Form::Again(n) => format!("/attention/{n}"),
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Self::Chart(id, workflow) => {
+                // Keys are letters, digits and underscores; whatever else one were stays within its segment.
+                let segment: String = workflow
+                    .bytes()
+                    .map(|byte| match byte {
+                        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
+                        _ => format!("%{byte:02X}"),
+                    })
+                    .collect();
+                format!("/residents/{id}/chart/{segment}")
+            }
+            Self::Correct(id, record) => format!("/residents/{id}/correct/{record}"),
+            Self::Strike(id, record) => format!("/residents/{id}/strike/{record}"),
+            Self::Admit => "/admit".to_owned(),
+            Self::Edit(id) => format!("/residents/{id}/edit"),
+            Self::Discharge(id) => format!("/residents/{id}/discharge"),
+            Self::Readmit(id) => format!("/residents/{id}/readmit"),
+            Self::Again(n) => format!("/attention/{n}"),
+        }
     }
 }
 

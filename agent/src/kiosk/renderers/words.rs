@@ -15,7 +15,7 @@ use crate::workspace::view::{CopyTrouble, Link, Sending, StatusLine};
 
 /// How much a sentence of the status line matters; each has its own icon and word beside its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weight {
+pub(crate) enum Weight {
     /// All is well.
     Calm,
     /// Worth knowing; work goes on.
@@ -26,7 +26,7 @@ pub(super) enum Weight {
 
 impl Weight {
     /// The class its colours hang on.
-    pub(super) const fn class(self) -> &'static str {
+    pub(crate) const fn class(self) -> &'static str {
         match self {
             Self::Calm => "calm",
             Self::Notice => "notice",
@@ -37,13 +37,13 @@ impl Weight {
 
 /// A sentence of the status line, with at most one time in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sentence {
-    pub(super) weight: Weight,
-    pub(super) before: String,
-    pub(super) at: Option<Timestamp>,
-    pub(super) after: String,
+pub(crate) struct Sentence {
+    pub(crate) weight: Weight,
+    pub(crate) before: String,
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) after: String,
     /// Where it is told at length, for whoever is signed in.
-    pub(super) link: Option<&'static str>,
+    pub(crate) link: Option<&'static str>,
 }
 
 impl Sentence {
@@ -58,31 +58,31 @@ impl Sentence {
 
 /// A time as a page carries it: exact for the browser, readable without its help.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// RFC 3339.
-    pub(super) exact: String,
+    pub(crate) exact: String,
     /// In words, for a page whose script does not run.
-    pub(super) plain: String,
+    pub(crate) plain: String,
     /// Which time it is, such as `CDT`, where clocks show it twice.
-    pub(super) of: Option<String>,
+    pub(crate) of: Option<String>,
 }
 
 impl Moment {
     /// That moment on the walls of a zone: the one place where pages tell time.
-    pub(super) fn new(at: Timestamp, zone: &Zone) -> Self {
+    pub(crate) fn new(at: Timestamp, zone: &Zone) -> Self {
         let WallClock { of, is_twice, .. } = zone.clock(at);
         Self { exact: at.to_string(), plain: zone.shown(at), of: is_twice.then_some(of) }
     }
 }
 
 /// Why a device cannot open its files, or write them, for IT.
-pub(super) fn storage(line: &StatusLine) -> Vec<Sentence> {
+pub(crate) fn storage(line: &StatusLine) -> Vec<Sentence> {
     let words = |why: &String| format!("For IT: {}.", why.trim_end_matches('.'));
     line.storage_trouble.iter().map(|why| Sentence::plain(Weight::Trouble, words(why))).collect()
 }
 
 /// The status line, what matters most first.
-pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
+pub(crate) fn status(line: &StatusLine) -> Vec<Sentence> {
     let mut sentences = Vec::new();
     if let Some(why) = &line.storage_trouble {
         let words = format!(
@@ -121,7 +121,7 @@ pub(super) fn status(line: &StatusLine) -> Vec<Sentence> {
 }
 
 /// Whose time is shown, where that is not the facility's.
-pub(super) fn time_zone(time: &TimeHere) -> Option<String> {
+pub(crate) fn time_zone(time: &TimeHere) -> Option<String> {
     let own = time.zone.name().map(|name| format!(" ({name})")).unwrap_or_default();
     match &time.whose {
         Whose::Facility | Whose::Device => None,
@@ -151,7 +151,7 @@ fn held(hold: Hold, encryption: Option<&Encryption>) -> Sentence {
 }
 
 /// Why nothing new arrives here. With a copy, charting goes on.
-pub(super) fn copy_trouble(trouble: &CopyTrouble, has_copy: bool) -> String {
+pub(crate) fn copy_trouble(trouble: &CopyTrouble, has_copy: bool) -> String {
     let still = if has_copy { " You can keep charting." } else { "" };
     format!("Nothing new arrives here: {}.{still} Call IT.", trouble.words())
 }
@@ -286,7 +286,7 @@ pub const fn not_trusted(whose: Distrust) -> &'static str {
 }
 
 /// Whom to call.
-pub(super) fn call(phone: Option<&str>) -> String {
+pub(crate) fn call(phone: Option<&str>) -> String {
     phone.map_or_else(|| "Call your facility's IT".to_owned(), |phone| format!("Call {phone}"))
 }
 
@@ -309,7 +309,7 @@ fn thousands(count: u64) -> String {
 }
 
 /// A length of time in a few words.
-pub(super) fn long(time: Duration) -> String {
+pub(crate) fn long(time: Duration) -> String {
     let minutes = time.as_secs() / 60;
     match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
         (0, 0, 0) => "under 1 min".to_owned(),
@@ -322,7 +322,7 @@ pub(super) fn long(time: Duration) -> String {
 }
 
 /// The day of a moment as it is read in the United States.
-pub(super) fn date(at: Timestamp, zone: &Zone) -> String {
+pub(crate) fn date(at: Timestamp, zone: &Zone) -> String {
     day::shown(&zone.clock(at).day)
 }
 

@@ -5,8 +5,9 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use super::Kiosk;
-use super::words::{call, copy_trouble, not_trusted, time_zone};
+use super::super::Kiosk;
+use super::super::renderers::shell::Fault;
+use super::super::renderers::words::{call, copy_trouble, not_trusted, time_zone};
 use crate::workspace::view::{EnrollStep, Enrolling, Link, Screen, Sending};
 use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::device::DeviceState;
@@ -16,7 +17,7 @@ use carepost_protocol::wire::enroll::UserCode;
 use carepost_protocol::wire::heartbeat::{Encryption, Exposure, ReaderState, SteppedOver};
 
 #[derive(Serialize)]
-pub(super) struct Status {
+pub(crate) struct Status {
     state: DeviceState,
     /// None where the device's key is refused: then no link is any good.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +78,7 @@ pub(super) struct Status {
     version: &'static str,
 }
 
-pub(super) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, super::page::Fault> {
+pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fault> {
     let (screen, line, clock_quality) =
         kiosk.ask(|device| (device.screen(), device.status(), device.clock_quality())).await?;
     let (state, pairing_code, token_refused) = match screen {

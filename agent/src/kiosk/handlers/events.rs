@@ -11,7 +11,8 @@ use futures_util::stream;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::{Kiosk, page};
+use super::super::Kiosk;
+use super::super::renderers::shell as page;
 
 /// How often a page hears that the agent lives; it goes blank after missing two.
 const BEAT: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ struct News {
     bump: u64,
 }
 
-pub(super) async fn listen(State(kiosk): State<Kiosk>) -> Response {
+pub(crate) async fn listen(State(kiosk): State<Kiosk>) -> Response {
     let Ok(place) = kiosk.streams.clone().try_acquire_owned() else {
         let words = "Too many kiosk pages are open on this device. Close the others.";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();

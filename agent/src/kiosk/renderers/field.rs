@@ -25,25 +25,25 @@ const LONG_TEXTS: [&str; 12] = [
 ];
 
 /// One question.
-pub(super) struct FieldView {
+pub(crate) struct FieldView {
     /// Names it within the page.
-    pub(super) id: String,
-    pub(super) key: String,
-    pub(super) label: String,
-    pub(super) required: bool,
-    pub(super) hint: String,
-    pub(super) unit: Option<String>,
-    pub(super) value: String,
-    pub(super) control: Control,
-    pub(super) fault: Option<String>,
+    pub(crate) id: String,
+    pub(crate) key: String,
+    pub(crate) label: String,
+    pub(crate) required: bool,
+    pub(crate) hint: String,
+    pub(crate) unit: Option<String>,
+    pub(crate) value: String,
+    pub(crate) control: Control,
+    pub(crate) fault: Option<String>,
     /// The two moments that clocks show at the time that is filled in.
-    pub(super) twice: Vec<Choice>,
+    pub(crate) twice: Vec<Choice>,
     /// Whether the page opens with the cursor here.
-    pub(super) focus: bool,
+    pub(crate) focus: bool,
 }
 
 /// How a question is answered.
-pub(super) enum Control {
+pub(crate) enum Control {
     /// A line: the type of the input and the keyboard that a touch screen opens.
     Line { kind: &'static str, keyboard: &'static str },
     /// A box that grows.
@@ -55,14 +55,14 @@ pub(super) enum Control {
 }
 
 /// One of the answers to choose from.
-pub(super) struct Choice {
-    pub(super) value: String,
-    pub(super) label: String,
-    pub(super) chosen: bool,
+pub(crate) struct Choice {
+    pub(crate) value: String,
+    pub(crate) label: String,
+    pub(crate) chosen: bool,
 }
 
 impl FieldView {
-    pub(super) fn new(at: usize, field: &Field, answer: &str, fault: Option<&FieldError>) -> Self {
+    pub(crate) fn new(at: usize, field: &Field, answer: &str, fault: Option<&FieldError>) -> Self {
         Self {
             id: format!("f{at}"),
             key: field.key.clone(),
@@ -79,7 +79,7 @@ impl FieldView {
     }
 
     /// A question for a time, asked and answered in the form's zone.
-    pub(super) fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
+    pub(crate) fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
         // However it was typed: what is asked about it has to stand beside the time that it was taken for.
         let value = parse_datetime(answer).map_or_else(|_| answer.to_owned(), |time| form.zone.wall(&time));
         let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
@@ -99,7 +99,7 @@ impl FieldView {
     }
 
     /// The ids of what describes the question, for who hears the page.
-    pub(super) fn described_by(&self) -> String {
+    pub(crate) fn described_by(&self) -> String {
         let hint = (!self.hint.is_empty()).then(|| format!("{}-hint", self.id));
         let fault = self.fault.is_some().then(|| format!("{}-fault", self.id));
         hint.into_iter().chain(fault).collect::<Vec<_>>().join(" ")
