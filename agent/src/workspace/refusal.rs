@@ -5,8 +5,6 @@ use carepost_protocol::patient::has_same_number;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::FieldError;
 
-use super::view::another_than;
-
 /// Why something is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -131,7 +129,7 @@ impl Known {
     /// What is confirmed by saying that they are two.
     #[must_use]
     pub fn another(&self) -> String {
-        another_than(self.resident.id)
+        format!("another person than {}", self.resident.id)
     }
 }
 

@@ -20,7 +20,7 @@ use super::answer::Answer;
 pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
     BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SEEN, Since,
-    Typed, UNITS, another_than, units_of,
+    Typed, UNITS, units_of,
 };
 pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
 

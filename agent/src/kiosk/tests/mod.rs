@@ -4,7 +4,7 @@ mod guard;
 mod pages;
 mod render;
 mod serve;
-mod ward;
+mod workspace;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::super::audit_trail::Access;
 use super::super::reader::storage;
 use super::super::resident_form::{self, Asks};
-use super::super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed, another_than};
+use super::super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
 use super::Forms;
 use super::drafts::laid_over;
 
@@ -71,9 +71,8 @@ impl Forms {
         answers: &Typed,
     ) -> Result<(), NotSaved> {
         alike.truncate(ASKED);
-        let is_answered = |known: &Known| {
-            answers.iter().any(|(key, text)| key == CONFIRMED && *text == another_than(known.resident.id))
-        };
+        let is_answered =
+            |known: &Known| answers.iter().any(|(key, text)| key == CONFIRMED && *text == known.another());
         if alike.iter().all(is_answered) {
             return Ok(());
         }

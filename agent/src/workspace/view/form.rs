@@ -21,12 +21,6 @@ pub const SEEN: &str = "_seen";
 pub const CONFIRMED: &str = "_confirmed";
 /// With a field's key after it, the answer that says which is meant of the two moments that clocks show at a time.
 pub const OFFSET: &str = "_offset_";
-/// What is confirmed of somebody who is admitted: to be another than that resident.
-#[must_use]
-pub fn another_than(resident: PatientId) -> String {
-    format!("another person than {resident}")
-}
-
 /// What is confirmed of an entry about somebody who was discharged.
 pub const DISCHARGED: &str = "_discharged";
 
