@@ -82,7 +82,7 @@ pub(super) async fn form_again(
             if !sent.token.is_empty() {
                 form.token = sent.token;
             }
-            form::form(status, shell, FormView::again(&form, returned))
+            form::form(status, shell, FormView::again(form, returned))
         }
         Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.

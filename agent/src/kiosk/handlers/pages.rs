@@ -117,7 +117,7 @@ pub(crate) async fn form(State(kiosk): State<Kiosk>, FormOf(form): FormOf) -> Re
     let asked = (on.clone(), form.clone());
     let opened = kiosk.work(move |workspace| workspace.forms().open(&asked.0, &asked.1, &[])).await?;
     Ok(match opened {
-        Ok(opened) => form::form(StatusCode::OK, shell, FormView::fresh(&opened)),
+        Ok(opened) => form::form(StatusCode::OK, shell, FormView::fresh(opened)),
         Err(NotOpened { why, typed: Some(typed) }) => {
             let words = page::capital(&why.to_string());
             form::rescue(page::status_of(&why), shell, &typed, &words, Some(&form))

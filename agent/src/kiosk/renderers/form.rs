@@ -7,14 +7,12 @@ use carepost_protocol::day;
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::patient::FIELDS;
 use carepost_protocol::record::PatientDocument;
-use carepost_protocol::workflow::{FieldError, FieldType};
+use carepost_protocol::workflow::{Field, FieldError, FieldType};
 
 use super::field::{Control, FieldView};
-use super::shell::{self as page, Shell, answer};
+use super::shell::{Shell, answer, capital};
 use super::words::Weight;
-use crate::workspace::view::{
-    CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, SEEN, Since, Typed, units_of,
-};
+use crate::workspace::view::{CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, SEEN, Typed, units_of};
 
 #[derive(Template)]
 #[template(path = "form.html")]
@@ -80,24 +78,7 @@ impl Returned {
 
 /// A form as the page shows it.
 pub(crate) struct FormView {
-    /// Where it is sent to.
-    pub(crate) path: String,
-    /// Where "back" leads.
-    pub(crate) back: String,
-    pub(crate) person: Option<Person>,
-    pub(crate) label: String,
-    /// What the button that saves it says.
-    pub(crate) save: String,
-    /// What is corrected here, and why, in words.
-    pub(crate) about: Option<String>,
-    /// What it showed when it was opened, for a form that only sends what was changed.
-    pub(crate) seen: Option<String>,
-    /// The measures it is shown in, unless they are its own.
-    pub(crate) units: Option<&'static str>,
-    /// Which version of its workflow it is.
-    pub(crate) version: u32,
-    pub(crate) token: String,
-    pub(crate) from_draft: bool,
+    pub(crate) page: FormPage,
     /// Whether something is kept of it that can be dropped.
     pub(crate) is_kept: bool,
     pub(crate) fields: Vec<FieldView>,
@@ -112,112 +93,128 @@ pub(crate) struct FormView {
     pub(crate) alike: Vec<Known>,
     /// What was confirmed before about something else than is asked now: one answer does not take back another.
     pub(crate) confirmed: Vec<String>,
-    /// Whether somebody new is admitted.
-    pub(crate) admits: bool,
-    /// What is confirmed where the form says that the resident was discharged.
-    pub(crate) discharged: Option<String>,
-    /// What became of the entry since, which keeps this from being saved.
-    pub(crate) since: Option<Since>,
 }
 
 impl FormView {
     /// A form to fill in.
-    pub(crate) fn fresh(form: &FormPage) -> Self {
-        Self::with(form, if form.from_draft { &[] } else { &form.faults }, None)
+    pub(crate) fn fresh(mut page: FormPage) -> Self {
+        let faults = std::mem::take(&mut page.faults);
+        let is_draft = page.from_draft;
+        Self::with(page, if is_draft { &[] } else { &faults })
     }
 
     /// A form that comes back with its answers as they were typed.
-    pub(crate) fn again(form: &FormPage, returned: Returned) -> Self {
+    pub(crate) fn again(page: FormPage, returned: Returned) -> Self {
+        let faults = if let Returned::Faults(faults) = &returned { faults.as_slice() } else { &[] };
+        let mut view = Self::with(page, faults);
+        view.page.from_draft = false;
         match returned {
-            Returned::Faults(faults) => Self { from_draft: false, ..Self::with(form, &faults, None) },
+            Returned::Faults(_) | Returned::CorrectedSince => {}
             Returned::Doubts(doubts) => {
-                let is_new = |doubt: &FieldError| {
-                    let doubt = doubt.to_string();
-                    form.answers.iter().all(|(key, text)| key != CONFIRMED || *text != doubt)
-                };
-                let words = |doubt: &FieldError| is_new(doubt).then(|| page::capital(&doubt.detail));
-                let asked = doubts.iter().map(|doubt| (doubt.to_string(), words(doubt)));
-                let again = Self::with(form, &[], None);
+                let is_new = |doubt: &FieldError| !view.was_confirmed(&doubt.to_string());
+                let words = |doubt: &FieldError| is_new(doubt).then(|| capital(&doubt.detail));
                 let is_asked = doubts.iter().any(|doubt| doubt.field == DISCHARGED && is_new(doubt));
-                let discharged = again.discharged.filter(|_| !is_asked);
-                Self { from_draft: false, doubts: asked.collect(), discharged, ..again }.confirming(form)
+                view.doubts = doubts.iter().map(|doubt| (doubt.to_string(), words(doubt))).collect();
+                view.page.discharged.take_if(|_| is_asked);
+                view.carry_confirmed();
             }
             Returned::Alike(known) => {
-                Self { from_draft: false, alike: known, ..Self::with(form, &[], None) }.confirming(form)
+                view.alike = known;
+                view.carry_confirmed();
             }
-            Returned::CorrectedSince => Self { from_draft: false, ..Self::with(form, &[], None) },
-            Returned::NotKept(words) => Self { from_draft: false, ..Self::with(form, &[], Some(words)) },
-            Returned::Uncertain(words) => {
-                Self { from_draft: false, uncertain: Some(words), ..Self::with(form, &[], None) }
-            }
+            Returned::NotKept(words) => view.not_kept = Some(words),
+            Returned::Uncertain(words) => view.uncertain = Some(words),
         }
+        view
     }
 
-    /// Carries along what was confirmed before.
-    fn confirming(self, form: &FormPage) -> Self {
-        let asks = |text: &str| {
-            self.doubts.iter().any(|(doubt, _)| doubt == text)
-                || self.alike.iter().any(|known| known.another() == *text)
-                || self.discharged.as_deref() == Some(text)
-        };
-        let said = form.answers.iter().filter(|(key, text)| key == CONFIRMED && !asks(text));
-        let confirmed = said.map(|(_, text)| text.clone()).collect();
-        Self { confirmed, ..self }
-    }
-
-    fn with(form: &FormPage, faults: &[FieldError], not_kept: Option<String>) -> Self {
-        let units = units_of(&form.answers);
-        let ordered = form.workflow.in_order();
+    fn with(page: FormPage, faults: &[FieldError]) -> Self {
+        let units = units_of(&page.answers);
+        let ordered = page.workflow.in_order();
         let loose = faults.iter().filter(|fault| ordered.iter().all(|field| field.key != fault.field));
         let loose = loose.map(ToString::to_string).collect();
-        let mut fields: Vec<FieldView> = ordered
-            .iter()
-            .enumerate()
-            .map(|(at, field)| {
-                let answer = form.answers.iter().find(|(key, _)| *key == field.key);
-                let fault = faults.iter().find(|fault| fault.field == field.key);
-                let answer = answer.map_or("", |(_, text)| text);
-                let view = FieldView::new(at, &field.charted_in(units), answer, fault);
-                if field.field_type == FieldType::Datetime { view.timed(form, field, answer) } else { view }
-            })
-            .collect();
+        let field = |(at, field): (usize, &&Field)| {
+            let answer = page.answers.iter().find(|(key, _)| *key == field.key);
+            let fault = faults.iter().find(|fault| fault.field == field.key);
+            let answer = answer.map_or("", |(_, text)| text);
+            let view = FieldView::new(at, &field.charted_in(units), answer, fault);
+            if field.field_type == FieldType::Datetime { view.timed(&page, field, answer) } else { view }
+        };
+        let mut fields: Vec<FieldView> = ordered.iter().enumerate().map(field).collect();
         if let Some(first) = fields.iter_mut().find(|field| field.fault.is_some()) {
             first.focus = true;
         }
-        let seen = form.answers.iter().find(|(key, _)| key == SEEN).map(|(_, text)| text.clone());
         Self {
-            path: form.form.path(),
-            back: if let Form::Again(_) = form.form { "/attention".to_owned() } else { form.form.back() },
-            person: form.resident.as_ref().map(Person::of),
-            label: form.workflow.label.clone(),
-            save: match (&form.form, &form.resident) {
-                (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),
-                (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
-                _ => "Save".to_owned(),
-            },
-            about: explained(form).map(|words| format!("{}.", words.trim_end_matches('.'))),
-            seen,
-            units: (!units.is_default()).then(|| units.name()),
-            version: form.workflow.version,
-            token: form.token.clone(),
-            from_draft: form.from_draft,
-            is_kept: form.from_draft,
+            is_kept: page.from_draft,
+            page,
             fields,
             loose,
-            not_kept,
+            not_kept: None,
             uncertain: None,
             doubts: Vec::new(),
             alike: Vec::new(),
             confirmed: Vec::new(),
-            admits: form.form == Form::Admit,
-            discharged: form.discharged.as_ref().map(ToString::to_string),
-            since: form.since.clone(),
         }
     }
 
+    fn was_confirmed(&self, doubt: &str) -> bool {
+        self.page.answers.iter().any(|(key, text)| key == CONFIRMED && text == doubt)
+    }
+
+    /// Carries along what was confirmed before.
+    fn carry_confirmed(&mut self) {
+        let discharged = self.page.discharged.as_ref().map(ToString::to_string);
+        let asks = |text: &str| {
+            self.doubts.iter().any(|(doubt, _)| doubt == text)
+                || self.alike.iter().any(|known| known.another() == *text)
+                || discharged.as_deref() == Some(text)
+        };
+        let said = self.page.answers.iter().filter(|(key, text)| key == CONFIRMED && !asks(text));
+        self.confirmed = said.map(|(_, text)| text.clone()).collect();
+    }
+
+    /// Where "back" leads.
+    pub(crate) fn back(&self) -> String {
+        if let Form::Again(_) = self.page.form { "/attention".to_owned() } else { self.page.form.back() }
+    }
+
+    pub(crate) fn person(&self) -> Option<Person> {
+        self.page.resident.as_ref().map(Person::of)
+    }
+
+    /// What the button that saves it says.
+    pub(crate) fn save(&self) -> String {
+        match (&self.page.form, &self.page.resident) {
+            (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),
+            (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
+            _ => "Save".to_owned(),
+        }
+    }
+
+    /// What is corrected here, and why, in words.
+    pub(crate) fn about(&self) -> Option<String> {
+        explained(&self.page).map(|words| format!("{}.", words.trim_end_matches('.')))
+    }
+
+    /// What it showed when it was opened, for a form that only sends what was changed.
+    pub(crate) fn seen(&self) -> Option<&str> {
+        self.page.answers.iter().find(|(key, _)| key == SEEN).map(|(_, text)| text.as_str())
+    }
+
+    /// The measures it is shown in, unless they are its own.
+    pub(crate) fn units(&self) -> Option<&'static str> {
+        let units = units_of(&self.page.answers);
+        (!units.is_default()).then(|| units.name())
+    }
+
+    /// Whether somebody new is admitted.
+    pub(crate) fn admits(&self) -> bool {
+        self.page.form == Form::Admit
+    }
+
     /// What the button says that is pressed when it is none of those who are known, or the number is right.
-    pub(crate) const fn another(&self) -> &'static str {
-        match (self.admits, self.alike.len()) {
+    pub(crate) fn another(&self) -> &'static str {
+        match (self.admits(), self.alike.len()) {
             (true, 0 | 1) => "Different person: admit",
             (true, _) => "None of these: admit",
             (false, _) => "Save with this MRN",
@@ -301,7 +298,7 @@ impl Form {
 fn explained(form: &FormPage) -> Option<String> {
     let of = form.author.as_ref().map(|author| format!(" by {author}")).unwrap_or_default();
     match (&form.form, &form.refusal) {
-        (_, Some(why)) => Some(format!("The server refused this: {}", page::capital(why))),
+        (_, Some(why)) => Some(format!("The server refused this: {}", capital(why))),
         (Form::Correct(_, _), None) => {
             Some(format!("You correct an entry{of}. What was charted before stays readable."))
         }

@@ -107,10 +107,13 @@ async fn hostile_names_and_labels_stay_words() {
         ))
         .await,
         read(of_residents::resident(shell(&status), page, Some(of_residents::Saved::Entry), None)).await,
-        form(FormView::again(&asked, Returned::Faults(faults))).await,
-        form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
-        form(FormView::again(&asked, Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))])))
-            .await,
+        form(FormView::again(asked.clone(), Returned::Faults(faults))).await,
+        form(FormView::again(asked.clone(), Returned::NotKept(evil.to_owned()))).await,
+        form(FormView::again(
+            asked.clone(),
+            Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))]),
+        ))
+        .await,
         read(reviews::number(
             shell(&calm()),
             ReviewId::from_bytes([7; 16]),
@@ -140,7 +143,7 @@ async fn hostile_names_and_labels_stay_words() {
 #[tokio::test]
 async fn every_type_of_field_has_its_control() {
     let html =
-        form(FormView::fresh(&form_page(&[("oxygen", "yes"), ("position", "Standing"), ("pulse", "72")])))
+        form(FormView::fresh(form_page(&[("oxygen", "yes"), ("position", "Standing"), ("pulse", "72")])))
             .await;
     for part in [
         r#"name="taken_at" type="datetime-local""#,
@@ -175,7 +178,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
     let faults =
         [("pulse", "give a whole number"), ("position", "this is required"), ("ghost", "no such field")]
             .map(|(field, detail)| FieldError { field: field.to_owned(), detail: detail.to_owned() });
-    let html = form(FormView::again(&form_page(&typed), Returned::Faults(faults.to_vec()))).await;
+    let html = form(FormView::again(form_page(&typed), Returned::Faults(faults.to_vec()))).await;
     for part in [
         "3 answers need",
         r##"<a href="#f1">Pulse: give a whole number</a>"##,
@@ -194,7 +197,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
 #[tokio::test]
 async fn a_full_disk_is_said_and_keeps_the_answers() {
     let words = "The disk is full. Write it on paper, use another device and call IT".to_owned();
-    let html = form(FormView::again(&form_page(&[("pulse", "72")]), Returned::NotKept(words))).await;
+    let html = form(FormView::again(form_page(&[("pulse", "72")]), Returned::NotKept(words))).await;
     assert!(html.contains("This entry is not saved.") && html.contains("The disk is full"), "{html}");
     assert!(html.contains(r#"value="72""#));
 }
