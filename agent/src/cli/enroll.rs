@@ -11,9 +11,9 @@ use secrecy::SecretString;
 
 use super::{Enroll, Outcome, say, say_error};
 use crate::config::{Config, Mode};
-use crate::desk::{EnrollStep, Enrolling};
 use crate::identity::vault::VaultError;
 use crate::run::{Ended, Enroller, StateDir, token_refused};
+use crate::workspace::view::{EnrollStep, Enrolling};
 
 /// Where a token comes from besides.
 const VARIABLE: &str = "CAREPOST_ENROLL_TOKEN";

@@ -23,7 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::owner::Owner;
-use super::page;
+use super::renderers::shell as page;
 
 /// The largest form the kiosk takes, in bytes: a hundred fields of text at their longest, encoded.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -77,23 +77,23 @@ impl KioskConfig {
     }
 
     /// Whether the request comes with the cookie, or with what earns it.
-    fn standing(&self, request: &Request, owner: Owner) -> Standing {
+    fn credential(&self, request: &Request, owner: Owner) -> Credential {
         if self.brings_cookie(request.headers()) {
-            return Standing::Known;
+            return Credential::Known;
         }
         if *request.method() != Method::GET {
-            return Standing::Unknown;
+            return Credential::Unknown;
         }
         let start = Query::<Start>::try_from_uri(request.uri()).ok().and_then(|Query(start)| start.start);
         let token = self.doorway.token.expose_secret();
         match start {
             Some(start) if request.uri().path() == "/" && same(start.as_bytes(), token.as_bytes()) => {
-                Standing::Starts
+                Credential::Starts
             }
             Some(_) | None if owner == Owner::User(self.doorway.user) && !self.doorway.demanded => {
-                Standing::New
+                Credential::New
             }
-            Some(_) | None => Standing::Unknown,
+            Some(_) | None => Credential::Unknown,
         }
     }
 
@@ -121,9 +121,9 @@ struct Start {
     start: Option<String>,
 }
 
-/// How a request stands with the kiosk.
+/// What a request shows of whom it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Credential {
     /// It brings the cookie.
     Known,
     /// It does not, and may have it.
@@ -175,16 +175,16 @@ impl IntoResponse for Turned {
 /// headers that keep it on this screen.
 pub(super) async fn stand(State(config): State<Arc<KioskConfig>>, request: Request, next: Next) -> Response {
     let owner = request.extensions().get().copied().unwrap_or(Owner::Untold);
-    let standing = config.standing(&request, owner);
-    let admitted = match admit(&config, &request, owner, standing) {
+    let credential = config.credential(&request, owner);
+    let admitted = match admit(&config, &request, owner, credential) {
         Ok(()) => whole(request).await,
         Err(turned) => Err(turned),
     };
-    let (mut response, cookie) = match (admitted, standing) {
+    let (mut response, cookie) = match (admitted, credential) {
         (Err(turned), _) => (turned.into_response(), None),
-        (Ok(_), Standing::Starts) => (Html(STARTED).into_response(), config.set_cookie()),
-        (Ok(request), Standing::New) => (next.run(request).await, config.set_cookie()),
-        (Ok(request), Standing::Known | Standing::Unknown) => (next.run(request).await, None),
+        (Ok(_), Credential::Starts) => (Html(STARTED).into_response(), config.set_cookie()),
+        (Ok(request), Credential::New) => (next.run(request).await, config.set_cookie()),
+        (Ok(request), Credential::Known | Credential::Unknown) => (next.run(request).await, None),
     };
     if let Some(cookie) = cookie {
         response.headers_mut().append(SET_COOKIE, cookie);
@@ -203,7 +203,12 @@ fn is_open(path: &str) -> bool {
     path == "/status.json" || path.starts_with("/assets/")
 }
 
-fn admit(config: &KioskConfig, request: &Request, owner: Owner, standing: Standing) -> Result<(), Turned> {
+fn admit(
+    config: &KioskConfig,
+    request: &Request,
+    owner: Owner,
+    credential: Credential,
+) -> Result<(), Turned> {
     let headers = request.headers();
     let host = asked_host(request).ok_or(Turned::OtherName)?;
     if !config.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(&host)) {
@@ -222,7 +227,7 @@ fn admit(config: &KioskConfig, request: &Request, owner: Owner, standing: Standi
     if safe && is_open(path) {
         return Ok(());
     }
-    if standing == Standing::Unknown {
+    if credential == Credential::Unknown {
         return Err(Turned::NotStarted(config.doorway.page.clone()));
     }
     if safe {

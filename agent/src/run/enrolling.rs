@@ -13,9 +13,9 @@ use tokio::task::spawn_blocking;
 
 use super::state_dir::{StateDir, Step};
 use crate::config::Config;
-use crate::desk::{EnrollStep, Enrolling};
 use crate::kiosk::not_trusted;
 use crate::upstream::{Upstream, UpstreamError};
+use crate::workspace::view::{EnrollStep, Enrolling};
 
 /// How the enrollment ended.
 pub(crate) enum Ended {

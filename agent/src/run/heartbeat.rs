@@ -19,10 +19,11 @@ use tokio::task::spawn_blocking;
 use super::shared::Shared;
 use super::state_dir::StateDir;
 use super::sync::report::Report;
-use crate::desk::{Desk, Ward};
+use crate::device::Device;
 use crate::identity::factors::mac_addresses;
 use crate::outbox::Outbox;
 use crate::upstream::UpstreamError;
+use crate::workspace::Workspace;
 
 /// Runs for as long as the task lives. `still_since` says since when nothing has moved, if that is long ago.
 pub(super) async fn run(shared: Shared, still_since: watch::Receiver<Option<Duration>>) {
@@ -54,9 +55,9 @@ struct Beats {
 
 impl Beats {
     async fn beat(&mut self, still_since: Option<Duration>) {
-        let Shared { state, desk, ward, .. } = self.shared.clone();
+        let Shared { state, device, workspace, .. } = self.shared.clone();
         let still = still_since.map(|since| state.clock.monotonic().saturating_sub(since));
-        let said = spawn_blocking(move || describe(&state, &desk, &ward, still));
+        let said = spawn_blocking(move || describe(&state, &device, &workspace, still));
         let said = match said.await.map_err(anyhow::Error::from).flatten() {
             Ok(said) => said,
             Err(error) => {
@@ -64,7 +65,7 @@ impl Beats {
             }
         };
         let sent_at = self.shared.clock().monotonic();
-        match self.shared.upstream.heartbeat(self.shared.ward.grant().device_id, &said).await {
+        match self.shared.upstream.heartbeat(self.shared.workspace.grant().device_id, &said).await {
             Ok(reply) => self.answered(reply, sent_at).await,
             Err(error) => {
                 self.note_trouble(&error);
@@ -95,9 +96,9 @@ impl Beats {
 
     /// What the server revoked ends here at once, whatever the feed is held up by.
     async fn revoke(&self, revoked: Revoked) {
-        let (ward, more) = (Arc::clone(&self.shared.ward), revoked.more);
-        match spawn_blocking(move || ward.revoke(&revoked)).await {
-            Ok(Ok(())) => self.shared.desk.changed(),
+        let (workspace, more) = (Arc::clone(&self.shared.workspace), revoked.more);
+        match spawn_blocking(move || workspace.revoke(&revoked)).await {
+            Ok(Ok(())) => self.shared.device.changed(),
             Ok(Err(error)) => tracing::error!(%error, "what was revoked could not be kept"),
             Err(error) => tracing::error!(%error, "keeping what was revoked broke"),
         }
@@ -111,11 +112,11 @@ impl Beats {
         if settled.is_empty() {
             return;
         }
-        let (ward, now) = (Arc::clone(&self.shared.ward), self.shared.clock().now());
+        let (workspace, now) = (Arc::clone(&self.shared.workspace), self.shared.clock().now());
         let counted = spawn_blocking(move || {
-            let count = ward.outbox().settle_rejected(&settled, now)?;
+            let count = workspace.outbox().settle_rejected(&settled, now)?;
             tracing::info!(count, "refused entries were settled");
-            ward.outbox().counts()
+            workspace.outbox().counts()
         });
         match counted.await {
             Ok(Ok(counts)) => self.shared.report(Report::Rejected(counts.rejected)).await,
@@ -141,22 +142,22 @@ impl Beats {
 /// When one of its files cannot be read: rather than that nothing waits and nothing differs, it says nothing.
 fn describe(
     state: &StateDir,
-    desk: &Desk,
-    ward: &Ward,
+    device: &Device,
+    workspace: &Workspace,
     still: Option<Duration>,
 ) -> anyhow::Result<Heartbeat> {
-    let said = of_outbox(state, desk, ward.outbox())?;
-    let sync = desk.sync();
+    let said = of_outbox(state, device, workspace.outbox())?;
+    let sync = device.sync();
     Ok(Heartbeat {
         queue: QueueState { rejected: said.queue.rejected + sync.stuck, ..said.queue },
-        cursor: ward.mirror().cursor().context("where the mirror stands cannot be read")?,
-        active_user: ward.active_user(),
-        mirror: ward.mirror().agreement().context("how the mirror agrees cannot be read")?,
-        revocations: ward.mirror().heard().context("what was revoked cannot be read")?,
+        cursor: workspace.mirror().cursor().context("where the mirror stands cannot be read")?,
+        active_user: workspace.active_user(),
+        mirror: workspace.mirror().agreement().context("how the mirror agrees cannot be read")?,
+        revocations: workspace.mirror().heard().context("what was revoked cannot be read")?,
         no_progress: still.map(|still| still.as_secs()),
-        cannot_save: ward.trouble(),
+        cannot_save: workspace.trouble(),
         copy_trouble: sync.copy.map(|trouble| trouble.words()),
-        unknown_tap: ward.unknown_tap(),
+        unknown_tap: workspace.unknown_tap(),
         ..said
     })
 }
@@ -165,11 +166,11 @@ fn describe(
 ///
 /// # Errors
 /// When the outbox cannot be read.
-pub(super) fn of_outbox(state: &StateDir, desk: &Desk, outbox: &Outbox) -> anyhow::Result<Heartbeat> {
+pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> anyhow::Result<Heartbeat> {
     let clock = &state.clock;
     let counts = outbox.counts().context("what waits cannot be counted")?;
     let refused = outbox.rejected_entries(MAX_REFUSED).context("what was refused cannot be read")?;
-    let encryption = measured(state, desk);
+    let encryption = measured(state, device);
     Ok(Heartbeat {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock.monotonic().saturating_sub(state.started).as_secs(),
@@ -178,7 +179,7 @@ pub(super) fn of_outbox(state: &StateDir, desk: &Desk, outbox: &Outbox) -> anyho
         mac_addresses: mac_addresses(&state.root),
         encrypted: encryption.is_complete(),
         encryption: Some(encryption),
-        reader: desk.reader(),
+        reader: device.reader(),
         incarnation: outbox.incarnation(),
         queue: QueueState {
             care: counts.care,
@@ -199,9 +200,9 @@ pub(super) fn of_outbox(state: &StateDir, desk: &Desk, outbox: &Outbox) -> anyho
 }
 
 /// What of this device rests in the clear now; the kiosk is told, and the log when it is news.
-pub(super) fn measured(state: &StateDir, desk: &Desk) -> Encryption {
+pub(super) fn measured(state: &StateDir, device: &Device) -> Encryption {
     let encryption = state.encryption();
-    if desk.set_encryption(encryption.clone()) {
+    if device.set_encryption(encryption.clone()) {
         for exposure in &encryption.exposed {
             tracing::warn!("not encrypted: {}", exposure.words());
         }

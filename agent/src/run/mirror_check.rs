@@ -8,8 +8,8 @@ use tokio::task::spawn_blocking;
 
 use super::shared::Shared;
 use crate::clock::Clock;
-use crate::desk::Ward;
 use crate::mirror::{Check, MirrorError, Slice};
+use crate::workspace::Workspace;
 
 /// The first check does not compete with what a start has to do.
 const FIRST_CHECK: Duration = Duration::from_secs(5 * 60);
@@ -25,7 +25,7 @@ const BUDGET: Duration = Duration::from_secs(10 * 60);
 
 /// Checks the mirror every so often, for as long as the task lives.
 pub(super) async fn run(shared: Shared, every: Duration) {
-    let (ward, clock) = (shared.ward, Arc::clone(&shared.state.clock));
+    let (workspace, clock) = (shared.workspace, Arc::clone(&shared.state.clock));
     let first_patience = FIRST_PATIENCE.min(every);
     let mut patience = first_patience;
     let mut next_check = clock.monotonic() + FIRST_CHECK.min(every);
@@ -33,13 +33,13 @@ pub(super) async fn run(shared: Shared, every: Duration) {
     loop {
         tokio::time::sleep(next_check.min(next_try).saturating_sub(clock.monotonic())).await;
         if clock.monotonic() >= next_check {
-            if let Err(error) = check(&ward, &clock).await {
+            if let Err(error) = check(&workspace, &clock).await {
                 tracing::error!(error = format!("{error:#}"), "the mirror could not be checked");
             }
             next_check = clock.monotonic() + every;
         }
         if clock.monotonic() >= next_try {
-            patience = match ask_again(&ward).await {
+            patience = match ask_again(&workspace).await {
                 Tried::Asked => (patience * 2).min(LONGEST_PATIENCE),
                 Tried::Underway => patience,
                 Tried::Equal => first_patience,
@@ -59,10 +59,10 @@ enum Tried {
     Equal,
 }
 
-async fn ask_again(ward: &Arc<Ward>) -> Tried {
-    let ward = Arc::clone(ward);
+async fn ask_again(workspace: &Arc<Workspace>) -> Tried {
+    let workspace = Arc::clone(workspace);
     let tried = spawn_blocking(move || {
-        let mirror = ward.mirror();
+        let mirror = workspace.mirror();
         Ok::<_, MirrorError>(match (mirror.ask_again()?, mirror.differing()?.is_empty()) {
             (true, _) => Tried::Asked,
             (false, false) => Tried::Underway,
@@ -79,13 +79,13 @@ async fn ask_again(ward: &Arc<Ward>) -> Tried {
     }
 }
 
-async fn check(ward: &Arc<Ward>, clock: &Arc<Clock>) -> anyhow::Result<()> {
-    let beginning = Arc::clone(ward);
+async fn check(workspace: &Arc<Workspace>, clock: &Arc<Clock>) -> anyhow::Result<()> {
+    let beginning = Arc::clone(workspace);
     let mut check = spawn_blocking(move || beginning.mirror().check()).await??;
     let mut began = clock.monotonic();
     loop {
-        let (ward, clock_now) = (Arc::clone(ward), clock.now());
-        let read = spawn_blocking(move || read_on(&ward, check, clock_now));
+        let (workspace, clock_now) = (Arc::clone(workspace), clock.now());
+        let read = spawn_blocking(move || read_on(&workspace, check, clock_now));
         let (slice, took);
         (check, slice, took) = read.await??;
         match slice {
@@ -102,11 +102,11 @@ async fn check(ward: &Arc<Ward>, clock: &Arc<Clock>) -> anyhow::Result<()> {
 }
 
 fn read_on(
-    ward: &Ward,
+    workspace: &Workspace,
     mut check: Check,
     now: carepost_protocol::time::Timestamp,
 ) -> Result<(Check, Slice, Duration), MirrorError> {
     let began = Instant::now();
-    let slice = ward.mirror().check_on(&mut check, now)?;
+    let slice = workspace.mirror().check_on(&mut check, now)?;
     Ok((check, slice, began.elapsed()))
 }

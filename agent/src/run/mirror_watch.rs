@@ -13,17 +13,17 @@ use super::sync::report::Report;
 /// Runs for as long as the task lives.
 pub(super) async fn run(shared: Shared) {
     loop {
-        shared.ward.mirror().until_news().await;
-        let ward = Arc::clone(&shared.ward);
-        let told = spawn_blocking(move || (ward.tell_of_mirror(), ward.mirror().wants_more()));
+        shared.workspace.mirror().until_news().await;
+        let workspace = Arc::clone(&shared.workspace);
+        let told = spawn_blocking(move || (workspace.tell_of_mirror(), workspace.mirror().wants_more()));
         let Ok((told, wants_more)) = told.await else { continue };
         if told {
-            shared.desk.changed();
+            shared.device.changed();
             shared.news.notify_one();
         }
         if wants_more {
-            let ward = Arc::clone(&shared.ward);
-            let cursor = spawn_blocking(move || ward.mirror().cursor().ok().flatten());
+            let workspace = Arc::clone(&shared.workspace);
+            let cursor = spawn_blocking(move || workspace.mirror().cursor().ok().flatten());
             let event = SyncEvent::MirrorWantsMore { cursor: cursor.await.ok().flatten() };
             shared.report(Report::Sync(event)).await;
         }

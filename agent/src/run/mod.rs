@@ -42,14 +42,15 @@ use crate::badge::pcsc::PcscSource;
 use crate::badge::scripted::ScriptedSource;
 use crate::badge::{Admission, BadgeEvent, QUEUE, Source};
 use crate::config::{BadgeSource, Config, Mode};
-use crate::desk::{Desk, Standing, Ward, WardParts};
+use crate::device::{Device, State};
 use crate::kiosk::start::{self, LocalUser};
 use crate::kiosk::{self, Doorway, KioskConfig, Owner};
 use crate::mirror::MirrorError;
 use crate::outbox::{Outbox, OutboxError};
 use crate::sqlite::OpenError;
+use crate::workspace::{Workspace, WorkspaceParts};
 
-/// How often the desk is given the time when nothing is due: what the status line says ages.
+/// How often the device is given the time when nothing is due: what the status line says ages.
 const STATUS_TICK: Duration = Duration::from_secs(15);
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -93,18 +94,18 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
         BadgeSource::None => ReaderState::None,
         BadgeSource::Pcsc | BadgeSource::Scripted => ReaderState::Missing,
     };
-    let standing = match state.vault.grant()? {
-        _ if state.is_revoked()? => Standing::Revoked { trouble: None },
+    let enrolled = match state.vault.grant()? {
+        _ if state.is_revoked()? => State::Revoked { trouble: None },
         Some(grant) => {
-            match state.outbox(&grant, config).and_then(|outbox| ward(config, &state, grant, outbox)) {
-                Ok(ward) => Standing::Enrolled(Arc::new(ward)),
-                Err(error) if is_no_room(&error) => Standing::Unopened { why: error.to_string() },
+            match state.outbox(&grant, config).and_then(|outbox| workspace(config, &state, grant, outbox)) {
+                Ok(workspace) => State::Enrolled(Arc::new(workspace)),
+                Err(error) if is_no_room(&error) => State::Unopened { why: error.to_string() },
                 Err(error) => return Err(error),
             }
         }
-        None => Standing::Enrolling(Enroller::first_screen(config, &state)),
+        None => State::Enrolling(Enroller::first_screen(config, &state)),
     };
-    let desk = Arc::new(Desk::new(standing, reader, Arc::clone(&state.clock)));
+    let device = Arc::new(Device::new(enrolled, reader, Arc::clone(&state.clock)));
 
     let (stop, stopped) = watch::channel(false);
     let listener = TcpListener::bind(config.kiosk.listen)
@@ -114,15 +115,15 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
     let doorway = doorway(config, &state, bound)?;
     let user = doorway.user;
     let page = KioskConfig::new(bound, state.vault.kiosk_cookie(), doorway);
-    let pages = kiosk::router(Arc::clone(&desk), page);
+    let pages = kiosk::router(Arc::clone(&device), page);
     let served = tokio::spawn(kiosk::serve(listener, pages, user, kiosk::Limits::default(), until(stopped)));
     tracing::info!(address = %config.kiosk.listen, "the kiosk page is up");
     if let Some((source, events)) = badges(config)? {
-        tokio::spawn(watch_badges(Arc::clone(&desk), source, events));
+        tokio::spawn(watch_badges(Arc::clone(&device), source, events));
     }
-    tokio::spawn(keep_time(Arc::clone(&desk)));
+    tokio::spawn(keep_time(Arc::clone(&device)));
     let (anew, wanted) = oneshot::channel();
-    tokio::spawn(uplink::run(config.clone(), state, desk, anew));
+    tokio::spawn(uplink::run(config.clone(), state, device, anew));
     systemd::ready();
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -187,8 +188,13 @@ fn is_no_room(error: &anyhow::Error) -> bool {
         || matches!(outbox, Some(OutboxError::Full | OutboxError::Open(OpenError::NoRoom { .. })))
 }
 
-/// The ward of an enrolled device whose outbox is open: its mirror is opened for it.
-fn ward(config: &Config, state: &StateDir, grant: Grant, outbox: Arc<Outbox>) -> anyhow::Result<Ward> {
+/// The workspace of an enrolled device whose outbox is open: its mirror is opened for it.
+fn workspace(
+    config: &Config,
+    state: &StateDir,
+    grant: Grant,
+    outbox: Arc<Outbox>,
+) -> anyhow::Result<Workspace> {
     let mirror = state.mirror(&grant, config)?;
     let policy = SessionPolicy {
         screen_lock: Duration::from_secs(config.session.screen_lock),
@@ -197,7 +203,14 @@ fn ward(config: &Config, state: &StateDir, grant: Grant, outbox: Arc<Outbox>) ->
         ..SessionPolicy::default()
     };
     let badge_key = state_dir::badge_key(&grant)?;
-    Ok(Ward::new(WardParts { grant, badge_key, mirror, outbox, policy, clock: Arc::clone(&state.clock) }))
+    Ok(Workspace::new(WorkspaceParts {
+        grant,
+        badge_key,
+        mirror,
+        outbox,
+        policy,
+        clock: Arc::clone(&state.clock),
+    }))
 }
 
 type Badges = (Box<dyn Source>, mpsc::Receiver<BadgeEvent>);
@@ -224,34 +237,34 @@ pub(crate) fn badges(config: &Config) -> anyhow::Result<Option<Badges>> {
     })
 }
 
-async fn watch_badges(desk: Arc<Desk>, source: Box<dyn Source>, mut events: mpsc::Receiver<BadgeEvent>) {
+async fn watch_badges(device: Arc<Device>, source: Box<dyn Source>, mut events: mpsc::Receiver<BadgeEvent>) {
     while let Some(event) = events.recv().await {
         let reader = match &event {
             BadgeEvent::Reader(state) => {
-                let (desk, state) = (Arc::clone(&desk), *state);
-                let _ = tokio::task::spawn_blocking(move || desk.set_reader(state)).await;
+                let (device, state) = (Arc::clone(&device), *state);
+                let _ = tokio::task::spawn_blocking(move || device.set_reader(state)).await;
                 continue;
             }
             BadgeEvent::Presented { reader, .. }
             | BadgeEvent::Removed { reader }
             | BadgeEvent::Unreadable { reader, .. } => reader.clone(),
         };
-        let desk = Arc::clone(&desk);
-        let answered = tokio::task::spawn_blocking(move || desk.on_badge(&event)).await;
+        let device = Arc::clone(&device);
+        let answered = tokio::task::spawn_blocking(move || device.on_badge(&event)).await;
         if let Ok(Some(feedback)) = answered {
             source.signal(&reader, feedback);
         }
     }
 }
 
-/// Lets time pass at the desk: locks, warnings and lapsed notices.
-async fn keep_time(desk: Arc<Desk>) {
+/// Lets time pass at the device: locks, warnings and lapsed notices.
+async fn keep_time(device: Arc<Device>) {
     loop {
-        let ticking = Arc::clone(&desk);
+        let ticking = Arc::clone(&device);
         let due = tokio::task::spawn_blocking(move || ticking.tick()).await.ok().flatten();
-        let now = desk.clock().monotonic();
+        let now = device.clock().monotonic();
         let wait = due.map_or(STATUS_TICK, |due| due.saturating_sub(now).min(STATUS_TICK));
-        let mut changes = desk.changes();
+        let mut changes = device.changes();
         // A tap or a touch moves what is due.
         let _ = tokio::time::timeout(wait.max(Duration::from_millis(5)), changes.changed()).await;
     }

@@ -4,13 +4,13 @@ use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::ProblemKind;
 
 use super::shared::Shared;
-use crate::desk::Missed;
 use crate::upstream::UpstreamError;
+use crate::workspace::view::Missed;
 
 /// Answers what the kiosk asks, until it is dropped.
-pub(super) async fn run(Shared { ward, upstream, .. }: Shared) {
+pub(super) async fn run(Shared { workspace, upstream, .. }: Shared) {
     loop {
-        let mut question = ward.until_asked().await;
+        let mut question = workspace.until_asked().await;
         let (patient, query) = (question.patient, OlderQuery::after(question.after));
         let answer = tokio::select! {
             biased;

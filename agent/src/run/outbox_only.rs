@@ -19,9 +19,10 @@ use super::heartbeat::of_outbox;
 use super::state_dir::StateDir;
 use super::sync::push::push_batch;
 use crate::config::Config;
-use crate::desk::{Desk, Standing, Ward};
+use crate::device::{Device, State};
 use crate::outbox::Outbox;
 use crate::upstream::Upstream;
+use crate::workspace::Workspace;
 
 /// How often the files are tried.
 const OPEN_EVERY: Duration = Duration::from_secs(5);
@@ -32,10 +33,10 @@ const SPEAK_EVERY: Duration = Duration::from_secs(15);
 pub(super) async fn until_opened(
     config: &Config,
     state: &Arc<StateDir>,
-    desk: &Arc<Desk>,
+    device: &Arc<Device>,
     grant: &Grant,
     upstream: &Upstream,
-) -> Option<Arc<Ward>> {
+) -> Option<Arc<Workspace>> {
     let (mut outbox, mut told) = (None, None);
     let mut most = MAX_CHANGES;
     let mut speak_at = state.clock.monotonic();
@@ -43,24 +44,24 @@ pub(super) async fn until_opened(
     let mut speaking = JoinSet::new();
     loop {
         match open(config, state, grant, &mut outbox).await {
-            Ok(ward) => {
-                let ward = Arc::new(ward);
-                desk.stand(Standing::Enrolled(Arc::clone(&ward)));
-                return Some(ward);
+            Ok(workspace) => {
+                let workspace = Arc::new(workspace);
+                device.enter(State::Enrolled(Arc::clone(&workspace)));
+                return Some(workspace);
             }
-            Err(error) => say(desk, error.to_string(), &mut told),
+            Err(error) => say(device, error.to_string(), &mut told),
         }
         if let Some(outbox) =
             outbox.as_ref().filter(|_| speaking.is_empty() && state.clock.monotonic() >= speak_at)
         {
-            let device = Device {
+            let speaker = Speaker {
                 state: Arc::clone(state),
-                desk: Arc::clone(desk),
+                device: Arc::clone(device),
                 outbox: Arc::clone(outbox),
                 upstream: upstream.clone(),
                 id: grant.device_id,
             };
-            speaking.spawn(async move { (device.speak(&mut most).await, most) });
+            speaking.spawn(async move { (speaker.speak(&mut most).await, most) });
         }
         tokio::select! {
             () = tokio::time::sleep(OPEN_EVERY) => {}
@@ -81,10 +82,10 @@ pub(super) async fn until_opened(
 }
 
 /// Says why the files do not open, once for each reason.
-fn say(desk: &Desk, why: String, told: &mut Option<String>) {
+fn say(device: &Device, why: String, told: &mut Option<String>) {
     if told.as_ref() != Some(&why) {
         tracing::error!(why, "nothing can be shown or charted here: this goes on when its files open");
-        desk.stand(Standing::Unopened { why: why.clone() });
+        device.enter(State::Unopened { why: why.clone() });
         *told = Some(why);
     }
 }
@@ -95,7 +96,7 @@ async fn open(
     state: &Arc<StateDir>,
     grant: &Grant,
     outbox: &mut Option<Arc<Outbox>>,
-) -> anyhow::Result<Ward> {
+) -> anyhow::Result<Workspace> {
     let (of, at, by) = (grant.clone(), Arc::clone(state), config.clone());
     let open = match outbox {
         Some(open) => Arc::clone(open),
@@ -104,19 +105,19 @@ async fn open(
             Arc::clone(none.insert(spawn_blocking(move || at.outbox(&of, &by)).await??))
         }
     };
-    spawn_blocking(move || super::ward(&by, &at, of, open)).await?
+    spawn_blocking(move || super::workspace(&by, &at, of, open)).await?
 }
 
 /// What a device without its mirror speaks with.
-struct Device {
+struct Speaker {
     state: Arc<StateDir>,
-    desk: Arc<Desk>,
+    device: Arc<Device>,
     outbox: Arc<Outbox>,
     upstream: Upstream,
     id: DeviceId,
 }
 
-impl Device {
+impl Speaker {
     /// Sends what waits, `most` at once, and one heartbeat. Says whether the server refuses this device for good.
     async fn speak(&self, most: &mut usize) -> anyhow::Result<bool> {
         for lane in Lane::ALL {
@@ -136,11 +137,11 @@ impl Device {
                 }
             }
         }
-        let (state, desk, outbox) =
-            (Arc::clone(&self.state), Arc::clone(&self.desk), Arc::clone(&self.outbox));
+        let (state, device, outbox) =
+            (Arc::clone(&self.state), Arc::clone(&self.device), Arc::clone(&self.outbox));
         let said = spawn_blocking(move || {
-            let cannot_save = desk.status().storage_trouble;
-            anyhow::Ok(Heartbeat { cannot_save, ..of_outbox(&state, &desk, &outbox)? })
+            let cannot_save = device.status().storage_trouble;
+            anyhow::Ok(Heartbeat { cannot_save, ..of_outbox(&state, &device, &outbox)? })
         });
         match self.upstream.heartbeat(self.id, &said.await??).await {
             Ok(reply) => Ok(reply.state == DeviceState::Revoked),

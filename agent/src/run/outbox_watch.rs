@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(super) async fn run(shared: Shared) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let outbox = Arc::clone(shared.ward.outbox());
+        let outbox = Arc::clone(shared.workspace.outbox());
         let is_changed = spawn_blocking(move || outbox.changed_elsewhere()).await;
         if matches!(is_changed, Ok(Ok(true))) {
             shared.report(Report::OutboxChanged).await;

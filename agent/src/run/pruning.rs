@@ -13,10 +13,10 @@ pub(super) async fn run(shared: Shared) {
     loop {
         // By a time that the server attested: a clock that is ahead must not make them old.
         if let Some(now) = shared.clock().floor() {
-            let ward = shared.ward.clone();
+            let workspace = shared.workspace.clone();
             let pruned = spawn_blocking(move || {
-                let cursor = ward.mirror().cursor().ok().flatten().map_or(0, |cursor| cursor.seq);
-                ward.outbox().prune(cursor, now)
+                let cursor = workspace.mirror().cursor().ok().flatten().map_or(0, |cursor| cursor.seq);
+                workspace.outbox().prune(cursor, now)
             });
             if let Ok(Err(error)) = pruned.await {
                 tracing::error!(%error, "acknowledged entries could not be removed");

@@ -9,7 +9,7 @@ use carepost_agent_core::backoff::Backoff;
 use tokio::task::spawn_blocking;
 
 use super::state_dir::{StateDir, Step};
-use crate::desk::{Desk, Standing};
+use crate::device::{Device, State};
 
 /// How often it looks whether the command line wants it to enroll anew; the first wait after the disk took nothing.
 const TICK: Duration = Duration::from_secs(2);
@@ -18,9 +18,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Waits until somebody wants the revoked device to enroll anew: at its page, or at the command line, which says
 /// so in what is kept. What the disk does not take is said, and tried again.
-pub(super) async fn until_anew(state: &Arc<StateDir>, desk: &Desk) {
+pub(super) async fn until_anew(state: &Arc<StateDir>, device: &Device) {
     // The screen first: a full disk must not keep a deactivated device at work.
-    desk.stand(Standing::Revoked { trouble: None });
+    device.enter(State::Revoked { trouble: None });
     let mut backoff = Backoff::new(TICK);
     let (mut asked, mut told) = (false, None);
     loop {
@@ -45,10 +45,10 @@ pub(super) async fn until_anew(state: &Arc<StateDir>, desk: &Desk) {
                     "how this revoked device stands cannot be kept: it is tried again"
                 );
             }
-            desk.stand(Standing::Revoked { trouble: trouble.clone() });
+            device.enter(State::Revoked { trouble: trouble.clone() });
             told = trouble;
         }
-        asked |= tokio::time::timeout(wait, desk.until_anew()).await.is_ok();
+        asked |= tokio::time::timeout(wait, device.until_anew()).await.is_ok();
     }
 }
 

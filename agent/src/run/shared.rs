@@ -10,15 +10,16 @@ use tokio::task::spawn_blocking;
 use super::state_dir::StateDir;
 use super::sync::report::Report;
 use crate::clock::Clock;
-use crate::desk::{Desk, Ward};
+use crate::device::Device;
 use crate::upstream::Upstream;
+use crate::workspace::Workspace;
 
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) state: Arc<StateDir>,
-    pub(super) desk: Arc<Desk>,
-    pub(super) ward: Arc<Ward>,
+    pub(super) device: Arc<Device>,
+    pub(super) workspace: Arc<Workspace>,
     pub(super) upstream: Upstream,
     /// To the sync.
     pub(super) reports: mpsc::Sender<Report>,

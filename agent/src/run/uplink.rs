@@ -13,28 +13,34 @@ use super::enrolling::{Ended, Enroller};
 use super::state_dir::StateDir;
 use super::{outbox_only, revoked, sync};
 use crate::config::Config;
-use crate::desk::{Desk, Standing, Ward};
+use crate::device::{Device, State};
 use crate::upstream::Upstream;
+use crate::workspace::Workspace;
 
 /// The first wait after the line to the server broke.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Runs until the device is revoked, and then until it is to enroll anew: that is what `anew` hears.
-pub(super) async fn run(config: Config, state: Arc<StateDir>, desk: Arc<Desk>, anew: oneshot::Sender<()>) {
+pub(super) async fn run(
+    config: Config,
+    state: Arc<StateDir>,
+    device: Arc<Device>,
+    anew: oneshot::Sender<()>,
+) {
     let mut backoff = Backoff::new(RETRY);
     loop {
         let talked = async {
             let upstream = state.upstream(&config, Some(state.boot))?;
-            until_revoked(&config, &state, &desk, &upstream).await
+            until_revoked(&config, &state, &device, &upstream).await
         };
         match talked.await {
             Ok(()) => break,
             Err(error) => tracing::error!(error = format!("{error:#}"), "the line to the server broke"),
         }
-        desk.set_link(false, state.clock.now());
+        device.set_link(false, state.clock.now());
         tokio::time::sleep(backoff.next(state.clock.random_u64())).await;
     }
-    revoked::until_anew(&state, &desk).await;
+    revoked::until_anew(&state, &device).await;
     // Nobody listens where the agent is ending anyway.
     let _ = anew.send(());
 }
@@ -42,48 +48,48 @@ pub(super) async fn run(config: Config, state: Arc<StateDir>, desk: Arc<Desk>, a
 async fn until_revoked(
     config: &Config,
     state: &Arc<StateDir>,
-    desk: &Arc<Desk>,
+    device: &Arc<Device>,
     upstream: &Upstream,
 ) -> anyhow::Result<()> {
     if state.is_revoked()? {
         return Ok(());
     }
-    if let Some(ward) = ward(config, state, desk, upstream).await? {
+    if let Some(workspace) = workspace(config, state, device, upstream).await? {
         let check_every = Duration::from_secs(config.mirror.check_every);
-        sync::until_revoked(state, desk, &ward, upstream, check_every).await?;
+        sync::until_revoked(state, device, &workspace, upstream, check_every).await?;
     }
     tracing::warn!("this device was deactivated: it shows and sends nothing any more");
     Ok(())
 }
 
-/// The ward, once the device is enrolled and its files are open; none when it is revoked before.
-async fn ward(
+/// The workspace, once the device is enrolled and its files are open; none when it is revoked before.
+async fn workspace(
     config: &Config,
     state: &Arc<StateDir>,
-    desk: &Arc<Desk>,
+    device: &Arc<Device>,
     upstream: &Upstream,
-) -> anyhow::Result<Option<Arc<Ward>>> {
-    if let Some(ward) = desk.ward() {
-        return Ok(Some(ward));
+) -> anyhow::Result<Option<Arc<Workspace>>> {
+    if let Some(workspace) = device.workspace() {
+        return Ok(Some(workspace));
     }
     let grant = match state.vault.grant()? {
         Some(grant) => grant,
-        None => match enroll(config, state, desk, upstream).await? {
+        None => match enroll(config, state, device, upstream).await? {
             Some(grant) => grant,
             None => return Ok(None),
         },
     };
-    Ok(outbox_only::until_opened(config, state, desk, &grant, upstream).await)
+    Ok(outbox_only::until_opened(config, state, device, &grant, upstream).await)
 }
 
 async fn enroll(
     config: &Config,
     state: &Arc<StateDir>,
-    desk: &Desk,
+    device: &Device,
     upstream: &Upstream,
 ) -> anyhow::Result<Option<Grant>> {
     let mut enroller = Enroller::new(config, state, upstream);
-    Ok(match enroller.run(|screen| desk.stand(Standing::Enrolling(screen))).await? {
+    Ok(match enroller.run(|screen| device.enter(State::Enrolling(screen))).await? {
         Ended::Revoked => None,
         Ended::Enrolled(grant) => {
             tracing::info!(device = grant.device_name, facility = grant.facility_name, "enrolled");

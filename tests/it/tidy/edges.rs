@@ -143,7 +143,7 @@ fn a_planted_banned_package_is_found() {
 fn a_planted_import_is_found() {
     let planted = |path: &str, line: &str| forbidden_imports(&[File::planted(path, line)]);
     assert_found(
-        &planted("agent/src/kiosk/pages.rs", "use crate::{desk, upstream::Upstream};"),
+        &planted("agent/src/kiosk/mod.rs", "use crate::{workspace, upstream::Upstream};"),
         "upstream::",
     );
     for file in ["http/api/users.rs", "store/rules/push/mod.rs", "store/engine/writer.rs"] {
@@ -158,8 +158,8 @@ fn a_planted_import_is_found() {
         "rules::",
     );
     assert_kept(&planted("sync-server/src/http/api/users.rs", "use crate::operations::users;"));
-    assert_kept(&planted("agent/src/kiosk/pages.rs", "// crate::upstream::Upstream fetches"));
-    assert_kept(&planted("agent/src/desk/mod.rs", "use crate::mirror::Mirror;"));
+    assert_kept(&planted("agent/src/kiosk/mod.rs", "// crate::upstream::Upstream fetches"));
+    assert_kept(&planted("agent/src/workspace/mod.rs", "use crate::mirror::Mirror;"));
 }
 
 /// Edges between members that [`MEMBERS`] does not allow, of every kind, and members it does not name.

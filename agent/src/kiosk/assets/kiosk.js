@@ -48,7 +48,7 @@
   });
   addEventListener("pageshow", (event) => event.persisted && location.replace("/"));
 
-  // --- Following the desk ----------------------------------------------------------------------------
+  // --- Following the device --------------------------------------------------------------------------
   const parts = body.hasAttribute("data-held") ? ["status", "warning"] : ["status", "warning", "main"];
   const shown = new Map(parts.map((id) => [id, byId(id)?.innerHTML]));
   let bump = body.dataset.bump;
@@ -206,7 +206,7 @@
     }
     leaving = true;
   });
-  // The desk takes the last words of a form also when the screen has just locked.
+  // The device takes the last words of a form also when the screen has just locked.
   const flush = () => pause && !leaving && keep();
   addEventListener("pagehide", flush);
 })();

@@ -4,7 +4,7 @@ mod guard;
 mod pages;
 mod render;
 mod serve;
-mod ward;
+mod workspace;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,9 +25,8 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use super::{Doorway, KioskConfig, Owner};
-use crate::desk;
-use crate::desk::times::{TimeHere, Whose};
-use crate::desk::view::{
+use crate::workspace::times::{TimeHere, Whose};
+use crate::workspace::view::{
     Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
     Residents, Screen, Shown, StatusLine,
 };
@@ -127,7 +126,7 @@ fn calm() -> StatusLine {
         loading: false,
         differs: Vec::new(),
         stepped_over: Vec::new(),
-        sync: crate::desk::SyncView::default(),
+        sync: crate::workspace::view::SyncView::default(),
         storage_trouble: None,
         phone: None,
         reader: ReaderState::Ready,
@@ -242,8 +241,13 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
 }
 
 /// An answer that nobody has to see at once.
-fn plain(label: &str, words: &str) -> desk::Answer {
-    desk::Answer { label: label.to_owned(), words: words.to_owned(), is_critical: false, is_confirmed: false }
+fn plain(label: &str, words: &str) -> crate::workspace::Answer {
+    crate::workspace::Answer {
+        label: label.to_owned(),
+        words: words.to_owned(),
+        is_critical: false,
+        is_confirmed: false,
+    }
 }
 
 fn resident_page() -> ResidentPage {

@@ -1,19 +1,19 @@
-//! Pages over a desk.
+//! Pages of a device.
 
 use http_body_util::BodyExt;
 
 use super::super::{STREAMS, router};
 use super::*;
 use crate::clock::Clock;
-use crate::desk::view::{EnrollStep, Enrolling};
-use crate::desk::{Desk, Standing};
+use crate::device::{Device, State};
+use crate::workspace::view::{EnrollStep, Enrolling};
 
-fn desk(standing: Standing) -> Arc<Desk> {
-    Arc::new(Desk::new(standing, ReaderState::Ready, Arc::new(Clock::new(None))))
+fn device(state: State) -> Arc<Device> {
+    Arc::new(Device::new(state, ReaderState::Ready, Arc::new(Clock::new(None))))
 }
 
-fn enrolling() -> Standing {
-    Standing::Enrolling(Enrolling {
+fn enrolling() -> State {
+    State::Enrolling(Enrolling {
         step: EnrollStep::Code { code: "BCDF-GHJK".parse().unwrap(), expires_at: at("2026-05-01T14:20:00Z") },
         token_refused: None,
         server: "https://carepost.example.test:8444".to_owned(),
@@ -37,22 +37,22 @@ async fn next(stream: &mut Body) -> String {
 }
 
 #[tokio::test]
-async fn the_start_page_is_whatever_the_desk_shows() {
-    let desk = desk(enrolling());
-    let pages = router(Arc::clone(&desk), config());
+async fn the_start_page_is_whatever_the_device_shows() {
+    let device = device(enrolling());
+    let pages = router(Arc::clone(&device), config());
     let shown = open(&pages, "/").await;
     assert_eq!(shown.status, StatusCode::OK);
     for words in ["BCDF-GHJK", "0190a5e2-7c4d", "2026-05-01T14:20:00.000Z"] {
         assert!(shown.body.contains(words), "{words} is missing in {}", shown.body);
     }
-    desk.stand(Standing::Revoked { trouble: None });
+    device.enter(State::Revoked { trouble: None });
     let shown = open(&pages, "/").await;
     assert!(shown.body.contains("no longer in use") && !shown.body.contains("BCDF"), "{}", shown.body);
     let trouble = Some("enrollment: the disk is full: free some space".to_owned());
-    desk.stand(Standing::Revoked { trouble });
+    device.enter(State::Revoked { trouble });
     let shown = open(&pages, "/").await.body;
     assert!(shown.contains("For IT: enrollment: the disk is full: free some space."), "{shown}");
-    desk.stand(Standing::Unopened { why: "mirror.db: the disk is full".to_owned() });
+    device.enter(State::Unopened { why: "mirror.db: the disk is full".to_owned() });
     let shown = open(&pages, "/").await.body;
     for words in
         ["disk is full", "use another device, and call IT", "goes on by itself", "may be on no other device"]
@@ -60,7 +60,7 @@ async fn the_start_page_is_whatever_the_desk_shows() {
         assert!(shown.contains(words), "{words} is missing in {shown}");
     }
     assert!(!shown.contains("keep charting"), "{shown}");
-    desk.stand(Standing::Unopened { why: "outbox.db: damaged".to_owned() });
+    device.enter(State::Unopened { why: "outbox.db: damaged".to_owned() });
     let shown = open(&pages, "/").await.body;
     assert!(shown.contains("outbox.db: damaged") && !shown.contains("disk is full:"), "{shown}");
     let status = open(&pages, "/status.json").await.body;
@@ -69,10 +69,8 @@ async fn the_start_page_is_whatever_the_desk_shows() {
 
 #[tokio::test]
 async fn nobodys_pages_are_shown_while_nobody_is_signed_in() {
-    for standing in
-        [enrolling(), Standing::Unopened { why: String::new() }, Standing::Revoked { trouble: None }]
-    {
-        let pages = router(desk(standing), config());
+    for state in [enrolling(), State::Unopened { why: String::new() }, State::Revoked { trouble: None }] {
+        let pages = router(device(state), config());
         for uri in [format!("/residents/{}", resident(4, "", "").id), chart()] {
             let answer = open(&pages, &uri).await;
             assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/"), "{uri}");
@@ -88,7 +86,7 @@ async fn nobodys_pages_are_shown_while_nobody_is_signed_in() {
 
 #[tokio::test]
 async fn what_people_press_leads_back_to_the_start_and_tells_no_pin() {
-    let pages = router(desk(Standing::Revoked { trouble: None }), config());
+    let pages = router(device(State::Revoked { trouble: None }), config());
     let presses = [("/pin", "attempt=2&pin=482913"), ("/pin/cancel", ""), ("/lock", ""), ("/lock/undo", "")];
     for (uri, form) in presses {
         let answer = post(&pages, uri, form).await;
@@ -100,7 +98,7 @@ async fn what_people_press_leads_back_to_the_start_and_tells_no_pin() {
 
 #[tokio::test]
 async fn what_is_not_there_is_said() {
-    let pages = router(desk(Standing::Revoked { trouble: None }), config());
+    let pages = router(device(State::Revoked { trouble: None }), config());
     for (uri, words) in [("/residents/x", "no such resident"), ("/nowhere", "no such page")] {
         let answer = open(&pages, uri).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
@@ -110,19 +108,19 @@ async fn what_is_not_there_is_said() {
 
 #[tokio::test]
 async fn an_open_page_hears_of_every_change() {
-    let desk = desk(enrolling());
-    let pages = router(Arc::clone(&desk), config());
+    let device = device(enrolling());
+    let pages = router(Arc::clone(&device), config());
     let mut stream = listen(&pages).await.into_body();
     let first = next(&mut stream).await;
     assert!(first.contains(r#"{"screen":"enrolling","bump":0}"#), "{first}");
-    desk.stand(Standing::Revoked { trouble: None });
+    device.enter(State::Revoked { trouble: None });
     let second = next(&mut stream).await;
     assert!(second.contains(r#"{"screen":"revoked","bump":1}"#), "{second}");
 }
 
 #[tokio::test]
 async fn streams_are_few() {
-    let pages = router(desk(Standing::Revoked { trouble: None }), config());
+    let pages = router(device(State::Revoked { trouble: None }), config());
     let mut held = Vec::new();
     for _ in 0..STREAMS {
         held.push(listen(&pages).await);

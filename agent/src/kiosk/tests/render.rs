@@ -3,12 +3,14 @@
 use carepost_protocol::id::ReviewId;
 use carepost_protocol::workflow::FieldError;
 
-use super::super::form::{self, FormView, Returned};
-use super::super::looks;
-use super::super::page::{self, Shell};
-use super::super::residents as of_residents;
+use super::super::renderers::form::{self, FormView, Returned};
+use super::super::renderers::residents as of_residents;
+use super::super::renderers::reviews;
+use super::super::renderers::shell::{self as page, Shell};
 use super::*;
-use crate::desk::view::{Attention, Beside, Disputed, Known, Question, Review, Saved, Todo, Unfinished, Who};
+use crate::workspace::view::{
+    Attention, Beside, Disputed, Known, Question, Review, Saved, Todo, Unfinished, Who,
+};
 
 async fn read(response: axum::response::Response) -> String {
     String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
@@ -95,8 +97,8 @@ async fn hostile_names_and_labels_stay_words() {
         review(Question::Unknown),
     ];
     for html in [
-        read(looks::attention(shell(&status), Part::of(attention, 0))).await,
-        read(looks::reviews(
+        read(reviews::attention(shell(&status), Part::of(attention, 0))).await,
+        read(reviews::reviews(
             StatusCode::OK,
             shell(&calm()),
             Part::of(reviews, 0),
@@ -105,16 +107,19 @@ async fn hostile_names_and_labels_stay_words() {
         ))
         .await,
         read(of_residents::resident(shell(&status), page, Some(of_residents::Saved::Entry), None)).await,
-        form(FormView::again(&asked, Returned::Faults(faults))).await,
-        form(FormView::again(&asked, Returned::NotKept(evil.to_owned()))).await,
-        form(FormView::again(&asked, Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))])))
-            .await,
-        read(looks::number(
+        form(FormView::again(asked.clone(), Returned::Faults(faults))).await,
+        form(FormView::again(asked.clone(), Returned::NotKept(evil.to_owned()))).await,
+        form(FormView::again(
+            asked.clone(),
+            Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))]),
+        ))
+        .await,
+        read(reviews::number(
             shell(&calm()),
             ReviewId::from_bytes([7; 16]),
             evil.to_owned(),
             vec![(evil.to_owned(), evil.to_owned())],
-            &[Known::beside(&person, resident(9, evil, evil))],
+            vec![Known::beside(&person, resident(9, evil, evil))],
         ))
         .await,
         read(of_residents::residents(shell(&calm()), list, Who::Found(evil.to_owned()), None)).await,
@@ -138,7 +143,7 @@ async fn hostile_names_and_labels_stay_words() {
 #[tokio::test]
 async fn every_type_of_field_has_its_control() {
     let html =
-        form(FormView::fresh(&form_page(&[("oxygen", "yes"), ("position", "Standing"), ("pulse", "72")])))
+        form(FormView::fresh(form_page(&[("oxygen", "yes"), ("position", "Standing"), ("pulse", "72")])))
             .await;
     for part in [
         r#"name="taken_at" type="datetime-local""#,
@@ -173,7 +178,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
     let faults =
         [("pulse", "give a whole number"), ("position", "this is required"), ("ghost", "no such field")]
             .map(|(field, detail)| FieldError { field: field.to_owned(), detail: detail.to_owned() });
-    let html = form(FormView::again(&form_page(&typed), Returned::Faults(faults.to_vec()))).await;
+    let html = form(FormView::again(form_page(&typed), Returned::Faults(faults.to_vec()))).await;
     for part in [
         "3 answers need",
         r##"<a href="#f1">Pulse: give a whole number</a>"##,
@@ -192,7 +197,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
 #[tokio::test]
 async fn a_full_disk_is_said_and_keeps_the_answers() {
     let words = "The disk is full. Write it on paper, use another device and call IT".to_owned();
-    let html = form(FormView::again(&form_page(&[("pulse", "72")]), Returned::NotKept(words))).await;
+    let html = form(FormView::again(form_page(&[("pulse", "72")]), Returned::NotKept(words))).await;
     assert!(html.contains("This entry is not saved.") && html.contains("The disk is full"), "{html}");
     assert!(html.contains(r#"value="72""#));
 }

@@ -8,9 +8,9 @@ use tokio::task::spawn_blocking;
 
 use super::push::{Acknowledged, fork, push_batch};
 use super::report::Report;
-use crate::desk::Sending;
 use crate::outbox::Diverged;
 use crate::run::shared::Shared;
+use crate::workspace::view::Sending;
 
 /// See the module.
 pub(super) struct Lanes {
@@ -36,7 +36,7 @@ impl Lanes {
         let (shared, resend) = (self.shared.clone(), self.resend_of(lane).take());
         async move {
             let sent_at = shared.clock().monotonic();
-            let pushed = push_batch(shared.ward.outbox(), &shared.upstream, lane, load, resend).await;
+            let pushed = push_batch(shared.workspace.outbox(), &shared.upstream, lane, load, resend).await;
             let report = match pushed {
                 Ok(Some(acknowledged)) => Report::Pushed { acknowledged, sent_at },
                 Ok(None) => Report::Sync(SyncEvent::NothingToPush(lane)),
@@ -56,10 +56,10 @@ impl Lanes {
     pub(super) fn fork(&self, at: Diverged) -> impl Future<Output = ()> + Send + use<> {
         let (shared, now) = (self.shared.clone(), self.shared.clock().now());
         async move {
-            let ward = Arc::clone(&shared.ward);
-            let forked = spawn_blocking(move || fork(ward.outbox(), at, now)).await;
+            let workspace = Arc::clone(&shared.workspace);
+            let forked = spawn_blocking(move || fork(workspace.outbox(), at, now)).await;
             shared.report(Report::Sync(forked.unwrap_or(SyncEvent::ForkFailed))).await;
-            shared.desk.changed();
+            shared.device.changed();
         }
     }
 

@@ -22,9 +22,10 @@ use tokio::task::{JoinSet, spawn_blocking};
 use super::shared::Shared;
 use super::state_dir::StateDir;
 use super::{heartbeat, mirror_check, mirror_watch, network_watch, older, outbox_watch, pruning};
-use crate::desk::{Desk, Ward};
+use crate::device::Device;
 use crate::outbox::Diverged;
 use crate::upstream::Upstream;
+use crate::workspace::Workspace;
 use lanes::Lanes;
 use push::Acknowledged;
 use report::Report;
@@ -37,16 +38,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Syncs until the device is revoked.
 pub(super) async fn until_revoked(
     state: &Arc<StateDir>,
-    desk: &Arc<Desk>,
-    ward: &Arc<Ward>,
+    device: &Arc<Device>,
+    workspace: &Arc<Workspace>,
     upstream: &Upstream,
     check_every: Duration,
 ) -> anyhow::Result<()> {
     let (reports, mut heard) = mpsc::channel(16);
     let shared = Shared {
         state: Arc::clone(state),
-        desk: Arc::clone(desk),
-        ward: Arc::clone(ward),
+        device: Arc::clone(device),
+        workspace: Arc::clone(workspace),
         upstream: upstream.clone(),
         reports,
         news: Arc::new(Notify::new()),
@@ -74,7 +75,7 @@ pub(super) async fn until_revoked(
         let wait = sync.until_due();
         tokio::select! {
             Some(report) = heard.recv() => sync.take(report),
-            () = ward.until_saved() => sync.saved(),
+            () = workspace.until_saved() => sync.saved(),
             () = tokio::time::sleep(wait) => sync.engine(SyncEvent::Tick),
             Some(_) = sync.tasks.join_next() => {}
         }
@@ -98,8 +99,9 @@ struct Sync {
 
 impl Sync {
     async fn start(&mut self) -> anyhow::Result<()> {
-        let ward = Arc::clone(&self.shared.ward);
-        let found = spawn_blocking(move || anyhow::Ok((ward.mirror().cursor()?, ward.outbox().counts()?)));
+        let workspace = Arc::clone(&self.shared.workspace);
+        let found =
+            spawn_blocking(move || anyhow::Ok((workspace.mirror().cursor()?, workspace.outbox().counts()?)));
         let (cursor, counts) = found.await??;
         self.status.begin(counts.rejected);
         self.engine(SyncEvent::Started { cursor });
@@ -150,7 +152,7 @@ impl Sync {
             Report::Applied { cursor, end } => self.applied(cursor, &end),
             Report::Rejected(rejected) => {
                 self.status.rejected(rejected);
-                self.shared.desk.changed();
+                self.shared.device.changed();
             }
             Report::OutboxChanged => {
                 tracing::info!("another process wrote into the outbox");
@@ -178,7 +180,7 @@ impl Sync {
         self.status.rejected(counts.rejected);
         self.retry_unsaved();
         if sent.lane == Lane::Care {
-            self.shared.desk.changed();
+            self.shared.device.changed();
         }
     }
 
@@ -192,7 +194,7 @@ impl Sync {
             self.shared.news.notify_one();
         }
         self.retry_unsaved();
-        self.shared.desk.changed();
+        self.shared.device.changed();
     }
 
     fn engine(&mut self, event: SyncEvent) {
@@ -202,7 +204,7 @@ impl Sync {
             self.perform(effect);
         }
         let online = matches!(self.engine.link(), Link::Online { .. });
-        self.shared.desk.set_link(online, self.shared.clock().now());
+        self.shared.device.set_link(online, self.shared.clock().now());
         if online && !std::mem::replace(&mut self.online, online) {
             tracing::info!("the server is reached");
             // What became of this device while it was away is not held back for a minute.
@@ -236,18 +238,18 @@ impl Sync {
     fn look_for_rejected(&mut self) {
         let shared = self.shared.clone();
         self.tasks.spawn(async move {
-            let ward = Arc::clone(&shared.ward);
-            if let Ok(Ok(counts)) = spawn_blocking(move || ward.outbox().counts()).await {
+            let workspace = Arc::clone(&shared.workspace);
+            if let Ok(Ok(counts)) = spawn_blocking(move || workspace.outbox().counts()).await {
                 shared.report(Report::Rejected(counts.rejected)).await;
             }
         });
     }
 
     fn retry_unsaved(&mut self) {
-        let (ward, desk) = (Arc::clone(&self.shared.ward), Arc::clone(&self.shared.desk));
+        let (workspace, device) = (Arc::clone(&self.shared.workspace), Arc::clone(&self.shared.device));
         self.tasks.spawn_blocking(move || {
-            if ward.retry_unsaved() {
-                desk.changed();
+            if workspace.retry_unsaved() {
+                device.changed();
             }
         });
     }

@@ -4,9 +4,9 @@ use carepost_protocol::wire::heartbeat::StepReason;
 use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use tokio::task::spawn_blocking;
 
-use crate::desk::Ward;
 use crate::mirror::{Applied, MirrorError, Over, Page as MirrorPage, PageError};
 use crate::upstream::{Oversized, Page, UpstreamError};
+use crate::workspace::Workspace;
 
 /// A page that was read through: all that is left is to write it.
 pub(in crate::run) struct CheckedPage {
@@ -31,14 +31,14 @@ pub(super) async fn checked(page: Page) -> Result<CheckedPage, UpstreamError> {
     checking.await.map_err(|fault| nonsense(&fault))?.map_err(|fault: PageError| nonsense(&fault))
 }
 
-pub(super) fn apply(ward: &Ward, page: &CheckedPage) -> Result<Cursor, MirrorError> {
+pub(super) fn apply(workspace: &Workspace, page: &CheckedPage) -> Result<Cursor, MirrorError> {
     let CheckedPage { documents, end } = page;
-    let cursor = match ward.mirror().apply(documents, end)? {
+    let cursor = match workspace.mirror().apply(documents, end)? {
         Applied::Advanced => end.cursor,
         // A late page of an earlier stream: the mirror is further on already.
-        Applied::Behind => ward.mirror().cursor()?.unwrap_or(end.cursor),
+        Applied::Behind => workspace.mirror().cursor()?.unwrap_or(end.cursor),
     };
     // Whoever is at the screen may be among what changed.
-    ward.members_changed();
+    workspace.members_changed();
     Ok(cursor)
 }

@@ -9,9 +9,9 @@ use carepost_protocol::wire::heartbeat::ReaderState;
 use carepost_protocol::wire::pull::PageEnd;
 use tokio::sync::watch;
 
-use crate::desk::{CopyTrouble, Sending, SyncView};
 use crate::mirror::RESERVE_MIB;
 use crate::run::shared::Shared;
+use crate::workspace::view::{CopyTrouble, Sending, SyncView};
 
 /// See the module.
 pub(super) struct Status {
@@ -37,12 +37,12 @@ struct Told {
 }
 
 impl Told {
-    fn of(Shared { desk, ward, .. }: &Shared) -> Self {
+    fn of(Shared { device, workspace, .. }: &Shared) -> Self {
         Self {
-            reader: desk.reader(),
-            active_user: ward.active_user(),
-            unknown_tap_at: ward.unknown_tap_at(),
-            trouble: ward.trouble(),
+            reader: device.reader(),
+            active_user: workspace.active_user(),
+            unknown_tap_at: workspace.unknown_tap_at(),
+            trouble: workspace.trouble(),
         }
     }
 }
@@ -122,9 +122,9 @@ impl Status {
         self.view.slowed = engine.slowed();
         // In whole minutes: the page is not drawn again for each second.
         self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));
-        let has_room = || self.shared.ward.mirror().free_mib() >= RESERVE_MIB;
+        let has_room = || self.shared.workspace.mirror().free_mib() >= RESERVE_MIB;
         self.view.copy.take_if(|trouble| matches!(trouble, CopyTrouble::NoRoom { .. }) && has_room());
-        self.shared.desk.set_sync(self.view.clone());
+        self.shared.device.set_sync(self.view.clone());
         let ill = (self.view.held, self.view.still.is_some(), self.view.copy.is_some());
         if std::mem::replace(&mut self.ill, ill) != ill {
             tracing::warn!(

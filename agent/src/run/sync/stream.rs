@@ -10,11 +10,11 @@ use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::page::{CheckedPage, apply, checked};
 use super::report::Report;
-use crate::desk::Ward;
 use crate::mirror::MirrorError;
 use crate::run::heartbeat::measured;
 use crate::run::shared::Shared;
 use crate::upstream::{StreamEvent, UpstreamError};
+use crate::workspace::Workspace;
 
 /// See the module.
 pub(super) struct Stream {
@@ -35,8 +35,8 @@ impl Stream {
         self.abort();
         let (shared, refetch) = (self.shared.clone(), std::mem::take(&mut self.refetch));
         self.task = Some(tasks.spawn(async move {
-            let Shared { state, desk, ward, .. } = shared.clone();
-            let stands = move || sync_position(&ward, refetch, measured(&state, &desk).is_complete());
+            let Shared { state, device, workspace, .. } = shared.clone();
+            let stands = move || sync_position(&workspace, refetch, measured(&state, &device).is_complete());
             shared.report(read(&shared, stream, stands).await).await;
         }));
     }
@@ -61,9 +61,9 @@ impl Stream {
         let Some((page, applied)) = self.page.take() else { return };
         let shared = self.shared.clone();
         tasks.spawn(async move {
-            let (ward, end) = (Arc::clone(&shared.ward), Box::new(page.end.clone()));
+            let (workspace, end) = (Arc::clone(&shared.workspace), Box::new(page.end.clone()));
             let failed = || Report::Sync(SyncEvent::PageFailed);
-            let report = match spawn_blocking(move || apply(&ward, &page)).await {
+            let report = match spawn_blocking(move || apply(&workspace, &page)).await {
                 Ok(Ok(cursor)) => {
                     // The stream may have been closed meanwhile.
                     let _ = applied.send(());
@@ -96,8 +96,8 @@ impl Stream {
 
 /// A page is not of the mirror's past: its cursor is forgotten, so that all is pulled again.
 async fn forget_cursor(shared: &Shared) {
-    let ward = Arc::clone(&shared.ward);
-    match spawn_blocking(move || ward.refetch()).await {
+    let workspace = Arc::clone(&shared.workspace);
+    match spawn_blocking(move || workspace.refetch()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "the mirror cannot be pulled afresh"),
         Err(error) => tracing::error!(%error, "forgetting the mirror's cursor broke"),
@@ -106,17 +106,17 @@ async fn forget_cursor(shared: &Shared) {
 
 /// Where the device stands. The mirror itself says so: it may have been made anew since the engine heard
 /// of it. With `refetch` everything is pulled again.
-fn sync_position(ward: &Ward, refetch: bool, encrypted: bool) -> anyhow::Result<SyncPosition> {
+fn sync_position(workspace: &Workspace, refetch: bool, encrypted: bool) -> anyhow::Result<SyncPosition> {
     if refetch {
-        ward.refetch()?;
+        workspace.refetch()?;
     }
-    let position = ward.outbox().position()?;
+    let position = workspace.outbox().position()?;
     Ok(SyncPosition {
         incarnation: Some(position.incarnation),
         care: position.care,
         audit: position.audit,
         encrypted: Some(encrypted),
-        ..ward.mirror().beginning()?.sync_position()
+        ..workspace.mirror().beginning()?.sync_position()
     })
 }
 

@@ -1,0 +1,208 @@
+//! What people do on the pages.
+
+use axum::Form as FormData;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use carepost_protocol::id::PatientId;
+use carepost_protocol::pin;
+use secrecy::SecretString;
+
+use super::super::Kiosk;
+use super::super::renderers::residents::Saved;
+use super::super::renderers::shell::{self as page, Fault};
+use super::super::renderers::{form, reviews};
+use super::{FormOf, Sent, form_again, open_shell, pages, refused, to_resident, to_start};
+use crate::device::Device;
+use crate::workspace::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
+
+/// The answers of a form in the order they were sent.
+type Answers = Vec<(String, String)>;
+
+/// The form's own fields start so; a workflow's keys start with a letter.
+const SCREEN: &str = "_screen";
+const TOKEN: &str = "_token";
+
+pub(crate) async fn save(
+    State(kiosk): State<Kiosk>,
+    FormOf(form): FormOf,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let (shown_on, token) = (take(&mut sent, SCREEN), take(&mut sent, TOKEN));
+    let sent = Sent { on: SessionKey::sent(shown_on), token, form, answers: sent };
+    let asked = sent.clone();
+    let saved = kiosk
+        .work(move |workspace| workspace.forms().save(&asked.on, &asked.form, &asked.token, &asked.answers));
+    let saved = saved.await?;
+    kiosk.device.changed();
+    let (status, not_saved) = match saved {
+        Ok(Kept { about, is_critical }) => {
+            let saved = match (is_critical, &sent.form) {
+                (true, _) => Saved::Critical,
+                (false, Form::Discharge(_)) => Saved::Discharged,
+                (false, _) => Saved::Entry,
+            };
+            return Ok(to_resident(about, "saved", &saved));
+        }
+        Err(NotSaved::Refused(Refused::Locked)) => return Ok(to_start()),
+        Err(NotSaved::Refused(why)) => {
+            (page::status_of(&why), form::Returned::NotKept(page::capital(&why.to_string())))
+        }
+        Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
+        Err(NotSaved::Doubts(doubts)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Doubts(doubts)),
+        Err(NotSaved::Alike(known)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Alike(known)),
+        Err(NotSaved::CorrectedSince) => (StatusCode::CONFLICT, form::Returned::CorrectedSince),
+        Err(NotSaved::NotTaken(why)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
+        }
+        Err(error @ NotSaved::Storage(_)) => {
+            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(page::capital(&error.to_string())))
+        }
+        Err(error @ NotSaved::Uncertain(_)) => {
+            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::Uncertain(error.to_string()))
+        }
+    };
+    form_again(&kiosk, sent, status, not_saved).await
+}
+
+pub(crate) async fn keep_draft(
+    State(kiosk): State<Kiosk>,
+    FormOf(form): FormOf,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    take(&mut sent, TOKEN);
+    let kept = kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &sent)).await?;
+    let screen = kiosk.ask(Device::screen).await?;
+    Ok(match kept {
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(false) => StatusCode::RESET_CONTENT.into_response(),
+        Err(Refused::Locked) if matches!(screen, Screen::Open(_)) => {
+            (StatusCode::CONFLICT, "Not kept: somebody else is signed in.").into_response()
+        }
+        Err(refused) => (page::status_of(&refused), format!("Not kept: {refused}.")).into_response(),
+    })
+}
+
+/// Whoever was to be admitted is known.
+pub(crate) async fn is_known(
+    State(kiosk): State<Kiosk>,
+    Path(id): Path<String>,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let Ok(id) = id.parse::<PatientId>() else { return Ok(refused(&Refused::NoSuchResident)) };
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    Ok(match kiosk.work(move |workspace| workspace.forms().is_known_as(&on, id, &sent)).await? {
+        Ok(news) => to_resident(id, "known", &news),
+        Err(why) => refused(&why),
+    })
+}
+
+/// Drops what was typed into a form; the page that it leads to offers to undo that.
+pub(crate) async fn discard(
+    State(kiosk): State<Kiosk>,
+    FormOf(form): FormOf,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    take(&mut sent, TOKEN);
+    let back = form.back();
+    let dropped = kiosk.work(move |workspace| workspace.forms().drop_draft(&on, &form, &sent)).await?;
+    Ok(dropped.map_or_else(|why| refused(&why), |()| Redirect::to(&back).into_response()))
+}
+
+/// Puts back what was dropped.
+pub(crate) async fn undo_discard(
+    State(kiosk): State<Kiosk>,
+    FormOf(form): FormOf,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let on = SessionKey::sent(take(&mut sent, SCREEN));
+    let path = form.path();
+    let undone = kiosk.work(move |workspace| workspace.forms().undo_drop(&on, &form)).await?;
+    Ok(undone.map_or_else(|why| refused(&why), |()| Redirect::to(&path).into_response()))
+}
+
+/// Closes a review.
+pub(crate) async fn close_review(
+    State(kiosk): State<Kiosk>,
+    Path(id): Path<String>,
+    FormData(mut sent): FormData<Answers>,
+) -> Result<Response, Fault> {
+    let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchReview)) };
+    let (on, token) = (SessionKey::sent(take(&mut sent, SCREEN)), take(&mut sent, TOKEN));
+    let asked = (on.clone(), token.clone(), sent.clone());
+    let closed =
+        kiosk.work(move |workspace| workspace.forms().close_review(&asked.0, id, &asked.1, &asked.2)).await?;
+    kiosk.device.changed();
+    let (status, words) = match closed {
+        Ok(Some(one)) => return Ok(to_resident(one, "saved", &Saved::Joined)),
+        Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
+        Err(NotSaved::Refused(why)) => return Ok(refused(&why)),
+        Err(NotSaved::Answers(faults) | NotSaved::Doubts(faults)) => {
+            let words: Vec<String> = faults.into_iter().map(|fault| page::capital(&fault.detail)).collect();
+            (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
+        }
+        Err(NotSaved::Alike(known)) => {
+            let shell = open_shell(&kiosk).await?.filter(|(_, open)| *open == on);
+            let asks = |(shell, _)| reviews::number(shell, id, token, sent, known);
+            return Ok(shell.map_or_else(to_start, asks));
+        }
+        Err(error @ (NotSaved::NotTaken(_) | NotSaved::CorrectedSince)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&error.to_string()))
+        }
+        Err(error @ (NotSaved::Storage(_) | NotSaved::Uncertain(_))) => {
+            (StatusCode::INSUFFICIENT_STORAGE, error.to_string())
+        }
+    };
+    pages::reviews_again(&kiosk, status, Some(words)).await
+}
+
+/// What the PIN pad sends.
+#[derive(serde::Deserialize)]
+pub(crate) struct Pin {
+    attempt: u64,
+    pin: String,
+}
+
+pub(crate) async fn enter_pin(
+    State(kiosk): State<Kiosk>,
+    FormData(sent): FormData<Pin>,
+) -> Result<Redirect, Fault> {
+    let pin = SecretString::from(pin::typed(&sent.pin));
+    kiosk.ask(move |device| device.enter_pin(sent.attempt, pin)).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(crate) async fn cancel_pin(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+    kiosk.ask(Device::cancel_pin).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(crate) async fn lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+    kiosk.ask(Device::lock).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(crate) async fn undo_lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+    kiosk.ask(Device::undo_lock).await?;
+    Ok(Redirect::to("/"))
+}
+
+/// A revoked device enrolls anew. Whoever presses that can do no harm: an administrator has to let the device
+/// in, and what was charted on it is set aside.
+pub(crate) async fn enroll_anew(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
+    kiosk.ask(Device::enroll_anew).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(crate) async fn touch(State(kiosk): State<Kiosk>) -> Result<StatusCode, Fault> {
+    kiosk.ask(Device::touched).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes one of the form's own fields out of what was sent; empty when it is missing.
+fn take(sent: &mut Answers, name: &str) -> String {
+    let at = sent.iter().position(|(key, _)| key == name);
+    at.map(|at| sent.remove(at).1).unwrap_or_default()
+}

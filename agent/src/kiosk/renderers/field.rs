@@ -1,0 +1,201 @@
+//! The questions of a form, each with the way in which it is answered.
+
+use carepost_protocol::day::parse_datetime;
+use carepost_protocol::workflow::{Field, FieldError, FieldType};
+use carepost_protocol::zone::{Reading, Zone};
+
+use crate::workspace::view::{FormPage, OFFSET};
+
+/// A select with more options than this is a list to open; up to it, big buttons.
+const BUTTONS: usize = 5;
+/// A text whose key ends in one of these words is asked for in a box that grows.
+const LONG_TEXTS: [&str; 12] = [
+    "note",
+    "notes",
+    "reason",
+    "comment",
+    "comments",
+    "details",
+    "description",
+    "summary",
+    "justification",
+    "question",
+    "questions",
+    "history",
+];
+
+/// One question.
+pub(crate) struct FieldView {
+    /// Names it within the page.
+    pub(crate) id: String,
+    pub(crate) key: String,
+    pub(crate) label: String,
+    pub(crate) required: bool,
+    pub(crate) hint: String,
+    pub(crate) unit: Option<String>,
+    pub(crate) value: String,
+    pub(crate) control: Control,
+    pub(crate) fault: Option<String>,
+    /// The two moments that clocks show at the time that is filled in.
+    pub(crate) twice: Vec<Choice>,
+    /// Whether the page opens with the cursor here.
+    pub(crate) focus: bool,
+}
+
+/// How a question is answered.
+pub(crate) enum Control {
+    /// A line: the type of the input and the keyboard that a touch screen opens.
+    Line { kind: &'static str, keyboard: &'static str },
+    /// A box that grows.
+    Area,
+    /// Big buttons, one of which is chosen.
+    Buttons(Vec<Choice>),
+    /// A list to open.
+    List(Vec<Choice>),
+}
+
+/// One of the answers to choose from.
+pub(crate) struct Choice {
+    pub(crate) value: String,
+    pub(crate) label: String,
+    pub(crate) chosen: bool,
+}
+
+impl FieldView {
+    pub(crate) fn new(at: usize, field: &Field, answer: &str, fault: Option<&FieldError>) -> Self {
+        Self {
+            id: format!("f{at}"),
+            key: field.key.clone(),
+            label: field.label.clone(),
+            required: field.required,
+            hint: hint(field),
+            unit: field.unit.clone(),
+            value: answer.to_owned(),
+            control: control(field, answer),
+            fault: fault.map(|fault| fault.detail.clone()),
+            twice: Vec::new(),
+            focus: false,
+        }
+    }
+
+    /// A question for a time, asked and answered in the form's zone.
+    pub(crate) fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
+        // However it was typed: what is asked about it has to stand beside the time that it was taken for.
+        let value = parse_datetime(answer).map_or_else(|_| answer.to_owned(), |time| form.zone.wall(&time));
+        let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
+        let said = said.map_or(answer, |(_, text)| text);
+        let zone = form.zone.name().map(|name| format!("Time zone: {name}"));
+        Self {
+            hint: zone
+                .into_iter()
+                .chain(Some(self.hint).filter(|hint| !hint.is_empty()))
+                .collect::<Vec<_>>()
+                .join(". "),
+            control: control(field, &value),
+            twice: twice(&form.zone, &value, said),
+            value,
+            ..self
+        }
+    }
+
+    /// The ids of what describes the question, for who hears the page.
+    pub(crate) fn described_by(&self) -> String {
+        let hint = (!self.hint.is_empty()).then(|| format!("{}-hint", self.id));
+        let fault = self.fault.is_some().then(|| format!("{}-fault", self.id));
+        hint.into_iter().chain(fault).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The moments that a time on the wall may mean, to choose from; nothing where there is no choice.
+fn twice(zone: &Zone, wall: &str, said: &str) -> Vec<Choice> {
+    let readings = zone.readings(wall);
+    let differ = readings.iter().any(|it| it.is_daylight) && !readings.iter().all(|it| it.is_daylight);
+    let choice = |(which, Reading { stored, of, is_daylight }): (&str, Reading)| Choice {
+        label: match (differ, is_daylight) {
+            (true, true) => format!("{which}: daylight time ({of})"),
+            (true, false) => format!("{which}: standard time ({of})"),
+            (false, _) => format!("{which}: {of}"),
+        },
+        chosen: stored == said,
+        value: stored,
+    };
+    if readings.len() < 2 {
+        Vec::new()
+    } else {
+        ["First", "Second"].into_iter().zip(readings).map(choice).collect()
+    }
+}
+
+fn control(field: &Field, answer: &str) -> Control {
+    let line = |kind, keyboard| Control::Line { kind, keyboard };
+    match field.field_type {
+        FieldType::String if is_long(field, answer) => Control::Area,
+        FieldType::String => line("text", "text"),
+        // A browser drops a day that it did not write itself: such an answer stays as text.
+        FieldType::Date if answer.is_empty() || has_shape(answer, "0000-00-00") => line("date", "text"),
+        FieldType::Datetime if answer.is_empty() || has_shape(answer, "0000-00-00T00:00") => {
+            line("datetime-local", "text")
+        }
+        FieldType::Date | FieldType::Datetime => line("text", "text"),
+        // The number pads of phones have no minus sign.
+        FieldType::Integer | FieldType::Number if field.min.is_some_and(|min| min < 0.0) => {
+            line("text", "text")
+        }
+        FieldType::Integer => line("text", "numeric"),
+        FieldType::Number => line("text", "decimal"),
+        FieldType::Boolean => {
+            let answer = if matches!(answer, "true" | "on") { "yes" } else { answer };
+            let answer = if answer == "false" { "no" } else { answer };
+            Control::Buttons(choices(field, answer, [("yes", "Yes"), ("no", "No")].into_iter()))
+        }
+        FieldType::Select => {
+            let options = field.options.iter().map(|option| (option.as_str(), option.as_str()));
+            let choices = choices(field, answer, options);
+            if field.options.len() <= BUTTONS { Control::Buttons(choices) } else { Control::List(choices) }
+        }
+    }
+}
+
+/// The answers to choose from. A question that may stay open can be opened again.
+fn choices<'a>(
+    field: &Field,
+    answer: &str,
+    options: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Vec<Choice> {
+    let none = (!field.required).then_some(("", "No answer"));
+    options
+        .chain(none)
+        .map(|(value, label)| Choice {
+            value: value.to_owned(),
+            label: label.to_owned(),
+            chosen: answer == value,
+        })
+        .collect()
+}
+
+/// What is usual, or suggested: an answer is only what somebody gives.
+fn hint(field: &Field) -> String {
+    let unit = field.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+    let usual = match (field.min, field.max) {
+        (Some(min), Some(max)) => Some(format!("Usual: {min} to {max}{unit}")),
+        (Some(min), None) => Some(format!("Usual: {min}{unit} or more")),
+        (None, Some(max)) => Some(format!("Usual: {max}{unit} or less")),
+        (None, None) => None,
+    };
+    let suggested = field.default.as_deref().map(|default| format!("Suggested: {default}"));
+    usual.into_iter().chain(suggested).collect::<Vec<_>>().join(". ")
+}
+
+fn is_long(field: &Field, answer: &str) -> bool {
+    let last = field.key.rsplit('_').next().unwrap_or_default();
+    LONG_TEXTS.contains(&last) || answer.contains('\n') || answer.chars().count() > 80
+}
+
+/// Whether a text has a digit where the shape has one, and the shape's own sign elsewhere.
+fn has_shape(text: &str, shape: &str) -> bool {
+    text.len() == shape.len()
+        && text
+            .bytes()
+            .zip(shape.bytes())
+            .all(|(is, asked)| is == asked || (asked == b'0' && is.is_ascii_digit()))
+}

@@ -1,0 +1,216 @@
+//! The list of residents, one resident's page, and what was charted as pages list it.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+use carepost_protocol::day;
+use carepost_protocol::id::PatientId;
+use carepost_protocol::text::{family_name, fold, initials_of_family};
+use serde::{Deserialize, Serialize};
+
+use super::form::Person;
+use super::shell::{Shell, answer, sentence, status_of};
+use super::words::{self, Weight};
+use crate::workspace::News;
+use crate::workspace::view::{Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who};
+
+/// What was saved just before a page was opened, as its address says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Saved {
+    #[serde(rename = "1")]
+    Entry,
+    /// An entry with a critical value.
+    Critical,
+    Discharged,
+    /// That two are one person.
+    Joined,
+}
+
+/// A resident's card.
+struct Card {
+    id: String,
+    name: String,
+    room: Option<String>,
+    born: Option<String>,
+    /// How many have this last name, where there is more than one.
+    alert: Option<String>,
+    mark: Option<Mark>,
+}
+
+#[derive(Template)]
+#[template(path = "residents.html")]
+struct ResidentsPage {
+    shell: Shell,
+    cards: Vec<Card>,
+    who: Who,
+    /// What was typed to find somebody.
+    typed: String,
+    discharged: Vec<Card>,
+    /// Whether more were found than are shown.
+    more: bool,
+    /// The initials to choose from; none where the list is short.
+    letters: Vec<char>,
+    letter: Option<char>,
+    total: usize,
+    may_admit: bool,
+    complete: bool,
+    unfinished: Vec<Unfinished>,
+    dropped: Option<Unfinished>,
+}
+
+#[derive(Template)]
+#[template(path = "open_refusal.html")]
+struct OpenRefusal<'a> {
+    shell: Shell,
+    words: &'a str,
+    unfinished: Vec<Unfinished>,
+    dropped: Option<Unfinished>,
+}
+
+/// Why no residents are shown to somebody who is signed in, and what she began before.
+pub(crate) fn refused(shell: Shell, why: &Refused, unfinished: Vec<Unfinished>) -> Response {
+    let page = OpenRefusal { shell, words: &sentence(why), unfinished, dropped: None };
+    answer(status_of(why), &page)
+}
+
+/// A list longer than this offers the initials of last names, so that nobody scrolls through it.
+const SHORT_LIST: usize = 12;
+/// A list shows no more than this at once; the rest is found by its initial, or by name, room or MRN.
+const LONG_LIST: usize = 500;
+
+pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Option<char>) -> Response {
+    let total = residents.residents.len();
+    let families: Vec<Family> =
+        residents.residents.iter().map(|resident| Family::of(&resident.document.name)).collect();
+    let mut letters: Vec<char> = families.iter().flat_map(|family| family.letters.iter().copied()).collect();
+    letters.sort_unstable();
+    letters.dedup();
+    let letter = letter.and_then(|letter| letter.to_uppercase().next()).filter(|at| letters.contains(at));
+    if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here || !shell.shows_all() {
+        letters.clear();
+    }
+    let mut named: HashMap<&str, usize> = HashMap::new();
+    families.iter().for_each(|family| *named.entry(&family.key).or_default() += 1);
+    let (may_admit, complete) = (residents.may_admit, residents.complete);
+    let (unfinished, dropped) = (residents.unfinished, residents.dropped);
+    let mut cards: Vec<Card> = residents
+        .residents
+        .into_iter()
+        .zip(&families)
+        .filter(|(_, family)| letter.is_none_or(|letter| family.letters.contains(&letter)))
+        .map(|(resident, family)| {
+            let named = named.get(family.key.as_str()).copied().unwrap_or_default();
+            card(resident, family, named)
+        })
+        .collect();
+    let typed = if let Who::Found(typed) = &who { typed.clone() } else { String::new() };
+    let discharged = residents.discharged.into_iter();
+    let discharged = discharged.map(|resident| card(resident, &Family::of(""), 0)).collect();
+    let more = residents.more || cards.len() > LONG_LIST;
+    cards.truncate(LONG_LIST);
+    answer(
+        StatusCode::OK,
+        &ResidentsPage {
+            shell,
+            cards,
+            who,
+            typed,
+            discharged,
+            more,
+            letters,
+            letter,
+            total,
+            may_admit,
+            complete,
+            unfinished,
+            dropped,
+        },
+    )
+}
+
+/// `named` is how many of the list have that family name.
+fn card(resident: Resident, family: &Family, named: usize) -> Card {
+    let Resident { document: resident, mark } = resident;
+    Card {
+        id: resident.id.to_string(),
+        name: resident.name,
+        room: resident.room,
+        born: resident.date_of_birth.as_deref().map(day::shown),
+        alert: (named > 1).then(|| format!("{named} named {}", family.name)),
+        mark,
+    }
+}
+
+/// What a resident is looked for by.
+struct Family {
+    name: String,
+    key: String,
+    letters: Vec<char>,
+}
+
+impl Family {
+    fn of(name: &str) -> Self {
+        let family = family_name(name);
+        Self { key: fold(&family), letters: initials_of_family(name), name: family }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "resident.html")]
+struct ResidentTemplate {
+    shell: Shell,
+    id: PatientId,
+    person: Person,
+    page: ResidentPage,
+    /// Where there are more entries, and more versions of each.
+    more_entries: Option<String>,
+    more_versions: Option<String>,
+    /// Before which day entries are on the server alone.
+    older_before: Option<String>,
+    saved: Option<Saved>,
+    /// Set where nobody was admitted, because this resident is known: what became of what is new about them.
+    known: Option<&'static str>,
+}
+
+pub(crate) fn resident(
+    shell: Shell,
+    mut page: ResidentPage,
+    saved: Option<Saved>,
+    known: Option<News>,
+) -> Response {
+    let id = page.resident.document.id;
+    let address = |Shown { after, entries, versions }| {
+        format!("/residents/{id}?after={after}&entries={entries}&versions={versions}")
+    };
+    // On the resident's own page the name is not said again.
+    page.unfinished.iter_mut().chain(&mut page.dropped).for_each(|begun| begun.resident = None);
+    let page = ResidentTemplate {
+        id,
+        person: Person::of(&page.resident.document),
+        more_entries: page.more_entries.map(address),
+        more_versions: page.more_versions.map(address),
+        older_before: page.older_before.map(|at| words::date(at, &shell.zone)),
+        saved,
+        known: known.map(news),
+        shell,
+        page,
+    };
+    answer(StatusCode::OK, &page)
+}
+
+/// What became of what was typed about whoever was to be admitted, and is known.
+const fn news(what: News) -> &'static str {
+    match what {
+        News::Nothing => "",
+        News::Edit => {
+            "What you typed that is new is kept below, not saved yet: open it to save it, or discard it."
+        }
+        News::Hidden => {
+            "What you typed is not all shown on this device. It is kept on the list of residents, not saved: enter \
+             what is new on a device that shows it, then discard it here."
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The pages of what needs a person: what the server refused, and what is to be decided.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+use carepost_protocol::id::{PatientId, ReviewId};
+
+use super::form::Person;
+use super::shell::{Shell, answer, capital};
+use super::words::Weight;
+use crate::workspace::view::{Attention, Join, Known, Mark, Part, Question, Review, Todo};
+
+#[derive(Template)]
+#[template(path = "attention.html")]
+struct AttentionPage {
+    shell: Shell,
+    entries: Vec<Attention>,
+    /// After how many the next page begins.
+    next: Option<usize>,
+}
+
+pub(crate) fn attention(shell: Shell, mut part: Part<Attention>) -> Response {
+    part.items.iter_mut().flat_map(|entry| &mut entry.why).for_each(|words| *words = capital(words));
+    answer(StatusCode::OK, &AttentionPage { shell, entries: part.items, next: part.next })
+}
+
+#[derive(Template)]
+#[template(path = "reviews.html")]
+struct ReviewsPage {
+    shell: Shell,
+    reviews: Vec<Review>,
+    /// After how many the next page begins.
+    next: Option<usize>,
+    not_saved: Option<String>,
+    saved: bool,
+}
+
+/// The page keeps what is chosen on it, so it does not follow changes by itself.
+pub(crate) fn reviews(
+    status: StatusCode,
+    shell: Shell,
+    part: Part<Review>,
+    not_saved: Option<String>,
+    saved: bool,
+) -> Response {
+    let (shell, reviews) = (shell.held(), part.items);
+    answer(status, &ReviewsPage { shell, reviews, next: part.next, not_saved, saved })
+}
+
+/// What two residents have of a field.
+struct Row {
+    label: &'static str,
+    last: String,
+    other: String,
+}
+
+impl Row {
+    fn differs(&self) -> bool {
+        self.last != self.other
+    }
+}
+
+#[derive(Template)]
+#[template(path = "join.html")]
+struct JoinPage {
+    shell: Shell,
+    id: ReviewId,
+    base: u64,
+    token: String,
+    /// Who it may be, as the review names them.
+    other: PatientId,
+    rows: Vec<Row>,
+    stays: Person,
+}
+
+/// The page keeps its question, so it does not follow changes by itself.
+pub(crate) fn join(shell: Shell, join: &Join) -> Response {
+    let (last, other) = (Person::of(&join.last), Person::of(&join.other));
+    let row = |label, of: fn(&Person) -> String| Row { label, last: of(&last), other: of(&other) };
+    let mut rows = vec![
+        row("Name", |person| person.name.clone()),
+        row("Born", |person| known(person.born.as_deref())),
+        row("Room", |person| person.room.clone().unwrap_or_else(|| "None".to_owned())),
+        row("In care", |person| if person.is_active { "Yes" } else { "Discharged" }.to_owned()),
+    ];
+    let numbers = last.numbers.iter().zip(&other.numbers).map(|((label, last), (_, other))| Row {
+        label,
+        last: known(last.as_deref()),
+        other: known(other.as_deref()),
+    });
+    rows.splice(2..2, numbers);
+    let page = JoinPage {
+        shell: shell.held(),
+        id: join.review.id,
+        base: join.review.base,
+        token: join.review.token.clone(),
+        other: join.other.id,
+        rows,
+        stays: if join.last_stays { last } else { other },
+    };
+    answer(StatusCode::OK, &page)
+}
+
+#[derive(Template)]
+#[template(path = "number.html")]
+struct NumberPage {
+    shell: Shell,
+    id: ReviewId,
+    token: String,
+    /// What was chosen, as the review's form sent it.
+    answers: Vec<(String, String)>,
+    /// Who has the number that was chosen.
+    alike: Vec<Known>,
+}
+
+/// A decision that gives a resident a number which is another's: nothing is saved, and the page asks.
+pub(crate) fn number(
+    shell: Shell,
+    id: ReviewId,
+    token: String,
+    answers: Vec<(String, String)>,
+    alike: Vec<Known>,
+) -> Response {
+    let page = NumberPage { shell: shell.held(), id, token, answers, alike };
+    answer(StatusCode::UNPROCESSABLE_ENTITY, &page)
+}
+
+fn known(text: Option<&str>) -> String {
+    text.unwrap_or("Not known").to_owned()
+}

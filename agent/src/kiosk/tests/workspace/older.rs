@@ -1,0 +1,216 @@
+//! Entries that are on the server alone: asked for, shown, corrected, and missed in words.
+
+use carepost_protocol::change::ChangeKind;
+use carepost_protocol::record::RecordDocument;
+use carepost_protocol::time::ClockQuality;
+use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use carepost_protocol::wire::pull::Archived;
+
+use super::*;
+use crate::workspace::view::Missed;
+
+const MADE: &str = "2026-01-20T08:00:00Z";
+
+fn record(n: u8, who: u8, pulse: u8, amends: Option<u8>) -> RecordDocument {
+    let values = json!({"taken_at": "2026-01-20T08:00", "pulse": pulse, "position": "Sitting"});
+    RecordDocument {
+        id: RecordId::from_bytes([n; 16]),
+        patient_id: patient(who),
+        workflow: "vitals".into(),
+        schema_version: 1,
+        recorded_by: UserId::from_bytes([ANNA; 16]),
+        recorded_at: at(MADE),
+        clock_quality: ClockQuality::Synced,
+        values: values.as_object().unwrap().clone(),
+        confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
+        amends: amends.map(|n| RecordId::from_bytes([n; 16])),
+    }
+}
+
+fn place() -> OlderPlace {
+    OlderPlace { before: at(MADE), before_record: RecordId::from_bytes([41; 16]) }
+}
+
+fn older() -> String {
+    format!("/residents/{}/older", patient(4))
+}
+
+impl Device {
+    /// Records have left the server's feed.
+    fn archived(&self) {
+        let mut end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
+        end.archived = Some(Archived { through: 90, before: at("2026-01-31T10:00:00Z") });
+        self.workspace.mirror().apply(&Page::default(), &end).unwrap();
+    }
+
+    /// Opens a page of older entries while the server answers that.
+    async fn older(&self, path: &str, answer: Result<OlderRecords, Missed>) -> (Answer, Option<OlderPlace>) {
+        self.agent.set_link(true, Timestamp::EPOCH);
+        let server = async {
+            let question = self.workspace.until_asked().await;
+            assert_eq!(question.patient, patient(4));
+            let after = question.after;
+            question.answer(answer);
+            after
+        };
+        tokio::join!(open(&self.pages, path), server)
+    }
+}
+
+#[tokio::test]
+async fn a_residents_page_says_where_older_entries_are() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}", patient(4));
+    assert!(!open(&device.pages, &path).await.body.contains("older"), "nothing has left yet");
+    device.archived();
+    let page = open(&device.pages, &path).await.body;
+    assert!(page.contains("Entries from before 01/31/2026 are kept on the server."), "{page}");
+    assert!(page.contains(&format!("href=\"{}\"", older())), "{page}");
+}
+
+/// Whoever scrolls back finds no hole between what a page shows and what the server keeps.
+#[tokio::test]
+async fn all_that_the_device_has_comes_before_what_only_the_server_has() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let mut page = Page::default();
+    for n in 0..60_u8 {
+        let made = at(MADE).after(Duration::from_secs(60 * u64::from(n)));
+        let one = RecordDocument { recorded_at: made, ..record(n, 4, 100 + n, None) };
+        put(&mut page, Collection::Records, one.id, &one);
+    }
+    let mut end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, at("2026-05-01T14:10:00Z"));
+    end.archived = Some(Archived { through: 0, before: at("2026-01-31T10:00:00Z") });
+    device.workspace.mirror().apply(&page, &end).unwrap();
+    let path = format!("/residents/{}", patient(4));
+    let first = open(&device.pages, &path).await.body;
+    assert!(first.contains("110 bpm") && !first.contains("109 bpm"), "{first}");
+    assert!(first.contains("Show more entries") && !first.contains("kept on the server"), "{first}");
+    let all = open(&device.pages, &format!("{path}?entries=200")).await.body;
+    assert!(all.contains("100 bpm") && !all.contains("Show more entries"), "{all}");
+    assert!(all.contains("kept on the server"), "{all}");
+}
+
+#[tokio::test]
+async fn older_entries_are_asked_of_the_server_page_by_page_and_written_down_as_read() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    device.archived();
+    let records = vec![record(40, 4, 91, None), record(42, 4, 92, Some(40)), record(41, 4, 61, None)];
+    let found = OlderRecords { records, next: Some(place()) };
+    let (page, after) = device.older(&older(), Ok(found)).await;
+    assert_eq!((page.status, after), (StatusCode::OK, None), "{}", page.body);
+    for part in ["92 bpm", "61 bpm", "1 earlier version", "not kept on this device", "Anna Field"] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    let next = page.body.split("id=\"older\" href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    let (page, after) = device.older(&next, Ok(OlderRecords::default())).await;
+    assert_eq!(after, Some(place()));
+    assert!(page.body.contains("There are no older entries."), "{}", page.body);
+    let read = (AuditAction::View, true, Some(patient(4).to_string()));
+    assert_eq!(device.accesses(), [read]);
+    // What the server sent is in no file, and what is somebody else's is not shown.
+    assert_eq!(
+        device.workspace.mirror().version(Collection::Records, RecordId::from_bytes([40; 16])).unwrap(),
+        None
+    );
+    let stranger = OlderRecords { records: vec![record(50, 2, 199, None)], next: None };
+    let (page, _) = device.older(&older(), Ok(stranger)).await;
+    assert!(!page.body.contains("199 bpm"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn an_older_entry_can_be_corrected_from_the_page_that_shows_it() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/correct/{}", patient(4), RecordId::from_bytes([40; 16]));
+    assert_eq!(open(&device.pages, &path).await.status, StatusCode::NOT_FOUND);
+    let found = OlderRecords { records: vec![record(40, 4, 91, None)], next: None };
+    let (page, _) = device.older(&older(), Ok(found.clone())).await;
+    assert!(page.body.contains(&format!("href=\"{path}\"")), "{}", page.body);
+    // What was typed waits as a draft, and is found again with the entry.
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    assert!(sheet.html.contains(r#"value="91""#), "{}", sheet.html);
+    assert_eq!(device.keep(&sheet, "pulse=88").await.status, StatusCode::NO_CONTENT);
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    assert!(sheet.html.contains(r#"value="88""#), "{}", sheet.html);
+    let saved = device.send(&sheet, &format!("{ANSWERS}&_reason=Misread")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    let entries = device.entries();
+    assert_eq!(
+        (entries[0].kind, entries[0].record, entries[0].patient),
+        (ChangeKind::Amend, Some(RecordId::from_bytes([40; 16])), Some(patient(4)))
+    );
+    // Until the server has it, it is laid over what the server shows.
+    let (page, _) = device.older(&older(), Ok(found)).await;
+    let (corrected, earlier) = page.body.split_once("1 earlier version").unwrap();
+    assert!(corrected.contains("72 bpm") && earlier.contains("91 bpm"), "{}", page.body);
+}
+
+/// It was there for the eyes of that session, and as this device might see it then.
+#[tokio::test]
+async fn what_the_server_showed_goes_with_the_session_the_lock_and_the_copy() {
+    type Leaving = (&'static str, fn(&Device));
+    let leaves: [Leaving; 4] = [
+        ("the lock", |device| device.agent.lock()),
+        ("the own badge", |device| device.tap(ANNA)),
+        ("another's session", |device| drop(device.sign_in(BEN))),
+        ("a copy that begins anew", |device| device.workspace.refetch().unwrap()),
+    ];
+    let path = format!("/residents/{}/correct/{}", patient(4), RecordId::from_bytes([40; 16]));
+    for (what, leave) in leaves {
+        let device = Device::new();
+        device.sign_in(ANNA);
+        let found = OlderRecords { records: vec![record(40, 4, 91, None)], next: None };
+        device.older(&older(), Ok(found)).await;
+        assert_eq!(open(&device.pages, &path).await.status, StatusCode::OK);
+        leave(&device);
+        if !matches!(device.agent.screen(), Screen::Open(_)) {
+            device.sign_in(ANNA);
+        }
+        assert_eq!(open(&device.pages, &path).await.status, StatusCode::NOT_FOUND, "it outlasts {what}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_say_is_said_in_words() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let says = |page: &Answer, words: &str| {
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        assert!(page.body.contains(words) && page.body.contains("Try again"), "{words}: {}", page.body);
+    };
+    let page = open(&device.pages, &older()).await;
+    says(&page, "The server is not reached now.");
+    device.agent.set_link(true, Timestamp::EPOCH);
+    // Nobody answers: the page does not wait for long, and no question is kept.
+    let page = open(&device.pages, &older()).await;
+    says(&page, "The server has not answered in time.");
+    let (page, _) = device.older(&older(), Err(Missed::NotShown("wait a minute".to_owned()))).await;
+    says(&page, "wait a minute.");
+    assert_eq!(device.accesses(), [], "nothing was read");
+}
+
+#[tokio::test]
+async fn who_may_not_read_here_is_not_shown_what_came_meanwhile() {
+    let device = Device::new();
+    let annas = device.sign_in(ANNA);
+    device.agent.set_link(true, Timestamp::EPOCH);
+    let asked = device.agent.ask_older(&annas, patient(4), None).unwrap();
+    let question = device.workspace.until_asked().await;
+    let bens = device.sign_in(BEN);
+    question.answer(Ok(OlderRecords { records: vec![record(40, 4, 91, None)], next: None }));
+    let answer = asked.answer().await;
+    assert_eq!(device.workspace.older(&annas, patient(4), answer).unwrap_err(), Refused::Locked);
+    assert_eq!(device.agent.ask_older(&annas, patient(4), None).unwrap_err(), Refused::Locked);
+    let nobody = device.agent.ask_older(&bens, PatientId::from_bytes([9; 16]), None);
+    assert_eq!(nobody.unwrap_err(), Refused::NoSuchResident);
+    // No more than a few wait at a time.
+    let asked: Vec<_> = (0..5).map(|_| device.agent.ask_older(&bens, patient(4), None).unwrap()).collect();
+    let last = asked.into_iter().last().unwrap();
+    assert_eq!(last.answer().await, Err(Missed::TooLate));
+}

@@ -1,0 +1,163 @@
+//! A device that is sent less than all: what is not sent is not none, and is never taken out here.
+
+use serde_json::Value;
+
+use super::leaving::fields;
+use super::needs::{hidden, record};
+use super::*;
+
+impl Device {
+    /// Its mode is this from now on: the server sends Mary Smith, and what was charted about her, as that shows her.
+    fn narrowed(&self, sent: PhiMode) {
+        let (name, room) = match sent {
+            PhiMode::Full => ("Mary Smith", Some("104")),
+            PhiMode::Minimal => ("M.S.", Some("104")),
+            PhiMode::Free => ("GY-0004", None),
+        };
+        let mary = PatientDocument {
+            mrn: String::new(),
+            date_of_birth: None,
+            room: room.map(str::to_owned),
+            ..resident(4, name, "")
+        };
+        let mut charted = record(61, BEN, "2026-05-01T14:10:00Z", 72, None);
+        charted.values.clear();
+        let mut page = Page::default();
+        put(&mut page, Collection::Patients, patient(4), &mary);
+        put(&mut page, Collection::Records, charted.id, &charted);
+        let cursor = Cursor { epoch: 1, seq: 101 };
+        let end = PageEnd { phi_mode: Some(sent), ..PageEnd::new(cursor, 101, Timestamp::EPOCH) };
+        self.workspace.mirror().apply(&page, &end).unwrap();
+    }
+
+    async fn page(&self, path: &str) -> Answer {
+        open(&self.pages, path).await
+    }
+}
+
+#[tokio::test]
+async fn what_a_device_is_not_sent_is_not_on_the_form_and_is_never_taken_out_by_it() {
+    let device = Device::new();
+    device.narrowed(PhiMode::Minimal);
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/edit", patient(4));
+    let form = device.page(&path).await.body;
+    assert!(
+        form.contains(
+            "Not shown on this device, and left as they are: Name, Date of birth, MRN, Medicare number"
+        ),
+        "{form}"
+    );
+    for key in ["name", "date_of_birth", "mrn"] {
+        assert!(!form.contains(&format!(r#"name="{key}""#)), "{key} is on {form}");
+    }
+    let sheet = Sheet::of(&path, form);
+    let seen = hidden(&sheet.html, "_seen");
+    // A page from before, when all was sent, does not pass for an edit.
+    let before = device.send(&sheet, &format!("_seen={seen}&room=105&name=M.S.&date_of_birth=&mrn=")).await;
+    assert_eq!(before.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let why = "<b>This entry is not saved.</b> This form is not whole: open it again.";
+    assert!(before.body.contains(why), "{}", before.body);
+    assert_eq!(device.entries(), []);
+    let saved = device.send(&sheet, &format!("_seen={seen}&room=105")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "105"}));
+    // Whoever was admitted here is known here, until the server sends less of them.
+    let admission = device.sheet("/admit").await;
+    device.send(&admission, "name=Nora+New&room=113").await;
+    let here = device.page("/?q=nora").await.body;
+    let nora = here.split("/residents/").nth(1).unwrap().split('"').next().unwrap();
+    let edit = device.page(&format!("/residents/{nora}/edit")).await.body;
+    assert!(edit.contains(r#"value="Nora New""#) && !edit.contains("not shown on this device"), "{edit}");
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_to_edit_residents_still_leave_and_come_back() {
+    let device = Device::new();
+    device.narrowed(PhiMode::Free);
+    device.sign_in(ANNA);
+    let page = format!("/residents/{}", patient(4));
+    let shown = device.page(&page).await.body;
+    assert!(shown.contains("GY-0004") && !shown.contains("Edit resident"), "{shown}");
+    let refused = device.page(&format!("{page}/edit")).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.body.contains("not shown on this device; edit them on one that"), "{}", refused.body);
+    for (act, is_active) in [("discharge", false), ("readmit", true)] {
+        let path = format!("{page}/{act}");
+        let form = device.page(&path).await.body;
+        assert!(!form.contains(r#"name="room""#), "{form}");
+        let done = post(&device.pages, &path, &fields(&form, &path)).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.body);
+        assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({ "is_active": is_active }));
+    }
+}
+
+#[tokio::test]
+async fn pages_say_what_is_not_shown_instead_of_that_there_is_none() {
+    for (sent, found_by) in [(PhiMode::Minimal, "nitials or room"), (PhiMode::Free, "ase number")] {
+        let device = Device::new();
+        device.narrowed(sent);
+        device.sign_in(ANNA);
+        let reviews = device.page("/reviews").await;
+        assert_eq!(reviews.status, StatusCode::OK);
+        assert!(reviews.body.contains("is not shown on this device"), "{}", reviews.body);
+        assert!(!reviews.body.contains("Nothing needs a look"), "{}", reviews.body);
+        let list = device.page("/").await.body;
+        assert!(list.contains(found_by) && !list.contains("MRN"), "{list}");
+        let nobody = device.page("/?q=zebra").await.body;
+        assert!(nobody.contains("residents are found by") && !nobody.contains("MRN"), "{nobody}");
+        let admission = device.page("/admit").await.body;
+        assert!(admission.contains("cannot tell whether somebody is here already"), "{admission}");
+        let page = format!("/residents/{}", patient(4));
+        let chart = device.page(&page).await.body;
+        assert!(chart.contains("What was charted is not shown on this device"), "{chart}");
+        for act in ["correct", "strike"] {
+            let refused = device.page(&format!("{page}/{act}/{}", RecordId::from_bytes([61; 16]))).await;
+            assert_eq!(refused.status, StatusCode::CONFLICT);
+            assert!(refused.body.contains("strike it out, on one that shows it"), "{}", refused.body);
+        }
+    }
+    let device = Device::new();
+    device.sign_in(ANNA);
+    assert!(device.page("/reviews").await.body.contains("Nothing needs a look"));
+    assert!(device.page("/").await.body.contains("Name, room or MRN"));
+}
+
+#[tokio::test]
+async fn what_was_typed_about_somebody_known_is_kept_where_it_is_not_shown() {
+    for sent in [PhiMode::Minimal, PhiMode::Free] {
+        let device = Device::new();
+        device.narrowed(sent);
+        device.sign_in(ANNA);
+        let sheet = device.sheet("/admit").await;
+        let answers = "name=Mary+Smith&room=104&date_of_birth=03%2F05%2F1934&mrn=GY-0044";
+        let known = format!("/admit/known/{}", patient(4));
+        let opened = post(&device.pages, &known, &sheet.with(answers)).await;
+        let shown = device.page(opened.header("location")).await.body;
+        assert!(shown.contains("Nobody new was admitted"), "{shown}");
+        assert!(shown.contains("enter what is new on a device that shows it"), "{shown}");
+        let kept = device.page("/admit").await.body;
+        assert!(kept.contains(r#"value="Mary Smith""#) && kept.contains("GY-0044"), "{kept}");
+        assert_eq!(device.entries(), []);
+    }
+}
+
+#[tokio::test]
+async fn what_was_typed_when_more_was_shown_is_kept_and_shows_no_more_than_is_shown_now() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/edit", patient(4));
+    let sheet = device.sheet(&path).await;
+    let seen = hidden(&sheet.html, "_seen");
+    let typed = format!("_seen={seen}&name=Mary+Smith&room=120&date_of_birth=03%2F05%2F1934&mrn=GY-0004");
+    device.keep(&sheet, &typed).await;
+    device.narrowed(PhiMode::Minimal);
+    let form = device.page(&path).await.body;
+    assert!(form.contains(r#"value="120""#), "{form}");
+    for hidden in ["Mary", "1934", "GY-0004"] {
+        assert!(!form.contains(hidden), "{hidden} is on {form}");
+    }
+    let saved = post(&device.pages, &path, &fields(&form, &path)).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "120"}));
+}

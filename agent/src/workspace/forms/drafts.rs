@@ -1,0 +1,297 @@
+//! Drafts: what was typed and not saved is kept for whoever typed it, listed, and dropped by nobody else, which can be
+//! undone; whoever comes back finds the form on which they left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use carepost_protocol::day::parse_datetime;
+use carepost_protocol::id::{PatientId, UserId};
+use carepost_protocol::zone::Zone;
+
+use super::super::lock;
+use super::super::reader::storage;
+use super::super::resident_form::Asks;
+use super::super::view::{CARRIED, CONFIRMED, Form, Refused, SessionKey, Typed, Unfinished};
+use super::{Dropped, Forms, asks};
+use crate::outbox::{DraftOf, OutboxError, version_of};
+
+/// How long after a lock what was typed on the page may still be kept as a draft.
+const LATE_DRAFT: Duration = Duration::from_secs(60);
+/// The most that a page lists: the latest.
+const LISTED: usize = 20;
+
+/// Who types into a form, what it asks, where that is known here, and what it showed when it was opened.
+struct Typist {
+    user: UserId,
+    asks: Option<Vec<String>>,
+    shown: Vec<(String, String)>,
+}
+
+impl From<DraftOf> for Form {
+    fn from(of: DraftOf) -> Self {
+        match of {
+            DraftOf::Entry(patient, workflow) => Self::Chart(patient, workflow),
+            DraftOf::Correction(patient, record) => Self::Correct(patient, record),
+            DraftOf::Strike(patient, record) => Self::Strike(patient, record),
+            DraftOf::Admission => Self::Admit,
+            DraftOf::Resident(patient) => Self::Edit(patient),
+            DraftOf::Discharge(patient) => Self::Discharge(patient),
+            DraftOf::Readmission(patient) => Self::Readmit(patient),
+            DraftOf::Rejected(n) => Self::Again(n),
+        }
+    }
+}
+
+impl Form {
+    /// What it asks about a resident, where it is about that.
+    const fn asks(&self) -> Option<Asks> {
+        match self {
+            Self::Admit => Some(Asks::Admission),
+            Self::Edit(_) => Some(Asks::Edit),
+            Self::Discharge(_) => Some(Asks::Discharge),
+            Self::Readmit(_) => Some(Asks::Readmission),
+            Self::Chart(_, _) | Self::Correct(_, _) | Self::Strike(_, _) | Self::Again(_) => None,
+        }
+    }
+}
+
+impl Forms {
+    /// Keeps what was typed and not saved, for the user to whom the form was shown, also when the screen has locked
+    /// meanwhile or shows somebody else's session. Whether there is anything that the form did not show.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
+        let zone = self.reader.time_here().zone;
+        let Typist { user, asks, shown } = self.typist(on, form, answers)?;
+        let typed = asked(asks.as_deref(), answers);
+        // As it was opened: nothing is unfinished.
+        let is_typed = given(&typed, &zone) != given(&shown, &zone);
+        if is_typed {
+            self.keep_typed(user, form, &typed)?;
+        } else if self.begun(user, form, answers)?.is_some() {
+            self.reader.outbox.drop_draft(user, &form.draft()).map_err(storage)?;
+        }
+        Ok(is_typed)
+    }
+
+    /// Who types into a form, and what it asks: whoever's session the page was made for. While that is
+    /// open it may be any form about somebody who is here. One that does not open here any more is whoever's began it,
+    /// or saw it last; after the session, only the one that was shown last is.
+    fn typist(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<Typist, Refused> {
+        match self.prepare(on, form, sent, None) {
+            Ok(prepared) => {
+                if let Some(open) = lock(&self.state).open.as_mut().filter(|open| open.is(on, form)) {
+                    // The session was resumed, and the page is in use again.
+                    open.locked = None;
+                }
+                let (user, asks) = (prepared.writer.actor().user, asks(&prepared.workflow));
+                Ok(Typist { user, asks: Some(asks), shown: prepared.answers })
+            }
+            Err(why) => {
+                let is_hers = || why == Refused::NoSuchVersion || self.typed_into(on, form, sent).is_some();
+                let hers = || self.session.actor(on).filter(|_| is_hers()).map(|actor| actor.user);
+                let hers = || hers().map(|user| Typist { user, asks: None, shown: Vec::new() });
+                self.late_typist(on, form, sent).or_else(hers).ok_or(why)
+            }
+        }
+    }
+
+    /// To whom the form was shown, if its session is on the screen, or left it only a moment ago; whoever is signed
+    /// in now.
+    fn late_typist(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Option<Typist> {
+        let state = lock(&self.state);
+        let open = state.open.as_ref().filter(|open| open.is(on, form))?;
+        // The lock may be due and not yet have happened.
+        let now = self.reader.clock.monotonic();
+        let late = now.saturating_sub(open.locked.unwrap_or(now));
+        // An older page asked something else.
+        let is_it = version_of(sent).is_none_or(|version| version == open.version);
+        let asks = is_it.then(|| open.asks.clone());
+        (late < LATE_DRAFT).then_some(Typist { user: open.user, asks, shown: Vec::new() })
+    }
+
+    /// What a user typed into a form, in the version of what was sent, and has not saved.
+    pub(super) fn begun(
+        &self,
+        user: UserId,
+        form: &Form,
+        sent: &Typed,
+    ) -> Result<Option<Vec<(String, String)>>, Refused> {
+        Ok(self.draft(user, form)?.filter(|draft| !are_of_two_versions(draft, sent)))
+    }
+
+    /// The same, of whoever's session that is, while it is open.
+    pub(super) fn typed_into(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        sent: &Typed,
+    ) -> Option<Vec<(String, String)>> {
+        self.begun(self.session.actor(on)?.user, form, sent).ok().flatten()
+    }
+
+    /// Keeps what a user typed into a form: not in the place of what was begun in another version of it.
+    pub(super) fn keep_typed(&self, user: UserId, form: &Form, typed: &Typed) -> Result<(), Refused> {
+        if self.draft(user, form)?.is_some_and(|draft| are_of_two_versions(&draft, typed)) {
+            return Err(Refused::BegunInAnother);
+        }
+        let of = form.draft();
+        let kept =
+            self.reader.outbox.put_draft(user, of.patient(), &of.name(), typed, self.reader.clock.now());
+        kept.map_err(|error| {
+            let too_long = matches!(error, OutboxError::TooLarge { .. });
+            if too_long { Refused::TooLong } else { storage(error) }
+        })
+    }
+
+    /// What a user typed into a form and has not saved.
+    pub(super) fn draft(&self, user: UserId, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
+        let of = form.draft();
+        self.reader.outbox.draft(user, of.patient(), &of.name()).map_err(storage)
+    }
+
+    /// The form on which whoever is back left, told once: in the same session, or with something typed in it.
+    pub fn left_on(&self, on: &SessionKey) -> Option<Form> {
+        let user = self.session.actor(on)?.user;
+        let (session, form) = lock(&self.state).left.remove(&user)?;
+        // Where it does not open any more, it says so, and shows what was typed.
+        let is_typed = self.draft(user, &form).is_ok_and(|draft| draft.is_some());
+        let leads = is_typed || (on.names(session) && self.prepare(on, &form, &[], None).is_ok());
+        leads.then_some(form)
+    }
+
+    /// The forms that a user began and has not saved, about one resident or all, also where her role does not let her
+    /// read a resident any more.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn unfinished(
+        &self,
+        on: &SessionKey,
+        about: Option<&[PatientId]>,
+    ) -> Result<Vec<Unfinished>, Refused> {
+        let user = self.session.actor(on).ok_or(Refused::Locked)?.user;
+        let about = about.map_or_else(|| vec![None], |ids| ids.iter().copied().map(Some).collect());
+        let mut listed = Vec::new();
+        for about in about {
+            let drafts = self.reader.outbox.drafts(user, about, LISTED).map_err(storage)?;
+            listed.extend(drafts.into_iter().filter_map(|of| self.named(on, of.into(), &[])));
+        }
+        Ok(listed)
+    }
+
+    fn named(&self, on: &SessionKey, form: Form, sent: &Typed) -> Option<Unfinished> {
+        let (label, resident) = match self.prepare(on, &form, sent, None) {
+            Ok(prepared) => (prepared.workflow.label, prepared.resident.map(|resident| resident.name)),
+            Err(Refused::Locked) => return None,
+            Err(_) => self.called(on, &form),
+        };
+        let name = match &form {
+            Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
+            Form::Correct(_, _) => format!("Correction of {label}"),
+            Form::Strike(_, _) => format!("Striking out {label}"),
+            Form::Again(_) => format!("{label}, refused by the server"),
+        };
+        Some(Unfinished { form, name, resident })
+    }
+
+    /// What a form that does not open here is called, and about whom it is, as far as that can be told.
+    fn called(&self, on: &SessionKey, form: &Form) -> (String, Option<String>) {
+        let read = self.session.permits(on, None).ok().map(|permits| permits.read);
+        let (patient, key) = match (form, &read) {
+            (Form::Chart(patient, key), _) => (Some(*patient), Some(key.clone())),
+            (Form::Correct(patient, record) | Form::Strike(patient, record), Some(read)) => {
+                (Some(*patient), self.charted(read, *patient, *record).ok().map(|known| known.workflow))
+            }
+            (Form::Again(n), Some(read)) => {
+                let change = self.reader.outbox.rejected(read, *n).ok().map(|refused| refused.change);
+                (change.as_ref().and_then(|it| it.patient), change.and_then(|it| it.workflow))
+            }
+            (_, _) => (Some(form.draft().patient()).filter(|_| *form != Form::Admit), None),
+        };
+        let latest = |key: String| Some(self.reader.workflows().ok()?.latest(&key)?.label.clone());
+        let label = form.asks().map(|asks| asks.label().to_owned()).or_else(|| key.and_then(latest));
+        let whose = read.zip(patient).map(|(read, patient)| {
+            let known = self.reader.resident_here(&read, patient).ok().flatten();
+            known.map_or_else(|| "a resident who is not here any more".to_owned(), |it| it.document.name)
+        });
+        (label.unwrap_or_else(|| "an entry".to_owned()), whose)
+    }
+
+    /// Drops what was typed into a form: what was sent along, or what is kept. Until something is saved, the next is
+    /// dropped or the session ends, it can be had back.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
+        let actor = self.session.actor(on).ok_or(Refused::Locked)?;
+        let kept = self.begun(actor.user, form, typed)?;
+        let asks = match self.prepare(on, form, typed, None) {
+            Ok(prepared) => Some(asks(&prepared.workflow)),
+            Err(why) if kept.is_none() => return Err(why),
+            Err(_) => None,
+        };
+        if kept.is_some() {
+            self.reader.outbox.drop_draft(actor.user, &form.draft()).map_err(storage)?;
+        }
+        let typed = asked(asks.as_deref(), typed);
+        let answers = if typed.is_empty() { kept } else { Some(typed) };
+        let (session, user) = (actor.session, actor.user);
+        let dropped = answers.map(|answers| Dropped { session, user, form: form.clone(), answers });
+        lock(&self.state).dropped = dropped;
+        Ok(())
+    }
+
+    /// What was dropped last in this session, about one resident or whoever.
+    pub(crate) fn dropped(&self, on: &SessionKey, about: Option<PatientId>) -> Option<Unfinished> {
+        let dropped = lock(&self.state).dropped.clone().filter(|dropped| on.names(dropped.session))?;
+        (about.is_none() || about == Some(dropped.form.draft().patient())).then_some(())?;
+        self.named(on, dropped.form, &dropped.answers)
+    }
+
+    /// Puts back what was dropped last, if that was of this form and session.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn undo_drop(&self, on: &SessionKey, form: &Form) -> Result<(), Refused> {
+        let mut state = lock(&self.state);
+        let Some(dropped) = state.dropped.take_if(|it| on.names(it.session) && it.form == *form) else {
+            return Ok(());
+        };
+        let kept = self.keep_typed(dropped.user, form, &dropped.answers);
+        kept.inspect_err(|_| state.dropped = Some(dropped))
+    }
+}
+
+/// The answers that somebody gave, in the order of their keys, as a page shows and a browser sends them: with times
+/// on the wall and one kind of line break. Not what the form carries along.
+pub(super) fn given<'a>(answers: &'a Typed, zone: &Zone) -> BTreeMap<&'a str, String> {
+    let given =
+        answers.iter().filter(|(key, text)| !CARRIED.contains(&key.as_str()) && !text.trim().is_empty());
+    let shown = |text: &str| {
+        parse_datetime(text).map_or_else(|_| text.replace("\r\n", "\n"), |time| zone.wall(&time))
+    };
+    given.map(|(key, text)| (key.as_str(), shown(text))).collect()
+}
+
+/// The last answer to each question that a form asks: only what is asked is kept, so that nothing grows without
+/// bound, and as in a save the last answer counts. Where it is not known here what is asked, all that was typed.
+pub(super) fn asked(asks: Option<&[String]>, answers: &Typed) -> Vec<(String, String)> {
+    let Some(asks) = asks else {
+        return answers.iter().filter(|(key, _)| key != CONFIRMED).cloned().collect();
+    };
+    let answer = |field: &String| answers.iter().rfind(|(name, _)| name == field).cloned();
+    asks.iter().filter_map(answer).collect()
+}
+
+fn are_of_two_versions(one: &Typed, other: &Typed) -> bool {
+    version_of(one).zip(version_of(other)).is_some_and(|(one, other)| one != other)
+}
+
+/// Answers with others in the place of some.
+pub(super) fn laid_over(mut answers: Vec<(String, String)>, over: &Typed) -> Vec<(String, String)> {
+    answers.retain(|(key, _)| over.iter().all(|(name, _)| name != key));
+    answers.extend_from_slice(over);
+    answers
+}

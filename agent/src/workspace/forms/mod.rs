@@ -1,0 +1,241 @@
+//! Forms: prepared, filled in, saved, and kept as drafts while they are not.
+//!
+//! Each is opened and saved for the session that its page was made for; what was typed is never lost with a save that
+//! is refused. It has one lock; within it only the audit trail is asked, and the outbox.
+
+mod admission;
+mod change;
+mod drafts;
+mod prepare;
+mod review;
+mod save;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use carepost_protocol::facility::PhiMode;
+use carepost_protocol::hex::hex;
+use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::workflow::{FieldType, Workflow};
+
+use super::audit_trail::Access;
+use super::lock;
+use super::reader::Reader;
+use super::session_host::{Left, SessionHost};
+use super::view::{
+    CARRIED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed, units_of,
+};
+use drafts::{asked, laid_over};
+use prepare::{Prepared, typed as as_typed};
+
+pub use admission::News;
+
+/// See the module.
+pub struct Forms {
+    reader: Arc<Reader>,
+    session: Arc<SessionHost>,
+    state: Mutex<State>,
+}
+
+/// What is remembered of forms in memory alone.
+#[derive(Debug, Default)]
+struct State {
+    open: Option<OpenForm>,
+    left: BTreeMap<UserId, LeftOn>,
+    dropped: Option<Dropped>,
+    last_save: Option<LastSave>,
+}
+
+/// The form that was shown last. What was typed into it may still be kept as a draft for a moment after
+/// its session has left the screen, for the user it was shown to.
+#[derive(Debug)]
+struct OpenForm {
+    session: SessionId,
+    user: UserId,
+    form: Form,
+    asks: Vec<String>,
+    version: u32,
+    /// When the screen locked over it, first.
+    locked: Option<Duration>,
+}
+
+/// What was saved last: sent again because its answer was lost, it is asked and refused nothing any more. It is in
+/// memory alone, until its session ends.
+#[derive(Debug)]
+struct LastSave {
+    session: SessionId,
+    user: UserId,
+    token: String,
+    answers: Vec<(String, String)>,
+    kept: Kept,
+}
+
+/// The form that was on the screen when it locked: whose session, and which.
+type LeftOn = (SessionId, Form);
+
+/// The answers that were dropped last on this device. They are in memory alone, until something is saved in their
+/// session, or it ends.
+#[derive(Debug, Clone)]
+struct Dropped {
+    session: SessionId,
+    user: UserId,
+    form: Form,
+    answers: Vec<(String, String)>,
+}
+
+impl OpenForm {
+    fn is(&self, on: &SessionKey, form: &Form) -> bool {
+        on.names(self.session) && self.form == *form
+    }
+}
+
+impl Forms {
+    pub(super) fn new(reader: Arc<Reader>, session: Arc<SessionHost>) -> Self {
+        Self { reader, session, state: Mutex::default() }
+    }
+
+    /// A form to fill in, with the draft that the user left in it; one that comes back, in the version in which it
+    /// was sent.
+    ///
+    /// # Errors
+    /// See [`NotOpened`].
+    pub fn open(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, NotOpened> {
+        self.try_open(on, form, sent).map_err(|why| NotOpened { why, typed: self.typed_into(on, form, sent) })
+    }
+
+    fn try_open(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, Refused> {
+        let (access, reader) = (Access::form(form), &self.reader);
+        let mut prepared = self.prepare(on, form, sent, Some(&access))?;
+        let since = reader.corrected_since(&prepared.read, form)?;
+        let actor = *prepared.read.actor();
+        let draft = prepared.draft.take();
+        if let Some(refused) = is_so_already(form, &prepared).filter(|_| draft.is_none()) {
+            reader.trail.accessed(&actor, &access, false);
+            return Err(refused);
+        }
+        let draft = draft.map(|draft| self.as_shown(draft, &prepared));
+        let from_draft = draft.is_some();
+        let shown = OpenForm {
+            session: actor.session,
+            user: actor.user,
+            form: form.clone(),
+            asks: asks(&prepared.workflow),
+            version: prepared.workflow.version,
+            locked: None,
+        };
+        lock(&self.state).open = Some(shown);
+        if !self.session.is_open(on) {
+            // The screen locked before the form was noted, so nobody will say so any more.
+            self.leave(&[Left { session: actor.session, user: actor.user, is_over: false }]);
+        }
+        let token = self.token();
+        reader.trail.accessed(&actor, &access.about(prepared.resident.as_ref()), true);
+        let discharged = prepared.is_about_somebody_gone();
+        let answers = match draft {
+            // What was not asked when the draft was typed is as it was charted.
+            Some(draft) => {
+                laid_over(as_typed(&prepared.workflow, &prepared.filled, units_of(&draft)), &draft)
+            }
+            None => prepared.answers,
+        };
+        Ok(FormPage {
+            discharged,
+            since,
+            form: form.clone(),
+            resident: prepared.resident,
+            workflow: prepared.workflow,
+            answers,
+            from_draft,
+            token,
+            refusal: prepared.refusal,
+            faults: prepared.faults,
+            has_form: prepared.has_form,
+            author: prepared.author,
+            zone: reader.time_here().zone,
+            sent: reader.phi_mode(),
+        })
+    }
+
+    /// A draft that may be from when more was shown here: what it carries along is what the form shows now.
+    fn as_shown(&self, draft: Vec<(String, String)>, prepared: &Prepared) -> Vec<(String, String)> {
+        let seen = prepared.answers.iter().find(|(key, _)| key == SEEN);
+        match seen.filter(|_| self.reader.phi_mode() != PhiMode::Full) {
+            Some(seen) => {
+                laid_over(asked(Some(&asks(&prepared.workflow)), &draft), std::slice::from_ref(seen))
+            }
+            None => draft,
+        }
+    }
+
+    /// These sessions have left the screen: of whatever they had open it is remembered where they left, and what was
+    /// in memory for their eyes alone is forgotten.
+    pub(super) fn leave(&self, sessions: &[Left]) {
+        for left in sessions {
+            self.reader.forget_older();
+            let mut state = lock(&self.state);
+            let State { open, left: left_on, .. } = &mut *state;
+            if let Some(open) = open.as_mut().filter(|open| open.session == left.session) {
+                open.locked.get_or_insert(self.reader.clock.monotonic());
+                if self.reader.trail.last_read_is(left.session, &open.form) {
+                    left_on.insert(left.user, (left.session, open.form.clone()));
+                }
+            }
+            if left.is_over {
+                state.forget(left.session);
+            }
+        }
+    }
+
+    /// What takes a discharge back: the token of a form, and its answers.
+    pub(super) fn readmission(
+        &self,
+        on: &SessionKey,
+        resident: PatientId,
+    ) -> Result<(String, Vec<(String, String)>), Refused> {
+        let prepared = self.prepare(on, &Form::Readmit(resident), &[], None)?;
+        Ok((self.token(), prepared.answers))
+    }
+
+    /// Names one opened form.
+    fn token(&self) -> String {
+        hex(&self.reader.clock.random::<16>())
+    }
+}
+
+impl State {
+    /// What was dropped in a session that is over, or has saved something since, is gone, and so is what was saved
+    /// before.
+    fn forget(&mut self, session: SessionId) {
+        self.dropped.take_if(|dropped| dropped.session == session);
+        self.last_save.take_if(|last| last.session == session);
+    }
+}
+
+/// A discharge of whoever is not in care, and a readmission of whoever is, ask nothing; what was typed into one
+/// before is opened all the same.
+fn is_so_already(form: &Form, prepared: &Prepared) -> Option<Refused> {
+    match (form, prepared.resident.as_ref().map(|resident| resident.is_active)) {
+        (Form::Readmit(id), Some(true)) => Some(Refused::InCare(*id)),
+        (Form::Discharge(id), Some(false)) => Some(Refused::NotInCare(*id)),
+        (_, _) => None,
+    }
+}
+
+/// The keys of what a form asks, and of what it carries along.
+fn asks(workflow: &Workflow) -> Vec<String> {
+    let times = workflow.fields.iter().filter(|field| field.field_type == FieldType::Datetime);
+    let said = times.map(|field| format!("{OFFSET}{}", field.key));
+    let carried = CARRIED.map(str::to_owned);
+    workflow.fields.iter().map(|field| field.key.clone()).chain(said).chain(carried).collect()
+}
+
+#[cfg(test)]
+impl Forms {
+    /// As if the screen had locked over the form that much earlier.
+    pub(crate) fn locked_earlier(&self, by: Duration) {
+        if let Some(locked) = lock(&self.state).open.as_mut().and_then(|form| form.locked.as_mut()) {
+            *locked = locked.saturating_sub(by);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Review decisions: an open review is closed by a change, as a form is saved.
+
+use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::id::{PatientId, ReviewId};
+use carepost_protocol::record::{Collection, DisputedField, PatientDocument, ReviewDocument, ReviewKind};
+use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::workflow::FieldError;
+use serde_json::{Map, Value};
+
+use super::super::audit_trail::Access;
+use super::super::reader::{last_stays, storage};
+use super::super::resident_form::{self, REPLACED, REPLACED_BY};
+use super::super::view::{BASE, NotSaved, Refused, SessionKey, Typed};
+use super::Forms;
+use super::prepare::Writer;
+use crate::outbox::{Entry, Progress};
+
+impl Forms {
+    /// Closes a review: when this returns, the decision is durable on the device. Where two turn out to be one
+    /// person: who that is from then on.
+    ///
+    /// # Errors
+    /// See [`NotSaved`]; nothing is kept then.
+    pub fn close_review(
+        &self,
+        on: &SessionKey,
+        id: ReviewId,
+        token: &str,
+        answers: &Typed,
+    ) -> Result<Option<PatientId>, NotSaved> {
+        let (access, reader) = (Access::REVIEWS, &self.reader);
+        let permits = self.session.permits(on, Some(&access))?;
+        let permit = reader.trail.demand(permits.manage, permits.actor(), Some(&access))?;
+        let read = permits.read;
+        let refused = reader.edits(&read, Collection::Reviews)?.into_iter().find(|edit| {
+            matches!(edit.progress, Progress::Rejected(_))
+                && edit.record == id.into()
+                && edit.change.actor == permit.actor().user
+        });
+        let base = reader.mirror.version(Collection::Reviews, id.into()).map_err(storage)?;
+        let review = reader.mirror.review(&read, id).map_err(storage)?;
+        let review = review.filter(|review| review.resolved.is_none()).ok_or(Refused::NoSuchReview)?;
+        let answer = |key: &str| answers.iter().find(|(name, _)| name == key).map(|(_, text)| text.as_str());
+        if answer(BASE).and_then(|text| text.parse().ok()) != base {
+            let words = "this has changed since it was shown: look at it again";
+            return Err(NotSaved::NotTaken(words.to_owned()));
+        }
+        let fields = match review.kind {
+            ReviewKind::Conflict => {
+                let chosen = chosen(&review.fields, answer).map_err(NotSaved::Answers)?;
+                self.is_nobody_elses(&read, review.patient_id, &chosen, answers)?;
+                chosen
+            }
+            ReviewKind::Duplicate => self.same_person(&read, &review, answer("same_person"))?,
+            ReviewKind::Amendments => Map::new(),
+            ReviewKind::Unknown => return Err(Refused::NoSuchReview.into()),
+        };
+        let actor = *permit.actor();
+        let (recorded_at, clock_quality) = reader.clock.stamp();
+        let change = Change {
+            actor: actor.user,
+            session: actor.session,
+            assignment: reader.trail.grant().assignment_id,
+            kind: ChangeKind::Patch,
+            collection: Collection::Reviews,
+            record: Some(id.into()),
+            base_seq: base,
+            patient: Some(review.patient_id),
+            workflow: None,
+            schema_version: None,
+            fields,
+            confirmed: Vec::new(),
+            reason: None,
+            entered_in_error: false,
+            recorded_at,
+            clock_quality,
+            supersedes: refused.map(|refused| refused.n),
+        };
+        let entry = Entry { change: &change, token };
+        self.append(&Writer::Manage(permit), entry, &Access::closing(review.patient_id))?;
+        Ok(change.fields.get(REPLACED_BY).and_then(|id| id.as_str()?.parse().ok()))
+    }
+
+    /// Asks whose the number is that was chosen, where another has it.
+    fn is_nobody_elses(
+        &self,
+        read: &Permit<ReadPatients>,
+        patient: PatientId,
+        chosen: &Map<String, Value>,
+        answers: &Typed,
+    ) -> Result<(), NotSaved> {
+        let (Some(mrn), Some(resident)) = (chosen.get("mrn"), self.reader.resident_here(read, patient)?)
+        else {
+            return Ok(());
+        };
+        let mut resident = resident.document;
+        resident.set("mrn", mrn);
+        self.are_answered(read, self.reader.with_the_number_of(read, &resident)?, answers)
+    }
+
+    /// The answer to whether somebody is another who was asked about, who is named, or none of them: not as long as
+    /// another has the number. What somebody had whose place another took counts for nobody.
+    fn same_person(
+        &self,
+        read: &Permit<ReadPatients>,
+        review: &ReviewDocument,
+        answer: Option<&str>,
+    ) -> Result<Map<String, Value>, NotSaved> {
+        let said = |same: bool| ("same_person".to_owned(), Value::from(same));
+        let unsaid = || NotSaved::NotTaken("say whether they are one person".to_owned());
+        let answer = answer.ok_or_else(unsaid)?;
+        let last: PatientId = review.record.into();
+        let resident = self.reader.resident_now(read, last)?.map(|resident| resident.document);
+        if answer == "no" {
+            let others =
+                resident.as_ref().map(|last| self.reader.with_the_number_of(read, last)).transpose()?;
+            let same = resident.as_ref().and_then(|last| {
+                let other = others.iter().flatten().find(|known| known.has_same_number)?;
+                Some(one_number(last, &other.resident))
+            });
+            return same.map_or_else(|| Ok(Map::from_iter([said(false)])), Err);
+        }
+        let others = self.reader.others(read, review, resident.as_ref())?;
+        let other = others.into_iter().find(|(_, other)| other.id.to_string() == answer);
+        let (first, other) = other.ok_or_else(unsaid)?;
+        let is_last = resident.is_some_and(|resident| last_stays(&resident, &other));
+        let (goes, stays) = if is_last { (first, last) } else { (last, first) };
+        let named = |field: &str, id: PatientId| (field.to_owned(), Value::from(id.to_string()));
+        Ok(Map::from_iter([said(true), named(REPLACED, goes), named(REPLACED_BY, stays)]))
+    }
+}
+
+/// Why somebody is not said to be another than whoever has the same number.
+fn one_number(last: &PatientDocument, other: &PatientDocument) -> NotSaved {
+    NotSaved::NotTaken(format!(
+        "{} has the MRN {} too, and one number is one person's. On the page of whoever it is not, press Edit resident \
+         and change it or take it out; then decide here",
+        other.name, last.mrn
+    ))
+}
+
+/// The values that were chosen, one of each field.
+fn chosen<'a>(
+    fields: &[DisputedField],
+    answer: impl Fn(&str) -> Option<&'a str>,
+) -> Result<Map<String, Value>, Vec<FieldError>> {
+    let mut chosen = Map::new();
+    let mut faults = Vec::new();
+    for field in fields {
+        let at: Option<usize> = answer(&field.field).and_then(|text| text.parse().ok());
+        match at.and_then(|at| field.values.get(at)) {
+            Some(saved) => drop(chosen.insert(field.field.clone(), saved.value.clone())),
+            None => {
+                let detail = format!("choose which is right for {}", resident_form::label(&field.field));
+                faults.push(FieldError { field: field.field.clone(), detail });
+            }
+        }
+    }
+    if faults.is_empty() { Ok(chosen) } else { Err(faults) }
+}

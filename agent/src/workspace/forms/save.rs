@@ -1,0 +1,109 @@
+//! The save: a filled-in form becomes a durable entry, once, however often it is sent.
+
+use carepost_protocol::record::Collection;
+use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::workflow::Field;
+
+use super::super::audit_trail::Access;
+use super::super::lock;
+use super::super::reader::storage;
+use super::super::view::{Form, Kept, NotSaved, Refused, SessionKey, Typed};
+use super::drafts::{asked, given};
+use super::prepare::Writer;
+use super::{Forms, LastSave};
+use crate::outbox::{Entry, OutboxError, Saved};
+use carepost_agent_core::session::SessionEvent;
+
+impl Forms {
+    /// Saves a filled-in form: when this returns, the entry is durable on the device.
+    ///
+    /// # Errors
+    /// See [`NotSaved`]; nothing of the entry is kept then but its draft.
+    pub fn save(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Result<Kept, NotSaved> {
+        let why = match self.try_save(on, form, token, answers) {
+            Err(why) => why,
+            saved => return saved,
+        };
+        if let Some(kept) = self.sent_again(on, form, token, answers) {
+            return if self.session.is_open(on) { Ok(kept) } else { Err(why) };
+        }
+        let is_refused = matches!(&why, NotSaved::Refused(refused) if *refused != Refused::Locked);
+        let before = self.reader.outbox.saved_as(token).ok().flatten().filter(|_| is_refused);
+        // What was typed is not lost with the save, whatever refused it. Where the disk is full, the page still has it;
+        // of what may be saved after all there is no draft, from which it would be saved twice.
+        let is_uncertain = matches!(why, NotSaved::Uncertain(_));
+        let kept = if is_uncertain { Ok(false) } else { self.keep_draft(on, form, answers) };
+        match (before, &why, kept) {
+            (Some(record), _, _) => {
+                Err(NotSaved::NotTaken(OutboxError::SavedDifferently { record }.to_string()))
+            }
+            (None, NotSaved::Refused(_), Err(not_kept)) => Err(not_kept.into()),
+            (None, _, _) => Err(why),
+        }
+    }
+
+    fn try_save(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Result<Kept, NotSaved> {
+        let access = Access::entry(form);
+        let prepared = self.prepare(on, form, answers, Some(&access))?;
+        self.still_stands(&prepared.read, form, token)?;
+        let change = self.change(&prepared, answers, token)?;
+        // Who sends again what may be saved is not asked about the resident that it made.
+        if change.collection == Collection::Patients
+            && self.reader.outbox.saved_as(token).map_err(storage)?.is_none()
+        {
+            self.is_nobody_here(&prepared.read, prepared.resident.as_ref(), &change, answers)?;
+        }
+        let saved = self.append(&prepared.writer, Entry { change: &change, token }, &access)?;
+        let (session, user) = (change.session, change.actor);
+        let about = prepared.resident.map_or_else(|| saved.record.into(), |resident| resident.id);
+        let is_critical =
+            |field: &Field| change.fields.get(&field.key).is_some_and(|it| field.is_critical(it));
+        let kept = Kept { about, is_critical: prepared.workflow.fields.iter().any(is_critical) };
+        let (token, answers) = (token.to_owned(), answers.to_vec());
+        let mut state = lock(&self.state);
+        state.open.take_if(|open| open.is(on, form));
+        state.forget(session);
+        state.last_save = Some(LastSave { session, user, token, answers, kept });
+        Ok(kept)
+    }
+
+    /// What was saved with just that token and those answers. A draft of the same would be saved twice.
+    fn sent_again(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Option<Kept> {
+        let state = lock(&self.state);
+        let last = state.last_save.as_ref().filter(|last| on.names(last.session))?;
+        let (user, kept) = (last.user, last.kept);
+        (last.token == token && last.answers == answers).then_some(())?;
+        drop(state);
+        let (zone, saved) = (self.reader.time_here().zone, asked(None, answers));
+        let draft = self.draft(user, form).ok().flatten();
+        if draft.is_some_and(|draft| given(&draft, &zone) == given(&saved, &zone)) {
+            drop(self.reader.outbox.drop_draft(user, &form.draft()));
+        }
+        Some(kept)
+    }
+
+    /// Appends a change with the audit event of that access. Whoever saves is there.
+    pub(super) fn append(
+        &self,
+        writer: &Writer,
+        entry: Entry<'_>,
+        access: &Access,
+    ) -> Result<Saved, NotSaved> {
+        let trail = &self.reader.trail;
+        let saved = match writer {
+            Writer::Chart(permit) => trail.append_change(permit, entry, access),
+            Writer::Manage(permit) => trail.append_change(permit, entry, access),
+        }?;
+        self.leave(&self.session.on(SessionEvent::Touched).left);
+        Ok(saved)
+    }
+
+    /// Refuses a correction of what this device knows to be corrected; one that is saved already is let through.
+    fn still_stands(&self, read: &Permit<ReadPatients>, form: &Form, token: &str) -> Result<(), NotSaved> {
+        let stands = self.reader.corrected_since(read, form)?.is_none();
+        if stands || self.reader.outbox.saved_as(token).map_err(storage)?.is_some() {
+            return Ok(());
+        }
+        Err(NotSaved::CorrectedSince)
+    }
+}

@@ -1,0 +1,128 @@
+//! What the server refused of this device, and who can do what about it.
+
+use std::rc::Rc;
+
+use carepost_protocol::change::ChangeKind;
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::{Collection, PatientDocument};
+use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::wire::push::RejectionCode;
+
+use super::super::answer::in_words;
+use super::super::audit_trail::Access;
+use super::super::resident_form;
+use super::super::view::{Attention, Part, Refused, Todo, initials};
+use super::workflows::Workflows;
+use super::{Reader, storage};
+use crate::outbox::RejectedChange;
+
+impl Reader {
+    pub(crate) fn attention(
+        &self,
+        permit: &Permit<ReadPatients>,
+        after: usize,
+    ) -> Result<Part<Attention>, Refused> {
+        let workflows = self.workflows()?;
+        let refused = self.outbox.all_rejected(permit, usize::MAX).map_err(storage)?;
+        let made = refused.iter().map(|refused| Ok((refused.record, what(refused, &workflows)?)));
+        let made = made.collect::<Result<Vec<(RecordId, String)>, Refused>>()?;
+        let Part { items, next } = Part::of(refused, after);
+        let attention: Result<Vec<_>, Refused> =
+            items.into_iter().map(|refused| self.one(permit, refused, &workflows, &made)).collect();
+        let items = attention?;
+        self.trail.accessed(permit.actor(), &Access::ATTENTION, true);
+        Ok(Part { items, next })
+    }
+
+    fn one(
+        &self,
+        permit: &Permit<ReadPatients>,
+        refused: RejectedChange,
+        workflows: &Workflows<'_>,
+        made: &[(RecordId, String)],
+    ) -> Result<Attention, Refused> {
+        let what = what(&refused, workflows)?;
+        let RejectedChange { n, record, change, reason } = refused;
+        let resident = self.about(permit, change.collection, change.patient, record)?;
+        let of_patients = change.collection == Collection::Patients;
+        let (form, is_own) = if of_patients {
+            (Some(Rc::new(resident_form::whole())), true)
+        } else {
+            workflows.of(change.workflow.as_deref().unwrap_or_default(), change.schema_version)?
+        };
+        let named = |key: &str| {
+            let field = form.iter().flat_map(|form| &form.fields).find(|field| field.key == key);
+            field.map_or_else(|| key.to_owned(), |field| field.label.clone())
+        };
+        let faults = reason.errors.iter().map(|fault| format!("{}: {}", named(&fault.field), fault.detail));
+        let why = [reason.detail.clone()].into_iter().chain(faults).collect();
+        let author = self.name_of(change.actor);
+        let target = change.record.into_iter().chain(change.patient.map(RecordId::from));
+        let waits_for = target
+            .filter(|target| *target != record || change.kind == ChangeKind::Patch)
+            .find_map(|target| made.iter().find(|(id, _)| *id == target && *id != record));
+        // A strike asks nothing of the version; what else was charted is asked in its own.
+        let has_form = (is_own || change.entered_in_error)
+            && form.is_some()
+            && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
+        let nobody_here =
+            matches!(reason.code, RejectionCode::WrongAssignment | RejectionCode::NotAuthorized);
+        let todo = if reason.code == RejectionCode::DependsOnRefused {
+            Todo::Waits(waits_for.map_or_else(|| "another entry".to_owned(), |(_, what)| what.clone()))
+        } else if change.collection == Collection::Reviews {
+            Todo::Review
+        } else if nobody_here || !has_form {
+            Todo::Administrator
+        } else if change.actor == permit.actor().user {
+            Todo::Correct
+        } else {
+            Todo::Author(author.clone())
+        };
+        Ok(Attention {
+            n,
+            what,
+            resident,
+            at: change.recorded_at,
+            author: initials(&author),
+            // A PIN's verifier is nobody's to look at.
+            answers: if change.collection == Collection::Users {
+                Vec::new()
+            } else {
+                let zone = &self.time_here().zone;
+                let fields = if of_patients { resident_form::shown(&change.fields) } else { change.fields };
+                in_words(zone, form.as_deref(), &fields, &change.confirmed, self.units())
+            },
+            why,
+            todo,
+        })
+    }
+
+    /// Whom a change is about.
+    fn about(
+        &self,
+        permit: &Permit<ReadPatients>,
+        collection: Collection,
+        patient: Option<PatientId>,
+        record: RecordId,
+    ) -> Result<Option<PatientDocument>, Refused> {
+        let id = if collection == Collection::Patients { Some(record.into()) } else { patient };
+        let known = id.map(|id| self.resident_here(permit, id)).transpose()?.flatten();
+        Ok(known.map(|resident| resident.document))
+    }
+}
+
+/// What a change is, in words.
+fn what(refused: &RejectedChange, workflows: &Workflows<'_>) -> Result<String, Refused> {
+    let change = &refused.change;
+    let key = change.workflow.clone().unwrap_or_default();
+    let label = workflows.of(&key, change.schema_version)?.0.map_or(key, |form| form.label.clone());
+    Ok(match (change.collection, change.kind) {
+        (Collection::Patients, ChangeKind::Create) => "Admission".to_owned(),
+        (Collection::Patients, _) => "Edit of a resident".to_owned(),
+        (Collection::Users, _) => "New PIN".to_owned(),
+        (Collection::Reviews, _) => "Decision about what needs a look".to_owned(),
+        (_, ChangeKind::Amend) if change.entered_in_error => format!("{label}, charted in error"),
+        (_, ChangeKind::Amend) => format!("Correction of {label}"),
+        (_, _) => label,
+    })
+}

@@ -1,0 +1,39 @@
+//! Duplicate detection: who may be the person that is asked about, or has the same number.
+
+use carepost_protocol::patient::has_same_number;
+use carepost_protocol::record::PatientDocument;
+use carepost_protocol::role::{Permit, ReadPatients};
+
+use super::super::view::{Known, Refused};
+use super::Reader;
+use super::residents::keep_present;
+
+impl Reader {
+    /// The others who have a resident's number, which is one person's, or took the place of somebody who had it.
+    pub(crate) fn with_the_number_of(
+        &self,
+        permit: &Permit<ReadPatients>,
+        resident: &PatientDocument,
+    ) -> Result<Vec<Known>, Refused> {
+        let mut others = self.known_as(permit, resident, has_same_number)?;
+        others.retain(|other| {
+            other.resident.id != resident.id && Some(other.resident.id) != resident.replaced_by
+        });
+        Ok(others)
+    }
+
+    /// The people of whom that holds beside whoever is asked about, those in care first.
+    pub(crate) fn known_as(
+        &self,
+        permit: &Permit<ReadPatients>,
+        asked: &PatientDocument,
+        holds: impl Fn(&PatientDocument, &PatientDocument) -> bool,
+    ) -> Result<Vec<Known>, Refused> {
+        let mut known = self.all_residents(permit)?;
+        keep_present(&mut known, |resident| holds(asked, resident));
+        let known = known.into_iter().map(|resident| Known::beside(asked, resident.document));
+        let mut known: Vec<Known> = known.collect();
+        known.sort_by_key(|known| (!known.resident.is_active, known.resident.id));
+        Ok(known)
+    }
+}

@@ -1,0 +1,346 @@
+//! A resident's entries with their corrections: what waits here laid over what the server has.
+
+use std::cmp::Reverse;
+use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet};
+
+use carepost_protocol::amend::{self, Thread};
+use carepost_protocol::change::ChangeKind;
+use carepost_protocol::id::{PatientId, RecordId, UserId};
+use carepost_protocol::record::{RecordDocument, ReviewDocument};
+use carepost_protocol::role::{Actor, Permit, ReadPatients};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
+use carepost_protocol::zone::Zone;
+
+use super::super::answer::in_words;
+use super::super::permits::Permits;
+use super::super::view::{Beside, Charted, Entry, Form, Mark, Refused, Shown};
+use super::workflows::Workflows;
+use super::{Reader, storage};
+use crate::mirror::{self, first_and_last};
+use crate::outbox::{Pending, Progress};
+
+/// For whom entries are put into words.
+pub(super) struct Eyes<'a> {
+    zone: Zone,
+    workflows: &'a Workflows<'a>,
+    /// Who may chart here; none where nothing can be corrected.
+    charts: Option<Actor>,
+    /// The measures of the facility.
+    units: Units,
+}
+
+impl Eyes<'_> {
+    /// Whether an entry of that workflow can be corrected: what was charted has to be here, or was struck out.
+    fn may_correct(&self, key: &str, author: UserId, is_here: bool) -> bool {
+        let who = self.charts.as_ref().zip(self.workflows.latest(key));
+        is_here && who.is_some_and(|(actor, form)| form.lets_correct(actor.role, author == actor.user))
+    }
+}
+
+/// A version of an entry, what it corrects, and who charted it. One of many is not read.
+struct Version {
+    amends: Option<RecordId>,
+    by: Option<UserId>,
+    entry: Option<Entry>,
+}
+
+/// A record that was corrected more than once, side by side, and the corrections of it that are here.
+pub(super) type Fork = (RecordId, Vec<RecordId>);
+
+/// The versions of entries, and when those came that begin one.
+#[derive(Default)]
+struct Found {
+    versions: BTreeMap<RecordId, Version>,
+    came: BTreeMap<RecordId, Timestamp>,
+    /// Where more corrections come than are looked at.
+    cut: BTreeSet<RecordId>,
+}
+
+impl Reader {
+    pub(super) fn eyes<'a>(&self, permits: &Permits, workflows: &'a Workflows<'a>) -> Eyes<'a> {
+        let charts = permits.chart.map(|permit| *permit.actor());
+        Eyes { zone: self.time_here().zone, workflows, charts, units: self.units() }
+    }
+
+    /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with
+    /// what waits in the outbox laid over it, and whether nothing comes after but versions. The cursor is read first, then the
+    /// outbox, then the mirror: an entry that arrives in between is in both and dropped here by its id, and none
+    /// is missing between its receipt and its return.
+    pub(super) fn entries(
+        &self,
+        permit: &Permit<ReadPatients>,
+        whole: &[PatientId],
+        eyes: &Eyes<'_>,
+        shown: Shown,
+    ) -> Result<(Vec<Charted>, bool), Refused> {
+        let (mut found, mut is_all) = (Found::default(), true);
+        for id in whole {
+            is_all &= self.find_entries(permit, *id, eyes, shown, &mut found)?;
+        }
+        Ok((self.put_together(permit, found, shown.versions)?, is_all))
+    }
+
+    /// What there is of one patient; whether nothing comes after it but versions.
+    fn find_entries(
+        &self,
+        permit: &Permit<ReadPatients>,
+        id: PatientId,
+        eyes: &Eyes<'_>,
+        shown: Shown,
+        found: &mut Found,
+    ) -> Result<bool, Refused> {
+        let Found { versions, came, cut } = found;
+        let cursor = self.seq().map_err(storage)?;
+        let pending = self.outbox.pending(permit, id, cursor).map_err(storage)?;
+        let Shown { after, entries, versions: most } = shown;
+        let asked = mirror::Asked { after, most: entries.saturating_add(1), versions: most };
+        let known = self.mirror.threads(permit, id, asked).map_err(storage)?;
+        let is_all = known.threads.len().max(known.held.len()) <= entries;
+        let now = self.clock.now();
+        // The mirror's order stands, though a clock that was ahead may have stamped one of its records.
+        let mut latest = now;
+        for thread in known.threads.into_iter().take(entries) {
+            cut.extend(thread.is_cut.then_some(thread.root.id));
+            latest = latest.min(thread.root.recorded_at);
+            came.insert(thread.root.id, latest);
+            let left_out = thread.left_out.into_iter();
+            versions.extend(
+                left_out.map(|(id, amends)| (id, Version { amends: Some(amends), by: None, entry: None })),
+            );
+            for record in thread.amendments.into_iter().chain([thread.root]) {
+                versions.insert(record.id, self.of_record(record, eyes)?);
+            }
+        }
+        cut.extend(known.held.last().filter(|_| is_all && known.held_is_cut).map(|last| last.id));
+        for record in known.held.into_iter().take(entries) {
+            versions.insert(record.id, self.of_record(record, eyes)?);
+        }
+        for waiting in pending {
+            // On the first page is all that waits; on a later one, what corrects something there.
+            if shown.after == 0 || corrects(&waiting, versions) {
+                self.lay_over(versions, waiting, eyes)?;
+            }
+        }
+        Ok(is_all)
+    }
+
+    /// Records that have left the mirror, with the corrections of them that wait here.
+    pub(super) fn older_entries(
+        &self,
+        permit: &Permit<ReadPatients>,
+        whole: &[PatientId],
+        records: Vec<RecordDocument>,
+        eyes: &Eyes<'_>,
+    ) -> Result<Vec<Charted>, Refused> {
+        let cursor = self.seq().map_err(storage)?;
+        let mut pending = Vec::new();
+        for id in whole {
+            pending.extend(self.outbox.pending(permit, *id, cursor).map_err(storage)?);
+        }
+        let mut versions = BTreeMap::new();
+        for record in records {
+            versions.insert(record.id, self.of_record(record, eyes)?);
+        }
+        for waiting in pending {
+            if corrects(&waiting, &versions) {
+                self.lay_over(&mut versions, waiting, eyes)?;
+            }
+        }
+        // The server bounds its pages itself.
+        self.put_together(permit, Found { versions, ..Found::default() }, usize::MAX)
+    }
+
+    /// A record as an entry.
+    pub(super) fn entry_of(&self, record: RecordDocument, eyes: &Eyes<'_>) -> Result<Entry, Refused> {
+        let (form, has_form) = eyes.workflows.of(&record.workflow, Some(record.schema_version))?;
+        let form = form.as_deref();
+        let is_here = record.entered_in_error || !record.values.is_empty();
+        Ok(Entry {
+            record: record.id,
+            patient: record.patient_id,
+            is_correction: record.amends.is_some(),
+            corrects: None,
+            is_struck: record.entered_in_error,
+            may_correct: eyes.may_correct(&record.workflow, record.recorded_by, is_here),
+            has_form,
+            answers: in_words(&eyes.zone, form, &record.values, &record.confirmed, eyes.units),
+            workflow: form.map_or(record.workflow, |form| form.label.clone()),
+            reason: record.reason,
+            author: self.name_of(record.recorded_by),
+            recorded_at: record.recorded_at,
+            mark: Mark::Sent,
+        })
+    }
+
+    /// The versions of an entry that a review shows beside each other. What of them stands can be corrected.
+    pub(super) fn versions_of(
+        &self,
+        permits: &Permits,
+        review: &ReviewDocument,
+    ) -> Result<Vec<Entry>, Refused> {
+        let (workflows, permit) = (self.workflows()?, &permits.read);
+        let eyes = self.eyes(permits, &workflows);
+        let mut versions = Vec::new();
+        for id in [review.record].iter().chain(&review.others) {
+            let Some(record) = self.mirror.record(permit, *id).map_err(storage)? else { continue };
+            let form = Form::Correct(record.patient_id, *id);
+            let mut entry = self.entry_of(record, &eyes)?;
+            entry.may_correct &= self.corrected_since(permit, &form)?.is_none();
+            versions.push(entry);
+        }
+        Ok(versions)
+    }
+
+    /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
+    /// `most` that count, or do not any more, the first and the last are shown.
+    fn put_together(
+        &self,
+        permit: &Permit<ReadPatients>,
+        found: Found,
+        most: usize,
+    ) -> Result<Vec<Charted>, Refused> {
+        let now = self.clock.now();
+        let Found { mut versions, came, cut } = found;
+        let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
+        tell_what_they_correct(&mut versions, &links);
+        let found = amend::threads(links);
+        let alone =
+            found.held.into_iter().map(|id| Thread { root: id, leaves: vec![id], corrected: Vec::new() });
+        let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
+        for Thread { root, leaves, corrected } in found.threads.into_iter().chain(alone) {
+            let (ids, mut forks): (Vec<RecordId>, Vec<Fork>) =
+                corrected.into_iter().map(|fork| (fork.0, fork)).unzip();
+            forks.retain(|(_, side_by_side)| side_by_side.len() > 1);
+            let beside = match beside(&leaves, &forks, &versions) {
+                Some((standing, beside)) => {
+                    let looked = self.looked_at(permit, &forks)?;
+                    // Whoever looked at a correction beside what strikes out has let the one that stands be.
+                    (standing > 1 || looked.is_none()).then_some(Beside { looked, ..beside })
+                }
+                None => None,
+            };
+            let mut left_out = 0;
+            let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
+                let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
+                let all = taken.len();
+                let mut known: Vec<Entry> = taken.into_iter().filter_map(|version| version.entry).collect();
+                known.sort_by_key(|entry| (entry.recorded_at, entry.record));
+                let shown = first_and_last(known, most);
+                left_out += all - shown.len();
+                shown
+            };
+            let counts = take(leaves);
+            let mut earlier = take(ids);
+            earlier.reverse();
+            let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
+            let at = came.get(&root).copied().unwrap_or(made).min(now);
+            let is_cut = cut.contains(&root);
+            let one = Charted { counts, earlier, left_out, is_cut, beside };
+            charted.push((at, !came.contains_key(&root), one));
+        }
+        charted.sort_by_key(|(at, waits, _)| Reverse((*at, *waits)));
+        Ok(charted.into_iter().map(|(_, _, charted)| charted).collect())
+    }
+
+    fn of_record(&self, record: RecordDocument, eyes: &Eyes<'_>) -> Result<Version, Refused> {
+        let (amends, by) = (record.amends, Some(record.recorded_by));
+        Ok(Version { amends, by, entry: Some(self.entry_of(record, eyes)?) })
+    }
+
+    /// Lays what waits here over what the server has, unless that has it already.
+    fn lay_over(
+        &self,
+        versions: &mut BTreeMap<RecordId, Version>,
+        waiting: Pending,
+        eyes: &Eyes<'_>,
+    ) -> Result<(), Refused> {
+        if let Place::Vacant(place) = versions.entry(waiting.record) {
+            place.insert(self.of_pending(waiting, eyes)?);
+        }
+        Ok(())
+    }
+
+    fn of_pending(&self, waiting: Pending, eyes: &Eyes<'_>) -> Result<Version, Refused> {
+        let Pending { record, change, progress, .. } = waiting;
+        let key = change.workflow.unwrap_or_default();
+        let (form, has_form) = eyes.workflows.of(&key, change.schema_version)?;
+        let form = form.as_deref();
+        let is_correction = change.kind == ChangeKind::Amend;
+        let refused = matches!(progress, Progress::Rejected(_));
+        let entry = Entry {
+            record,
+            patient: change.patient.unwrap_or(PatientId::from_bytes([0; 16])),
+            is_correction,
+            corrects: None,
+            is_struck: change.entered_in_error,
+            may_correct: !refused && eyes.may_correct(&key, change.actor, true),
+            has_form,
+            answers: in_words(&eyes.zone, form, &change.fields, &change.confirmed, eyes.units),
+            workflow: form.map_or(key, |form| form.label.clone()),
+            reason: change.reason,
+            author: self.name_of(change.actor),
+            recorded_at: change.recorded_at,
+            mark: match progress {
+                Progress::Queued => Mark::SavedHere,
+                Progress::Acknowledged => Mark::Sent,
+                Progress::Rejected(reason) => Mark::NeedsAttention(reason),
+            },
+        };
+        // A refused correction corrects nothing.
+        let amends = change.record.filter(|_| is_correction && !refused);
+        Ok(Version { amends, by: Some(change.actor), entry: Some(entry) })
+    }
+}
+
+/// Whether it is a correction of one of those.
+fn corrects(waiting: &Pending, versions: &BTreeMap<RecordId, Version>) -> bool {
+    let of_these = waiting.change.record.is_some_and(|of| versions.contains_key(&of));
+    of_these && waiting.change.kind == ChangeKind::Amend
+}
+
+/// How many versions of an entry stand, and by whom they are, with who struck it out beside them; none where there is
+/// nothing to decide: one stands, or all was struck out.
+fn beside(
+    leaves: &[RecordId],
+    forks: &[Fork],
+    versions: &BTreeMap<RecordId, Version>,
+) -> Option<(usize, Beside)> {
+    let entry = |id: &RecordId| versions.get(id)?.entry.as_ref();
+    let (mut struck, standing): (Vec<RecordId>, Vec<RecordId>) =
+        leaves.iter().copied().partition(|id| entry(id).is_some_and(|entry| entry.is_struck));
+    // What strikes out the only version is no question.
+    struck.retain(|id| forks.iter().any(|(_, side_by_side)| side_by_side.contains(id)));
+    let names = |ids: &[RecordId]| -> Vec<String> {
+        let by: BTreeSet<String> = ids.iter().filter_map(entry).map(|entry| entry.author.clone()).collect();
+        by.into_iter().collect()
+    };
+    let beside = Beside { by: names(&standing), struck_by: names(&struck), looked: None };
+    let is_open = !standing.is_empty() && standing.len() + struck.len() > 1;
+    is_open.then_some((standing.len(), beside))
+}
+
+/// Whose entry each correction is of, where that is somebody else's; what strikes one out shows what it struck.
+fn tell_what_they_correct(
+    versions: &mut BTreeMap<RecordId, Version>,
+    links: &[(RecordId, Option<RecordId>)],
+) {
+    for (id, amends) in links {
+        let before = amends.and_then(|before| {
+            let version = versions.get(&before)?;
+            let entry = version.entry.as_ref()?;
+            Some((version.by, entry.author.clone(), entry.answers.clone()))
+        });
+        let Some((by, author, answers)) = before else { continue };
+        let Some(version) = versions.get_mut(id) else { continue };
+        let is_own = version.by == by;
+        if let Some(entry) = &mut version.entry {
+            entry.corrects = (!is_own).then_some(author);
+            if entry.is_struck {
+                entry.may_correct &= !answers.is_empty();
+                entry.answers = answers;
+            }
+        }
+    }
+}

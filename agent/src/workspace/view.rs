@@ -1,0 +1,395 @@
+//! View types: what the workspace shows, as plain values that the kiosk renders into pages.
+
+pub(super) mod form;
+mod screen;
+mod status;
+
+use carepost_protocol::id::{PatientId, RecordId, ReviewId};
+use carepost_protocol::record::PatientDocument;
+use carepost_protocol::text::fold;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::older::OlderPlace;
+use carepost_protocol::workflow::Workflow;
+
+use super::answer::Answer;
+pub use super::refusal::{Known, Missed, NotSaved, Refused};
+pub use form::{
+    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SEEN, Since,
+    Typed, UNITS, units_of,
+};
+pub use screen::{EnrollStep, Enrolling, Locked, Open, PinPad, Screen, SessionKey};
+pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
+
+/// A resident as the device knows them: edits that wait are laid over what the server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resident {
+    /// Who it is.
+    pub document: PatientDocument,
+    /// How far the last edit here has come; none where nothing waits.
+    pub mark: Option<Mark>,
+}
+
+/// Which residents are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// All who live here.
+    Here,
+    /// Those who were discharged, the latest first.
+    Discharged,
+    /// Those who are found by what was typed.
+    Found(String),
+}
+
+impl Who {
+    /// Who is found by the first of what was typed. None where nothing was.
+    #[must_use]
+    pub fn found(typed: &str) -> Option<Self> {
+        let typed: String = typed.chars().take(MAX_TYPED).collect();
+        (!fold(&typed).is_empty()).then_some(Self::Found(typed))
+    }
+}
+
+/// The longest text that somebody is found by, in characters.
+const MAX_TYPED: usize = 100;
+
+/// The residents of the facility.
+#[derive(Debug, Clone)]
+pub struct Residents {
+    /// By room, then name.
+    pub residents: Vec<Resident>,
+    /// Who was discharged, for whoever may readmit them: the latest first, or those who were found.
+    pub discharged: Vec<Resident>,
+    /// Whether more were found, or discharged, than are shown.
+    pub more: bool,
+    /// Whether the user may admit residents.
+    pub may_admit: bool,
+    /// Whether this is all of them; if not, say "still loading", never "none".
+    pub complete: bool,
+    /// What the user began and has not saved.
+    pub unfinished: Vec<Unfinished>,
+    /// What the user dropped last, and can have back.
+    pub dropped: Option<Unfinished>,
+}
+
+/// A form that was begun and not saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Which it is.
+    pub form: Form,
+    /// What people call it.
+    pub name: String,
+    /// About whom, by name; nobody yet where somebody is admitted.
+    pub resident: Option<String>,
+}
+
+/// One resident.
+#[derive(Debug, Clone)]
+pub struct ResidentPage {
+    /// Who it is.
+    pub resident: Resident,
+    /// As whom the same person was admitted besides.
+    pub also: Vec<PatientDocument>,
+    /// Whether the user may change who and where the resident is.
+    pub may_edit: bool,
+    /// What can be charted.
+    pub workflows: Vec<Workflow>,
+    /// What was charted, latest first, entries not yet sent laid over what the server has.
+    pub entries: Vec<Charted>,
+    /// Whether the list of entries is complete; if not, say "still loading".
+    pub complete: bool,
+    /// How much to ask for to see more entries; none when all that this device has are shown.
+    pub more_entries: Option<Shown>,
+    /// How much to ask for to see more versions of each.
+    pub more_versions: Option<Shown>,
+    /// Before when entries are on the server alone; none while none is.
+    pub older_before: Option<Timestamp>,
+    /// What takes a discharge back, for whoever may: the token of a form, and its answers.
+    pub readmission: Option<(String, Vec<(String, String)>)>,
+    /// What the user began about the resident and has not saved.
+    pub unfinished: Vec<Unfinished>,
+    /// What the user dropped last, if it is about the resident, and can have back.
+    pub dropped: Option<Unfinished>,
+}
+
+/// How many things a list of what needs somebody shows at once.
+const LISTED: usize = 50;
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part<T> {
+    /// What is shown.
+    pub items: Vec<T>,
+    /// After how many of the list the next part begins; none after the last.
+    pub next: Option<usize>,
+}
+
+impl<T> Part<T> {
+    /// How much of a list it takes to know what comes after so many of it, and whether anything comes after that.
+    #[must_use]
+    pub const fn reach(after: usize) -> usize {
+        after.saturating_add(LISTED + 1)
+    }
+
+    /// What comes after so many of a list.
+    #[must_use]
+    pub fn of(list: Vec<T>, after: usize) -> Self {
+        let end = after.saturating_add(LISTED);
+        let next = (list.len() > end).then_some(end);
+        Self { items: list.into_iter().take(end).skip(after).collect(), next }
+    }
+}
+
+/// How much of what was charted is shown: nobody who corrects one entry without end makes a page without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// How many entries are left out before them, which were on the pages before.
+    pub after: usize,
+    /// How many entries.
+    pub entries: usize,
+    /// How many versions of each that count, and of those before: the first and the last.
+    pub versions: usize,
+}
+
+impl Shown {
+    /// No page has more than so many of either: what comes after is on the next one.
+    const MOST: usize = 5_000;
+
+    /// What is asked for, within bounds.
+    #[must_use]
+    pub fn of(after: Option<usize>, entries: Option<usize>, versions: Option<usize>) -> Self {
+        let most = |asked: Option<usize>, first| asked.unwrap_or(first).min(Self::MOST);
+        let entries = most(entries, 50).max(1);
+        Self { after: after.unwrap_or(0), entries, versions: most(versions, 10).max(2) }
+    }
+
+    /// The same with more entries, or the next page where one can have no more.
+    #[must_use]
+    pub fn more_entries(self) -> Self {
+        if self.entries < Self::MOST {
+            return Self { entries: (self.entries * 4).min(Self::MOST), ..self };
+        }
+        Self { after: self.after.saturating_add(self.entries), ..self }
+    }
+
+    /// The same with more versions.
+    #[must_use]
+    pub fn more_versions(self) -> Option<Self> {
+        let versions = self.versions.saturating_mul(10);
+        (self.versions < Self::MOST).then_some(Self { versions, ..self })
+    }
+}
+
+/// A page of entries that are on the server alone.
+#[derive(Debug, Clone)]
+pub struct OlderPage {
+    /// Who it is about.
+    pub resident: PatientDocument,
+    /// What was charted, latest first.
+    pub entries: Vec<Charted>,
+    /// Where the next page begins; none on the last one.
+    pub next: Option<OlderPlace>,
+    /// Why nothing is shown.
+    pub missed: Option<Missed>,
+}
+
+/// An entry with its corrections.
+#[derive(Debug, Clone)]
+pub struct Charted {
+    /// What counts: one version, unless corrections were made side by side.
+    pub counts: Vec<Entry>,
+    /// The versions before, latest first.
+    pub earlier: Vec<Entry>,
+    /// How many of either are left out between the first and the last.
+    pub left_out: usize,
+    /// There are more corrections than are looked at: what counts may be among those.
+    pub is_cut: bool,
+    /// That somebody has to decide what stands.
+    pub beside: Option<Beside>,
+}
+
+/// Corrections of one entry that were made side by side: more than one of them stands, or one beside another that
+/// strikes the entry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// Who charted what stands, by name, each once.
+    pub by: Vec<String>,
+    /// Who struck the entry out beside them, by name, each once.
+    pub struck_by: Vec<String>,
+    /// Who said last that all of it was looked at, by name, and when; none where nobody did.
+    pub looked: Option<(String, Timestamp)>,
+}
+
+/// One version of a charted entry.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The record.
+    pub record: RecordId,
+    /// About whom it was charted.
+    pub patient: PatientId,
+    /// Whether it corrects another.
+    pub is_correction: bool,
+    /// Who charted what it corrects, by name, where that is somebody else.
+    pub corrects: Option<String>,
+    /// Why it corrects it.
+    pub reason: Option<String>,
+    /// Whether it strikes out what it corrects. The answers are then those that were struck out.
+    pub is_struck: bool,
+    /// Whether the user may correct it here.
+    pub may_correct: bool,
+    /// Whether the version of the form that it was charted in is here: else it can only be struck out.
+    pub has_form: bool,
+    /// The workflow's label.
+    pub workflow: String,
+    /// Who charted it, by name.
+    pub author: String,
+    /// When.
+    pub recorded_at: Timestamp,
+    /// The answers, in the order of the form.
+    pub answers: Vec<Answer>,
+    /// How far it has come.
+    pub mark: Mark,
+}
+
+impl Entry {
+    /// Whether one of its answers is critical, and it is not struck out.
+    #[must_use]
+    pub fn is_critical(&self) -> bool {
+        !self.is_struck && self.answers.iter().any(|answer| answer.is_critical)
+    }
+}
+
+/// How far an entry has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// Durable on this device, not yet at the server.
+    SavedHere,
+    /// The server has it.
+    Sent,
+    /// The server refused it; why, in words.
+    NeedsAttention(String),
+}
+
+/// A change made on this device that the server refused.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    /// Its number in the care lane.
+    pub n: u64,
+    /// What it is, such as "Vital signs".
+    pub what: String,
+    /// About whom, where that is known.
+    pub resident: Option<PatientDocument>,
+    /// When it was made.
+    pub at: Timestamp,
+    /// By whom: initials.
+    pub author: String,
+    /// What was entered.
+    pub answers: Vec<Answer>,
+    /// Why it was refused, in sentences.
+    pub why: Vec<String>,
+    /// What to do about it.
+    pub todo: Todo,
+}
+
+/// What to do about a rejected change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Todo {
+    /// Whoever is signed in made it, and can correct it here.
+    Correct,
+    /// Its author has to correct it, by name.
+    Author(String),
+    /// It goes on by itself once another is corrected: which.
+    Waits(String),
+    /// Whoever looks at the review again settles it.
+    Review,
+    /// Nobody can at this screen.
+    Administrator,
+}
+
+/// What somebody has to look at.
+#[derive(Debug, Clone)]
+pub struct Review {
+    /// The review.
+    pub id: ReviewId,
+    /// The version that is shown.
+    pub base: u64,
+    /// Names this one form.
+    pub token: String,
+    /// About whom, where that is known.
+    pub resident: Option<PatientDocument>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// What there is to decide.
+    pub question: Question,
+    /// How many more there are than the question names.
+    pub more: u64,
+}
+
+impl Review {
+    /// Who has one number, of those whom it asks about: nobody where nobody has.
+    #[must_use]
+    pub fn of_one_number(&self) -> Vec<&PatientDocument> {
+        let Question::Duplicate(others) = &self.question else { return Vec::new() };
+        let mut numbered = others.iter().filter(|known| known.has_same_number).peekable();
+        let last = self.resident.as_ref().filter(|_| numbered.peek().is_some());
+        last.into_iter().chain(numbered.map(|known| &known.resident)).collect()
+    }
+}
+
+/// Whether two residents are one person.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// The review that asks, and the form that answers it.
+    pub review: Review,
+    /// Who was admitted last.
+    pub last: PatientDocument,
+    /// Who it may be.
+    pub other: PatientDocument,
+    /// Whether the one admitted last is the one that stays.
+    pub last_stays: bool,
+}
+
+/// What there is to decide.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// Which value is right, of each field.
+    Conflict(Vec<Disputed>),
+    /// Whether the resident is one of these.
+    Duplicate(Vec<Known>),
+    /// Whether these corrections of one entry were seen.
+    Amendments(Vec<Entry>),
+    /// A kind that this build does not know.
+    Unknown,
+}
+
+/// A field with more than one saved value.
+#[derive(Debug, Clone)]
+pub struct Disputed {
+    /// The field's key.
+    pub key: String,
+    /// What people call it.
+    pub label: String,
+    /// Its values, oldest first.
+    pub values: Vec<Saved>,
+    /// How many more were saved, that the server has.
+    pub more: u64,
+}
+
+/// A value that somebody saved.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// In words.
+    pub words: String,
+    /// Who saved it: initials.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Whether it is what the resident's page says now.
+    pub stands: bool,
+}
+
+/// A name as it is shown short: "N. Q." for Nina Quill.
+#[must_use]
+pub fn initials(name: &str) -> String {
+    let letters = name.split_whitespace().filter_map(|word| word.chars().next());
+    letters.map(|letter| format!("{letter}.")).collect::<Vec<_>>().join(" ")
+}

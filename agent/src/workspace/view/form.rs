@@ -1,0 +1,137 @@
+//! Forms: which there are, what they show, and the answers by which they carry what no field asks.
+
+use carepost_protocol::facility::PhiMode;
+use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::record::PatientDocument;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::unit::Units;
+use carepost_protocol::workflow::{FieldError, Workflow};
+use carepost_protocol::zone::Zone;
+
+use crate::outbox::VERSION;
+use crate::workspace::refusal::Refused;
+
+/// Answers as they were typed, by the key of what was asked.
+pub type Typed = [(String, String)];
+
+/// The answer in which a form carries what it showed when it was opened, so that only what was changed
+/// is an edit.
+pub const SEEN: &str = "_seen";
+/// The answer in which a form says which doubts about its answers were confirmed, one each.
+pub const CONFIRMED: &str = "_confirmed";
+/// With a field's key after it, the answer that says which is meant of the two moments that clocks show at a time.
+pub const OFFSET: &str = "_offset_";
+/// What is confirmed of an entry about somebody who was discharged.
+pub const DISCHARGED: &str = "_discharged";
+
+/// The answer in which a correction says why it is made.
+pub const REASON: &str = "_reason";
+/// The answer in which a review carries the version that was shown.
+pub const BASE: &str = "_base";
+
+/// The answer in which a form says in which measures it was shown, unless they are its own: what was typed
+/// there, or waits as a draft, means what it meant then.
+pub const UNITS: &str = "_units";
+
+/// The measures in which the form was shown that has these answers.
+#[must_use]
+pub fn units_of(answers: &Typed) -> Units {
+    let said = answers.iter().find(|(key, _)| key == UNITS);
+    let known = said.and_then(|(_, text)| Units::ALL.into_iter().find(|units| units.name() == text));
+    known.unwrap_or_default()
+}
+
+/// The answers that a form carries along, and nobody typed.
+pub const CARRIED: [&str; 3] = [SEEN, UNITS, VERSION];
+
+/// Which form is shown, or was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// A new entry about a resident, by the workflow's key.
+    Chart(PatientId, String),
+    /// A correction of a record about a resident.
+    Correct(PatientId, RecordId),
+    /// That a record about a resident was charted in error.
+    Strike(PatientId, RecordId),
+    /// An admission.
+    Admit,
+    /// Who a resident is, and where.
+    Edit(PatientId),
+    /// That a resident lives here no more.
+    Discharge(PatientId),
+    /// That a resident lives here again.
+    Readmit(PatientId),
+    /// A rejected change, by its number in the care lane: to be corrected by whoever made it.
+    Again(u64),
+}
+
+/// A form to fill in.
+#[derive(Debug, Clone)]
+pub struct FormPage {
+    /// Which it is.
+    pub form: Form,
+    /// About whom; nobody yet where somebody is admitted.
+    pub resident: Option<PatientDocument>,
+    /// What it asks.
+    pub workflow: Workflow,
+    /// What is filled in already, as typed: defaults, or the user's draft.
+    pub answers: Vec<(String, String)>,
+    /// Whether those come from a draft.
+    pub from_draft: bool,
+    /// Names this one form, so that sending it twice saves it once.
+    pub token: String,
+    /// Why the server refused what is corrected here, in words.
+    pub refusal: Option<String>,
+    /// Which answers it refused.
+    pub faults: Vec<FieldError>,
+    /// Who charted what is corrected, by name, where that is somebody else.
+    pub author: Option<String>,
+    /// That an entry is about somebody who was discharged.
+    pub discharged: Option<FieldError>,
+    /// Whether what is struck out here can be put back here: the version of the form that it was charted in is here.
+    pub has_form: bool,
+    /// What became of the entry that is corrected, since the form was opened: it is not saved then.
+    pub since: Option<Since>,
+    /// In which zone its times are.
+    pub zone: Zone,
+    /// How much of a resident is sent here.
+    pub sent: PhiMode,
+}
+
+/// Why a form is not opened. What its typist had typed into it is kept until she discards it, whatever became of the
+/// form, of whom it is about or of her role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotOpened {
+    /// Why.
+    pub why: Refused,
+    /// What is kept of it, as typed.
+    pub typed: Option<Vec<(String, String)>>,
+}
+
+impl From<Refused> for NotOpened {
+    fn from(why: Refused) -> Self {
+        Self { why, typed: None }
+    }
+}
+
+/// The last correction of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    /// What counts now.
+    pub record: RecordId,
+    /// Who made it, by name.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Whether it strikes the entry out.
+    pub is_struck: bool,
+}
+
+/// A form's answers that are durable on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Whom they are about.
+    pub about: PatientId,
+    /// Whether one of them is critical.
+    pub is_critical: bool,
+}
