@@ -237,7 +237,7 @@ impl Device {
     pub fn tick(&self) -> Option<Duration> {
         let workspace = self.workspace()?;
         // What a full disk did not take is written as soon as it does.
-        let mended = workspace.retry_unsaved();
+        let mended = workspace.audit_trail().retry();
         if workspace.tick() || mended {
             self.changed();
         }

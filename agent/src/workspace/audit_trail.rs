@@ -27,7 +27,7 @@ const SAME_READ: Duration = Duration::from_secs(5 * 60);
 const MAX_UNSAVED_AUDIT: usize = 1_000;
 
 /// See the module.
-pub(crate) struct AuditTrail {
+pub struct AuditTrail {
     grant: Grant,
     mirror: Arc<Mirror>,
     outbox: Arc<Outbox>,
@@ -144,7 +144,7 @@ impl AuditTrail {
     }
 
     /// Waits until something is saved that has to go to the server.
-    pub(crate) async fn until_saved(&self) {
+    pub async fn until_saved(&self) {
         self.saved.notified().await;
     }
 
@@ -308,7 +308,7 @@ impl AuditTrail {
     /// Tries again to write what the disk did not take: cheap while nothing waits. Returns whether that
     /// worked, so that the screen no longer says that this device cannot save. Call it whenever entries
     /// were sent, whose copies may give way, and every few seconds, from a blocking thread.
-    pub(crate) fn retry(&self) -> bool {
+    pub fn retry(&self) -> bool {
         let waiting = self.take_waiting();
         let (some, refused) = (!waiting.is_empty(), lock(&self.state).refused);
         if some && !self.write(waiting, Vec::new()) {
@@ -324,7 +324,8 @@ impl AuditTrail {
     }
 
     /// Why this device cannot save, in words.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
         lock(&self.state).trouble.clone()
     }
 

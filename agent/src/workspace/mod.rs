@@ -31,7 +31,7 @@ use crate::badge::{BadgeEvent, Feedback};
 use crate::clock::Clock;
 use crate::mirror::{Mirror, MirrorError};
 use crate::outbox::Outbox;
-use audit_trail::{Access, AuditTrail};
+use audit_trail::Access;
 use permits::Permits;
 use reader::Reader;
 use session_host::{Outcome, SessionHost};
@@ -41,6 +41,7 @@ use view::{
 };
 
 pub use answer::Answer;
+pub use audit_trail::AuditTrail;
 pub use forms::{Forms, News};
 pub use reader::{Asked, Question, REVIEWS_COUNTED};
 
@@ -189,20 +190,10 @@ impl Workspace {
         self.session.unknown_tap_at()
     }
 
-    /// Waits until something is saved that has to go to the server.
-    pub async fn until_saved(&self) {
-        self.trail.until_saved().await;
-    }
-
-    /// Tries again to write what the disk did not take: see the audit trail. Whether that worked.
-    pub fn retry_unsaved(&self) -> bool {
-        self.trail.retry()
-    }
-
-    /// Why this device cannot save, in words.
+    /// Who did what here, and whether the disk takes that.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.trail.trouble()
+    pub fn audit_trail(&self) -> &AuditTrail {
+        &self.trail
     }
 
     /// Writes down what the mirror found of itself. Whether there was anything.

@@ -10,9 +10,10 @@ use secrecy::SecretString;
 
 use super::super::Kiosk;
 use super::super::renderers::residents::Saved;
+use super::super::renderers::reviews;
 use super::super::renderers::shell::{self as page, Fault};
-use super::super::renderers::{form, reviews};
-use super::{FormOf, Sent, form_again, open_shell, pages, refused, to_resident, to_start};
+use super::pages::{self, SavedQuery};
+use super::{FormOf, Sent, form_again, open_shell, refused, to_resident, to_start};
 use crate::device::Device;
 use crate::workspace::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
@@ -35,34 +36,18 @@ pub(crate) async fn save(
         .work(move |workspace| workspace.forms().save(&asked.on, &asked.form, &asked.token, &asked.answers));
     let saved = saved.await?;
     kiosk.device.changed();
-    let (status, not_saved) = match saved {
+    match saved {
         Ok(Kept { about, is_critical }) => {
             let saved = match (is_critical, &sent.form) {
                 (true, _) => Saved::Critical,
                 (false, Form::Discharge(_)) => Saved::Discharged,
                 (false, _) => Saved::Entry,
             };
-            return Ok(to_resident(about, "saved", &saved));
+            Ok(to_resident(about, "saved", &saved))
         }
-        Err(NotSaved::Refused(Refused::Locked)) => return Ok(to_start()),
-        Err(NotSaved::Refused(why)) => {
-            (page::status_of(&why), form::Returned::NotKept(page::capital(&why.to_string())))
-        }
-        Err(NotSaved::Answers(faults)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Faults(faults)),
-        Err(NotSaved::Doubts(doubts)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Doubts(doubts)),
-        Err(NotSaved::Alike(known)) => (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::Alike(known)),
-        Err(NotSaved::CorrectedSince) => (StatusCode::CONFLICT, form::Returned::CorrectedSince),
-        Err(NotSaved::NotTaken(why)) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, form::Returned::NotKept(page::capital(&why)))
-        }
-        Err(error @ NotSaved::Storage(_)) => {
-            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::NotKept(page::capital(&error.to_string())))
-        }
-        Err(error @ NotSaved::Uncertain(_)) => {
-            (StatusCode::INSUFFICIENT_STORAGE, form::Returned::Uncertain(error.to_string()))
-        }
-    };
-    form_again(&kiosk, sent, status, not_saved).await
+        Err(NotSaved::Refused(Refused::Locked)) => Ok(to_start()),
+        Err(why) => form_again(&kiosk, sent, &why).await,
+    }
 }
 
 pub(crate) async fn keep_draft(
@@ -135,27 +120,18 @@ pub(crate) async fn close_review(
     let closed =
         kiosk.work(move |workspace| workspace.forms().close_review(&asked.0, id, &asked.1, &asked.2)).await?;
     kiosk.device.changed();
-    let (status, words) = match closed {
+    let why = match closed {
         Ok(Some(one)) => return Ok(to_resident(one, "saved", &Saved::Joined)),
         Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
         Err(NotSaved::Refused(why)) => return Ok(refused(&why)),
-        Err(NotSaved::Answers(faults) | NotSaved::Doubts(faults)) => {
-            let words: Vec<String> = faults.into_iter().map(|fault| page::capital(&fault.detail)).collect();
-            (StatusCode::UNPROCESSABLE_ENTITY, words.join(". "))
-        }
         Err(NotSaved::Alike(known)) => {
             let shell = open_shell(&kiosk).await?.filter(|(_, open)| *open == on);
             let asks = |(shell, _)| reviews::number(shell, id, token, sent, known);
             return Ok(shell.map_or_else(to_start, asks));
         }
-        Err(error @ (NotSaved::NotTaken(_) | NotSaved::CorrectedSince)) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, page::capital(&error.to_string()))
-        }
-        Err(error @ (NotSaved::Storage(_) | NotSaved::Uncertain(_))) => {
-            (StatusCode::INSUFFICIENT_STORAGE, error.to_string())
-        }
+        Err(why) => why,
     };
-    pages::reviews_again(&kiosk, status, Some(words)).await
+    pages::show_reviews(&kiosk, &SavedQuery::default(), Some(&why)).await
 }
 
 /// What the PIN pad sends.

@@ -10,7 +10,6 @@ pub(super) mod pages;
 pub(super) mod status;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use carepost_protocol::id::{PatientId, RecordId};
@@ -18,9 +17,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Kiosk;
-use super::renderers::form::{self, FormView, Returned};
+use super::renderers::form::{self, FormView};
 use super::renderers::shell::{self as page, Fault, Shell};
-use crate::workspace::view::{Form, NotOpened, Open, Refused, Screen, SessionKey};
+use crate::workspace::view::{Form, NotOpened, NotSaved, Open, Refused, Screen, SessionKey};
 
 /// The form that a path names.
 pub(super) struct FormOf(pub(super) Form);
@@ -65,12 +64,8 @@ pub(super) struct Sent {
 
 /// The form as it was sent, with what stood in the way of saving it. It keeps its token: an entry that
 /// was saved after all is not saved again.
-pub(super) async fn form_again(
-    kiosk: &Kiosk,
-    sent: Sent,
-    status: StatusCode,
-    returned: Returned,
-) -> Result<Response, Fault> {
+pub(super) async fn form_again(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved) -> Result<Response, Fault> {
+    let status = page::status_of_save(not_saved);
     let shell = open_shell(kiosk).await?.filter(|(_, on)| *on == sent.on);
     let Some((shell, _)) = shell else { return to_draft(kiosk, sent).await };
     let asked = sent.clone();
@@ -82,13 +77,22 @@ pub(super) async fn form_again(
             if !sent.token.is_empty() {
                 form.token = sent.token;
             }
-            form::form(status, shell, FormView::again(form, returned))
+            form::form(status, shell, FormView::again(form, not_saved))
         }
         Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.
         Err(NotOpened { why, typed }) => {
-            let words = returned.words().unwrap_or_else(|| page::capital(&why.to_string()));
-            form::rescue(status, shell, &sent.answers, &words, typed.map(|_| &sent.form))
+            let words = match not_saved {
+                NotSaved::Answers(_)
+                | NotSaved::Doubts(_)
+                | NotSaved::Alike(_)
+                | NotSaved::CorrectedSince => why.to_string(),
+                NotSaved::Refused(_)
+                | NotSaved::NotTaken(_)
+                | NotSaved::Uncertain(_)
+                | NotSaved::Storage(_) => not_saved.to_string(),
+            };
+            form::rescue(status, shell, &sent.answers, &page::capital(&words), typed.map(|_| &sent.form))
         }
     })
 }

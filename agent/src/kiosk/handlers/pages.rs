@@ -13,7 +13,7 @@ use super::super::renderers::shell::{self as page, Fault};
 use super::super::{Kiosk, guard};
 use super::{FormOf, key_of, open_shell, refused, shell, to_start};
 use crate::workspace::News;
-use crate::workspace::view::{NotOpened, Refused, Screen, SessionKey, Shown, Who};
+use crate::workspace::view::{NotOpened, NotSaved, Refused, Screen, SessionKey, Shown, Who};
 
 /// What the start page is asked for.
 #[derive(Deserialize)]
@@ -143,16 +143,7 @@ pub(crate) async fn reviews(
     State(kiosk): State<Kiosk>,
     Query(query): Query<SavedQuery>,
 ) -> Result<Response, Fault> {
-    show_reviews(&kiosk, StatusCode::OK, None, &query).await
-}
-
-/// The same, with why a decision was not saved.
-pub(crate) async fn reviews_again(
-    kiosk: &Kiosk,
-    status: StatusCode,
-    not_saved: Option<String>,
-) -> Result<Response, Fault> {
-    show_reviews(kiosk, status, not_saved, &SavedQuery::default()).await
+    show_reviews(&kiosk, &query, None).await
 }
 
 /// Two residents whom a review asks about, before they are said to be one person.
@@ -168,16 +159,16 @@ pub(crate) async fn join(
     })
 }
 
-async fn show_reviews(
+/// What somebody has to look at, with why a decision was not saved.
+pub(crate) async fn show_reviews(
     kiosk: &Kiosk,
-    status: StatusCode,
-    not_saved: Option<String>,
     query: &SavedQuery,
+    not_saved: Option<&NotSaved>,
 ) -> Result<Response, Fault> {
     let (saved, after) = (query.saved.is_some(), query.after.unwrap_or(0));
     let Some((shell, on)) = open_shell(kiosk).await? else { return Ok(to_start()) };
     Ok(match kiosk.work(move |workspace| workspace.reviews(&on, after)).await? {
-        Ok(part) => reviews::reviews(status, shell, part, not_saved, saved),
+        Ok(part) => reviews::reviews(shell, part, not_saved, saved),
         Err(why) => refused(&why),
     })
 }

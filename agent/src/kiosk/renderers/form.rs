@@ -12,7 +12,9 @@ use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
-use crate::workspace::view::{CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, SEEN, Typed, units_of};
+use crate::workspace::view::{
+    CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, NotSaved, SEEN, Typed, units_of,
+};
 
 #[derive(Template)]
 #[template(path = "form.html")]
@@ -50,32 +52,6 @@ pub(crate) fn rescue(
     answer(status, &RescuePage { shell: shell.held(), answers, words, discard })
 }
 
-/// What stood in the way of saving.
-pub(crate) enum Returned {
-    /// These answers are wrong.
-    Faults(Vec<FieldError>),
-    /// These answers are unlikely: whether to save them as they are.
-    Doubts(Vec<FieldError>),
-    /// Whoever is admitted may be one of these, or has the number of one.
-    Alike(Vec<Known>),
-    /// The entry was corrected since the form was opened.
-    CorrectedSince,
-    /// Nothing was kept; why, in words.
-    NotKept(String),
-    /// It may be saved or not; what to do, in words.
-    Uncertain(String),
-}
-
-impl Returned {
-    /// Why nothing was kept, unless it is for the answers.
-    pub(crate) fn words(&self) -> Option<String> {
-        match self {
-            Self::Faults(_) | Self::Doubts(_) | Self::Alike(_) | Self::CorrectedSince => None,
-            Self::NotKept(words) | Self::Uncertain(words) => Some(words.clone()),
-        }
-    }
-}
-
 /// A form as the page shows it.
 pub(crate) struct FormView {
     pub(crate) page: FormPage,
@@ -104,13 +80,13 @@ impl FormView {
     }
 
     /// A form that comes back with its answers as they were typed.
-    pub(crate) fn again(page: FormPage, returned: Returned) -> Self {
-        let faults = if let Returned::Faults(faults) = &returned { faults.as_slice() } else { &[] };
+    pub(crate) fn again(page: FormPage, why: &NotSaved) -> Self {
+        let faults = if let NotSaved::Answers(faults) = why { faults.as_slice() } else { &[] };
         let mut view = Self::with(page, faults);
         view.page.from_draft = false;
-        match returned {
-            Returned::Faults(_) | Returned::CorrectedSince => {}
-            Returned::Doubts(doubts) => {
+        match why {
+            NotSaved::Answers(_) | NotSaved::CorrectedSince => {}
+            NotSaved::Doubts(doubts) => {
                 let is_new = |doubt: &FieldError| !view.was_confirmed(&doubt.to_string());
                 let words = |doubt: &FieldError| is_new(doubt).then(|| capital(&doubt.detail));
                 let is_asked = doubts.iter().any(|doubt| doubt.field == DISCHARGED && is_new(doubt));
@@ -118,12 +94,14 @@ impl FormView {
                 view.page.discharged.take_if(|_| is_asked);
                 view.carry_confirmed();
             }
-            Returned::Alike(known) => {
-                view.alike = known;
+            NotSaved::Alike(known) => {
+                view.alike.clone_from(known);
                 view.carry_confirmed();
             }
-            Returned::NotKept(words) => view.not_kept = Some(words),
-            Returned::Uncertain(words) => view.uncertain = Some(words),
+            NotSaved::Uncertain(_) => view.uncertain = Some(why.to_string()),
+            NotSaved::Refused(_) | NotSaved::NotTaken(_) | NotSaved::Storage(_) => {
+                view.not_kept = Some(capital(&why.to_string()));
+            }
         }
         view
     }

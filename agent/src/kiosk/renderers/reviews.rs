@@ -6,9 +6,9 @@ use axum::response::Response;
 use carepost_protocol::id::{PatientId, ReviewId};
 
 use super::form::Person;
-use super::shell::{Shell, answer, capital};
+use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
-use crate::workspace::view::{Attention, Join, Known, Mark, Part, Question, Review, Todo};
+use crate::workspace::view::{Attention, Join, Known, Mark, NotSaved, Part, Question, Review, Todo};
 
 #[derive(Template)]
 #[template(path = "attention.html")]
@@ -36,13 +36,19 @@ struct ReviewsPage {
 }
 
 /// The page keeps what is chosen on it, so it does not follow changes by itself.
-pub(crate) fn reviews(
-    status: StatusCode,
-    shell: Shell,
-    part: Part<Review>,
-    not_saved: Option<String>,
-    saved: bool,
-) -> Response {
+pub(crate) fn reviews(shell: Shell, part: Part<Review>, why: Option<&NotSaved>, saved: bool) -> Response {
+    let status = why.map_or(StatusCode::OK, status_of_save);
+    let not_saved = why.map(|why| match why {
+        NotSaved::Answers(faults) | NotSaved::Doubts(faults) => {
+            faults.iter().map(|fault| capital(&fault.detail)).collect::<Vec<_>>().join(". ")
+        }
+        NotSaved::Alike(_)
+        | NotSaved::CorrectedSince
+        | NotSaved::Refused(_)
+        | NotSaved::NotTaken(_)
+        | NotSaved::Storage(_)
+        | NotSaved::Uncertain(_) => capital(&why.to_string()),
+    });
     let (shell, reviews) = (shell.held(), part.items);
     answer(status, &ReviewsPage { shell, reviews, next: part.next, not_saved, saved })
 }

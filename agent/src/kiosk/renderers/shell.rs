@@ -11,7 +11,7 @@ use carepost_protocol::zone::Zone;
 
 use super::words::{self, Moment, Sentence, Weight};
 use crate::workspace::view::{
-    EnrollStep, Enrolling, Locked, Open, PinPad, Refused, Screen, SessionKey, StatusLine,
+    EnrollStep, Enrolling, Locked, NotSaved, Open, PinPad, Refused, Screen, SessionKey, StatusLine,
 };
 
 /// The device stopped in the middle of an answer; what it had made durable stands.
@@ -215,6 +215,18 @@ pub(crate) const fn status_of(why: &Refused) -> StatusCode {
         | Refused::NotInCare(_) => StatusCode::CONFLICT,
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+/// The status of what was not saved.
+pub(crate) const fn status_of_save(why: &NotSaved) -> StatusCode {
+    match why {
+        NotSaved::Refused(why) => status_of(why),
+        NotSaved::Answers(_) | NotSaved::Doubts(_) | NotSaved::Alike(_) | NotSaved::NotTaken(_) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        NotSaved::CorrectedSince => StatusCode::CONFLICT,
+        NotSaved::Storage(_) | NotSaved::Uncertain(_) => StatusCode::INSUFFICIENT_STORAGE,
     }
 }
 

@@ -3,13 +3,13 @@
 use carepost_protocol::id::ReviewId;
 use carepost_protocol::workflow::FieldError;
 
-use super::super::renderers::form::{self, FormView, Returned};
+use super::super::renderers::form::{self, FormView};
 use super::super::renderers::residents as of_residents;
 use super::super::renderers::reviews;
 use super::super::renderers::shell::{self as page, Shell};
 use super::*;
 use crate::workspace::view::{
-    Attention, Beside, Disputed, Known, Question, Review, Saved, Todo, Unfinished, Who,
+    Attention, Beside, Disputed, Known, NotSaved, Question, Review, Saved, Todo, Unfinished, Who,
 };
 
 async fn read(response: axum::response::Response) -> String {
@@ -99,19 +99,18 @@ async fn hostile_names_and_labels_stay_words() {
     for html in [
         read(reviews::attention(shell(&status), Part::of(attention, 0))).await,
         read(reviews::reviews(
-            StatusCode::OK,
             shell(&calm()),
             Part::of(reviews, 0),
-            Some(evil.to_owned()),
+            Some(&NotSaved::NotTaken(evil.to_owned())),
             false,
         ))
         .await,
         read(of_residents::resident(shell(&status), page, Some(of_residents::Saved::Entry), None)).await,
-        form(FormView::again(asked.clone(), Returned::Faults(faults))).await,
-        form(FormView::again(asked.clone(), Returned::NotKept(evil.to_owned()))).await,
+        form(FormView::again(asked.clone(), &NotSaved::Answers(faults))).await,
+        form(FormView::again(asked.clone(), &NotSaved::NotTaken(evil.to_owned()))).await,
         form(FormView::again(
             asked.clone(),
-            Returned::Alike(vec![Known::beside(&person, resident(9, evil, evil))]),
+            &NotSaved::Alike(vec![Known::beside(&person, resident(9, evil, evil))]),
         ))
         .await,
         read(reviews::number(
@@ -178,7 +177,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
     let faults =
         [("pulse", "give a whole number"), ("position", "this is required"), ("ghost", "no such field")]
             .map(|(field, detail)| FieldError { field: field.to_owned(), detail: detail.to_owned() });
-    let html = form(FormView::again(form_page(&typed), Returned::Faults(faults.to_vec()))).await;
+    let html = form(FormView::again(form_page(&typed), &NotSaved::Answers(faults.to_vec()))).await;
     for part in [
         "3 answers need",
         r##"<a href="#f1">Pulse: give a whole number</a>"##,
@@ -197,7 +196,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
 #[tokio::test]
 async fn a_full_disk_is_said_and_keeps_the_answers() {
     let words = "The disk is full. Write it on paper, use another device and call IT".to_owned();
-    let html = form(FormView::again(form_page(&[("pulse", "72")]), Returned::NotKept(words))).await;
+    let html = form(FormView::again(form_page(&[("pulse", "72")]), &NotSaved::NotTaken(words))).await;
     assert!(html.contains("This entry is not saved.") && html.contains("The disk is full"), "{html}");
     assert!(html.contains(r#"value="72""#));
 }

@@ -454,17 +454,20 @@ async fn trouble_with_the_disk_goes_with_the_first_write_that_works() {
     assert_eq!(answer.status, StatusCode::INSUFFICIENT_STORAGE);
     assert!(answer.body.contains("This device cannot save"), "{}", answer.body);
     assert_eq!(Sheet::of(&sheet.path, answer.body).token, sheet.token);
-    assert!(!device.workspace.retry_unsaved(), "still broken");
+    assert!(!device.workspace.audit_trail().retry(), "still broken");
     assert!(device.agent.status().storage_trouble.is_some());
     assert_eq!(
-        device.workspace.trouble(),
+        device.workspace.audit_trail().trouble(),
         device.agent.status().storage_trouble,
         "the server hears the same"
     );
     device.break_disk(false);
-    assert!(device.workspace.retry_unsaved());
-    assert_eq!((device.agent.status().storage_trouble, device.workspace.trouble()), (None, None));
-    assert!(!device.workspace.retry_unsaved(), "nothing waits any more");
+    assert!(device.workspace.audit_trail().retry());
+    assert_eq!(
+        (device.agent.status().storage_trouble, device.workspace.audit_trail().trouble()),
+        (None, None)
+    );
+    assert!(!device.workspace.audit_trail().retry(), "nothing waits any more");
     assert!(device.accesses().contains(&(AuditAction::Create, false, None)), "{:?}", device.accesses());
     assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
     assert_eq!(device.entries().len(), 1);
@@ -479,7 +482,7 @@ async fn how_many_audit_events_were_lost_is_written_down_once() {
         device.workspace.resident(&annas, patient(n), Shown::of(None, None, None)).unwrap();
     }
     device.break_disk(false);
-    assert!(device.workspace.retry_unsaved());
+    assert!(device.workspace.audit_trail().retry());
     device.workspace.resident(&annas, patient(4), Shown::of(None, None, None)).unwrap();
     let events: Vec<AuditEvent> = device.lane(Lane::Audit);
     let lost: Vec<_> = events.iter().filter_map(|event| event.details.get("lost")).collect();

@@ -75,7 +75,7 @@ pub(super) async fn until_revoked(
         let wait = sync.until_due();
         tokio::select! {
             Some(report) = heard.recv() => sync.take(report),
-            () = workspace.until_saved() => sync.saved(),
+            () = workspace.audit_trail().until_saved() => sync.saved(),
             () = tokio::time::sleep(wait) => sync.engine(SyncEvent::Tick),
             Some(_) = sync.tasks.join_next() => {}
         }
@@ -248,7 +248,7 @@ impl Sync {
     fn retry_unsaved(&mut self) {
         let (workspace, device) = (Arc::clone(&self.shared.workspace), Arc::clone(&self.shared.device));
         self.tasks.spawn_blocking(move || {
-            if workspace.retry_unsaved() {
+            if workspace.audit_trail().retry() {
                 device.changed();
             }
         });

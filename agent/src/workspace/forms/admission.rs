@@ -11,12 +11,9 @@ use carepost_protocol::workflow::Field;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::audit_trail::Access;
-use super::super::reader::storage;
-use super::super::resident_form::{self, Asks};
-use super::super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
-use super::Forms;
 use super::drafts::laid_over;
+use super::{Access, Asks, Forms, resident_form, storage};
+use crate::workspace::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
 
 /// What becomes of what was typed about whoever was to be admitted, and is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,13 +14,10 @@ use carepost_protocol::workflow::{Answers, FieldError};
 use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
-use super::super::reader::storage;
-use super::super::resident_form;
-use super::super::times::settled;
-use super::super::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, Typed, units_of};
-use super::Forms;
 use super::prepare::{Makes, Prepared, Seen, typed as as_typed};
+use super::{Forms, resident_form, settled, storage};
 use crate::outbox::Entry;
+use crate::workspace::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, Typed, units_of};
 
 /// Equal entries within this time are looked at.
 const AGAIN: Duration = Duration::from_secs(60);

@@ -8,12 +8,9 @@ use carepost_protocol::day::parse_datetime;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::zone::Zone;
 
-use super::super::lock;
-use super::super::reader::storage;
-use super::super::resident_form::Asks;
-use super::super::view::{CARRIED, CONFIRMED, Form, Refused, SessionKey, Typed, Unfinished};
-use super::{Dropped, Forms, asks};
+use super::{Asks, Dropped, Forms, asks, lock, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
+use crate::workspace::view::{CARRIED, CONFIRMED, Form, Refused, SessionKey, Typed, Unfinished};
 
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);

@@ -21,8 +21,11 @@ use carepost_protocol::workflow::{FieldType, Workflow};
 
 use super::audit_trail::Access;
 use super::lock;
-use super::reader::Reader;
+use super::permits::Permits;
+use super::reader::{Reader, last_stays, storage};
+use super::resident_form::{self, Asks, REPLACED, REPLACED_BY};
 use super::session_host::{Left, SessionHost};
+use super::times::settled;
 use super::view::{
     CARRIED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed, units_of,
 };

@@ -15,13 +15,9 @@ use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::super::audit_trail::Access;
-use super::super::permits::Permits;
-use super::super::reader::storage;
-use super::super::resident_form::{self, Asks};
-use super::super::view::{Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS};
-use super::Forms;
+use super::{Access, Asks, Forms, Permits, resident_form, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RejectedChange, version_of};
+use crate::workspace::view::{Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS};
 
 /// The permit that a form's change needs.
 pub(super) enum Writer {

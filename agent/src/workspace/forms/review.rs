@@ -7,13 +7,10 @@ use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::FieldError;
 use serde_json::{Map, Value};
 
-use super::super::audit_trail::Access;
-use super::super::reader::{last_stays, storage};
-use super::super::resident_form::{self, REPLACED, REPLACED_BY};
-use super::super::view::{BASE, NotSaved, Refused, SessionKey, Typed};
-use super::Forms;
 use super::prepare::Writer;
+use super::{Access, Forms, REPLACED, REPLACED_BY, last_stays, resident_form, storage};
 use crate::outbox::{Entry, Progress};
+use crate::workspace::view::{BASE, NotSaved, Refused, SessionKey, Typed};
 
 impl Forms {
     /// Closes a review: when this returns, the decision is durable on the device. Where two turn out to be one

@@ -4,14 +4,11 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Field;
 
-use super::super::audit_trail::Access;
-use super::super::lock;
-use super::super::reader::storage;
-use super::super::view::{Form, Kept, NotSaved, Refused, SessionKey, Typed};
 use super::drafts::{asked, given};
 use super::prepare::Writer;
-use super::{Forms, LastSave};
+use super::{Access, Forms, LastSave, lock, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
+use crate::workspace::view::{Form, Kept, NotSaved, Refused, SessionKey, Typed};
 use carepost_agent_core::session::SessionEvent;
 
 impl Forms {

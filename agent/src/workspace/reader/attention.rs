@@ -8,13 +8,10 @@ use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::push::RejectionCode;
 
-use super::super::answer::in_words;
-use super::super::audit_trail::Access;
-use super::super::resident_form;
-use super::super::view::{Attention, Part, Refused, Todo, initials};
 use super::workflows::Workflows;
-use super::{Reader, storage};
+use super::{Access, Reader, in_words, resident_form, storage};
 use crate::outbox::RejectedChange;
+use crate::workspace::view::{Attention, Part, Refused, Todo, initials};
 
 impl Reader {
     pub(crate) fn attention(

@@ -7,9 +7,9 @@ use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::RecordId;
 use carepost_protocol::role::{Permit, ReadPatients};
 
-use super::super::view::{Form, Refused, Since};
 use super::{Reader, storage};
 use crate::outbox::Progress;
+use crate::workspace::view::{Form, Refused, Since};
 
 impl Reader {
     /// What was last made of the entry that a form corrects or strikes out.

@@ -4,9 +4,9 @@ use carepost_protocol::patient::has_same_number;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 
-use super::super::view::{Known, Refused};
 use super::Reader;
 use super::residents::keep_present;
+use crate::workspace::view::{Known, Refused};
 
 impl Reader {
     /// The others who have a resident's number, which is one person's, or took the place of somebody who had it.

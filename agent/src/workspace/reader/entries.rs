@@ -13,13 +13,11 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::zone::Zone;
 
-use super::super::answer::in_words;
-use super::super::permits::Permits;
-use super::super::view::{Beside, Charted, Entry, Form, Mark, Refused, Shown};
 use super::workflows::Workflows;
-use super::{Reader, storage};
+use super::{Permits, Reader, in_words, storage};
 use crate::mirror::{self, first_and_last};
 use crate::outbox::{Pending, Progress};
+use crate::workspace::view::{Beside, Charted, Entry, Form, Mark, Refused, Shown};
 
 /// For whom entries are put into words.
 pub(super) struct Eyes<'a> {

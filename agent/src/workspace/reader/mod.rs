@@ -21,8 +21,11 @@ use carepost_protocol::record::{Collection, FacilityDocument, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::unit::Units;
 
+use super::answer::in_words;
 use super::audit_trail::{Access, AuditTrail};
+use super::lock;
 use super::permits::Permits;
+use super::resident_form::{self, REPLACED, REPLACED_BY};
 use super::times::TimeHere;
 use super::view::{Refused, ResidentPage, Shown, StatusLine};
 use crate::clock::Clock;

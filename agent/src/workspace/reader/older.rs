@@ -11,12 +11,9 @@ use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use tokio::sync::{Notify, oneshot};
 
-use super::super::audit_trail::Access;
-use super::super::lock;
-use super::super::permits::Permits;
-use super::super::view::{Missed, OlderPage, Refused};
-use super::Reader;
+use super::{Access, Permits, Reader, lock};
 use crate::mirror::MirrorError;
+use crate::workspace::view::{Missed, OlderPage, Refused};
 
 /// How long a page waits for the server.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -9,13 +9,10 @@ use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::text::Sought;
 
-use super::super::audit_trail::Access;
-use super::super::permits::Permits;
-use super::super::resident_form::{REPLACED, REPLACED_BY};
-use super::super::view::{Mark, Refused, Resident, Residents, Who};
-use super::{Reader, storage};
+use super::{Access, Permits, REPLACED, REPLACED_BY, Reader, storage};
 use crate::mirror::by_room_then_name;
 use crate::outbox::{Pending, Progress};
+use crate::workspace::view::{Mark, Refused, Resident, Residents, Who};
 
 /// How many of those who were found or discharged are shown.
 const SHOWN: usize = 50;

@@ -10,14 +10,10 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use serde_json::{Map, Value};
 
-use super::super::answer::in_words;
-use super::super::audit_trail::Access;
-use super::super::permits::Permits;
-use super::super::resident_form;
-use super::super::view::{Disputed, Join, Known, Part, Question, Refused, Review, Saved, initials};
 use super::entries::Fork;
-use super::{Reader, storage};
+use super::{Access, Permits, Reader, in_words, resident_form, storage};
 use crate::outbox::{Pending, Progress};
+use crate::workspace::view::{Disputed, Join, Known, Part, Question, Refused, Review, Saved, initials};
 
 /// As far as the status line counts open reviews.
 pub const COUNTED: usize = 50;

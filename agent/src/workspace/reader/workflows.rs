@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use carepost_protocol::workflow::Workflow;
 
-use super::super::view::Refused;
 use super::{Reader, storage};
 use crate::mirror::Mirror;
+use crate::workspace::view::Refused;
 
 /// Versions that were asked for, by key and number; none where this device does not have it.
 type Found = BTreeMap<(String, u32), Option<Rc<Workflow>>>;

@@ -12,8 +12,7 @@ use carepost_protocol::role::{ChoosePin, Permit};
 use carepost_protocol::verifier::{is_secret, of_secret};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::super::lock;
-use super::{Outcome, PinCheck, SessionHost};
+use super::{Outcome, PinCheck, SessionHost, lock};
 use crate::audit;
 use crate::mirror::MirrorError;
 use crate::outbox::Entry;

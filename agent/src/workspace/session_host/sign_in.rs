@@ -16,8 +16,7 @@ use carepost_protocol::wire::heartbeat::{ReaderState, TAP_LASTS, UnknownTap};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::super::lock;
-use super::{Outcome, PinCheck, SessionHost, State};
+use super::{Outcome, PinCheck, SessionHost, State, lock};
 use crate::badge::{BadgeEvent, Unreadable};
 
 /// What the audit log is told of a tap besides what the session made of it.
