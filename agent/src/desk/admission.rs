@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::noted::Page;
 use super::residents::{self, Asks, keep_present};
 use super::unfinished::laid_over;
-use super::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed, another_than};
+use super::view::{CARRIED, CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed, another_than};
 use super::ward::{Ward, storage};
 
 /// What becomes of what was typed about whoever was to be admitted, and is known.
@@ -138,7 +138,8 @@ impl Ward {
         });
         let news: Vec<(String, String)> = asked.cloned().collect();
         if !news.is_empty() {
-            let edit = laid_over(sheet.draft.unwrap_or(sheet.answers), &news);
+            let carried = || sheet.answers.into_iter().filter(|(key, _)| CARRIED.contains(&key.as_str()));
+            let edit = laid_over(sheet.draft.unwrap_or_else(|| carried().collect()), &news);
             self.keep_typed(user, &form, &edit)?;
         }
         let whole = residents::form(Asks::Admission, self.phi_mode());

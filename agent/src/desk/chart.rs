@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
 use carepost_protocol::day::parse_datetime;
-use carepost_protocol::facility::PhiMode;
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{RecordId, SessionId, UserId};
+use carepost_protocol::id::{PatientId, RecordId, SessionId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_protocol::zone::Zone;
 
 use super::lock;
+use super::made::Seen;
 use super::noted::Page;
-use super::sheet::{Sheet, Writer, typed as as_typed};
+use super::residents;
+use super::sheet::{Sheet, Writer};
 use super::unfinished::{asked, laid_over};
 use super::view::{
-    CARRIED, Form, FormPage, Kept, NotOpened, NotSaved, OFFSET, Refused, SEEN, SessionKey, Typed, units_of,
+    CARRIED, Form, FormPage, Kept, NotOpened, NotSaved, OFFSET, Refused, SEEN, SessionKey, Typed,
 };
 use super::ward::{Ward, storage};
 use crate::outbox::{Entry, OutboxError, Saved, version_of};
@@ -34,37 +35,56 @@ pub(super) struct OpenForm {
     pub(super) form: Form,
     asks: Vec<String>,
     version: u32,
+    /// What it had filled in itself.
+    showed: Vec<(String, String)>,
     /// When the screen locked over it, first.
     pub(super) locked: Option<Duration>,
 }
 
-/// What was saved last: sent again because its answer was lost, it is asked and refused nothing any more. It is in
-/// memory alone, until its session ends.
+/// What was saved last, for certain or not: sent again because its answer was lost, it is asked and refused nothing any
+/// more. It is in memory alone, until its session ends.
 #[derive(Debug)]
 pub(super) struct LastSave {
     pub(super) session: SessionId,
     user: UserId,
     token: String,
     answers: Vec<(String, String)>,
-    kept: Kept,
+    /// The same without what the form had filled in.
+    typed: Vec<(String, String)>,
+    /// Whom they are about; none where the save makes whom.
+    about: Option<PatientId>,
+    is_critical: bool,
 }
 
-/// Who types into a form, what it asks, where that is known here, and what it showed when it was opened.
+/// Who types into a form, what it asks, where that is known here, and what it had filled in itself.
 struct Typist {
     user: UserId,
     asks: Option<Vec<String>>,
-    shown: Vec<(String, String)>,
+    showed: Vec<(String, String)>,
 }
 
 impl OpenForm {
     fn is(&self, on: &SessionKey, form: &Form) -> bool {
         on.names(self.session) && self.form == *form
     }
+
+    /// Whether these answers may be of it: an older page asked something else.
+    fn asked(&self, answers: &Typed) -> bool {
+        version_of(answers).is_none_or(|version| version == self.version)
+    }
 }
 
 impl Ward {
     pub(super) fn form(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, NotOpened> {
-        self.opened(on, form, sent).map_err(|why| NotOpened { why, typed: self.typed_into(on, form, sent) })
+        self.opened(on, form, sent).map_err(|why| {
+            let kept = self.typed_into(on, form, sent);
+            let is_kept = kept.is_some();
+            let answers = if sent.is_empty() { kept.unwrap_or_default() } else { asked(None, sent) };
+            let showed = self.had_filled_in(on, form, &answers);
+            let mut typed = typed_over(&showed, answers, &self.time_here().zone);
+            typed.retain(|(key, _)| !CARRIED.contains(&key.as_str()));
+            NotOpened { why, typed, is_kept }
+        })
     }
 
     fn opened(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, Refused> {
@@ -77,14 +97,20 @@ impl Ward {
             self.note(&actor, &page, false);
             return Err(refused);
         }
-        let draft = draft.map(|draft| self.as_shown(draft, &sheet));
         let from_draft = draft.is_some();
+        // What comes back is as it was sent; what was not asked when the draft was typed is as it was charted.
+        let answers = match draft.map(|draft| as_shown(draft, &sheet)) {
+            _ if !sent.is_empty() => as_shown(sent.to_vec(), &sheet),
+            Some(draft) => laid_over(sheet.showed(&draft), &draft),
+            None => sheet.answers.clone(),
+        };
         let shown = OpenForm {
             session: actor.session,
             user: actor.user,
             form: form.clone(),
             asks: asks(&sheet.workflow),
             version: sheet.workflow.version,
+            showed: sheet.showed(&answers),
             locked: None,
         };
         *lock(&self.form) = Some(shown);
@@ -95,11 +121,6 @@ impl Ward {
         let token = hex(&self.clock.random::<16>());
         self.note(&actor, &page.about(sheet.resident.as_ref()), true);
         let discharged = sheet.is_about_somebody_gone();
-        let answers = match draft {
-            // What was not asked when the draft was typed is as it was charted.
-            Some(draft) => laid_over(as_typed(&sheet.workflow, &sheet.filled, units_of(&draft)), &draft),
-            None => sheet.answers,
-        };
         Ok(FormPage {
             discharged,
             since,
@@ -118,15 +139,6 @@ impl Ward {
         })
     }
 
-    /// A draft that may be from when more was shown here: what it carries along is what the form shows now.
-    fn as_shown(&self, draft: Vec<(String, String)>, sheet: &Sheet) -> Vec<(String, String)> {
-        let seen = sheet.answers.iter().find(|(key, _)| key == SEEN);
-        match seen.filter(|_| self.phi_mode() != PhiMode::Full) {
-            Some(seen) => laid_over(asked(Some(&asks(&sheet.workflow)), &draft), std::slice::from_ref(seen)),
-            None => draft,
-        }
-    }
-
     pub(super) fn save(
         &self,
         on: &SessionKey,
@@ -138,18 +150,22 @@ impl Ward {
             Err(why) => why,
             saved => return saved,
         };
-        if let Some(kept) = self.sent_again(on, form, token, answers) {
+        let is_uncertain = matches!(why, NotSaved::Uncertain(_));
+        if !is_uncertain && let Some(kept) = self.sent_again(on, form, token, answers) {
             return if self.is_open(on) { Ok(kept) } else { Err(why) };
         }
         let is_refused = matches!(&why, NotSaved::Refused(refused) if *refused != Refused::Locked);
         let before = self.outbox.saved_as(token).ok().flatten().filter(|_| is_refused);
+        let is_last = lock(&self.last_save).as_ref().is_some_and(|last| last.is(on, token));
         // What was typed is not lost with the save, whatever refused it. Where the disk is full, the page still has it;
         // of what may be saved after all there is no draft, from which it would be saved twice.
-        let is_uncertain = matches!(why, NotSaved::Uncertain(_));
         let kept = if is_uncertain { Ok(false) } else { self.keep_draft(on, form, answers) };
         match (before, &why, kept) {
-            (Some(record), _, _) => {
+            (Some(record), _, _) if is_last => {
                 Err(NotSaved::NotTaken(OutboxError::SavedDifferently { record }.to_string()))
+            }
+            (Some(_), _, _) => {
+                Err(NotSaved::NotTaken("this form was saved already: look at the saved entry".to_owned()))
             }
             (None, NotSaved::Refused(_), Err(not_kept)) => Err(not_kept.into()),
             (None, _, _) => Err(why),
@@ -167,31 +183,45 @@ impl Ward {
         {
             self.is_nobody_here(on, sheet.resident.as_ref(), &change, answers)?;
         }
-        let saved = self.append(&sheet.writer, Entry { change: &change, token }, &page)?;
-        lock(&self.form).take_if(|open| open.is(on, form));
-        let (session, user) = (change.session, change.actor);
-        self.forget(session);
-        let about = sheet.resident.map_or_else(|| saved.record.into(), |resident| resident.id);
         let is_critical =
             |field: &Field| change.fields.get(&field.key).is_some_and(|it| field.is_critical(it));
-        let kept = Kept { about, is_critical: sheet.workflow.fields.iter().any(is_critical) };
-        let (token, answers) = (token.to_owned(), answers.to_vec());
-        *lock(&self.last_save) = Some(LastSave { session, user, token, answers, kept });
+        let is_critical = sheet.workflow.fields.iter().any(is_critical);
+        let last = LastSave {
+            session: change.session,
+            user: change.actor,
+            token: token.to_owned(),
+            answers: answers.to_vec(),
+            typed: typed_over(&sheet.showed(answers), asked(None, answers), &self.time_here().zone),
+            about: sheet.resident.as_ref().map(|resident| resident.id),
+            is_critical,
+        };
+        let saved = match self.append(&sheet.writer, Entry { change: &change, token }, &page) {
+            Ok(saved) => saved,
+            Err(why) => {
+                if matches!(why, NotSaved::Uncertain(_)) {
+                    *lock(&self.last_save) = Some(last);
+                }
+                return Err(why);
+            }
+        };
+        lock(&self.form).take_if(|open| open.is(on, form));
+        self.forget(last.session);
+        let kept = last.kept(saved.record);
+        *lock(&self.last_save) = Some(last);
         Ok(kept)
     }
 
     /// What was saved with just that token and those answers. A draft of the same would be saved twice.
     fn sent_again(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Option<Kept> {
+        let record = self.outbox.saved_as(token).ok().flatten()?;
         let last = lock(&self.last_save);
-        let last = last.as_ref().filter(|last| on.names(last.session))?;
-        let (user, kept) = (last.user, last.kept);
-        (last.token == token && last.answers == answers).then_some(())?;
-        let (zone, saved) = (self.time_here().zone, asked(None, answers));
-        let draft = self.draft(user, form).ok().flatten();
-        if draft.is_some_and(|draft| given(&draft, &zone) == given(&saved, &zone)) {
-            drop(self.outbox.drop_draft(user, &form.draft()));
+        let last = last.as_ref().filter(|last| last.is(on, token) && last.answers == answers)?;
+        let zone = self.time_here().zone;
+        let draft = self.draft(last.user, form).ok().flatten();
+        if draft.is_some_and(|draft| given(&draft, &zone) == given(&last.typed, &zone)) {
+            drop(self.outbox.drop_draft(last.user, &form.draft()));
         }
-        Some(kept)
+        Some(last.kept(record))
     }
 
     /// Appends a change with the audit event that it was made; the page says what it is.
@@ -249,10 +279,10 @@ impl Ward {
     /// Keeps what was typed; whether there is anything that the form did not show.
     pub(super) fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
         let zone = self.time_here().zone;
-        let Typist { user, asks, shown } = self.typist(on, form, answers)?;
-        let typed = asked(asks.as_deref(), answers);
+        let Typist { user, asks, showed } = self.typist(on, form, answers)?;
+        let typed = typed_over(&showed, asked(asks.as_deref(), answers), &zone);
         // As it was opened: nothing is unfinished.
-        let is_typed = given(&typed, &zone) != given(&shown, &zone);
+        let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
         if is_typed {
             self.keep_typed(user, form, &typed)?;
         } else if self.begun(user, form, answers)?.is_some() {
@@ -272,29 +302,71 @@ impl Ward {
                     open.locked = None;
                 }
                 let (user, asks) = (sheet.writer.actor().user, asks(&sheet.workflow));
-                Ok(Typist { user, asks: Some(asks), shown: sheet.answers })
+                Ok(Typist { user, asks: Some(asks), showed: sheet.showed(sent) })
             }
             Err(why) => {
                 let is_hers = || why == Refused::NoSuchVersion || self.typed_into(on, form, sent).is_some();
                 let hers = || self.actor(on).filter(|_| is_hers()).map(|actor| actor.user);
-                let hers = || hers().map(|user| Typist { user, asks: None, shown: Vec::new() });
-                self.late_typist(on, form, sent).or_else(hers).ok_or(why)
+                let (user, asks) =
+                    self.late_typist(on, form, sent).or_else(|| Some((hers()?, None))).ok_or(why)?;
+                Ok(Typist { user, asks, showed: self.had_filled_in(on, form, sent) })
             }
         }
     }
 
     /// To whom the form was shown, if its session is on the screen, or left it only a moment ago; whoever is signed
     /// in now.
-    fn late_typist(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Option<Typist> {
+    fn late_typist(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        sent: &Typed,
+    ) -> Option<(UserId, Option<Vec<String>>)> {
         let open = lock(&self.form);
         let open = open.as_ref().filter(|open| open.is(on, form))?;
         // The lock may be due and not yet have happened.
         let now = self.clock.monotonic();
         let late = now.saturating_sub(open.locked.unwrap_or(now));
-        // An older page asked something else.
-        let is_it = version_of(sent).is_none_or(|version| version == open.version);
-        let asks = is_it.then(|| open.asks.clone());
-        (late < LATE_DRAFT).then_some(Typist { user: open.user, asks, shown: Vec::new() })
+        let asks = open.asked(sent).then(|| open.asks.clone());
+        (late < LATE_DRAFT).then_some((open.user, asks))
+    }
+
+    /// What a form had filled in itself that does not open any more, by what its answers carry along or by how it was
+    /// shown last: nothing is read for it. Who may not read a resident any more is shown and kept nothing of that.
+    pub(super) fn had_filled_in(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        answers: &Typed,
+    ) -> Vec<(String, String)> {
+        if let Some(seen) = Seen::in_answers(answers) {
+            return seen.typed(&residents::whole());
+        }
+        let open = lock(&self.form);
+        let open = open.as_ref().filter(|open| open.is(on, form) && open.asked(answers));
+        open.map(|open| open.showed.clone()).unwrap_or_default()
+    }
+}
+
+impl LastSave {
+    fn is(&self, on: &SessionKey, token: &str) -> bool {
+        on.names(self.session) && self.token == token
+    }
+
+    fn kept(&self, record: RecordId) -> Kept {
+        Kept { about: self.about.unwrap_or_else(|| record.into()), is_critical: self.is_critical }
+    }
+}
+
+/// Answers that may be from when more was shown here, or less: what they carry along is what the form shows now.
+fn as_shown(answers: Vec<(String, String)>, sheet: &Sheet) -> Vec<(String, String)> {
+    let (then, now) = (Seen::in_answers(&answers), Seen::in_answers(&sheet.answers));
+    match then.zip(now) {
+        Some((then, now)) if !then.is_as_much_as(&now) => {
+            let seen = sheet.answers.iter().filter(|(key, _)| key == SEEN);
+            laid_over(asked(Some(&asks(&sheet.workflow)), &answers), &seen.cloned().collect::<Vec<_>>())
+        }
+        _ => answers,
     }
 }
 
@@ -313,10 +385,30 @@ fn is_so_already(form: &Form, sheet: &Sheet) -> Option<Refused> {
 fn given<'a>(answers: &'a Typed, zone: &Zone) -> BTreeMap<&'a str, String> {
     let given =
         answers.iter().filter(|(key, text)| !CARRIED.contains(&key.as_str()) && !text.trim().is_empty());
-    let shown = |text: &str| {
-        parse_datetime(text).map_or_else(|_| text.replace("\r\n", "\n"), |time| zone.wall(&time))
-    };
-    given.map(|(key, text)| (key.as_str(), shown(text))).collect()
+    given.map(|(key, text)| (key.as_str(), as_sent(text, zone))).collect()
+}
+
+fn as_sent(text: &str, zone: &Zone) -> String {
+    parse_datetime(text).map_or_else(|_| text.replace("\r\n", "\n"), |time| zone.wall(&time))
+}
+
+/// What of some answers was typed: what differs from what their form had filled in, with what it carries along. What was
+/// emptied is typed.
+pub(super) fn typed_over(
+    showed: &Typed,
+    mut answers: Vec<(String, String)>,
+    zone: &Zone,
+) -> Vec<(String, String)> {
+    let was = |key: &str| showed.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
+    answers.retain(|(key, text)| {
+        let is_left = match key.strip_prefix(OFFSET) {
+            // Which of two moments it was is said by the whole time.
+            Some(of) => text == was(of),
+            None => as_sent(text, zone).trim() == as_sent(was(key), zone).trim(),
+        };
+        !is_left || CARRIED.contains(&key.as_str())
+    });
+    answers
 }
 
 /// The keys of what a form asks, and of what it carries along.

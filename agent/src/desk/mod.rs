@@ -407,22 +407,23 @@ impl Desk {
         self.ward()?.left_on(on)
     }
 
-    /// What a user began and has not saved, also where her role does not let her read a resident any more.
+    /// What a user began and has not saved, and what she dropped last, also where her role does not let her read a
+    /// resident any more.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn unfinished(&self, on: &SessionKey) -> Result<Vec<Unfinished>, Refused> {
+    pub fn unfinished(&self, on: &SessionKey) -> Result<(Vec<Unfinished>, Option<Unfinished>), Refused> {
         let ward = self.enrolled()?;
         let actor = ward.actor(on).ok_or(Refused::Locked)?;
-        ward.unfinished(on, actor.user, None)
+        Ok((ward.unfinished(on, actor.user, None)?, ward.dropped(on, None)))
     }
 
     /// Drops what was typed into a form and not saved. Until something is saved, the next is dropped or the
-    /// session ends, it can be had back.
+    /// session ends, it can be had back. Whether the form opens.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
+    pub fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<bool, Refused> {
         self.enrolled()?.drop_draft(on, form, typed)
     }
 

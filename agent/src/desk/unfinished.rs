@@ -4,10 +4,10 @@
 use carepost_protocol::id::{PatientId, SessionId, UserId};
 use carepost_protocol::role::ReadPatients;
 
-use super::chart::asks;
+use super::chart::{asks, typed_over};
 use super::lock;
 use super::residents::Asks;
-use super::view::{CONFIRMED, Form, Refused, SessionKey, Typed, Unfinished};
+use super::view::{CARRIED, CONFIRMED, Form, Refused, SessionKey, Typed, Unfinished};
 use super::ward::{Ward, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
 
@@ -174,24 +174,26 @@ impl Ward {
         (label.unwrap_or_else(|| "an entry".to_owned()), whose)
     }
 
-    /// Drops what was typed into a form: what was sent along, or what is kept.
-    pub(super) fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
+    /// Drops what was typed into a form: what was sent along, or what is kept. Where that is nothing (any more) nothing
+    /// is dropped, and what was before can still be had back. Whether the form opens.
+    pub(super) fn drop_draft(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<bool, Refused> {
         let actor = self.actor(on).ok_or(Refused::Locked)?;
-        let kept = self.begun(actor.user, form, typed)?;
-        let asks = match self.sheet(on, form, typed, None) {
-            Ok(sheet) => Some(asks(&sheet.workflow)),
-            Err(why) if kept.is_none() => return Err(why),
-            Err(_) => None,
+        let kept = self.begun(actor.user, form, sent)?;
+        let (opens, asks, showed) = match self.sheet(on, form, sent, None) {
+            Ok(sheet) => (true, Some(asks(&sheet.workflow)), sheet.showed(sent)),
+            Err(_) if kept.is_none() => return Ok(false),
+            Err(_) => (false, None, self.had_filled_in(on, form, sent)),
         };
         if kept.is_some() {
             self.outbox.drop_draft(actor.user, &form.draft()).map_err(storage)?;
         }
-        let typed = asked(asks.as_deref(), typed);
-        let answers = if typed.is_empty() { kept } else { Some(typed) };
-        let (session, user) = (actor.session, actor.user);
-        let dropped = answers.map(|answers| Dropped { session, user, form: form.clone(), answers });
-        *lock(&self.dropped) = dropped;
-        Ok(())
+        let typed = typed_over(&showed, asked(asks.as_deref(), sent), &self.time_here().zone);
+        let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
+        if let Some(answers) = if is_typed { Some(typed) } else { kept } {
+            let (session, user, form) = (actor.session, actor.user, form.clone());
+            *lock(&self.dropped) = Some(Dropped { session, user, form, answers });
+        }
+        Ok(opens)
     }
 
     /// What was dropped last in this session, about one resident or whoever.

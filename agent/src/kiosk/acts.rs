@@ -102,9 +102,14 @@ pub(super) async fn discard(
 ) -> Result<Response, Fault> {
     let on = SessionKey::sent(take(&mut sent, SCREEN));
     take(&mut sent, TOKEN);
-    let back = form::about(&form);
+    let about = form::about(&form);
     let dropped = kiosk.ask(move |desk| desk.drop_draft(&on, &form, &sent)).await?;
-    Ok(dropped.map_or_else(|why| pages::refused(&why), |()| Redirect::to(&back).into_response()))
+    Ok(match dropped {
+        Ok(true) => Redirect::to(&about).into_response(),
+        // The page of whom it is about may not open either.
+        Ok(false) => pages::to_start(),
+        Err(why) => pages::refused(&why),
+    })
 }
 
 /// Puts back what was dropped.

@@ -64,7 +64,8 @@ pub(super) async fn start(
                 }
                 Err(why @ (Refused::NotAllowed | Refused::Storage(_))) => {
                     let unfinished = kiosk.ask(move |desk| desk.unfinished(&on)).await?;
-                    residents::refused(shell, &why, unfinished.unwrap_or_default())
+                    let (unfinished, dropped) = unfinished.unwrap_or_default();
+                    residents::refused(shell, &why, unfinished, dropped)
                 }
                 Err(why) => refused(&why),
             }
@@ -119,11 +120,11 @@ pub(super) async fn form(State(kiosk): State<Kiosk>, Which(form): Which) -> Resu
     let opened = kiosk.ask(move |desk| desk.form(&asked.0, &asked.1, &[])).await?;
     Ok(match opened {
         Ok(opened) => form::form(StatusCode::OK, shell, FormView::fresh(&opened)),
-        Err(NotOpened { why, typed: Some(typed) }) => {
+        Err(NotOpened { why, typed, .. }) if typed.is_empty() => refused(&why),
+        Err(NotOpened { why, typed, is_kept }) => {
             let words = page::capital(&why.to_string());
-            form::rescue(page::status_of(&why), shell, &typed, &words, Some(&form))
+            form::rescue(page::status_of(&why), shell, &typed, &words, is_kept.then_some(&form))
         }
-        Err(NotOpened { why, typed: None }) => refused(&why),
     })
 }
 
@@ -238,7 +239,6 @@ pub(super) async fn form_again(
     let form = kiosk.ask(move |desk| desk.form(&asked.on, &asked.form, &asked.answers)).await?;
     Ok(match form {
         Ok(mut form) => {
-            form.answers = sent.answers;
             if !sent.token.is_empty() {
                 form.token = sent.token;
             }
@@ -246,10 +246,16 @@ pub(super) async fn form_again(
         }
         Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.
-        Err(NotOpened { why, typed }) => {
-            let words = returned.words().unwrap_or_else(|| page::capital(&why.to_string()));
-            form::rescue(status, shell, &sent.answers, &words, typed.map(|_| &sent.form))
-        }
+        Err(NotOpened { why, typed, is_kept }) => match returned.words() {
+            None if typed.is_empty() => refused(&why),
+            Some(words) if typed.is_empty() => {
+                page::refusal(status, &format!("{}.", words.trim_end_matches('.')))
+            }
+            words => {
+                let words = words.unwrap_or_else(|| page::capital(&why.to_string()));
+                form::rescue(status, shell, &typed, &words, is_kept.then_some(&sent.form))
+            }
+        },
     })
 }
 

@@ -87,10 +87,16 @@ struct OpenRefusal<'a> {
     dropped: Option<UnfinishedView>,
 }
 
-/// Why no residents are shown to somebody who is signed in, and what she began before.
-pub(super) fn refused(shell: Shell, why: &Refused, unfinished: Vec<Unfinished>) -> Response {
+/// Why no residents are shown to somebody who is signed in, with what she began before and dropped last.
+pub(super) fn refused(
+    shell: Shell,
+    why: &Refused,
+    unfinished: Vec<Unfinished>,
+    dropped: Option<Unfinished>,
+) -> Response {
+    let dropped = dropped.map(|it| UnfinishedView::of(it, true));
     let unfinished = unfinished.into_iter().map(|it| UnfinishedView::of(it, true)).collect();
-    let page = OpenRefusal { shell, words: &sentence(why), unfinished, dropped: None };
+    let page = OpenRefusal { shell, words: &sentence(why), unfinished, dropped };
     answer(status_of(why), &page)
 }
 
