@@ -25,7 +25,10 @@ pub(crate) fn look() -> IpAddr {
         socket.connect(to).ok()?;
         Some(socket.local_addr().ok()?.ip())
     });
-    let own = own.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    found(own.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+}
+
+pub(crate) fn found(own: IpAddr) -> IpAddr {
     *FOUND.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
     own
 }

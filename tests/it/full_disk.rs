@@ -205,7 +205,7 @@ async fn an_export_to_a_full_disk_leaves_no_file_and_is_told_as_failed() -> Resu
         let found = scene.facility.organization.admin.get("/api/v1/audit-events?limit=1000").await?;
         let exports = found["items"].as_array().into_iter().flatten();
         let mut came: Vec<_> = exports
-            .filter(|event| event["endpoint"] == "carepost-agent queue export")
+            .filter(|event| event["details"]["page"] == "carepost-agent queue export")
             .map(|event| event["success"] == true)
             .collect();
         came.sort_unstable();

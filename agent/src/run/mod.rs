@@ -33,7 +33,7 @@ use carepost_protocol::wire::heartbeat::ReaderState;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub(crate) use enrolling::{Ended, Enroller, token_refused};
 pub(crate) use state_dir::StateDir;
@@ -123,7 +123,9 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
     }
     tokio::spawn(keep_time(Arc::clone(&device)));
     let (anew, wanted) = oneshot::channel();
-    tokio::spawn(uplink::run(config.clone(), state, device, anew));
+    let network = Arc::new(Notify::new());
+    tokio::spawn(network_watch::run(Arc::clone(&network)));
+    tokio::spawn(uplink::run(config.clone(), state, device, network, anew));
     systemd::ready();
 
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,10 +1,12 @@
-//! The network watch: notices that this device's network changed, by a cable, a Wi-Fi or a lease.
+//! The network watch: notices that this device's network changed, by a cable, a Wi-Fi or a lease. It is the process's,
+//! and looks whether or not anything is synced: audit events name the address that it finds.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared::Shared;
-use super::sync::report::Report;
+use tokio::sync::Notify;
+
 use crate::interface;
 
 /// How often the routes are looked at, and which address they give. They are two small files that the kernel writes
@@ -12,15 +14,15 @@ use crate::interface;
 const EVERY: Duration = Duration::from_secs(3);
 const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
 
-/// Runs for as long as the task lives.
-pub(super) async fn run(shared: Shared) {
+/// Runs for as long as the task lives; whoever syncs hears of each change.
+pub(super) async fn run(changed: Arc<Notify>) {
     let mut known = look();
     loop {
         tokio::time::sleep(EVERY).await;
         let now = look();
         if now != known {
             known = now;
-            shared.report(Report::NetworkChanged).await;
+            changed.notify_one();
         }
     }
 }
@@ -43,4 +45,20 @@ fn routes() -> Vec<String> {
             rows.collect::<Vec<_>>()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_was_found_too_early_is_found_anew_with_nothing_to_sync() {
+        let early = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
+        interface::found(early);
+        // It looks as soon as it runs, and never ends.
+        let ended = tokio::time::timeout(Duration::ZERO, run(Arc::new(Notify::new()))).await;
+        assert!(ended.is_err() && interface::own_address() != early);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use carepost_agent_core::backoff::Backoff;
 use carepost_protocol::wire::enroll::Grant;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::enrolling::{Ended, Enroller};
 use super::state_dir::StateDir;
@@ -20,18 +20,20 @@ use crate::workspace::Workspace;
 /// The first wait after the line to the server broke.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Runs until the device is revoked, and then until it is to enroll anew: that is what `anew` hears.
+/// Runs until the device is revoked, and then until it is to enroll anew: that is what `anew` hears. `network` tells
+/// that the device's network changed.
 pub(super) async fn run(
     config: Config,
     state: Arc<StateDir>,
     device: Arc<Device>,
+    network: Arc<Notify>,
     anew: oneshot::Sender<()>,
 ) {
     let mut backoff = Backoff::new(RETRY);
     loop {
         let talked = async {
             let upstream = state.upstream(&config, Some(state.boot))?;
-            until_revoked(&config, &state, &device, &upstream).await
+            until_revoked(&config, &state, &device, &upstream, &network).await
         };
         match talked.await {
             Ok(()) => break,
@@ -50,13 +52,14 @@ async fn until_revoked(
     state: &Arc<StateDir>,
     device: &Arc<Device>,
     upstream: &Upstream,
+    network: &Notify,
 ) -> anyhow::Result<()> {
     if state.is_revoked()? {
         return Ok(());
     }
     if let Some(workspace) = workspace(config, state, device, upstream).await? {
         let check_every = Duration::from_secs(config.mirror.check_every);
-        sync::until_revoked(state, device, &workspace, upstream, check_every).await?;
+        sync::until_revoked(state, device, &workspace, upstream, network, check_every).await?;
     }
     tracing::warn!("this device was deactivated: it shows and sends nothing any more");
     Ok(())

@@ -37,9 +37,7 @@ pub enum Refused {
     )]
     NotSent,
     /// What is known of residents is not sent to this device.
-    #[error(
-        "names, rooms, birthdays and MRNs are not shown on this device; edit them on one that shows them"
-    )]
+    #[error("what is known of residents is not shown on this device; edit it on one that shows it")]
     NotShown,
     /// Somebody is to be readmitted who is in care.
     #[error("this resident is in care already, so there is nobody to readmit")]

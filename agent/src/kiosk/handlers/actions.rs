@@ -93,7 +93,12 @@ pub(crate) async fn discard(
     take(&mut sent, TOKEN);
     let back = form.back();
     let dropped = kiosk.work(move |workspace| workspace.forms().drop_draft(&on, &form, &sent)).await?;
-    Ok(dropped.map_or_else(|why| refused(&why), |()| Redirect::to(&back).into_response()))
+    Ok(match dropped {
+        Ok(true) => Redirect::to(&back).into_response(),
+        // The page of whom it is about may not open either.
+        Ok(false) => to_start(),
+        Err(why) => refused(&why),
+    })
 }
 
 /// Puts back what was dropped.

@@ -73,7 +73,6 @@ pub(super) async fn form_again(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved) 
         kiosk.work(move |workspace| workspace.forms().open(&asked.on, &asked.form, &asked.answers)).await?;
     Ok(match form {
         Ok(mut form) => {
-            form.answers = sent.answers;
             if !sent.token.is_empty() {
                 form.token = sent.token;
             }
@@ -81,18 +80,27 @@ pub(super) async fn form_again(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved) 
         }
         Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.
-        Err(NotOpened { why, typed }) => {
+        Err(NotOpened { why, typed, is_kept }) => {
             let words = match not_saved {
                 NotSaved::Answers(_)
                 | NotSaved::Doubts(_)
                 | NotSaved::Alike(_)
-                | NotSaved::CorrectedSince => why.to_string(),
+                | NotSaved::CorrectedSince => None,
                 NotSaved::Refused(_)
                 | NotSaved::NotTaken(_)
                 | NotSaved::Uncertain(_)
-                | NotSaved::Storage(_) => not_saved.to_string(),
+                | NotSaved::Storage(_) => Some(page::capital(&not_saved.to_string())),
             };
-            form::rescue(status, shell, &sent.answers, &page::capital(&words), typed.map(|_| &sent.form))
+            match words {
+                None if typed.is_empty() => refused(&why),
+                Some(words) if typed.is_empty() => {
+                    page::refusal(status, &format!("{}.", words.trim_end_matches('.')))
+                }
+                words => {
+                    let words = words.unwrap_or_else(|| page::capital(&why.to_string()));
+                    form::rescue(status, shell, &typed, &words, is_kept.then_some(&sent.form))
+                }
+            }
         }
     })
 }

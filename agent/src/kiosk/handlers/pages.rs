@@ -61,9 +61,12 @@ pub(crate) async fn start(
                     residents::residents(shell, residents, who, letter)
                 }
                 Err(why @ (Refused::NotAllowed | Refused::Storage(_))) => {
-                    let unfinished =
-                        kiosk.work(move |workspace| workspace.forms().unfinished(&on, None)).await?;
-                    residents::refused(shell, &why, unfinished.unwrap_or_default())
+                    let begun = kiosk.work(move |workspace| {
+                        let forms = workspace.forms();
+                        Ok::<_, Refused>((forms.unfinished(&on, None)?, forms.dropped(&on, None)))
+                    });
+                    let (unfinished, dropped) = begun.await?.unwrap_or_default();
+                    residents::refused(shell, &why, unfinished, dropped)
                 }
                 Err(why) => refused(&why),
             }
@@ -118,11 +121,11 @@ pub(crate) async fn form(State(kiosk): State<Kiosk>, FormOf(form): FormOf) -> Re
     let opened = kiosk.work(move |workspace| workspace.forms().open(&asked.0, &asked.1, &[])).await?;
     Ok(match opened {
         Ok(opened) => form::form(StatusCode::OK, shell, FormView::fresh(opened)),
-        Err(NotOpened { why, typed: Some(typed) }) => {
+        Err(NotOpened { why, typed, .. }) if typed.is_empty() => refused(&why),
+        Err(NotOpened { why, typed, is_kept }) => {
             let words = page::capital(&why.to_string());
-            form::rescue(page::status_of(&why), shell, &typed, &words, Some(&form))
+            form::rescue(page::status_of(&why), shell, &typed, &words, is_kept.then_some(&form))
         }
-        Err(NotOpened { why, typed: None }) => refused(&why),
     })
 }
 

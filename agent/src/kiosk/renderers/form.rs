@@ -12,9 +12,7 @@ use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
-use crate::workspace::view::{
-    CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Known, NotSaved, SEEN, Typed, units_of,
-};
+use crate::workspace::view::{CONFIRMED, DISCHARGED, Form, FormPage, Known, NotSaved, SEEN, Typed, units_of};
 
 #[derive(Template)]
 #[template(path = "form.html")]
@@ -45,8 +43,7 @@ pub(crate) fn rescue(
     words: &str,
     kept: Option<&Form>,
 ) -> Response {
-    let is_typed = |key: &str| !CARRIED.contains(&key) && key != CONFIRMED;
-    let answers = answers.iter().filter(|(key, text)| is_typed(key) && !text.is_empty()).collect();
+    let answers = answers.iter().collect();
     let discard = kept.map(|form| format!("{}/discard", form.path()));
     let words = words.trim_end_matches('.');
     answer(status, &RescuePage { shell: shell.held(), answers, words, discard })
@@ -304,8 +301,8 @@ fn explained(form: &FormPage) -> Option<String> {
             Some(format!("{name} is in the list of residents again, on every device.{room}"))
         }
         (Form::Admit, None) if form.sent != PhiMode::Full => Some(
-            "This device does not show names, birthdays and MRNs, so it cannot tell whether somebody is here already: \
-             look on one that does first. If two are one person, that is asked there once the server has both"
+            "Most of what is known of residents is not shown on this device, so it cannot tell whether somebody is here \
+             already: look on one that shows it first. If two are one person, that is asked there once the server has both"
                 .to_owned(),
         ),
         (Form::Edit(_), None) => {

@@ -70,9 +70,14 @@ struct OpenRefusal<'a> {
     dropped: Option<Unfinished>,
 }
 
-/// Why no residents are shown to somebody who is signed in, and what she began before.
-pub(crate) fn refused(shell: Shell, why: &Refused, unfinished: Vec<Unfinished>) -> Response {
-    let page = OpenRefusal { shell, words: &sentence(why), unfinished, dropped: None };
+/// Why no residents are shown to somebody who is signed in, with what she began before and dropped last.
+pub(crate) fn refused(
+    shell: Shell,
+    why: &Refused,
+    unfinished: Vec<Unfinished>,
+    dropped: Option<Unfinished>,
+) -> Response {
+    let page = OpenRefusal { shell, words: &sentence(why), unfinished, dropped };
     answer(status_of(why), &page)
 }
 

@@ -21,7 +21,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::shared::Shared;
 use super::state_dir::StateDir;
-use super::{heartbeat, mirror_check, mirror_watch, network_watch, older, outbox_watch, pruning};
+use super::{heartbeat, mirror_check, mirror_watch, older, outbox_watch, pruning};
 use crate::device::Device;
 use crate::outbox::Diverged;
 use crate::upstream::Upstream;
@@ -41,6 +41,7 @@ pub(super) async fn until_revoked(
     device: &Arc<Device>,
     workspace: &Arc<Workspace>,
     upstream: &Upstream,
+    network: &Notify,
     check_every: Duration,
 ) -> anyhow::Result<()> {
     let (reports, mut heard) = mpsc::channel(16);
@@ -65,7 +66,6 @@ pub(super) async fn until_revoked(
     };
     sync.start().await?;
     sync.tasks.spawn(heartbeat::run(shared.clone(), sync.status.still_since()));
-    sync.tasks.spawn(network_watch::run(shared.clone()));
     sync.tasks.spawn(outbox_watch::run(shared.clone()));
     sync.tasks.spawn(pruning::run(shared.clone()));
     sync.tasks.spawn(mirror_watch::run(shared.clone()));
@@ -76,6 +76,7 @@ pub(super) async fn until_revoked(
         tokio::select! {
             Some(report) = heard.recv() => sync.take(report),
             () = workspace.audit_trail().until_saved() => sync.saved(),
+            () = network.notified() => sync.network_changed(),
             () = tokio::time::sleep(wait) => sync.engine(SyncEvent::Tick),
             Some(_) = sync.tasks.join_next() => {}
         }
@@ -125,6 +126,11 @@ impl Sync {
         self.status.look();
     }
 
+    fn network_changed(&mut self) {
+        tracing::debug!("the network changed");
+        self.engine(SyncEvent::NetworkReturned);
+    }
+
     fn take(&mut self, report: Report) {
         match report {
             Report::Sync(event) => {
@@ -158,10 +164,6 @@ impl Sync {
                 tracing::info!("another process wrote into the outbox");
                 self.saved();
                 self.look_for_rejected();
-            }
-            Report::NetworkChanged => {
-                tracing::debug!("the network changed");
-                self.engine(SyncEvent::NetworkReturned);
             }
             Report::KeepAlive { stream, server_time } => {
                 self.shared.server_said(server_time, None);

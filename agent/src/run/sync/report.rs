@@ -30,6 +30,4 @@ pub(in crate::run) enum Report {
     Rejected(u64),
     /// Another process wrote into the outbox.
     OutboxChanged,
-    /// The network of this device changed.
-    NetworkChanged,
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::drafts::laid_over;
 use super::{Access, Asks, Forms, resident_form, storage};
-use crate::workspace::view::{CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
+use crate::workspace::view::{CARRIED, CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
 
 /// What becomes of what was typed about whoever was to be admitted, and is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +106,8 @@ impl Forms {
         });
         let news: Vec<(String, String)> = asked.cloned().collect();
         if !news.is_empty() {
-            let edit = laid_over(prepared.draft.unwrap_or(prepared.answers), &news);
+            let carried = || prepared.answers.into_iter().filter(|(key, _)| CARRIED.contains(&key.as_str()));
+            let edit = laid_over(prepared.draft.unwrap_or_else(|| carried().collect()), &news);
             self.keep_typed(user, &form, &edit)?;
         }
         let whole = resident_form::form(Asks::Admission, self.reader.phi_mode());

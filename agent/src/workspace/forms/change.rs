@@ -10,11 +10,12 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::text::line;
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::unit::Units;
-use carepost_protocol::workflow::{Answers, FieldError};
+use carepost_protocol::workflow::{Answers, FieldError, Workflow};
 use carepost_protocol::zone::Zone;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::prepare::{Makes, Prepared, Seen, typed as as_typed};
+use super::prepare::{Makes, Prepared, typed as as_typed};
 use super::{Forms, resident_form, settled, storage};
 use crate::outbox::Entry;
 use crate::workspace::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, Typed, units_of};
@@ -27,6 +28,32 @@ const EQUAL: usize = 2;
 /// What a doubt is about that is about no field: the keys of fields begin with a letter.
 const REPEATED: &str = "_again";
 
+/// The version of a resident that a form showed: only what differs from it is an edit.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Seen {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) base: Option<u64>,
+    pub(super) values: Map<String, Value>,
+}
+
+impl Seen {
+    /// The one that a form's answers carry.
+    pub(super) fn in_answers(answers: &Typed) -> Option<Self> {
+        let (_, text) = answers.iter().find(|(key, _)| key == SEEN)?;
+        serde_json::from_str(text).ok()
+    }
+
+    /// Whether both are of as much of a resident.
+    pub(super) fn is_as_much_as(&self, other: &Self) -> bool {
+        self.values.keys().eq(other.values.keys())
+    }
+
+    /// What a form showed of it.
+    pub(super) fn typed(&self, form: &Workflow) -> Vec<(String, String)> {
+        as_typed(form, &resident_form::shown(&self.values), Units::default())
+    }
+}
+
 impl Forms {
     /// The change that a filled-in form makes; the token names the form.
     pub(super) fn change(
@@ -37,16 +64,17 @@ impl Forms {
     ) -> Result<Change, NotSaved> {
         let Makes { kind, collection, record, supersedes, strikes, lives_here: _, differs } = prepared.makes;
         let (recorded_at, clock_quality) = self.reader.clock.stamp();
-        let (read, base_seq) =
-            prepared.read(&self.reader.time_here().zone, answers, (recorded_at, clock_quality))?;
+        let zone = self.reader.time_here().zone;
+        let (read, base_seq) = prepared.read(&zone, answers, (recorded_at, clock_quality))?;
         let Answers { values: mut fields, doubts } = read;
         let reason = reason(&mut fields)?;
         if differs && prepared.leaves_all(&fields) {
             return Err(nothing_changed());
         }
-        // What was confirmed once is: only what was changed is asked about.
-        let (left, mut doubts): (Vec<_>, Vec<_>) =
-            doubts.into_iter().partition(|doubt| prepared.leaves(&fields, &doubt.field));
+        let unasked = prepared.unasked(&zone, answers);
+        let (left, mut doubts): (Vec<_>, Vec<_>) = doubts
+            .into_iter()
+            .partition(|doubt| prepared.leaves(&fields, &doubt.field) && unasked(&doubt.field));
         let charts = collection == Collection::Records;
         let actor = prepared.writer.actor();
         let mut change = Change {
@@ -73,6 +101,7 @@ impl Forms {
         }
         doubts.extend(prepared.is_about_somebody_gone());
         change.confirmed = confirmed(answers, doubts)?;
+        // The server weighs against now as well: a time that has merely passed since is no slip that nobody looked at.
         change.confirmed.extend(left.into_iter().map(|doubt| doubt.field));
         Ok(change)
     }
@@ -101,6 +130,17 @@ impl Prepared {
             gone.name
         );
         Some(FieldError::new(DISCHARGED, words))
+    }
+
+    /// Whether nobody is asked about an answer that is left as it was: it was confirmed, or no doubt at all when it was
+    /// charted, and is one only because time has passed.
+    fn unasked(&self, zone: &Zone, answers: &Typed) -> impl Fn(&str) -> bool {
+        let charted_at = self.charted_at.map(|at| (at, ClockQuality::Synced));
+        let then = charted_at.and_then(|at| self.read(zone, answers, at).ok()).map(|(then, _)| then.doubts);
+        move |key| {
+            let is_new = then.as_ref().is_some_and(|then| then.iter().all(|doubt| doubt.field != key));
+            is_new || self.confirmed.iter().any(|field| field == key)
+        }
     }
 
     /// What was typed, as it is stored, and the version that an edit is against.
@@ -135,10 +175,8 @@ impl Prepared {
         today: Today,
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let not_whole = || NotSaved::NotTaken("this form is not whole: open it again".to_owned());
-        let seen = answers.iter().find(|(key, _)| key == SEEN);
-        let seen: Option<Seen> = seen.and_then(|(_, text)| serde_json::from_str(text).ok());
-        let seen = seen.ok_or_else(not_whole)?;
-        let shown = as_typed(&self.workflow, &resident_form::shown(&seen.values), Units::default());
+        let seen = Seen::in_answers(answers).ok_or_else(not_whole)?;
+        let shown = seen.typed(&self.workflow);
         let was =
             |key: &str| shown.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
         let (mut given, mut faults) = (Map::new(), Vec::new());

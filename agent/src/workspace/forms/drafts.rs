@@ -8,20 +8,21 @@ use carepost_protocol::day::parse_datetime;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::zone::Zone;
 
-use super::{Asks, Dropped, Forms, asks, lock, storage};
+use super::change::Seen;
+use super::{Asks, Dropped, Forms, asks, lock, resident_form, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
-use crate::workspace::view::{CARRIED, CONFIRMED, Form, Refused, SessionKey, Typed, Unfinished};
+use crate::workspace::view::{CARRIED, CONFIRMED, Form, OFFSET, Refused, SessionKey, Typed, Unfinished};
 
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
 /// The most that a page lists: the latest.
 const LISTED: usize = 20;
 
-/// Who types into a form, what it asks, where that is known here, and what it showed when it was opened.
+/// Who types into a form, what it asks, where that is known here, and what it had filled in itself.
 struct Typist {
     user: UserId,
     asks: Option<Vec<String>>,
-    shown: Vec<(String, String)>,
+    showed: Vec<(String, String)>,
 }
 
 impl From<DraftOf> for Form {
@@ -60,10 +61,10 @@ impl Forms {
     /// See [`Refused`].
     pub fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
         let zone = self.reader.time_here().zone;
-        let Typist { user, asks, shown } = self.typist(on, form, answers)?;
-        let typed = asked(asks.as_deref(), answers);
+        let Typist { user, asks, showed } = self.typist(on, form, answers)?;
+        let typed = typed_over(&showed, asked(asks.as_deref(), answers), &zone);
         // As it was opened: nothing is unfinished.
-        let is_typed = given(&typed, &zone) != given(&shown, &zone);
+        let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
         if is_typed {
             self.keep_typed(user, form, &typed)?;
         } else if self.begun(user, form, answers)?.is_some() {
@@ -83,29 +84,49 @@ impl Forms {
                     open.locked = None;
                 }
                 let (user, asks) = (prepared.writer.actor().user, asks(&prepared.workflow));
-                Ok(Typist { user, asks: Some(asks), shown: prepared.answers })
+                Ok(Typist { user, asks: Some(asks), showed: prepared.showed(sent) })
             }
             Err(why) => {
                 let is_hers = || why == Refused::NoSuchVersion || self.typed_into(on, form, sent).is_some();
                 let hers = || self.session.actor(on).filter(|_| is_hers()).map(|actor| actor.user);
-                let hers = || hers().map(|user| Typist { user, asks: None, shown: Vec::new() });
-                self.late_typist(on, form, sent).or_else(hers).ok_or(why)
+                let (user, asks) =
+                    self.late_typist(on, form, sent).or_else(|| Some((hers()?, None))).ok_or(why)?;
+                Ok(Typist { user, asks, showed: self.had_filled_in(on, form, sent) })
             }
         }
     }
 
     /// To whom the form was shown, if its session is on the screen, or left it only a moment ago; whoever is signed
     /// in now.
-    fn late_typist(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Option<Typist> {
+    fn late_typist(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        sent: &Typed,
+    ) -> Option<(UserId, Option<Vec<String>>)> {
         let state = lock(&self.state);
         let open = state.open.as_ref().filter(|open| open.is(on, form))?;
         // The lock may be due and not yet have happened.
         let now = self.reader.clock.monotonic();
         let late = now.saturating_sub(open.locked.unwrap_or(now));
-        // An older page asked something else.
-        let is_it = version_of(sent).is_none_or(|version| version == open.version);
-        let asks = is_it.then(|| open.asks.clone());
-        (late < LATE_DRAFT).then_some(Typist { user: open.user, asks, shown: Vec::new() })
+        let asks = open.asked(sent).then(|| open.asks.clone());
+        (late < LATE_DRAFT).then_some((open.user, asks))
+    }
+
+    /// What a form had filled in itself that does not open any more, by what its answers carry along or by how it was
+    /// shown last: nothing is read for it. Who may not read a resident any more is shown and kept nothing of that.
+    pub(super) fn had_filled_in(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        answers: &Typed,
+    ) -> Vec<(String, String)> {
+        if let Some(seen) = Seen::in_answers(answers) {
+            return seen.typed(&resident_form::whole());
+        }
+        let state = lock(&self.state);
+        let open = state.open.as_ref().filter(|open| open.is(on, form) && open.asked(answers));
+        open.map(|open| open.showed.clone()).unwrap_or_default()
     }
 
     /// What a user typed into a form, in the version of what was sent, and has not saved.
@@ -217,27 +238,29 @@ impl Forms {
     }
 
     /// Drops what was typed into a form: what was sent along, or what is kept. Until something is saved, the next is
-    /// dropped or the session ends, it can be had back.
+    /// dropped or the session ends, it can be had back. Where there is nothing (any more) nothing is dropped, and what
+    /// was before can still be had back. Whether the form opens.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn drop_draft(&self, on: &SessionKey, form: &Form, typed: &Typed) -> Result<(), Refused> {
+    pub fn drop_draft(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<bool, Refused> {
         let actor = self.session.actor(on).ok_or(Refused::Locked)?;
-        let kept = self.begun(actor.user, form, typed)?;
-        let asks = match self.prepare(on, form, typed, None) {
-            Ok(prepared) => Some(asks(&prepared.workflow)),
-            Err(why) if kept.is_none() => return Err(why),
-            Err(_) => None,
+        let kept = self.begun(actor.user, form, sent)?;
+        let (opens, asks, showed) = match self.prepare(on, form, sent, None) {
+            Ok(prepared) => (true, Some(asks(&prepared.workflow)), prepared.showed(sent)),
+            Err(_) if kept.is_none() => return Ok(false),
+            Err(_) => (false, None, self.had_filled_in(on, form, sent)),
         };
         if kept.is_some() {
             self.reader.outbox.drop_draft(actor.user, &form.draft()).map_err(storage)?;
         }
-        let typed = asked(asks.as_deref(), typed);
-        let answers = if typed.is_empty() { kept } else { Some(typed) };
-        let (session, user) = (actor.session, actor.user);
-        let dropped = answers.map(|answers| Dropped { session, user, form: form.clone(), answers });
-        lock(&self.state).dropped = dropped;
-        Ok(())
+        let typed = typed_over(&showed, asked(asks.as_deref(), sent), &self.reader.time_here().zone);
+        let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
+        if let Some(answers) = if is_typed { Some(typed) } else { kept } {
+            let (session, user, form) = (actor.session, actor.user, form.clone());
+            lock(&self.state).dropped = Some(Dropped { session, user, form, answers });
+        }
+        Ok(opens)
     }
 
     /// What was dropped last in this session, about one resident or whoever.
@@ -266,10 +289,30 @@ impl Forms {
 pub(super) fn given<'a>(answers: &'a Typed, zone: &Zone) -> BTreeMap<&'a str, String> {
     let given =
         answers.iter().filter(|(key, text)| !CARRIED.contains(&key.as_str()) && !text.trim().is_empty());
-    let shown = |text: &str| {
-        parse_datetime(text).map_or_else(|_| text.replace("\r\n", "\n"), |time| zone.wall(&time))
-    };
-    given.map(|(key, text)| (key.as_str(), shown(text))).collect()
+    given.map(|(key, text)| (key.as_str(), as_sent(text, zone))).collect()
+}
+
+fn as_sent(text: &str, zone: &Zone) -> String {
+    parse_datetime(text).map_or_else(|_| text.replace("\r\n", "\n"), |time| zone.wall(&time))
+}
+
+/// What of some answers was typed: what differs from what their form had filled in, with what it carries along. What was
+/// emptied is typed.
+pub(super) fn typed_over(
+    showed: &Typed,
+    mut answers: Vec<(String, String)>,
+    zone: &Zone,
+) -> Vec<(String, String)> {
+    let was = |key: &str| showed.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
+    answers.retain(|(key, text)| {
+        let is_left = match key.strip_prefix(OFFSET) {
+            // Which of two moments it was is said by the whole time.
+            Some(of) => text == was(of),
+            None => as_sent(text, zone).trim() == as_sent(was(key), zone).trim(),
+        };
+        !is_left || CARRIED.contains(&key.as_str())
+    });
+    answers
 }
 
 /// The last answer to each question that a form asks: only what is asked is kept, so that nothing grows without

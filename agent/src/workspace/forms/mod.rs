@@ -14,9 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use carepost_protocol::facility::PhiMode;
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{PatientId, SessionId, UserId};
+use carepost_protocol::id::{PatientId, RecordId, SessionId, UserId};
 use carepost_protocol::workflow::{FieldType, Workflow};
 
 use super::audit_trail::Access;
@@ -26,11 +25,11 @@ use super::reader::{Reader, last_stays, storage};
 use super::resident_form::{self, Asks, REPLACED, REPLACED_BY};
 use super::session_host::{Left, SessionHost};
 use super::times::settled;
-use super::view::{
-    CARRIED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed, units_of,
-};
-use drafts::{asked, laid_over};
-use prepare::{Prepared, typed as as_typed};
+use super::view::{CARRIED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed};
+use crate::outbox::version_of;
+use change::Seen;
+use drafts::{asked, laid_over, typed_over};
+use prepare::Prepared;
 
 pub use admission::News;
 
@@ -59,19 +58,25 @@ struct OpenForm {
     form: Form,
     asks: Vec<String>,
     version: u32,
+    /// What it had filled in itself.
+    showed: Vec<(String, String)>,
     /// When the screen locked over it, first.
     locked: Option<Duration>,
 }
 
-/// What was saved last: sent again because its answer was lost, it is asked and refused nothing any more. It is in
-/// memory alone, until its session ends.
+/// What was saved last, for certain or not: sent again because its answer was lost, it is asked and refused nothing any
+/// more. It is in memory alone, until its session ends.
 #[derive(Debug)]
 struct LastSave {
     session: SessionId,
     user: UserId,
     token: String,
     answers: Vec<(String, String)>,
-    kept: Kept,
+    /// The same without what the form had filled in.
+    typed: Vec<(String, String)>,
+    /// Whom they are about; none where the save makes whom.
+    about: Option<PatientId>,
+    is_critical: bool,
 }
 
 /// The form that was on the screen when it locked: whose session, and which.
@@ -91,6 +96,21 @@ impl OpenForm {
     fn is(&self, on: &SessionKey, form: &Form) -> bool {
         on.names(self.session) && self.form == *form
     }
+
+    /// Whether these answers may be of it: an older page asked something else.
+    fn asked(&self, answers: &Typed) -> bool {
+        version_of(answers).is_none_or(|version| version == self.version)
+    }
+}
+
+impl LastSave {
+    fn is(&self, on: &SessionKey, token: &str) -> bool {
+        on.names(self.session) && self.token == token
+    }
+
+    fn kept(&self, record: RecordId) -> Kept {
+        Kept { about: self.about.unwrap_or_else(|| record.into()), is_critical: self.is_critical }
+    }
 }
 
 impl Forms {
@@ -104,7 +124,15 @@ impl Forms {
     /// # Errors
     /// See [`NotOpened`].
     pub fn open(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, NotOpened> {
-        self.try_open(on, form, sent).map_err(|why| NotOpened { why, typed: self.typed_into(on, form, sent) })
+        self.try_open(on, form, sent).map_err(|why| {
+            let kept = self.typed_into(on, form, sent);
+            let is_kept = kept.is_some();
+            let answers = if sent.is_empty() { kept.unwrap_or_default() } else { asked(None, sent) };
+            let showed = self.had_filled_in(on, form, &answers);
+            let mut typed = typed_over(&showed, answers, &self.reader.time_here().zone);
+            typed.retain(|(key, _)| !CARRIED.contains(&key.as_str()));
+            NotOpened { why, typed, is_kept }
+        })
     }
 
     fn try_open(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, Refused> {
@@ -117,14 +145,20 @@ impl Forms {
             reader.trail.accessed(&actor, &access, false);
             return Err(refused);
         }
-        let draft = draft.map(|draft| self.as_shown(draft, &prepared));
         let from_draft = draft.is_some();
+        // What comes back is as it was sent; what was not asked when the draft was typed is as it was charted.
+        let answers = match draft.map(|draft| as_shown(draft, &prepared)) {
+            _ if !sent.is_empty() => as_shown(sent.to_vec(), &prepared),
+            Some(draft) => laid_over(prepared.showed(&draft), &draft),
+            None => prepared.answers.clone(),
+        };
         let shown = OpenForm {
             session: actor.session,
             user: actor.user,
             form: form.clone(),
             asks: asks(&prepared.workflow),
             version: prepared.workflow.version,
+            showed: prepared.showed(&answers),
             locked: None,
         };
         lock(&self.state).open = Some(shown);
@@ -135,13 +169,6 @@ impl Forms {
         let token = self.token();
         reader.trail.accessed(&actor, &access.about(prepared.resident.as_ref()), true);
         let discharged = prepared.is_about_somebody_gone();
-        let answers = match draft {
-            // What was not asked when the draft was typed is as it was charted.
-            Some(draft) => {
-                laid_over(as_typed(&prepared.workflow, &prepared.filled, units_of(&draft)), &draft)
-            }
-            None => prepared.answers,
-        };
         Ok(FormPage {
             discharged,
             since,
@@ -158,17 +185,6 @@ impl Forms {
             zone: reader.time_here().zone,
             sent: reader.phi_mode(),
         })
-    }
-
-    /// A draft that may be from when more was shown here: what it carries along is what the form shows now.
-    fn as_shown(&self, draft: Vec<(String, String)>, prepared: &Prepared) -> Vec<(String, String)> {
-        let seen = prepared.answers.iter().find(|(key, _)| key == SEEN);
-        match seen.filter(|_| self.reader.phi_mode() != PhiMode::Full) {
-            Some(seen) => {
-                laid_over(asked(Some(&asks(&prepared.workflow)), &draft), std::slice::from_ref(seen))
-            }
-            None => draft,
-        }
     }
 
     /// These sessions have left the screen: of whatever they had open it is remembered where they left, and what was
@@ -212,6 +228,18 @@ impl State {
     fn forget(&mut self, session: SessionId) {
         self.dropped.take_if(|dropped| dropped.session == session);
         self.last_save.take_if(|last| last.session == session);
+    }
+}
+
+/// Answers that may be from when more was shown here, or less: what they carry along is what the form shows now.
+fn as_shown(answers: Vec<(String, String)>, prepared: &Prepared) -> Vec<(String, String)> {
+    let (then, now) = (Seen::in_answers(&answers), Seen::in_answers(&prepared.answers));
+    match then.zip(now) {
+        Some((then, now)) if !then.is_as_much_as(&now) => {
+            let seen = prepared.answers.iter().filter(|(key, _)| key == SEEN);
+            laid_over(asked(Some(&asks(&prepared.workflow)), &answers), &seen.cloned().collect::<Vec<_>>())
+        }
+        _ => answers,
     }
 }
 

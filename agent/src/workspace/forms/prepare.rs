@@ -12,12 +12,13 @@ use carepost_protocol::role::{Actor, Chart, ManagePatients, Permit, ReadPatients
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::change::Seen;
+use super::drafts::laid_over;
 use super::{Access, Asks, Forms, Permits, resident_form, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RejectedChange, version_of};
-use crate::workspace::view::{Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS};
+use crate::workspace::view::{CARRIED, Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS, units_of};
 
 /// The permit that a form's change needs.
 pub(super) enum Writer {
@@ -56,6 +57,10 @@ pub(super) struct Prepared {
     pub(super) answers: Vec<(String, String)>,
     /// The values that those are of, as they are stored.
     pub(super) filled: Map<String, Value>,
+    /// Which of those were doubtful and confirmed when they were charted.
+    pub(super) confirmed: Vec<String>,
+    /// When they were charted, by a clock that can be believed.
+    pub(super) charted_at: Option<Timestamp>,
     pub(super) refusal: Option<String>,
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
@@ -94,17 +99,11 @@ pub(super) struct Known {
     pub(super) workflow: String,
     version: u32,
     values: Map<String, Value>,
+    confirmed: Vec<String>,
+    charted_at: Option<Timestamp>,
     author: UserId,
     amends: Option<RecordId>,
     is_struck: bool,
-}
-
-/// The version of a resident that a form showed: only what differs from it is an edit.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Seen {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) base: Option<u64>,
-    pub(super) values: Map<String, Value>,
 }
 
 impl Form {
@@ -202,10 +201,11 @@ impl Forms {
         }
         // What was struck out is put back as it was before.
         let differs = !strikes && !is_struck;
-        let Known { workflow, version, values, .. } = match known.amends.filter(|_| is_struck) {
-            Some(before) => self.charted(read, patient, before)?,
-            None => known,
-        };
+        let Known { workflow, version, values, confirmed, charted_at, .. } =
+            match known.amends.filter(|_| is_struck) {
+                Some(before) => self.charted(read, patient, before)?,
+                None => known,
+            };
         if values.is_empty() {
             return Err(Refused::NotSent);
         }
@@ -218,7 +218,7 @@ impl Forms {
             if strikes { Some(forms.struck_in(&workflow, version)?) } else { own.map(Rc::unwrap_or_clone) };
         let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes);
         let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
-        let prepared = Prepared { author, has_form, ..prepared };
+        let prepared = Prepared { author, has_form, confirmed, charted_at, ..prepared };
         Ok(if strikes { prepared } else { prepared.filled(values, self.reader.units()) })
     }
 
@@ -263,6 +263,7 @@ impl Forms {
             return Err(Refused::NotYours);
         }
         let RejectedChange { change, reason, .. } = refused;
+        let (confirmed, charted_at) = (change.confirmed, change.clock_quality.believed(change.recorded_at));
         let mut prepared = match (change.collection, change.kind, change.patient) {
             (Collection::Records, ChangeKind::Create | ChangeKind::Amend, Some(patient)) => {
                 let writer = self.charts(asker)?;
@@ -301,6 +302,7 @@ impl Forms {
             }
             (_, _, _) => return Err(Refused::NotAllowed),
         };
+        (prepared.confirmed, prepared.charted_at) = (confirmed, charted_at);
         prepared.makes.supersedes = Some(n);
         prepared.refusal = Some(reason.detail);
         prepared.faults = reason.errors;
@@ -354,6 +356,8 @@ impl From<RecordDocument> for Known {
             workflow: record.workflow,
             version: record.schema_version,
             values: record.values,
+            confirmed: record.confirmed,
+            charted_at: record.clock_quality.believed(record.recorded_at),
             author: record.recorded_by,
             amends: record.amends,
             is_struck: record.entered_in_error,
@@ -367,6 +371,8 @@ impl From<Change> for Known {
             workflow: change.workflow.unwrap_or_default(),
             version: change.schema_version.unwrap_or_default(),
             values: change.fields,
+            confirmed: change.confirmed,
+            charted_at: change.clock_quality.believed(change.recorded_at),
             author: change.actor,
             amends: change.record.filter(|_| change.kind == ChangeKind::Amend),
             is_struck: change.entered_in_error,
@@ -389,6 +395,8 @@ impl Prepared {
             workflow,
             answers: Vec::new(),
             filled: Map::new(),
+            confirmed: Vec::new(),
+            charted_at: None,
             refusal: None,
             faults: Vec::new(),
             author: None,
@@ -406,6 +414,19 @@ impl Prepared {
             answers.push((UNITS.to_owned(), units.name().to_owned()));
         }
         Self { answers, filled: values, ..self }
+    }
+
+    /// What a form showed that has these answers: in its measures, and of the version of the resident that it carries.
+    pub(super) fn showed(&self, answers: &Typed) -> Vec<(String, String)> {
+        let now = typed(&self.workflow, &self.filled, units_of(&self.answers));
+        // What was filled in and is no value of before: a reason, or what a rejected edit wanted.
+        let besides = self.answers.iter().filter(|it| !now.contains(it) && !CARRIED.contains(&it.0.as_str()));
+        let besides: Vec<_> = besides.cloned().collect();
+        let then = match Seen::in_answers(answers) {
+            Some(seen) => seen.typed(&self.workflow),
+            None => typed(&self.workflow, &self.filled, units_of(answers)),
+        };
+        laid_over(then, &besides)
     }
 
     /// Whether an answer was left as it was filled in, and so was what it is held against.

@@ -4,7 +4,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Field;
 
-use super::drafts::{asked, given};
+use super::drafts::{asked, given, typed_over};
 use super::prepare::Writer;
 use super::{Access, Forms, LastSave, lock, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
@@ -21,18 +21,22 @@ impl Forms {
             Err(why) => why,
             saved => return saved,
         };
-        if let Some(kept) = self.sent_again(on, form, token, answers) {
+        let is_uncertain = matches!(why, NotSaved::Uncertain(_));
+        if !is_uncertain && let Some(kept) = self.sent_again(on, form, token, answers) {
             return if self.session.is_open(on) { Ok(kept) } else { Err(why) };
         }
         let is_refused = matches!(&why, NotSaved::Refused(refused) if *refused != Refused::Locked);
         let before = self.reader.outbox.saved_as(token).ok().flatten().filter(|_| is_refused);
+        let is_last = lock(&self.state).last_save.as_ref().is_some_and(|last| last.is(on, token));
         // What was typed is not lost with the save, whatever refused it. Where the disk is full, the page still has it;
         // of what may be saved after all there is no draft, from which it would be saved twice.
-        let is_uncertain = matches!(why, NotSaved::Uncertain(_));
         let kept = if is_uncertain { Ok(false) } else { self.keep_draft(on, form, answers) };
         match (before, &why, kept) {
-            (Some(record), _, _) => {
+            (Some(record), _, _) if is_last => {
                 Err(NotSaved::NotTaken(OutboxError::SavedDifferently { record }.to_string()))
+            }
+            (Some(_), _, _) => {
+                Err(NotSaved::NotTaken("this form was saved already: look at the saved entry".to_owned()))
             }
             (None, NotSaved::Refused(_), Err(not_kept)) => Err(not_kept.into()),
             (None, _, _) => Err(why),
@@ -50,33 +54,48 @@ impl Forms {
         {
             self.is_nobody_here(&prepared.read, prepared.resident.as_ref(), &change, answers)?;
         }
-        let saved = self.append(&prepared.writer, Entry { change: &change, token }, &access)?;
-        let (session, user) = (change.session, change.actor);
-        let about = prepared.resident.map_or_else(|| saved.record.into(), |resident| resident.id);
         let is_critical =
             |field: &Field| change.fields.get(&field.key).is_some_and(|it| field.is_critical(it));
-        let kept = Kept { about, is_critical: prepared.workflow.fields.iter().any(is_critical) };
-        let (token, answers) = (token.to_owned(), answers.to_vec());
+        let is_critical = prepared.workflow.fields.iter().any(is_critical);
+        let zone = self.reader.time_here().zone;
+        let last = LastSave {
+            session: change.session,
+            user: change.actor,
+            token: token.to_owned(),
+            answers: answers.to_vec(),
+            typed: typed_over(&prepared.showed(answers), asked(None, answers), &zone),
+            about: prepared.resident.as_ref().map(|resident| resident.id),
+            is_critical,
+        };
+        let saved = match self.append(&prepared.writer, Entry { change: &change, token }, &access) {
+            Ok(saved) => saved,
+            Err(why) => {
+                if matches!(why, NotSaved::Uncertain(_)) {
+                    lock(&self.state).last_save = Some(last);
+                }
+                return Err(why);
+            }
+        };
+        let kept = last.kept(saved.record);
         let mut state = lock(&self.state);
         state.open.take_if(|open| open.is(on, form));
-        state.forget(session);
-        state.last_save = Some(LastSave { session, user, token, answers, kept });
+        state.forget(last.session);
+        state.last_save = Some(last);
         Ok(kept)
     }
 
     /// What was saved with just that token and those answers. A draft of the same would be saved twice.
     fn sent_again(&self, on: &SessionKey, form: &Form, token: &str, answers: &Typed) -> Option<Kept> {
+        let record = self.reader.outbox.saved_as(token).ok().flatten()?;
+        let zone = self.reader.time_here().zone;
         let state = lock(&self.state);
-        let last = state.last_save.as_ref().filter(|last| on.names(last.session))?;
-        let (user, kept) = (last.user, last.kept);
-        (last.token == token && last.answers == answers).then_some(())?;
-        drop(state);
-        let (zone, saved) = (self.reader.time_here().zone, asked(None, answers));
-        let draft = self.draft(user, form).ok().flatten();
-        if draft.is_some_and(|draft| given(&draft, &zone) == given(&saved, &zone)) {
-            drop(self.reader.outbox.drop_draft(user, &form.draft()));
+        let last = state.last_save.as_ref();
+        let last = last.filter(|last| last.is(on, token) && last.answers == answers)?;
+        let draft = self.draft(last.user, form).ok().flatten();
+        if draft.is_some_and(|draft| given(&draft, &zone) == given(&last.typed, &zone)) {
+            drop(self.reader.outbox.drop_draft(last.user, &form.draft()));
         }
-        Some(kept)
+        Some(last.kept(record))
     }
 
     /// Appends a change with the audit event of that access. Whoever saves is there.

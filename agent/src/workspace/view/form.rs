@@ -98,19 +98,21 @@ pub struct FormPage {
     pub sent: PhiMode,
 }
 
-/// Why a form is not opened. What its typist had typed into it is kept until she discards it, whatever became of the
-/// form, of whom it is about or of her role.
+/// Why a form is not opened. What its typist had typed into it is hers, whatever became of the form, of whom it is about
+/// or of her role. What the form had filled in itself is not: she may not read it any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotOpened {
     /// Why.
     pub why: Refused,
-    /// What is kept of it, as typed.
-    pub typed: Option<Vec<(String, String)>>,
+    /// What was typed of what was sent, or else of what is kept; what was emptied is there with no text.
+    pub typed: Vec<(String, String)>,
+    /// Whether something is kept of it until she discards it.
+    pub is_kept: bool,
 }
 
 impl From<Refused> for NotOpened {
     fn from(why: Refused) -> Self {
-        Self { why, typed: None }
+        Self { why, typed: Vec::new(), is_kept: false }
     }
 }
 

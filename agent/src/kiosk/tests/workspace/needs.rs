@@ -240,8 +240,8 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
     let page = saved.header("location").split('?').next().unwrap().to_owned();
     let vitals = device.sheet(&format!("{page}/chart/vitals")).await;
     assert_eq!(device.send(&vitals, ANSWERS).await.status, StatusCode::SEE_OTHER);
-    let nora: PatientId = page.trim_start_matches("/residents/").parse().unwrap();
-    assert_eq!(device.entries()[1].patient, Some(nora));
+    let olga: PatientId = page.trim_start_matches("/residents/").parse().unwrap();
+    assert_eq!(device.entries().pop().unwrap().patient, Some(olga));
     assert!(device.shown(&page).await.contains("72 bpm"));
     device.sign_in(AUDITOR);
     assert_eq!(open(&device.pages, "/admit").await.status, StatusCode::FORBIDDEN);

@@ -39,6 +39,13 @@ fn says(page: &str, all: &[&str]) {
     }
 }
 
+/// What the form of [`resident`] 4 fills in itself.
+fn hides(page: &str) {
+    for filled_in in ["GY-0004", "03/05/1934", "1934-03-05", "<dd>104</dd>", "Mary Smith"] {
+        assert!(!page.contains(filled_in), "{filled_in} is on {page}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_typed_before_a_role_became_narrower_is_kept_and_shown_with_why() {
     let device = Device::new();
@@ -52,23 +59,36 @@ async fn what_was_typed_before_a_role_became_narrower_is_kept_and_shown_with_why
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     let shown = ["<dd>Mary Smyth</dd>", "Your role does not allow this", "kept here until you discard it"];
     says(&refused.body, &shown);
+    hides(&refused.body);
     assert_eq!(device.entries(), []);
     // It is on her list, and opens as what it is.
     says(&device.shown("/").await, &["Not finished", "Edit resident · Mary Smith", &path]);
     let again = open(&device.pages, &path).await;
     assert_eq!(again.status, StatusCode::FORBIDDEN);
     says(&again.body, &shown);
+    hides(&again.body);
     // A role that reads no resident is told nothing of any, and keeps what she typed herself.
     device.becomes(102, ANNA, Role::Family);
     let start = open(&device.pages, "/").await;
     assert_eq!(start.status, StatusCode::FORBIDDEN);
     says(&start.body, &["Not finished", "Edit resident", &path]);
     assert!(!start.body.contains("Mary"), "{}", start.body);
+    let hers = open(&device.pages, &path).await.body;
+    says(&hers, &shown);
+    hides(&hers);
+    // She drops it, and has it back; pressing that twice takes nothing from her.
+    for _ in 0..2 {
+        assert_eq!(device.discard(&sheet).await.header("location"), "/");
+        let start = open(&device.pages, "/").await.body;
+        says(&start, &["Discarded: Edit resident"]);
+        assert!(!start.contains("Not finished") && !start.contains("Mary"), "{start}");
+    }
+    post(&device.pages, &format!("{path}/undo"), &format!("_screen={}", sheet.screen)).await;
     says(&open(&device.pages, &path).await.body, &shown);
     // With her role it is the form again.
     device.becomes(103, ANNA, Role::Rn);
     let begun = device.sheet(&path).await;
-    assert_eq!(field(&begun.html, "name"), "Mary Smyth");
+    assert_eq!((field(&begun.html, "name"), field(&begun.html, "mrn")), ("Mary Smyth", "GY-0004"));
     assert_eq!(device.send(&begun, &answers).await.status, StatusCode::SEE_OTHER);
     assert!(!device.shown("/").await.contains("Not finished"));
 }
@@ -106,12 +126,86 @@ async fn what_was_typed_about_a_resident_who_is_here_no_more_is_its_typists_alon
         version: String::new(),
         html: String::new(),
     };
-    assert_eq!(device.discard(&mine).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.discard(&mine).await.header("location"), "/", "her own page is not here");
     let list = device.shown("/").await;
     assert!(!list.contains("Not finished") && list.contains("Discarded: Vital signs"), "{list}");
     post(&device.pages, &format!("{}/undo", mine.path), &format!("_screen={}", mine.screen)).await;
     says(&device.shown("/").await, &listed);
     assert_eq!(device.entries(), []);
+}
+
+#[tokio::test]
+async fn a_form_that_asks_nothing_is_refused_in_plain_words() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/discharge", patient(4));
+    let sheet = device.sheet(&path).await;
+    device.becomes(101, ANNA, Role::Caregiver);
+    let refused = post(&device.pages, &path, &super::leaving::fields(&sheet.html, &path)).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    says(&refused.body, &["Your role does not allow this"]);
+    assert!(!refused.body.contains("what you typed") && !refused.body.contains("paper"), "{}", refused.body);
+    assert!(!device.shown("/").await.contains("Not finished"));
+}
+
+#[tokio::test]
+async fn what_may_have_been_saved_and_was_is_taken_as_saved_when_it_is_sent_again() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let other = device.form(2).await;
+    assert_eq!(device.send(&other, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    let sheet = device.form(4).await;
+    device.break_disk(true);
+    let uncertain = device.send(&sheet, ANSWERS).await;
+    says(&uncertain.body, &["It is not certain that this was saved"]);
+    device.break_disk(false);
+    // As if it had reached the disk all the same.
+    let tokens = [&sheet.token, &other.token];
+    device.outbox_file().execute("UPDATE entries SET form = ?1 WHERE form = ?2", tokens).unwrap();
+    device.becomes(101, ANNA, Role::Family);
+    let again = device.send(&sheet, ANSWERS).await;
+    assert_eq!(again.header("location"), format!("/residents/{}?saved=1", patient(4)), "{}", again.body);
+    assert_eq!(device.entries().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_saved_and_cannot_be_compared_is_not_said_to_have_been_another() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let (sheet, other) = (device.form(4).await, device.form(2).await);
+    for sheet in [&sheet, &other] {
+        assert_eq!(device.send(sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    }
+    device.becomes(101, ANNA, Role::Family);
+    let again = device.send(&sheet, ANSWERS).await;
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
+    says(&again.body, &["This form was saved already: look at the saved entry"]);
+    assert!(!again.body.contains("other values"), "{}", again.body);
+    // What was saved last can be, and was another.
+    let differs = device.send(&other, &ANSWERS.replace("72", "73")).await;
+    says(&differs.body, &["This form was saved before with other values"]);
+}
+
+#[tokio::test]
+async fn what_nobody_confirmed_is_asked_about_also_where_a_correction_leaves_it() {
+    let device = Device::new();
+    // As an agent from before there were doubts charted it.
+    let mut charted = super::needs::record(31, BEN, "2026-05-01T14:10:00Z", 72, None);
+    charted.values.insert("temperature".into(), json!(112.0));
+    device.bring(101, Collection::Records, charted.id, &charted);
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/correct/{}", patient(4), charted.id);
+    let sheet = device.sheet(&path).await;
+    let taken_at = field(&sheet.html, "taken_at");
+    let answers = format!("taken_at={taken_at}&pulse=74&position=Sitting&temperature=112&_reason=Read+anew");
+    let asked = device.send(&sheet, &answers).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
+    says(&asked.body, &["Temperature 112", "Save as it is"]);
+    assert_eq!(device.entries(), []);
+    let confirmed = hidden(&asked.body, "_confirmed");
+    let saved = device.send(&sheet, &format!("{answers}&_confirmed={confirmed}")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.entries().pop().unwrap().confirmed, ["temperature"]);
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn where_there_is_nothing_to_edit_residents_still_leave_and_come_back() {
     assert!(shown.contains("GY-0004") && !shown.contains("Edit resident"), "{shown}");
     let refused = device.page(&format!("{page}/edit")).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
-    assert!(refused.body.contains("not shown on this device; edit them on one that"), "{}", refused.body);
+    assert!(refused.body.contains("is not shown on this device; edit it on one that"), "{}", refused.body);
     for (act, is_active) in [("discharge", false), ("readmit", true)] {
         let path = format!("{page}/{act}");
         let form = device.page(&path).await.body;
@@ -160,4 +160,63 @@ async fn what_was_typed_when_more_was_shown_is_kept_and_shows_no_more_than_is_sh
     let saved = post(&device.pages, &path, &fields(&form, &path)).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "120"}));
+}
+
+#[tokio::test]
+async fn of_what_is_not_shown_any_more_a_refused_save_shows_what_was_typed_alone() {
+    let mut charted = record(61, BEN, "2026-05-01T14:10:00Z", 72, None);
+    charted.values.insert("notes".into(), json!("Fell in the bath."));
+    let edit = "name=Mary+Smyth&room=104&date_of_birth=03%2F05%2F1934&mrn=GY-0004";
+    let corrected =
+        "taken_at=2026-05-01T14:30&pulse=78&position=Sitting&notes=Fell+in+the+bath.&_reason=Read+anew";
+    for (form, answers, typed, filled_in) in [
+        (
+            "edit".to_owned(),
+            edit,
+            vec!["Mary Smyth"],
+            vec!["Mary Smith", "GY-0004", "1934-03-05", "03/05/1934"],
+        ),
+        (
+            format!("correct/{}", charted.id),
+            corrected,
+            vec!["78", "Read anew"],
+            vec!["Fell", "Sitting", "2026-05-01T14:30"],
+        ),
+    ] {
+        let device = Device::new();
+        device.bring(101, Collection::Records, charted.id, &charted);
+        device.sign_in(ANNA);
+        let path = format!("/residents/{}/{form}", patient(4));
+        let sheet = device.sheet(&path).await;
+        let seen = if form == "edit" { hidden(&sheet.html, "_seen") } else { String::new() };
+        device.narrowed(PhiMode::Free);
+        let refused = device.send(&sheet, &format!("_seen={seen}&{answers}")).await;
+        for answer in [refused, device.page(&path).await] {
+            assert_eq!(answer.status, StatusCode::CONFLICT, "{form}: {}", answer.body);
+            assert!(answer.body.contains("kept here until you discard it"), "{}", answer.body);
+            for words in &typed {
+                assert!(answer.body.contains(&format!("<dd>{words}</dd>")), "{words}: {}", answer.body);
+            }
+            for words in &filled_in {
+                assert!(!answer.body.contains(words), "{words} is on {}", answer.body);
+            }
+        }
+        assert_eq!(device.entries(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_comes_back_carries_along_no_more_than_is_shown_now() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/edit", patient(4));
+    let sheet = device.sheet(&path).await;
+    let seen = hidden(&sheet.html, "_seen");
+    let typed = format!("_seen={seen}&name=Mary+Smith&room=120&date_of_birth=03%2F05%2F1934&mrn=GY-0004");
+    device.narrowed(PhiMode::Minimal);
+    let again = device.send(&sheet, &typed).await;
+    assert!(again.body.contains(r#"value="120""#), "{}", again.body);
+    for hidden in ["Mary", "1934-03-05", "03/05/1934", "GY-0004"] {
+        assert!(!again.body.contains(hidden), "{hidden} is on {}", again.body);
+    }
 }
