@@ -34,7 +34,7 @@ use prepare::{Prepared, typed as as_typed};
 
 pub use admission::News;
 
-/// See the module.
+/// Forms and their drafts, and the decisions about reviews.
 pub struct Forms {
     reader: Arc<Reader>,
     session: Arc<SessionHost>,
