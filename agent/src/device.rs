@@ -285,7 +285,8 @@ impl Device {
         after: Option<OlderPlace>,
     ) -> Result<Asked, Refused> {
         let workspace = self.workspace().ok_or(Refused::Locked)?;
-        match lock(&self.signals).link {
+        let link = lock(&self.signals).link;
+        match link {
             Link::Online => workspace.ask_older(on, id, after),
             Link::Offline { .. } => Ok(Asked::not(Missed::Offline)),
         }

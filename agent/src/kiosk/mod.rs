@@ -108,7 +108,11 @@ impl Kiosk {
         T: Send + 'static,
         E: From<Refused> + Send + 'static,
     {
-        self.ask(|device| question(&*device.workspace().ok_or(Refused::Locked)?)).await
+        let in_workspace = |device: &Device| {
+            let workspace = device.workspace().ok_or(Refused::Locked)?;
+            question(&workspace)
+        };
+        self.ask(in_workspace).await
     }
 
     /// Asks the device for something that may touch files, off the threads that serve pages.

@@ -26,7 +26,7 @@ const SAME_READ: Duration = Duration::from_secs(5 * 60);
 /// The most audit events that wait in memory while the disk does not take them.
 const MAX_UNSAVED_AUDIT: usize = 1_000;
 
-/// See the module.
+/// What is written down of who did what here, and whether the disk takes that.
 pub struct AuditTrail {
     grant: Grant,
     mirror: Arc<Mirror>,
@@ -74,7 +74,7 @@ impl Access {
             Form::Edit(patient) => (Some(*patient), "/residents/edit"),
             Form::Discharge(patient) => (Some(*patient), "/residents/discharge"),
             Form::Readmit(patient) => (Some(*patient), "/residents/readmit"),
-            Form::Again(_) => (None, "/attention"),
+            Form::Resubmit(_) => (None, "/attention"),
         };
         Self { patient, endpoint, ..Self::RESIDENTS }
     }
@@ -87,7 +87,7 @@ impl Access {
     /// What a form makes.
     pub(crate) const fn entry(form: &Form) -> Self {
         let (action, resource) = match form {
-            Form::Chart(_, _) | Form::Again(_) => (AuditAction::Create, "record"),
+            Form::Chart(_, _) | Form::Resubmit(_) => (AuditAction::Create, "record"),
             Form::Correct(_, _) | Form::Strike(_, _) => (AuditAction::Update, "record"),
             Form::Admit => (AuditAction::Create, "patient"),
             Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => (AuditAction::Update, "patient"),

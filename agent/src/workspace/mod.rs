@@ -1,7 +1,6 @@
 //! The workspace of an enrolled device: all that a facility's people do at its screen, and all that they are shown.
 //!
-//! It has four parts, and each knows only those before it: the [audit trail](audit_trail), the [reader], the
-//! [session host](session_host) and the [forms]. Its calls touch files and never wait for the network, so async code
+//! It has four parts, and each knows only those before it: `audit_trail`, `reader`, `session_host` and `forms`. Its calls touch files and never wait for the network, so async code
 //! calls them from a blocking thread. What a page asks is asked for the session that the page is made for, or was:
 //! nobody reads or writes under a name that is no longer the one on the screen.
 
@@ -190,7 +189,7 @@ impl Workspace {
         self.session.unknown_tap_at()
     }
 
-    /// Who did what here, and whether the disk takes that.
+    /// See [`AuditTrail`].
     #[must_use]
     pub fn audit_trail(&self) -> &AuditTrail {
         &self.trail
@@ -290,7 +289,7 @@ impl Workspace {
         self.reader.join(&self.permits(on, &Access::REVIEWS)?, review, other)
     }
 
-    /// Forms, their drafts, and the decisions about reviews.
+    /// See [`Forms`].
     #[must_use]
     pub const fn forms(&self) -> &Forms {
         &self.forms

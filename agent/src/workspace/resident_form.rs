@@ -66,7 +66,7 @@ pub(crate) fn form(asks: Asks, sent: PhiMode) -> Workflow {
 }
 
 /// The form of an edit that was refused: what it changed was typed here.
-pub(crate) fn form_again(changed: &Map<String, Value>, sent: PhiMode) -> Workflow {
+pub(crate) fn resubmission(changed: &Map<String, Value>, sent: PhiMode) -> Workflow {
     let asks = Asks::Edit;
     form_of(asks.label(), |field| {
         asks.asks(field) && (field.is_sent(sent) || changed.contains_key(field.key))

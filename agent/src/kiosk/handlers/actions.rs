@@ -13,7 +13,7 @@ use super::super::renderers::residents::Saved;
 use super::super::renderers::reviews;
 use super::super::renderers::shell::{self as page, Fault};
 use super::pages::{self, SavedQuery};
-use super::{FormOf, Sent, form_again, open_shell, refused, to_resident, to_start};
+use super::{FormOf, Sent, open_shell, refused, return_form, to_resident, to_start};
 use crate::device::Device;
 use crate::workspace::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
@@ -46,7 +46,7 @@ pub(crate) async fn save(
             Ok(to_resident(about, "saved", &saved))
         }
         Err(NotSaved::Refused(Refused::Locked)) => Ok(to_start()),
-        Err(why) => form_again(&kiosk, sent, &why).await,
+        Err(why) => return_form(&kiosk, sent, &why).await,
     }
 }
 

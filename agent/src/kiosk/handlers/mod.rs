@@ -42,7 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for FormOf {
                 about(record).map(|(id, record)| Form::Strike(id, record))
             }
             (None, Some(record), _) => about(record).map(|(id, record)| Form::Correct(id, record)),
-            (None, None, Some(n)) => n.parse().map(Form::Again).map_err(|_| Refused::NotRejected),
+            (None, None, Some(n)) => n.parse().map(Form::Resubmit).map_err(|_| Refused::NotRejected),
             (None, None, None) if path.starts_with("/admit") => Ok(Form::Admit),
             (None, None, None) if path.contains("/discharge") => patient().map(Form::Discharge),
             (None, None, None) if path.contains("/readmit") => patient().map(Form::Readmit),
@@ -64,7 +64,7 @@ pub(super) struct Sent {
 
 /// The form as it was sent, with what stood in the way of saving it. It keeps its token: an entry that
 /// was saved after all is not saved again.
-pub(super) async fn form_again(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved) -> Result<Response, Fault> {
+pub(super) async fn return_form(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved) -> Result<Response, Fault> {
     let status = page::status_of_save(not_saved);
     let shell = open_shell(kiosk).await?.filter(|(_, on)| *on == sent.on);
     let Some((shell, _)) = shell else { return to_draft(kiosk, sent).await };
@@ -76,7 +76,7 @@ pub(super) async fn form_again(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved) 
             if !sent.token.is_empty() {
                 form.token = sent.token;
             }
-            form::form(status, shell, FormView::again(form, not_saved))
+            form::form(status, shell, FormView::returned(form, not_saved))
         }
         Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.

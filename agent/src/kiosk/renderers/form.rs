@@ -77,7 +77,7 @@ impl FormView {
     }
 
     /// A form that comes back with its answers as they were typed.
-    pub(crate) fn again(page: FormPage, why: &NotSaved) -> Self {
+    pub(crate) fn returned(page: FormPage, why: &NotSaved) -> Self {
         let faults = if let NotSaved::Answers(faults) = why { faults.as_slice() } else { &[] };
         let mut view = Self::with(page, faults);
         view.page.from_draft = false;
@@ -150,7 +150,7 @@ impl FormView {
 
     /// Where "back" leads.
     pub(crate) fn back(&self) -> String {
-        if let Form::Again(_) = self.page.form { "/attention".to_owned() } else { self.page.form.back() }
+        if let Form::Resubmit(_) = self.page.form { "/attention".to_owned() } else { self.page.form.back() }
     }
 
     pub(crate) fn person(&self) -> Option<Person> {
@@ -240,7 +240,7 @@ impl Form {
             | Self::Edit(id)
             | Self::Discharge(id)
             | Self::Readmit(id) => format!("/residents/{id}"),
-            Self::Admit | Self::Again(_) => "/".to_owned(),
+            Self::Admit | Self::Resubmit(_) => "/".to_owned(),
         }
     }
 
@@ -264,7 +264,7 @@ impl Form {
             Self::Edit(id) => format!("/residents/{id}/edit"),
             Self::Discharge(id) => format!("/residents/{id}/discharge"),
             Self::Readmit(id) => format!("/residents/{id}/readmit"),
-            Self::Again(n) => format!("/attention/{n}"),
+            Self::Resubmit(n) => format!("/attention/{n}"),
         }
     }
 }
@@ -317,6 +317,6 @@ fn explained(form: &FormPage) -> Option<String> {
                 )
             })
         }
-        (Form::Chart(_, _) | Form::Admit | Form::Again(_), None) => None,
+        (Form::Chart(_, _) | Form::Admit | Form::Resubmit(_), None) => None,
     }
 }

@@ -106,9 +106,9 @@ async fn hostile_names_and_labels_stay_words() {
         ))
         .await,
         read(of_residents::resident(shell(&status), page, Some(of_residents::Saved::Entry), None)).await,
-        form(FormView::again(asked.clone(), &NotSaved::Answers(faults))).await,
-        form(FormView::again(asked.clone(), &NotSaved::NotTaken(evil.to_owned()))).await,
-        form(FormView::again(
+        form(FormView::returned(asked.clone(), &NotSaved::Answers(faults))).await,
+        form(FormView::returned(asked.clone(), &NotSaved::NotTaken(evil.to_owned()))).await,
+        form(FormView::returned(
             asked.clone(),
             &NotSaved::Alike(vec![Known::beside(&person, resident(9, evil, evil))]),
         ))
@@ -177,7 +177,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
     let faults =
         [("pulse", "give a whole number"), ("position", "this is required"), ("ghost", "no such field")]
             .map(|(field, detail)| FieldError { field: field.to_owned(), detail: detail.to_owned() });
-    let html = form(FormView::again(form_page(&typed), &NotSaved::Answers(faults.to_vec()))).await;
+    let html = form(FormView::returned(form_page(&typed), &NotSaved::Answers(faults.to_vec()))).await;
     for part in [
         "3 answers need",
         r##"<a href="#f1">Pulse: give a whole number</a>"##,
@@ -196,7 +196,7 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
 #[tokio::test]
 async fn a_full_disk_is_said_and_keeps_the_answers() {
     let words = "The disk is full. Write it on paper, use another device and call IT".to_owned();
-    let html = form(FormView::again(form_page(&[("pulse", "72")]), &NotSaved::NotTaken(words))).await;
+    let html = form(FormView::returned(form_page(&[("pulse", "72")]), &NotSaved::NotTaken(words))).await;
     assert!(html.contains("This entry is not saved.") && html.contains("The disk is full"), "{html}");
     assert!(html.contains(r#"value="72""#));
 }

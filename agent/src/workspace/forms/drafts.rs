@@ -35,7 +35,7 @@ impl From<DraftOf> for Form {
             DraftOf::Resident(patient) => Self::Edit(patient),
             DraftOf::Discharge(patient) => Self::Discharge(patient),
             DraftOf::Readmission(patient) => Self::Readmit(patient),
-            DraftOf::Rejected(n) => Self::Again(n),
+            DraftOf::Rejected(n) => Self::Resubmit(n),
         }
     }
 }
@@ -48,7 +48,7 @@ impl Form {
             Self::Edit(_) => Some(Asks::Edit),
             Self::Discharge(_) => Some(Asks::Discharge),
             Self::Readmit(_) => Some(Asks::Readmission),
-            Self::Chart(_, _) | Self::Correct(_, _) | Self::Strike(_, _) | Self::Again(_) => None,
+            Self::Chart(_, _) | Self::Correct(_, _) | Self::Strike(_, _) | Self::Resubmit(_) => None,
         }
     }
 }
@@ -209,7 +209,7 @@ impl Forms {
             Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
             Form::Correct(_, _) => format!("Correction of {label}"),
             Form::Strike(_, _) => format!("Striking out {label}"),
-            Form::Again(_) => format!("{label}, refused by the server"),
+            Form::Resubmit(_) => format!("{label}, refused by the server"),
         };
         Some(Unfinished { form, name, resident })
     }
@@ -222,7 +222,7 @@ impl Forms {
             (Form::Correct(patient, record) | Form::Strike(patient, record), Some(read)) => {
                 (Some(*patient), self.charted(read, *patient, *record).ok().map(|known| known.workflow))
             }
-            (Form::Again(n), Some(read)) => {
+            (Form::Resubmit(n), Some(read)) => {
                 let change = self.reader.outbox.rejected(read, *n).ok().map(|refused| refused.change);
                 (change.as_ref().and_then(|it| it.patient), change.and_then(|it| it.workflow))
             }

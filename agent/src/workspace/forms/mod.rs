@@ -33,7 +33,7 @@ use prepare::Prepared;
 
 pub use admission::News;
 
-/// See the module.
+/// Forms and their drafts, and the decisions about reviews.
 pub struct Forms {
     reader: Arc<Reader>,
     session: Arc<SessionHost>,

@@ -95,7 +95,7 @@ pub(super) struct Makes {
 }
 
 /// A record as it was charted, here or on its way.
-pub(super) struct Known {
+pub(super) struct Recorded {
     pub(super) workflow: String,
     version: u32,
     values: Map<String, Value>,
@@ -117,7 +117,7 @@ impl Form {
             Self::Edit(patient) => DraftOf::Resident(*patient),
             Self::Discharge(patient) => DraftOf::Discharge(*patient),
             Self::Readmit(patient) => DraftOf::Readmission(*patient),
-            Self::Again(n) => DraftOf::Rejected(*n),
+            Self::Resubmit(n) => DraftOf::Rejected(*n),
         }
     }
 }
@@ -171,7 +171,7 @@ impl Forms {
             }
             Form::Discharge(patient) => self.moves(asker, *patient, Asks::Discharge),
             Form::Readmit(patient) => self.moves(asker, *patient, Asks::Readmission),
-            Form::Again(n) => self.again(asker, *n, version),
+            Form::Resubmit(n) => self.resubmission(asker, *n, version),
         }
     }
 
@@ -201,7 +201,7 @@ impl Forms {
         }
         // What was struck out is put back as it was before.
         let differs = !strikes && !is_struck;
-        let Known { workflow, version, values, confirmed, charted_at, .. } =
+        let Recorded { workflow, version, values, confirmed, charted_at, .. } =
             match known.amends.filter(|_| is_struck) {
                 Some(before) => self.charted(read, patient, before)?,
                 None => known,
@@ -253,7 +253,7 @@ impl Forms {
     }
 
     /// The form of a rejected change, filled in with what was saved.
-    fn again(&self, asker: &Asker<'_>, n: u64, version: Option<u32>) -> Result<Prepared, Refused> {
+    fn resubmission(&self, asker: &Asker<'_>, n: u64, version: Option<u32>) -> Result<Prepared, Refused> {
         let read = &asker.permits.read;
         let refused = self.reader.outbox.rejected(read, n).map_err(|error| {
             let is_gone = matches!(error, OutboxError::NotRejected { .. });
@@ -291,7 +291,7 @@ impl Forms {
                 prepared.filled(resident_form::shown(&change.fields), Units::default())
             }
             (Collection::Patients, ChangeKind::Patch, Some(patient)) => {
-                let form = |sent| resident_form::form_again(&change.fields, sent);
+                let form = |sent| resident_form::resubmission(&change.fields, sent);
                 let mut prepared = self.edit(asker, patient, form)?;
                 prepared.makes.lives_here = change.fields.get("is_active").and_then(Value::as_bool);
                 let wanted =
@@ -315,13 +315,13 @@ impl Forms {
         read: &Permit<ReadPatients>,
         patient: PatientId,
         id: RecordId,
-    ) -> Result<Known, Refused> {
+    ) -> Result<Recorded, Refused> {
         // The outbox first: what arrives in between is in both.
         let pending = self.reader.outbox.pending(read, patient, 0).map_err(storage)?;
         let mirrored = self.reader.mirror.record(read, id).map_err(storage)?;
         if let Some(known) = mirrored.or_else(|| self.reader.older_record(id)) {
             let its = known.patient_id == patient;
-            return its.then(|| Known::from(known)).ok_or(Refused::NoSuchRecord);
+            return its.then(|| Recorded::from(known)).ok_or(Refused::NoSuchRecord);
         }
         let waits = pending.into_iter().find(|pending| pending.record == id);
         Ok(waits.ok_or(Refused::NoSuchRecord)?.change.into())
@@ -350,7 +350,7 @@ impl Makes {
     }
 }
 
-impl From<RecordDocument> for Known {
+impl From<RecordDocument> for Recorded {
     fn from(record: RecordDocument) -> Self {
         Self {
             workflow: record.workflow,
@@ -365,7 +365,7 @@ impl From<RecordDocument> for Known {
     }
 }
 
-impl From<Change> for Known {
+impl From<Change> for Recorded {
     fn from(change: Change) -> Self {
         Self {
             workflow: change.workflow.unwrap_or_default(),

@@ -20,7 +20,7 @@ use crate::outbox::{Pending, Progress};
 use crate::workspace::view::{Beside, Charted, Entry, Form, Mark, Refused, Shown};
 
 /// For whom entries are put into words.
-pub(super) struct Eyes<'a> {
+pub(super) struct Viewer<'a> {
     zone: Zone,
     workflows: &'a Workflows<'a>,
     /// Who may chart here; none where nothing can be corrected.
@@ -29,7 +29,7 @@ pub(super) struct Eyes<'a> {
     units: Units,
 }
 
-impl Eyes<'_> {
+impl Viewer<'_> {
     /// Whether an entry of that workflow can be corrected: what was charted has to be here, or was struck out.
     fn may_correct(&self, key: &str, author: UserId, is_here: bool) -> bool {
         let who = self.charts.as_ref().zip(self.workflows.latest(key));
@@ -57,9 +57,9 @@ struct Found {
 }
 
 impl Reader {
-    pub(super) fn eyes<'a>(&self, permits: &Permits, workflows: &'a Workflows<'a>) -> Eyes<'a> {
+    pub(super) fn viewer<'a>(&self, permits: &Permits, workflows: &'a Workflows<'a>) -> Viewer<'a> {
         let charts = permits.chart.map(|permit| *permit.actor());
-        Eyes { zone: self.time_here().zone, workflows, charts, units: self.units() }
+        Viewer { zone: self.time_here().zone, workflows, charts, units: self.units() }
     }
 
     /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with
@@ -70,12 +70,12 @@ impl Reader {
         &self,
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
-        eyes: &Eyes<'_>,
+        viewer: &Viewer<'_>,
         shown: Shown,
     ) -> Result<(Vec<Charted>, bool), Refused> {
         let (mut found, mut is_all) = (Found::default(), true);
         for id in whole {
-            is_all &= self.find_entries(permit, *id, eyes, shown, &mut found)?;
+            is_all &= self.find_entries(permit, *id, viewer, shown, &mut found)?;
         }
         Ok((self.put_together(permit, found, shown.versions)?, is_all))
     }
@@ -85,7 +85,7 @@ impl Reader {
         &self,
         permit: &Permit<ReadPatients>,
         id: PatientId,
-        eyes: &Eyes<'_>,
+        viewer: &Viewer<'_>,
         shown: Shown,
         found: &mut Found,
     ) -> Result<bool, Refused> {
@@ -108,17 +108,17 @@ impl Reader {
                 left_out.map(|(id, amends)| (id, Version { amends: Some(amends), by: None, entry: None })),
             );
             for record in thread.amendments.into_iter().chain([thread.root]) {
-                versions.insert(record.id, self.of_record(record, eyes)?);
+                versions.insert(record.id, self.of_record(record, viewer)?);
             }
         }
         cut.extend(known.held.last().filter(|_| is_all && known.held_is_cut).map(|last| last.id));
         for record in known.held.into_iter().take(entries) {
-            versions.insert(record.id, self.of_record(record, eyes)?);
+            versions.insert(record.id, self.of_record(record, viewer)?);
         }
         for waiting in pending {
             // On the first page is all that waits; on a later one, what corrects something there.
             if shown.after == 0 || corrects(&waiting, versions) {
-                self.lay_over(versions, waiting, eyes)?;
+                self.lay_over(versions, waiting, viewer)?;
             }
         }
         Ok(is_all)
@@ -130,7 +130,7 @@ impl Reader {
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
         records: Vec<RecordDocument>,
-        eyes: &Eyes<'_>,
+        viewer: &Viewer<'_>,
     ) -> Result<Vec<Charted>, Refused> {
         let cursor = self.seq().map_err(storage)?;
         let mut pending = Vec::new();
@@ -139,11 +139,11 @@ impl Reader {
         }
         let mut versions = BTreeMap::new();
         for record in records {
-            versions.insert(record.id, self.of_record(record, eyes)?);
+            versions.insert(record.id, self.of_record(record, viewer)?);
         }
         for waiting in pending {
             if corrects(&waiting, &versions) {
-                self.lay_over(&mut versions, waiting, eyes)?;
+                self.lay_over(&mut versions, waiting, viewer)?;
             }
         }
         // The server bounds its pages itself.
@@ -151,8 +151,8 @@ impl Reader {
     }
 
     /// A record as an entry.
-    pub(super) fn entry_of(&self, record: RecordDocument, eyes: &Eyes<'_>) -> Result<Entry, Refused> {
-        let (form, has_form) = eyes.workflows.of(&record.workflow, Some(record.schema_version))?;
+    pub(super) fn entry_of(&self, record: RecordDocument, viewer: &Viewer<'_>) -> Result<Entry, Refused> {
+        let (form, has_form) = viewer.workflows.of(&record.workflow, Some(record.schema_version))?;
         let form = form.as_deref();
         let is_here = record.entered_in_error || !record.values.is_empty();
         Ok(Entry {
@@ -161,9 +161,9 @@ impl Reader {
             is_correction: record.amends.is_some(),
             corrects: None,
             is_struck: record.entered_in_error,
-            may_correct: eyes.may_correct(&record.workflow, record.recorded_by, is_here),
+            may_correct: viewer.may_correct(&record.workflow, record.recorded_by, is_here),
             has_form,
-            answers: in_words(&eyes.zone, form, &record.values, &record.confirmed, eyes.units),
+            answers: in_words(&viewer.zone, form, &record.values, &record.confirmed, viewer.units),
             workflow: form.map_or(record.workflow, |form| form.label.clone()),
             reason: record.reason,
             author: self.name_of(record.recorded_by),
@@ -179,12 +179,12 @@ impl Reader {
         review: &ReviewDocument,
     ) -> Result<Vec<Entry>, Refused> {
         let (workflows, permit) = (self.workflows()?, &permits.read);
-        let eyes = self.eyes(permits, &workflows);
+        let viewer = self.viewer(permits, &workflows);
         let mut versions = Vec::new();
         for id in [review.record].iter().chain(&review.others) {
             let Some(record) = self.mirror.record(permit, *id).map_err(storage)? else { continue };
             let form = Form::Correct(record.patient_id, *id);
-            let mut entry = self.entry_of(record, &eyes)?;
+            let mut entry = self.entry_of(record, &viewer)?;
             entry.may_correct &= self.corrected_since(permit, &form)?.is_none();
             versions.push(entry);
         }
@@ -242,9 +242,9 @@ impl Reader {
         Ok(charted.into_iter().map(|(_, _, charted)| charted).collect())
     }
 
-    fn of_record(&self, record: RecordDocument, eyes: &Eyes<'_>) -> Result<Version, Refused> {
+    fn of_record(&self, record: RecordDocument, viewer: &Viewer<'_>) -> Result<Version, Refused> {
         let (amends, by) = (record.amends, Some(record.recorded_by));
-        Ok(Version { amends, by, entry: Some(self.entry_of(record, eyes)?) })
+        Ok(Version { amends, by, entry: Some(self.entry_of(record, viewer)?) })
     }
 
     /// Lays what waits here over what the server has, unless that has it already.
@@ -252,18 +252,18 @@ impl Reader {
         &self,
         versions: &mut BTreeMap<RecordId, Version>,
         waiting: Pending,
-        eyes: &Eyes<'_>,
+        viewer: &Viewer<'_>,
     ) -> Result<(), Refused> {
         if let Place::Vacant(place) = versions.entry(waiting.record) {
-            place.insert(self.of_pending(waiting, eyes)?);
+            place.insert(self.of_pending(waiting, viewer)?);
         }
         Ok(())
     }
 
-    fn of_pending(&self, waiting: Pending, eyes: &Eyes<'_>) -> Result<Version, Refused> {
+    fn of_pending(&self, waiting: Pending, viewer: &Viewer<'_>) -> Result<Version, Refused> {
         let Pending { record, change, progress, .. } = waiting;
         let key = change.workflow.unwrap_or_default();
-        let (form, has_form) = eyes.workflows.of(&key, change.schema_version)?;
+        let (form, has_form) = viewer.workflows.of(&key, change.schema_version)?;
         let form = form.as_deref();
         let is_correction = change.kind == ChangeKind::Amend;
         let refused = matches!(progress, Progress::Rejected(_));
@@ -273,9 +273,9 @@ impl Reader {
             is_correction,
             corrects: None,
             is_struck: change.entered_in_error,
-            may_correct: !refused && eyes.may_correct(&key, change.actor, true),
+            may_correct: !refused && viewer.may_correct(&key, change.actor, true),
             has_form,
-            answers: in_words(&eyes.zone, form, &change.fields, &change.confirmed, eyes.units),
+            answers: in_words(&viewer.zone, form, &change.fields, &change.confirmed, viewer.units),
             workflow: form.map_or(key, |form| form.label.clone()),
             reason: change.reason,
             author: self.name_of(change.actor),

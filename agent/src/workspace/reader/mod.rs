@@ -71,8 +71,8 @@ impl Reader {
         })?;
         let whole = resident.document.chart();
         let workflows = self.workflows()?;
-        let eyes = self.eyes(permits, &workflows);
-        let (entries, is_all) = self.entries(permit, &whole, &eyes, shown)?;
+        let viewer = self.viewer(permits, &workflows);
+        let (entries, is_all) = self.entries(permit, &whole, &viewer, shown)?;
         let complete = complete && self.is_loaded(Collection::Records);
         self.trail.accessed(permit.actor(), &access, true);
         let older_before = self.mirror.archived_before().map_err(storage)?;

@@ -132,7 +132,7 @@ impl Reader {
             }
         };
         let workflows = self.workflows()?;
-        let eyes = self.eyes(permits, &workflows);
+        let viewer = self.viewer(permits, &workflows);
         let mut records = found.records;
         let whole = resident.chart();
         records.retain(|record| whole.contains(&record.patient_id));
@@ -141,7 +141,7 @@ impl Reader {
             // The screen locked before the page was kept, so nobody will say so any more.
             self.forget_older();
         }
-        let entries = self.older_entries(permit, &whole, records, &eyes)?;
+        let entries = self.older_entries(permit, &whole, records, &viewer)?;
         self.trail.accessed(permit.actor(), &Access::older(patient), true);
         Ok(OlderPage { resident, entries, next: found.next, missed: None })
     }

@@ -84,7 +84,7 @@ impl SessionHost {
         Self { badge_key, reader, state: Mutex::new(state) }
     }
 
-    /// Takes an event of which no reader knows.
+    /// Takes an event that is no tap.
     pub(super) fn on(&self, event: SessionEvent) -> Outcome {
         self.decide(&mut lock(&self.state), event, None)
     }

@@ -62,7 +62,7 @@ pub enum Form {
     /// That a resident lives here again.
     Readmit(PatientId),
     /// A rejected change, by its number in the care lane: to be corrected by whoever made it.
-    Again(u64),
+    Resubmit(u64),
 }
 
 /// A form to fill in.
