@@ -120,3 +120,37 @@ pub struct AuditEvent {
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub details: Map<String, Value>,
 }
+
+impl AuditEvent {
+    /// Something that was done, about which nothing else is known.
+    #[must_use]
+    pub fn new(
+        id: AuditId,
+        (timestamp, clock_quality): (Timestamp, ClockQuality),
+        event_type: AuditEventType,
+        action: AuditAction,
+        resource_type: &str,
+    ) -> Self {
+        Self {
+            id,
+            timestamp,
+            clock_quality,
+            event_type,
+            action,
+            success: true,
+            resource_type: resource_type.to_owned(),
+            resource_id: None,
+            organization_id: None,
+            facility_id: None,
+            device_id: None,
+            user_id: None,
+            session_id: None,
+            patient_id: None,
+            username: None,
+            endpoint: None,
+            ip_address: None,
+            user_agent: None,
+            details: Map::new(),
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{DeviceId, FacilityId, OrganizationId, PatientId, SessionId, UserId};
 use carepost_protocol::time::ClockQuality;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::clock;
 use crate::network::client_network;
@@ -45,25 +45,16 @@ impl Note {
     ) -> Self {
         let now = clock::now();
         Self(AuditEvent {
-            id: clock::audit_id(now, clock::random()),
-            timestamp: now,
-            clock_quality: ClockQuality::Synced,
-            event_type,
-            action,
-            success: true,
-            resource_type: resource_type.to_owned(),
-            resource_id: None,
-            organization_id: None,
-            facility_id: None,
-            device_id: None,
-            user_id: None,
-            session_id: None,
-            patient_id: None,
-            username: None,
             endpoint: Some(client.endpoint.clone()),
             ip_address: client.ip.map(|ip| ip.to_string()),
             user_agent: client.user_agent.clone(),
-            details: Map::new(),
+            ..AuditEvent::new(
+                clock::audit_id(now, clock::random()),
+                (now, ClockQuality::Synced),
+                event_type,
+                action,
+                resource_type,
+            )
         })
     }
 

@@ -28,6 +28,8 @@ pub mod scope;
 pub mod setup;
 pub mod stopping;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
 pub mod tls;
 pub mod token;

@@ -302,13 +302,6 @@ impl Week<'_> {
         let mut details = Map::new();
         details.insert("number".to_owned(), json!(number));
         AuditEvent {
-            id: AuditId::new(timestamp, self.clock.random()),
-            timestamp,
-            clock_quality: ClockQuality::Synced,
-            event_type: AuditEventType::PhiAccess,
-            action: AuditAction::View,
-            success: true,
-            resource_type: "patient".to_owned(),
             resource_id: Some(patient.to_string()),
             organization_id: Some(self.grant.organization_id),
             facility_id: Some(self.grant.facility_id),
@@ -316,11 +309,15 @@ impl Week<'_> {
             user_id: Some(self.actor.user),
             session_id: Some(self.actor.session),
             patient_id: Some(patient),
-            username: None,
             endpoint: Some("/residents".to_owned()),
-            ip_address: None,
-            user_agent: None,
             details,
+            ..AuditEvent::new(
+                AuditId::new(timestamp, self.clock.random()),
+                (timestamp, ClockQuality::Synced),
+                AuditEventType::PhiAccess,
+                AuditAction::View,
+                "patient",
+            )
         }
     }
 }

@@ -228,26 +228,22 @@ fn event(
     command: &str,
     n: u64,
 ) -> AuditEvent {
-    let (timestamp, clock_quality) = opened.clock.stamp();
+    let stamp = opened.clock.stamp();
     AuditEvent {
-        id: AuditId::new(timestamp, opened.clock.random::<10>()),
-        timestamp,
-        clock_quality,
-        event_type: AuditEventType::PhiAccess,
-        action,
-        success: true,
-        resource_type: "change".to_owned(),
-        resource_id: None,
         organization_id: Some(grant.organization_id),
         facility_id: Some(grant.facility_id),
         device_id: Some(grant.device_id),
-        user_id: None,
-        session_id: None,
         patient_id: patient,
-        username: None,
         endpoint: Some(format!("carepost-agent queue {command}")),
         ip_address: Some(own_address().to_string()),
         user_agent: Some(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
         details: [("n".to_owned(), n.into())].into_iter().collect(),
+        ..AuditEvent::new(
+            AuditId::new(stamp.0, opened.clock.random::<10>()),
+            stamp,
+            AuditEventType::PhiAccess,
+            action,
+            "change",
+        )
     }
 }

@@ -352,24 +352,13 @@ pub(super) fn mirror_key() -> FileKey {
 
 fn heard_of(timestamp: Timestamp, clock_quality: ClockQuality, mark: i64) -> AuditEvent {
     AuditEvent {
-        id: AuditId::new(timestamp, [u8::try_from(mark % 250).unwrap_or(0); 10]),
-        timestamp,
-        clock_quality,
-        event_type: AuditEventType::PhiAccess,
-        action: AuditAction::Create,
-        success: true,
-        resource_type: "record".into(),
         resource_id: Some(mark.to_string()),
-        organization_id: None,
-        facility_id: None,
-        device_id: None,
-        user_id: None,
-        session_id: None,
-        patient_id: None,
-        username: None,
-        endpoint: None,
-        ip_address: None,
-        user_agent: None,
-        details: serde_json::Map::new(),
+        ..AuditEvent::new(
+            AuditId::new(timestamp, [u8::try_from(mark % 250).unwrap_or(0); 10]),
+            (timestamp, clock_quality),
+            AuditEventType::PhiAccess,
+            AuditAction::Create,
+            "record",
+        )
     }
 }

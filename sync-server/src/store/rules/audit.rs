@@ -174,25 +174,18 @@ pub(in crate::store) fn noticed(
         told.extend(details.into_iter().filter(|(_, value)| !value.is_null()));
     }
     let event = AuditEvent {
-        id: clock::audit_id(tx.now(), tx.random()?),
-        timestamp: tx.now(),
-        clock_quality: ClockQuality::Synced,
-        event_type,
-        action: AuditAction::Execute,
-        success: true,
-        resource_type: if device.is_some() { "device" } else { "server" }.to_owned(),
         resource_id: device.map(|device| device.to_string()),
         organization_id,
         facility_id,
         device_id: device,
-        user_id: None,
-        session_id: None,
-        patient_id: None,
-        username: None,
-        endpoint: None,
-        ip_address: None,
-        user_agent: None,
         details: told,
+        ..AuditEvent::new(
+            clock::audit_id(tx.now(), tx.random()?),
+            (tx.now(), ClockQuality::Synced),
+            event_type,
+            AuditAction::Execute,
+            if device.is_some() { "device" } else { "server" },
+        )
     };
     append_one(tx, &event, None)
 }

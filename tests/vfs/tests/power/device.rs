@@ -104,25 +104,16 @@ pub fn save(outbox: &Outbox, form: &str, length: usize) -> Result<Saved, OutboxE
 
 pub fn audit() -> AuditEvent {
     AuditEvent {
-        id: AuditId::from_bytes([7; 16]),
-        timestamp: at(0),
-        clock_quality: ClockQuality::Synced,
-        event_type: AuditEventType::PhiAccess,
-        action: AuditAction::Create,
-        success: true,
-        resource_type: "record".into(),
-        resource_id: None,
-        organization_id: None,
-        facility_id: None,
-        device_id: None,
         user_id: Some(NURSE),
         session_id: Some(SESSION),
         patient_id: Some(PATIENT),
-        username: None,
-        endpoint: None,
-        ip_address: None,
-        user_agent: None,
-        details: Map::new(),
+        ..AuditEvent::new(
+            AuditId::from_bytes([7; 16]),
+            (at(0), ClockQuality::Synced),
+            AuditEventType::PhiAccess,
+            AuditAction::Create,
+            "record",
+        )
     }
 }
 

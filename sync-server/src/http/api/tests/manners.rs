@@ -268,11 +268,8 @@ async fn every_edit_may_be_bound_to_a_version_and_what_is_another_is_shown_and_n
     let nina = office.server.user("nina", Role::Rn, office.facility).await;
     let registry = &office.server.registry;
     let new = NewDevice {
-        facility_id: office.facility,
-        name: "Door".to_owned(),
         device_type: DeviceType::Tablet,
-        device_uuid: None,
-        token_sha256: [1; 32],
+        ..testing::device(office.facility, "Door", None, [1; 32])
     };
     let device = registry.noting(event()).expect_device(new).await.unwrap().id;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example"}));
