@@ -93,7 +93,7 @@ impl Device {
 impl<S: Sync> FromRequestParts<S> for Person {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
-        // Only the guard of a route for people puts one there.
+        // Only the authentication of a route for people puts one there.
         parts.extensions.get::<Self>().cloned().ok_or_else(unauthenticated)
     }
 }

@@ -11,7 +11,7 @@ use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{List, Shown};
+use super::{List, Tagged};
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{Id, Json, Params};
 use crate::operations::paging::Which;
@@ -144,16 +144,16 @@ pub async fn list_patients(
 pub async fn create_patient(
     person: Person,
     Json(asked): Json<CreatePatient>,
-) -> Answer<(StatusCode, Shown<PatientView>)> {
+) -> Answer<(StatusCode, Tagged<PatientView>)> {
     let (permit, known) = patients::create(&person, asked).await?;
-    Ok((StatusCode::CREATED, Shown::of(known, |known| PatientView::of(&permit, known))))
+    Ok((StatusCode::CREATED, Tagged::of(known, |known| PatientView::of(&permit, known))))
 }
 
 /// One patient.
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}", operation_id = "show_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
-pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Shown<PatientView>> {
+pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Tagged<PatientView>> {
     let (permit, (known, is_active_since)) = patients::show(&person, id).await?;
-    Ok(Shown::of(known, |known| PatientView { is_active_since, ..PatientView::of(&permit, known) }))
+    Ok(Tagged::of(known, |known| PatientView { is_active_since, ..PatientView::of(&permit, known) }))
 }
 
 /// Changes who or where a patient is, and parts whoever was said to be the same person as another.
@@ -162,16 +162,16 @@ pub async fn update_patient(
     person: Person,
     Id(id): Id<PatientId>,
     Json(asked): Json<UpdatePatient>,
-) -> Answer<Shown<PatientView>> {
+) -> Answer<Tagged<PatientView>> {
     let (permit, known) = patients::update(&person, id, asked).await?;
-    Ok(Shown::of(known, |known| PatientView::of(&permit, known)))
+    Ok(Tagged::of(known, |known| PatientView::of(&permit, known)))
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 #[utoipa::path(delete, path = "/api/v1/patients/{patient_id}", operation_id = "discharge_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
-pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Shown<PatientView>> {
+pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Tagged<PatientView>> {
     let (permit, known) = patients::discharge(&person, id).await?;
-    Ok(Shown::of(known, |known| PatientView::of(&permit, known)))
+    Ok(Tagged::of(known, |known| PatientView::of(&permit, known)))
 }
 
 /// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them. Of
