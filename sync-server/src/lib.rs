@@ -40,7 +40,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::http::listener::{self, Door};
+use crate::http::listener::{self, Acceptor};
 use crate::http::route::Listener;
 use crate::http::routes;
 use app::App;
@@ -126,12 +126,13 @@ pub async fn serve(
         stopping: stopped.clone(),
     };
     let (most, proxies) = (app.config.max_connections, app.config.trusted_proxies.clone());
-    let people_door = Door::for_people(tls.people, most, proxies.clone());
-    let devices_door = Door::for_devices(tls.devices, most, proxies, store.clone());
+    let people_acceptor = Acceptor::for_people(tls.people, most, proxies.clone());
+    let devices_acceptor = Acceptor::for_devices(tls.devices, most, proxies, store.clone());
     let people = routes::router(&app, Listener::People);
     let devices = routes::router(&app, Listener::Devices);
-    let people = tokio::spawn(listener::serve(listeners.people, people_door, people, stopped.clone()));
-    let devices = tokio::spawn(listener::serve(listeners.devices, devices_door, devices, stopped.clone()));
+    let people = tokio::spawn(listener::serve(listeners.people, people_acceptor, people, stopped.clone()));
+    let devices =
+        tokio::spawn(listener::serve(listeners.devices, devices_acceptor, devices, stopped.clone()));
     let telling = tokio::spawn(tell_until(app.clone(), stopped.clone()));
     let renewing = tokio::spawn(async move { tls.certificate.renew(hangup, stopped).await });
     ready();

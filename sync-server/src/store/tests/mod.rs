@@ -53,7 +53,7 @@ use serde_json::{Map, Value, json};
 
 use super::handles::organization;
 use super::rules::{
-    archive, audit, budget, changes, charted, enrollment, feed_writer, older, patient, push, review, revoked,
+    archive, audit, budget, changes, chart, enrollment, feed_writer, older, patient, push, review, revoked,
     sign_in,
 };
 use super::*;

@@ -24,7 +24,7 @@ use crate::scope::OrganizationScope;
 use crate::store::Device;
 use crate::store::engine::params;
 use crate::store::row::{Stored, row, sql};
-use crate::store::rules::charted::{self, stands};
+use crate::store::rules::chart::{self, stands};
 use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::review::{self, About};
 use crate::store::rules::{archive, patient};
@@ -390,7 +390,7 @@ impl Taking<'_> {
         if by_device || tx.exists(BY_OFFICE, params![id])? {
             return Ok(false);
         }
-        let Some(record) = charted::find(tx, id)? else { return Ok(false) };
+        let Some(record) = chart::find(tx, id)? else { return Ok(false) };
         self.settle(tx, change)?;
         let strikes = super::records::strikes(tx, self.actor, record.clone(), self.reason.clone())?;
         archive::withdraw(tx, &mut self.feed, &record, &strikes)?;
@@ -398,7 +398,7 @@ impl Taking<'_> {
         self.close_review(tx, ReviewKind::Amendments, Collection::Records, id)?;
         // What it corrected is as it was before.
         match change.target {
-            Some(target) if charted::corrections(tx, target, 2)?.len() < 2 => {
+            Some(target) if chart::corrections(tx, target, 2)?.len() < 2 => {
                 self.close_review(tx, ReviewKind::Amendments, Collection::Records, target)
             }
             Some(_) | None => Ok(()),
