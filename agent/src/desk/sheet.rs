@@ -273,7 +273,7 @@ impl Ward {
         Ok(sheet)
     }
 
-    /// The form of a rejected change, filled in with what was saved.
+    /// The form of a refused change, filled in with what was saved.
     fn again(
         &self,
         on: &SessionKey,
@@ -283,7 +283,7 @@ impl Ward {
     ) -> Result<Sheet, Refused> {
         let refused = self.outbox.rejected(read, n).map_err(|error| {
             let is_gone = matches!(error, OutboxError::NotRejected { .. });
-            if is_gone { Refused::NotRejected } else { storage(error) }
+            if is_gone { Refused::NotRefused } else { storage(error) }
         })?;
         if refused.change.actor != read.actor().user {
             return Err(Refused::NotYours);

@@ -14,7 +14,7 @@ use super::words::Weight;
 use crate::desk::Answer;
 use crate::desk::view::{Attention, Disputed, Join, Known, Mark, Part, Question, Review, Todo};
 
-/// A rejected change as it is listed.
+/// A refused change as it is listed.
 struct AttentionView {
     n: u64,
     what: String,

@@ -204,7 +204,7 @@ pub(super) const fn status_of(why: &Refused) -> StatusCode {
         Refused::NoSuchResident
         | Refused::NoSuchWorkflow
         | Refused::NoSuchRecord
-        | Refused::NotRejected
+        | Refused::NotRefused
         | Refused::NoSuchReview => StatusCode::NOT_FOUND,
         Refused::NotSent
         | Refused::NotShown

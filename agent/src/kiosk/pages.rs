@@ -204,7 +204,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Which {
                 about(record).map(|(id, record)| Form::Strike(id, record))
             }
             (None, Some(record), _) => about(record).map(|(id, record)| Form::Correct(id, record)),
-            (None, None, Some(n)) => n.parse().map(Form::Again).map_err(|_| Refused::NotRejected),
+            (None, None, Some(n)) => n.parse().map(Form::Again).map_err(|_| Refused::NotRefused),
             (None, None, None) if path.starts_with("/admit") => Ok(Form::Admit),
             (None, None, None) if path.contains("/discharge") => patient().map(Form::Discharge),
             (None, None, None) if path.contains("/readmit") => patient().map(Form::Readmit),
@@ -280,7 +280,7 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::NoSuchResident
         | Refused::NoSuchWorkflow
         | Refused::NoSuchRecord
-        | Refused::NotRejected
+        | Refused::NotRefused
         | Refused::NotYours
         | Refused::NotTheirs
         | Refused::NotSent

@@ -67,7 +67,7 @@ pub enum Form {
     Discharge(PatientId),
     /// That a resident lives here again.
     Readmit(PatientId),
-    /// A rejected change, by its number in the care lane: to be corrected by whoever made it.
+    /// A refused change, by its number in the care lane: to be corrected by whoever made it.
     Again(u64),
 }
 
