@@ -2,6 +2,7 @@
 //!
 //! Start at [`run`]: it puts the rooms together and holds the one loop.
 
+mod audit;
 pub mod badge;
 pub mod cli;
 pub mod clock;

@@ -1,5 +1,7 @@
 //! Audit events: what is written down about who did what (S0-22 to S0-24, S4-45 to S4-51).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -122,7 +124,7 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// Something that was done, about which nothing else is known.
+    /// Something that was done to a kind of resource; the methods say what else is known.
     #[must_use]
     pub fn new(
         id: AuditId,
@@ -152,5 +154,60 @@ impl AuditEvent {
             user_agent: None,
             details: Map::new(),
         }
+    }
+
+    /// It was refused, or failed.
+    #[must_use]
+    pub fn refused(self) -> Self {
+        Self { success: false, ..self }
+    }
+
+    /// Which one it was done to.
+    #[must_use]
+    pub fn on(self, id: impl fmt::Display) -> Self {
+        Self { resource_id: Some(id.to_string()), ..self }
+    }
+
+    /// In which organization.
+    #[must_use]
+    pub fn organization(self, id: Option<OrganizationId>) -> Self {
+        Self { organization_id: id, ..self }
+    }
+
+    /// In which facility.
+    #[must_use]
+    pub fn facility(self, id: Option<FacilityId>) -> Self {
+        Self { facility_id: id, ..self }
+    }
+
+    /// On or about which device.
+    #[must_use]
+    pub fn device(self, id: DeviceId) -> Self {
+        Self { device_id: Some(id), ..self }
+    }
+
+    /// About which patient.
+    #[must_use]
+    pub fn patient(self, id: PatientId, facility: FacilityId) -> Self {
+        Self { patient_id: Some(id), facility_id: Some(facility), ..self }.on(id)
+    }
+
+    /// By whom.
+    #[must_use]
+    pub fn by(self, user: UserId, session: Option<SessionId>) -> Self {
+        Self { user_id: Some(user), session_id: session, ..self }
+    }
+
+    /// From which address and with which program.
+    #[must_use]
+    pub fn called_from(self, ip_address: Option<String>, user_agent: Option<String>) -> Self {
+        Self { ip_address, user_agent, ..self }
+    }
+
+    /// Anything more; no secrets and no health data.
+    #[must_use]
+    pub fn detail(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(key.to_owned(), value.into());
+        self
     }
 }

@@ -19,12 +19,13 @@
 //! 11. [`audit`]: what is written down about who did what.
 //! 12. [`wire`]: the messages of protocol v1.
 //!
-//! [`hex`] is for whoever writes bytes as text, [`uid`] for whoever reads cards.
+//! [`hex`] is for whoever writes bytes as text, [`badge`] for whoever reads cards or issues them.
 
 #![warn(missing_docs)]
 
 pub mod amend;
 pub mod audit;
+pub mod badge;
 pub mod change;
 pub mod day;
 pub mod device;
@@ -40,7 +41,6 @@ pub mod record;
 pub mod role;
 pub mod text;
 pub mod time;
-pub mod uid;
 pub mod unit;
 pub mod verifier;
 pub mod wire;

@@ -17,36 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::change::Origin;
 use crate::id::{IncarnationId, UserId};
-use crate::record::Collection;
 use crate::time::{ClockQuality, Timestamp};
-
-/// How changes of a collection's documents come together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Created and corrected by devices, never edited.
-    AppendOnly,
-    /// Created and edited by devices and the office; merged field by field.
-    Editable,
-    /// Opened by the server; a device's edit closes it.
-    Reviewed,
-    /// The office's alone.
-    Registry,
-}
-
-impl Class {
-    /// The class of a collection.
-    #[must_use]
-    pub const fn of(collection: Collection) -> Self {
-        match collection {
-            Collection::Records => Self::AppendOnly,
-            Collection::Patients => Self::Editable,
-            Collection::Reviews => Self::Reviewed,
-            Collection::Facilities | Collection::Users | Collection::Badges | Collection::Workflows => {
-                Self::Registry
-            }
-        }
-    }
-}
 
 /// A clock further ahead of the server's than this was wrong when it stamped.
 pub const AHEAD: Duration = Duration::from_secs(5 * 60);

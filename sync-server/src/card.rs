@@ -1,7 +1,7 @@
 //! A card's UID as people give it: in hexadecimal. What is printed on cards is mostly something else, and is
 //! explained: the same digits make two UIDs or more, so nobody guesses between them.
 
-use carepost_protocol::uid::{UidError, check};
+use carepost_protocol::badge::{UidError, bytes, check};
 use zeroize::Zeroizing;
 
 /// How many bytes a UID of a usual card has (ISO 14443-3: 4, 7 and 10; ISO 15693: 8). One with others is typed with a
@@ -54,18 +54,6 @@ fn turned(uid: &[u8]) -> Option<String> {
 }
 
 const TAP: &str = "tap the card at a device and issue that (`badge issue USER --last-tap DEVICE`)";
-
-/// Bytes out of pairs of digits.
-fn bytes(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(10));
-    for group in text.trim().split([':', '-', ' ']) {
-        for pair in group.as_bytes().chunks(2) {
-            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
-            bytes.push(u8::from_str_radix(pair, 16).ok().filter(|_| !pair.starts_with('+'))?);
-        }
-    }
-    Some(bytes).filter(|bytes| !bytes.is_empty())
-}
 
 /// What a number is that is printed on cards, and which UIDs it could stand for: the whole in decimal (10 digits
 /// for 4 bytes), or in two parts, of which `150,46143` holds three bytes and `00150,46143` four.

@@ -166,7 +166,7 @@ mod tests {
     use carepost_protocol::id::SessionId;
 
     use super::*;
-    use crate::audit::{Client, Note};
+    use crate::audit::Client;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_millis(1_777_622_400_000 + second * 1_000)
@@ -178,7 +178,7 @@ mod tests {
 
     fn view(of: impl std::fmt::Display) -> AuditEvent {
         let client = Client { ip: None, user_agent: None, endpoint: "GET /x".into() };
-        Note::new(&client, AuditEventType::PhiAccess, AuditAction::View, "patient").on(of).into_event()
+        client.event(AuditEventType::PhiAccess, AuditAction::View, "patient").on(of)
     }
 
     /// Whether it had to be written, and was.

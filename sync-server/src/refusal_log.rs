@@ -16,7 +16,6 @@ use carepost_protocol::id::{DeviceId, OrganizationId, UserId};
 use carepost_protocol::time::Timestamp;
 use serde_json::json;
 
-use crate::audit::Note;
 use crate::clock;
 use crate::store::{StoreError, SystemStore};
 
@@ -106,8 +105,13 @@ impl RefusalLog {
     ///
     /// # Errors
     /// When its event could not be made durable: it is counted then, and told later.
-    pub async fn keep(&self, store: &SystemStore, by: Principal, refused: Note) -> Result<(), StoreError> {
-        self.tell(store, self.note(by, refused.refused().into_event(), clock::now())).await
+    pub async fn keep(
+        &self,
+        store: &SystemStore,
+        by: Principal,
+        refused: AuditEvent,
+    ) -> Result<(), StoreError> {
+        self.tell(store, self.note(by, refused.refused(), clock::now())).await
     }
 
     /// Tells what was counted and whose time is over.
@@ -264,7 +268,7 @@ mod tests {
     fn event(id: &str) -> AuditEvent {
         let client =
             Client { ip: None, user_agent: None, endpoint: "GET /api/v1/patients/{patient_id}".into() };
-        Note::new(&client, AuditEventType::ApiAccess, AuditAction::Execute, "patients").on(id).into_event()
+        client.event(AuditEventType::ApiAccess, AuditAction::Execute, "patients").on(id)
     }
 
     fn user(n: u8) -> Principal {

@@ -3,7 +3,7 @@
 //! worth nothing.
 
 use anyhow::{Context as _, Result, bail};
-use carepost_agent::badge::{self, Uid};
+use carepost_protocol::badge::{self, Uid};
 use carepost_tests::browser::Browser;
 use carepost_tests::children::until;
 use carepost_tests::clock;

@@ -299,26 +299,14 @@ impl Week<'_> {
         let all = i64::try_from(self.plan.care * self.plan.audit_each).unwrap_or(i64::MAX).max(1);
         let part = i64::try_from(number).unwrap_or(i64::MAX);
         let timestamp = self.began.plus_millis(part.saturating_mul(WEEK) / all);
-        let mut details = Map::new();
-        details.insert("number".to_owned(), json!(number));
-        AuditEvent {
-            resource_id: Some(patient.to_string()),
-            organization_id: Some(self.grant.organization_id),
-            facility_id: Some(self.grant.facility_id),
-            device_id: Some(self.grant.device_id),
-            user_id: Some(self.actor.user),
-            session_id: Some(self.actor.session),
-            patient_id: Some(patient),
-            endpoint: Some("/residents".to_owned()),
-            details,
-            ..AuditEvent::new(
-                AuditId::new(timestamp, self.clock.random()),
-                (timestamp, ClockQuality::Synced),
-                AuditEventType::PhiAccess,
-                AuditAction::View,
-                "patient",
-            )
-        }
+        let (id, stamp) = (AuditId::new(timestamp, self.clock.random()), (timestamp, ClockQuality::Synced));
+        let event = AuditEvent::new(id, stamp, AuditEventType::PhiAccess, AuditAction::View, "patient")
+            .organization(Some(self.grant.organization_id))
+            .device(self.grant.device_id)
+            .by(self.actor.user, Some(self.actor.session))
+            .patient(patient, self.grant.facility_id)
+            .detail("number", number);
+        AuditEvent { endpoint: Some("/residents".to_owned()), ..event }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A [`Source`] runs on threads of its own and sends [`BadgeEvent`]s into one bounded channel: [`pcsc`] for
 //! readers that pcscd drives, [`scripted`] for demos and tests. A UID identifies and proves nothing, so it
-//! never leaves this room in clear: others get [`lookup`]'s keyed hash of it.
+//! never leaves this room in clear: others get its keyed hash
+//! ([`carepost_protocol::badge`]).
 //!
 //! When the channel is full the source's threads wait: a tap is never dropped unseen, and what happens on a
 //! reader meanwhile is what the reader itself remembers, its last state. No backlog of old taps builds up.
@@ -13,11 +14,9 @@ pub mod scripted;
 mod signal;
 #[cfg(test)]
 mod tests;
-mod uid;
 
+use carepost_protocol::badge::Uid;
 use carepost_protocol::wire::heartbeat::ReaderState;
-
-pub use uid::{NotAUid, Uid, key_of, layered, lookup};
 
 /// How many events may wait for the agent's loop.
 pub const QUEUE: usize = 32;

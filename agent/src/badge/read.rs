@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use carepost_protocol::badge::Uid;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 
-use super::{BadgeEvent, Uid, Unreadable};
+use super::{BadgeEvent, Unreadable};
 
 /// What may be shown of a badge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +65,7 @@ fn reading(reader: String, uid: &Uid, atr: &[u8]) -> Reading {
     Reading {
         reader,
         masked_uid: uid.masked(),
-        uid_length: uid.length(),
+        uid_length: uid.as_bytes().len(),
         atr: atr.iter().map(|byte| format!("{byte:02X}")).collect(),
         random: uid.is_random(),
     }

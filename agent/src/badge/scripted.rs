@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use carepost_protocol::badge::Uid;
 use carepost_protocol::wire::heartbeat::ReaderState;
 use tokio::sync::mpsc::Sender;
 
-use super::{BadgeEvent, Feedback, Source, Stopped, Uid, signal};
+use super::{BadgeEvent, Feedback, Source, Stopped, signal};
 
 /// Readers made of sockets.
 pub struct ScriptedSource {

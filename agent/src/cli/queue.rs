@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::Lane;
-use carepost_protocol::id::{AuditId, PatientId};
+use carepost_protocol::id::PatientId;
 use carepost_protocol::wire::enroll::Grant;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -17,8 +17,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{Outcome, say, say_error};
+use crate::audit;
 use crate::config::Config;
-use crate::interface::own_address;
 use crate::outbox::{Exported, Outbox, Progress};
 use crate::run::StateDir;
 
@@ -133,7 +133,7 @@ fn retry(opened: &StateDir, grant: &Grant, outbox: &Outbox, numbers: Vec<u64>) -
     for n in numbers {
         let saved = outbox.retry(n, |patient, record| {
             let event = event(opened, grant, AuditAction::Execute, patient, "retry", n);
-            vec![AuditEvent { resource_id: Some(record.to_string()), ..event }]
+            vec![event.on(record)]
         })?;
         say(&format!("entry {n} is tried again as {}", saved.n));
     }
@@ -174,10 +174,7 @@ fn export(
         let wrote = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         if wrote.is_err() {
             // That they were taken out was written down before.
-            let failed = |n: &u64| AuditEvent {
-                success: false,
-                ..event(opened, grant, AuditAction::Export, None, "export", *n)
-            };
+            let failed = |n: &u64| event(opened, grant, AuditAction::Export, None, "export", *n).refused();
             outbox.append_audit(&numbers.iter().map(failed).collect::<Vec<_>>())?;
         }
         Ok(wrote?)
@@ -228,22 +225,7 @@ fn event(
     command: &str,
     n: u64,
 ) -> AuditEvent {
-    let stamp = opened.clock.stamp();
-    AuditEvent {
-        organization_id: Some(grant.organization_id),
-        facility_id: Some(grant.facility_id),
-        device_id: Some(grant.device_id),
-        patient_id: patient,
-        endpoint: Some(format!("carepost-agent queue {command}")),
-        ip_address: Some(own_address().to_string()),
-        user_agent: Some(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
-        details: [("n".to_owned(), n.into())].into_iter().collect(),
-        ..AuditEvent::new(
-            AuditId::new(stamp.0, opened.clock.random::<10>()),
-            stamp,
-            AuditEventType::PhiAccess,
-            action,
-            "change",
-        )
-    }
+    let event = audit::event(&opened.clock, grant, AuditEventType::PhiAccess, action, "change");
+    let endpoint = Some(format!("carepost-agent queue {command}"));
+    AuditEvent { patient_id: patient, endpoint, ..event }.detail("n", n)
 }

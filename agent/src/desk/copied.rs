@@ -1,11 +1,12 @@
 //! How the mirror agrees with the server: written down, and shown.
 
-use carepost_protocol::audit::{AuditEvent, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::heartbeat::SteppedOver;
 use serde_json::Value;
 
 use super::ward::Ward;
+use crate::audit;
 use crate::mirror::{Finding, FoundBy, Untold};
 
 impl Ward {
@@ -100,12 +101,10 @@ impl Ward {
         collection: &str,
         details: [(&str, Value); N],
     ) -> AuditEvent {
-        AuditEvent {
-            resource_type: "collection".to_owned(),
-            resource_id: Some(collection.to_owned()),
-            details: details.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
-            ..self.event(AuditEventType::Sync, success, None, None)
-        }
+        let event =
+            audit::event(&self.clock, &self.grant, AuditEventType::Sync, AuditAction::Execute, "collection");
+        let event = AuditEvent { success, ..event.on(collection) };
+        details.into_iter().fold(event, |event, (key, value)| event.detail(key, value))
     }
 
     /// The documents that could not be taken, by collection and reason.

@@ -12,7 +12,7 @@ use carepost_protocol::role::Actor;
 use super::lock;
 use super::view::Form;
 use super::ward::Ward;
-use crate::interface::own_address;
+use crate::audit;
 use crate::outbox::OutboxError;
 
 /// A page that stays on the screen is fetched anew whenever something changes: within this time that is
@@ -166,27 +166,12 @@ impl Ward {
         user: Option<UserId>,
         session: Option<SessionId>,
     ) -> AuditEvent {
-        let (now, clock_quality) = self.clock.stamp();
         AuditEvent {
-            id: carepost_protocol::id::AuditId::new(now, self.clock.random::<10>()),
-            timestamp: now,
-            clock_quality,
-            event_type,
-            action: AuditAction::Execute,
             success,
-            resource_type: "session".to_owned(),
-            resource_id: session.map(|session| session.to_string()),
-            organization_id: Some(self.grant.organization_id),
-            facility_id: Some(self.grant.facility_id),
-            device_id: Some(self.grant.device_id),
             user_id: user,
             session_id: session,
-            patient_id: None,
-            username: None,
-            endpoint: None,
-            ip_address: Some(own_address().to_string()),
-            user_agent: Some(concat!("carepost-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
-            details: serde_json::Map::new(),
+            resource_id: session.map(|session| session.to_string()),
+            ..audit::event(&self.clock, &self.grant, event_type, AuditAction::Execute, "session")
         }
     }
 

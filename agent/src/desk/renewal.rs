@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::lock;
 use super::ward::Ward;
+use crate::audit;
 use crate::mirror::MirrorError;
 use crate::outbox::Entry;
 
@@ -121,11 +122,8 @@ impl Ward {
 
     fn noted_choice(&self, permit: &Permit<ChoosePin>) -> AuditEvent {
         let actor = permit.actor();
-        AuditEvent {
-            action: AuditAction::Update,
-            resource_type: "pin".to_owned(),
-            resource_id: Some(actor.user.to_string()),
-            ..self.event(AuditEventType::Login, true, Some(actor.user), Some(actor.session))
-        }
+        audit::event(&self.clock, &self.grant, AuditEventType::Login, AuditAction::Update, "pin")
+            .on(actor.user)
+            .by(actor.user, Some(actor.session))
     }
 }

@@ -7,6 +7,7 @@ use carepost_agent_core::session::{
     Throttle,
 };
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
+use carepost_protocol::badge::{self, Uid};
 use carepost_protocol::id::UserId;
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
@@ -17,7 +18,7 @@ use serde_json::Value;
 
 use super::lock;
 use super::ward::Ward;
-use crate::badge::{self, BadgeEvent, Feedback, Uid, Unreadable};
+use crate::badge::{BadgeEvent, Feedback, Unreadable};
 use crate::mirror::MirrorError;
 
 /// What the audit log is told of a tap besides what the session made of it.
@@ -252,15 +253,11 @@ impl Ward {
     }
 
     fn noted(&self, note: AuditNote, tap: Option<&Tap<'_>>) -> AuditEvent {
-        let mut event = self.event(note.event_type, note.success, note.user, note.session);
-        event.details.insert("reason".to_owned(), note.reason.name().into());
-        if let Some(Tap { reader, card }) = tap {
-            event.details.insert("reader".to_owned(), (*reader).into());
-            if let Some(card) = card {
-                event.details.insert("badge".to_owned(), card.as_str().into());
-            }
-        }
-        event
+        let event = self.event(note.event_type, note.success, note.user, note.session);
+        let event = event.detail("reason", note.reason.name());
+        let Some(Tap { reader, card }) = tap else { return event };
+        let event = event.detail("reader", *reader);
+        if let Some(card) = card { event.detail("badge", card.as_str()) } else { event }
     }
 }
 

@@ -11,6 +11,7 @@ mod window;
 
 use std::path::{Path, PathBuf};
 
+use carepost_protocol::badge::{self, Uid};
 use carepost_protocol::facility::FacilityType;
 use carepost_protocol::id::{BadgeId, PatientId, RecordId, SessionId, UserId};
 use carepost_protocol::record::{
@@ -24,7 +25,6 @@ use rusqlite::TransactionBehavior;
 use serde::Serialize;
 
 use super::*;
-use crate::badge::{self, Uid};
 
 const ORGANIZATION: OrganizationId = OrganizationId::from_bytes([1; 16]);
 const FACILITY: FacilityId = FacilityId::from_bytes([2; 16]);

@@ -108,18 +108,9 @@ fn change(second: i64, note: &str) -> Change {
 }
 
 fn audit() -> AuditEvent {
-    AuditEvent {
-        user_id: Some(NURSE),
-        session_id: Some(SESSION),
-        patient_id: Some(PATIENT),
-        ..AuditEvent::new(
-            AuditId::from_bytes([7; 16]),
-            (at(0), ClockQuality::Synced),
-            AuditEventType::PhiAccess,
-            AuditAction::Create,
-            "record",
-        )
-    }
+    let (id, stamp) = (AuditId::from_bytes([7; 16]), (at(0), ClockQuality::Synced));
+    let event = AuditEvent::new(id, stamp, AuditEventType::PhiAccess, AuditAction::Create, "record");
+    AuditEvent { patient_id: Some(PATIENT), ..event.by(NURSE, Some(SESSION)) }
 }
 
 fn save(outbox: &Outbox, change: &Change, token: &str) -> Result<Saved, OutboxError> {

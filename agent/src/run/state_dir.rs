@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use carepost_host::files;
+use carepost_protocol::badge;
 use carepost_protocol::id::BootId;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::Grant;
@@ -14,7 +15,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::badge;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::exposure;

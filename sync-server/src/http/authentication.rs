@@ -19,7 +19,7 @@ use http::header::{AUTHORIZATION, USER_AGENT};
 use http::request::Parts;
 
 use crate::app::App;
-use crate::audit::{Client, Note};
+use crate::audit::Client;
 use crate::clone_detection::Sighting;
 use crate::error::{Answer, Refusal};
 use crate::http::listener::{ConnectedAt, PeerAddress};
@@ -256,7 +256,8 @@ async fn keep_device_refusal(
     known: Option<&DeviceIdentity>,
     why: Option<&Refusal>,
 ) -> Answer<()> {
-    let note = Note::new(client, AuditEventType::Device, AuditAction::Execute, "device")
+    let note = client
+        .event(AuditEventType::Device, AuditAction::Execute, "device")
         .detail("why", why.map(|why| why.problem().detail.clone()));
     let (by, note) = match known {
         Some(known) => {

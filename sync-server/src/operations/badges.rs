@@ -1,12 +1,11 @@
 //! Badges (S1-67): issued by the card's UID, which the server does not keep, or by the card's tap.
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{BadgeId, DeviceId, UserId};
 
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use super::users::may_touch;
-use crate::audit::Note;
 use crate::card;
 use crate::error::{Answer, Refusal};
 use crate::store::Badge;
@@ -43,6 +42,6 @@ pub async fn revoke(person: &Person, id: BadgeId) -> Answer<Badge> {
     Ok(person.noting(note(person, AuditAction::Delete))?.revoke_badge(id).await?)
 }
 
-fn note(person: &Person, action: AuditAction) -> Note {
+fn note(person: &Person, action: AuditAction) -> AuditEvent {
     person.note(AuditEventType::Badge, action, "badge")
 }

@@ -1,7 +1,7 @@
 //! Rejected and flagged changes: what devices sent that somebody has to look at, those that do not stand and those
 //! that stand with a flag.
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::heartbeat::ChangeName;
@@ -9,7 +9,6 @@ use carepost_protocol::wire::heartbeat::ChangeName;
 use super::Permitted;
 use super::paging::Which;
 use super::person::Person;
-use crate::audit::Note;
 use crate::error::{Answer, FieldErrors};
 use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
 
@@ -94,7 +93,7 @@ async fn listed(person: &Person, facility: FacilityId, found: &Changes) -> Answe
     person.write(note.detail("count", found.items.len()).detail("patients", named)).await
 }
 
-fn note(person: &Person, action: AuditAction, facility: FacilityId) -> Note {
+fn note(person: &Person, action: AuditAction, facility: FacilityId) -> AuditEvent {
     person.note(AuditEventType::PhiAccess, action, "change").facility(Some(facility))
 }
 

@@ -1,6 +1,6 @@
 //! Devices as administrators know them (S1-46 to S1-51, S1-59 to S1-64).
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::device::{Deactivation, DeviceType};
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 use super::merge::{Merge, given};
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use crate::audit::Note;
 use crate::error::{Answer, FieldErrors};
 use crate::store::{Deactivated, Device, DevicePatch, NewDevice, Withdrawal};
 use crate::token;
@@ -137,6 +136,6 @@ pub async fn release(person: &Person, id: DeviceId) -> Answer<Device> {
     Ok(device)
 }
 
-fn note(person: &Person, action: AuditAction) -> Note {
+fn note(person: &Person, action: AuditAction) -> AuditEvent {
     person.note(AuditEventType::Device, action, "device")
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::id::{EnrollmentId, FacilityId};
 use carepost_protocol::wire::enroll::UserCode;
@@ -11,7 +11,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::person::Person;
-use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::rate_limit::Limit;
@@ -63,6 +62,6 @@ pub async fn confirm(person: &Person, id: EnrollmentId, number: &str) -> Answer<
     Ok(noted.confirm(person.actor().user, id, number.trim()).await?)
 }
 
-fn note(person: &Person, step: &str) -> Note {
+fn note(person: &Person, step: &str) -> AuditEvent {
     person.note(AuditEventType::Device, AuditAction::Update, "enrollment").detail("step", step)
 }

@@ -1,6 +1,6 @@
 //! Facilities (S1-41 to S1-45).
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::text::sort_key;
@@ -14,7 +14,6 @@ use super::merge::{Merge, given};
 use super::organizations::{Address, json};
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use crate::audit::Note;
 use crate::config::RECORD_DAYS;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::store::{Facility, FacilityPatch, NewFacility};
@@ -207,7 +206,7 @@ impl UpdateFacility {
     }
 
     /// What of it the audit log tells.
-    fn told(&self, note: Note) -> Note {
+    fn told(&self, note: AuditEvent) -> AuditEvent {
         let details = [
             ("name", self.name.clone().map(Value::from)),
             ("require_encryption", self.require_encryption.map(Value::from)),
@@ -268,6 +267,6 @@ fn place(faults: &mut FieldErrors, zone: Option<&mut String>, address: Option<&m
 const ZONE_RULE: &str =
     "this server knows no such time zone: give its IANA name, such as America/Chicago or America/New_York";
 
-fn note(person: &Person, action: AuditAction) -> Note {
+fn note(person: &Person, action: AuditAction) -> AuditEvent {
     person.note(AuditEventType::ApiAccess, action, "facility")
 }

@@ -1,7 +1,7 @@
 //! Organizations (S1-37 to S1-40, S3-44).
 
 use age::x25519::Identity;
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{OrganizationId, UserId};
 use carepost_protocol::role::Role;
@@ -15,7 +15,6 @@ use utoipa::ToSchema;
 use super::merge::{Merge, given};
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
@@ -199,7 +198,7 @@ pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founde
         password_hash: Some(app.passwords.hash(person.caller(), admin.password).await?),
         pin_verifier: None,
     };
-    let note = note(person, AuditAction::Create).into_event();
+    let note = note(person, AuditAction::Create);
     let (organization, admin) = person.system().create_organization(new, admin, note).await?;
     Ok(Founded { organization, recovery_key: identity.to_string(), admin, username, password })
 }
@@ -309,7 +308,7 @@ fn reach(faults: &mut FieldErrors, address: Option<&mut Address>, contact: Optio
     }
 }
 
-fn note(person: &Person, action: AuditAction) -> Note {
+fn note(person: &Person, action: AuditAction) -> AuditEvent {
     person.note(AuditEventType::ApiAccess, action, "organization")
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
@@ -24,7 +24,6 @@ use super::Permitted;
 use super::merge::given;
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use crate::audit::Note;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::store::{ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned};
@@ -353,7 +352,7 @@ fn mrn(fields: &Map<String, Value>) -> String {
     fields.get("mrn").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn note(person: &Person, action: AuditAction, what: &str) -> Note {
+fn note(person: &Person, action: AuditAction, what: &str) -> AuditEvent {
     person.note(AuditEventType::PhiAccess, action, what)
 }
 

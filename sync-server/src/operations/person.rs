@@ -5,7 +5,7 @@ use carepost_protocol::id::{FacilityId, OrganizationId};
 use carepost_protocol::role::{Act, Actor, Denied, Permit, Resource, Role, authorize};
 
 use crate::app::App;
-use crate::audit::{Client, Note};
+use crate::audit::Client;
 use crate::error::{Answer, Refusal};
 use crate::password::Caller;
 use crate::refusal_log::Principal;
@@ -153,22 +153,23 @@ impl Person {
     ///
     /// # Errors
     /// As [`Self::registry`].
-    pub fn noting(&self, note: Note) -> Answer<Noted> {
+    pub fn noting(&self, note: AuditEvent) -> Answer<Noted> {
         Ok(self.noting_in(&self.registry()?, note))
     }
 
     /// The same, in an organization that the request names.
     #[must_use]
-    pub fn noting_in(&self, registry: &OrganizationStore, note: Note) -> Noted {
-        registry.noting(note.into_event()).expecting(self.expected.clone()).idempotent(self.idempotent)
+    pub fn noting_in(&self, registry: &OrganizationStore, note: AuditEvent) -> Noted {
+        registry.noting(note).expecting(self.expected.clone()).idempotent(self.idempotent)
     }
 
     /// An audit event of this person's, to be completed and [written](Self::write) or to go
     /// [with a change](Self::noting).
     #[must_use]
-    pub fn note(&self, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> Note {
+    pub fn note(&self, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> AuditEvent {
         let actor = self.actor();
-        Note::new(&self.client, event_type, action, resource_type)
+        self.client
+            .event(event_type, action, resource_type)
             .by(actor.user, Some(actor.session))
             .organization(self.tenant)
     }
@@ -178,7 +179,7 @@ impl Person {
     ///
     /// # Errors
     /// What the store says; `over-quota` for who reads more than people do.
-    pub async fn write(&self, note: Note) -> Answer<()> {
+    pub async fn write(&self, note: AuditEvent) -> Answer<()> {
         self.write_all(vec![note]).await
     }
 
@@ -186,10 +187,10 @@ impl Person {
     ///
     /// # Errors
     /// As [`Self::write`]; then nothing is written.
-    pub async fn write_all(&self, notes: Vec<Note>) -> Answer<()> {
+    pub async fn write_all(&self, notes: Vec<AuditEvent>) -> Answer<()> {
         let (by, reads) = (self.actor().user, &self.app.read_log);
         let mut new = Vec::new();
-        for event in notes.into_iter().map(Note::into_event) {
+        for event in notes {
             if event.action != AuditAction::View || reads.is_new(by, &event, event.timestamp)? {
                 new.push(event);
             }
@@ -216,7 +217,7 @@ impl Person {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn refused(&self, note: Note) -> Answer<()> {
+    pub async fn refused(&self, note: AuditEvent) -> Answer<()> {
         let limit = self.scope().ok().and_then(|scope| scope.limit());
         let note = if limit.is_some() { note.facility(limit) } else { note };
         let (app, by) = (&self.app, Principal::User(self.actor().user));

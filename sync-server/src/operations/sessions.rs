@@ -12,13 +12,14 @@ use utoipa::ToSchema;
 
 use super::person::{Person, TenantClaim};
 use crate::app::App;
-use crate::audit::{Client, Note};
+use crate::audit::Client;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::{Caller, MAX_SECRET_BYTES};
 use crate::rate_limit::Limit;
 use crate::refusal_log::Principal;
 use crate::store::{Credentials, IdempotentRequest, Login, NewSession, Organization, StoreError};
+use crate::text::line;
 use crate::token;
 
 /// So many failures make a network suspect: each further one holds up the next from there for a while. It is
@@ -79,7 +80,7 @@ pub async fn sign_out(person: &Person) -> Answer<()> {
     let session = person.actor().session;
     let note = person.note(AuditEventType::Logout, AuditAction::Execute, "session").on(session);
     let note = note.organization(person.actor().organization).facility(person.actor().facility);
-    Ok(person.app.store.system().end_session(session, note.into_event()).await?)
+    Ok(person.app.store.system().end_session(session, note).await?)
 }
 
 /// Where somebody wants to sign in.
@@ -172,7 +173,7 @@ impl<'a> Attempt<'a> {
             token_sha256: token::sha256(&token),
             expires_at,
         };
-        let event = self.note(Some(&known)).into_event();
+        let event = self.note(Some(&known));
         let system = app.store.system().idempotent(request);
         let session_id = match system.create_session(self.login.clone(), session, event).await {
             // Others failed while this one waited for its turn.
@@ -194,18 +195,21 @@ impl<'a> Attempt<'a> {
 
     /// The event of a lock.
     fn locks(&self, known: &Credentials) -> AuditEvent {
-        self.note(Some(known)).on(known.user).detail("what", "locked").refused().into_event()
+        self.note(Some(known)).on(known.user).detail("what", "locked").refused()
     }
 
     /// The event of this try, filed under the organization it was for.
-    fn note(&self, known: Option<&Credentials>) -> Note {
+    fn note(&self, known: Option<&Credentials>) -> AuditEvent {
         let organization = match &self.place {
             Place::Organization(organization) => Some(organization.id),
             Place::Platform | Place::Nowhere(_) => None,
         };
-        let note = Note::new(self.client, AuditEventType::Login, AuditAction::Execute, "session")
-            .named(self.username)
+        let note = self
+            .client
+            .event(AuditEventType::Login, AuditAction::Execute, "session")
             .organization(organization);
+        // An attacker chooses it: bounded, and without what could break a line of a log.
+        let note = AuditEvent { username: Some(line(self.username, 100)), ..note };
         match known {
             Some(known) => note.by(known.user, None).facility(known.facility),
             None => note,

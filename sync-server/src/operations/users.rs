@@ -1,6 +1,6 @@
 //! Users: who they are, their passwords and PINs.
 
-use carepost_protocol::audit::{AuditAction, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::role::{Denied, Role};
@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use super::merge::{Merge, given};
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
-use crate::audit::Note;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
 use crate::store::{NewUser, User, UserPatch};
@@ -202,6 +201,6 @@ pub(super) async fn may_touch(person: &Person, id: UserId) -> Answer<()> {
     may_give(person, Some(user.role)).map_err(|_| Refusal::from(Denied::Role))
 }
 
-fn note(person: &Person, action: AuditAction, what: &str) -> Note {
+fn note(person: &Person, action: AuditAction, what: &str) -> AuditEvent {
     person.note(AuditEventType::ApiAccess, action, "user").detail("what", what)
 }

@@ -351,14 +351,7 @@ pub(super) fn mirror_key() -> FileKey {
 }
 
 fn heard_of(timestamp: Timestamp, clock_quality: ClockQuality, mark: i64) -> AuditEvent {
-    AuditEvent {
-        resource_id: Some(mark.to_string()),
-        ..AuditEvent::new(
-            AuditId::new(timestamp, [u8::try_from(mark % 250).unwrap_or(0); 10]),
-            (timestamp, clock_quality),
-            AuditEventType::PhiAccess,
-            AuditAction::Create,
-            "record",
-        )
-    }
+    let id = AuditId::new(timestamp, [u8::try_from(mark % 250).unwrap_or(0); 10]);
+    let stamp = (timestamp, clock_quality);
+    AuditEvent::new(id, stamp, AuditEventType::PhiAccess, AuditAction::Create, "record").on(mark)
 }

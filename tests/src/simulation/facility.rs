@@ -299,10 +299,10 @@ fn vitals() -> Workflow {
 }
 
 fn event(number: u8) -> AuditEvent {
-    let at = Timestamp::from_millis(START);
+    let stamp = (Timestamp::from_millis(START), ClockQuality::Synced);
     AuditEvent::new(
-        AuditId::new(at, [number; 10]),
-        (at, ClockQuality::Synced),
+        AuditId::new(stamp.0, [number; 10]),
+        stamp,
         AuditEventType::ApiAccess,
         AuditAction::Create,
         "story",

@@ -2,9 +2,10 @@
 
 use std::ffi::CStr;
 
+use carepost_protocol::badge::Uid;
 use pcsc::{Card, Context, Disposition, Error, Protocols, Scope, ShareMode};
 
-use crate::badge::{Feedback, Uid, Unreadable, signal};
+use crate::badge::{Feedback, Unreadable, signal};
 
 /// Reads the UID of the card on this reader. The card is left as it is, powered and not reset, so that other
 /// programs' sessions with it live on and the next read is quick.

@@ -4,6 +4,7 @@ use argon2::password_hash::PasswordHasher as _;
 use argon2::{Argon2, Params, PasswordHash};
 use carepost_agent_core::session::SessionPolicy;
 use carepost_protocol::audit::{AuditAction, AuditEvent};
+use carepost_protocol::badge::{self, Uid};
 use carepost_protocol::change::{Change, Lane};
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::id::{
@@ -18,7 +19,7 @@ use serde::Serialize;
 
 use super::super::router;
 use super::*;
-use crate::badge::{self, BadgeEvent, Uid};
+use crate::badge::BadgeEvent;
 use crate::clock::Clock;
 use crate::desk::{Desk, NotSaved, Refused, SessionKey, Standing, Ward, WardParts, Who};
 use crate::identity::DeviceKey;

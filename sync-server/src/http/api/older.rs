@@ -10,7 +10,7 @@ use carepost_protocol::wire::problem::Problem;
 
 use super::stream::not_encrypted;
 use crate::app::App;
-use crate::audit::{Client, Note};
+use crate::audit::Client;
 use crate::error::{Answer, Refusal};
 use crate::http::authentication::Device;
 use crate::http::extract::{Id, Params};
@@ -44,10 +44,11 @@ pub async fn older_records(
     let asked = OlderRequest { view: device.identity.view(), patient, after: asked.place() };
     let page = device.facility.older_records(asked).await?;
     // Written before the page is shown. Who reads it there is in the device's own events.
-    let note = Note::new(&client, AuditEventType::PhiAccess, AuditAction::View, "record")
+    let note = client
+        .event(AuditEventType::PhiAccess, AuditAction::View, "record")
         .device(device.identity.device())
         .patient(patient, device.identity.facility())
         .detail("count", page.records.len());
-    device.facility.audit(vec![note.into_event()]).await?;
+    device.facility.audit(vec![note]).await?;
     Ok(axum::Json(page))
 }

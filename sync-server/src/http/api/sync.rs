@@ -18,7 +18,7 @@ use http::header::{CONTENT_ENCODING, HeaderValue};
 use serde_json::json;
 
 use crate::app::App;
-use crate::audit::{Client, Note};
+use crate::audit::Client;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::http::authentication::Device;
@@ -76,7 +76,8 @@ pub async fn enroll(
     if let Err(refusal) = &answered
         && refusal.problem().status < 500
     {
-        let note = Note::new(&client, AuditEventType::Device, AuditAction::Execute, "enrollment")
+        let note = client
+            .event(AuditEventType::Device, AuditAction::Execute, "enrollment")
             .detail("why", refusal.problem().detail.clone());
         let by = Principal::Stranger(client.network(), None);
         app.refusal_log.keep(&app.store.system(), by, note).await?;
@@ -248,12 +249,13 @@ async fn tell_exposure(
         let what = measured.exposed.iter().map(|exposure| json!(exposure.what));
         what.take(MAX_EXPOSURES).collect::<Vec<_>>()
     });
-    let note = Note::new(client, AuditEventType::Device, AuditAction::Update, "device")
+    let note = client
+        .event(AuditEventType::Device, AuditAction::Update, "device")
         .device(id)
         .on(id)
         .detail("what", if is_encrypted { "device_encrypted" } else { "device_exposed" })
         .detail("exposed", exposed);
-    Ok(device.facility.audit(vec![note.into_event()]).await?)
+    Ok(device.facility.audit(vec![note]).await?)
 }
 
 /// Tells administrators, once, that a device sends unusually much.
@@ -261,13 +263,14 @@ async fn tell_unusual(client: &Client, device: &Device, allowances: Allowances) 
     let id = device.identity.device();
     let (changes, entries) = (allowances.changes.per_hour, allowances.documents.per_hour);
     tracing::warn!(device = %id, changes, entries, "a device sends unusually much");
-    let note = Note::new(client, AuditEventType::Sync, AuditAction::Execute, "device")
+    let note = client
+        .event(AuditEventType::Sync, AuditAction::Execute, "device")
         .device(id)
         .on(id)
         .detail("reason", "sends_unusually_much")
         .detail("changes_per_hour", changes)
         .detail("entries_per_hour", entries);
-    Ok(device.facility.audit(vec![note.into_event()]).await?)
+    Ok(device.facility.audit(vec![note]).await?)
 }
 
 /// A device's JSON message: fields that this server does not know are of a newer agent, and left alone.

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::audit::{Client, Note};
+use crate::audit::Client;
 use crate::clock;
 use crate::config::Config;
 use crate::http::listener::PeerAddress;
@@ -55,7 +55,7 @@ fn object(fields: Value) -> Map<String, Value> {
 
 fn event() -> AuditEvent {
     let client = Client { ip: None, user_agent: None, endpoint: String::new() };
-    Note::new(&client, AuditEventType::ApiAccess, AuditAction::Create, "fixture").into_event()
+    client.event(AuditEventType::ApiAccess, AuditAction::Create, "fixture")
 }
 
 fn new_user(username: &str, role: Role, facility: Option<FacilityId>, password: Option<String>) -> NewUser {
@@ -329,8 +329,7 @@ async fn what_is_done_is_answered_as_done_where_the_looks_at_who_is_named_cannot
     // She has read as much as anybody may.
     let client = Client { ip: None, user_agent: None, endpoint: "GET /x".to_owned() };
     for n in 0.. {
-        let view =
-            Note::new(&client, AuditEventType::PhiAccess, AuditAction::View, "patient").on(n).into_event();
+        let view = client.event(AuditEventType::PhiAccess, AuditAction::View, "patient").on(n);
         if server.app.read_log.is_new(nurse, &view, clock::now()).is_err() {
             break;
         }

@@ -173,20 +173,15 @@ pub(in crate::store) fn noticed(
     if let Value::Object(details) = details {
         told.extend(details.into_iter().filter(|(_, value)| !value.is_null()));
     }
+    let (id, stamp) = (clock::audit_id(tx.now(), tx.random()?), (tx.now(), ClockQuality::Synced));
+    let kind = if device.is_some() { "device" } else { "server" };
     let event = AuditEvent {
         resource_id: device.map(|device| device.to_string()),
-        organization_id,
-        facility_id,
         device_id: device,
         details: told,
-        ..AuditEvent::new(
-            clock::audit_id(tx.now(), tx.random()?),
-            (tx.now(), ClockQuality::Synced),
-            event_type,
-            AuditAction::Execute,
-            if device.is_some() { "device" } else { "server" },
-        )
+        ..AuditEvent::new(id, stamp, event_type, AuditAction::Execute, kind)
     };
+    let event = event.organization(organization_id).facility(facility_id);
     append_one(tx, &event, None)
 }
 

@@ -354,18 +354,12 @@ fn documents(page: &Page) -> usize {
 
 /// Invented; each has an id of its own.
 fn event(world: &World) -> AuditEvent {
-    AuditEvent {
-        user_id: Some(UserId::new(world.now(), [5; 10])),
-        endpoint: Some("/api/v1/patients".into()),
-        details: object(json!({"count": 1})),
-        ..AuditEvent::new(
-            AuditId::new(world.now(), world.ambient.random().unwrap()),
-            (world.now(), ClockQuality::Synced),
-            AuditEventType::PhiAccess,
-            AuditAction::View,
-            "patient",
-        )
-    }
+    let (now, random) = (world.now(), world.ambient.random().unwrap());
+    let (id, stamp) = (AuditId::new(now, random), (now, ClockQuality::Synced));
+    let event = AuditEvent::new(id, stamp, AuditEventType::PhiAccess, AuditAction::View, "patient")
+        .by(UserId::new(now, [5; 10]), None)
+        .detail("count", 1);
+    AuditEvent { endpoint: Some("/api/v1/patients".into()), ..event }
 }
 
 fn new_patient(facility_id: FacilityId, mrn: &str) -> NewPatient {

@@ -103,18 +103,9 @@ pub fn save(outbox: &Outbox, form: &str, length: usize) -> Result<Saved, OutboxE
 }
 
 pub fn audit() -> AuditEvent {
-    AuditEvent {
-        user_id: Some(NURSE),
-        session_id: Some(SESSION),
-        patient_id: Some(PATIENT),
-        ..AuditEvent::new(
-            AuditId::from_bytes([7; 16]),
-            (at(0), ClockQuality::Synced),
-            AuditEventType::PhiAccess,
-            AuditAction::Create,
-            "record",
-        )
-    }
+    let (id, stamp) = (AuditId::from_bytes([7; 16]), (at(0), ClockQuality::Synced));
+    let event = AuditEvent::new(id, stamp, AuditEventType::PhiAccess, AuditAction::Create, "record");
+    AuditEvent { patient_id: Some(PATIENT), ..event.by(NURSE, Some(SESSION)) }
 }
 
 /// The server has all of a batch, in the feed from the batch's own numbers on.

@@ -3,12 +3,12 @@
 //! stored of each badge becomes its own HMAC under that, so that no card has to be tapped for it (ADR 8).
 
 use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::badge::{Uid, UidError, check, lay_over, lookup};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, Collection};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::uid;
 use carepost_protocol::wire::heartbeat::{TAP_LASTS, UnknownTap};
 use zeroize::Zeroizing;
 
@@ -58,9 +58,10 @@ impl Noted {
     /// badge, [`StoreError::Invalid`] for a user without a home facility, for what is no card's id and for a card
     /// that draws a new id for each tap.
     pub async fn issue_badge(self, user: UserId, uid: &[u8]) -> Result<Badge> {
-        let (uid, by) = (Zeroizing::new(uid.to_vec()), self.event.user_id);
+        let fault = |fault: UidError| invalid("uid", &fault.to_string());
+        check(uid).map_err(fault)?;
+        let (uid, by) = (Uid::from_bytes(uid).map_err(fault)?, self.event.user_id);
         self.write(move |tx| {
-            uid::check(&uid).map_err(|fault| invalid("uid", &fault.to_string()))?;
             let facility = home_of(tx, user)?;
             let lookup = keys(tx, facility)?.lookup(&uid);
             issue(tx, (user, facility), &lookup, by)
@@ -269,13 +270,9 @@ struct BadgeKeys {
 }
 
 impl BadgeKeys {
-    /// By what readers know the card with this id: HMAC-SHA256 under the first key over `uid:` and the id's
-    /// bytes in upper-case hexadecimal, with the other keys laid over it.
-    fn lookup(&self, uid: &[u8]) -> String {
-        let mut text = Zeroizing::new(String::with_capacity(4 + 2 * uid.len()));
-        text.push_str("uid:");
-        uid.iter().for_each(|byte| text.push_str(&format!("{byte:02X}")));
-        self.over(lay_over(&self.first, &text))
+    /// By what readers know a card: its lookup under the first key, with the other keys laid over it.
+    fn lookup(&self, uid: &Uid) -> String {
+        self.over(lookup(&self.first, uid))
     }
 
     /// The same with what stands under the first key.
@@ -287,9 +284,4 @@ impl BadgeKeys {
         let keys = self.layers.iter().map(|key| hex(key.as_slice())).collect();
         BadgeKeysDocument { id: BadgeKeysDocument::ID, keys }
     }
-}
-
-fn lay_over(key: &[u8; 32], text: &str) -> String {
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
-    hex(ring::hmac::sign(&key, text.as_bytes()).as_ref())
 }
