@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::role::may;
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Method};
 
 use super::*;
@@ -197,7 +198,8 @@ async fn every_list_is_read_by_pages_each_item_once() {
     let next = format!("/api/v1/facilities?limit=3&page={}", first["next"].as_str().unwrap());
     let last = office.get(&next).await.body;
     assert_eq!((names(&last), last.get("next")), (vec![json!("Riverside")], None));
-    // Where the item at which a page ended is elsewhere now, none is left out or shown twice unseen.
+    // Where the item at which a page ended is elsewhere now, that is said. One that was renamed across the end of a
+    // page meanwhile is read twice, or not.
     let lakeside = format!("/api/v1/facilities/{}", first["items"][2]["id"].as_str().unwrap());
     assert_eq!(office.put(&lakeside, &[], &json!({"name": "Abbey"})).await.status, 200);
     for page in [next.as_str(), "/api/v1/facilities?page=Wzcs"] {
@@ -319,6 +321,21 @@ async fn every_edit_may_be_bound_to_a_version_and_what_is_another_is_shown_and_n
 }
 
 #[tokio::test]
+async fn a_pin_and_a_password_that_are_set_anew_are_another_version() {
+    let office = Office::new().await;
+    let nina = office.server.user("nina", Role::Rn, office.facility).await;
+    let user = format!("/api/v1/users/{nina}");
+    for (what, body) in [("pin", json!({"pin": "482915"})), ("password", json!({"password": PASSWORD}))] {
+        let path = format!("{user}/{what}");
+        assert_eq!(office.put(&path, &[], &body).await.status, 204);
+        let seen = office.get(&user).await;
+        let seen = [(IF_MATCH, seen.tag())];
+        assert_eq!(office.put(&path, &seen, &body).await.status, 204, "{what}");
+        assert_eq!(office.put(&path, &seen, &body).await.status, 412, "{what}");
+    }
+}
+
+#[tokio::test]
 async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     let office = Office::new().await;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example", "room": "10"}));
@@ -348,6 +365,7 @@ async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     assert_eq!((told.status, &told.body["current"]["room"]), (412, &json!("13")), "{}", told.text);
     assert_eq!(office.get(&reviews).await.body["items"], json!([]));
     assert_eq!(others("15").await, 200);
+    assert_eq!(office.ask(&Method::HEAD, &path, &[], b"").await.status, 200, "which shows nobody anything");
     assert_eq!(office.put(&path, &[], &json!({"room": "16"})).await.body["room"], "16");
     let found = office.get(&reviews).await.body;
     assert_eq!(
@@ -396,6 +414,16 @@ async fn a_request_with_a_key_is_done_once_and_answered_the_same_whatever_it_hol
         let told = office.post(path, &headers, &json!({"username": "other"})).await;
         assert_eq!((told.status, &told.body["type"]), (422, &json!("/problems/idempotency-key-reused")));
     }
+    // A sign-in for another organization is another request, though its bytes are the same.
+    let key = [(KEY, "a key of who signs in here"), (HeaderName::from_static("x-organization-id"), NOBODY)];
+    let who = json!({"username": "olga", "password": PASSWORD});
+    let path = "/org/alpha/api/v1/sessions";
+    assert_eq!(office.post(path, &key[..1], &who).await.status, 201);
+    assert_eq!(office.post(path, &key[..1], &who).await.status, 201);
+    for (path, headers) in [("/api/v1/sessions", &key[..1]), (path, &key[..])] {
+        let told = office.post(path, headers, &who).await;
+        assert_eq!((told.status, &told.body["type"]), (422, &json!("/problems/idempotency-key-reused")));
+    }
     let devices = office.get(&format!("/api/v1/facilities/{}/devices", office.facility)).await.body;
     assert_eq!(devices["items"].as_array().unwrap().len(), 1);
     // What did nothing is judged anew, and another person's key is another key.
@@ -408,6 +436,85 @@ async fn a_request_with_a_key_is_done_once_and_answered_the_same_whatever_it_hol
     let third = json!({"username": "wanda", "role": "auditor"}).to_string();
     let told = office.ask_as(Some(&other), &Method::POST, "/api/v1/users", &key, third.as_bytes()).await;
     assert_eq!(told.status, 201, "{}", told.text);
+}
+
+#[tokio::test]
+async fn whom_an_answer_shows_is_seen_again_when_it_is_given_again() {
+    let office = Office::new().await;
+    let key = [(KEY, "a key that is drawn once")];
+    let body = json!({"facility_id": office.facility, "name": "Ada Example"});
+    let first = office.post("/api/v1/patients", &key, &body).await;
+    assert_eq!(first.status, 201, "{}", first.text);
+    let looks = async || {
+        let mut events = office.server.events(AuditEventType::PhiAccess).await;
+        events.retain(|event| event.action == AuditAction::View);
+        events
+    };
+    assert_eq!(looks().await.len(), 0);
+    for _ in 0..3 {
+        assert_eq!(office.post("/api/v1/patients", &key, &body).await.text, first.text);
+    }
+    let looks = looks().await;
+    assert_eq!(looks.len(), 1, "and the others are counted");
+    let whose = looks[0].patient_id.map(|id| id.to_string());
+    assert_eq!((whose.as_deref(), looks[0].facility_id), (first.body["id"].as_str(), Some(office.facility)));
+}
+
+#[tokio::test]
+async fn who_hangs_up_on_a_request_with_a_key_has_it_under_way_and_is_written_down_all_the_same() {
+    let office = Office::new().await;
+    let users = json!({"username": "uma", "role": "auditor"}).to_string();
+    let mut bodies = Vec::new();
+    for n in 0..4 {
+        let (send, sent) = tokio::sync::oneshot::channel::<String>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let body = futures_util::stream::once(async move {
+            begin.send(()).unwrap();
+            sent.await
+        });
+        let mut request = Request::post("/api/v1/users")
+            .header(CONTENT_TYPE, "application/json")
+            .header("authorization", format!("Bearer {}", office.token))
+            .header(KEY, format!("a key that is drawn {n}"))
+            .body(Body::from_stream(body))
+            .unwrap();
+        request.extensions_mut().insert(PeerAddress(SocketAddr::from(([192, 0, 2, 1], 50_000))));
+        let asking = tokio::spawn(office.server.router.clone().oneshot(request));
+        begun.await.unwrap();
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled(), "the client hangs up");
+        bodies.push(send);
+    }
+    assert_eq!(office.get("/api/v1/users").await.status, 429, "four are under way");
+    bodies.into_iter().for_each(|body| body.send(users.clone()).unwrap());
+    // One of them is done; the others find the name taken.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_written = |event: &AuditEvent| event.details.get("status") == Some(&json!(409));
+    while !office.server.events(AuditEventType::ApiAccess).await.iter().any(is_written) {
+        assert!(Instant::now() < deadline, "nobody wrote down that it was refused");
+        tokio::task::yield_now().await;
+    }
+    assert!(office.get("/api/v1/users").await.text.contains("uma"));
+}
+
+#[tokio::test]
+async fn one_who_asks_faster_than_the_configuration_allows_waits_and_nobody_else_does() {
+    let mut server = Server::new().await;
+    let config = Config::parse("requests_per_minute = 2", "server.toml", Vec::new()).unwrap();
+    server.app.request_rate = Arc::new(RequestRate::new(config.requests_per_minute));
+    server.router = router(&server.app, Listener::People);
+    let facility = server.facility().await;
+    let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
+    let other = server.token(server.user("olaf", Role::OrgAdmin, facility).await).await;
+    let office = Office { server, token, facility };
+    for status in [200, 200, 429, 429] {
+        let told = office.get("/api/v1/users").await;
+        assert_eq!(told.status, status, "{}", told.text);
+        let wait = told.headers.get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
+        assert_eq!(wait.is_some_and(|wait| (1..=31).contains(&wait)), status == 429, "{wait:?}");
+    }
+    let told = office.ask_as(Some(&other), &Method::GET, "/api/v1/users", &[], b"").await;
+    assert_eq!(told.status, 200, "{}", told.text);
 }
 
 #[tokio::test]
