@@ -28,7 +28,7 @@ use crate::http::tenant;
 use crate::in_progress::InProgress;
 use crate::operations::person::{Person, TenantClaim};
 use crate::quota::Asker;
-use crate::store::{IdempotencyState, IdempotentRequest};
+use crate::store::{IdempotencyState, IdempotentRequest, StoreError};
 
 /// The header that names a request.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -142,10 +142,7 @@ fn known(state: IdempotencyState) -> Answer<Option<Vec<u8>>> {
             ProblemKind::IdempotencyKeyReused,
             "Another request was done with this key; draw a new one for each that is meant.",
         )),
-        IdempotencyState::Full => {
-            let words = "You sent too many requests with keys within a day; send them without, or wait.";
-            Err(Refusal::new(ProblemKind::OverQuota, words).retry_after(3_600))
-        }
+        IdempotencyState::Full => Err(StoreError::TooManyKeys.into()),
     }
 }
 

@@ -350,3 +350,18 @@ fn note(person: &Person, action: AuditAction, what: &str) -> Note {
 async fn viewed(person: &Person, patient: PatientId, facility: FacilityId, what: &str) -> Answer<()> {
     person.write(note(person, AuditAction::View, what).patient(patient, facility)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_fields_that_are_unknown_or_given_twice_are_told_at_once() {
+        let given = json!({"colour": "red", "dateOfBirth": "1934", "date_of_birth": "1934", "shoe_size": 9});
+        let refused = Fields(given.as_object().unwrap().clone()).known().unwrap_err();
+        let named: Vec<_> = refused.problem().errors.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(named, ["colour", "date_of_birth", "shoe_size"]);
+    }
+}

@@ -1,5 +1,7 @@
 //! Requests as the people's listener takes them, on a real store.
 
+mod idempotency;
+mod lists;
 mod manners;
 mod pushes;
 mod quarantine;
@@ -11,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::facility::{FacilityType, PhiMode};
-use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
+use carepost_protocol::id::{FacilityId, OrganizationId, PatientId, SessionId, UserId};
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::time::{Duration, Instant};
 
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::role::may;
@@ -11,24 +10,22 @@ use http::{HeaderMap, HeaderName, Method};
 
 use super::*;
 use crate::http::openapi::Description;
-use crate::http::parameters;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::ROUTES;
 use crate::store::NewDevice;
 
-const NOBODY: &str = "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42";
-const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const NOBODY: &str = "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42";
 
 /// An answer with its head.
-struct Told {
-    status: u16,
-    headers: HeaderMap,
-    text: String,
-    body: Value,
+pub(super) struct Told {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+    pub(super) body: Value,
 }
 
 impl Told {
-    fn field(&self) -> &str {
+    pub(super) fn field(&self) -> &str {
         self.body["errors"][0]["field"].as_str().unwrap_or_default()
     }
 
@@ -38,25 +35,31 @@ impl Told {
 }
 
 /// A server, and who may do most on it.
-struct Office {
-    server: Server,
-    token: String,
-    facility: FacilityId,
+pub(super) struct Office {
+    pub(super) server: Server,
+    pub(super) token: String,
+    pub(super) facility: FacilityId,
 }
 
 impl Office {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let server = Server::new().await;
         let facility = server.facility().await;
         let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
         Self { server, token, facility }
     }
 
-    async fn ask(&self, method: &Method, path: &str, headers: &[(HeaderName, &str)], body: &[u8]) -> Told {
+    pub(super) async fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: &[u8],
+    ) -> Told {
         self.ask_as(Some(&self.token), method, path, headers, body).await
     }
 
-    async fn ask_as(
+    pub(super) async fn ask_as(
         &self,
         token: Option<&str>,
         method: &Method,
@@ -81,25 +84,25 @@ impl Office {
         Told { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
     }
 
-    async fn get(&self, path: &str) -> Told {
+    pub(super) async fn get(&self, path: &str) -> Told {
         self.ask(&Method::GET, path, &[], b"").await
     }
 
-    async fn put(&self, path: &str, headers: &[(HeaderName, &str)], body: &Value) -> Told {
+    pub(super) async fn put(&self, path: &str, headers: &[(HeaderName, &str)], body: &Value) -> Told {
         self.ask(&Method::PUT, path, headers, body.to_string().as_bytes()).await
     }
 
-    async fn post(&self, path: &str, headers: &[(HeaderName, &str)], body: &Value) -> Told {
+    pub(super) async fn post(&self, path: &str, headers: &[(HeaderName, &str)], body: &Value) -> Told {
         self.ask(&Method::POST, path, headers, body.to_string().as_bytes()).await
     }
 }
 
-fn routes() -> impl Iterator<Item = &'static Route> {
+pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().filter(|route| route.listener == Listener::People)
 }
 
 /// Those that the organization's administrator may call.
-fn allowed() -> impl Iterator<Item = &'static Route> {
+pub(super) fn allowed() -> impl Iterator<Item = &'static Route> {
     routes().filter(|route| match route.authorization {
         Authorization::Person(action) => may(Role::OrgAdmin, action),
         Authorization::Public | Authorization::SignedIn => true,
@@ -107,12 +110,8 @@ fn allowed() -> impl Iterator<Item = &'static Route> {
     })
 }
 
-fn nowhere(route: &Route) -> String {
+pub(super) fn nowhere(route: &Route) -> String {
     route.path_with(|kind| if kind == Parameter::Number { "1".to_owned() } else { NOBODY.to_owned() })
-}
-
-fn is_list(route: &Route) -> bool {
-    ["list_", "search_"].iter().any(|verb| route.operation.starts_with(verb))
 }
 
 #[tokio::test]
@@ -175,46 +174,6 @@ async fn a_body_is_taken_packed_by_gzip_and_zstd_and_no_other() {
         let told = office.ask(&Method::POST, "/api/v1/users", &headers, b"{}").await;
         assert_eq!(told.status, 400, "{}", told.text);
     }
-}
-
-#[tokio::test]
-async fn every_list_is_read_by_pages_each_item_once() {
-    let (office, described) = (Office::new().await, Description::of(ROUTES));
-    for route in routes().filter(|route| is_list(route)) {
-        let taken = parameters::taken(&described, route);
-        for name in ["page", "limit"] {
-            assert!(taken.iter().any(|it| it == name), "{} takes no {name}", route.operation);
-        }
-    }
-    for name in ["Lakeside", "Hillside", "Brookside"] {
-        let body = json!({"name": name, "facility_type": "ALF"});
-        assert_eq!(office.post("/api/v1/facilities", &[], &body).await.status, 201);
-    }
-    let first = office.get("/api/v1/facilities?limit=3").await.body;
-    let names = |page: &Value| -> Vec<Value> {
-        page["items"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect()
-    };
-    assert_eq!(names(&first), ["Brookside", "Hillside", "Lakeside"]);
-    let next = format!("/api/v1/facilities?limit=3&page={}", first["next"].as_str().unwrap());
-    let last = office.get(&next).await.body;
-    assert_eq!((names(&last), last.get("next")), (vec![json!("Riverside")], None));
-    // Where the item at which a page ended is elsewhere now, that is said. One that was renamed across the end of a
-    // page meanwhile is read twice, or not.
-    let lakeside = format!("/api/v1/facilities/{}", first["items"][2]["id"].as_str().unwrap());
-    assert_eq!(office.put(&lakeside, &[], &json!({"name": "Abbey"})).await.status, 200);
-    for page in [next.as_str(), "/api/v1/facilities?page=Wzcs"] {
-        let told = office.get(page).await;
-        assert_eq!((told.status, told.field()), (422, "page"), "{}", told.text);
-    }
-    let all = office.get("/problems?limit=1000").await.body;
-    let (mut seen, mut next) = (Vec::new(), String::new());
-    loop {
-        let page = office.get(&format!("/problems?limit=7{next}")).await.body;
-        seen.extend(page["items"].as_array().unwrap().clone());
-        let Some(place) = page["next"].as_str() else { break };
-        next = format!("&page={place}");
-    }
-    assert_eq!(json!(seen), all["items"]);
 }
 
 #[tokio::test]
@@ -375,126 +334,6 @@ async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     let values = found["items"][0]["fields"][0]["values"].as_array().unwrap();
     let values: Vec<_> = values.iter().map(|it| (it["value"].clone(), it["stands"] == true)).collect();
     assert!(values.contains(&(json!("15"), false)) && values.contains(&(json!("16"), true)), "{values:?}");
-}
-
-#[tokio::test]
-async fn every_post_takes_a_key_and_no_other_request_does() {
-    let office = Office::new().await;
-    for route in allowed() {
-        let told = office.ask(&route.method, &nowhere(route), &[(KEY, "short")], b"{}").await;
-        assert_eq!((told.status, told.field()), (422, "idempotency-key"), "{}", route.operation);
-        let told = office.ask(&route.method, &nowhere(route), &[(KEY, NOBODY)], b"{}").await;
-        let is_taken = told.field() != "idempotency-key";
-        assert_eq!(is_taken, route.method == Method::POST, "{}: {}", route.operation, told.text);
-    }
-}
-
-#[tokio::test]
-async fn a_request_with_a_key_is_done_once_and_answered_the_same_whatever_it_holds() {
-    let office = Office::new().await;
-    let device = json!({"facility_id": office.facility, "device_name": "Hall", "device_type": "TABLET"});
-    let user = json!({"username": "uma", "role": "auditor"});
-    let who = json!({"organization": "alpha", "username": "olga", "password": PASSWORD});
-    for (at, (path, body)) in
-        [("/api/v1/devices", &device), ("/api/v1/users", &user), ("/api/v1/sessions", &who)]
-            .into_iter()
-            .enumerate()
-    {
-        let key = format!("a key that is drawn {at}");
-        let headers = [(KEY, key.as_str())];
-        let (one, other) = tokio::join!(office.post(path, &headers, body), office.post(path, &headers, body));
-        let [first, second] = if one.status == 201 { [one, other] } else { [other, one] };
-        assert_eq!(first.status, 201, "{}", first.text);
-        let is_same = second.status == 201 && second.text == first.text;
-        assert!(is_same || second.status == 409, "{}", second.text);
-        let again = office.post(path, &headers, body).await;
-        assert_eq!((again.status, &again.text), (201, &first.text));
-        assert_eq!(again.headers["idempotency-replayed"], "true");
-        assert_eq!(again.headers.get(ETAG), first.headers.get(ETAG));
-        let told = office.post(path, &headers, &json!({"username": "other"})).await;
-        assert_eq!((told.status, &told.body["type"]), (422, &json!("/problems/idempotency-key-reused")));
-    }
-    // A sign-in for another organization is another request, though its bytes are the same.
-    let key = [(KEY, "a key of who signs in here"), (HeaderName::from_static("x-organization-id"), NOBODY)];
-    let who = json!({"username": "olga", "password": PASSWORD});
-    let path = "/org/alpha/api/v1/sessions";
-    assert_eq!(office.post(path, &key[..1], &who).await.status, 201);
-    assert_eq!(office.post(path, &key[..1], &who).await.status, 201);
-    for (path, headers) in [("/api/v1/sessions", &key[..1]), (path, &key[..])] {
-        let told = office.post(path, headers, &who).await;
-        assert_eq!((told.status, &told.body["type"]), (422, &json!("/problems/idempotency-key-reused")));
-    }
-    let devices = office.get(&format!("/api/v1/facilities/{}/devices", office.facility)).await.body;
-    assert_eq!(devices["items"].as_array().unwrap().len(), 1);
-    // What did nothing is judged anew, and another person's key is another key.
-    let key = [(KEY, "another key that is drawn")];
-    let taken = json!({"username": "uma", "role": "auditor"});
-    assert_eq!(office.post("/api/v1/users", &key, &taken).await.status, 409);
-    let next = json!({"username": "vera", "role": "auditor"});
-    assert_eq!(office.post("/api/v1/users", &key, &next).await.status, 201);
-    let other = office.server.token(office.server.user("olaf", Role::OrgAdmin, office.facility).await).await;
-    let third = json!({"username": "wanda", "role": "auditor"}).to_string();
-    let told = office.ask_as(Some(&other), &Method::POST, "/api/v1/users", &key, third.as_bytes()).await;
-    assert_eq!(told.status, 201, "{}", told.text);
-}
-
-#[tokio::test]
-async fn whom_an_answer_shows_is_seen_again_when_it_is_given_again() {
-    let office = Office::new().await;
-    let key = [(KEY, "a key that is drawn once")];
-    let body = json!({"facility_id": office.facility, "name": "Ada Example"});
-    let first = office.post("/api/v1/patients", &key, &body).await;
-    assert_eq!(first.status, 201, "{}", first.text);
-    let looks = async || {
-        let mut events = office.server.events(AuditEventType::PhiAccess).await;
-        events.retain(|event| event.action == AuditAction::View);
-        events
-    };
-    assert_eq!(looks().await.len(), 0);
-    for _ in 0..3 {
-        assert_eq!(office.post("/api/v1/patients", &key, &body).await.text, first.text);
-    }
-    let looks = looks().await;
-    assert_eq!(looks.len(), 1, "and the others are counted");
-    let whose = looks[0].patient_id.map(|id| id.to_string());
-    assert_eq!((whose.as_deref(), looks[0].facility_id), (first.body["id"].as_str(), Some(office.facility)));
-}
-
-#[tokio::test]
-async fn who_hangs_up_on_a_request_with_a_key_has_it_under_way_and_is_written_down_all_the_same() {
-    let office = Office::new().await;
-    let users = json!({"username": "uma", "role": "auditor"}).to_string();
-    let mut bodies = Vec::new();
-    for n in 0..4 {
-        let (send, sent) = tokio::sync::oneshot::channel::<String>();
-        let (begin, begun) = tokio::sync::oneshot::channel();
-        let body = futures_util::stream::once(async move {
-            begin.send(()).unwrap();
-            sent.await
-        });
-        let mut request = Request::post("/api/v1/users")
-            .header(CONTENT_TYPE, "application/json")
-            .header("authorization", format!("Bearer {}", office.token))
-            .header(KEY, format!("a key that is drawn {n}"))
-            .body(Body::from_stream(body))
-            .unwrap();
-        request.extensions_mut().insert(PeerAddress(SocketAddr::from(([192, 0, 2, 1], 50_000))));
-        let asking = tokio::spawn(office.server.router.clone().oneshot(request));
-        begun.await.unwrap();
-        asking.abort();
-        assert!(asking.await.unwrap_err().is_cancelled(), "the client hangs up");
-        bodies.push(send);
-    }
-    assert_eq!(office.get("/api/v1/users").await.status, 429, "four are under way");
-    bodies.into_iter().for_each(|body| body.send(users.clone()).unwrap());
-    // One of them is done; the others find the name taken.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let is_written = |event: &AuditEvent| event.details.get("status") == Some(&json!(409));
-    while !office.server.events(AuditEventType::ApiAccess).await.iter().any(is_written) {
-        assert!(Instant::now() < deadline, "nobody wrote down that it was refused");
-        tokio::task::yield_now().await;
-    }
-    assert!(office.get("/api/v1/users").await.text.contains("uma"));
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::device::{DeviceState, DeviceType};
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{BootId, DeviceId, DeviceUuid, IncarnationId};
+use carepost_protocol::id::{AssignmentId, BootId, DeviceId, DeviceUuid, IncarnationId};
 use carepost_protocol::wire::BOOT_HEADER;
-use carepost_protocol::wire::enroll::EnrollRequest;
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use http::Method;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
@@ -20,6 +20,7 @@ use crate::tls::PeerKey;
 pub(super) struct Kiosk {
     router: axum::Router,
     pub(super) device: DeviceId,
+    pub(super) assignment: AssignmentId,
     peer: PeerKey,
     pub(super) key: EcdsaKeyPair,
     began: Instant,
@@ -55,9 +56,17 @@ impl Kiosk {
             agent_version: "0.1.0".to_owned(),
             token: None,
         };
-        server.app.store.system().enroll(presented, request, Some(token)).await.unwrap();
+        let enrolled = server.app.store.system().enroll(presented, request, Some(token)).await.unwrap();
+        let EnrollResponse::Active { grant } = enrolled else { panic!("{enrolled:?}") };
         let router = router(&server.app, Listener::Devices);
-        Self { router, device, peer, key: key.unwrap(), began: Instant::now() }
+        Self {
+            router,
+            device,
+            assignment: grant.assignment_id,
+            peer,
+            key: key.unwrap(),
+            began: Instant::now(),
+        }
     }
 
     pub(super) async fn ask(
