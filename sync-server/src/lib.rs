@@ -153,7 +153,7 @@ pub async fn serve(
 /// How often it is looked for what was counted and is to be told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells from time to time what was counted, until the server stops.
+/// Tells from time to time what was counted, and forgets what is over, until the server stops.
 async fn tell_until(app: App, mut stopping: Stopping) {
     loop {
         tokio::select! {
@@ -162,6 +162,24 @@ async fn tell_until(app: App, mut stopping: Stopping) {
         }
         app.refusal_log.tell_over(&app.store.system()).await;
         app.read_log.tell(&app.store.system(), false).await;
+        tokio::select! {
+            () = stopping.wait() => return,
+            () = forget(&app) => {}
+        }
+    }
+}
+
+/// Forgets the idempotency keys that are over, portion by portion: others write in between.
+async fn forget(app: &App) {
+    loop {
+        match app.store.system().purge_idempotency_keys().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(fault) => {
+                tracing::warn!(%fault, "idempotency keys that are over could not be forgotten; it is tried again");
+                return;
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rejected and flagged changes: what devices sent that somebody has to look at, those that do not stand and those
 //! that stand with a flag.
 
+use axum::Extension;
 use axum::extract::{FromRequestParts, Path};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 use super::List;
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{Id, Json, Params};
+use crate::http::idempotency::Residents;
 use crate::operations::changes;
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -219,7 +221,7 @@ pub async fn export_refused_change(
 pub async fn retry_refused_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
-) -> Answer<axum::Json<ReconsideredChange>> {
+) -> Answer<(Extension<Residents>, axum::Json<ReconsideredChange>)> {
     let (permit, done) = changes::retry(&person, device, name).await?;
     Ok(reconsidered(&permit, done))
 }
@@ -230,12 +232,16 @@ pub async fn discard_refused_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
     Json(asked): Json<DiscardChange>,
-) -> Answer<axum::Json<ReconsideredChange>> {
+) -> Answer<(Extension<Residents>, axum::Json<ReconsideredChange>)> {
     let (permit, done) = changes::discard(&person, device, name, asked.reason).await?;
     Ok(reconsidered(&permit, done))
 }
 
-fn reconsidered(permit: &Permit<ReadPatients>, it: Reconsidered) -> axum::Json<ReconsideredChange> {
+fn reconsidered(
+    permit: &Permit<ReadPatients>,
+    it: Reconsidered,
+) -> (Extension<Residents>, axum::Json<ReconsideredChange>) {
+    let shown = Residents(it.change.patient.map(|patient| (patient, it.facility)).into_iter().collect());
     let change = ChangeView::of(permit, it.change);
-    axum::Json(ReconsideredChange { change, followed: it.followed })
+    (Extension(shown), axum::Json(ReconsideredChange { change, followed: it.followed }))
 }

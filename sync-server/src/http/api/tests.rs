@@ -1,5 +1,7 @@
 //! Requests as the people's listener takes them, on a real store.
 
+mod idempotency;
+mod lists;
 mod manners;
 mod pushes;
 mod quarantine;

@@ -66,6 +66,8 @@ const START: i64 = 1_777_622_400_000;
 struct World {
     store: Store,
     clock: Arc<AtomicI64>,
+    /// How often randomness is to be had from now on.
+    draws: Arc<AtomicI64>,
     ambient: Ambient,
     directory: tempfile::TempDir,
 }
@@ -108,15 +110,16 @@ impl World {
 
     fn built(max_pages: Option<u32>, tick: i64) -> Self {
         let clock = Arc::new(AtomicI64::new(START));
-        let now = Arc::clone(&clock);
+        let draws = Arc::new(AtomicI64::new(i64::MAX));
+        let (now, left, draw) = (Arc::clone(&clock), Arc::clone(&draws), testing::counted(1));
         let ambient = Ambient::new(
             move || Timestamp::from_millis(now.fetch_add(tick, Ordering::SeqCst)),
-            testing::counted(1),
+            move |bytes| draw(bytes) && left.fetch_sub(1, Ordering::SeqCst) > 0,
         );
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("server.db");
         let store = Store::open_limited(&path, &key(), ambient.clone(), max_pages).unwrap();
-        Self { store, clock, ambient, directory }
+        Self { store, clock, draws, ambient, directory }
     }
 
     /// A file beside the database.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{BootId, DeviceId, DeviceUuid, IncarnationId};
+use carepost_protocol::id::{AssignmentId, BootId, DeviceId, DeviceUuid, IncarnationId};
 use carepost_protocol::wire::BOOT_HEADER;
 use http::Method;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -19,6 +19,7 @@ use crate::tls::PeerKey;
 pub(super) struct Kiosk {
     router: axum::Router,
     pub(super) device: DeviceId,
+    pub(super) assignment: AssignmentId,
     peer: PeerKey,
     pub(super) key: EcdsaKeyPair,
     began: Instant,
@@ -42,9 +43,16 @@ impl Kiosk {
         let presented =
             PresentedKey { sha256: *peer.sha256(), point: peer.point().to_vec(), network: String::new() };
         let hardware = DeviceUuid::from_bytes([1; 16]);
-        testing::enroll(&server.app.store, presented, hardware, token).await.unwrap();
+        let (_, grant) = testing::enroll(&server.app.store, presented, hardware, token).await.unwrap();
         let router = router(&server.app, Listener::Devices);
-        Self { router, device, peer, key: key.unwrap(), began: Instant::now() }
+        Self {
+            router,
+            device,
+            assignment: grant.assignment_id,
+            peer,
+            key: key.unwrap(),
+            began: Instant::now(),
+        }
     }
 
     pub(super) async fn ask(
